@@ -1,1 +1,8 @@
-//! x
+//! What is learned from, as data: episodes and the files that hold them.
+//!
+//! This crate knows no tensors, no environments and no learners. Everything that plays, logs or
+//! learns in Palestra speaks of an [`Episode`]: turns of observation text and action text, with rewards.
+
+mod episode;
+
+pub use episode::{End, Episode, Turn};
