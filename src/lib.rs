@@ -1,1 +1,6 @@
-//! x
+//! Palestra trains language models and text-playing agents by reinforcement learning.
+
+mod error;
+
+pub use error::{Error, Result};
+pub use palestra_envs as envs;
