@@ -42,8 +42,8 @@ impl AttentionMask {
 
     /// Causal, without the keys that are padding: `key_is_real` is `[batch, key_len]`, and covers cached keys too.
     ///
-    /// A query that sees no key, as padding on the left has, gives the average of all values: finite, with finite
-    /// gradients, and of no meaning.
+    /// A query that sees no key, as padding on the left has, gives the average of all values. That has no meaning, but
+    /// it is finite, and so are the gradients; a loss that leaves such queries out gets nothing from them.
     ///
     /// # Panics
     /// If `query_len > key_len`.
@@ -130,6 +130,11 @@ pub fn attention(
     value: Tensor<4>,
     mask: &AttentionMask,
 ) -> Tensor<4> {
+    #[cfg(feature = "libtorch")]
+    if super::libtorch::is_libtorch_cpu(&query.device()) {
+        check_shapes(&query, &key, &value);
+        return super::libtorch::attention(query, key, value, mask);
+    }
     attention_composed(query, key, value, mask)
 }
 

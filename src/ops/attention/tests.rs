@@ -139,7 +139,8 @@ fn a_query_that_sees_nothing_is_finite() {
         padding: Padding::Left,
         ..CASE
     };
-    let [query, key, value, weights] = inputs(case);
+    let [query, key, value, _] = inputs(case);
+    let weights = vec![1.0; query.len()];
     // Large scores are what would make a masking constant of the wrong size overflow.
     let large: Vec<f64> = query.iter().map(|x| x * 1e4).collect();
     for_every_device(|device, form| {
@@ -385,12 +386,12 @@ fn naive(
     run
 }
 
-/// Query, key, value, and the weights of the outputs in the loss.
+/// Query, key, value, and the weights of the outputs in the loss: 0 for queries that see nothing.
 fn inputs(case: Case) -> [Vec<f64>; 4] {
     let queries = BATCH * case.heads * case.query_len * case.head_dim;
     let keys = BATCH * case.kv_heads * case.key_len * case.head_dim;
     let mut state = 1u64;
-    [queries, keys, keys, queries].map(|count| {
+    let [query, key, value, mut weights] = [queries, keys, keys, queries].map(|count| {
         let mut next = || {
             state = state
                 .wrapping_mul(6364136223846793005)
@@ -398,8 +399,15 @@ fn inputs(case: Case) -> [Vec<f64>; 4] {
             // In [-2, 2), and exact in f32.
             ((state >> 44) as f64 / f64::from(1 << 18)) - 2.0
         };
-        (0..count).map(|_| next()).collect()
-    })
+        (0..count).map(|_| next()).collect::<Vec<_>>()
+    });
+    for (at, weights) in weights.chunks_mut(case.head_dim).enumerate() {
+        let (row, i) = (at / case.query_len / case.heads, at % case.query_len);
+        if !(0..case.key_len).any(|j| sees(case)(row, i, j)) {
+            weights.fill(0.0);
+        }
+    }
+    [query, key, value, weights]
 }
 
 fn tensors(case: Case, device: &Device, [query, key, value]: [&[f64]; 3]) -> [Tensor<4>; 3] {
