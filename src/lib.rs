@@ -1,6 +1,8 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
 mod error;
+mod tokenizer;
 
 pub use error::{Error, Result};
 pub use palestra_envs as envs;
+pub use tokenizer::{SpecialTokens, Tokenizer};
