@@ -1,6 +1,7 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
 mod error;
+pub mod model;
 mod tokenizer;
 
 pub use error::{Error, Result};
