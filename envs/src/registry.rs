@@ -1,46 +1,12 @@
-//! Environments by name, and the TOML files that define them.
+//! Environments by name: which kinds there are, and which definitions have a name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
-use crate::{Env, Error, Result};
-
-/// The options of an environment, as a person wrote them: a TOML table that is parsed by the kind they are for.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Options {
-    table: toml::Table,
-}
-
-impl Options {
-    /// Options from a TOML table.
-    pub fn new(table: toml::Table) -> Self {
-        Self { table }
-    }
-
-    /// The options as the type that the kind declares (`#[serde(default, deny_unknown_fields)]`).
-    ///
-    /// # Errors
-    /// An unknown option (with the nearest known one) or a value of the wrong type.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        self.table.clone().try_into().map_err(|error: toml::de::Error| Error::Definition(error.message().to_string()))
-    }
-}
-
-/// One environment as a TOML file writes it: a registered kind, its options and its wrappers.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Definition {
-    /// The id, without version.
-    pub id: String,
-    /// The registered kind.
-    pub kind: String,
-    /// The options of the kind.
-    #[serde(default)]
-    pub options: toml::Table,
-}
+use crate::builtin::BUILTINS;
+use crate::diagnostic::nearest;
+use crate::{Definition, Env, Error, Options, Result, wrappers};
 
 /// Builds an environment of one kind from its options.
 pub type Build = Arc<dyn Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync>;
@@ -48,14 +14,44 @@ pub type Build = Arc<dyn Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync>;
 /// Which kinds of environment there are, and which definitions have a name.
 #[derive(Clone, Default)]
 pub struct Registry {
-    kinds: BTreeMap<String, Build>,
+    kinds: BTreeMap<String, Kind>,
     definitions: BTreeMap<String, Definition>,
+}
+
+/// What a registry tells about one of its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The name, without version.
+    pub name: &'a str,
+    /// The kind that builds it.
+    pub kind: &'a str,
+    /// What the game is, in one line; empty for a kind that a user added.
+    pub summary: &'a str,
+    /// Its card, in Markdown: rules, observations, rewards, optimum, baselines.
+    pub card: Option<&'a str>,
+}
+
+#[derive(Clone)]
+struct Kind {
+    build: Build,
+    summary: &'static str,
+    card: Option<&'static str>,
 }
 
 impl Registry {
     /// The environments that come with Palestra.
     pub fn builtin() -> Self {
-        Self::default()
+        let mut registry = Self::default();
+        for builtin in BUILTINS {
+            let kind = Kind { build: Arc::new(builtin.build), summary: builtin.summary, card: Some(builtin.card) };
+            registry.kinds.insert(builtin.kind.to_string(), kind);
+            for text in builtin.definitions {
+                let definition = Definition::from_toml(builtin.kind, text).expect("a built-in definition parses");
+                let name = definition.id.clone().expect("a built-in definition has an id");
+                registry.definitions.insert(name, definition);
+            }
+        }
+        registry
     }
 
     /// Adds a kind, and an environment of the same name with the kind's default options.
@@ -63,24 +59,105 @@ impl Registry {
     where
         F: Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync + 'static,
     {
-        self.kinds.insert(name.to_string(), Arc::new(build));
+        self.kinds.insert(name.to_string(), Kind { build: Arc::new(build), summary: "", card: None });
+        let definition = Definition { kind: Some(name.to_string()), ..Definition::named(name) };
+        self.definitions.insert(name.to_string(), definition);
         self
     }
 
-    /// The definition that a name or the path of a TOML file stands for.
+    /// Every name, in alphabetical order, with what is known about it.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.definitions.iter().filter_map(|(name, definition)| {
+            let (kind, facts) = self.kinds.get_key_value(definition.kind.as_deref()?)?;
+            Some(Entry { name, kind, summary: facts.summary, card: facts.card })
+        })
+    }
+
+    /// What is known about one name, with or without its version.
+    pub fn entry(&self, name: &str) -> Option<Entry<'_>> {
+        let name = split_version(name).0;
+        self.entries().find(|entry| entry.name == name)
+    }
+
+    /// The definition that a name, with or without its version, or the path of a TOML file stands for.
+    ///
+    /// # Errors
+    /// No environment of that name (the message has the nearest ones), or a file that is missing or wrong.
     pub fn definition(&self, name_or_file: &str) -> Result<Definition> {
-        let _ = (Path::new(name_or_file), &self.definitions);
-        todo!()
+        if name_or_file.ends_with(".toml") {
+            return self.resolve(&Definition::from_file(Path::new(name_or_file))?);
+        }
+        self.resolve(&Definition::named(name_or_file))
+    }
+
+    /// The definition with its id and kind, laid over the registered one where it only names it.
+    pub fn resolve(&self, definition: &Definition) -> Result<Definition> {
+        let (id, kind) = match (&definition.id, &definition.kind) {
+            (id, Some(kind)) => (id.as_ref().unwrap_or(kind), kind),
+            (Some(id), None) => {
+                let base = self.find(id).map_err(|error| definition.blame("id", error))?;
+                return Ok(definition.over(base));
+            }
+            (None, None) => return Err(Error::Definition("an environment needs an `id` or a `kind`".to_string())),
+        };
+        if !self.kinds.contains_key(kind) {
+            return Err(definition.blame("kind", unknown("kind of environment", kind, self.kinds.keys())));
+        }
+        Ok(Definition { id: Some(id.clone()), kind: Some(kind.clone()), ..definition.clone() })
     }
 
     /// Builds an environment from its definition.
+    ///
+    /// # Errors
+    /// An unknown name or kind, or options that the kind refuses.
     pub fn build(&self, definition: &Definition) -> Result<Box<dyn Env>> {
-        let _ = (definition, &self.kinds);
-        todo!()
+        let definition = self.resolve(definition)?;
+        let (Some(id), Some(kind)) = (&definition.id, &definition.kind) else { unreachable!("resolved") };
+        let env = (self.kinds[kind].build)(&definition.options)?;
+        let env = wrappers::wrap(env, &definition.wrappers)?;
+        let version = split_version(&env.spec().id).1.unwrap_or("-v1");
+        let id = if split_version(id).1.is_some() { id.clone() } else { format!("{id}{version}") };
+        Ok(if env.spec().id == id { env } else { Box::new(wrappers::Named::new(env, id)) })
     }
 
     /// Builds the environment of a name or of a TOML file.
+    ///
+    /// # Errors
+    /// As [`definition`](Self::definition) and [`build`](Self::build).
     pub fn make(&self, name_or_file: &str) -> Result<Box<dyn Env>> {
         self.build(&self.definition(name_or_file)?)
     }
+
+    fn find(&self, id: &str) -> Result<&Definition> {
+        let (name, version) = split_version(id);
+        let definition = self.definitions.get(name);
+        let definition = definition.ok_or_else(|| unknown("environment", name, self.definitions.keys()))?;
+        let Some(version) = version else { return Ok(definition) };
+        // An old version's results are not this one's: it is refused rather than taken for the present one.
+        let present = self.build(definition)?.spec().id.clone();
+        if split_version(&present).1 != Some(version) {
+            return Err(Error::Unknown(format!("no environment `{id}`: the present version is `{present}`")));
+        }
+        Ok(definition)
+    }
+}
+
+/// An id and its version, such as `-v1`, where it has one.
+pub(crate) fn split_version(id: &str) -> (&str, Option<&str>) {
+    match id.rfind("-v") {
+        Some(at) if id.len() > at + 2 && id[at + 2..].bytes().all(|byte| byte.is_ascii_digit()) => {
+            (&id[..at], Some(&id[at..]))
+        }
+        _ => (id, None),
+    }
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String> + Clone) -> Error {
+    let near = nearest(name, known.clone().map(String::as_str));
+    let list = |names: Vec<&str>| names.join("`, `");
+    Error::Unknown(if near.is_empty() {
+        format!("no {what} `{name}`; there are `{}`", list(known.map(String::as_str).collect()))
+    } else {
+        format!("no {what} `{name}`; did you mean `{}`?", list(near))
+    })
 }

@@ -1,0 +1,45 @@
+//! The table of the environments that come with Palestra: adding one is one row.
+
+use crate::{Env, Options, Result, cliff_walking, double_t_maze, frozen_lake};
+
+/// A kind of environment with its named definitions.
+pub(crate) struct Builtin {
+    /// The kind's name.
+    pub kind: &'static str,
+    /// What the game is, in one line.
+    pub summary: &'static str,
+    /// Builds it.
+    pub build: fn(&Options) -> Result<Box<dyn Env>>,
+    /// The TOML texts of its named definitions.
+    pub definitions: &'static [&'static str],
+    /// Its card, in Markdown.
+    pub card: &'static str,
+}
+
+/// Every kind, in alphabetical order.
+pub(crate) const BUILTINS: &[Builtin] = &[
+    Builtin {
+        kind: "cliff-walking",
+        summary: "Walk along the edge of a cliff to the goal, in as few moves as possible",
+        build: cliff_walking::build,
+        definitions: &[include_str!("cliff_walking/env.toml")],
+        card: include_str!("cliff_walking/CARD.md"),
+    },
+    Builtin {
+        kind: "double-t-maze",
+        summary: "Find the foot of the T from any cell of a maze of 26 cells",
+        build: double_t_maze::build,
+        definitions: &[include_str!("double_t_maze/env.toml")],
+        card: include_str!("double_t_maze/CARD.md"),
+    },
+    Builtin {
+        kind: "frozen-lake",
+        summary: "Cross slippery ice to the goal without falling into a hole",
+        build: frozen_lake::build,
+        definitions: &[
+            include_str!("frozen_lake/frozen-lake-4x4.toml"),
+            include_str!("frozen_lake/frozen-lake-8x8.toml"),
+        ],
+        card: include_str!("frozen_lake/CARD.md"),
+    },
+];

@@ -1,0 +1,286 @@
+//! What can be put around any environment: each wrapper is an environment itself.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::definition::Wrappers;
+use crate::phase::Phase;
+use crate::{End, Env, EnvSpec, Error, Observation, Result, Step};
+
+/// Truncates an episode after a number of turns. An episode that terminates on its last turn has terminated.
+pub struct TimeLimit {
+    inner: Box<dyn Env>,
+    spec: EnvSpec,
+    limit: u32,
+    turns: u32,
+    phase: Phase,
+}
+
+/// Multiplies every reward by a number.
+pub struct RewardScale {
+    inner: Box<dyn Env>,
+    spec: EnvSpec,
+    scale: f32,
+}
+
+/// What an invalid action costs, in place of the environment's own rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InvalidRule {
+    /// The reward of an invalid action; absent: what the environment gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f32>,
+    /// Whether an invalid action ends the episode, as terminated.
+    pub end: bool,
+}
+
+/// Applies an [`InvalidRule`].
+pub struct InvalidAction {
+    inner: Box<dyn Env>,
+    spec: EnvSpec,
+    rule: InvalidRule,
+    phase: Phase,
+}
+
+/// Counts what an episode came to, and tells it in the last step's info under `episode`: `return`, `length`
+/// (turns) and `invalid_actions`.
+pub struct EpisodeStatistics {
+    inner: Box<dyn Env>,
+    total: f64,
+    length: u32,
+    invalid: u32,
+}
+
+/// Gives an environment another id.
+pub(crate) struct Named {
+    inner: Box<dyn Env>,
+    spec: EnvSpec,
+}
+
+/// Puts around an environment what its definition asks for.
+pub(crate) fn wrap(mut env: Box<dyn Env>, wrappers: &Wrappers) -> Result<Box<dyn Env>> {
+    if let Some(limit) = wrappers.limit {
+        env = Box::new(TimeLimit::new(env, limit.get()));
+    }
+    if let Some(rule) = wrappers.invalid {
+        env = Box::new(InvalidAction::new(env, rule)?);
+    }
+    if let Some(scale) = wrappers.reward_scale {
+        env = Box::new(RewardScale::new(env, scale)?);
+    }
+    if wrappers.statistics == Some(true) {
+        env = Box::new(EpisodeStatistics::new(env));
+    }
+    Ok(env)
+}
+
+impl TimeLimit {
+    /// At most `limit` turns, at least 1. A limit below the environment's own leaves its optimum unknown.
+    pub fn new(inner: Box<dyn Env>, limit: u32) -> Self {
+        let mut spec = inner.spec().clone();
+        let limit = limit.max(1);
+        if spec.max_turns.is_none_or(|own| limit < own) {
+            spec.max_turns = Some(limit);
+            spec.optimal_return = None;
+            spec.solved_return = None;
+        }
+        Self { inner, spec, limit, turns: 0, phase: Phase::New }
+    }
+}
+
+impl Env for TimeLimit {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Observation> {
+        let observation = self.inner.reset(seed)?;
+        self.turns = 0;
+        self.phase = Phase::Running;
+        Ok(observation)
+    }
+
+    fn step(&mut self, action: &str) -> Result<Step> {
+        self.phase.check_running(&self.spec.id)?;
+        let mut step = self.inner.step(action)?;
+        self.turns += 1;
+        if step.end.is_none() && self.turns >= self.limit {
+            step.end = Some(End::Truncated);
+        }
+        if step.end.is_some() {
+            self.phase = Phase::Over;
+        }
+        Ok(step)
+    }
+
+    fn render(&self) -> String {
+        self.inner.render()
+    }
+
+    fn scripted_action(&self) -> Option<String> {
+        self.inner.scripted_action()
+    }
+}
+
+impl RewardScale {
+    /// Multiplies by `scale`, which is finite and not 0.
+    pub fn new(inner: Box<dyn Env>, scale: f32) -> Result<Self> {
+        if !scale.is_finite() || scale == 0.0 {
+            return Err(Error::Definition(format!("wrappers.reward_scale: {scale} must be finite and not 0")));
+        }
+        let mut spec = inner.spec().clone();
+        let (low, high) = (spec.reward_range.0 * scale, spec.reward_range.1 * scale);
+        spec.reward_range = (low.min(high), low.max(high));
+        // A negative scale makes the best policy the worst.
+        spec.optimal_return = spec.optimal_return.filter(|_| scale > 0.0).map(|value| value * f64::from(scale));
+        spec.solved_return = spec.solved_return.filter(|_| scale > 0.0).map(|value| value * f64::from(scale));
+        Ok(Self { inner, spec, scale })
+    }
+}
+
+impl Env for RewardScale {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Observation> {
+        self.inner.reset(seed)
+    }
+
+    fn step(&mut self, action: &str) -> Result<Step> {
+        let mut step = self.inner.step(action)?;
+        step.reward *= self.scale;
+        Ok(step)
+    }
+
+    fn render(&self) -> String {
+        self.inner.render()
+    }
+
+    fn scripted_action(&self) -> Option<String> {
+        self.inner.scripted_action()
+    }
+}
+
+impl InvalidAction {
+    /// Applies the rule; its reward is finite.
+    pub fn new(inner: Box<dyn Env>, rule: InvalidRule) -> Result<Self> {
+        let mut spec = inner.spec().clone();
+        let (low, high) = spec.reward_range;
+        if let Some(reward) = rule.reward {
+            if !reward.is_finite() {
+                return Err(Error::Definition(format!("wrappers.invalid.reward: {reward} must be finite")));
+            }
+            spec.reward_range = (low.min(reward), high.max(reward));
+        }
+        // Making invalid actions no better than any other leaves the optimum where it was. Ending the episode may
+        // be an escape where staying costs.
+        if rule.reward.is_some_and(|reward| reward > low) || (rule.end && low < 0.0) {
+            spec.optimal_return = None;
+            spec.solved_return = None;
+        }
+        Ok(Self { inner, spec, rule, phase: Phase::New })
+    }
+}
+
+impl Env for InvalidAction {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Observation> {
+        let observation = self.inner.reset(seed)?;
+        self.phase = Phase::Running;
+        Ok(observation)
+    }
+
+    fn step(&mut self, action: &str) -> Result<Step> {
+        self.phase.check_running(&self.spec.id)?;
+        let mut step = self.inner.step(action)?;
+        if step.invalid_action {
+            step.reward = self.rule.reward.unwrap_or(step.reward);
+            if self.rule.end {
+                step.end = Some(End::Terminated);
+            }
+        }
+        if step.end.is_some() {
+            self.phase = Phase::Over;
+        }
+        Ok(step)
+    }
+
+    fn render(&self) -> String {
+        self.inner.render()
+    }
+
+    fn scripted_action(&self) -> Option<String> {
+        self.inner.scripted_action()
+    }
+}
+
+impl EpisodeStatistics {
+    /// Counts the episodes of `inner`.
+    pub fn new(inner: Box<dyn Env>) -> Self {
+        Self { inner, total: 0.0, length: 0, invalid: 0 }
+    }
+}
+
+impl Env for EpisodeStatistics {
+    fn spec(&self) -> &EnvSpec {
+        self.inner.spec()
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Observation> {
+        (self.total, self.length, self.invalid) = (0.0, 0, 0);
+        self.inner.reset(seed)
+    }
+
+    fn step(&mut self, action: &str) -> Result<Step> {
+        let mut step = self.inner.step(action)?;
+        self.total += f64::from(step.reward);
+        self.length += 1;
+        self.invalid += u32::from(step.invalid_action);
+        if step.end.is_some() {
+            let episode = json!({ "return": self.total, "length": self.length, "invalid_actions": self.invalid });
+            step.observation.info.insert("episode".to_string(), episode);
+        }
+        Ok(step)
+    }
+
+    fn render(&self) -> String {
+        self.inner.render()
+    }
+
+    fn scripted_action(&self) -> Option<String> {
+        self.inner.scripted_action()
+    }
+}
+
+impl Named {
+    pub(crate) fn new(inner: Box<dyn Env>, id: String) -> Self {
+        let spec = EnvSpec { id, ..inner.spec().clone() };
+        Self { inner, spec }
+    }
+}
+
+impl Env for Named {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<Observation> {
+        self.inner.reset(seed)
+    }
+
+    fn step(&mut self, action: &str) -> Result<Step> {
+        self.inner.step(action)
+    }
+
+    fn render(&self) -> String {
+        self.inner.render()
+    }
+
+    fn scripted_action(&self) -> Option<String> {
+        self.inner.scripted_action()
+    }
+}
