@@ -1,0 +1,144 @@
+use std::fs;
+
+use super::*;
+
+const ALPHABET: &str = "zyx .\n#Aé→😀<|padentiosbrv>c";
+const TEXTS: [&str; 7] =
+    ["", "abc", "a b\n\n c ", "éé→😀\n", "<|pad|>", "<|end|><|action|>x<|observation|>", "\n <|<|>|> ..AA##"];
+
+fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let mut ids = Vec::new();
+    tokenizer.encode(text, &mut ids).unwrap();
+    ids
+}
+
+/// A small Hugging Face tokenizer with byte-level BPE, as GPT-2's file is written.
+fn bpe(added: Value, truncation: Value) -> String {
+    json!({
+        "version": "1.0", "truncation": truncation, "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4}, "merges": ["a b", "Ġ ab"]}
+    })
+    .to_string()
+}
+
+fn special(id: u32, content: &str) -> Value {
+    json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+           "normalized": false, "special": true})
+}
+
+#[test]
+fn characters_are_sorted_after_the_special_tokens() {
+    let tokenizer = Tokenizer::from_alphabet("cabba").unwrap();
+    assert_eq!(tokenizer.vocab_size(), 7);
+    assert_eq!(encode(&tokenizer, "cab"), [6, 4, 5]);
+    assert_eq!(*tokenizer.special(), SpecialTokens { pad: 0, observation: Some(1), action: Some(2), end: Some(3) });
+    assert_eq!(tokenizer.decode(&[1, 6, 2, 4, 5, 3, 0, 0]).unwrap(), "cab");
+}
+
+#[test]
+fn every_text_comes_back() {
+    let tokenizer = Tokenizer::from_alphabet(ALPHABET).unwrap();
+    for text in TEXTS {
+        assert_eq!(tokenizer.decode(&encode(&tokenizer, text)).unwrap(), text);
+    }
+}
+
+#[test]
+fn the_written_file_means_the_same_to_hugging_face() {
+    let tokenizer = Tokenizer::from_alphabet(ALPHABET).unwrap();
+    let theirs: tokenizers::Tokenizer = tokenizer.to_json().unwrap().parse().unwrap();
+    for text in TEXTS {
+        let ours = encode(&tokenizer, text);
+        for add_special_tokens in [false, true] {
+            assert_eq!(theirs.encode(text, add_special_tokens).unwrap().get_ids(), ours, "{text:?}");
+        }
+        let framed = [&[1], &ours[..], &[3, 0]].concat();
+        assert_eq!(theirs.decode(&framed, true).unwrap(), tokenizer.decode(&framed).unwrap());
+    }
+    assert!(theirs.encode("Q", false).is_err(), "an unknown character is an error there too");
+}
+
+#[test]
+fn our_own_file_gives_the_fast_path_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let tokenizer = Tokenizer::from_alphabet(ALPHABET).unwrap();
+    fs::write(&path, tokenizer.to_json().unwrap()).unwrap();
+    let again = Tokenizer::from_file(&path).unwrap();
+    assert!(matches!(again.kind, Kind::Characters(_)));
+    assert_eq!(again.fingerprint(), tokenizer.fingerprint());
+    assert_eq!(again.special(), tokenizer.special());
+
+    let changed = tokenizer.to_json().unwrap().replace("Isolated", "Removed");
+    fs::write(&path, changed).unwrap();
+    assert!(matches!(Tokenizer::from_file(&path).unwrap().kind, Kind::HuggingFace(_)));
+}
+
+#[test]
+fn an_unknown_character_is_named_with_its_place() {
+    let tokenizer = Tokenizer::from_alphabet("ab\n").unwrap();
+    let mut ids = vec![9];
+    let error = tokenizer.encode("ab\na\u{e9}", &mut ids).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"tokenizer: 'é' (U+00E9) at line 2, column 2 of the text is not in the alphabet "\nab""#
+    );
+    assert_eq!(ids, [9]);
+}
+
+#[test]
+fn what_cannot_be_is_an_error() {
+    let message = |result: Result<String>| result.unwrap_err().to_string();
+    let tokenizer = Tokenizer::from_alphabet("ab").unwrap();
+    assert_eq!(message(tokenizer.decode(&[6])), "tokenizer: no token has the id 6; the vocabulary ends at 5");
+    assert!(Tokenizer::from_alphabet("").is_err());
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    assert!(matches!(Tokenizer::from_file(&path), Err(Error::Io { .. })));
+    fs::write(&path, "{}").unwrap();
+    let error = Tokenizer::from_file(&path).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("tokenizer: {}: no Hugging Face tokenizer", path.display())), "{error}");
+}
+
+#[test]
+fn the_fingerprint_is_of_the_content() {
+    let fingerprint = |alphabet| Tokenizer::from_alphabet(alphabet).unwrap().fingerprint().to_string();
+    assert_eq!(fingerprint("ab"), fingerprint("bab"));
+    assert_ne!(fingerprint("ab"), fingerprint("abc"));
+    assert_eq!(fingerprint("ab"), "fb8e20fc2e4c3f248c60c39bd652f3c1", "SHA-256 of \"ab\", the first half");
+}
+
+#[test]
+fn a_hugging_face_file_is_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let truncation = json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+    fs::write(&path, bpe(json!([special(5, "<|endoftext|>"), special(9, "<x>")]), truncation)).unwrap();
+    let tokenizer = Tokenizer::from_file(&path).unwrap();
+    assert_eq!(encode(&tokenizer, "ab ab ab<|endoftext|>"), [2, 4, 4, 5]);
+    assert_eq!(tokenizer.decode(&[2, 4, 5]).unwrap(), "ab ab");
+    assert_eq!(*tokenizer.special(), SpecialTokens { pad: 5, observation: None, action: None, end: Some(5) });
+    assert_eq!(tokenizer.vocab_size(), 7);
+
+    let copy = folder.path().join("copy.json");
+    fs::write(&copy, tokenizer.to_json().unwrap()).unwrap();
+    assert_eq!(Tokenizer::from_file(&copy).unwrap().fingerprint(), tokenizer.fingerprint());
+}
+
+#[test]
+fn the_accompanying_config_names_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let added = json!([special(5, "<|endoftext|>"), special(6, "<stop>"), special(7, "<fill>")]);
+    fs::write(&path, bpe(added, Value::Null)).unwrap();
+    let config = json!({"eos_token": {"content": "<stop>"}, "pad_token": "<fill>"}).to_string();
+    fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    let tokenizer = Tokenizer::from_file(&path).unwrap();
+    assert_eq!(*tokenizer.special(), SpecialTokens { pad: 7, observation: None, action: None, end: Some(6) });
+    let config: Value = serde_json::from_str(&tokenizer.to_config_json()).unwrap();
+    assert_eq!((&config["eos_token"], &config["pad_token"]), (&json!("<stop>"), &json!("<fill>")));
+}
