@@ -1,6 +1,6 @@
 //! The keys and values of what a model has read, kept so that each new token costs one step.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, s};
 
 use super::ModelConfig;
 
@@ -40,8 +40,8 @@ impl KvCache {
     pub(super) fn append(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let (start, end) = (self.length, self.length + keys.dims()[2]);
         let LayerCache { keys: all_keys, values: all_values } = &mut self.layers[layer];
-        all_keys.inplace(|all| all.slice_assign([.., .., start..end], keys));
-        all_values.inplace(|all| all.slice_assign([.., .., start..end], values));
+        all_keys.inplace(|all| all.slice_assign(s![.., .., start..end], keys));
+        all_values.inplace(|all| all.slice_assign(s![.., .., start..end], values));
         (all_keys.clone().narrow(2, 0, end), all_values.clone().narrow(2, 0, end))
     }
 

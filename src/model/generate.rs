@@ -110,16 +110,13 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
 
     let mut active: Vec<usize> = (0..requests.len()).collect(); // the request of each row that is still computed
     let padding = Padding::new(requests.iter().map(|request| request.prompt.len()), longest_prompt);
-    let mut input = left_padded(requests, longest_prompt, &device);
+    let mut input = left_padded(requests.iter().map(|request| request.prompt.as_slice()), longest_prompt, &device);
     let mut ended = vec![false; requests.len()];
     for step in 0..room {
         let [rows, time] = input.dims();
         let placement = padding.placement(&active, longest_prompt + step, time, &device);
         let hidden = policy.transformer.forward(input, &placement, cache.as_mut());
-        let last = match time {
-            1 => hidden,
-            _ => hidden.reshape([rows as i32, time as i32, -1]).narrow(1, time - 1, 1).squeeze_dim(1),
-        };
+        let last = last_of_each_row(hidden, rows);
         let values = policy.values(last.clone()).map(|values| host(values.into_data()));
         let logits = host(policy.transformer.logits(last).into_data());
         for (row, logits) in logits.chunks_exact(logits.len() / rows).enumerate() {
@@ -157,6 +154,27 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     written
 }
 
+/// The value of the state after each prompt; 0 without a value head.
+pub fn state_values(policy: &Policy, prompts: &[Vec<u32>]) -> Vec<f32> {
+    /// Rows of one forward pass.
+    const ROWS: usize = 256;
+    let device = policy.transformer.device();
+    let mut values = Vec::with_capacity(prompts.len());
+    for prompts in prompts.chunks(ROWS) {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let padding = Padding::new(prompts.iter().map(Vec::len), longest);
+        let all: Vec<usize> = (0..prompts.len()).collect();
+        let placement = padding.placement(&all, longest, longest, &device);
+        let input = left_padded(prompts.iter().map(Vec::as_slice), longest, &device);
+        let last = last_of_each_row(policy.transformer.forward(input, &placement, None), prompts.len());
+        match policy.values(last) {
+            Some(found) => values.extend(host(found.into_data())),
+            None => values.extend(std::iter::repeat_n(0.0, prompts.len())),
+        }
+    }
+    values
+}
+
 /// How far each row is padded on the left, where rows differ in length.
 struct Padding {
     left: Option<Vec<usize>>,
@@ -183,16 +201,31 @@ impl Padding {
 }
 
 /// Prompts as `[batch, longest]`, each ending in the last column. Padding is token 0, which nobody sees.
-fn left_padded(requests: &[Request], longest: usize, device: &Device) -> Tensor<2, Int> {
-    let mut tokens = vec![0i64; requests.len() * longest];
-    for (row, request) in tokens.chunks_exact_mut(longest).zip(requests) {
-        let start = longest - request.prompt.len();
-        row[start..].iter_mut().zip(&request.prompt).for_each(|(cell, &token)| *cell = i64::from(token));
+fn left_padded<'a>(
+    prompts: impl ExactSizeIterator<Item = &'a [u32]>,
+    longest: usize,
+    device: &Device,
+) -> Tensor<2, Int> {
+    let rows = prompts.len();
+    let mut tokens = vec![0i64; rows * longest];
+    for (row, prompt) in tokens.chunks_exact_mut(longest).zip(prompts) {
+        let start = longest - prompt.len();
+        row[start..].iter_mut().zip(prompt).for_each(|(cell, &token)| *cell = i64::from(token));
     }
-    Tensor::from_data(TensorData::new(tokens, [requests.len(), longest]), device)
+    Tensor::from_data(TensorData::new(tokens, [rows, longest]), device)
+}
+
+/// `[rows * time, width]` to the last of each row, `[rows, width]`.
+fn last_of_each_row(hidden: Tensor<2>, rows: usize) -> Tensor<2> {
+    let [all, width] = hidden.dims();
+    let time = all / rows;
+    match time {
+        1 => hidden,
+        _ => hidden.reshape([rows, time, width]).narrow(1, time - 1, 1).squeeze_dim(1),
+    }
 }
 
 /// Numbers of a tensor on the host.
 fn host(data: TensorData) -> Vec<f32> {
-    data.into_vec().expect("the model computes in f32")
+    data.try_into_vec().expect("the model computes in f32")
 }

@@ -44,12 +44,12 @@ pub fn replace<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> R
             let name = self.path.name();
             let (wanted, device) = (param.val().dims(), param.val().device());
             match self.tensors.remove(&name) {
-                Some(data) if data.shape.as_slice() == wanted => param.map(|old| {
+                Some(data) if data.shape().as_slice() == wanted => param.map(|old| {
                     let trains = old.is_require_grad();
                     Tensor::from_data(data, &device).set_require_grad(trains)
                 }),
                 Some(data) => {
-                    self.wrong.push(format!("{name} has shape {:?} instead of {wanted:?}", data.shape.as_slice()));
+                    self.wrong.push(format!("{name} has shape {:?} instead of {wanted:?}", data.shape().as_slice()));
                     param
                 }
                 None => {
