@@ -28,6 +28,8 @@ enum Flaw {
     RewardNotFinite,
     RewardOutOfRange,
     NeverEnds,
+    /// No flaw, but nothing that the checker could play or see a difference in.
+    ListsNothing,
     ForbidsLegal,
     ScriptForbidden,
     NoLegalActions,
@@ -80,7 +82,7 @@ struct Corridor {
 }
 
 impl Corridor {
-    fn new(flaw: Flaw) -> Result<Box<dyn Env>> {
+    fn build(flaw: Flaw) -> Result<Box<dyn Env>> {
         if flaw == MakeFails {
             return Err(Error::Definition("the corridor is closed".to_string()));
         }
@@ -101,11 +103,13 @@ impl Corridor {
         let text = match self.flaw {
             GlobalCounter => format!("{} {}", self.cell, RESETS.fetch_add(1, Ordering::Relaxed)),
             InstanceCounter => format!("{} {}", self.cell, self.instance),
+            ListsNothing => String::new(),
             LetterNotInAlphabet => format!("cell {}", self.cell),
             _ => self.cell.to_string(),
         };
         let legal = if self.flaw == NoLegalActions { vec![] } else { vec!["l".to_string(), "r".to_string()] };
-        Observation { text, legal_actions: Some(legal.into()), ..Observation::default() }
+        let legal_actions = (self.flaw != ListsNothing).then(|| legal.into());
+        Observation { text, legal_actions, ..Observation::default() }
     }
 }
 
@@ -175,12 +179,13 @@ impl Env for Corridor {
     }
 
     fn scripted_action(&self) -> Option<String> {
-        self.running.then(|| if self.flaw == ScriptForbidden { "rr" } else { "r" }.to_string())
+        (self.running && self.flaw != ListsNothing)
+            .then(|| if self.flaw == ScriptForbidden { "rr" } else { "r" }.to_string())
     }
 }
 
 fn check_corridor(flaw: Flaw) -> Report {
-    check(&|| Corridor::new(flaw), CheckOptions::default())
+    check(&|| Corridor::build(flaw), CheckOptions::default())
 }
 
 #[test]
@@ -201,6 +206,13 @@ fn every_flaw_is_caught_by_its_rule() {
         // A reward range that is upside down holds no reward; the others break nothing else.
         assert!(rules.len() == 1 || flaw == RangeUpsideDown, "{flaw:?}: {report}");
     }
+}
+
+#[test]
+fn what_cannot_be_judged_is_a_warning() {
+    let report = check_corridor(ListsNothing);
+    assert!(report.passed(), "{report}");
+    assert!(report.findings.len() == 1 && report.findings[0].rule == "seed-matters", "{report}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(super) struct Transcript {
     /// The reset's observation and every step, in full.
     pub lines: Vec<String>,
     pub ended: bool,
+    /// Whether any action was a valid one.
+    pub understood: bool,
 }
 
 /// Who writes the actions.
@@ -121,7 +123,8 @@ impl<'a> Player<'a> {
     /// Plays at most so many turns of an episode.
     pub fn play_part(&mut self, seed: u64, mut actor: Actor<'_>, turns: u32) -> Result<Transcript, Stop> {
         let mut observation = self.reset(seed)?;
-        let mut played = Transcript { actions: vec![], lines: vec![format!("{observation:?}")], ended: false };
+        let mut played =
+            Transcript { actions: vec![], lines: vec![format!("{observation:?}")], ended: false, understood: false };
         while !played.ended && (played.actions.len() as u32) < turns {
             let turn = Some(played.actions.len() as u32 + 1);
             let action = match &mut actor {
@@ -147,6 +150,7 @@ impl<'a> Player<'a> {
             }
             played.lines.push(format!("{step:?}"));
             played.ended = step.end.is_some();
+            played.understood |= !step.invalid_action;
             observation = step.observation;
             if !played.ended {
                 self.running(&observation, turn);
