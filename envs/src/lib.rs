@@ -4,8 +4,10 @@
 
 mod env;
 mod error;
+mod phase;
 mod registry;
 mod reward;
+pub mod snake;
 
 pub use env::{Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, Result};

@@ -1,0 +1,29 @@
+//! Where in its life an environment is: the one check that every game makes before it plays an action.
+
+use crate::{Error, Result};
+
+/// Whether an episode runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// `reset` was never called.
+    New,
+    /// An episode runs.
+    Running,
+    /// The last episode has ended.
+    Over,
+}
+
+impl Phase {
+    /// Refuses a step unless an episode runs.
+    pub(crate) fn check_running(self, env: &str) -> Result<()> {
+        let when = match self {
+            Phase::Running => return Ok(()),
+            Phase::New => "before reset()",
+            Phase::Over => "after the episode's end",
+        };
+        Err(Error::NotRunning {
+            env: env.to_string(),
+            when,
+        })
+    }
+}
