@@ -8,6 +8,7 @@ mod phase;
 mod registry;
 mod reward;
 pub mod snake;
+pub mod tic_tac_toe;
 
 pub use env::{Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, Result};
