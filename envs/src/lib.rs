@@ -9,6 +9,7 @@ mod registry;
 mod reward;
 pub mod snake;
 pub mod tic_tac_toe;
+pub mod wordle;
 
 pub use env::{Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, Result};

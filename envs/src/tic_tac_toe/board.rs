@@ -50,7 +50,7 @@ impl Board {
 
     /// How the game ended, or nothing while it goes on.
     pub(super) fn outcome(self) -> Option<Outcome> {
-        let has_line = |marks: u16| LINES.iter().any(|&line| marks & line == line);
+        let has_line = |marks: u16| LINES.iter().any(|line| line & !marks == 0);
         if has_line(self.agent) {
             Some(Outcome::Win)
         } else if has_line(self.opponent) {

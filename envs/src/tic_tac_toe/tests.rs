@@ -113,6 +113,16 @@ fn observations_show_the_board() {
 }
 
 #[test]
+fn both_views_keep_to_their_alphabet() {
+    for view in ["text", "compact"] {
+        let mut env = tic_tac_toe(&format!("first = 'random'\nview = '{view}'")).unwrap();
+        for seed in 0..20 {
+            play(&mut *env, seed, scripted);
+        }
+    }
+}
+
+#[test]
 fn an_action_that_is_none_costs_a_turn_and_changes_nothing() {
     let mut env = tic_tac_toe("").unwrap();
     env.reset(0).unwrap();
