@@ -197,7 +197,7 @@ fn figures(history: &History, headline: &str, lower_is_better: bool) -> String {
         }
     }
     if history.non_finite() > 0 {
-        parts.push(format!("{} values not finite", history.non_finite()));
+        parts.push(format!("not finite {}", history.non_finite()));
     }
     harmless(&parts.join("  "))
 }
@@ -267,11 +267,11 @@ mod tests {
         ]);
         assert_eq!(
             figures(&history, "episode/return_mean", false),
-            "return_mean 3 (best 4)  KL 0.0312  entropy 1.25  1 values not finite"
+            "return_mean 3 (best 4)  KL 0.0312  entropy 1.25  not finite 1"
         );
         assert_eq!(
             figures(&history, "objective/kl", true),
-            "kl 0.0312 (best 0.0312)  entropy 1.25  1 values not finite"
+            "kl 0.0312 (best 0.0312)  entropy 1.25  not finite 1"
         );
     }
 
