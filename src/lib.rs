@@ -5,6 +5,7 @@ mod error;
 pub mod learn;
 pub mod math;
 pub mod model;
+pub mod observe;
 pub mod ops;
 pub mod optim;
 pub mod rollout;
