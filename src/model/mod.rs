@@ -13,6 +13,8 @@ mod policy;
 mod pretrained;
 mod rotary;
 mod transformer;
+#[cfg(test)]
+mod transformers_tests;
 
 pub use cache::KvCache;
 pub use config::{Family, ModelConfig};
