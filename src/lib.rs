@@ -1,6 +1,7 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
 pub mod batch;
+pub mod checkpoint;
 mod error;
 pub mod learn;
 pub mod math;
@@ -9,6 +10,7 @@ pub mod observe;
 pub mod ops;
 pub mod optim;
 pub mod rollout;
+pub mod run_dir;
 pub mod source;
 mod tokenizer;
 pub mod train;
