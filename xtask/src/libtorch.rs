@@ -14,6 +14,10 @@ use crate::Result;
 /// The one version that tch 0.22 binds.
 const VERSION: &str = "2.9.0";
 
+/// What a person can do when libtorch cannot be brought.
+const OTHERWISE: &str = "Set LIBTORCH=<a folder with include/ and lib/ of libtorch 2.9.0>, or build without the feature \
+                         `libtorch`: the device `flex` is always there";
+
 /// A Python package and what is taken out of it.
 struct Wheel {
     requirement: &'static str,
@@ -71,7 +75,8 @@ with zipfile.ZipFile(wheel) as archive:
 pub fn fetch(root: &Path) -> Result<PathBuf> {
     let configuration = root.join(".cargo/libtorch.toml");
     let written = fs::read_to_string(&configuration).unwrap_or_default();
-    let libtorch = match chosen(env::var_os("LIBTORCH").map(PathBuf::from), &written)? {
+    let variable = env::var_os("LIBTORCH").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let libtorch = match chosen(variable, &written)? {
         Some(libtorch) => libtorch,
         None => cached_or_downloaded(&cache(|name| env::var_os(name).map(PathBuf::from))?)?,
     };
@@ -90,12 +95,13 @@ pub fn fetch(root: &Path) -> Result<PathBuf> {
 fn chosen(variable: Option<PathBuf>, written: &str) -> Result<Option<PathBuf>> {
     let Some(libtorch) = variable else { return Ok(None) };
     let remembered = configuration_text(&libtorch).is_ok_and(|text| text == written);
-    match missing(&libtorch, &["include", "lib/libtorch_cpu.so"]) {
+    let library = format!("lib/{}torch_cpu{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    match missing(&libtorch, &["include", &library]) {
         None => Ok(Some(std::path::absolute(&libtorch).map_err(|error| format!("LIBTORCH: {error}"))?)),
         Some(_) if remembered => Ok(None),
         Some(part) => Err(format!(
-            "LIBTORCH={} has no {part}; set it to a folder with include/ and lib/libtorch_cpu.so of libtorch {VERSION}, \
-             or unset it to have libtorch brought from PyPI",
+            "LIBTORCH={} has no {part}; set it to a folder with include/ and {library} of libtorch {VERSION}, or unset it \
+             to have libtorch brought from PyPI",
             libtorch.display()
         )),
     }
@@ -120,8 +126,9 @@ fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err(format!(
-            "libtorch is only brought for Linux on x86_64. Either set LIBTORCH=<folder with include/ and lib/ of libtorch \
-             {VERSION}>, or build without the feature `libtorch`: the device `flex` is always there"
+            "libtorch is brought for Linux on x86_64 alone, and this is {} on {}. {OTHERWISE}",
+            env::consts::OS,
+            env::consts::ARCH
         ));
     }
     let at = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
@@ -179,8 +186,6 @@ fn download(partial: &Path) -> Result<()> {
 
 /// Runs Python with its progress on standard error, and its last complaints in the error.
 fn python(command: &mut Command, failure: &str) -> Result<()> {
-    const OTHERWISE: &str = "Otherwise set LIBTORCH=<folder with include/ and lib/ of libtorch 2.9.0>, or build without \
-                             the feature `libtorch`: the device `flex` is always there";
     // Standard output belongs to the program that `run` starts.
     let output = command
         .stdin(Stdio::null())
@@ -289,8 +294,8 @@ mod tests {
         let place = folder("unpack", &[]);
         fs::create_dir_all(&place).unwrap();
         let wheel = place.join("a.whl");
-        let pack = "import sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], 'w') as z:\n    \
-                    z.writestr('a/include/x/y.h', 'y')\n    z.writestr('a/lib/l.so', 'l')\n    z.writestr('a/lib/m.so', 'm')";
+        let pack = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1], 'w')\nz.writestr('a/include/x/y.h', 'y')\n\
+                    z.writestr('a/lib/l.so', 'l')\nz.writestr('a/lib/m.so', 'm')\nz.close()";
         python(Command::new("python3").args(["-c", pack]).arg(&wheel), "packing").unwrap();
         let unpack = |parts: &[&str]| {
             python(

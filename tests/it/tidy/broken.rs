@@ -33,8 +33,8 @@ fn imports() {
         ("src/math.rs", "\nuse super::model;", "2: `math` imports `model`"),
         ("src/math/mod.rs", "\nuse super::model;", "2: `math` imports `model`"),
     ];
-    let right = "use crate::{Error, Result, model::Model};\nuse crate::math::kl; // not crate::rollout\nuse super::gae;\n\
-                 use crate::learn::dpo;\n\n#[cfg(test)]\nmod tests {\n    use crate::rollout::play;\n}\n";
+    let right = "use crate::{Error, Result, model::Model};\nuse crate::math::kl; // not crate::rollout\n\
+                 use super::gae;\nuse crate::learn::dpo;\n\n#[cfg(test)]\nmod tests {\n    use crate::rollout::play;\n}\n";
     let right =
         [("ARCHITECTURE.md", TABLE), ("src/learn/ppo.rs", right), ("src/rollout.rs", "use palestra_envs::Env;")];
     for (path, text, complaint) in cases {
