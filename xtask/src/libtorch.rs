@@ -15,7 +15,7 @@ use crate::Result;
 const VERSION: &str = "2.9.0";
 
 /// What a person can do when libtorch cannot be brought.
-const OTHERWISE: &str = "Set LIBTORCH=<a folder with include/ and lib/ of libtorch 2.9.0>, or build without the feature \
+const INSTEAD: &str = "set LIBTORCH=<a folder with include/ and lib/ of libtorch 2.9.0>, or build without the feature \
                          `libtorch`: the device `flex` is always there";
 
 /// A Python package and what is taken out of it.
@@ -126,7 +126,7 @@ fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err(format!(
-            "libtorch is brought for Linux on x86_64 alone, and this is {} on {}. {OTHERWISE}",
+            "libtorch is brought for Linux on x86_64 alone, and this is {} on {}: {INSTEAD}",
             env::consts::OS,
             env::consts::ARCH
         ));
@@ -194,13 +194,13 @@ fn python(command: &mut Command, failure: &str) -> Result<()> {
         .spawn()
         .and_then(|child| child.wait_with_output())
         .map_err(|error| {
-            format!("{failure}: python3 does not start: {error}. Install python3 with pip. {OTHERWISE}")
+            format!("{failure}: python3 does not start: {error}. Install python3 with pip, or {INSTEAD}")
         })?;
     if output.status.success() {
         return Ok(());
     }
     Err(format!(
-        "{failure} ({}):\n{}\n{OTHERWISE}",
+        "{failure} ({}):\n{}\nOtherwise {INSTEAD}",
         output.status,
         last_lines(&String::from_utf8_lossy(&output.stderr), 8)
     ))
