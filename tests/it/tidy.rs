@@ -119,9 +119,9 @@ fn unsafe_is_in_ops_alone(tree: &Tree) -> Vec<String> {
 }
 
 fn modules_say_what_they_are(tree: &Tree) -> Vec<String> {
-    let top = |path: &str| match path.split('/').collect::<Vec<_>>()[..] {
-        ["src", _] | ["src", _, "mod.rs"] | [_, "src", "lib.rs" | "main.rs"] => true,
-        _ => false,
+    let top = |path: &str| {
+        let parts: Vec<_> = path.split('/').collect();
+        matches!(parts[..], ["src", _] | ["src", _, "mod.rs"] | [_, "src", "lib.rs" | "main.rs"])
     };
     let silent = rust(tree).filter(|(path, text)| top(path) && !text.starts_with("//! "));
     silent.map(|(path, _)| format!("{path}:1: open with `//!`: what this is and what it must not know")).collect()
