@@ -6,7 +6,6 @@
 mod libtorch;
 
 use std::env;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -93,24 +92,21 @@ fn test(libtorch: &Path, arguments: &[String]) -> Result<()> {
 
 /// The program, in place of this process, so that Ctrl-C and the exit code are its own.
 fn run(libtorch: &Path, arguments: &[String]) -> Result<()> {
-    let mut command = Command::new(cargo_path());
-    command.args(["run", "--quiet", "--release", "--features", "libtorch", "--manifest-path"]);
-    command.arg(root().join("Cargo.toml")).arg("--").args(arguments).env("LIBTORCH", libtorch);
-    if std::io::stderr().is_terminal() {
-        eprintln!("Building with libtorch: about ten minutes the first time");
-    }
+    let mut command = cargo(libtorch);
+    command.args(["run", "--release", "--features", "libtorch", "--manifest-path"]);
+    command.arg(root().join("Cargo.toml")).arg("--").args(arguments);
     #[cfg(unix)]
     return Err(format!("cargo does not start: {}", std::os::unix::process::CommandExt::exec(&mut command)));
     #[cfg(not(unix))]
     stage("run", &mut command)
 }
 
-/// Runs one step of a longer command under a title line, and says how long it took when it failed or more follows.
+/// Runs one step in the repository's root, under a title line, and says how long it took.
 fn stage(name: &str, command: &mut Command) -> Result<()> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     title(&format!("{name}: cargo {}", words.join(" ")));
     let start = Instant::now();
-    let status = command.status().map_err(|error| format!("cargo does not start: {error}"))?;
+    let status = command.current_dir(root()).status().map_err(|error| format!("cargo does not start: {error}"))?;
     eprintln!("-- {name}: {:.0} s", start.elapsed().as_secs_f64());
     if status.success() { Ok(()) } else { Err(format!("{name}: failed ({status})")) }
 }
@@ -119,15 +115,20 @@ fn title(line: &str) {
     eprintln!("\n== {line}");
 }
 
-/// The cargo that runs this program, in the repository's root, told where libtorch is.
+/// The cargo that runs this program, told where libtorch is.
+///
+/// What `cargo run` tells us about our own package is taken out again: build scripts look at it (ring's does), and
+/// whoever goes back and forth between xtask and plain cargo would compile what depends on them anew each time.
 fn cargo(libtorch: &Path) -> Command {
-    let mut command = Command::new(cargo_path());
-    command.current_dir(root()).env("LIBTORCH", libtorch);
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        if about_us.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
+    command.env("LIBTORCH", libtorch);
     command
-}
-
-fn cargo_path() -> std::ffi::OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// The repository's root: the folder above this package.
