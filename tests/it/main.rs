@@ -1,0 +1,3 @@
+//! The one integration test program, so that libtorch is linked once: a module for each part of the project.
+
+mod tidy;
