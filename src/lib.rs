@@ -1,5 +1,6 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
+pub mod config;
 mod error;
 pub mod model;
 mod tokenizer;
