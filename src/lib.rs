@@ -1,10 +1,20 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
+pub mod batch;
 pub mod config;
 mod error;
+pub mod learn;
+pub mod math;
 pub mod model;
+pub mod ops;
+pub mod optim;
+pub mod rollout;
+pub mod source;
 mod tokenizer;
+pub mod train;
+mod trajectory;
 
 pub use error::{Error, Result};
 pub use palestra_envs as envs;
 pub use tokenizer::{SpecialTokens, Tokenizer};
+pub use trajectory::{ActionToken, Segment, Trajectory};

@@ -1,0 +1,107 @@
+//! Learners: each is a loss on batches, and one file.
+//!
+//! A learner knows models and batches. It knows neither environments nor where batches come from.
+
+pub mod ppo;
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::Tensor;
+
+use crate::batch::{ActionBatch, Sample};
+use crate::model::{Placement, Policy};
+use crate::trajectory::Trajectory;
+use crate::Result;
+
+/// Numbers by their names in the field, such as `policy/clipfrac_avg`.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// A loss and what was measured on the way, each `[1]`. All of them add up over the parts of a batch.
+pub struct Loss {
+    /// What is minimised.
+    pub total: Tensor<1>,
+    /// What is reported, by name.
+    pub metrics: Vec<(&'static str, Tensor<1>)>,
+}
+
+/// A way of learning.
+pub trait Learner {
+    /// What learns.
+    type Model: Module;
+    /// What it learns from at one step, or a part of it.
+    type Batch;
+
+    /// Tells how much of the run is over, 0 to 1, before each update: what schedules of the learner's own go by.
+    fn set_progress(&mut self, _fraction: f64) {}
+
+    /// The loss of one part of a batch.
+    fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
+
+    /// State that a resumed run needs, beside the model and the optimiser.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Takes up the state of [`Learner::state`].
+    ///
+    /// # Errors
+    /// The state is not this learner's.
+    fn restore(&mut self, _state: &serde_json::Value) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A learner that learns from what its own model has just done.
+pub trait OnPolicy: Learner<Model = Policy, Batch = ActionBatch> {
+    /// Turns episodes into samples: returns, advantages, penalties.
+    fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics);
+
+    /// How many times each sample is learned from, and in batches of how many samples.
+    fn passes(&self) -> Passes;
+
+    /// Whether samples need the log-probabilities of the policy that the run started from.
+    fn wants_reference(&self) -> bool;
+
+    /// Whether the policy has moved so far from the one that acted that the rest of its samples are dropped.
+    fn has_moved_too_far(&self, step: &Metrics) -> bool;
+}
+
+/// How samples are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passes {
+    /// Times that each sample is learned from.
+    pub epochs: usize,
+    /// Samples in the batch of one optimiser step.
+    pub batch: usize,
+    /// Samples computed at once; a batch is the sum of such parts.
+    pub micro_batch: usize,
+}
+
+/// What a policy says of a batch's action tokens.
+pub struct Outlook {
+    /// Log-probability of each, `[tokens]`.
+    pub log_probs: Tensor<1>,
+    /// Log-probabilities of all that they could have been, `[tokens, vocab]`.
+    pub all_log_probs: Tensor<2>,
+    /// Values of the states that they were written in, `[tokens]`; `None` without a value head.
+    pub values: Option<Tensor<1>>,
+}
+
+/// The log-probabilities of a batch's action tokens at the temperature and among the tokens that they were sampled
+/// with, by one full forward pass.
+pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32) -> Outlook {
+    let hidden = policy.transformer.forward(batch.tokens.clone(), &Placement::causal(), None);
+    let hidden = hidden.select(0, batch.predicted_at.clone()); // [tokens, width]
+    let mut logits = policy.transformer.logits(hidden.clone());
+    if temperature != 1.0 {
+        logits = logits.div_scalar(temperature);
+    }
+    if let Some(forbidden) = &batch.forbidden {
+        logits = logits.mask_fill(forbidden.clone(), -1e9);
+    }
+    let all_log_probs = log_softmax(logits, 1);
+    let log_probs = all_log_probs.clone().gather(1, batch.targets.clone().unsqueeze_dim(1)).squeeze_dim(1);
+    Outlook { log_probs, all_log_probs, values: policy.values(hidden) }
+}

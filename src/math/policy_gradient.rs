@@ -1,0 +1,169 @@
+//! The terms of PPO's loss ([Schulman et al. 2017](https://arxiv.org/abs/1707.06347)), per action token.
+
+use burn::tensor::Tensor;
+
+/// The furthest that a log-ratio is trusted in an exponent.
+const MAX_LOG_RATIO: f32 = 20.0;
+
+/// `max(-A rho, -A clip(rho, 1 - epsilon, 1 + epsilon))` (eq. 7, negated so that it is minimised), and the ratio
+/// `rho = exp(new - old)`. All `[tokens]`.
+///
+/// With `dual_clip` c > 1 the loss of a negative advantage is held below `-A c`
+/// ([Ye et al. 2020](https://arxiv.org/abs/1912.09729), eq. 5), since rho is unbounded there.
+pub fn clipped_policy_loss(
+    new_log_probs: Tensor<1>,
+    old_log_probs: Tensor<1>,
+    advantages: Tensor<1>,
+    epsilon: f32,
+    dual_clip: Option<f32>,
+) -> (Tensor<1>, Tensor<1>) {
+    let ratio = (new_log_probs - old_log_probs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp();
+    let plain = ratio.clone() * advantages.clone().neg();
+    let clipped = ratio.clone().clamp(1.0 - epsilon, 1.0 + epsilon) * advantages.clone().neg();
+    let mut loss = plain.max_pair(clipped);
+    if let Some(c) = dual_clip {
+        let bound = loss.clone().min_pair(advantages.clone().mul_scalar(-c));
+        loss = loss.mask_where(advantages.lower_scalar(0.0), bound);
+    }
+    (loss, ratio)
+}
+
+/// `max((V - R)^2, (clip(V, V_old - epsilon, V_old + epsilon) - R)^2) / 2`; without `epsilon`, `(V - R)^2 / 2`.
+/// All `[tokens]`.
+pub fn clipped_value_loss(
+    values: Tensor<1>,
+    old_values: Tensor<1>,
+    returns: Tensor<1>,
+    epsilon: Option<f32>,
+) -> Tensor<1> {
+    let plain = (values.clone() - returns.clone()).square();
+    let loss = match epsilon {
+        None => plain,
+        Some(epsilon) => {
+            let clipped = old_values.clone() + (values - old_values).clamp(-epsilon, epsilon);
+            plain.max_pair((clipped - returns).square())
+        }
+    };
+    loss.mul_scalar(0.5)
+}
+
+/// `-sum p log p` of each row of log-probabilities, `[tokens, vocab]` to `[tokens]`. Forbidden tokens stand at large
+/// negative ones and add nothing.
+pub fn entropy(log_probs: Tensor<2>) -> Tensor<1> {
+    (log_probs.clone().exp() * log_probs).sum_dim(1).squeeze_dim::<1>(1).neg()
+}
+
+/// The estimator `x` of KL(policy, reference) from samples of the policy, `x = log policy - log reference`
+/// ([Schulman 2020](http://joschu.net/blog/kl-approx.html)): unbiased, and can be negative.
+pub fn kl_k1(log_ratio: f32) -> f32 {
+    log_ratio
+}
+
+/// The estimator `x^2 / 2`: biased, never negative, of low variance.
+pub fn kl_k2(log_ratio: f32) -> f32 {
+    0.5 * log_ratio * log_ratio
+}
+
+/// The estimator `exp(-x) - 1 + x`: unbiased and never negative.
+pub fn kl_k3(log_ratio: f32) -> f32 {
+    (-log_ratio).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() - 1.0 + log_ratio
+}
+
+/// The controller that holds KL to the reference near a target
+/// ([Ziegler et al. 2019](https://arxiv.org/abs/1909.08593), section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AdaptiveKl {
+    /// The coefficient of the KL penalty.
+    pub beta: f64,
+    /// The KL of a sequence, in nats, that is aimed at.
+    pub target: f64,
+    /// The number of episodes over which beta would double or halve, at most 0.2 of it at once.
+    pub horizon: f64,
+}
+
+impl AdaptiveKl {
+    /// `beta *= 1 + clip(kl / target - 1, -0.2, 0.2) n / horizon`.
+    pub fn update(&mut self, kl: f64, episodes: usize) {
+        let error = (kl / self.target - 1.0).clamp(-0.2, 0.2);
+        self.beta *= 1.0 + error * episodes as f64 / self.horizon;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::activation::log_softmax;
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::ops::{available_devices, open_device};
+
+    fn each_device(test: impl Fn(&Device)) {
+        for name in available_devices() {
+            test(&open_device(name).unwrap());
+        }
+    }
+
+    fn tensor<const N: usize>(values: [f32; N], device: &Device) -> Tensor<1> {
+        Tensor::from_data(values, device)
+    }
+
+    fn assert_close(found: Tensor<1>, expected: &[f32]) {
+        found.into_data().assert_approx_eq::<f32>(
+            &TensorData::from(expected),
+            burn::tensor::Tolerance::absolute(1e-5),
+        );
+    }
+
+    #[test]
+    fn policy_loss_by_hand() {
+        each_device(|device| {
+            // ratios 1.5, 0.5, 1.5, 1 against advantages 1, 1, -1, 2
+            let new = tensor([1.5f32.ln(), 0.5f32.ln(), 1.5f32.ln(), 0.0], device);
+            let old = tensor([0.0; 4], device);
+            let advantages = tensor([1.0, 1.0, -1.0, 2.0], device);
+            let (loss, ratio) = clipped_policy_loss(new, old, advantages, 0.2, None);
+            assert_close(loss, &[-1.2, -0.5, 1.5, -2.0]);
+            assert_close(ratio, &[1.5, 0.5, 1.5, 1.0]);
+        });
+    }
+
+    #[test]
+    fn dual_clip_bounds_only_negative_advantages() {
+        each_device(|device| {
+            let new = tensor([10f32.ln(), 10f32.ln()], device);
+            let (loss, _) =
+                clipped_policy_loss(new, tensor([0.0; 2], device), tensor([-1.0, 1.0], device), 0.2, Some(3.0));
+            assert_close(loss, &[3.0, -1.2]);
+        });
+    }
+
+    #[test]
+    fn value_loss_by_hand() {
+        each_device(|device| {
+            let values = || tensor([1.0, 0.1], device);
+            let old = || tensor([0.0, 0.0], device);
+            let returns = || tensor([2.0, 0.0], device);
+            assert_close(clipped_value_loss(values(), old(), returns(), Some(0.2)), &[1.62, 0.005]);
+            assert_close(clipped_value_loss(values(), old(), returns(), None), &[0.5, 0.005]);
+        });
+    }
+
+    #[test]
+    fn entropy_by_hand() {
+        each_device(|device| {
+            let logits = Tensor::<2>::from_data([[0.0, 0.0, -1e9], [0.0, 3f32.ln(), -1e9]], device);
+            assert_close(entropy(log_softmax(logits, 1)), &[2f32.ln(), 0.562_335]);
+        });
+    }
+
+    #[test]
+    fn kl_golden_values() {
+        let x = -1.0 - -1.5;
+        assert!((kl_k1(x) - 0.5).abs() < 1e-5);
+        assert!((kl_k2(x) - 0.125).abs() < 1e-5);
+        assert!((kl_k3(x) - 0.106531).abs() < 1e-5);
+        let mut controller = AdaptiveKl { beta: 0.2, target: 6.0, horizon: 10_000.0 };
+        controller.update(8.0, 256);
+        assert!((controller.beta - 0.201024).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,159 @@
+//! Choosing a token from logits.
+
+use rand::Rng;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+/// How a token is chosen from logits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Divides the logits: below 1 sharpens, above 1 flattens; 0 takes the most likely token.
+    pub temperature: f32,
+    /// Keeps only the k most likely tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the fewest most likely tokens whose probability together reaches this
+    /// ([Holtzman et al. 2020](https://arxiv.org/abs/1904.09751)); 1 keeps all.
+    pub top_p: f32,
+    /// Keeps tokens at least this fraction as likely as the most likely one
+    /// ([Nguyen et al. 2024](https://arxiv.org/abs/2407.01082)); 0 keeps all.
+    pub min_p: f32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 }
+    }
+}
+
+impl Sampling {
+    /// The most likely token, always.
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+
+    /// Whether some tokens are cut off, so that log-probabilities under the full distribution are not those that
+    /// the tokens were sampled with.
+    pub fn truncates(&self) -> bool {
+        self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
+    }
+}
+
+/// Chooses one token and returns it with its log-probability under the softmax of `logits / temperature` over the
+/// allowed tokens, before any of them is cut off by top-k, top-p or min-p. Greedy choice reports it at temperature 1.
+///
+/// `allowed`: token ids in ascending order; `None` allows all. Ties in greedy choice go to the smaller id.
+/// One random number is drawn for a token that is sampled, and none for a greedy one.
+pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling, rng: &mut impl Rng) -> (u32, f32) {
+    let scale = if sampling.temperature > 0.0 { 1.0 / sampling.temperature } else { 1.0 };
+    let count = allowed.map_or(logits.len(), <[u32]>::len);
+    let token = |i: usize| allowed.map_or(i as u32, |allowed| allowed[i]);
+    let logit = |i: usize| logits[token(i) as usize] * scale;
+
+    let (mut best, mut max) = (0, f32::NEG_INFINITY);
+    for i in 0..count {
+        if logit(i) > max {
+            (best, max) = (i, logit(i));
+        }
+    }
+    let weight = |i: usize| f64::from(logit(i) - max).exp();
+    let total: f64 = (0..count).map(weight).sum();
+    let chosen = if sampling.temperature <= 0.0 {
+        best
+    } else if sampling.truncates() {
+        sample_truncated(count, weight, total, sampling, rng)
+    } else {
+        let mut left = rng.random::<f64>() * total;
+        (0..count)
+            .find(|&i| {
+                left -= weight(i);
+                left < 0.0
+            })
+            .unwrap_or(best)
+    };
+    (token(chosen), logit(chosen) - max - total.ln() as f32)
+}
+
+/// Samples among the most likely candidates that top-k, top-p and min-p keep.
+fn sample_truncated(
+    count: usize,
+    weight: impl Fn(usize) -> f64,
+    total: f64,
+    sampling: &Sampling,
+    rng: &mut impl Rng,
+) -> usize {
+    let mut candidates: Vec<(usize, f64)> = (0..count).map(|i| (i, weight(i))).collect();
+    candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    if sampling.top_k > 0 {
+        candidates.truncate(sampling.top_k);
+    }
+    let floor = candidates[0].1 * f64::from(sampling.min_p);
+    let mut before = 0.0;
+    let nucleus = f64::from(sampling.top_p) * total;
+    candidates.retain(|&(_, weight)| {
+        let keep = before < nucleus && weight >= floor;
+        before += weight;
+        keep
+    });
+    let kept: f64 = candidates.iter().map(|&(_, weight)| weight).sum();
+    let mut left = rng.random::<f64>() * kept;
+    candidates
+        .iter()
+        .find(|&&(_, weight)| {
+            left -= weight;
+            left < 0.0
+        })
+        .unwrap_or(&candidates[0])
+        .0
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    const LOGITS: [f32; 4] = [0.0, 2.0, 1.0, 2.0];
+
+    fn shares(sampling: Sampling, allowed: Option<&[u32]>) -> [f64; 4] {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut counts = [0.0; 4];
+        for _ in 0..20_000 {
+            counts[sample_token(&LOGITS, allowed, &sampling, &mut rng).0 as usize] += 1.0 / 20_000.0;
+        }
+        counts
+    }
+
+    fn assert_close(found: [f64; 4], expected: [f64; 4]) {
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 0.015, "{found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn frequencies_are_the_softmax() {
+        assert_close(shares(Sampling::default(), None), [0.0541, 0.4000, 0.1472, 0.4000]);
+        let cold = Sampling { temperature: 0.5, ..Sampling::default() };
+        assert_close(shares(cold, None), [0.0089, 0.4626, 0.0632, 0.4626]);
+        assert_close(shares(Sampling::default(), Some(&[0, 2])), [0.2689, 0.0, 0.7311, 0.0]);
+    }
+
+    #[test]
+    fn truncation_keeps_the_likely_ones() {
+        let sampling = Sampling::default();
+        assert_close(shares(Sampling { top_k: 1, ..sampling }, None), [0.0, 1.0, 0.0, 0.0]);
+        assert_close(shares(Sampling { top_p: 0.85, ..sampling }, None), [0.0, 0.4223, 0.1554, 0.4223]);
+        assert_close(shares(Sampling { min_p: 0.5, ..sampling }, None), [0.0, 0.5, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn log_probs_are_those_of_the_allowed_tokens() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (token, log_prob) = sample_token(&LOGITS, None, &Sampling::GREEDY, &mut rng);
+        assert_eq!(token, 1, "a tie goes to the smaller id");
+        assert!((f64::from(log_prob).exp() - 0.4).abs() < 1e-4);
+        let (token, log_prob) = sample_token(&LOGITS, Some(&[0, 2]), &Sampling::GREEDY, &mut rng);
+        assert_eq!(token, 2);
+        assert!((f64::from(log_prob).exp() - 0.7311).abs() < 1e-4);
+        assert_eq!(sample_token(&LOGITS, Some(&[3]), &Sampling::default(), &mut rng), (3, 0.0));
+    }
+}

@@ -1,0 +1,80 @@
+//! Linear layers and norms, with weights laid out `[input, output]`.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData, module};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+
+use crate::ops::{layer_norm, rms_norm};
+
+/// `y = x W + b`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[input, output]`
+    pub weight: Param<Tensor<2>>,
+    /// `[output]`
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// Weights from N(0, std), biases 0.
+    pub fn new(
+        [input, output]: [usize; 2],
+        std: f64,
+        with_bias: bool,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        Self {
+            weight: normal([input, output], std, rng, device),
+            bias: with_bias.then(|| Param::from_tensor(Tensor::zeros([output], device))),
+        }
+    }
+
+    /// `[rows, input]` to `[rows, output]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        module::linear(input, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()))
+    }
+}
+
+/// LayerNorm ([Ba et al. 2016](https://arxiv.org/abs/1607.06450)) where there is a bias, else
+/// RMSNorm ([Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467)).
+#[derive(Module, Debug)]
+pub struct Norm {
+    /// `[width]`
+    pub weight: Param<Tensor<1>>,
+    /// `[width]`
+    pub bias: Option<Param<Tensor<1>>>,
+    eps: f64,
+}
+
+impl Norm {
+    /// Weights 1, biases 0.
+    pub fn new(width: usize, eps: f64, with_bias: bool, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::ones([width], device)),
+            bias: with_bias.then(|| Param::from_tensor(Tensor::zeros([width], device))),
+            eps,
+        }
+    }
+
+    /// `[rows, width]` to `[rows, width]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        match &self.bias {
+            Some(bias) => layer_norm(input, self.weight.val(), bias.val(), self.eps),
+            None => rms_norm(input, self.weight.val(), self.eps),
+        }
+    }
+}
+
+/// A parameter drawn from N(0, std). Drawn on the host, so that every device starts from the same values.
+pub(super) fn normal<const D: usize>(
+    shape: [usize; D],
+    std: f64,
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    let normal = Normal::new(0.0f32, std as f32).expect("a standard deviation is finite and not negative");
+    let values: Vec<f32> = normal.sample_iter(rng).take(shape.iter().product()).collect();
+    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
+}

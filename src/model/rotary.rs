@@ -1,0 +1,68 @@
+//! Rotary positions in the half-split form of Hugging Face's Llama
+//! ([Su et al. 2021](https://arxiv.org/abs/2104.09864), `rotate_half`).
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// The cosines and sines of every position, `[context, head_dim]`.
+#[derive(Debug, Clone)]
+pub struct RotaryTable {
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+}
+
+/// The cosines and sines of the positions of one forward pass, shared by all its layers.
+/// `[1 or batch, 1, time, head_dim]`
+pub struct Rotation {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+}
+
+impl RotaryTable {
+    /// Angles `position * theta^(-2i / head_dim)`, each standing twice, half a head apart.
+    pub fn new(context: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
+        let half = head_dim / 2;
+        let angle = |position: usize, i: usize| position as f64 * theta.powf(-2.0 * (i % half) as f64 / head_dim as f64);
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f32> =
+                (0..context * head_dim).map(|at| f(angle(at / head_dim, at % head_dim)) as f32).collect();
+            Tensor::from_data(TensorData::new(values, [context, head_dim]), device)
+        };
+        Self { cos: table(f64::cos), sin: table(f64::sin) }
+    }
+
+    /// The rotation of positions `start..start + time`, the same in every row.
+    pub fn range(&self, start: usize, time: usize) -> Rotation {
+        let rows = |table: &Tensor<2>| table.clone().slice(start..start + time).unsqueeze::<4>();
+        Rotation { cos: rows(&self.cos), sin: rows(&self.sin) }
+    }
+
+    /// The rotation of each row's own positions, `[batch, time]`.
+    pub fn at(&self, positions: Tensor<2, Int>) -> Rotation {
+        let [batch, time] = positions.dims();
+        let positions = positions.inner().reshape([batch * time]);
+        let rows = |table: &Tensor<2>| {
+            let [_, head_dim] = table.dims();
+            table.clone().select(0, positions.clone()).reshape([batch, 1, time, head_dim])
+        };
+        Rotation { cos: rows(&self.cos), sin: rows(&self.sin) }
+    }
+}
+
+impl Rotation {
+    /// Brings the table into the autodiff context of the model that is rotated.
+    pub fn like(self, tensor: &Tensor<2>) -> Self {
+        match tensor.is_autodiff() {
+            true => Self { cos: self.cos.autodiff(), sin: self.sin.autodiff() },
+            false => self,
+        }
+    }
+
+    /// Turns `[batch, heads, time, head_dim]`: `x cos + rotate_half(x) sin`, `rotate_half(x1, x2) = (-x2, x1)`.
+    pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, _, head_dim] = x.dims();
+        let first = x.clone().narrow(3, 0, head_dim / 2);
+        let second = x.clone().narrow(3, head_dim / 2, head_dim / 2);
+        let rotated = Tensor::cat(vec![second.neg(), first], 3);
+        x * self.cos.clone() + rotated * self.sin.clone()
+    }
+}

@@ -1,0 +1,222 @@
+//! The decoder: embedding, blocks of attention and feed-forward, norm, output layer.
+//!
+//! Activations are `[batch * time, width]` everywhere but inside attention, so that every linear layer is one
+//! matrix product.
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::{gelu, silu};
+use burn::tensor::{Device, Int, Tensor, module};
+use rand_chacha::ChaCha8Rng;
+
+use super::layers::normal;
+use super::rotary::{RotaryTable, Rotation};
+use super::{Family, KvCache, Linear, ModelConfig, Norm};
+use crate::ops::{AttentionMask, attention};
+
+/// Where the tokens of a forward pass stand: their positions, and which of them each may see.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// Who sees whom.
+    pub mask: AttentionMask,
+    /// Each row's own positions, `[batch, time]`; `None`: every row continues from the cache's length, or from 0.
+    pub positions: Option<Tensor<2, Int>>,
+}
+
+impl Placement {
+    /// Rows without padding on the left: each token sees itself and what stands before it.
+    pub fn causal() -> Self {
+        Self { mask: AttentionMask::causal(), positions: None }
+    }
+}
+
+/// A decoder transformer of the GPT-2 or Llama family.
+#[derive(Module, Debug)]
+pub struct Transformer {
+    /// `[vocab, width]`; with tied embeddings its transpose is the output layer.
+    pub embedding: Param<Tensor<2>>,
+    /// Learned positions, `[context, width]` (GPT-2).
+    pub positions: Option<Param<Tensor<2>>>,
+    /// The blocks, first to last.
+    pub blocks: Vec<Block>,
+    /// The norm before the output layer.
+    pub norm: Norm,
+    /// The output layer, where it is not tied to the embedding.
+    pub head: Option<Linear>,
+    #[module(skip)]
+    rotary: Option<RotaryTable>,
+    #[module(skip)]
+    config: ModelConfig,
+}
+
+/// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
+#[derive(Module, Debug)]
+pub struct Block {
+    attention_norm: Norm,
+    attention: Attention,
+    feed_forward_norm: Norm,
+    feed_forward: FeedForward,
+}
+
+/// Multi-head attention with grouped key and value heads.
+#[derive(Module, Debug)]
+pub struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    heads: usize,
+    kv_heads: usize,
+}
+
+/// `down(gelu(up(x)))` (GPT-2), or with a gate `down(silu(gate(x)) * up(x))` (Llama).
+#[derive(Module, Debug)]
+pub struct FeedForward {
+    gate: Option<Linear>,
+    up: Linear,
+    down: Linear,
+}
+
+impl Transformer {
+    /// A model from nothing: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
+    /// biases 0 (GPT-2's initialisation, used for both families).
+    pub fn new(config: &ModelConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        const STD: f64 = 0.02;
+        let &ModelConfig { vocab_size, width, context, norm_eps, .. } = config;
+        let is_gpt2 = config.family == Family::Gpt2;
+        Self {
+            embedding: normal([vocab_size, width], STD, rng, device),
+            positions: is_gpt2.then(|| normal([context, width], STD, rng, device)),
+            blocks: (0..config.layers).map(|_| Block::new(config, STD, rng, device)).collect(),
+            norm: Norm::new(width, norm_eps, is_gpt2, device),
+            head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, rng, device)),
+            rotary: (!is_gpt2).then(|| RotaryTable::new(context, config.head_dim(), config.rope_theta, device)),
+            config: config.clone(),
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device of the weights; in the autodiff context where the model is being trained.
+    pub fn device(&self) -> Device {
+        self.embedding.val().device()
+    }
+
+    /// What the model makes of each token, after the last norm: `[batch, time]` to `[batch * time, width]`.
+    ///
+    /// With a cache, `tokens` are those not yet read, and the cache takes them up.
+    pub fn forward(&self, tokens: Tensor<2, Int>, placement: &Placement, mut cache: Option<&mut KvCache>) -> Tensor<2> {
+        let [batch, time] = tokens.dims();
+        let width = self.config.width;
+        let start = cache.as_ref().map_or(0, |cache| cache.length());
+        let mut x = module::embedding(self.embedding.val(), tokens); // [batch, time, width]
+        if let Some(table) = &self.positions {
+            let table = table.val();
+            x = x + match &placement.positions {
+                Some(positions) => module::embedding(table, positions.clone()),
+                None => table.slice(start..start + time).unsqueeze(),
+            };
+        }
+        let mut x = x.reshape([batch * time, width]);
+        let rotation = self.rotary.as_ref().map(|table| {
+            let rotation = match &placement.positions {
+                Some(positions) => table.at(positions.clone()),
+                None => table.range(start, time),
+            };
+            rotation.like(&x)
+        });
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let cache = cache.as_deref_mut().map(|cache| (layer, cache));
+            x = block.forward(x, [batch, time], &placement.mask, rotation.as_ref(), cache);
+        }
+        if let Some(cache) = cache {
+            cache.advance(time);
+        }
+        self.norm.forward(x)
+    }
+
+    /// The logits of the next token, `[rows, width]` to `[rows, vocab]`. Ask only for the rows that are needed:
+    /// this is the largest product of a small model.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => hidden.matmul(self.embedding.val().transpose()),
+        }
+    }
+}
+
+impl Block {
+    fn new(config: &ModelConfig, std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let is_gpt2 = config.family == Family::Gpt2;
+        let residual_std = std / (2.0 * config.layers as f64).sqrt();
+        let (width, kv_width) = (config.width, config.kv_heads * config.head_dim());
+        let norm = || Norm::new(width, config.norm_eps, is_gpt2, device);
+        let mut linear = |shape, std| Linear::new(shape, std, is_gpt2, rng, device);
+        let attention = Attention {
+            query: linear([width, width], std),
+            key: linear([width, kv_width], std),
+            value: linear([width, kv_width], std),
+            output: linear([width, width], residual_std),
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+        };
+        let feed_forward = FeedForward {
+            gate: (!is_gpt2).then(|| linear([width, config.feed_forward], std)),
+            up: linear([width, config.feed_forward], std),
+            down: linear([config.feed_forward, width], residual_std),
+        };
+        Self { attention_norm: norm(), attention, feed_forward_norm: norm(), feed_forward }
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<2>,
+        size: [usize; 2],
+        mask: &AttentionMask,
+        rotation: Option<&Rotation>,
+        cache: Option<(usize, &mut KvCache)>,
+    ) -> Tensor<2> {
+        let x = x.clone() + self.attention.forward(self.attention_norm.forward(x), size, mask, rotation, cache);
+        x.clone() + self.feed_forward.forward(self.feed_forward_norm.forward(x))
+    }
+}
+
+impl Attention {
+    fn forward(
+        &self,
+        x: Tensor<2>,
+        [batch, time]: [usize; 2],
+        mask: &AttentionMask,
+        rotation: Option<&Rotation>,
+        cache: Option<(usize, &mut KvCache)>,
+    ) -> Tensor<2> {
+        let [_, width] = x.dims();
+        let head_dim = width / self.heads;
+        // [batch * time, heads * head_dim] to [batch, heads, time, head_dim]
+        let split = |x: Tensor<2>, heads| x.reshape([batch, time, heads, head_dim]).swap_dims(1, 2);
+        let mut query = split(self.query.forward(x.clone()), self.heads);
+        let mut key = split(self.key.forward(x.clone()), self.kv_heads);
+        let mut value = split(self.value.forward(x), self.kv_heads);
+        if let Some(rotation) = rotation {
+            query = rotation.apply(query);
+            key = rotation.apply(key);
+        }
+        if let Some((layer, cache)) = cache {
+            (key, value) = cache.append(layer, key, value);
+        }
+        let mixed = attention(query, key, value, mask); // [batch, heads, time, head_dim]
+        self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, width]))
+    }
+}
+
+impl FeedForward {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let inner = match &self.gate {
+            Some(gate) => silu(gate.forward(x.clone())) * self.up.forward(x),
+            None => gelu(self.up.forward(x)),
+        };
+        self.down.forward(inner)
+    }
+}

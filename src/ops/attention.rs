@@ -1,0 +1,204 @@
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Device, Tensor};
+use std::sync::OnceLock;
+
+/// What is added to the score of a key that a query may not see.
+///
+/// Finite, so that a query that sees no key at all gives the average of all values instead of NaN; so large that
+/// adding any score to it leaves it unchanged in 32-bit floats, and its exponential beside a visible key's is 0.
+const HIDDEN: f32 = -1e30;
+
+/// Which keys each query of a forward pass may see; built once and shared by all layers.
+///
+/// Causality is aligned bottom-right: query `i` sees the keys `<= i + key_len - query_len`, so that the last query
+/// always sits on the last key, with and without a cache of earlier keys.
+///
+/// Rows of a batch that are padded on the *right* need no mask of their own when `query_len == key_len`: causality
+/// already keeps real queries from the padding behind them, and what padded queries give is left out of the loss.
+/// [`AttentionMask::causal`] is right for them, and fastest. Padding on the left, and padding in a cache, need
+/// [`AttentionMask::padded`].
+#[derive(Clone, Debug)]
+pub struct AttentionMask {
+    rule: Rule,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
+    /// Causal alone. Forms that need a tensor for it keep it here, for the layers that follow.
+    Causal { additive: OnceLock<Tensor<4>> },
+    /// 0 where visible, [`HIDDEN`] elsewhere: `[batch or 1, 1, query_len, key_len]`, without autodiff.
+    Additive(Tensor<4>),
+}
+
+impl AttentionMask {
+    /// Causal, with every key real. Works for any lengths; a one-token query needs no mask at all.
+    pub fn causal() -> Self {
+        Self {
+            rule: Rule::Causal {
+                additive: OnceLock::new(),
+            },
+        }
+    }
+
+    /// Causal, without the keys that are padding: `key_is_real` is `[batch, key_len]`, and covers cached keys too.
+    ///
+    /// A query that sees no key, as padding on the left has, gives the average of all values. That has no meaning, but
+    /// it is finite, and so are the gradients; a loss that leaves such queries out gets nothing from them.
+    ///
+    /// # Panics
+    /// If `query_len > key_len`.
+    pub fn padded(key_is_real: Tensor<2, Bool>, query_len: usize) -> Self {
+        let [batch, key_len] = key_is_real.dims();
+        let hidden = hidden_by_causality(query_len, key_len, &key_is_real.device().inner())
+            .reshape([1, 1, query_len, key_len])
+            .expand([batch, 1, query_len, key_len]);
+        let padding = key_is_real
+            .inner()
+            .bool_not()
+            .reshape([batch, 1, 1, key_len]);
+        Self::from_hidden(hidden.bool_or(padding.expand([batch, 1, query_len, key_len])))
+    }
+
+    /// Any rule: `visible` is `[batch or 1, 1, query_len, key_len]`, true where the query sees the key.
+    ///
+    /// Causality is not added: several texts packed into one row, say, are `causal & same_text`.
+    pub fn from_visible(visible: Tensor<4, Bool>) -> Self {
+        Self::from_hidden(visible.inner().bool_not())
+    }
+
+    fn from_hidden(hidden: Tensor<4, Bool>) -> Self {
+        Self {
+            rule: Rule::Additive(additive(hidden)),
+        }
+    }
+
+    /// Whether causality is the whole rule.
+    #[cfg(feature = "libtorch")]
+    pub(super) fn is_causal(&self) -> bool {
+        matches!(self.rule, Rule::Causal { .. })
+    }
+
+    /// The tensor to add to scores, `[batch or 1, 1, query_len, key_len]`; `None` where every key is visible.
+    pub(super) fn additive(
+        &self,
+        query_len: usize,
+        key_len: usize,
+        device: &Device,
+    ) -> Option<Tensor<4>> {
+        match &self.rule {
+            Rule::Causal { .. } if query_len == 1 => None,
+            Rule::Causal { additive: shared } => {
+                let build = || {
+                    let hidden = hidden_by_causality(query_len, key_len, &device.clone().inner());
+                    additive(hidden.reshape([1, 1, query_len, key_len]))
+                };
+                let tensor = shared.get_or_init(build).clone();
+                // Whoever shares a mask between passes of different lengths loses speed, not correctness.
+                Some(if tensor.dims() == [1, 1, query_len, key_len] {
+                    tensor
+                } else {
+                    build()
+                })
+            }
+            Rule::Additive(tensor) => {
+                let [_, _, mask_query_len, mask_key_len] = tensor.dims();
+                assert_eq!(
+                    [mask_query_len, mask_key_len],
+                    [query_len, key_len],
+                    "the attention mask was built for other query and key lengths"
+                );
+                Some(tensor.clone())
+            }
+        }
+    }
+}
+
+/// Scaled dot-product attention with grouped key-value heads.
+///
+/// `softmax(query @ key^T / sqrt(head_dim) + mask) @ value` (Vaswani et al. 2017, equation 1), where query head `h`
+/// uses key-value head `h / (heads / kv_heads)` (Ainslie et al. 2023).
+///
+/// `query` is `[batch, heads, query_len, head_dim]`; `key` and `value` are `[batch, kv_heads, key_len, head_dim]`.
+/// Returns `[batch, heads, query_len, head_dim]`. Works on every device, with and without autodiff; on a libtorch CPU
+/// it runs libtorch's fused kernel, elsewhere [`attention_composed`].
+///
+/// # Panics
+/// If the shapes do not fit each other or the mask.
+pub fn attention(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    mask: &AttentionMask,
+) -> Tensor<4> {
+    #[cfg(feature = "libtorch")]
+    if super::libtorch::is_libtorch_cpu(&query.device()) {
+        check_shapes(&query, &key, &value);
+        return super::libtorch::attention(query, key, value, mask);
+    }
+    attention_composed(query, key, value, mask)
+}
+
+/// [`attention`] in its portable form: matrix products and a softmax.
+pub fn attention_composed(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    mask: &AttentionMask,
+) -> Tensor<4> {
+    check_shapes(&query, &key, &value);
+    let [batch, heads, query_len, head_dim] = query.dims();
+    let [_, kv_heads, key_len, _] = key.dims();
+    let additive = mask.additive(query_len, key_len, &query.device());
+
+    // The queries of the heads that share a key-value head are rows of one matrix: nothing is repeated.
+    let rows = heads / kv_heads * query_len;
+    let query = query.mul_scalar(1.0 / (head_dim as f64).sqrt());
+    let scores = query
+        .reshape([batch, kv_heads, rows, head_dim])
+        .matmul(key.transpose());
+    let scores = scores.reshape([batch, heads, query_len, key_len]);
+    let scores = match additive {
+        Some(additive) => scores + additive,
+        None => scores,
+    };
+    let weights = softmax(scores, 3).reshape([batch, kv_heads, rows, key_len]);
+    weights
+        .matmul(value)
+        .reshape([batch, heads, query_len, head_dim])
+}
+
+fn check_shapes(query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>) {
+    let [batch, heads, query_len, head_dim] = query.dims();
+    let [key_batch, kv_heads, key_len, key_dim] = key.dims();
+    assert_eq!(key.dims(), value.dims(), "key and value differ in shape");
+    assert_eq!(
+        [batch, head_dim],
+        [key_batch, key_dim],
+        "query and key differ in batch or head_dim"
+    );
+    assert_eq!(
+        heads % kv_heads,
+        0,
+        "{heads} heads cannot share {kv_heads} key-value heads evenly"
+    );
+    assert!(
+        query_len <= key_len,
+        "{query_len} queries, but only {key_len} keys"
+    );
+}
+
+/// `[query_len, key_len]`, true where the key lies after the query.
+fn hidden_by_causality(query_len: usize, key_len: usize, device: &Device) -> Tensor<2, Bool> {
+    assert!(
+        query_len <= key_len,
+        "{query_len} queries, but only {key_len} keys"
+    );
+    Tensor::tril_mask([query_len, key_len], (key_len - query_len) as i64, device)
+}
+
+fn additive(hidden: Tensor<4, Bool>) -> Tensor<4> {
+    Tensor::zeros(hidden.shape(), &hidden.device()).mask_fill(hidden, HIDDEN)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! The project's own tensor operations, and the devices they run on.
+//!
+//! Each operation has a portable form that is composed from burn's operations and runs on any device, and, where it
+//! was measured to be faster, one on libtorch's own kernels. Callers see one function that chooses by device. This
+//! module knows shapes and numbers: no model, no configuration. All use of `tch` is in `libtorch*.rs`.
+
+mod attention;
+mod device;
+#[cfg(feature = "libtorch")]
+mod libtorch;
+
+pub use attention::{AttentionMask, attention, attention_composed};
+pub use device::{available_devices, open_device};

@@ -1,0 +1,364 @@
+//! Environments and a policy become episodes: the policy writes for many environments at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use palestra_envs::{End, Pool, Episode, Info, Observation, Turn, episode_seed};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::math::Sampling;
+use crate::model::Policy;
+use crate::model::generate::{Choices, Continuation, Limits, Request, generate, state_values};
+use crate::tokenizer::Tokenizer;
+use crate::trajectory::{ActionToken, Segment, Trajectory};
+use crate::{Error, Result};
+
+/// What the policy sees when it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Context {
+    /// The observation of this turn alone.
+    Observation,
+    /// The whole episode so far; where that grows beyond the model's context, it starts again from this turn.
+    Transcript,
+}
+
+/// How episodes are played.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutConfig {
+    /// Episodes of one rollout; each is played to its end.
+    pub episodes: usize,
+    /// Environments played at once: more fill the processor better.
+    pub environments: usize,
+    /// What the policy sees when it writes.
+    pub context: Context,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Whether only legal actions can be written, where the environment lists them.
+    pub legal_actions_only: bool,
+    /// The most tokens of an action, where it is not chosen from a list.
+    pub max_new_tokens: usize,
+    /// Taken off the reward of an action that reached that limit without its ending token.
+    pub missing_end_penalty: f32,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self {
+            episodes: 64,
+            environments: 64,
+            context: Context::Observation,
+            sampling: Sampling::default(),
+            legal_actions_only: true,
+            max_new_tokens: 16,
+            missing_end_penalty: 0.0,
+        }
+    }
+}
+
+/// One episode in both of its forms.
+pub struct Played {
+    /// As text.
+    pub episode: Episode,
+    /// As tokens.
+    pub trajectory: Trajectory,
+    /// What the environment said of the last state.
+    pub info: Info,
+}
+
+/// Where the time of a rollout went, and what it was spent on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Effort {
+    /// In the environments.
+    pub environments: Duration,
+    /// In the model and in the choice of tokens.
+    pub model: Duration,
+    /// Altogether.
+    pub total: Duration,
+    /// Tokens read and written.
+    pub tokens: usize,
+    /// Turns played.
+    pub turns: usize,
+}
+
+/// Plays episodes of one environment.
+pub struct Rollout {
+    pool: Pool,
+    tokenizer: Tokenizer,
+    config: RolloutConfig,
+    /// Token sequences of the lists of legal actions seen so far.
+    choices: HashMap<Arc<[String]>, Arc<Choices>>,
+}
+
+/// An episode that is being played.
+struct Running {
+    number: u64,
+    rng: ChaCha8Rng,
+    observation: Observation,
+    /// What the model has read and written since its context began.
+    context: Vec<u32>,
+    turns: Vec<Turn>,
+    segments: Vec<Segment>,
+}
+
+impl Rollout {
+    /// A rollout over the environments of the pool.
+    pub fn new(pool: Pool, tokenizer: Tokenizer, config: RolloutConfig) -> Self {
+        Self { pool, tokenizer, config, choices: HashMap::new() }
+    }
+
+    /// Plays the episodes of these numbers, in that order, each to its end.
+    ///
+    /// An episode's number and the run's seed fix its environment and its random numbers, so that how many are played
+    /// at once does not change what is sampled. The policy must be outside autodiff.
+    ///
+    /// # Errors
+    /// An environment fails, an observation has characters that the tokenizer lacks, or is too long for the model.
+    pub fn play(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+    ) -> Result<(Vec<Played>, Effort)> {
+        let began = Instant::now();
+        let mut effort = Effort::default();
+        let mut waiting = numbers.clone();
+        let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
+        let mut to_value: Vec<(usize, Vec<u32>)> = Vec::new();
+
+        let mut running: Vec<(usize, Running)> = Vec::new();
+        for (slot, number) in (0..self.pool.len()).zip(waiting.by_ref()) {
+            running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
+        }
+        while !running.is_empty() {
+            let actions = self.write(policy, &mut running, sampling, &mut effort)?;
+            let stepped = Instant::now();
+            let slots: Vec<(usize, &str)> =
+                running.iter().zip(&actions).map(|((slot, _), action)| (*slot, action.as_str())).collect();
+            let steps = self.pool.step(&slots)?;
+            effort.environments += stepped.elapsed();
+            effort.turns += steps.len();
+
+            let mut still_running = Vec::with_capacity(running.len());
+            for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
+                episode.take_turn(action, step.reward, step.invalid_action);
+                episode.observation = step.observation;
+                let Some(end) = step.end else {
+                    still_running.push((slot, episode));
+                    continue;
+                };
+                let at = (episode.number - numbers.start) as usize;
+                if end == End::Truncated && policy.value_head.is_some() {
+                    to_value.push((at, self.prompt(policy, &episode, 0)?));
+                }
+                finished[at] = Some(episode.finish(end, self.pool.spec().id.clone(), run_seed));
+                if let Some(number) = waiting.next() {
+                    still_running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
+                }
+            }
+            running = still_running;
+        }
+        let mut played: Vec<Played> = finished.into_iter().flatten().collect();
+        let (places, prompts): (Vec<usize>, Vec<Vec<u32>>) = to_value.into_iter().unzip();
+        for (place, value) in places.into_iter().zip(state_values(policy, &prompts)) {
+            played[place].trajectory.last_value = value;
+        }
+        effort.total = began.elapsed();
+        Ok((played, effort))
+    }
+
+    /// How episodes are played.
+    pub fn config(&self) -> &RolloutConfig {
+        &self.config
+    }
+
+    /// The number of tokens that the policy can write.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.vocab_size()
+    }
+
+    fn start(&mut self, slot: usize, run_seed: u64, number: u64, effort: &mut Effort) -> Result<Running> {
+        let began = Instant::now();
+        let seed = episode_seed(run_seed, number);
+        let observation = self.pool.reset(slot, seed)?;
+        effort.environments += began.elapsed();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(1); // stream 0 is the environment's
+        Ok(Running { number, rng, observation, context: Vec::new(), turns: Vec::new(), segments: Vec::new() })
+    }
+
+    /// Lets the policy write an action for every running episode.
+    fn write(
+        &mut self,
+        policy: &Policy,
+        running: &mut [(usize, Running)],
+        sampling: &Sampling,
+        effort: &mut Effort,
+    ) -> Result<Vec<String>> {
+        let mut requests = Vec::with_capacity(running.len());
+        for (_, episode) in running.iter() {
+            let choices = match &episode.observation.legal_actions {
+                Some(actions) if self.config.legal_actions_only => Some(self.choices(actions)?),
+                _ => None,
+            };
+            let room = choices.as_ref().map_or(self.config.max_new_tokens, |choices| choices.longest());
+            let prompt = self.prompt(policy, episode, room)?;
+            requests.push(Request { prompt, choices, rng: episode.rng.clone() });
+        }
+        let limits =
+            Limits { end: self.tokenizer.special().end, max_new_tokens: self.config.max_new_tokens, stopped: None };
+        let began = Instant::now();
+        let written = generate(policy, &mut requests, &limits, sampling);
+        effort.model += began.elapsed();
+
+        let mut actions = Vec::with_capacity(running.len());
+        for (((_, episode), request), text) in running.iter_mut().zip(requests).zip(written) {
+            effort.tokens += request.prompt.len() + text.tokens.len();
+            actions.push(self.tokenizer.decode(&text.tokens)?);
+            episode.rng = request.rng;
+            episode.remember(request.prompt, text, &self.config);
+        }
+        Ok(actions)
+    }
+
+    /// What the policy reads before it writes at most `room` tokens: its context so far and this turn's observation.
+    fn prompt(&self, policy: &Policy, episode: &Running, room: usize) -> Result<Vec<u32>> {
+        let special = self.tokenizer.special();
+        let mut prompt = match self.config.context {
+            Context::Transcript => episode.context.clone(),
+            Context::Observation => Vec::new(),
+        };
+        let before = prompt.len();
+        prompt.extend(special.observation);
+        self.tokenizer.encode(&episode.observation.text, &mut prompt)?;
+        prompt.extend(special.action);
+        let context = policy.transformer.config().context;
+        if prompt.len() + room > context {
+            prompt.drain(..before);
+        }
+        if prompt.len() + room > context {
+            return Err(Error::Config(format!(
+                "model.context: {context} is too short for an observation of {} tokens and an action of {room}",
+                prompt.len()
+            )));
+        }
+        if prompt.is_empty() {
+            return Err(Error::Config(format!(
+                "env {}: an empty observation gives the model nothing to read; choose a view that shows the state",
+                self.pool.spec().id
+            )));
+        }
+        Ok(prompt)
+    }
+
+    fn choices(&mut self, actions: &Arc<[String]>) -> Result<Arc<Choices>> {
+        if let Some(choices) = self.choices.get(actions) {
+            return Ok(Arc::clone(choices));
+        }
+        let mut sequences = Vec::with_capacity(actions.len());
+        for action in actions.iter() {
+            let mut tokens = Vec::new();
+            self.tokenizer.encode(action, &mut tokens)?;
+            sequences.push(tokens);
+        }
+        let end = self.tokenizer.special().end.unwrap_or(self.tokenizer.special().pad);
+        let choices = Arc::new(Choices::new(sequences, end));
+        self.choices.insert(Arc::clone(actions), Arc::clone(&choices));
+        Ok(choices)
+    }
+}
+
+impl Running {
+    /// Keeps what was read and written as tokens. Rewards follow with the environment's answer.
+    fn remember(&mut self, prompt: Vec<u32>, text: Continuation, config: &RolloutConfig) {
+        let goes_on = config.context == Context::Transcript
+            && self.segments.last().is_some_and(|segment| prompt.starts_with(&segment.tokens));
+        if !goes_on {
+            self.segments.push(Segment::default());
+        }
+        let segment = self.segments.last_mut().expect("pushed above");
+        let from = prompt.len();
+        segment.tokens = prompt;
+        segment.tokens.extend(&text.tokens);
+        let penalty = if text.ended { 0.0 } else { config.missing_end_penalty };
+        let last = text.tokens.len() - 1;
+        let mut allowed = text.allowed.into_iter();
+        segment.actions.extend((0..text.tokens.len()).map(|i| ActionToken {
+            at: from + i,
+            turn: self.turns.len(),
+            log_prob: text.log_probs[i],
+            reference_log_prob: None,
+            value: text.values.get(i).copied().unwrap_or(0.0),
+            reward: if i == last { -penalty } else { 0.0 },
+            allowed: allowed.next().flatten(),
+        }));
+        if config.context == Context::Transcript {
+            self.context = segment.tokens.clone();
+        }
+        self.turns.push(Turn {
+            action_ids: Some(text.tokens),
+            log_probs: Some(text.log_probs),
+            ..Turn::default()
+        });
+    }
+
+    /// Completes the turn that was written with what the environment made of it.
+    fn take_turn(&mut self, action: String, reward: f32, invalid_action: bool) {
+        let turn = self.turns.last_mut().expect("written before");
+        turn.observation = std::mem::take(&mut self.observation.text);
+        turn.legal_actions = self.observation.legal_actions.as_ref().map(|actions| actions.to_vec());
+        turn.action = action;
+        turn.reward = reward;
+        turn.invalid_action = invalid_action;
+        let segment = self.segments.last_mut().expect("written before");
+        segment.actions.last_mut().expect("an action has a token").reward += reward;
+    }
+
+    fn finish(self, end: End, env_id: String, run_seed: u64) -> Played {
+        let episode = Episode {
+            id: format!("{run_seed}-{}", self.number),
+            env_id,
+            seed: episode_seed(run_seed, self.number),
+            turns: self.turns,
+            final_observation: self.observation.text,
+            end: Some(end),
+            ..Episode::default()
+        };
+        let trajectory = Trajectory { segments: self.segments, end: Some(end), last_value: 0.0 };
+        Played { episode, trajectory, info: self.observation.info }
+    }
+}
+
+/// What a set of episodes was like: means of return, length, ends and of every number in the environments' info.
+pub fn summary(played: &[Played]) -> crate::learn::Metrics {
+    let count = played.len().max(1) as f64;
+    let mean = |value: &dyn Fn(&Played) -> f64| played.iter().map(value).sum::<f64>() / count;
+    let returns = |played: &Played| f64::from(played.episode.total_reward());
+    let mean_return = mean(&returns);
+    let variance = mean(&|played| (returns(played) - mean_return).powi(2));
+    let turns = mean(&|played| played.episode.turns.len() as f64);
+    let invalid = |played: &Played| played.episode.turns.iter().filter(|turn| turn.invalid_action).count() as f64;
+    let mut metrics = crate::learn::Metrics::from([
+        ("episode/return_mean".to_string(), mean_return),
+        ("episode/return_std".to_string(), variance.sqrt()),
+        ("episode/length_mean".to_string(), turns),
+        ("episode/invalid_rate".to_string(), mean(&invalid) / turns.max(1.0)),
+        (
+            "episode/truncated_rate".to_string(),
+            mean(&|played| f64::from(u8::from(played.episode.end == Some(End::Truncated)))),
+        ),
+    ]);
+    let number = |value: &serde_json::Value| value.as_f64().or(value.as_bool().map(|yes| f64::from(u8::from(yes))));
+    for name in played.first().map(|played| played.info.keys().cloned().collect::<Vec<_>>()).unwrap_or_default() {
+        let values: Vec<f64> = played.iter().filter_map(|played| played.info.get(&name).and_then(number)).collect();
+        if values.len() == played.len() {
+            metrics.insert(format!("episode/{name}_mean"), values.iter().sum::<f64>() / count);
+        }
+    }
+    metrics
+}

@@ -1,0 +1,154 @@
+//! Batches from the policy's own play: each update plays, then goes over what was played several times.
+
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::Source;
+use crate::batch::{ActionBatch, Sample};
+use crate::learn::{Metrics, OnPolicy, look};
+use crate::model::Policy;
+use crate::rollout::{Effort, Played, Rollout, summary};
+use crate::trajectory::{Segment, Trajectory};
+use crate::{Error, Result};
+
+/// The furthest that the probability of a token that was just sampled may be, on average, from the one that the
+/// learner computes for it, relative to it: beyond this, sampling and scoring disagree.
+const MAX_RATIO_ERROR: f64 = 1e-2;
+
+/// Plays before each update.
+pub struct Fresh {
+    rollout: Rollout,
+    seed: u64,
+    device: Device,
+    /// The policy that the run started from, where the learner holds to it.
+    reference: Option<Policy>,
+    samples: Vec<Sample>,
+    /// The samples of each step that is still to come, last first.
+    steps: Vec<Vec<usize>>,
+    is_first_step: bool,
+    /// The last episodes played.
+    pub played: Vec<Played>,
+    /// Where the time of the last rollout went.
+    pub effort: Effort,
+}
+
+impl Fresh {
+    /// A source that plays with this rollout; the seed fixes every episode and every shuffle.
+    /// `device` is where batches are made, in the autodiff context of the model.
+    pub fn new(rollout: Rollout, seed: u64, device: Device, reference: Option<Policy>) -> Self {
+        let reference = reference.map(|policy| policy.valid());
+        Self {
+            rollout,
+            seed,
+            device,
+            reference,
+            samples: Vec::new(),
+            steps: Vec::new(),
+            is_first_step: true,
+            played: Vec::new(),
+            effort: Effort::default(),
+        }
+    }
+}
+
+impl<L: OnPolicy> Source<L> for Fresh {
+    fn begin(&mut self, learner: &mut L, model: &Policy, update: u64) -> Result<Metrics> {
+        let policy = model.valid();
+        let count = self.rollout.config().episodes as u64;
+        let sampling = self.rollout.config().sampling;
+        let (mut played, effort) =
+            self.rollout.play(&policy, self.seed, update * count..(update + 1) * count, &sampling)?;
+        if let Some(reference) = self.reference.as_ref().filter(|_| learner.wants_reference()) {
+            for played in &mut played {
+                score_by(reference, &mut played.trajectory, sampling.temperature);
+            }
+        }
+        let mut trajectories = Vec::with_capacity(played.len());
+        for played in &mut played {
+            trajectories.push(std::mem::take(&mut played.trajectory));
+        }
+        let (samples, prepared) = learner.prepare(&trajectories);
+        let passes = learner.passes();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(update + 2); // an update's own stream, apart from those of episodes
+        let mut order: Vec<usize> = (0..samples.len()).collect();
+        self.steps.clear();
+        for _ in 0..passes.epochs {
+            order.shuffle(&mut rng);
+            self.steps.extend(even_parts(&order, passes.batch));
+        }
+        self.steps.reverse();
+        self.is_first_step = true;
+        self.samples = samples;
+
+        let mut metrics = summary(&played);
+        metrics.extend(prepared);
+        let seconds = |duration: std::time::Duration| duration.as_secs_f64().max(1e-9);
+        metrics.insert("rollout/seconds".into(), seconds(effort.total));
+        metrics.insert("rollout/turns".into(), effort.turns as f64);
+        metrics.insert("rollout/tokens_per_second".into(), effort.tokens as f64 / seconds(effort.total));
+        metrics.insert("rollout/environment_share".into(), seconds(effort.environments) / seconds(effort.total));
+        (self.played, self.effort) = (played, effort);
+        Ok(metrics)
+    }
+
+    fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<ActionBatch>>> {
+        let Some(step) = self.steps.pop() else { return Ok(None) };
+        let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
+        let token_count = samples.iter().map(|sample| sample.at.len()).sum();
+        let vocab_size = self.rollout.vocab_size();
+        let parts = samples.chunks(learner.passes().micro_batch);
+        Ok(Some(parts.map(|part| ActionBatch::new(part, token_count, vocab_size, &self.device)).collect()))
+    }
+
+    fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()> {
+        let error = step.get("policy/ratio_error").copied().unwrap_or(0.0);
+        if std::mem::take(&mut self.is_first_step) && error > MAX_RATIO_ERROR {
+            return Err(Error::Training(format!(
+                "policy/ratio_error: on the first batch after a rollout the probability ratio is off 1 by {error:.3e} \
+                 (at most {MAX_RATIO_ERROR:.0e}): tokens are not scored with the distribution that they were sampled from"
+            )));
+        }
+        if learner.has_moved_too_far(step) {
+            self.steps.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Splits into parts of nearly equal size, none larger than `size`.
+fn even_parts(order: &[usize], size: usize) -> Vec<Vec<usize>> {
+    let parts = order.len().div_ceil(size);
+    (0..parts).map(|part| order[part * order.len() / parts..(part + 1) * order.len() / parts].to_vec()).collect()
+}
+
+/// Writes a reference policy's log-probability to every action token.
+fn score_by(reference: &Policy, trajectory: &mut Trajectory, temperature: f32) {
+    let vocab_size = reference.transformer.config().vocab_size;
+    let device = reference.transformer.device();
+    for segment in &mut trajectory.segments {
+        let sample = unscored(segment);
+        let batch = ActionBatch::new(&[&sample], sample.at.len(), vocab_size, &device);
+        let log_probs: TensorData = look(reference, &batch, temperature).log_probs.into_data();
+        let log_probs = log_probs.as_slice::<f32>().expect("the model computes in f32");
+        for (action, &log_prob) in segment.actions.iter_mut().zip(log_probs) {
+            action.reference_log_prob = Some(log_prob);
+        }
+    }
+}
+
+fn unscored(segment: &Segment) -> Sample {
+    let count = segment.actions.len();
+    Sample {
+        tokens: segment.tokens.clone(),
+        at: segment.actions.iter().map(|action| action.at).collect(),
+        allowed: segment.actions.iter().map(|action| action.allowed.clone()).collect(),
+        log_probs: vec![0.0; count],
+        values: vec![0.0; count],
+        advantages: vec![0.0; count],
+        returns: vec![0.0; count],
+    }
+}
