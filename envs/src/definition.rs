@@ -85,6 +85,11 @@ impl Options {
         &self.table
     }
 
+    /// Sets one option.
+    pub fn set(&mut self, name: &str, value: impl Into<toml::Value>) {
+        self.table.insert(name.to_string(), value.into());
+    }
+
     /// The options as the type that the kind declares (`#[serde(default, deny_unknown_fields)]`).
     ///
     /// # Errors

@@ -1,6 +1,82 @@
 //! Environments in which an agent acts by writing text.
 //!
 //! This crate knows no tensors and no models: whoever writes an environment compiles only this.
+//!
+//! # Playing
+//! A [`Registry`] makes environments by name or from a TOML file, and an [`Env`] is played by its text:
+//!
+//! ```
+//! use palestra_envs::{Registry, baseline};
+//! let mut env = Registry::builtin().make("cliff-walking")?;
+//! let observation = env.reset(7)?;
+//! assert!(observation.text.ends_with("Move left, down, right or up."));
+//! assert_eq!(env.step("up")?.reward, -1.0);
+//! assert_eq!(baseline::play_scripted(&mut *env, 7)?.total_reward(), -13.0);
+//! # Ok::<(), palestra_envs::Error>(())
+//! ```
+//!
+//! [`Pool`] steps many of them together, [`wrappers`] change rewards and ends, and [`episode_seed`] is where an
+//! episode's seed comes from.
+//!
+//! # Defining an environment
+//! Implement [`Env`], register how it is built, and let [`check`](check::check) look at it:
+//!
+//! ```
+//! use palestra_envs::{End, Env, EnvSpec, Error, Observation, Options, Registry, Result, Step, check};
+//!
+//! /// Shows a word and rewards writing it back.
+//! struct Echo {
+//!     spec: EnvSpec,
+//!     word: Option<&'static str>,
+//! }
+//!
+//! impl Env for Echo {
+//!     fn spec(&self) -> &EnvSpec {
+//!         &self.spec
+//!     }
+//!
+//!     fn reset(&mut self, seed: u64) -> Result<Observation> {
+//!         let word = ["agon", "stadion"][(seed % 2) as usize];
+//!         self.word = Some(word);
+//!         Ok(Observation { text: word.to_string(), ..Observation::default() })
+//!     }
+//!
+//!     fn step(&mut self, action: &str) -> Result<Step> {
+//!         let not_running = || Error::NotRunning { env: self.spec.id.clone(), when: "while no episode was running" };
+//!         let word = self.word.ok_or_else(not_running)?;
+//!         self.word = None;
+//!         Ok(Step {
+//!             observation: Observation::default(),
+//!             reward: if action.trim() == word { 1.0 } else { 0.0 },
+//!             end: Some(End::Terminated),
+//!             invalid_action: false,
+//!         })
+//!     }
+//!
+//!     fn render(&self) -> String {
+//!         self.word.unwrap_or("no word").to_string()
+//!     }
+//! }
+//!
+//! fn build(_options: &Options) -> Result<Box<dyn Env>> {
+//!     let spec = EnvSpec {
+//!         id: "echo-v1".to_string(),
+//!         max_turns: Some(1),
+//!         reward_range: (0.0, 1.0),
+//!         optimal_return: Some(1.0),
+//!         solved_return: None,
+//!         stochastic: true,
+//!         alphabet: None,
+//!     };
+//!     Ok(Box::new(Echo { spec, word: None }))
+//! }
+//!
+//! let registry = Registry::builtin().with("echo", build);
+//! let report = check::check(&|| registry.make("echo"), check::CheckOptions::default());
+//! assert!(report.passed(), "{report}");
+//! ```
+//!
+//! Games with a known table of outcomes need less: [`tabular`] solves them, and [`grid_world`] plays them on a board.
 
 mod builtin;
 mod definition;
@@ -8,9 +84,13 @@ mod diagnostic;
 mod env;
 mod error;
 mod phase;
+mod pool;
 mod registry;
 mod reward;
+mod seed;
 
+pub mod baseline;
+pub mod check;
 pub mod cliff_walking;
 pub mod double_t_maze;
 pub mod frozen_lake;
@@ -24,5 +104,7 @@ pub use diagnostic::{parse_toml, parse_toml_table};
 pub use env::{Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, Result};
 pub use palestra_datasets::{End, Episode, Turn};
+pub use pool::Pool;
 pub use registry::{Build, Entry, Registry};
 pub use reward::Reward;
+pub use seed::episode_seed;
