@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use palestra_envs::{Definition, Registry, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
+use crate::learn::ppo::PpoConfig;
 use crate::model::ModelConfig;
+use crate::optim::OptimizerConfig;
+use crate::rollout::RolloutConfig;
 use crate::{Error, Result};
-pub use sections::{Context, EvaluationConfig, OptimizerConfig, PpoConfig, RolloutConfig, Schedule, TrainConfig};
+pub use sections::{EvaluationConfig, TrainConfig};
 
 /// A training run as a TOML file describes it. Every section but `[env]` may be left out.
 ///
@@ -85,20 +88,25 @@ impl RunFile {
     /// As [`RunFile::load`], of a text; `file` is what errors call it.
     pub fn from_toml(file: &str, text: &str, overrides: &[impl AsRef<str>]) -> Result<Self> {
         let mut run: Self = parse_toml(file, text).map_err(config)?;
+        let mut origin = file.to_string();
         if !overrides.is_empty() {
             let mut table: toml::Table = parse_toml(file, text).map_err(config)?;
             for assignment in overrides.iter().map(AsRef::as_ref) {
-                let origin = format!("--set {assignment}");
-                assign(&mut table, assignment).map_err(|reason| Error::Config(format!("{origin}: {reason}")))?;
-                run = parse_toml_table(&origin, &table).map_err(config)?;
+                let option = format!("--set {assignment}");
+                assign(&mut table, assignment).map_err(|reason| Error::Config(format!("{option}: {reason}")))?;
+                run = parse_toml_table(&option, &table).map_err(config)?;
+                origin = format!("{origin} {option}");
             }
         }
-        run.env = run.env.written_in(file, text, "env");
+        if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("env")) {
+            // Errors about the environment come later, and still name the line that it was written in.
+            run.env = run.env.written_in(file, text, "env");
+        }
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
         for path in [&mut run.env.file, &mut run.start_from].into_iter().flatten() {
             *path = folder.join(&path);
         }
-        run.check().map_err(|error| Error::Config(format!("{file}: {error}")))?;
+        run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
         Ok(run)
     }
 
@@ -121,14 +129,14 @@ impl RunFile {
         }
         let model = self.model.clone().unwrap_or_default();
         model.check()?;
-        self.rollout.check()?;
+        sections::check_rollout(&self.rollout)?;
         if self.start_from.is_none() && self.rollout.max_new_tokens >= model.context {
             return Err(Error::Config(format!(
                 "rollout.max_new_tokens: {} leaves no room for an observation in model.context = {}",
                 self.rollout.max_new_tokens, model.context
             )));
         }
-        self.ppo.check(&self.rollout)?;
+        self.ppo.check()?;
         self.optimizer.check()?;
         self.train.check()?;
         self.evaluation.check()
@@ -140,8 +148,10 @@ impl RunFile {
     /// An unknown environment, or a definition that cannot be used.
     pub fn resolve(mut self, registry: &Registry) -> Result<Self> {
         self.env = registry.resolve(&self.env)?;
-        if self.start_from.is_none() {
-            self.model.get_or_insert_default();
+        match &mut self.start_from {
+            // The resolved run is saved elsewhere, so that a relative path would lose its way.
+            Some(path) => *path = std::path::absolute(&path).map_err(Error::io(&path))?,
+            None => _ = self.model.get_or_insert_default(),
         }
         Ok(self)
     }

@@ -1,6 +1,7 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
 pub mod batch;
+pub mod cli;
 pub mod config;
 mod error;
 pub mod learn;
@@ -12,6 +13,7 @@ pub mod rollout;
 pub mod source;
 mod tokenizer;
 pub mod train;
+pub mod train_run;
 mod trajectory;
 
 pub use error::{Error, Result};

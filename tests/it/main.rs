@@ -1,0 +1,5 @@
+//! The one integration test program, so that libtorch is linked once: a module for each part of the project.
+
+mod bad_input;
+mod cli;
+mod command;
