@@ -1,15 +1,18 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 mod error;
 pub mod learn;
 pub mod math;
 pub mod model;
+pub mod observe;
 pub mod ops;
 pub mod optim;
 pub mod rollout;
+pub mod run_dir;
 pub mod source;
 mod tokenizer;
 pub mod train;

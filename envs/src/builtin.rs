@@ -1,6 +1,6 @@
 //! The table of the environments that come with Palestra: adding one is one row.
 
-use crate::{Env, Options, Result, cliff_walking, double_t_maze, frozen_lake};
+use crate::{Env, Options, Result, cliff_walking, double_t_maze, frozen_lake, snake, tic_tac_toe, wordle};
 
 /// A kind of environment with its named definitions.
 pub(crate) struct Builtin {
@@ -41,5 +41,26 @@ pub(crate) const BUILTINS: &[Builtin] = &[
             include_str!("frozen_lake/frozen-lake-8x8.toml"),
         ],
         card: include_str!("frozen_lake/CARD.md"),
+    },
+    Builtin {
+        kind: "snake",
+        summary: "Eat and grow without running into the wall or into yourself",
+        build: snake::build,
+        definitions: &snake::DEFINITIONS,
+        card: include_str!("snake/CARD.md"),
+    },
+    Builtin {
+        kind: "tic-tac-toe",
+        summary: "Three in a row against a random or a perfect opponent",
+        build: tic_tac_toe::build,
+        definitions: &tic_tac_toe::DEFINITIONS,
+        card: include_str!("tic_tac_toe/CARD.md"),
+    },
+    Builtin {
+        kind: "wordle",
+        summary: "Guess the word of five letters in six tries",
+        build: wordle::build,
+        definitions: &wordle::DEFINITIONS,
+        card: include_str!("wordle/CARD.md"),
     },
 ];

@@ -88,6 +88,9 @@ mod pool;
 mod registry;
 mod reward;
 mod seed;
+pub mod snake;
+pub mod tic_tac_toe;
+pub mod wordle;
 
 pub mod baseline;
 pub mod check;

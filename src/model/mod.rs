@@ -4,15 +4,21 @@
 
 mod cache;
 mod config;
+pub mod config_json;
 pub mod generate;
+pub mod huggingface;
 mod layers;
 pub mod parameters;
 mod policy;
+mod pretrained;
 mod rotary;
 mod transformer;
+#[cfg(test)]
+mod transformers_tests;
 
 pub use cache::KvCache;
 pub use config::{Family, ModelConfig};
 pub use layers::{Linear, Norm};
 pub use policy::Policy;
+pub use pretrained::read_model;
 pub use transformer::{Placement, Transformer};

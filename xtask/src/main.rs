@@ -1,2 +1,144 @@
-//! What cargo cannot do.
-fn main() {}
+//! `cargo xtask`: what cargo alone cannot do.
+//!
+//! Brings libtorch, and runs the checks and the whole test suite with it. It knows the repository and its commands, and
+//! nothing of what the program does. It has no dependencies, so that it compiles in a second on a new machine.
+
+mod libtorch;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+/// What went wrong, as a sentence for the person at the terminal.
+type Result<T> = std::result::Result<T, String>;
+
+const HELP: &str = "\
+What cargo alone cannot do for Palestra
+
+Usage: cargo xtask <COMMAND> [-- ARGS]
+
+Commands:
+  fetch          Bring libtorch 2.9.0 (CPU, Linux x86_64; a 900 MB download, 460 MB kept) and remember where it is
+                 in .cargo/libtorch.toml. After it plain cargo works too: `cargo build --release --features libtorch`
+  test [-- ARGS] Fetch, then the whole test suite, on every device that is built in
+                 (ARGS go to cargo test: `cargo xtask test -- --test it tidy`)
+  run -- ARGS    Fetch, then the program with libtorch (ARGS go to it: `cargo xtask run -- --help`)
+  lint           Fetch, then formatting, clippy, documentation and, where cargo-deny is installed, licences
+  ci             lint, then test: what a change must pass
+
+Environment:
+  LIBTORCH       A folder with include/ and lib/libtorch_cpu.so to use instead of fetching (CUDA builds: here)
+  PALESTRA_CACHE Where libtorch is kept (default: $XDG_CACHE_HOME/palestra, else ~/.cache/palestra)
+
+Everything is built with --release, so that the dependencies, which take about ten minutes, are compiled once.
+To use no libtorch at all, leave the feature out: `cargo build --release` needs nothing but Rust.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("--help", &[][..]),
+    };
+    // A `--` between our command and the arguments meant for cargo or the program is optional.
+    let rest = if rest.first().is_some_and(|first| first == "--") { &rest[1..] } else { rest };
+    let outcome = match command {
+        "fetch" => nothing_more(command, rest)
+            .and_then(|()| libtorch::fetch(&root()))
+            .map(|libtorch| eprintln!("libtorch is in {}; .cargo/libtorch.toml tells cargo", libtorch.display())),
+        "test" => libtorch::fetch(&root()).and_then(|libtorch| test(&libtorch, rest)),
+        "run" => libtorch::fetch(&root()).and_then(|libtorch| run(&libtorch, rest)),
+        "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root())).and_then(|at| lint(&at)),
+        "ci" => nothing_more(command, rest)
+            .and_then(|()| libtorch::fetch(&root()))
+            .and_then(|libtorch| lint(&libtorch).and_then(|()| test(&libtorch, &[]))),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        unknown => Err(format!("no command `{unknown}`; `cargo xtask --help` lists them")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Formatting, lints, documentation and licences: everything that a change must pass besides the tests.
+fn lint(libtorch: &Path) -> Result<()> {
+    let workspace = ["--release", "--workspace", "--features", "libtorch"];
+    stage("formatting", cargo(libtorch).args(["fmt", "--all", "--check"]))?;
+    stage("clippy", cargo(libtorch).arg("clippy").args(workspace).args(["--all-targets", "--", "--deny", "warnings"]))?;
+    let mut doc = cargo(libtorch);
+    doc.arg("doc").args(workspace).arg("--no-deps").env("RUSTDOCFLAGS", "--deny warnings");
+    stage("documentation", &mut doc)?;
+    let deny = cargo(libtorch).args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if deny.is_ok_and(|status| status.success()) {
+        return stage("licences", cargo(libtorch).args(["deny", "check", "licenses", "bans", "sources"]));
+    }
+    title("licences: skipped, for cargo-deny is not installed (cargo install cargo-deny --locked)");
+    Ok(())
+}
+
+/// The whole suite. The tests themselves go over every device that is built in.
+fn test(libtorch: &Path, arguments: &[String]) -> Result<()> {
+    let suite = ["test", "--release", "--workspace", "--features", "libtorch"];
+    stage("tests", cargo(libtorch).args(suite).args(arguments))
+}
+
+/// The program, in place of this process, so that Ctrl-C and the exit code are its own.
+fn run(libtorch: &Path, arguments: &[String]) -> Result<()> {
+    let mut command = cargo(libtorch);
+    command.args(["run", "--release", "--features", "libtorch", "--manifest-path"]);
+    command.arg(root().join("Cargo.toml")).arg("--").args(arguments);
+    #[cfg(unix)]
+    return Err(format!("cargo does not start: {}", std::os::unix::process::CommandExt::exec(&mut command)));
+    #[cfg(not(unix))]
+    stage("run", &mut command)
+}
+
+/// Runs one step in the repository's root, under a title line, and says how long it took.
+fn stage(name: &str, command: &mut Command) -> Result<()> {
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    title(&format!("{name}: cargo {}", words.join(" ")));
+    let start = Instant::now();
+    let status = command.current_dir(root()).status().map_err(|error| format!("cargo does not start: {error}"))?;
+    eprintln!("-- {name}: {:.0} s", start.elapsed().as_secs_f64());
+    if status.success() { Ok(()) } else { Err(format!("{name}: failed ({status})")) }
+}
+
+fn title(line: &str) {
+    eprintln!("\n== {line}");
+}
+
+/// The cargo that runs this program, told where libtorch is.
+///
+/// What `cargo run` tells us about our own package is taken out again: build scripts look at it (ring's does), and
+/// whoever goes back and forth between xtask and plain cargo would compile what depends on them anew each time.
+fn cargo(libtorch: &Path) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        if about_us.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
+    command.env("LIBTORCH", libtorch);
+    command
+}
+
+/// The repository's root: the folder above this package.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is inside the repository").to_path_buf()
+}
+
+fn nothing_more(command: &str, rest: &[String]) -> Result<()> {
+    match rest.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("`cargo xtask {command}` takes no arguments, and was given `{first}`")),
+    }
+}

@@ -1,0 +1,349 @@
+//! Saving and loading the state of a training run, so that a crash, a full disk or a damaged file never costs more
+//! than the steps since the last save. Knows files and named arrays; knows no model, learner or tensor library.
+//!
+//! A checkpoint is a directory `step-00000123` in Hugging Face's layout (`config.json`, `model.safetensors`,
+//! `tokenizer.json`) plus what training needs to go on (`optimizer.safetensors`, `trainer_state.json`). It appears
+//! under that name only once every byte is on the disk.
+
+mod checksum;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Error, Result};
+use checksum::{Checksum, Record};
+pub use tensors::{NamedTensor, Tensors, read_tensors};
+
+const CONFIG: &str = "config.json";
+const MODEL: &str = "model.safetensors";
+const TOKENIZER: &str = "tokenizer.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const TRAINER_STATE: &str = "trainer_state.json";
+
+/// The layout of `trainer_state.json` that this version writes and reads.
+const FORMAT: u64 = 1;
+
+/// Everything that a run needs to go on, or a user to load its model elsewhere.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Number of optimiser steps taken.
+    pub step: u64,
+    /// The model's Hugging Face `config.json`.
+    pub config: Value,
+    /// The model's weights under their Hugging Face names.
+    pub model: Tensors,
+    /// The optimiser's moments.
+    pub optimizer: Tensors,
+    /// Counters, positions in the data and the learner's own state.
+    pub state: Value,
+    /// The contents of the Hugging Face `tokenizer.json`.
+    pub tokenizer_json: String,
+}
+
+/// `trainer_state.json`: the trainer's state, and what the other files must look like.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TrainerState {
+    format: u64,
+    step: u64,
+    state: Value,
+    files: BTreeMap<String, Record>,
+    /// Of this structure as compact JSON, with this field empty.
+    crc32: String,
+}
+
+/// Saves a checkpoint as `step-<step>` in a directory, which is made when missing; the path of the new one.
+///
+/// All is written to a hidden sibling first and synced to the disk, then renamed, so that whatever happens meanwhile
+/// earlier checkpoints stay as they were. One of the same step is replaced. Only one process may save into a
+/// directory; [`RunDir`](crate::run_dir::RunDir) sees to that.
+///
+/// # Errors
+/// A weight that is no finite number, or a file that cannot be written, such as on a full disk. Nothing is left behind.
+pub fn save(directory: &Path, checkpoint: &Checkpoint) -> Result<PathBuf> {
+    let target = directory.join(step_name(checkpoint.step));
+    let temporary = temporary_sibling(&target);
+    fs::create_dir_all(directory).map_err(Error::io(directory))?;
+    remove_if_there(&temporary)?; // left by a run that was killed while it saved
+    let saved = write_files(&temporary, checkpoint).and_then(|()| put_in_place(&temporary, &target));
+    if saved.is_err() {
+        let _ = remove_if_there(&temporary); // the failure to save is the one to tell
+    }
+    saved.map(|()| target)
+}
+
+/// Loads a checkpoint after checking every file of it against what was written.
+///
+/// # Errors
+/// Names the file that is missing, cut short, changed or of another format.
+pub fn load(directory: &Path) -> Result<Checkpoint> {
+    let trainer = read_trainer_state(directory)?;
+    Ok(Checkpoint {
+        step: trainer.step,
+        config: serde_json::from_str(&read_text(directory, CONFIG, &trainer)?)
+            .map_err(|error| damaged(&directory.join(CONFIG), format!("not valid JSON: {error}")))?,
+        model: read_checked_tensors(directory, MODEL, &trainer)?,
+        optimizer: read_checked_tensors(directory, OPTIMIZER, &trainer)?,
+        tokenizer_json: read_text(directory, TOKENIZER, &trainer)?,
+        state: trainer.state,
+    })
+}
+
+/// The newest complete checkpoint in a directory; `None` if there is none or no such directory.
+///
+/// One with a missing or shortened file is passed over with a warning. Contents are checked by [`load`].
+///
+/// # Errors
+/// A directory that cannot be listed.
+pub fn latest(directory: &Path) -> Result<Option<PathBuf>> {
+    for (_, path) in steps(directory)?.into_iter().rev() {
+        match check_complete(&path) {
+            Ok(()) => return Ok(Some(path)),
+            Err(error) => tracing::warn!("passed over an incomplete checkpoint: {error}"),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the oldest checkpoints until `keep` complete ones are left, and what killed runs left half written.
+///
+/// The newest complete one always stays, whatever `keep` says; without a complete one nothing is removed.
+///
+/// # Errors
+/// A directory that cannot be listed or removed.
+pub fn prune(directory: &Path, keep: usize) -> Result<()> {
+    let steps = steps(directory)?;
+    let complete: Vec<u64> =
+        steps.iter().filter(|(_, path)| check_complete(path).is_ok()).map(|(step, _)| *step).collect();
+    if complete.is_empty() {
+        return Ok(());
+    }
+    let oldest_kept = complete[complete.len().saturating_sub(keep.max(1))];
+    for (_, path) in steps.iter().filter(|(step, _)| *step < oldest_kept) {
+        // Renamed first: a removal cut short must not leave something that looks like a checkpoint.
+        let hidden = temporary_sibling(path);
+        remove_if_there(&hidden)?;
+        fs::rename(path, &hidden).map_err(Error::io(path))?;
+    }
+    for entry in fs::read_dir(directory).map_err(Error::io(directory))? {
+        let path = entry.map_err(Error::io(directory))?.path();
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(".tmp-step-")) {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the names in a directory survive a loss of power.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    // Elsewhere a directory cannot be opened as a file, and renaming is as durable as the system makes it.
+    if cfg!(unix) {
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io(path))?;
+    }
+    Ok(())
+}
+
+fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    fs::create_dir(directory).map_err(Error::io(directory))?;
+    let Checkpoint { step, config, model, optimizer, state, tokenizer_json } = checkpoint;
+    let mut files = BTreeMap::new();
+    let mut text = |name: &str, text: &str| {
+        write_file(&directory.join(name), |out| out.write_all(text.as_bytes()))
+            .map(|record| files.insert(name.to_owned(), record))
+    };
+    text(CONFIG, &format!("{config:#}\n"))?;
+    text(TOKENIZER, tokenizer_json)?;
+    for (name, tensors) in [(MODEL, model), (OPTIMIZER, optimizer)] {
+        let path = directory.join(name);
+        check_numbers(&path, tensors)?;
+        files.insert(name.to_owned(), write_file(&path, |out| tensors::write_safetensors(out, tensors))?);
+    }
+    let mut trainer = TrainerState { format: FORMAT, step: *step, state: state.clone(), files, crc32: String::new() };
+    trainer.crc32 = trainer.checksum();
+    write_file(&directory.join(TRAINER_STATE), |out| {
+        serde_json::to_writer_pretty(&mut *out, &trainer)?;
+        out.write_all(b"\n")
+    })?;
+    sync_directory(directory)
+}
+
+/// Renames what was written to its name, and out of the way what had that name.
+fn put_in_place(temporary: &Path, target: &Path) -> Result<()> {
+    let replaced = target.exists().then(|| {
+        let mut name = temporary.as_os_str().to_owned();
+        name.push("-replaced");
+        PathBuf::from(name)
+    });
+    if let Some(replaced) = &replaced {
+        remove_if_there(replaced)?;
+        fs::rename(target, replaced).map_err(Error::io(target))?;
+    }
+    if let Err(error) = fs::rename(temporary, target) {
+        if let Some(replaced) = &replaced {
+            let _ = fs::rename(replaced, target);
+        }
+        return Err(Error::io(target)(error));
+    }
+    sync_directory(target.parent().expect("a checkpoint has a directory around it"))?;
+    replaced.map_or(Ok(()), |replaced| remove_if_there(&replaced))
+}
+
+/// Writes one file to the disk and tells what it looks like.
+fn write_file(path: &Path, fill: impl FnOnce(&mut Checksum<BufWriter<File>>) -> io::Result<()>) -> Result<Record> {
+    let write = || {
+        let mut out = Checksum::new(BufWriter::with_capacity(1 << 20, File::create_new(path)?));
+        fill(&mut out)?;
+        out.flush()?;
+        let (file, record) = out.finish();
+        file.get_ref().sync_all()?;
+        Ok(record)
+    };
+    write().map_err(Error::io(path))
+}
+
+fn read_trainer_state(directory: &Path) -> Result<TrainerState> {
+    let path = directory.join(TRAINER_STATE);
+    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            damaged(&path, "missing; a checkpoint is a directory like checkpoints/step-00000100")
+        }
+        io::ErrorKind::InvalidData => damaged(&path, "not text; use an earlier checkpoint"),
+        _ => Error::io(&path)(error),
+    })?;
+    let value: Value =
+        serde_json::from_str(&text).map_err(|error| damaged(&path, format!("not valid JSON: {error}")))?;
+    if let Some(format) = value["format"].as_u64().filter(|format| *format != FORMAT) {
+        return Err(damaged(&path, format!("format {format}; this version of palestra reads format {FORMAT}")));
+    }
+    let trainer: TrainerState =
+        serde_json::from_value(value).map_err(|error| damaged(&path, format!("not a trainer's state: {error}")))?;
+    if trainer.crc32 != trainer.checksum() {
+        return Err(damaged(&path, "its checksum does not match: it was changed; use an earlier checkpoint"));
+    }
+    Ok(trainer)
+}
+
+/// Checks that every file is there in its full length.
+fn check_complete(directory: &Path) -> Result<()> {
+    let trainer = read_trainer_state(directory)?;
+    [CONFIG, MODEL, TOKENIZER, OPTIMIZER].iter().try_for_each(|name| open(directory, name, &trainer).map(drop))
+}
+
+fn read_text(directory: &Path, name: &str, trainer: &TrainerState) -> Result<String> {
+    read_checked(directory, name, trainer, |input, _| {
+        let mut text = String::new();
+        input.read_to_string(&mut text).map(|_| text).map_err(|error| format!("damaged: {error}"))
+    })
+}
+
+fn read_checked_tensors(directory: &Path, name: &str, trainer: &TrainerState) -> Result<Tensors> {
+    let tensors = read_checked(directory, name, trainer, tensors::read_safetensors)?;
+    check_numbers(&directory.join(name), &tensors)?;
+    Ok(tensors)
+}
+
+/// Reads one file in one pass and compares it with its record.
+fn read_checked<T>(
+    directory: &Path,
+    name: &str,
+    trainer: &TrainerState,
+    read: impl FnOnce(&mut Checksum<File>, u64) -> Result<T, String>,
+) -> Result<T> {
+    let path = directory.join(name);
+    let (file, expected) = open(directory, name, trainer)?;
+    let mut input = Checksum::new(file);
+    let contents = read(&mut input, expected.bytes).map_err(|reason| damaged(&path, reason))?;
+    let (_, found) = input.finish();
+    if found != *expected {
+        let reason = format!(
+            "its checksum is {}, and {} was written: it was changed; use an earlier checkpoint",
+            found.crc32, expected.crc32
+        );
+        return Err(damaged(&path, reason));
+    }
+    Ok(contents)
+}
+
+/// Opens a file that is there in its full length.
+fn open<'a>(directory: &Path, name: &str, trainer: &'a TrainerState) -> Result<(File, &'a Record)> {
+    let path = directory.join(name);
+    let expected = trainer.files.get(name).ok_or_else(|| {
+        damaged(&directory.join(TRAINER_STATE), format!("has no checksum of {name}; use an earlier checkpoint"))
+    })?;
+    let file = File::open(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => damaged(&path, "missing; use an earlier checkpoint"),
+        _ => Error::io(&path)(error),
+    })?;
+    let bytes = file.metadata().map_err(Error::io(&path))?.len();
+    if bytes != expected.bytes {
+        let reason = format!("{bytes} bytes long, and {} were written; use an earlier checkpoint", expected.bytes);
+        return Err(damaged(&path, reason));
+    }
+    Ok((file, expected))
+}
+
+/// Refuses tensors that training could not go on from.
+fn check_numbers(path: &Path, tensors: &Tensors) -> Result<()> {
+    for (name, tensor) in tensors {
+        if let Some(index) = tensor.data.iter().position(|number| !number.is_finite()) {
+            let reason = format!("tensor {name} holds {} at {index}; each must be a finite number", tensor.data[index]);
+            return Err(damaged(path, reason));
+        }
+    }
+    Ok(())
+}
+
+/// The checkpoints in a directory by step, oldest first; hidden temporary ones are none.
+fn steps(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io(directory))?,
+    };
+    let mut steps = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io(directory))?.path();
+        let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("step-")?.parse().ok());
+        // Only the name that `save` would give: step-5 beside step-00000005 would be one step twice.
+        if let Some(step) = step.filter(|step| path.ends_with(step_name(*step))) {
+            steps.push((step, path));
+        }
+    }
+    steps.sort();
+    Ok(steps)
+}
+
+fn step_name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Where a checkpoint is written or taken apart, on the same file system.
+fn temporary_sibling(path: &Path) -> PathBuf {
+    let name = path.file_name().expect("a checkpoint has a name").to_string_lossy();
+    path.with_file_name(format!(".tmp-{name}"))
+}
+
+fn remove_if_there(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(directory)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn damaged(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Checkpoint { path: path.display().to_string(), reason: reason.into() }
+}
+
+impl TrainerState {
+    fn checksum(&self) -> String {
+        let unsigned = Self { crc32: String::new(), ..self.clone() };
+        let json = serde_json::to_vec(&unsigned).expect("a JSON value can be written");
+        format!("{:08x}", crc32fast::hash(&json))
+    }
+}

@@ -1,0 +1,367 @@
+//! Weights under the names and in the layouts of Hugging Face's Llama and GPT-2.
+//!
+//! Ours hold linear layers as `[input, output]`. Llama's files hold them transposed; GPT-2's do not, but join query,
+//! key and value side by side.
+
+use std::path::Path;
+
+use super::{Family, ModelConfig, config_json};
+use crate::checkpoint::{NamedTensor, Tensors};
+use crate::{Error, Result};
+
+/// Parameters that Hugging Face's models do not have. They keep their names, and other readers pass them over.
+const OWN: &str = "value_head.";
+
+/// What older files hold beside parameters: masks and rotary frequencies, which follow from the shape.
+const BUFFERS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
+
+/// One tensor of a Hugging Face file, and those of ours that make it up.
+struct Place {
+    theirs: String,
+    /// In a file, `[output, input]` for a Llama's linear layer.
+    shape: Vec<usize>,
+    /// Joined along the last axis, where there is more than one.
+    ours: Vec<String>,
+    transposed: bool,
+}
+
+/// Names and lays out a model's parameters as Hugging Face does. `config` must be resolved.
+///
+/// # Panics
+/// If the parameters are not those of a model of this shape.
+pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors {
+    let mut tensors = Tensors::new();
+    for Place { theirs, shape, ours, transposed } in places(config) {
+        let parts: Vec<NamedTensor> = ours
+            .iter()
+            .map(|name| parameters.remove(name).unwrap_or_else(|| panic!("the model has no parameter {name}")))
+            .collect();
+        let joined = join_columns(parts);
+        let tensor = if transposed { transpose(&joined) } else { joined };
+        assert_eq!(tensor.shape, shape, "shape of {theirs}");
+        tensors.insert(theirs, tensor);
+    }
+    for (name, tensor) in parameters {
+        assert!(name.starts_with(OWN), "the model has an unknown parameter {name}");
+        tensors.insert(name, tensor);
+    }
+    tensors
+}
+
+/// Names and lays out the tensors of a Hugging Face file as ours, with or without the prefix (`model.`,
+/// `transformer.`) of a model that has an output layer. `config` must be resolved; `origin` is for messages.
+///
+/// # Errors
+/// Lists the tensors that are missing, unexpected or of another shape than `config` says.
+pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) -> Result<Tensors> {
+    let prefix = prefix(config.family);
+    let mut parameters = Tensors::new();
+    let mut found = Tensors::new();
+    for (name, tensor) in tensors {
+        if name.starts_with(OWN) {
+            parameters.insert(name, tensor);
+        } else if !BUFFERS.iter().any(|buffer| name.ends_with(buffer)) {
+            found.insert(name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name), tensor);
+        }
+    }
+    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    for Place { theirs, shape, ours, transposed } in places(config) {
+        let bare = theirs.strip_prefix(prefix).unwrap_or(&theirs);
+        let Some(tensor) = found.remove(bare) else {
+            missing.push(theirs);
+            continue;
+        };
+        if tensor.shape != shape {
+            misshapen.push(format!("{theirs} is {:?} and config.json makes it {shape:?}", tensor.shape));
+            continue;
+        }
+        if config.tie_embeddings && ours == ["embedding"] && found.get("lm_head.weight") == Some(&tensor) {
+            found.remove("lm_head.weight"); // a tied layer that was written all the same
+        }
+        let tensor = if transposed { transpose(&tensor) } else { tensor };
+        let parts = split_columns(tensor, ours.len());
+        parameters.extend(ours.into_iter().zip(parts));
+    }
+    let unexpected: Vec<String> = found.into_keys().collect();
+    let faults: Vec<String> = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(fault, names)| format!("{fault}: {}", first_few(&names)))
+        .collect();
+    if faults.is_empty() {
+        Ok(parameters)
+    } else {
+        let family = config_json::model_type(config.family);
+        Err(Error::Checkpoint {
+            path: origin.display().to_string(),
+            reason: format!("does not fit the {family} model of config.json; {}", faults.join("; ")),
+        })
+    }
+}
+
+/// Every tensor of a Hugging Face file of this shape.
+fn places(config: &ModelConfig) -> Vec<Place> {
+    let mut places = match config.family {
+        Family::Gpt2 => gpt2(config),
+        Family::Llama => llama(config),
+    };
+    if !config.tie_embeddings {
+        let shape = vec![config.vocab_size, config.width];
+        places.push(Place { transposed: true, ..Place::same("lm_head.weight", shape, "head.weight") });
+    }
+    places
+}
+
+fn llama(config: &ModelConfig) -> Vec<Place> {
+    let &ModelConfig { vocab_size, layers, width, feed_forward, .. } = config;
+    let kv_width = config.kv_heads * config.head_dim();
+    let norms = [("input_layernorm", "attention_norm"), ("post_attention_layernorm", "feed_forward_norm")];
+    let linears = [
+        ("self_attn.q_proj", "attention.query", width, width),
+        ("self_attn.k_proj", "attention.key", width, kv_width),
+        ("self_attn.v_proj", "attention.value", width, kv_width),
+        ("self_attn.o_proj", "attention.output", width, width),
+        ("mlp.gate_proj", "feed_forward.gate", width, feed_forward),
+        ("mlp.up_proj", "feed_forward.up", width, feed_forward),
+        ("mlp.down_proj", "feed_forward.down", feed_forward, width),
+    ];
+    let mut places = vec![
+        Place::same("model.embed_tokens.weight", vec![vocab_size, width], "embedding"),
+        Place::same("model.norm.weight", vec![width], "norm.weight"),
+    ];
+    for i in 0..layers {
+        let name = |theirs: &str, ours: &str| {
+            (format!("model.layers.{i}.{theirs}.weight"), format!("blocks.{i}.{ours}.weight"))
+        };
+        for (theirs, ours) in norms {
+            let (theirs, ours) = name(theirs, ours);
+            places.push(Place::same(theirs, vec![width], ours));
+        }
+        for (theirs, ours, input, output) in linears {
+            let (theirs, ours) = name(theirs, ours);
+            places.push(Place { transposed: true, ..Place::same(theirs, vec![output, input], ours) });
+        }
+    }
+    places
+}
+
+fn gpt2(config: &ModelConfig) -> Vec<Place> {
+    let &ModelConfig { vocab_size, context, layers, width, feed_forward, .. } = config;
+    let norms = [("ln_1", "attention_norm"), ("ln_2", "feed_forward_norm")];
+    let linears: [(_, &[&str], _, _); 4] = [
+        ("attn.c_attn", &["attention.query", "attention.key", "attention.value"], width, 3 * width),
+        ("attn.c_proj", &["attention.output"], width, width),
+        ("mlp.c_fc", &["feed_forward.up"], width, feed_forward),
+        ("mlp.c_proj", &["feed_forward.down"], feed_forward, width),
+    ];
+    let mut places = vec![
+        Place::same("transformer.wte.weight", vec![vocab_size, width], "embedding"),
+        Place::same("transformer.wpe.weight", vec![context, width], "positions"),
+        Place::same("transformer.ln_f.weight", vec![width], "norm.weight"),
+        Place::same("transformer.ln_f.bias", vec![width], "norm.bias"),
+    ];
+    for i in 0..layers {
+        for part in ["weight", "bias"] {
+            let theirs = |name: &str| format!("transformer.h.{i}.{name}.{part}");
+            let ours = |name: &str| format!("blocks.{i}.{name}.{part}");
+            for (their_norm, our_norm) in norms {
+                places.push(Place::same(theirs(their_norm), vec![width], ours(our_norm)));
+            }
+            for (their_linear, our_linears, input, output) in linears {
+                let shape = if part == "weight" { vec![input, output] } else { vec![output] };
+                let ours = our_linears.iter().map(|linear| ours(linear)).collect();
+                places.push(Place { theirs: theirs(their_linear), shape, ours, transposed: false });
+            }
+        }
+    }
+    places
+}
+
+impl Place {
+    fn same(theirs: impl Into<String>, shape: Vec<usize>, ours: impl Into<String>) -> Self {
+        Self { theirs: theirs.into(), shape, ours: vec![ours.into()], transposed: false }
+    }
+}
+
+/// What stands before the names of everything but the output layer.
+fn prefix(family: Family) -> &'static str {
+    match family {
+        Family::Gpt2 => "transformer.",
+        Family::Llama => "model.",
+    }
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+fn transpose(tensor: &NamedTensor) -> NamedTensor {
+    const TILE: usize = 32; // a square of this side, read and written, stays in the nearest cache
+    let &[rows, columns] = tensor.shape.as_slice() else { panic!("a matrix, not {:?}", tensor.shape) };
+    let mut data = vec![0.0; tensor.data.len()];
+    for top in (0..rows).step_by(TILE) {
+        for left in (0..columns).step_by(TILE) {
+            for row in top..rows.min(top + TILE) {
+                for column in left..columns.min(left + TILE) {
+                    data[column * rows + row] = tensor.data[row * columns + column];
+                }
+            }
+        }
+    }
+    NamedTensor::new([columns, rows], data)
+}
+
+/// Puts tensors of one shape side by side along the last axis.
+fn join_columns(mut parts: Vec<NamedTensor>) -> NamedTensor {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let mut shape = parts[0].shape.clone();
+    let columns = shape.pop().expect("an axis to join along");
+    let rows = shape.iter().product();
+    shape.push(columns * parts.len());
+    let data = (0..rows)
+        .flat_map(|row| parts.iter().map(move |part| &part.data[row * columns..][..columns]))
+        .collect::<Vec<_>>()
+        .concat();
+    NamedTensor::new(shape, data)
+}
+
+/// Takes apart what [`join_columns`] put together.
+fn split_columns(tensor: NamedTensor, parts: usize) -> Vec<NamedTensor> {
+    if parts == 1 {
+        return vec![tensor];
+    }
+    let mut shape = tensor.shape;
+    let columns = shape.pop().expect("an axis to split along") / parts;
+    shape.push(columns);
+    let part = |index| tensor.data.chunks(columns).skip(index).step_by(parts).collect::<Vec<_>>().concat();
+    (0..parts).map(|index| NamedTensor::new(shape.clone(), part(index))).collect()
+}
+
+fn first_few(names: &[String]) -> String {
+    const FEW: usize = 5;
+    let shown = names[..names.len().min(FEW)].join(", ");
+    if names.len() > FEW { format!("{shown} and {} more", names.len() - FEW) } else { shown }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn config(family: Family, tie_embeddings: bool) -> ModelConfig {
+        let kv_heads = if family == Family::Llama { 1 } else { 2 };
+        ModelConfig {
+            family,
+            tie_embeddings,
+            kv_heads,
+            vocab_size: 7,
+            context: 5,
+            width: 4,
+            heads: 2,
+            feed_forward: 6,
+            ..ModelConfig::default()
+        }
+    }
+
+    /// Different numbers everywhere.
+    fn numbered(shape: &[usize], start: usize) -> NamedTensor {
+        let count = shape.iter().product::<usize>();
+        NamedTensor::new(shape, (start..start + count).map(|number| number as f32).collect())
+    }
+
+    /// What a file of a model of this shape holds.
+    pub fn file_of(config: &ModelConfig) -> Tensors {
+        let mut start = 0;
+        let mut number = |place: Place| {
+            start += 1000;
+            (place.theirs, numbered(&place.shape, start))
+        };
+        places(config).into_iter().map(&mut number).collect()
+    }
+
+    fn refused(config: &ModelConfig, tensors: Tensors) -> String {
+        from_hugging_face(config, tensors, Path::new("m.safetensors")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn there_and_back_is_the_same() {
+        for family in [Family::Llama, Family::Gpt2] {
+            for tied in [true, false] {
+                let config = config(family, tied);
+                let mut file = file_of(&config);
+                file.insert("value_head.weight".to_owned(), numbered(&[4, 1], 0));
+                let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
+                assert_eq!(ours.contains_key("head.weight"), !tied);
+                assert_eq!(to_hugging_face(&config, ours), file);
+            }
+        }
+    }
+
+    #[test]
+    fn llama_is_transposed() {
+        let config = config(Family::Llama, false);
+        let file = file_of(&config);
+        let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
+        let (theirs, key) = (&file["model.layers.1.self_attn.k_proj.weight"], &ours["blocks.1.attention.key.weight"]);
+        assert_eq!((theirs.shape.as_slice(), key.shape.as_slice()), ([2, 4].as_slice(), [4, 2].as_slice()));
+        let first = theirs.data[0];
+        assert_eq!(key.data, [0., 4., 1., 5., 2., 6., 3., 7.].map(|step| first + step));
+        assert_eq!(ours["blocks.0.feed_forward.down.weight"].shape, [6, 4]);
+        assert_eq!(ours["head.weight"].shape, [4, 7]);
+        assert_eq!(ours["embedding"], file["model.embed_tokens.weight"]);
+    }
+
+    #[test]
+    fn gpt2_joins_query_key_and_value() {
+        let config = config(Family::Gpt2, true);
+        let file = file_of(&config);
+        let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
+        let first = file["transformer.h.0.attn.c_attn.weight"].data[0];
+        let rows = |start: f32| -> Vec<f32> {
+            (0..4).flat_map(|row| (0..4).map(move |column| start + (12 * row + column) as f32)).collect()
+        };
+        for (index, name) in ["query", "key", "value"].into_iter().enumerate() {
+            assert_eq!(ours[&format!("blocks.0.attention.{name}.weight")].data, rows(first + 4. * index as f32));
+            assert_eq!(ours[&format!("blocks.0.attention.{name}.bias")].shape, [4]);
+        }
+        assert_eq!(ours["blocks.0.feed_forward.up.weight"], file["transformer.h.0.mlp.c_fc.weight"]);
+    }
+
+    #[test]
+    fn files_without_prefix_or_with_buffers_are_read() {
+        for family in [Family::Llama, Family::Gpt2] {
+            let config = config(family, true);
+            let file = file_of(&config);
+            let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
+            let bare = |name: String| name.strip_prefix(prefix(family)).unwrap().to_owned();
+            let mut bare: Tensors = file.into_iter().map(|(name, tensor)| (bare(name), tensor)).collect();
+            bare.insert("h.0.attn.bias".to_owned(), numbered(&[1, 1, 5, 5], 0));
+            bare.insert("layers.0.self_attn.rotary_emb.inv_freq".to_owned(), numbered(&[1], 0));
+            assert_eq!(from_hugging_face(&config, bare, Path::new("m")).unwrap(), ours);
+        }
+    }
+
+    #[test]
+    fn a_tied_output_layer_may_be_written_if_it_is_the_embedding() {
+        let config = config(Family::Llama, true);
+        let mut file = file_of(&config);
+        file.insert("lm_head.weight".to_owned(), file["model.embed_tokens.weight"].clone());
+        assert!(from_hugging_face(&config, file.clone(), Path::new("m")).is_ok());
+        file.get_mut("lm_head.weight").unwrap().data[0] = -1.0;
+        assert!(refused(&config, file).ends_with("unexpected: lm_head.weight"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_listed() {
+        let config = config(Family::Llama, true);
+        let mut file = file_of(&config);
+        file.remove("model.norm.weight");
+        file.insert("model.layers.2.mlp.up_proj.weight".to_owned(), numbered(&[6, 4], 0));
+        file.insert("model.layers.0.mlp.up_proj.weight".to_owned(), numbered(&[4, 6], 0));
+        assert_eq!(
+            refused(&config, file),
+            "m.safetensors: does not fit the llama model of config.json; missing: model.norm.weight; \
+             unexpected: layers.2.mlp.up_proj.weight; \
+             of another shape: model.layers.0.mlp.up_proj.weight is [4, 6] and config.json makes it [6, 4]"
+        );
+        assert!(refused(&config, Tensors::new()).ends_with("and 15 more"));
+    }
+}

@@ -1,0 +1,304 @@
+//! `metrics.jsonl`: one JSON object an update, the truth from which plots and reports are drawn.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{at, temporary};
+
+/// What one update measured: one line of the file.
+///
+/// The line is a flat object, `{"step":7,"time":3.2,"objective/kl":0.03}`. A value that is not finite is
+/// written as `null` and read back as NaN.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Record {
+    /// How many updates the policy has seen, this one included.
+    pub step: u64,
+    /// Seconds since the run's start; while a run is stopped, its clock stands still.
+    pub time: f64,
+    /// The measured values by name, such as `objective/kl`.
+    #[serde(flatten)]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// All that a run measured so far, as one series of (step, value) a metric.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    series: BTreeMap<String, Vec<(u64, f64)>>,
+    updates: u64,
+    last_step: Option<u64>,
+    elapsed: f64,
+    non_finite: u64,
+}
+
+/// The open `metrics.jsonl` of a run.
+#[derive(Debug)]
+pub struct MetricsLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl MetricsLog {
+    /// Opens the log of a run, and gives back what is already in it.
+    ///
+    /// With `resume_at` the run goes on after that step: later lines are cut off, as is a last line that
+    /// a crash left unfinished, so that the file tells one clean history. Without it the run is new.
+    ///
+    /// # Errors
+    /// A new run whose file already holds lines; a broken line that is not the last; input and output.
+    pub fn open(path: &Path, resume_at: Option<u64>) -> io::Result<(Self, History)> {
+        let is_empty = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let history = match resume_at {
+            _ if is_empty => History::default(),
+            Some(step) => cut_after(path, step)?,
+            None => {
+                let message =
+                    "holds another run's metrics; resume that run or name a new directory";
+                return Err(at(path)(io::Error::new(ErrorKind::AlreadyExists, message)));
+            }
+        };
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).open(path);
+        let log = Self {
+            file: file.map_err(at(path))?,
+            path: path.into(),
+        };
+        Ok((log, history))
+    }
+
+    /// Appends one line and hands it to the operating system at once, so that a crash loses at most this line.
+    pub fn append(&mut self, record: &Record) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(at(&self.path))
+    }
+}
+
+impl History {
+    /// Reads the metrics of a run, tolerating an unfinished last line.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut history = Self::default();
+        for_each_line(path, |_, record| {
+            history.push(&record);
+            Ok(())
+        })?;
+        Ok(history)
+    }
+
+    /// Adds one update.
+    pub fn push(&mut self, record: &Record) {
+        for (name, &value) in &record.metrics {
+            self.non_finite += u64::from(!value.is_finite());
+            match self.series.get_mut(name) {
+                Some(series) => series.push((record.step, value)),
+                None => {
+                    self.series.insert(name.clone(), vec![(record.step, value)]);
+                }
+            }
+        }
+        self.updates += 1;
+        self.last_step = Some(record.step);
+        self.elapsed = record.time;
+    }
+
+    /// The (step, value) pairs of a metric; none where it was never measured.
+    pub fn series(&self, name: &str) -> &[(u64, f64)] {
+        self.series.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The names of all metrics, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.series.keys().map(String::as_str)
+    }
+
+    /// The latest finite value of a metric.
+    pub fn latest(&self, name: &str) -> Option<f64> {
+        let values = self.series(name).iter().rev().map(|&(_, value)| value);
+        values.into_iter().find(|value| value.is_finite())
+    }
+
+    /// The mean of a metric's finite values.
+    pub fn mean(&self, name: &str) -> Option<f64> {
+        let values = self.series(name).iter().map(|&(_, value)| value);
+        let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// How many updates there were.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// The step of the last update.
+    pub fn last_step(&self) -> Option<u64> {
+        self.last_step
+    }
+
+    /// Seconds from the run's start to its last update.
+    pub fn elapsed(&self) -> f64 {
+        self.elapsed
+    }
+
+    /// How many values were not finite.
+    pub fn non_finite(&self) -> u64 {
+        self.non_finite
+    }
+}
+
+/// Rewrites the file without the lines after `step`, under a temporary name until it is complete.
+fn cut_after(path: &Path, step: u64) -> io::Result<History> {
+    let temporary = temporary(path);
+    let mut history = History::default();
+    let mut kept = BufWriter::new(File::create(&temporary).map_err(at(&temporary))?);
+    for_each_line(path, |line, record| {
+        if record.step <= step {
+            history.push(&record);
+            kept.write_all(line.trim_ascii()).map_err(at(&temporary))?;
+            kept.write_all(b"\n").map_err(at(&temporary))?;
+        }
+        Ok(())
+    })?;
+    let kept = kept
+        .into_inner()
+        .map_err(|error| at(&temporary)(error.into_error()))?;
+    kept.sync_all().map_err(at(&temporary))?;
+    std::fs::rename(&temporary, path).map_err(at(path))?;
+    Ok(history)
+}
+
+/// Hands each line to `visit`, as bytes and as a record; what a crash left unfinished at the end is passed over.
+fn for_each_line(
+    path: &Path,
+    mut visit: impl FnMut(&[u8], Record) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut reader = BufReader::new(File::open(path).map_err(at(path))?);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).map_err(at(path))? == 0 {
+            break;
+        }
+        match parse(&line) {
+            Ok(record) => visit(&line, record)?,
+            Err(_) if reader.fill_buf().map_err(at(path))?.is_empty() => break,
+            Err(error) => {
+                let message = format!(
+                    "{}:{number}: not a line of metrics ({error}); each is a JSON object with step, time and numbers",
+                    path.display()
+                );
+                return Err(io::Error::new(ErrorKind::InvalidData, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse(line: &[u8]) -> serde_json::Result<Record> {
+    #[derive(Deserialize)]
+    struct Line {
+        step: u64,
+        time: f64,
+        #[serde(flatten)]
+        metrics: BTreeMap<String, Option<f64>>,
+    }
+    let line: Line = serde_json::from_slice(line)?;
+    let metrics = line.metrics.into_iter();
+    Ok(Record {
+        step: line.step,
+        time: line.time,
+        metrics: metrics
+            .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64, kl: f64) -> Record {
+        Record {
+            step,
+            time: step as f64 / 2.0,
+            metrics: [("objective/kl".to_string(), kl)].into(),
+        }
+    }
+
+    fn log_of(steps: std::ops::RangeInclusive<u64>) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let (mut log, _) = MetricsLog::open(&path, None).unwrap();
+        for step in steps {
+            log.append(&record(step, 0.25)).unwrap();
+        }
+        (dir, path)
+    }
+
+    #[test]
+    fn a_line_is_flat_json_and_what_is_not_finite_is_null() {
+        let line = |kl| serde_json::to_string(&record(7, kl)).unwrap();
+        assert_eq!(line(0.25), r#"{"step":7,"time":3.5,"objective/kl":0.25}"#);
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(line(value), r#"{"step":7,"time":3.5,"objective/kl":null}"#);
+        }
+        let read = parse(line(f64::NAN).as_bytes()).unwrap();
+        assert!(read.metrics["objective/kl"].is_nan());
+    }
+
+    #[test]
+    fn resuming_cuts_off_what_came_later() {
+        let (_dir, path) = log_of(1..=5);
+        let (mut log, history) = MetricsLog::open(&path, Some(3)).unwrap();
+        assert_eq!((history.last_step(), history.elapsed()), (Some(3), 1.5));
+        log.append(&record(4, f64::NAN)).unwrap();
+        let history = History::read(&path).unwrap();
+        let steps: Vec<u64> = history
+            .series("objective/kl")
+            .iter()
+            .map(|point| point.0)
+            .collect();
+        assert_eq!(steps, [1, 2, 3, 4]);
+        assert_eq!((history.non_finite(), history.updates()), (1, 4));
+        assert_eq!(
+            (history.latest("objective/kl"), history.mean("objective/kl")),
+            (Some(0.25), Some(0.25))
+        );
+    }
+
+    #[test]
+    fn every_place_where_a_crash_can_cut_the_last_line_leaves_a_readable_log() {
+        let (_dir, path) = log_of(1..=2);
+        let whole = std::fs::read(&path).unwrap();
+        let first_line = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        for length in first_line..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let (mut log, history) = MetricsLog::open(&path, Some(2)).unwrap();
+            // A line that only lacks its line break is a whole one.
+            let whole_lines = if length == whole.len() - 1 { 2 } else { 1 };
+            assert_eq!(history.updates(), whole_lines, "cut at byte {length}");
+            log.append(&record(3, 0.5)).unwrap();
+            assert_eq!(History::read(&path).unwrap().updates(), whole_lines + 1);
+        }
+    }
+
+    #[test]
+    fn a_broken_line_inside_the_log_is_named() {
+        let (_dir, path) = log_of(1..=1);
+        let line = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{line}oops\n{line}")).unwrap();
+        let error = MetricsLog::open(&path, Some(9)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        assert!(error.to_string().contains("metrics.jsonl:2:"), "{error}");
+    }
+
+    #[test]
+    fn a_new_run_does_not_write_into_an_old_one() {
+        let (_dir, path) = log_of(1..=1);
+        let error = MetricsLog::open(&path, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(error.to_string().contains("metrics.jsonl"), "{error}");
+    }
+}

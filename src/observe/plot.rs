@@ -1,0 +1,391 @@
+//! Plots of a run's metrics as SVG text.
+
+use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::axis::{self, Axis};
+use super::number;
+use super::replay::harmless;
+
+/// A horizontal line to compare with, such as what a random policy reaches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    /// What it is, such as `random` or `optimum`.
+    pub name: String,
+    /// Where it lies.
+    pub value: f64,
+}
+
+/// One line of a plot.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Series {
+    /// What the legend says; shown where a plot has several series.
+    pub name: String,
+    /// The (step, value) pairs in order; a value that is not finite leaves a gap.
+    pub points: Vec<(u64, f64)>,
+}
+
+/// One pair of axes: values over updates.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plot {
+    /// The name above the axes.
+    pub title: String,
+    /// The lines.
+    pub series: Vec<Series>,
+    /// The lines to compare with.
+    pub references: Vec<Reference>,
+}
+
+/// One picture: a single large plot, or several small ones in two columns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figure {
+    /// What the report calls it.
+    pub title: String,
+    /// Where it is written, relative to the run's directory.
+    pub file: String,
+    /// The plots, row by row.
+    pub plots: Vec<Plot>,
+}
+
+/// Everything is drawn at twice its size, because plotters rounds to whole pixels, and then shown at half.
+const SCALE: u32 = 2;
+const WIDTH: u32 = 700;
+/// A series is condensed to this many points; a picture has no more room, and a report stays small.
+const POINTS: usize = 160;
+
+// Okabe and Ito's colours, which colour-blind people can tell apart.
+const COLORS: [RGBColor; 6] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x56, 0xb4, 0xe9),
+];
+const INK: RGBColor = RGBColor(0x33, 0x38, 0x3d);
+const FAINT_INK: RGBColor = RGBColor(0x6b, 0x72, 0x78);
+const GRID: RGBColor = RGBColor(0xe6, 0xe8, 0xeb);
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+impl Figure {
+    /// The picture as a self-contained SVG, 700 pixels wide.
+    pub fn to_svg(&self) -> String {
+        let columns = if self.plots.len() > 1 { 2 } else { 1 };
+        let rows = self.plots.len().max(1).div_ceil(columns);
+        let height = rows as u32 * if columns == 1 { 340 } else { 210 };
+        let mut svg = String::new();
+        self.draw(&mut svg, (rows, columns), height)
+            .expect("drawing into a string fails on nothing");
+        let drawn = format!("width=\"{}\" height=\"{}\"", WIDTH * SCALE, height * SCALE);
+        svg.replacen(&drawn, &format!("width=\"{WIDTH}\" height=\"{height}\""), 1)
+    }
+
+    fn draw(&self, svg: &mut String, (rows, columns): (usize, usize), height: u32) -> Drawn {
+        let area =
+            SVGBackend::with_string(svg, (WIDTH * SCALE, height * SCALE)).into_drawing_area();
+        area.fill(&WHITE)?;
+        for (plot, cell) in self.plots.iter().zip(area.split_evenly((rows, columns))) {
+            plot.draw(&cell, columns == 1)?;
+        }
+        area.present()?;
+        Ok(())
+    }
+}
+
+impl Reference {
+    fn label(&self) -> String {
+        format!(
+            "{} {}",
+            harmless(&self.name),
+            number::significant(self.value)
+        )
+    }
+}
+
+impl Plot {
+    fn draw(&self, area: &Area, is_large: bool) -> Drawn {
+        let series = self.series.iter().map(|series| condense(&series.points));
+        let curves: Vec<Vec<Option<Spot>>> = series.collect();
+        let spots: Vec<&Spot> = curves.iter().flatten().flatten().collect();
+        let references = self.references.iter();
+        let references: Vec<_> = references.filter(|line| is_drawable(line.value)).collect();
+
+        let (first, last) = steps(&spots);
+        let levels = spots.iter().flat_map(|spot| [spot.low, spot.high]);
+        let (low, high) = axis::values(levels.chain(references.iter().map(|line| line.value)));
+        let (x_ticks, y_ticks) = if is_large { (10, 8) } else { (6, 6) };
+        let across = Axis::new(first, last, x_ticks, 1.0);
+        let up = Axis::new(low, high, y_ticks, 0.0);
+        let labels = up.labels().into_iter().map(|label| text_width(&label, 11));
+        let left = labels.max().map_or(48, |width| (width + 12).max(48));
+        let labels = references.iter().map(|line| text_width(&line.label(), 11));
+        let right = labels.max().map_or(14, |width| width + 18);
+
+        let title_height = self.draw_title(area, is_large)?;
+        let (_, area) = area.split_vertically((title_height * SCALE) as i32);
+        let mut chart = ChartBuilder::on(&area)
+            .margin_top(6 * SCALE)
+            .margin_right(right * SCALE)
+            .margin_left(4 * SCALE)
+            .x_label_area_size(36 * SCALE)
+            .y_label_area_size(left * SCALE)
+            .build_cartesian_2d(across, up)?;
+        chart
+            .configure_mesh()
+            .bold_line_style(GRID.stroke_width(SCALE))
+            .light_line_style(TRANSPARENT)
+            .axis_style(FAINT_INK.stroke_width(SCALE))
+            .set_all_tick_mark_size(4 * SCALE)
+            .label_style(font(11, FAINT_INK))
+            .axis_desc_style(font(11, FAINT_INK))
+            .x_desc("update")
+            .draw()?;
+        if spots.is_empty() {
+            let (width, height) = area.dim_in_pixel();
+            let centre = (width as i32 / 2, height as i32 / 2);
+            let style = font(13, FAINT_INK).pos(Pos::new(HPos::Center, VPos::Center));
+            area.draw(&Text::new("nothing measured yet", centre, style))?;
+        }
+        draw_references(&area, &mut chart, &references, (first, last))?;
+        let curves = || curves.iter().zip(COLORS.iter().cycle());
+        curves().try_for_each(|(curve, color)| draw_band(&mut chart, curve, color))?;
+        curves().try_for_each(|(curve, color)| draw_curve(&mut chart, curve, color))
+    }
+
+    /// Draws the title and, where there is more than one series, the legend. Returns the height that they take.
+    fn draw_title(&self, area: &Area, is_large: bool) -> Result<u32, Box<dyn std::error::Error>> {
+        let size = if is_large { 15 } else { 13 };
+        let (left, middle) = (14 * SCALE as i32, 16 * SCALE as i32);
+        let style = || font(size, INK).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(harmless(&self.title), (left, middle), style()))?;
+        if self.series.len() < 2 {
+            return Ok(28);
+        }
+        let middle = 34 * SCALE as i32;
+        let mut x = left;
+        for (series, color) in self.series.iter().zip(COLORS.iter().cycle()) {
+            let dash = vec![(x, middle), (x + 16 * SCALE as i32, middle)];
+            area.draw(&PathElement::new(dash, color.stroke_width(3 * SCALE)))?;
+            x += 21 * SCALE as i32;
+            let style = font(11, INK).pos(Pos::new(HPos::Left, VPos::Center));
+            area.draw(&Text::new(harmless(&series.name), (x, middle), style))?;
+            x += ((text_width(&series.name, 11) + 14) * SCALE) as i32;
+        }
+        Ok(44)
+    }
+}
+
+/// Dashed lines over the whole width, with their names in the right margin.
+fn draw_references(
+    area: &Area,
+    chart: &mut Chart,
+    lines: &[&Reference],
+    (first, last): (f64, f64),
+) -> Drawn {
+    let (left, top) = area.get_base_pixel();
+    let ends = lines
+        .iter()
+        .map(|line| chart.backend_coord(&(last, line.value)));
+    let (xs, ys): (Vec<i32>, Vec<i32>) = ends.unzip();
+    for (index, ((line, x), y)) in lines.iter().zip(xs).zip(spread(ys)).enumerate() {
+        let ends = [(first, line.value), (last, line.value)];
+        let (dash, gap) = [(6, 4), (2, 3), (10, 4)][index % 3];
+        let stroke = INK.stroke_width(SCALE);
+        chart.draw_series(DashedLineSeries::new(
+            ends,
+            dash * SCALE,
+            gap * SCALE,
+            stroke,
+        ))?;
+        let style = font(11, INK).pos(Pos::new(HPos::Left, VPos::Center));
+        let place = (x - left + 5 * SCALE as i32, y - top);
+        area.draw(&Text::new(line.label(), place, style))?;
+    }
+    Ok(())
+}
+
+/// How far the values go that each point of a condensed curve stands for.
+fn draw_band(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Drawn {
+    for run in curve.split(Option::is_none) {
+        let spots = || run.iter().flatten();
+        if spots().any(|spot| spot.low < spot.high) {
+            let upper = spots().map(|spot| (spot.step, spot.high));
+            let lower = spots().rev().map(|spot| (spot.step, spot.low));
+            let outline: Vec<_> = upper.chain(lower).collect();
+            chart.draw_series([Polygon::new(outline, color.mix(0.16))])?;
+        }
+    }
+    Ok(())
+}
+
+/// A line through each run of points between gaps; a dot where a point stands alone.
+fn draw_curve(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Drawn {
+    for run in curve.split(Option::is_none) {
+        let points = run.iter().flatten().map(|spot| (spot.step, spot.mean));
+        let points: Vec<_> = points.collect();
+        if let [point] = points[..] {
+            chart.draw_series([Circle::new(point, 3 * SCALE, color.filled())])?;
+        } else if !points.is_empty() {
+            chart.draw_series([PathElement::new(points, color.stroke_width(2 * SCALE))])?;
+        }
+    }
+    Ok(())
+}
+
+/// One drawn point: the mean, and the range, of the values that it stands for.
+struct Spot {
+    step: f64,
+    mean: f64,
+    low: f64,
+    high: f64,
+}
+
+/// Condenses a series to few points; `None` is a gap.
+fn condense(points: &[(u64, f64)]) -> Vec<Option<Spot>> {
+    let is_short = points.len() <= 2 * POINTS;
+    let size = if is_short {
+        1
+    } else {
+        points.len().div_ceil(POINTS)
+    };
+    let spot = |chunk: &[(u64, f64)]| {
+        let values = chunk.iter().map(|point| point.1);
+        let values: Vec<f64> = values.filter(|&value| is_drawable(value)).collect();
+        (!values.is_empty()).then(|| Spot {
+            step: chunk[chunk.len() / 2].0 as f64,
+            mean: values.iter().sum::<f64>() / values.len() as f64,
+            low: values.iter().copied().fold(f64::INFINITY, f64::min),
+            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        })
+    };
+    points.chunks(size).map(spot).collect()
+}
+
+/// Values beyond these bounds would make the arithmetic of an axis overflow.
+fn is_drawable(value: f64) -> bool {
+    value.abs() < 1e100
+}
+
+/// The range of the horizontal axis, never empty.
+fn steps(spots: &[&Spot]) -> (f64, f64) {
+    let all = || spots.iter().map(|spot| spot.step);
+    let (first, last) = (
+        all().fold(f64::INFINITY, f64::min),
+        all().fold(0.0, f64::max),
+    );
+    match first {
+        _ if first < last => (first, last),
+        f64::INFINITY => (0.0, 1.0),
+        _ => ((first - 1.0).max(0.0), first + 1.0),
+    }
+}
+
+/// Moves labels that would cover each other apart; keeps their order.
+fn spread(mut heights: Vec<i32>) -> Vec<i32> {
+    let mut order: Vec<usize> = (0..heights.len()).collect();
+    // Lowest first: a lower label has a larger coordinate.
+    order.sort_by_key(|&index| -heights[index]);
+    for pair in order.windows(2) {
+        heights[pair[1]] = heights[pair[1]].min(heights[pair[0]] - 14 * SCALE as i32);
+    }
+    heights
+}
+
+/// A typical width of a sans-serif text in pixels. What is drawn depends on the reader's fonts.
+fn text_width(text: &str, size: u32) -> u32 {
+    (text.chars().count() as f64 * f64::from(size) * 0.56).ceil() as u32
+}
+
+/// plotters writes a font's size into the SVG divided by 1.24.
+fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
+    let family = "system-ui, sans-serif";
+    let mut style = TextStyle::from((family, f64::from(size * SCALE) * 1.24));
+    style.color = color.to_backend_color();
+    style
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(points: Vec<(u64, f64)>) -> Figure {
+        let series = Series {
+            name: "mean".into(),
+            points,
+        };
+        let plot = Plot {
+            title: "episode/return".into(),
+            series: vec![series],
+            references: vec![],
+        };
+        Figure {
+            plots: vec![plot],
+            ..Figure::default()
+        }
+    }
+
+    #[test]
+    fn every_kind_of_series_can_be_drawn() {
+        // Lines and points in the first series' colour.
+        let drawn = |points| {
+            let svg = figure(points).to_svg();
+            let count = |tag| {
+                let tags = svg.lines().filter(|line| line.starts_with(tag));
+                tags.filter(|line| line.contains("#0072B2")).count()
+            };
+            (count("<polyline"), count("<circle"))
+        };
+        assert_eq!(drawn(vec![]), (0, 0));
+        assert!(figure(vec![]).to_svg().contains("nothing measured yet"));
+        assert_eq!(drawn(vec![(5, 0.5)]), (0, 1), "a point on its own is a dot");
+        assert_eq!(drawn(vec![(1, 0.5), (2, 0.75), (3, 0.75)]), (1, 0));
+        let (nan, infinite) = ((3, f64::NAN), (5, f64::INFINITY));
+        let gaps = [
+            (1, 0.5),
+            (2, 0.75),
+            nan,
+            (4, 1.0),
+            infinite,
+            (6, 1.0),
+            (7, 2.0),
+        ];
+        assert_eq!(drawn(gaps.into()), (2, 1));
+        for extreme in [0.0, -3.0, 1e-12, 1e-30, 1e-310, 1e17, 1e90, 1e300] {
+            figure(vec![(1, extreme), (2, extreme)]).to_svg();
+            figure(vec![(1, extreme), (2, extreme * 2.0), (3, -extreme)]).to_svg();
+            figure(vec![(1, 1.0), (2, 1.0 + extreme)]).to_svg();
+        }
+    }
+
+    #[test]
+    fn a_long_series_keeps_its_mean_and_its_range() {
+        let points: Vec<(u64, f64)> = (0..10_000).map(|step| (step, (step % 2) as f64)).collect();
+        let spots: Vec<Spot> = condense(&points).into_iter().flatten().collect();
+        assert!(spots.len() <= POINTS);
+        for spot in &spots {
+            assert!((spot.mean - 0.5).abs() < 0.01, "{}", spot.mean);
+            assert_eq!((spot.low, spot.high), (0.0, 1.0));
+        }
+        assert!(figure(points).to_svg().len() < 40_000);
+    }
+
+    #[test]
+    fn references_are_named_with_their_values_and_do_not_cover_each_other() {
+        let mut figure = figure(vec![(1, 0.1), (2, 0.7)]);
+        figure.plots[0].references = vec![Reference {
+            name: "<optimum>".into(),
+            value: 0.7442,
+        }];
+        assert!(figure.to_svg().contains("&lt;optimum&gt; 0.7442"));
+        let heights = spread(vec![100, 101, 300]);
+        assert!(
+            heights[1] - heights[0] >= 28 && heights[2] == 300,
+            "{heights:?}"
+        );
+    }
+}

@@ -1,0 +1,301 @@
+//! The directory that one run writes, and that `resume`, `evaluate` and `report` read. Knows names, the lock and safe
+//! writing; knows nothing of what is in the files.
+//!
+//! ```text
+//! runs/<name>/
+//!   run.toml        the resolved configuration
+//!   checkpoints/    step-00000100, step-00000200, ...
+//!   metrics.jsonl   one line a log step
+//!   episodes.jsonl  sample episodes
+//!   plots/          SVG
+//!   report.html
+//!   tensorboard/
+//!   lock            who trains in it
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::sync_directory;
+use crate::{Error, Result};
+
+const LOCK: &str = "lock";
+const RUN_FILE: &str = "run.toml";
+
+/// The directory of one run. One made for training keeps every other process from training in it until it is dropped.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// Held while training; the system lets go of it however the process ends.
+    _lock: Option<File>,
+}
+
+/// What came of asking for a directory to train in.
+enum Claim {
+    Ours(RunDir),
+    /// Why not.
+    Taken(Error),
+}
+
+impl RunDir {
+    /// Takes a new or empty directory for training.
+    ///
+    /// # Errors
+    /// A directory with something in it, or in use by another process; nothing there is touched.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        match claim(path.into())? {
+            Claim::Ours(run) => Ok(run),
+            Claim::Taken(reason) => Err(reason),
+        }
+    }
+
+    /// Takes the first free one of `<runs>/<name>`, `<runs>/<name>-2`, `<runs>/<name>-3`, ... for training.
+    ///
+    /// # Errors
+    /// A directory that cannot be made.
+    pub fn create_numbered(runs: &Path, name: &str) -> Result<Self> {
+        let mut number = 1;
+        loop {
+            let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+            if let Claim::Ours(run) = claim(runs.join(name))? {
+                return Ok(run);
+            }
+            number += 1;
+        }
+    }
+
+    /// Takes the directory of an earlier run to go on training in it.
+    ///
+    /// # Errors
+    /// No run's directory, or one in use by another process.
+    pub fn resume(path: impl Into<PathBuf>) -> Result<Self> {
+        let Self { path, .. } = Self::open(path)?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: Some(lock) })
+    }
+
+    /// Opens the directory of a run to read it, also while it trains.
+    ///
+    /// # Errors
+    /// No run's directory.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        if !path.join(RUN_FILE).is_file() {
+            let shown = path.display();
+            let reason = if path.is_dir() { "has no run.toml" } else { "is no directory" };
+            return Err(Error::Config(format!("{shown} {reason}; give the directory of a run, like runs/<name>")));
+        }
+        Ok(Self { path, _lock: None })
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The resolved configuration.
+    pub fn run_file(&self) -> PathBuf {
+        self.path.join(RUN_FILE)
+    }
+
+    /// Where [`checkpoint::save`](crate::checkpoint::save) puts checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Metrics, one JSON object a line.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// Sample episodes, one JSON object a line.
+    pub fn episodes(&self) -> PathBuf {
+        self.path.join("episodes.jsonl")
+    }
+
+    /// Where plots go.
+    pub fn plots(&self) -> PathBuf {
+        self.path.join("plots")
+    }
+
+    /// The report.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// Where TensorBoard's event files go.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
+    }
+}
+
+/// Writes a small file so that a reader, or a crash, sees the old contents or the new and never a part.
+///
+/// Makes the directory when missing.
+///
+/// # Errors
+/// A file that cannot be written; the old one is as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory).map_err(Error::io(directory))?;
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory.into()).map_err(Error::io(path))?;
+    let temporary = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    if let Err(error) = write() {
+        let _ = fs::remove_file(&temporary); // the failure to write is the one to tell
+        return Err(Error::io(path)(error));
+    }
+    sync_directory(directory)
+}
+
+fn claim(path: PathBuf) -> Result<Claim> {
+    let taken = |path: &Path| {
+        let shown = path.display();
+        Claim::Taken(Error::Config(if path.join(RUN_FILE).is_file() {
+            format!("{shown} holds a run already; go on with it by --resume {shown}, or choose another --out")
+        } else {
+            format!("{shown} is not an empty directory; choose another --out")
+        }))
+    };
+    if path.exists() && !is_free(&path)? {
+        return Ok(taken(&path)); // before the lock: a directory that is not ours gets no file
+    }
+    fs::create_dir_all(&path).map_err(Error::io(&path))?;
+    let lock = match lock(&path) {
+        Err(reason @ Error::Config(_)) => return Ok(Claim::Taken(reason)),
+        lock => lock?,
+    };
+    if !is_free(&path)? {
+        return Ok(taken(&path)); // another process trained in it meanwhile
+    }
+    Ok(Claim::Ours(RunDir { path, _lock: Some(lock) }))
+}
+
+/// Whether a path is a directory with nothing in it but the lock of a run that came to nothing.
+fn is_free(path: &Path) -> Result<bool> {
+    if !path.is_dir() {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(path).map_err(Error::io(path))? {
+        if entry.map_err(Error::io(path))?.file_name() != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Locks a run's directory for this process, which writes its number into the lock file for the next one to tell.
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join(LOCK);
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid); // only to be helpful
+            let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() };
+            return Err(Error::Config(format!(
+                "run directory {} is in use by another process (pid {pid}); wait until it ends, or choose another --out",
+                directory.display()
+            )));
+        }
+    }
+    let sign = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    sign(&mut file).map_err(Error::io(&path))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_second_process_is_refused_until_the_first_ends() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a");
+        let first = RunDir::create(&path).unwrap();
+        write_atomically(&first.run_file(), b"seed = 1\n").unwrap();
+        let refused = message(RunDir::resume(&path));
+        let pid = std::process::id();
+        assert!(refused.contains(&format!("in use by another process (pid {pid})")), "{refused}");
+        assert!(refused.contains(&path.display().to_string()), "{refused}");
+        assert!(RunDir::open(&path).is_ok(), "reading needs no lock");
+        drop(first);
+        assert!(RunDir::resume(&path).is_ok());
+    }
+
+    #[test]
+    fn an_empty_directory_that_another_process_has_just_taken_is_refused() {
+        let path = tempfile::tempdir().unwrap();
+        let _first = RunDir::create(path.path()).unwrap();
+        assert!(message(RunDir::create(path.path())).contains("in use by another process"));
+    }
+
+    #[test]
+    fn a_directory_with_files_is_refused_and_left_alone() {
+        let path = tempfile::tempdir().unwrap();
+        fs::write(path.path().join("thesis.txt"), "mine").unwrap();
+        assert!(message(RunDir::create(path.path())).contains("is not an empty directory; choose another --out"));
+        assert_eq!(fs::read_dir(path.path()).unwrap().count(), 1, "no lock file either");
+        let file = path.path().join("thesis.txt");
+        assert!(message(RunDir::create(&file)).contains("is not an empty directory"));
+        assert_eq!(fs::read(file).unwrap(), b"mine");
+
+        fs::write(path.path().join(RUN_FILE), "seed = 1").unwrap();
+        let refused = message(RunDir::create(path.path()));
+        assert!(refused.contains("--resume") && refused.contains("--out"), "{refused}");
+    }
+
+    #[test]
+    fn a_recipe_run_again_gets_the_next_number() {
+        let runs = tempfile::tempdir().unwrap();
+        let next = || RunDir::create_numbered(runs.path(), "wordle").unwrap();
+        let (first, second) = (next(), next()); // both alive, the second finds the first locked
+        write_atomically(&first.run_file(), b"x").unwrap();
+        drop(first);
+        let third = next(); // and a finished one full
+        let name = |run: &RunDir| run.path().file_name().unwrap().to_owned();
+        assert_eq!((name(&second), name(&third)), ("wordle-2".into(), "wordle-3".into()));
+    }
+
+    #[test]
+    fn what_is_no_run_cannot_be_resumed() {
+        let path = tempfile::tempdir().unwrap();
+        assert!(message(RunDir::resume(path.path())).contains("has no run.toml"));
+        assert!(message(RunDir::open(path.path().join("absent"))).contains("is no directory"));
+        assert_eq!(fs::read_dir(path.path()).unwrap().count(), 0, "a refusal leaves no lock file");
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plots/loss.svg");
+        write_atomically(&path, b"old").unwrap();
+        write_atomically(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        // A directory in the way of the temporary file makes the write fail.
+        let temporary = format!(".loss.svg.{}.tmp", std::process::id());
+        fs::create_dir(path.with_file_name(temporary)).unwrap();
+        assert!(message(write_atomically(&path, b"newer")).contains("loss.svg"));
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+}

@@ -1,0 +1,229 @@
+//! The invariants of ARCHITECTURE.md that a program can check by reading the tree.
+//!
+//! Each check is a function from a [`Tree`] to complaints, each of which starts with the file and mostly the line.
+//! `broken.rs` gives every check a tree that is wrong, so that none passes by never looking.
+
+mod broken;
+mod read;
+
+use std::path::Path;
+
+use read::*;
+
+/// A file that grows past this is more than one story. Style asks to look again above 400 lines; the room up to here is
+/// for the few that are one story all the same, a table of cases or an environment's rules.
+const MOST_LINES: usize = 600;
+
+/// ARCHITECTURE.md is read before anything else, in one sitting.
+const MOST_LINES_OF_ARCHITECTURE: usize = 150;
+
+/// Names that say nothing of what is inside, and so gather everything.
+const EMPTY_NAMES: [&str; 9] =
+    ["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc", "miscellaneous"];
+
+/// What is left unfinished. Finish it, or file an issue.
+const UNFINISHED: [&str; 7] = ["TODO", "FIXME", "XXX", "todo!", "unimplemented!", "dbg!", "#[ignore"];
+
+/// Words that praise. Say what it does, with a number.
+const PRAISE: [&str; 11] = [
+    "blazing",
+    "cutting-edge",
+    "effortless",
+    "game-changing",
+    "lightning-fast",
+    "next-generation",
+    "powerful",
+    "revolutionary",
+    "seamless",
+    "supercharge",
+    "world-class",
+];
+
+type Check = fn(&Tree) -> Vec<String>;
+
+const CHECKS: [Check; 14] = [
+    imports_follow_the_table,
+    tensors_stay_in_the_root_crate,
+    libtorch_is_named_in_ops_alone,
+    unsafe_is_in_ops_alone,
+    modules_say_what_they_are,
+    files_are_named_for_what_they_hold,
+    files_are_short,
+    folders_are_shallow,
+    nothing_is_unfinished,
+    nothing_is_praised,
+    architecture_is_short,
+    named_paths_exist,
+    dependencies_are_explained,
+    recipes_are_documented,
+];
+
+#[test]
+fn the_tree_is_tidy() {
+    let tree = read_tree(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(tree.contains_key("src/lib.rs") && tree.len() > 20, "the tree was not found: {:?}", tree.keys());
+    let complaints: Vec<String> = CHECKS.iter().flat_map(|check| check(&tree)).collect();
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+/// Every module under `src/` imports only what the table in ARCHITECTURE.md lets it, directly or through what it may
+/// import. Unit tests may import what they like; `config` and `cli` put everything together.
+fn imports_follow_the_table(tree: &Tree) -> Vec<String> {
+    let table = import_table(tree.get("ARCHITECTURE.md").map_or("", String::as_str));
+    let mut complaints = Vec::new();
+    for (path, text) in rust(tree).filter(|(path, _)| path.starts_with("src/") && !path.ends_with("/tests.rs")) {
+        let module = path["src/".len()..].split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let Some(allowed) = table.get(module) else {
+            complaints.push(format!("{path}: the import table in ARCHITECTURE.md has no row for `{module}`"));
+            continue;
+        };
+        let product = text.split_once("\n#[cfg(test)]\nmod ").map_or(text.as_str(), |(product, _)| product);
+        for (line, name) in imports(path, product) {
+            if name != module && !["error", "Error", "Result"].contains(&name.as_str()) && !allowed.contains(&name) {
+                let may: Vec<_> = allowed.iter().map(String::as_str).collect();
+                complaints
+                    .push(format!("{path}:{line}: `{module}` imports `{name}`; it may import {}", may.join(", ")));
+            }
+        }
+    }
+    complaints
+}
+
+/// Whoever writes an environment compiles no tensors: the two small crates know neither burn nor the root crate.
+fn tensors_stay_in_the_root_crate(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (manifest, text) in
+        manifests(tree).filter(|(path, _)| path.starts_with("envs/") || path.starts_with("datasets/"))
+    {
+        for name in dependencies(text) {
+            let tensors = name.starts_with("burn") || ["tch", "torch-sys", "palestra"].contains(&name.as_str());
+            if tensors || manifest.starts_with("datasets/") && name == "palestra-envs" {
+                complaints.push(format!("{manifest}: depends on `{name}`"));
+            }
+        }
+    }
+    complaints
+}
+
+fn libtorch_is_named_in_ops_alone(tree: &Tree) -> Vec<String> {
+    let code = rust(tree).filter(|(path, _)| !path.starts_with("src/ops/libtorch") && !is_a_check(path));
+    find(code, &["tch", "burn_tch", "torch_sys", "backend::libtorch"], "belongs in src/ops/libtorch*")
+}
+
+fn unsafe_is_in_ops_alone(tree: &Tree) -> Vec<String> {
+    let code = rust(tree).filter(|(path, _)| !path.starts_with("src/ops/") && !is_a_check(path));
+    find(code, &["unsafe", "unsafe_code"], "belongs in src/ops")
+}
+
+fn modules_say_what_they_are(tree: &Tree) -> Vec<String> {
+    let top = |path: &str| {
+        let parts: Vec<_> = path.split('/').collect();
+        matches!(parts[..], ["src", _] | ["src", _, "mod.rs"] | [_, "src", "lib.rs" | "main.rs"])
+    };
+    let silent = rust(tree).filter(|(path, text)| top(path) && !text.starts_with("//! "));
+    silent.map(|(path, _)| format!("{path}:1: open with `//!`: what this is and what it must not know")).collect()
+}
+
+fn files_are_named_for_what_they_hold(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, _) in rust(tree) {
+        if let Some(name) = path.split(['/', '_', '-', '.']).find(|part| EMPTY_NAMES.contains(part)) {
+            complaints.push(format!("{path}: `{name}` names nothing of the domain"));
+        }
+    }
+    complaints
+}
+
+fn files_are_short(tree: &Tree) -> Vec<String> {
+    let long = rust(tree).filter(|(_, text)| text.lines().count() > MOST_LINES);
+    long.map(|(path, text)| format!("{path}: {} lines, of at most {MOST_LINES}", text.lines().count())).collect()
+}
+
+fn folders_are_shallow(tree: &Tree) -> Vec<String> {
+    let deep = rust(tree).filter(|(path, _)| path.starts_with("src/") && path.matches('/').count() > 3);
+    deep.map(|(path, _)| format!("{path}: more than two folders deep under src/")).collect()
+}
+
+fn nothing_is_unfinished(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, text) in tree.iter().filter(|(path, _)| !is_a_check(path)) {
+        for (line, content) in numbered(text) {
+            if let Some(word) = UNFINISHED.iter().find(|word| has_word(content, word)) {
+                complaints.push(format!("{path}:{line}: `{word}`: finish it, or file an issue"));
+            }
+        }
+    }
+    complaints
+}
+
+fn nothing_is_praised(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, text) in tree.iter().filter(|(path, _)| !is_a_check(path)) {
+        for (line, content) in numbered(text) {
+            let content = content.to_lowercase();
+            if let Some(word) = PRAISE.iter().find(|word| content.contains(**word)) {
+                complaints.push(format!("{path}:{line}: `{word}`: say what it does, with a number"));
+            }
+        }
+    }
+    complaints
+}
+
+fn architecture_is_short(tree: &Tree) -> Vec<String> {
+    let Some(text) = tree.get("ARCHITECTURE.md") else { return vec!["ARCHITECTURE.md: is missing".into()] };
+    let lines = text.lines().count();
+    if lines <= MOST_LINES_OF_ARCHITECTURE {
+        return Vec::new();
+    }
+    vec![format!("ARCHITECTURE.md: {lines} lines, of at most {MOST_LINES_OF_ARCHITECTURE}")]
+}
+
+/// Paths in ARCHITECTURE.md's code spans (`src/...` and the like) and what Markdown files link to are there.
+fn named_paths_exist(tree: &Tree) -> Vec<String> {
+    let exists = |path: &str| {
+        let any_ending = path.ends_with('*');
+        let stem = path.trim_end_matches(['/', '*']);
+        let ends_well = |rest: &str| any_ending || rest.is_empty() || rest.starts_with('/');
+        tree.keys().any(|file| file.strip_prefix(stem).is_some_and(ends_well))
+    };
+    let mut complaints = Vec::new();
+    for (file, text) in tree.iter().filter(|(path, _)| path.ends_with(".md")) {
+        let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (line, content) in numbered(text) {
+            let links = content.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
+            let links = links.filter(|link| !link.is_empty() && !link.contains(':')).map(|link| join(folder, link));
+            let spans = content.split('`').skip(1).step_by(2).filter(|_| file == "ARCHITECTURE.md");
+            let spans = spans.filter(|span| is_path(span)).map(String::from);
+            for path in links.chain(spans).filter(|path| !exists(path)) {
+                complaints.push(format!("{file}:{line}: `{path}` does not exist"));
+            }
+        }
+    }
+    complaints
+}
+
+/// Every dependency has a reason in ARCHITECTURE.md.
+fn dependencies_are_explained(tree: &Tree) -> Vec<String> {
+    let explained = tree.get("ARCHITECTURE.md").map_or("", String::as_str);
+    let mut complaints = Vec::new();
+    for (manifest, text) in manifests(tree) {
+        for name in dependencies(text).into_iter().filter(|name| !name.starts_with("palestra")) {
+            if !explained.contains(&format!("`{name}`")) {
+                complaints.push(format!("{manifest}: ARCHITECTURE.md does not say what `{name}` is for"));
+            }
+        }
+    }
+    complaints
+}
+
+fn recipes_are_documented(tree: &Tree) -> Vec<String> {
+    let guides: Vec<&String> = tree.iter().filter(|(path, _)| path.ends_with(".md")).map(|(_, text)| text).collect();
+    let recipes = tree.keys().filter(|path| path.starts_with("examples/recipes/") && path.ends_with(".toml"));
+    recipes
+        .filter(|path| !guides.iter().any(|text| text.contains(&path["examples/recipes/".len()..])))
+        .map(|path| format!("{path}: no Markdown file names this recipe"))
+        .collect()
+}

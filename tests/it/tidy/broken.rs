@@ -1,0 +1,144 @@
+//! A wrong tree for every check, to see it complain, and a right one, to see it silent.
+
+use super::*;
+
+/// Files, each as path and text, that a check must pass and then must not.
+fn assert_tells_apart(check: Check, right: &[(&str, &str)], wrong: &[(&str, &str)], complaint: &str) {
+    let tree = |files: &[(&str, &str)]| files.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
+    assert_eq!(check(&tree(right)), Vec::<String>::new(), "the right tree");
+    assert_eq!(check(&tree(wrong)), [complaint], "the wrong tree");
+}
+
+const TABLE: &str = "\
+| Module | May import |
+|---|---|
+| `math`, `ops` | |
+| `model` | `math`, `ops` |
+| `learn` | `model` |
+| `rollout` | `model`, `palestra_envs` |
+";
+
+#[test]
+fn imports() {
+    let cases = [
+        ("src/learn/ppo.rs", "use crate::{model::Model, rollout};", "1: `learn` imports `rollout`"),
+        (
+            "src/learn/ppo.rs",
+            "use crate::{\n    model::{Model, rollout},\n    rollout::X,\n};",
+            "3: `learn` imports `rollout`",
+        ),
+        ("src/learn/ppo.rs", "\nfn f(x: crate::rollout::X) {}", "2: `learn` imports `rollout`"),
+        ("src/learn/ppo.rs", "use palestra_envs::Env;", "1: `learn` imports `palestra_envs`"),
+        ("src/learn/ppo.rs", "\nuse super::super::rollout;", "2: `learn` imports `rollout`"),
+        ("src/math.rs", "\nuse super::model;", "2: `math` imports `model`"),
+        ("src/math/mod.rs", "\nuse super::model;", "2: `math` imports `model`"),
+    ];
+    let right = "use crate::{Error, Result, model::Model};\nuse crate::math::kl; // not crate::rollout\n\
+                 use super::gae;\nuse crate::learn::dpo;\n\n#[cfg(test)]\nmod tests {\n    use crate::rollout::play;\n}\n";
+    let right =
+        [("ARCHITECTURE.md", TABLE), ("src/learn/ppo.rs", right), ("src/rollout.rs", "use palestra_envs::Env;")];
+    for (path, text, complaint) in cases {
+        let may = if path.starts_with("src/learn") { "math, model, ops" } else { "" };
+        let complaint = format!("{path}:{complaint}; it may import {may}");
+        assert_tells_apart(imports_follow_the_table, &right, &[("ARCHITECTURE.md", TABLE), (path, text)], &complaint);
+    }
+    let unknown = "src/cli/mod.rs: the import table in ARCHITECTURE.md has no row for `cli`";
+    assert_tells_apart(
+        imports_follow_the_table,
+        &right,
+        &[("ARCHITECTURE.md", TABLE), ("src/cli/mod.rs", "")],
+        unknown,
+    );
+}
+
+#[test]
+fn tensors() {
+    let right = [("envs/Cargo.toml", "[dependencies]\nrand = \"1\"\n"), ("Cargo.toml", "[dependencies]\nburn = \"1\"")];
+    for (path, text, complaint) in [
+        ("envs/Cargo.toml", "[dependencies]\nburn = \"1\"", "envs/Cargo.toml: depends on `burn`"),
+        ("envs/Cargo.toml", "[target.x.dev-dependencies.tch]\nversion = \"1\"", "envs/Cargo.toml: depends on `tch`"),
+        (
+            "datasets/Cargo.toml",
+            "dependencies.palestra-envs = \"1\"",
+            "datasets/Cargo.toml: depends on `palestra-envs`",
+        ),
+    ] {
+        assert_tells_apart(tensors_stay_in_the_root_crate, &right, &[(path, text)], complaint);
+    }
+}
+
+#[test]
+fn words_in_code() {
+    let right = [
+        ("src/ops/libtorch/adamw.rs", "use tch::Tensor; unsafe {}"),
+        ("src/a.rs", "// tch:: is unsafe\nlet batch = Batch::new();"),
+    ];
+    let wrong = "src/a.rs:2: `tch` belongs in src/ops/libtorch*";
+    assert_tells_apart(libtorch_is_named_in_ops_alone, &right, &[("src/a.rs", "\nuse tch::Tensor;")], wrong);
+    let wrong = "src/a.rs:1: `backend::libtorch` belongs in src/ops/libtorch*";
+    assert_tells_apart(
+        libtorch_is_named_in_ops_alone,
+        &right,
+        &[("src/a.rs", "use burn::backend::libtorch::X;")],
+        wrong,
+    );
+    let wrong = "envs/src/a.rs:2: `unsafe` belongs in src/ops";
+    assert_tells_apart(unsafe_is_in_ops_alone, &right, &[("envs/src/a.rs", "\n    unsafe { f() }")], wrong);
+    let wrong = "src/lib.rs:1: `unsafe_code` belongs in src/ops";
+    assert_tells_apart(unsafe_is_in_ops_alone, &right, &[("src/lib.rs", "#![allow(unsafe_code)]")], wrong);
+}
+
+#[test]
+fn words_anywhere() {
+    let right = [("README.md", "A method is not todone."), ("src/a.rs", "// A powerfully")];
+    let wrong = "README.md:2: `TODO`: finish it, or file an issue";
+    assert_tells_apart(nothing_is_unfinished, &right, &[("README.md", "\nTODO: more")], wrong);
+    let wrong = "src/a.rs:1: `#[ignore`: finish it, or file an issue";
+    assert_tells_apart(nothing_is_unfinished, &right, &[("src/a.rs", "#[ignore = \"slow\"]")], wrong);
+    let wrong = "README.md:1: `blazing`: say what it does, with a number";
+    assert_tells_apart(nothing_is_praised, &right[..1], &[("README.md", "Blazing fast")], wrong);
+}
+
+#[test]
+fn files() {
+    let long = "x\n".repeat(MOST_LINES + 1);
+    let right = [("src/model/mod.rs", "//! The model.\n"), ("src/a/b/c.rs", ""), ("tests/it/main.rs", "")];
+    let wrong = "src/model/mod.rs:1: open with `//!`: what this is and what it must not know";
+    assert_tells_apart(modules_say_what_they_are, &right, &[("src/model/mod.rs", "use a;\n//! x")], wrong);
+    let wrong = "envs/src/text_utils.rs: `utils` names nothing of the domain";
+    assert_tells_apart(files_are_named_for_what_they_hold, &right, &[("envs/src/text_utils.rs", "")], wrong);
+    let wrong = "src/a.rs: 601 lines, of at most 600";
+    assert_tells_apart(files_are_short, &right, &[("src/a.rs", &long)], wrong);
+    let wrong = "src/a/b/c/d.rs: more than two folders deep under src/";
+    assert_tells_apart(folders_are_shallow, &right, &[("src/a/b/c/d.rs", "")], wrong);
+}
+
+#[test]
+fn architecture() {
+    let right = [
+        ("ARCHITECTURE.md", "`src/lib.rs`, `src/model/`, `src/mo*`, `a/b` of [this](docs/a.md#b)\n`rand`: chance"),
+        ("docs/a.md", "[up](../src/lib.rs) [out](https://example.org)"),
+        ("src/lib.rs", ""),
+        ("src/model/mod.rs", ""),
+        ("envs/Cargo.toml", "[dependencies]\nrand = \"1\"\npalestra-datasets = \"1\""),
+    ];
+    let long = "x\n".repeat(MOST_LINES_OF_ARCHITECTURE + 1);
+    let wrong = "ARCHITECTURE.md: 151 lines, of at most 150";
+    assert_tells_apart(architecture_is_short, &right, &[("ARCHITECTURE.md", &long)], wrong);
+    assert_tells_apart(architecture_is_short, &right, &[], "ARCHITECTURE.md: is missing");
+    let wrong = "ARCHITECTURE.md:1: `src/lost.rs` does not exist";
+    assert_tells_apart(named_paths_exist, &right, &[("ARCHITECTURE.md", "`src/lost.rs`")], wrong);
+    let wrong = "docs/a.md:2: `docs/lost.md` does not exist";
+    assert_tells_apart(named_paths_exist, &right, &[("docs/a.md", "\n[x](./lost.md)")], wrong);
+    let wrong = "envs/Cargo.toml: ARCHITECTURE.md does not say what `serde` is for";
+    let manifest = ("envs/Cargo.toml", "[dependencies]\nserde = \"1\"");
+    assert_tells_apart(dependencies_are_explained, &right, &[right[0], manifest], wrong);
+}
+
+#[test]
+fn recipes() {
+    let right = [("README.md", "Run `examples/recipes/ppo.toml`."), ("examples/recipes/ppo.toml", "")];
+    let wrong = [right[0], ("examples/recipes/dpo.toml", "")];
+    let complaint = "examples/recipes/dpo.toml: no Markdown file names this recipe";
+    assert_tells_apart(recipes_are_documented, &right, &wrong, complaint);
+}

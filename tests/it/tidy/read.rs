@@ -1,0 +1,182 @@
+//! What the checks read: the tree's files, and the few things that they look for inside.
+//!
+//! These read Rust and Markdown by their surface, line by line and word by word. That is enough for code that rustfmt
+//! has laid out, and a check that can be read beats one that parses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Paths from the repository's root with `/`, and the text of those that people write (empty for all others).
+pub type Tree = BTreeMap<String, String>;
+
+pub fn read_tree(root: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            if path.is_dir() {
+                // What is built and what a run writes is not ours; `.git` and the like are not the tree.
+                if !name.starts_with('.') && !["target", "runs"].contains(&name.as_str()) {
+                    folders.push(path);
+                }
+                continue;
+            }
+            let written = [".rs", ".md", ".toml"].iter().any(|ending| name.ends_with(ending));
+            let text = if written { fs::read_to_string(&path).unwrap() } else { String::new() };
+            let parts: Vec<_> = path.strip_prefix(root).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
+            tree.insert(parts.join("/"), text);
+        }
+    }
+    tree
+}
+
+pub fn rust(tree: &Tree) -> impl Iterator<Item = (&String, &String)> {
+    tree.iter().filter(|(path, _)| path.ends_with(".rs"))
+}
+
+pub fn manifests(tree: &Tree) -> impl Iterator<Item = (&String, &String)> {
+    tree.iter().filter(|(path, _)| path.ends_with("Cargo.toml"))
+}
+
+/// The checks and their wrong trees name what they forbid.
+pub fn is_a_check(path: &str) -> bool {
+    path.starts_with("tests/it/tidy")
+}
+
+/// The names of all dependencies of a manifest, of whatever kind.
+pub fn dependencies(manifest: &str) -> BTreeSet<String> {
+    fn collect(table: &toml::Table, names: &mut BTreeSet<String>) {
+        for (key, value) in table.iter().filter_map(|(key, value)| Some((key, value.as_table()?))) {
+            match key.as_str() {
+                "dependencies" | "dev-dependencies" | "build-dependencies" => names.extend(value.keys().cloned()),
+                _ => collect(value, names),
+            }
+        }
+    }
+    let mut names = BTreeSet::new();
+    collect(&manifest.parse().unwrap(), &mut names);
+    names
+}
+
+/// The table `| Module | May import |` of ARCHITECTURE.md, closed: who may import `model` may import what `model` may.
+pub fn import_table(architecture: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let rows = architecture.lines().skip_while(|line| !line.starts_with("| Module | May import |")).skip(2);
+    let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.split('|').collect();
+        let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(String::from).collect::<BTreeSet<_>>();
+        for module in names(cells[1]) {
+            table.insert(module, names(cells[2]));
+        }
+    }
+    // Once through for each module is enough: a chain is no longer than that.
+    for _ in 0..table.len() {
+        let before = table.clone();
+        for allowed in table.values_mut() {
+            let further: Vec<String> = allowed.iter().filter_map(|name| before.get(name)).flatten().cloned().collect();
+            allowed.extend(further);
+        }
+    }
+    table
+}
+
+/// The modules and sister crates that a file names, with the line: `crate::model::X`, `crate::{batch, model::X}`,
+/// `palestra_envs::X`, and `super::` where it leaves the file's top-level module.
+pub fn imports(path: &str, text: &str) -> Vec<(usize, String)> {
+    let code: String = text.lines().map(|line| format!("{}\n", without_comment(line))).collect();
+    let mut found = Vec::new();
+    let word = |at: usize| code[at..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+    for (start, _) in code.match_indices("crate::").filter(|(start, _)| !within_word(&code, *start)) {
+        let mut at = start + "crate::".len();
+        if !code[at..].starts_with('{') {
+            // A macro of this crate is no import of a module.
+            if !code[at + word(at).len()..].starts_with('!') {
+                found.push((at, word(at).to_string()));
+            }
+            continue;
+        }
+        let (mut depth, mut expected) = (0, false);
+        loop {
+            match code.as_bytes().get(at) {
+                Some(b'{') => (depth, expected) = (depth + 1, depth == 0),
+                Some(b'}') => depth -= 1,
+                Some(b',') => expected = depth == 1,
+                Some(byte) if expected && byte.is_ascii_alphabetic() => {
+                    found.push((at, word(at).to_string()));
+                    expected = false;
+                }
+                _ => {}
+            }
+            at += 1;
+            if depth == 0 || at >= code.len() {
+                break;
+            }
+        }
+    }
+    for sister in ["palestra_envs", "palestra_datasets"] {
+        let places = code.match_indices(sister).filter(|(start, _)| !within_word(&code, *start));
+        found.extend(places.map(|(start, _)| (start, sister.to_string())));
+    }
+    // From src/a.rs and src/a/mod.rs one `super` is the crate's root, from src/a/b.rs two are.
+    let depth = path.matches('/').count() - usize::from(path.ends_with("/mod.rs"));
+    let out = "super::".repeat(depth);
+    for (start, _) in code.match_indices(&format!("\nuse {out}")) {
+        let at = start + "\nuse ".len() + out.len();
+        found.push((at, word(at).to_string()));
+    }
+    let mut lines: Vec<_> = found.into_iter().map(|(at, name)| (code[..at].matches('\n').count() + 1, name)).collect();
+    lines.sort();
+    lines
+}
+
+/// Complaints about every line of code, comments apart, that has one of `words`.
+pub fn find<'a>(files: impl Iterator<Item = (&'a String, &'a String)>, words: &[&str], complaint: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, text) in files {
+        for (line, content) in numbered(text) {
+            if let Some(word) = words.iter().find(|word| has_word(without_comment(content), word)) {
+                complaints.push(format!("{path}:{line}: `{word}` {complaint}"));
+            }
+        }
+    }
+    complaints
+}
+
+pub fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, line))
+}
+
+pub fn without_comment(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+pub fn has_word(text: &str, word: &str) -> bool {
+    let part_of_name = |rest: &str| rest.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.match_indices(word).any(|(start, _)| !within_word(text, start) && !part_of_name(&text[start + word.len()..]))
+}
+
+/// Whether the name that starts at `start` goes on to the left.
+pub fn within_word(text: &str, start: usize) -> bool {
+    text[..start].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_')
+}
+
+/// Whether a code span is meant as a path of the repository rather than as code.
+pub fn is_path(span: &str) -> bool {
+    let roots = ["src/", "envs/", "datasets/", "examples/", "tests/", "xtask/", "docs/", ".cargo/", ".ci/"];
+    roots.iter().any(|root| span.starts_with(root)) && !span.contains([' ', '<', '{'])
+}
+
+pub fn join(folder: &str, link: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in link.split('/') {
+        match part {
+            "." | "" => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
+}
