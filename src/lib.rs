@@ -2,6 +2,8 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod cli;
+pub mod config;
 mod error;
 pub mod learn;
 pub mod math;
@@ -14,6 +16,7 @@ pub mod run_dir;
 pub mod source;
 mod tokenizer;
 pub mod train;
+pub mod train_run;
 mod trajectory;
 
 pub use error::{Error, Result};

@@ -2,12 +2,12 @@
 //!
 //! A definition is data. The registry knows which kinds there are and builds environments from it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::{Origin, explain};
+use crate::diagnostic::{Origin, parse_toml_table};
 use crate::wrappers::InvalidRule;
 use crate::{Error, Result};
 
@@ -23,7 +23,8 @@ pub struct Options {
 /// One environment as a TOML file or a run file writes it: a registered kind, its options and its wrappers.
 ///
 /// With a `kind`, it stands alone, and `id` is its name (the kind's own name where it is absent). With only the
-/// `id` of a registered definition, it is that definition, with the options and wrappers given here laid over it.
+/// `id` of a registered definition, or only the `file` of another, it is that definition, with the options and wrappers
+/// given here laid over it.
 ///
 /// ```toml
 /// id = "my-lake"
@@ -38,6 +39,9 @@ pub struct Options {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
+    /// The TOML file of the definition that this one is laid over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// The id. Where it has no version (`-v1`), it takes that of its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -91,16 +95,13 @@ impl Options {
     /// # Errors
     /// An unknown option (with the nearest known one) or a value of the wrong type.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        let error = match self.table.clone().try_into() {
-            Ok(options) => return Ok(options),
-            Err(error) => error,
-        };
+        if let Ok(options) = self.table.clone().try_into() {
+            return Ok(options);
+        }
         // A table has no lines. The file that it came from has, and makes the same mistake unless the table was
         // changed since.
         let located = self.origin.as_ref().and_then(|origin| origin.parse::<T>().err());
-        Err(located.unwrap_or_else(|| {
-            Error::Definition(format!("options: {}", explain(&error.to_string().replace('\n', " "))))
-        }))
+        located.map_or_else(|| parse_toml_table("options", &self.table), Err)
     }
 }
 
@@ -118,7 +119,11 @@ impl Definition {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::File { path: file.clone(), reason: error.to_string() })?;
-        Self::from_toml(&file, &text)
+        let definition = Self::from_toml(&file, &text)?;
+        match definition.file {
+            Some(_) => Err(Error::Definition(format!("{file}: file: a definition names no other file"))),
+            None => Ok(definition),
+        }
     }
 
     /// Reads the text of a TOML file; `file` is what errors call it.
@@ -153,6 +158,6 @@ impl Definition {
             reward_scale: self.wrappers.reward_scale.or(base.wrappers.reward_scale),
             statistics: self.wrappers.statistics.or(base.wrappers.statistics),
         };
-        Self { id: base.id.clone(), kind: base.kind.clone(), options, wrappers }
+        Self { file: None, id: base.id.clone(), kind: base.kind.clone(), options, wrappers }
     }
 }

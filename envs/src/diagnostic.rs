@@ -10,6 +10,32 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::{Error, Result};
 
+/// Reads the text of a TOML file that a person wrote; `file` is what errors call it.
+///
+/// ```
+/// #[derive(Debug, serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Game {
+///     size: u32,
+/// }
+/// let error = palestra_envs::parse_toml::<Game>("my.toml", "sise = 4").unwrap_err();
+/// assert_eq!(error.to_string(), "my.toml:1: unknown key `sise`; did you mean `size`? known keys: size");
+/// let error = palestra_envs::parse_toml::<Game>("my.toml", "size = -4").unwrap_err();
+/// assert_eq!(error.to_string(), "my.toml:1: size: found integer `-4`, expected a whole number, 0 or more");
+/// ```
+///
+/// # Errors
+/// Text that is no TOML, or none of this type: the message has the line, the key or value, and what would be right.
+pub fn parse_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T> {
+    Origin::new(file, text, "").parse()
+}
+
+/// As [`parse_toml`], of a table that has no text any more; `origin` is what errors call it.
+pub fn parse_toml_table<T: DeserializeOwned>(origin: &str, table: &toml::Table) -> Result<T> {
+    T::deserialize(table.clone())
+        .map_err(|error| Error::Definition(format!("{origin}: {}", explain(&keys_of(&error), error.message()))))
+}
+
 /// Where a person wrote a TOML table: the file, its text, and the path of the table in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Origin {
@@ -58,27 +84,64 @@ impl Origin {
     }
 
     fn tell(&self, error: &toml::de::Error) -> String {
-        let explanation = explain(error.message());
-        let Some(span) = error.span() else { return format!("{}: {explanation}", self.file) };
-        let line = self.line(span.start);
+        let Some(span) = error.span() else {
+            return format!("{}: {}", self.file, explain(&keys_of(error), error.message()));
+        };
         let field = DeTable::parse(&self.text).ok().map(|root| field_at(root.get_ref(), &span)).unwrap_or_default();
-        let separator = if field.is_empty() { "" } else { ": " };
-        format!("{}:{line}: {field}{separator}{explanation}", self.file)
+        format!("{}:{}: {}", self.file, self.line(span.start), explain(&field, error.message()))
     }
 }
 
-/// A message of serde, with the nearest known word added where it names an unknown one.
-pub(crate) fn explain(message: &str) -> String {
+/// A message of serde about the field at a dotted path, as a person reads it: with the nearest known word where it
+/// names an unknown one.
+pub(crate) fn explain(path: &str, message: &str) -> String {
     let message = message.trim_end();
-    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
-        return message.to_string();
-    }
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let inside = |section: &str| if section.is_empty() { String::new() } else { format!(" in [{section}]") };
+    let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
     // serde writes: unknown field `wrong`, expected one of `right`, `other`
     let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    match words.split_first().and_then(|(wrong, known)| nearest(wrong, known.iter().copied()).first().copied()) {
-        Some(near) => format!("{message}; did you mean `{near}`?"),
-        None => message.to_string(),
+    let known = |what: &str| {
+        let known = &words[1.min(words.len())..];
+        let near = words.first().and_then(|wrong| nearest(wrong, known.iter().copied()).first().copied());
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let list = if known.is_empty() { format!("no {what}") } else { format!("known {what}: {}", known.join(", ")) };
+        if hint.is_empty() { format!("; {list}") } else { format!("{hint} {list}") }
+    };
+    if message.starts_with("unknown field") {
+        let section = if words.first() == Some(&key) { section } else { path };
+        format!("unknown key `{}`{}{}", words[0], inside(section), known("keys"))
+    } else if message.starts_with("unknown variant") {
+        format!("{place}unknown value `{}`{}", words[0], known("values"))
+    } else if message.starts_with("missing field") {
+        format!("missing key `{}`{}", words[0], inside(path))
+    } else if let Some(found) = message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: ")) {
+        let (found, expected) = found.rsplit_once(", expected ").unwrap_or((found, "something else"));
+        format!("{place}found {found}, expected {}", in_words(expected))
+    } else {
+        format!("{place}{message}")
     }
+}
+
+/// A type of Rust as whoever writes TOML knows it.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => "a whole number, at least 1",
+        _ if expected.starts_with("struct ") => "a section",
+        _ => expected,
+    }
+}
+
+/// The dotted path that an error carries when it has no place in a text: toml prints it as a last line and tells
+/// it in no other way.
+fn keys_of(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let keys = text.trim_end().rsplit_once("\nin `").and_then(|(_, keys)| keys.strip_suffix('`'));
+    keys.unwrap_or_default().to_string()
 }
 
 /// The candidates that a mistyped or shortened word may stand for, the nearest first.

@@ -103,6 +103,7 @@ pub mod tabular;
 pub mod wrappers;
 
 pub use definition::{Definition, Options, Wrappers};
+pub use diagnostic::{parse_toml, parse_toml_table};
 pub use env::{Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, Result};
 pub use palestra_datasets::{End, Episode, Turn};

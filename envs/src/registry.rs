@@ -92,13 +92,24 @@ impl Registry {
 
     /// The definition with its id and kind, laid over the registered one where it only names it.
     pub fn resolve(&self, definition: &Definition) -> Result<Definition> {
+        if let Some(file) = &definition.file {
+            if let Some(key) =
+                [("id", &definition.id), ("kind", &definition.kind)].iter().find(|(_, value)| value.is_some())
+            {
+                let reason = format!("{} says it; remove `{}`", file.display(), key.0);
+                return Err(definition.blame(key.0, Error::Definition(reason)));
+            }
+            return Ok(definition.over(&self.resolve(&Definition::from_file(file)?)?));
+        }
         let (id, kind) = match (&definition.id, &definition.kind) {
             (id, Some(kind)) => (id.as_ref().unwrap_or(kind), kind),
             (Some(id), None) => {
                 let base = self.find(id).map_err(|error| definition.blame("id", error))?;
                 return Ok(definition.over(base));
             }
-            (None, None) => return Err(Error::Definition("an environment needs an `id` or a `kind`".to_string())),
+            (None, None) => {
+                return Err(Error::Definition("an environment needs an `id`, a `kind` or a `file`".to_string()));
+            }
         };
         if !self.kinds.contains_key(kind) {
             return Err(definition.blame("kind", unknown("kind of environment", kind, self.kinds.keys())));

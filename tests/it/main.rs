@@ -1,3 +1,6 @@
 //! The one integration test program, so that libtorch is linked once: a module for each part of the project.
 
+mod bad_input;
+mod cli;
+mod command;
 mod tidy;

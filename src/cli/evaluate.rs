@@ -1,0 +1,39 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use palestra_envs::Registry;
+
+use super::output::Output;
+use crate::{Result, train_run};
+
+/// Judge a trained model by playing
+///
+/// Plays episodes with the last checkpoint of a run, greedily or sampled as its run file says, and reports the
+/// mean return with its standard error, beside the optimum where that is known.
+///
+/// Writes nothing but its output.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  palestra evaluate runs/frozen-lake
+  palestra evaluate runs/frozen-lake --episodes 1000 --seed 1 --json | jq .mean_return")]
+pub struct Args {
+    /// The directory of a run
+    #[arg(value_name = "RUN_DIR")]
+    run: PathBuf,
+    /// How many episodes to play, in place of the run's `evaluation.episodes`
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    episodes: Option<u64>,
+    /// The seed that the episodes' seeds are made from
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What to compute on, in place of the run's `device`: flex, libtorch, libtorch-cuda:<index>
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+}
+
+pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    let evaluation = train_run::evaluate(&args.run, registry, args.episodes, args.seed, args.device.as_deref())?;
+    output.report(&evaluation, &evaluation)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,123 @@
+//! The command line: one file a command.
+//!
+//! Commands parse arguments, call the library and print. Results go to standard output, as one JSON object with
+//! `--json`; logs and errors go to standard error. Nothing here knows tensors.
+
+mod check;
+mod envs;
+mod evaluate;
+mod output;
+mod play;
+mod train;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+use palestra_envs::Registry;
+use tracing::level_filters::LevelFilter;
+
+use crate::{Error, Result};
+use output::{Output, is_broken_pipe};
+
+/// Trains language models and text-playing agents by reinforcement learning.
+#[derive(Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print one JSON object to standard output, and nothing else there
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Log more to standard error; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Log only warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  palestra envs                         what can be played
+  palestra play frozen-lake-4x4         play it yourself
+  palestra train examples/recipes/frozen_lake.toml
+  palestra evaluate runs/frozen-lake
+
+`palestra <command> --help` explains a command, with an example and what it writes.";
+
+#[derive(Subcommand)]
+enum Command {
+    Envs(envs::Args),
+    Check(check::Args),
+    Play(play::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+}
+
+/// Runs the command that the program was called with, over the environments of a registry.
+///
+/// Exit codes: 0 done; 1 failed, or an environment was found wrong; 2 the command line was wrong.
+pub fn main(registry: Registry) -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Where not even this can be printed, the exit code still says it.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    start_logging(&line);
+    let mut output = Output::new(line.json);
+    match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
+        Ok(code) => code,
+        // Whoever read the output, such as `head`, has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    match command {
+        Command::Envs(args) => envs::run(args, registry, output),
+        Command::Check(args) => check::run(args, registry, output),
+        Command::Play(args) => play::run(args, registry, output),
+        Command::Train(args) => train::run(args, registry, output),
+        Command::Evaluate(args) => evaluate::run(args, registry, output),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+fn start_logging(line: &CommandLine) {
+    let level = match (line.quiet, line.verbose) {
+        (true, _) => LevelFilter::WARN,
+        (_, 0) => LevelFilter::INFO,
+        (_, 1) => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let logs = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(level >= LevelFilter::DEBUG)
+        .with_max_level(level);
+    // A program that logs in its own way has said so before.
+    let _ = logs.try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,53 @@
+use std::fmt::Display;
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
+
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// Standard output, for a person or for a program.
+///
+/// An error in writing is returned and no panic, as `println!` would have it: a reader may close the pipe.
+pub struct Output {
+    json: bool,
+    stdout: BufWriter<Stdout>,
+}
+
+impl Output {
+    pub fn new(json: bool) -> Self {
+        Self { json, stdout: BufWriter::new(io::stdout()) }
+    }
+
+    /// Whether the one thing to print is a JSON object.
+    pub fn wants_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints the JSON object of `report`, or else the line `text`.
+    pub fn report(&mut self, report: &impl Serialize, text: impl Display) -> Result<()> {
+        if !self.json {
+            return self.line(text);
+        }
+        let object = serde_json::to_string(report).expect("reports have string keys and no fallible parts");
+        self.line(object)
+    }
+
+    pub fn line(&mut self, text: impl Display) -> Result<()> {
+        writeln!(self.stdout, "{text}").map_err(Error::io(STANDARD_OUTPUT))
+    }
+
+    /// Where a game is shown as it goes.
+    pub fn screen(&mut self) -> &mut dyn Write {
+        &mut self.stdout
+    }
+
+    pub fn finish(&mut self) -> Result<()> {
+        self.stdout.flush().map_err(Error::io(STANDARD_OUTPUT))
+    }
+}
+
+pub const STANDARD_OUTPUT: &str = "standard output";
+
+pub fn is_broken_pipe(error: &Error) -> bool {
+    matches!(error, Error::Io { path, source } if path == STANDARD_OUTPUT && source.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,187 @@
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use palestra_envs::baseline::random_policy;
+use palestra_envs::{End, Env, Episode, Observation, Registry, Step, Turn};
+use serde::Serialize;
+
+use super::output::{Output, STANDARD_OUTPUT};
+use crate::{Error, Result, train_run};
+
+/// Play an environment, or watch it played
+///
+/// You play in the terminal: each turn shows the state and the legal actions, and asks for yours; end the input
+/// (Ctrl-D) to stop. With --policy a player is watched instead: `random` chooses among the legal actions, `scripted`
+/// is the environment's own player where it has one, and the directory of a run is the model trained there.
+///
+/// Writes nothing but its output.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  palestra play frozen-lake-4x4
+  palestra play frozen-lake-4x4 --policy scripted --delay 0.5
+  palestra play frozen-lake-4x4 --policy random --episodes 10 --json | jq .mean_return
+  palestra play frozen-lake-4x4 --policy runs/frozen-lake")]
+pub struct Args {
+    /// A registered name, or the path of a TOML definition
+    env: String,
+    /// human, random, scripted, or the directory of a run
+    #[arg(long, default_value = "human", value_name = "PLAYER")]
+    policy: String,
+    /// The first episode's seed; further episodes count up from it
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How many episodes to play
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    episodes: u64,
+    /// Seconds to wait after each turn of a watched player
+    #[arg(long, default_value = "0", value_name = "SECONDS", value_parser = seconds)]
+    delay: Duration,
+}
+
+/// Who acts.
+enum Player {
+    Person(Box<dyn BufRead>),
+    Random,
+    Scripted,
+    Trained(Box<dyn FnMut(&Observation) -> Result<String>>),
+}
+
+/// What was played, as `--json` tells it.
+#[derive(Serialize)]
+struct Played<'a> {
+    env_id: &'a str,
+    policy: &'a str,
+    mean_return: f64,
+    episodes: &'a [Episode],
+}
+
+pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    let mut env = registry.make(&args.env)?;
+    let mut player = match args.policy.as_str() {
+        "human" if output.wants_json() => {
+            let reason = "--json: a person plays in the terminal; choose another player with --policy";
+            return Err(Error::Config(reason.to_string()));
+        }
+        "human" => Player::Person(Box::new(io::stdin().lock())),
+        "random" => Player::Random,
+        "scripted" => Player::Scripted,
+        folder if Path::new(folder).is_dir() => {
+            Player::Trained(train_run::player(Path::new(folder), registry, args.seed)?)
+        }
+        other => {
+            let reason =
+                format!("--policy {other}: no such player; it is human, random, scripted or a run's directory");
+            return Err(Error::Config(reason));
+        }
+    };
+    let mut episodes = Vec::new();
+    for number in 0..args.episodes {
+        let seed = args.seed.wrapping_add(number);
+        let mut sink = io::sink();
+        let screen: &mut dyn Write = if output.wants_json() { &mut sink } else { output.screen() };
+        let episode = play(&mut *env, seed, &mut player, args.delay, screen)?;
+        let stopped = episode.end.is_none();
+        episodes.push(Episode { policy_id: args.policy.clone(), ..episode });
+        if stopped {
+            break;
+        }
+    }
+    if output.wants_json() {
+        let total: f64 = episodes.iter().map(|episode| f64::from(episode.total_reward())).sum();
+        let mean_return = total / episodes.len() as f64;
+        let played = Played { env_id: &env.spec().id, policy: &args.policy, mean_return, episodes: &episodes };
+        output.report(&played, "")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays one episode and shows it; without an end where a person stopped it.
+fn play(env: &mut dyn Env, seed: u64, player: &mut Player, delay: Duration, screen: &mut dyn Write) -> Result<Episode> {
+    let show = |result: io::Result<()>| result.map_err(Error::io(STANDARD_OUTPUT));
+    let env_id = env.spec().id.clone();
+    show(writeln!(screen, "{env_id}, seed {seed}\n"))?;
+    let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed, ..Episode::default() };
+    let mut observation = env.reset(seed)?;
+    let mut random = random_policy(!seed); // another stream than the environment's
+    while episode.end.is_none() {
+        show(show_state(env, &observation, matches!(player, Player::Person(_)), screen))?;
+        let action = match player {
+            Player::Person(lines) => match read_line(lines)? {
+                Some(line) => line,
+                None => break,
+            },
+            Player::Random if observation.legal_actions.is_none() => {
+                return Err(Error::Config(format!("{}: lists no legal actions for a random player", env.spec().id)));
+            }
+            Player::Random => random(&observation),
+            Player::Scripted => env
+                .scripted_action()
+                .ok_or_else(|| Error::Config(format!("{}: there is no scripted player", env.spec().id)))?,
+            Player::Trained(act) => act(&observation)?,
+        };
+        if !matches!(player, Player::Person(_)) {
+            show(writeln!(screen, "> {action}"))?;
+        }
+        let step = env.step(&action)?;
+        show(show_step(&step, screen))?;
+        episode.turns.push(Turn {
+            observation: observation.text,
+            action,
+            reward: step.reward,
+            legal_actions: observation.legal_actions.map(|legal| legal.to_vec()),
+            invalid_action: step.invalid_action,
+            ..Turn::default()
+        });
+        episode.end = step.end;
+        observation = step.observation;
+        std::thread::sleep(delay);
+    }
+    episode.final_observation = observation.text;
+    show(show_end(env, &episode, screen))?;
+    Ok(episode)
+}
+
+fn show_state(env: &dyn Env, observation: &Observation, ask: bool, screen: &mut dyn Write) -> io::Result<()> {
+    writeln!(screen, "{}", env.render().trim_end())?;
+    if ask {
+        if let Some(legal) = &observation.legal_actions {
+            writeln!(screen, "actions: {}", legal.join(", "))?;
+        }
+        write!(screen, "> ")?;
+    }
+    screen.flush()
+}
+
+fn show_step(step: &Step, screen: &mut dyn Write) -> io::Result<()> {
+    let invalid = if step.invalid_action { "  (not a legal action)" } else { "" };
+    writeln!(screen, "reward {}{invalid}\n", step.reward)?;
+    screen.flush()
+}
+
+fn show_end(env: &dyn Env, episode: &Episode, screen: &mut dyn Write) -> io::Result<()> {
+    let how = match episode.end {
+        Some(End::Terminated) => "The episode is over",
+        Some(End::Truncated) => "The episode was cut off at its limit",
+        None => "\nStopped",
+    };
+    if episode.end.is_some() {
+        writeln!(screen, "{}", env.render().trim_end())?;
+    }
+    let turns = episode.turns.len();
+    writeln!(screen, "{how} after {turns} turns. Return: {}\n", episode.total_reward())?;
+    screen.flush()
+}
+
+fn read_line(lines: &mut dyn BufRead) -> Result<Option<String>> {
+    let mut line = String::new();
+    let length = lines.read_line(&mut line).map_err(Error::io("standard input"))?;
+    Ok((length > 0).then(|| line.trim_end_matches(['\r', '\n']).to_string()))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it must be a number of seconds, such as 0.5".to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "it must be 0 or more".to_string())
+}

@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use palestra_envs::Registry;
+
+use super::output::Output;
+use crate::config::RunFile;
+use crate::{Result, train_run};
+
+/// Train a model as a TOML file says
+///
+/// The file names the run, its environment, and what differs from the defaults in the sections [model], [rollout],
+/// [ppo], [optimizer], [train] and [evaluation]. It is checked whole before anything is written.
+///
+/// Writes one directory, runs/<name> or that of --out: the resolved run file, checkpoints in Hugging Face's layout,
+/// metrics, plots and sample episodes. Interrupted (Ctrl-C), it saves a checkpoint first; --resume goes on from
+/// the last one, to the same bits as if it had not stopped.
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  palestra train examples/recipes/frozen_lake.toml
+  palestra train lake.toml --set ppo.epochs=2 --set optimizer.learning_rate=1e-3 --out runs/two-epochs
+  palestra train lake.toml --device libtorch --resume
+
+A small run file:
+  name = \"lake\"
+  [env]
+  id = \"frozen-lake-4x4\"")]
+pub struct Args {
+    /// The run file
+    #[arg(value_name = "RUN.toml")]
+    file: PathBuf,
+    /// The directory to write; runs/<name> where absent
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What to compute on, in place of the file's `device`: flex, libtorch, libtorch-cuda:<index>
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// Go on from the directory's last checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Set a key of the file, such as ppo.epochs=2; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    let mut run = RunFile::load(&args.file, &args.overrides)?;
+    if let Some(device) = &args.device {
+        run.device.clone_from(device);
+    }
+    let report = train_run::train(run, registry, args.out.as_deref(), args.resume)?;
+    output.report(&report, &report)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,187 @@
+//! The file that describes a training run, and its reading.
+//!
+//! A [`RunFile`] is what a person wrote, parsed once; [`RunFile::check`] refuses what cannot be, and nothing
+//! downstream checks again. It opens no device and plays no game.
+
+mod sections;
+
+use std::path::{Path, PathBuf};
+
+use palestra_envs::{Definition, Registry, parse_toml, parse_toml_table};
+use serde::{Deserialize, Serialize};
+
+use crate::learn::ppo::PpoConfig;
+use crate::model::ModelConfig;
+use crate::optim::OptimizerConfig;
+use crate::rollout::RolloutConfig;
+use crate::{Error, Result};
+pub use sections::{EvaluationConfig, TrainConfig};
+
+/// A training run as a TOML file describes it. Every section but `[env]` may be left out.
+///
+/// ```
+/// # use palestra::config::RunFile;
+/// let run = RunFile::from_toml("lake.toml", r#"
+///     name = "lake"
+///     [env]
+///     id = "frozen-lake-4x4"
+///     [ppo]
+///     epochs = 2
+/// "#, &["optimizer.learning_rate=1e-3"])?;
+/// assert_eq!((run.ppo.epochs, run.optimizer.learning_rate), (2, 1e-3));
+/// # Ok::<(), palestra::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFile {
+    /// What the run is called; its directory is named for it. Letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Fixes everything random in the run.
+    #[serde(default)]
+    pub seed: u64,
+    /// What to compute on: `flex`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:<index>`.
+    #[serde(default = "flex")]
+    pub device: String,
+    /// The directory of a checkpoint, as seen from the run file, whose model and tokenizer are trained further; then
+    /// there is no `[model]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<PathBuf>,
+    /// The environment: a registered one by its `id`, the `file` that defines one (as seen from the run file), or a
+    /// `kind`; with `options` and `wrappers`.
+    pub env: Definition,
+    /// The shape of a model that starts from random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelConfig>,
+    /// How episodes are played to learn from.
+    #[serde(default)]
+    pub rollout: RolloutConfig,
+    /// How the policy learns from them.
+    #[serde(default)]
+    pub ppo: PpoConfig,
+    /// How a gradient changes the model.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// How long to train, and what to keep.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// How the model is judged.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
+}
+
+fn flex() -> String {
+    "flex".to_string()
+}
+
+impl RunFile {
+    /// Reads a run file, lays `key=value` overrides such as `ppo.epochs=2` over it, and checks the outcome.
+    ///
+    /// A value is written as in TOML; what is no TOML is taken as text, so that `device=flex` needs no quotes.
+    ///
+    /// # Errors
+    /// A file that cannot be read; a key, value or combination that cannot be, with its file and line or its override.
+    pub fn load(path: &Path, overrides: &[impl AsRef<str>]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        Self::from_toml(&path.display().to_string(), &text, overrides)
+    }
+
+    /// As [`RunFile::load`], of a text; `file` is what errors call it.
+    pub fn from_toml(file: &str, text: &str, overrides: &[impl AsRef<str>]) -> Result<Self> {
+        let mut run: Self = parse_toml(file, text).map_err(config)?;
+        let mut origin = file.to_string();
+        if !overrides.is_empty() {
+            let mut table: toml::Table = parse_toml(file, text).map_err(config)?;
+            for assignment in overrides.iter().map(AsRef::as_ref) {
+                let option = format!("--set {assignment}");
+                assign(&mut table, assignment).map_err(|reason| Error::Config(format!("{option}: {reason}")))?;
+                run = parse_toml_table(&option, &table).map_err(config)?;
+                origin = format!("{origin} {option}");
+            }
+        }
+        if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("env")) {
+            // Errors about the environment come later, and still name the line that it was written in.
+            run.env = run.env.written_in(file, text, "env");
+        }
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        for path in [&mut run.env.file, &mut run.start_from].into_iter().flatten() {
+            *path = folder.join(&path);
+        }
+        run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
+        Ok(run)
+    }
+
+    /// Refuses what cannot be.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let in_a_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(in_a_name) {
+            return Err(Error::Config(format!(
+                "name: {:?} names no directory; write letters, digits, `-`, `_` and `.`",
+                self.name
+            )));
+        }
+        if self.start_from.is_some() && self.model.is_some() {
+            return Err(Error::Config(
+                "start_from: the checkpoint has its own shape; remove either start_from or [model]".to_string(),
+            ));
+        }
+        let model = self.model.clone().unwrap_or_default();
+        model.check()?;
+        sections::check_rollout(&self.rollout)?;
+        if self.start_from.is_none() && self.rollout.max_new_tokens >= model.context {
+            return Err(Error::Config(format!(
+                "rollout.max_new_tokens: {} leaves no room for an observation in model.context = {}",
+                self.rollout.max_new_tokens, model.context
+            )));
+        }
+        self.ppo.check()?;
+        self.optimizer.check()?;
+        self.train.check()?;
+        self.evaluation.check()
+    }
+
+    /// The run with its environment's definition written out, so that it needs no other file but a checkpoint.
+    ///
+    /// # Errors
+    /// An unknown environment, or a definition that cannot be used.
+    pub fn resolve(mut self, registry: &Registry) -> Result<Self> {
+        self.env = registry.resolve(&self.env)?;
+        match &mut self.start_from {
+            // The resolved run is saved elsewhere, so that a relative path would lose its way.
+            Some(path) => *path = std::path::absolute(&path).map_err(Error::io(&path))?,
+            None => _ = self.model.get_or_insert_default(),
+        }
+        Ok(self)
+    }
+
+    /// The run as TOML, to be saved with it.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::Config(format!("{}: {error}", self.name)))
+    }
+}
+
+/// Sets one dotted key of a table to a value, both as `key=value` on a command line.
+fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
+    let (path, text) = assignment.split_once('=').ok_or("write key=value, such as ppo.epochs=2")?;
+    let parsed = format!("value = {text}").parse::<toml::Table>();
+    let value = parsed.ok().filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+    let value = value.unwrap_or_else(|| toml::Value::String(text.trim().to_string()));
+    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
+    let last = keys.pop().unwrap_or_default();
+    let mut section = table;
+    for key in keys {
+        let inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
+        section = inner.as_table_mut().ok_or_else(|| format!("`{key}` is no section"))?;
+    }
+    section.insert(last.to_string(), value);
+    Ok(())
+}
+
+fn config(error: palestra_envs::Error) -> Error {
+    Error::Config(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

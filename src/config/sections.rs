@@ -1,0 +1,96 @@
+//! The sections of a run file that are no other module's: how long to train, and how to judge.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::RolloutConfig;
+use crate::{Error, Result};
+
+/// How long to train, and what to keep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// How many times to play and learn, at least 1.
+    pub updates: u64,
+    /// Updates from one checkpoint to the next, at least 1. The last update always makes one.
+    pub checkpoint_every: u64,
+    /// How many checkpoints to keep, the newest, at least 1.
+    pub keep_checkpoints: usize,
+    /// Updates from one evaluation to the next, at least 1; absent, only the finished model is evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluate_every: Option<u64>,
+    /// Threads to compute with, at least 1; absent, one for each core. Another number gives other roundings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+}
+
+/// How a model is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Episodes to play, at least 1.
+    pub episodes: usize,
+    /// Whether the likeliest token is taken, rather than one sampled as in the rollouts.
+    pub greedy: bool,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self { updates: 100, checkpoint_every: 50, keep_checkpoints: 2, evaluate_every: None, threads: None }
+    }
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self { episodes: 100, greedy: true }
+    }
+}
+
+impl TrainConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        at_least_one("train.updates", self.updates)?;
+        at_least_one("train.checkpoint_every", self.checkpoint_every)?;
+        at_least_one("train.keep_checkpoints", self.keep_checkpoints as u64)?;
+        at_least_one("train.evaluate_every", self.evaluate_every.unwrap_or(1))?;
+        at_least_one("train.threads", self.threads.unwrap_or(1) as u64)
+    }
+}
+
+impl EvaluationConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        at_least_one("evaluation.episodes", self.episodes as u64)
+    }
+}
+
+/// Refuses rollouts that cannot be played, or that PPO cannot learn from: it scores each action with the
+/// distribution that the action was sampled from.
+pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
+    at_least_one("rollout.episodes", rollout.episodes as u64)?;
+    at_least_one("rollout.environments", rollout.environments as u64)?;
+    at_least_one("rollout.max_new_tokens", rollout.max_new_tokens as u64)?;
+    let sampling = &rollout.sampling;
+    let temperature = sampling.temperature;
+    refuse_unless(
+        temperature > 0.0 && temperature.is_finite(),
+        "rollout.sampling.temperature",
+        temperature,
+        "above 0",
+    )?;
+    let whole = "which is no limit: PPO learns from samples of the whole distribution";
+    refuse_unless(sampling.top_k == 0, "rollout.sampling.top_k", sampling.top_k, &format!("0, {whole}"))?;
+    refuse_unless(sampling.top_p >= 1.0, "rollout.sampling.top_p", sampling.top_p, &format!("1, {whole}"))?;
+    refuse_unless(sampling.min_p == 0.0, "rollout.sampling.min_p", sampling.min_p, &format!("0, {whole}"))
+}
+
+fn at_least_one(field: &str, value: u64) -> Result<()> {
+    refuse_unless(value >= 1, field, value, "at least 1")
+}
+
+fn refuse_unless(right: bool, field: &str, value: impl Display, range: &str) -> Result<()> {
+    if right { Ok(()) } else { Err(Error::Config(format!("{field}: {value} is not {range}"))) }
+}

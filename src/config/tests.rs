@@ -1,0 +1,96 @@
+use super::*;
+
+const MINIMAL: &str = "name = 'lake'\n[env]\nid = 'frozen-lake-4x4'\n";
+
+fn refused(text: &str) -> String {
+    RunFile::from_toml("run.toml", text, &[] as &[&str]).unwrap_err().to_string()
+}
+
+fn set(overrides: &[&str]) -> Result<RunFile> {
+    RunFile::from_toml("run.toml", MINIMAL, overrides)
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let run = set(&[]).unwrap();
+    assert_eq!((run.seed, run.device.as_str(), run.ppo.clone()), (0, "flex", PpoConfig::default()));
+    assert_eq!(run.train.updates, TrainConfig::default().updates);
+}
+
+#[test]
+fn a_wrong_key_or_value_is_told_with_its_line() {
+    assert_eq!(
+        refused(&format!("{MINIMAL}[optimizer]\nleraning_rate = 1e-3")),
+        "run.toml:5: unknown key `leraning_rate` in [optimizer]; did you mean `learning_rate`? known keys: \
+         learning_rate, warmup, schedule, final_fraction, betas, eps, weight_decay, max_grad_norm, group"
+    );
+    assert_eq!(
+        refused(&format!("{MINIMAL}[ppo]\nepochs = 'four'")),
+        "run.toml:5: ppo.epochs: found string \"four\", expected a whole number, 0 or more"
+    );
+    assert_eq!(
+        refused(&format!("{MINIMAL}[model]\nfamily = 'lama'")),
+        "run.toml:5: model.family: unknown value `lama`; did you mean `llama`? known values: gpt2, llama"
+    );
+    assert_eq!(refused("[env]\nid = 'frozen-lake-4x4'"), "run.toml:1: missing key `name`");
+    assert_eq!(refused("name = 'x'"), "run.toml:1: missing key `env`");
+}
+
+#[test]
+fn impossible_combinations_are_refused_by_name() {
+    let with = |text: &str| refused(&format!("{MINIMAL}{text}"));
+    assert_eq!(with("[model]\nheads = 3"), "run.toml: model.heads: 3 does not divide model.width = 64");
+    assert_eq!(
+        with("[rollout.sampling]\ntop_k = 5"),
+        "run.toml: rollout.sampling.top_k: 5 is not 0, which is no limit: PPO learns from samples of the whole \
+         distribution"
+    );
+    assert_eq!(with("[rollout]\nepisodes = 0"), "run.toml: rollout.episodes: 0 is not at least 1");
+    assert_eq!(with("[ppo]\ngamma = 1.5"), "run.toml: ppo.gamma: 1.5 is not between 0 and 1");
+    assert_eq!(with("[optimizer]\nlearning_rate = nan"), "run.toml: optimizer.learning_rate: NaN is not above 0");
+    assert!(with("[rollout]\nmax_new_tokens = 128").contains("no room for an observation"));
+    assert!(refused("name = 'a/b'\n[env]\nid = 'x'").contains("name: \"a/b\" names no directory"));
+    assert!(refused("name = 'a'\nstart_from = 'b'\n[env]\nid = 'x'\n[model]").contains("remove either"));
+}
+
+#[test]
+fn overrides_are_typed_by_toml() {
+    let run = set(&["ppo.epochs = 2", "device=libtorch", "env.options.slippery=false", "optimizer.betas=[0.9,0.99]"]);
+    let run = run.unwrap();
+    assert_eq!((run.ppo.epochs, run.device.as_str(), run.optimizer.betas), (2, "libtorch", (0.9, 0.99)));
+    assert_eq!(run.env.options.table()["slippery"], toml::Value::Boolean(false));
+    assert_eq!(set(&["train.updates=5", "train.updates=7"]).unwrap().train.updates, 7);
+}
+
+#[test]
+fn a_wrong_override_is_told_as_it_was_written() {
+    let refused = |assignment: &str| set(&[assignment]).unwrap_err().to_string();
+    assert!(
+        refused("ppo.epoch=2").starts_with(
+            "--set ppo.epoch=2: unknown key `epoch` in [ppo]; did you mean `epochs`? known keys: epochs, "
+        )
+    );
+    assert_eq!(
+        refused("ppo.epochs=two"),
+        "--set ppo.epochs=two: ppo.epochs: found string \"two\", expected a whole number, 0 or more"
+    );
+    assert_eq!(refused("ppo.epochs"), "--set ppo.epochs: write key=value, such as ppo.epochs=2");
+    assert_eq!(refused("seed.x=1"), "--set seed.x=1: seed: found map, expected a whole number, 0 or more");
+    assert_eq!(refused("name.x=1"), "--set name.x=1: `name` is no section");
+}
+
+#[test]
+fn a_resolved_run_stands_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pond.toml"), "id = 'pond'\nkind = 'frozen-lake'\nwrappers.limit = 7").unwrap();
+    let path = folder.path().join("run.toml");
+    std::fs::write(&path, "name = 'x'\n[env]\nfile = 'pond.toml'\noptions.slippery = false").unwrap();
+    let registry = Registry::builtin();
+    let resolved = RunFile::load(&path, &["ppo.epochs=3"]).unwrap().resolve(&registry).unwrap();
+    folder.close().unwrap();
+    let again = RunFile::from_toml("saved.toml", &resolved.to_toml().unwrap(), &[] as &[&str]).unwrap();
+    assert_eq!(again.to_toml().unwrap(), resolved.to_toml().unwrap());
+    assert_eq!((again.ppo.epochs, again.model), (3, Some(ModelConfig::default())));
+    let env = registry.build(&again.env).unwrap();
+    assert_eq!((env.spec().id.as_str(), env.spec().max_turns, env.spec().stochastic), ("pond-v1", Some(7), false));
+}
