@@ -156,6 +156,19 @@ impl RunFile {
         Ok(self)
     }
 
+    /// The name of the first key that differs from another run, those aside that a resumed run may change.
+    pub fn first_difference(&self, other: &Self) -> Option<String> {
+        let keys = |run: &Self| {
+            let mut table = toml::Table::try_from(run).unwrap_or_default();
+            table.remove("train");
+            table.remove("evaluation");
+            table
+        };
+        let (ours, theirs) = (keys(self), keys(other));
+        let names = ours.keys().chain(theirs.keys());
+        names.into_iter().find(|name| ours.get(*name) != theirs.get(*name)).cloned()
+    }
+
     /// The run as TOML, to be saved with it.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|error| Error::Config(format!("{}: {error}", self.name)))

@@ -1,5 +1,6 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
+pub mod agent;
 pub mod batch;
 pub mod checkpoint;
 pub mod cli;

@@ -212,6 +212,15 @@ impl Rollout {
         self.write(policy, &mut running, &Sampling::GREEDY, &mut Effort::default())
     }
 
+    /// Reads a first state and writes an action, so that a policy that cannot is found out before a run.
+    ///
+    /// # Errors
+    /// As [`Rollout::play`].
+    pub fn try_out(&mut self, policy: &Policy) -> Result<()> {
+        let running = self.start(0, 0, 0, &mut Effort::default())?;
+        self.write(policy, &mut [(0, running)], &Sampling::GREEDY, &mut Effort::default()).map(|_| ())
+    }
+
     /// How episodes are played.
     pub fn config(&self) -> &RolloutConfig {
         &self.config

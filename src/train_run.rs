@@ -1,15 +1,44 @@
-//! A run from its file to its directory, and back from the directory to a player: what the commands call.
+//! One training run, from its file to its directory: the only place that puts all the parts together.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use palestra_envs::baseline::Baseline;
-use palestra_envs::{Observation, Registry};
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+use palestra_envs::baseline::{self, Baseline};
+use palestra_envs::{Episode, Registry};
 use serde::Serialize;
+use serde_json::json;
 
+use crate::agent::{Agent, Evaluation, tensors_of};
+use crate::checkpoint::{self, Checkpoint};
 use crate::config::RunFile;
-use crate::ops::open_device;
+use crate::learn::Learner;
+use crate::learn::ppo::Ppo;
+use crate::observe::{Display, Observer, Options, Playback, Reference, Report, Table, replay};
+use crate::ops::{open_device, set_threads};
+use crate::optim::AdamW;
+use crate::run_dir::{RunDir, write_atomically};
+use crate::source::Fresh;
+use crate::train::{Progress, Span, train};
 use crate::{Error, Result};
+
+/// Where a run goes, and how it is shown.
+#[derive(Debug, Clone, Default)]
+pub struct TrainOptions {
+    /// The directory to write; the first free one of `runs/<name>`, `runs/<name>-2`, ... where absent.
+    pub out: Option<PathBuf>,
+    /// Go on from the directory's last checkpoint.
+    pub resume: bool,
+    /// How progress is shown.
+    pub display: Display,
+    /// Whether a game of the finished agent is shown on standard error.
+    pub replay: bool,
+}
 
 /// What a training run came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,78 +47,338 @@ pub struct TrainReport {
     pub run_dir: PathBuf,
     /// Updates done, those before a resumption included.
     pub updates: u64,
+    /// Seconds from start to end, those before a resumption included.
+    pub seconds: f64,
+    /// The most memory that this process has held, in bytes, where the system tells it.
+    pub peak_memory_bytes: Option<u64>,
+    /// How it played before it learned.
+    pub before: Baseline,
+    /// How a random player plays; `None` where the environment lists no legal actions.
+    pub random: Option<Baseline>,
+    /// How the environment's scripted player plays; `None` where there is none.
+    pub scripted: Option<Baseline>,
     /// How the finished model plays.
     pub evaluation: Evaluation,
 }
 
-/// How a model plays.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// The environment's id.
-    pub env_id: String,
-    /// What it scored; `policy` is the run's name.
-    #[serde(flatten)]
-    pub score: Baseline,
-    /// The mean return of the best policy, where it is known.
-    pub optimal_return: Option<f64>,
-}
-
-/// Trains as a run file says, into `out` or else `runs/<name>`.
+/// Trains as a run file says.
 ///
 /// # Errors
 /// An environment, device or directory that cannot be used, before anything is written; whatever stops training.
-pub fn train(run: RunFile, registry: &Registry, out: Option<&Path>, resume: bool) -> Result<TrainReport> {
-    let run = run.resolve(registry)?;
-    let env = registry.build(&run.env)?;
-    let _device = open_device(&run.device).map_err(Error::Device)?;
-    let _ = (env, out, resume);
-    Err(Error::Training(format!("{}: training is not connected to the command line", run.name)))
+/// [`Error::Interrupted`] where a person did; then everything is saved.
+pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
+    let mut run = run.resolve(registry)?;
+    let device = open_device(&run.device).map_err(Error::Device)?;
+    // The number of threads is part of what fixes the bits of a run.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    set_threads(*run.train.threads.get_or_insert_with(cores));
+    let start = Agent::new(run, registry, &device)?;
+    let mut rollout_environments = start.rollout(registry, start.run.rollout.environments)?;
+    let mut learner = Ppo::new(start.run.ppo.clone(), start.run.rollout.sampling.temperature)?;
+    let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
+    // One look at the first state, so that a model that cannot read it is refused before anything is written.
+    rollout_environments.try_out(&start.policy)?;
+
+    let (dir, saved) = open_directory(&start.run, &options)?;
+    let reference = (start.run.ppo.kl_coefficient > 0.0).then(|| start.policy.clone());
+    let episodes = start.run.evaluation.episodes as u64;
+    let (agent, before) = match &saved {
+        None => {
+            write_atomically(&dir.run_file(), start.run.to_toml()?.as_bytes())?;
+            let before = start.evaluate(&start.policy, registry, episodes, start.run.seed)?.0.score;
+            (start, before)
+        }
+        Some((path, saved)) => {
+            let agent = Agent::from_checkpoint(start.run, saved, path, &device)?;
+            let before = resume_into(saved, path, &mut learner, &mut optimizer, &device)?;
+            (agent, before)
+        }
+    };
+    let run = agent.run.clone();
+    let players = Players::measure(&run, registry, before)?;
+    let mut observer = Observer::create(dir.path(), observer_options(&run, &agent, &players, options.display))
+        .map_err(Error::io(dir.path()))?;
+    let stop = stop_on_signals()?;
+    let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
+    let mut source = Fresh::new(rollout_environments, run.seed, device.clone().autodiff(), reference);
+    let mut done = agent.updates;
+    let tokenizer_json = agent.tokenizer.to_json()?;
+    let model = train(&mut learner, agent.policy.clone().train(), &mut source, &mut optimizer, &span, |progress| {
+        done = progress.done;
+        let mut metrics = progress.metrics.clone();
+        let is_last = done == run.train.updates || stop.load(std::sync::atomic::Ordering::Relaxed);
+        if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
+            let (evaluation, _) = agent.evaluate(progress.model, registry, episodes, run.seed)?;
+            metrics.insert("evaluation/return_mean".into(), evaluation.score.mean_return);
+        }
+        observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
+        if is_last || done.is_multiple_of(run.train.checkpoint_every) {
+            checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &players.before, &tokenizer_json))?;
+            checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
+            write_episodes(&dir, progress.source.played.iter().map(|played| &played.episode).take(10))?;
+            observer.draw_plots().map_err(Error::io(dir.path()))?;
+        }
+        Ok(())
+    })?
+    .valid();
+    if done < run.train.updates {
+        return Err(Error::Interrupted(format!(
+            "stopped after update {done} of {}; everything is saved. Go on with: palestra train {} --out {} --resume",
+            run.train.updates,
+            dir.run_file().display(),
+            dir.path().display()
+        )));
+    }
+
+    let agent = Agent { policy: model, updates: done, ..agent };
+    let (evaluation, played) = agent.evaluate(&agent.policy, registry, episodes, run.seed)?;
+    let samples: Vec<Episode> = played.into_iter().take(20).map(|played| played.episode).collect();
+    write_episodes(&dir, &samples)?;
+    let frames = frames(&agent, registry)?;
+    let report = TrainReport {
+        run_dir: dir.path().to_path_buf(),
+        updates: done,
+        seconds: observer.elapsed(),
+        peak_memory_bytes: crate::observe::peak_memory_bytes(),
+        before: players.before,
+        random: players.random,
+        scripted: players.scripted,
+        evaluation,
+    };
+    let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), &dir)?;
+    observer.finish(page).map_err(Error::io(dir.report()))?;
+    if options.replay {
+        let mut stderr = std::io::stderr().lock();
+        let playback = Playback::for_stream(&stderr, Duration::from_millis(80));
+        let title = if stderr.is_terminal() { "" } else { "A game of the trained agent:\n" };
+        std::io::Write::write_all(&mut stderr, title.as_bytes())
+            .and_then(|()| replay(&mut stderr, &frames, playback))
+            .map_err(Error::io("standard error"))?;
+    }
+    Ok(report)
 }
 
 /// Plays episodes with the last checkpoint of a run; `episodes` and `device` are the run's where absent.
 ///
 /// # Errors
 /// A directory that is no run's, or a device that this program or machine does not have.
-pub fn evaluate(
+pub fn evaluate_run(
     run_dir: &Path,
-    _registry: &Registry,
-    _episodes: Option<u64>,
-    _seed: u64,
+    registry: &Registry,
+    episodes: Option<u64>,
+    seed: u64,
     device: Option<&str>,
 ) -> Result<Evaluation> {
-    let file = run_dir.join("run.toml");
-    let run = RunFile::load(&file, &[] as &[&str])?;
-    let _device = open_device(device.unwrap_or(&run.device)).map_err(Error::Device)?;
-    Err(Error::Training(format!("{}: evaluation is not connected to the command line", run.name)))
+    let agent = Agent::load(run_dir, registry, device)?;
+    let episodes = episodes.unwrap_or(agent.run.evaluation.episodes as u64);
+    Ok(agent.evaluate(&agent.policy, registry, episodes, seed)?.0)
 }
 
-/// The model of a run's last checkpoint as a player: from what it reads to what it writes.
-///
-/// # Errors
-/// A directory that is no run's.
-pub fn player(
-    run_dir: &Path,
-    _registry: &Registry,
-    _seed: u64,
-) -> Result<Box<dyn FnMut(&Observation) -> Result<String>>> {
-    let run = RunFile::load(&run_dir.join("run.toml"), &[] as &[&str])?;
-    Err(Error::Training(format!("{}: playing is not connected to the command line", run.name)))
+/// The directory to train in, and the checkpoint to go on from.
+fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Option<(PathBuf, Checkpoint)>)> {
+    let runs = Path::new("runs");
+    if !options.resume {
+        let dir = match &options.out {
+            Some(path) => RunDir::create(path)?,
+            None => RunDir::create_numbered(runs, &run.name)?,
+        };
+        return Ok((dir, None));
+    }
+    let dir = RunDir::resume(options.out.clone().unwrap_or_else(|| runs.join(&run.name)))?;
+    let earlier = RunFile::load(&dir.run_file(), &[] as &[&str])?;
+    if let Some(section) = run.first_difference(&earlier) {
+        return Err(Error::Config(format!(
+            "{section} is not as in {}, which this run was started with; a resumed run can change only [train] and \
+             [evaluation]",
+            dir.run_file().display()
+        )));
+    }
+    write_atomically(&dir.run_file(), run.to_toml()?.as_bytes())?;
+    let Some(path) = checkpoint::latest(&dir.checkpoints())? else { return Ok((dir, None)) };
+    let saved = checkpoint::load(&path)?;
+    Ok((dir, Some((path, saved))))
+}
+
+/// Takes up what a checkpoint says of the learner and the optimiser; how the agent played before it learned.
+fn resume_into(
+    saved: &Checkpoint,
+    path: &Path,
+    learner: &mut Ppo,
+    optimizer: &mut AdamW,
+    device: &Device,
+) -> Result<Baseline> {
+    let wrong = |reason: &dyn fmt::Display| Error::Checkpoint {
+        path: path.join("trainer_state.json").display().to_string(),
+        reason: reason.to_string(),
+    };
+    learner.restore(&saved.state["learner"])?;
+    let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
+    let moments = saved.optimizer.iter();
+    let moments = moments.map(|(name, tensor)| {
+        (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone()))
+    });
+    optimizer.restore(steps, moments.collect(), device)?;
+    serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
+}
+
+fn snapshot<S>(progress: &Progress<Ppo, S>, before: &Baseline, tokenizer_json: &str) -> Checkpoint {
+    let (config, model) = Agent::files_of(progress.model);
+    let (steps, moments) = progress.optimizer.state();
+    Checkpoint {
+        step: progress.done,
+        config,
+        model,
+        optimizer: tensors_of(moments),
+        state: json!({ "optimizer_steps": steps, "learner": progress.learner.state(), "before": before }),
+        tokenizer_json: tokenizer_json.to_string(),
+    }
+}
+
+/// The players that the agent is compared with.
+struct Players {
+    before: Baseline,
+    random: Option<Baseline>,
+    scripted: Option<Baseline>,
+    optimal_return: Option<f64>,
+}
+
+impl Players {
+    fn measure(run: &RunFile, registry: &Registry, before: Baseline) -> Result<Self> {
+        let mut env = registry.build(&run.env)?;
+        let episodes = run.evaluation.episodes as u64;
+        let lists_actions = env.reset(0)?.legal_actions.is_some();
+        let has_script = env.scripted_action().is_some();
+        Ok(Self {
+            before,
+            random: lists_actions.then(|| baseline::random(&mut *env, episodes, run.seed)).transpose()?,
+            scripted: has_script.then(|| baseline::scripted(&mut *env, episodes, run.seed)).transpose()?,
+            optimal_return: env.spec().optimal_return,
+        })
+    }
+}
+
+fn observer_options(run: &RunFile, agent: &Agent, players: &Players, display: Display) -> Options {
+    let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
+    let references = [
+        players.random.as_ref().map(|random| reference("random", random.mean_return)),
+        players.optimal_return.map(|optimum| reference("optimum", optimum)),
+    ];
+    Options {
+        updates: run.train.updates,
+        resume_at: (agent.updates > 0).then_some(agent.updates),
+        references: references.into_iter().flatten().collect(),
+        display,
+        ..Options::default()
+    }
+}
+
+/// Set by the first Ctrl-C or termination; the second ends the process at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(Error::io("signal handler"))?;
+    }
+    Ok(stop)
+}
+
+fn write_episodes<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episode>) -> Result<()> {
+    let line = |episode| serde_json::to_string(episode).expect("an episode has string keys") + "\n";
+    let lines: String = episodes.into_iter().map(line).collect();
+    write_atomically(&dir.episodes(), lines.as_bytes())
+}
+
+/// The pictures of one game of the agent.
+fn frames(agent: &Agent, registry: &Registry) -> Result<Vec<String>> {
+    let mut frames = Vec::new();
+    agent.watch(registry, agent.run.seed, 1, &mut |_, _, env| {
+        frames.push(env.render());
+        Ok(())
+    })?;
+    Ok(frames)
+}
+
+/// What the report page shows.
+fn page(
+    agent: &Agent,
+    report: &TrainReport,
+    frames: Vec<String>,
+    episodes: Vec<Episode>,
+    dir: &RunDir,
+) -> Result<Report> {
+    let Agent { run, policy, .. } = agent;
+    let pair = |name: &str, value: String| (name.to_string(), value);
+    let path = dir.path().display();
+    let megabytes = report.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
+    Ok(Report {
+        title: format!("{}: PPO on {}", run.name, report.evaluation.env_id),
+        summary: vec![
+            pair("environment", report.evaluation.env_id.clone()),
+            pair("model", format!("{} parameters", policy.num_params())),
+            pair("updates", report.updates.to_string()),
+            pair("seed", run.seed.to_string()),
+            pair("device", run.device.clone()),
+        ],
+        comparison: report.comparison(),
+        figures: Vec::new(),
+        resources: megabytes.map(|megabytes| pair("peak memory", megabytes)).into_iter().collect(),
+        frames,
+        episodes,
+        commands: vec![
+            pair("Judge it again", format!("palestra evaluate {path} --episodes 1000")),
+            pair("Watch it play", format!("palestra play {} --policy {path} --delay 0.2", report.evaluation.env_id)),
+        ],
+        config: run.to_toml()?,
+    })
+}
+
+impl TrainReport {
+    /// Random, untrained, trained, scripted and optimal play side by side.
+    fn comparison(&self) -> Table {
+        let numbers: Vec<&String> = self.evaluation.score.info.keys().collect();
+        let mut header = ["player", "mean return", "+-", "turns"].map(str::to_string).to_vec();
+        header.extend(numbers.iter().map(|name| name.to_string()));
+        let row = |name: &str, score: &Baseline| {
+            let mut row = vec![
+                name.to_string(),
+                format!("{:.4}", score.mean_return),
+                format!("{:.4}", score.standard_error),
+                format!("{:.1}", score.mean_turns),
+            ];
+            row.extend(numbers.iter().map(|&name| score.info.get(name).map_or(String::new(), |x| format!("{x:.3}"))));
+            row
+        };
+        let mut rows: Vec<Vec<String>> = self.random.iter().map(|score| row("random", score)).collect();
+        rows.push(row("before training", &self.before));
+        rows.push(row("after training", &self.evaluation.score));
+        let marked = Some(rows.len() - 1);
+        rows.extend(self.scripted.iter().map(|score| row("scripted", score)));
+        if let Some(optimum) = self.evaluation.optimal_return {
+            let mut row = vec!["optimum".to_string(), format!("{optimum:.4}")];
+            row.resize(header.len(), String::new());
+            rows.push(row);
+        }
+        Table { header, rows, marked }
+    }
 }
 
 impl fmt::Display for TrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} updates\n{}", self.run_dir.display(), self.updates, self.evaluation)
-    }
-}
-
-impl fmt::Display for Evaluation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Baseline { policy, episodes, mean_return, standard_error, mean_turns, invalid_action_rate } = &self.score;
-        write!(f, "{}: {policy} has a mean return of {mean_return:.4} +- {standard_error:.4}", self.env_id)?;
-        if let Some(optimum) = self.optimal_return {
-            write!(f, " (optimum {optimum:.4})")?;
+        let Table { header, rows, .. } = self.comparison();
+        let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0);
+        for row in std::iter::once(&header).chain(&rows) {
+            let cells = row.iter().enumerate().map(|(column, cell)| match column {
+                0 => format!("{cell:<0$}", width(column)),
+                _ => format!("{cell:>0$}", width(column)),
+            });
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
-        write!(f, " over {episodes} episodes; {mean_turns:.1} turns each, ")?;
-        write!(f, "{:.1} % invalid actions", 100.0 * invalid_action_rate)
+        writeln!(f, "\n{}", self.evaluation)?;
+        write!(f, "{} updates in {:.0} s; ", self.updates, self.seconds)?;
+        if let Some(bytes) = self.peak_memory_bytes {
+            write!(f, "at most {:.0} MB of memory; ", bytes as f64 / 1e6)?;
+        }
+        write!(f, "report: {}", self.run_dir.join("report.html").display())
     }
 }

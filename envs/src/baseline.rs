@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use palestra_datasets::{Episode, Turn};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Env, Error, Info, Observation, Result, episode_seed};
 
 /// What a player scored over some episodes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
     /// The player.
     pub policy: String,
@@ -25,7 +25,7 @@ pub struct Baseline {
     /// Which part of all actions the environment could not read or forbade.
     pub invalid_action_rate: f64,
     /// The mean of every number, and the share of every truth, that the environment tells of an episode's last state.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub info: BTreeMap<String, f64>,
 }
 

@@ -1,5 +1,6 @@
 //! The table of the environments that come with Palestra: adding one is one row.
 
+use crate::exact::{self, ExactEvaluator};
 use crate::{Env, Options, Result, cliff_walking, double_t_maze, frozen_lake, snake, tic_tac_toe, wordle};
 
 /// A kind of environment with its named definitions.
@@ -12,6 +13,8 @@ pub(crate) struct Builtin {
     pub build: fn(&Options) -> Result<Box<dyn Env>>,
     /// The TOML texts of its named definitions.
     pub definitions: &'static [&'static str],
+    /// Calculates what a policy is worth, where the game is small enough.
+    pub exact: Option<ExactEvaluator>,
     /// Its card, in Markdown.
     pub card: &'static str,
 }
@@ -23,6 +26,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         summary: "Walk along the edge of a cliff to the goal, in as few moves as possible",
         build: cliff_walking::build,
         definitions: &[include_str!("cliff_walking/env.toml")],
+        exact: Some(cliff_walking::exact_value),
         card: include_str!("cliff_walking/CARD.md"),
     },
     Builtin {
@@ -30,6 +34,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         summary: "Find the foot of the T from any cell of a maze of 26 cells",
         build: double_t_maze::build,
         definitions: &[include_str!("double_t_maze/env.toml")],
+        exact: Some(double_t_maze::exact_value),
         card: include_str!("double_t_maze/CARD.md"),
     },
     Builtin {
@@ -40,6 +45,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
             include_str!("frozen_lake/frozen-lake-4x4.toml"),
             include_str!("frozen_lake/frozen-lake-8x8.toml"),
         ],
+        exact: Some(frozen_lake::exact_value),
         card: include_str!("frozen_lake/CARD.md"),
     },
     Builtin {
@@ -47,6 +53,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         summary: "Eat and grow without running into the wall or into yourself",
         build: snake::build,
         definitions: &snake::DEFINITIONS,
+        exact: None,
         card: include_str!("snake/CARD.md"),
     },
     Builtin {
@@ -54,6 +61,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         summary: "Three in a row against a random or a perfect opponent",
         build: tic_tac_toe::build,
         definitions: &tic_tac_toe::DEFINITIONS,
+        exact: Some(exact::of_tic_tac_toe),
         card: include_str!("tic_tac_toe/CARD.md"),
     },
     Builtin {
@@ -61,6 +69,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         summary: "Guess the word of five letters in six tries",
         build: wordle::build,
         definitions: &wordle::DEFINITIONS,
+        exact: None,
         card: include_str!("wordle/CARD.md"),
     },
 ];

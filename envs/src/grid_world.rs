@@ -119,6 +119,15 @@ impl GridWorld {
         &self.observations[cell]
     }
 
+    /// All that the agent sees in a cell.
+    pub(crate) fn observe_cell(&self, cell: usize) -> Observation {
+        Observation {
+            text: self.observations[cell].clone(),
+            legal_actions: Some(Arc::clone(&self.actions)),
+            ..Observation::default()
+        }
+    }
+
     /// The number of the action that a text stands for: trimmed, in any case.
     pub fn action(&self, text: &str) -> Option<usize> {
         let text = text.trim();

@@ -82,6 +82,7 @@ mod builtin;
 mod definition;
 mod diagnostic;
 mod env;
+pub mod exact;
 mod error;
 mod phase;
 mod pool;

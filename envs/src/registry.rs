@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::builtin::BUILTINS;
 use crate::diagnostic::nearest;
-use crate::{Definition, Env, Error, Options, Result, wrappers};
+use crate::exact::{Ask, ExactEvaluator, ExactValue};
+use crate::{Definition, Env, Error, Options, Result, Wrappers, wrappers};
 
 /// Builds an environment of one kind from its options.
 pub type Build = Arc<dyn Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync>;
@@ -35,6 +36,7 @@ pub struct Entry<'a> {
 struct Kind {
     build: Build,
     summary: &'static str,
+    exact: Option<ExactEvaluator>,
     card: Option<&'static str>,
 }
 
@@ -43,7 +45,12 @@ impl Registry {
     pub fn builtin() -> Self {
         let mut registry = Self::default();
         for builtin in BUILTINS {
-            let kind = Kind { build: Arc::new(builtin.build), summary: builtin.summary, card: Some(builtin.card) };
+            let kind = Kind {
+                build: Arc::new(builtin.build),
+                summary: builtin.summary,
+                exact: builtin.exact,
+                card: Some(builtin.card),
+            };
             registry.kinds.insert(builtin.kind.to_string(), kind);
             for text in builtin.definitions {
                 let definition = Definition::from_toml(builtin.kind, text).expect("a built-in definition parses");
@@ -59,7 +66,7 @@ impl Registry {
     where
         F: Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync + 'static,
     {
-        self.kinds.insert(name.to_string(), Kind { build: Arc::new(build), summary: "", card: None });
+        self.kinds.insert(name.to_string(), Kind { build: Arc::new(build), summary: "", exact: None, card: None });
         let definition = Definition { kind: Some(name.to_string()), ..Definition::named(name) };
         self.definitions.insert(name.to_string(), definition);
         self
@@ -129,6 +136,20 @@ impl Registry {
         let version = split_version(&env.spec().id).1.unwrap_or("-v1");
         let id = if split_version(id).1.is_some() { id.clone() } else { format!("{id}{version}") };
         Ok(if env.spec().id == id { env } else { Box::new(wrappers::Named::new(env, id)) })
+    }
+
+    /// What a policy is worth in an environment by calculation; `None` where the game is too large for it, or
+    /// wrappers change it.
+    ///
+    /// # Errors
+    /// An unknown name or kind, or what the policy fails with.
+    pub fn exact_value(&self, definition: &Definition, ask: &mut Ask) -> Result<Option<ExactValue>> {
+        let definition = self.resolve(definition)?;
+        let exact = definition.kind.as_ref().and_then(|kind| self.kinds[kind].exact);
+        match exact.filter(|_| definition.wrappers == Wrappers::default()) {
+            Some(exact) => exact(&definition.options, ask).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Builds the environment of a name or of a TOML file.

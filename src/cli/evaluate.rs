@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use palestra_envs::Registry;
 
 use super::output::Output;
-use crate::{Result, train_run};
+use crate::Result;
+use crate::train_run::evaluate_run;
 
 /// Judge a trained model by playing
 ///
@@ -15,8 +16,8 @@ use crate::{Result, train_run};
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  palestra evaluate runs/frozen-lake
-  palestra evaluate runs/frozen-lake --episodes 1000 --seed 1 --json | jq .mean_return")]
+  palestra evaluate runs/frozen-lake-ppo
+  palestra evaluate runs/frozen-lake-ppo --episodes 1000 --seed 1 --json | jq .mean_return")]
 pub struct Args {
     /// The directory of a run
     #[arg(value_name = "RUN_DIR")]
@@ -33,7 +34,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
-    let evaluation = train_run::evaluate(&args.run, registry, args.episodes, args.seed, args.device.as_deref())?;
+    let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, args.device.as_deref())?;
     output.report(&evaluation, &evaluation)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -44,8 +44,8 @@ const FIRST_STEPS: &str = "\
 First steps:
   palestra envs                         what can be played
   palestra play frozen-lake-4x4         play it yourself
-  palestra train examples/recipes/frozen_lake.toml
-  palestra evaluate runs/frozen-lake
+  palestra train examples/recipes/snake-ppo.toml
+  palestra evaluate runs/snake-ppo
 
 `palestra <command> --help` explains a command, with an example and what it writes.";
 
@@ -60,7 +60,8 @@ enum Command {
 
 /// Runs the command that the program was called with, over the environments of a registry.
 ///
-/// Exit codes: 0 done; 1 failed, or an environment was found wrong; 2 the command line was wrong.
+/// Exit codes: 0 done; 1 failed, or an environment was found wrong; 2 the command line was wrong; 130 stopped by
+/// Ctrl-C, with everything saved.
 pub fn main(registry: Registry) -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
@@ -71,7 +72,7 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     start_logging(&line);
-    let mut output = Output::new(line.json);
+    let mut output = Output::new(line.json, line.quiet);
     match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
         Ok(code) => code,
         // Whoever read the output, such as `head`, has seen enough.
@@ -92,6 +93,10 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
 
 fn fail(error: &Error) -> ExitCode {
     use std::io::Write;
+    if let Error::Interrupted(how_to_go_on) = error {
+        let _ = writeln!(std::io::stderr(), "{how_to_go_on}");
+        return ExitCode::from(130); // what shells give a program that Ctrl-C ended
+    }
     let _ = writeln!(std::io::stderr(), "error: {error}");
     ExitCode::FAILURE
 }

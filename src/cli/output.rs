@@ -10,17 +10,23 @@ use crate::{Error, Result};
 /// An error in writing is returned and no panic, as `println!` would have it: a reader may close the pipe.
 pub struct Output {
     json: bool,
+    quiet: bool,
     stdout: BufWriter<Stdout>,
 }
 
 impl Output {
-    pub fn new(json: bool) -> Self {
-        Self { json, stdout: BufWriter::new(io::stdout()) }
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet, stdout: BufWriter::new(io::stdout()) }
     }
 
     /// Whether the one thing to print is a JSON object.
     pub fn wants_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether progress is not to be shown.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Prints the JSON object of `report`, or else the line `text`.

@@ -8,7 +8,9 @@ use palestra_envs::{End, Env, Episode, Observation, Registry, Step, Turn};
 use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
-use crate::{Error, Result, train_run};
+use crate::agent::{Agent, FIRST_EVALUATION};
+use crate::rollout::Seen;
+use crate::{Error, Result};
 
 /// Play an environment, or watch it played
 ///
@@ -23,7 +25,7 @@ Examples:
   palestra play frozen-lake-4x4
   palestra play frozen-lake-4x4 --policy scripted --delay 0.5
   palestra play frozen-lake-4x4 --policy random --episodes 10 --json | jq .mean_return
-  palestra play frozen-lake-4x4 --policy runs/frozen-lake")]
+  palestra play frozen-lake-4x4 --policy runs/frozen-lake-ppo")]
 pub struct Args {
     /// A registered name, or the path of a TOML definition
     env: String,
@@ -46,7 +48,6 @@ enum Player {
     Person(Box<dyn BufRead>),
     Random,
     Scripted,
-    Trained(Box<dyn FnMut(&Observation) -> Result<String>>),
 }
 
 /// What was played, as `--json` tells it.
@@ -68,9 +69,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         "human" => Player::Person(Box::new(io::stdin().lock())),
         "random" => Player::Random,
         "scripted" => Player::Scripted,
-        folder if Path::new(folder).is_dir() => {
-            Player::Trained(train_run::player(Path::new(folder), registry, args.seed)?)
-        }
+        folder if Path::new(folder).is_dir() => return watch_trained(args, Path::new(folder), registry, output),
         other => {
             let reason =
                 format!("--policy {other}: no such player; it is human, random, scripted or a run's directory");
@@ -89,11 +88,52 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
             break;
         }
     }
+    report(args, &env.spec().id, &episodes, output)
+}
+
+/// Shows the model of a run at play, in the environment that is named, with the options that it was trained with.
+fn watch_trained(args: &Args, run_dir: &Path, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    let mut agent = Agent::load(run_dir, registry, None)?;
+    let asked = registry.definition(&args.env)?;
+    if asked.kind != agent.run.env.kind {
+        return Err(Error::Config(format!(
+            "--policy {}: it was trained to play {}, not {}",
+            args.policy,
+            registry.build(&agent.run.env)?.spec().id,
+            args.env
+        )));
+    }
+    agent.run.env.wrappers = asked.wrappers;
+    let env_id = registry.build(&agent.run.env)?.spec().id.clone();
+    let mut sink = io::sink();
+    let screen: &mut dyn Write = if output.wants_json() { &mut sink } else { output.screen() };
+    let played = agent.watch(registry, args.seed, args.episodes, &mut |number, seen, env| {
+        let shown = match seen {
+            Seen::Begun => {
+                writeln!(screen, "{env_id}, game {}\n\n{}", number - FIRST_EVALUATION + 1, env.render().trim_end())
+            }
+            Seen::Played(action, step) => writeln!(screen, "> {action}")
+                .and_then(|()| show_step(step, screen))
+                .and_then(|()| writeln!(screen, "{}", env.render().trim_end())),
+        };
+        shown.and_then(|()| screen.flush()).map_err(Error::io(STANDARD_OUTPUT))?;
+        std::thread::sleep(args.delay);
+        Ok(())
+    })?;
+    let episodes: Vec<Episode> = played.into_iter().map(|played| played.episode).collect();
+    if !output.wants_json() {
+        for episode in &episodes {
+            output.line(format!("{} turns, return {}", episode.turns.len(), episode.total_reward()))?;
+        }
+    }
+    report(args, &env_id, &episodes, output)
+}
+
+fn report(args: &Args, env_id: &str, episodes: &[Episode], output: &mut Output) -> Result<ExitCode> {
     if output.wants_json() {
         let total: f64 = episodes.iter().map(|episode| f64::from(episode.total_reward())).sum();
         let mean_return = total / episodes.len() as f64;
-        let played = Played { env_id: &env.spec().id, policy: &args.policy, mean_return, episodes: &episodes };
-        output.report(&played, "")?;
+        output.report(&Played { env_id, policy: &args.policy, mean_return, episodes }, "")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,7 +160,6 @@ fn play(env: &mut dyn Env, seed: u64, player: &mut Player, delay: Duration, scre
             Player::Scripted => env
                 .scripted_action()
                 .ok_or_else(|| Error::Config(format!("{}: there is no scripted player", env.spec().id)))?,
-            Player::Trained(act) => act(&observation)?,
         };
         if !matches!(player, Player::Person(_)) {
             show(writeln!(screen, "> {action}"))?;

@@ -5,7 +5,9 @@ use palestra_envs::Registry;
 
 use super::output::Output;
 use crate::config::RunFile;
-use crate::{Result, train_run};
+use crate::Result;
+use crate::observe::Display;
+use crate::train_run::{TrainOptions, train_run};
 
 /// Train a model as a TOML file says
 ///
@@ -18,7 +20,7 @@ use crate::{Result, train_run};
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  palestra train examples/recipes/frozen_lake.toml
+  palestra train examples/recipes/frozen-lake-ppo.toml
   palestra train lake.toml --set ppo.epochs=2 --set optimizer.learning_rate=1e-3 --out runs/two-epochs
   palestra train lake.toml --device libtorch --resume
 
@@ -49,7 +51,13 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     if let Some(device) = &args.device {
         run.device.clone_from(device);
     }
-    let report = train_run::train(run, registry, args.out.as_deref(), args.resume)?;
+    let options = TrainOptions {
+        out: args.out.clone(),
+        resume: args.resume,
+        display: if output.is_quiet() { Display::Quiet } else { Display::Auto },
+        replay: !output.wants_json() && !output.is_quiet(),
+    };
+    let report = train_run(run, registry, options)?;
     output.report(&report, &report)?;
     Ok(ExitCode::SUCCESS)
 }

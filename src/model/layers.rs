@@ -5,8 +5,6 @@ use burn::tensor::{Device, Tensor, TensorData, module};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use crate::ops::{layer_norm, rms_norm};
-
 /// `y = x W + b`.
 #[derive(Module, Debug)]
 pub struct Linear {
@@ -61,8 +59,12 @@ impl Norm {
     /// `[rows, width]` to `[rows, width]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         match &self.bias {
-            Some(bias) => layer_norm(input, self.weight.val(), bias.val(), self.eps),
-            None => rms_norm(input, self.weight.val(), self.eps),
+            Some(bias) => module::layer_norm(input, self.weight.val(), Some(bias.val()), self.eps),
+            None => {
+                let mean_square = input.clone().square().mean_dim(1); // [rows, 1]
+                let scale = mean_square.add_scalar(self.eps).sqrt().recip();
+                input * scale * self.weight.val().unsqueeze()
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::grid::{Direction, Grid};
 use crate::grid_world::{Game, GridWorld, View};
 use crate::tabular::{Outcome, Tabular};
-use crate::{Env, Options, Result};
+use crate::{Env, Options, Result, exact};
 
 /// `S` start, `.` free, `C` cliff, `G` goal.
 const MAP: [&str; 4] = ["............", "............", "............", "SCCCCCCCCCCG"];
@@ -28,6 +28,14 @@ impl Default for CliffOptions {
 /// Builds the environment.
 pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(world(options)?))
+}
+
+/// What a policy is worth, by dynamic programming.
+///
+/// # Errors
+/// Options that [`build`] refuses, or what the policy fails with.
+pub fn exact_value(options: &Options, ask: &mut exact::Ask) -> Result<exact::ExactValue> {
+    exact::of_grid_world(&world(options)?, ask)
 }
 
 /// The environment with its exact rules.

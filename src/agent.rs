@@ -1,0 +1,230 @@
+//! A policy with its tokenizer: made from a run file, or read back from a run's directory; and how it is judged.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+use palestra_envs::baseline::{Baseline, score};
+use palestra_envs::exact::ExactValue;
+use palestra_envs::{Env, Pool, Registry};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::checkpoint::{self, Checkpoint, NamedTensor, Tensors};
+use crate::config::RunFile;
+use crate::math::Sampling;
+use crate::model::huggingface::{from_hugging_face, to_hugging_face};
+use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
+use crate::ops::open_device;
+use crate::rollout::{Played, Rollout, Seen};
+use crate::run_dir::RunDir;
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Episodes of evaluation are numbered from here, so that none of them is one of training.
+pub const FIRST_EVALUATION: u64 = 1 << 62;
+
+/// A policy that reads and writes text.
+pub struct Agent {
+    /// What it was, or will be, trained by; its environment is resolved.
+    pub run: RunFile,
+    /// The model, outside autodiff.
+    pub policy: Policy,
+    /// Its tokens.
+    pub tokenizer: Tokenizer,
+    /// Updates that it has learned from.
+    pub updates: u64,
+}
+
+/// How a player plays.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The environment's id.
+    pub env_id: String,
+    /// What it scored; `policy` is the player's name.
+    #[serde(flatten)]
+    pub score: Baseline,
+    /// What its greedy play is worth by calculation, where the game is small enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<ExactValue>,
+    /// The mean return of the best policy, where it is known.
+    pub optimal_return: Option<f64>,
+}
+
+impl Agent {
+    /// The agent that a resolved run file starts from: random weights, or a model on disk.
+    ///
+    /// # Errors
+    /// A model that cannot be read, or an environment without a small alphabet for a model from nothing.
+    pub fn new(run: RunFile, registry: &Registry, device: &Device) -> Result<Self> {
+        if let Some(directory) = &run.start_from {
+            let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
+            let (config, tensors) = read_model(directory)?;
+            let config = config.resolve(tokenizer.vocab_size())?;
+            // A language model has no value head: it starts as that of a new policy.
+            let mut all = named(&Policy::new(&config, true, run.seed, device));
+            all.extend(tensors);
+            let policy = policy_of(&config, all, run.seed, device, directory)?;
+            return Ok(Self { run, policy, tokenizer, updates: 0 });
+        }
+        let env = registry.build(&run.env)?;
+        let alphabet = env.spec().alphabet.as_ref().ok_or_else(|| {
+            let id = &env.spec().id;
+            Error::Config(format!("env {id}: it lists no alphabet for a model from nothing; name a model in start_from"))
+        })?;
+        let tokenizer = Tokenizer::from_alphabet(alphabet)?;
+        let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
+        let policy = Policy::new(&config, true, run.seed, device);
+        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, updates: 0 })
+    }
+
+    /// The agent of a run's last checkpoint; `device` replaces the run's.
+    ///
+    /// # Errors
+    /// A directory that is no run's or has no checkpoint, a damaged checkpoint, or a device that is not there.
+    pub fn load(run_dir: &Path, registry: &Registry, device: Option<&str>) -> Result<Self> {
+        let dir = RunDir::open(run_dir)?;
+        let mut run = RunFile::load(&dir.run_file(), &[] as &[&str])?.resolve(registry)?;
+        if let Some(device) = device {
+            run.device = device.to_string();
+        }
+        let device = open_device(&run.device).map_err(Error::Device)?;
+        let path = checkpoint::latest(&dir.checkpoints())?.ok_or_else(|| Error::Checkpoint {
+            path: dir.checkpoints().display().to_string(),
+            reason: "there is no checkpoint yet".into(),
+        })?;
+        let checkpoint = checkpoint::load(&path)?;
+        Self::from_checkpoint(run, &checkpoint, &path, &device)
+    }
+
+    /// The agent of a checkpoint that was read from `path`.
+    ///
+    /// # Errors
+    /// Weights or a tokenizer that do not fit.
+    pub fn from_checkpoint(run: RunFile, saved: &Checkpoint, path: &Path, device: &Device) -> Result<Self> {
+        let config = config_json::read(&saved.config, &path.join("config.json"))?;
+        let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
+        let tensors = from_hugging_face(&config, saved.model.clone(), &path.join("model.safetensors"))?;
+        let policy = policy_of(&config, tensors, run.seed, device, path)?;
+        Ok(Self { run, policy, tokenizer, updates: saved.step })
+    }
+
+    /// The model's part of a checkpoint: its `config.json`, and its weights under Hugging Face's names.
+    pub fn files_of(policy: &Policy) -> (Value, Tensors) {
+        let config = policy.transformer.config();
+        (config_json::write(config), to_hugging_face(config, named(policy)))
+    }
+
+    /// A rollout of this agent's run, in at most so many environments at once.
+    ///
+    /// # Errors
+    /// An environment that cannot be built.
+    pub fn rollout(&self, registry: &Registry, environments: usize) -> Result<Rollout> {
+        let pool = Pool::new(registry, &self.run.env, environments)?;
+        Ok(Rollout::new(pool, self.tokenizer.clone(), self.run.rollout.clone()))
+    }
+
+    /// Plays episodes that training never saw, and scores them.
+    ///
+    /// # Errors
+    /// What [`Rollout::play`] fails with.
+    pub fn evaluate(
+        &self,
+        policy: &Policy,
+        registry: &Registry,
+        episodes: u64,
+        seed: u64,
+    ) -> Result<(Evaluation, Vec<Played>)> {
+        let policy = policy.valid();
+        let mut rollout = self.rollout(registry, (episodes as usize).clamp(1, 256))?;
+        let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
+        let (played, _) = rollout.play(&policy, seed, numbers, &self.sampling())?;
+        let score = score(&self.run.name, played.iter().map(|played| (&played.episode, &played.info)));
+        let spec = registry.build(&self.run.env)?.spec().clone();
+        let exact = self.exact_value(&policy, registry, &mut rollout)?;
+        Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
+    }
+
+    /// Plays further episodes one after the other, and shows each turn.
+    ///
+    /// # Errors
+    /// What [`Rollout::play`] or the watcher fails with.
+    pub fn watch(
+        &self,
+        registry: &Registry,
+        seed: u64,
+        episodes: u64,
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
+    ) -> Result<Vec<Played>> {
+        let mut rollout = self.rollout(registry, 1)?;
+        let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
+        Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
+    }
+
+    fn sampling(&self) -> Sampling {
+        if self.run.evaluation.greedy { Sampling::GREEDY } else { self.run.rollout.sampling }
+    }
+
+    /// What greedy play is worth by calculation, where the game is small enough and the policy reads turns alone.
+    fn exact_value(&self, policy: &Policy, registry: &Registry, rollout: &mut Rollout) -> Result<Option<ExactValue>> {
+        use crate::rollout::Context;
+        if self.run.rollout.context != Context::Observation || !self.run.evaluation.greedy {
+            return Ok(None);
+        }
+        let mut failed = None;
+        let value = registry.exact_value(&self.run.env, &mut |observations| {
+            rollout.answer(policy, observations).map_err(|error| {
+                let reason = error.to_string();
+                failed = Some(error);
+                palestra_envs::Error::Unknown(reason)
+            })
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(value?),
+        }
+    }
+}
+
+/// A policy with these weights, under the project's own names.
+fn policy_of(config: &ModelConfig, tensors: Tensors, seed: u64, device: &Device, path: &Path) -> Result<Policy> {
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape)));
+    parameters::replace(Policy::new(config, true, seed, device), tensors.collect())
+        .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
+}
+
+fn named(policy: &Policy) -> Tensors {
+    tensors_of(parameters::collect(policy))
+}
+
+/// Tensors as files hold them.
+pub fn tensors_of(data: impl IntoIterator<Item = (String, TensorData)>) -> Tensors {
+    let named = |(name, data): (String, TensorData)| {
+        let shape = data.shape().to_vec();
+        (name, NamedTensor::new(shape, data.try_into_vec().expect("parameters are f32")))
+    };
+    data.into_iter().map(named).collect()
+}
+
+impl std::fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Baseline { policy, episodes, mean_return, standard_error, mean_turns, invalid_action_rate, info } =
+            &self.score;
+        write!(f, "{}: {policy} has a mean return of {mean_return:.4} +- {standard_error:.4}", self.env_id)?;
+        if let Some(optimum) = self.optimal_return {
+            write!(f, " (optimum {optimum:.4})")?;
+        }
+        write!(f, " over {episodes} episodes; {mean_turns:.1} turns each, ")?;
+        write!(f, "{:.1} % invalid actions", 100.0 * invalid_action_rate)?;
+        for (name, mean) in info {
+            write!(f, ", {name} {mean:.3}")?;
+        }
+        if let Some(exact) = &self.exact {
+            write!(f, "\nby calculation, the greedy policy's expected return is {:.4}", exact.expected_return)?;
+            for (name, probability) in &exact.ends {
+                write!(f, ", {name} {:.2} %", 100.0 * probability)?;
+            }
+        }
+        Ok(())
+    }
+}
