@@ -33,11 +33,7 @@ enum Rule {
 impl AttentionMask {
     /// Causal, with every key real. Works for any lengths; a one-token query needs no mask at all.
     pub fn causal() -> Self {
-        Self {
-            rule: Rule::Causal {
-                additive: OnceLock::new(),
-            },
-        }
+        Self { rule: Rule::Causal { additive: OnceLock::new() } }
     }
 
     /// Causal, without the keys that are padding: `key_is_real` is `[batch, key_len]`, and covers cached keys too.
@@ -52,10 +48,7 @@ impl AttentionMask {
         let hidden = hidden_by_causality(query_len, key_len, &key_is_real.device().inner())
             .reshape([1, 1, query_len, key_len])
             .expand([batch, 1, query_len, key_len]);
-        let padding = key_is_real
-            .inner()
-            .bool_not()
-            .reshape([batch, 1, 1, key_len]);
+        let padding = key_is_real.inner().bool_not().reshape([batch, 1, 1, key_len]);
         Self::from_hidden(hidden.bool_or(padding.expand([batch, 1, query_len, key_len])))
     }
 
@@ -67,9 +60,7 @@ impl AttentionMask {
     }
 
     fn from_hidden(hidden: Tensor<4, Bool>) -> Self {
-        Self {
-            rule: Rule::Additive(additive(hidden)),
-        }
+        Self { rule: Rule::Additive(additive(hidden)) }
     }
 
     /// Whether causality is the whole rule.
@@ -79,12 +70,7 @@ impl AttentionMask {
     }
 
     /// The tensor to add to scores, `[batch or 1, 1, query_len, key_len]`; `None` where every key is visible.
-    pub(super) fn additive(
-        &self,
-        query_len: usize,
-        key_len: usize,
-        device: &Device,
-    ) -> Option<Tensor<4>> {
+    pub(super) fn additive(&self, query_len: usize, key_len: usize, device: &Device) -> Option<Tensor<4>> {
         match &self.rule {
             Rule::Causal { .. } if query_len == 1 => None,
             Rule::Causal { additive: shared } => {
@@ -94,11 +80,7 @@ impl AttentionMask {
                 };
                 let tensor = shared.get_or_init(build).clone();
                 // Whoever shares a mask between passes of different lengths loses speed, not correctness.
-                Some(if tensor.dims() == [1, 1, query_len, key_len] {
-                    tensor
-                } else {
-                    build()
-                })
+                Some(if tensor.dims() == [1, 1, query_len, key_len] { tensor } else { build() })
             }
             Rule::Additive(tensor) => {
                 let [_, _, mask_query_len, mask_key_len] = tensor.dims();
@@ -120,18 +102,14 @@ impl AttentionMask {
 ///
 /// `query` is `[batch, heads, query_len, head_dim]`; `key` and `value` are `[batch, kv_heads, key_len, head_dim]`.
 /// Returns `[batch, heads, query_len, head_dim]`. Works on every device, with and without autodiff; on a libtorch CPU
-/// it runs libtorch's fused kernel, elsewhere [`attention_composed`].
+/// it runs libtorch's fused kernel, which gains nothing for a single query; elsewhere and for that
+/// [`attention_composed`].
 ///
 /// # Panics
 /// If the shapes do not fit each other or the mask.
-pub fn attention(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    mask: &AttentionMask,
-) -> Tensor<4> {
+pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
     #[cfg(feature = "libtorch")]
-    if super::libtorch::is_libtorch_cpu(&query.device()) {
+    if query.dims()[2] > 1 && super::libtorch::is_libtorch_cpu(&query.device()) {
         check_shapes(&query, &key, &value);
         return super::libtorch::attention(query, key, value, mask);
     }
@@ -139,12 +117,7 @@ pub fn attention(
 }
 
 /// [`attention`] in its portable form: matrix products and a softmax.
-pub fn attention_composed(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    mask: &AttentionMask,
-) -> Tensor<4> {
+pub fn attention_composed(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
     check_shapes(&query, &key, &value);
     let [batch, heads, query_len, head_dim] = query.dims();
     let [_, kv_heads, key_len, _] = key.dims();
@@ -153,46 +126,28 @@ pub fn attention_composed(
     // The queries of the heads that share a key-value head are rows of one matrix: nothing is repeated.
     let rows = heads / kv_heads * query_len;
     let query = query.mul_scalar(1.0 / (head_dim as f64).sqrt());
-    let scores = query
-        .reshape([batch, kv_heads, rows, head_dim])
-        .matmul(key.transpose());
+    let scores = query.reshape([batch, kv_heads, rows, head_dim]).matmul(key.transpose());
     let scores = scores.reshape([batch, heads, query_len, key_len]);
     let scores = match additive {
         Some(additive) => scores + additive,
         None => scores,
     };
     let weights = softmax(scores, 3).reshape([batch, kv_heads, rows, key_len]);
-    weights
-        .matmul(value)
-        .reshape([batch, heads, query_len, head_dim])
+    weights.matmul(value).reshape([batch, heads, query_len, head_dim])
 }
 
 fn check_shapes(query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>) {
     let [batch, heads, query_len, head_dim] = query.dims();
     let [key_batch, kv_heads, key_len, key_dim] = key.dims();
     assert_eq!(key.dims(), value.dims(), "key and value differ in shape");
-    assert_eq!(
-        [batch, head_dim],
-        [key_batch, key_dim],
-        "query and key differ in batch or head_dim"
-    );
-    assert_eq!(
-        heads % kv_heads,
-        0,
-        "{heads} heads cannot share {kv_heads} key-value heads evenly"
-    );
-    assert!(
-        query_len <= key_len,
-        "{query_len} queries, but only {key_len} keys"
-    );
+    assert_eq!([batch, head_dim], [key_batch, key_dim], "query and key differ in batch or head_dim");
+    assert_eq!(heads % kv_heads, 0, "{heads} heads cannot share {kv_heads} key-value heads evenly");
+    assert!(query_len <= key_len, "{query_len} queries, but only {key_len} keys");
 }
 
 /// `[query_len, key_len]`, true where the key lies after the query.
 fn hidden_by_causality(query_len: usize, key_len: usize, device: &Device) -> Tensor<2, Bool> {
-    assert!(
-        query_len <= key_len,
-        "{query_len} queries, but only {key_len} keys"
-    );
+    assert!(query_len <= key_len, "{query_len} queries, but only {key_len} keys");
     Tensor::tril_mask([query_len, key_len], (key_len - query_len) as i64, device)
 }
 

@@ -25,11 +25,19 @@ pub fn open_device(name: &str) -> Result<Device, String> {
 
 /// The names of the CPU devices that this program was built with, for [`open_device`].
 pub fn available_devices() -> Vec<&'static str> {
-    if cfg!(feature = "libtorch") {
-        vec!["flex", "libtorch"]
-    } else {
-        vec!["flex"]
-    }
+    if cfg!(feature = "libtorch") { vec!["flex", "libtorch"] } else { vec!["flex"] }
+}
+
+/// Sets how many threads libtorch uses inside one operation, from here on; without libtorch it does nothing.
+///
+/// Results depend on it in the last bits, so a run keeps one number from start to end.
+///
+/// # Panics
+/// If `count` is 0.
+pub fn set_threads(count: usize) {
+    assert!(count > 0, "an operation needs a thread");
+    #[cfg(feature = "libtorch")]
+    super::libtorch::set_threads(count);
 }
 
 #[cfg(not(feature = "libtorch"))]
@@ -38,10 +46,7 @@ fn libtorch(_gpu: Option<usize>) -> Result<Device, String> {
 }
 
 #[cfg(feature = "libtorch")]
-#[expect(
-    deprecated,
-    reason = "burn 0.22 is the last to carry libtorch; everything that touches it is in src/ops"
-)]
+#[expect(deprecated, reason = "burn 0.22 is the last to carry libtorch; everything that touches it is in src/ops")]
 fn libtorch(gpu: Option<usize>) -> Result<Device, String> {
     match gpu {
         None => Ok(Device::libtorch()),
@@ -50,10 +55,49 @@ fn libtorch(gpu: Option<usize>) -> Result<Device, String> {
             if index < count {
                 Ok(Device::libtorch_cuda(index))
             } else {
-                Err(format!(
-                    "device \"libtorch-cuda:{index}\": libtorch sees {count} GPUs here"
-                ))
+                Err(format!("device \"libtorch-cuda:{index}\": libtorch sees {count} GPUs here"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_device_opens_without_autodiff() {
+        for name in available_devices() {
+            assert!(!open_device(name).unwrap().is_autodiff(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_device_says_what_would_be() {
+        for (name, part) in [
+            ("cuda", "one of flex, libtorch, libtorch-cuda"),
+            ("flex:1", "device \"flex:1\" is unknown"),
+            ("libtorch:0", "device \"libtorch:0\" is unknown"),
+            ("libtorch-cuda:first", "\"first\" is not the index of a GPU"),
+        ] {
+            let message = open_device(name).expect_err(name);
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "libtorch"))]
+    fn libtorch_says_how_to_get_it() {
+        for name in ["libtorch", "libtorch-cuda", "libtorch-cuda:1"] {
+            let message = open_device(name).expect_err(name);
+            assert!(message.contains("build with --features libtorch"), "{message}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "libtorch")]
+    fn a_gpu_that_is_not_there_is_an_error() {
+        let message = open_device("libtorch-cuda:99").unwrap_err();
+        assert!(message.contains("libtorch-cuda:99"), "{message}");
     }
 }

@@ -1,13 +1,18 @@
 //! The project's own tensor operations, and the devices they run on.
 //!
 //! Each operation has a portable form that is composed from burn's operations and runs on any device, and, where it
-//! was measured to be faster, one on libtorch's own kernels. Callers see one function that chooses by device. This
-//! module knows shapes and numbers: no model, no configuration. All use of `tch` is in `libtorch*.rs`.
+//! was measured to be faster, one on libtorch's own kernels; `cargo bench --bench ops` shows both. Callers see one
+//! function that chooses by device. This module knows shapes and numbers: no model, no configuration. All use of `tch`
+//! is in `libtorch/`.
 
+mod adamw;
 mod attention;
 mod device;
 #[cfg(feature = "libtorch")]
 mod libtorch;
+mod log_probs;
 
+pub use adamw::{AdamW, adamw_step, adamw_step_composed};
 pub use attention::{AttentionMask, attention, attention_composed};
-pub use device::{available_devices, open_device};
+pub use device::{available_devices, open_device, set_threads};
+pub use log_probs::{selected_log_probs, selected_log_probs_composed};

@@ -10,12 +10,7 @@ use burn::tensor::Tensor;
 /// [`attention`](crate::ops::attention()) on libtorch's fused kernel for CPUs, which never holds all scores at once.
 ///
 /// The tensors are on a libtorch CPU, and their shapes are checked.
-pub(in crate::ops) fn attention(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    mask: &AttentionMask,
-) -> Tensor<4> {
+pub(in crate::ops) fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
     let mask = KernelMask::new(mask, &query, &key);
     Tensor::from_dispatch(<Dispatch as FusedAttention>::fused_attention(
         query.into_dispatch(),
@@ -41,11 +36,9 @@ impl KernelMask {
         }
         match mask.additive(query_len, key_len, &query.device()) {
             None => Self::AllVisible,
-            Some(additive) => Self::Additive(
-                additive
-                    .try_into_primitive::<LibTorch>()
-                    .expect("masks are made without autodiff"),
-            ),
+            Some(additive) => {
+                Self::Additive(additive.try_into_primitive::<LibTorch>().expect("masks are made without autodiff"))
+            }
         }
     }
 }
@@ -61,20 +54,8 @@ trait FusedAttention: Backend {
 }
 
 impl FusedAttention for LibTorch {
-    fn fused_attention(
-        query: TchTensor,
-        key: TchTensor,
-        value: TchTensor,
-        mask: KernelMask,
-    ) -> TchTensor {
-        Inputs {
-            query,
-            key,
-            value,
-            mask,
-        }
-        .forward()
-        .0
+    fn fused_attention(query: TchTensor, key: TchTensor, value: TchTensor, mask: KernelMask) -> TchTensor {
+        Inputs { query, key, value, mask }.forward().0
     }
 }
 
@@ -88,18 +69,9 @@ impl<C: CheckpointStrategy> FusedAttention for Autodiff<LibTorch, C> {
         let (query, query_node) = query.into_parts();
         let (key, key_node) = key.into_parts();
         let (value, value_node) = value.into_parts();
-        let inputs = Inputs {
-            query,
-            key,
-            value,
-            mask,
-        };
+        let inputs = Inputs { query, key, value, mask };
         let (output, log_sum_exp) = inputs.forward();
-        match FusedBackward
-            .prepare::<C>([query_node, key_node, value_node])
-            .compute_bound()
-            .stateful()
-        {
+        match FusedBackward.prepare::<C>([query_node, key_node, value_node]).compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish((inputs, output.clone(), log_sum_exp), output),
             OpsKind::UnTracked(step) => step.finish(output),
         }
@@ -145,116 +117,68 @@ struct KernelInputs {
 impl Inputs {
     /// The output, and the logarithm of each query's sum of exponentials.
     fn forward(&self) -> (TchTensor, TchTensor) {
-        let KernelInputs {
-            query,
-            key,
-            value,
+        let KernelInputs { query, key, value, is_causal, additive } = self.for_kernel();
+        let (output, log_sum_exp) = tch::Tensor::internal_scaled_dot_product_flash_attention_for_cpu(
+            &query,
+            &key,
+            &value,
+            NO_DROPOUT,
             is_causal,
-            additive,
-        } = self.for_kernel();
-        let (output, log_sum_exp) =
-            tch::Tensor::internal_scaled_dot_product_flash_attention_for_cpu(
-                &query,
-                &key,
-                &value,
-                NO_DROPOUT,
-                is_causal,
-                additive.as_ref(),
-                None,
-            );
-        let output = output.reshape(self.query.tensor.size());
+            additive.as_ref(),
+            None,
+        );
         (TchTensor::new(output), TchTensor::new(log_sum_exp))
     }
 
     /// The gradients of query, key and value.
-    fn backward(
-        &self,
-        output_grad: &tch::Tensor,
-        output: &tch::Tensor,
-        log_sum_exp: &tch::Tensor,
-    ) -> [tch::Tensor; 3] {
-        let KernelInputs {
-            query,
-            key,
-            value,
-            is_causal,
-            additive,
-        } = self.for_kernel();
-        let output_grad = dense_rows(&output_grad.reshape(query.size()));
-        let output = output.reshape(query.size());
+    fn backward(&self, output_grad: &tch::Tensor, output: &tch::Tensor, log_sum_exp: &tch::Tensor) -> [tch::Tensor; 3] {
+        let KernelInputs { query, key, value, is_causal, additive } = self.for_kernel();
+        let output_grad = dense_rows(output_grad);
         let (query_grad, key_grad, value_grad) =
             tch::Tensor::internal_scaled_dot_product_flash_attention_for_cpu_backward(
                 &output_grad,
                 &query,
                 &key,
                 &value,
-                &output,
+                output,
                 log_sum_exp,
                 NO_DROPOUT,
                 is_causal,
                 additive.as_ref(),
                 None,
             );
-        let query_grad = query_grad.reshape(self.query.tensor.size());
-        [
-            query_grad,
-            self.sum_over_group(key_grad),
-            self.sum_over_group(value_grad),
-        ]
+        [query_grad, self.sum_over_group(key_grad), self.sum_over_group(value_grad)]
     }
 
     fn for_kernel(&self) -> KernelInputs {
-        let [query, key, value] =
-            [&self.query, &self.key, &self.value].map(|input| dense_rows(&input.tensor));
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|input| dense_rows(&input.tensor));
         let is_causal = matches!(self.mask, KernelMask::Causal);
         let additive = match &self.mask {
             KernelMask::Additive(additive) => Some(additive.tensor.shallow_clone()),
             KernelMask::AllVisible | KernelMask::Causal => None,
         };
-        let (batch, heads, query_len, head_dim) = query.size4().expect("query has four dimensions");
+        let (batch, heads, _, head_dim) = query.size4().expect("query has four dimensions");
         let (_, kv_heads, key_len, _) = key.size4().expect("key has four dimensions");
         let group = heads / kv_heads;
         if group == 1 {
-            KernelInputs {
-                query,
-                key,
-                value,
-                is_causal,
-                additive,
-            }
-        } else if query_len == 1 {
-            // All see the same keys, so the heads of a group pass as the queries of one head: no key is copied.
-            KernelInputs {
-                query: query.reshape([batch, kv_heads, group, head_dim]),
-                key,
-                value,
-                is_causal: false,
-                additive: additive.map(|additive| additive.expand([-1, -1, group, -1], false)),
-            }
+            KernelInputs { query, key, value, is_causal, additive }
         } else {
             let repeat = |tensor: tch::Tensor| {
                 let repeated = tensor.unsqueeze(2).expand([-1, -1, group, -1, -1], false);
                 repeated.reshape([batch, heads, key_len, head_dim])
             };
-            KernelInputs {
-                query,
-                key: repeat(key),
-                value: repeat(value),
-                is_causal,
-                additive,
-            }
+            KernelInputs { query, key: repeat(key), value: repeat(value), is_causal, additive }
         }
     }
 
     /// The gradient of a key or value from that of its copies, if the kernel saw copies.
     fn sum_over_group(&self, grad: tch::Tensor) -> tch::Tensor {
-        let (batch, kv_heads, key_len, head_dim) =
-            self.key.tensor.size4().expect("key has four dimensions");
+        let (batch, kv_heads, key_len, head_dim) = self.key.tensor.size4().expect("key has four dimensions");
         match grad.size()[1] / kv_heads {
             1 => grad,
-            group => grad
-                .reshape([batch, kv_heads, group, key_len, head_dim])
-                .sum_dim_intlist(2, false, None::<tch::Kind>),
+            group => {
+                grad.reshape([batch, kv_heads, group, key_len, head_dim]).sum_dim_intlist(2, false, None::<tch::Kind>)
+            }
         }
     }
 }

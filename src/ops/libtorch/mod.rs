@@ -2,25 +2,43 @@
 //!
 //! Each is a backend extension: called with autodiff it records its own backward step, without it runs the kernel alone.
 
-#![expect(
-    deprecated,
-    reason = "burn 0.22 is the last to carry libtorch: what must move with it is in this folder"
-)]
+#![expect(deprecated, reason = "burn 0.22 is the last to carry libtorch: what must move with it is in this folder")]
 
+mod adamw;
 mod attention;
+mod log_probs;
 
 use burn::backend::{DispatchDevice, LibTorchDevice};
 use burn::tensor::Device;
 
+pub(super) use adamw::adamw_step;
 pub(super) use attention::attention;
+pub(super) use log_probs::selected_log_probs;
+
+/// Whether tensors on this device are libtorch's, wherever their memory is.
+pub(super) fn is_libtorch(device: &Device) -> bool {
+    libtorch_device(device).is_some()
+}
 
 /// Whether tensors on this device are libtorch's, in the memory of the CPU.
 pub(super) fn is_libtorch_cpu(device: &Device) -> bool {
+    libtorch_device(device) == Some(LibTorchDevice::Cpu)
+}
+
+fn libtorch_device(device: &Device) -> Option<LibTorchDevice> {
     let device = match device.as_dispatch() {
         DispatchDevice::Autodiff(device) => device,
         device => device,
     };
-    matches!(device, DispatchDevice::LibTorch(LibTorchDevice::Cpu))
+    match device {
+        DispatchDevice::LibTorch(device) => Some(*device),
+        _ => None,
+    }
+}
+
+/// Sets how many threads libtorch uses inside one operation.
+pub(super) fn set_threads(count: usize) {
+    tch::set_num_threads(i32::try_from(count).unwrap_or(i32::MAX));
 }
 
 /// How many GPUs libtorch can use.

@@ -1,0 +1,40 @@
+use crate::ops::AdamW;
+use burn::backend::LibTorch;
+use burn::backend::libtorch::TchTensor;
+use burn::tensor::Tensor;
+
+/// [`adamw_step`](crate::ops::adamw_step) in place, where nobody else holds the tensors.
+pub(in crate::ops) fn adamw_step<const D: usize>(
+    param: Tensor<D>,
+    grad: Tensor<D>,
+    exp_avg: Tensor<D>,
+    exp_avg_sq: Tensor<D>,
+    settings: &AdamW,
+) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
+    let AdamW { lr, beta1, beta2, eps, .. } = *settings;
+    let (correction1, correction2) = settings.bias_corrections();
+    let [mut param, mut scratch, mut exp_avg, mut exp_avg_sq] = [param, grad, exp_avg, exp_avg_sq].map(own);
+
+    let _ = exp_avg.lerp_(&scratch, 1.0 - beta1);
+    let _ = scratch.square_();
+    let _ = exp_avg_sq.lerp_(&scratch, 1.0 - beta2);
+
+    // tch's addcdiv_ takes no factor, so the denominator gets it: (sqrt(v / correction2) + eps) * factor.
+    let factor = -correction1 / lr;
+    let _ = exp_avg_sq.sqrt_out(&scratch);
+    let _ = scratch.g_mul_scalar_(factor / correction2.sqrt());
+    let _ = scratch.g_add_scalar_(factor * eps);
+    let _ = param.g_mul_scalar_(settings.decay());
+    let _ = param.addcdiv_(&exp_avg, &scratch);
+    (give(param), give(exp_avg), give(exp_avg_sq))
+}
+
+/// The tensor in memory of its own: its own already, unless someone else looks at it.
+fn own<const D: usize>(tensor: Tensor<D>) -> tch::Tensor {
+    let tensor = tensor.try_into_primitive::<LibTorch>().expect("a libtorch tensor without autodiff");
+    if tensor.can_mut() { tensor.tensor } else { tensor.tensor.copy() }
+}
+
+fn give<const D: usize>(tensor: tch::Tensor) -> Tensor<D> {
+    Tensor::from_primitive::<LibTorch>(TchTensor::new(tensor))
+}
