@@ -45,7 +45,7 @@ fn logits_are_those_of_transformers() {
 
         let parameters = parameters::collect(&model)
             .into_iter()
-            .map(|(name, data)| (name, NamedTensor::new(data.shape.to_vec(), data.iter::<f32>().collect())))
+            .map(|(name, data)| (name, NamedTensor::new(data.shape().to_vec(), data.iter::<f32>().collect())))
             .collect();
         let file = read_tensors(&directory.join("model.safetensors")).unwrap();
         assert_eq!(to_hugging_face(&config, parameters), file, "{family} written again");
