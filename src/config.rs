@@ -127,15 +127,8 @@ impl RunFile {
                 "start_from: the checkpoint has its own shape; remove either start_from or [model]".to_string(),
             ));
         }
-        let model = self.model.clone().unwrap_or_default();
-        model.check()?;
+        self.model.clone().unwrap_or_default().check()?;
         sections::check_rollout(&self.rollout)?;
-        if self.start_from.is_none() && self.rollout.max_new_tokens >= model.context {
-            return Err(Error::Config(format!(
-                "rollout.max_new_tokens: {} leaves no room for an observation in model.context = {}",
-                self.rollout.max_new_tokens, model.context
-            )));
-        }
         self.ppo.check()?;
         self.optimizer.check()?;
         self.train.check()?;
