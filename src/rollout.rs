@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palestra_envs::{End, Pool, Episode, Info, Observation, Turn, episode_seed};
+use palestra_envs::{End, Env, Episode, Info, Observation, Pool, Step, Turn, baseline, episode_seed};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::math::Sampling;
+use crate::observe::Metrics;
 use crate::model::Policy;
 use crate::model::generate::{Choices, Continuation, Limits, Request, generate, state_values};
 use crate::tokenizer::Tokenizer;
@@ -94,6 +95,14 @@ pub struct Rollout {
     choices: HashMap<Arc<[String]>, Arc<Choices>>,
 }
 
+/// What a watcher of a rollout is shown.
+pub enum Seen<'a> {
+    /// An episode has begun.
+    Begun,
+    /// An action was played.
+    Played(&'a str, &'a Step),
+}
+
 /// An episode that is being played.
 struct Running {
     number: u64,
@@ -125,6 +134,21 @@ impl Rollout {
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
     ) -> Result<(Vec<Played>, Effort)> {
+        self.play_watched(policy, run_seed, numbers, sampling, &mut |_, _, _| Ok(()))
+    }
+
+    /// As [`Rollout::play`], and shows each episode's number, what happened, and the environment after it.
+    ///
+    /// # Errors
+    /// As [`Rollout::play`], or what the watcher could not do.
+    pub fn play_watched(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
+    ) -> Result<(Vec<Played>, Effort)> {
         let began = Instant::now();
         let mut effort = Effort::default();
         let mut waiting = numbers.clone();
@@ -134,6 +158,7 @@ impl Rollout {
         let mut running: Vec<(usize, Running)> = Vec::new();
         for (slot, number) in (0..self.pool.len()).zip(waiting.by_ref()) {
             running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
+            watch(number, Seen::Begun, self.pool.env(slot))?;
         }
         while !running.is_empty() {
             let actions = self.write(policy, &mut running, sampling, &mut effort)?;
@@ -146,6 +171,7 @@ impl Rollout {
 
             let mut still_running = Vec::with_capacity(running.len());
             for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
+                watch(episode.number, Seen::Played(&action, &step), self.pool.env(slot))?;
                 episode.take_turn(action, step.reward, step.invalid_action);
                 episode.observation = step.observation;
                 let Some(end) = step.end else {
@@ -159,6 +185,7 @@ impl Rollout {
                 finished[at] = Some(episode.finish(end, self.pool.spec().id.clone(), run_seed));
                 if let Some(number) = waiting.next() {
                     still_running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
+                    watch(number, Seen::Begun, self.pool.env(slot))?;
                 }
             }
             running = still_running;
@@ -170,6 +197,19 @@ impl Rollout {
         }
         effort.total = began.elapsed();
         Ok((played, effort))
+    }
+
+    /// What the policy answers to each observation alone, greedily: what an exact evaluation asks.
+    ///
+    /// # Errors
+    /// An observation that the policy cannot read, or a policy that reads whole transcripts.
+    pub fn answer(&mut self, policy: &Policy, observations: &[Observation]) -> Result<Vec<String>> {
+        if self.config.context != Context::Observation {
+            return Err(Error::Config("rollout.context: only a policy of single observations can be asked".into()));
+        }
+        let alone = |observation: &Observation| Running::new(0, ChaCha8Rng::seed_from_u64(0), observation.clone());
+        let mut running: Vec<(usize, Running)> = observations.iter().map(|observation| (0, alone(observation))).collect();
+        self.write(policy, &mut running, &Sampling::GREEDY, &mut Effort::default())
     }
 
     /// How episodes are played.
@@ -189,7 +229,7 @@ impl Rollout {
         effort.environments += began.elapsed();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(1); // stream 0 is the environment's
-        Ok(Running { number, rng, observation, context: Vec::new(), turns: Vec::new(), segments: Vec::new() })
+        Ok(Running::new(number, rng, observation))
     }
 
     /// Lets the policy write an action for every running episode.
@@ -274,6 +314,10 @@ impl Rollout {
 }
 
 impl Running {
+    fn new(number: u64, rng: ChaCha8Rng, observation: Observation) -> Self {
+        Self { number, rng, observation, context: Vec::new(), turns: Vec::new(), segments: Vec::new() }
+    }
+
     /// Keeps what was read and written as tokens. Rewards follow with the environment's answer.
     fn remember(&mut self, prompt: Vec<u32>, text: Continuation, config: &RolloutConfig) {
         let goes_on = config.context == Context::Transcript
@@ -334,31 +378,18 @@ impl Running {
     }
 }
 
-/// What a set of episodes was like: means of return, length, ends and of every number in the environments' info.
-pub fn summary(played: &[Played]) -> crate::learn::Metrics {
+/// What a set of episodes was like: returns, lengths, ends, and the mean of every number in the environments' info.
+pub fn summary(played: &[Played]) -> Metrics {
+    let score = baseline::score("", played.iter().map(|played| (&played.episode, &played.info)));
+    let truncated = played.iter().filter(|played| played.episode.end == Some(End::Truncated)).count();
     let count = played.len().max(1) as f64;
-    let mean = |value: &dyn Fn(&Played) -> f64| played.iter().map(value).sum::<f64>() / count;
-    let returns = |played: &Played| f64::from(played.episode.total_reward());
-    let mean_return = mean(&returns);
-    let variance = mean(&|played| (returns(played) - mean_return).powi(2));
-    let turns = mean(&|played| played.episode.turns.len() as f64);
-    let invalid = |played: &Played| played.episode.turns.iter().filter(|turn| turn.invalid_action).count() as f64;
-    let mut metrics = crate::learn::Metrics::from([
-        ("episode/return_mean".to_string(), mean_return),
-        ("episode/return_std".to_string(), variance.sqrt()),
-        ("episode/length_mean".to_string(), turns),
-        ("episode/invalid_rate".to_string(), mean(&invalid) / turns.max(1.0)),
-        (
-            "episode/truncated_rate".to_string(),
-            mean(&|played| f64::from(u8::from(played.episode.end == Some(End::Truncated)))),
-        ),
+    let mut metrics = Metrics::from([
+        ("episode/return_mean".to_string(), score.mean_return),
+        ("episode/return_std".to_string(), score.standard_error * count.sqrt()),
+        ("episode/length_mean".to_string(), score.mean_turns),
+        ("episode/invalid_rate".to_string(), score.invalid_action_rate),
+        ("episode/truncated_rate".to_string(), truncated as f64 / count),
     ]);
-    let number = |value: &serde_json::Value| value.as_f64().or(value.as_bool().map(|yes| f64::from(u8::from(yes))));
-    for name in played.first().map(|played| played.info.keys().cloned().collect::<Vec<_>>()).unwrap_or_default() {
-        let values: Vec<f64> = played.iter().filter_map(|played| played.info.get(&name).and_then(number)).collect();
-        if values.len() == played.len() {
-            metrics.insert(format!("episode/{name}_mean"), values.iter().sum::<f64>() / count);
-        }
-    }
+    metrics.extend(score.info.into_iter().map(|(name, mean)| (format!("episode/{name}_mean"), mean)));
     metrics
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 
 use crate::Result;
-use crate::learn::{Learner, Loss, Metrics};
+use crate::learn::{Learner, Loss};
+use crate::observe::Metrics;
 use crate::optim::{AdamW, GradientSum};
 use crate::source::Source;
 

@@ -1,11 +1,13 @@
 //! Whole episodes with simple players, and what they score: the numbers that a learner is held against.
 
+use std::collections::BTreeMap;
+
 use palestra_datasets::{Episode, Turn};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::{Env, Error, Observation, Result, episode_seed};
+use crate::{Env, Error, Info, Observation, Result, episode_seed};
 
 /// What a player scored over some episodes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,6 +24,9 @@ pub struct Baseline {
     pub mean_turns: f64,
     /// Which part of all actions the environment could not read or forbade.
     pub invalid_action_rate: f64,
+    /// The mean of every number, and the share of every truth, that the environment tells of an episode's last state.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub info: BTreeMap<String, f64>,
 }
 
 /// Plays the episode of a seed: the policy answers each observation.
@@ -29,7 +34,7 @@ pub struct Baseline {
 /// # Errors
 /// Whatever the environment reports.
 pub fn play(env: &mut dyn Env, seed: u64, policy: &mut dyn FnMut(&Observation) -> String) -> Result<Episode> {
-    play_with(env, seed, |_, observation| Ok(policy(observation)))
+    Ok(play_with(env, seed, |_, observation| Ok(policy(observation)))?.0)
 }
 
 /// Plays the episode of a seed with the environment's own scripted player.
@@ -37,12 +42,7 @@ pub fn play(env: &mut dyn Env, seed: u64, policy: &mut dyn FnMut(&Observation) -
 /// # Errors
 /// An environment without a scripted player.
 pub fn play_scripted(env: &mut dyn Env, seed: u64) -> Result<Episode> {
-    let mut episode = play_with(env, seed, |env, _| {
-        let missing = || Error::Unknown(format!("{}: there is no scripted player", env.spec().id));
-        env.scripted_action().ok_or_else(missing)
-    })?;
-    episode.policy_id = "scripted".to_string();
-    Ok(episode)
+    Ok(play_by_script(env, seed)?.0)
 }
 
 /// A player that chooses every legal action with equal probability. Where an environment lists none, it says nothing.
@@ -62,10 +62,10 @@ pub fn random(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baselin
     if env.reset(episode_seed(run_seed, 0))?.legal_actions.is_none() {
         return Err(Error::Unknown(format!("{}: lists no legal actions, so there is no random player", env.spec().id)));
     }
-    score("random", episodes, |episode| {
+    play_many("random", episodes, |episode| {
         // The player's stream is another than the environment's.
         let mut policy = random_policy(episode_seed(!run_seed, episode));
-        play(env, episode_seed(run_seed, episode), &mut policy)
+        play_with(env, episode_seed(run_seed, episode), |_, observation| Ok(policy(observation)))
     })
 }
 
@@ -74,14 +74,14 @@ pub fn random(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baselin
 /// # Errors
 /// An environment without a scripted player.
 pub fn scripted(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baseline> {
-    score("scripted", episodes, |episode| play_scripted(env, episode_seed(run_seed, episode)))
+    play_many("scripted", episodes, |episode| play_by_script(env, episode_seed(run_seed, episode)))
 }
 
 fn play_with(
     env: &mut dyn Env,
     seed: u64,
     mut act: impl FnMut(&dyn Env, &Observation) -> Result<String>,
-) -> Result<Episode> {
+) -> Result<(Episode, Info)> {
     let env_id = env.spec().id.clone();
     let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed, ..Episode::default() };
     let mut observation = env.reset(seed)?;
@@ -100,27 +100,50 @@ fn play_with(
         observation = step.observation;
     }
     episode.final_observation = observation.text;
-    Ok(episode)
+    Ok((episode, observation.info))
 }
 
-fn score(policy: &str, episodes: u64, mut play: impl FnMut(u64) -> Result<Episode>) -> Result<Baseline> {
+fn play_by_script(env: &mut dyn Env, seed: u64) -> Result<(Episode, Info)> {
+    let (mut episode, info) = play_with(env, seed, |env, _| {
+        let missing = || Error::Unknown(format!("{}: there is no scripted player", env.spec().id));
+        env.scripted_action().ok_or_else(missing)
+    })?;
+    episode.policy_id = "scripted".to_string();
+    Ok((episode, info))
+}
+
+/// Scores a player over episodes, each with the info of its last state.
+pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'a Info)>) -> Baseline {
     let (mut returns, mut turns, mut invalid) = (Vec::new(), 0, 0);
-    for number in 0..episodes {
-        let episode = play(number)?;
+    let mut info: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+    for (episode, last) in played {
         // Summed in f64: long episodes of small rewards lose digits in f32.
         returns.push(episode.turns.iter().map(|turn| f64::from(turn.reward)).sum::<f64>());
         turns += episode.turns.len();
         invalid += episode.turns.iter().filter(|turn| turn.invalid_action).count();
+        for (name, value) in last {
+            let number = value.as_f64().or(value.as_bool().map(|yes| f64::from(u8::from(yes))));
+            if let Some(number) = number {
+                let (sum, count) = info.entry(name.clone()).or_default();
+                (*sum, *count) = (*sum + number, *count + 1);
+            }
+        }
     }
-    let count = (episodes.max(1)) as f64;
+    let count = returns.len().max(1) as f64;
     let mean_return = returns.iter().sum::<f64>() / count;
     let squares: f64 = returns.iter().map(|value| (value - mean_return).powi(2)).sum();
-    Ok(Baseline {
+    Baseline {
         policy: policy.to_string(),
-        episodes,
+        episodes: returns.len() as u64,
         mean_return,
         standard_error: (squares / (count - 1.0).max(1.0) / count).sqrt(),
         mean_turns: turns as f64 / count,
         invalid_action_rate: invalid as f64 / turns.max(1) as f64,
-    })
+        info: info.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect(),
+    }
+}
+
+fn play_many(policy: &str, episodes: u64, mut play: impl FnMut(u64) -> Result<(Episode, Info)>) -> Result<Baseline> {
+    let played = (0..episodes).map(&mut play).collect::<Result<Vec<_>>>()?;
+    Ok(score(policy, played.iter().map(|(episode, info)| (episode, info))))
 }

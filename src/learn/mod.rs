@@ -4,19 +4,15 @@
 
 pub mod ppo;
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::Tensor;
 
 use crate::batch::{ActionBatch, Sample};
+use crate::observe::Metrics;
 use crate::model::{Placement, Policy};
 use crate::trajectory::Trajectory;
 use crate::Result;
-
-/// Numbers by their names in the field, such as `policy/clipfrac_avg`.
-pub type Metrics = BTreeMap<String, f64>;
 
 /// A loss and what was measured on the way, each `[1]`. All of them add up over the parts of a batch.
 pub struct Loss {

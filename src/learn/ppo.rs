@@ -6,10 +6,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Learner, Loss, Metrics, OnPolicy, Passes, look};
+use super::{Learner, Loss, OnPolicy, Passes, look};
 use crate::batch::{ActionBatch, Sample};
 use crate::math::{AdaptiveKl, clipped_policy_loss, clipped_value_loss, entropy, gae, kl_k1, whiten};
 use crate::model::Policy;
+use crate::observe::Metrics;
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
 

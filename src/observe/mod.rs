@@ -52,6 +52,9 @@ pub use replay::{Playback, replay};
 pub use report::{Report, Table};
 pub use tensorboard::EventWriter;
 
+/// Numbers by their names in the field, such as `policy/clipfrac_avg`.
+pub type Metrics = BTreeMap<String, f64>;
+
 /// What an observer has to know about its run.
 #[derive(Debug, Clone)]
 pub struct Options {

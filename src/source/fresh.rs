@@ -8,8 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Source;
 use crate::batch::{ActionBatch, Sample};
-use crate::learn::{Metrics, OnPolicy, look};
+use crate::learn::{OnPolicy, look};
 use crate::model::Policy;
+use crate::observe::Metrics;
 use crate::rollout::{Effort, Played, Rollout, summary};
 use crate::trajectory::{Segment, Trajectory};
 use crate::{Error, Result};

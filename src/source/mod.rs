@@ -5,7 +5,8 @@ mod fresh;
 pub use fresh::Fresh;
 
 use crate::Result;
-use crate::learn::{Learner, Metrics};
+use crate::learn::Learner;
+use crate::observe::Metrics;
 
 /// A supply of batches for a learner, update by update.
 pub trait Source<L: Learner> {
