@@ -14,14 +14,12 @@ use crate::Result;
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_long_help = "\
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
 Examples:
   palestra check frozen-lake-4x4
   palestra check my_lake.toml --episodes 50
-  palestra check frozen-lake-4x4 --json | jq .findings"
-)]
+  palestra check frozen-lake-4x4 --json | jq .findings")]
 pub struct Args {
     /// A registered name, or the path of a TOML definition
     env: String,

@@ -14,14 +14,12 @@ use crate::Result;
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_long_help = "\
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
 Examples:
   palestra envs
   palestra envs frozen-lake-4x4
-  palestra envs --json | jq '.environments[].spec.id'"
-)]
+  palestra envs --json | jq '.environments[].spec.id'")]
 pub struct Args {
     /// A registered name, or the path of a TOML definition
     name: Option<String>,

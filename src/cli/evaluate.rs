@@ -13,13 +13,11 @@ use crate::{Result, train_run};
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_long_help = "\
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
 Examples:
   palestra evaluate runs/frozen-lake
-  palestra evaluate runs/frozen-lake --episodes 1000 --seed 1 --json | jq .mean_return"
-)]
+  palestra evaluate runs/frozen-lake --episodes 1000 --seed 1 --json | jq .mean_return")]
 pub struct Args {
     /// The directory of a run
     #[arg(value_name = "RUN_DIR")]

@@ -18,15 +18,13 @@ use crate::{Error, Result, train_run};
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_long_help = "\
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
 Examples:
   palestra play frozen-lake-4x4
   palestra play frozen-lake-4x4 --policy scripted --delay 0.5
   palestra play frozen-lake-4x4 --policy random --episodes 10 --json | jq .mean_return
-  palestra play frozen-lake-4x4 --policy runs/frozen-lake"
-)]
+  palestra play frozen-lake-4x4 --policy runs/frozen-lake")]
 pub struct Args {
     /// A registered name, or the path of a TOML definition
     env: String,

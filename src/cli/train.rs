@@ -16,9 +16,8 @@ use crate::{Result, train_run};
 /// metrics, plots and sample episodes. Interrupted (Ctrl-C), it saves a checkpoint first; --resume goes on from
 /// the last one, to the same bits as if it had not stopped.
 #[derive(clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_long_help = "\
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
 Examples:
   palestra train examples/recipes/frozen_lake.toml
   palestra train lake.toml --set ppo.epochs=2 --set optimizer.learning_rate=1e-3 --out runs/two-epochs
@@ -27,8 +26,7 @@ Examples:
 A small run file:
   name = \"lake\"
   [env]
-  id = \"frozen-lake-4x4\""
-)]
+  id = \"frozen-lake-4x4\"")]
 pub struct Args {
     /// The run file
     #[arg(value_name = "RUN.toml")]
