@@ -84,10 +84,13 @@ impl Origin {
     }
 
     fn tell(&self, error: &toml::de::Error) -> String {
-        let Some(span) = error.span() else {
+        let root = DeTable::parse(&self.text).ok();
+        // What the file lacks as a whole is in no line of it.
+        let whole = root.as_ref().map(toml::Spanned::span);
+        let Some(span) = error.span().filter(|span| Some(span) != whole.as_ref()) else {
             return format!("{}: {}", self.file, explain(&keys_of(error), error.message()));
         };
-        let field = DeTable::parse(&self.text).ok().map(|root| field_at(root.get_ref(), &span)).unwrap_or_default();
+        let field = root.map(|root| field_at(root.get_ref(), &span)).unwrap_or_default();
         format!("{}:{}: {}", self.file, self.line(span.start), explain(&field, error.message()))
     }
 }

@@ -14,6 +14,7 @@ use crate::Result;
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
 Examples:
   palestra check frozen-lake-4x4

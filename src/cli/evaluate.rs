@@ -14,6 +14,7 @@ use crate::train_run::evaluate_run;
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
 Examples:
   palestra evaluate runs/frozen-lake-ppo

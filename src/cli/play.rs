@@ -20,6 +20,7 @@ use crate::{Error, Result};
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
 Examples:
   palestra play frozen-lake-4x4

@@ -18,6 +18,7 @@ use crate::train_run::{TrainOptions, train_run};
 /// metrics, plots and sample episodes. Interrupted (Ctrl-C), it saves a checkpoint first; --resume goes on from
 /// the last one, to the same bits as if it had not stopped.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
 Examples:
   palestra train examples/recipes/frozen-lake-ppo.toml

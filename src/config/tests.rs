@@ -32,8 +32,8 @@ fn a_wrong_key_or_value_is_told_with_its_line() {
         refused(&format!("{MINIMAL}[model]\nfamily = 'lama'")),
         "run.toml:5: model.family: unknown value `lama`; did you mean `llama`? known values: gpt2, llama"
     );
-    assert_eq!(refused("[env]\nid = 'frozen-lake-4x4'"), "run.toml:1: missing key `name`");
-    assert_eq!(refused("name = 'x'"), "run.toml:1: missing key `env`");
+    assert_eq!(refused("[env]\nid = 'frozen-lake-4x4'"), "run.toml: missing key `name`");
+    assert_eq!(refused("name = 'x'"), "run.toml: missing key `env`");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::command::Desk;
 fn every_command_teaches_itself() {
     for command in ["envs", "check", "play", "train", "evaluate"] {
         let help = Desk::new().run(&[command, "--help"]).success();
-        assert!(help.contains(&format!("Examples:\n  palestra {command} ")), "{help}");
+        assert!(help.contains(&format!("Examples:\n  palestra {command}")), "{help}");
         assert!(help.contains("\nWrites "), "{command} says what it writes: {help}");
     }
     assert!(Desk::new().run(&["--help"]).success().contains("First steps:\n  palestra envs "));
