@@ -21,7 +21,8 @@ fn build(options: &Options) -> Result<Box<dyn Env>> {
         optimal_return: Some(1.0), // halving finds one of 100 numbers in 7 guesses
         solved_return: None,
         stochastic: true,
-        alphabet: None,
+        // Every character that it shows or takes: a model from nothing knows these alone.
+        alphabet: Some("Guess a number from 1 to 100. Write Higher Lower Right! 0123456789".to_string()),
     };
     Ok(Box::new(Guess { spec, secret: 0, turns_left: 0 }))
 }

@@ -16,7 +16,7 @@ use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
-use crate::rollout::{Played, Rollout, Seen};
+use crate::rollout::{Context, Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -165,10 +165,11 @@ impl Agent {
         if self.run.evaluation.greedy { Sampling::GREEDY } else { self.run.rollout.sampling }
     }
 
-    /// What greedy play is worth by calculation, where the game is small enough and the policy reads turns alone.
+    /// What greedy play is worth by calculation, where the game is small enough and the policy reads turns alone and
+    /// writes nothing but actions.
     fn exact_value(&self, policy: &Policy, registry: &Registry, rollout: &mut Rollout) -> Result<Option<ExactValue>> {
-        use crate::rollout::Context;
-        if self.run.rollout.context != Context::Observation || !self.run.evaluation.greedy {
+        let RolloutConfig { context, legal_actions_only, .. } = self.run.rollout;
+        if context != Context::Observation || !legal_actions_only || !self.run.evaluation.greedy {
             return Ok(None);
         }
         let mut failed = None;

@@ -142,6 +142,12 @@ impl GradientSum {
             false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt(),
         }
     }
+
+    /// The gradient of each parameter, flat.
+    #[cfg(test)]
+    pub(crate) fn by_name(&self) -> BTreeMap<String, TensorData> {
+        self.0.iter().map(|(name, gradient)| (name.clone(), gradient.to_data())).collect()
+    }
 }
 
 /// AdamW ([Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101)).

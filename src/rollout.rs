@@ -402,3 +402,6 @@ pub fn summary(played: &[Played]) -> Metrics {
     metrics.extend(score.info.into_iter().map(|(name, mean)| (format!("episode/{name}_mean"), mean)));
     metrics
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,7 +161,7 @@ fn claim(path: PathBuf) -> Result<Claim> {
     let taken = |path: &Path| {
         let shown = path.display();
         Claim::Taken(Error::Config(if path.join(RUN_FILE).is_file() {
-            format!("{shown} holds a run already; go on with it by --resume {shown}, or choose another --out")
+            format!("{shown} holds a run already; go on with it by --out {shown} --resume, or choose another --out")
         } else {
             format!("{shown} is not an empty directory; choose another --out")
         }))

@@ -25,6 +25,8 @@ pub struct Span<'a> {
 pub struct Progress<'a, L: Learner, S> {
     /// Updates done.
     pub done: u64,
+    /// Whether the loop ends here: the run is over, or a person asked to stop.
+    pub is_last: bool,
     /// The means of everything measured in this update.
     pub metrics: &'a Metrics,
     /// The learner, after the update.
@@ -78,8 +80,10 @@ pub fn train<L: Learner, S: Source<L>>(
         metrics.insert("update/steps".into(), means.count);
         metrics.insert("optimizer/learning_rate".into(), learning_rate);
         metrics.extend(means.take());
-        observe(Progress { done: update + 1, metrics: &metrics, learner, model: &model, optimizer, source })?;
-        if span.stop.load(Ordering::Relaxed) {
+        // Asked once, so that what is told to be the last update, and is saved as that, is the last.
+        let is_last = update + 1 == span.updates || span.stop.load(Ordering::Relaxed);
+        observe(Progress { done: update + 1, is_last, metrics: &metrics, learner, model: &model, optimizer, source })?;
+        if is_last {
             break;
         }
     }

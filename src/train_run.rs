@@ -96,8 +96,8 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     };
     let run = agent.run.clone();
     let players = Players::measure(&run, registry, before)?;
-    let mut observer = Observer::create(dir.path(), observer_options(&run, &agent, &players, options.display))
-        .map_err(Error::io(dir.path()))?;
+    let observer_options = observer_options(&run, &agent, &players, &options);
+    let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
     let stop = stop_on_signals()?;
     let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
     let mut source = Fresh::new(rollout_environments, run.seed, device.clone().autodiff(), reference);
@@ -106,13 +106,12 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let model = train(&mut learner, agent.policy.clone().train(), &mut source, &mut optimizer, &span, |progress| {
         done = progress.done;
         let mut metrics = progress.metrics.clone();
-        let is_last = done == run.train.updates || stop.load(std::sync::atomic::Ordering::Relaxed);
         if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
             let (evaluation, _) = agent.evaluate(progress.model, registry, episodes, run.seed)?;
             metrics.insert("evaluation/return_mean".into(), evaluation.score.mean_return);
         }
         observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
-        if is_last || done.is_multiple_of(run.train.checkpoint_every) {
+        if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
             checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &players.before, &tokenizer_json))?;
             checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
             write_episodes(&dir, progress.source.played.iter().map(|played| &played.episode).take(10))?;
@@ -257,7 +256,7 @@ impl Players {
     }
 }
 
-fn observer_options(run: &RunFile, agent: &Agent, players: &Players, display: Display) -> Options {
+fn observer_options(run: &RunFile, agent: &Agent, players: &Players, options: &TrainOptions) -> Options {
     let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
     let references = [
         players.random.as_ref().map(|random| reference("random", random.mean_return)),
@@ -265,9 +264,10 @@ fn observer_options(run: &RunFile, agent: &Agent, players: &Players, display: Di
     ];
     Options {
         updates: run.train.updates,
-        resume_at: (agent.updates > 0).then_some(agent.updates),
+        // A run that died before its first checkpoint goes on from update 0, over the metrics that it left.
+        resume_at: options.resume.then_some(agent.updates),
         references: references.into_iter().flatten().collect(),
-        display,
+        display: options.display,
         ..Options::default()
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A learner knows models and batches. It knows neither environments nor where batches come from.
 
+#[cfg(test)]
+pub(crate) mod check;
 pub mod ppo;
 
 use burn::module::Module;

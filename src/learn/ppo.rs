@@ -275,3 +275,6 @@ fn explained_variance(samples: &[Sample]) -> f64 {
     };
     1.0 - variance(&mut returns().zip(values()).map(|(r, v)| r - v)) / variance(&mut returns()).max(1e-12)
 }
+
+#[cfg(test)]
+mod tests;

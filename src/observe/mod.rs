@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `metrics.jsonl` | one JSON object an update; the truth that everything else is drawn from |
-//! | `events.out.tfevents.*` | the same for TensorBoard |
+//! | `tensorboard/events.out.tfevents.*` | the same for TensorBoard |
 //! | `plots/*.svg`, `plots/metrics/*.svg` | the learning curve, and a figure for each group of metrics |
 //! | `report.html` | all of it on one page |
 //!
@@ -113,10 +113,12 @@ impl Observer {
         std::fs::create_dir_all(dir).map_err(at(dir))?;
         let (log, history) = MetricsLog::open(&dir.join("metrics.jsonl"), options.resume_at)?;
         let done = options.resume_at.unwrap_or(0);
+        let tensorboard = dir.join("tensorboard");
+        std::fs::create_dir_all(&tensorboard).map_err(at(&tensorboard))?;
         Ok(Self {
             dir: dir.into(),
             log,
-            events: EventWriter::create(dir, options.resume_at)?,
+            events: EventWriter::create(&tensorboard, options.resume_at)?,
             progress: Progress::new(
                 options.display,
                 options.updates,

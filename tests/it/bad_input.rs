@@ -1,6 +1,12 @@
 //! Each mistake a person can make is answered with one line that names it, exit code 1, and nothing written.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use palestra::envs::Registry;
+
 use crate::command::Desk;
+use crate::tiny_run::{checkpoints, lake, metrics_lines, trained};
 
 const HEAD: &str = "name = \"lake\"\n\n[env]\nid = \"frozen-lake-4x4\"\n\n";
 
@@ -50,7 +56,10 @@ fn an_impossible_shape_is_named() {
 #[test]
 fn a_missing_file_is_named() {
     Desk::new().assert_refused(&["train", "no.toml"], "no.toml: No such file or directory (os error 2)");
-    Desk::new().assert_refused(&["evaluate", "no"], "no/run.toml: No such file or directory (os error 2)");
+    Desk::new().assert_refused(
+        &["evaluate", "no"],
+        "no is no directory; give the directory of a run, like runs/<name>",
+    );
     Desk::new().assert_refused(&["check", "no.toml"], "no.toml: No such file or directory (os error 2)");
 }
 
@@ -79,6 +88,20 @@ fn an_unknown_device_is_answered_with_the_known() {
     let desk = Desk::new().with("lake.toml", HEAD);
     desk.assert_refused(&["train", "lake.toml", "--device", "tpu"], message);
     desk.assert_refused(&["train", "lake.toml", "--set", "device=tpu"], message);
+}
+
+#[test]
+fn a_device_that_is_not_here_is_named() {
+    let (device, message) = if cfg!(feature = "libtorch") {
+        ("libtorch-cuda:99", "device \"libtorch-cuda:99\": libtorch sees ")
+    } else {
+        ("libtorch", "this program was built without libtorch: build with --features libtorch")
+    };
+    let desk = Desk::new().with("lake.toml", HEAD);
+    let refused = desk.run(&["train", "lake.toml", "--device", device]);
+    assert!(refused.stderr.starts_with(&format!("error: {message}")), "{}", refused.stderr);
+    assert_eq!((refused.code, refused.stderr.lines().count()), (Some(1), 1));
+    assert!(!desk.path().join("runs").exists(), "nothing is written");
 }
 
 #[test]
@@ -120,4 +143,85 @@ fn a_wrong_command_line_is_a_usage_error() {
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{args:?}");
         assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
     }
+}
+
+/// The one line that a command is refused with, which blames this file.
+#[track_caller]
+fn assert_blamed(desk: &Desk, args: &[&str], file: &Path, reason: &str) {
+    let refused = desk.run(args);
+    let message = format!("error: {}: {reason}", file.strip_prefix(desk.path()).unwrap().display());
+    assert!(refused.stderr.starts_with(&message), "{} instead of {message}", refused.stderr);
+    assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.lines().count()), (Some(1), "", 1));
+}
+
+const USES: [&[&str]; 3] = [
+    &["evaluate", "runs/lake"],
+    &["play", "frozen-lake-4x4", "--policy", "runs/lake"],
+    &["train", "lake.toml", "--quiet", "--resume", "--set", "train.updates=3"],
+];
+
+#[test]
+fn a_damaged_checkpoint_is_named() {
+    let desk = trained();
+    let weights = checkpoints(&desk.path().join("runs/lake")).pop().unwrap().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    for args in USES {
+        assert_blamed(&desk, args, &weights, "its checksum is ");
+    }
+    assert_eq!(metrics_lines(&desk.path().join("runs/lake")).len(), 2, "a refusal changes nothing");
+}
+
+#[test]
+fn a_run_without_a_checkpoint_cannot_be_judged() {
+    let desk = trained();
+    let folder = desk.path().join("runs/lake/checkpoints");
+    std::fs::remove_dir_all(&folder).unwrap();
+    for args in &USES[..2] {
+        assert_blamed(&desk, args, &folder, "there is no checkpoint yet\n");
+    }
+    std::fs::remove_file(desk.path().join("runs/lake/run.toml")).unwrap();
+    let refused = desk.run(USES[2]);
+    let message = "error: runs/lake has no run.toml; give the directory of a run, like runs/<name>\n";
+    assert_eq!((refused.code, refused.stderr.as_str()), (Some(1), message));
+}
+
+#[test]
+fn a_checkpoint_cut_short_is_passed_over_for_an_earlier_one() {
+    let desk = lake();
+    let args = ["train", "lake.toml", "--quiet", "--set", "train.checkpoint_every=1", "--set", "train.updates=2"];
+    desk.run(&args).success();
+    let [first, second]: [PathBuf; 2] = checkpoints(&desk.path().join("runs/lake")).try_into().unwrap();
+    std::fs::write(second.join("optimizer.safetensors"), "").unwrap();
+    let warned = desk.run(&["evaluate", "runs/lake"]);
+    assert_eq!(warned.code, Some(0), "{}", warned.stderr);
+    assert!(warned.stderr.contains("WARN") && warned.stderr.contains("optimizer.safetensors"), "{}", warned.stderr);
+    let resumed = desk.run(&[&args[..], &["--resume"]].concat());
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    assert_eq!(metrics_lines(&desk.path().join("runs/lake")).len(), 2, "the second update once");
+    assert!(first.is_dir() && second.join("optimizer.safetensors").metadata().unwrap().len() > 0);
+}
+
+/// A limit on the size of a file, whose signal is ignored, fails a write as a full disk does.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_and_costs_no_checkpoint() {
+    let desk = trained();
+    let run_dir = desk.path().join("runs/lake");
+    let before = checkpoints(&run_dir);
+    let output = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 12; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_palestra")])
+        .args(["train", "lake.toml", "--quiet", "--resume", "--set", "train.updates=4"])
+        .current_dir(desk.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    let file = "runs/lake/checkpoints/.tmp-step-00000003/model.safetensors";
+    assert_eq!(told, format!("error: {file}: File too large (os error 27)\n"));
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    assert_eq!(checkpoints(&run_dir), before, "nothing half written is left");
+    palestra::agent::Agent::load(&run_dir, &Registry::builtin(), None).unwrap();
+    desk.run(USES[2]).success();
+    assert_eq!(metrics_lines(&run_dir).len(), 3);
 }

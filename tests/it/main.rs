@@ -3,4 +3,9 @@
 mod bad_input;
 mod cli;
 mod command;
+mod learning;
+mod recipes;
+mod resume;
 mod tidy;
+mod tiny_run;
+mod trained;

@@ -71,7 +71,7 @@ fn the_tree_is_tidy() {
 fn imports_follow_the_table(tree: &Tree) -> Vec<String> {
     let table = import_table(tree.get("ARCHITECTURE.md").map_or("", String::as_str));
     let mut complaints = Vec::new();
-    for (path, text) in rust(tree).filter(|(path, _)| path.starts_with("src/") && !path.ends_with("/tests.rs")) {
+    for (path, text) in rust(tree).filter(|(path, _)| path.starts_with("src/") && !is_for_tests(tree, path)) {
         let module = path["src/".len()..].split('/').next().unwrap_or_default().trim_end_matches(".rs");
         if ["lib", "main"].contains(&module) {
             continue;

@@ -46,6 +46,16 @@ pub fn is_a_check(path: &str) -> bool {
     path.starts_with("tests/it/tidy")
 }
 
+/// Whether a file of `src/` is a module that its parent compiles for unit tests alone.
+pub fn is_for_tests(tree: &Tree, path: &str) -> bool {
+    let (folder, name) = path.rsplit_once('/').unwrap_or_default();
+    let declaration = format!("mod {};", name.trim_end_matches(".rs"));
+    let parents = [format!("{folder}/mod.rs"), format!("{folder}.rs"), format!("{folder}/lib.rs")];
+    parents.iter().filter_map(|parent| tree.get(parent)).any(|parent| {
+        parent.split("#[cfg(test)]\n").skip(1).any(|rest| rest.lines().next().unwrap_or_default().ends_with(&declaration))
+    })
+}
+
 /// The names of all dependencies of a manifest, of whatever kind.
 pub fn dependencies(manifest: &str) -> BTreeSet<String> {
     fn collect(table: &toml::Table, names: &mut BTreeSet<String>) {

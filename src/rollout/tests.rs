@@ -1,0 +1,160 @@
+use burn::tensor::TensorData;
+use palestra_envs::{EnvSpec, Options, Registry};
+
+use super::*;
+use crate::model::{ModelConfig, parameters};
+use crate::ops::{available_devices, open_device};
+
+/// Two or three turns: a letter is shown, and any of four may be written. An odd seed ends in the third turn by
+/// the limit, an even one in the second by the game.
+struct Letters {
+    spec: EnvSpec,
+    seed: u64,
+    turn: u64,
+}
+
+impl Letters {
+    fn build(_: &Options) -> palestra_envs::Result<Box<dyn Env>> {
+        let spec = EnvSpec {
+            id: "letters-v1".into(),
+            max_turns: Some(3),
+            reward_range: (0.0, 1.0),
+            optimal_return: None,
+            solved_return: None,
+            stochastic: true,
+            alphabet: Some("abcd".into()),
+        };
+        Ok(Box::new(Self { spec, seed: 0, turn: 0 }))
+    }
+
+    fn observation(&self) -> Observation {
+        let text = ["a", "bc", "cab", "d"][((self.seed + self.turn) % 4) as usize].to_string();
+        let actions: Vec<String> = ["a", "b", "ab", "cd"].map(String::from).into();
+        Observation { text, legal_actions: Some(actions.into()), ..Observation::default() }
+    }
+}
+
+impl Env for Letters {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+    fn reset(&mut self, seed: u64) -> palestra_envs::Result<Observation> {
+        (self.seed, self.turn) = (seed, 0);
+        Ok(self.observation())
+    }
+    fn step(&mut self, action: &str) -> palestra_envs::Result<Step> {
+        self.turn += 1;
+        let end = match (self.seed % 2, self.turn) {
+            (0, 2) => Some(End::Terminated),
+            (_, 3) => Some(End::Truncated),
+            _ => None,
+        };
+        Ok(Step { observation: self.observation(), reward: action.len() as f32, end, invalid_action: false })
+    }
+    fn render(&self) -> String {
+        self.observation().text
+    }
+}
+
+/// Plays on every device, in so many environments at once.
+fn each_rollout(context: Context, environments: usize, test: impl Fn(Rollout, &Policy)) {
+    for device in available_devices() {
+        let device = open_device(device).unwrap();
+        let registry = Registry::builtin().with("letters", Letters::build);
+        let definition = registry.definition("letters").unwrap();
+        let pool = Pool::new(&registry, &definition, environments).unwrap();
+        let tokenizer = Tokenizer::from_alphabet("abcd").unwrap();
+        let shape = ModelConfig { context: 32, layers: 1, width: 8, heads: 2, ..ModelConfig::default() };
+        let policy = Policy::new(&shape.resolve(tokenizer.vocab_size()).unwrap(), true, 3, &device);
+        let mut weights = parameters::collect(&policy);
+        let head = (0..8).map(|i| i as f32 - 3.0).collect::<Vec<_>>();
+        weights.insert("value_head.weight".into(), TensorData::new(head, [8, 1]));
+        let policy = parameters::replace(policy, weights).unwrap();
+        let config = RolloutConfig { context, environments, ..RolloutConfig::default() };
+        test(Rollout::new(pool, tokenizer, config), &policy);
+    }
+}
+
+#[test]
+fn a_truncated_end_is_valued_and_a_terminated_one_is_not() {
+    for context in [Context::Observation, Context::Transcript] {
+        each_rollout(context, 4, |mut rollout, policy| {
+            let (played, _) = rollout.play(policy, 1, 0..12, &Sampling::default()).unwrap();
+            let ends: Vec<Option<End>> = played.iter().map(|played| played.episode.end).collect();
+            assert!(ends.contains(&Some(End::Truncated)) && ends.contains(&Some(End::Terminated)), "{ends:?}");
+            for Played { episode, trajectory, .. } in &played {
+                let mut read = match context {
+                    Context::Observation => Vec::new(),
+                    Context::Transcript => trajectory.segments.last().unwrap().tokens.clone(),
+                };
+                read.push(1); // <|observation|>
+                rollout.tokenizer.encode(&episode.final_observation, &mut read).unwrap();
+                read.push(2); // <|action|>
+                let value = state_values(policy, &[read])[0];
+                let expected = if episode.end == Some(End::Truncated) { value } else { 0.0 };
+                assert!((trajectory.last_value - expected).abs() < 1e-5);
+                assert!(value != 0.0, "a value of 0 shows nothing");
+            }
+        });
+    }
+}
+
+#[test]
+fn how_many_are_played_at_once_changes_nothing() {
+    for context in [Context::Observation, Context::Transcript] {
+        for device in 0..available_devices().len() {
+            let all = std::cell::RefCell::new(Vec::new());
+            for environments in [1, 3, 12] {
+                let seen = std::cell::Cell::new(0);
+                each_rollout(context, environments, |mut rollout, policy| {
+                    if seen.replace(seen.get() + 1) == device {
+                        let (played, effort) = rollout.play(policy, 5, 20..32, &Sampling::default()).unwrap();
+                        assert_eq!(effort.turns, played.iter().map(|played| played.episode.turns.len()).sum::<usize>());
+                        let text = |played: &Played| {
+                            let actions = played.episode.turns.iter().map(|turn| turn.action.clone());
+                            (played.episode.id.clone(), actions.collect::<Vec<_>>())
+                        };
+                        all.borrow_mut().push(played.iter().map(text).collect::<Vec<_>>());
+                    }
+                });
+            }
+            let all = all.into_inner();
+            assert_eq!((&all[0], &all[0]), (&all[1], &all[2]));
+            let ids: Vec<&str> = all[0].iter().map(|(id, _)| id.as_str()).collect();
+            assert_eq!((ids.len(), ids[0], ids[11]), (12, "5-20", "5-31"), "in the order of their numbers");
+        }
+    }
+}
+
+#[test]
+fn tokens_hold_what_the_text_does() {
+    for context in [Context::Observation, Context::Transcript] {
+        each_rollout(context, 4, |mut rollout, policy| {
+            let (played, _) = rollout.play(policy, 1, 0..8, &Sampling::default()).unwrap();
+            for Played { episode, trajectory, .. } in &played {
+                let segments = if context == Context::Observation { episode.turns.len() } else { 1 };
+                assert_eq!(trajectory.segments.len(), segments);
+                let rewards: f32 = trajectory.actions().map(|action| action.reward).sum();
+                assert_eq!(rewards, episode.total_reward());
+                for (number, turn) in episode.turns.iter().enumerate() {
+                    let written: Vec<u32> = trajectory
+                        .segments
+                        .iter()
+                        .flat_map(|segment| segment.actions.iter().map(|action| (segment.tokens[action.at], action)))
+                        .filter(|(_, action)| action.turn == number)
+                        .map(|(token, _)| token)
+                        .collect();
+                    assert_eq!(rollout.tokenizer.decode(&written).unwrap(), turn.action);
+                    assert_eq!(turn.action_ids.as_ref(), Some(&written));
+                }
+                let read: Vec<String> = trajectory
+                    .segments
+                    .iter()
+                    .map(|segment| rollout.tokenizer.decode(&segment.tokens).unwrap())
+                    .collect();
+                let text = episode.turns.iter().map(|turn| turn.observation.clone() + &turn.action);
+                assert_eq!(read.concat(), text.collect::<String>());
+            }
+        });
+    }
+}

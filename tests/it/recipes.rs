@@ -1,0 +1,84 @@
+//! Every recipe, and the example of an environment of one's own, in a few episodes each.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use palestra::config::RunFile;
+use palestra::envs::Registry;
+
+use crate::command::Desk;
+use crate::tiny_run::checkpoints;
+
+/// What makes a recipe small.
+const SMALL: [&str; 6] = [
+    "--set=train.updates=2",
+    "--set=train.checkpoint_every=1",
+    "--set=train.evaluate_every=1",
+    "--set=rollout.episodes=4",
+    "--set=rollout.environments=4",
+    "--set=evaluation.episodes=4",
+];
+
+fn recipes() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let recipes: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
+    assert!(!recipes.is_empty());
+    recipes
+}
+
+/// A finished run of two updates left everything that `palestra train --help` promises.
+#[track_caller]
+fn assert_complete(run_dir: &Path) {
+    let read = |name: &str| std::fs::read_to_string(run_dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    RunFile::from_toml("run.toml", &read("run.toml"), &[] as &[&str]).unwrap();
+    assert_eq!(read("metrics.jsonl").lines().count(), 2);
+    assert!(read("metrics.jsonl").contains("\"evaluation/return_mean\":"));
+    assert!(read("report.html").starts_with("<!"));
+    assert!(read("plots/return.svg").starts_with("<svg"));
+    for line in read("episodes.jsonl").lines() {
+        let episode: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(episode["turns"].is_array(), "{line}");
+    }
+    assert_eq!(read("episodes.jsonl").lines().count(), 4);
+    assert_eq!(checkpoints(run_dir).len(), 2);
+    let events: Vec<_> = std::fs::read_dir(run_dir.join("tensorboard")).unwrap().collect();
+    assert_eq!(events.len(), 1, "one file of events a session");
+}
+
+#[test]
+fn every_recipe_trains() {
+    for recipe in recipes() {
+        let path = recipe.to_str().unwrap();
+        let run = RunFile::load(&recipe, &[] as &[&str]).unwrap();
+        assert_eq!(run.name, recipe.file_stem().unwrap().to_str().unwrap(), "a recipe is named as its file");
+        run.resolve(&Registry::builtin()).unwrap();
+        let desk = Desk::new();
+        let args = ["train", path, "--device", "flex", "--out", "out", "--quiet"];
+        desk.run(&[&args[..], &SMALL].concat()).success();
+        assert_complete(&desk.path().join("out"));
+    }
+}
+
+/// The example program, where all of the suite was built: `cargo test --test it` alone builds no examples.
+fn first_env(desk: &Desk, args: &[&str]) -> Option<String> {
+    let test = std::env::current_exe().unwrap();
+    let example = test.parent().unwrap().with_file_name("examples").join("first_env");
+    if !example.is_file() {
+        return None;
+    }
+    let output = Command::new(example).args(args).current_dir(desk.path()).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_example_environment_has_the_whole_command_line() {
+    let run = "name = \"guess\"\n[env]\nid = \"guess\"\n[model]\nlayers = 1\nwidth = 16\n[rollout]\nmax_new_tokens = 3\n";
+    let desk = Desk::new().with("guess.toml", run);
+    let Some(list) = first_env(&desk, &["envs"]) else { return };
+    assert!(list.lines().any(|line| line.starts_with("guess ")), "{list}");
+    assert!(first_env(&desk, &["check", "guess"]).unwrap().starts_with("guess-v1: passed"));
+    first_env(&desk, &[&["train", "guess.toml", "--out", "out", "--quiet"][..], &SMALL].concat());
+    assert_complete(&desk.path().join("out"));
+}

@@ -1,0 +1,77 @@
+//! Runs so small that a test can train them: a model of one layer, a few episodes an update.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use crate::command::Desk;
+
+/// A run with everything in it that has a state of its own: moments, an adapted KL coefficient, schedules.
+pub const LAKE: &str = "\
+name = \"lake\"
+seed = 3
+[env]
+id = \"frozen-lake-4x4\"
+options = { view = \"compact\", limit = 30 }
+[model]
+family = \"gpt2\"
+context = 16
+layers = 1
+width = 16
+heads = 2
+[rollout]
+episodes = 32
+environments = 8
+[ppo]
+epochs = 2
+batch = 64
+kl_coefficient = 0.05
+kl_target = 0.5
+kl_horizon = 100.0
+entropy_coefficient = 0.01
+final_entropy_coefficient = 0.0
+[optimizer]
+learning_rate = 1e-2
+schedule = \"linear\"
+[train]
+updates = 12
+checkpoint_every = 3
+threads = 1
+[evaluation]
+episodes = 4
+";
+
+/// A desk with the file `lake.toml`.
+pub fn lake() -> Desk {
+    Desk::new().with("lake.toml", LAKE)
+}
+
+/// A desk with the run `runs/lake`, of two updates.
+pub fn trained() -> Desk {
+    let desk = lake();
+    desk.run(&["train", "lake.toml", "--quiet", "--set", "train.updates=2"]).success();
+    desk
+}
+
+/// The checkpoints of a run, oldest first.
+pub fn checkpoints(run_dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(run_dir.join("checkpoints")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// The whole lines of a run's metrics so far.
+pub fn metrics_lines(run_dir: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap_or_default();
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(String::from).collect()
+}
+
+/// Waits until a run that trains has done so many updates, or has ended.
+pub fn wait_for_updates(child: &mut Child, run_dir: &Path, count: usize) {
+    let began = Instant::now();
+    while metrics_lines(run_dir).len() < count && child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{count} updates take more than a minute");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
