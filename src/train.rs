@@ -119,3 +119,6 @@ impl Means {
         self.sums.into_iter().map(|(name, sum)| (name, sum / self.count)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
