@@ -43,6 +43,8 @@ pub struct RolloutConfig {
     pub legal_actions_only: bool,
     /// The most tokens of an action, where it is not chosen from a list.
     pub max_new_tokens: usize,
+    /// Texts that end an action, where it is not chosen from a list; the action is what stands before them.
+    pub stop: Vec<String>,
     /// Taken off the reward of an action that reached that limit without its ending token.
     pub missing_end_penalty: f32,
 }
@@ -56,6 +58,7 @@ impl Default for RolloutConfig {
             sampling: Sampling::default(),
             legal_actions_only: true,
             max_new_tokens: 16,
+            stop: Vec::new(),
             missing_end_penalty: 0.0,
         }
     }
@@ -259,8 +262,13 @@ impl Rollout {
             let prompt = self.prompt(policy, episode, room)?;
             requests.push(Request { prompt, choices, rng: episode.rng.clone() });
         }
-        let limits =
-            Limits { end: self.tokenizer.special().end, max_new_tokens: self.config.max_new_tokens, stopped: None };
+        let (tokenizer, stop) = (&self.tokenizer, &self.config.stop);
+        let stopped = |tokens: &[u32]| tokenizer.decode(tokens).is_ok_and(|text| before_stop(&text, stop).is_some());
+        let limits = Limits {
+            end: tokenizer.special().end,
+            max_new_tokens: self.config.max_new_tokens,
+            stopped: (!stop.is_empty()).then_some(&stopped),
+        };
         let began = Instant::now();
         let written = generate(policy, &mut requests, &limits, sampling);
         effort.model += began.elapsed();
@@ -268,7 +276,10 @@ impl Rollout {
         let mut actions = Vec::with_capacity(running.len());
         for (((_, episode), request), text) in running.iter_mut().zip(requests).zip(written) {
             effort.tokens += request.prompt.len() + text.tokens.len();
-            actions.push(self.tokenizer.decode(&text.tokens)?);
+            let action = self.tokenizer.decode(&text.tokens)?;
+            let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
+            let length = before_stop(&action, stop).map_or(action.len(), str::len);
+            actions.push(action[..length].to_string());
             episode.rng = request.rng;
             episode.remember(request.prompt, text, &self.config);
         }
@@ -320,6 +331,11 @@ impl Rollout {
         self.choices.insert(Arc::clone(actions), Arc::clone(&choices));
         Ok(choices)
     }
+}
+
+/// What stands before the first stop text, where there is one.
+fn before_stop<'a>(text: &'a str, stop: &[String]) -> Option<&'a str> {
+    stop.iter().filter_map(|stop| text.find(stop.as_str())).min().map(|at| &text[..at])
 }
 
 impl Running {

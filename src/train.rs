@@ -55,8 +55,8 @@ pub fn train<L: Learner, S: Source<L>>(
 ) -> Result<L::Model> {
     for update in span.start..span.updates {
         let fraction = update as f64 / span.updates as f64;
-        // Counted from 1, so that a warm-up does not waste its first update on a rate of 0.
-        let learning_rate = optimizer.config().learning_rate_at((update + 1) as f64 / span.updates as f64);
+        // Strictly between the ends, so that no update is wasted on a rate of 0.
+        let learning_rate = optimizer.config().learning_rate_at((update + 1) as f64 / (span.updates + 1) as f64);
         learner.set_progress(fraction);
         let mut metrics = source.begin(learner, &model, update)?;
 
@@ -76,7 +76,9 @@ pub fn train<L: Learner, S: Source<L>>(
             source.observe(learner, &measured)?;
             means.add(measured);
         }
-        metrics.insert("update/seconds".into(), began.elapsed().as_secs_f64());
+        let seconds = began.elapsed().as_secs_f64();
+        metrics.insert("update/seconds".into(), seconds);
+        metrics.insert("throughput/update_tokens_per_second".into(), source.tokens() as f64 / seconds.max(1e-9));
         metrics.insert("update/steps".into(), means.count);
         metrics.insert("optimizer/learning_rate".into(), learning_rate);
         metrics.extend(means.take());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palestra_envs::End;
+use palestra_datasets::End;
 
 /// One episode as the model read and wrote it.
 ///

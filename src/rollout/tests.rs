@@ -158,3 +158,19 @@ fn tokens_hold_what_the_text_does() {
         });
     }
 }
+
+#[test]
+fn a_stop_text_ends_an_action_and_is_no_part_of_it() {
+    each_rollout(Context::Observation, 4, |mut rollout, policy| {
+        rollout.config.legal_actions_only = false;
+        rollout.config.stop = vec!["b".into(), "c".into()];
+        let (played, _) = rollout.play(policy, 1, 0..20, &Sampling::default()).unwrap();
+        let turns: Vec<&Turn> = played.iter().flat_map(|played| &played.episode.turns).collect();
+        assert!(turns.iter().all(|turn| turn.action.chars().all(|c| "ad".contains(c))));
+        let stopped = |turn: &&&Turn| {
+            let written = rollout.tokenizer.decode(turn.action_ids.as_ref().unwrap()).unwrap();
+            written.len() == turn.action.len() + 1 && written.ends_with(['b', 'c'])
+        };
+        assert!(turns.iter().filter(stopped).count() > 10, "most texts meet a b or a c");
+    });
+}

@@ -30,6 +30,7 @@ pub struct Fresh {
     /// The samples of each step that is still to come, last first.
     steps: Vec<Vec<usize>>,
     is_first_step: bool,
+    tokens: usize,
     /// The last episodes played.
     pub played: Vec<Played>,
     /// Where the time of the last rollout went.
@@ -49,6 +50,7 @@ impl Fresh {
             samples: Vec::new(),
             steps: Vec::new(),
             is_first_step: true,
+            tokens: 0,
             played: Vec::new(),
             effort: Effort::default(),
         }
@@ -83,6 +85,7 @@ impl<L: OnPolicy> Source<L> for Fresh {
         }
         self.steps.reverse();
         self.is_first_step = true;
+        self.tokens = 0;
         self.samples = samples;
 
         let mut metrics = summary(&played);
@@ -90,7 +93,8 @@ impl<L: OnPolicy> Source<L> for Fresh {
         let seconds = |duration: std::time::Duration| duration.as_secs_f64().max(1e-9);
         metrics.insert("rollout/seconds".into(), seconds(effort.total));
         metrics.insert("rollout/turns".into(), effort.turns as f64);
-        metrics.insert("rollout/tokens_per_second".into(), effort.tokens as f64 / seconds(effort.total));
+        metrics.insert("throughput/turns_per_second".into(), effort.turns as f64 / seconds(effort.total));
+        metrics.insert("throughput/tokens_per_second".into(), effort.tokens as f64 / seconds(effort.total));
         metrics.insert("rollout/environment_share".into(), seconds(effort.environments) / seconds(effort.total));
         (self.played, self.effort) = (played, effort);
         Ok(metrics)
@@ -99,10 +103,15 @@ impl<L: OnPolicy> Source<L> for Fresh {
     fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<ActionBatch>>> {
         let Some(step) = self.steps.pop() else { return Ok(None) };
         let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
+        self.tokens += samples.iter().map(|sample| sample.tokens.len()).sum::<usize>();
         let token_count = samples.iter().map(|sample| sample.at.len()).sum();
         let vocab_size = self.rollout.vocab_size();
         let parts = samples.chunks(learner.passes().micro_batch);
         Ok(Some(parts.map(|part| ActionBatch::new(part, token_count, vocab_size, &self.device)).collect()))
+    }
+
+    fn tokens(&self) -> usize {
+        self.tokens
     }
 
     fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()> {

@@ -22,6 +22,9 @@ pub trait Source<L: Learner> {
     /// The batch could not be read.
     fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<L::Batch>>>;
 
+    /// The number of tokens in the batches of this update so far, padding aside.
+    fn tokens(&self) -> usize;
+
     /// Told what the step on the last batch measured.
     ///
     /// # Errors

@@ -47,6 +47,10 @@ impl Source<Pull> for Targets {
         Ok(self.left.pop())
     }
 
+    fn tokens(&self) -> usize {
+        0
+    }
+
     fn observe(&mut self, _: &Pull, step: &Metrics) -> Result<()> {
         self.told.push(step["target"]);
         Ok(())
@@ -78,7 +82,7 @@ fn each_update_collects_and_takes_a_step_on_each_batch() {
     });
     assert_eq!((source.begun, source.told), (vec![1, 2, 3], vec![3.0, 6.0, 3.0, 6.0, 3.0, 6.0]));
     assert_eq!(learner.progress, [0.25, 0.5, 0.75], "of the whole run, where it is resumed too");
-    assert_eq!(rates, [0.1, 0.1, 0.1]);
+    assert_eq!(rates, [0.1 * 0.4 / 0.5, 0.1, 0.1], "still warming up at two fifths");
     assert!(model.value.val().into_scalar::<f32>() > 0.3, "six steps towards positive numbers");
 }
 

@@ -11,8 +11,15 @@ use crate::command::{Desk, Outcome};
 use crate::tiny_run::{checkpoints, lake, metrics_lines, wait_for_updates};
 
 /// Metrics that tell of the machine and not of the run.
-const OF_THE_CLOCK: [&str; 5] =
-    ["time", "rollout/seconds", "rollout/tokens_per_second", "rollout/environment_share", "update/seconds"];
+const OF_THE_CLOCK: [&str; 7] = [
+    "time",
+    "rollout/seconds",
+    "rollout/environment_share",
+    "throughput/tokens_per_second",
+    "throughput/turns_per_second",
+    "throughput/update_tokens_per_second",
+    "update/seconds",
+];
 
 /// The arguments that train into a directory.
 fn train<'a>(device: &'a str, out: &'a str) -> Vec<&'a str> {
