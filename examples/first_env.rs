@@ -22,7 +22,7 @@ fn build(options: &Options) -> Result<Box<dyn Env>> {
         solved_return: None,
         stochastic: true,
         // Every character that it shows or takes: a model from nothing knows these alone.
-        alphabet: Some("Guess a number from 1 to 100. Write Higher Lower Right! 0123456789".to_string()),
+        alphabet: Some(" !.0123456789GHLRWabefghimnorstuw".to_string()),
     };
     Ok(Box::new(Guess { spec, secret: 0, turns_left: 0 }))
 }

@@ -89,11 +89,7 @@ struct Run<L: Learner> {
 impl<L: Learner> Run<L> {
     fn new(example: &Example<L>, device: &Device) -> Self {
         let config = OptimizerConfig { learning_rate: 1e-2, ..OptimizerConfig::default() };
-        Self {
-            learner: (example.learner)(),
-            model: start(example, device),
-            optimizer: AdamW::new(config).unwrap(),
-        }
+        Self { learner: (example.learner)(), model: start(example, device), optimizer: AdamW::new(config).unwrap() }
     }
 
     /// Takes a step and returns the loss before it.

@@ -65,14 +65,17 @@ pub struct Request {
     pub rng: ChaCha8Rng,
 }
 
+/// Whether the tokens written so far hold a stop string.
+pub type Stopped<'a> = dyn Fn(&[u32]) -> bool + 'a;
+
 /// When a continuation ends, beside the completion of a choice.
 pub struct Limits<'a> {
     /// The token that ends a text; it is part of the text.
     pub end: Option<u32>,
     /// The most tokens written.
     pub max_new_tokens: usize,
-    /// Whether the tokens written so far hold a stop string.
-    pub stopped: Option<&'a dyn Fn(&[u32]) -> bool>,
+    /// What else ends a text.
+    pub stopped: Option<&'a Stopped<'a>>,
 }
 
 /// What was written.

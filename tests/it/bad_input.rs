@@ -56,10 +56,8 @@ fn an_impossible_shape_is_named() {
 #[test]
 fn a_missing_file_is_named() {
     Desk::new().assert_refused(&["train", "no.toml"], "no.toml: No such file or directory (os error 2)");
-    Desk::new().assert_refused(
-        &["evaluate", "no"],
-        "no is no directory; give the directory of a run, like runs/<name>",
-    );
+    Desk::new()
+        .assert_refused(&["evaluate", "no"], "no is no directory; give the directory of a run, like runs/<name>");
     Desk::new().assert_refused(&["check", "no.toml"], "no.toml: No such file or directory (os error 2)");
 }
 

@@ -119,10 +119,11 @@ fn ppo_learns_to_remember() {
             context = \"transcript\"
             [ppo]
             batch = 32
-            entropy_coefficient = 0.01
+            entropy_coefficient = 0.03
+            final_entropy_coefficient = 0.0
             [train]
             threads = 1
-            updates = 40
+            updates = 80
         ";
         let report = trained(&format!("{recall}{TINY}"), device);
         let found = report.evaluation.score.mean_return;

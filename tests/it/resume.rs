@@ -27,8 +27,7 @@ fn train<'a>(device: &'a str, out: &'a str) -> Vec<&'a str> {
 }
 
 fn metrics(run_dir: &Path) -> Vec<Value> {
-    let mut lines: Vec<Value> =
-        metrics_lines(run_dir).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut lines: Vec<Value> = metrics_lines(run_dir).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
         for name in OF_THE_CLOCK {

@@ -6,9 +6,7 @@ use crate::tiny_run::{LAKE, trained};
 #[test]
 fn a_trained_run_is_judged_by_play_and_by_calculation() {
     let desk = trained();
-    let judge = |seed: &str| {
-        desk.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", seed, "--json"]).json()
-    };
+    let judge = |seed: &str| desk.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", seed, "--json"]).json();
     let report = judge("1");
     assert_eq!(report["env_id"], "frozen-lake-4x4-v1");
     assert_eq!((&report["policy"], &report["episodes"]), (&"lake".into(), &30.into()));

@@ -154,7 +154,8 @@ fn a_text_ends_at_its_end_token_its_stop_or_its_limit() {
             let limits = Limits { end: Some(END), max_new_tokens: 5, stopped };
             let mut requests = requests();
             let most = if stopped.is_some() { 3 } else { 5 };
-            for (request, text) in requests.iter().zip(generate(policy, &mut self::requests(), &limits, &sampling(1.0))) {
+            for (request, text) in requests.iter().zip(generate(policy, &mut self::requests(), &limits, &sampling(1.0)))
+            {
                 if request.choices.is_some() {
                     continue;
                 }

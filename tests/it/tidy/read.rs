@@ -52,7 +52,10 @@ pub fn is_for_tests(tree: &Tree, path: &str) -> bool {
     let declaration = format!("mod {};", name.trim_end_matches(".rs"));
     let parents = [format!("{folder}/mod.rs"), format!("{folder}.rs"), format!("{folder}/lib.rs")];
     parents.iter().filter_map(|parent| tree.get(parent)).any(|parent| {
-        parent.split("#[cfg(test)]\n").skip(1).any(|rest| rest.lines().next().unwrap_or_default().ends_with(&declaration))
+        parent
+            .split("#[cfg(test)]\n")
+            .skip(1)
+            .any(|rest| rest.lines().next().unwrap_or_default().ends_with(&declaration))
     })
 }
 
