@@ -35,7 +35,7 @@ pub struct Step {
 }
 
 /// What is known about an environment before it is played.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EnvSpec {
     /// The id with its version, such as `frozen-lake-4x4-v1`. Whatever changes rules, rewards or
     /// observations raises the version.
