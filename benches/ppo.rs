@@ -23,7 +23,9 @@ const UPDATES: u64 = 9;
 const WARM_UP: usize = 2;
 
 fn main() -> Result<()> {
-    println!("device    threads  environment      model      rollout tok/s   update tok/s   environments' share of the time");
+    println!(
+        "device    threads  environment      model      rollout tok/s   update tok/s   environments' share of the time"
+    );
     for device in available_devices() {
         for threads in [1, 2] {
             set_threads(threads);

@@ -70,7 +70,9 @@ impl Agent {
         let env = registry.build(&run.env)?;
         let alphabet = env.spec().alphabet.as_ref().ok_or_else(|| {
             let id = &env.spec().id;
-            Error::Config(format!("env {id}: it lists no alphabet for a model from nothing; name a model in start_from"))
+            Error::Config(format!(
+                "env {id}: it lists no alphabet for a model from nothing; name a model in start_from"
+            ))
         })?;
         let tokenizer = Tokenizer::from_alphabet(alphabet)?;
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;

@@ -203,10 +203,7 @@ impl AdamW {
     /// The optimiser's state by name, for a checkpoint: `{name}.mean` and `{name}.square`.
     pub fn state(&self) -> (u64, BTreeMap<String, TensorData>) {
         let tensors = self.moments.iter().flat_map(|(name, moments)| {
-            [
-                (format!("{name}.mean"), moments.mean.to_data()),
-                (format!("{name}.square"), moments.square.to_data()),
-            ]
+            [(format!("{name}.mean"), moments.mean.to_data()), (format!("{name}.square"), moments.square.to_data())]
         });
         (self.steps, tensors.collect())
     }

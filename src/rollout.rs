@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::math::Sampling;
-use crate::observe::Metrics;
 use crate::model::Policy;
 use crate::model::generate::{Choices, Continuation, Limits, Request, generate, state_values};
+use crate::observe::Metrics;
 use crate::tokenizer::Tokenizer;
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
@@ -211,7 +211,8 @@ impl Rollout {
             return Err(Error::Config("rollout.context: only a policy of single observations can be asked".into()));
         }
         let alone = |observation: &Observation| Running::new(0, ChaCha8Rng::seed_from_u64(0), observation.clone());
-        let mut running: Vec<(usize, Running)> = observations.iter().map(|observation| (0, alone(observation))).collect();
+        let mut running: Vec<(usize, Running)> =
+            observations.iter().map(|observation| (0, alone(observation))).collect();
         self.write(policy, &mut running, &Sampling::GREEDY, &mut Effort::default())
     }
 
@@ -369,11 +370,7 @@ impl Running {
         if config.context == Context::Transcript {
             self.context = segment.tokens.clone();
         }
-        self.turns.push(Turn {
-            action_ids: Some(text.tokens),
-            log_probs: Some(text.log_probs),
-            ..Turn::default()
-        });
+        self.turns.push(Turn { action_ids: Some(text.tokens), log_probs: Some(text.log_probs), ..Turn::default() });
     }
 
     /// Completes the turn that was written with what the environment made of it.

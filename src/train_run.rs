@@ -213,9 +213,8 @@ fn resume_into(
     learner.restore(&saved.state["learner"])?;
     let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
     let moments = saved.optimizer.iter();
-    let moments = moments.map(|(name, tensor)| {
-        (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone()))
-    });
+    let moments =
+        moments.map(|(name, tensor)| (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone())));
     optimizer.restore(steps, moments.collect(), device)?;
     serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
 }

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use palestra_envs::Registry;
 
 use super::output::Output;
-use crate::config::RunFile;
 use crate::Result;
+use crate::config::RunFile;
 use crate::observe::Display;
 use crate::train_run::{TrainOptions, train_run};
 

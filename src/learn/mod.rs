@@ -7,14 +7,14 @@ pub(crate) mod check;
 pub mod ppo;
 
 use burn::module::Module;
-use burn::tensor::activation::log_softmax;
 use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
 
-use crate::batch::{ActionBatch, Sample};
-use crate::observe::Metrics;
-use crate::model::{Placement, Policy};
-use crate::trajectory::Trajectory;
 use crate::Result;
+use crate::batch::{ActionBatch, Sample};
+use crate::model::{Placement, Policy};
+use crate::observe::Metrics;
+use crate::trajectory::Trajectory;
 
 /// A loss and what was measured on the way, each `[1]`. All of them add up over the parts of a batch.
 pub struct Loss {

@@ -108,10 +108,7 @@ mod tests {
     }
 
     fn assert_close(found: Tensor<1>, expected: &[f32]) {
-        found.into_data().assert_approx_eq::<f32>(
-            &TensorData::from(expected),
-            burn::tensor::Tolerance::absolute(1e-5),
-        );
+        found.into_data().assert_approx_eq::<f32>(&TensorData::from(expected), burn::tensor::Tolerance::absolute(1e-5));
     }
 
     #[test]

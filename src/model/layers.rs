@@ -16,13 +16,7 @@ pub struct Linear {
 
 impl Linear {
     /// Weights from N(0, std), biases 0.
-    pub fn new(
-        [input, output]: [usize; 2],
-        std: f64,
-        with_bias: bool,
-        rng: &mut ChaCha8Rng,
-        device: &Device,
-    ) -> Self {
+    pub fn new([input, output]: [usize; 2], std: f64, with_bias: bool, rng: &mut ChaCha8Rng, device: &Device) -> Self {
         Self {
             weight: normal([input, output], std, rng, device),
             bias: with_bias.then(|| Param::from_tensor(Tensor::zeros([output], device))),

@@ -21,7 +21,8 @@ impl RotaryTable {
     /// Angles `position * theta^(-2i / head_dim)`, each standing twice, half a head apart.
     pub fn new(context: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
         let half = head_dim / 2;
-        let angle = |position: usize, i: usize| position as f64 * theta.powf(-2.0 * (i % half) as f64 / head_dim as f64);
+        let angle =
+            |position: usize, i: usize| position as f64 * theta.powf(-2.0 * (i % half) as f64 / head_dim as f64);
         let table = |f: fn(f64) -> f64| {
             let values: Vec<f32> =
                 (0..context * head_dim).map(|at| f(angle(at / head_dim, at % head_dim)) as f32).collect();

@@ -19,28 +19,19 @@ impl Axis {
         let power = 10f64.powf(rough.log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
         let step = steps.into_iter().find(|&step| step >= rough);
-        Self {
-            low,
-            high,
-            step: step.unwrap_or(steps[3]).max(least),
-        }
+        Self { low, high, step: step.unwrap_or(steps[3]).max(least) }
     }
 
     fn ticks(&self) -> Vec<f64> {
         let first = (self.low / self.step).ceil();
         let last = (self.high / self.step).floor();
         let count = (last - first + 1.0) as usize;
-        (0..count)
-            .map(|index| (first + index as f64) * self.step)
-            .collect()
+        (0..count).map(|index| (first + index as f64) * self.step).collect()
     }
 
     /// The texts at the ticks.
     pub fn labels(&self) -> Vec<String> {
-        self.ticks()
-            .iter()
-            .map(|tick| self.format_ext(tick))
-            .collect()
+        self.ticks().iter().map(|tick| self.format_ext(tick)).collect()
     }
 }
 
@@ -74,9 +65,8 @@ impl ValueFormatter<f64> for Axis {
 
 /// The range of the vertical axis with some air above and below, never empty, also around a constant.
 pub fn values(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     if low > high {
         return (0.0, 1.0);
     }
@@ -94,15 +84,9 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_inside_the_range() {
-        assert_eq!(
-            Axis::new(-0.1, 1.05, 6, 0.0).labels(),
-            ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
-        );
+        assert_eq!(Axis::new(-0.1, 1.05, 6, 0.0).labels(), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(Axis::new(1.0, 4.0, 10, 1.0).labels(), ["1", "2", "3", "4"]);
-        assert_eq!(
-            Axis::new(0.0, 30_000.0, 3, 1.0).labels(),
-            ["0", "10k", "20k", "30k"]
-        );
+        assert_eq!(Axis::new(0.0, 30_000.0, 3, 1.0).labels(), ["0", "10k", "20k", "30k"]);
         for size in [1e-90, 1e-30, 1e-5, 1e17, 1e90] {
             let ticks = Axis::new(-size, size, 8, 0.0).ticks().len();
             assert!((5..=10).contains(&ticks), "{ticks} ticks for {size}");

@@ -12,11 +12,8 @@ pub fn figures(history: &History, headline: &str, references: &[Reference]) -> V
     let mut curve = plot_of(history, title);
     curve.references = references.to_vec();
     let short = title.rsplit('/').next().unwrap_or(title);
-    let learning_curve = Figure {
-        title: "Learning curve".into(),
-        file: format!("plots/{}.svg", file_name(short)),
-        plots: vec![curve],
-    };
+    let learning_curve =
+        Figure { title: "Learning curve".into(), file: format!("plots/{}.svg", file_name(short)), plots: vec![curve] };
 
     let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for name in history.names() {
@@ -26,33 +23,20 @@ pub fn figures(history: &History, headline: &str, references: &[Reference]) -> V
     let groups = groups.into_iter().map(|(group, titles)| Figure {
         title: group.into(),
         file: format!("plots/metrics/{}.svg", file_name(group)),
-        plots: titles
-            .into_iter()
-            .map(|title| plot_of(history, title))
-            .collect(),
+        plots: titles.into_iter().map(|title| plot_of(history, title)).collect(),
     });
     std::iter::once(learning_curve).chain(groups).collect()
 }
 
 /// The plot of a metric: `x_mean`, `x_min` and `x_max` are three series of one plot named `x`.
 fn plot_of(history: &History, title: &str) -> Plot {
-    let names: Vec<&str> = history
-        .names()
-        .filter(|name| stem(name).0 == title)
-        .collect();
-    let series = names.iter().map(|name| Series {
-        name: stem(name).1.into(),
-        points: history.series(name).into(),
-    });
+    let names: Vec<&str> = history.names().filter(|name| stem(name).0 == title).collect();
+    let series = names.iter().map(|name| Series { name: stem(name).1.into(), points: history.series(name).into() });
     let mut series: Vec<Series> = series.collect();
     let title = if let [name] = names[..] { name } else { title };
     let order = |series: &Series| STATISTICS.iter().position(|name| *name == series.name);
     series.sort_by_key(order);
-    Plot {
-        title: title.into(),
-        series,
-        references: vec![],
-    }
+    Plot { title: title.into(), series, references: vec![] }
 }
 
 const STATISTICS: [&str; 4] = ["mean", "median", "min", "max"];
@@ -67,11 +51,7 @@ fn stem(name: &str) -> (&str, &str) {
 
 fn file_name(name: &str) -> String {
     let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '-' {
-            c
-        } else {
-            '_'
-        }
+        if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }
     };
     name.chars().map(plain).collect()
 }
@@ -85,24 +65,14 @@ mod tests {
         let mut history = History::default();
         for step in 1..=3 {
             let metrics = metrics.iter().map(|name| (name.to_string(), step as f64));
-            history.push(&Record {
-                step,
-                time: 0.0,
-                metrics: metrics.collect(),
-            });
+            history.push(&Record { step, time: 0.0, metrics: metrics.collect() });
         }
         history
     }
 
     #[test]
     fn metrics_are_grouped_by_prefix_and_by_statistic() {
-        let names = [
-            "episode/return_max",
-            "episode/return_mean",
-            "objective/kl",
-            "loss",
-            "../x",
-        ];
+        let names = ["episode/return_max", "episode/return_mean", "objective/kl", "loss", "../x"];
         let figures = figures(&history(&names), "episode/return_mean", &[]);
         let files: Vec<&str> = figures.iter().map(|figure| figure.file.as_str()).collect();
         assert_eq!(
@@ -115,16 +85,9 @@ mod tests {
                 "plots/metrics/other.svg"
             ]
         );
-        let names: Vec<&str> = figures[0].plots[0]
-            .series
-            .iter()
-            .map(|series| series.name.as_str())
-            .collect();
+        let names: Vec<&str> = figures[0].plots[0].series.iter().map(|series| series.name.as_str()).collect();
         assert_eq!(names, ["mean", "max"]);
         assert_eq!(figures[2].plots.len(), 1);
-        assert_eq!(
-            (&*figures[2].plots[0].title, &*figures[3].plots[0].title),
-            ("episode/return", "objective/kl")
-        );
+        assert_eq!((&*figures[2].plots[0].title, &*figures[3].plots[0].title), ("episode/return", "objective/kl"));
     }
 }

@@ -55,17 +55,13 @@ impl MetricsLog {
             _ if is_empty => History::default(),
             Some(step) => cut_after(path, step)?,
             None => {
-                let message =
-                    "holds another run's metrics; resume that run or name a new directory";
+                let message = "holds another run's metrics; resume that run or name a new directory";
                 return Err(at(path)(io::Error::new(ErrorKind::AlreadyExists, message)));
             }
         };
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).open(path);
-        let log = Self {
-            file: file.map_err(at(path))?,
-            path: path.into(),
-        };
+        let log = Self { file: file.map_err(at(path))?, path: path.into() };
         Ok((log, history))
     }
 
@@ -161,19 +157,14 @@ fn cut_after(path: &Path, step: u64) -> io::Result<History> {
         }
         Ok(())
     })?;
-    let kept = kept
-        .into_inner()
-        .map_err(|error| at(&temporary)(error.into_error()))?;
+    let kept = kept.into_inner().map_err(|error| at(&temporary)(error.into_error()))?;
     kept.sync_all().map_err(at(&temporary))?;
     std::fs::rename(&temporary, path).map_err(at(path))?;
     Ok(history)
 }
 
 /// Hands each line to `visit`, as bytes and as a record; what a crash left unfinished at the end is passed over.
-fn for_each_line(
-    path: &Path,
-    mut visit: impl FnMut(&[u8], Record) -> io::Result<()>,
-) -> io::Result<()> {
+fn for_each_line(path: &Path, mut visit: impl FnMut(&[u8], Record) -> io::Result<()>) -> io::Result<()> {
     let mut reader = BufReader::new(File::open(path).map_err(at(path))?);
     let mut line = Vec::new();
     for number in 1.. {
@@ -209,9 +200,7 @@ fn parse(line: &[u8]) -> serde_json::Result<Record> {
     Ok(Record {
         step: line.step,
         time: line.time,
-        metrics: metrics
-            .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
-            .collect(),
+        metrics: metrics.map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect(),
     })
 }
 
@@ -220,11 +209,7 @@ mod tests {
     use super::*;
 
     fn record(step: u64, kl: f64) -> Record {
-        Record {
-            step,
-            time: step as f64 / 2.0,
-            metrics: [("objective/kl".to_string(), kl)].into(),
-        }
+        Record { step, time: step as f64 / 2.0, metrics: [("objective/kl".to_string(), kl)].into() }
     }
 
     fn log_of(steps: std::ops::RangeInclusive<u64>) -> (tempfile::TempDir, PathBuf) {
@@ -255,17 +240,10 @@ mod tests {
         assert_eq!((history.last_step(), history.elapsed()), (Some(3), 1.5));
         log.append(&record(4, f64::NAN)).unwrap();
         let history = History::read(&path).unwrap();
-        let steps: Vec<u64> = history
-            .series("objective/kl")
-            .iter()
-            .map(|point| point.0)
-            .collect();
+        let steps: Vec<u64> = history.series("objective/kl").iter().map(|point| point.0).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
         assert_eq!((history.non_finite(), history.updates()), (1, 4));
-        assert_eq!(
-            (history.latest("objective/kl"), history.mean("objective/kl")),
-            (Some(0.25), Some(0.25))
-        );
+        assert_eq!((history.latest("objective/kl"), history.mean("objective/kl")), (Some(0.25), Some(0.25)));
     }
 
     #[test]

@@ -141,23 +141,12 @@ impl Observer {
     pub fn update(&mut self, step: u64, metrics: &BTreeMap<String, f64>) -> io::Result<()> {
         let refused = |message| Err(io::Error::new(ErrorKind::InvalidInput, message));
         if let Some(last) = self.history.last_step().filter(|&last| last >= step) {
-            return refused(format!(
-                "metrics of step {step} came after those of step {last}; steps must rise"
-            ));
+            return refused(format!("metrics of step {step} came after those of step {last}; steps must rise"));
         }
-        if let Some(name) = ["step", "time"]
-            .iter()
-            .find(|&&name| metrics.contains_key(name))
-        {
-            return refused(format!(
-                "a metric cannot be named {name:?}: every line of metrics has that field already"
-            ));
+        if let Some(name) = ["step", "time"].iter().find(|&&name| metrics.contains_key(name)) {
+            return refused(format!("a metric cannot be named {name:?}: every line of metrics has that field already"));
         }
-        let record = Record {
-            step,
-            time: (self.elapsed() * 1e4).round() / 1e4,
-            metrics: metrics.clone(),
-        };
+        let record = Record { step, time: (self.elapsed() * 1e4).round() / 1e4, metrics: metrics.clone() };
         self.log.append(&record)?;
         self.events.scalars(step, metrics)?;
         self.history.push(&record);
@@ -167,9 +156,7 @@ impl Observer {
 
     /// Draws the plots of what was measured so far; a few milliseconds a figure, so for checkpoints.
     pub fn draw_plots(&self) -> io::Result<()> {
-        self.figures()
-            .iter()
-            .try_for_each(|figure| write_whole(&self.dir.join(&figure.file), &figure.to_svg()))
+        self.figures().iter().try_for_each(|figure| write_whole(&self.dir.join(&figure.file), &figure.to_svg()))
     }
 
     /// Draws the plots and writes `report.html`, whose path it returns.
@@ -201,46 +188,27 @@ impl Observer {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        figures(
-            &self.history,
-            &self.options.headline,
-            &self.options.references,
-        )
+        figures(&self.history, &self.options.headline, &self.options.references)
     }
 
     fn resources(&self) -> Vec<(String, String)> {
         let (updates, elapsed) = (self.history.updates(), self.history.elapsed());
-        let mut rows = vec![
-            ("Updates".to_string(), updates.to_string()),
-            ("Wall time".into(), number::duration(elapsed)),
-        ];
+        let mut rows =
+            vec![("Updates".to_string(), updates.to_string()), ("Wall time".into(), number::duration(elapsed))];
         if updates > 0 {
-            rows.push((
-                "Time per update".into(),
-                format!("{} s", number::significant(elapsed / updates as f64)),
-            ));
+            rows.push(("Time per update".into(), format!("{} s", number::significant(elapsed / updates as f64))));
         }
-        for name in self
-            .history
-            .names()
-            .filter(|name| name.starts_with("throughput/"))
-        {
+        for name in self.history.names().filter(|name| name.starts_with("throughput/")) {
             if let Some(mean) = self.history.mean(name) {
                 let name = name["throughput/".len()..].replace('_', " ");
                 rows.push((format!("Mean {name}"), number::significant(mean)));
             }
         }
         if let Some(bytes) = peak_memory_bytes() {
-            rows.push((
-                "Peak memory of the last session".into(),
-                number::bytes(bytes),
-            ));
+            rows.push(("Peak memory of the last session".into(), number::bytes(bytes)));
         }
         if self.history.non_finite() > 0 {
-            rows.push((
-                "Values that were not finite".into(),
-                self.history.non_finite().to_string(),
-            ));
+            rows.push(("Values that were not finite".into(), self.history.non_finite().to_string()));
         }
         rows
     }
@@ -273,22 +241,13 @@ mod tests {
     use super::*;
 
     fn options(resume_at: Option<u64>) -> Options {
-        Options {
-            updates: 4,
-            resume_at,
-            display: Display::Quiet,
-            ..Options::default()
-        }
+        Options { updates: 4, resume_at, display: Display::Quiet, ..Options::default() }
     }
 
     fn metrics(value: f64) -> BTreeMap<String, f64> {
-        [
-            ("episode/return_mean", value),
-            ("objective/kl", value / 8.0),
-            ("throughput/tokens_per_second", 500.0),
-        ]
-        .map(|(name, value)| (name.to_string(), value))
-        .into()
+        [("episode/return_mean", value), ("objective/kl", value / 8.0), ("throughput/tokens_per_second", 500.0)]
+            .map(|(name, value)| (name.to_string(), value))
+            .into()
     }
 
     #[test]
@@ -299,22 +258,12 @@ mod tests {
         for step in 1..=4 {
             observer.update(step, &metrics(step as f64)).unwrap();
         }
-        let report = Report {
-            title: "Learns to count".into(),
-            ..Report::default()
-        };
+        let report = Report { title: "Learns to count".into(), ..Report::default() };
         let html = std::fs::read_to_string(observer.finish(report).unwrap()).unwrap();
         assert!(html.contains("Learns to count") && html.contains("Mean tokens per second"));
         assert_eq!(html.matches("<svg").count(), 4);
-        for file in [
-            "metrics.jsonl",
-            "plots/return.svg",
-            "plots/metrics/objective.svg",
-        ] {
-            assert!(
-                std::fs::metadata(run.join(file)).unwrap().len() > 0,
-                "{file}"
-            );
+        for file in ["metrics.jsonl", "plots/return.svg", "plots/metrics/objective.svg"] {
+            assert!(std::fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");
         }
         assert!(!walk(&run).iter().any(|name| name.ends_with(".tmp")));
     }
@@ -326,11 +275,7 @@ mod tests {
         let mut log = MetricsLog::open(&path, None).unwrap().0;
         for step in 1..=3 {
             let (time, metrics) = (step as f64 * 100.0, metrics(step as f64));
-            let record = Record {
-                step,
-                time,
-                metrics,
-            };
+            let record = Record { step, time, metrics };
             log.append(&record).unwrap();
         }
         let mut second = Observer::create(dir.path(), options(Some(2))).unwrap();
@@ -342,10 +287,7 @@ mod tests {
         let read = History::read(&path).unwrap();
         assert_eq!(read.series("episode/return_mean"), expected);
         let elapsed = second.history().elapsed();
-        assert!(
-            (200.0..300.0).contains(&elapsed),
-            "the clock goes on from step 2: {elapsed}"
-        );
+        assert!((200.0..300.0).contains(&elapsed), "the clock goes on from step 2: {elapsed}");
     }
 
     #[test]
@@ -355,10 +297,7 @@ mod tests {
         observer.update(2, &metrics(1.0)).unwrap();
         let message = observer.update(2, &metrics(1.0)).unwrap_err().to_string();
         assert!(message.contains("step 2"), "{message}");
-        let message = observer
-            .update(3, &[("time".to_string(), 1.0)].into())
-            .unwrap_err()
-            .to_string();
+        let message = observer.update(3, &[("time".to_string(), 1.0)].into()).unwrap_err().to_string();
         assert!(message.contains("\"time\""), "{message}");
     }
 
@@ -372,15 +311,9 @@ mod tests {
     }
 
     fn walk(dir: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         let inside = |path: PathBuf| {
-            if path.is_dir() {
-                walk(&path)
-            } else {
-                vec![path.display().to_string()]
-            }
+            if path.is_dir() { walk(&path) } else { vec![path.display().to_string()] }
         };
         entries.flat_map(inside).collect()
     }

@@ -20,11 +20,7 @@ pub fn significant(value: f64) -> String {
 
 /// The label of a tick at `value` on an axis whose ticks are `step` apart and at most `largest` in size.
 pub fn tick(value: f64, step: f64, largest: f64) -> String {
-    let value = if value.abs() < step * 1e-6 {
-        0.0
-    } else {
-        value
-    };
+    let value = if value.abs() < step * 1e-6 { 0.0 } else { value };
     if value == 0.0 {
         return "0".into();
     }
@@ -79,11 +75,7 @@ fn decimals(step: f64) -> usize {
 }
 
 fn trimmed(number: String) -> String {
-    if number.contains('.') {
-        number.trim_end_matches('0').trim_end_matches('.').into()
-    } else {
-        number
-    }
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').into() } else { number }
 }
 
 #[cfg(test)]
@@ -93,18 +85,7 @@ mod tests {
     #[test]
     fn four_significant_digits() {
         let written = [0.0, 0.031_24, -6.84, 1234.56, 12_500.0, 3.14e-5, f64::NAN].map(significant);
-        assert_eq!(
-            written,
-            [
-                "0",
-                "0.0312",
-                "-6.84",
-                "1235",
-                "12.5k",
-                "3.1e-5",
-                "not finite"
-            ]
-        );
+        assert_eq!(written, ["0", "0.0312", "-6.84", "1235", "12.5k", "3.1e-5", "not finite"]);
     }
 
     #[test]
@@ -118,10 +99,7 @@ mod tests {
 
     #[test]
     fn spans_and_sizes() {
-        assert_eq!(
-            [12.34, 200.0, 3725.0].map(duration),
-            ["12.3 s", "3 min 20 s", "1 h 02 min"]
-        );
+        assert_eq!([12.34, 200.0, 3725.0].map(duration), ["12.3 s", "3 min 20 s", "1 h 02 min"]);
         assert_eq!(bytes(3 << 29), "1.5 GiB");
     }
 }

@@ -79,15 +79,13 @@ impl Figure {
         let rows = self.plots.len().max(1).div_ceil(columns);
         let height = rows as u32 * if columns == 1 { 340 } else { 210 };
         let mut svg = String::new();
-        self.draw(&mut svg, (rows, columns), height)
-            .expect("drawing into a string fails on nothing");
+        self.draw(&mut svg, (rows, columns), height).expect("drawing into a string fails on nothing");
         let drawn = format!("width=\"{}\" height=\"{}\"", WIDTH * SCALE, height * SCALE);
         svg.replacen(&drawn, &format!("width=\"{WIDTH}\" height=\"{height}\""), 1)
     }
 
     fn draw(&self, svg: &mut String, (rows, columns): (usize, usize), height: u32) -> Drawn {
-        let area =
-            SVGBackend::with_string(svg, (WIDTH * SCALE, height * SCALE)).into_drawing_area();
+        let area = SVGBackend::with_string(svg, (WIDTH * SCALE, height * SCALE)).into_drawing_area();
         area.fill(&WHITE)?;
         for (plot, cell) in self.plots.iter().zip(area.split_evenly((rows, columns))) {
             plot.draw(&cell, columns == 1)?;
@@ -99,11 +97,7 @@ impl Figure {
 
 impl Reference {
     fn label(&self) -> String {
-        format!(
-            "{} {}",
-            harmless(&self.name),
-            number::significant(self.value)
-        )
+        format!("{} {}", harmless(&self.name), number::significant(self.value))
     }
 }
 
@@ -181,27 +175,15 @@ impl Plot {
 }
 
 /// Dashed lines over the whole width, with their names in the right margin.
-fn draw_references(
-    area: &Area,
-    chart: &mut Chart,
-    lines: &[&Reference],
-    (first, last): (f64, f64),
-) -> Drawn {
+fn draw_references(area: &Area, chart: &mut Chart, lines: &[&Reference], (first, last): (f64, f64)) -> Drawn {
     let (left, top) = area.get_base_pixel();
-    let ends = lines
-        .iter()
-        .map(|line| chart.backend_coord(&(last, line.value)));
+    let ends = lines.iter().map(|line| chart.backend_coord(&(last, line.value)));
     let (xs, ys): (Vec<i32>, Vec<i32>) = ends.unzip();
     for (index, ((line, x), y)) in lines.iter().zip(xs).zip(spread(ys)).enumerate() {
         let ends = [(first, line.value), (last, line.value)];
         let (dash, gap) = [(6, 4), (2, 3), (10, 4)][index % 3];
         let stroke = INK.stroke_width(SCALE);
-        chart.draw_series(DashedLineSeries::new(
-            ends,
-            dash * SCALE,
-            gap * SCALE,
-            stroke,
-        ))?;
+        chart.draw_series(DashedLineSeries::new(ends, dash * SCALE, gap * SCALE, stroke))?;
         let style = font(11, INK).pos(Pos::new(HPos::Left, VPos::Center));
         let place = (x - left + 5 * SCALE as i32, y - top);
         area.draw(&Text::new(line.label(), place, style))?;
@@ -248,11 +230,7 @@ struct Spot {
 /// Condenses a series to few points; `None` is a gap.
 fn condense(points: &[(u64, f64)]) -> Vec<Option<Spot>> {
     let is_short = points.len() <= 2 * POINTS;
-    let size = if is_short {
-        1
-    } else {
-        points.len().div_ceil(POINTS)
-    };
+    let size = if is_short { 1 } else { points.len().div_ceil(POINTS) };
     let spot = |chunk: &[(u64, f64)]| {
         let values = chunk.iter().map(|point| point.1);
         let values: Vec<f64> = values.filter(|&value| is_drawable(value)).collect();
@@ -274,10 +252,7 @@ fn is_drawable(value: f64) -> bool {
 /// The range of the horizontal axis, never empty.
 fn steps(spots: &[&Spot]) -> (f64, f64) {
     let all = || spots.iter().map(|spot| spot.step);
-    let (first, last) = (
-        all().fold(f64::INFINITY, f64::min),
-        all().fold(0.0, f64::max),
-    );
+    let (first, last) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
     match first {
         _ if first < last => (first, last),
         f64::INFINITY => (0.0, 1.0),
@@ -314,19 +289,9 @@ mod tests {
     use super::*;
 
     fn figure(points: Vec<(u64, f64)>) -> Figure {
-        let series = Series {
-            name: "mean".into(),
-            points,
-        };
-        let plot = Plot {
-            title: "episode/return".into(),
-            series: vec![series],
-            references: vec![],
-        };
-        Figure {
-            plots: vec![plot],
-            ..Figure::default()
-        }
+        let series = Series { name: "mean".into(), points };
+        let plot = Plot { title: "episode/return".into(), series: vec![series], references: vec![] };
+        Figure { plots: vec![plot], ..Figure::default() }
     }
 
     #[test]
@@ -345,15 +310,7 @@ mod tests {
         assert_eq!(drawn(vec![(5, 0.5)]), (0, 1), "a point on its own is a dot");
         assert_eq!(drawn(vec![(1, 0.5), (2, 0.75), (3, 0.75)]), (1, 0));
         let (nan, infinite) = ((3, f64::NAN), (5, f64::INFINITY));
-        let gaps = [
-            (1, 0.5),
-            (2, 0.75),
-            nan,
-            (4, 1.0),
-            infinite,
-            (6, 1.0),
-            (7, 2.0),
-        ];
+        let gaps = [(1, 0.5), (2, 0.75), nan, (4, 1.0), infinite, (6, 1.0), (7, 2.0)];
         assert_eq!(drawn(gaps.into()), (2, 1));
         for extreme in [0.0, -3.0, 1e-12, 1e-30, 1e-310, 1e17, 1e90, 1e300] {
             figure(vec![(1, extreme), (2, extreme)]).to_svg();
@@ -377,15 +334,9 @@ mod tests {
     #[test]
     fn references_are_named_with_their_values_and_do_not_cover_each_other() {
         let mut figure = figure(vec![(1, 0.1), (2, 0.7)]);
-        figure.plots[0].references = vec![Reference {
-            name: "<optimum>".into(),
-            value: 0.7442,
-        }];
+        figure.plots[0].references = vec![Reference { name: "<optimum>".into(), value: 0.7442 }];
         assert!(figure.to_svg().contains("&lt;optimum&gt; 0.7442"));
         let heights = spread(vec![100, 101, 300]);
-        assert!(
-            heights[1] - heights[0] >= 28 && heights[2] == 300,
-            "{heights:?}"
-        );
+        assert!(heights[1] - heights[0] >= 28 && heights[2] == 300, "{heights:?}");
     }
 }

@@ -76,14 +76,7 @@ impl Progress {
             Display::Auto if !is_terminal => Kind::Lines { every },
             Display::Auto | Display::Bar => Kind::Bar(bar(total, done)),
         };
-        Self {
-            kind,
-            total,
-            headline: headline.into(),
-            lower_is_better,
-            shown: None,
-            started: (Instant::now(), done),
-        }
+        Self { kind, total, headline: headline.into(), lower_is_better, shown: None, started: (Instant::now(), done) }
     }
 
     /// Shows the state after the last update of `history`.
@@ -133,9 +126,7 @@ impl Progress {
                     step - done.min(step),
                     self.total - step.min(self.total),
                 );
-                let left = left.map_or(String::new(), |left| {
-                    format!("  {} left", number::duration(left))
-                });
+                let left = left.map_or(String::new(), |left| format!("  {} left", number::duration(left)));
                 eprintln!("update {step}/{}  {figures}{left}", self.total);
             }
         }
@@ -159,11 +150,7 @@ fn remaining(seconds: f64, done: u64, left: u64) -> Option<f64> {
 
 /// The course of the headline metric over the whole run, as a sparkline with its range.
 fn curve(history: &History, headline: &str) -> String {
-    let values: Vec<f64> = history
-        .series(headline)
-        .iter()
-        .map(|&(_, value)| value)
-        .collect();
+    let values: Vec<f64> = history.series(headline).iter().map(|&(_, value)| value).collect();
     let name = headline.rsplit('/').next().unwrap_or(headline);
     format!("{} {name}", sparkline(&values, SPARKLINE))
 }
@@ -175,16 +162,8 @@ fn figures(history: &History, headline: &str, lower_is_better: bool) -> String {
         let name = headline.rsplit('/').next().unwrap_or(headline);
         let values = history.series(headline).iter().map(|&(_, value)| value);
         let values = values.filter(|value| value.is_finite());
-        let best = if lower_is_better {
-            values.fold(latest, f64::min)
-        } else {
-            values.fold(latest, f64::max)
-        };
-        parts.push(format!(
-            "{name} {} (best {})",
-            number::significant(latest),
-            number::significant(best)
-        ));
+        let best = if lower_is_better { values.fold(latest, f64::min) } else { values.fold(latest, f64::max) };
+        parts.push(format!("{name} {} (best {})", number::significant(latest), number::significant(best)));
     }
     let mut labels = Vec::new();
     for (label, metric) in FIGURES {
@@ -211,11 +190,7 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
             .iter()
             .filter(|value| value.is_finite())
             .fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
-        if count > 0 {
-            sum / f64::from(count)
-        } else {
-            f64::NAN
-        }
+        if count > 0 { sum / f64::from(count) } else { f64::NAN }
     };
     let means: Vec<f64> = values.chunks(size).map(mean).collect();
     let low = means.iter().copied().fold(f64::INFINITY, f64::min);
@@ -236,11 +211,7 @@ mod tests {
     fn history(updates: &[(&str, f64)]) -> History {
         let mut history = History::default();
         for (step, &(name, value)) in updates.iter().enumerate() {
-            history.push(&Record {
-                step: step as u64 + 1,
-                time: 0.0,
-                metrics: [(name.to_string(), value)].into(),
-            });
+            history.push(&Record { step: step as u64 + 1, time: 0.0, metrics: [(name.to_string(), value)].into() });
         }
         history
     }
@@ -269,18 +240,12 @@ mod tests {
             figures(&history, "episode/return_mean", false),
             "return_mean 3 (best 4)  KL 0.0312  entropy 1.25  not finite 1"
         );
-        assert_eq!(
-            figures(&history, "objective/kl", true),
-            "kl 0.0312 (best 0.0312)  entropy 1.25  not finite 1"
-        );
+        assert_eq!(figures(&history, "objective/kl", true), "kl 0.0312 (best 0.0312)  entropy 1.25  not finite 1");
     }
 
     #[test]
     fn the_time_left_follows_from_the_speed() {
         assert_eq!(remaining(10.0, 5, 20), Some(40.0));
-        assert_eq!(
-            (remaining(10.0, 0, 20), remaining(10.0, 5, 0)),
-            (None, None)
-        );
+        assert_eq!((remaining(10.0, 0, 20), remaining(10.0, 5, 0)), (None, None));
     }
 }

@@ -23,11 +23,7 @@ pub enum Playback {
 impl Playback {
     /// Animated where `stream` is a terminal, else an excerpt of the first two and last three frames.
     pub fn for_stream(stream: &impl IsTerminal, delay: Duration) -> Self {
-        if stream.is_terminal() {
-            Self::Animated { delay }
-        } else {
-            Self::Excerpt { first: 2, last: 3 }
-        }
+        if stream.is_terminal() { Self::Animated { delay } } else { Self::Excerpt { first: 2, last: 3 } }
     }
 }
 
@@ -71,11 +67,7 @@ pub fn replay(out: &mut impl Write, frames: &[String], playback: Playback) -> io
 /// The text with line breaks as its only control characters, and no empty lines at its end.
 pub(super) fn harmless(text: &str) -> String {
     let shown = |c: char| {
-        if c.is_control() && c != '\n' {
-            '\u{fffd}'
-        } else {
-            c
-        }
+        if c.is_control() && c != '\n' { '\u{fffd}' } else { c }
     };
     let text = text.trim_end().replace("\r\n", "\n").replace('\t', "    ");
     text.chars().map(shown).collect()
@@ -107,9 +99,7 @@ mod tests {
 
     #[test]
     fn an_animation_goes_back_over_each_frame_but_the_last() {
-        let animated = Playback::Animated {
-            delay: Duration::ZERO,
-        };
+        let animated = Playback::Animated { delay: Duration::ZERO };
         let text = shown(3, animated);
         assert_eq!(text.matches("\x1b[3A\r\x1b[J").count(), 2);
         assert!(text.ends_with("frame 3 of 3\na3\nb\n\x1b[?7h"));
@@ -117,9 +107,6 @@ mod tests {
 
     #[test]
     fn what_a_model_wrote_does_not_steer_the_terminal() {
-        assert_eq!(
-            harmless("a\x1b[2Jb\r\nc\u{9b}1m\x07"),
-            "a\u{fffd}[2Jb\nc\u{fffd}1m\u{fffd}"
-        );
+        assert_eq!(harmless("a\x1b[2Jb\r\nc\u{9b}1m\x07"), "a\u{fffd}[2Jb\nc\u{fffd}1m\u{fffd}");
     }
 }

@@ -51,10 +51,7 @@ impl Report {
             section("Result", comparison(&self.comparison)),
             section("Plots", plots(&self.figures)),
             section("Replay", replay(&self.frames)),
-            section(
-                "Sample episodes",
-                self.episodes.iter().map(episode).collect(),
-            ),
+            section("Sample episodes", self.episodes.iter().map(episode).collect()),
             section("Time and memory", facts(&self.resources)),
             section("Going on from here", commands(&self.commands)),
         ]
@@ -98,11 +95,7 @@ impl Report {
 }
 
 fn section(title: &str, body: String) -> String {
-    if body.is_empty() {
-        body
-    } else {
-        format!("<section>\n<h2>{title}</h2>\n{body}</section>\n")
-    }
+    if body.is_empty() { body } else { format!("<section>\n<h2>{title}</h2>\n{body}</section>\n") }
 }
 
 fn facts(facts: &[(String, String)]) -> String {
@@ -110,11 +103,7 @@ fn facts(facts: &[(String, String)]) -> String {
         return String::new();
     }
     let row = |(name, value): &(String, String)| {
-        format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n",
-            escape(name),
-            escape(value)
-        )
+        format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escape(name), escape(value))
     };
     let rows: String = facts.iter().map(row).collect();
     format!("<table class=\"facts\">\n{rows}</table>\n")
@@ -124,21 +113,10 @@ fn comparison(table: &Table) -> String {
     if table.rows.is_empty() {
         return String::new();
     }
-    let header: String = table
-        .header
-        .iter()
-        .map(|cell| format!("<th>{}</th>", escape(cell)))
-        .collect();
+    let header: String = table.header.iter().map(|cell| format!("<th>{}</th>", escape(cell))).collect();
     let row = |(index, cells): (usize, &Vec<String>)| {
-        let class = if table.marked == Some(index) {
-            " class=\"marked\""
-        } else {
-            ""
-        };
-        let cells: String = cells
-            .iter()
-            .map(|cell| format!("<td>{}</td>", escape(cell)))
-            .collect();
+        let class = if table.marked == Some(index) { " class=\"marked\"" } else { "" };
+        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
         format!("<tr{class}>{cells}</tr>\n")
     };
     let rows: String = table.rows.iter().enumerate().map(row).collect();
@@ -151,10 +129,7 @@ fn comparison(table: &Table) -> String {
 fn plots(figures: &[Figure]) -> String {
     let figure = |figure: &Figure| {
         let title = escape(&figure.title);
-        format!(
-            "<h3>{title}</h3>\n<figure aria-label=\"{title}\">\n{}</figure>\n",
-            figure.to_svg()
-        )
+        format!("<h3>{title}</h3>\n<figure aria-label=\"{title}\">\n{}</figure>\n", figure.to_svg())
     };
     let Some((first, others)) = figures.split_first() else {
         return String::new();
@@ -200,9 +175,7 @@ fn episode(episode: &Episode) -> String {
         String::new()
     } else {
         let text = escape(&episode.final_observation);
-        format!(
-            "<div class=\"turn\"><p>After the last action</p><pre class=\"wrap\">{text}</pre></div>\n"
-        )
+        format!("<div class=\"turn\"><p>After the last action</p><pre class=\"wrap\">{text}</pre></div>\n")
     };
     format!(
         "<details><summary><strong>return {}</strong> <span class=\"soft\">· {} turns, {end} · {} · seed {} · \
@@ -211,11 +184,7 @@ fn episode(episode: &Episode) -> String {
         episode.turns.len(),
         escape(&episode.env_id),
         episode.seed,
-        if episode.policy_id.is_empty() {
-            "policy".into()
-        } else {
-            escape(&episode.policy_id)
-        },
+        if episode.policy_id.is_empty() { "policy".into() } else { escape(&episode.policy_id) },
         episode.policy_step,
     )
 }
@@ -223,18 +192,9 @@ fn episode(episode: &Episode) -> String {
 fn turn((index, turn): (usize, &Turn)) -> String {
     let mut reward = number::significant(turn.reward.into());
     for (name, part) in &turn.reward_parts {
-        let _ = write!(
-            reward,
-            ", {} {}",
-            escape(name),
-            number::significant((*part).into())
-        );
+        let _ = write!(reward, ", {} {}", escape(name), number::significant((*part).into()));
     }
-    let invalid = if turn.invalid_action {
-        " · <span class=\"bad\">invalid action</span>"
-    } else {
-        ""
-    };
+    let invalid = if turn.invalid_action { " · <span class=\"bad\">invalid action</span>" } else { "" };
     format!(
         "<div class=\"turn\"><p>Turn {}</p><pre class=\"wrap\">{}</pre>\
          <p>Action · reward {reward}{invalid}</p><pre class=\"wrap action\">{}</pre></div>\n",
@@ -246,11 +206,7 @@ fn turn((index, turn): (usize, &Turn)) -> String {
 
 fn commands(commands: &[(String, String)]) -> String {
     let command = |(purpose, line): &(String, String)| {
-        format!(
-            "<h3>{}</h3>\n<pre class=\"wrap\">{}</pre>\n",
-            escape(purpose),
-            escape(line)
-        )
+        format!("<h3>{}</h3>\n<pre class=\"wrap\">{}</pre>\n", escape(purpose), escape(line))
     };
     commands.iter().map(command).collect()
 }
@@ -278,8 +234,7 @@ mod tests {
     use super::super::plot::{Plot, Series};
     use super::*;
 
-    const ATTACK: &str =
-        "</pre></script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&\u{1b}[2J";
+    const ATTACK: &str = "</pre></script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&\u{1b}[2J";
 
     #[test]
     fn text_with_markup_is_shown_and_never_run() {
@@ -290,24 +245,12 @@ mod tests {
             reward_parts: [(ATTACK.to_string(), 1.0)].into(),
             ..Turn::default()
         };
-        let plot = Plot {
-            title: ATTACK.into(),
-            series: vec![Series::default(); 2],
-            references: vec![],
-        };
+        let plot = Plot { title: ATTACK.into(), series: vec![Series::default(); 2], references: vec![] };
         let report = Report {
             title: ATTACK.into(),
             summary: pair(),
-            comparison: Table {
-                header: vec![ATTACK.into()],
-                rows: vec![vec![ATTACK.into()]],
-                marked: None,
-            },
-            figures: vec![Figure {
-                title: ATTACK.into(),
-                file: String::new(),
-                plots: vec![plot],
-            }],
+            comparison: Table { header: vec![ATTACK.into()], rows: vec![vec![ATTACK.into()]], marked: None },
+            figures: vec![Figure { title: ATTACK.into(), file: String::new(), plots: vec![plot] }],
             resources: pair(),
             frames: vec![ATTACK.into()],
             episodes: vec![Episode {
@@ -321,14 +264,8 @@ mod tests {
             config: ATTACK.into(),
         };
         let (attacked, harmless) = (report.render(), Report::default().render());
-        assert_eq!(
-            attacked.matches("<script").count(),
-            harmless.matches("<script").count()
-        );
-        assert_eq!(
-            attacked.matches("</script").count(),
-            harmless.matches("</script").count()
-        );
+        assert_eq!(attacked.matches("<script").count(), harmless.matches("<script").count());
+        assert_eq!(attacked.matches("</script").count(), harmless.matches("</script").count());
         assert!(!attacked.contains("<img") && !attacked.contains('\u{1b}'));
         // Every text is there all the same; the report's title shows twice and the figure's three times.
         assert_eq!(attacked.matches("&lt;img src=x").count(), 21);
@@ -343,10 +280,7 @@ mod tests {
     #[test]
     fn what_is_empty_is_left_out() {
         assert!(!Report::default().render().contains("<section>"));
-        let report = Report {
-            frames: vec!["@.".into(), ".@".into()],
-            ..Report::default()
-        };
+        let report = Report { frames: vec!["@.".into(), ".@".into()], ..Report::default() };
         let html = report.render();
         assert!(html.contains("1 of 2") && html.contains("<pre class=\"frame\" hidden>.@</pre>"));
         assert_eq!(html.matches("<section>").count(), 1);

@@ -59,11 +59,7 @@ fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || "-.".contains(*c);
     let name: String = name.chars().filter(is_plain).collect();
-    if name.is_empty() {
-        "localhost".into()
-    } else {
-        name
-    }
+    if name.is_empty() { "localhost".into() } else { name }
 }
 
 fn seconds_since_epoch() -> f64 {
@@ -83,9 +79,7 @@ fn frame(data: &[u8]) -> Vec<u8> {
 
 /// CRC-32C, rotated and shifted: TFRecord's guard against the CRC of data that contains CRCs.
 fn masked_crc(data: &[u8]) -> u32 {
-    crc32c::crc32c(data)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 // The field numbers are those of tensorflow/core/util/event.proto and framework/summary.proto.

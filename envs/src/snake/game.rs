@@ -43,14 +43,8 @@ impl Game {
         let tail = (((size - 1) / 2) | 1) * size + (size - START_LENGTH as u8) / 2;
         let body: VecDeque<u8> = (tail..tail + START_LENGTH as u8).rev().collect();
         let occupied = body.iter().map(|&cell| bit(cell)).sum();
-        let mut game = Self {
-            grid,
-            body,
-            occupied,
-            heading: Heading::Right,
-            food: None,
-            random: ChaCha8Rng::seed_from_u64(seed),
-        };
+        let mut game =
+            Self { grid, body, occupied, heading: Heading::Right, food: None, random: ChaCha8Rng::seed_from_u64(seed) };
         game.place_food();
         game
     }
@@ -89,11 +83,7 @@ impl Game {
             return Moved::On;
         }
         self.place_food();
-        if self.food.is_some() {
-            Moved::Ate
-        } else {
-            Moved::Filled
-        }
+        if self.food.is_some() { Moved::Ate } else { Moved::Filled }
     }
 
     /// Puts the food on one of the free cells, each as likely as the others.
@@ -116,11 +106,8 @@ impl Game {
 pub(super) fn cycle_heading(grid: &Grid, cell: u8) -> Heading {
     let (row, column) = grid.place(cell);
     let last = grid.size - 1;
-    let (to_the_right, row_end) = if row % 2 == 1 {
-        (true, if row == last { last } else { last - 1 })
-    } else {
-        (false, 0)
-    };
+    let (to_the_right, row_end) =
+        if row % 2 == 1 { (true, if row == last { last } else { last - 1 }) } else { (false, 0) };
     if column == last && row > 0 {
         Heading::Up
     } else if column == row_end {

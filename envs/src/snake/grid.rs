@@ -13,8 +13,7 @@ pub(super) enum Heading {
 }
 
 impl Heading {
-    pub(super) const ALL: [Heading; 4] =
-        [Heading::Up, Heading::Right, Heading::Down, Heading::Left];
+    pub(super) const ALL: [Heading; 4] = [Heading::Up, Heading::Right, Heading::Down, Heading::Left];
 
     /// This heading after quarter turns to the right.
     pub(super) fn turned(self, quarter_turns: usize) -> Self {
@@ -36,12 +35,7 @@ impl Grid {
     pub(super) fn new(size: u8) -> Self {
         let all = (1 << (size * size)) - 1;
         let first_column: Cells = (0..size).map(|row| bit(row * size)).sum();
-        Self {
-            size,
-            all,
-            not_first_column: all & !first_column,
-            not_last_column: all & !(first_column << (size - 1)),
-        }
+        Self { size, all, not_first_column: all & !first_column, not_last_column: all & !(first_column << (size - 1)) }
     }
 
     /// Row and column of a cell.
@@ -63,8 +57,7 @@ impl Grid {
     /// All cells beside a set, and perhaps some inside it.
     pub(super) fn neighbours(&self, cells: Cells) -> Cells {
         let vertical = (cells << self.size) | (cells >> self.size);
-        let horizontal =
-            ((cells & self.not_last_column) << 1) | ((cells & self.not_first_column) >> 1);
+        let horizontal = ((cells & self.not_last_column) << 1) | ((cells & self.not_first_column) >> 1);
         (vertical | horizontal) & self.all
     }
 

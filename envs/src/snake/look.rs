@@ -51,11 +51,7 @@ pub(super) fn look(game: &Game) -> [Look; 3] {
     });
     let follows_tail = grid.flood(moved_tail, open);
     let to_food = distances(game, food, open, targets);
-    let mut looks = [Look {
-        entered: Entered::Blocked,
-        room: Room::Little,
-        to_food: None,
-    }; 3];
+    let mut looks = [Look { entered: Entered::Blocked, room: Room::Little, to_food: None }; 3];
     for (index, &target) in targets.iter().enumerate() {
         if target == 0 {
             continue;

@@ -17,11 +17,8 @@ use grid::Grid;
 use view::View;
 
 /// The definitions with a name, as TOML.
-pub const DEFINITIONS: [&str; 3] = [
-    include_str!("snake-4x4.toml"),
-    include_str!("snake-6x6.toml"),
-    include_str!("snake-8x8.toml"),
-];
+pub const DEFINITIONS: [&str; 3] =
+    [include_str!("snake-4x4.toml"), include_str!("snake-6x6.toml"), include_str!("snake-8x8.toml")];
 
 /// What an action costs that is none, beside its turn.
 const INVALID_REWARD: f32 = -0.1;
@@ -43,13 +40,7 @@ struct SnakeOptions {
 
 impl Default for SnakeOptions {
     fn default() -> Self {
-        Self {
-            size: 6,
-            limit: None,
-            starve: None,
-            step_cost: 0.0,
-            view: View::Text,
-        }
+        Self { size: 6, limit: None, starve: None, step_cost: 0.0, view: View::Text }
     }
 }
 
@@ -79,12 +70,7 @@ struct Snake {
 
 impl Snake {
     fn new(options: SnakeOptions) -> Result<Self> {
-        let SnakeOptions {
-            size,
-            step_cost,
-            view,
-            ..
-        } = options;
+        let SnakeOptions { size, step_cost, view, .. } = options;
         if !(3..=10).contains(&size) {
             return definition(format!("size = {size}: a board has 3 to 10 cells a side"));
         }
@@ -101,8 +87,7 @@ impl Snake {
         // The cycle needs at most size^2 moves for each food, and has a reward for finishing early nowhere.
         let cells = size * size;
         let ceiling = cells - START_LENGTH as u32;
-        let cycle_finishes =
-            size % 2 == 0 && step_cost == 0.0 && starve >= cells && limit >= ceiling * cells;
+        let cycle_finishes = size % 2 == 0 && step_cost == 0.0 && starve >= cells && limit >= ceiling * cells;
         let grid = Grid::new(size as u8);
         Ok(Self {
             spec: EnvSpec {
@@ -210,8 +195,7 @@ impl Env for Snake {
         }
         let wanted = cycle_heading(&self.grid, self.game.head());
         let actions = self.view.actions();
-        let index = (0..actions.len())
-            .find(|&index| self.view.heading(index, self.game.heading) == wanted)?;
+        let index = (0..actions.len()).find(|&index| self.view.heading(index, self.game.heading) == wanted)?;
         Some(actions[index].to_string())
     }
 }

@@ -18,11 +18,7 @@ struct Played {
 }
 
 /// Plays one episode; the player sees the environment and the observation.
-fn play(
-    env: &mut dyn Env,
-    seed: u64,
-    mut player: impl FnMut(&dyn Env, &Observation) -> String,
-) -> Played {
+fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> Played {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
     let (mut turns, mut total_reward) = (0, 0.0);
@@ -71,21 +67,13 @@ fn reads_compact(_: &dyn Env, observation: &Observation) -> String {
 }
 
 fn mean<T: Into<f64>>(values: impl Iterator<Item = T>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| {
-        (sum + value.into(), count + 1)
-    });
+    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value.into(), count + 1));
     sum / f64::from(count)
 }
 
 #[test]
 fn the_cycle_fills_every_even_board_in_every_view() {
-    for (size, view) in [
-        (4, "text"),
-        (6, "board"),
-        (8, "window"),
-        (6, "compact"),
-        (10, "compact"),
-    ] {
+    for (size, view) in [(4, "text"), (6, "board"), (8, "window"), (6, "compact"), (10, "compact")] {
         let mut env = snake(&format!("size = {size}\nview = '{view}'")).unwrap();
         for seed in 0..3 {
             let played = play(&mut *env, seed, scripted);
@@ -204,20 +192,14 @@ fn snake_baselines() {
         let mut env = snake(&format!("size = {size}\nview = 'compact'")).unwrap();
         let mut report = |name: &str, player: &mut dyn FnMut(&dyn Env, &Observation) -> String| {
             let start = std::time::Instant::now();
-            let played: Vec<_> = (0..episodes)
-                .map(|seed| play(&mut *env, seed, &mut *player))
-                .collect();
+            let played: Vec<_> = (0..episodes).map(|seed| play(&mut *env, seed, &mut *player)).collect();
             let steps: u32 = played.iter().map(|played| played.turns).sum();
             println!(
                 "{size}x{size} {name}: score {:.2}, return {:.2}, turns {:.1}, filled {:.3}, {:.0} steps/s",
                 mean(played.iter().map(|played| played.score as f64)),
                 mean(played.iter().map(|played| played.total_reward)),
                 mean(played.iter().map(|played| played.turns)),
-                mean(
-                    played
-                        .iter()
-                        .map(|played| u8::from(played.outcome == "filled"))
-                ),
+                mean(played.iter().map(|played| u8::from(played.outcome == "filled"))),
                 f64::from(steps) / start.elapsed().as_secs_f64(),
             );
             mean(played.iter().map(|played| played.score as f64))

@@ -118,11 +118,7 @@ fn window(game: &Game) -> String {
             let (down, east) = from_snake(game.heading, behind, right);
             let (row, column) = (row + down, column + east);
             let inside = (0..size).contains(&row) && (0..size).contains(&column);
-            text.push(if inside {
-                cell_character(game, (row * size + column) as u8)
-            } else {
-                '#'
-            });
+            text.push(if inside { cell_character(game, (row * size + column) as u8) } else { '#' });
         }
     }
     push_food_direction(&mut text, game);

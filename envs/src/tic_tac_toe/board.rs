@@ -35,17 +35,11 @@ impl Board {
     }
 
     pub(super) fn with_agent(self, cell: usize) -> Self {
-        Self {
-            agent: self.agent | 1 << cell,
-            ..self
-        }
+        Self { agent: self.agent | 1 << cell, ..self }
     }
 
     pub(super) fn with_opponent(self, cell: usize) -> Self {
-        Self {
-            opponent: self.opponent | 1 << cell,
-            ..self
-        }
+        Self { opponent: self.opponent | 1 << cell, ..self }
     }
 
     /// How the game ended, or nothing while it goes on.
@@ -62,10 +56,7 @@ impl Board {
 
     /// The same position with the other side as the agent.
     pub(super) fn swapped(self) -> Self {
-        Self {
-            agent: self.opponent,
-            opponent: self.agent,
-        }
+        Self { agent: self.opponent, opponent: self.agent }
     }
 }
 

@@ -21,10 +21,7 @@ use solve::Opponent;
 pub use exact::{Exact, evaluate_exactly};
 
 /// The definitions with a name, as TOML.
-pub const DEFINITIONS: [&str; 2] = [
-    include_str!("tic-tac-toe.toml"),
-    include_str!("tic-tac-toe-second.toml"),
-];
+pub const DEFINITIONS: [&str; 2] = [include_str!("tic-tac-toe.toml"), include_str!("tic-tac-toe-second.toml")];
 
 /// What an action costs that is none, beside its turn. With the default limit, an agent that writes nothing
 /// legal gets what a loss costs.
@@ -60,12 +57,7 @@ struct TicTacToeOptions {
 
 impl Default for TicTacToeOptions {
     fn default() -> Self {
-        Self {
-            first: First::Agent,
-            opponent: Opponent::Random,
-            view: View::Text,
-            limit: 10,
-        }
+        Self { first: First::Agent, opponent: Opponent::Random, view: View::Text, limit: 10 }
     }
 }
 
@@ -88,16 +80,9 @@ struct TicTacToe {
 
 impl TicTacToe {
     fn new(options: TicTacToeOptions) -> Result<Self> {
-        let TicTacToeOptions {
-            first,
-            opponent,
-            view,
-            limit,
-        } = options;
+        let TicTacToeOptions { first, opponent, view, limit } = options;
         if limit < 5 {
-            return Err(Error::Definition(format!(
-                "limit = {limit}: a game of tic-tac-toe takes up to 5 turns"
-            )));
+            return Err(Error::Definition(format!("limit = {limit}: a game of tic-tac-toe takes up to 5 turns")));
         }
         let start = match first {
             First::Agent => "",
@@ -142,9 +127,7 @@ impl TicTacToe {
         let share = second / f64::from(choices.count_ones());
         let answers = cells(choices).map(|cell| (empty.with_opponent(cell), share));
         let starts = answers.chain([(empty, 1.0 - second)]);
-        starts
-            .filter(|&(_, probability)| probability > 0.0)
-            .collect()
+        starts.filter(|&(_, probability)| probability > 0.0).collect()
     }
 
     fn opponent(&self) -> Opponent {
@@ -155,9 +138,7 @@ impl TicTacToe {
         let choices = self.options.opponent.choices(self.board);
         let chosen = self.random.random_range(0..choices.count_ones());
         let cell = cells(choices).nth(chosen as usize);
-        self.board = self
-            .board
-            .with_opponent(cell.expect("it is below the count"));
+        self.board = self.board.with_opponent(cell.expect("it is below the count"));
     }
 
     fn observe(&self, board: Board) -> Observation {
@@ -174,13 +155,8 @@ impl TicTacToe {
         let free = if outcome.is_none() { board.free() } else { 0 };
         Observation {
             text: match self.options.view {
-                View::Text => format!(
-                    "Tic-tac-toe. You are x, free cells have a number.\n{}\nYour cell:",
-                    draw(board)
-                ),
-                View::Compact => (0..9)
-                    .map(|cell| mark(board, cell).unwrap_or('.'))
-                    .collect(),
+                View::Text => format!("Tic-tac-toe. You are x, free cells have a number.\n{}\nYour cell:", draw(board)),
+                View::Compact => (0..9).map(|cell| mark(board, cell).unwrap_or('.')).collect(),
             },
             legal_actions: Some(LEGAL_ACTIONS[usize::from(free)].clone()),
             info,
@@ -278,11 +254,7 @@ fn read_cell(action: &str, board: Board) -> Option<usize> {
 }
 
 fn mark(board: Board, cell: usize) -> Option<char> {
-    if board.agent >> cell & 1 == 1 {
-        Some('x')
-    } else {
-        (board.opponent >> cell & 1 == 1).then_some('o')
-    }
+    if board.agent >> cell & 1 == 1 { Some('x') } else { (board.opponent >> cell & 1 == 1).then_some('o') }
 }
 
 /// Three lines with a mark or a number for each cell.

@@ -34,10 +34,8 @@ impl Opponent {
 
     /// The mean return of the best player against this opponent, where the agent is to move.
     pub(super) fn value(self, board: Board) -> f64 {
-        static AGAINST_RANDOM: LazyLock<HashMap<Board, f64>> =
-            LazyLock::new(|| best_values(Opponent::Random));
-        static AGAINST_PERFECT: LazyLock<HashMap<Board, f64>> =
-            LazyLock::new(|| best_values(Opponent::Perfect));
+        static AGAINST_RANDOM: LazyLock<HashMap<Board, f64>> = LazyLock::new(|| best_values(Opponent::Random));
+        static AGAINST_PERFECT: LazyLock<HashMap<Board, f64>> = LazyLock::new(|| best_values(Opponent::Perfect));
         match self {
             Opponent::Random => AGAINST_RANDOM[&board],
             Opponent::Perfect => AGAINST_PERFECT[&board],
@@ -59,11 +57,7 @@ impl Opponent {
         let worth = |cell| self.mean_after(board.with_agent(cell), |answered| self.value(answered));
         cells(board.free()).reduce(|best, cell| {
             // Means of the same returns in another order may differ in their last bits.
-            if worth(cell) > worth(best) + 1e-9 {
-                cell
-            } else {
-                best
-            }
+            if worth(cell) > worth(best) + 1e-9 { cell } else { best }
         })
     }
 }
@@ -77,11 +71,7 @@ fn best_values(opponent: Opponent) -> HashMap<Board, f64> {
         let value = match board.outcome() {
             Some(outcome) => outcome.reward().into(),
             None => cells(board.free())
-                .map(|cell| {
-                    opponent.mean_after(board.with_agent(cell), |answered| {
-                        visit(opponent, answered, values)
-                    })
-                })
+                .map(|cell| opponent.mean_after(board.with_agent(cell), |answered| visit(opponent, answered, values)))
                 .fold(f64::NEG_INFINITY, f64::max),
         };
         values.insert(board, value);
@@ -132,9 +122,8 @@ mod tests {
             return outcome.reward().into();
         }
         let allowed_cells = allowed(board);
-        let values = cells(allowed_cells).map(|cell| {
-            Opponent::Random.mean_after(board.with_agent(cell), |next| mean_return(next, allowed))
-        });
+        let values = cells(allowed_cells)
+            .map(|cell| Opponent::Random.mean_after(board.with_agent(cell), |next| mean_return(next, allowed)));
         values.sum::<f64>() / f64::from(allowed_cells.count_ones())
     }
 
@@ -163,8 +152,7 @@ mod tests {
     fn best_play_returns_the_known_means() {
         let first = Opponent::Random.value(Board::default());
         assert!((first - 0.9948).abs() < 5e-5, "{first}");
-        let second =
-            Opponent::Random.mean_after(Board::default(), |board| Opponent::Random.value(board));
+        let second = Opponent::Random.mean_after(Board::default(), |board| Opponent::Random.value(board));
         assert!((second - 0.9249).abs() < 5e-5, "{second}");
     }
 
@@ -198,10 +186,7 @@ mod tests {
     fn best_play_as_the_second_player_may_lose() {
         assert_eq!(loss(Board::default(), f64::max), 0.0);
         // Several policies have the highest mean return. Their chances to lose reach from .42 % to .95 %.
-        for (prefer, known) in [
-            (f64::min as fn(f64, f64) -> f64, 0.0042),
-            (f64::max, 0.0095),
-        ] {
+        for (prefer, known) in [(f64::min as fn(f64, f64) -> f64, 0.0042), (f64::max, 0.0095)] {
             let loss = Opponent::Random.mean_after(Board::default(), |board| loss(board, prefer));
             assert!((loss - known).abs() < 5e-5, "{loss}");
         }
@@ -215,15 +200,9 @@ mod tests {
 
     #[test]
     fn the_perfect_opponent_blocks_and_wins() {
-        let threatened = Board {
-            agent: 0b000_000_011,
-            opponent: 0b000_010_000,
-        };
+        let threatened = Board { agent: 0b000_000_011, opponent: 0b000_010_000 };
         assert_eq!(Opponent::Perfect.choices(threatened), 0b000_000_100);
-        let winning = Board {
-            agent: 0b000_001_011,
-            opponent: 0b110_000_000,
-        };
+        let winning = Board { agent: 0b000_001_011, opponent: 0b110_000_000 };
         // It wins at once rather than block.
         assert_eq!(Opponent::Perfect.choices(winning), 0b001_000_000);
     }

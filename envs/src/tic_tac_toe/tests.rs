@@ -10,11 +10,7 @@ fn parse(options: &str) -> Options {
 }
 
 /// Plays one episode; gives its return, its outcome and its turns.
-fn play(
-    env: &mut dyn Env,
-    seed: u64,
-    mut player: impl FnMut(&dyn Env, &Observation) -> String,
-) -> (f32, String, u32) {
+fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> (f32, String, u32) {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
     for turn in 1.. {
@@ -39,14 +35,9 @@ fn best(observations: &[Observation]) -> Result<Vec<String>> {
     let read = |observation: &Observation| {
         let set = |wanted| {
             let marks = observation.text.chars().enumerate();
-            marks.fold(0, |set, (cell, mark)| {
-                set | u16::from(mark == wanted) << cell
-            })
+            marks.fold(0, |set, (cell, mark)| set | u16::from(mark == wanted) << cell)
         };
-        let board = Board {
-            agent: set('x'),
-            opponent: set('o'),
-        };
+        let board = Board { agent: set('x'), opponent: set('o') };
         (Opponent::Random.best_cell(board).unwrap() + 1).to_string()
     };
     Ok(observations.iter().map(read).collect())
@@ -98,17 +89,11 @@ fn illegal_actions_count_as_losses_in_the_exact_evaluation() {
 fn observations_show_the_board() {
     let mut env = tic_tac_toe("").unwrap();
     let start = env.reset(0).unwrap();
-    assert_eq!(
-        start.text,
-        "Tic-tac-toe. You are x, free cells have a number.\n1 2 3\n4 5 6\n7 8 9\nYour cell:"
-    );
+    assert_eq!(start.text, "Tic-tac-toe. You are x, free cells have a number.\n1 2 3\n4 5 6\n7 8 9\nYour cell:");
     let mut env = tic_tac_toe("view = 'compact'").unwrap();
     assert_eq!(env.reset(0).unwrap().text, ".........");
     let text = env.step(" 5\n").unwrap().observation.text;
-    assert_eq!(
-        (text.len(), &text[4..5], text.matches('o').count()),
-        (9, "x", 1)
-    );
+    assert_eq!((text.len(), &text[4..5], text.matches('o').count()), (9, "x", 1));
     assert_eq!(env.render().matches('o').count(), 1);
 }
 
@@ -142,10 +127,7 @@ fn an_action_that_is_none_costs_a_turn_and_changes_nothing() {
 #[test]
 fn impossible_options_are_named() {
     for (options, part) in [
-        (
-            "limit = 4",
-            "limit = 4: a game of tic-tac-toe takes up to 5 turns",
-        ),
+        ("limit = 4", "limit = 4: a game of tic-tac-toe takes up to 5 turns"),
         ("first = 'me'", "me"),
         ("foe = 'random'", "foe"),
     ] {
@@ -181,29 +163,15 @@ fn named_definitions_build() {
 #[test]
 fn tic_tac_toe_baselines() {
     let episodes: u32 = if cfg!(debug_assertions) { 100 } else { 10_000 };
-    for options in [
-        "",
-        "first = 'opponent'",
-        "opponent = 'perfect'",
-        "first = 'opponent'\nopponent = 'perfect'",
-    ] {
+    for options in ["", "first = 'opponent'", "opponent = 'perfect'", "first = 'opponent'\nopponent = 'perfect'"] {
         let mut env = tic_tac_toe(&format!("view = 'compact'\n{options}")).unwrap();
         let mut report = |name: &str, player: &mut dyn FnMut(&dyn Env, &Observation) -> String| {
             let start = std::time::Instant::now();
-            let played: Vec<_> = (0..u64::from(episodes))
-                .map(|seed| play(&mut *env, seed, &mut *player))
-                .collect();
+            let played: Vec<_> = (0..u64::from(episodes)).map(|seed| play(&mut *env, seed, &mut *player)).collect();
             let turns: u32 = played.iter().map(|(_, _, turns)| turns).sum();
-            let mean = played
-                .iter()
-                .map(|&(reward, ..)| f64::from(reward))
-                .sum::<f64>()
-                / f64::from(episodes);
+            let mean = played.iter().map(|&(reward, ..)| f64::from(reward)).sum::<f64>() / f64::from(episodes);
             let share = |wanted| {
-                let count = played
-                    .iter()
-                    .filter(|(_, outcome, _)| outcome == wanted)
-                    .count();
+                let count = played.iter().filter(|(_, outcome, _)| outcome == wanted).count();
                 count as f64 / f64::from(episodes)
             };
             println!(

@@ -37,11 +37,7 @@ struct WordleOptions {
 
 impl Default for WordleOptions {
     fn default() -> Self {
-        Self {
-            words: None,
-            limit: 6,
-            view: View::Text,
-        }
+        Self { words: None, limit: 6, view: View::Text }
     }
 }
 
@@ -70,9 +66,7 @@ impl Wordle {
     fn new(options: WordleOptions) -> Result<Self> {
         let WordleOptions { words, limit, view } = options;
         if !(1..=1_000).contains(&limit) {
-            return Err(Error::Definition(format!(
-                "limit = {limit}: a game of Wordle has 1 to 1000 guesses"
-            )));
+            return Err(Error::Definition(format!("limit = {limit}: a game of Wordle has 1 to 1000 guesses")));
         }
         let words = match words {
             None => Words::builtin(),
@@ -100,9 +94,7 @@ impl Wordle {
     }
 
     fn is_solved(&self) -> bool {
-        self.guesses
-            .last()
-            .is_some_and(|(guess, _)| *guess == self.answer)
+        self.guesses.last().is_some_and(|(guess, _)| *guess == self.answer)
     }
 
     fn observe(&self) -> Observation {
@@ -126,14 +118,10 @@ impl Wordle {
     }
 
     fn text(&self) -> String {
-        let mut text = String::from(
-            "Find the word of five letters. G: right place, Y: other place, B: not in the word.\n",
-        );
+        let mut text =
+            String::from("Find the word of five letters. G: right place, Y: other place, B: not in the word.\n");
         text.push_str(&self.transcript());
-        text.push_str(&format!(
-            "Guesses left: {}. Your guess:",
-            self.limit - self.turns
-        ));
+        text.push_str(&format!("Guesses left: {}. Your guess:", self.limit - self.turns));
         text
     }
 

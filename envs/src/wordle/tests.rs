@@ -6,11 +6,7 @@ fn wordle(options: &str) -> Result<Box<dyn Env>> {
 }
 
 /// Plays one episode; gives its return, its turns, and whether the word was found.
-fn play(
-    env: &mut dyn Env,
-    seed: u64,
-    mut player: impl FnMut(&dyn Env, &Observation) -> String,
-) -> (f32, u32, bool) {
+fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> (f32, u32, bool) {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
     let mut total_reward = 0.0;
@@ -43,10 +39,7 @@ fn the_right_word_ends_the_game_without_cost() {
     let answer = answer(&env.reset(0).unwrap());
     let other = if answer == "about" { "above" } else { "about" };
     let step = env.step(other).unwrap();
-    assert_eq!(
-        (step.reward, step.end, step.invalid_action),
-        (-1.0, None, false)
-    );
+    assert_eq!((step.reward, step.end, step.invalid_action), (-1.0, None, false));
     let step = env.step(&format!(" {}\n", answer.to_uppercase())).unwrap();
     assert_eq!((step.reward, step.end), (0.0, Some(End::Terminated)));
     assert_eq!(step.observation.info["solved"], true);
@@ -59,10 +52,7 @@ fn text_that_is_no_word_of_the_list_costs_a_guess() {
     let mut env = wordle("view = 'compact'\nlimit = 7").unwrap();
     assert_eq!(env.reset(0).unwrap().text, "7");
     let long = "crane".repeat(1 << 18);
-    for (left, action) in (1..7)
-        .rev()
-        .zip(["", "zzzzz", "\0\0\0\0\0", "éab", "🦀a", &long])
-    {
+    for (left, action) in (1..7).rev().zip(["", "zzzzz", "\0\0\0\0\0", "éab", "🦀a", &long]) {
         let step = env.step(action).unwrap();
         assert!(step.invalid_action, "{action:.10}");
         assert_eq!((step.reward, step.end), (-1.0, None));
@@ -100,28 +90,17 @@ fn a_file_of_words_can_be_given() {
     let legal = env.reset(0).unwrap().legal_actions.unwrap();
     assert_eq!(*legal, ["crane", "slate"]);
     std::fs::write(&path, "crane\nslates\n").unwrap();
-    let bad = wordle(&format!("words = '{}'", path.display()))
-        .err()
-        .unwrap();
-    assert!(
-        bad.to_string()
-            .ends_with("line 2: `slates` is not 5 letters a to z"),
-        "{bad}"
-    );
+    let bad = wordle(&format!("words = '{}'", path.display())).err().unwrap();
+    assert!(bad.to_string().ends_with("line 2: `slates` is not 5 letters a to z"), "{bad}");
     std::fs::remove_file(&path).unwrap();
-    let missing = wordle(&format!("words = '{}'", path.display()))
-        .err()
-        .unwrap();
+    let missing = wordle(&format!("words = '{}'", path.display())).err().unwrap();
     assert!(missing.to_string().contains("palestra-words"), "{missing}");
 }
 
 #[test]
 fn impossible_options_are_named() {
     for (options, part) in [
-        (
-            "limit = 0",
-            "limit = 0: a game of Wordle has 1 to 1000 guesses",
-        ),
+        ("limit = 0", "limit = 0: a game of Wordle has 1 to 1000 guesses"),
         ("view = 'tiles'", "tiles"),
         ("list = 'words.txt'", "list"),
     ] {
@@ -134,11 +113,8 @@ fn impossible_options_are_named() {
 #[test]
 fn the_same_seed_gives_the_same_episode() {
     let mut env = wordle("").unwrap();
-    let mut answers = |seeds: std::ops::Range<u64>| -> Vec<String> {
-        seeds
-            .map(|seed| answer(&env.reset(seed).unwrap()))
-            .collect()
-    };
+    let mut answers =
+        |seeds: std::ops::Range<u64>| -> Vec<String> { seeds.map(|seed| answer(&env.reset(seed).unwrap())).collect() };
     assert_eq!(answers(0..50), answers(0..50));
     assert_ne!(answers(0..50), answers(50..100));
 }
@@ -161,9 +137,7 @@ fn wordle_baselines() {
         let mut env = wordle(&format!("view = '{view}'")).unwrap();
         let mut report = |name: &str, player: &mut dyn FnMut(&dyn Env, &Observation) -> String| {
             let start = std::time::Instant::now();
-            let played: Vec<_> = (0..u64::from(episodes))
-                .map(|seed| play(&mut *env, seed, &mut *player))
-                .collect();
+            let played: Vec<_> = (0..u64::from(episodes)).map(|seed| play(&mut *env, seed, &mut *player)).collect();
             let turns: u32 = played.iter().map(|(_, turns, _)| turns).sum();
             let total: f64 = played.iter().map(|&(total, ..)| f64::from(total)).sum();
             let solved = played.iter().filter(|(.., solved)| *solved).count();

@@ -78,12 +78,7 @@ impl Words {
             let reason = format!("{} words; a list needs at least 2", words.len());
             return Err(file_error(path, &reason));
         }
-        Ok(Self {
-            actions: words.iter().map(text_of).collect(),
-            words,
-            index,
-            best_opening: OnceLock::new(),
-        })
+        Ok(Self { actions: words.iter().map(text_of).collect(), words, index, best_opening: OnceLock::new() })
     }
 
     /// The word of the list that an action names.
@@ -146,10 +141,7 @@ fn most_telling(candidates: &[Word]) -> Word {
         }
         groups.iter().map(|size| size * size).sum::<u64>()
     };
-    *candidates
-        .iter()
-        .min_by_key(left)
-        .expect("there is a candidate")
+    *candidates.iter().min_by_key(left).expect("there is a candidate")
 }
 
 fn lower_case_word(text: &str) -> Option<Word> {
@@ -158,10 +150,7 @@ fn lower_case_word(text: &str) -> Option<Word> {
 }
 
 fn file_error(path: &str, reason: &dyn std::fmt::Display) -> Error {
-    Error::File {
-        path: path.to_string(),
-        reason: reason.to_string(),
-    }
+    Error::File { path: path.to_string(), reason: reason.to_string() }
 }
 
 #[cfg(test)]
@@ -206,15 +195,9 @@ mod tests {
     #[test]
     fn bad_lines_are_named() {
         for (text, part) in [
-            (
-                "crane\nabc\n",
-                "list.txt: line 2: `abc` is not 5 letters a to z",
-            ),
+            ("crane\nabc\n", "list.txt: line 2: `abc` is not 5 letters a to z"),
             ("Crane\nabout", "list.txt: line 1: `Crane` is not"),
-            (
-                "crane\n\ncrane",
-                "list.txt: line 3: `crane` is in the list twice",
-            ),
+            ("crane\n\ncrane", "list.txt: line 3: `crane` is in the list twice"),
             ("crane\n", "list.txt: 1 words; a list needs at least 2"),
         ] {
             let error = Words::parse("list.txt", text).unwrap_err().to_string();
