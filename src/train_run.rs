@@ -69,9 +69,7 @@ pub struct TrainReport {
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
     let mut run = run.resolve(registry)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
-    // The number of threads is part of what fixes the bits of a run.
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    set_threads(*run.train.threads.get_or_insert_with(cores));
+    set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
     let start = Agent::new(run, registry, &device)?;
     let mut rollout_environments = start.rollout(registry, start.run.rollout.environments)?;
     let mut learner = Ppo::new(start.run.ppo.clone(), start.run.rollout.sampling.temperature)?;
@@ -171,6 +169,15 @@ pub fn evaluate_run(
     let agent = Agent::load(run_dir, registry, device)?;
     let episodes = episodes.unwrap_or(agent.run.evaluation.episodes as u64);
     Ok(agent.evaluate(&agent.policy, registry, episodes, seed)?.0)
+}
+
+/// The number of threads, which is part of what fixes the bits of a run: that of the run that is resumed, else one for
+/// each core.
+fn threads_of(options: &TrainOptions) -> usize {
+    let earlier = options.out.as_ref().filter(|_| options.resume).and_then(|out| RunDir::open(out).ok());
+    let earlier = earlier.and_then(|dir| RunFile::load(&dir.run_file(), &[] as &[&str]).ok());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    earlier.and_then(|run| run.train.threads).unwrap_or_else(cores)
 }
 
 /// The directory to train in, and the checkpoint to go on from.
