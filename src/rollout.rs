@@ -1,21 +1,24 @@
 //! Environments and a policy become episodes: the policy writes for many environments at once.
 
+mod running;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use palestra_envs::{End, Env, Episode, Info, Observation, Pool, Step, Turn, baseline, episode_seed};
+use palestra_envs::{End, Env, Episode, Info, Observation, Pool, Step, baseline, episode_seed};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::math::Sampling;
 use crate::model::Policy;
-use crate::model::generate::{Choices, Continuation, Limits, Request, generate, state_values};
+use crate::model::generate::{Choices, Limits, Request, generate, state_values};
 use crate::observe::Metrics;
 use crate::tokenizer::Tokenizer;
-use crate::trajectory::{ActionToken, Segment, Trajectory};
+use crate::trajectory::Trajectory;
 use crate::{Error, Result};
+use running::Running;
 
 /// What the policy sees when it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,17 +107,6 @@ pub enum Seen<'a> {
     Begun,
     /// An action was played.
     Played(&'a str, &'a Step),
-}
-
-/// An episode that is being played.
-struct Running {
-    number: u64,
-    rng: ChaCha8Rng,
-    observation: Observation,
-    /// What the model has read and written since its context began.
-    context: Vec<u32>,
-    turns: Vec<Turn>,
-    segments: Vec<Segment>,
 }
 
 impl Rollout {
@@ -337,67 +329,6 @@ impl Rollout {
 /// What stands before the first stop text, where there is one.
 fn before_stop<'a>(text: &'a str, stop: &[String]) -> Option<&'a str> {
     stop.iter().filter_map(|stop| text.find(stop.as_str())).min().map(|at| &text[..at])
-}
-
-impl Running {
-    fn new(number: u64, rng: ChaCha8Rng, observation: Observation) -> Self {
-        Self { number, rng, observation, context: Vec::new(), turns: Vec::new(), segments: Vec::new() }
-    }
-
-    /// Keeps what was read and written as tokens. Rewards follow with the environment's answer.
-    fn remember(&mut self, prompt: Vec<u32>, text: Continuation, config: &RolloutConfig) {
-        let goes_on = config.context == Context::Transcript
-            && self.segments.last().is_some_and(|segment| prompt.starts_with(&segment.tokens));
-        if !goes_on {
-            self.segments.push(Segment::default());
-        }
-        let segment = self.segments.last_mut().expect("pushed above");
-        let from = prompt.len();
-        segment.tokens = prompt;
-        segment.tokens.extend(&text.tokens);
-        let penalty = if text.ended { 0.0 } else { config.missing_end_penalty };
-        let last = text.tokens.len() - 1;
-        let mut allowed = text.allowed.into_iter();
-        segment.actions.extend((0..text.tokens.len()).map(|i| ActionToken {
-            at: from + i,
-            turn: self.turns.len(),
-            log_prob: text.log_probs[i],
-            reference_log_prob: None,
-            value: text.values.get(i).copied().unwrap_or(0.0),
-            reward: if i == last { -penalty } else { 0.0 },
-            allowed: allowed.next().flatten(),
-        }));
-        if config.context == Context::Transcript {
-            self.context = segment.tokens.clone();
-        }
-        self.turns.push(Turn { action_ids: Some(text.tokens), log_probs: Some(text.log_probs), ..Turn::default() });
-    }
-
-    /// Completes the turn that was written with what the environment made of it.
-    fn take_turn(&mut self, action: String, reward: f32, invalid_action: bool) {
-        let turn = self.turns.last_mut().expect("written before");
-        turn.observation = std::mem::take(&mut self.observation.text);
-        turn.legal_actions = self.observation.legal_actions.as_ref().map(|actions| actions.to_vec());
-        turn.action = action;
-        turn.reward = reward;
-        turn.invalid_action = invalid_action;
-        let segment = self.segments.last_mut().expect("written before");
-        segment.actions.last_mut().expect("an action has a token").reward += reward;
-    }
-
-    fn finish(self, end: End, env_id: String, run_seed: u64) -> Played {
-        let episode = Episode {
-            id: format!("{run_seed}-{}", self.number),
-            env_id,
-            seed: episode_seed(run_seed, self.number),
-            turns: self.turns,
-            final_observation: self.observation.text,
-            end: Some(end),
-            ..Episode::default()
-        };
-        let trajectory = Trajectory { segments: self.segments, end: Some(end), last_value: 0.0 };
-        Played { episode, trajectory, info: self.observation.info }
-    }
 }
 
 /// What a set of episodes was like: returns, lengths, ends, and the mean of every number in the environments' info.

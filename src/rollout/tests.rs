@@ -1,5 +1,5 @@
 use burn::tensor::TensorData;
-use palestra_envs::{EnvSpec, Options, Registry};
+use palestra_envs::{EnvSpec, Options, Registry, Turn};
 
 use super::*;
 use crate::model::{ModelConfig, parameters};
