@@ -36,9 +36,19 @@ pub struct Turn {
     /// The token ids that the action was sampled as: the truth for a policy with the same tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_ids: Option<Vec<u32>>,
-    /// The log-probability of each token of `action_ids` under the policy that sampled it.
+    /// The token ids that the model read before it wrote, where they were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_ids: Option<Vec<u32>>,
+    /// The log-probability of each token of `action_ids` under the policy that sampled it; of the action as a whole,
+    /// one number, where the policy chose without tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_probs: Option<Vec<f32>>,
+    /// Facts for people that the agent did not see, as a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<String>,
+    /// When the action was taken, in microseconds since 1970 (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<i64>,
 }
 
 /// One game or conversation from its reset to its end.
@@ -46,22 +56,49 @@ pub struct Turn {
 pub struct Episode {
     /// Unique in its log.
     pub id: String,
-    /// The environment's id with its version, such as `snake-6x6-v1`.
+    /// The environment's id with its version, such as `snake-6x6-v1`; empty where it is not known.
+    #[serde(default)]
     pub env_id: String,
+    /// The environment's definition as JSON, from which it can be built again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_spec: Option<String>,
     /// The seed that the environment was reset with.
-    pub seed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The part of the data that it belongs to, such as `train`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// The turns, in order.
     pub turns: Vec<Turn>,
-    /// The observation after the last action: what a truncated episode bootstraps from.
-    pub final_observation: String,
+    /// The observation after the last action: what a truncated episode bootstraps from. `None` where it was not kept.
+    #[serde(default)]
+    pub final_observation: Option<String>,
     /// How it ended; `None` for an episode that was cut off while it ran.
     pub end: Option<End>,
+    /// Why it ended, in a word, such as `goal` or `limit`; `cut` where the recording was cut short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<String>,
     /// Which policy acted, such as `random` or a run's name.
     #[serde(default)]
     pub policy_id: String,
     /// How many updates that policy had seen.
     #[serde(default)]
     pub policy_step: u64,
+    /// The fingerprint of the tokenizer that `action_ids` and `prompt_ids` belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_hash: Option<String>,
+    /// What the policy's logits were divided by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// The probability mass that the policy sampled from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// Who gave the rewards: `rules`, `model` or `human`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_source: Option<String>,
+    /// The person who did, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rater_id: Option<String>,
 }
 
 impl Episode {

@@ -83,7 +83,7 @@ fn play_with(
     mut act: impl FnMut(&dyn Env, &Observation) -> Result<String>,
 ) -> Result<(Episode, Info)> {
     let env_id = env.spec().id.clone();
-    let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed, ..Episode::default() };
+    let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed: Some(seed), ..Episode::default() };
     let mut observation = env.reset(seed)?;
     while episode.end.is_none() {
         let action = act(env, &observation)?;
@@ -99,7 +99,7 @@ fn play_with(
         episode.end = step.end;
         observation = step.observation;
     }
-    episode.final_observation = observation.text;
+    episode.final_observation = Some(observation.text);
     Ok((episode, observation.info))
 }
 

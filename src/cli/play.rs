@@ -144,7 +144,7 @@ fn play(env: &mut dyn Env, seed: u64, player: &mut Player, delay: Duration, scre
     let show = |result: io::Result<()>| result.map_err(Error::io(STANDARD_OUTPUT));
     let env_id = env.spec().id.clone();
     show(writeln!(screen, "{env_id}, seed {seed}\n"))?;
-    let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed, ..Episode::default() };
+    let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed: Some(seed), ..Episode::default() };
     let mut observation = env.reset(seed)?;
     let mut random = random_policy(!seed); // another stream than the environment's
     while episode.end.is_none() {
@@ -179,7 +179,7 @@ fn play(env: &mut dyn Env, seed: u64, player: &mut Player, delay: Duration, scre
         observation = step.observation;
         std::thread::sleep(delay);
     }
-    episode.final_observation = observation.text;
+    episode.final_observation = Some(observation.text);
     show(show_end(env, &episode, screen))?;
     Ok(episode)
 }

@@ -171,21 +171,19 @@ fn episode(episode: &Episode) -> String {
         None => "cut off",
     };
     let turns: String = episode.turns.iter().enumerate().map(turn).collect();
-    let final_observation = if episode.final_observation.is_empty() {
-        String::new()
-    } else {
-        let text = escape(&episode.final_observation);
-        format!("<div class=\"turn\"><p>After the last action</p><pre class=\"wrap\">{text}</pre></div>\n")
-    };
+    let last = episode.final_observation.as_deref().filter(|text| !text.is_empty()).map(|text| {
+        format!("<div class=\"turn\"><p>After the last action</p><pre class=\"wrap\">{}</pre></div>\n", escape(text))
+    });
     format!(
         "<details><summary><strong>return {}</strong> <span class=\"soft\">· {} turns, {end} · {} · seed {} · \
-         {} after {} updates</span></summary><div class=\"body\">\n{turns}{final_observation}</div></details>\n",
+         {} after {} updates</span></summary><div class=\"body\">\n{turns}{}</div></details>\n",
         number::significant(episode.total_reward().into()),
         episode.turns.len(),
         escape(&episode.env_id),
-        episode.seed,
+        episode.seed.map_or("unknown".to_string(), |seed| seed.to_string()),
         if episode.policy_id.is_empty() { "policy".into() } else { escape(&episode.policy_id) },
         episode.policy_step,
+        last.unwrap_or_default(),
     )
 }
 
@@ -256,7 +254,7 @@ mod tests {
             episodes: vec![Episode {
                 env_id: ATTACK.into(),
                 policy_id: ATTACK.into(),
-                final_observation: ATTACK.into(),
+                final_observation: Some(ATTACK.into()),
                 turns: vec![turn],
                 ..Episode::default()
             }],

@@ -68,9 +68,9 @@ impl Running {
         let episode = Episode {
             id: format!("{run_seed}-{}", self.number),
             env_id,
-            seed: episode_seed(run_seed, self.number),
+            seed: Some(episode_seed(run_seed, self.number)),
             turns: self.turns,
-            final_observation: self.observation.text,
+            final_observation: Some(self.observation.text),
             end: Some(end),
             ..Episode::default()
         };

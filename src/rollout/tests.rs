@@ -88,7 +88,7 @@ fn a_truncated_end_is_valued_and_a_terminated_one_is_not() {
                     Context::Transcript => trajectory.segments.last().unwrap().tokens.clone(),
                 };
                 read.push(1); // <|observation|>
-                rollout.tokenizer.encode(&episode.final_observation, &mut read).unwrap();
+                rollout.tokenizer.encode(episode.final_observation.as_ref().unwrap(), &mut read).unwrap();
                 read.push(2); // <|action|>
                 let value = state_values(policy, &[read])[0];
                 let expected = if episode.end == Some(End::Truncated) { value } else { 0.0 };
