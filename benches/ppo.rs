@@ -8,9 +8,10 @@
 use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
+use palestra::encoder::Encoder;
 use palestra::envs::{Definition, Options, Pool, Registry};
 use palestra::learn::ppo::{Ppo, PpoConfig};
-use palestra::model::{Family, ModelConfig, Policy};
+use palestra::model::{Family, Heads, ModelConfig, Policy};
 use palestra::observe::Metrics;
 use palestra::ops::{available_devices, open_device, set_threads};
 use palestra::optim::{AdamW, OptimizerConfig};
@@ -61,9 +62,15 @@ fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metri
     let pool = Pool::new(&registry, &definition, 256)?;
     let tokenizer = Tokenizer::from_alphabet(pool.spec().alphabet.as_deref().unwrap_or_default())?;
     let shape = ModelConfig { family: Family::Gpt2, layers, width, context: 16, ..ModelConfig::default() };
-    let policy = Policy::new(&shape.resolve(tokenizer.vocab_size())?, true, 0, &device).train();
+    let policy =
+        Policy::new(&shape.resolve(tokenizer.vocab_size())?, Heads { value: true, critic: None }, 0, &device).train();
     let config = RolloutConfig { episodes: 256, environments: 256, ..RolloutConfig::default() };
-    let mut source = Fresh::new(Rollout::new(pool, tokenizer, config), 0, device.autodiff(), None);
+    let mut source = Fresh::new(
+        Rollout::new(pool, Encoder::new(tokenizer, config.encoding(16)), config, None),
+        0,
+        device.autodiff(),
+        None,
+    );
     let mut learner = Ppo::new(PpoConfig::default(), 1.0)?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let span = Span { start: 0, updates: UPDATES, stop: &AtomicBool::new(false) };

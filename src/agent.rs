@@ -4,20 +4,23 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
+use palestra_datasets::log::Log;
 use palestra_envs::baseline::{Baseline, score};
 use palestra_envs::exact::ExactValue;
-use palestra_envs::{Env, Pool, Registry};
+use palestra_envs::{Definition, Env, Pool, Registry};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::{self, Checkpoint, NamedTensor, Tensors};
-use crate::config::RunFile;
+use crate::config::{Algorithm, RunFile};
+use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
-use crate::model::huggingface::{from_hugging_face, to_hugging_face};
+use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Context, Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
+use crate::source::alphabet;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -55,41 +58,57 @@ impl Agent {
     /// The agent that a resolved run file starts from: random weights, or a model on disk.
     ///
     /// # Errors
-    /// A model that cannot be read, or an environment without a small alphabet for a model from nothing.
-    pub fn new(run: RunFile, registry: &Registry, device: &Device) -> Result<Self> {
+    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from nothing.
+    pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
         if let Some(directory) = &run.start_from {
             let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
             let (config, tensors) = read_model(directory)?;
             let config = config.resolve(tokenizer.vocab_size())?;
-            // A language model has no value head: it starts as that of a new policy.
-            let mut all = named(&Policy::new(&config, true, run.seed, device));
-            all.extend(tensors);
-            let policy = policy_of(&config, all, run.seed, device, directory)?;
+            // A language model has no value heads: they start as those of a new policy, and a critic reads as it does.
+            let mut all = named(&Policy::new(&config, run.algorithm()?.heads(), run.seed, device));
+            for (name, tensor) in tensors {
+                let in_critic = format!("critic.trunk.{name}");
+                if all.contains_key(&in_critic) {
+                    all.insert(in_critic, tensor.clone());
+                }
+                // Heads of another learner are left behind.
+                if !is_own(&name) || all.contains_key(&name) {
+                    all.insert(name, tensor);
+                }
+            }
+            let policy = policy_of(&run, &config, all, device, directory)?;
             return Ok(Self { run, policy, tokenizer, updates: 0 });
         }
-        let env = registry.build(&run.env)?;
-        let alphabet = env.spec().alphabet.as_ref().ok_or_else(|| {
-            let id = &env.spec().id;
-            Error::Config(format!(
-                "env {id}: it lists no alphabet for a model from nothing; name a model in start_from"
-            ))
-        })?;
-        let tokenizer = Tokenizer::from_alphabet(alphabet)?;
+        let algorithm = run.algorithm()?;
+        let mut alphabet = match (&run.env, log) {
+            (Some(env), _) => {
+                let spec = registry.build(env)?.spec().clone();
+                spec.alphabet.ok_or_else(|| {
+                    Error::Config(format!(
+                        "env {}: it lists no alphabet for a model from nothing; name a model in start_from",
+                        spec.id
+                    ))
+                })?
+            }
+            (None, Some(log)) => alphabet(log)?,
+            (None, None) => unreachable!("a run file has an environment or data"),
+        };
+        if matches!(algorithm, Algorithm::DecisionTransformer(_)) {
+            alphabet.push_str(RETURN_ALPHABET);
+        }
+        let tokenizer = Tokenizer::from_alphabet(&alphabet)?;
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
-        let policy = Policy::new(&config, true, run.seed, device);
+        let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
         Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, updates: 0 })
     }
 
-    /// The agent of a run's last checkpoint; `device` replaces the run's.
+    /// The agent of a run's last checkpoint; `overrides` are laid over its run file, such as `ilql.beta=0`.
     ///
     /// # Errors
     /// A directory that is no run's or has no checkpoint, a damaged checkpoint, or a device that is not there.
-    pub fn load(run_dir: &Path, registry: &Registry, device: Option<&str>) -> Result<Self> {
+    pub fn load(run_dir: &Path, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Self> {
         let dir = RunDir::open(run_dir)?;
-        let mut run = RunFile::load(&dir.run_file(), &[] as &[&str])?.resolve(registry)?;
-        if let Some(device) = device {
-            run.device = device.to_string();
-        }
+        let run = RunFile::load(&dir.run_file(), overrides)?.resolve(registry)?;
         let device = open_device(&run.device).map_err(Error::Device)?;
         let path = checkpoint::latest(&dir.checkpoints())?.ok_or_else(|| Error::Checkpoint {
             path: dir.checkpoints().display().to_string(),
@@ -107,7 +126,7 @@ impl Agent {
         let config = config_json::read(&saved.config, &path.join("config.json"))?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
         let tensors = from_hugging_face(&config, saved.model.clone(), &path.join("model.safetensors"))?;
-        let policy = policy_of(&config, tensors, run.seed, device, path)?;
+        let policy = policy_of(&run, &config, tensors, device, path)?;
         Ok(Self { run, policy, tokenizer, updates: saved.step })
     }
 
@@ -117,13 +136,40 @@ impl Agent {
         (config_json::write(config), to_hugging_face(config, named(policy)))
     }
 
+    /// What turns episodes into this agent's tokens.
+    ///
+    /// # Errors
+    /// A run file without one learner.
+    pub fn encoder(&self) -> Result<Encoder> {
+        let mut encoding = self.run.rollout.encoding(self.policy.transformer.config().context);
+        if let Algorithm::DecisionTransformer(config) = self.run.algorithm()? {
+            encoding.return_to_go = Some(config.decimals);
+        }
+        Ok(Encoder::new(self.tokenizer.clone(), encoding))
+    }
+
+    /// The environment that the agent is trained or judged in.
+    ///
+    /// # Errors
+    /// A run that learned from a log, and names none.
+    pub fn env(&self) -> Result<&Definition> {
+        let missing = || {
+            Error::Config(format!(
+                "{}: it learned from a log and names no environment; say which, such as --set env.id=frozen-lake-4x4",
+                self.run.name
+            ))
+        };
+        self.run.env.as_ref().ok_or_else(missing)
+    }
+
     /// A rollout of this agent's run, in at most so many environments at once.
     ///
     /// # Errors
     /// An environment that cannot be built.
     pub fn rollout(&self, registry: &Registry, environments: usize) -> Result<Rollout> {
-        let pool = Pool::new(registry, &self.run.env, environments)?;
-        Ok(Rollout::new(pool, self.tokenizer.clone(), self.run.rollout.clone()))
+        let pool = Pool::new(registry, self.env()?, environments)?;
+        let target_return = self.run.decision_transformer.as_ref().and_then(|config| config.target_return);
+        Ok(Rollout::new(pool, self.encoder()?, self.run.rollout.clone(), target_return))
     }
 
     /// Plays episodes that training never saw, and scores them.
@@ -142,9 +188,23 @@ impl Agent {
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         let (played, _) = rollout.play(&policy, seed, numbers, &self.sampling())?;
         let score = score(&self.run.name, played.iter().map(|played| (&played.episode, &played.info)));
-        let spec = registry.build(&self.run.env)?.spec().clone();
+        let spec = registry.build(self.env()?)?.spec().clone();
         let exact = self.exact_value(&policy, registry, &mut rollout)?;
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
+    }
+
+    /// As [`Agent::evaluate`], where the run names an environment.
+    ///
+    /// # Errors
+    /// As [`Agent::evaluate`].
+    pub fn judge(
+        &self,
+        policy: &Policy,
+        registry: &Registry,
+        episodes: u64,
+        seed: u64,
+    ) -> Result<Option<(Evaluation, Vec<Played>)>> {
+        self.run.env.as_ref().map(|_| self.evaluate(policy, registry, episodes, seed)).transpose()
     }
 
     /// Plays further episodes one after the other, and shows each turn.
@@ -171,11 +231,12 @@ impl Agent {
     /// writes nothing but actions.
     fn exact_value(&self, policy: &Policy, registry: &Registry, rollout: &mut Rollout) -> Result<Option<ExactValue>> {
         let RolloutConfig { context, legal_actions_only, .. } = self.run.rollout;
-        if context != Context::Observation || !legal_actions_only || !self.run.evaluation.greedy {
+        let reads_alone = context == Context::Observation && self.run.decision_transformer.is_none();
+        if !reads_alone || !legal_actions_only || !self.run.evaluation.greedy {
             return Ok(None);
         }
         let mut failed = None;
-        let value = registry.exact_value(&self.run.env, &mut |observations| {
+        let value = registry.exact_value(self.env()?, &mut |observations| {
             rollout.answer(policy, observations).map_err(|error| {
                 let reason = error.to_string();
                 failed = Some(error);
@@ -190,9 +251,12 @@ impl Agent {
 }
 
 /// A policy with these weights, under the project's own names.
-fn policy_of(config: &ModelConfig, tensors: Tensors, seed: u64, device: &Device, path: &Path) -> Result<Policy> {
+fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
+    let algorithm = run.algorithm()?;
+    let policy = Policy::new(config, algorithm.heads(), run.seed, device);
     let tensors = tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape)));
-    parameters::replace(Policy::new(config, true, seed, device), tensors.collect())
+    parameters::replace(policy, tensors.collect())
+        .map(|policy| policy.with_decoding(algorithm.decoding()))
         .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
 }
 

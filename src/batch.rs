@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
+use crate::trajectory::Segment;
+
 /// A sequence and what a learner wants of its action tokens; all vectors but `tokens` have one entry for each of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
@@ -48,29 +50,78 @@ pub struct ActionBatch {
     pub token_count: usize,
 }
 
+/// A stretch of an episode to learn values from: some of its segments, and the state that they lead to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch {
+    /// The segments, with the rewards on their action tokens.
+    pub segments: Vec<Segment>,
+    /// The discount of what follows each action token.
+    pub discounts: Vec<f32>,
+    /// The discounted sum of the episode's rewards from each action token on.
+    pub returns: Vec<f32>,
+    /// What the last action leads to.
+    pub next: Next,
+}
+
+/// What the last action of a stretch leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// The end of the game: nothing follows, and nothing is bootstrapped.
+    Nothing,
+    /// A state, as the model reads it, and the tokens that can be written in it (`None`: any). A game that was
+    /// truncated has one, as has a stretch that is not the last of its episode.
+    State(Vec<u32>, Option<Arc<[u32]>>),
+    /// Nobody knows: the log was cut, or did not keep the last observation. No value can be learned from the action.
+    Unknown,
+}
+
+/// Stretches as tensors: states, the action tokens written in them, and what followed.
+///
+/// States are all places where something was or could be written: first those of the action tokens, in order, then
+/// those that truncated stretches lead to.
+#[derive(Debug, Clone)]
+pub struct TransitionBatch {
+    /// `[rows, time]`
+    pub tokens: Tensor<2, Int>,
+    /// The place in `rows * time` whose output tells of each state, `[states]`.
+    pub states_at: Tensor<1, Int>,
+    /// Which tokens could not be written in each state, `[states, vocab]`; `None` where all could be any.
+    pub forbidden: Option<Tensor<2, Bool>>,
+    /// The action tokens, `[tokens]`, written in the first of the states.
+    pub targets: Tensor<1, Int>,
+    /// The state that follows each, `[tokens]`; state 0 where none does, which a discount of 0 makes no odds.
+    pub next: Tensor<1, Int>,
+    /// The discount of that state, `[tokens]`; 0 where the game is over.
+    pub discounts: Tensor<1>,
+    /// The reward of each token, `[tokens]`.
+    pub rewards: Tensor<1>,
+    /// The discounted sum of rewards from each on, `[tokens]`.
+    pub returns: Tensor<1>,
+    /// 1 where what followed is known, else 0, `[tokens]`.
+    pub known: Tensor<1>,
+    /// The number of action tokens in the whole batch of the optimiser step, of which this may be one part.
+    pub token_count: usize,
+}
+
 impl ActionBatch {
     /// Samples as one part of a batch that holds `token_count` action tokens.
     pub fn new(samples: &[&Sample], token_count: usize, vocab_size: usize, device: &Device) -> Self {
-        let time = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0);
-        let mut tokens = vec![0i64; samples.len() * time];
+        let (tokens, time) = padded(samples.iter().map(|sample| sample.tokens.as_slice()), device);
         let (mut predicted_at, mut targets) = (Vec::new(), Vec::new());
         for (row, sample) in samples.iter().enumerate() {
-            let cells = tokens[row * time..].iter_mut().zip(&sample.tokens);
-            cells.for_each(|(cell, &token)| *cell = i64::from(token));
             predicted_at.extend(sample.at.iter().map(|at| (row * time + at - 1) as i64));
             targets.extend(sample.at.iter().map(|&at| i64::from(sample.tokens[at])));
         }
-        let count = targets.len();
         let flat = |field: fn(&Sample) -> &[f32]| {
-            let values: Vec<f32> = samples.iter().flat_map(|sample| field(sample)).copied().collect();
-            Tensor::<1>::from_data(TensorData::new(values, [count]), device)
+            floats(samples.iter().flat_map(|sample| field(sample)).copied().collect(), device)
         };
-        let ints = |values: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device);
+        let allowed: Vec<Option<&[u32]>> =
+            samples.iter().flat_map(|sample| sample.allowed.iter().map(Option::as_deref)).collect();
         Self {
-            tokens: Tensor::from_data(TensorData::new(tokens, [samples.len(), time]), device),
-            predicted_at: ints(predicted_at),
-            targets: ints(targets),
-            forbidden: forbidden(samples, count, vocab_size, device),
+            tokens,
+            predicted_at: ints(predicted_at, device),
+            targets: ints(targets, device),
+            forbidden: forbidden(&allowed, vocab_size, device),
             log_probs: flat(|sample| &sample.log_probs),
             values: flat(|sample| &sample.values),
             advantages: flat(|sample| &sample.advantages),
@@ -80,17 +131,106 @@ impl ActionBatch {
     }
 }
 
-fn forbidden(samples: &[&Sample], count: usize, vocab_size: usize, device: &Device) -> Option<Tensor<2, Bool>> {
-    let allowed = || samples.iter().flat_map(|sample| &sample.allowed);
-    if allowed().all(Option::is_none) {
+impl TransitionBatch {
+    /// Stretches as one part of a batch that holds `token_count` action tokens.
+    pub fn new(stretches: &[Stretch], token_count: usize, vocab_size: usize, device: &Device) -> Self {
+        let segments = || stretches.iter().flat_map(|stretch| &stretch.segments);
+        let last_states = || {
+            stretches.iter().filter_map(|stretch| match &stretch.next {
+                Next::State(prompt, allowed) => Some((prompt, allowed)),
+                Next::Nothing | Next::Unknown => None,
+            })
+        };
+        let rows = segments().map(|segment| segment.tokens.as_slice());
+        let (tokens, time) = padded(rows.chain(last_states().map(|(prompt, _)| prompt.as_slice())), device);
+
+        let (mut states_at, mut targets, mut allowed) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, segment) in segments().enumerate() {
+            for action in &segment.actions {
+                states_at.push((row * time + action.at - 1) as i64);
+                targets.push(i64::from(segment.tokens[action.at]));
+                allowed.push(action.allowed.as_deref());
+            }
+        }
+        let (actions, rows) = (targets.len(), segments().count());
+        for (row, (prompt, among)) in last_states().enumerate() {
+            states_at.push(((rows + row) * time + prompt.len() - 1) as i64);
+            allowed.push(among.as_deref());
+        }
+
+        let (mut next, mut discounts, mut known) = (Vec::<i64>::new(), Vec::<f32>::new(), vec![1.0; actions]);
+        let mut last_state = actions;
+        for stretch in stretches {
+            let from = next.len();
+            next.extend((1..=stretch.discounts.len()).map(|i| (from + i) as i64));
+            discounts.extend(&stretch.discounts);
+            let (Some(next), Some(discount)) = (next.last_mut(), discounts.last_mut()) else { continue };
+            match stretch.next {
+                Next::State(..) => {
+                    *next = last_state as i64;
+                    last_state += 1;
+                }
+                Next::Nothing => (*next, *discount) = (0, 0.0),
+                Next::Unknown => {
+                    (*next, *discount) = (0, 0.0);
+                    known[discounts.len() - 1] = 0.0;
+                }
+            }
+        }
+        let rewards = segments().flat_map(|segment| segment.actions.iter().map(|action| action.reward));
+        let returns = stretches.iter().flat_map(|stretch| &stretch.returns).copied();
+        Self {
+            tokens,
+            states_at: ints(states_at, device),
+            forbidden: forbidden(&allowed, vocab_size, device),
+            targets: ints(targets, device),
+            next: ints(next, device),
+            discounts: floats(discounts, device),
+            rewards: floats(rewards.collect(), device),
+            returns: floats(returns.collect(), device),
+            known: floats(known, device),
+            token_count,
+        }
+    }
+
+    /// The number of action tokens in this part.
+    pub fn actions(&self) -> usize {
+        self.targets.dims()[0]
+    }
+}
+
+/// Rows of different lengths as `[rows, time]`, padded on the right with token 0, which no row sees.
+fn padded<'a>(rows: impl Iterator<Item = &'a [u32]> + Clone, device: &Device) -> (Tensor<2, Int>, usize) {
+    let count = rows.clone().count();
+    let time = rows.clone().map(<[u32]>::len).max().unwrap_or(0);
+    let mut tokens = vec![0i64; count * time];
+    for (cells, row) in tokens.chunks_exact_mut(time.max(1)).zip(rows) {
+        cells.iter_mut().zip(row).for_each(|(cell, &token)| *cell = i64::from(token));
+    }
+    (Tensor::from_data(TensorData::new(tokens, [count, time]), device), time)
+}
+
+fn floats(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// `[rows, vocab]`, true for what is not among the allowed tokens of its row; `None` where every row allows all.
+fn forbidden(allowed: &[Option<&[u32]>], vocab_size: usize, device: &Device) -> Option<Tensor<2, Bool>> {
+    if allowed.iter().all(Option::is_none) {
         return None;
     }
-    let mut cells = vec![false; count * vocab_size];
-    for (row, allowed) in cells.chunks_exact_mut(vocab_size).zip(allowed()) {
+    let mut cells = vec![false; allowed.len() * vocab_size];
+    for (row, allowed) in cells.chunks_exact_mut(vocab_size).zip(allowed) {
         if let Some(allowed) = allowed {
             row.fill(true);
             allowed.iter().for_each(|&token| row[token as usize] = false);
         }
     }
-    Some(Tensor::from_data(TensorData::new(cells, [count, vocab_size]), device))
+    Some(Tensor::from_data(TensorData::new(cells, [allowed.len(), vocab_size]), device))
 }

@@ -3,6 +3,7 @@
 //! A [`RunFile`] is what a person wrote, parsed once; [`RunFile::check`] refuses what cannot be, and nothing
 //! downstream checks again. It opens no device and plays no game.
 
+mod algorithm;
 mod sections;
 
 use std::path::{Path, PathBuf};
@@ -10,14 +11,23 @@ use std::path::{Path, PathBuf};
 use palestra_envs::{Definition, Registry, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
+use crate::learn::offline::{
+    AwrConfig, BehaviourCloningConfig, CqlConfig, DecisionTransformerConfig, FilteredConfig, IlqlConfig, IqlConfig,
+    MonteCarloConfig,
+};
 use crate::learn::ppo::PpoConfig;
 use crate::model::ModelConfig;
 use crate::optim::OptimizerConfig;
 use crate::rollout::RolloutConfig;
+use crate::source::DataConfig;
 use crate::{Error, Result};
+pub use algorithm::Algorithm;
 pub use sections::{EvaluationConfig, TrainConfig};
 
-/// A training run as a TOML file describes it. Every section but `[env]` may be left out.
+/// A training run as a TOML file describes it.
+///
+/// It has an `[env]` to learn from by play, or `[data]` to learn from, with the section of one learner; with `[data]` an
+/// `[env]` is only played to judge the model. Every other section may be left out.
 ///
 /// ```
 /// # use palestra::config::RunFile;
@@ -28,7 +38,7 @@ pub use sections::{EvaluationConfig, TrainConfig};
 ///     [ppo]
 ///     epochs = 2
 /// "#, &["optimizer.learning_rate=1e-3"])?;
-/// assert_eq!((run.ppo.epochs, run.optimizer.learning_rate), (2, 1e-3));
+/// assert_eq!((run.ppo.unwrap().epochs, run.optimizer.learning_rate), (2, 1e-3));
 /// # Ok::<(), palestra::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,16 +58,44 @@ pub struct RunFile {
     pub start_from: Option<PathBuf>,
     /// The environment: a registered one by its `id`, the `file` that defines one (as seen from the run file), or a
     /// `kind`; with `options` and `wrappers`.
-    pub env: Definition,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<Definition>,
+    /// Logged experience to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
     /// The shape of a model that starts from random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelConfig>,
     /// How episodes are played to learn from.
     #[serde(default)]
     pub rollout: RolloutConfig,
-    /// How the policy learns from them.
-    #[serde(default)]
-    pub ppo: PpoConfig,
+    /// Learns from its own play.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ppo: Option<PpoConfig>,
+    /// Clones what was logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bc: Option<BehaviourCloningConfig>,
+    /// Clones the best that was logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filtered_bc: Option<FilteredConfig>,
+    /// Clones by how well it turned out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awr: Option<AwrConfig>,
+    /// Learns the returns of what was logged, and chooses by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mc: Option<MonteCarloConfig>,
+    /// Conservative Q-learning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cql: Option<CqlConfig>,
+    /// Implicit Q-learning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iql: Option<IqlConfig>,
+    /// Implicit language Q-learning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ilql: Option<IlqlConfig>,
+    /// Clones what was logged given the return that it led to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_transformer: Option<DecisionTransformerConfig>,
     /// How a gradient changes the model.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -100,11 +138,15 @@ impl RunFile {
         }
         if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("env")) {
             // Errors about the environment come later, and still name the line that it was written in.
-            run.env = run.env.written_in(file, text, "env");
+            run.env = run.env.map(|env| env.written_in(file, text, "env"));
         }
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-        for path in [&mut run.env.file, &mut run.start_from].into_iter().flatten() {
+        let env_file = run.env.as_mut().and_then(|env| env.file.as_mut());
+        for path in [env_file, run.start_from.as_mut()].into_iter().flatten() {
             *path = folder.join(&path);
+        }
+        for file in run.data.iter_mut().flat_map(|data| &mut data.files) {
+            *file = folder.join(&file).display().to_string();
         }
         run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
         Ok(run)
@@ -129,10 +171,57 @@ impl RunFile {
         }
         self.model.clone().unwrap_or_default().check()?;
         sections::check_rollout(&self.rollout)?;
-        self.ppo.check()?;
+        self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
+        self.algorithm()?.check()?;
         self.optimizer.check()?;
         self.train.check()?;
         self.evaluation.check()
+    }
+
+    /// The learner: that of the section that the file has, or PPO where there is an environment and none is named.
+    ///
+    /// # Errors
+    /// No learner or more than one; a learner without what it learns from.
+    pub fn algorithm(&self) -> Result<Algorithm> {
+        let named = [
+            self.ppo.clone().map(Algorithm::Ppo),
+            self.bc.clone().map(Algorithm::Bc),
+            self.filtered_bc.clone().map(Algorithm::FilteredBc),
+            self.awr.clone().map(Algorithm::Awr),
+            self.mc.clone().map(Algorithm::Mc),
+            self.cql.clone().map(Algorithm::Cql),
+            self.iql.clone().map(Algorithm::Iql),
+            self.ilql.clone().map(Algorithm::Ilql),
+            self.decision_transformer.clone().map(Algorithm::DecisionTransformer),
+        ];
+        let mut named = named.into_iter().flatten();
+        let algorithm = match (named.next(), named.next()) {
+            (Some(one), Some(other)) => {
+                let (one, other) = (one.name(), other.name());
+                return Err(Error::Config(format!("[{one}] and [{other}]: a run has one learner; remove one of them")));
+            }
+            (Some(one), None) => one,
+            (None, _) if self.data.is_none() => Algorithm::Ppo(PpoConfig::default()),
+            (None, _) => {
+                return Err(Error::Config(
+                    "[data]: no learner is named; add a section [bc], [filtered_bc], [awr], [mc], [cql], [iql], \
+                     [ilql] or [decision_transformer], which may be empty"
+                        .to_string(),
+                ));
+            }
+        };
+        let name = algorithm.name();
+        match (&algorithm, &self.env, &self.data) {
+            (Algorithm::Ppo(_), None, _) => Err(Error::Config(
+                "missing key `env`: PPO learns by playing; to learn from a log, name it in [data]".to_string(),
+            )),
+            (Algorithm::Ppo(_), _, Some(_)) => {
+                Err(Error::Config("[data]: PPO learns from its own play; remove [data] or [ppo]".to_string()))
+            }
+            (Algorithm::Ppo(_), Some(_), None) => Ok(algorithm),
+            (_, _, None) => Err(Error::Config(format!("missing key `data`: [{name}] learns from a log"))),
+            (_, _, Some(_)) => Ok(algorithm),
+        }
     }
 
     /// The run with its environment's definition written out, so that it needs no other file but a checkpoint.
@@ -140,7 +229,13 @@ impl RunFile {
     /// # Errors
     /// An unknown environment, or a definition that cannot be used.
     pub fn resolve(mut self, registry: &Registry) -> Result<Self> {
-        self.env = registry.resolve(&self.env)?;
+        self.env = self.env.map(|env| registry.resolve(&env)).transpose()?;
+        if let Algorithm::Ppo(config) = self.algorithm()? {
+            self.ppo = Some(config);
+        }
+        for file in self.data.iter_mut().flat_map(|data| &mut data.files) {
+            *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
+        }
         match &mut self.start_from {
             // The resolved run is saved elsewhere, so that a relative path would lose its way.
             Some(path) => *path = std::path::absolute(&path).map_err(Error::io(&path))?,

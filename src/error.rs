@@ -29,12 +29,18 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A logged episode that cannot be learned from.
+    #[error("{0}")]
+    Data(String),
     /// A device that this program or machine does not have.
     #[error("{0}")]
     Device(String),
     /// Training cannot go on: a loss or gradient that is no number, a sampler that cannot be scored.
     #[error("{0}")]
     Training(String),
+    /// A file of logged experience that cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] palestra_datasets::Error),
     /// An environment or reward failed.
     #[error(transparent)]
     Env(#[from] palestra_envs::Error),

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod encoder;
 mod error;
 pub mod learn;
 pub mod math;

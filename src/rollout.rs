@@ -2,8 +2,6 @@
 
 mod running;
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use palestra_envs::{End, Env, Episode, Info, Observation, Pool, Step, baseline, episode_seed};
@@ -11,24 +9,15 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+pub use crate::encoder::Context;
+use crate::encoder::{Encoder, Encoding};
 use crate::math::Sampling;
 use crate::model::Policy;
-use crate::model::generate::{Choices, Limits, Request, generate, state_values};
+use crate::model::generate::{Limits, Request, generate, state_values};
 use crate::observe::Metrics;
-use crate::tokenizer::Tokenizer;
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
 use running::Running;
-
-/// What the policy sees when it writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Context {
-    /// The observation of this turn alone.
-    Observation,
-    /// The whole episode so far; where that grows beyond the model's context, it starts again from this turn.
-    Transcript,
-}
 
 /// How episodes are played.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +56,13 @@ impl Default for RolloutConfig {
     }
 }
 
+impl RolloutConfig {
+    /// How contexts are built for a model that reads at most `room` tokens.
+    pub fn encoding(&self, room: usize) -> Encoding {
+        Encoding { context: self.context, room, legal_actions_only: self.legal_actions_only, return_to_go: None }
+    }
+}
+
 /// One episode in both of its forms.
 pub struct Played {
     /// As text.
@@ -95,10 +91,10 @@ pub struct Effort {
 /// Plays episodes of one environment.
 pub struct Rollout {
     pool: Pool,
-    tokenizer: Tokenizer,
+    encoder: Encoder,
     config: RolloutConfig,
-    /// Token sequences of the lists of legal actions seen so far.
-    choices: HashMap<Arc<[String]>, Arc<Choices>>,
+    /// The return that each episode is asked for, where the policy reads it.
+    target_return: Option<f32>,
 }
 
 /// What a watcher of a rollout is shown.
@@ -110,9 +106,10 @@ pub enum Seen<'a> {
 }
 
 impl Rollout {
-    /// A rollout over the environments of the pool.
-    pub fn new(pool: Pool, tokenizer: Tokenizer, config: RolloutConfig) -> Self {
-        Self { pool, tokenizer, config, choices: HashMap::new() }
+    /// A rollout over the environments of the pool. The return that episodes are asked for counts where the encoder
+    /// writes it.
+    pub fn new(pool: Pool, encoder: Encoder, config: RolloutConfig, target_return: Option<f32>) -> Self {
+        Self { pool, encoder, config, target_return }
     }
 
     /// Plays the episodes of these numbers, in that order, each to its end.
@@ -148,7 +145,6 @@ impl Rollout {
         let mut effort = Effort::default();
         let mut waiting = numbers.clone();
         let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
-        let mut to_value: Vec<(usize, Vec<u32>)> = Vec::new();
 
         let mut running: Vec<(usize, Running)> = Vec::new();
         for (slot, number) in (0..self.pool.len()).zip(waiting.by_ref()) {
@@ -174,10 +170,9 @@ impl Rollout {
                     continue;
                 };
                 let at = (episode.number - numbers.start) as usize;
-                if end == End::Truncated && policy.value_head.is_some() {
-                    to_value.push((at, self.prompt(policy, &episode, 0)?));
-                }
-                finished[at] = Some(episode.finish(end, self.pool.spec().id.clone(), run_seed));
+                let is_valued = end == End::Truncated && policy.value_head.is_some();
+                let final_prompt = is_valued.then(|| self.prompt(&episode, 0)).transpose()?;
+                finished[at] = Some(episode.finish(end, self.pool.spec().id.clone(), run_seed, final_prompt));
                 if let Some(number) = waiting.next() {
                     still_running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
                     watch(number, Seen::Begun, self.pool.env(slot))?;
@@ -186,10 +181,10 @@ impl Rollout {
             running = still_running;
         }
         let mut played: Vec<Played> = finished.into_iter().flatten().collect();
-        let (places, prompts): (Vec<usize>, Vec<Vec<u32>>) = to_value.into_iter().unzip();
-        for (place, value) in places.into_iter().zip(state_values(policy, &prompts)) {
-            played[place].trajectory.last_value = value;
-        }
+        let truncated = || played.iter().filter_map(|played| played.trajectory.final_prompt.as_deref());
+        let values = state_values(policy, &truncated().collect::<Vec<_>>());
+        let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
+        truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
         effort.total = began.elapsed();
         Ok((played, effort))
     }
@@ -202,7 +197,9 @@ impl Rollout {
         if self.config.context != Context::Observation {
             return Err(Error::Config("rollout.context: only a policy of single observations can be asked".into()));
         }
-        let alone = |observation: &Observation| Running::new(0, ChaCha8Rng::seed_from_u64(0), observation.clone());
+        let alone = |observation: &Observation| {
+            Running::new(0, ChaCha8Rng::seed_from_u64(0), observation.clone(), self.target_return)
+        };
         let mut running: Vec<(usize, Running)> =
             observations.iter().map(|observation| (0, alone(observation))).collect();
         self.write(policy, &mut running, &Sampling::GREEDY, &mut Effort::default())
@@ -224,7 +221,7 @@ impl Rollout {
 
     /// The number of tokens that the policy can write.
     pub fn vocab_size(&self) -> usize {
-        self.tokenizer.vocab_size()
+        self.encoder.tokenizer().vocab_size()
     }
 
     fn start(&mut self, slot: usize, run_seed: u64, number: u64, effort: &mut Effort) -> Result<Running> {
@@ -234,7 +231,7 @@ impl Rollout {
         effort.environments += began.elapsed();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(1); // stream 0 is the environment's
-        Ok(Running::new(number, rng, observation))
+        Ok(Running::new(number, rng, observation, self.target_return))
     }
 
     /// Lets the policy write an action for every running episode.
@@ -247,15 +244,12 @@ impl Rollout {
     ) -> Result<Vec<String>> {
         let mut requests = Vec::with_capacity(running.len());
         for (_, episode) in running.iter() {
-            let choices = match &episode.observation.legal_actions {
-                Some(actions) if self.config.legal_actions_only => Some(self.choices(actions)?),
-                _ => None,
-            };
+            let choices = self.encoder.choices(episode.observation.legal_actions.as_deref())?;
             let room = choices.as_ref().map_or(self.config.max_new_tokens, |choices| choices.longest());
-            let prompt = self.prompt(policy, episode, room)?;
+            let prompt = self.prompt(episode, room)?;
             requests.push(Request { prompt, choices, rng: episode.rng.clone() });
         }
-        let (tokenizer, stop) = (&self.tokenizer, &self.config.stop);
+        let (tokenizer, stop) = (self.encoder.tokenizer(), &self.config.stop);
         let stopped = |tokens: &[u32]| tokenizer.decode(tokens).is_ok_and(|text| before_stop(&text, stop).is_some());
         let limits = Limits {
             end: tokenizer.special().end,
@@ -269,7 +263,7 @@ impl Rollout {
         let mut actions = Vec::with_capacity(running.len());
         for (((_, episode), request), text) in running.iter_mut().zip(requests).zip(written) {
             effort.tokens += request.prompt.len() + text.tokens.len();
-            let action = self.tokenizer.decode(&text.tokens)?;
+            let action = tokenizer.decode(&text.tokens)?;
             let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
             let length = before_stop(&action, stop).map_or(action.len(), str::len);
             actions.push(action[..length].to_string());
@@ -279,50 +273,8 @@ impl Rollout {
         Ok(actions)
     }
 
-    /// What the policy reads before it writes at most `room` tokens: its context so far and this turn's observation.
-    fn prompt(&self, policy: &Policy, episode: &Running, room: usize) -> Result<Vec<u32>> {
-        let special = self.tokenizer.special();
-        let mut prompt = match self.config.context {
-            Context::Transcript => episode.context.clone(),
-            Context::Observation => Vec::new(),
-        };
-        let before = prompt.len();
-        prompt.extend(special.observation);
-        self.tokenizer.encode(&episode.observation.text, &mut prompt)?;
-        prompt.extend(special.action);
-        let context = policy.transformer.config().context;
-        if prompt.len() + room > context {
-            prompt.drain(..before);
-        }
-        if prompt.len() + room > context {
-            return Err(Error::Config(format!(
-                "model.context: {context} is too short for an observation of {} tokens and an action of {room}",
-                prompt.len()
-            )));
-        }
-        if prompt.is_empty() {
-            return Err(Error::Config(format!(
-                "env {}: an empty observation gives the model nothing to read; choose a view that shows the state",
-                self.pool.spec().id
-            )));
-        }
-        Ok(prompt)
-    }
-
-    fn choices(&mut self, actions: &Arc<[String]>) -> Result<Arc<Choices>> {
-        if let Some(choices) = self.choices.get(actions) {
-            return Ok(Arc::clone(choices));
-        }
-        let mut sequences = Vec::with_capacity(actions.len());
-        for action in actions.iter() {
-            let mut tokens = Vec::new();
-            self.tokenizer.encode(action, &mut tokens)?;
-            sequences.push(tokens);
-        }
-        let end = self.tokenizer.special().end.unwrap_or(self.tokenizer.special().pad);
-        let choices = Arc::new(Choices::new(sequences, end));
-        self.choices.insert(Arc::clone(actions), Arc::clone(&choices));
-        Ok(choices)
+    fn prompt(&self, episode: &Running, room: usize) -> Result<Vec<u32>> {
+        self.encoder.prompt(&episode.context, &episode.observation.text, episode.return_to_go, room)
     }
 }
 

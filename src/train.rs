@@ -73,6 +73,7 @@ pub fn train<L: Learner, S: Source<L>>(
             let norm;
             (model, norm) = optimizer.step(model, gradients, learning_rate)?;
             measured.insert("optimizer/grad_norm".into(), norm);
+            model = learner.after_step(model);
             source.observe(learner, &measured)?;
             means.add(measured);
         }
@@ -82,6 +83,7 @@ pub fn train<L: Learner, S: Source<L>>(
         metrics.insert("update/steps".into(), means.count);
         metrics.insert("optimizer/learning_rate".into(), learning_rate);
         metrics.extend(means.take());
+        metrics.extend(source.end());
         // Asked once, so that what is told to be the last update, and is saved as that, is the last.
         let is_last = update + 1 == span.updates || span.stop.load(Ordering::Relaxed);
         observe(Progress { done: update + 1, is_last, metrics: &metrics, learner, model: &model, optimizer, source })?;

@@ -11,24 +11,26 @@ use std::time::Duration;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
+use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::baseline::{self, Baseline};
 use palestra_envs::{Episode, Registry};
 use serde_json::json;
 
 use crate::agent::{Agent, Evaluation, tensors_of};
 use crate::checkpoint::{self, Checkpoint};
-use crate::config::RunFile;
+use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
 use crate::learn::ppo::Ppo;
+use crate::model::Policy;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::Fresh;
+use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, least_of_best};
 use crate::train::{Progress, Span, train};
 use crate::{Error, Result};
-pub use report::TrainReport;
 use report::page;
+pub use report::{LogSummary, TrainReport};
 
 /// Where a run goes, and how it is shown.
 #[derive(Debug, Clone, Default)]
@@ -46,98 +48,155 @@ pub struct TrainOptions {
 /// Trains as a run file says.
 ///
 /// # Errors
-/// An environment, device or directory that cannot be used, before anything is written; whatever stops training.
+/// An environment, log, device or directory that cannot be used, before anything is written; whatever stops training.
 /// [`Error::Interrupted`] where a person did; then everything is saved.
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
     let mut run = run.resolve(registry)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
-    let start = Agent::new(run, registry, &device)?;
-    let mut rollout_environments = start.rollout(registry, start.run.rollout.environments)?;
-    let mut learner = Ppo::new(start.run.ppo.clone(), start.run.rollout.sampling.temperature)?;
-    let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
-    // One look at the first state, so that a model that cannot read it is refused before anything is written.
-    rollout_environments.try_out(&start.policy)?;
-
-    let (dir, saved) = open_directory(&start.run, &options)?;
-    let reference = (start.run.ppo.kl_coefficient > 0.0).then(|| start.policy.clone());
-    let episodes = start.run.evaluation.episodes as u64;
-    let (agent, before) = match &saved {
-        None => {
-            write_atomically(&dir.run_file(), start.run.to_toml()?.as_bytes())?;
-            let before = start.evaluate(&start.policy, registry, episodes, start.run.seed)?.0.score;
-            (start, before)
-        }
-        Some((path, saved)) => {
-            let agent = Agent::from_checkpoint(start.run, saved, path, &device)?;
-            let before = resume_into(saved, path, &mut learner, &mut optimizer, &device)?;
-            (agent, before)
-        }
-    };
-    let run = agent.run.clone();
-    let players = Players::measure(&run, registry, before)?;
-    let observer_options = observer_options(&run, &agent, &players, &options);
-    let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
-    let stop = stop_on_signals()?;
-    let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
-    let mut source = Fresh::new(rollout_environments, run.seed, device.clone().autodiff(), reference);
-    let mut done = agent.updates;
-    let tokenizer_json = agent.tokenizer.to_json()?;
-    let model = train(&mut learner, agent.policy.clone().train(), &mut source, &mut optimizer, &span, |progress| {
-        done = progress.done;
-        let mut metrics = progress.metrics.clone();
-        if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-            let (evaluation, _) = agent.evaluate(progress.model, registry, episodes, run.seed)?;
-            metrics.insert("evaluation/return_mean".into(), evaluation.score.mean_return);
-        }
-        observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
-        if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
-            checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &players.before, &tokenizer_json))?;
-            checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
-            write_episodes(&dir, progress.source.played.iter().map(|played| &played.episode).take(10))?;
-            observer.draw_plots().map_err(Error::io(dir.path()))?;
-        }
-        Ok(())
-    })?
-    .valid();
-    if done < run.train.updates {
-        return Err(Error::Interrupted(format!(
-            "stopped after update {done} of {}; everything is saved. Go on with: palestra train {} --out {} --resume",
-            run.train.updates,
-            dir.run_file().display(),
-            dir.path().display()
-        )));
+    let algorithm = run.algorithm()?;
+    let log = run.data.as_ref().map(open_log).transpose()?;
+    let logged = log.as_ref().map(LogSummary::of).transpose()?;
+    if let (Some(config), Some(logged)) = (&mut run.decision_transformer, &logged) {
+        config.target_return.get_or_insert(logged.best_return as f32);
     }
-
-    let agent = Agent { policy: model, updates: done, ..agent };
-    let (evaluation, played) = agent.evaluate(&agent.policy, registry, episodes, run.seed)?;
-    let samples: Vec<Episode> = played.into_iter().take(20).map(|played| played.episode).collect();
-    write_episodes(&dir, &samples)?;
-    let frames = frames(&agent, registry)?;
-    let report = TrainReport {
-        run_dir: dir.path().to_path_buf(),
-        updates: done,
-        seconds: observer.elapsed(),
-        peak_memory_bytes: crate::observe::peak_memory_bytes(),
-        before: players.before,
-        random: players.random,
-        scripted: players.scripted,
-        evaluation,
-    };
-    let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), &dir)?;
-    observer.finish(page).map_err(Error::io(dir.report()))?;
-    if options.replay {
-        let mut stderr = std::io::stderr().lock();
-        let playback = Playback::for_stream(&stderr, Duration::from_millis(80));
-        let title = if stderr.is_terminal() { "" } else { "A game of the trained agent:\n" };
-        std::io::Write::write_all(&mut stderr, title.as_bytes())
-            .and_then(|()| replay(&mut stderr, &frames, playback))
-            .map_err(Error::io("standard error"))?;
+    let agent = Agent::new(run, registry, log.as_ref(), &device)?;
+    let batches_on = device.clone().autodiff();
+    match (&algorithm, algorithm.offline_learner(), log) {
+        (Algorithm::Ppo(config), ..) => {
+            let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
+            // One look at the first state, so that a model that cannot read it is refused before anything is written.
+            rollout.try_out(&agent.policy)?;
+            let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
+            let reference = (config.kl_coefficient > 0.0).then(|| agent.policy.clone());
+            let source = Fresh::new(rollout, agent.run.seed, batches_on, reference);
+            Training { agent, learner, source, logged, registry, device, options }.go()
+        }
+        (_, Some(learner), Some(log)) => {
+            let selection = selection(&agent, &algorithm, &log)?;
+            let config = agent.run.data.clone().expect("a learner of logs has data");
+            let mut source = Stored::new(log, selection, config, agent.run.seed, batches_on);
+            source.try_out()?;
+            Training { agent, learner, source, logged, registry, device, options }.go()
+        }
+        _ => unreachable!("the run file was checked: a learner of logs has data"),
     }
-    Ok(report)
 }
 
-/// Plays episodes with the last checkpoint of a run; `episodes` and `device` are the run's where absent.
+/// All that a run is made of.
+struct Training<'a, L, S> {
+    agent: Agent,
+    learner: L,
+    source: S,
+    logged: Option<LogSummary>,
+    registry: &'a Registry,
+    device: Device,
+    options: TrainOptions,
+}
+
+impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
+    fn go(self) -> Result<TrainReport> {
+        let Self { agent: start, mut learner, mut source, logged, registry, device, options } = self;
+        let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
+        let (dir, saved) = open_directory(&start.run, &options)?;
+        let episodes = start.run.evaluation.episodes as u64;
+        let (agent, before) = match &saved {
+            None => {
+                write_atomically(&dir.run_file(), start.run.to_toml()?.as_bytes())?;
+                let before = start.judge(&start.policy, registry, episodes, start.run.seed)?;
+                (start, before.map(|(evaluation, _)| evaluation.score))
+            }
+            Some((path, saved)) => {
+                let agent = Agent::from_checkpoint(start.run, saved, path, &device)?;
+                let before = resume_into(saved, path, &mut learner, &mut source, &mut optimizer, &device)?;
+                (agent, before)
+            }
+        };
+        let run = agent.run.clone();
+        let players = Players::measure(&run, registry, before, logged)?;
+        let observer_options = observer_options(&run, &agent, &players, &options);
+        let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
+        let stop = stop_on_signals()?;
+        let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
+        let mut done = agent.updates;
+        let tokenizer_json = agent.tokenizer.to_json()?;
+        let model =
+            train(&mut learner, agent.policy.clone().train(), &mut source, &mut optimizer, &span, |progress| {
+                done = progress.done;
+                let mut metrics = progress.metrics.clone();
+                if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
+                    let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
+                    metrics
+                        .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
+                }
+                observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
+                if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
+                    checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &players.before, &tokenizer_json))?;
+                    checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
+                    write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
+                    observer.draw_plots().map_err(Error::io(dir.path()))?;
+                }
+                Ok(())
+            })?
+            .valid();
+        if done < run.train.updates {
+            return Err(Error::Interrupted(format!(
+                "stopped after update {done} of {}; everything is saved. Go on with: palestra train {} --out {} --resume",
+                run.train.updates,
+                dir.run_file().display(),
+                dir.path().display()
+            )));
+        }
+
+        let agent = Agent { policy: model, updates: done, ..agent };
+        let (evaluation, played) = agent.judge(&agent.policy, registry, episodes, run.seed)?.unzip();
+        let samples: Vec<Episode> = played.into_iter().flatten().take(20).map(|played| played.episode).collect();
+        write_episodes(&dir, &samples)?;
+        let frames = if run.env.is_some() { frames(&agent, registry)? } else { Vec::new() };
+        let report = TrainReport {
+            run_dir: dir.path().to_path_buf(),
+            updates: done,
+            seconds: observer.elapsed(),
+            peak_memory_bytes: crate::observe::peak_memory_bytes(),
+            log: players.logged,
+            before: players.before,
+            random: players.random,
+            scripted: players.scripted,
+            evaluation,
+        };
+        let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), &dir)?;
+        observer.finish(page).map_err(Error::io(dir.report()))?;
+        if options.replay && !frames.is_empty() {
+            let mut stderr = std::io::stderr().lock();
+            let playback = Playback::for_stream(&stderr, Duration::from_millis(80));
+            let title = if stderr.is_terminal() { "" } else { "A game of the trained agent:\n" };
+            std::io::Write::write_all(&mut stderr, title.as_bytes())
+                .and_then(|()| replay(&mut stderr, &frames, playback))
+                .map_err(Error::io("standard error"))?;
+        }
+        Ok(report)
+    }
+}
+
+fn open_log(data: &DataConfig) -> Result<Log> {
+    let options = ReadOptions { skip_bad: data.skip_bad, columns: Columns::Learning };
+    Ok(Log::open(&data.files, options)?)
+}
+
+/// What a learner takes from a log.
+fn selection(agent: &Agent, algorithm: &Algorithm, log: &Log) -> Result<Selection> {
+    let data = agent.run.data.as_ref().expect("a learner of logs has data");
+    let least_return = match algorithm {
+        Algorithm::FilteredBc(config) => Some(least_of_best(log.returns()?, config.percent)),
+        _ => None,
+    };
+    let DataConfig { gamma, gamma_token, .. } = *data;
+    let cutting = Cutting { turns: data.stretch, gamma, gamma_token, with_next: algorithm.bootstraps() };
+    Ok(Selection { encoder: agent.encoder()?, cutting, split: data.split.clone(), least_return })
+}
+
+/// Plays episodes with the last checkpoint of a run; `overrides` are laid over its run file, and `episodes` are the
+/// run's where absent.
 ///
 /// # Errors
 /// A directory that is no run's, or a device that this program or machine does not have.
@@ -146,9 +205,9 @@ pub fn evaluate_run(
     registry: &Registry,
     episodes: Option<u64>,
     seed: u64,
-    device: Option<&str>,
+    overrides: &[impl AsRef<str>],
 ) -> Result<Evaluation> {
-    let agent = Agent::load(run_dir, registry, device)?;
+    let agent = Agent::load(run_dir, registry, overrides)?;
     let episodes = episodes.unwrap_or(agent.run.evaluation.episodes as u64);
     Ok(agent.evaluate(&agent.policy, registry, episodes, seed)?.0)
 }
@@ -187,19 +246,21 @@ fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Opti
     Ok((dir, Some((path, saved))))
 }
 
-/// Takes up what a checkpoint says of the learner and the optimiser; how the agent played before it learned.
-fn resume_into(
+/// Takes up what a checkpoint says of the learner, its source and the optimiser; how the agent played before it learned.
+fn resume_into<L: Learner, S: Source<L>>(
     saved: &Checkpoint,
     path: &Path,
-    learner: &mut Ppo,
+    learner: &mut L,
+    source: &mut S,
     optimizer: &mut AdamW,
     device: &Device,
-) -> Result<Baseline> {
+) -> Result<Option<Baseline>> {
     let wrong = |reason: &dyn fmt::Display| Error::Checkpoint {
         path: path.join("trainer_state.json").display().to_string(),
         reason: reason.to_string(),
     };
     learner.restore(&saved.state["learner"])?;
+    source.restore(&saved.state["source"])?;
     let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
     let moments = saved.optimizer.iter();
     let moments =
@@ -208,7 +269,11 @@ fn resume_into(
     serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
 }
 
-fn snapshot<S>(progress: &Progress<Ppo, S>, before: &Baseline, tokenizer_json: &str) -> Checkpoint {
+fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
+    progress: &Progress<L, S>,
+    before: &Option<Baseline>,
+    tokenizer_json: &str,
+) -> Checkpoint {
     let (config, model) = Agent::files_of(progress.model);
     let (steps, moments) = progress.optimizer.state();
     Checkpoint {
@@ -216,26 +281,41 @@ fn snapshot<S>(progress: &Progress<Ppo, S>, before: &Baseline, tokenizer_json: &
         config,
         model,
         optimizer: tensors_of(moments),
-        state: json!({ "optimizer_steps": steps, "learner": progress.learner.state(), "before": before }),
+        state: json!({
+            "optimizer_steps": steps,
+            "learner": progress.learner.state(),
+            "source": progress.source.state(),
+            "before": before,
+        }),
         tokenizer_json: tokenizer_json.to_string(),
     }
 }
 
 /// The players that the agent is compared with.
 struct Players {
-    before: Baseline,
+    logged: Option<LogSummary>,
+    before: Option<Baseline>,
     random: Option<Baseline>,
     scripted: Option<Baseline>,
     optimal_return: Option<f64>,
 }
 
 impl Players {
-    fn measure(run: &RunFile, registry: &Registry, before: Baseline) -> Result<Self> {
-        let mut env = registry.build(&run.env)?;
+    fn measure(
+        run: &RunFile,
+        registry: &Registry,
+        before: Option<Baseline>,
+        logged: Option<LogSummary>,
+    ) -> Result<Self> {
+        let Some(env) = &run.env else {
+            return Ok(Self { logged, before, random: None, scripted: None, optimal_return: None });
+        };
+        let mut env = registry.build(env)?;
         let episodes = run.evaluation.episodes as u64;
         let lists_actions = env.reset(0)?.legal_actions.is_some();
         let has_script = env.scripted_action().is_some();
         Ok(Self {
+            logged,
             before,
             random: lists_actions.then(|| baseline::random(&mut *env, episodes, run.seed)).transpose()?,
             scripted: has_script.then(|| baseline::scripted(&mut *env, episodes, run.seed)).transpose()?,
@@ -248,6 +328,7 @@ fn observer_options(run: &RunFile, agent: &Agent, players: &Players, options: &T
     let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
     let references = [
         players.random.as_ref().map(|random| reference("random", random.mean_return)),
+        players.logged.as_ref().map(|logged| reference("log", logged.mean_return)),
         players.optimal_return.map(|optimum| reference("optimum", optimum)),
     ];
     Options {

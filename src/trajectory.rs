@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palestra_datasets::End;
+pub use palestra_datasets::End;
 
 /// One episode as the model read and wrote it.
 ///
@@ -14,7 +14,10 @@ pub struct Trajectory {
     pub segments: Vec<Segment>,
     /// How the episode ended; `None` where it was cut off.
     pub end: Option<End>,
-    /// The value of the state after the last action, where the episode was truncated; else 0.
+    /// What the model would read to act after the last action, where the episode was truncated and the observation
+    /// after it is known.
+    pub final_prompt: Option<Vec<u32>>,
+    /// The value of that state when the episode was played; else 0.
     pub last_value: f32,
 }
 

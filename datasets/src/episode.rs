@@ -103,7 +103,8 @@ pub struct Episode {
 
 impl Episode {
     /// The undiscounted sum of rewards.
-    pub fn total_reward(&self) -> f32 {
-        self.turns.iter().map(|turn| turn.reward).sum()
+    pub fn total_reward(&self) -> f64 {
+        // In f64: long episodes of small rewards lose digits in f32.
+        self.turns.iter().map(|turn| f64::from(turn.reward)).sum()
     }
 }

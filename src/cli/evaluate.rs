@@ -18,7 +18,9 @@ use crate::train_run::evaluate_run;
 #[command(after_long_help = "\
 Examples:
   palestra evaluate runs/frozen-lake-ppo
-  palestra evaluate runs/frozen-lake-ppo --episodes 1000 --seed 1 --json | jq .mean_return")]
+  palestra evaluate runs/frozen-lake-ppo --episodes 1000 --seed 1 --json | jq .mean_return
+  palestra evaluate runs/double-t-maze-ilql --set ilql.beta=0      (how the cloned policy alone plays)
+  palestra evaluate runs/from-my-log --set env.id=frozen-lake-4x4  (a run that learned without an environment)")]
 pub struct Args {
     /// The directory of a run
     #[arg(value_name = "RUN_DIR")]
@@ -32,10 +34,15 @@ pub struct Args {
     /// What to compute on, in place of the run's `device`: flex, libtorch, libtorch-cuda:<index>
     #[arg(long, value_name = "D")]
     device: Option<String>,
+    /// Set a key of the run's file, such as ilql.beta=0 or env.id=frozen-lake-4x4; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
-    let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, args.device.as_deref())?;
+    let mut overrides = args.overrides.clone();
+    overrides.extend(args.device.iter().map(|device| format!("device={device}")));
+    let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides)?;
     output.report(&evaluation, &evaluation)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use palestra_envs::baseline::random_policy;
-use palestra_envs::{End, Env, Episode, Observation, Registry, Step, Turn};
+use palestra_envs::{Definition, End, Env, Episode, Observation, Registry, Step, Turn};
 use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
@@ -94,18 +94,21 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
 
 /// Shows the model of a run at play, in the environment that is named, with the options that it was trained with.
 fn watch_trained(args: &Args, run_dir: &Path, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
-    let mut agent = Agent::load(run_dir, registry, None)?;
-    let asked = registry.definition(&args.env)?;
-    if asked.kind != agent.run.env.kind {
-        return Err(Error::Config(format!(
-            "--policy {}: it was trained to play {}, not {}",
-            args.policy,
-            registry.build(&agent.run.env)?.spec().id,
-            args.env
-        )));
+    let mut agent = Agent::load(run_dir, registry, &[] as &[&str])?;
+    let mut asked = registry.definition(&args.env)?;
+    if let Some(own) = agent.run.env.take() {
+        if asked.kind != own.kind {
+            return Err(Error::Config(format!(
+                "--policy {}: it was trained to play {}, not {}",
+                args.policy,
+                registry.build(&own)?.spec().id,
+                args.env
+            )));
+        }
+        asked = Definition { wrappers: asked.wrappers, ..own };
     }
-    agent.run.env.wrappers = asked.wrappers;
-    let env_id = registry.build(&agent.run.env)?.spec().id.clone();
+    let env_id = registry.build(&asked)?.spec().id.clone();
+    agent.run.env = Some(asked);
     let mut sink = io::sink();
     let screen: &mut dyn Write = if output.wants_json() { &mut sink } else { output.screen() };
     let played = agent.watch(registry, args.seed, args.episodes, &mut |number, seen, env| {
@@ -124,7 +127,7 @@ fn watch_trained(args: &Args, run_dir: &Path, registry: &Registry, output: &mut 
     let episodes: Vec<Episode> = played.into_iter().map(|played| played.episode).collect();
     if !output.wants_json() {
         for episode in &episodes {
-            output.line(format!("{} turns, return {}", episode.turns.len(), episode.total_reward()))?;
+            output.line(format!("{} turns, return {}", episode.turns.len(), episode.total_reward() as f32))?;
         }
     }
     report(args, &env_id, &episodes, output)
@@ -132,7 +135,7 @@ fn watch_trained(args: &Args, run_dir: &Path, registry: &Registry, output: &mut 
 
 fn report(args: &Args, env_id: &str, episodes: &[Episode], output: &mut Output) -> Result<ExitCode> {
     if output.wants_json() {
-        let total: f64 = episodes.iter().map(|episode| f64::from(episode.total_reward())).sum();
+        let total: f64 = episodes.iter().map(|episode| episode.total_reward()).sum();
         let mean_return = total / episodes.len() as f64;
         output.report(&Played { env_id, policy: &args.policy, mean_return, episodes }, "")?;
     }
@@ -211,7 +214,7 @@ fn show_end(env: &dyn Env, episode: &Episode, screen: &mut dyn Write) -> io::Res
         writeln!(screen, "{}", env.render().trim_end())?;
     }
     let turns = episode.turns.len();
-    writeln!(screen, "{how} after {turns} turns. Return: {}\n", episode.total_reward())?;
+    writeln!(screen, "{how} after {turns} turns. Return: {}\n", episode.total_reward() as f32)?;
     screen.flush()
 }
 

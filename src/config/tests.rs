@@ -13,7 +13,10 @@ fn set(overrides: &[&str]) -> Result<RunFile> {
 #[test]
 fn what_is_left_out_has_its_default() {
     let run = set(&[]).unwrap();
-    assert_eq!((run.seed, run.device.as_str(), run.ppo.clone()), (0, "flex", PpoConfig::default()));
+    assert_eq!(
+        (run.seed, run.device.as_str(), run.algorithm().unwrap()),
+        (0, "flex", Algorithm::Ppo(PpoConfig::default()))
+    );
     assert_eq!(run.train.updates, TrainConfig::default().updates);
 }
 
@@ -33,7 +36,10 @@ fn a_wrong_key_or_value_is_told_with_its_line() {
         "run.toml:5: model.family: unknown value `lama`; did you mean `llama`? known values: gpt2, llama"
     );
     assert_eq!(refused("[env]\nid = 'frozen-lake-4x4'"), "run.toml: missing key `name`");
-    assert_eq!(refused("name = 'x'"), "run.toml: missing key `env`");
+    assert_eq!(
+        refused("name = 'x'"),
+        "run.toml: missing key `env`: PPO learns by playing; to learn from a log, name it in [data]"
+    );
 }
 
 #[test]
@@ -48,6 +54,13 @@ fn impossible_combinations_are_refused_by_name() {
     assert_eq!(with("[rollout]\nepisodes = 0"), "run.toml: rollout.episodes: 0 is not at least 1");
     assert_eq!(with("[ppo]\ngamma = 1.5"), "run.toml: ppo.gamma: 1.5 is not between 0 and 1");
     assert_eq!(with("[optimizer]\nlearning_rate = nan"), "run.toml: optimizer.learning_rate: NaN is not above 0");
+    let data = |text: &str| refused(&format!("name = 'x'\n[data]\nfiles = ['log']\n{text}"));
+    assert!(data("").contains("no learner is named"), "{}", data(""));
+    assert!(data("[ilql]\n[bc]").ends_with("[bc] and [ilql]: a run has one learner; remove one of them"));
+    assert!(data("[ppo]").contains("missing key `env`"));
+    assert_eq!(data("batch = 0\n[bc]"), "run.toml: data.batch: 0 is not at least 1");
+    assert_eq!(data("[iql]\ntau = 0.3"), "run.toml: iql.tau: 0.3 is not between 0.5 and 1");
+    assert_eq!(with("[bc]"), "run.toml: missing key `data`: [bc] learns from a log");
     assert!(refused("name = 'a/b'\n[env]\nid = 'x'").contains("name: \"a/b\" names no directory"));
     assert!(refused("name = 'a'\nstart_from = 'b'\n[env]\nid = 'x'\n[model]").contains("remove either"));
 }
@@ -56,8 +69,8 @@ fn impossible_combinations_are_refused_by_name() {
 fn overrides_are_typed_by_toml() {
     let run = set(&["ppo.epochs = 2", "device=libtorch", "env.options.slippery=false", "optimizer.betas=[0.9,0.99]"]);
     let run = run.unwrap();
-    assert_eq!((run.ppo.epochs, run.device.as_str(), run.optimizer.betas), (2, "libtorch", (0.9, 0.99)));
-    assert_eq!(run.env.options.table()["slippery"], toml::Value::Boolean(false));
+    assert_eq!((run.ppo.unwrap().epochs, run.device.as_str(), run.optimizer.betas), (2, "libtorch", (0.9, 0.99)));
+    assert_eq!(run.env.unwrap().options.table()["slippery"], toml::Value::Boolean(false));
     assert_eq!(set(&["train.updates=5", "train.updates=7"]).unwrap().train.updates, 7);
 }
 
@@ -89,7 +102,7 @@ fn a_resolved_run_stands_alone() {
     folder.close().unwrap();
     let again = RunFile::from_toml("saved.toml", &resolved.to_toml().unwrap(), &[] as &[&str]).unwrap();
     assert_eq!(again.to_toml().unwrap(), resolved.to_toml().unwrap());
-    assert_eq!((again.ppo.epochs, again.model), (3, Some(ModelConfig::default())));
-    let env = registry.build(&again.env).unwrap();
+    assert_eq!((again.ppo.unwrap().epochs, again.model), (3, Some(ModelConfig::default())));
+    let env = registry.build(&again.env.unwrap()).unwrap();
     assert_eq!((env.spec().id.as_str(), env.spec().max_turns, env.spec().stochastic), ("pond-v1", Some(7), false));
 }

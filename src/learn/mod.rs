@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod check;
+pub mod offline;
 pub mod ppo;
 
 use burn::module::Module;
@@ -37,6 +38,11 @@ pub trait Learner {
     /// The loss of one part of a batch.
     fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
 
+    /// Changes the model after each optimiser step: what moves without a gradient, such as averages of weights.
+    fn after_step(&self, model: Self::Model) -> Self::Model {
+        model
+    }
+
     /// State that a resumed run needs, beside the model and the optimiser.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
@@ -48,6 +54,31 @@ pub trait Learner {
     /// The state is not this learner's.
     fn restore(&mut self, _state: &serde_json::Value) -> Result<()> {
         Ok(())
+    }
+}
+
+impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
+    type Model = M;
+    type Batch = B;
+
+    fn set_progress(&mut self, fraction: f64) {
+        (**self).set_progress(fraction);
+    }
+
+    fn loss(&self, model: &M, batch: B) -> Loss {
+        (**self).loss(model, batch)
+    }
+
+    fn after_step(&self, model: M) -> M {
+        (**self).after_step(model)
+    }
+
+    fn state(&self) -> serde_json::Value {
+        (**self).state()
+    }
+
+    fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
+        (**self).restore(state)
     }
 }
 
@@ -90,9 +121,10 @@ pub struct Outlook {
 /// The log-probabilities of a batch's action tokens at the temperature and among the tokens that they were sampled
 /// with, by one full forward pass.
 pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32) -> Outlook {
-    let hidden = policy.transformer.forward(batch.tokens.clone(), &Placement::causal(), None);
-    let hidden = hidden.select(0, batch.predicted_at.clone()); // [tokens, width]
-    let mut logits = policy.transformer.logits(hidden.clone());
+    let hidden = policy.read(batch.tokens.clone(), &Placement::causal(), None);
+    let hidden = hidden.select(&batch.predicted_at); // [tokens, width]
+    let values = policy.values(hidden.actor.clone());
+    let mut logits = policy.scores(hidden);
     if temperature != 1.0 {
         logits = logits.div_scalar(temperature);
     }
@@ -101,5 +133,5 @@ pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32) -> Outlook {
     }
     let all_log_probs = log_softmax(logits, 1);
     let log_probs = all_log_probs.clone().gather(1, batch.targets.clone().unsqueeze_dim(1)).squeeze_dim(1);
-    Outlook { log_probs, all_log_probs, values: policy.values(hidden) }
+    Outlook { log_probs, all_log_probs, values }
 }

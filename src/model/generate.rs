@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use super::{KvCache, Placement, Policy};
+use super::{Placement, Policy};
 use crate::math::{Sampling, sample_token};
 use crate::ops::AttentionMask;
 
@@ -37,8 +37,13 @@ impl Choices {
         self.sequences.iter().map(Vec::len).max().unwrap_or(0)
     }
 
+    /// Whether this sequence is one of the choices.
+    pub fn contains(&self, sequence: &[u32]) -> bool {
+        self.sequences.binary_search_by(|choice| choice.as_slice().cmp(sequence)).is_ok()
+    }
+
     /// The tokens that may follow what was written, ascending; none where a choice is complete.
-    fn allowed_after(&self, written: &[u32]) -> Arc<[u32]> {
+    pub fn allowed_after(&self, written: &[u32]) -> Arc<[u32]> {
         if written.is_empty() {
             return Arc::clone(&self.first);
         }
@@ -108,8 +113,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     let most = requests.iter().map(|request| request.choices.as_ref().map_or(limits.max_new_tokens, |c| c.longest()));
     let room = most.max().unwrap_or(0);
     // The last token written is never read, and one token alone needs no cache.
-    let mut cache = (room > 1)
-        .then(|| KvCache::new(policy.transformer.config(), requests.len(), longest_prompt + room - 1, &device));
+    let mut cache = (room > 1).then(|| policy.cache(requests.len(), longest_prompt + room - 1, &device));
 
     let mut active: Vec<usize> = (0..requests.len()).collect(); // the request of each row that is still computed
     let padding = Padding::new(requests.iter().map(|request| request.prompt.len()), longest_prompt);
@@ -118,10 +122,10 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     for step in 0..room {
         let [rows, time] = input.dims();
         let placement = padding.placement(&active, longest_prompt + step, time, &device);
-        let hidden = policy.transformer.forward(input, &placement, cache.as_mut());
-        let last = last_of_each_row(hidden, rows);
-        let values = policy.values(last.clone()).map(|values| host(values.into_data()));
-        let logits = host(policy.transformer.logits(last).into_data());
+        let hidden = policy.read(input, &placement, cache.as_mut());
+        let last = hidden.map(|hidden| last_of_each_row(hidden, rows));
+        let values = policy.values(last.actor.clone()).map(|values| host(values.into_data()));
+        let logits = host(policy.scores(last).into_data());
         for (row, logits) in logits.chunks_exact(logits.len() / rows).enumerate() {
             let at = active[row];
             if ended[at] {
@@ -158,17 +162,17 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
 }
 
 /// The value of the state after each prompt; 0 without a value head.
-pub fn state_values(policy: &Policy, prompts: &[Vec<u32>]) -> Vec<f32> {
+pub fn state_values(policy: &Policy, prompts: &[&[u32]]) -> Vec<f32> {
     /// Rows of one forward pass.
     const ROWS: usize = 256;
     let device = policy.transformer.device();
     let mut values = Vec::with_capacity(prompts.len());
     for prompts in prompts.chunks(ROWS) {
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let padding = Padding::new(prompts.iter().map(Vec::len), longest);
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        let padding = Padding::new(prompts.iter().map(|prompt| prompt.len()), longest);
         let all: Vec<usize> = (0..prompts.len()).collect();
         let placement = padding.placement(&all, longest, longest, &device);
-        let input = left_padded(prompts.iter().map(Vec::as_slice), longest, &device);
+        let input = left_padded(prompts.iter().copied(), longest, &device);
         let last = last_of_each_row(policy.transformer.forward(input, &placement, None), prompts.len());
         match policy.values(last) {
             Some(found) => values.extend(host(found.into_data())),

@@ -10,7 +10,7 @@ use crate::checkpoint::{NamedTensor, Tensors};
 use crate::{Error, Result};
 
 /// Parameters that Hugging Face's models do not have. They keep their names, and other readers pass them over.
-const OWN: &str = "value_head.";
+const OWN: [&str; 2] = ["value_head.", "critic."];
 
 /// What older files hold beside parameters: masks and rotary frequencies, which follow from the shape.
 const BUFFERS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
@@ -42,7 +42,7 @@ pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors
         tensors.insert(theirs, tensor);
     }
     for (name, tensor) in parameters {
-        assert!(name.starts_with(OWN), "the model has an unknown parameter {name}");
+        assert!(is_own(&name), "the model has an unknown parameter {name}");
         tensors.insert(name, tensor);
     }
     tensors
@@ -58,7 +58,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     let mut parameters = Tensors::new();
     let mut found = Tensors::new();
     for (name, tensor) in tensors {
-        if name.starts_with(OWN) {
+        if is_own(&name) {
             parameters.insert(name, tensor);
         } else if !BUFFERS.iter().any(|buffer| name.ends_with(buffer)) {
             found.insert(name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name), tensor);
@@ -97,6 +97,11 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
             reason: format!("does not fit the {family} model of config.json; {}", faults.join("; ")),
         })
     }
+}
+
+/// Whether a parameter is one that Hugging Face's models do not have.
+pub fn is_own(name: &str) -> bool {
+    OWN.iter().any(|start| name.starts_with(start))
 }
 
 /// Every tensor of a Hugging Face file of this shape.

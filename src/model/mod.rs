@@ -5,6 +5,7 @@
 mod cache;
 mod config;
 pub mod config_json;
+mod critic;
 pub mod generate;
 pub mod huggingface;
 mod layers;
@@ -18,7 +19,8 @@ mod transformers_tests;
 
 pub use cache::KvCache;
 pub use config::{Family, ModelConfig};
+pub use critic::{Critic, CriticShape, Head};
 pub use layers::{Linear, Norm};
-pub use policy::Policy;
+pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub use pretrained::read_model;
 pub use transformer::{Placement, Transformer};

@@ -1,32 +1,163 @@
-//! A transformer that acts, with a value head where its learner wants one.
+//! A transformer that acts, with the value heads that its learner wants.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Int, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Linear, ModelConfig, Transformer};
+use super::critic::{Critic, CriticShape};
+use super::{KvCache, Linear, ModelConfig, Placement, Transformer};
 
-/// A language model that acts by writing; the actor, and with a value head the critic on the same trunk.
+/// A language model that acts by writing; the actor, and with value heads the critic.
 #[derive(Module, Debug)]
 pub struct Policy {
     /// The language model.
     pub transformer: Transformer,
     /// The value of a state, read where the model is about to write: `[width, 1]`.
     pub value_head: Option<Linear>,
+    /// Values of tokens and states, learned from logs.
+    pub critic: Option<Critic>,
+    #[module(skip)]
+    decoding: Decoding,
+}
+
+/// What a policy has beside its language model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// A linear value head on the language model.
+    pub value: bool,
+    /// A critic.
+    pub critic: Option<CriticShape>,
+}
+
+/// What a policy chooses tokens by.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Decoding {
+    /// The language model alone: log pi.
+    #[default]
+    Model,
+    /// `log pi + beta (Q - V)` ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)). V is the same for all tokens
+    /// of a state, so that it changes no choice and is left out. At `beta = 0` it is the language model.
+    Advantage {
+        /// How far values outweigh the language model.
+        beta: f32,
+    },
+    /// `beta Q`: values alone.
+    Values {
+        /// The inverse temperature.
+        beta: f32,
+    },
+}
+
+/// What was made of tokens, `[rows, width]` each.
+#[derive(Clone)]
+pub struct Hidden {
+    /// By the language model.
+    pub actor: Tensor<2>,
+    /// By the critic, where tokens are chosen by its values.
+    pub critic: Option<Tensor<2>>,
+}
+
+/// The keys and values of what a policy has read.
+pub struct PolicyCache {
+    actor: KvCache,
+    critic: Option<KvCache>,
 }
 
 impl Policy {
-    /// A policy from nothing. The seed fixes its weights on every device. The value head starts at zero.
-    pub fn new(config: &ModelConfig, with_value_head: bool, seed: u64, device: &Device) -> Self {
+    /// A policy from nothing. The seed fixes its weights on every device, and those of the language model whatever
+    /// the heads. Heads start at zero.
+    pub fn new(config: &ModelConfig, heads: Heads, seed: u64, device: &Device) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let transformer = Transformer::new(config, &mut rng, device);
-        let value_head = with_value_head.then(|| Linear::new([config.width, 1], 0.0, true, &mut rng, device));
-        Self { transformer, value_head }
+        let value_head = heads.value.then(|| Linear::new([config.width, 1], 0.0, true, &mut rng, device));
+        let critic = heads.critic.map(|shape| Critic::new(config, shape, &mut rng, device));
+        Self { transformer, value_head, critic, decoding: Decoding::Model }
     }
 
-    /// The values of states, `[rows, width]` to `[rows]`; `None` without a value head.
+    /// The policy, choosing tokens in this way.
+    ///
+    /// # Panics
+    /// If values are asked for and there is no critic with action-value heads.
+    #[must_use]
+    pub fn with_decoding(mut self, decoding: Decoding) -> Self {
+        let has_values = self.critic.as_ref().is_some_and(|critic| !critic.q.is_empty());
+        assert!(decoding == Decoding::Model || has_values, "there are no values to choose by");
+        self.decoding = decoding;
+        self
+    }
+
+    /// Reads tokens, `[batch, time]` to `[batch * time, width]`. With a cache, `tokens` are those not yet read.
+    pub fn read(&self, tokens: Tensor<2, Int>, placement: &Placement, cache: Option<&mut PolicyCache>) -> Hidden {
+        let (actor_cache, critic_cache) =
+            cache.map_or((None, None), |cache| (Some(&mut cache.actor), cache.critic.as_mut()));
+        let actor = self.transformer.forward(tokens.clone(), placement, actor_cache);
+        let critic = self.deciding_critic().map(|critic| match &critic.trunk {
+            Some(trunk) => trunk.forward(tokens, placement, critic_cache),
+            None => actor.clone(),
+        });
+        Hidden { actor, critic }
+    }
+
+    /// What tokens are chosen by, up to a constant of each row: `[rows, width]` to logits `[rows, vocab]`.
+    pub fn scores(&self, hidden: Hidden) -> Tensor<2> {
+        let values = self.deciding_critic().zip(hidden.critic).map(|(critic, hidden)| critic.smaller_q(hidden));
+        match (self.decoding, values) {
+            (Decoding::Advantage { beta }, Some(values)) => {
+                log_softmax(self.transformer.logits(hidden.actor), 1) + values.mul_scalar(beta)
+            }
+            (Decoding::Values { beta }, Some(values)) => values.mul_scalar(beta),
+            _ => self.transformer.logits(hidden.actor),
+        }
+    }
+
+    /// The values of states by the linear head, `[rows, width]` to `[rows]`; `None` without one.
     pub fn values(&self, hidden: Tensor<2>) -> Option<Tensor<1>> {
         self.value_head.as_ref().map(|head| head.forward(hidden).squeeze_dim(1))
+    }
+
+    /// Moves the critic's averages toward its heads: `target += rate * (head - target)`.
+    #[must_use]
+    pub fn with_targets_moved(mut self, rate: f64) -> Self {
+        self.critic = self.critic.map(|critic| critic.with_targets_moved(rate));
+        self
+    }
+
+    /// A cache for [`Policy::read`] with room for `capacity` tokens in each of `batch` rows.
+    pub fn cache(&self, batch: usize, capacity: usize, device: &Device) -> PolicyCache {
+        let cache = |model: &Transformer| KvCache::new(model.config(), batch, capacity, device);
+        let trunk = self.deciding_critic().and_then(|critic| critic.trunk.as_ref());
+        PolicyCache { actor: cache(&self.transformer), critic: trunk.map(cache) }
+    }
+
+    /// The critic, where tokens are chosen by its values.
+    fn deciding_critic(&self) -> Option<&Critic> {
+        match self.decoding {
+            Decoding::Model => None,
+            Decoding::Advantage { .. } | Decoding::Values { .. } => self.critic.as_ref(),
+        }
+    }
+}
+
+impl Hidden {
+    /// What was made of some of the rows.
+    pub fn select(self, rows: &Tensor<1, Int>) -> Self {
+        self.map(|hidden| hidden.select(0, rows.clone()))
+    }
+
+    /// Both parts, changed alike.
+    pub fn map(self, change: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
+        Self { actor: change(self.actor), critic: self.critic.map(change) }
+    }
+}
+
+impl PolicyCache {
+    /// Keeps only some rows, once the others have ended.
+    pub fn keep_rows(&mut self, rows: Tensor<1, Int>) {
+        self.actor.keep_rows(rows.clone());
+        if let Some(critic) = &mut self.critic {
+            critic.keep_rows(rows);
+        }
     }
 }

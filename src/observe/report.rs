@@ -177,7 +177,7 @@ fn episode(episode: &Episode) -> String {
     format!(
         "<details><summary><strong>return {}</strong> <span class=\"soft\">· {} turns, {end} · {} · seed {} · \
          {} after {} updates</span></summary><div class=\"body\">\n{turns}{}</div></details>\n",
-        number::significant(episode.total_reward().into()),
+        number::significant(episode.total_reward()),
         episode.turns.len(),
         escape(&episode.env_id),
         episode.seed.map_or("unknown".to_string(), |seed| seed.to_string()),

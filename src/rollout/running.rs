@@ -16,11 +16,13 @@ pub(super) struct Running {
     pub context: Vec<u32>,
     pub turns: Vec<Turn>,
     pub segments: Vec<Segment>,
+    /// The return that is still asked for.
+    pub return_to_go: Option<f32>,
 }
 
 impl Running {
-    pub fn new(number: u64, rng: ChaCha8Rng, observation: Observation) -> Self {
-        Self { number, rng, observation, context: Vec::new(), turns: Vec::new(), segments: Vec::new() }
+    pub fn new(number: u64, rng: ChaCha8Rng, observation: Observation, return_to_go: Option<f32>) -> Self {
+        Self { number, rng, observation, context: Vec::new(), turns: Vec::new(), segments: Vec::new(), return_to_go }
     }
 
     /// Keeps what was read and written as tokens. Rewards follow with the environment's answer.
@@ -59,12 +61,13 @@ impl Running {
         turn.legal_actions = self.observation.legal_actions.as_ref().map(|actions| actions.to_vec());
         turn.action = action;
         turn.reward = reward;
+        self.return_to_go = self.return_to_go.map(|asked| asked - reward);
         turn.invalid_action = invalid_action;
         let segment = self.segments.last_mut().expect("written before");
         segment.actions.last_mut().expect("an action has a token").reward += reward;
     }
 
-    pub fn finish(self, end: End, env_id: String, run_seed: u64) -> Played {
+    pub fn finish(self, end: End, env_id: String, run_seed: u64, final_prompt: Option<Vec<u32>>) -> Played {
         let episode = Episode {
             id: format!("{run_seed}-{}", self.number),
             env_id,
@@ -74,7 +77,7 @@ impl Running {
             end: Some(end),
             ..Episode::default()
         };
-        let trajectory = Trajectory { segments: self.segments, end: Some(end), last_value: 0.0 };
+        let trajectory = Trajectory { segments: self.segments, end: Some(end), final_prompt, last_value: 0.0 };
         Played { episode, trajectory, info: self.observation.info }
     }
 }

@@ -2,8 +2,9 @@ use burn::tensor::TensorData;
 use palestra_envs::{EnvSpec, Options, Registry, Turn};
 
 use super::*;
-use crate::model::{ModelConfig, parameters};
+use crate::model::{Heads, ModelConfig, parameters};
 use crate::ops::{available_devices, open_device};
+use crate::tokenizer::Tokenizer;
 
 /// Two or three turns: a letter is shown, and any of four may be written. An odd seed ends in the third turn by
 /// the limit, an even one in the second by the game.
@@ -65,13 +66,19 @@ fn each_rollout(context: Context, environments: usize, test: impl Fn(Rollout, &P
         let pool = Pool::new(&registry, &definition, environments).unwrap();
         let tokenizer = Tokenizer::from_alphabet("abcd").unwrap();
         let shape = ModelConfig { context: 32, layers: 1, width: 8, heads: 2, ..ModelConfig::default() };
-        let policy = Policy::new(&shape.resolve(tokenizer.vocab_size()).unwrap(), true, 3, &device);
+        let policy = Policy::new(
+            &shape.resolve(tokenizer.vocab_size()).unwrap(),
+            Heads { value: true, critic: None },
+            3,
+            &device,
+        );
         let mut weights = parameters::collect(&policy);
         let head = (0..8).map(|i| i as f32 - 3.0).collect::<Vec<_>>();
         weights.insert("value_head.weight".into(), TensorData::new(head, [8, 1]));
         let policy = parameters::replace(policy, weights).unwrap();
         let config = RolloutConfig { context, environments, ..RolloutConfig::default() };
-        test(Rollout::new(pool, tokenizer, config), &policy);
+        let encoding = config.encoding(32);
+        test(Rollout::new(pool, Encoder::new(tokenizer, encoding), config, None), &policy);
     }
 }
 
@@ -88,9 +95,9 @@ fn a_truncated_end_is_valued_and_a_terminated_one_is_not() {
                     Context::Transcript => trajectory.segments.last().unwrap().tokens.clone(),
                 };
                 read.push(1); // <|observation|>
-                rollout.tokenizer.encode(episode.final_observation.as_ref().unwrap(), &mut read).unwrap();
+                rollout.encoder.tokenizer().encode(episode.final_observation.as_ref().unwrap(), &mut read).unwrap();
                 read.push(2); // <|action|>
-                let value = state_values(policy, &[read])[0];
+                let value = state_values(policy, &[&read])[0];
                 let expected = if episode.end == Some(End::Truncated) { value } else { 0.0 };
                 assert!((trajectory.last_value - expected).abs() < 1e-5);
                 assert!(value != 0.0, "a value of 0 shows nothing");
@@ -135,7 +142,7 @@ fn tokens_hold_what_the_text_does() {
                 let segments = if context == Context::Observation { episode.turns.len() } else { 1 };
                 assert_eq!(trajectory.segments.len(), segments);
                 let rewards: f32 = trajectory.actions().map(|action| action.reward).sum();
-                assert_eq!(rewards, episode.total_reward());
+                assert_eq!(f64::from(rewards), episode.total_reward());
                 for (number, turn) in episode.turns.iter().enumerate() {
                     let written: Vec<u32> = trajectory
                         .segments
@@ -144,13 +151,13 @@ fn tokens_hold_what_the_text_does() {
                         .filter(|(_, action)| action.turn == number)
                         .map(|(token, _)| token)
                         .collect();
-                    assert_eq!(rollout.tokenizer.decode(&written).unwrap(), turn.action);
+                    assert_eq!(rollout.encoder.tokenizer().decode(&written).unwrap(), turn.action);
                     assert_eq!(turn.action_ids.as_ref(), Some(&written));
                 }
                 let read: Vec<String> = trajectory
                     .segments
                     .iter()
-                    .map(|segment| rollout.tokenizer.decode(&segment.tokens).unwrap())
+                    .map(|segment| rollout.encoder.tokenizer().decode(&segment.tokens).unwrap())
                     .collect();
                 let text = episode.turns.iter().map(|turn| turn.observation.clone() + &turn.action);
                 assert_eq!(read.concat(), text.collect::<String>());
@@ -164,11 +171,12 @@ fn a_stop_text_ends_an_action_and_is_no_part_of_it() {
     each_rollout(Context::Observation, 4, |mut rollout, policy| {
         rollout.config.legal_actions_only = false;
         rollout.config.stop = vec!["b".into(), "c".into()];
+        rollout.encoder = Encoder::new(rollout.encoder.tokenizer().clone(), rollout.config.encoding(32));
         let (played, _) = rollout.play(policy, 1, 0..20, &Sampling::default()).unwrap();
         let turns: Vec<&Turn> = played.iter().flat_map(|played| &played.episode.turns).collect();
         assert!(turns.iter().all(|turn| turn.action.chars().all(|c| "ad".contains(c))));
         let stopped = |turn: &&&Turn| {
-            let written = rollout.tokenizer.decode(turn.action_ids.as_ref().unwrap()).unwrap();
+            let written = rollout.encoder.tokenizer().decode(turn.action_ids.as_ref().unwrap()).unwrap();
             written.len() == turn.action.len() + 1 && written.ends_with(['b', 'c'])
         };
         assert!(turns.iter().filter(stopped).count() > 10, "most texts meet a b or a c");

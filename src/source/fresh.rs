@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
+use palestra_datasets::Episode;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -112,6 +113,10 @@ impl<L: OnPolicy> Source<L> for Fresh {
 
     fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    fn episodes(&self) -> Vec<&Episode> {
+        self.played.iter().map(|played| &played.episode).collect()
     }
 
     fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()> {

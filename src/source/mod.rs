@@ -1,8 +1,14 @@
 //! Where the batches of a learner come from: fresh from its own play, or stored in files.
 
 mod fresh;
+mod stored;
+mod stretches;
 
 pub use fresh::Fresh;
+pub use stored::{DataConfig, Selection, Stored, alphabet, least_of_best};
+pub use stretches::Cutting;
+
+use palestra_datasets::Episode;
 
 use crate::Result;
 use crate::learn::Learner;
@@ -30,4 +36,27 @@ pub trait Source<L: Learner> {
     /// # Errors
     /// The step shows that its batch was wrong.
     fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()>;
+
+    /// What is to be told of the update, once its last step is done.
+    fn end(&mut self) -> Metrics {
+        Metrics::new()
+    }
+
+    /// The last episodes that were collected, where it collects them itself.
+    fn episodes(&self) -> Vec<&Episode> {
+        Vec::new()
+    }
+
+    /// The position in the data that a resumed run goes on from.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Takes up the state of [`Source::state`].
+    ///
+    /// # Errors
+    /// The state is not this source's.
+    fn restore(&mut self, _state: &serde_json::Value) -> Result<()> {
+        Ok(())
+    }
 }

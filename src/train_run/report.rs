@@ -4,14 +4,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use burn::module::Module;
+use palestra_datasets::log::Log;
 use palestra_envs::Episode;
 use palestra_envs::baseline::Baseline;
 use serde::Serialize;
 
-use crate::Result;
 use crate::agent::{Agent, Evaluation};
 use crate::observe::{Report, Table};
 use crate::run_dir::RunDir;
+use crate::{Error, Result};
 
 /// What a training run came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,14 +25,47 @@ pub struct TrainReport {
     pub seconds: f64,
     /// The most memory that this process has held, in bytes, where the system tells it.
     pub peak_memory_bytes: Option<u64>,
-    /// How it played before it learned.
-    pub before: Baseline,
+    /// The log that was learned from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogSummary>,
+    /// How it played before it learned; this and what follows are `None` where there is no environment to play.
+    pub before: Option<Baseline>,
     /// How a random player plays; `None` where the environment lists no legal actions.
     pub random: Option<Baseline>,
     /// How the environment's scripted player plays; `None` where there is none.
     pub scripted: Option<Baseline>,
     /// How the finished model plays.
-    pub evaluation: Evaluation,
+    pub evaluation: Option<Evaluation>,
+}
+
+/// What was learned from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogSummary {
+    /// Episodes in the log.
+    pub episodes: u64,
+    /// The mean of their returns.
+    pub mean_return: f64,
+    /// The standard error of `mean_return`.
+    pub standard_error: f64,
+    /// The best of their returns.
+    pub best_return: f64,
+}
+
+impl LogSummary {
+    /// What a log's episodes came to.
+    ///
+    /// # Errors
+    /// A log that cannot be read, or has no episode.
+    pub fn of(log: &Log) -> Result<Self> {
+        let returns = log.returns()?;
+        let best_return = returns.iter().copied().max_by(f64::total_cmp);
+        let best_return = best_return.ok_or_else(|| Error::Data("data.files: the log has no episodes".into()))?;
+        let count = returns.len() as f64;
+        let mean_return = returns.iter().sum::<f64>() / count;
+        let squares: f64 = returns.iter().map(|value| (value - mean_return).powi(2)).sum();
+        let standard_error = (squares / (count - 1.0).max(1.0) / count).sqrt();
+        Ok(Self { episodes: returns.len() as u64, mean_return, standard_error, best_return })
+    }
 }
 
 /// What the report page shows.
@@ -46,10 +80,17 @@ pub(super) fn page(
     let pair = |name: &str, value: String| (name.to_string(), value);
     let path = dir.path().display();
     let megabytes = report.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
+    let learner = run.algorithm()?.name();
+    let env_id = report.evaluation.as_ref().map(|evaluation| evaluation.env_id.as_str());
+    let subject = env_id.map(str::to_string).unwrap_or_else(|| "a log".to_string());
+    let watch = env_id.map(|id| pair("Watch it play", format!("palestra play {id} --policy {path} --delay 0.2")));
+    let mut commands = vec![pair("Judge it again", format!("palestra evaluate {path} --episodes 1000"))];
+    commands.extend(watch);
     Ok(Report {
-        title: format!("{}: PPO on {}", run.name, report.evaluation.env_id),
+        title: format!("{}: {learner} on {subject}", run.name),
         summary: vec![
-            pair("environment", report.evaluation.env_id.clone()),
+            pair("learner", learner.to_string()),
+            pair("environment", env_id.unwrap_or("none").to_string()),
             pair("model", format!("{} parameters", policy.num_params())),
             pair("updates", report.updates.to_string()),
             pair("seed", run.seed.to_string()),
@@ -60,10 +101,7 @@ pub(super) fn page(
         resources: megabytes.map(|megabytes| pair("peak memory", megabytes)).into_iter().collect(),
         frames,
         episodes,
-        commands: vec![
-            pair("Judge it again", format!("palestra evaluate {path} --episodes 1000")),
-            pair("Watch it play", format!("palestra play {} --policy {path} --delay 0.2", report.evaluation.env_id)),
-        ],
+        commands,
         config: run.to_toml()?,
     })
 }
@@ -71,7 +109,8 @@ pub(super) fn page(
 impl TrainReport {
     /// Random, untrained, trained, scripted and optimal play side by side.
     fn comparison(&self) -> Table {
-        let numbers: Vec<&String> = self.evaluation.score.info.keys().collect();
+        let evaluation = self.evaluation.as_ref();
+        let numbers: Vec<&String> = evaluation.iter().flat_map(|evaluation| evaluation.score.info.keys()).collect();
         let mut header = ["player", "mean return", "+-", "turns"].map(str::to_string).to_vec();
         header.extend(numbers.iter().map(|name| name.to_string()));
         let row = |name: &str, score: &Baseline| {
@@ -85,11 +124,17 @@ impl TrainReport {
             row
         };
         let mut rows: Vec<Vec<String>> = self.random.iter().map(|score| row("random", score)).collect();
-        rows.push(row("before training", &self.before));
-        rows.push(row("after training", &self.evaluation.score));
-        let marked = Some(rows.len() - 1);
+        if let Some(log) = &self.log {
+            let returns = [log.mean_return, log.standard_error].map(|number| format!("{number:.4}"));
+            let mut row = [vec!["the log".to_string()], returns.to_vec()].concat();
+            row.resize(header.len(), String::new());
+            rows.push(row);
+        }
+        rows.extend(self.before.iter().map(|score| row("before training", score)));
+        rows.extend(evaluation.map(|evaluation| row("after training", &evaluation.score)));
+        let marked = evaluation.map(|_| rows.len() - 1);
         rows.extend(self.scripted.iter().map(|score| row("scripted", score)));
-        if let Some(optimum) = self.evaluation.optimal_return {
+        if let Some(optimum) = evaluation.and_then(|evaluation| evaluation.optimal_return) {
             let mut row = vec!["optimum".to_string(), format!("{optimum:.4}")];
             row.resize(header.len(), String::new());
             rows.push(row);
@@ -109,7 +154,9 @@ impl fmt::Display for TrainReport {
             });
             writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
-        writeln!(f, "\n{}", self.evaluation)?;
+        if let Some(evaluation) = &self.evaluation {
+            writeln!(f, "\n{evaluation}")?;
+        }
         write!(f, "{} updates in {:.0} s; ", self.updates, self.seconds)?;
         if let Some(bytes) = self.peak_memory_bytes {
             write!(f, "at most {:.0} MB of memory; ", bytes as f64 / 1e6)?;

@@ -219,7 +219,7 @@ fn a_full_disk_is_told_and_costs_no_checkpoint() {
     assert_eq!(told, format!("error: {file}: File too large (os error 27)\n"));
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     assert_eq!(checkpoints(&run_dir), before, "nothing half written is left");
-    palestra::agent::Agent::load(&run_dir, &Registry::builtin(), None).unwrap();
+    palestra::agent::Agent::load(&run_dir, &Registry::builtin(), &[] as &[&str]).unwrap();
     desk.run(USES[2]).success();
     assert_eq!(metrics_lines(&run_dir).len(), 3);
 }

@@ -7,7 +7,7 @@ use rand_distr::{Distribution, Normal};
 
 use super::*;
 use crate::learn::check::{Example, check_learner, measure};
-use crate::model::{Family, ModelConfig, parameters};
+use crate::model::{Family, Heads, ModelConfig, parameters};
 use crate::ops::{available_devices, open_device};
 
 const VOCAB: usize = 7;
@@ -23,7 +23,7 @@ fn ppo(config: PpoConfig) -> Ppo {
 /// A policy whose value head and logits tell states apart.
 fn policy(device: &Device) -> Policy {
     let shape = ModelConfig { family: Family::Gpt2, context: 12, layers: 1, width: 8, heads: 2, ..Default::default() };
-    let policy = Policy::new(&shape.resolve(VOCAB).unwrap(), true, 1, device);
+    let policy = Policy::new(&shape.resolve(VOCAB).unwrap(), Heads { value: true, critic: None }, 1, device);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let noise = Normal::new(0.0f32, 0.3).unwrap();
     let mut weights = parameters::collect(&policy);
@@ -177,7 +177,7 @@ fn trajectory(rewards: &[f32], log_ratios: &[f32], end: End, last_value: f32) ->
     };
     let actions = rewards.iter().zip(log_ratios).enumerate().map(action).collect();
     let segment = Segment { tokens: vec![1; 2 * rewards.len()], actions };
-    Trajectory { segments: vec![segment], end: Some(end), last_value }
+    Trajectory { segments: vec![segment], end: Some(end), last_value, final_prompt: None }
 }
 
 /// PPO whose advantages are the sums of the rewards to come.

@@ -4,7 +4,7 @@ use rand_distr::{Distribution, Normal};
 use super::*;
 use crate::batch::{ActionBatch, Sample};
 use crate::learn::{Outlook, look};
-use crate::model::{Family, ModelConfig, parameters};
+use crate::model::{Family, Heads, ModelConfig, parameters};
 use crate::ops::{available_devices, open_device};
 
 const VOCAB: usize = 11;
@@ -26,7 +26,7 @@ fn each_policy(test: impl Fn(&Policy)) {
 
 /// A policy with weights large enough, in every part, that a wrong position or mask shows.
 fn policy(config: &ModelConfig, device: &Device) -> Policy {
-    let policy = Policy::new(config, true, 1, device);
+    let policy = Policy::new(config, Heads { value: true, critic: None }, 1, device);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let noise = Normal::new(0.0f32, 0.2).unwrap();
     let mut weights = parameters::collect(&policy);
@@ -214,6 +214,6 @@ fn a_state_is_valued_as_where_it_is_written_in() {
         let written = generate(policy, &mut requests, &LIMITS, &sampling(1.0));
         let prompts: Vec<Vec<u32>> = requests.into_iter().map(|request| request.prompt).collect();
         let first: Vec<f32> = written.iter().map(|text| text.values[0]).collect();
-        assert_close(&state_values(policy, &prompts), &first, 1e-4);
+        assert_close(&state_values(policy, &prompts.iter().map(Vec::as_slice).collect::<Vec<_>>()), &first, 1e-4);
     });
 }

@@ -1,0 +1,114 @@
+//! Which learner a run has: the section of the run file that names it, and what the model needs for it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::learn::offline::{
+    Awr, AwrConfig, BehaviourCloning, BehaviourCloningConfig, Cql, CqlConfig, DecisionTransformer,
+    DecisionTransformerConfig, FilteredConfig, Ilql, IlqlConfig, Iql, IqlConfig, MonteCarlo, MonteCarloConfig,
+    OfflineLearner,
+};
+use crate::learn::ppo::PpoConfig;
+use crate::model::{CriticShape, Decoding, Heads};
+
+/// A learner and its knobs: in a run file, the section of its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// `[ppo]`: from its own play.
+    Ppo(PpoConfig),
+    /// `[bc]`: behaviour cloning.
+    Bc(BehaviourCloningConfig),
+    /// `[filtered_bc]`: behaviour cloning of the best episodes.
+    FilteredBc(FilteredConfig),
+    /// `[awr]`: advantage-weighted regression.
+    Awr(AwrConfig),
+    /// `[mc]`: Monte Carlo values.
+    Mc(MonteCarloConfig),
+    /// `[cql]`: conservative Q-learning.
+    Cql(CqlConfig),
+    /// `[iql]`: implicit Q-learning.
+    Iql(IqlConfig),
+    /// `[ilql]`: implicit language Q-learning.
+    Ilql(IlqlConfig),
+    /// `[decision_transformer]`: cloning that is asked for a return.
+    DecisionTransformer(DecisionTransformerConfig),
+}
+
+impl Algorithm {
+    /// The section's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ppo(_) => "ppo",
+            Self::Bc(_) => "bc",
+            Self::FilteredBc(_) => "filtered_bc",
+            Self::Awr(_) => "awr",
+            Self::Mc(_) => "mc",
+            Self::Cql(_) => "cql",
+            Self::Iql(_) => "iql",
+            Self::Ilql(_) => "ilql",
+            Self::DecisionTransformer(_) => "decision_transformer",
+        }
+    }
+
+    /// Refuses knobs that the learner cannot work with.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Ppo(config) => config.check(),
+            Self::Bc(_) => Ok(()),
+            Self::FilteredBc(config) => config.check(),
+            Self::Awr(config) => config.check(),
+            Self::Mc(config) => config.check(),
+            Self::Cql(config) => config.check(),
+            Self::Iql(config) => config.check(),
+            Self::Ilql(config) => config.check(),
+            Self::DecisionTransformer(config) => config.check(),
+        }
+    }
+
+    /// What the learner's model has beside the language model.
+    pub fn heads(&self) -> Heads {
+        let critic = |shape: CriticShape| Heads { value: false, critic: Some(shape) };
+        match self {
+            Self::Ppo(_) => Heads { value: true, critic: None },
+            Self::Bc(_) | Self::FilteredBc(_) | Self::DecisionTransformer(_) => Heads::default(),
+            Self::Awr(config) => critic(config.critic()),
+            Self::Mc(config) => critic(config.critic()),
+            Self::Cql(config) => critic(config.critic()),
+            Self::Iql(config) => critic(config.critic()),
+            Self::Ilql(config) => critic(config.critic()),
+        }
+    }
+
+    /// What the trained policy chooses tokens by.
+    pub fn decoding(&self) -> Decoding {
+        match self {
+            Self::Mc(config) => Decoding::Advantage { beta: config.beta },
+            Self::Ilql(config) => Decoding::Advantage { beta: config.beta },
+            Self::Cql(config) => Decoding::Values { beta: config.beta },
+            _ => Decoding::Model,
+        }
+    }
+
+    /// Whether its batches need the states that stretches of episodes lead to.
+    pub fn bootstraps(&self) -> bool {
+        matches!(self, Self::Cql(_) | Self::Iql(_) | Self::Ilql(_))
+    }
+
+    /// The learner of logged experience; `None` for one that learns from its own play.
+    pub fn offline_learner(&self) -> Option<OfflineLearner> {
+        Some(match self {
+            Self::Ppo(_) => return None,
+            Self::Bc(_) | Self::FilteredBc(_) => Box::new(BehaviourCloning),
+            Self::Awr(config) => Box::new(Awr(config.clone())),
+            Self::Mc(config) => Box::new(MonteCarlo(config.clone())),
+            Self::Cql(config) => Box::new(Cql(config.clone())),
+            Self::Iql(config) => Box::new(Iql(config.clone())),
+            Self::Ilql(config) => Box::new(Ilql(config.clone())),
+            Self::DecisionTransformer(_) => Box::new(DecisionTransformer),
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Cuts the trajectory of a logged episode into stretches: what one step of a learner of values looks at.
+
+use std::sync::Arc;
+
+use crate::batch::{Next, Stretch};
+use crate::trajectory::{End, Segment, Trajectory};
+
+/// How trajectories are cut, and how the future counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cutting {
+    /// Turns of a stretch; the last of an episode may be shorter. Where the model sees whole transcripts, a stretch is
+    /// all that it reads in one go, if that is longer.
+    pub turns: usize,
+    /// Discount from turn to turn.
+    pub gamma: f32,
+    /// Discount from token to token inside a turn.
+    pub gamma_token: f32,
+    /// Whether the states that stretches lead to are wanted.
+    pub with_next: bool,
+}
+
+impl Cutting {
+    /// The stretches of a trajectory, in order.
+    pub fn cut(&self, trajectory: Trajectory) -> Vec<Stretch> {
+        let discounts = trajectory.discounts(self.gamma, self.gamma_token);
+        let returns = returns(&trajectory, &discounts);
+        let end = self.end(&trajectory);
+        let mut stretches: Vec<Stretch> = Vec::new();
+        let (mut from, mut first_turn) = (0, 0);
+        for segment in trajectory.segments {
+            let Some(first) = segment.actions.first() else { continue };
+            let to = from + segment.actions.len();
+            let is_full = first.turn >= first_turn + self.turns;
+            match stretches.last_mut().filter(|_| !is_full) {
+                Some(stretch) => {
+                    stretch.discounts.extend(&discounts[from..to]);
+                    stretch.returns.extend(&returns[from..to]);
+                    stretch.segments.push(segment);
+                }
+                None => {
+                    first_turn = first.turn;
+                    if let Some(before) = stretches.last_mut() {
+                        before.next = self.state_before(&segment);
+                    }
+                    stretches.push(Stretch {
+                        discounts: discounts[from..to].to_vec(),
+                        returns: returns[from..to].to_vec(),
+                        segments: vec![segment],
+                        next: Next::Unknown,
+                    });
+                }
+            }
+            from = to;
+        }
+        if let Some(last) = stretches.last_mut() {
+            last.next = end;
+        }
+        stretches
+    }
+
+    fn state_before(&self, segment: &Segment) -> Next {
+        match segment.actions.first().filter(|_| self.with_next) {
+            Some(first) => Next::State(segment.tokens[..first.at].to_vec(), first.allowed.clone()),
+            None => Next::Unknown,
+        }
+    }
+
+    fn end(&self, trajectory: &Trajectory) -> Next {
+        match (trajectory.end, &trajectory.final_prompt) {
+            (Some(End::Terminated), _) => Next::Nothing,
+            (Some(End::Truncated), Some(prompt)) if self.with_next => Next::State(prompt.clone(), choice(trajectory)),
+            _ => Next::Unknown,
+        }
+    }
+}
+
+/// What can be written after the end: what can be written in every turn, where that is always the same.
+fn choice(trajectory: &Trajectory) -> Option<Arc<[u32]>> {
+    let mut turns = trajectory.actions().filter({
+        let mut last = None;
+        move |action| last.replace(action.turn) != Some(action.turn)
+    });
+    let first = turns.next()?.allowed.clone();
+    turns.all(|action| action.allowed == first).then_some(first).flatten()
+}
+
+/// `R_t = r_t + discount_t R_{t+1}`, over the whole chain of action tokens; after the last there is nothing more to add.
+fn returns(trajectory: &Trajectory, discounts: &[f32]) -> Vec<f32> {
+    let mut returns: Vec<f32> = trajectory.actions().map(|action| action.reward).collect();
+    for at in (0..returns.len().saturating_sub(1)).rev() {
+        returns[at] += discounts[at] * returns[at + 1];
+    }
+    returns
+}
+
+impl Stretch {
+    /// The number of turns in it.
+    pub fn turns(&self) -> usize {
+        let mut last = None;
+        let actions = self.segments.iter().flat_map(|segment| &segment.actions);
+        actions.filter(|action| last.replace(action.turn) != Some(action.turn)).count()
+    }
+
+    /// The number of action tokens in it.
+    pub fn actions(&self) -> usize {
+        self.discounts.len()
+    }
+}
