@@ -4,5 +4,8 @@
 //! learns in Palestra speaks of an [`Episode`]: turns of observation text and action text, with rewards.
 
 mod episode;
+mod error;
+pub mod log;
 
 pub use episode::{End, Episode, Turn};
+pub use error::{Error, Result};

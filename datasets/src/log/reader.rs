@@ -1,0 +1,223 @@
+//! Reading logs of any size: row group after row group, from as many threads as ask.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::episodes::Episodes;
+use super::file::LogFile;
+use super::paths::find_files;
+use super::rows::bytes_of;
+use super::schema::Columns;
+use super::{Group, Located};
+use crate::error::{Error, Result};
+
+/// Enough to see what is wrong; a log with a million bad rows would fill the memory with them.
+const MOST_REASONS: usize = 100;
+
+/// How logs are read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    /// Passes over files, row groups and episodes that cannot be read, and counts them ([`Log::skipped`]). Otherwise
+    /// they are errors.
+    pub skip_bad: bool,
+    /// The columns that are read.
+    pub columns: Columns,
+}
+
+/// The files of a log, opened: any number, of any size. In memory is only where their row groups lie.
+pub struct Log {
+    options: ReadOptions,
+    paths: Vec<PathBuf>,
+    files: Vec<LogFile>,
+    groups: Vec<Group>,
+    passed_over: Mutex<PassedOver>,
+}
+
+/// One file of a [`Log`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How many rows it has.
+    pub rows: u64,
+    /// How many row groups.
+    pub row_groups: usize,
+    /// Whether its end is missing, since its writer was killed or is still writing: the last row group may be lost.
+    pub is_cut: bool,
+    /// Whether it carries checksums, as logs that this crate wrote do.
+    pub has_checksums: bool,
+    /// The columns that are read of it, in its order.
+    pub columns: Vec<&'static str>,
+}
+
+/// What was passed over with [`ReadOptions::skip_bad`]. What is read twice counts once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Files that could not be opened.
+    pub files: usize,
+    /// Row groups that could not be read, or not to their end.
+    pub row_groups: usize,
+    /// Episodes with a row that breaks the log's rules.
+    pub episodes: usize,
+    /// Why: the messages of the first hundred.
+    pub reasons: Vec<String>,
+}
+
+#[derive(Default)]
+struct PassedOver {
+    files: usize,
+    /// By file and place in it.
+    row_groups: BTreeSet<(usize, usize)>,
+    /// By file and the row at fault.
+    episodes: BTreeSet<(usize, u64)>,
+    reasons: Vec<String>,
+}
+
+impl Log {
+    /// Opens files, folders (all `*.parquet` below) and glob patterns, sorted by path. Reads the ends of the files alone.
+    /// A pattern without a file is an error; with `skip_bad` a file that is no log is one only where no other is left.
+    pub fn open(patterns: &[impl AsRef<str>], options: ReadOptions) -> Result<Self> {
+        let (mut paths, mut files, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+        let mut passed_over = PassedOver::default();
+        let mut first_error = None;
+        for path in find_files(patterns)? {
+            match LogFile::open(&path, options.columns) {
+                Ok(file) => {
+                    let index = files.len();
+                    groups.extend(file.groups.iter().enumerate().map(|(row_group, group)| Group {
+                        file: index,
+                        row_group,
+                        rows: group.rows,
+                        bytes: file.bytes(row_group),
+                    }));
+                    paths.push(path);
+                    files.push(file);
+                }
+                Err(error) if options.skip_bad => {
+                    passed_over.files += 1;
+                    passed_over.tell(&error);
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match first_error {
+            Some(error) if files.is_empty() => Err(error),
+            _ => Ok(Self { options, paths, files, groups, passed_over: Mutex::new(passed_over) }),
+        }
+    }
+
+    /// The files, in the order in which they are read.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// What is known of a file of [`files`](Self::files).
+    pub fn info(&self, file: usize) -> FileInfo {
+        let LogFile { path, is_cut, is_ours, groups, columns, .. } = &self.files[file];
+        FileInfo {
+            path: path.clone(),
+            rows: groups.iter().map(|group| group.rows).sum(),
+            row_groups: groups.len(),
+            is_cut: *is_cut,
+            has_checksums: *is_ours,
+            columns: columns.iter().map(|column| column.name).collect(),
+        }
+    }
+
+    /// The row groups of all files, in order.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The episodes that begin in a row group. An episode that another tool laid across row groups is read to its end.
+    /// Memory is that of these episodes, which in a file of another tool can be many; see [`read_chunks`](Self::read_chunks).
+    pub fn read(&self, group: &Group) -> Result<Vec<Located>> {
+        self.episodes_of(group, self.options.columns).collect()
+    }
+
+    /// The episodes that begin in a row group, in portions of about `max_bytes` of text and ids (at least an episode).
+    /// An error is an item of its own, and reading can go on after it.
+    pub fn read_chunks(&self, group: &Group, max_bytes: usize) -> impl Iterator<Item = Result<Vec<Located>>> + '_ {
+        let mut episodes = self.episodes_of(group, self.options.columns);
+        let mut error = None;
+        std::iter::from_fn(move || {
+            if let Some(error) = error.take() {
+                return Some(Err(error));
+            }
+            let (mut portion, mut bytes) = (Vec::new(), 0);
+            while bytes < max_bytes.max(1) {
+                match episodes.next() {
+                    Some(Ok(located)) => {
+                        bytes += bytes_of(&located.episode);
+                        portion.push(located);
+                    }
+                    Some(Err(reason)) if portion.is_empty() => return Some(Err(reason)),
+                    Some(Err(reason)) => {
+                        error = Some(reason);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            (!portion.is_empty()).then_some(Ok(portion))
+        })
+    }
+
+    /// All episodes, file after file. Memory does not grow with the log. Reading can go on after an error: it tells of one
+    /// episode, or of the rest of a row group.
+    pub fn episodes(&self) -> impl Iterator<Item = Result<Located>> + '_ {
+        self.groups.iter().flat_map(|group| self.episodes_of(group, self.options.columns))
+    }
+
+    /// The sum of rewards of each episode, in order. Reads only the columns that this needs, and so does not notice, and
+    /// does not pass over, an episode that is bad in another.
+    pub fn returns(&self) -> Result<Vec<f64>> {
+        let episodes = self.groups.iter().flat_map(|group| self.episodes_of(group, Columns::Rewards));
+        episodes.map(|located| Ok(located?.episode.turns.iter().map(|turn| f64::from(turn.reward)).sum())).collect()
+    }
+
+    /// What `skip_bad` has passed over until now.
+    pub fn skipped(&self) -> Skipped {
+        let PassedOver { files, row_groups, episodes, reasons } = &*self.passed_over();
+        Skipped { files: *files, row_groups: row_groups.len(), episodes: episodes.len(), reasons: reasons.clone() }
+    }
+
+    pub(super) fn file(&self, index: usize) -> &LogFile {
+        &self.files[index]
+    }
+
+    /// Whether an error that occurred in a row group is to be passed over. Then it is counted.
+    pub(super) fn passes_over(&self, file: usize, row_group: usize, error: &Error) -> bool {
+        if !self.options.skip_bad {
+            return false;
+        }
+        let mut passed_over = self.passed_over();
+        let is_new = match error {
+            Error::Row { row, .. } => passed_over.episodes.insert((file, *row)),
+            Error::RowGroup { row_group, .. } => passed_over.row_groups.insert((file, *row_group)),
+            _ => passed_over.row_groups.insert((file, row_group)),
+        };
+        if is_new {
+            passed_over.tell(error);
+        }
+        true
+    }
+
+    fn episodes_of(&self, group: &Group, columns: Columns) -> Episodes<'_> {
+        Episodes::new(self, group.file, group.row_group, columns)
+    }
+
+    fn passed_over(&self) -> MutexGuard<'_, PassedOver> {
+        self.passed_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PassedOver {
+    fn tell(&mut self, error: &Error) {
+        if self.reasons.len() < MOST_REASONS {
+            self.reasons.push(error.to_string());
+        }
+    }
+}

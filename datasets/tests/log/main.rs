@@ -1,0 +1,4 @@
+//! The experience log from outside: what is written is read, whatever was killed or damaged in between.
+
+mod made;
+mod round_trip;
