@@ -79,25 +79,34 @@ impl Tabular {
         Plan { optimal_return: self.mean_over_starts(&value), states, best }
     }
 
-    /// The exact mean return of a policy that knows only the state.
-    pub fn exact_return(&self, policy: &dyn Fn(usize) -> usize) -> f64 {
-        let chosen: Vec<usize> = (0..self.states()).map(policy).collect();
-        self.value_of(|state, action| if chosen[state] == action { 1.0 } else { 0.0 })
+    /// The states in which an episode can wait for an action, in ascending order.
+    pub fn reachable(&self) -> Vec<usize> {
+        let mut seen = vec![false; self.states()];
+        let mut waiting = self.starts.clone();
+        while let Some(state) = waiting.pop() {
+            if !std::mem::replace(&mut seen[state], true) {
+                let outcomes = (0..self.actions).flat_map(|action| self.outcomes(state, action));
+                waiting.extend(outcomes.filter(|outcome| !outcome.terminal).map(|outcome| outcome.next));
+            }
+        }
+        (0..self.states()).filter(|&state| seen[state]).collect()
     }
 
     /// The exact mean return of choosing every action with equal probability.
     pub fn random_return(&self) -> f64 {
-        self.value_of(|_, _| 1.0 / self.actions as f64)
+        self.exact_return(&|_, _| 1.0 / self.actions as f64)
     }
 
-    fn value_of(&self, probability: impl Fn(usize, usize) -> f64) -> f64 {
+    /// The exact mean return of a policy that knows only the state: `policy(state, action)` is how likely it takes the
+    /// action there.
+    pub fn exact_return(&self, policy: &dyn Fn(usize, usize) -> f64) -> f64 {
         let mut value = vec![Ahead::default(); self.states()];
         for _ in 0..self.limit {
             let after = value.clone();
             for (state, value) in value.iter_mut().enumerate() {
                 *value = Ahead::default();
                 for action in 0..self.actions {
-                    value.add(probability(state, action), self.ahead(state, action, &after));
+                    value.add(policy(state, action), self.ahead(state, action, &after));
                 }
             }
         }
