@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 use palestra_datasets::log::Log;
 use palestra_envs::baseline::{Baseline, score};
-use palestra_envs::exact::ExactValue;
+use palestra_envs::exact::{ExactValue, one_hot};
 use palestra_envs::{Definition, Env, Pool, Registry};
 use serde::Serialize;
 use serde_json::Value;
@@ -237,11 +237,12 @@ impl Agent {
         }
         let mut failed = None;
         let value = registry.exact_value(self.env()?, &mut |observations| {
-            rollout.answer(policy, observations).map_err(|error| {
+            let actions = rollout.answer(policy, observations).map_err(|error| {
                 let reason = error.to_string();
                 failed = Some(error);
-                palestra_envs::Error::Unknown(reason)
-            })
+                palestra_envs::Error::Policy(reason)
+            })?;
+            observations.iter().zip(&actions).map(|(observation, action)| one_hot(observation, action)).collect()
         });
         match failed {
             Some(error) => Err(error),

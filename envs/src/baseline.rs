@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use palestra_datasets::{Episode, Turn};
-use rand::{RngExt, SeedableRng};
+use palestra_datasets::Episode;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Env, Error, Info, Observation, Result, episode_seed};
+use crate::player::{Choice, Player, Random, Scripted, random_action};
+use crate::{Env, Info, Observation, Result, record};
 
 /// What a player scored over some episodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +35,7 @@ pub struct Baseline {
 /// # Errors
 /// Whatever the environment reports.
 pub fn play(env: &mut dyn Env, seed: u64, policy: &mut dyn FnMut(&Observation) -> String) -> Result<Episode> {
-    Ok(play_with(env, seed, |_, observation| Ok(policy(observation)))?.0)
+    Ok(record::play(env, seed, &mut Answers(policy), &mut own_stream(seed))?.0)
 }
 
 /// Plays the episode of a seed with the environment's own scripted player.
@@ -42,16 +43,13 @@ pub fn play(env: &mut dyn Env, seed: u64, policy: &mut dyn FnMut(&Observation) -
 /// # Errors
 /// An environment without a scripted player.
 pub fn play_scripted(env: &mut dyn Env, seed: u64) -> Result<Episode> {
-    Ok(play_by_script(env, seed)?.0)
+    Ok(record::play(env, seed, &mut Scripted, &mut own_stream(seed))?.0)
 }
 
 /// A player that chooses every legal action with equal probability. Where an environment lists none, it says nothing.
 pub fn random_policy(seed: u64) -> impl FnMut(&Observation) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    move |observation| match observation.legal_actions.as_deref() {
-        Some(legal) if !legal.is_empty() => legal[rng.random_range(0..legal.len())].clone(),
-        _ => String::new(),
-    }
+    move |observation| random_action(observation, &mut rng).unwrap_or_default()
 }
 
 /// Scores the random player over episodes `0..episodes` of a run.
@@ -59,14 +57,7 @@ pub fn random_policy(seed: u64) -> impl FnMut(&Observation) -> String {
 /// # Errors
 /// An environment that lists no legal actions has no random player.
 pub fn random(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baseline> {
-    if env.reset(episode_seed(run_seed, 0))?.legal_actions.is_none() {
-        return Err(Error::Unknown(format!("{}: lists no legal actions, so there is no random player", env.spec().id)));
-    }
-    play_many("random", episodes, |episode| {
-        // The player's stream is another than the environment's.
-        let mut policy = random_policy(episode_seed(!run_seed, episode));
-        play_with(env, episode_seed(run_seed, episode), |_, observation| Ok(policy(observation)))
-    })
+    play_many(env, episodes, run_seed, &mut Random)
 }
 
 /// Scores the environment's scripted player over episodes `0..episodes` of a run.
@@ -74,42 +65,17 @@ pub fn random(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baselin
 /// # Errors
 /// An environment without a scripted player.
 pub fn scripted(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baseline> {
-    play_many("scripted", episodes, |episode| play_by_script(env, episode_seed(run_seed, episode)))
+    play_many(env, episodes, run_seed, &mut Scripted)
 }
 
-fn play_with(
-    env: &mut dyn Env,
-    seed: u64,
-    mut act: impl FnMut(&dyn Env, &Observation) -> Result<String>,
-) -> Result<(Episode, Info)> {
-    let env_id = env.spec().id.clone();
-    let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed: Some(seed), ..Episode::default() };
-    let mut observation = env.reset(seed)?;
-    while episode.end.is_none() {
-        let action = act(env, &observation)?;
-        let step = env.step(&action)?;
-        episode.turns.push(Turn {
-            observation: observation.text,
-            action,
-            reward: step.reward,
-            legal_actions: observation.legal_actions.map(|legal| legal.to_vec()),
-            invalid_action: step.invalid_action,
-            ..Turn::default()
-        });
-        episode.end = step.end;
-        observation = step.observation;
-    }
-    episode.final_observation = Some(observation.text);
-    Ok((episode, observation.info))
-}
-
-fn play_by_script(env: &mut dyn Env, seed: u64) -> Result<(Episode, Info)> {
-    let (mut episode, info) = play_with(env, seed, |env, _| {
-        let missing = || Error::Unknown(format!("{}: there is no scripted player", env.spec().id));
-        env.scripted_action().ok_or_else(missing)
-    })?;
-    episode.policy_id = "scripted".to_string();
-    Ok((episode, info))
+/// Scores a player over episodes `0..episodes` of a run.
+///
+/// # Errors
+/// Whatever the player or the environment reports.
+pub fn play_many(env: &mut dyn Env, episodes: u64, run_seed: u64, player: &mut dyn Player) -> Result<Baseline> {
+    let played = (0..episodes).map(|number| record::play_number(env, run_seed, number, player));
+    let played = played.collect::<Result<Vec<_>>>()?;
+    Ok(score(&player.name(), played.iter().map(|(episode, info)| (episode, info))))
 }
 
 /// Scores a player over episodes, each with the info of its last state.
@@ -143,7 +109,24 @@ pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'
     }
 }
 
-fn play_many(policy: &str, episodes: u64, mut play: impl FnMut(u64) -> Result<(Episode, Info)>) -> Result<Baseline> {
-    let played = (0..episodes).map(&mut play).collect::<Result<Vec<_>>>()?;
-    Ok(score(policy, played.iter().map(|(episode, info)| (episode, info))))
+/// A function as a player.
+struct Answers<'a>(&'a mut dyn FnMut(&Observation) -> String);
+
+impl Player for Answers<'_> {
+    fn name(&self) -> String {
+        String::new()
+    }
+
+    fn act(&mut self, _env: &dyn Env, seen: &Observation, _rng: &mut dyn Rng) -> Result<Choice> {
+        Ok(Choice { action: (self.0)(seen), log_prob: None })
+    }
+
+    fn log_prob(&mut self, _env: &dyn Env, _seen: &Observation, _action: &str) -> Result<Option<f64>> {
+        Ok(None)
+    }
+}
+
+/// The stream of a player that draws nothing from it.
+fn own_stream(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(!seed)
 }

@@ -33,7 +33,12 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         kind: "double-t-maze",
         summary: "Find the foot of the T from any cell of a maze of 26 cells",
         build: double_t_maze::build,
-        definitions: &[include_str!("double_t_maze/env.toml")],
+        definitions: &[
+            include_str!("double_t_maze/env.toml"),
+            include_str!("double_t_maze/double-t-maze-left.toml"),
+            include_str!("double_t_maze/double-t-maze-right.toml"),
+            include_str!("double_t_maze/double-t-maze-stem.toml"),
+        ],
         exact: Some(double_t_maze::exact_value),
         card: include_str!("double_t_maze/CARD.md"),
     },

@@ -20,6 +20,9 @@ pub enum Error {
         /// `before reset()` or `after the episode's end`.
         when: &'static str,
     },
+    /// A policy or player answered what it may not; the message goes on from "the policy:".
+    #[error("the policy: {0}")]
+    Policy(String),
     /// A reward could not be computed.
     #[error("reward {name}: {reason}")]
     Reward {

@@ -1,4 +1,7 @@
 //! What a policy is worth by calculation, in the games that are small enough: no luck of the draw in the figure.
+//!
+//! A policy is known by the probabilities that it gives to the legal actions of an observation; one that always
+//! answers in the same way gives 1 to one of them ([`one_hot`]).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +10,7 @@ use serde::Serialize;
 use crate::grid_world::GridWorld;
 use crate::{Error, Observation, Options, Result, tic_tac_toe};
 
-/// What a deterministic policy is worth.
+/// What a policy is worth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExactValue {
     /// The expectation of the episode's undiscounted return.
@@ -17,34 +20,92 @@ pub struct ExactValue {
     pub ends: BTreeMap<String, f64>,
 }
 
-/// A policy that answers each observation alone, and always in the same way.
-pub type Ask<'a> = dyn FnMut(&[Observation]) -> Result<Vec<String>> + 'a;
+/// A policy that knows each observation alone: for each, it gives the probability of each of the observation's
+/// [legal actions](Observation::legal_actions), in their order, which sum to 1. The same observation must always get
+/// the same probabilities.
+pub type Ask<'a> = dyn FnMut(&[Observation]) -> Result<Vec<Vec<f64>>> + 'a;
 
 /// Calculates the value of a policy in the game with these options.
 pub type ExactEvaluator = fn(&Options, &mut Ask) -> Result<ExactValue>;
 
+/// The probabilities of a policy that always writes this action: 1 for it, 0 for every other legal action. The action
+/// is trimmed and read in any case.
+///
+/// # Errors
+/// An action that is not among the legal ones, or an observation that lists none.
+pub fn one_hot(observation: &Observation, action: &str) -> Result<Vec<f64>> {
+    let legal = legal(observation);
+    let is_action = |listed: &String| listed.eq_ignore_ascii_case(action.trim());
+    if !legal.iter().any(is_action) {
+        let legal = legal.join("`, `");
+        let text = &observation.text;
+        return Err(Error::Policy(format!("it answers {action:?} to {text:?}; legal actions are `{legal}`")));
+    }
+    Ok(legal.iter().map(|listed| f64::from(u8::from(is_action(listed)))).collect())
+}
+
+/// The probabilities of a policy that chooses every legal action equally often.
+pub fn uniform(observation: &Observation) -> Vec<f64> {
+    let count = legal(observation).len();
+    vec![1.0 / count as f64; count]
+}
+
+/// Asks a policy, and takes no answer that is no distribution over the legal actions.
+pub(crate) fn ask(policy: &mut Ask, observations: &[Observation]) -> Result<Vec<Vec<f64>>> {
+    const ROUNDING: f64 = 1e-6;
+    let answers = policy(observations)?;
+    if answers.len() != observations.len() {
+        let (given, asked) = (answers.len(), observations.len());
+        return Err(Error::Policy(format!("it gives {given} answers to {asked} observations")));
+    }
+    for (observation, answer) in observations.iter().zip(&answers) {
+        let wrong = |what: String| Err(Error::Policy(format!("to {:?} it gives {what}", observation.text)));
+        let actions = legal(observation);
+        if answer.len() != actions.len() {
+            return wrong(format!("{} probabilities; there are {} legal actions", answer.len(), actions.len()));
+        }
+        let bad = answer.iter().zip(actions).find(|(probability, _)| !probability.is_finite() || **probability < 0.0);
+        if let Some((probability, action)) = bad {
+            return wrong(format!("`{action}` the probability {probability}; it must be finite and at least 0"));
+        }
+        let sum: f64 = answer.iter().sum();
+        if (sum - 1.0).abs() > ROUNDING {
+            return wrong(format!("probabilities that sum to {sum}; they must sum to 1"));
+        }
+    }
+    Ok(answers)
+}
+
 /// The value of a policy in a grid game, by dynamic programming over its cells.
 ///
 /// # Errors
-/// A policy that writes something that is no action.
-pub(crate) fn of_grid_world(world: &GridWorld, ask: &mut Ask) -> Result<ExactValue> {
-    let observations: Vec<Observation> = (0..world.rules().states()).map(|cell| world.observe_cell(cell)).collect();
-    let actions = ask(&observations)?;
-    let read = |(action, cell): (&String, usize)| {
-        let illegal = || Error::Definition(format!("the policy writes {action:?} in cell {cell}, which is no action"));
-        world.action(action).ok_or_else(illegal)
-    };
-    let actions = actions.iter().zip(0..).map(read).collect::<Result<Vec<usize>>>()?;
-    let expected_return = world.rules().exact_return(&|cell| actions[cell]);
+/// What the policy fails with, or an answer that is no distribution.
+pub(crate) fn of_grid_world(world: &GridWorld, policy: &mut Ask) -> Result<ExactValue> {
+    let rules = world.rules();
+    let cells = rules.reachable();
+    let observations: Vec<Observation> = cells.iter().map(|&cell| world.observe_cell(cell)).collect();
+    let answers = ask(policy, &observations)?;
+    let mut probabilities = vec![0.0; rules.outcomes.len()];
+    for ((cell, observation), answer) in cells.into_iter().zip(&observations).zip(answers) {
+        for (text, probability) in legal(observation).iter().zip(answer) {
+            let action = world.action(text).expect("a legal action is one");
+            probabilities[cell * rules.actions + action] = probability;
+        }
+    }
+    let expected_return = rules.exact_return(&|cell, action| probabilities[cell * rules.actions + action]);
     Ok(ExactValue { expected_return, ends: BTreeMap::new() })
 }
 
 /// The value of a policy in tic-tac-toe, over the whole game tree.
-pub(crate) fn of_tic_tac_toe(options: &Options, ask: &mut Ask) -> Result<ExactValue> {
-    let exact = tic_tac_toe::evaluate_exactly(options, ask)?;
+pub(crate) fn of_tic_tac_toe(options: &Options, policy: &mut Ask) -> Result<ExactValue> {
+    let exact = tic_tac_toe::evaluate_exactly(options, policy)?;
     let ends = [("win", exact.win), ("draw", exact.draw), ("loss", exact.loss)];
     Ok(ExactValue {
         expected_return: exact.expected_return,
         ends: ends.map(|(name, probability)| (name.to_string(), probability)).into(),
     })
+}
+
+fn legal(observation: &Observation) -> &[String] {
+    observation.legal_actions.as_deref().unwrap_or_default()
 }

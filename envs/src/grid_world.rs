@@ -42,17 +42,24 @@ pub struct Game<'a> {
     pub invalid_reward: f32,
     /// The mean return from which the game counts as solved.
     pub solved_return: Option<f64>,
+    /// What the scripted player follows, where that is not the best play of `rules`. The optimum is then not told.
+    pub script: Option<Plan>,
 }
 
-/// A game on a board, as an environment. The last step's info tells `solved`.
+/// A game on a board, as an environment.
+///
+/// A direction that the rules may truncate the episode at is not listed among the legal actions, and taken all the
+/// same where an agent writes it. The last step's info tells `solved`, and as `outcome` whether the episode came to its
+/// end at the `goal`, elsewhere (`lost`), where the rules truncate it (`border`) or at the `limit` of turns.
 pub struct GridWorld {
     grid: Grid,
     rules: Tabular,
     plan: Plan,
     goals: Vec<usize>,
     invalid_reward: f32,
-    observations: Vec<String>, // [cell]
-    actions: Arc<[String]>,    // [direction]
+    observations: Vec<String>,         // [cell]
+    actions: Arc<[String]>,            // [direction]
+    legal_actions: Vec<Arc<[String]>>, // [cell]
     no_actions: Arc<[String]>,
     spec: EnvSpec,
     rng: ChaCha8Rng,
@@ -67,7 +74,7 @@ impl GridWorld {
     /// # Errors
     /// A board that is too large for the `compact` view: more than 26 columns or 10 rows.
     pub fn new(game: Game<'_>, view: View, describe: impl Fn(usize) -> String) -> Result<Self> {
-        let Game { id, grid, rules, goals, invalid_reward, solved_return } = game;
+        let Game { id, grid, rules, goals, invalid_reward, solved_return, script } = game;
         if view == View::Compact && (grid.columns > 26 || grid.rows > 10) {
             let size = format!("{} columns and {} rows", grid.columns, grid.rows);
             return Err(Error::Definition(format!(
@@ -82,12 +89,14 @@ impl GridWorld {
         let name = if view == View::Text { Direction::word } else { Direction::letter };
         let observations: Vec<String> = grid.cells().map(observe).collect();
         let actions: Arc<[String]> = Direction::ALL.map(|direction| name(direction).to_string()).into();
-        let plan = rules.solve();
+        let legal_actions = legal_actions(&rules, &actions);
+        let is_scripted = script.is_some();
+        let plan = script.unwrap_or_else(|| rules.solve());
         let spec = EnvSpec {
             id: id.to_string(),
             max_turns: Some(rules.limit),
             reward_range: reward_range(&rules, invalid_reward),
-            optimal_return: Some(plan.optimal_return),
+            optimal_return: (!is_scripted).then_some(plan.optimal_return),
             solved_return,
             stochastic: rules.starts.len() > 1 || rules.outcomes.iter().any(|outcomes| outcomes.len() > 1),
             alphabet: Some(characters(observations.iter().chain(actions.iter()))),
@@ -101,6 +110,7 @@ impl GridWorld {
             invalid_reward,
             observations,
             actions,
+            legal_actions,
             no_actions: Arc::new([]),
             spec,
             rng: ChaCha8Rng::seed_from_u64(0),
@@ -123,7 +133,7 @@ impl GridWorld {
     pub(crate) fn observe_cell(&self, cell: usize) -> Observation {
         Observation {
             text: self.observations[cell].clone(),
-            legal_actions: Some(Arc::clone(&self.actions)),
+            legal_actions: Some(Arc::clone(&self.legal_actions[cell])),
             ..Observation::default()
         }
     }
@@ -135,7 +145,7 @@ impl GridWorld {
     }
 
     fn observe(&self, terminated: bool) -> Observation {
-        let actions = if terminated { &self.no_actions } else { &self.actions };
+        let actions = if terminated { &self.no_actions } else { &self.legal_actions[self.cell] };
         Observation {
             text: self.observations[self.cell].clone(),
             legal_actions: Some(Arc::clone(actions)),
@@ -179,19 +189,24 @@ impl Env for GridWorld {
     fn step(&mut self, action: &str) -> Result<Step> {
         self.phase.check_running(&self.spec.id)?;
         let action = self.action(action);
-        let Outcome { next, reward, terminal, .. } = match action {
+        let Outcome { next, reward, end, .. } = match action {
             Some(action) => self.sample(action),
-            None => Outcome { probability: 1.0, next: self.cell, reward: self.invalid_reward, terminal: false },
+            None => Outcome { probability: 1.0, next: self.cell, reward: self.invalid_reward, end: None },
         };
         self.cell = next;
         self.turn += 1;
-        let end =
-            if terminal { Some(End::Terminated) } else { (self.turn >= self.rules.limit).then_some(End::Truncated) };
-        let mut observation = self.observe(terminal);
+        let outcome = match end {
+            Some(End::Terminated) if self.goals.contains(&next) => "goal",
+            Some(End::Terminated) => "lost",
+            Some(End::Truncated) => "border",
+            None => "limit",
+        };
+        let mut observation = self.observe(end == Some(End::Terminated));
+        let end = end.or((self.turn >= self.rules.limit).then_some(End::Truncated));
         if end.is_some() {
             self.phase = Phase::Over;
-            let solved = terminal && self.goals.contains(&next);
-            observation.info.insert("solved".to_string(), solved.into());
+            observation.info.insert("solved".to_string(), (outcome == "goal").into());
+            observation.info.insert("outcome".to_string(), outcome.into());
         }
         Ok(Step { observation, reward, end, invalid_action: action.is_none() })
     }
@@ -210,6 +225,17 @@ impl Env for GridWorld {
 fn square(grid: &Grid, cell: usize) -> String {
     let (row, column) = grid.place(cell);
     format!("{}{row}", char::from(b'A' + column as u8))
+}
+
+/// The directions that no outcome truncates the episode at, of each cell. Most cells share the list of all.
+fn legal_actions(rules: &Tabular, actions: &Arc<[String]>) -> Vec<Arc<[String]>> {
+    let stays = |cell, action| rules.outcomes(cell, action).iter().all(|outcome| outcome.end != Some(End::Truncated));
+    let listed = |cell| {
+        let legal = (0..rules.actions).filter(|&action| stays(cell, action));
+        let legal: Arc<[String]> = legal.map(|action| actions[action].clone()).collect();
+        if legal.len() == actions.len() { Arc::clone(actions) } else { legal }
+    };
+    (0..rules.states()).map(listed).collect()
 }
 
 fn reward_range(rules: &Tabular, invalid_reward: f32) -> (f32, f32) {

@@ -100,6 +100,9 @@ pub mod double_t_maze;
 pub mod frozen_lake;
 pub mod grid;
 pub mod grid_world;
+pub mod player;
+pub mod record;
+pub mod replay;
 pub mod tabular;
 pub mod wrappers;
 

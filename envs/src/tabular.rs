@@ -4,6 +4,8 @@
 //! backward induction over the turns (R. Bellman, *Dynamic Programming*, 1957), so the limit of turns is part of
 //! the problem: the best action may depend on how many turns are left.
 
+use palestra_datasets::End;
+
 /// One thing that an action can lead to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
@@ -13,8 +15,8 @@ pub struct Outcome {
     pub next: usize,
     /// The reward.
     pub reward: f32,
-    /// Whether the episode terminates.
-    pub terminal: bool,
+    /// How the episode ends, where it does.
+    pub end: Option<End>,
 }
 
 /// The rules of a game with few states: a Markov decision process with a limit of turns.
@@ -59,45 +61,65 @@ impl Tabular {
 
     /// The best policy and its mean return.
     pub fn solve(&self) -> Plan {
+        self.solve_among(&|_, _| true)
+    }
+
+    /// The policy that takes the best of the actions `allowed(state, action)`, each of them judged by what it is worth
+    /// to a player that is allowed everything afterwards; with that player's mean return. Where nothing is allowed, it
+    /// takes action 0.
+    pub fn solve_among(&self, allowed: &dyn Fn(usize, usize) -> bool) -> Plan {
         let (states, turns) = (self.states(), self.limit as usize);
         let mut best = vec![0; turns * states];
         let mut value = vec![Ahead::default(); states];
         for turn in (0..turns).rev() {
             let after = value.clone();
             for state in 0..states {
-                let mut chosen = self.ahead(state, 0, &after);
-                for action in 1..self.actions {
-                    let other = self.ahead(state, action, &after);
-                    if other.better_than(chosen) {
-                        chosen = other;
+                let (mut free, mut chosen) = (None, None);
+                for action in 0..self.actions {
+                    let ahead = self.ahead(state, action, &after);
+                    let is_best = |best: Option<Ahead>| best.is_none_or(|best| ahead.better_than(best));
+                    if is_best(free) {
+                        free = Some(ahead);
+                    }
+                    if allowed(state, action) && is_best(chosen) {
+                        chosen = Some(ahead);
                         best[turn * states + state] = action as u8;
                     }
                 }
-                value[state] = chosen;
+                value[state] = free.unwrap_or_default();
             }
         }
         Plan { optimal_return: self.mean_over_starts(&value), states, best }
     }
 
-    /// The exact mean return of a policy that knows only the state.
-    pub fn exact_return(&self, policy: &dyn Fn(usize) -> usize) -> f64 {
-        let chosen: Vec<usize> = (0..self.states()).map(policy).collect();
-        self.value_of(|state, action| if chosen[state] == action { 1.0 } else { 0.0 })
+    /// The states in which an episode can wait for an action, in ascending order.
+    pub fn reachable(&self) -> Vec<usize> {
+        let mut seen = vec![false; self.states()];
+        let mut waiting = self.starts.clone();
+        while let Some(state) = waiting.pop() {
+            if !std::mem::replace(&mut seen[state], true) {
+                let outcomes = (0..self.actions).flat_map(|action| self.outcomes(state, action));
+                waiting.extend(outcomes.filter(|outcome| outcome.end.is_none()).map(|outcome| outcome.next));
+            }
+        }
+        (0..self.states()).filter(|&state| seen[state]).collect()
     }
 
     /// The exact mean return of choosing every action with equal probability.
     pub fn random_return(&self) -> f64 {
-        self.value_of(|_, _| 1.0 / self.actions as f64)
+        self.exact_return(&|_, _| 1.0 / self.actions as f64)
     }
 
-    fn value_of(&self, probability: impl Fn(usize, usize) -> f64) -> f64 {
+    /// The exact mean return of a policy that knows only the state: `policy(state, action)` is how likely it takes the
+    /// action there.
+    pub fn exact_return(&self, policy: &dyn Fn(usize, usize) -> f64) -> f64 {
         let mut value = vec![Ahead::default(); self.states()];
         for _ in 0..self.limit {
             let after = value.clone();
             for (state, value) in value.iter_mut().enumerate() {
                 *value = Ahead::default();
                 for action in 0..self.actions {
-                    value.add(probability(state, action), self.ahead(state, action, &after));
+                    value.add(policy(state, action), self.ahead(state, action, &after));
                 }
             }
         }
@@ -108,7 +130,7 @@ impl Tabular {
         let mut ahead = Ahead { total: 0.0, turns: 1.0 };
         for outcome in self.outcomes(state, action) {
             ahead.total += outcome.probability * f64::from(outcome.reward);
-            if !outcome.terminal {
+            if outcome.end.is_none() {
                 ahead.add(outcome.probability, after[outcome.next]);
             }
         }

@@ -75,8 +75,11 @@ fn the_exact_return_of_a_policy_is_what_playing_it_gives() {
         (_, 11) => 1,
         _ => 2,
     };
-    assert_near(world.rules().exact_return(&along_the_edge), -13.0, 1e-9);
-    assert_near(world.rules().exact_return(&|_| 0), -200.0, 1e-9);
+    fn always(choose: &dyn Fn(usize) -> usize) -> impl Fn(usize, usize) -> f64 {
+        |cell, action| f64::from(u8::from(choose(cell) == action))
+    }
+    assert_near(world.rules().exact_return(&always(&along_the_edge)), -13.0, 1e-9);
+    assert_near(world.rules().exact_return(&always(&|_| 0)), -200.0, 1e-9);
 }
 
 #[test]

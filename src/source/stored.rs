@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use palestra_datasets::log::{Group, Log};
+use palestra_datasets::log::{Group, Located, Log};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -130,7 +130,9 @@ pub struct Stored {
 struct Cursor {
     epoch: u64,
     window: u64,
-    /// In the window's order.
+    /// Of a window that is one large row group, read part by part.
+    part: u64,
+    /// In the part's order.
     at: usize,
 }
 
@@ -145,8 +147,8 @@ struct Reader {
 /// Stretches of some row groups, and the order in which they are learned from.
 #[derive(Default)]
 struct Window {
-    epoch: u64,
-    number: u64,
+    /// Where it begins.
+    start: Cursor,
     stretches: Arc<Vec<Stretch>>,
     order: Vec<usize>,
     episodes: u64,
@@ -204,9 +206,9 @@ impl Stored {
         self.waited += began.elapsed();
         let window = window.map_err(|_| Error::Training("the thread that reads the log has died".into()))??;
         // A window that is taken up again after a resume is gone on with where it was left.
-        let is_resumed = (window.epoch, window.number) == (self.cursor.epoch, self.cursor.window);
+        let is_resumed = window.start == Cursor { at: 0, ..self.cursor };
         if !is_resumed || !self.window.order.is_empty() {
-            self.cursor = Cursor { epoch: window.epoch, window: window.number, at: 0 };
+            self.cursor = window.start;
         }
         self.episodes += window.episodes;
         self.window = window;
@@ -319,27 +321,17 @@ fn read_ahead(reader: &Arc<Reader>, from: Cursor) -> Receiver<Result<Window>> {
     let (sender, receiver) = sync_channel(1);
     let reader = Arc::clone(reader);
     std::thread::spawn(move || {
-        let mut encoder = reader.selection.encoder.clone();
-        let mut whole = None; // a log of one window is read once
+        let mut reader = Reading { reader: &reader, encoder: reader.selection.encoder.clone(), whole: None };
         for epoch in from.epoch.. {
-            let plan = reader.plan(epoch);
-            let first = if epoch == from.epoch { from.window as usize } else { 0 };
-            let mut found = first > 0;
-            for (number, groups) in plan.iter().enumerate().skip(first) {
-                let read = match whole.take() {
-                    Some(read) if plan.len() == 1 => Ok(read),
-                    _ => reader.read(groups, &mut encoder),
-                };
-                let window = read.map(|read| {
-                    let window = reader.window(epoch, number as u64, &read);
-                    whole = (plan.len() == 1).then_some(read);
-                    window
-                });
+            let from = if epoch == from.epoch { from } else { Cursor { epoch, ..Cursor::default() } };
+            let mut found = from != Cursor { epoch, ..Cursor::default() };
+            let goes_on = reader.epoch(from, &mut |window| {
                 found |= window.as_ref().map_or(true, |window| !window.order.is_empty());
                 let has_failed = window.is_err();
-                if sender.send(window).is_err() || has_failed {
-                    return;
-                }
+                sender.send(window).is_ok() && !has_failed
+            });
+            if !goes_on {
+                return;
             }
             if !found {
                 let nothing = "data.files: there is no episode to learn from (with this data.split)".to_string();
@@ -351,59 +343,121 @@ fn read_ahead(reader: &Arc<Reader>, from: Cursor) -> Receiver<Result<Window>> {
     receiver
 }
 
+/// The reading of a log, window by window.
+struct Reading<'a> {
+    reader: &'a Reader,
+    encoder: Encoder,
+    /// A log of one window is read once.
+    whole: Option<Read>,
+}
+
 /// The stretches of a window's episodes, and how many episodes there were.
 type Read = (Arc<Vec<Stretch>>, u64);
+
+impl Reading<'_> {
+    /// Hands on the windows of an epoch from a place on, until they are all read or not wanted any more.
+    fn epoch(&mut self, from: Cursor, take: &mut dyn FnMut(Result<Window>) -> bool) -> bool {
+        let reader = self.reader;
+        let plan = reader.plan(from.epoch);
+        let is_one = plan.len() == 1 && !reader.is_large(&plan[0]);
+        if let Some(read) = &self.whole {
+            return take(Ok(reader.window(from, read)));
+        }
+        for (number, groups) in plan.iter().enumerate().skip(from.window as usize) {
+            let first = if number == from.window as usize { from.part } else { 0 };
+            for (part, episodes) in reader.parts(groups).enumerate().skip(first as usize) {
+                let start = Cursor { epoch: from.epoch, window: number as u64, part: part as u64, at: 0 };
+                let window = episodes.and_then(|episodes| self.encode(episodes)).map(|read| {
+                    let window = reader.window(start, &read);
+                    self.whole = is_one.then_some(read);
+                    window
+                });
+                if !take(window) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn encode(&mut self, episodes: Vec<Located>) -> Result<Read> {
+        let Selection { cutting, split, least_return, .. } = &self.reader.selection;
+        let (mut stretches, mut count) = (Vec::new(), 0);
+        for Located { episode, place } in episodes {
+            let is_wanted = (split.is_none() || *split == episode.split)
+                && least_return.is_none_or(|least| episode.total_reward() >= least);
+            if !is_wanted {
+                continue;
+            }
+            let trajectory = self.encoder.trajectory(&episode).map_err(|error| {
+                let file = self.reader.log.files()[place.file].display();
+                Error::Data(format!("{file}: row {}: {error}", place.row))
+            })?;
+            stretches.extend(cutting.cut(trajectory));
+            count += 1;
+        }
+        Ok((Arc::new(stretches), count))
+    }
+}
 
 impl Reader {
     /// The row groups of each window of an epoch.
     fn plan(&self, epoch: u64) -> Vec<Vec<Group>> {
         let mut groups = self.log.groups().to_vec();
-        if groups.iter().map(|group| group.bytes).sum::<u64>() > self.window_bytes {
-            groups.shuffle(&mut self.rng(epoch, u64::MAX));
+        if groups.iter().map(weight).sum::<u64>() > self.window_bytes {
+            groups.shuffle(&mut self.rng(Cursor { epoch, window: u64::MAX, ..Cursor::default() }));
         }
         let mut plan: Vec<Vec<Group>> = Vec::new();
         let mut bytes = 0;
         for group in groups {
-            if plan.is_empty() || bytes + group.bytes > self.window_bytes {
+            if plan.is_empty() || bytes + weight(&group) > self.window_bytes {
                 plan.push(Vec::new());
                 bytes = 0;
             }
-            bytes += group.bytes;
+            bytes += weight(&group);
             plan.last_mut().expect("pushed above").push(group);
         }
         plan
     }
 
-    fn read(&self, groups: &[Group], encoder: &mut Encoder) -> Result<Read> {
-        let Selection { cutting, split, least_return, .. } = &self.selection;
-        let (mut stretches, mut episodes) = (Vec::new(), 0);
-        for group in groups {
-            for located in self.log.read(group)? {
-                let episode = &located.episode;
-                let is_wanted = (split.is_none() || *split == episode.split)
-                    && least_return.is_none_or(|least| episode.total_reward() >= least);
-                if !is_wanted {
-                    continue;
-                }
-                let trajectory = encoder.trajectory(episode);
-                let trajectory = trajectory.map_err(|error| Error::Data(format!("{}: {error}", located.place)))?;
-                stretches.extend(cutting.cut(trajectory));
-                episodes += 1;
-            }
+    /// The episodes of a window: in parts where it is a row group that is larger than windows should be, as other
+    /// tools write them.
+    fn parts<'a>(&'a self, groups: &'a [Group]) -> Box<dyn Iterator<Item = Result<Vec<Located>>> + 'a> {
+        if self.is_large(groups) {
+            let parts = self.log.read_chunks(&groups[0], self.window_bytes as usize);
+            return Box::new(parts.map(|part| part.map_err(Error::from)));
         }
-        Ok((Arc::new(stretches), episodes))
+        let all = move || {
+            let mut episodes = Vec::new();
+            for group in groups {
+                episodes.extend(self.log.read(group)?);
+            }
+            Ok(episodes)
+        };
+        Box::new(std::iter::once_with(all))
     }
 
-    fn window(&self, epoch: u64, number: u64, (stretches, episodes): &Read) -> Window {
+    fn is_large(&self, groups: &[Group]) -> bool {
+        groups.len() == 1 && weight(&groups[0]) > self.window_bytes
+    }
+
+    fn window(&self, start: Cursor, (stretches, episodes): &Read) -> Window {
+        let start = Cursor { at: 0, ..start };
         let mut order: Vec<usize> = (0..stretches.len()).collect();
-        order.shuffle(&mut self.rng(epoch, number));
-        Window { epoch, number, stretches: Arc::clone(stretches), order, episodes: *episodes }
+        order.shuffle(&mut self.rng(start));
+        Window { start, stretches: Arc::clone(stretches), order, episodes: *episodes }
     }
 
-    /// The random stream of an epoch's window.
-    fn rng(&self, epoch: u64, window: u64) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::seed_from_u64(palestra_envs::episode_seed(self.seed, epoch));
-        rng.set_stream(window);
+    /// The random stream of a window, or part of one.
+    fn rng(&self, start: Cursor) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(palestra_envs::episode_seed(self.seed, start.epoch));
+        rng.set_stream(start.window.wrapping_add(start.part << 32));
         rng
     }
+}
+
+/// The bytes that a row group counts for: those of its columns, where text that repeats counts once, but no less than
+/// short turns take in memory.
+fn weight(group: &Group) -> u64 {
+    group.bytes.max(group.rows * 256)
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::grid::{Direction, Grid};
 use crate::grid_world::{Game, GridWorld, View};
 use crate::tabular::{Outcome, Tabular};
-use crate::{Env, Options, Result, exact};
+use crate::{End, Env, Options, Result, exact};
 
 /// `S` start, `.` free, `C` cliff, `G` goal.
 const MAP: [&str; 4] = ["............", "............", "............", "SCCCCCCCCCCG"];
@@ -51,6 +51,7 @@ pub fn world(options: &Options) -> Result<GridWorld> {
         goals: grid.find(b'G'),
         invalid_reward: -1.0,
         solved_return: None,
+        script: None,
         grid: grid.clone(),
     };
     GridWorld::new(game, view, |cell| describe(&grid, cell))
@@ -62,7 +63,8 @@ fn outcomes(grid: &Grid) -> Vec<Vec<Outcome>> {
     let step = |cell: usize, direction: Direction| {
         let ahead = grid.neighbour(cell, direction);
         let (next, reward) = if grid.at(ahead) == b'C' { (start, -100.0) } else { (ahead, -1.0) };
-        vec![Outcome { probability: 1.0, next, reward, terminal: grid.at(next) == b'G' }]
+        let end = (grid.at(next) == b'G').then_some(End::Terminated);
+        vec![Outcome { probability: 1.0, next, reward, end }]
     };
     grid.cells().flat_map(|cell| Direction::ALL.map(|direction| step(cell, direction))).collect()
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::grid::{Direction, Grid};
 use crate::grid_world::{Game, GridWorld, View};
-use crate::tabular::{Outcome, Tabular};
-use crate::{Env, Options, Result, exact};
+use crate::tabular::{Outcome, Plan, Tabular};
+use crate::{End, Env, Options, Result, exact};
 
 /// `#` wall, `.` free, `G` goal.
 const MAP: [&str; 10] = [
@@ -29,11 +29,25 @@ const MAP: [&str; 10] = [
 struct MazeOptions {
     limit: NonZeroU32,
     view: View,
+    region: Option<Region>,
+}
+
+/// A part of the maze that episodes keep to. Together, the three hold every cell and every move, but none holds a way
+/// from a bar to the goal: a learner has to join parts of episodes.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Region {
+    /// The left bar, the left stem and the crossbar up to the junction.
+    Left,
+    /// Its mirror image.
+    Right,
+    /// The crossbar and the stem of the T down to the goal.
+    Stem,
 }
 
 impl Default for MazeOptions {
     fn default() -> Self {
-        Self { limit: NonZeroU32::new(100).expect("100 is not 0"), view: View::default() }
+        Self { limit: NonZeroU32::new(100).expect("100 is not 0"), view: View::default(), region: None }
     }
 }
 
@@ -55,11 +69,17 @@ pub fn exact_value(options: &Options, ask: &mut exact::Ask) -> Result<exact::Exa
 /// # Errors
 /// Options that are unknown or wrong.
 pub fn world(options: &Options) -> Result<GridWorld> {
-    let MazeOptions { limit, view } = options.parse()?;
+    let MazeOptions { limit, view, region } = options.parse()?;
     let grid = Grid::parse(&MAP, "#.G").expect("the map is well formed");
+    let rules = Tabular { actions: 4, starts: grid.find(b'.'), limit: limit.get(), outcomes: outcomes(&grid) };
+    let (id, script, rules) = match region {
+        None => ("double-t-maze-v1", None, rules),
+        Some(region) => (region.id(), Some(region.script(&grid, &rules)), region.confine(&grid, &rules)),
+    };
     let game = Game {
-        id: "double-t-maze-v1",
-        rules: Tabular { actions: 4, starts: grid.find(b'.'), limit: limit.get(), outcomes: outcomes(&grid) },
+        id,
+        rules,
+        script,
         goals: grid.find(b'G'),
         invalid_reward: -4.0,
         solved_return: None,
@@ -68,13 +88,60 @@ pub fn world(options: &Options) -> Result<GridWorld> {
     GridWorld::new(game, view, |cell| describe(&grid, cell))
 }
 
+impl Region {
+    fn id(self) -> &'static str {
+        match self {
+            Region::Left => "double-t-maze-left-v1",
+            Region::Right => "double-t-maze-right-v1",
+            Region::Stem => "double-t-maze-stem-v1",
+        }
+    }
+
+    fn contains(self, grid: &Grid, cell: usize) -> bool {
+        const CROSSBAR: usize = 5; // row
+        const JUNCTION: usize = 6; // column
+        let (row, column) = grid.place(cell);
+        match self {
+            Region::Left => row <= CROSSBAR && column <= JUNCTION,
+            Region::Right => row <= CROSSBAR && column >= JUNCTION,
+            Region::Stem => row >= CROSSBAR,
+        }
+    }
+
+    /// The rules of an episode that starts in the region and is truncated when it leaves it. Each move leads to where it
+    /// leads in the whole maze and costs the same, so that whatever is logged is true of the whole maze: a border that
+    /// stopped a move would teach a wall that is none.
+    fn confine(self, grid: &Grid, whole: &Tabular) -> Tabular {
+        let mut rules = whole.clone();
+        rules.starts.retain(|&cell| self.contains(grid, cell));
+        let inside = grid.cells().filter(|&cell| self.contains(grid, cell));
+        for place in inside.flat_map(|cell| cell * whole.actions..(cell + 1) * whole.actions) {
+            for outcome in &mut rules.outcomes[place] {
+                if !self.contains(grid, outcome.next) {
+                    outcome.end = Some(End::Truncated);
+                }
+            }
+        }
+        rules
+    }
+
+    /// The best moves towards the goal of the whole maze of those that stay in the region: at its border, the player
+    /// walks against a wall and waits.
+    fn script(self, grid: &Grid, whole: &Tabular) -> Plan {
+        whole.solve_among(&|cell, action| {
+            whole.outcomes(cell, action).iter().all(|outcome| self.contains(grid, outcome.next))
+        })
+    }
+}
+
 /// Where each direction leads from each cell; a wall stops the move, which costs as any other.
 fn outcomes(grid: &Grid) -> Vec<Vec<Outcome>> {
     let step = |cell: usize, direction: Direction| {
         let ahead = grid.neighbour(cell, direction);
         let next = if grid.at(ahead) == b'#' { cell } else { ahead };
         let terminal = grid.at(next) == b'G';
-        vec![Outcome { probability: 1.0, next, reward: if terminal { 0.0 } else { -1.0 }, terminal }]
+        let (reward, end) = if terminal { (0.0, Some(End::Terminated)) } else { (-1.0, None) };
+        vec![Outcome { probability: 1.0, next, reward, end }]
     };
     grid.cells().flat_map(|cell| Direction::ALL.map(|direction| step(cell, direction))).collect()
 }

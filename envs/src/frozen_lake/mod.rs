@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::grid::{Direction, Grid};
 use crate::grid_world::{Game, GridWorld, View};
 use crate::tabular::{Outcome, Tabular};
-use crate::{Env, Options, Result, exact};
+use crate::{End, Env, Options, Result, exact};
 
 const MAP_4X4: [&str; 4] = ["SFFF", "FHFH", "FFFH", "HFFG"];
 const MAP_8X8: [&str; 8] =
@@ -96,6 +96,7 @@ pub fn world(options: &Options) -> Result<GridWorld> {
         goals: grid.find(b'G'),
         invalid_reward: 0.0,
         solved_return: solved.filter(|_| slippery && limit == own_limit),
+        script: None,
         grid: grid.clone(),
     };
     GridWorld::new(game, view, |cell| describe(&grid, cell))
@@ -106,7 +107,8 @@ fn outcomes(grid: &Grid, slippery: bool) -> Vec<Vec<Outcome>> {
     let slide = |cell: usize, direction: Direction, probability: f64| {
         let next = grid.neighbour(cell, direction);
         let reward = if grid.at(next) == b'G' { 1.0 } else { 0.0 };
-        Outcome { probability, next, reward, terminal: matches!(grid.at(next), b'G' | b'H') }
+        let end = matches!(grid.at(next), b'G' | b'H').then_some(End::Terminated);
+        Outcome { probability, next, reward, end }
     };
     grid.cells()
         .flat_map(|cell| Direction::ALL.map(|direction| (cell, direction)))
