@@ -125,6 +125,9 @@ pub struct Stored {
     episodes: u64,
 }
 
+/// What one step learns from.
+pub(super) type Drawn = Vec<Stretch>;
+
 /// Where in the log the next batch begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Cursor {
@@ -158,8 +161,21 @@ impl Stored {
     /// A source of a log's experience; the seed fixes its order. `device` is where batches are made, in the autodiff
     /// context of the model.
     pub fn new(log: Log, selection: Selection, config: DataConfig, seed: u64, device: Device) -> Self {
+        let window_bytes = config.window as u64 * 1_000_000;
+        Self::with_window(log, selection, config, window_bytes, seed, device)
+    }
+
+    /// As [`Stored::new`], with windows of so many bytes.
+    pub(super) fn with_window(
+        log: Log,
+        selection: Selection,
+        config: DataConfig,
+        window_bytes: u64,
+        seed: u64,
+        device: Device,
+    ) -> Self {
         let vocab_size = selection.encoder.tokenizer().vocab_size();
-        let reader = Arc::new(Reader { log, selection, seed, window_bytes: config.window as u64 * 1_000_000 });
+        let reader = Arc::new(Reader { log, selection, seed, window_bytes });
         let cursor = Cursor::default();
         Self {
             windows: read_ahead(&reader, cursor),
@@ -185,8 +201,28 @@ impl Stored {
         self.next_window()
     }
 
+    /// Which pass through the log it is in.
+    #[cfg(test)]
+    pub(super) fn epoch(&self) -> u64 {
+        self.cursor.epoch
+    }
+
+    /// Where in the log the next batch begins.
+    pub(super) fn position(&self) -> serde_json::Value {
+        serde_json::to_value(self.cursor).expect("a cursor is numbers")
+    }
+
+    /// Goes to a place of [`Stored::position`].
+    pub(super) fn go_to(&mut self, position: &serde_json::Value) -> Result<()> {
+        self.cursor = serde_json::from_value(position.clone())
+            .map_err(|error| Error::Training(format!("the source's state {position} is no place in a log: {error}")))?;
+        self.window = Window::default();
+        self.windows = read_ahead(&self.reader, self.cursor);
+        Ok(())
+    }
+
     /// The stretches of the next step: as many as have the turns of a batch.
-    fn draw(&mut self) -> Result<Vec<Stretch>> {
+    pub(super) fn draw(&mut self) -> Result<Drawn> {
         let (mut drawn, mut turns) = (Vec::new(), 0);
         while turns < self.config.batch {
             while self.cursor.at >= self.window.order.len() {
@@ -255,15 +291,11 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
     }
 
     fn state(&self) -> serde_json::Value {
-        serde_json::to_value(self.cursor).expect("a cursor is three numbers")
+        self.position()
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
-        self.cursor = serde_json::from_value(state.clone())
-            .map_err(|error| Error::Training(format!("the source's state {state} is no place in a log: {error}")))?;
-        self.window = Window::default();
-        self.windows = read_ahead(&self.reader, self.cursor);
-        Ok(())
+        self.go_to(state)
     }
 }
 
