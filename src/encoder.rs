@@ -209,3 +209,6 @@ impl Encoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
