@@ -342,7 +342,7 @@ fn observer_options(run: &RunFile, agent: &Agent, players: &Players, options: &T
 }
 
 /// Set by the first Ctrl-C or termination; the second ends the process at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))

@@ -8,6 +8,8 @@ mod envs;
 mod evaluate;
 mod output;
 mod play;
+mod policy;
+mod rollout;
 mod train;
 
 use std::io::IsTerminal;
@@ -56,6 +58,7 @@ enum Command {
     Play(play::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Rollout(rollout::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -88,6 +91,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Play(args) => play::run(args, registry, output),
         Command::Train(args) => train::run(args, registry, output),
         Command::Evaluate(args) => evaluate::run(args, registry, output),
+        Command::Rollout(args) => rollout::run(args, registry, output),
     }
 }
 

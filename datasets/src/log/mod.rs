@@ -49,6 +49,7 @@ use crate::Episode;
 
 pub use reader::{FileInfo, Log, ReadOptions, Skipped};
 pub use repair::{Repaired, repair};
+pub(crate) use rows::bytes_of;
 pub use schema::Columns;
 pub use writer::{LogWriter, WriteOptions};
 
