@@ -1,4 +1,5 @@
 //! The experience log from outside: what is written is read, whatever was killed or damaged in between.
 
+mod foreign;
 mod made;
 mod round_trip;
