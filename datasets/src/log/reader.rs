@@ -115,14 +115,14 @@ impl Log {
 
     /// What is known of a file of [`files`](Self::files).
     pub fn info(&self, file: usize) -> FileInfo {
-        let LogFile { path, is_cut, is_ours, groups, columns, .. } = &self.files[file];
+        let LogFile { path, is_cut, is_ours, groups, selection, .. } = &self.files[file];
         FileInfo {
             path: path.clone(),
             rows: groups.iter().map(|group| group.rows).sum(),
             row_groups: groups.len(),
             is_cut: *is_cut,
             has_checksums: *is_ours,
-            columns: columns.iter().map(|column| column.name).collect(),
+            columns: selection.columns.iter().map(|column| column.name).collect(),
         }
     }
 

@@ -17,8 +17,11 @@ use std::io::{Read, Seek, SeekFrom};
 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
-    FileMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData,
+    FileMetaData, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetMetaDataWriter,
+    RowGroupMetaData,
 };
+
+use super::shield::shield;
 
 /// Not text, so that no log contains it by chance; the checksum settles the rest.
 const MAGIC: [u8; 8] = *b"\xffpalLOG\xff";
@@ -197,7 +200,10 @@ fn parse(body: &[u8]) -> Option<Body> {
     let checksums = sums.chunks_exact(4).map(|sum| u32_at(sum, 0)).collect();
     match kind {
         0 => {
-            let metadata = Box::new(ParquetMetaDataReader::decode_metadata(rest).ok()?);
+            // In full, so that a repaired file gets the footer that it would have had.
+            let options = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
+            let decode = || ParquetMetaDataReader::decode_metadata_with_options(rest, Some(&options));
+            let metadata = Box::new(shield(decode).ok()?);
             Some(Body::Group { metadata, checksums })
         }
         1 if rest.len() == 8 => {

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::file::contents;
+use super::ending::contents;
 use super::record::{self, Chain};
 use crate::error::{Error, Result};
 

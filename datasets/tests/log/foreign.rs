@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use palestra_datasets::log::{Log, ReadOptions};
 use palestra_datasets::{End, Episode, Turn};
 
-use crate::made::{episodes, located, open, try_open};
+use crate::made::{episodes, located, open};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign").join(name)
