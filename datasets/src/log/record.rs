@@ -61,21 +61,21 @@ pub(super) fn group_record(
     Ok(with_trailer(body, start, previous))
 }
 
-/// The bytes that end a file: the seal and the Parquet footer.
-pub(super) fn closing(
-    file: &FileMetaData,
-    groups: Vec<RowGroupMetaData>,
-    checksums: &[u32],
-    start: u64,
-    previous: u64,
-) -> Result<Vec<u8>, ParquetError> {
-    let footer = footer_of(file, groups)?;
+/// The bytes that end a file: the seal, then the footer, which is given with its tail.
+pub(super) fn closing(footer: Vec<u8>, checksums: &[u32], start: u64, previous: u64) -> Vec<u8> {
     let mut body = checksums_to_bytes(1, checksums);
     body.extend((footer.len() as u32).to_le_bytes());
     body.extend(crc32fast::hash(&footer).to_le_bytes());
     let mut bytes = with_trailer(body, start, previous);
     bytes.extend(footer);
-    Ok(bytes)
+    bytes
+}
+
+/// A Parquet footer with its tail.
+pub(super) fn footer_of(file: &FileMetaData, groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>, ParquetError> {
+    let mut footer = Vec::new();
+    ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file.clone(), groups)).finish()?;
+    Ok(footer)
 }
 
 /// The record that ends at a place of a file; `None` where there is none, or a damaged one.
@@ -159,12 +159,6 @@ pub(super) fn read_at(file: &mut File, start: u64, len: usize) -> std::io::Resul
     file.seek(SeekFrom::Start(start))?;
     file.read_exact(&mut bytes)?;
     Ok(bytes)
-}
-
-fn footer_of(file: &FileMetaData, groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>, ParquetError> {
-    let mut footer = Vec::new();
-    ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file.clone(), groups)).finish()?;
-    Ok(footer)
 }
 
 fn checksums_to_bytes(kind: u8, checksums: &[u32]) -> Vec<u8> {

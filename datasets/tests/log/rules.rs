@@ -162,10 +162,12 @@ fn an_end_flag_stands_on_the_last_row_alone() {
 #[test]
 fn an_episode_has_one_of_what_belongs_to_the_episode() {
     let temperatures: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.5), Some(0.7), None]));
-    let expected = "row 1 (row group 0), column temperature: 0.7, and the episode's first row says Some(0.5)";
+    let expected = "row 1 (row group 0), column temperature: 0.7, but 0.5 on the episode's first row";
     refused(with("temperature", temperatures), expected);
     let policies: ArrayRef = Arc::new(StringArray::from(vec![None, Some("p"), Some("q")]));
     refused(with("policy_id", policies), "row 1 (row group 0), column policy_id: \"p\"");
+    let environments: ArrayRef = text(&["snake-v1", "snake-6x6-v1", "b"]);
+    refused(with("env_id", environments), "row 1 (row group 0), column env_id: \"snake-6x6-v1\", but \"snake-v1\"");
     let seeds: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(8)]));
     let read = read(with("seed", seeds)).unwrap();
     assert_eq!(read.iter().map(|episode| episode.seed).collect::<Vec<_>>(), [Some(7), Some(8)]);
