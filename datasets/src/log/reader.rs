@@ -139,7 +139,11 @@ impl Log {
 
     /// The episodes that begin in a row group, in portions of about `max_bytes` of text and ids (at least an episode).
     /// An error is an item of its own, and reading can go on after it.
-    pub fn read_chunks(&self, group: &Group, max_bytes: usize) -> impl Iterator<Item = Result<Vec<Located>>> + '_ {
+    pub fn read_chunks<'a>(
+        &'a self,
+        group: &Group,
+        max_bytes: usize,
+    ) -> impl Iterator<Item = Result<Vec<Located>>> + use<'a> {
         let mut episodes = self.episodes_of(group, self.options.columns);
         let mut error = None;
         std::iter::from_fn(move || {
