@@ -33,8 +33,10 @@
 
 mod assemble;
 mod batch;
+mod ending;
 mod episodes;
 mod file;
+mod matching;
 mod paths;
 mod reader;
 mod record;
@@ -42,6 +44,7 @@ mod repair;
 mod rows;
 mod rules;
 mod schema;
+mod shield;
 mod source;
 mod writer;
 
