@@ -217,3 +217,6 @@ impl Encoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

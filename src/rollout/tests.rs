@@ -5,6 +5,7 @@ use super::*;
 use crate::model::{Heads, ModelConfig, parameters};
 use crate::ops::{available_devices, open_device};
 use crate::tokenizer::Tokenizer;
+use crate::trajectory::ActionToken;
 
 /// Two or three turns: a letter is shown, and any of four may be written. An odd seed ends in the third turn by
 /// the limit, an even one in the second by the game.
@@ -222,4 +223,40 @@ fn a_mixture_that_writes_freely_does_not_know() {
         let whole = turns.iter().filter(|turn| ["ab", "cd"].contains(&turn.action.as_str())).count();
         assert!(whole > 5, "{whole} random actions of two letters among {}", turns.len());
     });
+}
+
+#[test]
+fn a_logged_episode_has_the_tokens_that_it_was_played_with() {
+    for context in [Context::Observation, Context::Transcript] {
+        for legal_actions_only in [true, false] {
+            each_rollout(context, 4, |mut rollout, policy| {
+                rollout.config.legal_actions_only = legal_actions_only;
+                rollout.config.max_new_tokens = 2;
+                rollout.encoder = Encoder::new(rollout.encoder.tokenizer().clone(), rollout.config.encoding(32));
+                let (played, _) = rollout.play(policy, 1, 0..8, &Sampling::default()).unwrap();
+                let hash = rollout.encoder.tokenizer().fingerprint().to_string();
+                for Played { episode, trajectory, .. } in &played {
+                    let with_ids = Episode { tokenizer_hash: Some(hash.clone()), ..episode.clone() };
+                    assert_same_tokens(&rollout.encoder.trajectory(&with_ids).unwrap(), trajectory);
+                    // A text that reached its limit of tokens has no end token, which the text cannot tell.
+                    if legal_actions_only {
+                        assert_same_tokens(&rollout.encoder.trajectory(episode).unwrap(), trajectory);
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn assert_same_tokens(logged: &Trajectory, played: &Trajectory) {
+    assert_eq!((logged.end, logged.segments.len()), (played.end, played.segments.len()));
+    assert_eq!(logged.final_prompt, played.final_prompt);
+    for (logged, played) in logged.segments.iter().zip(&played.segments) {
+        assert_eq!(logged.tokens, played.tokens);
+        for (logged, played) in logged.actions.iter().zip(&played.actions) {
+            let told = |action: &ActionToken| (action.at, action.turn, action.reward, action.allowed.clone());
+            assert_eq!(told(logged), told(played));
+        }
+        assert_eq!(logged.actions.len(), played.actions.len());
+    }
 }

@@ -3,6 +3,8 @@
 mod fresh;
 mod stored;
 mod stretches;
+#[cfg(test)]
+mod tests;
 
 pub use fresh::Fresh;
 pub use stored::{DataConfig, Selection, Stored, alphabet, least_of_best};

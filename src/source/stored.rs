@@ -125,6 +125,9 @@ pub struct Stored {
     episodes: u64,
 }
 
+/// What one step learns from.
+pub(super) type Drawn = Vec<Stretch>;
+
 /// Where in the log the next batch begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Cursor {
@@ -158,8 +161,21 @@ impl Stored {
     /// A source of a log's experience; the seed fixes its order. `device` is where batches are made, in the autodiff
     /// context of the model.
     pub fn new(log: Log, selection: Selection, config: DataConfig, seed: u64, device: Device) -> Self {
+        let window_bytes = config.window as u64 * 1_000_000;
+        Self::with_window(log, selection, config, window_bytes, seed, device)
+    }
+
+    /// As [`Stored::new`], with windows of so many bytes.
+    pub(super) fn with_window(
+        log: Log,
+        selection: Selection,
+        config: DataConfig,
+        window_bytes: u64,
+        seed: u64,
+        device: Device,
+    ) -> Self {
         let vocab_size = selection.encoder.tokenizer().vocab_size();
-        let reader = Arc::new(Reader { log, selection, seed, window_bytes: config.window as u64 * 1_000_000 });
+        let reader = Arc::new(Reader { log, selection, seed, window_bytes });
         let cursor = Cursor::default();
         Self {
             windows: read_ahead(&reader, cursor),
@@ -185,8 +201,42 @@ impl Stored {
         self.next_window()
     }
 
+    /// The parts of the batch of one step.
+    ///
+    /// # Errors
+    /// As [`Stored::try_out`].
+    pub fn next_parts(&mut self) -> Result<Vec<TransitionBatch>> {
+        let stretches = self.draw()?;
+        let tokens = stretches.iter().flat_map(|stretch| &stretch.segments).map(|segment| segment.tokens.len());
+        self.tokens += tokens.sum::<usize>();
+        let token_count = stretches.iter().map(Stretch::actions).sum();
+        let parts = parts(&stretches, self.config.micro_batch);
+        let batch = |part: &[Stretch]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
+        Ok(parts.into_iter().map(batch).collect())
+    }
+
+    /// Which pass through the log it is in.
+    #[cfg(test)]
+    pub(super) fn epoch(&self) -> u64 {
+        self.cursor.epoch
+    }
+
+    /// Where in the log the next batch begins.
+    pub(super) fn position(&self) -> serde_json::Value {
+        serde_json::to_value(self.cursor).expect("a cursor is numbers")
+    }
+
+    /// Goes to a place of [`Stored::position`].
+    pub(super) fn go_to(&mut self, position: &serde_json::Value) -> Result<()> {
+        self.cursor = serde_json::from_value(position.clone())
+            .map_err(|error| Error::Training(format!("the source's state {position} is no place in a log: {error}")))?;
+        self.window = Window::default();
+        self.windows = read_ahead(&self.reader, self.cursor);
+        Ok(())
+    }
+
     /// The stretches of the next step: as many as have the turns of a batch.
-    fn draw(&mut self) -> Result<Vec<Stretch>> {
+    pub(super) fn draw(&mut self) -> Result<Drawn> {
         let (mut drawn, mut turns) = (Vec::new(), 0);
         while turns < self.config.batch {
             while self.cursor.at >= self.window.order.len() {
@@ -228,13 +278,7 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
             return Ok(None);
         }
         self.steps_left -= 1;
-        let stretches = self.draw()?;
-        let tokens = stretches.iter().flat_map(|stretch| &stretch.segments).map(|segment| segment.tokens.len());
-        self.tokens += tokens.sum::<usize>();
-        let token_count = stretches.iter().map(Stretch::actions).sum();
-        let parts = parts(&stretches, self.config.micro_batch);
-        let batch = |part: &[Stretch]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
-        Ok(Some(parts.into_iter().map(batch).collect()))
+        self.next_parts().map(Some)
     }
 
     fn tokens(&self) -> usize {
@@ -255,15 +299,11 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
     }
 
     fn state(&self) -> serde_json::Value {
-        serde_json::to_value(self.cursor).expect("a cursor is three numbers")
+        self.position()
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
-        self.cursor = serde_json::from_value(state.clone())
-            .map_err(|error| Error::Training(format!("the source's state {state} is no place in a log: {error}")))?;
-        self.window = Window::default();
-        self.windows = read_ahead(&self.reader, self.cursor);
-        Ok(())
+        self.go_to(state)
     }
 }
 
@@ -280,23 +320,30 @@ pub fn least_of_best(mut returns: Vec<f64>, percent: f32) -> f64 {
 /// A log that cannot be read, or with so many characters that they are no alphabet.
 pub fn alphabet(log: &Log) -> Result<String> {
     const MOST: usize = 2048;
-    let mut characters = BTreeSet::new();
+    let (mut characters, mut ascii) = (BTreeSet::new(), [false; 128]);
+    let mut take = |text: &str| {
+        for character in text.chars() {
+            match ascii.get_mut(character as usize) {
+                Some(seen) => *seen = true,
+                None => _ = characters.insert(character),
+            }
+        }
+        characters.len()
+    };
     for located in log.episodes() {
         let episode = located?.episode;
-        for turn in &episode.turns {
-            let legal = turn.legal_actions.iter().flatten();
-            let texts = [&turn.observation, &turn.action].into_iter().chain(legal);
-            texts.for_each(|text| characters.extend(text.chars()));
-        }
-        characters.extend(episode.final_observation.iter().flat_map(|text| text.chars()));
-        if characters.len() > MOST {
+        let turns = episode.turns.iter();
+        let texts = turns
+            .flat_map(|turn| [&turn.observation, &turn.action].into_iter().chain(turn.legal_actions.iter().flatten()));
+        if texts.chain(&episode.final_observation).map(|text| take(text)).max() > Some(MOST) {
             return Err(Error::Data(format!(
                 "data.files: more than {MOST} different characters are too many for a model from nothing; name one \
                  with a tokenizer in start_from"
             )));
         }
     }
-    Ok(characters.into_iter().collect())
+    let ascii = (0u8..128).map(char::from).zip(ascii).filter(|(_, seen)| *seen).map(|(character, _)| character);
+    Ok(ascii.chain(characters).collect())
 }
 
 /// Cuts a batch into parts of at most so many turns; 0: one part.
