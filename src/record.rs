@@ -3,6 +3,7 @@
 //! It knows players, agents and logs; it knows nothing of learning.
 
 mod spans;
+pub mod verify;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
