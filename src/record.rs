@@ -2,6 +2,9 @@
 //!
 //! It knows players, agents and logs; it knows nothing of learning.
 
+mod spans;
+pub mod verify;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +19,7 @@ use crate::agent::Agent;
 use crate::math::Sampling;
 use crate::rollout::{Played, RolloutConfig, Seen, now};
 use crate::{Error, Result};
+pub use spans::Spans;
 
 /// Who plays, and where.
 pub enum Recorded {
@@ -117,10 +121,10 @@ impl Provenance {
         }
     }
 
-    /// Writes it to an episode of a run with this seed and number, which then has an id that no other has.
-    pub fn label(&self, episode: Episode, run_seed: u64, number: u64) -> Episode {
+    /// Writes it to an episode of a rollout, whose id then says of which environment and policy it is.
+    pub fn label(&self, episode: Episode) -> Episode {
         let Self { env_spec, policy_id, policy_step, tokenizer_hash, temperature } = self.clone();
-        let id = format!("{}/{policy_id}@{policy_step}/{run_seed}/{number}", episode.env_id);
+        let id = format!("{}/{policy_id}@{policy_step}/{}", episode.env_id, episode.id);
         Episode { id, env_spec, policy_id, policy_step, tokenizer_hash, temperature, ..episode }
     }
 }
@@ -193,8 +197,8 @@ fn play_agent(
         provenance.tokenizer_hash = None; // there are no token ids
     }
     let is_certain = epsilon == 0.0 && sampling.temperature <= 0.0;
-    let mut take = |number, played: Played| {
-        let mut episode = provenance.label(played.episode, seed, number);
+    let mut take = |_: u64, played: Played| {
+        let mut episode = provenance.label(played.episode);
         if is_certain {
             // Rollouts tell how likely a greedy token is by sampling; it was taken with certainty.
             let log_probs = episode.turns.iter_mut().flat_map(|turn| turn.log_probs.iter_mut().flatten());

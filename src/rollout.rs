@@ -16,6 +16,7 @@ use crate::math::Sampling;
 use crate::model::Policy;
 use crate::model::generate::{Limits, Request, generate, state_values};
 use crate::observe::Metrics;
+use crate::tokenizer::Tokenizer;
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
 use running::Running;
@@ -312,9 +313,8 @@ impl Rollout {
             let action = match explored {
                 Some(action) => action,
                 None => {
-                    let action = tokenizer.decode(&text.tokens)?;
                     let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
-                    before_stop(&action, stop).unwrap_or(&action).to_string()
+                    action_text(tokenizer, &text.tokens, stop)?
                 }
             };
             episode.rng = request.rng;
@@ -345,6 +345,15 @@ impl Rollout {
     fn prompt(&self, episode: &Running, room: usize) -> Result<Vec<u32>> {
         self.encoder.prompt(&episode.context, &episode.observation.text, episode.return_to_go, room)
     }
+}
+
+/// The action that a policy wrote in these tokens: their text, up to a stop text.
+///
+/// # Errors
+/// Tokens that the tokenizer does not have.
+pub fn action_text(tokenizer: &Tokenizer, tokens: &[u32], stop: &[String]) -> Result<String> {
+    let text = tokenizer.decode(tokens)?;
+    Ok(before_stop(&text, stop).unwrap_or(&text).to_string())
 }
 
 /// What stands before the first stop text, where there is one.

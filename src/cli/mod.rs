@@ -6,6 +6,7 @@
 mod check;
 mod envs;
 mod evaluate;
+mod log;
 mod output;
 mod play;
 mod policy;
@@ -59,6 +60,7 @@ enum Command {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Rollout(rollout::Args),
+    Log(log::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -92,6 +94,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Train(args) => train::run(args, registry, output),
         Command::Evaluate(args) => evaluate::run(args, registry, output),
         Command::Rollout(args) => rollout::run(args, registry, output),
+        Command::Log(args) => log::run(args, registry, output),
     }
 }
 
