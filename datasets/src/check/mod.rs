@@ -176,7 +176,7 @@ impl fmt::Display for CheckReport {
         }
         writeln!(f)?;
         let (rows, episodes) = (grouped(self.rows), grouped(self.episodes));
-        writeln!(f, "{rows} rows in {episodes} episodes, {} files", self.files)?;
+        writeln!(f, "files: {}, episodes: {episodes}, rows: {rows}", self.files)?;
         for (what, verified) in [("text and ids (rule 5)", &self.decoded), ("replay (rule 6)", &self.replayed)] {
             match verified {
                 Some(verified) => writeln!(f, "{what}: {verified}")?,

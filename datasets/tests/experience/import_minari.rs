@@ -54,6 +54,18 @@ fn nested_spaces_become_json_and_texts_stay() {
 }
 
 #[test]
+fn a_dataset_without_a_name_has_that_of_its_folder() {
+    let (folder, to) = place();
+    let episode = folder.path().join("mine/data/0");
+    std::fs::create_dir_all(&episode).unwrap();
+    std::fs::write(folder.path().join("mine/data/metadata.json"), r#"{"data_format": "arrow"}"#).unwrap();
+    std::fs::copy(dataset("lake/arrow-v0/data/1/part-0.arrow"), episode.join("part-0.arrow")).unwrap();
+    import_minari(&folder.path().join("mine/data"), &to, &ImportOptions::default()).unwrap();
+    let read = &episodes(&to)[0];
+    assert_eq!((read.id.as_str(), read.env_id.as_str(), read.seed), ("mine/0", "", None));
+}
+
+#[test]
 fn pictures_are_refused() {
     let (folder, to) = place();
     let error = import_minari(&dataset("screen/parquet-v0"), &to, &ImportOptions::default()).unwrap_err();
