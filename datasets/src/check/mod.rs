@@ -119,8 +119,9 @@ pub struct Coverage {
     pub log_probs: Share,
 }
 
-/// Reads a log once and tells everything that is wrong with it, but not more than `most_findings` of it. Open the log
-/// without `skip_bad`; what cannot be read is then a finding like any other.
+/// Reads a log, opened with all columns, once and tells everything that is wrong with it, but not more than `most_findings`
+/// of it. Open the log without `skip_bad`, so that what cannot be read is told with its place; with it, it is told too, as
+/// the reader puts it.
 pub fn check(log: &Log, mut options: CheckOptions<'_>) -> Result<CheckReport> {
     let mut judge = Judge::new(log, options.most_findings);
     let mut decoded = options.decode.is_some().then(Verified::default);
@@ -175,7 +176,7 @@ impl fmt::Display for CheckReport {
         }
         writeln!(f)?;
         let (rows, episodes) = (grouped(self.rows), grouped(self.episodes));
-        writeln!(f, "{rows} rows in {episodes} episodes, {} files", self.files)?;
+        writeln!(f, "files: {}, episodes: {episodes}, rows: {rows}", self.files)?;
         for (what, verified) in [("text and ids (rule 5)", &self.decoded), ("replay (rule 6)", &self.replayed)] {
             match verified {
                 Some(verified) => writeln!(f, "{what}: {verified}")?,

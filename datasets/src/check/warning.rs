@@ -57,8 +57,7 @@ pub(super) fn warnings(coverage: &Coverage, cut_files: &[PathBuf]) -> Vec<Warnin
     let Coverage { returns, invalid_actions, duplicates, cut, truncated_without_final_observation, log_probs } =
         coverage;
     if cut.count > 0 {
-        let text =
-            format!("{cut} episodes are cut: their returns are too small, and nothing is bootstrapped from them");
+        let text = format!("{cut} episodes are cut: what they would still have earned is missing from their returns");
         warn(WarningKind::CutEpisodes, text);
     }
     let without = truncated_without_final_observation;

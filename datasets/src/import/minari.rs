@@ -52,6 +52,7 @@ struct Dataset {
 impl Dataset {
     fn open(folder: &Path) -> Result<Self> {
         let data = folder.join("data");
+        let named = if folder.ends_with("data") { folder.parent().unwrap_or(folder) } else { folder };
         let folder = if data.join("metadata.json").exists() { data } else { folder.to_owned() };
         let path = folder.join("metadata.json");
         let metadata = read_json(&path)?;
@@ -71,7 +72,8 @@ impl Dataset {
         // Spaces and the environment are JSON inside of JSON.
         let inner = |name: &str| serde_json::from_str::<Value>(text(name)).unwrap_or_default();
         let id = match text("dataset_id") {
-            "" => folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            // Datasets that were converted have none.
+            "" => named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             id => id.to_string(),
         };
         Ok(Self {

@@ -126,8 +126,8 @@ pub struct Coverage {
     pub legal_actions_tried: Option<Share>,
 }
 
-/// Reads a log once and says what is in it. An episode that cannot be read is an error, unless the log was opened with
-/// `skip_bad`.
+/// Reads a log, opened with all columns, once and says what is in it. An episode that cannot be read is an error, unless the
+/// log was opened with `skip_bad`.
 pub fn stats(log: &Log, options: &StatsOptions) -> Result<Stats> {
     let mut pass = Pass::new(options.most_distinct);
     for located in log.episodes() {

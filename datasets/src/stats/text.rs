@@ -7,9 +7,13 @@ use super::{Stats, Tally, grouped, percent, short};
 impl Display for Stats {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.write_sizes(f)?;
+        writeln!(f)?;
         self.write_returns(f)?;
+        writeln!(f)?;
         self.write_ends(f)?;
+        writeln!(f)?;
         self.write_actions(f)?;
+        writeln!(f)?;
         write_tally(f, "Environments", "episodes", &self.envs)?;
         write_tally(f, "Policies", "episodes", &self.policies)?;
         write_tally(f, "Splits", "episodes", &self.splits)
@@ -43,21 +47,20 @@ impl Stats {
     fn write_returns(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (title, summary) in [("Returns", &self.returns), ("Lengths", &self.lengths)] {
             let Some(summary) = summary else { continue };
-            writeln!(f)?;
             line(f, title, summary)?;
-            write!(f, "{}", summary.histogram)?;
+            for bar in summary.histogram.to_string().lines() {
+                line(f, "", format!("  {bar}"))?;
+            }
         }
         let Some(rewards) = &self.rewards else { return Ok(()) };
         let (min, max) = (short(rewards.min.into()), short(rewards.max.into()));
-        writeln!(f)?;
         let text = format!("mean {}, std {}, min {min}, max {max}", short(rewards.mean), short(rewards.std));
         line(f, "Rewards", text)?;
-        write_tally(f, "", "values", &rewards.values)
+        write_tally(f, "", "turns", &rewards.values)
     }
 
     fn write_ends(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let ends = &self.ends;
-        writeln!(f)?;
         let (terminated, truncated, cut) = (grouped(ends.terminated), grouped(ends.truncated), grouped(ends.cut));
         line(f, "Ends", format!("{terminated} terminated, {truncated} truncated, {cut} cut"))?;
         if ends.truncated_without_final_observation > 0 {
@@ -69,14 +72,14 @@ impl Stats {
 
     fn write_actions(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write_tally(f, "Actions", "turns", &self.actions)?;
-        line(f, "Invalid actions", self.invalid_actions)?;
-        line(f, "Log-probs", self.log_probs)?;
-        line(f, "Action ids", self.action_ids)?;
+        line(f, "Invalid actions", format!("in {} turns", self.invalid_actions))?;
+        line(f, "Log-probs", format!("in {} turns", self.log_probs))?;
+        line(f, "Action ids", format!("in {} turns", self.action_ids))?;
         let coverage = &self.coverage;
         line(f, "Observations", format!("{} different", coverage.observations))?;
         line(f, "", format!("{} different pairs of observation and action", coverage.pairs))?;
         if let Some(tried) = &coverage.legal_actions_tried {
-            line(f, "Legal actions", format!("{tried} tried, over the observations that list them"))?;
+            line(f, "Legal actions", format!("{tried} tried, of the observations that list them"))?;
         }
         Ok(())
     }
@@ -88,19 +91,18 @@ fn write_tally(f: &mut Formatter<'_>, title: &str, of: &str, tally: &Tally) -> f
     if total == 0 {
         return Ok(());
     }
-    let share = |count: u64| percent(count as f64 / total as f64);
     if let ([only], 0) = (tally.top.as_slice(), tally.others) {
         return line(f, title, format!("{} in all {} {of}", shown(&only.name), grouped(total)));
     }
-    if !title.is_empty() {
-        writeln!(f)?;
-    }
-    line(f, title, format!("{} different", tally.distinct))?;
-    let wide = tally.top.iter().map(|named| shown(&named.name).chars().count()).max().unwrap_or_default().min(40);
-    let rows = tally.top.iter().map(|named| (shown(&named.name), named.count));
-    let others = (tally.others > 0).then(|| ("all others".to_string(), tally.others));
-    for (name, count) in rows.chain(others) {
-        writeln!(f, "    {name:<wide$}  {:>12}  {:>7}", grouped(count), share(count))?;
+    line(f, title, format!("{} different in {} {of}", tally.distinct, grouped(total)))?;
+    let named = tally.top.iter().map(|named| (shown(&named.name), named.count));
+    let others = (tally.others > 0).then(|| ("(all others)".to_string(), tally.others));
+    let rows: Vec<_> = named.chain(others).map(|(name, count)| (name, grouped(count), count)).collect();
+    let names = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or_default().min(48);
+    let counts = rows.iter().map(|row| row.1.len()).max().unwrap_or_default();
+    for (name, grouped, count) in rows {
+        let share = percent(count as f64 / total as f64);
+        line(f, "", format!("  {name:<names$}  {grouped:>counts$}  {share:>6}"))?;
     }
     Ok(())
 }
