@@ -49,6 +49,7 @@ First steps:
   palestra play frozen-lake-4x4         play it yourself
   palestra train examples/recipes/snake-ppo.toml
   palestra evaluate runs/snake-ppo
+  palestra rollout snake-6x6 --policy runs/snake-ppo --episodes 100 --out logs/snake.parquet
 
 `palestra <command> --help` explains a command, with an example and what it writes.";
 

@@ -4,6 +4,7 @@ mod bad_input;
 mod cli;
 mod command;
 mod learning;
+mod log;
 mod recipes;
 mod resume;
 mod tidy;
