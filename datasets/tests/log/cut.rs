@@ -131,6 +131,6 @@ fn a_killed_writer_leaves_all_whole_row_groups() {
     assert!(read.len() > 100, "{} episodes", read.len());
     assert_eq!(read, (0..read.len() as u32).map(full).collect::<Vec<_>>());
     let rows = repair(&path).unwrap().unwrap().rows;
-    assert_eq!(rows, read.iter().map(|episode| episode.turns.len() as u64).sum());
+    assert_eq!(rows, read.iter().map(|episode| episode.turns.len() as u64).sum::<u64>());
     assert_eq!(episodes(&open(&path)), read);
 }
