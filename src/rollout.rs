@@ -4,11 +4,12 @@ mod running;
 
 use std::time::{Duration, Instant};
 
-use palestra_envs::{End, Env, Episode, Info, Observation, Pool, Step, baseline, episode_seed};
+use palestra_envs::{End, Env, Episode, Info, Pool, Step, baseline, episode_seed};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 pub use crate::encoder::Context;
 use crate::encoder::{Encoder, Encoding};
 use crate::math::Sampling;
@@ -16,7 +17,6 @@ use crate::model::Policy;
 use crate::model::generate::{Limits, Request, generate, state_values};
 use crate::observe::Metrics;
 use crate::trajectory::Trajectory;
-use crate::{Error, Result};
 use running::Running;
 
 /// How episodes are played.
@@ -187,22 +187,6 @@ impl Rollout {
         truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
         effort.total = began.elapsed();
         Ok((played, effort))
-    }
-
-    /// What the policy answers to each observation alone, greedily: what an exact evaluation asks.
-    ///
-    /// # Errors
-    /// An observation that the policy cannot read, or a policy that reads whole transcripts.
-    pub fn answer(&mut self, policy: &Policy, observations: &[Observation]) -> Result<Vec<String>> {
-        if self.config.context != Context::Observation {
-            return Err(Error::Config("rollout.context: only a policy of single observations can be asked".into()));
-        }
-        let alone = |observation: &Observation| {
-            Running::new(0, ChaCha8Rng::seed_from_u64(0), observation.clone(), self.target_return)
-        };
-        let mut running: Vec<(usize, Running)> =
-            observations.iter().map(|observation| (0, alone(observation))).collect();
-        self.write(policy, &mut running, &Sampling::GREEDY, &mut Effort::default())
     }
 
     /// Reads a first state and writes an action, so that a policy that cannot is found out before a run.

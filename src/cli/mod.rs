@@ -5,6 +5,7 @@
 
 mod check;
 mod envs;
+mod estimate;
 mod evaluate;
 mod output;
 mod play;
@@ -56,6 +57,7 @@ enum Command {
     Play(play::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Estimate(estimate::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -88,6 +90,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Play(args) => play::run(args, registry, output),
         Command::Train(args) => train::run(args, registry, output),
         Command::Evaluate(args) => evaluate::run(args, registry, output),
+        Command::Estimate(args) => estimate::run(args, registry, output),
     }
 }
 
