@@ -110,6 +110,7 @@ fn read_batches(path: &Path) -> Result<f64> {
         cutting: Cutting { turns: config.stretch, gamma: 0.99, gamma_token: 1.0, with_next: false },
         split: None,
         least_return: None,
+        resample: None,
     };
     let device = open_device("flex")?;
     let began = Instant::now();

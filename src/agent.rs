@@ -1,12 +1,14 @@
 //! A policy with its tokenizer: made from a run file, or read back from a run's directory; and how it is judged.
 
+mod evaluation_policy;
+
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 use palestra_datasets::log::Log;
 use palestra_envs::baseline::{Baseline, score};
-use palestra_envs::exact::{ExactValue, one_hot};
+use palestra_envs::exact::ExactValue;
 use palestra_envs::{Definition, Env, Pool, Registry};
 use serde::Serialize;
 use serde_json::Value;
@@ -18,11 +20,12 @@ use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
-use crate::rollout::{Context, Played, Rollout, RolloutConfig, Seen};
+use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
 use crate::source::alphabet;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
+pub use evaluation_policy::EvaluationPolicy;
 
 /// Episodes of evaluation are numbered from here, so that none of them is one of training.
 pub const FIRST_EVALUATION: u64 = 1 << 62;
@@ -47,7 +50,7 @@ pub struct Evaluation {
     /// What it scored; `policy` is the player's name.
     #[serde(flatten)]
     pub score: Baseline,
-    /// What its greedy play is worth by calculation, where the game is small enough.
+    /// What its play is worth by calculation, where the game is small enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<ExactValue>,
     /// The mean return of the best policy, where it is known.
@@ -197,7 +200,7 @@ impl Agent {
         let (played, _) = rollout.play(&policy, seed, numbers, &self.sampling())?;
         let score = score(&self.run.name, played.iter().map(|played| (&played.episode, &played.info)));
         let spec = registry.build(self.env()?)?.spec().clone();
-        let exact = self.exact_value(&policy, registry, &mut rollout)?;
+        let exact = self.exact_value(&policy, registry)?;
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
     }
 
@@ -231,31 +234,18 @@ impl Agent {
         Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
     }
 
-    fn sampling(&self) -> Sampling {
+    /// How it plays where it is evaluated.
+    pub fn sampling(&self) -> Sampling {
         if self.run.evaluation.greedy { Sampling::GREEDY } else { self.run.rollout.sampling }
     }
 
-    /// What greedy play is worth by calculation, where the game is small enough and the policy reads turns alone and
-    /// writes nothing but actions.
-    fn exact_value(&self, policy: &Policy, registry: &Registry, rollout: &mut Rollout) -> Result<Option<ExactValue>> {
-        let RolloutConfig { context, legal_actions_only, .. } = self.run.rollout;
-        let reads_alone = context == Context::Observation && self.run.decision_transformer.is_none();
-        if !reads_alone || !legal_actions_only || !self.run.evaluation.greedy {
+    /// What play as [`Agent::evaluate`] plays is worth by calculation, where the game is small enough and the policy reads
+    /// turns alone and writes nothing but listed actions.
+    fn exact_value(&self, policy: &Policy, registry: &Registry) -> Result<Option<ExactValue>> {
+        if self.run.decision_transformer.is_some() {
             return Ok(None);
         }
-        let mut failed = None;
-        let value = registry.exact_value(self.env()?, &mut |observations| {
-            let actions = rollout.answer(policy, observations).map_err(|error| {
-                let reason = error.to_string();
-                failed = Some(error);
-                palestra_envs::Error::Policy(reason)
-            })?;
-            observations.iter().zip(&actions).map(|(observation, action)| one_hot(observation, action)).collect()
-        });
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(value?),
-        }
+        self.evaluation_policy(policy, self.sampling().temperature, 0.0)?.exact_value(registry, self.env()?, 1.0)
     }
 }
 
@@ -296,7 +286,7 @@ impl std::fmt::Display for Evaluation {
             write!(f, ", {name} {mean:.3}")?;
         }
         if let Some(exact) = &self.exact {
-            write!(f, "\nby calculation, the greedy policy's expected return is {:.4}", exact.expected_return)?;
+            write!(f, "\nby calculation, the policy's expected return is {:.4}", exact.expected_return)?;
             for (name, probability) in &exact.ends {
                 write!(f, ", {name} {:.2} %", 100.0 * probability)?;
             }

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod encoder;
 mod error;
+pub mod estimate;
 pub mod learn;
 pub mod math;
 pub mod model;

@@ -5,11 +5,12 @@ mod running;
 use std::time::{Duration, Instant};
 
 use palestra_envs::player::{Player, Random, mixture_log_prob};
-use palestra_envs::{End, Env, Episode, Info, Observation, Pool, Step, baseline, episode_seed};
+use palestra_envs::{End, Env, Episode, Info, Pool, Step, baseline, episode_seed};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 pub use crate::encoder::Context;
 use crate::encoder::{Encoder, Encoding};
 use crate::math::Sampling;
@@ -18,7 +19,6 @@ use crate::model::generate::{Limits, Request, generate, state_values};
 use crate::observe::Metrics;
 use crate::tokenizer::Tokenizer;
 use crate::trajectory::Trajectory;
-use crate::{Error, Result};
 use running::Running;
 pub use running::now;
 
@@ -227,22 +227,6 @@ impl Rollout {
         }
         effort.total = began.elapsed();
         Ok(effort)
-    }
-
-    /// What the policy answers to each observation alone, greedily: what an exact evaluation asks.
-    ///
-    /// # Errors
-    /// An observation that the policy cannot read, or a policy that reads whole transcripts.
-    pub fn answer(&mut self, policy: &Policy, observations: &[Observation]) -> Result<Vec<String>> {
-        if self.config.context != Context::Observation {
-            return Err(Error::Config("rollout.context: only a policy of single observations can be asked".into()));
-        }
-        let alone = |observation: &Observation| {
-            Running::new(0, ChaCha8Rng::seed_from_u64(0), observation.clone(), self.target_return)
-        };
-        let mut running: Vec<(usize, Running)> =
-            observations.iter().map(|observation| (0, alone(observation))).collect();
-        self.write(policy, &mut running, &Sampling::GREEDY, &mut Effort::default())
     }
 
     /// Reads a first state and writes an action, so that a policy that cannot is found out before a run.

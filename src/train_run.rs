@@ -199,7 +199,7 @@ fn selection(agent: &Agent, algorithm: &Algorithm, log: &Log) -> Result<Selectio
     };
     let DataConfig { gamma, gamma_token, .. } = *data;
     let cutting = Cutting { turns: data.stretch, gamma, gamma_token, with_next: algorithm.bootstraps() };
-    Ok(Selection { encoder: agent.encoder()?, cutting, split: data.split.clone(), least_return })
+    Ok(Selection { encoder: agent.encoder()?, cutting, split: data.split.clone(), least_return, resample: None })
 }
 
 /// Plays episodes with the last checkpoint of a run; `overrides` are laid over its run file, and `episodes` are the

@@ -13,7 +13,7 @@ use crate::{Error, Observation, Options, Result, tic_tac_toe};
 /// What a policy is worth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExactValue {
-    /// The expectation of the episode's undiscounted return.
+    /// The expectation of the episode's return, with the discount that was asked for.
     pub expected_return: f64,
     /// Probabilities of the ways that an episode can end, where the game names them.
     #[serde(flatten)]
@@ -25,8 +25,8 @@ pub struct ExactValue {
 /// the same probabilities.
 pub type Ask<'a> = dyn FnMut(&[Observation]) -> Result<Vec<Vec<f64>>> + 'a;
 
-/// Calculates the value of a policy in the game with these options.
-pub type ExactEvaluator = fn(&Options, &mut Ask) -> Result<ExactValue>;
+/// Calculates the value of a policy in the game with these options, with this discount from turn to turn.
+pub type ExactEvaluator = fn(&Options, f64, &mut Ask) -> Result<ExactValue>;
 
 /// The probabilities of a policy that always writes this action: 1 for it, 0 for every other legal action. The action
 /// is trimmed and read in any case.
@@ -80,7 +80,7 @@ pub(crate) fn ask(policy: &mut Ask, observations: &[Observation]) -> Result<Vec<
 ///
 /// # Errors
 /// What the policy fails with, or an answer that is no distribution.
-pub(crate) fn of_grid_world(world: &GridWorld, policy: &mut Ask) -> Result<ExactValue> {
+pub(crate) fn of_grid_world(world: &GridWorld, gamma: f64, policy: &mut Ask) -> Result<ExactValue> {
     let rules = world.rules();
     let cells = rules.reachable();
     let observations: Vec<Observation> = cells.iter().map(|&cell| world.observe_cell(cell)).collect();
@@ -92,13 +92,13 @@ pub(crate) fn of_grid_world(world: &GridWorld, policy: &mut Ask) -> Result<Exact
             probabilities[cell * rules.actions + action] = probability;
         }
     }
-    let expected_return = rules.exact_return(&|cell, action| probabilities[cell * rules.actions + action]);
+    let expected_return = rules.discounted_return(gamma, &|cell, action| probabilities[cell * rules.actions + action]);
     Ok(ExactValue { expected_return, ends: BTreeMap::new() })
 }
 
 /// The value of a policy in tic-tac-toe, over the whole game tree.
-pub(crate) fn of_tic_tac_toe(options: &Options, policy: &mut Ask) -> Result<ExactValue> {
-    let exact = tic_tac_toe::evaluate_exactly(options, policy)?;
+pub(crate) fn of_tic_tac_toe(options: &Options, gamma: f64, policy: &mut Ask) -> Result<ExactValue> {
+    let exact = tic_tac_toe::evaluate_discounted(options, gamma, policy)?;
     let ends = [("win", exact.win), ("draw", exact.draw), ("loss", exact.loss)];
     Ok(ExactValue {
         expected_return: exact.expected_return,

@@ -144,10 +144,23 @@ impl Registry {
     /// # Errors
     /// An unknown name or kind, or what the policy fails with.
     pub fn exact_value(&self, definition: &Definition, ask: &mut Ask) -> Result<Option<ExactValue>> {
+        self.exact_discounted_value(definition, 1.0, ask)
+    }
+
+    /// As [`exact_value`](Self::exact_value), with the reward of turn t (from 0) counted `gamma^t` times.
+    ///
+    /// # Errors
+    /// As [`exact_value`](Self::exact_value).
+    pub fn exact_discounted_value(
+        &self,
+        definition: &Definition,
+        gamma: f64,
+        ask: &mut Ask,
+    ) -> Result<Option<ExactValue>> {
         let definition = self.resolve(definition)?;
         let exact = definition.kind.as_ref().and_then(|kind| self.kinds[kind].exact);
         match exact.filter(|_| definition.wrappers == Wrappers::default()) {
-            Some(exact) => exact(&definition.options, ask).map(Some),
+            Some(exact) => exact(&definition.options, gamma, ask).map(Some),
             None => Ok(None),
         }
     }

@@ -113,9 +113,14 @@ impl Tabular {
     /// The exact mean return of a policy that knows only the state: `policy(state, action)` is how likely it takes the
     /// action there.
     pub fn exact_return(&self, policy: &dyn Fn(usize, usize) -> f64) -> f64 {
+        self.discounted_return(1.0, policy)
+    }
+
+    /// As [`exact_return`](Self::exact_return), with the reward of turn t (from 0) counted `gamma^t` times.
+    pub fn discounted_return(&self, gamma: f64, policy: &dyn Fn(usize, usize) -> f64) -> f64 {
         let mut value = vec![Ahead::default(); self.states()];
         for _ in 0..self.limit {
-            let after = value.clone();
+            let after: Vec<Ahead> = value.iter().map(|ahead| Ahead { total: gamma * ahead.total, ..*ahead }).collect();
             for (state, value) in value.iter_mut().enumerate() {
                 *value = Ahead::default();
                 for action in 0..self.actions {

@@ -82,6 +82,41 @@ fn the_value_of_a_stochastic_policy_is_what_playing_it_gives() {
 }
 
 #[test]
+fn a_discounted_value_is_what_playing_gives_with_each_reward_discounted() {
+    let gamma = 0.8;
+    let policy = |seen: &Observation| mixture(0.6, seen.legal_actions.as_ref().unwrap().last().unwrap(), seen);
+    for definition in [small_lake(), Definition::named("tic-tac-toe"), Definition::named("tic-tac-toe-second")] {
+        let registry = Registry::builtin();
+        let mut ask = |seen: &[Observation]| seen.iter().map(policy).collect();
+        let plain = registry.exact_value(&definition, &mut ask).unwrap().unwrap();
+        let exact = registry.exact_discounted_value(&definition, gamma, &mut ask).unwrap().unwrap();
+        assert_eq!(plain.ends, exact.ends);
+        let mut env = registry.build(&definition).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let episodes = 20_000;
+        let (mut total, mut squares) = (0.0, 0.0);
+        for seed in 0..episodes {
+            let episode = baseline::play(&mut *env, seed, &mut |seen| {
+                let mut left: f64 = rng.random();
+                let chosen = policy(seen).unwrap().into_iter().position(|probability| {
+                    left -= probability;
+                    left < 0.0
+                });
+                seen.legal_actions.as_ref().unwrap()[chosen.unwrap_or(0)].clone()
+            });
+            let turns = episode.unwrap().turns;
+            let value = turns.iter().rev().fold(0.0, |after, turn| f64::from(turn.reward) + gamma * after);
+            (total, squares) = (total + value, squares + value * value);
+        }
+        let mean = total / episodes as f64;
+        let error = ((squares / episodes as f64 - mean * mean) / episodes as f64).sqrt();
+        let (exact, plain) = (exact.expected_return, plain.expected_return);
+        assert!((mean - exact).abs() < 3.5 * error, "{mean} is not {exact}");
+        assert!((exact - plain).abs() > 10.0 * error, "{exact} is not told from {plain}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_no_distribution_is_refused() {
     for (answer, complaint) in [
         (vec![0.5, 0.5], "it gives 2 probabilities; there are 4 legal actions"),

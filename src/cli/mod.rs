@@ -5,6 +5,7 @@
 
 mod check;
 mod envs;
+mod estimate;
 mod evaluate;
 mod log;
 mod output;
@@ -62,6 +63,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Rollout(rollout::Args),
     Log(log::Args),
+    Estimate(estimate::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -96,6 +98,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Evaluate(args) => evaluate::run(args, registry, output),
         Command::Rollout(args) => rollout::run(args, registry, output),
         Command::Log(args) => log::run(args, registry, output),
+        Command::Estimate(args) => estimate::run(args, registry, output),
     }
 }
 

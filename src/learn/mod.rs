@@ -8,12 +8,12 @@ pub mod offline;
 pub mod ppo;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
+use burn::tensor::{Bool, Int, Tensor};
 
 use crate::Result;
 use crate::batch::{ActionBatch, Sample};
-use crate::model::{Placement, Policy};
+use crate::model::{Hidden, Placement, Policy};
 use crate::observe::Metrics;
 use crate::trajectory::Trajectory;
 
@@ -124,14 +124,31 @@ pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32) -> Outlook {
     let hidden = policy.read(batch.tokens.clone(), &Placement::causal(), None);
     let hidden = hidden.select(&batch.predicted_at); // [tokens, width]
     let values = policy.values(hidden.actor.clone());
-    let mut logits = policy.scores(hidden);
-    if temperature != 1.0 {
-        logits = logits.div_scalar(temperature);
-    }
-    if let Some(forbidden) = &batch.forbidden {
-        logits = logits.mask_fill(forbidden.clone(), -1e9);
-    }
-    let all_log_probs = log_softmax(logits, 1);
+    let all_log_probs = token_log_probs(policy, hidden, batch.forbidden.clone(), temperature);
     let log_probs = all_log_probs.clone().gather(1, batch.targets.clone().unsqueeze_dim(1)).squeeze_dim(1);
     Outlook { log_probs, all_log_probs, values }
+}
+
+/// The log-probabilities of all tokens that could be written, `[rows, width]` to `[rows, vocab]`: at a temperature, and
+/// among those that are not forbidden. At temperature 0 the likeliest token has all the probability. What has none has the
+/// log-probability -1e9.
+pub fn token_log_probs(
+    policy: &Policy,
+    hidden: Hidden,
+    forbidden: Option<Tensor<2, Bool>>,
+    temperature: f32,
+) -> Tensor<2> {
+    let mut scores = policy.scores(hidden);
+    if temperature != 1.0 && temperature != 0.0 {
+        scores = scores.div_scalar(temperature);
+    }
+    if let Some(forbidden) = forbidden {
+        scores = scores.mask_fill(forbidden, -1e9);
+    }
+    if temperature == 0.0 {
+        let tokens = Tensor::<1, Int>::arange(0..scores.dims()[1] as i64, &scores.device());
+        let is_best = scores.clone().argmax(1).equal(tokens.unsqueeze());
+        return scores.full_like(-1e9).mask_fill(is_best, 0.0);
+    }
+    log_softmax(scores, 1)
 }

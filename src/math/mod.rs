@@ -6,6 +6,7 @@ mod advantage;
 mod importance;
 mod policy_gradient;
 mod sampling;
+mod student;
 
 pub use advantage::{gae, whiten};
 pub use importance::{
@@ -14,3 +15,4 @@ pub use importance::{
 };
 pub use policy_gradient::{AdaptiveKl, clipped_policy_loss, clipped_value_loss, entropy, kl_k1, kl_k2, kl_k3};
 pub use sampling::{Sampling, sample_token, token_log_prob};
+pub use student::replicate_interval;

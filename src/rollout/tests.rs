@@ -1,5 +1,5 @@
 use burn::tensor::TensorData;
-use palestra_envs::{EnvSpec, Options, Registry, Turn};
+use palestra_envs::{EnvSpec, Observation, Options, Registry, Turn};
 
 use super::*;
 use crate::model::{Heads, ModelConfig, parameters};

@@ -7,7 +7,7 @@ mod stretches;
 mod tests;
 
 pub use fresh::Fresh;
-pub use stored::{DataConfig, Selection, Stored, alphabet, least_of_best};
+pub use stored::{DataConfig, Selection, Stored, alphabet, least_of_best, resampled_times};
 pub use stretches::Cutting;
 
 use palestra_datasets::Episode;

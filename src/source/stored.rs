@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use palestra_datasets::log::{Group, Located, Log};
+use palestra_datasets::log::{Group, Located, Log, Place};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -106,6 +106,8 @@ pub struct Selection {
     pub split: Option<String>,
     /// Only episodes of at least this return.
     pub least_return: Option<f64>,
+    /// The seed of a resample of the log, in which an episode stands [`resampled_times`] times; `None`: once.
+    pub resample: Option<u64>,
 }
 
 /// Learns from a log.
@@ -314,6 +316,21 @@ pub fn least_of_best(mut returns: Vec<f64>, percent: f32) -> f64 {
     returns.get(kept.clamp(1, returns.len().max(1)) - 1).copied().unwrap_or(f64::NEG_INFINITY)
 }
 
+/// How often an episode stands in the resample of a seed: a Poisson number of mean 1, which is what drawing as many
+/// episodes as there are, with replacement, comes to, and needs no count of them
+/// ([Oza and Russell 2001](https://proceedings.mlr.press/r3/oza01a.html)).
+pub fn resampled_times(seed: u64, place: Place) -> usize {
+    let bits = palestra_envs::episode_seed(palestra_envs::episode_seed(seed, place.file as u64), place.row);
+    let mut left = (bits >> 11) as f64 / (1u64 << 53) as f64;
+    let (mut times, mut probability) = (0, (-1.0f64).exp());
+    while left >= probability && probability > 0.0 {
+        left -= probability;
+        times += 1;
+        probability /= times as f64;
+    }
+    times
+}
+
 /// Every character of a log's observations and actions.
 ///
 /// # Errors
@@ -428,7 +445,7 @@ impl Reading<'_> {
     }
 
     fn encode(&mut self, episodes: Vec<Located>) -> Result<Read> {
-        let Selection { cutting, split, least_return, .. } = &self.reader.selection;
+        let Selection { cutting, split, least_return, resample, .. } = &self.reader.selection;
         let (mut stretches, mut count) = (Vec::new(), 0);
         for Located { episode, place } in episodes {
             let is_wanted = (split.is_none() || *split == episode.split)
@@ -440,7 +457,9 @@ impl Reading<'_> {
                 let file = self.reader.log.files()[place.file].display();
                 Error::Data(format!("{file}: row {}: {error}", place.row))
             })?;
-            stretches.extend(cutting.cut(trajectory));
+            let cut = cutting.cut(trajectory);
+            let times = resample.map_or(1, |seed| resampled_times(seed, place));
+            (0..times).for_each(|_| stretches.extend(cut.iter().cloned()));
             count += 1;
         }
         Ok((Arc::new(stretches), count))

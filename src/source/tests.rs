@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use palestra_datasets::log::{Columns, Log, LogWriter, ReadOptions, WriteOptions};
+use palestra_datasets::log::{Columns, Located, Log, LogWriter, ReadOptions, WriteOptions};
 use palestra_datasets::{End, Episode, Turn};
 
 use super::stored::Drawn;
@@ -104,8 +104,13 @@ fn open(folder: &Path) -> Log {
 
 /// A source whose windows hold one row group each, or all.
 fn source(log: Log, window_bytes: u64, seed: u64) -> Stored {
-    let selection =
-        Selection { encoder: encoder(Context::Observation, 8), cutting: CUTTING, split: None, least_return: None };
+    resampled(log, window_bytes, seed, None)
+}
+
+/// As [`source`], of a resample of the log.
+fn resampled(log: Log, window_bytes: u64, seed: u64, resample: Option<u64>) -> Stored {
+    let encoder = encoder(Context::Observation, 8);
+    let selection = Selection { encoder, cutting: CUTTING, split: None, least_return: None, resample };
     let config = DataConfig { batch: 7, ..DataConfig::default() };
     Stored::with_window(log, selection, config, window_bytes, seed, Default::default())
 }
@@ -137,6 +142,32 @@ fn an_epoch_shows_every_stretch_once_in_an_order_of_its_own() {
         assert_ne!(first[..20], first[20..40], "shuffled");
     }
     drop(log);
+}
+
+#[test]
+fn a_resample_holds_each_episode_a_poisson_number_of_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_of(folder.path(), 2_000);
+    let times = |seed: u64| -> Vec<(usize, usize)> {
+        let turns = |located: &Located| located.episode.turns.len();
+        let located = log.episodes().map(Result::unwrap);
+        located.map(|located| (resampled_times(seed, located.place), turns(&located))).collect()
+    };
+    let drawn: Vec<f64> = times(1).into_iter().map(|(times, _)| times as f64).collect();
+    let mean = drawn.iter().sum::<f64>() / 2_000.0;
+    let variance = drawn.iter().map(|times| (times - mean).powi(2)).sum::<f64>() / 2_000.0;
+    let absent = drawn.iter().filter(|times| **times == 0.0).count() as f64 / 2_000.0;
+    assert!((mean - 1.0).abs() < 0.07 && (variance - 1.0).abs() < 0.12 && (absent - 0.368).abs() < 0.04);
+    assert!(times(1) == times(1) && times(1) != times(2));
+
+    let expected: usize = times(7).into_iter().map(|(times, turns)| times * turns.div_ceil(2)).sum();
+    let mut source = resampled(open(folder.path()), u64::MAX, 3, Some(7));
+    let mut found = 0;
+    while source.epoch() == 0 {
+        found += source.draw().unwrap().len();
+    }
+    // The last draw may have begun the next epoch.
+    assert!((expected..expected + 7).contains(&found), "{found} instead of {expected}");
 }
 
 #[test]
@@ -178,6 +209,7 @@ fn a_log_without_the_wanted_episodes_is_an_error_and_no_endless_search() {
         cutting: CUTTING,
         split: Some("train".into()),
         least_return: None,
+        resample: None,
     };
     let mut source = Stored::new(open(folder.path()), selection, DataConfig::default(), 0, Default::default());
     let told = source.draw().unwrap_err().to_string();

@@ -56,12 +56,12 @@ pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(world(options)?))
 }
 
-/// What a policy is worth, by dynamic programming.
+/// What a policy is worth, with rewards discounted by `gamma` from turn to turn, by dynamic programming.
 ///
 /// # Errors
 /// Options that [`build`] refuses, or what the policy fails with.
-pub fn exact_value(options: &Options, ask: &mut exact::Ask) -> Result<exact::ExactValue> {
-    exact::of_grid_world(&world(options)?, ask)
+pub fn exact_value(options: &Options, gamma: f64, ask: &mut exact::Ask) -> Result<exact::ExactValue> {
+    exact::of_grid_world(&world(options)?, gamma, ask)
 }
 
 /// The environment with its exact rules.

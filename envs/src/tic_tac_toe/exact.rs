@@ -11,7 +11,7 @@ use super::board::{Board, Outcome, cells};
 /// How a policy fares, over all that the opponent may play.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Exact {
-    /// The mean return.
+    /// The mean return, with the discount that was asked for.
     pub expected_return: f64,
     /// The probability of a win.
     pub win: f64,
@@ -41,9 +41,18 @@ pub struct Exact {
 /// # Ok::<(), palestra_envs::Error>(())
 /// ```
 pub fn evaluate_exactly(options: &Options, policy: &mut Ask) -> Result<Exact> {
+    evaluate_discounted(options, 1.0, policy)
+}
+
+/// As [`evaluate_exactly`], with the reward of turn t (from 0) counted `gamma^t` times.
+///
+/// # Errors
+/// As [`evaluate_exactly`].
+pub fn evaluate_discounted(options: &Options, gamma: f64, policy: &mut Ask) -> Result<Exact> {
     let env = TicTacToe::new(options.parse()?)?;
     let mut exact = Exact::default();
     let mut level = env.starts();
+    let mut discount = 1.0;
     while !level.is_empty() {
         exact.positions += level.len();
         let observations: Vec<_> = level.keys().map(|&board| env.observe(board)).collect();
@@ -53,33 +62,34 @@ pub fn evaluate_exactly(options: &Options, policy: &mut Ask) -> Result<Exact> {
             // The legal actions are the free cells, in order.
             let chosen = cells(board.free()).zip(answer).filter(|&(_, probability)| probability > 0.0);
             for (cell, probability) in chosen {
-                exact.play(&env, board.with_agent(cell), reached * probability, &mut next);
+                exact.play(&env, board.with_agent(cell), reached * probability, discount, &mut next);
             }
         }
         level = next;
+        discount *= gamma;
     }
     Ok(exact)
 }
 
 impl Exact {
     /// Counts how a game may end after the agent's move, and adds the positions where it goes on.
-    fn play(&mut self, env: &TicTacToe, moved: Board, probability: f64, next: &mut Level) {
+    fn play(&mut self, env: &TicTacToe, moved: Board, probability: f64, discount: f64, next: &mut Level) {
         if let Some(outcome) = moved.outcome() {
-            return self.count(outcome, probability);
+            return self.count(outcome, probability, discount);
         }
         let choices = env.opponent().choices(moved);
         let share = probability / f64::from(choices.count_ones());
         for cell in cells(choices) {
             let answered = moved.with_opponent(cell);
             match answered.outcome() {
-                Some(outcome) => self.count(outcome, share),
+                Some(outcome) => self.count(outcome, share, discount),
                 None => *next.entry(answered).or_default() += share,
             }
         }
     }
 
-    fn count(&mut self, outcome: Outcome, probability: f64) {
-        self.expected_return += probability * f64::from(outcome.reward());
+    fn count(&mut self, outcome: Outcome, probability: f64, discount: f64) {
+        self.expected_return += discount * probability * f64::from(outcome.reward());
         match outcome {
             Outcome::Win => self.win += probability,
             Outcome::Draw => self.draw += probability,

@@ -18,7 +18,7 @@ use board::{Board, Outcome, cells};
 use exact::Level;
 use solve::Opponent;
 
-pub use exact::{Exact, evaluate_exactly};
+pub use exact::{Exact, evaluate_discounted, evaluate_exactly};
 
 /// The definitions with a name, as TOML.
 pub const DEFINITIONS: [&str; 2] = [include_str!("tic-tac-toe.toml"), include_str!("tic-tac-toe-second.toml")];

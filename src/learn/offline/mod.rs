@@ -7,6 +7,9 @@ mod awr;
 mod behaviour_cloning;
 mod cql;
 mod decision_transformer;
+mod fqe;
+#[cfg(test)]
+mod fqe_tests;
 mod ilql;
 mod iql;
 mod monte_carlo;
@@ -17,6 +20,7 @@ pub use awr::{Awr, AwrConfig};
 pub use behaviour_cloning::{BehaviourCloning, BehaviourCloningConfig, FilteredConfig};
 pub use cql::{Cql, CqlConfig};
 pub use decision_transformer::{DecisionTransformer, DecisionTransformerConfig};
+pub use fqe::{Fqe, TokenPolicy};
 pub use ilql::{Ilql, IlqlConfig};
 pub use iql::{Iql, IqlConfig};
 pub use monte_carlo::{MonteCarlo, MonteCarloConfig};

@@ -13,12 +13,12 @@ use crate::model::{CriticShape, Decoding, Family, Heads, ModelConfig, parameters
 use crate::ops::{available_devices, open_device};
 use crate::trajectory::{ActionToken, Segment};
 
-const VOCAB: usize = 7;
+pub(super) const VOCAB: usize = 7;
 
 const ALL_PARTS: CriticShape = CriticShape { own_trunk: true, q_heads: 2, targets: true, v_head: true };
 
 /// A policy whose heads tell states and tokens apart.
-fn policy(shape: Option<CriticShape>, device: &Device) -> Policy {
+pub(super) fn policy(shape: Option<CriticShape>, device: &Device) -> Policy {
     let config =
         ModelConfig { family: Family::Gpt2, context: 12, layers: 1, width: 8, heads: 2, ..ModelConfig::default() };
     let heads = Heads { value: false, critic: shape };
@@ -76,21 +76,24 @@ fn stretches() -> Vec<Stretch> {
     (0..6).map(stretch).collect()
 }
 
-fn parts(stretches: &[Stretch], parts: usize, device: &Device) -> Vec<TransitionBatch> {
+pub(super) fn parts(stretches: &[Stretch], parts: usize, device: &Device) -> Vec<TransitionBatch> {
     let count = stretches.iter().map(Stretch::actions).sum();
     let size = stretches.len() / parts;
     stretches.chunks(size).map(|part| TransitionBatch::new(part, count, VOCAB, device)).collect()
 }
 
-fn each_device(test: impl Fn(&Device)) {
+pub(super) fn each_device(test: impl Fn(&Device)) {
     available_devices().iter().for_each(|name| test(&open_device(name).unwrap().autodiff()));
 }
 
-fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-fn learns<L: Learner<Model = Policy, Batch = TransitionBatch>>(learner: fn() -> L, model: fn(&Device) -> Policy) {
+pub(super) fn learns<L: Learner<Model = Policy, Batch = TransitionBatch>>(
+    learner: fn() -> L,
+    model: fn(&Device) -> Policy,
+) {
     check_learner(&Example { learner, model, batch: |count, device| parts(&stretches(), count, device), rows: 6 });
 }
 
@@ -180,7 +183,7 @@ impl ByHand {
 }
 
 /// Two stretches: one of two turns that ends the game with +1, and one that was truncated.
-fn ended_and_truncated() -> Vec<Stretch> {
+pub(super) fn ended_and_truncated() -> Vec<Stretch> {
     let segment = |tokens: [u32; 3], turn, reward| Segment {
         tokens: tokens.to_vec(),
         actions: vec![action(2, turn, reward, None)],

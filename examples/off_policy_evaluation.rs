@@ -1,0 +1,196 @@
+//! How far estimates of policies from logs are off, and how often their intervals hold the value: twenty policies of
+//! FrozenLake and tic-tac-toe, whose exact values are known, each judged by a log that another policy played.
+//!
+//! `cargo run --release --features libtorch --example off_policy_evaluation [libtorch]`: a few minutes a game.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use palestra::Result;
+use palestra::agent::Agent;
+use palestra::checkpoint;
+use palestra::config::RunFile;
+use palestra::envs::player::{Player, Scripted, mix};
+use palestra::envs::record::record;
+use palestra::envs::{Definition, Registry, episode_seed};
+use palestra::estimate::{Estimate, EstimateConfig, FqeConfig, Method, Outcome, estimate};
+use palestra::observe::Display;
+use palestra::ops::{open_device, set_threads};
+use palestra::train_run::{TrainOptions, train_run};
+use palestra_datasets::log::{LogWriter, WriteOptions};
+
+/// A game, what its policies clone, and what judges them.
+struct Game {
+    id: &'static str,
+    gamma: f64,
+    /// Random actions in the log that is cloned.
+    cloned: f64,
+    /// Random actions in the logs that the policies are judged by.
+    judging: f64,
+    /// Episodes of each of these.
+    episodes: u64,
+}
+
+const GAMES: [Game; 2] = [
+    Game { id: "frozen-lake-4x4", gamma: 0.95, cloned: 0.2, judging: 0.4, episodes: 2000 },
+    Game { id: "tic-tac-toe", gamma: 1.0, cloned: 0.3, judging: 0.6, episodes: 2000 },
+];
+
+/// The update of the checkpoint, the temperature and the random actions of each game's policies.
+const POLICIES: [(u64, f32, f64); 10] = [
+    (1, 1.0, 0.0),
+    (2, 1.0, 0.0),
+    (3, 1.0, 0.1),
+    (5, 1.0, 0.0),
+    (5, 0.5, 0.0),
+    (5, 0.5, 0.3),
+    (8, 1.0, 0.0),
+    (8, 1.0, 0.2),
+    (8, 0.5, 0.2),
+    (8, 0.0, 0.4),
+];
+
+/// What a method said of a policy.
+struct Judged {
+    error: f64,
+    width: f64,
+    holds: bool,
+}
+
+fn main() -> Result<()> {
+    let device = std::env::args().nth(1).unwrap_or_else(|| "flex".to_string());
+    set_threads(1);
+    let registry = Registry::builtin();
+    let folder = tempfile::tempdir().map_err(palestra::Error::io("a temporary directory"))?;
+    let mut all: Vec<(&str, Method, Option<Judged>)> = Vec::new();
+    for (number, game) in GAMES.iter().enumerate() {
+        let mut env = Definition::named(game.id);
+        env.options.set("view", "compact");
+        let folder = folder.path().join(game.id);
+        std::fs::create_dir(&folder).map_err(palestra::Error::io(&folder))?;
+        let data = folder.join("cloned.parquet");
+        write_log(&registry, &env, &mut mix(game.cloned, Scripted)?, 1000, 1, &data)?;
+        let run = train(&registry, game, &device, &data, &folder)?;
+        println!("\n{}, gamma {}, {} episodes a policy", game.id, game.gamma, game.episodes);
+        for (which, (update, temperature, epsilon)) in POLICIES.into_iter().enumerate() {
+            let agent = agent_of(&run, &registry, update, &device)?;
+            let log = folder.join(format!("{which}.parquet"));
+            let seed = episode_seed(2 + number as u64, which as u64);
+            write_log(&registry, &env, &mut mix(game.judging, Scripted)?, game.episodes, seed, &log)?;
+            let config = EstimateConfig { gamma: game.gamma, temperature, epsilon, seed, ..config() };
+            let began = Instant::now();
+            let report = estimate(&agent, &registry, &[log.display().to_string()], &config)?;
+            let exact = report.exact.expect("both games are small");
+            println!("\nupdate {update}, {:.0} s\n{report}", began.elapsed().as_secs_f64());
+            for Estimate { method, outcome } in report.estimates {
+                let judged = match outcome {
+                    Outcome::Estimated(value) => Some(Judged {
+                        error: (value.value - exact).abs(),
+                        width: value.high - value.low,
+                        holds: (value.low..=value.high).contains(&exact),
+                    }),
+                    Outcome::Refused { .. } => None,
+                };
+                all.push((game.id, method, judged));
+            }
+        }
+    }
+    println!("\n| game | method | policies | refused | mean error | greatest error | coverage | mean width |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for game in GAMES.iter().map(|game| game.id).chain(["all"]) {
+        for method in Method::ALL {
+            let own: Vec<_> =
+                all.iter().filter(|(id, by, _)| (game == "all" || *id == game) && *by == method).collect();
+            summarise(game, method, own.iter().filter_map(|(_, _, judged)| judged.as_ref()).collect(), own.len());
+        }
+    }
+    Ok(())
+}
+
+fn config() -> EstimateConfig {
+    EstimateConfig { fqe: FqeConfig::default(), ..EstimateConfig::default() }
+}
+
+fn summarise(game: &str, method: Method, judged: Vec<&Judged>, asked: usize) {
+    let count = judged.len().max(1) as f64;
+    let mean = |of: fn(&Judged) -> f64| judged.iter().map(|judged| of(judged)).sum::<f64>() / count;
+    let greatest = judged.iter().map(|judged| judged.error).fold(0.0, f64::max);
+    println!(
+        "| {game} | {} | {asked} | {} | {:.4} | {greatest:.4} | {} of {} | {:.4} |",
+        method.name(),
+        asked - judged.len(),
+        mean(|judged| judged.error),
+        judged.iter().filter(|judged| judged.holds).count(),
+        judged.len(),
+        mean(|judged| judged.width),
+    );
+}
+
+/// Plays so many episodes into a log.
+fn write_log(
+    registry: &Registry,
+    env: &Definition,
+    player: &mut dyn Player,
+    episodes: u64,
+    seed: u64,
+    path: &Path,
+) -> Result<()> {
+    let mut writer = LogWriter::create(path, WriteOptions::default())?;
+    for episode in record(registry, env, 0..episodes, seed, player)? {
+        writer.write(&episode?)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// Clones a log, keeping a checkpoint of every update.
+fn train(registry: &Registry, game: &Game, device: &str, data: &Path, folder: &Path) -> Result<PathBuf> {
+    let text = format!(
+        r#"
+        name = "{id}-bc"
+        device = "{device}"
+        [env]
+        id = "{id}"
+        options = {{ view = "compact" }}
+        [data]
+        files = ["{data}"]
+        batch = 128
+        steps = 25
+        [bc]
+        [model]
+        family = "gpt2"
+        context = 16
+        layers = 1
+        width = 32
+        heads = 2
+        [optimizer]
+        learning_rate = 2e-3
+        [train]
+        updates = 8
+        checkpoint_every = 1
+        keep_checkpoints = 8
+        threads = 1
+        [evaluation]
+        episodes = 1
+        "#,
+        id = game.id,
+        data = data.display(),
+    );
+    let run = RunFile::from_toml("off_policy_evaluation.rs", &text, &[] as &[&str])?;
+    let out = folder.join("run");
+    let options = TrainOptions { out: Some(out.clone()), display: Display::Quiet, ..TrainOptions::default() };
+    train_run(run, registry, options)?;
+    Ok(out)
+}
+
+/// The agent as it was after so many updates.
+fn agent_of(run: &Path, registry: &Registry, update: u64, device: &str) -> Result<Agent> {
+    let last = Agent::load(run, registry, &[] as &[&str])?;
+    let checkpoints = run.join("checkpoints");
+    let entries = std::fs::read_dir(&checkpoints).map_err(palestra::Error::io(&checkpoints))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort(); // one of each update
+    let path = &paths[update as usize - 1];
+    let device = open_device(device).map_err(palestra::Error::Device)?;
+    Agent::from_checkpoint(last.run, &checkpoint::load(path)?, path, &device)
+}

@@ -1,0 +1,201 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::TensorData;
+use palestra_datasets::{Episode, Turn};
+use palestra_envs::exact::ExactValue;
+use palestra_envs::player::mixture_log_prob;
+use palestra_envs::{Definition, Observation, Registry};
+
+use super::Agent;
+use crate::batch::{Next, Stretch, TransitionBatch};
+use crate::config::Algorithm;
+use crate::encoder::{Context, Encoder};
+use crate::learn::offline::TokenPolicy;
+use crate::model::Policy;
+use crate::trajectory::{Segment, Trajectory};
+use crate::{Error, Result};
+
+/// Rows of one forward pass.
+const ROWS: usize = 256;
+
+/// A policy as it is judged: a model at a temperature, and now and then a random legal action instead; and how likely it
+/// writes what.
+#[derive(Debug, Clone)]
+pub struct EvaluationPolicy {
+    /// The model, its temperature, and how likely a random legal action is played instead.
+    pub tokens: TokenPolicy,
+    /// What the model reads.
+    pub encoder: Encoder,
+}
+
+/// What the log-probabilities of a segment's action tokens depend on.
+type Written = (Vec<u32>, Vec<(usize, Option<Arc<[u32]>>)>);
+
+impl Agent {
+    /// This agent's policy, with weights that may be of another update, at a temperature (0 is greedy) and with a random
+    /// legal action with probability epsilon.
+    ///
+    /// # Errors
+    /// A temperature or an epsilon that cannot be; a policy that plays by the return that it is asked for, which logs
+    /// do not have.
+    pub fn evaluation_policy(&self, policy: &Policy, temperature: f32, epsilon: f64) -> Result<EvaluationPolicy> {
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return Err(Error::Config(format!("temperature: {temperature} is not 0 or above")));
+        }
+        if !(0.0..=1.0).contains(&epsilon) {
+            return Err(Error::Config(format!("epsilon: {epsilon} is not between 0 and 1")));
+        }
+        if let Algorithm::DecisionTransformer(_) = self.run.algorithm()? {
+            return Err(Error::Config(format!(
+                "{}: a decision transformer plays by the return that it is asked for, and a log does not tell what it \
+                 would have been asked; judge it by playing",
+                self.run.name
+            )));
+        }
+        let tokens = TokenPolicy { policy: policy.valid(), temperature, epsilon };
+        Ok(EvaluationPolicy { tokens, encoder: self.encoder()? })
+    }
+}
+
+impl EvaluationPolicy {
+    /// The log-probability of each turn's action, had this policy played: minus infinity for what it never writes.
+    /// Where an action is no list's and not in this tokenizer's ids, it is that of its text encoded.
+    ///
+    /// # Errors
+    /// An episode that the model cannot read; with a random action now and then, a turn without legal actions.
+    pub fn log_probs(&mut self, episodes: &[Episode]) -> Result<Vec<Vec<f64>>> {
+        let (mut seen, mut distinct) = (HashMap::<Written, usize>::new(), Vec::new());
+        let mut wanted: Vec<(Trajectory, Vec<usize>)> = Vec::with_capacity(episodes.len());
+        for episode in episodes {
+            let trajectory = self.encoder.trajectory(episode)?;
+            let index = |segment: &Segment| {
+                let actions = segment.actions.iter().map(|action| (action.at, action.allowed.clone()));
+                *seen.entry((segment.tokens.clone(), actions.collect())).or_insert_with(|| {
+                    distinct.push(segment.clone());
+                    distinct.len() - 1
+                })
+            };
+            let indices = trajectory.segments.iter().map(index).collect();
+            wanted.push((trajectory, indices));
+        }
+        let known = self.score(&distinct);
+        let of_episode = |(episode, (trajectory, segments)): (&Episode, (Trajectory, Vec<usize>))| {
+            let mut own = vec![0.0; episode.turns.len()];
+            for (segment, index) in trajectory.segments.iter().zip(segments) {
+                for (action, log_prob) in segment.actions.iter().zip(&known[index]) {
+                    let is_listed = action.allowed.is_some();
+                    let has_list = episode.turns[action.turn].legal_actions.is_some();
+                    let never = has_list && !is_listed && self.encoder.encoding().legal_actions_only;
+                    own[action.turn] += if never { f64::NEG_INFINITY } else { *log_prob };
+                }
+            }
+            let mixed = |(number, (turn, own)): (usize, (&Turn, f64))| {
+                self.mixed(turn, own)
+                    .ok_or_else(|| Error::Data(format!("episode {}, step {number}: {NO_LIST}", episode.id)))
+            };
+            episode.turns.iter().zip(own).enumerate().map(mixed).collect()
+        };
+        episodes.iter().zip(wanted).map(of_episode).collect()
+    }
+
+    /// The probabilities of each observation's legal actions, in their order, for a policy that reads it alone.
+    ///
+    /// # Errors
+    /// An observation that the model cannot read, or that lists no actions; a policy that reads whole transcripts or
+    /// writes what is not listed.
+    pub fn action_probabilities(&mut self, observations: &[Observation]) -> Result<Vec<Vec<f64>>> {
+        if !self.reads_turns_alone() {
+            return Err(Error::Config(
+                "rollout.context: only a policy of single observations and listed actions can be asked".into(),
+            ));
+        }
+        // A turn for each action: turns are read alone, so that they may as well be those of one episode.
+        let every_action = |observation: &Observation| {
+            let legal = observation.legal_actions.as_deref().unwrap_or_default();
+            let turn = |action: &String| Turn {
+                observation: observation.text.clone(),
+                action: action.clone(),
+                legal_actions: Some(legal.to_vec()),
+                ..Turn::default()
+            };
+            Episode { turns: legal.iter().map(turn).collect(), ..Episode::default() }
+        };
+        let episodes: Vec<Episode> = observations.iter().map(every_action).collect();
+        let mut probabilities = self.log_probs(&episodes)?;
+        for of_one in &mut probabilities {
+            of_one.iter_mut().for_each(|log_prob| *log_prob = log_prob.exp());
+            let sum: f64 = of_one.iter().sum(); // 1, but for the rounding of the model's f32
+            of_one.iter_mut().for_each(|probability| *probability /= sum);
+        }
+        Ok(probabilities)
+    }
+
+    /// What this policy is worth by calculation, with rewards discounted from turn to turn, where the game is small
+    /// enough, and the policy reads turns alone and writes nothing but listed actions.
+    ///
+    /// # Errors
+    /// An unknown environment, or one whose observations the model cannot read.
+    pub fn exact_value(
+        &mut self,
+        registry: &Registry,
+        definition: &Definition,
+        gamma: f64,
+    ) -> Result<Option<ExactValue>> {
+        if !self.reads_turns_alone() {
+            return Ok(None);
+        }
+        let mut failed = None;
+        let value = registry.exact_discounted_value(definition, gamma, &mut |observations| {
+            self.action_probabilities(observations).map_err(|error| {
+                let reason = error.to_string();
+                failed = Some(error);
+                palestra_envs::Error::Policy(reason)
+            })
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(value?),
+        }
+    }
+
+    fn reads_turns_alone(&self) -> bool {
+        let encoding = self.encoder.encoding();
+        encoding.context == Context::Observation && encoding.legal_actions_only
+    }
+
+    /// The log-probabilities of each segment's action tokens by the model alone.
+    fn score(&self, segments: &[Segment]) -> Vec<Vec<f64>> {
+        let mut scored = Vec::with_capacity(segments.len());
+        let vocab_size = self.encoder.tokenizer().vocab_size();
+        let device = self.tokens.policy.transformer.device();
+        for segments in segments.chunks(ROWS) {
+            let (discounts, returns) = (Vec::new(), Vec::new());
+            let rows = Stretch { segments: segments.to_vec(), discounts, returns, next: Next::Unknown };
+            let batch = TransitionBatch::new(&[rows], 1, vocab_size, &device);
+            let all = self.tokens.log_probs(&batch); // [tokens, vocab]
+            let chosen: TensorData = all.gather(1, batch.targets.unsqueeze_dim(1)).into_data();
+            let mut chosen = chosen
+                .iter::<f32>()
+                .map(|log_prob| if log_prob < IMPOSSIBLE { f64::NEG_INFINITY } else { log_prob.into() });
+            scored.extend(segments.iter().map(|segment| chosen.by_ref().take(segment.actions.len()).collect()));
+        }
+        scored
+    }
+
+    /// The log-probability of a turn's action, random actions included; `None` where nobody knows which those are.
+    fn mixed(&self, turn: &Turn, own: f64) -> Option<f64> {
+        if self.tokens.epsilon == 0.0 {
+            return Some(own);
+        }
+        let legal = turn.legal_actions.as_deref().filter(|legal| !legal.is_empty())?;
+        let times = legal.iter().filter(|listed| **listed == turn.action).count();
+        Some(mixture_log_prob(self.tokens.epsilon, (times as f64 / legal.len() as f64).ln(), own))
+    }
+}
+
+/// Log-probabilities below this are those of what cannot be written.
+const IMPOSSIBLE: f32 = -1e8;
+
+const NO_LIST: &str = "legal_actions: there are none, and a random action (epsilon) is one of them";

@@ -1,0 +1,367 @@
+//! What a policy is worth, estimated from a log that others played, without playing.
+//!
+//! Importance sampling weighs the log's episodes by how much likelier the judged policy was to play them; fitted Q
+//! evaluation learns the values of what it would do. An estimate that the log cannot bear is refused, with the reason.
+//! It plays no game: where one is small enough, the exact value beside an estimate is calculated.
+
+mod critics;
+mod recorded;
+
+use std::fmt;
+
+use palestra_datasets::log::{Columns, Log, ReadOptions};
+use palestra_envs::{Definition, Registry};
+use serde::Serialize;
+
+use crate::agent::{Agent, EvaluationPolicy};
+use crate::math::{
+    Interval, OffPolicyEpisode, bootstrap, effective_sample_size, per_decision, weighted_importance_sampling,
+    weighted_per_decision,
+};
+use crate::{Error, Result};
+use recorded::Recorded;
+
+/// A way to estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Fitted Q evaluation ([`Fqe`](crate::learn::offline::Fqe)). It needs no log-probabilities. Its value is that of the
+    /// game without a limit of turns.
+    Fqe,
+    /// [Weighted importance sampling](weighted_importance_sampling).
+    Wis,
+    /// [Per-decision importance sampling](per_decision).
+    Pdis,
+    /// [Consistent weighted per-decision importance sampling](weighted_per_decision).
+    Cwpdis,
+}
+
+/// How a policy is judged from a log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EstimateConfig {
+    /// The ways to estimate.
+    pub methods: Vec<Method>,
+    /// Discount from turn to turn, 0 to 1.
+    pub gamma: f64,
+    /// Divides the policy's scores; 0 is greedy.
+    pub temperature: f32,
+    /// How likely the judged policy plays a random legal action instead.
+    pub epsilon: f64,
+    /// Resamples of the bootstrap, at least 1.
+    pub resamples: usize,
+    /// How likely an interval is to hold the value, between 0 and 1.
+    pub confidence: f64,
+    /// Fixes the resamples, and the critics of fitted Q evaluation.
+    pub seed: u64,
+    /// The least effective sample size of importance sampling; `None`: 10, or a hundredth of the episodes if that is more.
+    pub least_effective: Option<f64>,
+    /// How critics are fitted.
+    pub fqe: FqeConfig,
+}
+
+/// How the critics of fitted Q evaluation learn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FqeConfig {
+    /// Critics, at least 1. Each learns from a resample of the log's episodes, so that they differ as much as estimates
+    /// from other logs would ([Hao et al. 2021](https://arxiv.org/abs/2102.03607)). One alone learns from the log itself,
+    /// and its interval is only that of the first states.
+    pub critics: usize,
+    /// Optimiser steps of each, at least 1.
+    pub steps: usize,
+    /// Turns of a step, at least 1.
+    pub batch: usize,
+    /// The first learning rate, from which it falls to 0 in a straight line.
+    pub learning_rate: f64,
+    /// How far the target head moves toward the head at each step.
+    pub polyak: f64,
+}
+
+/// What was estimated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EstimateReport {
+    /// The run whose policy is judged.
+    pub policy: String,
+    /// What its scores are divided by.
+    pub temperature: f32,
+    /// How likely it plays a random legal action.
+    pub epsilon: f64,
+    /// Discount from turn to turn.
+    pub gamma: f64,
+    /// How likely an interval is to hold the value.
+    pub confidence: f64,
+    /// Episodes of the log.
+    pub episodes: usize,
+    /// Their turns.
+    pub turns: usize,
+    /// Episodes that were cut off while they ran, and are left out.
+    pub cut: usize,
+    /// The mean discounted return of what was logged: what the policies that played are worth.
+    pub logged: Value,
+    /// One for each method that was asked for.
+    pub estimates: Vec<Estimate>,
+    /// What the judged policy is worth by calculation, where the log's environment is known and small enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<f64>,
+}
+
+/// What one method says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The method.
+    pub method: Method,
+    /// What it says.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What a method says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// An estimate.
+    Estimated(Value),
+    /// None, since the log does not bear it.
+    Refused {
+        /// Why.
+        refused: String,
+    },
+}
+
+/// An estimated value.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Value {
+    /// The estimate.
+    pub value: f64,
+    /// The lower end of its interval.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+    /// Of how many resamples the interval is.
+    pub resamples: usize,
+    /// How many episodes of the judged policy's own the log is worth ([`effective_sample_size`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective_sample_size: Option<f64>,
+}
+
+impl Default for EstimateConfig {
+    fn default() -> Self {
+        Self {
+            methods: Method::ALL.to_vec(),
+            gamma: 0.99,
+            temperature: 1.0,
+            epsilon: 0.0,
+            resamples: 1000,
+            confidence: 0.95,
+            seed: 0,
+            least_effective: None,
+            fqe: FqeConfig::default(),
+        }
+    }
+}
+
+impl Default for FqeConfig {
+    fn default() -> Self {
+        Self { critics: 6, steps: 1500, batch: 256, learning_rate: 2e-3, polyak: 0.05 }
+    }
+}
+
+/// Judges an agent's policy by a log: Parquet files, directories of them, or patterns.
+///
+/// # Errors
+/// A configuration that cannot be, a log that cannot be read or has no finished episode, or episodes that the model
+/// cannot read. What a single method cannot do is told in its [`Outcome`].
+pub fn estimate(
+    agent: &Agent,
+    registry: &Registry,
+    files: &[String],
+    config: &EstimateConfig,
+) -> Result<EstimateReport> {
+    config.check()?;
+    let mut policy = agent.evaluation_policy(&agent.policy, config.temperature, config.epsilon)?;
+    let log = Log::open(files, ReadOptions { skip_bad: false, columns: Columns::All })?;
+    let recorded = Recorded::read(&log, &mut policy, config)?;
+    let mut estimates = Vec::with_capacity(config.methods.len());
+    for &method in &config.methods {
+        let outcome = match method {
+            Method::Fqe => critics::fitted(&policy, files, &recorded, config)?,
+            _ => importance(method, &recorded, config),
+        };
+        estimates.push(Estimate { method, outcome });
+    }
+    let returns: Vec<f64> =
+        recorded.episodes.iter().map(|episode| discounted(&episode.rewards, config.gamma)).collect();
+    Ok(EstimateReport {
+        policy: agent.run.name.clone(),
+        temperature: config.temperature,
+        epsilon: config.epsilon,
+        gamma: config.gamma,
+        confidence: config.confidence,
+        episodes: recorded.episodes.len(),
+        turns: recorded.episodes.iter().map(|episode| episode.rewards.len()).sum(),
+        cut: recorded.cut,
+        logged: mean_of(&returns, config).expect("a log without episodes was refused"),
+        estimates,
+        exact: exact_value(agent, registry, &recorded, &mut policy, config.gamma)?,
+    })
+}
+
+/// What a method of importance sampling says.
+fn importance<'a>(method: Method, recorded: &'a Recorded, config: &EstimateConfig) -> Outcome {
+    if let Some(reason) = &recorded.no_ratios {
+        return Outcome::refused(reason);
+    }
+    let episodes: Vec<&'a OffPolicyEpisode> = recorded.episodes.iter().collect();
+    let count = episodes.len();
+    let effective = effective_sample_size(&episodes);
+    if effective == 0.0 {
+        return Outcome::refused(format!("the policy would have played none of the {count} episodes"));
+    }
+    let least = config.least_effective.unwrap_or((0.01 * count as f64).max(10.0));
+    if effective < least {
+        return Outcome::refused(format!(
+            "the {count} episodes are worth {effective:.1} of the policy's own (effective sample size), of at least \
+             {least:.1}: it plays too differently from what was logged"
+        ));
+    }
+    let gamma = config.gamma;
+    let resample = |estimate: fn(&[&'a OffPolicyEpisode], f64) -> Option<f64>| {
+        let interval =
+            bootstrap(&episodes, config.resamples, config.confidence, config.seed, |sample| estimate(sample, gamma));
+        Some(Value::new(estimate(&episodes, gamma)?, interval?))
+    };
+    let value = match method {
+        Method::Wis => resample(weighted_importance_sampling),
+        Method::Cwpdis => resample(weighted_per_decision),
+        // It is a mean over episodes, so that each needs to be looked at only once.
+        Method::Pdis => {
+            let single = |episode: &&OffPolicyEpisode| per_decision(&[*episode], gamma).expect("there is an episode");
+            mean_of(&episodes.iter().map(single).collect::<Vec<_>>(), config)
+        }
+        Method::Fqe => unreachable!("it is no importance sampling"),
+    };
+    let value = value.expect("an effective sample size above 0 has an estimate");
+    Outcome::Estimated(Value { effective_sample_size: Some(effective), ..value })
+}
+
+/// A mean of one number for each episode, with its bootstrap interval.
+fn mean_of(values: &[f64], config: &EstimateConfig) -> Option<Value> {
+    let mean = |sample: &[f64]| Some(sample.iter().sum::<f64>() / sample.len() as f64);
+    let interval = bootstrap(values, config.resamples, config.confidence, config.seed, mean)?;
+    Some(Value::new(mean(values)?, interval))
+}
+
+fn discounted(rewards: &[f64], gamma: f64) -> f64 {
+    rewards.iter().rev().fold(0.0, |after, reward| reward + gamma * after)
+}
+
+/// The exact value in the environment that the log tells of, else in the run's, where it is the log's.
+fn exact_value(
+    agent: &Agent,
+    registry: &Registry,
+    recorded: &Recorded,
+    policy: &mut EvaluationPolicy,
+    gamma: f64,
+) -> Result<Option<f64>> {
+    let Some((env_id, spec)) = &recorded.environment else { return Ok(None) };
+    let told = spec.as_ref().and_then(|spec| serde_json::from_str::<Definition>(spec).ok());
+    let Some(definition) = told.or_else(|| agent.run.env.clone()) else { return Ok(None) };
+    let is_the_logs = registry.build(&definition).is_ok_and(|env| env.spec().id == *env_id);
+    if !is_the_logs {
+        return Ok(None);
+    }
+    Ok(policy.exact_value(registry, &definition, gamma)?.map(|exact| exact.expected_return))
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Fqe, Self::Wis, Self::Pdis, Self::Cwpdis];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fqe => "fqe",
+            Self::Wis => "wis",
+            Self::Pdis => "pdis",
+            Self::Cwpdis => "cwpdis",
+        }
+    }
+}
+
+impl EstimateConfig {
+    /// Refuses values that no estimate can be made with.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let refuse_unless = |right: bool, field: &str, value: f64, range: &str| match right {
+            true => Ok(()),
+            false => Err(Error::Config(format!("{field}: {value} is not {range}"))),
+        };
+        let FqeConfig { critics, steps, batch, learning_rate, polyak } = self.fqe;
+        refuse_unless((0.0..=1.0).contains(&self.gamma), "gamma", self.gamma, "between 0 and 1")?;
+        let is_open = self.confidence > 0.0 && self.confidence < 1.0;
+        refuse_unless(is_open, "confidence", self.confidence, "above 0 and below 1")?;
+        for (field, value) in [("bootstrap", self.resamples), ("critics", critics), ("steps", steps), ("batch", batch)]
+        {
+            refuse_unless(value >= 1, field, value as f64, "at least 1")?;
+        }
+        refuse_unless(learning_rate > 0.0 && learning_rate.is_finite(), "learning_rate", learning_rate, "above 0")?;
+        refuse_unless(polyak > 0.0 && polyak <= 1.0, "polyak", polyak, "above 0 and at most 1")
+    }
+}
+
+impl EstimateReport {
+    /// Whether every method was refused.
+    pub fn is_refused(&self) -> bool {
+        self.estimates.iter().all(|estimate| matches!(estimate.outcome, Outcome::Refused { .. }))
+    }
+}
+
+impl Outcome {
+    fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused { refused: reason.into() }
+    }
+}
+
+impl Value {
+    fn new(value: f64, Interval { low, high, resamples }: Interval) -> Self {
+        Self { value, low, high, resamples, effective_sample_size: None }
+    }
+}
+
+impl fmt::Display for EstimateReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, temperature, epsilon, gamma, episodes, turns, .. } = self;
+        let manner = if *temperature == 0.0 { "greedy".to_string() } else { format!("temperature {temperature}") };
+        write!(f, "{policy} ({manner}, epsilon {epsilon}) by {episodes} logged episodes of {turns} turns")?;
+        if self.cut > 0 {
+            write!(f, "; {} that were cut off are left out", self.cut)?;
+        }
+        writeln!(f, "\ndiscounted return, gamma {gamma}\n")?;
+        let interval = format!("{} % interval", shortest(100.0 * self.confidence));
+        write!(f, "{:<8}{:>10}  {interval:^22}{:>9}", "method", "estimate", "ESS")?;
+        let exact = self.exact.map_or(String::new(), |exact| format!("{exact:>10.4}"));
+        writeln!(f, "{}", if exact.is_empty() { "" } else { "     exact" })?;
+        for Estimate { method, outcome } in &self.estimates {
+            match outcome {
+                Outcome::Estimated(value) => writeln!(f, "{:<8}{value}{exact}", method.name())?,
+                Outcome::Refused { refused } => writeln!(f, "{:<8}refused: {refused}", method.name())?,
+            }
+        }
+        write!(f, "{:<8}{}", "(log)", self.logged)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, low, high, effective_sample_size, .. } = self;
+        let effective = effective_sample_size.map_or("-".to_string(), |effective| format!("{effective:.1}"));
+        write!(f, "{value:>10.4}  {low:>9.4} .. {high:>8.4}{effective:>9}")
+    }
+}
+
+/// A number without digits that rounding made.
+fn shortest(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}

@@ -1,0 +1,110 @@
+use std::sync::atomic::AtomicBool;
+
+use burn::module::Module;
+use palestra_datasets::log::{Columns, Log, ReadOptions};
+use palestra_envs::episode_seed;
+
+use super::recorded::Recorded;
+use super::{EstimateConfig, FqeConfig, Outcome, Value, mean_of};
+use crate::agent::EvaluationPolicy;
+use crate::batch::{Next, Stretch, TransitionBatch};
+use crate::learn::offline::Fqe;
+use crate::math::replicate_interval;
+use crate::model::{Heads, Policy};
+use crate::optim::{AdamW, OptimizerConfig, Schedule};
+use crate::source::{Cutting, DataConfig, Selection, Stored, resampled_times};
+use crate::train::{Span, train};
+use crate::{Error, Result};
+
+/// Updates of a critic: how often the learning rate falls.
+const UPDATES: usize = 50;
+/// States of one forward pass.
+const ROWS: usize = 256;
+
+/// What fitted Q evaluation says: the mean of the critics, and how far they are apart.
+pub fn fitted(
+    policy: &EvaluationPolicy,
+    files: &[String],
+    recorded: &Recorded,
+    config: &EstimateConfig,
+) -> Result<Outcome> {
+    if let Some(reason) = &recorded.no_values {
+        return Ok(Outcome::refused(reason));
+    }
+    let count = recorded.begins.len();
+    if config.fqe.critics > 1 && count < 2 {
+        return Ok(Outcome::refused("one episode has no resamples; take one critic"));
+    }
+    let mut means = Vec::with_capacity(config.fqe.critics);
+    for critic in 0..config.fqe.critics {
+        let seed = episode_seed(config.seed, critic as u64);
+        let resample = (config.fqe.critics > 1).then_some(seed);
+        let values = match first_values(policy, files, recorded, config, seed, resample) {
+            Err(Error::Training(reason)) => return Ok(Outcome::refused(reason)),
+            values => values?,
+        };
+        let of_episodes = recorded.begins.iter().map(|&(place, state)| (place, values[state]));
+        let Some(seed) = resample else {
+            let values: Vec<f64> = of_episodes.map(|(_, value)| value).collect();
+            return Ok(Outcome::Estimated(mean_of(&values, config).expect("there are episodes")));
+        };
+        let (mut sum, mut times) = (0.0, 0.0);
+        for (place, value) in of_episodes {
+            let drawn = resampled_times(seed, place) as f64;
+            (sum, times) = (sum + drawn * value, times + drawn);
+        }
+        tracing::info!("critic {} of {}: {:.4}", critic + 1, config.fqe.critics, sum / times);
+        means.push(sum / times);
+    }
+    let mean = means.iter().sum::<f64>() / means.len() as f64;
+    let interval = replicate_interval(&means, config.confidence).expect("there is more than one critic");
+    Ok(Outcome::Estimated(Value::new(mean, interval)))
+}
+
+/// The values of the first states by one critic.
+fn first_values(
+    policy: &EvaluationPolicy,
+    files: &[String],
+    recorded: &Recorded,
+    config: &EstimateConfig,
+    seed: u64,
+    resample: Option<u64>,
+) -> Result<Vec<f64>> {
+    let FqeConfig { steps, batch, learning_rate, polyak, .. } = config.fqe;
+    let judged = &policy.tokens.policy;
+    let device = judged.transformer.device();
+    let data = DataConfig { batch, steps: steps.div_ceil(UPDATES), ..DataConfig::default() };
+    let cutting = Cutting { turns: data.stretch, gamma: config.gamma as f32, gamma_token: 1.0, with_next: true };
+    let selection = Selection { encoder: policy.encoder.clone(), cutting, split: None, least_return: None, resample };
+    let log = Log::open(files, ReadOptions { skip_bad: false, columns: Columns::Learning })?;
+    let mut source = Stored::new(log, selection, data, seed, device.clone().autodiff());
+    let schedule = OptimizerConfig { learning_rate, schedule: Schedule::Linear, ..OptimizerConfig::default() };
+    let mut optimizer = AdamW::new(schedule)?;
+
+    let mut learner = Fqe { judged: policy.tokens.clone(), polyak };
+    let heads = Heads { value: false, critic: Some(Fqe::critic()) };
+    let mut model = Policy::new(judged.transformer.config(), heads, seed, &device);
+    model.transformer = judged.transformer.clone(); // it reads as the policy does, until it knows better
+    let stop = AtomicBool::new(false);
+    let updates = steps.min(UPDATES) as u64;
+    let span = Span { start: 0, updates, stop: &stop };
+    let model = train(&mut learner, model.train(), &mut source, &mut optimizer, &span, |progress| {
+        tracing::debug!("update {} of {updates}: {:?}", progress.done, progress.metrics);
+        Ok(())
+    })?;
+
+    let model = model.valid();
+    let mut values = Vec::with_capacity(recorded.first_states.len());
+    for states in recorded.first_states.chunks(ROWS) {
+        let alone = |(prompt, allowed): &super::recorded::FirstState| Stretch {
+            segments: Vec::new(),
+            discounts: Vec::new(),
+            returns: Vec::new(),
+            next: Next::State(prompt.clone(), allowed.clone()),
+        };
+        let stretches: Vec<Stretch> = states.iter().map(alone).collect();
+        let batch = TransitionBatch::new(&stretches, 1, judged.transformer.config().vocab_size, &device);
+        values.extend(learner.values(&model, &batch).into_data().iter::<f32>().map(f64::from));
+    }
+    Ok(values)
+}
