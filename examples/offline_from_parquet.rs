@@ -27,8 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         name = "offline-from-parquet"
         [data]
         files = [{:?}]
-        steps = 50
+        batch = 64
+        steps = 10
         [model]
+        context = 256
         layers = 1
         width = 32
         heads = 2
@@ -36,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         tau = 0.8
         polyak = 0.02
         [train]
-        updates = 20
+        updates = 10
         "#,
         std::path::absolute(Path::new(&file))?
     );
