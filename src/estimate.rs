@@ -161,7 +161,7 @@ impl Default for EstimateConfig {
 
 impl Default for FqeConfig {
     fn default() -> Self {
-        Self { critics: 6, steps: 1500, batch: 256, learning_rate: 2e-3, polyak: 0.05 }
+        Self { critics: 5, steps: 1500, batch: 128, learning_rate: 2e-3, polyak: 0.05 }
     }
 }
 

@@ -1,10 +1,10 @@
 use std::sync::atomic::AtomicBool;
 
 use burn::module::Module;
-use palestra_datasets::log::{Columns, Log, ReadOptions};
+use palestra_datasets::log::{Columns, Log, Place, ReadOptions};
 use palestra_envs::episode_seed;
 
-use super::recorded::Recorded;
+use super::recorded::{FirstState, Recorded};
 use super::{EstimateConfig, FqeConfig, Outcome, Value, mean_of};
 use crate::agent::EvaluationPolicy;
 use crate::batch::{Next, Stretch, TransitionBatch};
@@ -31,30 +31,29 @@ pub fn fitted(
     if let Some(reason) = &recorded.no_values {
         return Ok(Outcome::refused(reason));
     }
-    let count = recorded.begins.len();
-    if config.fqe.critics > 1 && count < 2 {
-        return Ok(Outcome::refused("one episode has no resamples; take one critic"));
-    }
     let mut means = Vec::with_capacity(config.fqe.critics);
     for critic in 0..config.fqe.critics {
         let seed = episode_seed(config.seed, critic as u64);
         let resample = (config.fqe.critics > 1).then_some(seed);
+        let times = |place: Place| resample.map_or(1, |seed| resampled_times(seed, place)) as f64;
+        let drawn: f64 = recorded.begins.iter().map(|&(place, _)| times(place)).sum();
+        if drawn == 0.0 {
+            let count = recorded.begins.len();
+            return Ok(Outcome::refused(format!(
+                "{count} episodes are too few to resample; one critic alone needs none"
+            )));
+        }
         let values = match first_values(policy, files, recorded, config, seed, resample) {
             Err(Error::Training(reason)) => return Ok(Outcome::refused(reason)),
             values => values?,
         };
-        let of_episodes = recorded.begins.iter().map(|&(place, state)| (place, values[state]));
-        let Some(seed) = resample else {
-            let values: Vec<f64> = of_episodes.map(|(_, value)| value).collect();
+        if resample.is_none() {
+            let values: Vec<f64> = recorded.begins.iter().map(|&(_, state)| values[state]).collect();
             return Ok(Outcome::Estimated(mean_of(&values, config).expect("there are episodes")));
-        };
-        let (mut sum, mut times) = (0.0, 0.0);
-        for (place, value) in of_episodes {
-            let drawn = resampled_times(seed, place) as f64;
-            (sum, times) = (sum + drawn * value, times + drawn);
         }
-        tracing::info!("critic {} of {}: {:.4}", critic + 1, config.fqe.critics, sum / times);
-        means.push(sum / times);
+        let sum: f64 = recorded.begins.iter().map(|&(place, state)| times(place) * values[state]).sum();
+        tracing::info!("critic {} of {}: {:.4}", critic + 1, config.fqe.critics, sum / drawn);
+        means.push(sum / drawn);
     }
     let mean = means.iter().sum::<f64>() / means.len() as f64;
     let interval = replicate_interval(&means, config.confidence).expect("there is more than one critic");
@@ -96,7 +95,7 @@ fn first_values(
     let model = model.valid();
     let mut values = Vec::with_capacity(recorded.first_states.len());
     for states in recorded.first_states.chunks(ROWS) {
-        let alone = |(prompt, allowed): &super::recorded::FirstState| Stretch {
+        let alone = |(prompt, allowed): &FirstState| Stretch {
             segments: Vec::new(),
             discounts: Vec::new(),
             returns: Vec::new(),

@@ -3,15 +3,15 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
-use palestra_datasets::Episode;
 use palestra_datasets::log::{Located, Log, Place};
+use palestra_datasets::{Episode, Turn};
 
 use super::{EstimateConfig, Method};
 use crate::agent::EvaluationPolicy;
 use crate::math::OffPolicyEpisode;
 use crate::{Error, Result};
 
-/// Megabytes of text that are read at once.
+/// Bytes of text that are read at once.
 const PORTION: usize = 4 << 20;
 
 /// What the methods have to know of a log. Its texts are not kept.
@@ -71,7 +71,7 @@ impl Recorded {
                 let mut judged = judged.into_iter();
                 recorded.episodes.extend(episodes.iter().map(|episode| {
                     let judged = judged.next().unwrap_or_default();
-                    let of_turn = |(turn, judged): (&palestra_datasets::Turn, f64)| judged - log_prob(turn);
+                    let of_turn = |(turn, judged): (&Turn, f64)| judged - log_prob(turn);
                     OffPolicyEpisode {
                         log_ratios: episode.turns.iter().zip(judged).map(of_turn).collect(),
                         rewards: episode.turns.iter().map(|turn| turn.reward.into()).collect(),
@@ -130,7 +130,7 @@ impl Recorded {
 }
 
 /// The log-probability of a turn's action under the policy that was recorded.
-fn log_prob(turn: &palestra_datasets::Turn) -> f64 {
+fn log_prob(turn: &Turn) -> f64 {
     turn.log_probs.iter().flatten().map(|&log_prob| f64::from(log_prob)).sum()
 }
 

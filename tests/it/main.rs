@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod command;
+mod estimate;
 mod learning;
 mod recipes;
 mod resume;
