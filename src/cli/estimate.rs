@@ -8,6 +8,7 @@ use super::output::Output;
 use crate::Result;
 use crate::agent::Agent;
 use crate::estimate::{EstimateConfig, FqeConfig, Method, estimate};
+use crate::ops::set_threads;
 
 /// Judge a trained model by a log, without playing
 ///
@@ -92,6 +93,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let mut overrides = args.overrides.clone();
     overrides.extend(args.device.iter().map(|device| format!("device={device}")));
     let agent = Agent::load(&args.run, registry, &overrides)?;
+    agent.run.train.threads.into_iter().for_each(set_threads); // another number gives other roundings
     let asked = |method: &Method| args.method.iter().any(|asked| asked.methods().contains(method));
     let methods = Method::ALL.into_iter().filter(asked).collect();
     let config = EstimateConfig {
