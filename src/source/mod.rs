@@ -3,12 +3,16 @@
 mod fresh;
 mod stored;
 mod stretches;
+mod survey;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub use fresh::Fresh;
-pub use stored::{DataConfig, Selection, Stored, alphabet, least_of_best, resampled_times};
+pub use stored::{DataConfig, Stored};
 pub use stretches::Cutting;
+pub use survey::{alphabet, least_of_best};
+pub use windows::{Selection, resampled_times};
 
 use palestra_datasets::Episode;
 

@@ -1,25 +1,16 @@
-//! Batches from logged experience: windows of the log are read ahead, shuffled, and cut into batches.
-//!
-//! An epoch goes through the log's row groups in an order of its own, a window of them at a time: episodes mix inside a
-//! window, and no more than three windows are in memory. A window is fixed by the seed, the epoch and its number, so
-//! that a resumed run reads on where it stopped without reading what came before.
+//! Batches from logged experience: the stretches of one window after the other, drawn until they make a batch.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use palestra_datasets::log::{Group, Located, Log, Place};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use palestra_datasets::log::Log;
 use serde::{Deserialize, Serialize};
 
 use super::Source;
-use super::stretches::Cutting;
+use super::windows::{Cursor, Reader, Selection, Window, read_ahead};
 use crate::batch::{Stretch, TransitionBatch};
-use crate::encoder::Encoder;
 use crate::learn::Learner;
 use crate::model::Policy;
 use crate::observe::Metrics;
@@ -95,21 +86,6 @@ impl DataConfig {
     }
 }
 
-/// What of the log is learned from, and in which form.
-#[derive(Debug, Clone)]
-pub struct Selection {
-    /// How episodes become tokens.
-    pub encoder: Encoder,
-    /// How trajectories are cut.
-    pub cutting: Cutting,
-    /// Only episodes of this split.
-    pub split: Option<String>,
-    /// Only episodes of at least this return.
-    pub least_return: Option<f64>,
-    /// The seed of a resample of the log, in which an episode stands [`resampled_times`] times; `None`: once.
-    pub resample: Option<u64>,
-}
-
 /// Learns from a log.
 pub struct Stored {
     reader: Arc<Reader>,
@@ -130,35 +106,6 @@ pub struct Stored {
 /// What one step learns from.
 pub(super) type Drawn = Vec<Stretch>;
 
-/// Where in the log the next batch begins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Cursor {
-    epoch: u64,
-    window: u64,
-    /// Of a window that is one large row group, read part by part.
-    part: u64,
-    /// In the part's order.
-    at: usize,
-}
-
-/// What a thread of its own needs to read ahead.
-struct Reader {
-    log: Log,
-    selection: Selection,
-    seed: u64,
-    window_bytes: u64,
-}
-
-/// Stretches of some row groups, and the order in which they are learned from.
-#[derive(Default)]
-struct Window {
-    /// Where it begins.
-    start: Cursor,
-    stretches: Arc<Vec<Stretch>>,
-    order: Vec<usize>,
-    episodes: u64,
-}
-
 impl Stored {
     /// A source of a log's experience; the seed fixes its order. `device` is where batches are made, in the autodiff
     /// context of the model.
@@ -177,7 +124,7 @@ impl Stored {
         device: Device,
     ) -> Self {
         let vocab_size = selection.encoder.tokenizer().vocab_size();
-        let reader = Arc::new(Reader { log, selection, seed, window_bytes });
+        let reader = Arc::new(Reader::new(log, selection, seed, window_bytes));
         let cursor = Cursor::default();
         Self {
             windows: read_ahead(&reader, cursor),
@@ -309,60 +256,6 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
     }
 }
 
-/// The return that the best `percent` of the episodes have at least. Episodes that share it all count among the best.
-pub fn least_of_best(mut returns: Vec<f64>, percent: f32) -> f64 {
-    returns.sort_by(|a, b| b.total_cmp(a));
-    let kept = (returns.len() as f64 * f64::from(percent) / 100.0).ceil() as usize;
-    returns.get(kept.clamp(1, returns.len().max(1)) - 1).copied().unwrap_or(f64::NEG_INFINITY)
-}
-
-/// How often an episode stands in the resample of a seed: a Poisson number of mean 1, which is what drawing as many
-/// episodes as there are, with replacement, comes to, and needs no count of them
-/// ([Oza and Russell 2001](https://proceedings.mlr.press/r3/oza01a.html)).
-pub fn resampled_times(seed: u64, place: Place) -> usize {
-    let bits = palestra_envs::episode_seed(palestra_envs::episode_seed(seed, place.file as u64), place.row);
-    let mut left = (bits >> 11) as f64 / (1u64 << 53) as f64;
-    let (mut times, mut probability) = (0, (-1.0f64).exp());
-    while left >= probability && probability > 0.0 {
-        left -= probability;
-        times += 1;
-        probability /= times as f64;
-    }
-    times
-}
-
-/// Every character of a log's observations and actions.
-///
-/// # Errors
-/// A log that cannot be read, or with so many characters that they are no alphabet.
-pub fn alphabet(log: &Log) -> Result<String> {
-    const MOST: usize = 2048;
-    let (mut characters, mut ascii) = (BTreeSet::new(), [false; 128]);
-    let mut take = |text: &str| {
-        for character in text.chars() {
-            match ascii.get_mut(character as usize) {
-                Some(seen) => *seen = true,
-                None => _ = characters.insert(character),
-            }
-        }
-        characters.len()
-    };
-    for located in log.episodes() {
-        let episode = located?.episode;
-        let turns = episode.turns.iter();
-        let texts = turns
-            .flat_map(|turn| [&turn.observation, &turn.action].into_iter().chain(turn.legal_actions.iter().flatten()));
-        if texts.chain(&episode.final_observation).map(|text| take(text)).max() > Some(MOST) {
-            return Err(Error::Data(format!(
-                "data.files: more than {MOST} different characters are too many for a model from nothing; name one \
-                 with a tokenizer in start_from"
-            )));
-        }
-    }
-    let ascii = (0u8..128).map(char::from).zip(ascii).filter(|(_, seen)| *seen).map(|(character, _)| character);
-    Ok(ascii.chain(characters).collect())
-}
-
 /// Cuts a batch into parts of at most so many turns; 0: one part.
 fn parts(stretches: &[Stretch], turns: usize) -> Vec<&[Stretch]> {
     if turns == 0 {
@@ -378,152 +271,4 @@ fn parts(stretches: &[Stretch], turns: usize) -> Vec<&[Stretch]> {
     }
     parts.push(&stretches[from..]);
     parts
-}
-
-/// Reads windows from a place on, in a thread of its own that is one window ahead, until nobody wants them.
-fn read_ahead(reader: &Arc<Reader>, from: Cursor) -> Receiver<Result<Window>> {
-    let (sender, receiver) = sync_channel(1);
-    let reader = Arc::clone(reader);
-    std::thread::spawn(move || {
-        let mut reader = Reading { reader: &reader, encoder: reader.selection.encoder.clone(), whole: None };
-        for epoch in from.epoch.. {
-            let from = if epoch == from.epoch { from } else { Cursor { epoch, ..Cursor::default() } };
-            let mut found = from != Cursor { epoch, ..Cursor::default() };
-            let goes_on = reader.epoch(from, &mut |window| {
-                found |= window.as_ref().map_or(true, |window| !window.order.is_empty());
-                let has_failed = window.is_err();
-                sender.send(window).is_ok() && !has_failed
-            });
-            if !goes_on {
-                return;
-            }
-            if !found {
-                let nothing = "data.files: there is no episode to learn from (with this data.split)".to_string();
-                let _ = sender.send(Err(Error::Data(nothing)));
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-/// The reading of a log, window by window.
-struct Reading<'a> {
-    reader: &'a Reader,
-    encoder: Encoder,
-    /// A log of one window is read once.
-    whole: Option<Read>,
-}
-
-/// The stretches of a window's episodes, and how many episodes there were.
-type Read = (Arc<Vec<Stretch>>, u64);
-
-impl Reading<'_> {
-    /// Hands on the windows of an epoch from a place on, until they are all read or not wanted any more.
-    fn epoch(&mut self, from: Cursor, take: &mut dyn FnMut(Result<Window>) -> bool) -> bool {
-        let reader = self.reader;
-        let plan = reader.plan(from.epoch);
-        let is_one = plan.len() == 1 && !reader.is_large(&plan[0]);
-        if let Some(read) = &self.whole {
-            return take(Ok(reader.window(from, read)));
-        }
-        for (number, groups) in plan.iter().enumerate().skip(from.window as usize) {
-            let first = if number == from.window as usize { from.part } else { 0 };
-            for (part, episodes) in reader.parts(groups).enumerate().skip(first as usize) {
-                let start = Cursor { epoch: from.epoch, window: number as u64, part: part as u64, at: 0 };
-                let window = episodes.and_then(|episodes| self.encode(episodes)).map(|read| {
-                    let window = reader.window(start, &read);
-                    self.whole = is_one.then_some(read);
-                    window
-                });
-                if !take(window) {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn encode(&mut self, episodes: Vec<Located>) -> Result<Read> {
-        let Selection { cutting, split, least_return, resample, .. } = &self.reader.selection;
-        let (mut stretches, mut count) = (Vec::new(), 0);
-        for Located { episode, place } in episodes {
-            let is_wanted = (split.is_none() || *split == episode.split)
-                && least_return.is_none_or(|least| episode.total_reward() >= least);
-            if !is_wanted {
-                continue;
-            }
-            let trajectory = self.encoder.trajectory(&episode).map_err(|error| {
-                let file = self.reader.log.files()[place.file].display();
-                Error::Data(format!("{file}: row {}: {error}", place.row))
-            })?;
-            let cut = cutting.cut(trajectory);
-            let times = resample.map_or(1, |seed| resampled_times(seed, place));
-            (0..times).for_each(|_| stretches.extend(cut.iter().cloned()));
-            count += 1;
-        }
-        Ok((Arc::new(stretches), count))
-    }
-}
-
-impl Reader {
-    /// The row groups of each window of an epoch.
-    fn plan(&self, epoch: u64) -> Vec<Vec<Group>> {
-        let mut groups = self.log.groups().to_vec();
-        if groups.iter().map(weight).sum::<u64>() > self.window_bytes {
-            groups.shuffle(&mut self.rng(Cursor { epoch, window: u64::MAX, ..Cursor::default() }));
-        }
-        let mut plan: Vec<Vec<Group>> = Vec::new();
-        let mut bytes = 0;
-        for group in groups {
-            if plan.is_empty() || bytes + weight(&group) > self.window_bytes {
-                plan.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += weight(&group);
-            plan.last_mut().expect("pushed above").push(group);
-        }
-        plan
-    }
-
-    /// The episodes of a window: in parts where it is a row group that is larger than windows should be, as other
-    /// tools write them.
-    fn parts<'a>(&'a self, groups: &'a [Group]) -> Box<dyn Iterator<Item = Result<Vec<Located>>> + 'a> {
-        if self.is_large(groups) {
-            let parts = self.log.read_chunks(&groups[0], self.window_bytes as usize);
-            return Box::new(parts.map(|part| part.map_err(Error::from)));
-        }
-        let all = move || {
-            let mut episodes = Vec::new();
-            for group in groups {
-                episodes.extend(self.log.read(group)?);
-            }
-            Ok(episodes)
-        };
-        Box::new(std::iter::once_with(all))
-    }
-
-    fn is_large(&self, groups: &[Group]) -> bool {
-        groups.len() == 1 && weight(&groups[0]) > self.window_bytes
-    }
-
-    fn window(&self, start: Cursor, (stretches, episodes): &Read) -> Window {
-        let start = Cursor { at: 0, ..start };
-        let mut order: Vec<usize> = (0..stretches.len()).collect();
-        order.shuffle(&mut self.rng(start));
-        Window { start, stretches: Arc::clone(stretches), order, episodes: *episodes }
-    }
-
-    /// The random stream of a window, or part of one.
-    fn rng(&self, start: Cursor) -> ChaCha8Rng {
-        let mut rng = ChaCha8Rng::seed_from_u64(palestra_envs::episode_seed(self.seed, start.epoch));
-        rng.set_stream(start.window.wrapping_add(start.part << 32));
-        rng
-    }
-}
-
-/// The bytes that a row group counts for: those of its columns, where text that repeats counts once, but no less than
-/// short turns take in memory.
-fn weight(group: &Group) -> u64 {
-    group.bytes.max(group.rows * 256)
 }

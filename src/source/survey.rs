@@ -1,0 +1,46 @@
+//! What a run asks of a whole log before it learns from it.
+
+use std::collections::BTreeSet;
+
+use palestra_datasets::log::Log;
+
+use crate::{Error, Result};
+
+/// The return that the best `percent` of the episodes have at least. Episodes that share it all count among the best.
+pub fn least_of_best(mut returns: Vec<f64>, percent: f32) -> f64 {
+    returns.sort_by(|a, b| b.total_cmp(a));
+    let kept = (returns.len() as f64 * f64::from(percent) / 100.0).ceil() as usize;
+    returns.get(kept.clamp(1, returns.len().max(1)) - 1).copied().unwrap_or(f64::NEG_INFINITY)
+}
+
+/// Every character of a log's observations and actions.
+///
+/// # Errors
+/// A log that cannot be read, or with so many characters that they are no alphabet.
+pub fn alphabet(log: &Log) -> Result<String> {
+    const MOST: usize = 2048;
+    let (mut characters, mut ascii) = (BTreeSet::new(), [false; 128]);
+    let mut take = |text: &str| {
+        for character in text.chars() {
+            match ascii.get_mut(character as usize) {
+                Some(seen) => *seen = true,
+                None => _ = characters.insert(character),
+            }
+        }
+        characters.len()
+    };
+    for located in log.episodes() {
+        let episode = located?.episode;
+        let turns = episode.turns.iter();
+        let texts = turns
+            .flat_map(|turn| [&turn.observation, &turn.action].into_iter().chain(turn.legal_actions.iter().flatten()));
+        if texts.chain(&episode.final_observation).map(|text| take(text)).max() > Some(MOST) {
+            return Err(Error::Data(format!(
+                "data.files: more than {MOST} different characters are too many for a model from nothing; name one \
+                 with a tokenizer in start_from"
+            )));
+        }
+    }
+    let ascii = (0u8..128).map(char::from).zip(ascii).filter(|(_, seen)| *seen).map(|(character, _)| character);
+    Ok(ascii.chain(characters).collect())
+}
