@@ -113,10 +113,7 @@ impl Agent {
         let dir = RunDir::open(run_dir)?;
         let run = RunFile::load(&dir.run_file(), overrides)?.resolve(registry)?;
         let device = open_device(&run.device).map_err(Error::Device)?;
-        let path = checkpoint::latest(&dir.checkpoints())?.ok_or_else(|| Error::Checkpoint {
-            path: dir.checkpoints().display().to_string(),
-            reason: "there is no checkpoint yet".into(),
-        })?;
+        let path = checkpoint::last(&dir.checkpoints())?;
         let checkpoint = checkpoint::load(&path)?;
         Self::from_checkpoint(run, &checkpoint, &path, &device)
     }

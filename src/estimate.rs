@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::agent::{Agent, EvaluationPolicy};
 use crate::math::{
-    Interval, OffPolicyEpisode, bootstrap, effective_sample_size, per_decision, weighted_importance_sampling,
-    weighted_per_decision,
+    Interval, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
+    weighted_importance_sampling, weighted_per_decision,
 };
 use crate::{Error, Result};
 use recorded::Recorded;
@@ -189,7 +189,7 @@ pub fn estimate(
         estimates.push(Estimate { method, outcome });
     }
     let returns: Vec<f64> =
-        recorded.episodes.iter().map(|episode| discounted(&episode.rewards, config.gamma)).collect();
+        recorded.episodes.iter().map(|episode| discounted_return(&episode.rewards, config.gamma)).collect();
     Ok(EstimateReport {
         policy: agent.run.name.clone(),
         temperature: config.temperature,
@@ -248,10 +248,6 @@ fn mean_of(values: &[f64], config: &EstimateConfig) -> Option<Value> {
     let mean = |sample: &[f64]| Some(sample.iter().sum::<f64>() / sample.len() as f64);
     let interval = bootstrap(values, config.resamples, config.confidence, config.seed, mean)?;
     Some(Value::new(mean(values)?, interval))
-}
-
-fn discounted(rewards: &[f64], gamma: f64) -> f64 {
-    rewards.iter().rev().fold(0.0, |after, reward| reward + gamma * after)
 }
 
 /// The exact value in the environment that the log tells of, else in the run's, where it is the log's.

@@ -302,12 +302,13 @@ impl Rollout {
                 }
             };
             episode.rng = request.rng;
-            let is_certain = is_own && sampling.temperature <= 0.0;
-            let log_prob = if is_certain { 0.0 } else { text.log_probs.iter().copied().map(f64::from).sum() };
+            // What is written freely can be written in several ways, and this is the probability of one.
+            let own = request.choices.filter(|_| self.exploration > 0.0).map(|_| {
+                let is_certain = is_own && sampling.temperature <= 0.0;
+                if is_certain { 0.0 } else { text.log_probs.iter().copied().map(f64::from).sum() }
+            });
             episode.remember(request.prompt, text, &self.config);
             if self.exploration > 0.0 {
-                // What is written freely can be written in several ways, and this is the probability of one.
-                let own = request.choices.map(|_| log_prob);
                 let random = Random.log_prob(self.pool.env(*slot), &episode.observation, &action)?;
                 let mixed = random.zip(own).map(|(random, own)| mixture_log_prob(self.exploration, random, own));
                 episode.was_mixed(mixed);

@@ -57,13 +57,14 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
     let algorithm = run.algorithm()?;
     let log = run.data.as_ref().map(open_log).transpose()?;
-    let logged = log.as_ref().map(LogSummary::of).transpose()?;
+    let returns = log.as_ref().map(Log::returns).transpose()?;
+    let logged = returns.as_deref().map(LogSummary::of).transpose()?;
     if let (Some(config), Some(logged)) = (&mut run.decision_transformer, &logged) {
         config.target_return.get_or_insert(logged.best_return as f32);
     }
     let agent = Agent::new(run, registry, log.as_ref(), &device)?;
     let batches_on = device.clone().autodiff();
-    match (&algorithm, algorithm.offline_learner(), log) {
+    match (&algorithm, algorithm.offline_learner(), log.zip(returns)) {
         (Algorithm::Ppo(config), ..) => {
             let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
             // One look at the first state, so that a model that cannot read it is refused before anything is written.
@@ -73,8 +74,8 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let source = Fresh::new(rollout, agent.run.seed, batches_on, reference);
             Training { agent, learner, source, logged, registry, device, options }.go()
         }
-        (_, Some(learner), Some(log)) => {
-            let selection = selection(&agent, &algorithm, &log)?;
+        (_, Some(learner), Some((log, returns))) => {
+            let selection = selection(&agent, &algorithm, returns)?;
             let config = agent.run.data.clone().expect("a learner of logs has data");
             let mut source = Stored::new(log, selection, config, agent.run.seed, batches_on);
             source.try_out()?;
@@ -190,11 +191,11 @@ fn open_log(data: &DataConfig) -> Result<Log> {
     Ok(Log::open(&data.files, options)?)
 }
 
-/// What a learner takes from a log.
-fn selection(agent: &Agent, algorithm: &Algorithm, log: &Log) -> Result<Selection> {
+/// What a learner takes from a log whose episodes have these returns.
+fn selection(agent: &Agent, algorithm: &Algorithm, returns: Vec<f64>) -> Result<Selection> {
     let data = agent.run.data.as_ref().expect("a learner of logs has data");
     let least_return = match algorithm {
-        Algorithm::FilteredBc(config) => Some(least_of_best(log.returns()?, config.percent)),
+        Algorithm::FilteredBc(config) => Some(least_of_best(returns, config.percent)),
         _ => None,
     };
     let DataConfig { gamma, gamma_token, .. } = *data;

@@ -83,8 +83,7 @@ pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'
     let (mut returns, mut turns, mut invalid) = (Vec::new(), 0, 0);
     let mut info: BTreeMap<String, (f64, usize)> = BTreeMap::new();
     for (episode, last) in played {
-        // Summed in f64: long episodes of small rewards lose digits in f32.
-        returns.push(episode.turns.iter().map(|turn| f64::from(turn.reward)).sum::<f64>());
+        returns.push(episode.total_reward());
         turns += episode.turns.len();
         invalid += episode.turns.iter().filter(|turn| turn.invalid_action).count();
         for (name, value) in last {
@@ -96,17 +95,24 @@ pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'
         }
     }
     let count = returns.len().max(1) as f64;
-    let mean_return = returns.iter().sum::<f64>() / count;
-    let squares: f64 = returns.iter().map(|value| (value - mean_return).powi(2)).sum();
+    let (mean_return, standard_error) = mean_and_error(&returns);
     Baseline {
         policy: policy.to_string(),
         episodes: returns.len() as u64,
         mean_return,
-        standard_error: (squares / (count - 1.0).max(1.0) / count).sqrt(),
+        standard_error,
         mean_turns: turns as f64 / count,
         invalid_action_rate: invalid as f64 / turns.max(1) as f64,
         info: info.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect(),
     }
+}
+
+/// The mean of some values, and its standard error; 0 and 0 of none.
+pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0).max(1.0) / count).sqrt())
 }
 
 /// A function as a player.

@@ -82,6 +82,12 @@ pub fn random_action(seen: &Observation, rng: &mut dyn Rng) -> Option<String> {
     Some(legal[rng.random_range(0..legal.len())].clone())
 }
 
+/// The log-probability of an action where every one of the legal actions is equally likely.
+pub fn random_log_prob(legal: &[String], action: &str) -> f64 {
+    let times = legal.iter().filter(|listed| *listed == action).count();
+    (times as f64 / legal.len() as f64).ln()
+}
+
 impl Player for Random {
     fn name(&self) -> String {
         "random".to_string()
@@ -95,8 +101,7 @@ impl Player for Random {
 
     fn log_prob(&mut self, env: &dyn Env, seen: &Observation, action: &str) -> Result<Option<f64>> {
         let legal = seen.legal_actions.as_deref().ok_or_else(|| no_legal_actions(env))?;
-        let times = legal.iter().filter(|listed| *listed == action).count();
-        Ok(Some((times as f64 / legal.len() as f64).ln()))
+        Ok(Some(random_log_prob(legal, action)))
     }
 }
 

@@ -16,6 +16,16 @@ fn mixture(epsilon: f64, action: &str, observation: &Observation) -> Result<Vec<
     Ok(mixed.map(|(chosen, random)| epsilon * random + (1.0 - epsilon) * chosen).collect())
 }
 
+/// An action drawn with these probabilities of the legal ones.
+fn drawn(seen: &Observation, probabilities: Vec<f64>, rng: &mut ChaCha8Rng) -> String {
+    let mut left: f64 = rng.random();
+    let chosen = probabilities.into_iter().position(|probability| {
+        left -= probability;
+        left < 0.0
+    });
+    seen.legal_actions.as_ref().unwrap()[chosen.unwrap_or(0)].clone()
+}
+
 fn small_lake() -> Definition {
     let toml = "kind = 'frozen-lake'\n[options]\nmap = ['SFF', 'FHF', 'FFG']\nlimit = 12";
     Definition::from_toml("lake", toml).unwrap()
@@ -65,14 +75,7 @@ fn the_value_of_a_stochastic_policy_is_what_playing_it_gives() {
     let episodes = 20_000;
     let mut total = 0.0;
     for seed in 0..episodes {
-        let episode = baseline::play(&mut *env, seed, &mut |seen| {
-            let mut left: f64 = rng.random();
-            let chosen = policy(seen).unwrap().into_iter().position(|probability| {
-                left -= probability;
-                left < 0.0
-            });
-            seen.legal_actions.as_ref().unwrap()[chosen.unwrap_or(0)].clone()
-        });
+        let episode = baseline::play(&mut *env, seed, &mut |seen| drawn(seen, policy(seen).unwrap(), &mut rng));
         total += episode.unwrap().total_reward();
     }
     let mean = total / episodes as f64;
@@ -96,14 +99,7 @@ fn a_discounted_value_is_what_playing_gives_with_each_reward_discounted() {
         let episodes = 20_000;
         let (mut total, mut squares) = (0.0, 0.0);
         for seed in 0..episodes {
-            let episode = baseline::play(&mut *env, seed, &mut |seen| {
-                let mut left: f64 = rng.random();
-                let chosen = policy(seen).unwrap().into_iter().position(|probability| {
-                    left -= probability;
-                    left < 0.0
-                });
-                seen.legal_actions.as_ref().unwrap()[chosen.unwrap_or(0)].clone()
-            });
+            let episode = baseline::play(&mut *env, seed, &mut |seen| drawn(seen, policy(seen).unwrap(), &mut rng));
             let turns = episode.unwrap().turns;
             let value = turns.iter().rev().fold(0.0, |after, turn| f64::from(turn.reward) + gamma * after);
             (total, squares) = (total + value, squares + value * value);

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::TensorData;
 use palestra_datasets::{Episode, Turn};
 use palestra_envs::exact::ExactValue;
-use palestra_envs::player::mixture_log_prob;
+use palestra_envs::player::{mixture_log_prob, random_log_prob};
 use palestra_envs::{Definition, Observation, Registry};
 
 use super::Agent;
@@ -190,8 +190,7 @@ impl EvaluationPolicy {
             return Some(own);
         }
         let legal = turn.legal_actions.as_deref().filter(|legal| !legal.is_empty())?;
-        let times = legal.iter().filter(|listed| **listed == turn.action).count();
-        Some(mixture_log_prob(self.tokens.epsilon, (times as f64 / legal.len() as f64).ln(), own))
+        Some(mixture_log_prob(self.tokens.epsilon, random_log_prob(legal, &turn.action), own))
     }
 }
 

@@ -112,6 +112,14 @@ pub fn latest(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// As [`latest`], where there has to be one.
+///
+/// # Errors
+/// A directory without a complete checkpoint, or one that cannot be listed.
+pub fn last(directory: &Path) -> Result<PathBuf> {
+    latest(directory)?.ok_or_else(|| damaged(directory, "there is no checkpoint yet"))
+}
+
 /// Removes the oldest checkpoints until `keep` complete ones are left, and what killed runs left half written.
 ///
 /// The newest complete one always stays, whatever `keep` says; without a complete one nothing is removed.

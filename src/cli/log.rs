@@ -6,6 +6,7 @@ mod repair;
 mod show;
 mod stats;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -13,7 +14,7 @@ use palestra_datasets::log::{Log, Skipped};
 use palestra_envs::Registry;
 
 use super::output::Output;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Check, sum up, read and import logs of experience
 ///
@@ -49,13 +50,25 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
 
 /// Tells what was passed over, and why, in the log of the command.
 fn warn_of_skipped(log: &Log) {
-    let Skipped { files, row_groups, episodes, reasons } = log.skipped();
-    let total = files + row_groups + episodes;
+    let skipped = log.skipped();
+    let total = skipped.total();
+    let Skipped { files, row_groups, episodes, reasons } = skipped;
     if total > 0 {
         tracing::warn!("passed over: {files} files, {row_groups} row groups, {episodes} episodes");
         reasons.iter().for_each(|reason| tracing::warn!("{reason}"));
         if reasons.len() < total {
             tracing::warn!("... and {} more", total - reasons.len());
         }
+    }
+}
+
+/// Refuses a name for a new log by which it would not be found in its folder.
+pub fn check_name(out: &Path) -> Result<()> {
+    match out.extension().is_some_and(|ending| ending == "parquet") {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "--out {}: a log's name ends in .parquet, by which it is found in its folder",
+            out.display()
+        ))),
     }
 }

@@ -5,7 +5,7 @@ use palestra_envs::Registry;
 use palestra_envs::player::{Random, Scripted, mix};
 
 use super::output::Output;
-use super::policy;
+use super::{log, policy};
 use crate::math::Sampling;
 use crate::record::{RecordOptions, Recorded, Watch, record};
 use crate::train_run::stop_on_signals;
@@ -65,11 +65,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
-    if args.out.extension().is_none_or(|ending| ending != "parquet") {
-        let file = args.out.display();
-        let reason = format!("--out {file}: a log's name ends in .parquet, by which it is found in its folder");
-        return Err(Error::Config(reason));
-    }
+    log::check_name(&args.out)?;
     let who = player(args, registry)?;
     let options = RecordOptions { episodes: args.episodes, seed: args.seed, split: args.split.clone() };
     let stop = stop_on_signals()?;

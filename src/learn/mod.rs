@@ -142,13 +142,19 @@ pub fn token_log_probs(
     if temperature != 1.0 && temperature != 0.0 {
         scores = scores.div_scalar(temperature);
     }
-    if let Some(forbidden) = forbidden {
-        scores = scores.mask_fill(forbidden, -1e9);
-    }
+    scores = masked(scores, forbidden);
     if temperature == 0.0 {
         let tokens = Tensor::<1, Int>::arange(0..scores.dims()[1] as i64, &scores.device());
         let is_best = scores.clone().argmax(1).equal(tokens.unsqueeze());
         return scores.full_like(-1e9).mask_fill(is_best, 0.0);
     }
     log_softmax(scores, 1)
+}
+
+/// Makes what is forbidden as good as impossible, `[rows, vocab]`.
+fn masked(scores: Tensor<2>, forbidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
+    match forbidden {
+        Some(forbidden) => scores.mask_fill(forbidden, -1e9),
+        None => scores,
+    }
 }

@@ -33,11 +33,13 @@ pub struct OffPolicyEpisode {
 pub fn weighted_importance_sampling<E: Borrow<OffPolicyEpisode>>(episodes: &[E], gamma: f64) -> Option<f64> {
     let weights = relative_weights(&log_weights(episodes))?;
     let total: f64 = weights.iter().sum();
-    let returns = episodes.iter().map(|episode| {
-        let rewards = episode.borrow().rewards.iter();
-        rewards.rev().fold(0.0, |after, reward| reward + gamma * after)
-    });
+    let returns = episodes.iter().map(|episode| discounted_return(&episode.borrow().rewards, gamma));
     Some(weights.iter().zip(returns).map(|(weight, value)| weight * value).sum::<f64>() / total)
+}
+
+/// `sum_t gamma^t r_t`.
+pub fn discounted_return(rewards: &[f64], gamma: f64) -> f64 {
+    rewards.iter().rev().fold(0.0, |after, reward| reward + gamma * after)
 }
 
 /// Weighted per-decision importance sampling: `sum_t gamma^t (sum_i w_it r_it) / (sum_i w_it)`, where `w_it` is the product

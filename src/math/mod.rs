@@ -10,7 +10,7 @@ mod student;
 
 pub use advantage::{gae, whiten};
 pub use importance::{
-    Interval, MAX_LOG_RATIO, OffPolicyEpisode, bootstrap, effective_sample_size, per_decision,
+    Interval, MAX_LOG_RATIO, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
     weighted_importance_sampling, weighted_per_decision,
 };
 pub use policy_gradient::{AdaptiveKl, clipped_policy_loss, clipped_value_loss, entropy, kl_k1, kl_k2, kl_k3};

@@ -12,7 +12,7 @@ use crate::config::RunFile;
 use crate::rollout::{RolloutConfig, action_text};
 use crate::run_dir::RunDir;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result, checkpoint};
+use crate::{Result, checkpoint};
 
 /// Judges whether the text of actions is what their ids stand for, with the tokenizers of some runs.
 #[derive(Default)]
@@ -36,10 +36,7 @@ impl Decoding {
     pub fn add(&mut self, run_dir: &Path) -> Result<()> {
         let dir = RunDir::open(run_dir)?;
         let run = RunFile::load(&dir.run_file(), &[] as &[&str])?;
-        let path = checkpoint::latest(&dir.checkpoints())?.ok_or_else(|| Error::Checkpoint {
-            path: dir.checkpoints().display().to_string(),
-            reason: "there is no checkpoint yet".into(),
-        })?;
+        let path = checkpoint::last(&dir.checkpoints())?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
         self.tokenizers.insert(tokenizer.fingerprint().to_string(), (tokenizer, run.rollout));
         Ok(())

@@ -4,9 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use burn::module::Module;
-use palestra_datasets::log::Log;
 use palestra_envs::Episode;
-use palestra_envs::baseline::Baseline;
+use palestra_envs::baseline::{Baseline, mean_and_error};
 use serde::Serialize;
 
 use crate::agent::{Agent, Evaluation};
@@ -52,18 +51,14 @@ pub struct LogSummary {
 }
 
 impl LogSummary {
-    /// What a log's episodes came to.
+    /// What the episodes of a log with these returns came to.
     ///
     /// # Errors
-    /// A log that cannot be read, or has no episode.
-    pub fn of(log: &Log) -> Result<Self> {
-        let returns = log.returns()?;
+    /// A log without an episode.
+    pub fn of(returns: &[f64]) -> Result<Self> {
         let best_return = returns.iter().copied().max_by(f64::total_cmp);
         let best_return = best_return.ok_or_else(|| Error::Data("data.files: the log has no episodes".into()))?;
-        let count = returns.len() as f64;
-        let mean_return = returns.iter().sum::<f64>() / count;
-        let squares: f64 = returns.iter().map(|value| (value - mean_return).powi(2)).sum();
-        let standard_error = (squares / (count - 1.0).max(1.0) / count).sqrt();
+        let (mean_return, standard_error) = mean_and_error(returns);
         Ok(Self { episodes: returns.len() as u64, mean_return, standard_error, best_return })
     }
 }

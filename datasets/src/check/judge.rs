@@ -227,7 +227,7 @@ impl<'a> Judge<'a> {
     /// With `skip_bad`, the reader has kept to itself what it could not read.
     fn tell_skipped(&mut self) {
         let skipped = self.log.skipped();
-        let count = (skipped.files + skipped.row_groups + skipped.episodes) as u64;
+        let count = skipped.total() as u64;
         let untold = count - skipped.reasons.len() as u64;
         for reason in skipped.reasons {
             self.tell(Finding::unreadable(reason));

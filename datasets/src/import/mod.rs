@@ -56,8 +56,7 @@ pub fn rewrite(log: &Log, to: &Path, options: &ImportOptions) -> Result<ImportRe
     for located in log.episodes() {
         target.write(located?.episode)?;
     }
-    let skipped = log.skipped();
-    target.report.skipped = (skipped.files + skipped.row_groups + skipped.episodes) as u64;
+    target.report.skipped = log.skipped().total() as u64;
     target.finish()
 }
 

@@ -179,7 +179,7 @@ impl Log {
     /// does not pass over, an episode that is bad in another.
     pub fn returns(&self) -> Result<Vec<f64>> {
         let episodes = self.groups.iter().flat_map(|group| self.episodes_of(group, Columns::Rewards));
-        episodes.map(|located| Ok(located?.episode.turns.iter().map(|turn| f64::from(turn.reward)).sum())).collect()
+        episodes.map(|located| Ok(located?.episode.total_reward())).collect()
     }
 
     /// What `skip_bad` has passed over until now.
@@ -215,6 +215,13 @@ impl Log {
 
     fn passed_over(&self) -> MutexGuard<'_, PassedOver> {
         self.passed_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Skipped {
+    /// How many files, row groups and episodes there are together.
+    pub fn total(&self) -> usize {
+        self.files + self.row_groups + self.episodes
     }
 }
 

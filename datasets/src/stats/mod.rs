@@ -247,14 +247,13 @@ impl Pass {
             file_bytes += std::fs::metadata(path).map_err(Error::io(path, "look at it"))?.len();
         }
         let tried = self.legal_pairs.distinct().count;
-        let skipped = log.skipped();
         Ok(Stats {
             files: infos.len(),
             cut_files: infos.iter().filter(|info| info.is_cut).count(),
             row_groups: log.groups().len(),
             rows: self.rows,
             episodes: self.returns.len() as u64,
-            skipped: (skipped.files + skipped.row_groups + skipped.episodes) as u64,
+            skipped: log.skipped().total() as u64,
             file_bytes,
             text_bytes: self.text_bytes,
             columns,

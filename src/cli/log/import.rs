@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use palestra_datasets::import::{ImportOptions, import_jsonl, import_minari, rewrite};
 use palestra_datasets::log::{Log, ReadOptions};
 
-use super::{Output, warn_of_skipped};
+use super::{Output, check_name, warn_of_skipped};
 use crate::{Error, Result};
 
 /// Make a log of experience that another program wrote
@@ -65,10 +65,7 @@ enum Format {
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let out = &args.out;
-    if out.extension().is_none_or(|ending| ending != "parquet") {
-        let reason = "a log's name ends in .parquet, by which it is found in its folder";
-        return Err(Error::Config(format!("--out {}: {reason}", out.display())));
-    }
+    check_name(out)?;
     let format = args.format.map_or_else(|| format_of(&args.source[0]), Ok)?;
     if args.skip_bad && format != Format::Parquet {
         let reason =

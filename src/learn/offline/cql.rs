@@ -7,10 +7,10 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{States, check_positive, check_range, masked};
+use super::{States, check_positive, check_range};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learn::{Learner, Loss};
+use crate::learn::{Learner, Loss, masked};
 use crate::model::{CriticShape, Policy};
 
 /// CQL's knobs.

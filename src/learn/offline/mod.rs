@@ -25,9 +25,9 @@ pub use ilql::{Ilql, IlqlConfig};
 pub use iql::{Iql, IqlConfig};
 pub use monte_carlo::{MonteCarlo, MonteCarloConfig};
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 
-use super::Learner;
+use super::{Learner, masked};
 use crate::batch::TransitionBatch;
 use crate::model::{Critic, Head, Placement, Policy};
 use crate::ops::selected_log_probs;
@@ -122,13 +122,6 @@ impl<'a> States<'a> {
     fn without_forbidden(&self, scores: Tensor<2>) -> Tensor<2> {
         let forbidden = self.batch.forbidden.clone().map(|forbidden| forbidden.narrow(0, 0, self.batch.actions()));
         masked(scores, forbidden)
-    }
-}
-
-fn masked(scores: Tensor<2>, forbidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
-    match forbidden {
-        Some(forbidden) => scores.mask_fill(forbidden, -1e9),
-        None => scores,
     }
 }
 
