@@ -20,7 +20,7 @@ use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
-use crate::rollout::{Played, Rollout, Seen};
+use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
 use crate::source::alphabet;
 use crate::tokenizer::Tokenizer;
@@ -165,14 +165,22 @@ impl Agent {
         self.run.env.as_ref().ok_or_else(missing)
     }
 
-    /// A rollout of this agent's run, in at most so many environments at once.
+    /// A rollout as this agent's run has it, in at most so many environments at once.
     ///
     /// # Errors
     /// An environment that cannot be built.
     pub fn rollout(&self, registry: &Registry, environments: usize) -> Result<Rollout> {
+        self.rollout_of(self.run.rollout.clone(), registry, environments)
+    }
+
+    /// As [`Agent::rollout`], played in another way than the run's.
+    ///
+    /// # Errors
+    /// As [`Agent::rollout`].
+    pub fn rollout_of(&self, config: RolloutConfig, registry: &Registry, environments: usize) -> Result<Rollout> {
         let pool = Pool::new(registry, self.env()?, environments)?;
         let target_return = self.run.decision_transformer.as_ref().and_then(|config| config.target_return);
-        Ok(Rollout::new(pool, self.encoder()?, self.run.rollout.clone(), target_return))
+        Ok(Rollout::new(pool, self.encoder()?, config, target_return))
     }
 
     /// Plays episodes that training never saw, and scores them.

@@ -172,7 +172,12 @@ impl RunFile {
         self.model.clone().unwrap_or_default().check()?;
         sections::check_rollout(&self.rollout)?;
         self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
-        self.algorithm()?.check()?;
+        let algorithm = self.algorithm()?;
+        algorithm.check()?;
+        if self.rollout.record && !matches!(algorithm, Algorithm::Ppo(_)) {
+            let name = algorithm.name();
+            return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
+        }
         self.optimizer.check()?;
         self.train.check()?;
         self.evaluation.check()

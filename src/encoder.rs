@@ -193,13 +193,21 @@ impl Encoder {
         Ok((Segment { tokens, actions }, goes_on))
     }
 
-    /// The tokens of an action, with the ending one where the action is not complete without it.
+    /// The tokens of a logged action: its own where they are this tokenizer's.
     fn action(&self, turn: &Turn, choices: Option<&Choices>, has_our_ids: bool) -> Result<Vec<u32>> {
         if let Some(ids) = turn.action_ids.as_ref().filter(|ids| has_our_ids && !ids.is_empty()) {
             return Ok(ids.clone());
         }
+        self.written(&turn.action, choices)
+    }
+
+    /// The tokens that an action is written as, with the ending one where it is not complete without it.
+    ///
+    /// # Errors
+    /// Characters that the tokenizer lacks, or nothing to write.
+    pub fn written(&self, action: &str, choices: Option<&Choices>) -> Result<Vec<u32>> {
         let mut tokens = Vec::new();
-        self.tokenizer.encode(&turn.action, &mut tokens)?;
+        self.tokenizer.encode(action, &mut tokens)?;
         if !choices.is_some_and(|choices| choices.contains(&tokens)) {
             tokens.extend(self.tokenizer.special().end);
         }
@@ -209,3 +217,6 @@ impl Encoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ pub mod model;
 pub mod observe;
 pub mod ops;
 pub mod optim;
+pub mod record;
 pub mod rollout;
 pub mod run_dir;
 pub mod source;

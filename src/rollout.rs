@@ -4,8 +4,9 @@ mod running;
 
 use std::time::{Duration, Instant};
 
+use palestra_envs::player::{Player, Random, mixture_log_prob};
 use palestra_envs::{End, Env, Episode, Info, Pool, Step, baseline, episode_seed};
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +17,10 @@ use crate::math::Sampling;
 use crate::model::Policy;
 use crate::model::generate::{Limits, Request, generate, state_values};
 use crate::observe::Metrics;
+use crate::tokenizer::Tokenizer;
 use crate::trajectory::Trajectory;
 use running::Running;
+pub use running::now;
 
 /// How episodes are played.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +42,8 @@ pub struct RolloutConfig {
     pub stop: Vec<String>,
     /// Taken off the reward of an action that reached that limit without its ending token.
     pub missing_end_penalty: f32,
+    /// Whether all that is played to learn from is kept, as an experience log in the run's directory.
+    pub record: bool,
 }
 
 impl Default for RolloutConfig {
@@ -52,6 +57,7 @@ impl Default for RolloutConfig {
             max_new_tokens: 16,
             stop: Vec::new(),
             missing_end_penalty: 0.0,
+            record: false,
         }
     }
 }
@@ -95,6 +101,8 @@ pub struct Rollout {
     config: RolloutConfig,
     /// The return that each episode is asked for, where the policy reads it.
     target_return: Option<f32>,
+    /// The probability with which a turn's action is a random legal one.
+    exploration: f64,
 }
 
 /// What a watcher of a rollout is shown.
@@ -109,7 +117,14 @@ impl Rollout {
     /// A rollout over the environments of the pool. The return that episodes are asked for counts where the encoder
     /// writes it.
     pub fn new(pool: Pool, encoder: Encoder, config: RolloutConfig, target_return: Option<f32>) -> Self {
-        Self { pool, encoder, config, target_return }
+        Self { pool, encoder, config, target_return, exploration: 0.0 }
+    }
+
+    /// A rollout of a mixture: each turn, with probability `epsilon`, any legal action is played, each equally likely.
+    /// An episode's turns then have the log-probability of the whole action under the mixture, where the policy chooses
+    /// among legal actions, and no token ids; its trajectory is not one to learn from.
+    pub fn exploring(self, epsilon: f64) -> Self {
+        Self { exploration: epsilon, ..self }
     }
 
     /// Plays the episodes of these numbers, in that order, each to its end.
@@ -141,11 +156,39 @@ impl Rollout {
         sampling: &Sampling,
         watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
     ) -> Result<(Vec<Played>, Effort)> {
+        let first = numbers.start;
+        let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
+        let mut effort = self.play_each(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
+            finished[(number - first) as usize] = Some(played);
+            Ok(())
+        })?;
+        let began = Instant::now();
+        let mut played: Vec<Played> = finished.into_iter().flatten().collect();
+        let truncated = || played.iter().filter_map(|played| played.trajectory.final_prompt.as_deref());
+        let values = state_values(policy, &truncated().collect::<Vec<_>>());
+        let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
+        truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
+        effort.total += began.elapsed();
+        Ok((played, effort))
+    }
+
+    /// As [`Rollout::play_watched`], and hands over each episode with its number as soon as it has ended, so that memory
+    /// does not grow with their number. The value of a truncated end is left at 0.
+    ///
+    /// # Errors
+    /// As [`Rollout::play_watched`], or what the taker could not do.
+    pub fn play_each(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
+        take: &mut dyn FnMut(u64, Played) -> Result<()>,
+    ) -> Result<Effort> {
         let began = Instant::now();
         let mut effort = Effort::default();
-        let mut waiting = numbers.clone();
-        let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
-
+        let mut waiting = numbers;
         let mut running: Vec<(usize, Running)> = Vec::new();
         for (slot, number) in (0..self.pool.len()).zip(waiting.by_ref()) {
             running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
@@ -164,15 +207,17 @@ impl Rollout {
             for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
                 watch(episode.number, Seen::Played(&action, &step), self.pool.env(slot))?;
                 episode.take_turn(action, step.reward, step.invalid_action);
+                if self.config.record {
+                    episode.note(&step.observation.info);
+                }
                 episode.observation = step.observation;
                 let Some(end) = step.end else {
                     still_running.push((slot, episode));
                     continue;
                 };
-                let at = (episode.number - numbers.start) as usize;
                 let is_valued = end == End::Truncated && policy.value_head.is_some();
                 let final_prompt = is_valued.then(|| self.prompt(&episode, 0)).transpose()?;
-                finished[at] = Some(episode.finish(end, self.pool.spec().id.clone(), run_seed, final_prompt));
+                take(episode.number, episode.finish(end, self.pool.spec(), run_seed, final_prompt))?;
                 if let Some(number) = waiting.next() {
                     still_running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
                     watch(number, Seen::Begun, self.pool.env(slot))?;
@@ -180,13 +225,8 @@ impl Rollout {
             }
             running = still_running;
         }
-        let mut played: Vec<Played> = finished.into_iter().flatten().collect();
-        let truncated = || played.iter().filter_map(|played| played.trajectory.final_prompt.as_deref());
-        let values = state_values(policy, &truncated().collect::<Vec<_>>());
-        let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
-        truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
         effort.total = began.elapsed();
-        Ok((played, effort))
+        Ok(effort)
     }
 
     /// Reads a first state and writes an action, so that a policy that cannot is found out before a run.
@@ -227,11 +267,15 @@ impl Rollout {
         effort: &mut Effort,
     ) -> Result<Vec<String>> {
         let mut requests = Vec::with_capacity(running.len());
-        for (_, episode) in running.iter() {
+        let mut explored = Vec::with_capacity(running.len());
+        for (slot, episode) in running.iter_mut() {
             let choices = self.encoder.choices(episode.observation.legal_actions.as_deref())?;
-            let room = choices.as_ref().map_or(self.config.max_new_tokens, |choices| choices.longest());
-            let prompt = self.prompt(episode, room)?;
-            requests.push(Request { prompt, choices, rng: episode.rng.clone() });
+            let action = self.random_action(*slot, episode)?;
+            let forced = action.as_ref().map(|action| self.encoder.written(action, choices.as_deref())).transpose()?;
+            let most = forced.as_ref().map(Vec::len).or(choices.as_ref().map(|choices| choices.longest()));
+            let prompt = self.prompt(episode, most.unwrap_or(self.config.max_new_tokens))?;
+            requests.push(Request { prompt, choices, rng: episode.rng.clone(), forced });
+            explored.push(action);
         }
         let (tokenizer, stop) = (self.encoder.tokenizer(), &self.config.stop);
         let stopped = |tokens: &[u32]| tokenizer.decode(tokens).is_ok_and(|text| before_stop(&text, stop).is_some());
@@ -245,21 +289,55 @@ impl Rollout {
         effort.model += began.elapsed();
 
         let mut actions = Vec::with_capacity(running.len());
-        for (((_, episode), request), text) in running.iter_mut().zip(requests).zip(written) {
+        for ((((slot, episode), request), text), explored) in
+            running.iter_mut().zip(requests).zip(written).zip(explored)
+        {
             effort.tokens += request.prompt.len() + text.tokens.len();
-            let action = tokenizer.decode(&text.tokens)?;
-            let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
-            let length = before_stop(&action, stop).map_or(action.len(), str::len);
-            actions.push(action[..length].to_string());
+            let is_own = explored.is_none();
+            let action = match explored {
+                Some(action) => action,
+                None => {
+                    let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
+                    action_text(tokenizer, &text.tokens, stop)?
+                }
+            };
             episode.rng = request.rng;
+            let is_certain = is_own && sampling.temperature <= 0.0;
+            let log_prob = if is_certain { 0.0 } else { text.log_probs.iter().copied().map(f64::from).sum() };
             episode.remember(request.prompt, text, &self.config);
+            if self.exploration > 0.0 {
+                // What is written freely can be written in several ways, and this is the probability of one.
+                let own = request.choices.map(|_| log_prob);
+                let random = Random.log_prob(self.pool.env(*slot), &episode.observation, &action)?;
+                let mixed = random.zip(own).map(|(random, own)| mixture_log_prob(self.exploration, random, own));
+                episode.was_mixed(mixed);
+            }
+            actions.push(action);
         }
         Ok(actions)
+    }
+
+    /// The random action that is to be played in place of the policy's own, where it is its turn.
+    fn random_action(&self, slot: usize, episode: &mut Running) -> Result<Option<String>> {
+        if self.exploration == 0.0 || episode.rng.random::<f64>() >= self.exploration {
+            return Ok(None);
+        }
+        let choice = Random.act(self.pool.env(slot), &episode.observation, &mut episode.rng)?;
+        Ok(Some(choice.action))
     }
 
     fn prompt(&self, episode: &Running, room: usize) -> Result<Vec<u32>> {
         self.encoder.prompt(&episode.context, &episode.observation.text, episode.return_to_go, room)
     }
+}
+
+/// The action that a policy wrote in these tokens: their text, up to a stop text.
+///
+/// # Errors
+/// Tokens that the tokenizer does not have.
+pub fn action_text(tokenizer: &Tokenizer, tokens: &[u32], stop: &[String]) -> Result<String> {
+    let text = tokenizer.decode(tokens)?;
+    Ok(before_stop(&text, stop).unwrap_or(&text).to_string())
 }
 
 /// What stands before the first stop text, where there is one.

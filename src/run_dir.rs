@@ -7,6 +7,7 @@
 //!   checkpoints/    step-00000100, step-00000200, ...
 //!   metrics.jsonl   one line a log step
 //!   episodes.jsonl  sample episodes
+//!   experience/     what was played to learn from, where that is kept
 //!   plots/          SVG
 //!   report.html
 //!   tensorboard/
@@ -112,6 +113,11 @@ impl RunDir {
     /// Sample episodes, one JSON object a line.
     pub fn episodes(&self) -> PathBuf {
         self.path.join("episodes.jsonl")
+    }
+
+    /// Where the experience log of what was played to learn from goes.
+    pub fn experience(&self) -> PathBuf {
+        self.path.join("experience")
     }
 
     /// Where plots go.

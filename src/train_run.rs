@@ -25,6 +25,7 @@ use crate::model::Policy;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
+use crate::record::{Provenance, Spans};
 use crate::run_dir::{RunDir, write_atomically};
 use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, least_of_best};
 use crate::train::{Progress, Span, train};
@@ -113,6 +114,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
             }
         };
         let run = agent.run.clone();
+        let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
+        let mut kept = run.rollout.record.then(kept).transpose()?;
         let players = Players::measure(&run, registry, before, logged)?;
         let observer_options = observer_options(&run, &agent, &players, &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
@@ -123,6 +126,9 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let model =
             train(&mut learner, agent.policy.clone().train(), &mut source, &mut optimizer, &span, |progress| {
                 done = progress.done;
+                if let Some(kept) = &mut kept {
+                    kept.add(done - 1, progress.source.episodes())?;
+                }
                 let mut metrics = progress.metrics.clone();
                 if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
                     let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
@@ -131,6 +137,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 }
                 observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
                 if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
+                    kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
                     checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &players.before, &tokenizer_json))?;
                     checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
                     write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
@@ -342,7 +349,7 @@ fn observer_options(run: &RunFile, agent: &Agent, players: &Players, options: &T
 }
 
 /// Set by the first Ctrl-C or termination; the second ends the process at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))

@@ -69,6 +69,18 @@ pub enum Error {
         /// The value, what is wrong with it, and what would be right.
         reason: String,
     },
+    /// A line of a text file that cannot be read as what it should be.
+    #[error("{}: line {line}, {field}: {reason}", file.display())]
+    Line {
+        /// Which file.
+        file: PathBuf,
+        /// Which line, counted from 1 as editors do.
+        line: u64,
+        /// The field, or what else of the line.
+        field: String,
+        /// The value, what is wrong with it, and what would be right.
+        reason: String,
+    },
     /// An episode that cannot be written.
     #[error("episode {id:?}, step {step}, {column}: {reason}")]
     Episode {

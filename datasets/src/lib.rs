@@ -3,9 +3,12 @@
 //! This crate knows no tensors, no environments and no learners. Everything that plays, logs or
 //! learns in Palestra speaks of an [`Episode`]: turns of observation text and action text, with rewards.
 
+pub mod check;
 mod episode;
 mod error;
+pub mod import;
 pub mod log;
+pub mod stats;
 
 pub use episode::{End, Episode, Turn};
 pub use error::{Error, Result};

@@ -81,7 +81,7 @@ pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn
             legal_actions: observation.legal_actions.map(|legal| legal.to_vec()),
             invalid_action: step.invalid_action,
             log_probs: choice.log_prob.map(|log_prob| vec![log_prob as f32]),
-            info: as_json(&step.observation.info),
+            info: info_json(&step.observation.info),
             ..Turn::default()
         });
         episode.end = step.end;
@@ -93,10 +93,10 @@ pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn
 }
 
 /// The source of rewards that the environment's own rules give, and the name of their part where there are others.
-pub(crate) const RULES: &str = "rules";
+pub const RULES: &str = "rules";
 
 /// Why an episode ended: what the environment calls its outcome, where it does.
-fn end_reason(episode: &Episode, last: &Observation, limit: Option<u32>) -> String {
+pub fn end_reason(episode: &Episode, last: &Observation, limit: Option<u32>) -> String {
     let told = last.info.get("outcome").and_then(|outcome| outcome.as_str());
     let reason = told.unwrap_or(match episode.end {
         Some(End::Terminated) => "terminated",
@@ -106,6 +106,7 @@ fn end_reason(episode: &Episode, last: &Observation, limit: Option<u32>) -> Stri
     reason.to_string()
 }
 
-fn as_json(info: &Info) -> Option<String> {
+/// Info as the log keeps it: a JSON object, where it says anything.
+pub fn info_json(info: &Info) -> Option<String> {
     (!info.is_empty()).then(|| serde_json::to_string(info).expect("it is JSON"))
 }

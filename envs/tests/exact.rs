@@ -73,7 +73,7 @@ fn the_value_of_a_stochastic_policy_is_what_playing_it_gives() {
             });
             seen.legal_actions.as_ref().unwrap()[chosen.unwrap_or(0)].clone()
         });
-        total += f64::from(episode.unwrap().total_reward());
+        total += episode.unwrap().total_reward();
     }
     let mean = total / episodes as f64;
     let error = (exact * (1.0 - exact) / episodes as f64).sqrt();

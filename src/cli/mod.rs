@@ -7,8 +7,11 @@ mod check;
 mod envs;
 mod estimate;
 mod evaluate;
+mod log;
 mod output;
 mod play;
+mod policy;
+mod rollout;
 mod train;
 
 use std::io::IsTerminal;
@@ -47,6 +50,7 @@ First steps:
   palestra play frozen-lake-4x4         play it yourself
   palestra train examples/recipes/snake-ppo.toml
   palestra evaluate runs/snake-ppo
+  palestra rollout snake-6x6 --policy runs/snake-ppo --episodes 100 --out logs/snake.parquet
 
 `palestra <command> --help` explains a command, with an example and what it writes.";
 
@@ -57,6 +61,8 @@ enum Command {
     Play(play::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Rollout(rollout::Args),
+    Log(log::Args),
     Estimate(estimate::Args),
 }
 
@@ -90,6 +96,8 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Play(args) => play::run(args, registry, output),
         Command::Train(args) => train::run(args, registry, output),
         Command::Evaluate(args) => evaluate::run(args, registry, output),
+        Command::Rollout(args) => rollout::run(args, registry, output),
+        Command::Log(args) => log::run(args, registry, output),
         Command::Estimate(args) => estimate::run(args, registry, output),
     }
 }

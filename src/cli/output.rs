@@ -1,6 +1,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::{Error, Result};
@@ -45,6 +46,16 @@ impl Output {
     /// Where a game is shown as it goes.
     pub fn screen(&mut self) -> &mut dyn Write {
         &mut self.stdout
+    }
+
+    /// A bar on standard error, where that is a terminal and somebody wants to see it.
+    pub fn progress(&self, total: u64, what: &str) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        let template = format!("{{bar:32.cyan/238}} {{pos}}/{{len}} {what}  {{elapsed}} elapsed, {{eta}} left");
+        let style = ProgressStyle::with_template(&template).expect("the template is well formed");
+        ProgressBar::new(total).with_style(style.progress_chars("━╸─"))
     }
 
     pub fn finish(&mut self) -> Result<()> {

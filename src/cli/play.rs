@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use palestra_envs::baseline::random_policy;
-use palestra_envs::{Definition, End, Env, Episode, Observation, Registry, Step, Turn};
+use palestra_envs::{End, Env, Episode, Observation, Registry, Step, Turn};
 use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
-use crate::agent::{Agent, FIRST_EVALUATION};
+use super::policy;
+use crate::agent::FIRST_EVALUATION;
 use crate::rollout::Seen;
 use crate::{Error, Result};
 
@@ -70,7 +71,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         "human" => Player::Person(Box::new(io::stdin().lock())),
         "random" => Player::Random,
         "scripted" => Player::Scripted,
-        folder if Path::new(folder).is_dir() => return watch_trained(args, Path::new(folder), registry, output),
+        folder if Path::new(folder).is_dir() => return watch_trained(args, registry, output),
         other => {
             let reason =
                 format!("--policy {other}: no such player; it is human, random, scripted or a run's directory");
@@ -92,23 +93,10 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     report(args, &env.spec().id, &episodes, output)
 }
 
-/// Shows the model of a run at play, in the environment that is named, with the options that it was trained with.
-fn watch_trained(args: &Args, run_dir: &Path, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
-    let mut agent = Agent::load(run_dir, registry, &[] as &[&str])?;
-    let mut asked = registry.definition(&args.env)?;
-    if let Some(own) = agent.run.env.take() {
-        if asked.kind != own.kind {
-            return Err(Error::Config(format!(
-                "--policy {}: it was trained to play {}, not {}",
-                args.policy,
-                registry.build(&own)?.spec().id,
-                args.env
-            )));
-        }
-        asked = Definition { wrappers: asked.wrappers, ..own };
-    }
-    let env_id = registry.build(&asked)?.spec().id.clone();
-    agent.run.env = Some(asked);
+/// Shows the model of a run at play in the environment that is named.
+fn watch_trained(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    let agent = policy::trained(&args.policy, &args.env, registry, &[] as &[&str])?;
+    let env_id = registry.build(agent.env()?)?.spec().id.clone();
     let mut sink = io::sink();
     let screen: &mut dyn Write = if output.wants_json() { &mut sink } else { output.screen() };
     let played = agent.watch(registry, args.seed, args.episodes, &mut |number, seen, env| {

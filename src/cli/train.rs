@@ -15,7 +15,7 @@ use crate::train_run::{TrainOptions, train_run};
 /// [ppo], [optimizer], [train] and [evaluation]. It is checked whole before anything is written.
 ///
 /// Writes one directory, runs/<name> or that of --out: the resolved run file, checkpoints in Hugging Face's layout,
-/// metrics, plots and sample episodes. Interrupted (Ctrl-C), it saves a checkpoint first; --resume goes on from
+/// metrics, plots, sample episodes and, with rollout.record = true, a log of all play. Interrupted (Ctrl-C), it saves a checkpoint first; --resume goes on from
 /// the last one, to the same bits as if it had not stopped.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -14,5 +14,5 @@ pub use importance::{
     weighted_importance_sampling, weighted_per_decision,
 };
 pub use policy_gradient::{AdaptiveKl, clipped_policy_loss, clipped_value_loss, entropy, kl_k1, kl_k2, kl_k3};
-pub use sampling::{Sampling, sample_token};
+pub use sampling::{Sampling, sample_token, token_log_prob};
 pub use student::replicate_interval;

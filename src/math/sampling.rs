@@ -43,18 +43,9 @@ impl Sampling {
 /// `allowed`: token ids in ascending order; `None` allows all. Ties in greedy choice go to the smaller id.
 /// One random number is drawn for a token that is sampled, and none for a greedy one.
 pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling, rng: &mut impl Rng) -> (u32, f32) {
-    let scale = if sampling.temperature > 0.0 { 1.0 / sampling.temperature } else { 1.0 };
-    let count = allowed.map_or(logits.len(), <[u32]>::len);
-    let token = |i: usize| allowed.map_or(i as u32, |allowed| allowed[i]);
-    let logit = |i: usize| logits[token(i) as usize] * scale;
-
-    let (mut best, mut max) = (0, f32::NEG_INFINITY);
-    for i in 0..count {
-        if logit(i) > max {
-            (best, max) = (i, logit(i));
-        }
-    }
-    let weight = |i: usize| f64::from(logit(i) - max).exp();
+    let candidates = Candidates::new(logits, allowed, sampling.temperature);
+    let Candidates { count, best, max, .. } = candidates;
+    let weight = |i: usize| candidates.weight(i);
     let total: f64 = (0..count).map(weight).sum();
     let chosen = if sampling.temperature <= 0.0 {
         best
@@ -69,7 +60,62 @@ pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling
             })
             .unwrap_or(best)
     };
-    (token(chosen), logit(chosen) - max - total.ln() as f32)
+    (candidates.token(chosen), candidates.logit(chosen) - max - total.ln() as f32)
+}
+
+/// The log-probability of choosing a token by temperature alone, which greedy choice (temperature 0) makes 0 for the
+/// token that it takes and minus infinity for any other, as it is for a token that is not allowed.
+///
+/// `allowed`: token ids in ascending order; `None` allows all.
+pub fn token_log_prob(logits: &[f32], allowed: Option<&[u32]>, temperature: f32, token: u32) -> f32 {
+    let candidates = Candidates::new(logits, allowed, temperature);
+    let Some(at) = allowed.map_or(Some(token as usize), |allowed| allowed.binary_search(&token).ok()) else {
+        return f32::NEG_INFINITY;
+    };
+    if temperature <= 0.0 {
+        return if at == candidates.best { 0.0 } else { f32::NEG_INFINITY };
+    }
+    let total: f64 = (0..candidates.count).map(|i| candidates.weight(i)).sum();
+    candidates.logit(at) - candidates.max - total.ln() as f32
+}
+
+/// The tokens that may be chosen, numbered from 0.
+struct Candidates<'a> {
+    logits: &'a [f32],
+    allowed: Option<&'a [u32]>,
+    scale: f32,
+    count: usize,
+    /// The first of the likeliest.
+    best: usize,
+    /// Its logit.
+    max: f32,
+}
+
+impl<'a> Candidates<'a> {
+    fn new(logits: &'a [f32], allowed: Option<&'a [u32]>, temperature: f32) -> Self {
+        let scale = if temperature > 0.0 { 1.0 / temperature } else { 1.0 };
+        let count = allowed.map_or(logits.len(), <[u32]>::len);
+        let mut candidates = Self { logits, allowed, scale, count, best: 0, max: f32::NEG_INFINITY };
+        for i in 0..count {
+            let logit = candidates.logit(i);
+            if logit > candidates.max {
+                (candidates.best, candidates.max) = (i, logit);
+            }
+        }
+        candidates
+    }
+
+    fn token(&self, i: usize) -> u32 {
+        self.allowed.map_or(i as u32, |allowed| allowed[i])
+    }
+
+    fn logit(&self, i: usize) -> f32 {
+        self.logits[self.token(i) as usize] * self.scale
+    }
+
+    fn weight(&self, i: usize) -> f64 {
+        f64::from(self.logit(i) - self.max).exp()
+    }
 }
 
 /// Samples among the most likely candidates that top-k, top-p and min-p keep.
@@ -155,5 +201,20 @@ mod tests {
         assert_eq!(token, 2);
         assert!((f64::from(log_prob).exp() - 0.7311).abs() < 1e-4);
         assert_eq!(sample_token(&LOGITS, Some(&[3]), &Sampling::default(), &mut rng), (3, 0.0));
+    }
+
+    #[test]
+    fn a_token_is_scored_as_it_is_sampled() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for temperature in [0.5, 1.0, 2.0] {
+            for allowed in [None, Some(&[0, 2, 3][..])] {
+                let sampling = Sampling { temperature, ..Sampling::default() };
+                let (token, log_prob) = sample_token(&LOGITS, allowed, &sampling, &mut rng);
+                assert_eq!(token_log_prob(&LOGITS, allowed, temperature, token), log_prob);
+            }
+        }
+        let greedy = |token| token_log_prob(&LOGITS, None, 0.0, token);
+        assert_eq!([0, 1, 2, 3].map(greedy), [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
+        assert_eq!(token_log_prob(&LOGITS, Some(&[0, 2]), 1.0, 3), f32::NEG_INFINITY);
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Placement, Policy};
-use crate::math::{Sampling, sample_token};
+use crate::math::{Sampling, sample_token, token_log_prob};
 use crate::ops::AttentionMask;
 
 /// The token sequences that an action can be, where it has to be one of a list.
@@ -68,6 +68,17 @@ pub struct Request {
     pub choices: Option<Arc<Choices>>,
     /// This row's own random numbers.
     pub rng: ChaCha8Rng,
+    /// The tokens that are written whatever the policy prefers, at least one: they are scored and not sampled. Where
+    /// there are choices, they are one of them.
+    pub forced: Option<Vec<u32>>,
+}
+
+impl Request {
+    /// The most tokens that may be written.
+    fn longest(&self, limits: &Limits) -> usize {
+        let forced = self.forced.as_ref().map(Vec::len);
+        forced.or(self.choices.as_ref().map(|choices| choices.longest())).unwrap_or(limits.max_new_tokens)
+    }
 }
 
 /// Whether the tokens written so far hold a stop string.
@@ -110,8 +121,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     }
     let device = policy.transformer.device();
     let longest_prompt = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
-    let most = requests.iter().map(|request| request.choices.as_ref().map_or(limits.max_new_tokens, |c| c.longest()));
-    let room = most.max().unwrap_or(0);
+    let room = requests.iter().map(|request| request.longest(limits)).max().unwrap_or(0);
     // The last token written is never read, and one token alone needs no cache.
     let mut cache = (room > 1).then(|| policy.cache(requests.len(), longest_prompt + room - 1, &device));
 
@@ -133,16 +143,25 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
             }
             let (request, text) = (&mut requests[at], &mut written[at]);
             let allowed = request.choices.as_ref().map(|choices| choices.allowed_after(&text.tokens));
-            let (token, log_prob) = sample_token(logits, allowed.as_deref(), sampling, &mut request.rng);
+            let (token, log_prob) = match &request.forced {
+                Some(forced) => {
+                    let token = forced[step];
+                    (token, token_log_prob(logits, allowed.as_deref(), sampling.temperature, token))
+                }
+                None => sample_token(logits, allowed.as_deref(), sampling, &mut request.rng),
+            };
             text.tokens.push(token);
             text.log_probs.push(log_prob);
             text.allowed.push(allowed);
             text.values.extend(values.as_ref().map(|values| values[row]));
-            text.ended = match &request.choices {
-                Some(choices) => choices.allowed_after(&text.tokens).is_empty(),
-                None => limits.end == Some(token) || limits.stopped.is_some_and(|stopped| stopped(&text.tokens)),
+            text.ended = match (&request.forced, &request.choices) {
+                (Some(forced), _) => text.tokens.len() == forced.len(),
+                (None, Some(choices)) => choices.allowed_after(&text.tokens).is_empty(),
+                (None, None) => {
+                    limits.end == Some(token) || limits.stopped.is_some_and(|stopped| stopped(&text.tokens))
+                }
             };
-            ended[at] = text.ended || (request.choices.is_none() && text.tokens.len() >= limits.max_new_tokens);
+            ended[at] = text.ended || text.tokens.len() >= request.longest(limits);
         }
         let going: Vec<usize> = (0..rows).filter(|&row| !ended[active[row]]).collect();
         if going.is_empty() {

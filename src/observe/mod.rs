@@ -28,6 +28,7 @@
 //! ```
 
 mod axis;
+mod bars;
 mod figures;
 mod memory;
 mod metrics;
@@ -43,12 +44,13 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use bars::{Bars, bars_svg};
 pub use figures::figures;
 pub use memory::peak_memory_bytes;
 pub use metrics::{History, MetricsLog, Record};
 pub use plot::{Figure, Plot, Reference, Series};
 pub use progress::{Display, FIGURES, Progress, sparkline};
-pub use replay::{Playback, replay};
+pub use replay::{Playback, harmless, replay};
 pub use report::{Report, Table};
 pub use tensorboard::EventWriter;
 

@@ -50,13 +50,13 @@ pub struct Figure {
 }
 
 /// Everything is drawn at twice its size, because plotters rounds to whole pixels, and then shown at half.
-const SCALE: u32 = 2;
-const WIDTH: u32 = 700;
+pub(super) const SCALE: u32 = 2;
+pub(super) const WIDTH: u32 = 700;
 /// A series is condensed to this many points; a picture has no more room, and a report stays small.
 const POINTS: usize = 160;
 
 // Okabe and Ito's colours, which colour-blind people can tell apart.
-const COLORS: [RGBColor; 6] = [
+pub(super) const COLORS: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x9e, 0x73),
@@ -64,13 +64,13 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x56, 0xb4, 0xe9),
 ];
-const INK: RGBColor = RGBColor(0x33, 0x38, 0x3d);
-const FAINT_INK: RGBColor = RGBColor(0x6b, 0x72, 0x78);
-const GRID: RGBColor = RGBColor(0xe6, 0xe8, 0xeb);
+pub(super) const INK: RGBColor = RGBColor(0x33, 0x38, 0x3d);
+pub(super) const FAINT_INK: RGBColor = RGBColor(0x6b, 0x72, 0x78);
+pub(super) const GRID: RGBColor = RGBColor(0xe6, 0xe8, 0xeb);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+pub(super) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 impl Figure {
     /// The picture as a self-contained SVG, 700 pixels wide.
@@ -272,12 +272,12 @@ fn spread(mut heights: Vec<i32>) -> Vec<i32> {
 }
 
 /// A typical width of a sans-serif text in pixels. What is drawn depends on the reader's fonts.
-fn text_width(text: &str, size: u32) -> u32 {
+pub(super) fn text_width(text: &str, size: u32) -> u32 {
     (text.chars().count() as f64 * f64::from(size) * 0.56).ceil() as u32
 }
 
 /// plotters writes a font's size into the SVG divided by 1.24.
-fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
+pub(super) fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
     let family = "system-ui, sans-serif";
     let mut style = TextStyle::from((family, f64::from(size * SCALE) * 1.24));
     style.color = color.to_backend_color();

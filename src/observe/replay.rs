@@ -65,7 +65,7 @@ pub fn replay(out: &mut impl Write, frames: &[String], playback: Playback) -> io
 }
 
 /// The text with line breaks as its only control characters, and no empty lines at its end.
-pub(super) fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let shown = |c: char| {
         if c.is_control() && c != '\n' { '\u{fffd}' } else { c }
     };

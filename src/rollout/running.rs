@@ -1,6 +1,9 @@
 //! One episode while it is played: its text and its tokens grow turn by turn.
 
-use palestra_envs::{End, Episode, Observation, Turn, episode_seed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use palestra_envs::record::{RULES, end_reason, info_json};
+use palestra_envs::{End, EnvSpec, Episode, Info, Observation, Turn, episode_seed};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Context, Played, RolloutConfig};
@@ -67,17 +70,39 @@ impl Running {
         segment.actions.last_mut().expect("an action has a token").reward += reward;
     }
 
-    pub fn finish(self, end: End, env_id: String, run_seed: u64, final_prompt: Option<Vec<u32>>) -> Played {
-        let episode = Episode {
+    /// Takes the last action for one of a mixture of policies, which did not choose it token by token.
+    pub fn was_mixed(&mut self, log_prob: Option<f64>) {
+        let turn = self.turns.last_mut().expect("written before");
+        turn.action_ids = None;
+        turn.log_probs = log_prob.map(|log_prob| vec![log_prob as f32]);
+    }
+
+    /// Keeps, for a log, the time of the last action and what the environment said of the state after it.
+    pub fn note(&mut self, info: &Info) {
+        let turn = self.turns.last_mut().expect("written before");
+        turn.info = info_json(info);
+        turn.timestamp = Some(now());
+    }
+
+    pub fn finish(self, end: End, spec: &EnvSpec, run_seed: u64, final_prompt: Option<Vec<u32>>) -> Played {
+        let mut episode = Episode {
             id: format!("{run_seed}-{}", self.number),
-            env_id,
+            env_id: spec.id.clone(),
             seed: Some(episode_seed(run_seed, self.number)),
             turns: self.turns,
-            final_observation: Some(self.observation.text),
             end: Some(end),
+            reward_source: Some(RULES.to_string()),
             ..Episode::default()
         };
+        episode.end_reason = Some(end_reason(&episode, &self.observation, spec.max_turns));
+        episode.final_observation = Some(self.observation.text);
         let trajectory = Trajectory { segments: self.segments, end: Some(end), final_prompt, last_value: 0.0 };
         Played { episode, trajectory, info: self.observation.info }
     }
+}
+
+/// Microseconds since 1970 (UTC).
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().try_into().unwrap_or(i64::MAX)
 }

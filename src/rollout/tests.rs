@@ -5,6 +5,7 @@ use super::*;
 use crate::model::{Heads, ModelConfig, parameters};
 use crate::ops::{available_devices, open_device};
 use crate::tokenizer::Tokenizer;
+use crate::trajectory::ActionToken;
 
 /// Two or three turns: a letter is shown, and any of four may be written. An odd seed ends in the third turn by
 /// the limit, an even one in the second by the game.
@@ -180,5 +181,82 @@ fn a_stop_text_ends_an_action_and_is_no_part_of_it() {
             written.len() == turn.action.len() + 1 && written.ends_with(['b', 'c'])
         };
         assert!(turns.iter().filter(stopped).count() > 10, "most texts meet a b or a c");
+    });
+}
+
+#[test]
+fn a_logged_episode_has_the_tokens_that_it_was_played_with() {
+    for context in [Context::Observation, Context::Transcript] {
+        for legal_actions_only in [true, false] {
+            each_rollout(context, 4, |mut rollout, policy| {
+                rollout.config.legal_actions_only = legal_actions_only;
+                rollout.config.max_new_tokens = 2;
+                rollout.encoder = Encoder::new(rollout.encoder.tokenizer().clone(), rollout.config.encoding(32));
+                let (played, _) = rollout.play(policy, 1, 0..8, &Sampling::default()).unwrap();
+                let hash = rollout.encoder.tokenizer().fingerprint().to_string();
+                for Played { episode, trajectory, .. } in &played {
+                    let with_ids = Episode { tokenizer_hash: Some(hash.clone()), ..episode.clone() };
+                    assert_same_tokens(&rollout.encoder.trajectory(&with_ids).unwrap(), trajectory);
+                    // A text that reached its limit of tokens has no end token, which the text cannot tell.
+                    if legal_actions_only {
+                        assert_same_tokens(&rollout.encoder.trajectory(episode).unwrap(), trajectory);
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn assert_same_tokens(logged: &Trajectory, played: &Trajectory) {
+    assert_eq!((logged.end, logged.segments.len()), (played.end, played.segments.len()));
+    assert_eq!(logged.final_prompt, played.final_prompt);
+    for (logged, played) in logged.segments.iter().zip(&played.segments) {
+        assert_eq!(logged.tokens, played.tokens);
+        for (logged, played) in logged.actions.iter().zip(&played.actions) {
+            let told = |action: &ActionToken| (action.at, action.turn, action.reward, action.allowed.clone());
+            assert_eq!(told(logged), told(played));
+        }
+        assert_eq!(logged.actions.len(), played.actions.len());
+    }
+}
+
+#[test]
+fn a_mixture_knows_how_likely_its_actions_were() {
+    each_rollout(Context::Observation, 64, |rollout, policy| {
+        let mut rollout = rollout.exploring(0.5);
+        let mut probabilities = |sampling| {
+            let (played, _) = rollout.play(policy, 1, 0..256, &sampling).unwrap();
+            let turns = played.iter().flat_map(|played| &played.episode.turns);
+            let probability = |turn: &Turn| {
+                let [log_prob] = turn.log_probs.as_deref().unwrap() else { panic!("one for the whole action") };
+                assert_eq!(turn.action_ids, None);
+                f64::from(*log_prob).exp()
+            };
+            turns.map(probability).collect::<Vec<_>>()
+        };
+        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+        // The mean of 1 / p over actions drawn from p is the number of actions that can be drawn.
+        let inverse = mean(probabilities(Sampling::default()).iter().map(|p| 1.0 / p).collect());
+        assert!((inverse - 4.0).abs() < 0.25, "{inverse} actions of 4");
+        let greedy = probabilities(Sampling::GREEDY);
+        let is = |p: &f64, expected: f64| (p - expected).abs() < 1e-6;
+        assert!(greedy.iter().all(|p| is(p, 0.625) || is(p, 0.125)), "the policy's own choice is certain");
+        let own = greedy.iter().filter(|p| is(p, 0.625)).count() as f64 / greedy.len() as f64;
+        assert!((own - 0.625).abs() < 0.06, "{own} of the actions are the policy's");
+    });
+}
+
+#[test]
+fn a_mixture_that_writes_freely_does_not_know() {
+    each_rollout(Context::Transcript, 4, |rollout, policy| {
+        let mut rollout = rollout.exploring(0.5);
+        rollout.config.legal_actions_only = false;
+        rollout.config.max_new_tokens = 1; // shorter than some legal actions
+        rollout.encoder = Encoder::new(rollout.encoder.tokenizer().clone(), rollout.config.encoding(32));
+        let (played, _) = rollout.play(policy, 1, 0..20, &Sampling::default()).unwrap();
+        let turns: Vec<&Turn> = played.iter().flat_map(|played| &played.episode.turns).collect();
+        assert!(turns.iter().all(|turn| turn.log_probs.is_none() && turn.action_ids.is_none()));
+        let whole = turns.iter().filter(|turn| ["ab", "cd"].contains(&turn.action.as_str())).count();
+        assert!(whole > 5, "{whole} random actions of two letters among {}", turns.len());
     });
 }

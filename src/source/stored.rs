@@ -203,6 +203,20 @@ impl Stored {
         self.next_window()
     }
 
+    /// The parts of the batch of one step.
+    ///
+    /// # Errors
+    /// As [`Stored::try_out`].
+    pub fn next_parts(&mut self) -> Result<Vec<TransitionBatch>> {
+        let stretches = self.draw()?;
+        let tokens = stretches.iter().flat_map(|stretch| &stretch.segments).map(|segment| segment.tokens.len());
+        self.tokens += tokens.sum::<usize>();
+        let token_count = stretches.iter().map(Stretch::actions).sum();
+        let parts = parts(&stretches, self.config.micro_batch);
+        let batch = |part: &[Stretch]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
+        Ok(parts.into_iter().map(batch).collect())
+    }
+
     /// Which pass through the log it is in.
     #[cfg(test)]
     pub(super) fn epoch(&self) -> u64 {
@@ -266,13 +280,7 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
             return Ok(None);
         }
         self.steps_left -= 1;
-        let stretches = self.draw()?;
-        let tokens = stretches.iter().flat_map(|stretch| &stretch.segments).map(|segment| segment.tokens.len());
-        self.tokens += tokens.sum::<usize>();
-        let token_count = stretches.iter().map(Stretch::actions).sum();
-        let parts = parts(&stretches, self.config.micro_batch);
-        let batch = |part: &[Stretch]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
-        Ok(Some(parts.into_iter().map(batch).collect()))
+        self.next_parts().map(Some)
     }
 
     fn tokens(&self) -> usize {
@@ -329,23 +337,30 @@ pub fn resampled_times(seed: u64, place: Place) -> usize {
 /// A log that cannot be read, or with so many characters that they are no alphabet.
 pub fn alphabet(log: &Log) -> Result<String> {
     const MOST: usize = 2048;
-    let mut characters = BTreeSet::new();
+    let (mut characters, mut ascii) = (BTreeSet::new(), [false; 128]);
+    let mut take = |text: &str| {
+        for character in text.chars() {
+            match ascii.get_mut(character as usize) {
+                Some(seen) => *seen = true,
+                None => _ = characters.insert(character),
+            }
+        }
+        characters.len()
+    };
     for located in log.episodes() {
         let episode = located?.episode;
-        for turn in &episode.turns {
-            let legal = turn.legal_actions.iter().flatten();
-            let texts = [&turn.observation, &turn.action].into_iter().chain(legal);
-            texts.for_each(|text| characters.extend(text.chars()));
-        }
-        characters.extend(episode.final_observation.iter().flat_map(|text| text.chars()));
-        if characters.len() > MOST {
+        let turns = episode.turns.iter();
+        let texts = turns
+            .flat_map(|turn| [&turn.observation, &turn.action].into_iter().chain(turn.legal_actions.iter().flatten()));
+        if texts.chain(&episode.final_observation).map(|text| take(text)).max() > Some(MOST) {
             return Err(Error::Data(format!(
                 "data.files: more than {MOST} different characters are too many for a model from nothing; name one \
                  with a tokenizer in start_from"
             )));
         }
     }
-    Ok(characters.into_iter().collect())
+    let ascii = (0u8..128).map(char::from).zip(ascii).filter(|(_, seen)| *seen).map(|(character, _)| character);
+    Ok(ascii.chain(characters).collect())
 }
 
 /// Cuts a batch into parts of at most so many turns; 0: one part.

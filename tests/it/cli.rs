@@ -8,8 +8,11 @@ use crate::command::Desk;
 
 #[test]
 fn every_command_teaches_itself() {
-    for command in ["envs", "check", "play", "train", "evaluate"] {
-        let help = Desk::new().run(&[command, "--help"]).success();
+    let log = ["check", "stats", "show", "import", "repair"].map(|command| format!("log {command}"));
+    let commands = ["envs", "check", "play", "train", "evaluate", "rollout"].map(String::from);
+    for command in commands.into_iter().chain(log) {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = Desk::new().run(&words).success();
         assert!(help.contains(&format!("Examples:\n  palestra {command}")), "{help}");
         assert!(help.contains("\nWrites "), "{command} says what it writes: {help}");
     }

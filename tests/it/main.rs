@@ -5,6 +5,7 @@ mod cli;
 mod command;
 mod estimate;
 mod learning;
+mod log;
 mod recipes;
 mod resume;
 mod tidy;

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use palestra::config::RunFile;
-use palestra::envs::Registry;
+use palestra::envs::player::Random;
+use palestra::envs::record::record;
+use palestra::envs::{Definition, Registry};
+use palestra_datasets::log::{LogWriter, WriteOptions};
 
 use crate::command::Desk;
 use crate::tiny_run::checkpoints;
@@ -25,6 +28,17 @@ fn recipes() -> Vec<PathBuf> {
     let recipes: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
     assert!(!recipes.is_empty());
     recipes
+}
+
+/// A few games of a random player, where a recipe learns from a log.
+fn write_log(run: &RunFile, path: &Path) {
+    let fallback = Definition::named("double-t-maze");
+    let env = run.env.as_ref().unwrap_or(&fallback);
+    let mut writer = LogWriter::create(path, WriteOptions::default()).unwrap();
+    for episode in record(&Registry::builtin(), env, 0..8, 0, &mut Random).unwrap() {
+        writer.write(&episode.unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
 }
 
 /// A finished run of two updates left everything that `palestra train --help` promises.
@@ -53,11 +67,21 @@ fn every_recipe_trains() {
         let path = recipe.to_str().unwrap();
         let run = RunFile::load(&recipe, &[] as &[&str]).unwrap();
         assert_eq!(run.name, recipe.file_stem().unwrap().to_str().unwrap(), "a recipe is named as its file");
-        run.resolve(&Registry::builtin()).unwrap();
         let desk = Desk::new();
-        let args = ["train", path, "--device", "flex", "--out", "out", "--quiet"];
+        let mut args = vec!["train", path, "--device", "flex", "--out", "out", "--quiet"];
+        let log = desk.path().join("log.parquet");
+        let files = format!("--set=data.files=[{:?}]", log.display().to_string());
+        if run.data.is_some() {
+            write_log(&run, &log);
+            args.extend([files.as_str(), "--set=data.steps=2", "--set=data.batch=8"]);
+        }
+        let plays = run.env.is_some();
+        run.resolve(&Registry::builtin()).unwrap();
         desk.run(&[&args[..], &SMALL].concat()).success();
-        assert_complete(&desk.path().join("out"));
+        match plays {
+            true => assert_complete(&desk.path().join("out")),
+            false => assert_eq!(checkpoints(&desk.path().join("out")).len(), 2),
+        }
     }
 }
 

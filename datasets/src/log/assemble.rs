@@ -137,7 +137,7 @@ fn begin(batch: &Batch, row: usize, id: &str) -> Episode {
         env_spec: owned(&batch.env_spec),
         seed: number(&batch.seed, row),
         split: owned(&batch.split),
-        turns: Vec::new(),
+        turns: Vec::with_capacity(turns_ahead(batch, row)),
         final_observation: None,
         end: None,
         end_reason: None,
@@ -149,6 +149,12 @@ fn begin(batch: &Batch, row: usize, id: &str) -> Episode {
         reward_source: owned(&batch.reward_source),
         rater_id: owned(&batch.rater_id),
     }
+}
+
+/// How many rows of the batch seem to belong to the episode that begins in a row.
+fn turns_ahead(batch: &Batch, row: usize) -> usize {
+    let steps = batch.step.as_ref().map_or(&[][..], |steps| &steps.values()[row + 1..]);
+    1 + steps.iter().take_while(|step| **step != 0).count()
 }
 
 /// An id without a version gets that of `env_version`.
@@ -187,36 +193,39 @@ fn same_as_before(batch: &Batch, row: usize, episode: &Episode) -> Result<(), Br
         ("reward_source", &batch.reward_source, episode.reward_source.as_deref()),
         ("rater_id", &batch.rater_id, episode.rater_id.as_deref()),
     ];
-    let differs = |now: &dyn std::fmt::Debug, before: &dyn std::fmt::Debug| {
-        format!("{now:?}, and the episode's first row says {before:?}; an episode has one")
-    };
     for (column, values, before) in texts {
-        if let Some(now) = text(values, row)
-            && Some(now) != before
-        {
-            return Err((column, differs(&now, &before)));
+        if let Some(now) = text(values, row) {
+            same(column, now, before)?;
         }
     }
     if let Some(now) = text(&batch.env_id, row)
-        && !episode.env_id.starts_with(now)
+        && !episode.env_id.strip_prefix(now).is_some_and(|rest| rest.is_empty() || rest.starts_with("-v"))
     {
-        return Err(("env_id", differs(&now, &episode.env_id)));
+        same("env_id", now, Some(episode.env_id.as_str()))?;
     }
-    let wholes = [("seed", &batch.seed, episode.seed), ("policy_step", &batch.policy_step, Some(episode.policy_step))];
-    for (column, values, before) in wholes {
-        if let Some(now) = number(values, row)
-            && Some(now) != before
-        {
-            return Err((column, differs(&now, &before)));
+    for (column, values, before) in
+        [("seed", &batch.seed, episode.seed), ("policy_step", &batch.policy_step, Some(episode.policy_step))]
+    {
+        if let Some(now) = number(values, row) {
+            same(column, now, before)?;
         }
     }
-    let numbers = [("temperature", &batch.temperature, episode.temperature), ("top_p", &batch.top_p, episode.top_p)];
-    for (column, values, before) in numbers {
-        if let Some(now) = number(values, row)
-            && Some(now) != before
-        {
-            return Err((column, differs(&now, &before)));
+    for (column, values, before) in
+        [("temperature", &batch.temperature, episode.temperature), ("top_p", &batch.top_p, episode.top_p)]
+    {
+        if let Some(now) = number(values, row) {
+            same(column, now, before)?;
         }
     }
     Ok(())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(column: &'static str, now: T, before: Option<T>) -> Result<(), Breach> {
+    match before {
+        Some(before) if before == now => Ok(()),
+        Some(before) => {
+            Err((column, format!("{now:?}, but {before:?} on the episode's first row; an episode has one")))
+        }
+        None => Err((column, format!("{now:?}, but null on the episode's first row; an episode has one"))),
+    }
 }

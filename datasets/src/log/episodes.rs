@@ -10,6 +10,7 @@ use super::batch::{Batch, number};
 use super::file::LogFile;
 use super::reader::Log;
 use super::schema::Columns;
+use super::shield::shield;
 use crate::error::{Error, Result};
 
 /// About how much of a row group is decoded at a time.
@@ -143,18 +144,20 @@ impl Rows {
 
     /// The next rows, with the place of the first of them in the file.
     fn next(&mut self, file: &LogFile) -> Result<Option<(Batch, u64)>> {
-        let damaged = |reason| Error::RowGroup { file: file.path.clone(), row_group: self.row_group, reason };
-        match self.reader.next() {
-            Some(Ok(batch)) => {
+        let row_group = self.row_group;
+        let damaged = |reason| Error::RowGroup { file: file.path.clone(), row_group, reason };
+        let decode = || self.reader.next().transpose().map(|batch| batch.map(|batch| Batch::new(&batch)));
+        match shield(decode) {
+            Ok(Some(batch)) => {
                 let first_row = self.next_row;
-                self.next_row += batch.num_rows() as u64;
-                Ok(Some((Batch::new(&batch), first_row)))
+                self.next_row += batch.rows as u64;
+                Ok(Some((batch, first_row)))
             }
-            Some(Err(error)) => Err(damaged(format!("cannot be decoded after row {}: {error}", self.next_row))),
-            None if self.next_row != self.end => {
+            Ok(None) if self.next_row != self.end => {
                 Err(damaged(format!("ends after row {}, and should reach row {}", self.next_row, self.end)))
             }
-            None => Ok(None),
+            Ok(None) => Ok(None),
+            Err(reason) => Err(damaged(format!("cannot be decoded from row {}: {reason}", self.next_row))),
         }
     }
 }

@@ -33,8 +33,10 @@
 
 mod assemble;
 mod batch;
+mod ending;
 mod episodes;
 mod file;
+mod matching;
 mod paths;
 mod reader;
 mod record;
@@ -42,6 +44,7 @@ mod repair;
 mod rows;
 mod rules;
 mod schema;
+mod shield;
 mod source;
 mod writer;
 
@@ -49,6 +52,7 @@ use crate::Episode;
 
 pub use reader::{FileInfo, Log, ReadOptions, Skipped};
 pub use repair::{Repaired, repair};
+pub(crate) use rows::bytes_of;
 pub use schema::Columns;
 pub use writer::{LogWriter, WriteOptions};
 

@@ -115,14 +115,14 @@ impl Log {
 
     /// What is known of a file of [`files`](Self::files).
     pub fn info(&self, file: usize) -> FileInfo {
-        let LogFile { path, is_cut, is_ours, groups, columns, .. } = &self.files[file];
+        let LogFile { path, is_cut, is_ours, groups, selection, .. } = &self.files[file];
         FileInfo {
             path: path.clone(),
             rows: groups.iter().map(|group| group.rows).sum(),
             row_groups: groups.len(),
             is_cut: *is_cut,
             has_checksums: *is_ours,
-            columns: columns.iter().map(|column| column.name).collect(),
+            columns: selection.columns.iter().map(|column| column.name).collect(),
         }
     }
 
@@ -139,7 +139,11 @@ impl Log {
 
     /// The episodes that begin in a row group, in portions of about `max_bytes` of text and ids (at least an episode).
     /// An error is an item of its own, and reading can go on after it.
-    pub fn read_chunks(&self, group: &Group, max_bytes: usize) -> impl Iterator<Item = Result<Vec<Located>>> + '_ {
+    pub fn read_chunks<'a>(
+        &'a self,
+        group: &Group,
+        max_bytes: usize,
+    ) -> impl Iterator<Item = Result<Vec<Located>>> + use<'a> {
         let mut episodes = self.episodes_of(group, self.options.columns);
         let mut error = None;
         std::iter::from_fn(move || {

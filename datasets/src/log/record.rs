@@ -17,8 +17,11 @@ use std::io::{Read, Seek, SeekFrom};
 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
-    FileMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData,
+    FileMetaData, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetMetaDataWriter,
+    RowGroupMetaData,
 };
+
+use super::shield::shield;
 
 /// Not text, so that no log contains it by chance; the checksum settles the rest.
 const MAGIC: [u8; 8] = *b"\xffpalLOG\xff";
@@ -58,21 +61,21 @@ pub(super) fn group_record(
     Ok(with_trailer(body, start, previous))
 }
 
-/// The bytes that end a file: the seal and the Parquet footer.
-pub(super) fn closing(
-    file: &FileMetaData,
-    groups: Vec<RowGroupMetaData>,
-    checksums: &[u32],
-    start: u64,
-    previous: u64,
-) -> Result<Vec<u8>, ParquetError> {
-    let footer = footer_of(file, groups)?;
+/// The bytes that end a file: the seal, then the footer, which is given with its tail.
+pub(super) fn closing(footer: Vec<u8>, checksums: &[u32], start: u64, previous: u64) -> Vec<u8> {
     let mut body = checksums_to_bytes(1, checksums);
     body.extend((footer.len() as u32).to_le_bytes());
     body.extend(crc32fast::hash(&footer).to_le_bytes());
     let mut bytes = with_trailer(body, start, previous);
     bytes.extend(footer);
-    Ok(bytes)
+    bytes
+}
+
+/// A Parquet footer with its tail.
+pub(super) fn footer_of(file: &FileMetaData, groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>, ParquetError> {
+    let mut footer = Vec::new();
+    ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file.clone(), groups)).finish()?;
+    Ok(footer)
 }
 
 /// The record that ends at a place of a file; `None` where there is none, or a damaged one.
@@ -158,12 +161,6 @@ pub(super) fn read_at(file: &mut File, start: u64, len: usize) -> std::io::Resul
     Ok(bytes)
 }
 
-fn footer_of(file: &FileMetaData, groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>, ParquetError> {
-    let mut footer = Vec::new();
-    ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file.clone(), groups)).finish()?;
-    Ok(footer)
-}
-
 fn checksums_to_bytes(kind: u8, checksums: &[u32]) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend((checksums.len() as u32).to_le_bytes());
@@ -197,7 +194,10 @@ fn parse(body: &[u8]) -> Option<Body> {
     let checksums = sums.chunks_exact(4).map(|sum| u32_at(sum, 0)).collect();
     match kind {
         0 => {
-            let metadata = Box::new(ParquetMetaDataReader::decode_metadata(rest).ok()?);
+            // In full, so that a repaired file gets the footer that it would have had.
+            let options = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
+            let decode = || ParquetMetaDataReader::decode_metadata_with_options(rest, Some(&options));
+            let metadata = Box::new(shield(decode).ok()?);
             Some(Body::Group { metadata, checksums })
         }
         1 if rest.len() == 8 => {

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::file::contents;
+use super::ending::contents;
 use super::record::{self, Chain};
 use crate::error::{Error, Result};
 
@@ -42,8 +42,9 @@ pub fn repair(path: &Path) -> Result<Option<Repaired>> {
         row_groups: groups.len(),
         bytes_dropped: len - end,
     };
-    let closing = record::closing(metadata.file_metadata(), groups, &checksums, end, previous)
+    let footer = record::footer_of(metadata.file_metadata(), groups)
         .map_err(|error| Error::file(path, format!("cannot be repaired: {error}")))?;
+    let closing = record::closing(footer, &checksums, end, previous);
     let mut write = || {
         file.set_len(end)?;
         file.seek(SeekFrom::Start(end))?;

@@ -186,7 +186,7 @@ impl Rows {
 }
 
 /// Bytes of text and ids in an episode.
-pub(super) fn bytes_of(episode: &Episode) -> usize {
+pub(crate) fn bytes_of(episode: &Episode) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let shared = episode.id.len() + text(&episode.env_spec) + text(&episode.final_observation);
     shared + episode.turns.iter().map(bytes_of_turn).sum::<usize>()

@@ -74,10 +74,13 @@ impl LogWriter {
         let level = ZstdLevel::try_new(options.zstd_level).map_err(refused)?;
         let properties = WriterProperties::builder()
             .set_created_by(created_by.clone())
+            .set_key_value_metadata(Some(key_values.clone()))
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(None)
             .set_statistics_enabled(EnabledStatistics::None)
             .set_offset_index_disabled(true)
+            // Half a row group: games show the same few thousand observations again and again.
+            .set_dictionary_page_size_limit(4 << 20)
             // Hardly two of them are equal.
             .set_column_dictionary_enabled(ColumnPath::new(names(&["log_probs", "list", "element"])), false)
             .set_column_dictionary_enabled(ColumnPath::new(names(&["timestamp"])), false)
@@ -109,6 +112,10 @@ impl LogWriter {
             broken: None,
         };
         writer.guarded(Self::write_record)?;
+        // So that the file's name survives a power cut too, where folders can be synced at all.
+        if let Some(Ok(folder)) = path.parent().map(File::open) {
+            let _ = folder.sync_all();
+        }
         Ok(writer)
     }
 
@@ -130,7 +137,8 @@ impl LogWriter {
     }
 
     /// Ends the row group and waits until the disk has it: what was written so far survives a kill and a power cut.
-    /// Small row groups cost space, some 5 KB each.
+    /// For checkpoints rather than for every episode: a row group costs some 5 KB of file however small it is, and 25 KB of
+    /// memory until the end of the log.
     pub fn flush(&mut self) -> Result<()> {
         self.guarded(|writer| {
             writer.end_row_group()?;
@@ -143,8 +151,9 @@ impl LogWriter {
     pub fn finish(mut self) -> Result<u64> {
         self.guarded(|writer| {
             writer.end_row_group()?;
-            let groups = writer.encoder.flushed_row_groups().to_vec();
-            let closing = record::closing(&writer.metadata, groups, &writer.checksums, writer.len, writer.last_record)?;
+            writer.encoder.finish()?;
+            let footer = std::mem::take(writer.encoder.inner_mut());
+            let closing = record::closing(footer, &writer.checksums, writer.len, writer.last_record);
             writer.file.write_all(&closing)?;
             writer.file.sync_all()?;
             Ok(())

@@ -10,7 +10,7 @@ fn every_field_comes_back() {
     let (_folder, path) = place();
     let written: Vec<Episode> = (0..9).map(full).chain((0..5).map(bare)).collect();
     let rows = write(&path, &written, 4);
-    assert_eq!(rows, written.iter().map(|episode| episode.turns.len() as u64).sum());
+    assert_eq!(rows, written.iter().map(|episode| episode.turns.len() as u64).sum::<u64>());
     let log = open(&path);
     assert_eq!(episodes(&log), written);
     assert_eq!(log.groups().len(), 4);

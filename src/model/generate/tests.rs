@@ -45,6 +45,7 @@ fn requests() -> Vec<Request> {
         prompt: (0..length as u32).map(|i| (7 * row as u32 + 3 * i) % VOCAB as u32).collect(),
         choices: (row % 3 == 1).then(|| Arc::clone(&choices)),
         rng: ChaCha8Rng::seed_from_u64(row as u64),
+        forced: None,
     };
     lengths.iter().enumerate().map(request).collect()
 }
@@ -190,11 +191,25 @@ fn choices_are_all_that_can_be_written() {
             prompt: prompt.clone(),
             choices: Some(Arc::clone(&choices)),
             rng: ChaCha8Rng::seed_from_u64(seed),
+            forced: None,
         };
         let mut requests: Vec<Request> = (0..100).map(request).collect();
         for text in generate(policy, &mut requests, &LIMITS, &sampling(1.0)) {
             assert!(text.ended && ended.contains(&text.tokens), "{:?}", text.tokens);
             assert!((text.log_probs.iter().sum::<f32>() - log_prob(&text.tokens)).abs() < 1e-4);
+        }
+
+        let forced = |sequence: &Vec<u32>| Request { forced: Some(sequence.clone()), ..request(0) };
+        let mut requests: Vec<Request> = ended.iter().map(forced).collect();
+        for (text, sequence) in generate(policy, &mut requests, &LIMITS, &sampling(1.0)).iter().zip(&ended) {
+            assert_eq!((&text.tokens, text.ended), (sequence, true));
+            assert!((text.log_probs.iter().sum::<f32>() - log_prob(sequence)).abs() < 1e-4);
+        }
+        let certain = generate(policy, &mut [request(0)], &LIMITS, &sampling(0.0)).remove(0).tokens;
+        let log_probs = generate(policy, &mut requests, &LIMITS, &sampling(0.0)).into_iter().map(|text| text.log_probs);
+        for (log_probs, sequence) in log_probs.zip(&ended) {
+            let expected = if *sequence == certain { 0.0 } else { f32::NEG_INFINITY };
+            assert_eq!(log_probs.iter().sum::<f32>(), expected, "greedy choice writes {certain:?} and no other");
         }
     });
 }

@@ -1,0 +1,130 @@
+//! A JSON object that is taken apart field by field.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::report::Notes;
+use crate::error::{Error, Result};
+
+/// As much of a value as an error tells.
+const LONGEST_VALUE: usize = 60;
+
+/// Where a value stands.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub file: &'a Path,
+    pub line: u64,
+    /// The step, of a line that holds many.
+    pub step: Option<usize>,
+}
+
+/// The fields of an object that nobody has taken yet. A field that is null is as good as none.
+pub(super) struct Fields<'a> {
+    pub at: At<'a>,
+    pub object: Map<String, Value>,
+}
+
+impl At<'_> {
+    pub fn error(&self, field: &str, reason: impl Into<String>) -> Error {
+        let field = self.step.map_or_else(|| field.to_string(), |step| format!("step {step}, {field}"));
+        Error::Line { file: self.file.to_owned(), line: self.line, field, reason: reason.into() }
+    }
+
+    pub fn wrong(&self, field: &str, value: &Value, right: &str) -> Error {
+        self.error(field, format!("{} where {right} should be", shown(value)))
+    }
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(at: At<'a>, value: Value) -> Result<Self> {
+        match value {
+            Value::Object(object) => Ok(Self { at, object }),
+            other => Err(at.wrong("the line", &other, "an object {...} on each line")),
+        }
+    }
+
+    pub fn has_list(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.object.get(*name).is_some_and(Value::is_array))
+    }
+
+    /// The first of the names that is there, with its value.
+    pub fn take<'n>(&mut self, names: &[&'n str]) -> Option<(&'n str, Value)> {
+        names.iter().find_map(|name| match self.object.remove(*name) {
+            None | Some(Value::Null) => None,
+            Some(value) => Some((*name, value)),
+        })
+    }
+
+    /// A value of any type that serde reads.
+    pub fn typed<T: DeserializeOwned>(&mut self, name: &str, right: &str) -> Result<Option<T>> {
+        let Some((_, value)) = self.take(&[name]) else { return Ok(None) };
+        match T::deserialize(&value) {
+            Ok(typed) => Ok(Some(typed)),
+            Err(_) => Err(self.at.wrong(name, &value, right)),
+        }
+    }
+
+    /// A text, or the JSON of what is none.
+    pub fn text(&mut self, names: &[&str], notes: &mut Notes) -> Option<String> {
+        self.take(names).map(|(_, value)| text_of(value, notes))
+    }
+
+    pub fn required_text(&mut self, names: &[&str], notes: &mut Notes) -> Result<String> {
+        self.text(names, notes).ok_or_else(|| self.missing(names))
+    }
+
+    pub fn required_number(&mut self, names: &[&str]) -> Result<f32> {
+        let (name, value) = self.take(names).ok_or_else(|| self.missing(names))?;
+        // What is no number, and what f32 does not hold.
+        let number = value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+        number.ok_or_else(|| self.at.wrong(name, &value, "a finite number"))
+    }
+
+    pub fn flag(&mut self, names: &[&str]) -> Result<Option<bool>> {
+        let Some((name, value)) = self.take(names) else { return Ok(None) };
+        match (value.as_bool(), value.as_f64()) {
+            (Some(flag), _) => Ok(Some(flag)),
+            (None, Some(number)) if number == 0.0 || number == 1.0 => Ok(Some(number == 1.0)),
+            _ => Err(self.at.wrong(name, &value, "true, false, 1 or 0")),
+        }
+    }
+
+    /// Notes the fields that nobody took.
+    pub fn end(self, notes: &mut Notes) {
+        for (name, value) in self.object {
+            if !value.is_null() {
+                *notes.ignored_fields.entry(name).or_default() += 1;
+            }
+        }
+    }
+
+    fn missing(&self, names: &[&str]) -> Error {
+        let found: Vec<&str> = self.object.keys().map(String::as_str).collect();
+        let reason = match found.is_empty() {
+            true => "missing".to_string(),
+            false => format!("missing; besides what is known, there is {}", found.join(", ")),
+        };
+        self.at.error(&names.join(" or "), reason)
+    }
+}
+
+/// A text as it is, anything else as its compact JSON.
+pub(super) fn text_of(value: Value, notes: &mut Notes) -> String {
+    match value {
+        Value::String(text) => text,
+        other => {
+            notes.as_json += 1;
+            other.to_string()
+        }
+    }
+}
+
+pub(super) fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

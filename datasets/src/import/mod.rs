@@ -1,0 +1,140 @@
+//! Logs of other kinds to experience logs.
+//!
+//! Every import reads episode by episode, however large the source is. It writes to a hidden file beside the new log and
+//! renames that at the end: a log with the name that was asked for is always whole. Where the source does not say how an
+//! episode ended, it is cut, never terminated.
+
+mod arrow_text;
+mod fields;
+pub mod jsonl;
+mod minari;
+mod report;
+mod turns;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::log::{Log, LogWriter, WriteOptions};
+use crate::stats::{Seen, hash_of};
+use crate::{End, Episode};
+
+pub use minari::import_minari;
+pub use report::ImportReport;
+
+/// What an import adds to what the source says.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// The environment's id, for episodes that have none.
+    pub env_id: Option<String>,
+    /// The policy that acted, for episodes that name none.
+    pub policy_id: Option<String>,
+    /// The split, for episodes that have none.
+    pub split: Option<String>,
+    /// Who gave the rewards (`rules`, `model` or `human`), for episodes that do not say.
+    pub reward_source: Option<String>,
+    /// How the log is written.
+    pub write: WriteOptions,
+}
+
+/// Reads files of JSON lines, in the shapes that [`jsonl`] describes, into a new log `to`.
+pub fn import_jsonl(inputs: &[PathBuf], to: &Path, options: &ImportOptions) -> Result<ImportReport> {
+    let mut target = Target::create(to, options)?;
+    for input in inputs {
+        let mut episodes = jsonl::Episodes::open(input)?;
+        while let Some(episode) = episodes.next() {
+            target.write(episode?).map_err(|error| episodes.located(error))?;
+        }
+        target.report.add_notes(episodes.notes());
+    }
+    target.finish()
+}
+
+/// Writes a log of any tool, or any number of them, as one new log `to` of ours, with checksums and without episodes that
+/// straddle row groups. A log opened with `skip_bad` loses what is bad; the report counts it.
+pub fn rewrite(log: &Log, to: &Path, options: &ImportOptions) -> Result<ImportReport> {
+    let mut target = Target::create(to, options)?;
+    for located in log.episodes() {
+        target.write(located?.episode)?;
+    }
+    let skipped = log.skipped();
+    target.report.skipped = (skipped.files + skipped.row_groups + skipped.episodes) as u64;
+    target.finish()
+}
+
+/// The new log, under another name until it is whole.
+struct Target<'a> {
+    to: &'a Path,
+    hidden: PathBuf,
+    writer: Option<LogWriter>,
+    options: &'a ImportOptions,
+    ids: Seen,
+    report: ImportReport,
+}
+
+impl<'a> Target<'a> {
+    fn create(to: &'a Path, options: &'a ImportOptions) -> Result<Self> {
+        refuse_existing(to)?;
+        let name =
+            to.file_name().ok_or_else(|| Error::file(to, "is not the name of a file; name one like log.parquet"))?;
+        let hidden = to.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id()));
+        let writer = LogWriter::create(&hidden, options.write.clone())?;
+        let report = ImportReport { to: to.to_owned(), ..ImportReport::default() };
+        Ok(Self { to, hidden, writer: Some(writer), options, ids: Seen::new(usize::MAX), report })
+    }
+
+    fn write(&mut self, mut episode: Episode) -> Result<()> {
+        let ImportOptions { env_id, policy_id, split, reward_source, .. } = self.options;
+        for (value, otherwise) in [(&mut episode.env_id, env_id), (&mut episode.policy_id, policy_id)] {
+            if let Some(otherwise) = otherwise
+                && value.is_empty()
+            {
+                value.clone_from(otherwise);
+            }
+        }
+        for (value, otherwise) in [(&mut episode.split, split), (&mut episode.reward_source, reward_source)] {
+            if value.is_none() {
+                value.clone_from(otherwise);
+            }
+        }
+        if !self.ids.is_new(hash_of(&episode.id)) {
+            let reason =
+                "stands there a second time; every episode has its own id, and its rows stand together".to_string();
+            return Err(Error::Episode { id: episode.id, step: 0, column: "episode_id", reason });
+        }
+        self.writer.as_mut().expect("until the end").write(&episode)?;
+        let report = &mut self.report;
+        report.episodes += 1;
+        report.rows += episode.turns.len() as u64;
+        match episode.end {
+            Some(End::Terminated) => report.terminated += 1,
+            Some(End::Truncated) => report.truncated += 1,
+            None => report.cut += 1,
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<ImportReport> {
+        self.writer.take().expect("until the end").finish()?;
+        if self.report.episodes == 0 {
+            return Err(Error::file(self.to, "not written: there is not a single episode in what was to be imported"));
+        }
+        // Whoever made the file meanwhile keeps it.
+        refuse_existing(self.to)?;
+        std::fs::rename(&self.hidden, self.to).map_err(Error::io(self.to, "give the finished log its name"))?;
+        Ok(std::mem::take(&mut self.report))
+    }
+}
+
+impl Drop for Target<'_> {
+    fn drop(&mut self) {
+        // Where it has got its name, nothing is left to remove.
+        let _ = std::fs::remove_file(&self.hidden);
+    }
+}
+
+fn refuse_existing(to: &Path) -> Result<()> {
+    match to.try_exists().map_err(Error::io(to, "look whether it exists"))? {
+        true => Err(Error::file(to, "there is a file already; a log is never written over")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,100 @@
+//! The columns of a file, found and judged: which of the log's it has, and whether they can be read as such.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
+
+use super::schema::{COLUMNS, Column, Columns, Need};
+use super::shield::shield;
+use crate::error::{Error, Result};
+
+/// The part of a file's columns that is read, as a schema of its own.
+pub(super) struct Selection {
+    /// In the file's order.
+    pub columns: Vec<&'static Column>,
+    pub schema: SchemaDescPtr,
+    /// The types to ask for: the file's own, with text as views, which do not copy it.
+    pub arrow: SchemaRef,
+    /// For each leaf column of the file whether it is read.
+    pub is_read: Vec<bool>,
+}
+
+impl Selection {
+    /// Fails where a required column is missing, and where a column is of another type.
+    pub fn new(path: &Path, of_file: &SchemaDescriptor, columns: Columns) -> Result<Self> {
+        let found = find_columns(path, of_file, columns)?;
+        let roots = of_file.root_schema().get_fields();
+        let fields = found.iter().map(|(root, _)| roots[*root].clone()).collect();
+        let select = || {
+            let root = Type::group_type_builder("schema").with_fields(fields).build()?;
+            let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
+            Ok::<_, parquet::errors::ParquetError>((parquet_to_arrow_schema(&schema, None)?, schema))
+        };
+        let (arrow, schema) =
+            shield(select).map_err(|reason| Error::file(path, format!("its schema cannot be read: {reason}")))?;
+        let is_read = (0..of_file.num_columns())
+            .map(|leaf| found.iter().any(|(root, _)| *root == of_file.get_column_root_idx(leaf)))
+            .collect();
+        let columns: Vec<_> = found.into_iter().map(|(_, column)| column).collect();
+        let arrow = types_to_read(path, &arrow, &columns)?;
+        Ok(Self { columns, schema, arrow, is_read })
+    }
+}
+
+/// The columns to read, each with its place among the file's, in the file's order.
+fn find_columns(path: &Path, schema: &SchemaDescriptor, columns: Columns) -> Result<Vec<(usize, &'static Column)>> {
+    let names: Vec<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
+    let mut found = Vec::new();
+    for column in COLUMNS.iter().filter(|column| column.is_in(columns)) {
+        let refused = |reason| Error::Column { file: path.to_owned(), column: column.name, reason };
+        let mut places = (0..names.len()).filter(|place| names[*place] == column.name);
+        match (places.next(), places.next()) {
+            (Some(place), None) => found.push((place, column)),
+            (Some(_), Some(_)) => return Err(refused("there are two of that name".to_string())),
+            (None, _) if column.need == Need::Required => {
+                let hint = match nearest(column.name, &names) {
+                    Some(near) => format!("; rename {near}, if it is that"),
+                    None => String::new(),
+                };
+                return Err(refused(format!("missing; every log needs it, {}{hint}", column.kind.wanted())));
+            }
+            (None, _) => {}
+        }
+    }
+    found.sort_by_key(|(place, _)| *place);
+    Ok(found)
+}
+
+/// The name that may stand for a missing column: mistyped, shortened, or with something added.
+fn nearest<'a>(column: &str, names: &[&'a str]) -> Option<&'a str> {
+    let is_known = |name: &str| COLUMNS.iter().any(|column| column.name == name);
+    names
+        .iter()
+        .filter(|name| !is_known(name))
+        .map(|name| (strsim::damerau_levenshtein(column, &name.to_lowercase()), *name))
+        .filter(|(distance, name)| {
+            let name = name.to_lowercase();
+            *distance <= (column.len() / 3).max(2)
+                || name.len() > 2 && (column.contains(&name) || name.contains(column))
+        })
+        .min()
+        .map(|(_, name)| name)
+}
+
+fn types_to_read(path: &Path, own: &Schema, columns: &[&'static Column]) -> Result<SchemaRef> {
+    let mut fields = Vec::new();
+    for (field, column) in own.fields().iter().zip(columns) {
+        let found = field.data_type();
+        if !column.accepts(found) {
+            let reason = format!("is of type {found}; it should be {}", column.kind.wanted());
+            return Err(Error::Column { file: path.to_owned(), column: column.name, reason });
+        }
+        let is_text = matches!(found, DataType::Utf8 | DataType::Binary);
+        let kind = if is_text { DataType::Utf8View } else { found.clone() };
+        fields.push(Field::new(field.name(), kind, field.is_nullable()));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}

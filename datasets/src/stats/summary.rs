@@ -1,0 +1,196 @@
+//! Numbers of many episodes in a few.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// At most about this many bars in a histogram, so that it fits on a screen.
+const MOST_BARS: f64 = 20.0;
+/// Characters of the longest bar.
+const LONGEST_BAR: u64 = 40;
+
+/// How numbers are spread.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// How many numbers.
+    pub count: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation (of these numbers themselves: divided by `count`).
+    pub std: f64,
+    /// The smallest.
+    pub min: f64,
+    /// What a quarter, half and three quarters of them are at most, interpolated linearly.
+    pub quartiles: [f64; 3],
+    /// The largest.
+    pub max: f64,
+    /// What a twentieth of them are at most: the smallest but for accidents.
+    pub low: f64,
+    /// How many lie where.
+    pub histogram: Histogram,
+}
+
+/// Counts of numbers, in bars that begin and end at round numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Histogram {
+    /// Where the bars begin, in order, and behind them where the last ends: one more than `counts`.
+    pub edges: Vec<f64>,
+    /// How many numbers are at least a bar's edge and less than the next one.
+    pub counts: Vec<u64>,
+}
+
+impl Summary {
+    /// Of finite numbers, in any order; `None` of none.
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_unstable_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        Some(Self {
+            count: values.len() as u64,
+            mean,
+            std: variance.sqrt(),
+            min,
+            quartiles: [0.25, 0.5, 0.75].map(|share| quantile(&values, share)),
+            max,
+            low: quantile(&values, 0.05),
+            histogram: Histogram::of(&values),
+        })
+    }
+}
+
+impl Histogram {
+    fn of(sorted: &[f64]) -> Self {
+        let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
+        let is_whole = sorted.iter().all(|value| value.fract() == 0.0);
+        let width = round_up((max - min) / MOST_BARS).max(if is_whole || min == max { 1.0 } else { 0.0 });
+        // 0.7 / 0.1 is a little less than 7, and 0.7 belongs to the bar that begins there.
+        let bar = |value: f64| (value / width + 1e-9).floor();
+        let first = bar(min);
+        let mut counts = vec![0; (bar(max) - first) as usize + 1];
+        for value in sorted {
+            counts[(bar(*value) - first) as usize] += 1;
+        }
+        let edges = (0..=counts.len()).map(|index| (first + index as f64) * width).collect();
+        Self { edges, counts }
+    }
+}
+
+/// The number that a share of the sorted numbers are at most.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * (sorted.len() - 1) as f64;
+    let below = sorted[place.floor() as usize];
+    below + (sorted[place.ceil() as usize] - below) * place.fract()
+}
+
+/// 1, 2 or 5 times a power of ten, at least this.
+fn round_up(width: f64) -> f64 {
+    if width <= 0.0 {
+        return 0.0;
+    }
+    let power = 10_f64.powf(width.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|round| *round >= width).unwrap_or(10.0 * power)
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [lower, median, upper] = self.quartiles.map(short);
+        write!(
+            f,
+            "mean {}, std {}, min {}, quartiles {lower} {median} {upper}, max {}",
+            short(self.mean),
+            short(self.std),
+            short(self.min),
+            short(self.max)
+        )
+    }
+}
+
+impl fmt::Display for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let edges: Vec<String> = self.edges.iter().map(|edge| short(*edge)).collect();
+        let wide = edges.iter().map(String::len).max().unwrap_or_default();
+        let highest = self.counts.iter().max().copied().unwrap_or_default().max(1);
+        for (edge, count) in edges.iter().zip(&self.counts) {
+            // What is there at all is seen.
+            let bar = "#".repeat((count * LONGEST_BAR).div_ceil(highest) as usize);
+            writeln!(f, "{edge:>wide$} | {bar:<width$} {}", grouped(*count), width = LONGEST_BAR as usize)?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with as many digits as people read.
+pub(crate) fn short(value: f64) -> String {
+    let digits = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 6) as usize };
+    let text = format!("{value:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".to_string() } else { text.to_string() }
+}
+
+/// A whole number with its thousands apart: 1,234,567.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_numpy() {
+        let summary = Summary::of(vec![4.0, 1.0, 2.0, 10.0]).unwrap();
+        assert_eq!(summary.count, 4);
+        assert_eq!(summary.mean, 4.25);
+        assert!((summary.std - 3.491_060_010_942_235).abs() < 1e-12);
+        assert_eq!((summary.min, summary.max), (1.0, 10.0));
+        assert_eq!(summary.quartiles, [1.75, 3.0, 5.5]);
+        assert_eq!(Summary::of(vec![]), None);
+    }
+
+    #[test]
+    fn success_and_failure_are_two_bars() {
+        let histogram = Summary::of(vec![0.0, 1.0, 1.0]).unwrap().histogram;
+        assert_eq!(histogram, Histogram { edges: vec![0.0, 1.0, 2.0], counts: vec![1, 2] });
+    }
+
+    #[test]
+    fn a_round_number_stands_in_the_bar_that_begins_with_it() {
+        let histogram = Summary::of((0..=20).map(|tenth| f64::from(tenth) * 0.1).collect()).unwrap().histogram;
+        assert_eq!(histogram.counts, vec![1; 21]);
+        assert_eq!(histogram.edges.len(), 22);
+    }
+
+    #[test]
+    fn equal_numbers_are_one_bar() {
+        let histogram = Summary::of(vec![-0.5; 3]).unwrap().histogram;
+        assert_eq!(histogram, Histogram { edges: vec![-1.0, 0.0], counts: vec![3] });
+    }
+
+    #[test]
+    fn many_numbers_are_few_bars() {
+        let histogram = Summary::of((0..10_000).map(f64::from).collect()).unwrap().histogram;
+        assert_eq!(histogram.edges[..3], [0.0, 500.0, 1000.0]);
+        assert_eq!(histogram.counts, vec![500; 20]);
+        assert!(histogram.to_string().starts_with("    0 | ########"), "{histogram}");
+    }
+
+    #[test]
+    fn people_read_few_digits() {
+        assert_eq!(short(1234.567), "1235");
+        assert_eq!(short(-0.123_456), "-0.1235");
+        assert_eq!(short(20.0), "20");
+        assert_eq!(short(100.0), "100");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+}

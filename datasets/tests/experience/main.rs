@@ -1,0 +1,8 @@
+//! What is done with logs from outside: checking them, summing them up, importing others.
+
+mod check;
+mod import_jsonl;
+mod import_minari;
+mod made;
+mod rewrite;
+mod stats;

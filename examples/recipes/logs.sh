@@ -1,0 +1,37 @@
+#!/bin/sh
+# Writes into logs/ what the recipes of offline learners learn from, the same bytes on every machine of one kind.
+# Run from the repository's root, after `cargo build --release` (with --features libtorch for speed):
+#
+#   sh examples/recipes/logs.sh
+#
+# Snake and FrozenLake are recorded from agents that learn by PPO first, which takes most of the ten minutes.
+set -eu
+palestra=${PALESTRA:-target/release/palestra}
+envs=examples/recipes/envs
+device=${DEVICE:-flex}
+mkdir -p logs/double-t-maze logs/frozen-lake logs/tic-tac-toe logs/snake
+
+# Double-T maze: 1,200 episodes confined to three overlapping parts, 85 % random moves. No episode shows a whole way.
+# The stem's episodes are the shortest; with more of them each part has as many turns.
+for part in left:200 right:200 stem:800; do
+    region=${part%:*}
+    "$palestra" rollout $envs/double-t-maze-$region.toml --policy scripted --epsilon 0.85 --episodes ${part#*:} --seed 1 \
+        --out logs/double-t-maze/$region.parquet
+done
+
+# Tic-tac-toe: 20,000 games of a random player against a random opponent.
+"$palestra" rollout $envs/tic-tac-toe.toml --policy random --episodes 20000 --seed 1 --out logs/tic-tac-toe/random.parquet
+
+# FrozenLake: an agent that has learned to be fair (its greedy play is worth 0.60) and errs in three moves of ten.
+"$palestra" train examples/recipes/frozen-lake-ppo.toml --device "$device" --out logs/frozen-lake-ppo --quiet \
+    --set train.updates=80 --set rollout.episodes=256 --set ppo.entropy_coefficient=0.04 \
+    --set optimizer.learning_rate=3e-3
+"$palestra" rollout $envs/frozen-lake-4x4.toml --policy logs/frozen-lake-ppo --epsilon 0.3 --episodes 4000 --seed 1 \
+    --out logs/frozen-lake/errs.parquet
+
+# Snake: three skills, from an agent that plays well to one that errs in every third move.
+"$palestra" train examples/recipes/snake-ppo.toml --out logs/snake-ppo --quiet
+for epsilon in 0 0.1 0.3; do
+    "$palestra" rollout $envs/snake-6x6.toml --policy logs/snake-ppo --epsilon $epsilon --episodes 300 --seed 1 \
+        --out logs/snake/epsilon-$epsilon.parquet
+done

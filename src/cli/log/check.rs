@@ -1,0 +1,99 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use palestra_datasets::check::{CheckOptions, CheckReport, check};
+use palestra_datasets::log::{Log, ReadOptions};
+use palestra_envs::Registry;
+use serde::Serialize;
+
+use super::Output;
+use crate::Result;
+use crate::record::verify::{Decoding, Replaying};
+
+/// Check that a log keeps its rules
+///
+/// Reads everything, goes on after what is wrong, and names the file, row, column and value of each finding. The rules:
+///   1  steps are 0, 1, 2, ..., an episode's rows stand together, and no other episode has its id
+///   2  an end flag stands on the last row alone; an episode that was cut short says so
+///   3  rewards are finite, and the parts of a reward add up to it
+///   4  log-probabilities are as many as the ids of the action, finite, and at most 0
+///   5  with --tokenizer: the text of an action is what its ids decode to
+///   6  with --replay: the environment answers the same actions in the same way
+///   7  what an environment makes of a seed stands in one split
+/// Warnings tell what stands in the way of learning, such as near-expert play alone. The exit code is 1 where a rule is
+/// broken or something cannot be read; warnings alone leave it 0.
+///
+/// Writes nothing but its output.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra log check logs/maze
+  palestra log check logs/maze --replay
+  palestra log check runs/snake-ppo/experience --tokenizer runs/snake-ppo --replay
+  palestra log check logs/maze --json | jq '.breaches, .warnings[].text'")]
+pub struct Args {
+    /// Parquet files, folders or patterns
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Play every episode again where its environment and seed are known
+    #[arg(long)]
+    replay: bool,
+    /// The directory of a run whose tokenizer wrote the token ids; may be given again
+    #[arg(long = "tokenizer", value_name = "RUN_DIR")]
+    tokenizers: Vec<PathBuf>,
+    /// After this many findings, count the others only
+    #[arg(long, value_name = "N", default_value_t = CheckOptions::default().most_findings)]
+    most: usize,
+}
+
+/// What was checked.
+#[derive(Serialize)]
+struct Checked {
+    /// Why files could not be opened.
+    unreadable_files: Vec<String>,
+    #[serde(flatten)]
+    report: CheckReport,
+    /// Why episodes could not be played again, and how many.
+    not_replayable: BTreeMap<String, u64>,
+}
+
+pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    let mut decoding = Decoding::default();
+    args.tokenizers.iter().try_for_each(|run_dir| decoding.add(run_dir))?;
+    let mut replaying = Replaying::new(registry);
+    // What cannot be opened is a finding too; all else is read without passing over anything.
+    let openable = Log::open(&args.files, ReadOptions { skip_bad: true, ..ReadOptions::default() })?;
+    let files: Vec<_> = openable.files().iter().map(|path| path.display().to_string()).collect();
+    let log = Log::open(&files, ReadOptions::default())?;
+    let mut decode = |episode: &_| decoding.judge(episode);
+    let mut replay = |episode: &_| replaying.judge(episode);
+    let options = CheckOptions {
+        most_findings: args.most,
+        decode: (!args.tokenizers.is_empty()).then_some(&mut decode),
+        replay: args.replay.then_some(&mut replay),
+    };
+    let report = check(&log, options)?;
+    let checked = Checked { unreadable_files: openable.skipped().reasons, report, not_replayable: replaying.reasons };
+    let is_good = checked.report.is_good() && checked.unreadable_files.is_empty();
+    output.report(&checked, &checked)?;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for reason in &self.unreadable_files {
+            writeln!(f, "error: {reason}")?;
+        }
+        write!(f, "{}", self.report.to_string().trim_end())?;
+        for (reason, count) in &self.not_replayable {
+            write!(f, "\n{count} episodes cannot be played again: {reason}")?;
+        }
+        match self.unreadable_files.len() {
+            0 => Ok(()),
+            count => write!(f, "\n{count} files could not be opened"),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use palestra_datasets::import::{ImportOptions, import_jsonl, import_minari, rewrite};
+use palestra_datasets::log::{Log, ReadOptions};
+
+use super::{Output, warn_of_skipped};
+use crate::{Error, Result};
+
+/// Make a log of experience that another program wrote
+///
+/// jsonl    lines of {"state", "action", "reward", "done"}, one a turn; lists of the same, one line an episode
+///          ({"states": [...], "actions": [...], ...}); {"steps": [...]}; or what `palestra play --json` calls an episode.
+///          `episode_id`, `terminated` and `truncated`, `next_state`, `legal_actions`, `log_probs`, ... may stand there too.
+/// minari   the folder of a Minari dataset in Arrow or Parquet form; what is no text becomes its JSON
+/// parquet  logs with the columns of an experience log, of any tool: rewritten with checksums, as one file
+///
+/// Where the source does not tell how an episode ended, it is cut: neither terminated nor truncated.
+///
+/// Writes the Parquet file of --out, under a hidden name until it is whole.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra log import played.jsonl --out logs/played.parquet --env-id frozen-lake-4x4-v1 --policy-id me
+  palestra log import ~/.minari/datasets/minigrid/fourrooms/random-v0 --out logs/fourrooms.parquet
+  palestra log import damaged.parquet --skip-bad --out logs/rest.parquet
+
+A sample of lines:
+  {\"episode_id\": \"a\", \"state\": \"S...\", \"action\": \"right\", \"reward\": 0, \"done\": false}
+  {\"episode_id\": \"a\", \"state\": \".S..\", \"action\": \"down\", \"reward\": 1, \"done\": true}")]
+pub struct Args {
+    /// Files, or the folder of a Minari dataset
+    #[arg(required = true)]
+    source: Vec<String>,
+    /// The new Parquet file
+    #[arg(long, value_name = "FILE.parquet")]
+    out: PathBuf,
+    /// What the source is, where its name does not tell
+    #[arg(long)]
+    format: Option<Format>,
+    /// The environment's id with its version, for episodes that have none
+    #[arg(long, value_name = "ID")]
+    env_id: Option<String>,
+    /// Who played, for episodes that do not say
+    #[arg(long, value_name = "NAME")]
+    policy_id: Option<String>,
+    /// The part of the data, such as train, for episodes that have none
+    #[arg(long)]
+    split: Option<String>,
+    /// Who gave the rewards, for episodes that do not say
+    #[arg(long, value_name = "WHO", value_parser = ["rules", "model", "human"])]
+    reward_source: Option<String>,
+    /// Pass over files, row groups and episodes of a Parquet source that cannot be read, and count them
+    #[arg(long)]
+    skip_bad: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Jsonl,
+    Minari,
+    Parquet,
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    let out = &args.out;
+    if out.extension().is_none_or(|ending| ending != "parquet") {
+        let reason = "a log's name ends in .parquet, by which it is found in its folder";
+        return Err(Error::Config(format!("--out {}: {reason}", out.display())));
+    }
+    let format = args.format.map_or_else(|| format_of(&args.source[0]), Ok)?;
+    if args.skip_bad && format != Format::Parquet {
+        let reason =
+            "--skip-bad: only what is damaged in Parquet files can be passed over; mend the line, or remove it";
+        return Err(Error::Config(reason.to_string()));
+    }
+    let options = ImportOptions {
+        env_id: args.env_id.clone(),
+        policy_id: args.policy_id.clone(),
+        split: args.split.clone(),
+        reward_source: args.reward_source.clone(),
+        ..ImportOptions::default()
+    };
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    let report = match (format, &args.source[..]) {
+        (Format::Jsonl, files) => {
+            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+            import_jsonl(&files, out, &options)?
+        }
+        (Format::Minari, [folder]) => import_minari(Path::new(folder), out, &options)?,
+        (Format::Minari, [_, second, ..]) => {
+            return Err(Error::Config(format!(
+                "{second}: name one Minari dataset, and import the next to a file of its own"
+            )));
+        }
+        (Format::Parquet, files) => {
+            let log = Log::open(files, ReadOptions { skip_bad: args.skip_bad, ..ReadOptions::default() })?;
+            let report = rewrite(&log, out, &options)?;
+            warn_of_skipped(&log);
+            report
+        }
+        (Format::Minari, []) => unreachable!("at least one source is required"),
+    };
+    output.report(&report, report.to_string().trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a source is, by its name or, of a folder, by what is in it.
+fn format_of(source: &str) -> Result<Format> {
+    let path = Path::new(source);
+    if path.is_dir() {
+        let has_metadata = ["metadata.json", "data/metadata.json"].iter().any(|file| path.join(file).is_file());
+        return Ok(if has_metadata { Format::Minari } else { Format::Parquet });
+    }
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
+        Some("parquet") => Ok(Format::Parquet),
+        _ => Err(Error::Config(format!(
+            "{source}: its name does not tell what it is; add --format jsonl, minari or parquet"
+        ))),
+    }
+}

@@ -1,0 +1,64 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use palestra_datasets::log::repair;
+use serde::Serialize;
+
+use super::Output;
+use crate::Result;
+
+/// Give a log that was cut off its end back
+///
+/// A log whose writer was killed has no Parquet footer: Palestra reads it up to its last whole row group, other tools do
+/// not open it. This cuts the unfinished row group away and writes the footer. Only logs that Palestra wrote can be
+/// repaired, and only while nobody writes them; a log with nothing wrong at its end is left as it is.
+///
+/// Writes the end of the file, in place.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra log repair logs/maze/mixed.parquet")]
+pub struct Args {
+    /// The Parquet file
+    file: PathBuf,
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    file: &'a Path,
+    #[serde(flatten)]
+    repaired: Option<Counts>,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    rows: u64,
+    row_groups: usize,
+    bytes_dropped: u64,
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    let repaired = repair(&args.file)?;
+    let counts =
+        repaired.map(|done| Counts { rows: done.rows, row_groups: done.row_groups, bytes_dropped: done.bytes_dropped });
+    let outcome = Outcome { file: &args.file, repaired: counts };
+    output.report(&outcome, &outcome)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl fmt::Display for Outcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match &self.repaired {
+            None => write!(f, "{file}: has an end; nothing was changed"),
+            Some(Counts { rows, row_groups, bytes_dropped }) => write!(
+                f,
+                "{file}: repaired; {rows} rows in {row_groups} row groups are left, and {bytes_dropped} bytes of an \
+                 unfinished end were cut away"
+            ),
+        }
+    }
+}

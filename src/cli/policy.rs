@@ -1,0 +1,26 @@
+use std::path::Path;
+
+use palestra_envs::{Definition, Registry};
+
+use crate::agent::Agent;
+use crate::{Error, Result};
+
+/// The last model of a run, seated in the environment that was asked for. Where that is the one it was trained in, it
+/// has the options of the training, such as how states are shown; wrappers are as asked.
+///
+/// # Errors
+/// A directory that is no run's, or an environment of another kind than the model was trained in.
+pub fn trained(folder: &str, env: &str, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Agent> {
+    let mut agent = Agent::load(Path::new(folder), registry, overrides)?;
+    let asked = registry.definition(env)?;
+    let id = |definition: &Definition| registry.build(definition).map(|env| env.spec().id.clone());
+    agent.run.env = Some(match agent.run.env.take() {
+        Some(own) if asked.kind != own.kind => {
+            let trained = id(&own)?;
+            return Err(Error::Config(format!("--policy {folder}: it was trained to play {trained}, not {env}")));
+        }
+        Some(own) if id(&asked)? == id(&own)? => Definition { wrappers: asked.wrappers, ..own },
+        _ => asked,
+    });
+    Ok(agent)
+}

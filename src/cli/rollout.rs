@@ -1,0 +1,137 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use palestra_envs::Registry;
+use palestra_envs::player::{Random, Scripted, mix};
+
+use super::output::Output;
+use super::policy;
+use crate::math::Sampling;
+use crate::record::{RecordOptions, Recorded, Watch, record};
+use crate::train_run::stop_on_signals;
+use crate::{Error, Result};
+
+/// Play episodes and keep them as an experience log
+///
+/// The player is `random` (any legal action), `scripted` (the environment's own player where it has one), or the model
+/// of a run's directory, which samples as in its rollouts unless told otherwise. With --epsilon a player is mixed with
+/// random play, turn by turn; the log then has the probability of each action under the mixture.
+///
+/// Writes the Parquet file of --out, with a row for each turn. Several files in a folder are one log: for a log of mixed
+/// skill, record several players. Killed, it leaves a file that opens up to the last 8 MB; interrupted (Ctrl-C), one
+/// that is whole.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra rollout double-t-maze --policy scripted --epsilon 0.85 --episodes 1000 --out logs/maze/mixed.parquet
+  palestra rollout double-t-maze --policy random --episodes 1000 --out logs/maze/random.parquet
+  palestra rollout snake-6x6 --policy runs/snake-ppo --greedy --episodes 200 --out logs/snake/expert.parquet
+  palestra rollout snake-6x6 --policy runs/snake-ppo --seed 1 --split validation --episodes 50 --out logs/v.parquet
+  palestra log stats logs/maze")]
+pub struct Args {
+    /// A registered name, or the path of a TOML definition
+    env: String,
+    /// random, scripted, or the directory of a run
+    #[arg(long, value_name = "PLAYER")]
+    policy: String,
+    /// How many episodes to play
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    episodes: u64,
+    /// The new Parquet file
+    #[arg(long, value_name = "FILE.parquet")]
+    out: PathBuf,
+    /// The probability, turn by turn, of a random legal action in place of the player's
+    #[arg(long, default_value_t = 0.0, value_name = "E", value_parser = probability)]
+    epsilon: f64,
+    /// What the model's logits are divided by, in place of the run's: below 1 sharpens, above 1 flattens
+    #[arg(long, value_name = "T", value_parser = temperature, conflicts_with = "greedy")]
+    temperature: Option<f32>,
+    /// Let the model take the likeliest token
+    #[arg(long)]
+    greedy: bool,
+    /// The seed that the episodes' seeds are made from
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The part of the data that the episodes are for, such as train
+    #[arg(long)]
+    split: Option<String>,
+    /// What the model computes on, in place of the run's `device`: flex, libtorch, libtorch-cuda:<index>
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// Set a key of the run's file, such as ilql.beta=0; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    if args.out.extension().is_none_or(|ending| ending != "parquet") {
+        let file = args.out.display();
+        let reason = format!("--out {file}: a log's name ends in .parquet, by which it is found in its folder");
+        return Err(Error::Config(reason));
+    }
+    let who = player(args, registry)?;
+    let options = RecordOptions { episodes: args.episodes, seed: args.seed, split: args.split.clone() };
+    let stop = stop_on_signals()?;
+    let bar = output.progress(args.episodes, "episodes");
+    let watch = Watch { stop: &stop, ended: &|| bar.inc(1) };
+    let report = record(registry, who, &options, &args.out, &watch)?;
+    bar.finish_and_clear();
+    if report.episodes < args.episodes {
+        return Err(Error::Interrupted(match report.episodes {
+            0 => "stopped before an episode had ended; nothing was written".to_string(),
+            count => format!("stopped; {} holds the {count} episodes that had ended", args.out.display()),
+        }));
+    }
+    output.report(&report, &report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn player(args: &Args, registry: &Registry) -> Result<Recorded> {
+    let Args { env, policy: name, epsilon, temperature, greedy, device, overrides, .. } = args;
+    if Path::new(name).is_dir() {
+        let mut overrides = overrides.clone();
+        overrides.extend(device.iter().map(|device| format!("device={device}")));
+        let agent = Box::new(policy::trained(name, env, registry, &overrides)?);
+        let own = agent.run.rollout.sampling;
+        let sampling = if *greedy {
+            Sampling::GREEDY
+        } else {
+            Sampling { temperature: temperature.unwrap_or(own.temperature), ..own }
+        };
+        return Ok(Recorded::Agent { agent, sampling, epsilon: *epsilon });
+    }
+    let of_a_model = [
+        ("temperature", temperature.is_some()),
+        ("greedy", *greedy),
+        ("device", device.is_some()),
+        ("set", !overrides.is_empty()),
+    ];
+    let wrong = match (name.as_str(), of_a_model.iter().find(|(_, given)| *given)) {
+        ("random" | "scripted", Some((option, _))) => {
+            format!("--{option}: {name} is no model; give the directory of a run to --policy")
+        }
+        ("random", None) if *epsilon > 0.0 => "--epsilon: random play is random already".to_string(),
+        ("random", None) => {
+            return Ok(Recorded::Player { player: Box::new(Random), env: registry.definition(env)? });
+        }
+        ("scripted", None) if *epsilon > 0.0 => {
+            return Ok(Recorded::Player { player: Box::new(mix(*epsilon, Scripted)?), env: registry.definition(env)? });
+        }
+        ("scripted", None) => {
+            return Ok(Recorded::Player { player: Box::new(Scripted), env: registry.definition(env)? });
+        }
+        _ => format!("--policy {name}: no such player; it is random, scripted or a run's directory"),
+    };
+    Err(Error::Config(wrong))
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let value = text.parse().map_err(|_| "it must be a number from 0 to 1".to_string())?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("it must be from 0 to 1".to_string()) }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "it must be a number above 0".to_string())?;
+    if value > 0.0 && value.is_finite() { Ok(value) } else { Err("it must be above 0; for 0, --greedy".to_string()) }
+}

@@ -1,0 +1,79 @@
+use super::*;
+
+fn encoder(return_to_go: Option<usize>) -> Encoder {
+    let encoding = Encoding { context: Context::Observation, room: 16, legal_actions_only: true, return_to_go };
+    Encoder::new(Tokenizer::from_alphabet(&format!("abc{RETURN_ALPHABET}")).unwrap(), encoding)
+}
+
+fn turn(action: &str, reward: f32, legal: Option<&[&str]>) -> Turn {
+    let legal_actions = legal.map(|legal| legal.iter().map(|action| action.to_string()).collect());
+    Turn { observation: "ab".into(), action: action.into(), reward, legal_actions, ..Turn::default() }
+}
+
+fn text(encoder: &Encoder, tokens: &[u32]) -> String {
+    encoder.tokenizer().decode(tokens).unwrap()
+}
+
+#[test]
+fn the_return_to_go_stands_before_each_observation() {
+    let mut encoder = encoder(Some(1));
+    let rewards = [0.5, -0.25, 0.0, -0.3, 0.05];
+    let turns = rewards.map(|reward| turn("a", reward, None)).to_vec();
+    let trajectory = encoder.trajectory(&Episode { turns, ..Episode::default() }).unwrap();
+    let read: Vec<String> = trajectory.segments.iter().map(|segment| text(&encoder, &segment.tokens)).collect();
+    // What is still to come: 0, -.5, -.25, -.25, .05. No return is written as -0.0.
+    assert_eq!(read, ["0.0 aba", "-0.5 aba", "-0.2 aba", "-0.2 aba", "0.1 aba"]);
+    let asked = encoder.prompt(&[], "c", Some(7.0), 1).unwrap();
+    assert_eq!(text(&encoder, &asked), "7.0 c");
+    assert_eq!(text(&encoder, &encoder.prompt(&[], "c", Some(-0.04), 1).unwrap()), "0.0 c");
+}
+
+#[test]
+fn an_action_ends_where_its_choice_is_complete_and_else_with_the_end_token() {
+    let mut encoder = encoder(None);
+    let end = encoder.tokenizer().special().end.unwrap();
+    let written = |encoder: &mut Encoder, turn: Turn| {
+        let trajectory = encoder.trajectory(&Episode { turns: vec![turn], ..Episode::default() }).unwrap();
+        let Segment { tokens, actions } = &trajectory.segments[0];
+        let ends = tokens.last() == Some(&end);
+        let text: String = actions.iter().map(|action| text(encoder, &[tokens[action.at]])).collect();
+        (text, ends, actions.iter().map(|action| action.allowed.as_ref().map(|a| a.len())).collect::<Vec<_>>())
+    };
+    let plain = Some(["a", "bc", "bb"].as_slice());
+    assert_eq!(written(&mut encoder, turn("bc", 0.0, plain)), ("bc".into(), false, vec![Some(2), Some(2)]));
+    // `a` begins `ab`, so that every choice is ended.
+    let nested = Some(["a", "ab"].as_slice());
+    assert_eq!(written(&mut encoder, turn("a", 0.0, nested)), ("a".into(), true, vec![Some(1), Some(2)]));
+    // What was not legal may have been any text.
+    assert_eq!(written(&mut encoder, turn("ca", 0.0, plain)), ("ca".into(), true, vec![None; 3]));
+    assert_eq!(written(&mut encoder, turn("a", 0.0, None)), ("a".into(), true, vec![None; 2]));
+}
+
+#[test]
+fn ids_of_another_tokenizer_are_not_taken() {
+    let mut encoder = encoder(None);
+    let mut episode = Episode { turns: vec![turn("a", 1.0, None)], ..Episode::default() };
+    episode.turns[0].action_ids = Some(vec![0, 1, 2]);
+    let written =
+        |encoder: &mut Encoder, episode: &Episode| encoder.trajectory(episode).unwrap().segments[0].actions.len();
+    assert_eq!(written(&mut encoder, &episode), 2, "the letter and the end");
+    episode.tokenizer_hash = Some("another".into());
+    assert_eq!(written(&mut encoder, &episode), 2);
+    episode.tokenizer_hash = Some(encoder.tokenizer().fingerprint().to_string());
+    assert_eq!(written(&mut encoder, &episode), 3, "the logged ids");
+}
+
+#[test]
+fn what_cannot_be_encoded_is_told_with_its_episode_and_step() {
+    let mut encoder = encoder(None);
+    let told = |encoder: &mut Encoder, turn: Turn| {
+        let turns = vec![Turn { observation: "a".into(), action: "b".into(), ..Turn::default() }, turn];
+        encoder.trajectory(&Episode { id: "e7".into(), turns, ..Episode::default() }).unwrap_err().to_string()
+    };
+    let long = Turn { observation: "abc".repeat(9), ..turn("a", 0.0, None) };
+    assert_eq!(
+        told(&mut encoder, long),
+        "episode e7, step 1: model.context: 16 is too short for an observation of 29 tokens and an action of 2"
+    );
+    assert!(told(&mut encoder, turn("x", 0.0, None)).starts_with("episode e7, step 1: "));
+}

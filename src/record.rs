@@ -1,0 +1,310 @@
+//! Play that is kept: episodes of any player, written to an experience log while they are played.
+//!
+//! It knows players, agents and logs; it knows nothing of learning.
+
+mod spans;
+pub mod verify;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use palestra_datasets::log::{LogWriter, WriteOptions};
+use palestra_envs::player::Player;
+use palestra_envs::{Definition, Env, Episode, Registry, record as play};
+use serde::Serialize;
+
+use crate::agent::Agent;
+use crate::math::Sampling;
+use crate::rollout::{Played, RolloutConfig, Seen, now};
+use crate::{Error, Result};
+pub use spans::Spans;
+
+/// Who plays, and where.
+pub enum Recorded {
+    /// A player without a model.
+    Player {
+        /// Chooses the actions.
+        player: Box<dyn Player>,
+        /// What it plays.
+        env: Definition,
+    },
+    /// A trained policy, in the environment of its run.
+    Agent {
+        /// The policy with its tokenizer.
+        agent: Box<Agent>,
+        /// How it chooses its tokens.
+        sampling: Sampling,
+        /// The probability with which a turn's action is a random legal one in place of its own.
+        epsilon: f64,
+    },
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, Default)]
+pub struct RecordOptions {
+    /// How many episodes, at least 1: those numbered from 0 on of the run with this seed.
+    pub episodes: u64,
+    /// Fixes the episodes, with the player and the environment.
+    pub seed: u64,
+    /// The part of the data that they are for, such as `train`.
+    pub split: Option<String>,
+}
+
+/// Who looks on while episodes are recorded.
+pub struct Watch<'a> {
+    /// Once set, the log is finished with the episodes that are whole by then.
+    pub stop: &'a AtomicBool,
+    /// Told of every episode that ended.
+    pub ended: &'a dyn Fn(),
+}
+
+/// What was recorded.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordReport {
+    /// The log.
+    pub file: PathBuf,
+    /// The environment.
+    pub env_id: String,
+    /// What the log calls the player.
+    pub policy_id: String,
+    /// How many updates it had learned from.
+    pub policy_step: u64,
+    /// Episodes in the log; fewer than were asked for where a person stopped.
+    pub episodes: u64,
+    /// Turns in the log, which are its rows.
+    pub rows: u64,
+    /// The mean of the episodes' undiscounted returns.
+    pub mean_return: f64,
+    /// The standard error of `mean_return`.
+    pub standard_error: f64,
+    /// Which part of all actions the environment could not read or forbade.
+    pub invalid_action_rate: f64,
+    /// The size of the log.
+    pub bytes: u64,
+    /// Seconds of play and writing.
+    pub seconds: f64,
+    /// Turns played and written a second.
+    pub turns_per_second: f64,
+}
+
+/// What a log tells of the player, beside what the episode knows itself.
+#[derive(Debug, Clone, Default)]
+pub struct Provenance {
+    /// The environment's definition, as JSON.
+    pub env_spec: Option<String>,
+    /// What the log calls the player.
+    pub policy_id: String,
+    /// How many updates it has learned from.
+    pub policy_step: u64,
+    /// The fingerprint of its tokenizer, where token ids are kept.
+    pub tokenizer_hash: Option<String>,
+    /// What its logits are divided by; 0 where it takes the likeliest token.
+    pub temperature: Option<f32>,
+}
+
+impl Provenance {
+    /// Of an agent that plays with this sampling, which its name in the log tells; the environment is its run's.
+    pub fn of(agent: &Agent, sampling: &Sampling) -> Self {
+        let spec = |env| serde_json::to_string(env).expect("a definition has no maps with keys that are no text");
+        Self {
+            env_spec: agent.run.env.as_ref().map(spec),
+            policy_id: match sampling.temperature {
+                0.0 => format!("{} greedy", agent.run.name),
+                1.0 => agent.run.name.clone(),
+                temperature => format!("{} T={temperature}", agent.run.name),
+            },
+            policy_step: agent.updates,
+            tokenizer_hash: Some(agent.tokenizer.fingerprint().to_string()),
+            temperature: Some(sampling.temperature),
+        }
+    }
+
+    /// Writes it to an episode of a rollout, whose id then says of which environment and policy it is.
+    pub fn label(&self, episode: Episode) -> Episode {
+        let Self { env_spec, policy_id, policy_step, tokenizer_hash, temperature } = self.clone();
+        let id = format!("{}/{policy_id}@{policy_step}/{}", episode.env_id, episode.id);
+        Episode { id, env_spec, policy_id, policy_step, tokenizer_hash, temperature, ..episode }
+    }
+}
+
+/// Plays episodes and writes them to a new file, which is begun with the first that ends.
+///
+/// # Errors
+/// A file that exists, or an environment that this player cannot play. Where playing fails later, what was played before
+/// is in the log.
+pub fn record(
+    registry: &Registry,
+    who: Recorded,
+    options: &RecordOptions,
+    file: &Path,
+    watch: &Watch,
+) -> Result<RecordReport> {
+    if file.exists() {
+        return Err(Error::Config(format!(
+            "{}: there is a file already; a log is never written over, and several files in a folder are one log",
+            file.display()
+        )));
+    }
+    let mut recording = Recording::new(file, options);
+    let outcome = match who {
+        Recorded::Player { mut player, env } => play_simply(registry, &env, &mut *player, &mut recording, watch),
+        Recorded::Agent { agent, sampling, epsilon } => {
+            play_agent(registry, &agent, sampling, epsilon, &mut recording, watch)
+        }
+    };
+    let report = recording.finish();
+    match outcome {
+        Ok(()) | Err(Error::Interrupted(_)) => report,
+        Err(error) => Err(error),
+    }
+}
+
+fn play_simply(
+    registry: &Registry,
+    env: &Definition,
+    player: &mut dyn Player,
+    recording: &mut Recording,
+    watch: &Watch,
+) -> Result<()> {
+    let RecordOptions { episodes, seed, .. } = *recording.options;
+    for episode in play::record(registry, env, 0..episodes, seed, player)? {
+        let mut episode = episode?;
+        let taken = Some(now()); // just now
+        episode.turns.iter_mut().for_each(|turn| turn.timestamp = taken);
+        recording.write(episode)?;
+        (watch.ended)();
+        watch.check()?;
+    }
+    Ok(())
+}
+
+fn play_agent(
+    registry: &Registry,
+    agent: &Agent,
+    sampling: Sampling,
+    epsilon: f64,
+    recording: &mut Recording,
+    watch: &Watch,
+) -> Result<()> {
+    let RecordOptions { episodes, seed, .. } = *recording.options;
+    let config = RolloutConfig { record: true, ..agent.run.rollout.clone() };
+    let mut rollout = agent.rollout_of(config, registry, episodes.clamp(1, 256) as usize)?.exploring(epsilon);
+    let mut provenance = Provenance::of(agent, &sampling);
+    if epsilon > 0.0 {
+        provenance.policy_id = format!("{}+{epsilon} random", provenance.policy_id);
+        provenance.tokenizer_hash = None; // there are no token ids
+    }
+    let is_certain = epsilon == 0.0 && sampling.temperature <= 0.0;
+    let mut take = |_: u64, played: Played| {
+        let mut episode = provenance.label(played.episode);
+        if is_certain {
+            // Rollouts tell how likely a greedy token is by sampling; it was taken with certainty.
+            let log_probs = episode.turns.iter_mut().flat_map(|turn| turn.log_probs.iter_mut().flatten());
+            log_probs.for_each(|log_prob| *log_prob = 0.0);
+        }
+        recording.write(episode)?;
+        (watch.ended)();
+        Ok(())
+    };
+    let mut look = |_: u64, _: Seen, _: &dyn Env| watch.check();
+    rollout.play_each(&agent.policy, seed, 0..episodes, &sampling, &mut look, &mut take)?;
+    Ok(())
+}
+
+impl Watch<'_> {
+    fn check(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted("stopped".to_string())) } else { Ok(()) }
+    }
+}
+
+/// A log that is being written, and what is in it so far.
+struct Recording<'a> {
+    options: &'a RecordOptions,
+    file: &'a Path,
+    /// Made with the first episode, so that what cannot be played leaves no file.
+    log: Option<LogWriter>,
+    began: Instant,
+    env_id: String,
+    policy_id: String,
+    policy_step: u64,
+    episodes: u64,
+    invalid: u64,
+    mean: f64,
+    /// The sum of squared differences from the mean return.
+    squares: f64,
+}
+
+impl<'a> Recording<'a> {
+    fn new(file: &'a Path, options: &'a RecordOptions) -> Self {
+        Self {
+            options,
+            file,
+            log: None,
+            began: Instant::now(),
+            env_id: String::new(),
+            policy_id: String::new(),
+            policy_step: 0,
+            episodes: 0,
+            invalid: 0,
+            mean: 0.0,
+            squares: 0.0,
+        }
+    }
+
+    fn write(&mut self, episode: Episode) -> Result<()> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            None => {
+                if let Some(folder) = self.file.parent() {
+                    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+                }
+                self.log.insert(LogWriter::create(self.file, WriteOptions::default())?)
+            }
+        };
+        let episode = Episode { split: self.options.split.clone(), ..episode };
+        log.write(&episode)?;
+        self.episodes += 1;
+        self.invalid += episode.turns.iter().filter(|turn| turn.invalid_action).count() as u64;
+        let off = episode.total_reward() - self.mean; // Welford's algorithm
+        self.mean += off / self.episodes as f64;
+        self.squares += off * (episode.total_reward() - self.mean);
+        (self.env_id, self.policy_id) = (episode.env_id, episode.policy_id);
+        self.policy_step = episode.policy_step;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<RecordReport> {
+        let rows = self.log.map_or(Ok(0), LogWriter::finish)?;
+        let bytes = std::fs::metadata(self.file).map_or(0, |file| file.len());
+        let seconds = self.began.elapsed().as_secs_f64();
+        let count = self.episodes as f64;
+        Ok(RecordReport {
+            file: self.file.to_path_buf(),
+            env_id: self.env_id,
+            policy_id: self.policy_id,
+            policy_step: self.policy_step,
+            episodes: self.episodes,
+            rows,
+            mean_return: self.mean,
+            standard_error: (self.squares / (count - 1.0).max(1.0) / count.max(1.0)).sqrt(),
+            invalid_action_rate: self.invalid as f64 / rows.max(1) as f64,
+            bytes,
+            seconds,
+            turns_per_second: rows as f64 / seconds.max(1e-9),
+        })
+    }
+}
+
+impl fmt::Display for RecordReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, env_id, policy_id, episodes, rows, mean_return, standard_error, .. } = self;
+        write!(f, "{env_id}: {policy_id} has a mean return of {mean_return:.4} +- {standard_error:.4}")?;
+        let turns = *rows as f64 / (*episodes).max(1) as f64;
+        write!(f, " over {episodes} episodes; {turns:.1} turns each, ")?;
+        writeln!(f, "{:.1} % invalid actions", 100.0 * self.invalid_action_rate)?;
+        write!(f, "{}: {rows} rows, {:.2} MB; ", file.display(), self.bytes as f64 / 1e6)?;
+        write!(f, "{:.1} s, {:.0} turns a second", self.seconds, self.turns_per_second)
+    }
+}
