@@ -30,7 +30,7 @@ fn a_run_is_judged_over_values_of_a_key() {
     let alone = desk.run(&[&over[..], &["--set=rollout.sampling.temperature=0.5", "--json"]].concat()).json();
     assert_eq!(report["points"][0]["mean_return"], alone["mean_return"]);
     let picture = std::fs::read_to_string(desk.path().join("heat.svg")).unwrap();
-    assert!(picture.contains("rollout.sampling.temperature") && picture.contains("<polygon"), "{picture}");
+    assert!(picture.contains("rollout.sampling.temperature") && picture.contains("optimum"), "{picture}");
     desk.assert_refused(
         &["evaluate", "runs/lake", "--over", "seed=1,many"],
         "--over seed=1,many: \"many\" is no number; it is KEY=V1,V2,...",
