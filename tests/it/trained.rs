@@ -31,7 +31,7 @@ fn a_run_is_judged_over_values_of_a_key() {
     assert_eq!(report["points"][0]["mean_return"], alone["mean_return"]);
     let picture = std::fs::read_to_string(desk.path().join("heat.svg")).unwrap();
     assert!(picture.contains("rollout.sampling.temperature") && picture.contains("optimum"), "{picture}");
-    desk.assert_refused(
+    Desk::new().assert_refused(
         &["evaluate", "runs/lake", "--over", "seed=1,many"],
         "--over seed=1,many: \"many\" is no number; it is KEY=V1,V2,...",
     );
