@@ -1,4 +1,4 @@
-//! Weights under the names and in the layouts of Hugging Face's Llama and GPT-2.
+//! Weights under the names and in the layouts of Hugging Face's GPT-2 and Llama, and Llama's relatives.
 //!
 //! Ours hold linear layers as `[input, output]`. Llama's files hold them transposed; GPT-2's do not, but join query,
 //! key and value side by side.
@@ -91,7 +91,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     if faults.is_empty() {
         Ok(parameters)
     } else {
-        let family = config_json::model_type(config.family);
+        let family = config_json::model_type(config).unwrap_or("unknown");
         Err(Error::Checkpoint {
             path: origin.display().to_string(),
             reason: format!("does not fit the {family} model of config.json; {}", faults.join("; ")),
@@ -118,33 +118,40 @@ fn places(config: &ModelConfig) -> Vec<Place> {
 }
 
 fn llama(config: &ModelConfig) -> Vec<Place> {
-    let &ModelConfig { vocab_size, layers, width, feed_forward, .. } = config;
-    let kv_width = config.kv_heads * config.head_dim();
-    let norms = [("input_layernorm", "attention_norm"), ("post_attention_layernorm", "feed_forward_norm")];
+    let &ModelConfig { vocab_size, layers, width, feed_forward, qkv_bias, output_bias, mlp_bias, .. } = config;
+    let (head_width, kv_width) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
+    let mut norms =
+        vec![("input_layernorm", "attention_norm", width), ("post_attention_layernorm", "feed_forward_norm", width)];
+    if config.qk_norm {
+        norms.push(("self_attn.q_norm", "attention.query_norm", config.head_dim()));
+        norms.push(("self_attn.k_norm", "attention.key_norm", config.head_dim()));
+    }
     let linears = [
-        ("self_attn.q_proj", "attention.query", width, width),
-        ("self_attn.k_proj", "attention.key", width, kv_width),
-        ("self_attn.v_proj", "attention.value", width, kv_width),
-        ("self_attn.o_proj", "attention.output", width, width),
-        ("mlp.gate_proj", "feed_forward.gate", width, feed_forward),
-        ("mlp.up_proj", "feed_forward.up", width, feed_forward),
-        ("mlp.down_proj", "feed_forward.down", feed_forward, width),
+        ("self_attn.q_proj", "attention.query", width, head_width, qkv_bias),
+        ("self_attn.k_proj", "attention.key", width, kv_width, qkv_bias),
+        ("self_attn.v_proj", "attention.value", width, kv_width, qkv_bias),
+        ("self_attn.o_proj", "attention.output", head_width, width, output_bias),
+        ("mlp.gate_proj", "feed_forward.gate", width, feed_forward, mlp_bias),
+        ("mlp.up_proj", "feed_forward.up", width, feed_forward, mlp_bias),
+        ("mlp.down_proj", "feed_forward.down", feed_forward, width, mlp_bias),
     ];
     let mut places = vec![
         Place::same("model.embed_tokens.weight", vec![vocab_size, width], "embedding"),
         Place::same("model.norm.weight", vec![width], "norm.weight"),
     ];
     for i in 0..layers {
-        let name = |theirs: &str, ours: &str| {
-            (format!("model.layers.{i}.{theirs}.weight"), format!("blocks.{i}.{ours}.weight"))
-        };
-        for (theirs, ours) in norms {
+        let name = |theirs: &str, ours: &str| (format!("model.layers.{i}.{theirs}"), format!("blocks.{i}.{ours}"));
+        for &(theirs, ours, length) in &norms {
             let (theirs, ours) = name(theirs, ours);
-            places.push(Place::same(theirs, vec![width], ours));
+            places.push(Place::same(theirs + ".weight", vec![length], ours + ".weight"));
         }
-        for (theirs, ours, input, output) in linears {
+        for (theirs, ours, input, output, has_bias) in linears {
             let (theirs, ours) = name(theirs, ours);
-            places.push(Place { transposed: true, ..Place::same(theirs, vec![output, input], ours) });
+            let weight = Place::same(format!("{theirs}.weight"), vec![output, input], format!("{ours}.weight"));
+            places.push(Place { transposed: true, ..weight });
+            if has_bias {
+                places.push(Place::same(theirs + ".bias", vec![output], ours + ".bias"));
+            }
         }
     }
     places
@@ -288,9 +295,16 @@ pub(super) mod tests {
 
     #[test]
     fn there_and_back_is_the_same() {
-        for family in [Family::Llama, Family::Gpt2] {
+        let features = [
+            ModelConfig { qkv_bias: true, ..config(Family::Llama, true) },
+            ModelConfig { qkv_bias: true, output_bias: true, mlp_bias: true, ..config(Family::Llama, true) },
+            ModelConfig { qk_norm: true, head_dim: 6, ..config(Family::Llama, true) },
+            config(Family::Llama, true),
+            config(Family::Gpt2, true),
+        ];
+        for config in features {
             for tied in [true, false] {
-                let config = config(family, tied);
+                let config = ModelConfig { tie_embeddings: tied, ..config.clone() };
                 let mut file = file_of(&config);
                 file.insert("value_head.weight".to_owned(), numbered(&[4, 1], 0));
                 let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();

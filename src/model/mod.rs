@@ -18,7 +18,7 @@ mod transformer;
 mod transformers_tests;
 
 pub use cache::KvCache;
-pub use config::{Family, ModelConfig};
+pub use config::{Family, Gelu, ModelConfig, RopeScaling};
 pub use critic::{Critic, CriticShape, Head};
 pub use layers::{Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
