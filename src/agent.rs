@@ -70,9 +70,11 @@ impl Agent {
             // A language model has no value heads: they start as those of a new policy, and a critic reads as it does.
             let mut all = named(&Policy::new(&config, run.algorithm()?.heads(), run.seed, device));
             for (name, tensor) in tensors {
-                let in_critic = format!("critic.trunk.{name}");
-                if all.contains_key(&in_critic) {
-                    all.insert(in_critic, tensor.clone());
+                for trunk in ["trunk", "target_trunk"] {
+                    let in_critic = format!("critic.{trunk}.{name}");
+                    if all.contains_key(&in_critic) {
+                        all.insert(in_critic, tensor.clone());
+                    }
                 }
                 // Heads of another learner are left behind.
                 if !is_own(&name) || all.contains_key(&name) {

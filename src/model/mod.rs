@@ -19,7 +19,7 @@ mod transformers_tests;
 
 pub use cache::KvCache;
 pub use config::{Family, Gelu, ModelConfig, RopeScaling};
-pub use critic::{Critic, CriticShape, Head};
+pub use critic::{Critic, CriticShape, Head, Targets};
 pub use layers::{Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub use pretrained::read_model;

@@ -72,7 +72,7 @@ impl Policy {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let transformer = Transformer::new(config, &mut rng, device);
         let value_head = heads.value.then(|| Linear::new([config.width, 1], 0.0, true, &mut rng, device));
-        let critic = heads.critic.map(|shape| Critic::new(config, shape, &mut rng, device));
+        let critic = heads.critic.map(|shape| Critic::new(config, shape, &transformer, &mut rng, device));
         Self { transformer, value_head, critic, decoding: Decoding::Model }
     }
 
@@ -117,10 +117,10 @@ impl Policy {
         self.value_head.as_ref().map(|head| head.forward(hidden).squeeze_dim(1))
     }
 
-    /// Moves the critic's averages toward its heads: `target += rate * (head - target)`.
+    /// Moves the critic's averages toward what they are of: `target += rate * (new - target)`.
     #[must_use]
     pub fn with_targets_moved(mut self, rate: f64) -> Self {
-        self.critic = self.critic.map(|critic| critic.with_targets_moved(rate));
+        self.critic = self.critic.map(|critic| critic.with_targets_moved(&self.transformer, rate));
         self
     }
 
