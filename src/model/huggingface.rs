@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// Parameters that Hugging Face's models do not have. They keep their names, and other readers pass them over.
 const OWN: [&str; 2] = ["value_head.", "critic."];
 
+/// What stands in the names of an adapter's parameters, which are our own too.
+const ADAPTER: &str = ".adapter.";
+
 /// What older files hold beside parameters: masks and rotary frequencies, which follow from the shape.
 const BUFFERS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
@@ -60,7 +63,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     for (name, tensor) in tensors {
         if is_own(&name) {
             parameters.insert(name, tensor);
-        } else if !BUFFERS.iter().any(|buffer| name.ends_with(buffer)) {
+        } else if !is_buffer(&name) {
             found.insert(name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name), tensor);
         }
     }
@@ -101,7 +104,37 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
 
 /// Whether a parameter is one that Hugging Face's models do not have.
 pub fn is_own(name: &str) -> bool {
-    OWN.iter().any(|start| name.starts_with(start))
+    OWN.iter().any(|start| name.starts_with(start)) || name.contains(ADAPTER)
+}
+
+/// Whether a tensor of a file is no parameter, but what follows from the shape.
+pub fn is_buffer(name: &str) -> bool {
+    BUFFERS.iter().any(|buffer| name.ends_with(buffer))
+}
+
+/// A linear layer as Hugging Face has it, and the layers of ours that it holds side by side.
+pub struct JoinedLinear {
+    /// Its name, such as `model.layers.0.self_attn.q_proj`.
+    pub theirs: String,
+    /// Our names, such as `blocks.0.attention.query`.
+    pub ours: Vec<String>,
+    /// Numbers that each of its inputs has.
+    pub input: usize,
+    /// Numbers that each of its outputs has.
+    pub output: usize,
+}
+
+/// Every linear layer of the blocks.
+pub fn linears(config: &ModelConfig) -> Vec<JoinedLinear> {
+    let weights = places(config).into_iter().filter_map(|place| {
+        let theirs = place.theirs.strip_suffix(".weight")?.to_string();
+        let ours = place.ours.iter().map(|name| name.strip_suffix(".weight").map(String::from));
+        let ours: Vec<String> = ours.collect::<Option<_>>()?;
+        let &[rows, columns] = place.shape.as_slice() else { return None };
+        let [input, output] = if place.transposed { [columns, rows] } else { [rows, columns] };
+        ours[0].starts_with("blocks.").then_some(JoinedLinear { theirs, ours, input, output })
+    });
+    weights.collect()
 }
 
 /// Every tensor of a Hugging Face file of this shape.
@@ -204,7 +237,7 @@ fn prefix(family: Family) -> &'static str {
 }
 
 /// `[rows, columns]` to `[columns, rows]`.
-fn transpose(tensor: &NamedTensor) -> NamedTensor {
+pub(super) fn transpose(tensor: &NamedTensor) -> NamedTensor {
     const TILE: usize = 32; // a square of this side, read and written, stays in the nearest cache
     let &[rows, columns] = tensor.shape.as_slice() else { panic!("a matrix, not {:?}", tensor.shape) };
     let mut data = vec![0.0; tensor.data.len()];

@@ -6,9 +6,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::{gelu, gelu_approximate, silu};
 use burn::tensor::{Device, Int, Tensor, module};
-use rand_chacha::ChaCha8Rng;
 
-use super::layers::normal;
+use super::layers::{Init, normal};
 use super::rotary::{RotaryTable, Rotation};
 use super::{Family, Gelu, KvCache, Linear, ModelConfig, Norm};
 use crate::ops::{AttentionMask, attention};
@@ -82,18 +81,18 @@ pub struct FeedForward {
 }
 
 impl Transformer {
-    /// A model from nothing: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
-    /// biases 0 (GPT-2's initialisation, used for both families).
-    pub fn new(config: &ModelConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    /// A new model: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
+    /// biases 0 (GPT-2's initialisation, used for both families); or blank, where a file's weights follow.
+    pub fn new(config: &ModelConfig, init: &mut Init, device: &Device) -> Self {
         const STD: f64 = 0.02;
         let &ModelConfig { vocab_size, width, context, norm_eps, .. } = config;
         let is_gpt2 = config.family == Family::Gpt2;
         Self {
-            embedding: normal([vocab_size, width], STD, rng, device),
-            positions: is_gpt2.then(|| normal([context, width], STD, rng, device)),
-            blocks: (0..config.layers).map(|_| Block::new(config, STD, rng, device)).collect(),
+            embedding: normal([vocab_size, width], STD, init, device),
+            positions: is_gpt2.then(|| normal([context, width], STD, init, device)),
+            blocks: (0..config.layers).map(|_| Block::new(config, STD, init, device)).collect(),
             norm: Norm::new(width, norm_eps, is_gpt2, device),
-            head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, rng, device)),
+            head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, init, device)),
             rotary: (!is_gpt2).then(|| RotaryTable::new(config, device)),
             config: config.clone(),
         }
@@ -150,6 +149,23 @@ impl Transformer {
         self.norm.forward(x)
     }
 
+    /// Every linear layer of the blocks by name, such as `blocks.0.attention.query`.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {
+            let Block { attention, feed_forward, .. } = block;
+            let layers = [
+                ("attention.query", Some(&mut attention.query)),
+                ("attention.key", Some(&mut attention.key)),
+                ("attention.value", Some(&mut attention.value)),
+                ("attention.output", Some(&mut attention.output)),
+                ("feed_forward.gate", feed_forward.gate.as_mut()),
+                ("feed_forward.up", Some(&mut feed_forward.up)),
+                ("feed_forward.down", Some(&mut feed_forward.down)),
+            ];
+            layers.into_iter().filter_map(move |(name, layer)| Some((format!("blocks.{i}.{name}"), layer?)))
+        })
+    }
+
     /// The logits of the next token, `[rows, width]` to `[rows, vocab]`. Ask only for the rows that are needed:
     /// this is the largest product of a small model.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
@@ -161,14 +177,14 @@ impl Transformer {
 }
 
 impl Block {
-    fn new(config: &ModelConfig, std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    fn new(config: &ModelConfig, std: f64, init: &mut Init, device: &Device) -> Self {
         let is_gpt2 = config.family == Family::Gpt2;
         let residual_std = std / (2.0 * config.layers as f64).sqrt();
         let (width, kv_width) = (config.width, config.kv_heads * config.head_dim());
         let head_width = config.heads * config.head_dim();
         let norm = || Norm::new(width, config.norm_eps, is_gpt2, device);
         let head_norm = || config.qk_norm.then(|| Norm::new(config.head_dim(), config.norm_eps, false, device));
-        let mut linear = |shape, std, with_bias| Linear::new(shape, std, is_gpt2 || with_bias, rng, device);
+        let mut linear = |shape, std, with_bias| Linear::new(shape, std, is_gpt2 || with_bias, init, device);
         let attention = Attention {
             query: linear([width, head_width], std, config.qkv_bias),
             key: linear([width, kv_width], std, config.qkv_bias),
