@@ -17,8 +17,8 @@ use super::huggingface::to_hugging_face;
 use super::lora::{self, LoraConfig, read_adapters, write_adapters};
 use super::pretrained::write_json;
 use super::{
-    FileLayout, GenerationConfig, Heads, Placement, Policy, Transformer, parameters, read_generation_config,
-    read_model, write_model,
+    FileLayout, GenerationConfig, Heads, Placement, Policy, Transformer, read_generation_config, read_model,
+    write_model,
 };
 use crate::Tokenizer;
 use crate::checkpoint::{NumberType, read_tensors};
