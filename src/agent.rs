@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Checkpoint, NamedTensor, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
-use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
+use crate::model::huggingface::{from_hugging_face, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
@@ -67,21 +67,10 @@ impl Agent {
             let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
             let (config, tensors) = read_model(directory)?;
             let config = config.resolve(tokenizer.vocab_size())?;
-            // A language model has no value heads: they start as those of a new policy, and a critic reads as it does.
-            let mut all = named(&Policy::new(&config, run.algorithm()?.heads(), run.seed, device));
-            for (name, tensor) in tensors {
-                for trunk in ["trunk", "target_trunk"] {
-                    let in_critic = format!("critic.{trunk}.{name}");
-                    if all.contains_key(&in_critic) {
-                        all.insert(in_critic, tensor.clone());
-                    }
-                }
-                // Heads of another learner are left behind.
-                if !is_own(&name) || all.contains_key(&name) {
-                    all.insert(name, tensor);
-                }
-            }
-            let policy = policy_of(&run, &config, all, device, directory)?;
+            let algorithm = run.algorithm()?;
+            let policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
+                .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
+                .with_decoding(algorithm.decoding());
             return Ok(Self { run, policy, tokenizer, updates: 0 });
         }
         let algorithm = run.algorithm()?;
@@ -251,9 +240,7 @@ impl Agent {
 /// A policy with these weights, under the project's own names.
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
     let algorithm = run.algorithm()?;
-    let policy = Policy::new(config, algorithm.heads(), run.seed, device);
-    let tensors = tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape)));
-    parameters::replace(policy, tensors.collect())
+    Policy::from_tensors(config, algorithm.heads(), tensors, device)
         .map(|policy| policy.with_decoding(algorithm.decoding()))
         .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod encoder;
 mod error;
 pub mod estimate;
+pub mod language_model;
 pub mod learn;
 pub mod math;
 pub mod model;
@@ -25,5 +26,5 @@ mod trajectory;
 
 pub use error::{Error, Result};
 pub use palestra_envs as envs;
-pub use tokenizer::{SpecialTokens, Tokenizer};
+pub use tokenizer::{ChatTemplate, EncodedChat, MarkedText, Message, SpecialTokens, TextStream, Tokenizer};
 pub use trajectory::{ActionToken, Segment, Trajectory};

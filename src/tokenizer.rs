@@ -5,6 +5,8 @@
 //! builds a context places the special ones.
 
 mod characters;
+mod chat_template;
+mod text_stream;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 use characters::Characters;
+pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
+pub use text_stream::TextStream;
 
 /// Turns text into token ids and back. Cheap to clone.
 ///

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor};
-use rand_chacha::ChaCha8Rng;
 
+use super::layers::Init;
 use super::{Linear, ModelConfig, Placement, Transformer};
 
 /// Which parts a critic has.
@@ -67,15 +67,15 @@ impl Critic {
         config: &ModelConfig,
         shape: CriticShape,
         actor: &Transformer,
-        rng: &mut ChaCha8Rng,
+        init: &mut Init,
         device: &Device,
     ) -> Self {
-        let trunk = shape.own_trunk.then(|| Transformer::new(config, rng, device));
+        let trunk = shape.own_trunk.then(|| Transformer::new(config, init, device));
         let q: Vec<Head> =
-            (0..shape.q_heads).map(|_| Head::new(config.width, config.vocab_size, rng, device)).collect();
+            (0..shape.q_heads).map(|_| Head::new(config.width, config.vocab_size, init, device)).collect();
         let targets = if shape.targets == Targets::None { Vec::new() } else { q.clone() };
         let target_trunk = (shape.targets == Targets::Network).then(|| trunk.as_ref().unwrap_or(actor).clone());
-        let v = shape.v_head.then(|| Head::new(config.width, 1, rng, device));
+        let v = shape.v_head.then(|| Head::new(config.width, 1, init, device));
         Self { trunk, q, targets, target_trunk, v }
     }
 
@@ -121,11 +121,11 @@ impl Critic {
 }
 
 impl Head {
-    fn new(width: usize, outputs: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    fn new(width: usize, outputs: usize, init: &mut Init, device: &Device) -> Self {
         // Kaiming's scale for relu, so that the first layer keeps the size of what it reads.
         let std = (2.0 / width as f64).sqrt();
-        let inner = Linear::new([width, width], std, true, rng, device);
-        Self { inner, outer: Linear::new([width, outputs], 0.0, true, rng, device) }
+        let inner = Linear::new([width, width], std, true, init, device);
+        Self { inner, outer: Linear::new([width, outputs], 0.0, true, init, device) }
     }
 
     /// `[rows, width]` to `[rows, outputs]`.
