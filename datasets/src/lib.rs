@@ -4,6 +4,7 @@
 //! learns in Palestra speaks of an [`Episode`]: turns of observation text and action text, with rewards.
 
 pub mod check;
+pub mod documents;
 mod episode;
 mod error;
 pub mod import;
