@@ -9,6 +9,7 @@ pub mod encoder;
 mod error;
 pub mod estimate;
 pub mod learn;
+pub mod likelihood;
 pub mod math;
 pub mod model;
 pub mod observe;
@@ -25,5 +26,5 @@ mod trajectory;
 
 pub use error::{Error, Result};
 pub use palestra_envs as envs;
-pub use tokenizer::{SpecialTokens, Tokenizer};
+pub use tokenizer::{Method, SpecialTokens, Tokenizer, VocabularyOptions};
 pub use trajectory::{ActionToken, Segment, Trajectory};
