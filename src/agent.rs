@@ -18,7 +18,7 @@ use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
-use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
+use crate::model::{Heads, ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
@@ -253,6 +253,33 @@ impl Agent {
         }
         self.evaluation_policy(policy, self.sampling().temperature, 0.0)?.exact_value(registry, self.env()?, 1.0)
     }
+}
+
+/// A language model with its tokenizer.
+pub struct LanguageModel {
+    /// The model, outside autodiff, without value heads.
+    pub policy: Policy,
+    /// Its tokens.
+    pub tokenizer: Tokenizer,
+}
+
+/// Reads a language model: the last checkpoint of a run, or a Hugging Face model directory.
+///
+/// # Errors
+/// Files that are missing or damaged, or a tokenizer with more tokens than the model.
+pub fn language_model(directory: &Path, device: &Device) -> Result<LanguageModel> {
+    let directory = match RunDir::open(directory) {
+        Ok(run) => checkpoint::last(&run.checkpoints())?,
+        Err(_) => directory.to_owned(),
+    };
+    let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
+    let (config, tensors) = read_model(&directory)?;
+    let config = config.resolve(tokenizer.vocab_size())?;
+    let tensors = tensors.into_iter().filter(|(name, _)| !is_own(name));
+    let tensors = tensors.map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape))).collect();
+    let policy = parameters::replace(Policy::new(&config, Heads::default(), 0, device), tensors)
+        .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?;
+    Ok(LanguageModel { policy, tokenizer })
 }
 
 /// A policy with these weights, under the project's own names.

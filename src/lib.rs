@@ -15,6 +15,7 @@ pub mod model;
 pub mod observe;
 pub mod ops;
 pub mod optim;
+pub mod plan;
 pub mod record;
 pub mod rollout;
 pub mod run_dir;

@@ -33,7 +33,7 @@ impl TextScore {
     /// The score of so many nats over tokens and bytes.
     pub fn new(nats: f64, tokens: u64, bytes: u64) -> Self {
         let mean_nll = nats / tokens as f64;
-        Self { mean_nll, perplexity: mean_nll.exp(), bits_per_byte: nats / LN_2 / bytes as f64, tokens, bytes }
+        Self { mean_nll, perplexity: mean_nll.exp(), bits_per_byte: nats / LN_2 / bytes.max(1) as f64, tokens, bytes }
     }
 
     /// The score as metrics of held-out text.
@@ -47,12 +47,27 @@ impl TextScore {
     }
 }
 
-/// Scores rows of text, so many at once.
-pub fn score(policy: &Policy, rows: &[TextRow], batch: usize) -> TextScore {
-    let nats: f64 = log_likelihoods(policy, rows, batch).iter().flatten().map(|&log_prob| -f64::from(log_prob)).sum();
-    let tokens: usize = rows.iter().map(|row| row.counted.len()).sum();
-    let bytes: usize = rows.iter().map(|row| row.bytes).sum();
-    TextScore::new(nats, tokens as u64, bytes as u64)
+/// The likelihood of what was read so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Likelihood {
+    nats: f64,
+    tokens: u64,
+    bytes: u64,
+}
+
+impl Likelihood {
+    /// Reads further rows, so many at once.
+    pub fn add(&mut self, policy: &Policy, rows: &[TextRow], batch: usize) {
+        let log_probs = log_likelihoods(policy, rows, batch);
+        self.nats -= log_probs.iter().flatten().map(|&log_prob| f64::from(log_prob)).sum::<f64>();
+        self.tokens += rows.iter().map(|row| row.counted.len() as u64).sum::<u64>();
+        self.bytes += rows.iter().map(|row| row.bytes as u64).sum::<u64>();
+    }
+
+    /// The score of all of it; `None` where nothing was predicted.
+    pub fn score(&self) -> Option<TextScore> {
+        (self.tokens > 0).then(|| TextScore::new(self.nats, self.tokens, self.bytes))
+    }
 }
 
 /// The log-probability of each counted token of each row, so many rows at once.

@@ -1,6 +1,7 @@
 //! One training run, from its file to its directory: the only place that puts all the parts together.
 
 mod held_out;
+mod plan;
 mod report;
 
 use std::fmt;
@@ -34,6 +35,7 @@ use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, TextS
 use crate::train::{Progress, Span, train};
 use crate::{Error, Result};
 use held_out::HeldOut;
+pub use plan::{Hardware, plan_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, TrainReport};
 
@@ -83,7 +85,9 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let window = config.window_of(agent.policy.transformer.config().context)?;
             let texts = Texts::open(&config, &agent.tokenizer)?;
             let held_out = Some(HeldOut::new(&texts, &config, window, &agent)?);
-            let source = TextSource::new(&texts, config, window, agent.run.seed, batches_on)?;
+            let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
+            tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan(&agent, &mut source()?, window)?);
+            let source = source()?;
             Training { agent, learner: Supervised, source, logged, held_out, registry, device, options }.go()
         }
         (_, Some(learner), Some((log, returns))) => {
@@ -251,8 +255,11 @@ pub fn evaluate_run(
 fn threads_of(options: &TrainOptions) -> usize {
     let earlier = options.out.as_ref().filter(|_| options.resume).and_then(|out| RunDir::open(out).ok());
     let earlier = earlier.and_then(|dir| RunFile::load(&dir.run_file(), &[] as &[&str]).ok());
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     earlier.and_then(|run| run.train.threads).unwrap_or_else(cores)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The directory to train in, and the checkpoint to go on from.

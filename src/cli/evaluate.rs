@@ -10,7 +10,8 @@ use crate::train_run::evaluate_run;
 /// Judge a trained model by playing
 ///
 /// Plays episodes with the last checkpoint of a run, greedily or sampled as its run file says, and reports the
-/// mean return with its standard error, beside the optimum where that is known.
+/// mean return with its standard error, beside the optimum where that is known. How likely a language model finds a
+/// text, `palestra eval` measures.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]

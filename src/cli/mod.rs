@@ -6,12 +6,15 @@
 mod check;
 mod envs;
 mod estimate;
+mod eval;
 mod evaluate;
 mod log;
 mod output;
+mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod tokenizer;
 mod train;
 
 use std::io::IsTerminal;
@@ -64,6 +67,9 @@ enum Command {
     Rollout(rollout::Args),
     Log(log::Args),
     Estimate(estimate::Args),
+    Tokenizer(tokenizer::Args),
+    Plan(plan::Args),
+    Eval(eval::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -99,6 +105,9 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Rollout(args) => rollout::run(args, registry, output),
         Command::Log(args) => log::run(args, registry, output),
         Command::Estimate(args) => estimate::run(args, registry, output),
+        Command::Tokenizer(args) => tokenizer::run(args, output),
+        Command::Plan(args) => plan::run(args, registry, output),
+        Command::Eval(args) => eval::run(args, output),
     }
 }
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::agent::Agent;
 use crate::batch::TextRow;
-use crate::likelihood::{TextScore, score};
+use crate::likelihood::{Likelihood, TextScore};
 use crate::math::Sampling;
 use crate::model::Policy;
 use crate::model::generate::{Limits, Request, generate};
@@ -58,7 +58,9 @@ impl HeldOut {
 
     /// How likely the model finds it.
     pub fn score(&self, policy: &Policy) -> TextScore {
-        score(policy, &self.rows, self.batch)
+        let mut likelihood = Likelihood::default();
+        likelihood.add(policy, &self.rows, self.batch);
+        likelihood.score().expect("there is a window, and it has tokens to predict")
     }
 
     /// What was written so far.
