@@ -14,7 +14,8 @@ use crate::{Error, Result};
 /// Judge a trained model by playing
 ///
 /// Plays episodes with the last checkpoint of a run, greedily or sampled as its run file says, and reports the
-/// mean return with its standard error, beside the optimum where that is known.
+/// mean return with its standard error, beside the optimum where that is known. How likely a language model finds a
+/// text, `palestra eval` measures.
 ///
 /// With --over, it plays once for each value of a key: how values outweigh cloning, or what comes of the return that
 /// a Decision Transformer is asked for.
