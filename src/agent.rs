@@ -17,8 +17,8 @@ use crate::checkpoint::{self, Checkpoint, NamedTensor, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
-use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
-use crate::model::{Heads, ModelConfig, Policy, config_json, parameters, read_model};
+use crate::model::huggingface::{from_hugging_face, to_hugging_face};
+use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
@@ -68,19 +68,10 @@ impl Agent {
             let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
             let (config, tensors) = read_model(directory)?;
             let config = config.resolve(tokenizer.vocab_size())?;
-            // A language model has no value heads: they start as those of a new policy, and a critic reads as it does.
-            let mut all = named(&Policy::new(&config, run.algorithm()?.heads(), run.seed, device));
-            for (name, tensor) in tensors {
-                let in_critic = format!("critic.trunk.{name}");
-                if all.contains_key(&in_critic) {
-                    all.insert(in_critic, tensor.clone());
-                }
-                // Heads of another learner are left behind.
-                if !is_own(&name) || all.contains_key(&name) {
-                    all.insert(name, tensor);
-                }
-            }
-            let policy = policy_of(&run, &config, all, device, directory)?;
+            let algorithm = run.algorithm()?;
+            let policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
+                .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
+                .with_decoding(algorithm.decoding());
             return Ok(Self { run, policy, tokenizer, updates: 0 });
         }
         let algorithm = run.algorithm()?;
@@ -255,39 +246,10 @@ impl Agent {
     }
 }
 
-/// A language model with its tokenizer.
-pub struct LanguageModel {
-    /// The model, outside autodiff, without value heads.
-    pub policy: Policy,
-    /// Its tokens.
-    pub tokenizer: Tokenizer,
-}
-
-/// Reads a language model: the last checkpoint of a run, or a Hugging Face model directory.
-///
-/// # Errors
-/// Files that are missing or damaged, or a tokenizer with more tokens than the model.
-pub fn language_model(directory: &Path, device: &Device) -> Result<LanguageModel> {
-    let directory = match RunDir::open(directory) {
-        Ok(run) => checkpoint::last(&run.checkpoints())?,
-        Err(_) => directory.to_owned(),
-    };
-    let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
-    let (config, tensors) = read_model(&directory)?;
-    let config = config.resolve(tokenizer.vocab_size())?;
-    let tensors = tensors.into_iter().filter(|(name, _)| !is_own(name));
-    let tensors = tensors.map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape))).collect();
-    let policy = parameters::replace(Policy::new(&config, Heads::default(), 0, device), tensors)
-        .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?;
-    Ok(LanguageModel { policy, tokenizer })
-}
-
 /// A policy with these weights, under the project's own names.
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
     let algorithm = run.algorithm()?;
-    let policy = Policy::new(config, algorithm.heads(), run.seed, device);
-    let tensors = tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape)));
-    parameters::replace(policy, tensors.collect())
+    Policy::from_tensors(config, algorithm.heads(), tensors, device)
         .map(|policy| policy.with_decoding(algorithm.decoding()))
         .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod encoder;
 mod error;
 pub mod estimate;
+pub mod language_model;
 pub mod learn;
 pub mod likelihood;
 pub mod math;
@@ -27,5 +28,7 @@ mod trajectory;
 
 pub use error::{Error, Result};
 pub use palestra_envs as envs;
-pub use tokenizer::{Method, SpecialTokens, Tokenizer, VocabularyOptions};
+pub use tokenizer::{
+    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions,
+};
 pub use trajectory::{ActionToken, Segment, Trajectory};

@@ -5,7 +5,9 @@
 //! builds a context places the special ones.
 
 mod characters;
+mod chat_template;
 mod lengths;
+mod text_stream;
 mod train;
 
 use std::path::Path;
@@ -17,6 +19,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 use characters::Characters;
+pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
+pub use text_stream::TextStream;
 pub use train::{Method, VocabularyOptions};
 
 /// Turns text into token ids and back. Cheap to clone.

@@ -11,8 +11,8 @@ use serde::Serialize;
 use std::sync::Arc;
 
 use super::output::Output;
-use crate::agent::{LanguageModel, language_model};
 use crate::batch::TextRow;
+use crate::language_model::LanguageModel;
 use crate::likelihood::{Likelihood, TextScore};
 use crate::ops::open_device;
 use crate::source::check_tokenizer;
@@ -70,7 +70,7 @@ struct Report {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let model = language_model(&args.model, &open_device(&args.device).map_err(Error::Device)?)?;
+    let model = LanguageModel::open(&args.model, &open_device(&args.device).map_err(Error::Device)?)?;
     if choices::are_in(&args.data)? {
         let report = choices::judge(&model, Path::new(&args.data), args.batch as usize, output)?;
         output.report(&report, &report)?;

@@ -8,6 +8,7 @@ mod envs;
 mod estimate;
 mod eval;
 mod evaluate;
+mod generate;
 mod log;
 mod output;
 mod plan;
@@ -70,6 +71,7 @@ enum Command {
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
     Eval(eval::Args),
+    Generate(generate::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -108,6 +110,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
+        Command::Generate(args) => generate::run(args, output),
     }
 }
 

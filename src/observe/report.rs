@@ -268,7 +268,7 @@ mod tests {
             reward_parts: [(ATTACK.to_string(), 1.0)].into(),
             ..Turn::default()
         };
-        let plot = Plot { title: ATTACK.into(), series: vec![Series::default(); 2], references: vec![] };
+        let plot = Plot { title: ATTACK.into(), series: vec![Series::default(); 2], ..Plot::default() };
         let report = Report {
             title: ATTACK.into(),
             summary: pair(),

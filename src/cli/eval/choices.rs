@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::LanguageModel;
 use crate::batch::TextRow;
 use crate::cli::output::Output;
+use crate::language_model::LanguageModel;
 use crate::likelihood::log_likelihoods;
 use crate::{Error, Result};
 
