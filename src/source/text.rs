@@ -351,3 +351,6 @@ fn encode(files: &[&String], name: &Path, tokenizer: &Tokenizer) -> Result<Shard
     let separator = tokenizer.special().end.filter(|_| documents.len() > 1);
     Ok(Shard::in_memory(name, &documents, Vocabulary { separator, ..tokenizer.vocabulary() }, bytes))
 }
+
+#[cfg(test)]
+mod tests;
