@@ -36,8 +36,8 @@ fn tale() -> String {
 }
 
 fn desk() -> Desk {
-    let lines = tale().lines().map(|line| serde_json::json!({ "text": line, "split": "train" }).to_string() + "\n");
-    let lines: String = lines.collect();
+    let line = |line| serde_json::json!({ "text": line, "split": "train" }).to_string() + "\n";
+    let lines: String = tale().lines().map(line).collect();
     Desk::new().with("tale.txt", &tale()).with("tale.toml", RUN).with("tale.jsonl", &lines)
 }
 
@@ -78,7 +78,7 @@ fn vocabularies_are_learned_and_texts_encoded() {
         assert!(of_text["longest_tokens"][0]["bytes"].as_u64().unwrap() >= 1);
     }
     let shown = desk.run(&["tokenizer", "stats", "tale.txt", "--tokenizer", "bpe"]).success();
-    assert!(shown.contains("bytes per token") && shown.contains(" the fox") || shown.contains("fox"), "{shown}");
+    assert!(shown.contains("bytes per token") && shown.contains("fox"), "{shown}");
 }
 
 #[test]
@@ -86,7 +86,8 @@ fn a_language_model_learns_and_is_measured() {
     for device in available_devices() {
         let desk = desk();
         let run = ["train", "tale.toml", "--device", device, "--out", "out", "--quiet", "--json"];
-        let report = desk.run(&[&run[..], &["--set=train.updates=40"]].concat()).json();
+        let report =
+            desk.run(&[&run[..], &["--set=train.updates=40", "--set=train.evaluate_every=10"]].concat()).json();
         let nll = |when: &str| report["text"][when]["mean_nll"].as_f64().unwrap();
         assert!(nll("after") < nll("before") - 0.5, "{report}");
         let out = desk.path().join("out");
@@ -96,7 +97,7 @@ fn a_language_model_learns_and_is_measured() {
         let bits = metric(&last, "loss/nll") / std::f64::consts::LN_2;
         assert!((metric(&last, "text/bits_per_byte") / bits - 1.0).abs() < 1e-5, "a byte is a character here");
         let samples = std::fs::read_to_string(out.join("samples.jsonl")).unwrap();
-        assert_eq!(samples.lines().count(), 20, "one at each evaluation");
+        assert_eq!(samples.lines().count(), 4, "one at each evaluation");
         let page = std::fs::read_to_string(out.join("report.html")).unwrap();
         assert!(page.contains("Samples during training") && page.contains("bits per byte"));
 
@@ -201,10 +202,7 @@ fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
     refused(&["text.files=['empty.txt']"], "alphabet is empty");
     refused(&["text.files=['short.txt']"], "are fewer than a window of 16");
     refused(&["text.files=['bytes.txt']"], "bytes.txt: byte 5, in line 2, is no UTF-8");
-    refused(
-        &["text.files=['tale.tokens']"],
-        "text.tokenizer: name the tokenizer.json that tale.tokens was encoded with",
-    );
+    refused(&["text.files=['tale.tokens']"], "tale.tokens was encoded with");
     refused(&["text.window=17"], "text.window: 17 tokens are more than the model's context of 16");
     refused(&["text.files=[]"], "text.files: name files, or several corpora");
     refused(&["text.batch=0"], "text.batch: 0 is not at least 1");
