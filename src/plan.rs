@@ -84,7 +84,8 @@ impl Plan {
         let tokens_per_step = (batch * window) as u64;
         let tokens = steps * tokens_per_step;
         let parameters = parameters(config);
-        let attention = 12.0 * config.layers as f64 * (config.heads * config.head_dim()) as f64 * window as f64;
+        let seen = if config.sliding_window == 0 { window } else { window.min(config.sliding_window) };
+        let attention = 12.0 * config.layers as f64 * (config.heads * config.head_dim()) as f64 * seen as f64;
         let flops_per_token = 6.0 * multiplied(config) as f64 + attention;
         let flops = flops_per_token * tokens as f64;
         let all = flops_per_second.map(|one| one * devices as f64);
@@ -110,13 +111,17 @@ pub fn parameters(config: &ModelConfig) -> u64 {
     let &ModelConfig { vocab_size, context, layers, width, feed_forward, kv_heads, .. } = config;
     let is_gpt2 = config.family == Family::Gpt2;
     let (query, kv) = (config.heads * config.head_dim(), kv_heads * config.head_dim());
-    // LayerNorm has a weight and a bias, RMSNorm a weight; only GPT-2's linear layers have biases.
+    // LayerNorm has a weight and a bias, RMSNorm a weight; GPT-2's linear layers all have biases.
     let norm = if is_gpt2 { 2 * width } else { width };
-    let biases = if is_gpt2 { query + 2 * kv + width + feed_forward + width } else { 0 };
+    let inner = if is_gpt2 { feed_forward } else { 2 * feed_forward };
+    let bias = |has: bool, size: usize| if is_gpt2 || has { size } else { 0 };
+    let biases =
+        bias(config.qkv_bias, query + 2 * kv) + bias(config.output_bias, width) + bias(config.mlp_bias, inner + width);
+    let head_norms = if config.qk_norm { 2 * config.head_dim() } else { 0 };
     let positions = if is_gpt2 { context * width } else { 0 };
     // Tied, the output layer is the embedding and is counted with what is multiplied.
     let lookups = if config.tie_embeddings { 0 } else { vocab_size * width };
-    multiplied(config) + (layers * (biases + 2 * norm) + norm + positions + lookups) as u64
+    multiplied(config) + (layers * (biases + 2 * norm + head_norms) + norm + positions + lookups) as u64
 }
 
 /// The parameters that activations are multiplied by.
@@ -238,13 +243,18 @@ mod tests {
     #[test]
     fn parameters_are_those_that_models_have() {
         assert_eq!(parameters(&llama_7b()), 6_738_415_616);
+        let mut shapes = Vec::new();
         for family in [Family::Gpt2, Family::Llama] {
             for tie_embeddings in [true, false] {
-                let shape = ModelConfig { family, tie_embeddings, ..ModelConfig::default() };
-                let config = shape.resolve(77).unwrap();
-                let policy = Policy::new(&config, Heads::default(), 0, &Device::flex());
-                assert_eq!(parameters(&config), policy.num_params() as u64, "{config:?}");
+                shapes.push(ModelConfig { family, tie_embeddings, ..ModelConfig::default() });
             }
+        }
+        shapes.push(ModelConfig { qkv_bias: true, output_bias: true, mlp_bias: true, ..ModelConfig::default() });
+        shapes.push(ModelConfig { qk_norm: true, head_dim: 8, kv_heads: 2, ..ModelConfig::default() });
+        for shape in shapes {
+            let config = shape.resolve(77).unwrap();
+            let policy = Policy::new(&config, Heads::default(), 0, &Device::flex());
+            assert_eq!(parameters(&config), policy.num_params() as u64, "{config:?}");
         }
     }
 

@@ -86,7 +86,7 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let texts = Texts::open(&config, &agent.tokenizer)?;
             let held_out = Some(HeldOut::new(&texts, &config, window, &agent)?);
             let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
-            tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan(&agent, &mut source()?, window)?);
+            tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan_at_start(&agent, &mut source()?, window)?);
             let source = source()?;
             Training { agent, learner: Supervised, source, logged, held_out, registry, device, options }.go()
         }

@@ -88,7 +88,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         return Err(Error::Data(format!("{}: there is nothing to predict: no text of two tokens", args.data)));
     };
     let report = Report { model: args.model.clone(), data: args.data.clone(), documents, score };
-    output.report(&report, &report.score)?;
+    output.report(&report, report.score)?;
     Ok(ExitCode::SUCCESS)
 }
 

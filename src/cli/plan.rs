@@ -11,7 +11,7 @@ use crate::train_run::{Hardware, plan_run};
 /// Say what a training run on text takes, without training
 ///
 /// Parameters, tokens, floating-point operations, and the time and memory of each device, by the formulae that
-/// docs/pretraining.md gives. Without --gpus, a few steps are computed on the run's device, which measures its speed; with
+/// docs/language-models.md gives. Without --gpus, a few steps are computed on the run's device, which measures its speed; with
 /// it nothing is computed or read, so that models and hardware that are not there can be planned. The FLOP/s that a GPU
 /// achieves are what this command measures on one, or its peak times what training uses of it: about 0.4.
 ///

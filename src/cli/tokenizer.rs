@@ -11,7 +11,8 @@ use clap::Subcommand;
 use palestra_datasets::documents::{DocumentOptions, Documents};
 
 use super::output::Output;
-use crate::{Result, Tokenizer};
+use crate::Result;
+use crate::tokenizer::Tokenizer;
 
 /// Learn vocabularies, encode texts into token shards, look into both
 ///

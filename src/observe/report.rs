@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(attacked.matches("</script").count(), harmless.matches("</script").count());
         assert!(!attacked.contains("<img") && !attacked.contains('\u{1b}'));
         // Every text is there all the same; the report's title shows twice and the figure's three times.
-        assert_eq!(attacked.matches("&lt;img src=x").count(), 21);
+        assert_eq!(attacked.matches("&lt;img src=x").count(), 23);
     }
 
     #[test]

@@ -140,12 +140,6 @@ impl TextConfig {
             ))),
         }
     }
-
-    /// Optimiser steps that a run of so many updates takes, and the tokens that they read.
-    pub fn extent(&self, updates: u64, window: usize) -> (u64, u64) {
-        let steps = updates * self.steps as u64;
-        (steps, steps * (self.batch * window) as u64)
-    }
 }
 
 /// The text of a run: what is learned from, and what is held out.
@@ -357,3 +351,6 @@ fn encode(files: &[&String], name: &Path, tokenizer: &Tokenizer) -> Result<Shard
     let separator = tokenizer.special().end.filter(|_| documents.len() > 1);
     Ok(Shard::in_memory(name, &documents, Vocabulary { separator, ..tokenizer.vocabulary() }, bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ use crate::{Error, Result};
 const STEPS: u32 = 5;
 /// Beyond this no further step is measured.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
+/// Runs of fewer steps begin without measuring: they would be over before long.
+const SHORT: u64 = 100;
 
 /// Devices to plan for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,13 +76,24 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
     Ok(Plan::new(&config, extent, Some(flops_per_second)))
 }
 
-/// The plan of a run at its beginning. Computes a few steps and forgets them.
-pub(super) fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
+/// The plan of a run at its beginning: of a run of many steps it computes a few, and forgets them.
+pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
+    let extent = extent(agent, window);
+    match extent.steps < SHORT {
+        true => Ok(Plan::new(agent.policy.transformer.config(), extent, None)),
+        false => plan(agent, source, window),
+    }
+}
+
+fn extent(agent: &Agent, window: usize) -> Extent {
     let text = agent.run.text.as_ref().expect("a run on text");
-    let config = agent.policy.transformer.config();
     let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
     let steps = agent.run.train.updates * text.steps as u64;
-    let extent = Extent { steps, window, batch: text.batch, micro_batch, devices: 1 };
+    Extent { steps, window, batch: text.batch, micro_batch, devices: 1 }
+}
+
+fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
+    let (config, extent) = (agent.policy.transformer.config(), extent(agent, window));
     let unmeasured = Plan::new(config, extent, None);
     let seconds = seconds_of_a_step(agent, source)?;
     let flops_per_second = unmeasured.flops_per_token * unmeasured.tokens_per_step as f64 / seconds;

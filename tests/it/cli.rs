@@ -9,8 +9,10 @@ use crate::command::Desk;
 #[test]
 fn every_command_teaches_itself() {
     let log = ["check", "stats", "show", "import", "repair"].map(|command| format!("log {command}"));
-    let commands = ["envs", "check", "play", "train", "evaluate", "rollout", "generate"].map(String::from);
-    for command in commands.into_iter().chain(log) {
+    let tokenizer = ["train", "encode", "stats"].map(|command| format!("tokenizer {command}"));
+    let commands =
+        ["envs", "check", "play", "train", "evaluate", "rollout", "plan", "eval", "generate"].map(String::from);
+    for command in commands.into_iter().chain(log).chain(tokenizer) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = Desk::new().run(&words).success();
         assert!(help.contains(&format!("Examples:\n  palestra {command}")), "{help}");

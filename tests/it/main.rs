@@ -9,6 +9,7 @@ mod learning;
 mod log;
 mod recipes;
 mod resume;
+mod text;
 mod tidy;
 mod tiny_run;
 mod trained;

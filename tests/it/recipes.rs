@@ -75,6 +75,12 @@ fn every_recipe_trains() {
             write_log(&run, &log);
             args.extend([files.as_str(), "--set=data.steps=2", "--set=data.batch=8"]);
         }
+        let text = desk.path().join("text.txt");
+        let texts = format!("--set=text.files=[{:?}]", text.display().to_string());
+        if run.text.is_some() {
+            std::fs::write(&text, "What light through yonder window breaks?\n".repeat(40)).unwrap();
+            args.extend([texts.as_str(), "--set=text.batch=2", "--set=text.sample_tokens=4"]);
+        }
         let plays = run.env.is_some();
         run.resolve(&Registry::builtin()).unwrap();
         desk.run(&[&args[..], &SMALL].concat()).success();

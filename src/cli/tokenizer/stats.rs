@@ -6,8 +6,9 @@ use palestra_datasets::shards::Shard;
 use serde::Serialize;
 
 use super::{Output, TextArgs, open_tokenizer};
+use crate::Result;
 use crate::source::check_tokenizer;
-use crate::{Result, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// How many of the longest tokens are shown.
 const LONGEST: usize = 10;

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{Output, TextArgs};
 use crate::run_dir::write_atomically;
-use crate::{Error, Method, Result, Tokenizer, VocabularyOptions};
+use crate::tokenizer::{Method, Tokenizer, VocabularyOptions};
+use crate::{Error, Result};
 
 /// Learn a vocabulary from texts
 ///
