@@ -22,7 +22,7 @@ use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
-use crate::source::alphabet;
+use crate::source::{alphabet, tokenizer_of};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
@@ -61,7 +61,8 @@ impl Agent {
     /// The agent that a resolved run file starts from: random weights, or a model on disk.
     ///
     /// # Errors
-    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from nothing.
+    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from
+    /// nothing.
     pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
         if let Some(directory) = &run.start_from {
             let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
@@ -74,6 +75,17 @@ impl Agent {
             return Ok(Self { run, policy, tokenizer, updates: 0 });
         }
         let algorithm = run.algorithm()?;
+        let tokenizer = match &run.text {
+            Some(text) => tokenizer_of(text)?,
+            None => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
+        };
+        let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
+        let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
+        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, updates: 0 })
+    }
+
+    /// The characters that a model from nothing reads and writes in its environment, or in a log.
+    fn alphabet(run: &RunFile, registry: &Registry, log: Option<&Log>) -> Result<String> {
         let mut alphabet = match (&run.env, log) {
             (Some(env), _) => {
                 let spec = registry.build(env)?.spec().clone();
@@ -87,13 +99,10 @@ impl Agent {
             (None, Some(log)) => alphabet(log)?,
             (None, None) => unreachable!("a run file has an environment or data"),
         };
-        if matches!(algorithm, Algorithm::DecisionTransformer(_)) {
+        if matches!(run.algorithm()?, Algorithm::DecisionTransformer(_)) {
             alphabet.push_str(RETURN_ALPHABET);
         }
-        let tokenizer = Tokenizer::from_alphabet(&alphabet)?;
-        let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
-        let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
-        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, updates: 0 })
+        Ok(alphabet)
     }
 
     /// The agent of a run's last checkpoint; `overrides` are laid over its run file, such as `ilql.beta=0`.
