@@ -20,10 +20,10 @@ use super::{
     FileLayout, GenerationConfig, Heads, Placement, Policy, Transformer, read_generation_config, read_model,
     write_model,
 };
-use crate::Tokenizer;
 use crate::checkpoint::{NumberType, read_tensors};
 use crate::math::Sampling;
 use crate::ops::{available_devices, open_device};
+use crate::tokenizer::{ChatTemplate, Message, Tokenizer};
 
 /// How far logits may be apart.
 const TOLERANCE: f32 = 1e-4;
@@ -211,6 +211,8 @@ fn what_is_saved_is_loaded_by_transformers() {
 #[derive(Deserialize)]
 struct Real {
     cases: Vec<RealCase>,
+    chat: Vec<Message>,
+    chat_text: String,
 }
 
 #[derive(Deserialize)]
@@ -228,6 +230,8 @@ fn a_real_model_writes_what_transformers_does() {
     let real: Real = serde_json::from_str(&script(&["real", &directory])).unwrap();
     let directory = Path::new(&directory);
     let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json")).unwrap();
+    let template = ChatTemplate::from_directory(directory).unwrap().unwrap();
+    assert_eq!(template.render(&real.chat, true).unwrap(), real.chat_text);
     each_device(|device| {
         let policy = load(directory, device);
         let mut furthest: f32 = 0.0;
