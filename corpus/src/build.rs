@@ -85,7 +85,11 @@ pub fn build(settings: &Settings, options: &Options<'_>) -> Result<Report> {
     let (files, unknown) = find_inputs(&settings.inputs)?;
     let note = |text: String| options.on_note.iter().for_each(|on_note| on_note(&text));
     if let Some(first) = unknown.first() {
-        note(format!("passed over {} files whose names do not tell what they are, such as {}", unknown.len(), first.display()));
+        note(format!(
+            "passed over {} files whose names do not tell what they are, such as {}",
+            unknown.len(),
+            first.display()
+        ));
     }
     let cleaner = Cleaner::new(settings)?;
     let (work, mut manifest) = match Work::start(settings, &files, options.restart)? {
@@ -99,7 +103,8 @@ pub fn build(settings: &Settings, options: &Options<'_>) -> Result<Report> {
         let read = manifest.tally.read.documents;
         note(format!("going on with {} behind {read} documents", work.folder.display()));
     }
-    let processed = if manifest.finished { Ok(()) } else { process(settings, options, &files, &cleaner, &work, &mut manifest) };
+    let processed =
+        if manifest.finished { Ok(()) } else { process(settings, options, &files, &cleaner, &work, &mut manifest) };
     if let Err(error) = processed {
         // What has finished shards can be gone on with; the rest is not worth a folder.
         if !work.has_shards() {
@@ -295,7 +300,8 @@ fn choose(
             if text_bytes >= settings.shards.text_bytes {
                 manifest.advance(next, files);
                 manifest.pairs += 1;
-                let sealed = order(Order::Write(std::mem::take(&mut rows))) && order(Order::Seal(manifest.clone().into()));
+                let sealed =
+                    order(Order::Write(std::mem::take(&mut rows))) && order(Order::Seal(manifest.clone().into()));
                 if !sealed {
                     return Ok(());
                 }
@@ -365,7 +371,11 @@ fn is_validation(key: u64, share: f64) -> bool {
 }
 
 /// Does what it is told, and gives the shards that were finished, whose names the manifests that it saves all have.
-fn write_all(mut writer: ShardWriter, folder: &std::path::Path, orders: Receiver<Order>) -> Result<Vec<crate::shards::Shard>> {
+fn write_all(
+    mut writer: ShardWriter,
+    folder: &std::path::Path,
+    orders: Receiver<Order>,
+) -> Result<Vec<crate::shards::Shard>> {
     let mut finished = Vec::new();
     for order in orders {
         match order {
@@ -391,12 +401,14 @@ fn nothing_left(tally: &Tally) -> String {
         .iter()
         .map(|(rule, count)| {
             let example = tally.samples.get(rule).and_then(|samples| samples.first());
-            let example = example.map_or(String::new(), |sample| format!(" (such as {}: {})", sample.source, sample.detail));
-            format!("\n  {} by {}{example}", count.documents, rule.name())
+            let example = example.map_or(String::new(), |sample| {
+                format!(" (such as {}, {}: {})", sample.source, sample.row, sample.detail)
+            });
+            format!("{} by {}{example}", count.documents, rule.name())
         })
         .collect();
     format!(
-        "nothing is left of {read} documents; loosen a rule in its section of the settings, or switch it off:{}",
-        reasons.concat()
+        "nothing is left of {read} documents: {}; loosen a rule in its section of the settings, or switch it off",
+        reasons.join(", ")
     )
 }

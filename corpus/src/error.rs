@@ -55,8 +55,4 @@ impl Error {
     pub(crate) fn io(file: impl AsRef<Path>, doing: &'static str, source: std::io::Error) -> Self {
         Self::Io { file: file.as_ref().to_owned(), doing, source }
     }
-
-    pub(crate) fn settings(name: &str, error: impl std::fmt::Display) -> Self {
-        Self::Settings(format!("{name}: {}", error.to_string().trim_end()))
-    }
 }

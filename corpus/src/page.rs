@@ -45,10 +45,32 @@ fn facts(report: &Report) -> String {
     let kept = report.kept();
     let row = |name: &str, value: String| format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>\n");
     let rows = [
-        row("Read", format!("{} documents, {}, in {} files", thousands(report.documents), megabytes(report.document_bytes), thousands(report.files))),
-        row("Kept", format!("{} documents ({}), {}", thousands(kept.documents), percent(kept.documents, report.documents), megabytes(kept.bytes))),
-        row("For training", format!("{} documents, {}", thousands(report.train.documents), megabytes(report.train.bytes))),
-        row("For validation", format!("{} documents, {}", thousands(report.validation.documents), megabytes(report.validation.bytes))),
+        row(
+            "Read",
+            format!(
+                "{} documents, {}, in {} files",
+                thousands(report.documents),
+                megabytes(report.document_bytes),
+                thousands(report.files)
+            ),
+        ),
+        row(
+            "Kept",
+            format!(
+                "{} documents ({}), {}",
+                thousands(kept.documents),
+                percent(kept.documents, report.documents),
+                megabytes(kept.bytes)
+            ),
+        ),
+        row(
+            "For training",
+            format!("{} documents, {}", thousands(report.train.documents), megabytes(report.train.bytes)),
+        ),
+        row(
+            "For validation",
+            format!("{} documents, {}", thousands(report.validation.documents), megabytes(report.validation.bytes)),
+        ),
     ];
     format!("<table class=\"facts\">\n{}</table>\n", rows.concat())
 }
@@ -74,13 +96,16 @@ fn dropped(dropped: &[DroppedBy], documents: u64) -> String {
         let samples: String = by.samples.iter().map(sample).collect();
         let _ = writeln!(html, "<details><summary>{head}</summary><div class=\"body\">{samples}</div></details>");
     }
-    format!("<p class=\"soft\">A document is dropped by the first rule that it fails. Open a rule for samples.</p>\n{html}")
+    format!(
+        "<p class=\"soft\">A document is dropped by the first rule that it fails. Open a rule for samples.</p>\n{html}"
+    )
 }
 
 fn sample(sample: &Sample) -> String {
     let detail = if sample.detail.is_empty() { String::new() } else { format!(" — {}", escape(&sample.detail)) };
     let place = format!("{}, {}", escape(&sample.source), sample.row);
-    let mut html = format!("<p class=\"place\">{place}{detail}</p>\n<pre class=\"wrap\">{}</pre>\n", escape(&sample.excerpt));
+    let mut html =
+        format!("<p class=\"place\">{place}{detail}</p>\n<pre class=\"wrap\">{}</pre>\n", escape(&sample.excerpt));
     if let Some(original) = &sample.original {
         let _ = write!(
             html,
@@ -107,7 +132,8 @@ fn changed(changed: &Changed) -> String {
     rows.push(("IP addresses replaced".into(), changed.scrubbed.ip));
     rows.push(("phone numbers replaced".into(), changed.scrubbed.phone));
     let most = rows.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    let bars: String = rows.iter().filter(|(_, count)| *count > 0).map(|(name, count)| bar(name, *count, most, "")).collect();
+    let bars: String =
+        rows.iter().filter(|(_, count)| *count > 0).map(|(name, count)| bar(name, *count, most, "")).collect();
     if bars.is_empty() { "<p>Nothing was changed but white space and Unicode forms.</p>\n".into() } else { bars }
 }
 
@@ -117,9 +143,10 @@ fn languages(report: &Report) -> String {
     languages.sort_by_key(|(code, count)| (std::cmp::Reverse(count.documents), *code));
     let most = languages.first().map_or(1, |(_, count)| count.documents);
     let name = |code: &str| whatlang::Lang::from_code(code).map_or("not known", |lang| lang.eng_name());
-    let bars = languages.iter().take(SHOWN).map(|(code, count)| {
-        bar(&format!("{} ({code})", name(code)), count.documents, most, &megabytes(count.bytes))
-    });
+    let bars = languages
+        .iter()
+        .take(SHOWN)
+        .map(|(code, count)| bar(&format!("{} ({code})", name(code)), count.documents, most, &megabytes(count.bytes)));
     let rest = languages.len().saturating_sub(SHOWN);
     let more = if rest > 0 { format!("<p class=\"soft\">and {rest} more in report.json</p>\n") } else { String::new() };
     bars.collect::<String>() + &more

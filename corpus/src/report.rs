@@ -79,7 +79,8 @@ impl Report {
         let tally = manifest.tally.clone();
         let mut left = tally.read.documents;
         let funnel = Step::ALL.map(|step| {
-            let dropped = tally.dropped.iter().filter(|(rule, _)| rule.step() == step).map(|(_, count)| count.documents).sum();
+            let dropped =
+                tally.dropped.iter().filter(|(rule, _)| rule.step() == step).map(|(_, count)| count.documents).sum();
             left -= dropped;
             FunnelStep { step, dropped, left }
         });

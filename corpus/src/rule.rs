@@ -111,8 +111,7 @@ pub enum Step {
 
 impl Step {
     /// All steps in their order.
-    pub const ALL: [Self; 6] =
-        [Self::Read, Self::C4, Self::Language, Self::Gopher, Self::Repetition, Self::Duplicates];
+    pub const ALL: [Self; 6] = [Self::Read, Self::C4, Self::Language, Self::Gopher, Self::Repetition, Self::Duplicates];
 
     /// What the step does, and who published its rules.
     pub fn title(self) -> &'static str {
@@ -138,11 +137,9 @@ impl Rule {
     pub fn step(self) -> Step {
         match self {
             Self::DamagedFile | Self::BadRow | Self::Undecodable | Self::TooLarge | Self::Empty => Step::Read,
-            Self::C4NoLines
-            | Self::C4LoremIpsum
-            | Self::C4CurlyBracket
-            | Self::C4BadWords
-            | Self::C4Sentences => Step::C4,
+            Self::C4NoLines | Self::C4LoremIpsum | Self::C4CurlyBracket | Self::C4BadWords | Self::C4Sentences => {
+                Step::C4
+            }
             Self::Language | Self::LanguageConfidence => Step::Language,
             Self::GopherWords
             | Self::GopherMeanWordLength

@@ -17,20 +17,26 @@ impl Settings {
     /// ```
     /// use palestra_corpus::Settings;
     /// let error = Settings::parse("[gopher]\nword = [5, 10]\n", "corpus.toml", &[]).unwrap_err();
-    /// assert!(error.to_string().starts_with("corpus.toml:2: `gopher.word` is no key; did you mean `gopher.words`?"));
+    /// assert!(error.to_string().starts_with("corpus.toml:2: unknown key `word` in [gopher]; did you mean `words`?"));
     /// ```
     pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Self> {
-        let spanned = toml::de::DeTable::parse(text).map_err(|error| Error::settings(name, error))?;
+        let line_of = |place: usize| text[..place.min(text.len())].matches('\n').count() + 1;
+        let wrong = |error: toml::de::Error| {
+            let line = error.span().map_or(String::new(), |span| format!(":{}", line_of(span.start)));
+            Error::Settings(format!("{name}{line}: {}", error.message().trim_end().replace('\n', "; ")))
+        };
+        let spanned = toml::de::DeTable::parse(text).map_err(wrong)?;
         let defaults = toml::Table::try_from(Self::default()).expect("the defaults are TOML");
-        let line_of = |place: usize| text[..place].matches('\n').count() + 1;
         check_keys(spanned.get_ref(), &defaults, "", &|place| format!("{name}:{}", line_of(place)))?;
-        let _: Self = toml::from_str(text).map_err(|error| Error::settings(name, error))?;
+        let _: Self = toml::from_str(text).map_err(wrong)?;
 
-        let mut table: toml::Table = toml::from_str(text).map_err(|error| Error::settings(name, error))?;
+        let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
         for change in overrides {
             set(&mut table, change, &defaults)?;
         }
-        let settings: Self = table.try_into().map_err(|error| Error::settings("--set", error))?;
+        let settings: Self = table.try_into().map_err(|error: toml::de::Error| {
+            Error::Settings(format!("--set {}: {}", overrides.join(" "), error.message()))
+        })?;
         Ok(settings)
     }
 
@@ -96,11 +102,11 @@ fn set(table: &mut toml::Table, change: &str, defaults: &toml::Table) -> Result<
 
 fn unknown(place: &str, path: &str, name: &str, known: &toml::Table) -> Error {
     let nearest = known.keys().min_by_key(|key| strsim::damerau_levenshtein(key, name));
-    let hint = match nearest.filter(|key| strsim::damerau_levenshtein(key, name) <= 2 + name.len() / 4) {
-        Some(near) => format!("did you mean `{path}{near}`?"),
-        None => format!("known here: {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
-    };
-    Error::Settings(format!("{place}: `{path}{name}` is no key; {hint}"))
+    let near = nearest.filter(|key| strsim::damerau_levenshtein(key, name) <= 2 + name.len() / 4);
+    let hint = near.map_or(String::new(), |near| format!(" did you mean `{near}`?"));
+    let section = if path.is_empty() { String::new() } else { format!(" in [{}]", path.trim_end_matches('.')) };
+    let keys: Vec<&str> = known.keys().map(String::as_str).collect();
+    Error::Settings(format!("{place}: unknown key `{name}`{section};{hint} known keys: {}", keys.join(", ")))
 }
 
 #[cfg(test)]
@@ -125,18 +131,28 @@ mod tests {
 
     #[test]
     fn unknown_keys_name_the_nearest() {
-        assert_eq!(error("\n[gofer]\n", &[]), "c.toml:2: `gofer` is no key; did you mean `gopher`?");
-        assert_eq!(error("[c4]\nlorem_ipsun = true", &[]), "c.toml:2: `c4.lorem_ipsun` is no key; did you mean `c4.lorem_ipsum`?");
-        assert!(error("[split]\nseed = 1", &[]).ends_with("known here: validation"));
-        assert_eq!(error("", &["split.validate=1"]), "--set: `split.validate` is no key; did you mean `split.validation`?");
+        assert!(
+            error("\n[gofer]\n", &[]).starts_with("c.toml:2: unknown key `gofer`; did you mean `gopher`? known keys: ")
+        );
+        let said = error("[c4]\nlorem_ipsun = true", &[]);
+        assert!(said.starts_with("c.toml:2: unknown key `lorem_ipsun` in [c4]; did you mean `lorem_ipsum`?"), "{said}");
+        assert_eq!(error("[split]\nseed = 1", &[]), "c.toml:2: unknown key `seed` in [split]; known keys: validation");
+        assert!(error("", &["split.validate=1"]).starts_with("--set: unknown key `validate` in [split]; did you mean"));
         assert!(error("", &["gopher"]).contains("write KEY=VALUE"));
         assert!(error("", &["gopher=1"]).contains("cannot be set like this"));
     }
 
     #[test]
     fn wrong_values_are_refused_with_what_would_be_right() {
-        assert!(error("[gopher]\nwords = 'many'", &[]).contains("a threshold of the rule's kind"));
-        assert!(error("[gopher]\nstop_words = true", &[]).contains("true"), "{}", error("[gopher]\nstop_words = true", &[]));
+        let said = error("[gopher]\nwords = 'many'", &[]);
+        assert!(said.starts_with("c.toml:2: ") && said.contains("a threshold of the rule's kind"), "{said}");
+        assert_eq!(error("out = 'x", &[]).lines().count(), 1);
+        assert!(error("", &["split.validation=many"]).starts_with("--set split.validation=many: invalid type: string"));
+        assert!(
+            error("[gopher]\nstop_words = true", &[]).contains("true"),
+            "{}",
+            error("[gopher]\nstop_words = true", &[])
+        );
         assert!(error("[repair]\nunicode = 'nfd'", &[]).contains("nfc"));
         let refused = |text: &str| {
             let text = format!("inputs = ['a.txt']\nout = 'b'\n{text}");

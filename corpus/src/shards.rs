@@ -71,7 +71,13 @@ const GROUP_BYTES: usize = 16 << 20;
 impl ShardWriter {
     /// A writer whose next pair has this number.
     pub fn new(folder: &Path, number: usize, zstd_level: i32) -> Self {
-        Self { folder: folder.to_owned(), zstd_level, number, train: Open::new("train"), validation: Open::new("validation") }
+        Self {
+            folder: folder.to_owned(),
+            zstd_level,
+            number,
+            train: Open::new("train"),
+            validation: Open::new("validation"),
+        }
     }
 
     pub fn write(&mut self, row: Row) -> Result<()> {
@@ -193,7 +199,8 @@ pub(crate) fn look_up(folder: &Path, shards: &[Shard], ids: &[String]) -> Result
         for row in rows {
             for batch in open(&path, &["id", "text", "source", "row"], Some(row))? {
                 let batch = batch.map_err(|error| failed(&path, error))?;
-                let text = |name: &str| batch.column_by_name(name).map_or("", |column| column.as_string::<i32>().value(0));
+                let text =
+                    |name: &str| batch.column_by_name(name).map_or("", |column| column.as_string::<i32>().value(0));
                 let row = batch.column_by_name("row").map_or(0, |rows| rows.as_primitive::<UInt64Type>().value(0));
                 let id = text("id").to_string();
                 let original =
@@ -243,9 +250,8 @@ fn schema() -> Arc<Schema> {
 }
 
 fn batch(rows: &[Row], split: &str) -> RecordBatch {
-    let strings = |text: &dyn Fn(&Row) -> String| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(rows.iter().map(text)))
-    };
+    let strings =
+        |text: &dyn Fn(&Row) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(text))) };
     let columns: Vec<ArrayRef> = vec![
         strings(&|row| id_text(row.clean.id)),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.clean.text))),

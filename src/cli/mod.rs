@@ -4,6 +4,7 @@
 //! `--json`; logs and errors go to standard error. Nothing here knows tensors.
 
 mod check;
+mod corpus;
 mod envs;
 mod estimate;
 mod evaluate;
@@ -64,6 +65,7 @@ enum Command {
     Rollout(rollout::Args),
     Log(log::Args),
     Estimate(estimate::Args),
+    Corpus(corpus::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -99,6 +101,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Rollout(args) => rollout::run(args, registry, output),
         Command::Log(args) => log::run(args, registry, output),
         Command::Estimate(args) => estimate::run(args, registry, output),
+        Command::Corpus(args) => corpus::run(args, output),
     }
 }
 

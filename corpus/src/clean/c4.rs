@@ -34,9 +34,8 @@ impl Removed {
 /// Words that drop a document.
 pub(super) struct BadWords(Regex);
 
-static POLICY: LazyLock<Regex> = LazyLock::new(|| {
-    pattern("(?i)terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies")
-});
+static POLICY: LazyLock<Regex> =
+    LazyLock::new(|| pattern("(?i)terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies"));
 static JAVASCRIPT: LazyLock<Regex> = LazyLock::new(|| pattern("(?i)javascript"));
 static LOREM_IPSUM: LazyLock<Regex> = LazyLock::new(|| pattern("(?i)lorem ipsum"));
 static CITATION: LazyLock<Regex> = LazyLock::new(|| pattern(r"\[(?:\d{1,3}|edit|citation needed)\]"));
@@ -191,7 +190,10 @@ mod tests {
         assert_eq!(rule("One here. Two there", &rules), Err(Rule::C4Sentences));
         assert_eq!(rule("Was it he? \"No.\" she said. It was not", &rules), Ok(()));
         assert_eq!(rule("a { b }. Two. Three.", &rules), Ok(()));
-        assert_eq!(rule("a { b }. Two. Three.", &C4 { curly_bracket: true, ..rules.clone() }), Err(Rule::C4CurlyBracket));
+        assert_eq!(
+            rule("a { b }. Two. Three.", &C4 { curly_bracket: true, ..rules.clone() }),
+            Err(Rule::C4CurlyBracket)
+        );
         assert_eq!(rule("One here", &C4 { sentences: Limit::Off, ..rules }), Ok(()));
         assert_eq!(sentences("Shall I compare thee\nto a summer's day? Thou art\nmore lovely.", 9), 2);
     }

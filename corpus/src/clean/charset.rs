@@ -16,7 +16,11 @@ pub(super) struct Decoded<'a> {
 ///
 /// Text has next to no control characters. Where more than one in a hundred is one, the bytes are no text, but an image
 /// or a program, whatever charset was guessed.
-pub(super) fn decode<'a>(bytes: &'a [u8], declared: Option<&'static Encoding>, guess: bool) -> Result<Decoded<'a>, Failed> {
+pub(super) fn decode<'a>(
+    bytes: &'a [u8],
+    declared: Option<&'static Encoding>,
+    guess: bool,
+) -> Result<Decoded<'a>, Failed> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let wrong = match simple_utf8(bytes) {
         Ok(text) => {
@@ -89,7 +93,9 @@ fn checked<'a>(decoded: Decoded<'a>, bytes: &[u8]) -> Result<Decoded<'a>, Failed
     let as_what = decoded.charset.unwrap_or("UTF-8");
     Err(Failed::new(
         Rule::Undecodable,
-        format!("byte {place} ({byte:#04x}) is no text in any charset: as {as_what}, {controls} of {letters} characters are control characters"),
+        format!(
+            "byte {place} ({byte:#04x}) is no text in any charset: as {as_what}, {controls} of {letters} characters are control characters"
+        ),
     ))
 }
 
@@ -133,7 +139,8 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused_with_its_place() {
-        let image: Vec<u8> = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".iter().copied().chain((0..=255).cycle().take(2000)).collect();
+        let image: Vec<u8> =
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".iter().copied().chain((0..=255).cycle().take(2000)).collect();
         let failed = decode(&image, None, true).unwrap_err();
         assert!(failed.rule == Rule::Undecodable && failed.detail.starts_with("byte 0 (0x89)"), "{}", failed.detail);
         assert!(decode(b"plain\0\0\0\0", None, true).is_err());

@@ -109,21 +109,36 @@ mod tests {
 
     #[test]
     fn each_rule_drops_what_it_is_for() {
-        assert_eq!(ask("It was a bright cold day in April, and the clocks of the town were striking thirteen."), Ok(()));
+        assert_eq!(
+            ask("It was a bright cold day in April, and the clocks of the town were striking thirteen."),
+            Ok(())
+        );
         let cases = [
             ("The end of it.", Rule::GopherWords, "4 words, from 5 to 40"),
             ("a b c d e the to of", Rule::GopherMeanWordLength, "mean length 1.50, from 3 to 10"),
             ("#one #two three and four with five", Rule::GopherHashes, "0.286 \"#\" a word, at most 0.1"),
             ("wait... what… then... and with five", Rule::GopherEllipses, "0.500 ellipses a word, at most 0.1"),
-            ("- milk and eggs\n* bread with butter", Rule::GopherBulletLines, "1.000 of lines begin with a bullet, at most 0.9"),
+            (
+                "- milk and eggs\n* bread with butter",
+                Rule::GopherBulletLines,
+                "1.000 of lines begin with a bullet, at most 0.9",
+            ),
             (
                 "one and two with the other thing...\nthree and four with the other thing here",
                 Rule::GopherEllipsisLines,
                 "0.500 of lines end with an ellipsis, at most 0.3",
             ),
             ("1234 5678 91011 and with", Rule::GopherAlphabeticWords, "0.400 of words have a letter, at least 0.8"),
-            ("Cheap watches, cheap shoes, call today", Rule::GopherStopWords, "fewer than 2 of the, be, to, of, and, that, have, with"),
-            ("the The THE watches, cheap shoes", Rule::GopherStopWords, "fewer than 2 of the, be, to, of, and, that, have, with"),
+            (
+                "Cheap watches, cheap shoes, call today",
+                Rule::GopherStopWords,
+                "fewer than 2 of the, be, to, of, and, that, have, with",
+            ),
+            (
+                "the The THE watches, cheap shoes",
+                Rule::GopherStopWords,
+                "fewer than 2 of the, be, to, of, and, that, have, with",
+            ),
         ];
         for (text, rule, detail) in cases {
             assert_eq!(ask(text), Err(Failed::new(rule, detail)), "{text}");

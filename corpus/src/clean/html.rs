@@ -8,25 +8,44 @@ use crate::settings::{HtmlText, MarkdownText};
 
 /// Elements without text for a reader.
 const NO_TEXT: &str = "script, style, noscript, template, svg, iframe, object, select, button";
-/// A page is parsed into so many elements at most: a tree takes many times the page's memory.
-const MOST_ELEMENTS: usize = 200_000;
+/// Pages with more elements, or nested deeper (browsers stop at 512), are not searched for an article, which would take
+/// time by the square of either.
+const MOST_ELEMENTS: usize = 100_000;
+const DEEPEST: usize = 512;
 
 /// The text of a page, blocks on lines of their own.
 pub(super) fn text_of_html(page: &str, what: HtmlText) -> String {
-    if what == HtmlText::Article {
-        let config =
-            Config { text_mode: TextMode::Formatted, max_elements_to_parse: MOST_ELEMENTS, ..Config::default() };
-        let article = Readability::new(page, None, Some(config)).and_then(|mut page| page.parse());
+    let document = Document::from(page);
+    let is_tame = is_tame(&document);
+    if what == HtmlText::Article && is_tame {
+        let config = Config { text_mode: TextMode::Formatted, disable_json_ld: true, ..Config::default() };
+        let article =
+            Readability::with_document(document.clone(), None, Some(config)).and_then(|mut page| page.parse());
         if let Ok(article) = article
             && !article.text_content.trim().is_empty()
         {
             return article.text_content.to_string();
         }
     }
-    let document = Document::from(page);
     document.select(NO_TEXT).remove();
-    let body = document.select("body");
-    body.formatted_text().to_string()
+    match is_tame {
+        true => document.select("body").formatted_text().to_string(),
+        false => document.text().to_string(),
+    }
+}
+
+fn is_tame(document: &Document) -> bool {
+    let mut open = vec![(document.root(), 0)];
+    let mut elements = 0;
+    while let Some((node, depth)) = open.pop() {
+        elements += 1;
+        if depth > DEEPEST || elements > MOST_ELEMENTS {
+            return false;
+        }
+        open.extend(node.next_sibling().map(|next| (next, depth)));
+        open.extend(node.first_child().map(|child| (child, depth + 1)));
+    }
+    true
 }
 
 /// The text of Markdown: as it is, or without marks. Front matter between `---` goes either way.
@@ -57,7 +76,9 @@ fn plain(markdown: &str) -> String {
             Event::Text(part) | Event::Code(part) => text.push_str(&part),
             Event::SoftBreak | Event::HardBreak => text.push('\n'),
             Event::Start(Tag::Item) if !text.ends_with('\n') => text.push('\n'),
-            Event::End(TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::CodeBlock | TagEnd::List(_) | TagEnd::Table) => {
+            Event::End(
+                TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::CodeBlock | TagEnd::List(_) | TagEnd::Table,
+            ) => {
                 text.push_str("\n\n");
             }
             Event::End(TagEnd::Item | TagEnd::TableHead | TagEnd::TableRow) if !text.ends_with('\n') => {
@@ -99,7 +120,16 @@ mod tests {
         let text = text_of_html(PAGE, HtmlText::All);
         assert!(text.contains("Shop") && text.contains("Copyright") && !text.contains("track"), "{text}");
         // A page without an article gives what it has.
-        assert_eq!(text_of_html("<p>One</p><p>Two", HtmlText::Article).split_whitespace().collect::<Vec<_>>(), ["One", "Two"]);
+        assert_eq!(
+            text_of_html("<p>One</p><p>Two", HtmlText::Article).split_whitespace().collect::<Vec<_>>(),
+            ["One", "Two"]
+        );
+    }
+
+    #[test]
+    fn pages_nested_beyond_reason_are_read() {
+        assert_eq!(text_of_html(&("<div>".repeat(3000) + "deep"), HtmlText::Article), "deep");
+        assert!(!is_tame(&Document::from("<b>".repeat(600))) && is_tame(&Document::from(PAGE)));
     }
 
     #[test]

@@ -12,8 +12,9 @@ pub(super) struct Language {
     pub confidence: f32,
 }
 
-/// What is looked at, in bytes from the middle of a text: titles and menus stand at the start.
-const SAMPLE: usize = 2048;
+/// What is looked at, in bytes from the middle of a text: titles and menus stand at the start. More of it takes time, a
+/// third of all cleaning at 2,048, and rarely changes the answer.
+const SAMPLE: usize = 1024;
 
 /// Languages that are written without spaces between words, so that rules on words say nothing.
 const UNSPACED: [&str; 5] = ["cmn", "jpn", "khm", "mya", "tha"];

@@ -191,9 +191,7 @@ pub(crate) fn no_column(column: &str, names: &[&str]) -> String {
 
 /// Bytes that are no text, as the error of the document that they stand in.
 pub(crate) fn undecodable(file: &str, place: String, failed: &Failed) -> Error {
-    let reason = format!(
-        "{}; save it as UTF-8, take it out, or pass over such documents with --skip-bad",
-        failed.detail
-    );
+    let reason =
+        format!("{}; save it as UTF-8, take it out, or pass over such documents with --skip-bad", failed.detail);
     Error::Document { file: file.to_string(), place, reason }
 }

@@ -44,7 +44,8 @@ pub(super) fn normalize(text: &str, form: Unicode) -> String {
 }
 
 fn is_unwanted(letter: char) -> bool {
-    letter.is_control() && !matches!(letter, '\n' | '\t') || matches!(letter, '\u{ad}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
+    letter.is_control() && !matches!(letter, '\n' | '\t')
+        || matches!(letter, '\u{ad}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
 }
 
 fn unify(text: &str) -> String {
@@ -75,7 +76,10 @@ mod tests {
 
     #[test]
     fn white_space_is_made_simple() {
-        assert_eq!(normalize("\u{feff}\n\n a \r\nb\t\r\r\n\n\n\nc\0\u{ad}d\u{2028}e\n\n", Unicode::Nfc), " a\nb\n\nc\u{64}\ne");
+        assert_eq!(
+            normalize("\u{feff}\n\n a \r\nb\t\r\r\n\n\n\nc\0\u{ad}d\u{2028}e\n\n", Unicode::Nfc),
+            " a\nb\n\nc\u{64}\ne"
+        );
         assert_eq!(normalize(" \n\t\n", Unicode::Nfc), "");
     }
 }

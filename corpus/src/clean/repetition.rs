@@ -15,7 +15,12 @@ pub(super) fn check(text: &str, words: &[&str], rules: &Repetition) -> Result<()
             at_most(Rule::RepeatedLines, lines.share(), most, "of lines stood before")?;
         }
         if let Some(most) = rules.line_bytes.get() {
-            at_most(Rule::RepeatedLineBytes, lines.share_of_bytes(text), most, "of the text is in lines that stood before")?;
+            at_most(
+                Rule::RepeatedLineBytes,
+                lines.share_of_bytes(text),
+                most,
+                "of the text is in lines that stood before",
+            )?;
         }
     }
     if rules.paragraphs.get().is_some() || rules.paragraph_bytes.get().is_some() {
@@ -80,7 +85,8 @@ fn top_ngram(words: &[&str], hashes: &[u64], n: usize, counter: &mut Counter) ->
     let (mut most, mut bytes) = (1, 0);
     for (start, hash) in ngrams(hashes, n) {
         let count = counter.add(hash);
-        let size: usize = if count > 1 && count >= most { words[start..start + n].iter().map(|word| word.len()).sum() } else { 0 };
+        let size: usize =
+            if count > 1 && count >= most { words[start..start + n].iter().map(|word| word.len()).sum() } else { 0 };
         if count > most || count == most && count > 1 && size > bytes {
             (most, bytes) = (count, size);
         }
@@ -176,7 +182,10 @@ mod tests {
         let long = format!("{0}\n{1}\n{0}\na\nb\nc\nd", prose(0..10), prose(10..20));
         assert_eq!(rule(&long), Err(Rule::RepeatedLineBytes));
         assert_eq!(rule("a\nb\n\nc\n\na\nb\n\ne\nf\ng\nh\ni\nj"), Ok(()));
-        assert_eq!(ask(&format!("{}the end {}", "the end ".repeat(9), prose(0..20))).unwrap_err().rule, Rule::TopNgrams);
+        assert_eq!(
+            ask(&format!("{}the end {}", "the end ".repeat(9), prose(0..20))).unwrap_err().rule,
+            Rule::TopNgrams
+        );
         let twice = format!("{} and {}", prose(0..30), prose(0..30));
         assert_eq!(rule(&twice), Err(Rule::RepeatedNgrams));
     }

@@ -76,12 +76,7 @@ impl Scrubber {
     }
 }
 
-fn replace<'t>(
-    text: &mut Cow<'_, str>,
-    pattern: &Regex,
-    count: &mut u64,
-    by: impl Fn(&str) -> Option<&'t str>,
-) {
+fn replace<'t>(text: &mut Cow<'_, str>, pattern: &Regex, count: &mut u64, by: impl Fn(&str) -> Option<&'t str>) {
     let before = *count;
     let replaced = pattern.replace_all(text, |found: &Captures<'_>| match by(&found[0]) {
         Some(placeholder) => {

@@ -8,5 +8,5 @@ mod index;
 mod signature;
 
 pub(crate) use index::Index;
-pub(crate) use signature::{Signature, signature};
 pub use signature::probability_of_meeting;
+pub(crate) use signature::{Signature, signature};

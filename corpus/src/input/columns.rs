@@ -44,7 +44,8 @@ pub(super) fn read_parquet(
         let batch = batch.map_err(|error| damaged(input, error))?;
         let column = cast(batch.column(0), &DataType::LargeBinary).map_err(|error| damaged(input, error))?;
         let texts = column.as_binary::<i64>();
-        let is_text = !matches!(batch.column(0).data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+        let is_text =
+            !matches!(batch.column(0).data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
         for index in 0..texts.len() {
             row += 1;
             let flow = if texts.is_null(index) {

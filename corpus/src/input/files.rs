@@ -41,7 +41,8 @@ pub enum Compression {
     Zstd,
 }
 
-const ENDINGS: &str = ".txt .text .md .markdown .html .htm .xhtml .jsonl .ndjson .json .parquet, each also with .gz or .zst";
+const ENDINGS: &str =
+    ".txt .text .md .markdown .html .htm .xhtml .jsonl .ndjson .json .parquet, each also with .gz or .zst";
 
 /// The files that paths, folders and patterns stand for, in the order of their paths, each once; and how many files of
 /// folders and patterns were passed over because their names do not tell what is in them.
@@ -56,11 +57,15 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
         if path.is_dir() {
             walk(path, &mut files, &mut unknown)?;
             if files.len() == before {
-                return Err(Error::Input(format!("{name}: a folder without a file to read; their names end in {ENDINGS}")));
+                return Err(Error::Input(format!(
+                    "{name}: a folder without a file to read; their names end in {ENDINGS}"
+                )));
             }
         } else if path.exists() {
             let Some(file) = known(path)? else {
-                return Err(Error::Input(format!("{name}: its name does not tell what it is; it must end in {ENDINGS}")));
+                return Err(Error::Input(format!(
+                    "{name}: its name does not tell what it is; it must end in {ENDINGS}"
+                )));
             };
             files.push(file);
         } else if name.contains(['*', '?', '[']) {
@@ -76,7 +81,9 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
                 }
             }
             if files.len() == before {
-                return Err(Error::Input(format!("{name}: the pattern stands for no file to read; their names end in {ENDINGS}")));
+                return Err(Error::Input(format!(
+                    "{name}: the pattern stands for no file to read; their names end in {ENDINGS}"
+                )));
             }
         } else {
             return Err(Error::Input(format!("{name}: no such file or folder")));
@@ -140,14 +147,18 @@ mod tests {
         for name in ["b.txt.gz", "a.MD", "sub/c.jsonl.zst", "sub/.hidden.txt", "x.png"] {
             std::fs::write(at(name), "x").unwrap();
         }
-        let named = |names: &[&str]| -> Vec<String> { names.iter().map(|name| at(name).display().to_string()).collect() };
+        let named =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|name| at(name).display().to_string()).collect() };
         let (files, unknown) = find_inputs(&named(&["", "*.gz", "a.MD"])).unwrap();
-        let names: Vec<_> = files.iter().map(|file| file.path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+        let names: Vec<_> =
+            files.iter().map(|file| file.path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.MD", "b.txt.gz", "sub/c.jsonl.zst"]);
         assert_eq!((files[1].kind, files[1].compression), (Kind::Text, Compression::Gzip));
         assert_eq!((files[2].kind, files[2].compression), (Kind::Json, Compression::Zstd));
         assert_eq!(unknown, [at("x.png")]);
-        for (name, error) in [("x.png", "its name does not tell"), ("no.txt", "no such file"), ("*.csv", "no file to read")] {
+        for (name, error) in
+            [("x.png", "its name does not tell"), ("no.txt", "no such file"), ("*.csv", "no file to read")]
+        {
             let said = find_inputs(&named(&[name])).unwrap_err().to_string();
             assert!(said.contains(error), "{said}");
         }
