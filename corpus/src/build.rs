@@ -12,10 +12,11 @@ use std::thread;
 
 use rayon::prelude::*;
 
-use crate::clean::{Changes, CleanText, Cleaned, Cleaner, signature_of, text_of_json, undecodable};
+use crate::clean::{Cleaner, signature_of};
 use crate::duplicates::Index;
 use crate::error::{Error, Result};
-use crate::input::{Content, InputFile, RawDocument, find_inputs, read_file};
+use crate::input::{InputFile, RawDocument, find_inputs, read_file};
+use crate::judged::{Judged, Outcome, judge};
 use crate::report::Report;
 use crate::rule::{Failed, Rule};
 use crate::settings::Settings;
@@ -45,23 +46,6 @@ pub struct Progress {
     pub documents: u64,
     /// Documents that were kept.
     pub kept: u64,
-}
-
-/// A document that was cleaned, on its way to the duplicates.
-struct Judged {
-    file: Arc<str>,
-    position: Position,
-    row: u64,
-    size: u64,
-    split_key: Option<u64>,
-    changes: Changes,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Clean(CleanText),
-    Dropped { failed: Failed, excerpt: String, bytes: u64, words: u64 },
-    Error(Arc<Error>),
 }
 
 /// What the writer is to do next.
@@ -225,55 +209,6 @@ fn read_all(
     }
     // Where nobody takes it, the reason is told elsewhere.
     let _ = to.send(chunk);
-}
-
-fn judge(document: RawDocument, settings: &Settings, cleaner: &Cleaner) -> Judged {
-    let (size, place) = (document.size() as u64, document.place());
-    let mut changes = Changes::default();
-    let outcome = match document.content {
-        Content::Bad(failed, error) => match error.filter(|_| !settings.skip_bad) {
-            Some(error) => Outcome::Error(error),
-            None => dropped(failed, ""),
-        },
-        Content::Column(text, format) => outcome(cleaner.clean(text.into(), format, &mut changes)),
-        Content::Bytes(bytes, format) => match cleaner.decode(&bytes, format, &mut changes) {
-            Ok(text) => outcome(cleaner.clean(text, format, &mut changes)),
-            Err(failed) if settings.skip_bad => dropped(failed, &String::from_utf8_lossy(&bytes)),
-            Err(failed) => Outcome::Error(undecodable(&document.file, place, &failed).into()),
-        },
-        Content::Json(bytes) => match cleaner.decode(&bytes, crate::settings::Format::Text, &mut changes) {
-            Ok(line) => match text_of_json(&line, &settings.read.text_column) {
-                Ok(text) => outcome(cleaner.clean(text.into(), settings.read.column_format, &mut changes)),
-                Err(reason) if settings.skip_bad => dropped(Failed::new(Rule::BadRow, reason), &line),
-                Err(reason) => {
-                    Outcome::Error(Error::Document { file: document.file.to_string(), place, reason }.into())
-                }
-            },
-            Err(failed) if settings.skip_bad => dropped(failed, &String::from_utf8_lossy(&bytes)),
-            Err(failed) => Outcome::Error(undecodable(&document.file, place, &failed).into()),
-        },
-    };
-    Judged {
-        file: document.file,
-        position: Position { file: document.file_number, record: document.record },
-        row: document.row,
-        size,
-        split_key: document.split_key,
-        changes,
-        outcome,
-    }
-}
-
-fn outcome(cleaned: Cleaned) -> Outcome {
-    match cleaned {
-        Cleaned::Clean(clean) => Outcome::Clean(clean),
-        Cleaned::Dropped(failed, text) => dropped(failed, &text),
-    }
-}
-
-fn dropped(failed: Failed, text: &str) -> Outcome {
-    let words = text.split_whitespace().count() as u64;
-    Outcome::Dropped { failed, excerpt: excerpt(text), bytes: text.len() as u64, words }
 }
 
 /// Takes the documents in their order, drops duplicates, and gives the writer its orders.

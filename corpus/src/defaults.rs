@@ -2,28 +2,6 @@
 
 use crate::settings::*;
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            inputs: Vec::new(),
-            out: String::new(),
-            threads: 0,
-            skip_bad: false,
-            max_documents: 0,
-            read: Read::default(),
-            repair: Repair::default(),
-            language: Language::default(),
-            gopher: Gopher::default(),
-            repetition: Repetition::default(),
-            c4: C4::default(),
-            scrub: Scrub::default(),
-            duplicates: Duplicates::default(),
-            split: Split::default(),
-            shards: Shards::default(),
-        }
-    }
-}
-
 impl Default for Read {
     fn default() -> Self {
         Self {

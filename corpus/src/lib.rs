@@ -31,6 +31,7 @@ mod defaults;
 mod duplicates;
 mod error;
 mod input;
+mod judged;
 mod page;
 mod report;
 mod rule;

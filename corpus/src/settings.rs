@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// A corpus run: what is read, what is done to it and where it goes. In TOML, every key may be left out but `inputs`
 /// and `out`, which the command line gives as well.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Files, folders (all files below with a known ending) and glob patterns.

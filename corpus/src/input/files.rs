@@ -71,7 +71,10 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
         } else if name.contains(['*', '?', '[']) {
             let found = glob::glob(name).map_err(|error| Error::Input(format!("{name} is no pattern: {error}")))?;
             for path in found {
-                let path = path.map_err(|error| Error::io(error.path().to_owned(), "look into it", error.into()))?;
+                let path = path.map_err(|error| {
+                    let path = error.path().to_owned();
+                    Error::io(path, "look into it", error.into())
+                })?;
                 match path.is_dir() {
                     true => walk(&path, &mut files, &mut unknown)?,
                     false => match known(&path)? {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, StringArray};
+use palestra_corpus::Settings;
 use parquet::arrow::ArrowWriter;
 
 use crate::made::*;
@@ -203,4 +204,15 @@ fn a_deeply_nested_page_is_read() {
     place.put("a.html", format!("{}<p>{}", "<div>".repeat(5000), prose(1)));
     place.build(&[]).unwrap();
     assert_eq!(place.texts()[0].1, prose(1));
+}
+
+#[test]
+fn the_guide_has_every_setting_with_its_default() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/corpus.md")).unwrap();
+    let block = guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let written = Settings::parse(block, "docs/corpus.md", &[]).unwrap();
+    let default = Settings { inputs: written.inputs.clone(), out: written.out.clone(), ..Settings::default() };
+    assert_eq!(written, default);
+    let keys = |text: &str| text.parse::<toml::Table>().unwrap();
+    assert_eq!(keys(block).len(), keys(&default.to_toml()).len());
 }
