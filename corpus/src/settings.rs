@@ -190,9 +190,9 @@ pub struct C4 {
     pub terminal_punctuation: bool,
     /// Remove lines of fewer words (C4: 5). Off by default, for the same reason.
     pub words_per_line: Limit<usize>,
-    /// Remove lines with the word "javascript".
+    /// Remove lines with the word "javascript". Lines beyond 1,000 bytes stay: they are texts and no notices.
     pub javascript_lines: bool,
-    /// Remove lines on cookies, privacy and terms of use.
+    /// Remove lines on cookies, privacy and terms of use, up to the same length.
     pub policy_lines: bool,
     /// Remove citation marks of Wikipedia, such as "[3]" and "[citation needed]".
     pub citations: bool,

@@ -44,6 +44,8 @@ fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is well formed")
 }
 
+/// Of a longer line (bytes) a phrase is not what it is about: some texts have all of a chapter on one line.
+const LONGEST_NOTICE: usize = 1000;
 const ENDS: [char; 8] = ['.', '?', '!', '"', '”', '。', '？', '！'];
 
 impl BadWords {
@@ -76,14 +78,15 @@ pub(super) fn remove_lines(text: &str, rules: &C4, removed: &mut Removed) -> Res
         });
     }
     let mut count_of = |line: &str| -> bool {
+        let is_short = line.len() <= LONGEST_NOTICE;
         let ends = line.ends_with(ENDS) && !line.ends_with("...");
         let count = if rules.terminal_punctuation && !ends {
             &mut removed.terminal_punctuation
         } else if least.is_some_and(|least| line.split_whitespace().count() < least) {
             &mut removed.words_per_line
-        } else if javascript && JAVASCRIPT.is_match(line) {
+        } else if is_short && javascript && JAVASCRIPT.is_match(line) {
             &mut removed.javascript_lines
-        } else if policy && POLICY.is_match(line) {
+        } else if is_short && policy && POLICY.is_match(line) {
             &mut removed.policy_lines
         } else {
             return false;
@@ -166,6 +169,8 @@ mod tests {
         let (rest, counts) = removed(text, &C4::default());
         assert_eq!(rest.unwrap(), "The sea was calm.\n\nBy noon it had changed.");
         assert_eq!((counts.javascript_lines, counts.policy_lines), (1, 2));
+        let chapter = "What we know of its terms of use is this. ".repeat(30);
+        assert_eq!(removed(&chapter, &C4::default()).0.as_ref(), Some(&chapter));
         assert_eq!(removed("To be, or not to be\nThat is the question", &C4::default()).0, None);
     }
 
