@@ -91,8 +91,12 @@ pub fn build(settings: &Settings, options: &Options<'_>) -> Result<Report> {
         if manifest.finished { Ok(()) } else { process(settings, options, &files, &cleaner, &work, &mut manifest) };
     if let Err(error) = processed {
         // What has finished shards can be gone on with; the rest is not worth a folder.
-        if !work.has_shards() {
-            work.discard()?;
+        match work.has_shards() {
+            true => note(format!(
+                "{} keeps the shards that are finished; the same command goes on behind them",
+                work.folder.display()
+            )),
+            false => work.discard()?,
         }
         return Err(error);
     }

@@ -99,7 +99,7 @@ impl Report {
             samples: samples.remove(rule).unwrap_or_default(),
         });
         Ok(Self {
-            out: settings.out.clone(),
+            out: settings.out.trim_end_matches('/').to_string(),
             files: files.len() as u64,
             file_bytes: files.iter().map(|file| file.bytes).sum(),
             documents: tally.read.documents,

@@ -278,6 +278,11 @@ impl Settings {
         if self.out.is_empty() {
             return refuse("out", &"empty", "name the folder to write");
         }
+        let absolute = |path: &str| std::path::absolute(path).unwrap_or_else(|_| path.into());
+        if let Some(input) = self.inputs.iter().find(|input| absolute(&self.out).starts_with(absolute(input))) {
+            let right = format!("name a folder outside of the input {input}, or it would be read as well");
+            return refuse("out", &self.out, &right);
+        }
         let known: Vec<_> = whatlang::Lang::all().iter().map(|lang| lang.code()).collect();
         for code in &self.language.keep {
             if !known.contains(&code.as_str()) {

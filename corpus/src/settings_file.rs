@@ -161,6 +161,8 @@ mod tests {
         assert!(refused("[language]\nkeep = ['English']").contains("write \"eng\""));
         assert!(refused("[language]\nkeep = ['xx']").contains("three letters"));
         assert!(refused("[duplicates]\nnear = 0.5").starts_with("`duplicates.near` is 0.5; from 0.7"));
+        let inside = Settings { inputs: vec!["./books/".into()], out: "books/clean".into(), ..Settings::default() };
+        assert!(inside.check().unwrap_err().to_string().contains("outside of the input ./books/"));
         assert!(refused("[split]\nvalidation = 1.0").contains("below 1"));
         assert!(refused("[shards]\nzstd_level = 30").contains("1 to 19"));
         assert!(refused("[read]\npart_bytes = 3").contains("at least 1024"));

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_estimate_is_the_similarity() {
         for (shared, own) in [(200, 400), (300, 150), (400, 50), (60, 5)] {
-            let pairs = 300;
+            let pairs = 100;
             let mut sum = 0.0;
             let mut exact = 0.0;
             for seed in 0..pairs {
@@ -119,14 +119,14 @@ mod tests {
                 exact = similar;
             }
             let mean = sum / pairs as f64;
-            assert!((mean - exact).abs() < 0.015, "{shared} {own}: estimated {mean}, is {exact}");
+            assert!((mean - exact).abs() < 0.02, "{shared} {own}: estimated {mean}, is {exact}");
         }
     }
 
     #[test]
     fn texts_meet_as_often_as_the_formula_says() {
         for (shared, own) in [(404, 50), (404, 80), (404, 150)] {
-            let pairs = 1000;
+            let pairs = 400;
             let mut met = 0;
             let mut exact = 0.0;
             for seed in 0..pairs {

@@ -97,7 +97,7 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
     Ok((files, unknown))
 }
 
-/// All files below a folder; hidden ones, and what links lead to in circles, are left alone.
+/// All files below a folder. Hidden ones and links to folders, which may lead in circles, are left alone.
 fn walk(folder: &Path, files: &mut Vec<InputFile>, unknown: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|source| Error::io(folder, "list", source))?;
     for entry in entries {
