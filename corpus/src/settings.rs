@@ -194,7 +194,7 @@ pub struct C4 {
     pub javascript_lines: bool,
     /// Remove lines on cookies, privacy and terms of use, up to the same length.
     pub policy_lines: bool,
-    /// Remove citation marks of Wikipedia, such as "[3]" and "[citation needed]".
+    /// Remove citation marks of Wikipedia, such as `[3]` and `[citation needed]`.
     pub citations: bool,
     /// Drop documents with "lorem ipsum".
     pub lorem_ipsum: bool,
