@@ -17,12 +17,12 @@ use crate::checkpoint::{self, Checkpoint, NamedTensor, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
-use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
+use crate::model::huggingface::{from_hugging_face, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
-use crate::source::alphabet;
+use crate::source::{alphabet, tokenizer_of};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
@@ -61,28 +61,31 @@ impl Agent {
     /// The agent that a resolved run file starts from: random weights, or a model on disk.
     ///
     /// # Errors
-    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from nothing.
+    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from
+    /// nothing.
     pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
         if let Some(directory) = &run.start_from {
             let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
             let (config, tensors) = read_model(directory)?;
             let config = config.resolve(tokenizer.vocab_size())?;
-            // A language model has no value heads: they start as those of a new policy, and a critic reads as it does.
-            let mut all = named(&Policy::new(&config, run.algorithm()?.heads(), run.seed, device));
-            for (name, tensor) in tensors {
-                let in_critic = format!("critic.trunk.{name}");
-                if all.contains_key(&in_critic) {
-                    all.insert(in_critic, tensor.clone());
-                }
-                // Heads of another learner are left behind.
-                if !is_own(&name) || all.contains_key(&name) {
-                    all.insert(name, tensor);
-                }
-            }
-            let policy = policy_of(&run, &config, all, device, directory)?;
+            let algorithm = run.algorithm()?;
+            let policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
+                .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
+                .with_decoding(algorithm.decoding());
             return Ok(Self { run, policy, tokenizer, updates: 0 });
         }
         let algorithm = run.algorithm()?;
+        let tokenizer = match &run.text {
+            Some(text) => tokenizer_of(text)?,
+            None => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
+        };
+        let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
+        let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
+        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, updates: 0 })
+    }
+
+    /// The characters that a model from nothing reads and writes in its environment, or in a log.
+    fn alphabet(run: &RunFile, registry: &Registry, log: Option<&Log>) -> Result<String> {
         let mut alphabet = match (&run.env, log) {
             (Some(env), _) => {
                 let spec = registry.build(env)?.spec().clone();
@@ -96,13 +99,10 @@ impl Agent {
             (None, Some(log)) => alphabet(log)?,
             (None, None) => unreachable!("a run file has an environment or data"),
         };
-        if matches!(algorithm, Algorithm::DecisionTransformer(_)) {
+        if matches!(run.algorithm()?, Algorithm::DecisionTransformer(_)) {
             alphabet.push_str(RETURN_ALPHABET);
         }
-        let tokenizer = Tokenizer::from_alphabet(&alphabet)?;
-        let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
-        let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
-        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, updates: 0 })
+        Ok(alphabet)
     }
 
     /// The agent of a run's last checkpoint; `overrides` are laid over its run file, such as `ilql.beta=0`.
@@ -249,9 +249,7 @@ impl Agent {
 /// A policy with these weights, under the project's own names.
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
     let algorithm = run.algorithm()?;
-    let policy = Policy::new(config, algorithm.heads(), run.seed, device);
-    let tensors = tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape)));
-    parameters::replace(policy, tensors.collect())
+    Policy::from_tensors(config, algorithm.heads(), tensors, device)
         .map(|policy| policy.with_decoding(algorithm.decoding()))
         .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
 }

@@ -1,10 +1,13 @@
 //! The only place that pads and masks: samples of different lengths become tensors.
 
+mod text;
+
 use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::trajectory::Segment;
+pub use text::{TextBatch, TextRow};
 
 /// A sequence and what a learner wants of its action tokens; all vectors but `tokens` have one entry for each of them.
 #[derive(Debug, Clone, Default, PartialEq)]

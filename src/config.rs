@@ -16,10 +16,11 @@ use crate::learn::offline::{
     MonteCarloConfig,
 };
 use crate::learn::ppo::PpoConfig;
+use crate::learn::supervised::SupervisedConfig;
 use crate::model::ModelConfig;
 use crate::optim::OptimizerConfig;
 use crate::rollout::RolloutConfig;
-use crate::source::DataConfig;
+use crate::source::{DataConfig, TextConfig};
 use crate::{Error, Result};
 pub use algorithm::Algorithm;
 pub use sections::{EvaluationConfig, TrainConfig};
@@ -27,7 +28,7 @@ pub use sections::{EvaluationConfig, TrainConfig};
 /// A training run as a TOML file describes it.
 ///
 /// It has an `[env]` to learn from by play, or `[data]` to learn from, with the section of one learner; with `[data]` an
-/// `[env]` is only played to judge the model. Every other section may be left out.
+/// `[env]` is only played to judge the model. With `[text]` it trains a language model. Every other section may be left out.
 ///
 /// ```
 /// # use palestra::config::RunFile;
@@ -63,6 +64,9 @@ pub struct RunFile {
     /// Logged experience to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataConfig>,
+    /// Text to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextConfig>,
     /// The shape of a model that starts from random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelConfig>,
@@ -96,6 +100,9 @@ pub struct RunFile {
     /// Clones what was logged given the return that it led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_transformer: Option<DecisionTransformerConfig>,
+    /// Learns the likelihood of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervised: Option<SupervisedConfig>,
     /// How a gradient changes the model.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -145,8 +152,11 @@ impl RunFile {
         for path in [env_file, run.start_from.as_mut()].into_iter().flatten() {
             *path = folder.join(&path);
         }
-        for file in run.data.iter_mut().flat_map(|data| &mut data.files) {
+        for file in run.file_names() {
             *file = folder.join(&file).display().to_string();
+        }
+        if let Some(tokenizer) = run.text.as_mut().and_then(|text| text.tokenizer.as_mut()) {
+            *tokenizer = folder.join(&tokenizer);
         }
         run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
         Ok(run)
@@ -169,9 +179,15 @@ impl RunFile {
                 "start_from: the checkpoint has its own shape; remove either start_from or [model]".to_string(),
             ));
         }
+        if self.start_from.is_some() && self.text.as_ref().is_some_and(|text| text.tokenizer.is_some()) {
+            return Err(Error::Config(
+                "text.tokenizer: the checkpoint of start_from has its own; remove it".to_string(),
+            ));
+        }
         self.model.clone().unwrap_or_default().check()?;
         sections::check_rollout(&self.rollout)?;
         self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
+        self.text.as_ref().map_or(Ok(()), TextConfig::check)?;
         let algorithm = self.algorithm()?;
         algorithm.check()?;
         if self.rollout.record && !matches!(algorithm, Algorithm::Ppo(_)) {
@@ -198,6 +214,7 @@ impl RunFile {
             self.iql.clone().map(Algorithm::Iql),
             self.ilql.clone().map(Algorithm::Ilql),
             self.decision_transformer.clone().map(Algorithm::DecisionTransformer),
+            self.supervised.clone().map(Algorithm::Supervised),
         ];
         let mut named = named.into_iter().flatten();
         let algorithm = match (named.next(), named.next()) {
@@ -206,6 +223,7 @@ impl RunFile {
                 return Err(Error::Config(format!("[{one}] and [{other}]: a run has one learner; remove one of them")));
             }
             (Some(one), None) => one,
+            (None, _) if self.text.is_some() => Algorithm::Supervised(SupervisedConfig::default()),
             (None, _) if self.data.is_none() => Algorithm::Ppo(PpoConfig::default()),
             (None, _) => {
                 return Err(Error::Config(
@@ -216,7 +234,21 @@ impl RunFile {
             }
         };
         let name = algorithm.name();
+        let is_supervised = matches!(algorithm, Algorithm::Supervised(_));
         match (&algorithm, &self.env, &self.data) {
+            _ if is_supervised && self.text.is_none() => {
+                Err(Error::Config("missing key `text`: [supervised] learns from text; name its files in [text]".into()))
+            }
+            _ if !is_supervised && self.text.is_some() => {
+                Err(Error::Config(format!("[text]: [{name}] does not learn from text; remove [text] or [{name}]")))
+            }
+            (Algorithm::Supervised(_), Some(_), _) => {
+                Err(Error::Config("[env]: [supervised] learns from text and plays nothing; remove [env]".into()))
+            }
+            (Algorithm::Supervised(_), _, Some(_)) => {
+                Err(Error::Config("[data]: [supervised] learns from text and no log; remove [data]".into()))
+            }
+            (Algorithm::Supervised(_), None, None) => Ok(algorithm),
             (Algorithm::Ppo(_), None, _) => Err(Error::Config(
                 "missing key `env`: PPO learns by playing; to learn from a log, name it in [data]".to_string(),
             )),
@@ -235,11 +267,16 @@ impl RunFile {
     /// An unknown environment, or a definition that cannot be used.
     pub fn resolve(mut self, registry: &Registry) -> Result<Self> {
         self.env = self.env.map(|env| registry.resolve(&env)).transpose()?;
-        if let Algorithm::Ppo(config) = self.algorithm()? {
-            self.ppo = Some(config);
+        match self.algorithm()? {
+            Algorithm::Ppo(config) => self.ppo = Some(config),
+            Algorithm::Supervised(config) => self.supervised = Some(config),
+            _ => {}
         }
-        for file in self.data.iter_mut().flat_map(|data| &mut data.files) {
+        for file in self.file_names() {
             *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
+        }
+        if let Some(tokenizer) = self.text.as_mut().and_then(|text| text.tokenizer.as_mut()) {
+            *tokenizer = std::path::absolute(&tokenizer).map_err(Error::io(&tokenizer))?;
         }
         match &mut self.start_from {
             // The resolved run is saved elsewhere, so that a relative path would lose its way.
@@ -247,6 +284,13 @@ impl RunFile {
             None => _ = self.model.get_or_insert_default(),
         }
         Ok(self)
+    }
+
+    /// The files and patterns that are learned from.
+    fn file_names(&mut self) -> impl Iterator<Item = &mut String> {
+        let logs = self.data.iter_mut().flat_map(|data| &mut data.files);
+        let texts = self.text.iter_mut().flat_map(|text| text.file_lists().flatten());
+        logs.chain(texts)
     }
 
     /// The name of the first key that differs from another run, those aside that a resumed run may change.

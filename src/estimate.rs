@@ -26,7 +26,8 @@ use recorded::Recorded;
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// Fitted Q evaluation ([`Fqe`](crate::learn::offline::Fqe)). It needs no log-probabilities. Its value is that of the
-    /// game without a limit of turns.
+    /// game without a limit of turns. Its interval tells how far the critics of other such logs would be apart, and not
+    /// what they get wrong alike: the values of actions that the log hardly shows are guessed from those of others.
     Fqe,
     /// [Weighted importance sampling](weighted_importance_sampling).
     Wis,

@@ -8,12 +8,15 @@ pub mod config;
 pub mod encoder;
 mod error;
 pub mod estimate;
+pub mod language_model;
 pub mod learn;
+pub mod likelihood;
 pub mod math;
 pub mod model;
 pub mod observe;
 pub mod ops;
 pub mod optim;
+pub mod plan;
 pub mod record;
 pub mod rollout;
 pub mod run_dir;
@@ -25,5 +28,7 @@ mod trajectory;
 
 pub use error::{Error, Result};
 pub use palestra_envs as envs;
-pub use tokenizer::{SpecialTokens, Tokenizer};
+pub use tokenizer::{
+    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions,
+};
 pub use trajectory::{ActionToken, Segment, Trajectory};

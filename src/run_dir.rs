@@ -7,6 +7,7 @@
 //!   checkpoints/    step-00000100, step-00000200, ...
 //!   metrics.jsonl   one line a log step
 //!   episodes.jsonl  sample episodes
+//!   samples.jsonl   held-out texts, continued by a language model as it learned
 //!   experience/     what was played to learn from, where that is kept
 //!   plots/          SVG
 //!   report.html
@@ -113,6 +114,11 @@ impl RunDir {
     /// Sample episodes, one JSON object a line.
     pub fn episodes(&self) -> PathBuf {
         self.path.join("episodes.jsonl")
+    }
+
+    /// Texts that a language model wrote as it learned, one JSON object a line.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples.jsonl")
     }
 
     /// Where the experience log of what was played to learn from goes.

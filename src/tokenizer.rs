@@ -5,15 +5,23 @@
 //! builds a context places the special ones.
 
 mod characters;
+mod chat_template;
+mod lengths;
+mod text_stream;
+mod train;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use palestra_datasets::shards::Vocabulary;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 use characters::Characters;
+pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
+pub use text_stream::TextStream;
+pub use train::{Method, VocabularyOptions};
 
 /// Turns text into token ids and back. Cheap to clone.
 ///
@@ -83,10 +91,19 @@ impl Tokenizer {
         let mut inner: tokenizers::Tokenizer =
             text.parse().map_err(|error| broken(format!("no Hugging Face tokenizer: {error}")))?;
         inner.with_truncation(None).expect("no truncation is always possible").with_padding(None);
-        let special = find_special(&inner, path);
+        let configs = ["tokenizer_config.json", "special_tokens_map.json"].map(|name| {
+            let text = std::fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
+            serde_json::from_str::<Value>(&text).unwrap_or_default()
+        });
+        Self::of_hugging_face(inner, &configs).map_err(|error| broken(error.to_string()))
+    }
+
+    /// A tokenizer whose end and padding tokens are those that the first of some configurations names.
+    fn of_hugging_face(inner: tokenizers::Tokenizer, configs: &[Value]) -> Result<Self> {
+        let special = find_special(&inner, configs);
         let last_id = inner.get_vocab(true).into_values().max();
-        let vocab_size = last_id.ok_or_else(|| broken("the vocabulary is empty".into()))? as usize + 1;
-        let content = inner.to_string(false).map_err(|error| broken(error.to_string()))?;
+        let vocab_size = last_id.ok_or_else(|| Error::Tokenizer("the vocabulary is empty".into()))? as usize + 1;
+        let content = inner.to_string(false).map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(Self { kind: Kind::HuggingFace(Arc::new(inner)), special, vocab_size, fingerprint: hash(&content) })
     }
 
@@ -131,6 +148,28 @@ impl Tokenizer {
         }
     }
 
+    /// The tokens of each text, computed in parallel where the tokenizer is a Hugging Face one.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_all(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+        match &self.kind {
+            Kind::Characters(characters) => {
+                let encode = |text: &String| {
+                    let mut ids = Vec::new();
+                    characters.encode(text, &mut ids).map(|()| ids)
+                };
+                texts.iter().map(encode).collect()
+            }
+            Kind::HuggingFace(inner) => {
+                let texts = texts.iter().map(String::as_str).collect();
+                let encodings =
+                    inner.encode_batch_fast(texts, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+                Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+            }
+        }
+    }
+
     /// The text of `ids`, special tokens left out.
     ///
     /// # Errors
@@ -163,19 +202,44 @@ impl Tokenizer {
         &self.fingerprint
     }
 
+    /// What token shards record of the tokenizer: documents in them end with its end token.
+    pub fn vocabulary(&self) -> Vocabulary {
+        let size = self.vocab_size as u32;
+        Vocabulary { size, fingerprint: self.fingerprint.clone(), separator: self.special.end }
+    }
+
+    /// The bytes of text that each token stands for; special tokens have none.
+    pub fn token_bytes(&self) -> Vec<u32> {
+        match &self.kind {
+            Kind::Characters(characters) => characters.token_bytes(),
+            Kind::HuggingFace(inner) => lengths::token_bytes(inner, self.vocab_size),
+        }
+    }
+
+    /// The token of an id as it stands in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        match &self.kind {
+            Kind::Characters(characters) => characters.token(id),
+            Kind::HuggingFace(inner) => inner.id_to_token(id),
+        }
+    }
+
+    /// The token that stands for what the vocabulary does not have, where there is one.
+    pub fn unknown(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Characters(_) => None,
+            Kind::HuggingFace(inner) => {
+                ["<unk>", "[UNK]", "<|unknown|>"].iter().find_map(|name| inner.token_to_id(name))
+            }
+        }
+    }
+
     fn of_characters(characters: Characters) -> Self {
         Self {
             special: Characters::special(),
             vocab_size: characters.vocab_size(),
             fingerprint: hash(&characters.alphabet()),
             kind: Kind::Characters(Arc::new(characters)),
-        }
-    }
-
-    fn token(&self, id: u32) -> Option<String> {
-        match &self.kind {
-            Kind::Characters(characters) => characters.token(id),
-            Kind::HuggingFace(inner) => inner.id_to_token(id),
         }
     }
 }
@@ -185,11 +249,7 @@ const END_NAMES: [&str; 8] =
     ["<|end|>", "<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<eos>", "[EOS]"];
 const PAD_NAMES: [&str; 4] = ["<|pad|>", "<pad>", "[PAD]", "<|padding|>"];
 
-fn find_special(inner: &tokenizers::Tokenizer, path: &Path) -> SpecialTokens {
-    let configs = ["tokenizer_config.json", "special_tokens_map.json"].map(|name| {
-        let text = std::fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
-        serde_json::from_str::<Value>(&text).unwrap_or_default()
-    });
+fn find_special(inner: &tokenizers::Tokenizer, configs: &[Value]) -> SpecialTokens {
     let configured = |role: &str| {
         configs.iter().find_map(|config| {
             let token = &config[role];

@@ -82,7 +82,9 @@ pub fn train<L: Learner, S: Source<L>>(
         metrics.insert("throughput/update_tokens_per_second".into(), source.tokens() as f64 / seconds.max(1e-9));
         metrics.insert("update/steps".into(), means.count);
         metrics.insert("optimizer/learning_rate".into(), learning_rate);
-        metrics.extend(means.take());
+        let mut means = means.take();
+        learner.sum_up(&mut means);
+        metrics.extend(means);
         metrics.extend(source.end());
         // Asked once, so that what is told to be the last update, and is saved as that, is the last.
         let is_last = update + 1 == span.updates || span.stop.load(Ordering::Relaxed);

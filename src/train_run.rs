@@ -1,5 +1,7 @@
 //! One training run, from its file to its directory: the only place that puts all the parts together.
 
+mod held_out;
+mod plan;
 mod report;
 
 use std::fmt;
@@ -21,17 +23,21 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
 use crate::learn::ppo::Ppo;
+use crate::learn::supervised::Supervised;
+use crate::likelihood::TextScore;
 use crate::model::Policy;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, least_of_best};
+use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, TextSource, Texts, least_of_best};
 use crate::train::{Progress, Span, train};
 use crate::{Error, Result};
+use held_out::HeldOut;
+pub use plan::{Hardware, plan_run};
 use report::page;
-pub use report::{LogSummary, TrainReport};
+pub use report::{HeldOutScores, LogSummary, TrainReport};
 
 /// Where a run goes, and how it is shown.
 #[derive(Debug, Clone, Default)]
@@ -72,14 +78,24 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
             let reference = (config.kl_coefficient > 0.0).then(|| agent.policy.clone());
             let source = Fresh::new(rollout, agent.run.seed, batches_on, reference);
-            Training { agent, learner, source, logged, registry, device, options }.go()
+            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+        }
+        (Algorithm::Supervised(_), ..) => {
+            let config = agent.run.text.clone().expect("a supervised learner has text");
+            let window = config.window_of(agent.policy.transformer.config().context)?;
+            let texts = Texts::open(&config, &agent.tokenizer)?;
+            let held_out = Some(HeldOut::new(&texts, &config, window, &agent)?);
+            let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
+            tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan(&agent, &mut source()?, window)?);
+            let source = source()?;
+            Training { agent, learner: Supervised, source, logged, held_out, registry, device, options }.go()
         }
         (_, Some(learner), Some((log, returns))) => {
             let selection = selection(&agent, &algorithm, returns)?;
             let config = agent.run.data.clone().expect("a learner of logs has data");
             let mut source = Stored::new(log, selection, config, agent.run.seed, batches_on);
             source.try_out()?;
-            Training { agent, learner, source, logged, registry, device, options }.go()
+            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
         }
         _ => unreachable!("the run file was checked: a learner of logs has data"),
     }
@@ -91,6 +107,7 @@ struct Training<'a, L, S> {
     learner: L,
     source: S,
     logged: Option<LogSummary>,
+    held_out: Option<HeldOut>,
     registry: &'a Registry,
     device: Device,
     options: TrainOptions,
@@ -98,15 +115,16 @@ struct Training<'a, L, S> {
 
 impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
     fn go(self) -> Result<TrainReport> {
-        let Self { agent: start, mut learner, mut source, logged, registry, device, options } = self;
+        let Self { agent: start, mut learner, mut source, logged, mut held_out, registry, device, options } = self;
         let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
         let (dir, saved) = open_directory(&start.run, &options)?;
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
                 write_atomically(&dir.run_file(), start.run.to_toml()?.as_bytes())?;
-                let before = start.judge(&start.policy, registry, episodes, start.run.seed)?;
-                (start, before.map(|(evaluation, _)| evaluation.score))
+                let play = start.judge(&start.policy, registry, episodes, start.run.seed)?;
+                let text = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
+                (start, Before { play: play.map(|(evaluation, _)| evaluation.score), text })
             }
             Some((path, saved)) => {
                 let agent = Agent::from_checkpoint(start.run, saved, path, &device)?;
@@ -114,11 +132,14 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 (agent, before)
             }
         };
+        if let Some(held_out) = &mut held_out {
+            held_out.take_up(&dir.samples(), agent.updates)?;
+        }
         let run = agent.run.clone();
         let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
         let mut kept = run.rollout.record.then(kept).transpose()?;
-        let players = Players::measure(&run, registry, before, logged)?;
-        let observer_options = observer_options(&run, &agent, &players, &options);
+        let players = Players::measure(&run, registry, before.play.clone(), logged)?;
+        let observer_options = observer_options(&run, &agent, &players, held_out.is_some(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
         let stop = stop_on_signals()?;
         let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
@@ -135,11 +156,15 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                     let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
                     metrics
                         .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
+                    if let Some(held_out) = &mut held_out {
+                        metrics.extend(held_out.score(progress.model).metrics());
+                        held_out.write_samples(progress.model, done, &dir.samples())?;
+                    }
                 }
                 observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
                 if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
                     kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
-                    checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &players.before, &tokenizer_json))?;
+                    checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &before, &tokenizer_json))?;
                     checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
                     write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
                     observer.draw_plots().map_err(Error::io(dir.path()))?;
@@ -171,8 +196,13 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
             random: players.random,
             scripted: players.scripted,
             evaluation,
+            text: before
+                .text
+                .zip(held_out.as_ref().map(|held_out| held_out.score(&agent.policy)))
+                .map(|(before, after)| HeldOutScores { before, after, vocab_size: agent.tokenizer.vocab_size() }),
         };
-        let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), &dir)?;
+        let texts = held_out.as_ref().map_or(&[][..], HeldOut::samples);
+        let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), texts, &dir)?;
         observer.finish(page).map_err(Error::io(dir.report()))?;
         if options.replay && !frames.is_empty() {
             let mut stderr = std::io::stderr().lock();
@@ -225,8 +255,11 @@ pub fn evaluate_run(
 fn threads_of(options: &TrainOptions) -> usize {
     let earlier = options.out.as_ref().filter(|_| options.resume).and_then(|out| RunDir::open(out).ok());
     let earlier = earlier.and_then(|dir| RunFile::load(&dir.run_file(), &[] as &[&str]).ok());
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     earlier.and_then(|run| run.train.threads).unwrap_or_else(cores)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The directory to train in, and the checkpoint to go on from.
@@ -262,7 +295,7 @@ fn resume_into<L: Learner, S: Source<L>>(
     source: &mut S,
     optimizer: &mut AdamW,
     device: &Device,
-) -> Result<Option<Baseline>> {
+) -> Result<Before> {
     let wrong = |reason: &dyn fmt::Display| Error::Checkpoint {
         path: path.join("trainer_state.json").display().to_string(),
         reason: reason.to_string(),
@@ -279,7 +312,7 @@ fn resume_into<L: Learner, S: Source<L>>(
 
 fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
     progress: &Progress<L, S>,
-    before: &Option<Baseline>,
+    before: &Before,
     tokenizer_json: &str,
 ) -> Checkpoint {
     let (config, model) = Agent::files_of(progress.model);
@@ -297,6 +330,15 @@ fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
         }),
         tokenizer_json: tokenizer_json.to_string(),
     }
+}
+
+/// How good the agent was before it learned.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+struct Before {
+    /// In its environment.
+    play: Option<Baseline>,
+    /// On held-out text.
+    text: Option<TextScore>,
 }
 
 /// The players that the agent is compared with.
@@ -332,7 +374,13 @@ impl Players {
     }
 }
 
-fn observer_options(run: &RunFile, agent: &Agent, players: &Players, options: &TrainOptions) -> Options {
+fn observer_options(
+    run: &RunFile,
+    agent: &Agent,
+    players: &Players,
+    reads_text: bool,
+    options: &TrainOptions,
+) -> Options {
     let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
     let references = [
         players.random.as_ref().map(|random| reference("random", random.mean_return)),
@@ -345,6 +393,8 @@ fn observer_options(run: &RunFile, agent: &Agent, players: &Players, options: &T
         resume_at: options.resume.then_some(agent.updates),
         references: references.into_iter().flatten().collect(),
         display: options.display,
+        headline: if reads_text { "validation/mean_nll" } else { "episode/return_mean" }.into(),
+        lower_is_better: reads_text,
         ..Options::default()
     }
 }

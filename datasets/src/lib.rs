@@ -4,10 +4,12 @@
 //! learns in Palestra speaks of an [`Episode`]: turns of observation text and action text, with rewards.
 
 pub mod check;
+pub mod documents;
 mod episode;
 mod error;
 pub mod import;
 pub mod log;
+pub mod shards;
 pub mod stats;
 
 pub use episode::{End, Episode, Turn};

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 use checksum::{Checksum, Record};
-pub use tensors::{NamedTensor, Tensors, read_tensors};
+pub use tensors::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
 
 const CONFIG: &str = "config.json";
 const MODEL: &str = "model.safetensors";
@@ -171,7 +171,10 @@ fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
     for (name, tensors) in [(MODEL, model), (OPTIMIZER, optimizer)] {
         let path = directory.join(name);
         check_numbers(&path, tensors)?;
-        files.insert(name.to_owned(), write_file(&path, |out| tensors::write_safetensors(out, tensors))?);
+        files.insert(
+            name.to_owned(),
+            write_file(&path, |out| tensors::write_safetensors(out, tensors, NumberType::F32))?,
+        );
     }
     let mut trainer = TrainerState { format: FORMAT, step: *step, state: state.clone(), files, crc32: String::new() };
     trainer.crc32 = trainer.checksum();
@@ -299,13 +302,7 @@ fn open<'a>(directory: &Path, name: &str, trainer: &'a TrainerState) -> Result<(
 
 /// Refuses tensors that training could not go on from.
 fn check_numbers(path: &Path, tensors: &Tensors) -> Result<()> {
-    for (name, tensor) in tensors {
-        if let Some(index) = tensor.data.iter().position(|number| !number.is_finite()) {
-            let reason = format!("tensor {name} holds {} at {index}; each must be a finite number", tensor.data[index]);
-            return Err(damaged(path, reason));
-        }
-    }
-    Ok(())
+    tensors::check_finite(tensors).map_err(|reason| damaged(path, reason))
 }
 
 /// The checkpoints in a directory by step, oldest first; hidden temporary ones are none.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -37,23 +37,94 @@ impl NamedTensor {
     }
 }
 
-/// Reads a safetensors file of 32-bit, 16-bit or brain floats, all as `f32`.
+/// How numbers are written to a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NumberType {
+    /// 32-bit floats: every bit is kept.
+    #[default]
+    F32,
+    /// 16-bit floats, up to 65504.
+    F16,
+    /// Brain floats: the range of 32 bits, 8 bits of precision.
+    BF16,
+}
+
+impl NumberType {
+    /// The size of one number in a file.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    /// What PyTorch, and so `config.json`, calls it.
+    pub fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+        }
+    }
+
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::BF16 => Dtype::BF16,
+        }
+    }
+}
+
+/// Reads a safetensors file of 32-bit, 16-bit or brain floats, all as `f32`, without those tensors that `skip` names.
 ///
 /// # Errors
-/// A file that cannot be opened, is no whole safetensors file, or holds another type of number.
-pub fn read_tensors(path: &Path) -> Result<Tensors> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
+/// A file that cannot be opened, is no whole safetensors file, or holds another type of number or one that is not finite.
+pub fn read_tensors(path: &Path, skip: &dyn Fn(&str) -> bool) -> Result<Tensors> {
+    let wrong = |reason| Error::Checkpoint { path: path.display().to_string(), reason };
+    let file = File::open(path).map_err(Error::io(path))?;
     let bytes = file.metadata().map_err(Error::io(path))?.len();
-    read_safetensors(&mut file, bytes).map_err(|reason| Error::Checkpoint { path: path.display().to_string(), reason })
+    let tensors = read_chosen(&mut BufReader::with_capacity(1 << 20, file), bytes, skip).map_err(wrong)?;
+    check_finite(&tensors).map_err(wrong)?;
+    Ok(tensors)
+}
+
+/// Writes a safetensors file in which every number has one type.
+///
+/// # Errors
+/// A number that is not finite, or too large for the type; a file that cannot be written.
+pub fn write_tensors(path: &Path, tensors: &Tensors, numbers: NumberType) -> Result<()> {
+    let wrong = |reason| Error::Checkpoint { path: path.display().to_string(), reason };
+    check_finite(tensors).map_err(wrong)?;
+    let too_large = |number: &&f32| numbers == NumberType::F16 && f16::from_f32(**number).is_infinite();
+    if let Some((name, number)) = tensors.iter().find_map(|(name, t)| Some((name, t.data.iter().find(too_large)?))) {
+        return Err(wrong(format!("tensor {name} holds {number}, too large for 16-bit floats; write bf16 or f32")));
+    }
+    let write = || {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        write_safetensors(&mut out, tensors, numbers)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    };
+    write().map_err(Error::io(path))
+}
+
+/// Refuses tensors with a number that is not finite, by name.
+pub(super) fn check_finite(tensors: &Tensors) -> Result<(), String> {
+    for (name, tensor) in tensors {
+        if let Some(index) = tensor.data.iter().position(|number| !number.is_finite()) {
+            return Err(format!("tensor {name} holds {} at {index}; each must be a finite number", tensor.data[index]));
+        }
+    }
+    Ok(())
 }
 
 /// Writes tensors as a safetensors file, with the `format` that Hugging Face's loaders ask for.
-pub(super) fn write_safetensors(out: &mut impl Write, tensors: &Tensors) -> io::Result<()> {
+pub(super) fn write_safetensors(out: &mut impl Write, tensors: &Tensors, numbers: NumberType) -> io::Result<()> {
     let mut offset = 0;
     let mut entries = Vec::with_capacity(tensors.len());
     for (name, NamedTensor { shape, data }) in tensors {
-        let end = offset + size_of_val(data.as_slice());
-        let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (offset, end) };
+        let end = offset + data.len() * numbers.bytes();
+        let info = TensorInfo { dtype: numbers.dtype(), shape: shape.clone(), data_offsets: (offset, end) };
         entries.push((name.clone(), info));
         offset = end;
     }
@@ -65,13 +136,30 @@ pub(super) fn write_safetensors(out: &mut impl Write, tensors: &Tensors) -> io::
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     for tensor in tensors.values() {
-        out.write_all(bytemuck::cast_slice(&tensor.data))?;
+        match numbers {
+            NumberType::F32 => out.write_all(bytemuck::cast_slice(&tensor.data))?,
+            NumberType::F16 => write_halves(out, &tensor.data, |number| f16::from_f32(number).to_bits())?,
+            NumberType::BF16 => write_halves(out, &tensor.data, |number| bf16::from_f32(number).to_bits())?,
+        }
     }
     Ok(())
 }
 
+/// Converts and writes a part at a time: a tensor is not held twice.
+fn write_halves(out: &mut impl Write, data: &[f32], bits: impl Fn(f32) -> u16) -> io::Result<()> {
+    const PART: usize = 1 << 16;
+    data.chunks(PART).try_for_each(|part| {
+        let halves: Vec<u16> = part.iter().map(|&number| bits(number)).collect();
+        out.write_all(bytemuck::cast_slice(&halves))
+    })
+}
+
 /// Reads a safetensors file of a known length, each tensor straight into its place.
 pub(super) fn read_safetensors(input: &mut impl Read, bytes: u64) -> Result<Tensors, String> {
+    read_chosen(input, bytes, &|_| false)
+}
+
+fn read_chosen(input: &mut impl Read, bytes: u64, skip: &dyn Fn(&str) -> bool) -> Result<Tensors, String> {
     let cut = |error: io::Error| format!("cannot be read as safetensors: {error}");
     let mut length = [0; 8];
     input.read_exact(&mut length).map_err(cut)?;
@@ -90,6 +178,11 @@ pub(super) fn read_safetensors(input: &mut impl Read, bytes: u64) -> Result<Tens
     let mut tensors = Tensors::new();
     for name in metadata.offset_keys() {
         let info = metadata.info(&name).expect("a listed name has an entry");
+        if skip(&name) {
+            let length = info.data_offsets.1 - info.data_offsets.0;
+            io::copy(&mut input.by_ref().take(length as u64), &mut io::sink()).map_err(cut)?;
+            continue;
+        }
         let data = read_numbers(input, info)
             .map_err(cut)?
             .ok_or_else(|| format!("tensor {name} holds {}; F32, F16 and BF16 can be read", info.dtype))?;
@@ -101,13 +194,9 @@ pub(super) fn read_safetensors(input: &mut impl Read, bytes: u64) -> Result<Tens
 /// The numbers of one tensor as `f32`; `None` for a type of number that is not read.
 fn read_numbers(input: &mut impl Read, info: &TensorInfo) -> io::Result<Option<Vec<f32>>> {
     let count = info.shape.iter().product();
-    let mut read_halves = || {
-        let mut halves = vec![0_u16; count];
-        input.read_exact(bytemuck::cast_slice_mut(&mut halves)).map(|()| halves)
-    };
     Ok(Some(match info.dtype {
-        Dtype::F16 => read_halves()?.into_iter().map(|bits| f16::from_bits(bits).to_f32()).collect(),
-        Dtype::BF16 => read_halves()?.into_iter().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+        Dtype::F16 => read_halves(input, count, |bits| f16::from_bits(bits).to_f32())?,
+        Dtype::BF16 => read_halves(input, count, |bits| bf16::from_bits(bits).to_f32())?,
         Dtype::F32 => {
             let mut data = vec![0.0_f32; count];
             input.read_exact(bytemuck::cast_slice_mut(&mut data))?;
@@ -115,4 +204,17 @@ fn read_numbers(input: &mut impl Read, info: &TensorInfo) -> io::Result<Option<V
         }
         _ => return Ok(None),
     }))
+}
+
+/// As [`write_halves`], a part at a time.
+fn read_halves(input: &mut impl Read, count: usize, number: impl Fn(u16) -> f32) -> io::Result<Vec<f32>> {
+    const PART: usize = 1 << 16;
+    let mut data = Vec::with_capacity(count);
+    let mut halves = vec![0_u16; count.min(PART)];
+    while data.len() < count {
+        let part = &mut halves[..(count - data.len()).min(PART)];
+        input.read_exact(bytemuck::cast_slice_mut(part))?;
+        data.extend(part.iter().map(|&bits| number(bits)));
+    }
+    Ok(data)
 }

@@ -12,12 +12,14 @@ use crate::ops::set_threads;
 
 /// Judge a trained model by a log, without playing
 ///
-/// Estimates from logged episodes, which any policy may have played, the mean discounted return that the last checkpoint
-/// of a run would have, each with an interval. Importance sampling (wis, pdis, cwpdis) needs the log's log_probs, and an
-/// effective sample size (ESS) that is not too small; fitted Q evaluation (fqe) needs neither, takes minutes, and is only
-/// as right as the values that it learns: those of the game without a limit of turns. A method that the log does not bear
-/// is refused, with the reason; the exit code is 1 where all are. Where the log tells its environment, and that is small
-/// enough, the exact value (with the limit of turns) stands beside.
+/// Estimates from logged episodes, which any policy may have played, the mean discounted return that the last
+/// checkpoint of a run would have, each with an interval. Importance sampling (wis, pdis, cwpdis) needs the log's
+/// log_probs, and an effective sample size (ESS) that is not too small. Fitted Q evaluation (fqe) needs neither, takes
+/// minutes, and is only as right as the values that it learns: those of actions that the log hardly shows are guessed,
+/// which its interval does not tell. They are values of the game without a limit of turns.
+///
+/// A method that the log does not bear is refused, with the reason; the exit code is 1 where all are. Where the log
+/// tells its environment, and that is small enough, the exact value (with the limit of turns) stands beside.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]

@@ -2,17 +2,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use palestra_envs::Registry;
+use serde::Serialize;
 
 use super::output::Output;
-use crate::Result;
+use crate::agent::Evaluation;
+use crate::observe::{Figure, Plot, Reference, Series};
+use crate::run_dir::write_atomically;
 use crate::train_run::evaluate_run;
+use crate::{Error, Result};
 
 /// Judge a trained model by playing
 ///
 /// Plays episodes with the last checkpoint of a run, greedily or sampled as its run file says, and reports the
-/// mean return with its standard error, beside the optimum where that is known.
+/// mean return with its standard error, beside the optimum where that is known. How likely a language model finds a
+/// text, `palestra eval` measures.
 ///
-/// Writes nothing but its output.
+/// With --over, it plays once for each value of a key: how values outweigh cloning, or what comes of the return that
+/// a Decision Transformer is asked for.
+///
+/// Writes nothing but its output, and the picture of --plot.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -20,6 +28,7 @@ Examples:
   palestra evaluate runs/frozen-lake-ppo
   palestra evaluate runs/frozen-lake-ppo --episodes 1000 --seed 1 --json | jq .mean_return
   palestra evaluate runs/double-t-maze-ilql --set ilql.beta=0      (how the cloned policy alone plays)
+  palestra evaluate runs/double-t-maze-ilql --over ilql.beta=0,1,4,16,64 --plot beta.svg
   palestra evaluate runs/from-my-log --set env.id=frozen-lake-4x4  (a run that learned without an environment)")]
 pub struct Args {
     /// The directory of a run
@@ -37,12 +46,87 @@ pub struct Args {
     /// Set a key of the run's file, such as ilql.beta=0 or env.id=frozen-lake-4x4; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Play once with each of these values of a key of the run's file
+    #[arg(long, value_name = "KEY=V1,V2,...", allow_hyphen_values = true)]
+    over: Option<String>,
+    /// Draw the mean returns of --over, with bands of 95 %, into this SVG file
+    #[arg(long, value_name = "FILE.svg", requires = "over")]
+    plot: Option<PathBuf>,
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     let mut overrides = args.overrides.clone();
     overrides.extend(args.device.iter().map(|device| format!("device={device}")));
-    let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides)?;
-    output.report(&evaluation, &evaluation)?;
+    let Some(over) = &args.over else {
+        let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides)?;
+        output.report(&evaluation, &evaluation)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (key, values) = values_of(over)?;
+    let mut sweep = Sweep { key, points: Vec::new() };
+    for value in values {
+        let mut overrides = overrides.clone();
+        overrides.push(format!("{key}={value}"));
+        let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides)?;
+        if !output.wants_json() {
+            output.line(format!("{key} = {value}\n{evaluation}"))?;
+        }
+        sweep.points.push(Point { value, evaluation });
+    }
+    if let Some(file) = &args.plot {
+        write_atomically(file, sweep.figure().to_svg().as_bytes())?;
+    }
+    if output.wants_json() {
+        output.report(&sweep, "")?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What play came to for each value of a key.
+#[derive(Serialize)]
+struct Sweep<'a> {
+    key: &'a str,
+    points: Vec<Point>,
+}
+
+#[derive(Serialize)]
+struct Point {
+    value: f64,
+    #[serde(flatten)]
+    evaluation: Evaluation,
+}
+
+impl Sweep<'_> {
+    fn figure(&self) -> Figure {
+        let points = |y: fn(&Point) -> f64| self.points.iter().map(move |point| (point.value, y(point))).collect();
+        let obtained = Series {
+            name: "mean return".into(),
+            points: points(|point| point.evaluation.score.mean_return),
+            errors: self.points.iter().map(|point| 1.96 * point.evaluation.score.standard_error).collect(),
+        };
+        let mut series = vec![obtained];
+        if self.key == "decision_transformer.target_return" {
+            let name = "as asked for".to_string();
+            series.push(Series { name, points: points(|point| point.value), errors: Vec::new() });
+        }
+        let evaluation = self.points.first().map(|point| &point.evaluation);
+        let optimum = evaluation.and_then(|evaluation| evaluation.optimal_return);
+        let title = format!("{}: mean return", evaluation.map_or("", |evaluation| &evaluation.env_id));
+        let references = optimum.map(|value| Reference { name: "optimum".into(), value }).into_iter().collect();
+        let plot = Plot { title, across: self.key.to_string(), series, references };
+        Figure { plots: vec![plot], ..Figure::default() }
+    }
+}
+
+/// `KEY=V1,V2,...`, the values in rising order.
+fn values_of(over: &str) -> Result<(&str, Vec<f64>)> {
+    let wrong = |reason: String| Error::Config(format!("--over {over}: {reason}; it is KEY=V1,V2,..."));
+    let (key, values) = over.split_once('=').ok_or_else(|| wrong("there is no =".into()))?;
+    let number = |text: &str| match text.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err(wrong(format!("{text:?} is no number"))),
+    };
+    let mut values: Vec<f64> = values.split(',').map(number).collect::<Result<_>>()?;
+    values.sort_by(f64::total_cmp);
+    Ok((key, values))
 }

@@ -7,12 +7,16 @@ mod check;
 mod corpus;
 mod envs;
 mod estimate;
+mod eval;
 mod evaluate;
+mod generate;
 mod log;
 mod output;
+mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod tokenizer;
 mod train;
 
 use std::io::IsTerminal;
@@ -66,6 +70,10 @@ enum Command {
     Log(log::Args),
     Estimate(estimate::Args),
     Corpus(corpus::Args),
+    Generate(generate::Args),
+    Tokenizer(tokenizer::Args),
+    Plan(plan::Args),
+    Eval(eval::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -102,6 +110,10 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Log(args) => log::run(args, registry, output),
         Command::Estimate(args) => estimate::run(args, registry, output),
         Command::Corpus(args) => corpus::run(args, output),
+        Command::Generate(args) => generate::run(args, output),
+        Command::Tokenizer(args) => tokenizer::run(args, output),
+        Command::Plan(args) => plan::run(args, registry, output),
+        Command::Eval(args) => eval::run(args, output),
     }
 }
 

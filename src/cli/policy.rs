@@ -3,6 +3,7 @@ use std::path::Path;
 use palestra_envs::{Definition, Registry};
 
 use crate::agent::Agent;
+use crate::ops::set_threads;
 use crate::{Error, Result};
 
 /// The last model of a run, seated in the environment that was asked for. Where that is the one it was trained in, it
@@ -12,6 +13,7 @@ use crate::{Error, Result};
 /// A directory that is no run's, or an environment of another kind than the model was trained in.
 pub fn trained(folder: &str, env: &str, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Agent> {
     let mut agent = Agent::load(Path::new(folder), registry, overrides)?;
+    agent.run.train.threads.into_iter().for_each(set_threads); // another number gives other roundings
     let asked = registry.definition(env)?;
     let id = |definition: &Definition| registry.build(definition).map(|env| env.spec().id.clone());
     agent.run.env = Some(match agent.run.env.take() {

@@ -9,6 +9,7 @@ use crate::learn::offline::{
     OfflineLearner,
 };
 use crate::learn::ppo::PpoConfig;
+use crate::learn::supervised::SupervisedConfig;
 use crate::model::{CriticShape, Decoding, Heads};
 
 /// A learner and its knobs: in a run file, the section of its name.
@@ -33,6 +34,8 @@ pub enum Algorithm {
     Ilql(IlqlConfig),
     /// `[decision_transformer]`: cloning that is asked for a return.
     DecisionTransformer(DecisionTransformerConfig),
+    /// `[supervised]`: the likelihood of text.
+    Supervised(SupervisedConfig),
 }
 
 impl Algorithm {
@@ -48,6 +51,7 @@ impl Algorithm {
             Self::Iql(_) => "iql",
             Self::Ilql(_) => "ilql",
             Self::DecisionTransformer(_) => "decision_transformer",
+            Self::Supervised(_) => "supervised",
         }
     }
 
@@ -58,7 +62,7 @@ impl Algorithm {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Ppo(config) => config.check(),
-            Self::Bc(_) => Ok(()),
+            Self::Bc(_) | Self::Supervised(_) => Ok(()),
             Self::FilteredBc(config) => config.check(),
             Self::Awr(config) => config.check(),
             Self::Mc(config) => config.check(),
@@ -74,7 +78,7 @@ impl Algorithm {
         let critic = |shape: CriticShape| Heads { value: false, critic: Some(shape) };
         match self {
             Self::Ppo(_) => Heads { value: true, critic: None },
-            Self::Bc(_) | Self::FilteredBc(_) | Self::DecisionTransformer(_) => Heads::default(),
+            Self::Bc(_) | Self::FilteredBc(_) | Self::DecisionTransformer(_) | Self::Supervised(_) => Heads::default(),
             Self::Awr(config) => critic(config.critic()),
             Self::Mc(config) => critic(config.critic()),
             Self::Cql(config) => critic(config.critic()),
@@ -98,10 +102,10 @@ impl Algorithm {
         matches!(self, Self::Cql(_) | Self::Iql(_) | Self::Ilql(_))
     }
 
-    /// The learner of logged experience; `None` for one that learns from its own play.
+    /// The learner of logged experience; `None` for one that learns from its own play, or from text.
     pub fn offline_learner(&self) -> Option<OfflineLearner> {
         Some(match self {
-            Self::Ppo(_) => return None,
+            Self::Ppo(_) | Self::Supervised(_) => return None,
             Self::Bc(_) | Self::FilteredBc(_) => Box::new(BehaviourCloning),
             Self::Awr(config) => Box::new(Awr(config.clone())),
             Self::Mc(config) => Box::new(MonteCarlo(config.clone())),

@@ -143,10 +143,10 @@ fn unknown_probability(episode: &Episode, place: Place, file: &Path) -> Option<S
             at(turn)
         ));
     }
-    let has_other_probabilities = match (episode.temperature, episode.top_p) {
-        (Some(0.0), _) => Some("temperature: 0 is".to_string()),
-        (_, Some(top_p)) if top_p < 1.0 => Some(format!("top_p: {top_p} is")),
-        _ => None,
-    };
-    has_other_probabilities.map(|what| format!("{}: {what} another distribution than that of log_probs", at(0)))
+    let top_p = episode.top_p.filter(|top_p| *top_p < 1.0)?;
+    Some(format!(
+        "{}: top_p: with {top_p} nobody knows whether log_probs are those before or after the cut, of which only the \
+         latter tell how likely the action was",
+        at(0)
+    ))
 }

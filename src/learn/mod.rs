@@ -6,6 +6,7 @@
 pub(crate) mod check;
 pub mod offline;
 pub mod ppo;
+pub mod supervised;
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
@@ -43,6 +44,9 @@ pub trait Learner {
         model
     }
 
+    /// Adds to what was measured over an update what follows from the means, such as a perplexity.
+    fn sum_up(&self, _means: &mut Metrics) {}
+
     /// State that a resumed run needs, beside the model and the optimiser.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
@@ -71,6 +75,10 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
 
     fn after_step(&self, model: M) -> M {
         (**self).after_step(model)
+    }
+
+    fn sum_up(&self, means: &mut Metrics) {
+        (**self).sum_up(means);
     }
 
     fn state(&self) -> serde_json::Value {

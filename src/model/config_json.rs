@@ -1,46 +1,113 @@
-//! The shape of a model as Hugging Face's `config.json`: `LlamaConfig` and `GPT2Config`.
+//! The shape of a model as Hugging Face's `config.json`: `GPT2Config`, and `LlamaConfig` with its relatives.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Family, ModelConfig};
+use super::{Family, Gelu, ModelConfig, RopeScaling};
 use crate::{Error, Result};
 
-/// The activation of our GPT-2: the exact GELU.
-const GELU: &str = "gelu";
+/// GPT-2's exact GELU, and what the tanh form is called, which older files have by default.
+const EXACT_GELU: &str = "gelu";
+const TANH_GELU: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
 
-/// Published GPT-2 models use the tanh form of GELU, which is never more than 0.0005 away from the exact one.
-const NEARLY_GELU: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
+/// A relative of Llama: what transformers takes for granted of it where `config.json` does not say.
+struct Relative {
+    model_type: &'static str,
+    architecture: &'static str,
+    context: usize,
+    /// `None`: as many as query heads.
+    kv_heads: Option<usize>,
+    /// `None`: the model's width divided by the number of heads.
+    head_dim: Option<usize>,
+    /// Whether query, key and value always have biases.
+    qkv_bias: bool,
+    /// Whether `attention_bias` is a field of its `config.json`, for all four layers of attention.
+    has_attention_bias: bool,
+    /// Whether `mlp_bias` is.
+    has_mlp_bias: bool,
+    qk_norm: bool,
+    /// The window where the file names none.
+    sliding_window: usize,
+}
 
-/// What Hugging Face calls the family.
-pub fn model_type(family: Family) -> &'static str {
-    match family {
-        Family::Gpt2 => "gpt2",
-        Family::Llama => "llama",
+const LLAMA: Relative = Relative {
+    model_type: "llama",
+    architecture: "LlamaForCausalLM",
+    context: 2048,
+    kv_heads: None,
+    head_dim: None,
+    qkv_bias: false,
+    has_attention_bias: true,
+    has_mlp_bias: true,
+    qk_norm: false,
+    sliding_window: 0,
+};
+const MISTRAL: Relative = Relative {
+    model_type: "mistral",
+    architecture: "MistralForCausalLM",
+    context: 4096 * 32,
+    kv_heads: Some(8),
+    has_attention_bias: false,
+    has_mlp_bias: false,
+    sliding_window: 4096,
+    ..LLAMA
+};
+const QWEN2: Relative = Relative {
+    model_type: "qwen2",
+    architecture: "Qwen2ForCausalLM",
+    context: 32768,
+    kv_heads: Some(32),
+    qkv_bias: true,
+    has_attention_bias: false,
+    has_mlp_bias: false,
+    ..LLAMA
+};
+const QWEN3: Relative = Relative {
+    model_type: "qwen3",
+    architecture: "Qwen3ForCausalLM",
+    context: 32768,
+    kv_heads: Some(32),
+    head_dim: Some(128),
+    qk_norm: true,
+    has_mlp_bias: false,
+    ..LLAMA
+};
+const RELATIVES: [&Relative; 4] = [&LLAMA, &MISTRAL, &QWEN2, &QWEN3];
+
+/// What Hugging Face calls a model of this shape; `None` for a mixture of features that none of its architectures has.
+pub fn model_type(config: &ModelConfig) -> Option<&'static str> {
+    match config.family {
+        Family::Gpt2 => Some("gpt2"),
+        Family::Llama => relative(config).map(|relative| relative.model_type),
     }
+}
+
+/// The plainest relative that has all that this shape has.
+fn relative(config: &ModelConfig) -> Option<&'static Relative> {
+    let &ModelConfig { qkv_bias, output_bias, mlp_bias, qk_norm, sliding_window, .. } = config;
+    RELATIVES.into_iter().find(|relative| {
+        let has_biases = if relative.has_attention_bias {
+            qkv_bias == output_bias
+        } else {
+            !output_bias && qkv_bias == relative.qkv_bias
+        };
+        has_biases
+            && qk_norm == relative.qk_norm
+            && (relative.has_mlp_bias || !mlp_bias)
+            && (relative.sliding_window > 0 || sliding_window == 0)
+    })
 }
 
 /// The `config.json` of a resolved shape.
 ///
 /// The special tokens are `null`: the tokenizer's owner sets `bos_token_id`, `eos_token_id` and `pad_token_id`.
+///
+/// # Panics
+/// If the shape is one that [`ModelConfig::check`] refuses.
 pub fn write(config: &ModelConfig) -> Value {
     let own = match config.family {
-        Family::Llama => json!({
-            "architectures": ["LlamaForCausalLM"],
-            "hidden_size": config.width,
-            "intermediate_size": config.feed_forward,
-            "num_hidden_layers": config.layers,
-            "num_attention_heads": config.heads,
-            "num_key_value_heads": config.kv_heads,
-            "max_position_embeddings": config.context,
-            "rms_norm_eps": config.norm_eps,
-            "rope_theta": config.rope_theta,
-            "rope_scaling": null,
-            "hidden_act": "silu",
-            "attention_bias": false,
-            "mlp_bias": false,
-        }),
+        Family::Llama => write_relative(config, relative(config).expect("a checked shape has an architecture")),
         Family::Gpt2 => json!({
             "architectures": ["GPT2LMHeadModel"],
             "n_embd": config.width,
@@ -50,14 +117,17 @@ pub fn write(config: &ModelConfig) -> Value {
             "n_positions": config.context,
             "n_ctx": config.context,
             "layer_norm_epsilon": config.norm_eps,
-            "activation_function": GELU,
+            "activation_function": match config.gelu {
+                Gelu::Exact => EXACT_GELU,
+                Gelu::Tanh => TANH_GELU[0],
+            },
             "embd_pdrop": 0.0,
             "attn_pdrop": 0.0,
             "resid_pdrop": 0.0,
         }),
     };
     let mut json = json!({
-        "model_type": model_type(config.family),
+        "model_type": model_type(config),
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": "float32",
@@ -71,6 +141,42 @@ pub fn write(config: &ModelConfig) -> Value {
     json
 }
 
+fn write_relative(config: &ModelConfig, relative: &Relative) -> Value {
+    let mut json = json!({
+        "architectures": [relative.architecture],
+        "hidden_size": config.width,
+        "intermediate_size": config.feed_forward,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim(),
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": config.norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": config.rope_scaling.map(|scaling| match scaling {
+            RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
+                "rope_type": "llama3",
+                "factor": factor,
+                "low_freq_factor": low_freq_factor,
+                "high_freq_factor": high_freq_factor,
+                "original_max_position_embeddings": original_context,
+            }),
+        }),
+        "hidden_act": "silu",
+    });
+    if relative.has_attention_bias {
+        json["attention_bias"] = config.qkv_bias.into();
+    }
+    if relative.has_mlp_bias {
+        json["mlp_bias"] = config.mlp_bias.into();
+    }
+    if relative.sliding_window > 0 {
+        json["sliding_window"] = (config.sliding_window > 0).then_some(config.sliding_window).into();
+    }
+    json
+}
+
 /// The resolved shape that a `config.json` describes; `path` is for messages.
 ///
 /// # Errors
@@ -80,52 +186,87 @@ pub fn read(json: &Value, path: &Path) -> Result<ModelConfig> {
 }
 
 fn read_fields(json: &Value) -> Result<ModelConfig, String> {
-    let config = match json["model_type"].as_str() {
-        Some("llama") => read_llama(json)?,
-        Some("gpt2") => read_gpt2(json)?,
-        _ => return Err(format!("model_type is {}; \"llama\" and \"gpt2\" can be read", json["model_type"])),
+    let name = json["model_type"].as_str();
+    let config = match (name, RELATIVES.into_iter().find(|relative| Some(relative.model_type) == name)) {
+        (_, Some(relative)) => read_relative(json, relative)?,
+        (Some("gpt2"), _) => read_gpt2(json)?,
+        _ => {
+            let known = RELATIVES.map(|relative| format!("{:?}", relative.model_type)).join(", ");
+            return Err(format!("model_type is {}; \"gpt2\", {known} can be read", json["model_type"]));
+        }
     };
     config.check().map_err(|error| error.to_string())?;
     Ok(config)
 }
 
-/// Fields that a file may leave out have the values of transformers' `LlamaConfig`.
-fn read_llama(json: &Value) -> Result<ModelConfig, String> {
+/// Fields that a file may leave out have the values of transformers' configurations.
+fn read_relative(json: &Value, relative: &Relative) -> Result<ModelConfig, String> {
     let heads = size(json, "num_attention_heads", None)?;
-    let config = ModelConfig {
+    let width = size(json, "hidden_size", None)?;
+    let head_dim = size(json, "head_dim", Some(relative.head_dim.unwrap_or(width / heads)))?;
+    let attention_bias = relative.has_attention_bias && switch(json, "attention_bias", false)?;
+    // transformers 5 keeps everything rotary together.
+    let rotary = if json["rope_parameters"].is_null() { json } else { &json["rope_parameters"] };
+    only(json, "hidden_act", &[json!("silu")])?;
+    only(json, "use_sliding_window", &[json!(false)])?;
+    Ok(ModelConfig {
         family: Family::Llama,
         vocab_size: size(json, "vocab_size", None)?,
-        context: size(json, "max_position_embeddings", Some(2048))?,
+        context: size(json, "max_position_embeddings", Some(relative.context))?,
         layers: size(json, "num_hidden_layers", None)?,
-        width: size(json, "hidden_size", None)?,
+        width,
         heads,
-        kv_heads: size(json, "num_key_value_heads", Some(heads))?,
+        kv_heads: size(json, "num_key_value_heads", Some(relative.kv_heads.unwrap_or(heads)))?,
+        head_dim: if head_dim * heads == width { 0 } else { head_dim },
         feed_forward: size(json, "intermediate_size", None)?,
-        tie_embeddings: json["tie_word_embeddings"].as_bool().unwrap_or(false),
+        tie_embeddings: switch(json, "tie_word_embeddings", false)?,
         norm_eps: number(json, "rms_norm_eps", 1e-6)?,
-        // transformers 5 keeps everything rotary together.
-        rope_theta: match &json["rope_parameters"] {
-            Value::Null => number(json, "rope_theta", 10_000.0)?,
-            parameters => number(parameters, "rope_theta", 10_000.0)?,
+        rope_theta: number(rotary, "rope_theta", 10_000.0)?,
+        sliding_window: match json.get("sliding_window") {
+            Some(Value::Null) => 0,
+            _ if relative.sliding_window == 0 => 0, // there, but used by none of its layers
+            _ => size(json, "sliding_window", Some(relative.sliding_window))?,
         },
+        qkv_bias: relative.qkv_bias || attention_bias,
+        output_bias: attention_bias,
+        mlp_bias: relative.has_mlp_bias && switch(json, "mlp_bias", false)?,
+        qk_norm: relative.qk_norm,
+        gelu: Gelu::Exact,
+        rope_scaling: read_rope_scaling(json)?,
+    })
+}
+
+fn read_rope_scaling(json: &Value) -> Result<Option<RopeScaling>, String> {
+    let fields = ["rope_scaling", "rope_parameters"].into_iter().find(|field| !json[*field].is_null());
+    let Some(field) = fields else { return Ok(None) };
+    let scaling = &json[field];
+    let kind = if scaling["rope_type"].is_null() { &scaling["type"] } else { &scaling["rope_type"] };
+    let within = |fault: String| format!("{field}.{fault}");
+    let number = |name: &str| number(scaling, name, f64::NAN).map_err(within);
+    let need = |name: &str| match scaling[name].is_null() {
+        true => Err(format!("{field}.{name} is missing; {kind} needs it")),
+        false => number(name),
     };
-    only(json, "hidden_act", &[json!("silu")])?;
-    only(json, "attention_bias", &[json!(false)])?;
-    only(json, "mlp_bias", &[json!(false)])?;
-    only(json, "rope_scaling", &[])?;
-    only(&json["rope_parameters"], "rope_type", &[json!("default")])?;
-    only(json, "head_dim", &[json!(config.width / config.heads)])?;
-    Ok(config)
+    match kind.as_str() {
+        Some("default") => Ok(None),
+        Some("linear") => Ok(Some(RopeScaling::Linear { factor: need("factor")? })),
+        Some("llama3") => Ok(Some(RopeScaling::Llama3 {
+            factor: need("factor")?,
+            low_freq_factor: need("low_freq_factor")?,
+            high_freq_factor: need("high_freq_factor")?,
+            original_context: size(scaling, "original_max_position_embeddings", None).map_err(within)?,
+        })),
+        _ => Err(format!("{field} has rope_type {kind}; \"default\", \"linear\" and \"llama3\" can be read")),
+    }
 }
 
 /// Fields that a file may leave out have the values of transformers' `GPT2Config`.
 fn read_gpt2(json: &Value) -> Result<ModelConfig, String> {
     let (width, heads) = (size(json, "n_embd", None)?, size(json, "n_head", None)?);
     let activation = &json["activation_function"];
-    if activation.is_null() || NEARLY_GELU.iter().any(|name| activation == name) {
-        tracing::warn!("this GPT-2 was made with the tanh form of GELU and is computed with the exact one");
-    } else {
-        only(json, "activation_function", &[json!(GELU)])?;
+    let is_tanh = activation.is_null() || TANH_GELU.iter().any(|name| activation == name);
+    if !is_tanh {
+        only(json, "activation_function", &[json!(EXACT_GELU)])?;
     }
     only(json, "scale_attn_weights", &[json!(true)])?;
     only(json, "scale_attn_by_inverse_layer_idx", &[json!(false)])?;
@@ -139,10 +280,18 @@ fn read_gpt2(json: &Value) -> Result<ModelConfig, String> {
         heads,
         kv_heads: heads,
         feed_forward: size(json, "n_inner", Some(4 * width))?,
-        tie_embeddings: json["tie_word_embeddings"].as_bool().unwrap_or(true),
+        tie_embeddings: switch(json, "tie_word_embeddings", true)?,
         norm_eps: number(json, "layer_norm_epsilon", 1e-5)?,
+        gelu: if is_tanh { Gelu::Tanh } else { Gelu::Exact },
         ..ModelConfig::default()
     })
+}
+
+fn switch(json: &Value, field: &str, default: bool) -> Result<bool, String> {
+    match &json[field] {
+        Value::Null => Ok(default),
+        value => value.as_bool().ok_or_else(|| format!("{field} is {value}; it must be true or false")),
+    }
 }
 
 /// A whole number of at least 1.
@@ -201,8 +350,25 @@ mod tests {
 
     #[test]
     fn there_and_back_is_the_same() {
-        for config in [llama(), gpt2()] {
-            assert_eq!(read(&write(&config), Path::new("config.json")).unwrap(), config);
+        let scaling =
+            RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+        let shapes = [
+            ("gpt2", gpt2()),
+            ("gpt2", ModelConfig { gelu: Gelu::Tanh, ..gpt2() }),
+            ("llama", llama()),
+            ("llama", ModelConfig { qkv_bias: true, output_bias: true, mlp_bias: true, ..llama() }),
+            ("llama", ModelConfig { rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }), ..llama() }),
+            ("llama", ModelConfig { rope_scaling: Some(scaling), head_dim: 10, ..llama() }),
+            ("mistral", ModelConfig { sliding_window: 9, ..llama() }),
+            ("qwen2", ModelConfig { qkv_bias: true, ..llama() }),
+            ("qwen3", ModelConfig { qk_norm: true, head_dim: 20, ..llama() }),
+        ];
+        for (name, config) in shapes {
+            let json = write(&config);
+            assert_eq!(
+                (json["model_type"].as_str(), read(&json, Path::new("config.json")).unwrap()),
+                (Some(name), config)
+            );
         }
     }
 
@@ -231,20 +397,61 @@ mod tests {
         });
         let config = read(&first);
         assert_eq!((config.feed_forward, config.kv_heads, config.tie_embeddings), (3072, 12, true));
+        assert_eq!(config.gelu, Gelu::Tanh);
+
+        let mistral = json!({
+            "hidden_size": 4096, "intermediate_size": 14336, "model_type": "mistral", "num_attention_heads": 32,
+            "num_hidden_layers": 32, "num_key_value_heads": 8, "vocab_size": 32000
+        });
+        assert_eq!((read(&mistral).sliding_window, read(&mistral).context), (4096, 131_072));
+        let mut without = mistral;
+        without["sliding_window"] = Value::Null;
+        assert_eq!(read(&without).sliding_window, 0);
+
+        let qwen3 = json!({
+            "attention_bias": false, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024,
+            "intermediate_size": 3072, "max_position_embeddings": 40960, "max_window_layers": 28, "model_type": "qwen3",
+            "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-6,
+            "rope_scaling": null, "rope_theta": 1_000_000, "sliding_window": null, "tie_word_embeddings": true,
+            "use_sliding_window": false, "vocab_size": 151_936
+        });
+        let config = read(&qwen3);
+        assert_eq!((config.head_dim(), config.qk_norm, config.qkv_bias), (128, true, false));
+        let mut qwen2 = qwen3;
+        qwen2["model_type"] = json!("qwen2");
+        qwen2["head_dim"] = Value::Null;
+        qwen2["sliding_window"] = json!(32768);
+        let config = read(&qwen2);
+        assert_eq!((config.head_dim(), config.qk_norm, config.qkv_bias, config.output_bias), (64, false, true, false));
+        assert_eq!(config.sliding_window, 0);
     }
 
     #[test]
     fn what_cannot_be_computed_is_refused_by_name() {
-        let message = refused(&llama(), "model_type", json!("qwen2"));
-        assert_eq!(message, r#"config.json: model_type is "qwen2"; "llama" and "gpt2" can be read"#);
-        let message = refused(&llama(), "rope_scaling", json!({"factor": 8.0}));
-        assert_eq!(message, r#"config.json: rope_scaling is {"factor":8.0}; only models with null can be read"#);
-        assert!(refused(&llama(), "head_dim", json!(128)).contains("head_dim is 128; only models with 16"));
-        assert!(refused(&llama(), "attention_bias", json!(true)).contains("attention_bias is true"));
+        let message = refused(&llama(), "model_type", json!("gemma"));
+        assert_eq!(
+            message,
+            r#"config.json: model_type is "gemma"; "gpt2", "llama", "mistral", "qwen2", "qwen3" can be read"#
+        );
+        let message = refused(&llama(), "rope_scaling", json!({"type": "dynamic", "factor": 8.0}));
+        assert_eq!(
+            message,
+            r#"config.json: rope_scaling has rope_type "dynamic"; "default", "linear" and "llama3" can be read"#
+        );
+        let message = refused(&llama(), "rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4}));
+        assert!(message.contains(r#"rope_parameters has rope_type "yarn""#), "{message}");
+        let message = refused(&llama(), "rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}));
+        assert_eq!(message, r#"config.json: rope_scaling.low_freq_factor is missing; "llama3" needs it"#);
+        assert!(refused(&llama(), "head_dim", json!(13)).contains("13 wide; rotary positions need an even number"));
+        assert!(
+            refused(&llama(), "attention_bias", json!("yes")).contains("attention_bias is \"yes\"; it must be true")
+        );
+        let qwen2 = ModelConfig { qkv_bias: true, ..llama() };
+        assert!(refused(&qwen2, "use_sliding_window", json!(true)).contains("use_sliding_window is true; only models"));
         assert!(refused(&gpt2(), "activation_function", json!("relu")).contains("activation_function is \"relu\""));
         assert!(refused(&llama(), "hidden_size", Value::Null).contains("hidden_size is missing"));
         assert!(refused(&llama(), "hidden_size", json!("64")).contains("hidden_size is \"64\"; it must be a whole"));
-        assert!(refused(&llama(), "num_attention_heads", json!(3)).contains("3 does not divide"));
+        assert!(refused(&llama(), "num_attention_heads", json!(3)).contains("model.kv_heads: 2 does not divide"));
         assert!(refused(&gpt2(), "layer_norm_epsilon", json!(-1)).contains("must be a number above 0"));
     }
 }

@@ -1,10 +1,12 @@
 //! Action values of tokens, learned from logged experience.
 
-use burn::module::{Module, Param};
+use std::collections::VecDeque;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor};
-use rand_chacha::ChaCha8Rng;
 
+use super::layers::Init;
 use super::{Linear, ModelConfig, Placement, Transformer};
 
 /// Which parts a critic has.
@@ -15,10 +17,23 @@ pub struct CriticShape {
     pub own_trunk: bool,
     /// How many action-value heads: none, one, or twins whose smaller value counts.
     pub q_heads: usize,
-    /// Whether the action-value heads have slowly moving averages to learn from.
-    pub targets: bool,
+    /// What of the action values has slowly moving averages to learn from.
+    pub targets: Targets,
     /// Whether states have a value of their own.
     pub v_head: bool,
+}
+
+/// What is averaged over the steps of training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Targets {
+    /// Nothing.
+    #[default]
+    None,
+    /// The action-value heads, which look at what the moving transformer makes of the tokens: for a trunk that learns
+    /// so slowly, or is so large, that a copy of it is not worth its memory.
+    Heads,
+    /// All that action values are made with, transformer and heads.
+    Network,
 }
 
 /// Values of what could be written next, Q(s, ·), and of being where one is, V(s).
@@ -33,6 +48,8 @@ pub struct Critic {
     pub q: Vec<Head>,
     /// Their Polyak averages; as many, or none.
     pub targets: Vec<Head>,
+    /// The average of the transformer that they read with, where that is averaged too.
+    pub target_trunk: Option<Transformer>,
     /// The state-value head, `[width]` to `[1]`.
     pub v: Option<Head>,
 }
@@ -45,14 +62,21 @@ pub struct Head {
 }
 
 impl Critic {
-    /// A critic from nothing.
-    pub fn new(config: &ModelConfig, shape: CriticShape, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        let trunk = shape.own_trunk.then(|| Transformer::new(config, rng, device));
+    /// A critic from nothing. `actor` is the policy's transformer, which it reads with where it has none of its own.
+    pub fn new(
+        config: &ModelConfig,
+        shape: CriticShape,
+        actor: &Transformer,
+        init: &mut Init,
+        device: &Device,
+    ) -> Self {
+        let trunk = shape.own_trunk.then(|| Transformer::new(config, init, device));
         let q: Vec<Head> =
-            (0..shape.q_heads).map(|_| Head::new(config.width, config.vocab_size, rng, device)).collect();
-        let targets = if shape.targets { q.clone() } else { Vec::new() };
-        let v = shape.v_head.then(|| Head::new(config.width, 1, rng, device));
-        Self { trunk, q, targets, v }
+            (0..shape.q_heads).map(|_| Head::new(config.width, config.vocab_size, init, device)).collect();
+        let targets = if shape.targets == Targets::None { Vec::new() } else { q.clone() };
+        let target_trunk = (shape.targets == Targets::Network).then(|| trunk.as_ref().unwrap_or(actor).clone());
+        let v = shape.v_head.then(|| Head::new(config.width, 1, init, device));
+        Self { trunk, q, targets, target_trunk, v }
     }
 
     /// What the critic makes of each token of rows without padding on the left, `[batch, time]` to
@@ -85,48 +109,55 @@ impl Critic {
         self.v.as_ref().map(|head| head.forward(hidden).squeeze_dim(1))
     }
 
-    /// Moves the averages toward the heads: `target += rate * (head - target)`.
+    /// Moves the averages toward what they are of: `target += rate * (new - target)`. `actor` is the policy's
+    /// transformer.
     #[must_use]
-    pub fn with_targets_moved(mut self, rate: f64) -> Self {
-        let moved = self.targets.into_iter().zip(&self.q).map(|(target, head)| target.moved_toward(head, rate));
-        self.targets = moved.collect();
+    pub fn with_targets_moved(mut self, actor: &Transformer, rate: f64) -> Self {
+        self.targets = moved_toward(self.targets, &self.q, rate);
+        let trunk = self.trunk.as_ref().unwrap_or(actor);
+        self.target_trunk = self.target_trunk.map(|target| moved_toward(target, trunk, rate));
         self
     }
 }
 
 impl Head {
-    fn new(width: usize, outputs: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    fn new(width: usize, outputs: usize, init: &mut Init, device: &Device) -> Self {
         // Kaiming's scale for relu, so that the first layer keeps the size of what it reads.
         let std = (2.0 / width as f64).sqrt();
-        let inner = Linear::new([width, width], std, true, rng, device);
-        Self { inner, outer: Linear::new([width, outputs], 0.0, true, rng, device) }
+        let inner = Linear::new([width, width], std, true, init, device);
+        Self { inner, outer: Linear::new([width, outputs], 0.0, true, init, device) }
     }
 
     /// `[rows, width]` to `[rows, outputs]`.
     pub fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.outer.forward(relu(self.inner.forward(hidden)))
     }
+}
 
-    fn moved_toward(self, other: &Self, rate: f64) -> Self {
-        Self {
-            inner: moved_linear(self.inner, &other.inner, rate),
-            outer: moved_linear(self.outer, &other.outer, rate),
+/// Each parameter of `module`, moved by `rate` of the way to that of `toward`, which is of the same shape. What comes of
+/// it takes no gradient.
+fn moved_toward<M: Module>(module: M, toward: &M, rate: f64) -> M {
+    /// The parameters in the order of the walk, flat.
+    struct Collect(VecDeque<Tensor<1>>);
+    impl ModuleVisitor for Collect {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push_back(param.val().inner().flatten(0, D - 1));
         }
     }
-}
-
-fn moved_linear(linear: Linear, toward: &Linear, rate: f64) -> Linear {
-    let bias = linear.bias.zip(toward.bias.as_ref()).map(|(bias, toward)| moved(bias, toward, rate));
-    Linear { weight: moved(linear.weight, &toward.weight, rate), bias }
-}
-
-fn moved<const D: usize>(param: Param<Tensor<D>>, toward: &Param<Tensor<D>>, rate: f64) -> Param<Tensor<D>> {
-    let toward = toward.val().inner();
-    param.map(|old| {
-        let old = old.inner();
-        let step = (toward - old.clone()).mul_scalar(rate);
-        Tensor::from_inner(old + step).set_require_grad(true)
-    })
+    struct Move(VecDeque<Tensor<1>>, f64);
+    impl ModuleMapper for Move {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let toward = self.0.pop_front().expect("both modules have the same parameters");
+            param.map(|old| {
+                let old = old.inner();
+                let step = (toward.reshape(old.dims()) - old.clone()).mul_scalar(self.1);
+                Tensor::from_inner(old + step).set_require_grad(false)
+            })
+        }
+    }
+    let mut parameters = Collect(VecDeque::new());
+    toward.visit(&mut parameters);
+    module.map(&mut Move(parameters.0, rate))
 }
 
 fn smallest(heads: &[Head], hidden: Tensor<2>) -> Tensor<2> {

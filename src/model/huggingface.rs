@@ -1,4 +1,4 @@
-//! Weights under the names and in the layouts of Hugging Face's Llama and GPT-2.
+//! Weights under the names and in the layouts of Hugging Face's GPT-2 and Llama, and Llama's relatives.
 //!
 //! Ours hold linear layers as `[input, output]`. Llama's files hold them transposed; GPT-2's do not, but join query,
 //! key and value side by side.
@@ -11,6 +11,9 @@ use crate::{Error, Result};
 
 /// Parameters that Hugging Face's models do not have. They keep their names, and other readers pass them over.
 const OWN: [&str; 2] = ["value_head.", "critic."];
+
+/// What stands in the names of an adapter's parameters, which are our own too.
+const ADAPTER: &str = ".adapter.";
 
 /// What older files hold beside parameters: masks and rotary frequencies, which follow from the shape.
 const BUFFERS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
@@ -60,7 +63,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     for (name, tensor) in tensors {
         if is_own(&name) {
             parameters.insert(name, tensor);
-        } else if !BUFFERS.iter().any(|buffer| name.ends_with(buffer)) {
+        } else if !is_buffer(&name) {
             found.insert(name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name), tensor);
         }
     }
@@ -91,7 +94,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     if faults.is_empty() {
         Ok(parameters)
     } else {
-        let family = config_json::model_type(config.family);
+        let family = config_json::model_type(config).unwrap_or("unknown");
         Err(Error::Checkpoint {
             path: origin.display().to_string(),
             reason: format!("does not fit the {family} model of config.json; {}", faults.join("; ")),
@@ -101,7 +104,37 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
 
 /// Whether a parameter is one that Hugging Face's models do not have.
 pub fn is_own(name: &str) -> bool {
-    OWN.iter().any(|start| name.starts_with(start))
+    OWN.iter().any(|start| name.starts_with(start)) || name.contains(ADAPTER)
+}
+
+/// Whether a tensor of a file is no parameter, but what follows from the shape.
+pub fn is_buffer(name: &str) -> bool {
+    BUFFERS.iter().any(|buffer| name.ends_with(buffer))
+}
+
+/// A linear layer as Hugging Face has it, and the layers of ours that it holds side by side.
+pub struct JoinedLinear {
+    /// Its name, such as `model.layers.0.self_attn.q_proj`.
+    pub theirs: String,
+    /// Our names, such as `blocks.0.attention.query`.
+    pub ours: Vec<String>,
+    /// Numbers that each of its inputs has.
+    pub input: usize,
+    /// Numbers that each of its outputs has.
+    pub output: usize,
+}
+
+/// Every linear layer of the blocks.
+pub fn linears(config: &ModelConfig) -> Vec<JoinedLinear> {
+    let weights = places(config).into_iter().filter_map(|place| {
+        let theirs = place.theirs.strip_suffix(".weight")?.to_string();
+        let ours = place.ours.iter().map(|name| name.strip_suffix(".weight").map(String::from));
+        let ours: Vec<String> = ours.collect::<Option<_>>()?;
+        let &[rows, columns] = place.shape.as_slice() else { return None };
+        let [input, output] = if place.transposed { [columns, rows] } else { [rows, columns] };
+        ours[0].starts_with("blocks.").then_some(JoinedLinear { theirs, ours, input, output })
+    });
+    weights.collect()
 }
 
 /// Every tensor of a Hugging Face file of this shape.
@@ -118,33 +151,40 @@ fn places(config: &ModelConfig) -> Vec<Place> {
 }
 
 fn llama(config: &ModelConfig) -> Vec<Place> {
-    let &ModelConfig { vocab_size, layers, width, feed_forward, .. } = config;
-    let kv_width = config.kv_heads * config.head_dim();
-    let norms = [("input_layernorm", "attention_norm"), ("post_attention_layernorm", "feed_forward_norm")];
+    let &ModelConfig { vocab_size, layers, width, feed_forward, qkv_bias, output_bias, mlp_bias, .. } = config;
+    let (head_width, kv_width) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
+    let mut norms =
+        vec![("input_layernorm", "attention_norm", width), ("post_attention_layernorm", "feed_forward_norm", width)];
+    if config.qk_norm {
+        norms.push(("self_attn.q_norm", "attention.query_norm", config.head_dim()));
+        norms.push(("self_attn.k_norm", "attention.key_norm", config.head_dim()));
+    }
     let linears = [
-        ("self_attn.q_proj", "attention.query", width, width),
-        ("self_attn.k_proj", "attention.key", width, kv_width),
-        ("self_attn.v_proj", "attention.value", width, kv_width),
-        ("self_attn.o_proj", "attention.output", width, width),
-        ("mlp.gate_proj", "feed_forward.gate", width, feed_forward),
-        ("mlp.up_proj", "feed_forward.up", width, feed_forward),
-        ("mlp.down_proj", "feed_forward.down", feed_forward, width),
+        ("self_attn.q_proj", "attention.query", width, head_width, qkv_bias),
+        ("self_attn.k_proj", "attention.key", width, kv_width, qkv_bias),
+        ("self_attn.v_proj", "attention.value", width, kv_width, qkv_bias),
+        ("self_attn.o_proj", "attention.output", head_width, width, output_bias),
+        ("mlp.gate_proj", "feed_forward.gate", width, feed_forward, mlp_bias),
+        ("mlp.up_proj", "feed_forward.up", width, feed_forward, mlp_bias),
+        ("mlp.down_proj", "feed_forward.down", feed_forward, width, mlp_bias),
     ];
     let mut places = vec![
         Place::same("model.embed_tokens.weight", vec![vocab_size, width], "embedding"),
         Place::same("model.norm.weight", vec![width], "norm.weight"),
     ];
     for i in 0..layers {
-        let name = |theirs: &str, ours: &str| {
-            (format!("model.layers.{i}.{theirs}.weight"), format!("blocks.{i}.{ours}.weight"))
-        };
-        for (theirs, ours) in norms {
+        let name = |theirs: &str, ours: &str| (format!("model.layers.{i}.{theirs}"), format!("blocks.{i}.{ours}"));
+        for &(theirs, ours, length) in &norms {
             let (theirs, ours) = name(theirs, ours);
-            places.push(Place::same(theirs, vec![width], ours));
+            places.push(Place::same(theirs + ".weight", vec![length], ours + ".weight"));
         }
-        for (theirs, ours, input, output) in linears {
+        for (theirs, ours, input, output, has_bias) in linears {
             let (theirs, ours) = name(theirs, ours);
-            places.push(Place { transposed: true, ..Place::same(theirs, vec![output, input], ours) });
+            let weight = Place::same(format!("{theirs}.weight"), vec![output, input], format!("{ours}.weight"));
+            places.push(Place { transposed: true, ..weight });
+            if has_bias {
+                places.push(Place::same(theirs + ".bias", vec![output], ours + ".bias"));
+            }
         }
     }
     places
@@ -197,7 +237,7 @@ fn prefix(family: Family) -> &'static str {
 }
 
 /// `[rows, columns]` to `[columns, rows]`.
-fn transpose(tensor: &NamedTensor) -> NamedTensor {
+pub(super) fn transpose(tensor: &NamedTensor) -> NamedTensor {
     const TILE: usize = 32; // a square of this side, read and written, stays in the nearest cache
     let &[rows, columns] = tensor.shape.as_slice() else { panic!("a matrix, not {:?}", tensor.shape) };
     let mut data = vec![0.0; tensor.data.len()];
@@ -288,9 +328,16 @@ pub(super) mod tests {
 
     #[test]
     fn there_and_back_is_the_same() {
-        for family in [Family::Llama, Family::Gpt2] {
+        let features = [
+            ModelConfig { qkv_bias: true, ..config(Family::Llama, true) },
+            ModelConfig { qkv_bias: true, output_bias: true, mlp_bias: true, ..config(Family::Llama, true) },
+            ModelConfig { qk_norm: true, head_dim: 6, ..config(Family::Llama, true) },
+            config(Family::Llama, true),
+            config(Family::Gpt2, true),
+        ];
+        for config in features {
             for tied in [true, false] {
-                let config = config(family, tied);
+                let config = ModelConfig { tie_embeddings: tied, ..config.clone() };
                 let mut file = file_of(&config);
                 file.insert("value_head.weight".to_owned(), numbered(&[4, 1], 0));
                 let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();

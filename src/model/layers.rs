@@ -5,27 +5,44 @@ use burn::tensor::{Device, Tensor, TensorData, module};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-/// `y = x W + b`.
+use super::lora::Adapter;
+
+/// What the weights of a new model are.
+pub enum Init<'a> {
+    /// Drawn from these random numbers.
+    Random(&'a mut ChaCha8Rng),
+    /// Nothing: zeros that take no memory, for weights that come from a file.
+    Blank,
+}
+
+/// `y = x W + b`, and what an adapter adds.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[input, output]`
     pub weight: Param<Tensor<2>>,
     /// `[output]`
     pub bias: Option<Param<Tensor<1>>>,
+    /// What is trained beside frozen weights.
+    pub adapter: Option<Adapter>,
 }
 
 impl Linear {
     /// Weights from N(0, std), biases 0.
-    pub fn new([input, output]: [usize; 2], std: f64, with_bias: bool, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    pub fn new([input, output]: [usize; 2], std: f64, with_bias: bool, init: &mut Init, device: &Device) -> Self {
         Self {
-            weight: normal([input, output], std, rng, device),
+            weight: normal([input, output], std, init, device),
             bias: with_bias.then(|| Param::from_tensor(Tensor::zeros([output], device))),
+            adapter: None,
         }
     }
 
     /// `[rows, input]` to `[rows, output]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        module::linear(input, self.weight.val(), self.bias.as_ref().map(|bias| bias.val()))
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        match &self.adapter {
+            None => module::linear(input, weight, bias),
+            Some(adapter) => module::linear(input.clone(), weight, bias) + adapter.forward(input),
+        }
     }
 }
 
@@ -67,10 +84,15 @@ impl Norm {
 pub(super) fn normal<const D: usize>(
     shape: [usize; D],
     std: f64,
-    rng: &mut ChaCha8Rng,
+    init: &mut Init,
     device: &Device,
 ) -> Param<Tensor<D>> {
-    let normal = Normal::new(0.0f32, std as f32).expect("a standard deviation is finite and not negative");
-    let values: Vec<f32> = normal.sample_iter(rng).take(shape.iter().product()).collect();
-    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
+    Param::from_tensor(match init {
+        Init::Random(rng) => {
+            let normal = Normal::new(0.0f32, std as f32).expect("a standard deviation is finite and not negative");
+            let values: Vec<f32> = normal.sample_iter(rng).take(shape.iter().product()).collect();
+            Tensor::from_data(TensorData::new(values, shape), device)
+        }
+        Init::Blank => Tensor::<D>::zeros([1; D], device).expand(shape),
+    })
 }

@@ -1,11 +1,12 @@
 //! The parameters of any module by name: for saving, loading and optimising.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 
 use crate::Result;
+use crate::checkpoint::Tensors;
 
 /// Calls `each` with the name, such as `blocks.0.attention.query.weight`, and the data of every parameter.
 pub fn collect<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
@@ -29,11 +30,51 @@ pub fn collect<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
     visitor.found
 }
 
+/// The name of every parameter.
+pub fn names<M: Module>(module: &M) -> BTreeSet<String> {
+    struct Names {
+        path: Path,
+        found: BTreeSet<String>,
+    }
+    impl ModuleVisitor for Names {
+        fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+            self.found.insert(self.path.name());
+        }
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.0.push(name.to_string());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.0.pop();
+        }
+    }
+    let mut visitor = Names { path: Path::default(), found: BTreeSet::new() };
+    module.visit(&mut visitor);
+    visitor.found
+}
+
+/// Tensors of a file as data of parameters; no number is copied.
+pub fn data_of(tensors: Tensors) -> BTreeMap<String, TensorData> {
+    tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape))).collect()
+}
+
 /// Replaces every parameter by the tensor of its name.
 ///
 /// # Errors
 /// A parameter without a tensor, or with one of another shape. The module is dropped: half a load is none.
 pub fn replace<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> Result<M, Vec<String>> {
+    let missing = names(&module).into_iter().filter(|name| !tensors.contains_key(name));
+    let missing: Vec<String> = missing.map(|name| format!("{name} is missing")).collect();
+    match (replace_some(module, tensors), missing.is_empty()) {
+        (Ok(module), true) => Ok(module),
+        (found, _) => Err([missing, found.err().unwrap_or_default()].concat()),
+    }
+}
+
+/// As [`replace`]; parameters without a tensor stay as they are.
+///
+/// # Errors
+/// A tensor of another shape than the parameter's, or without a parameter.
+pub fn replace_some<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> Result<M, Vec<String>> {
     struct Replace {
         path: Path,
         tensors: BTreeMap<String, TensorData>,
@@ -42,21 +83,16 @@ pub fn replace<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> R
     impl ModuleMapper for Replace {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let name = self.path.name();
+            let Some(data) = self.tensors.remove(&name) else { return param };
             let (wanted, device) = (param.val().dims(), param.val().device());
-            match self.tensors.remove(&name) {
-                Some(data) if data.shape().as_slice() == wanted => param.map(|old| {
-                    let trains = old.is_require_grad();
-                    Tensor::from_data(data, &device).set_require_grad(trains)
-                }),
-                Some(data) => {
-                    self.wrong.push(format!("{name} has shape {:?} instead of {wanted:?}", data.shape().as_slice()));
-                    param
-                }
-                None => {
-                    self.wrong.push(format!("{name} is missing"));
-                    param
-                }
+            if data.shape().as_slice() != wanted {
+                self.wrong.push(format!("{name} has shape {:?} instead of {wanted:?}", data.shape().as_slice()));
+                return param;
             }
+            param.map(|old| {
+                let trains = old.is_require_grad();
+                Tensor::from_data(data, &device).set_require_grad(trains)
+            })
         }
         fn enter_module(&mut self, name: &str, _container: &str) {
             self.path.0.push(name.to_string());
@@ -69,6 +105,28 @@ pub fn replace<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> R
     let module = module.map(&mut mapper);
     mapper.wrong.extend(mapper.tensors.into_keys().map(|name| format!("{name} is unknown to this model")));
     if mapper.wrong.is_empty() { Ok(module) } else { Err(mapper.wrong) }
+}
+
+/// Sets which parameters training moves, by name; the others need no gradient, and so no memory for it.
+#[must_use]
+pub fn set_trained<M: Module>(module: M, is_trained: &dyn Fn(&str) -> bool) -> M {
+    struct Choose<'a> {
+        path: Path,
+        is_trained: &'a dyn Fn(&str) -> bool,
+    }
+    impl ModuleMapper for Choose<'_> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let is_trained = (self.is_trained)(&self.path.name());
+            param.set_require_grad(is_trained)
+        }
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.0.push(name.to_string());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.0.pop();
+        }
+    }
+    module.map(&mut Choose { path: Path::default(), is_trained })
 }
 
 /// Where a walk through a module stands.

@@ -7,7 +7,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::critic::{Critic, CriticShape};
-use super::{KvCache, Linear, ModelConfig, Placement, Transformer};
+use super::huggingface::is_own;
+use super::layers::Init;
+use super::{KvCache, Linear, ModelConfig, Placement, Transformer, parameters};
+use crate::Result;
+use crate::checkpoint::Tensors;
 
 /// A language model that acts by writing; the actor, and with value heads the critic.
 #[derive(Module, Debug)]
@@ -70,9 +74,65 @@ impl Policy {
     /// the heads. Heads start at zero.
     pub fn new(config: &ModelConfig, heads: Heads, seed: u64, device: &Device) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let transformer = Transformer::new(config, &mut rng, device);
-        let value_head = heads.value.then(|| Linear::new([config.width, 1], 0.0, true, &mut rng, device));
-        let critic = heads.critic.map(|shape| Critic::new(config, shape, &mut rng, device));
+        let transformer = Transformer::new(config, &mut Init::Random(&mut rng), device);
+        Self::with_heads(transformer, heads, &mut Init::Random(&mut rng), device)
+    }
+
+    /// A policy with all of its weights given.
+    ///
+    /// # Errors
+    /// Tells each weight that is missing, unknown or of another shape.
+    pub fn from_tensors(
+        config: &ModelConfig,
+        heads: Heads,
+        tensors: Tensors,
+        device: &Device,
+    ) -> Result<Self, Vec<String>> {
+        let transformer = Transformer::new(config, &mut Init::Blank, device);
+        let blank = Self::with_heads(transformer, heads, &mut Init::Blank, device);
+        parameters::replace(blank, parameters::data_of(tensors))
+    }
+
+    /// A policy that starts from a language model. Heads that are not among the weights start as those of a new policy,
+    /// heads of another learner are left behind, and a critic reads as the language model does.
+    ///
+    /// # Errors
+    /// Tells each weight that is missing, unknown or of another shape.
+    pub fn starting_from(
+        config: &ModelConfig,
+        heads: Heads,
+        tensors: Tensors,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, Vec<String>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let transformer = Transformer::new(config, &mut Init::Blank, device);
+        let policy = Self::with_heads(transformer, heads, &mut Init::Random(&mut rng), device);
+        let known = parameters::names(&policy);
+        let mut wanted = Tensors::new();
+        for (name, tensor) in tensors {
+            for trunk in ["trunk", "target_trunk"] {
+                let in_critic = format!("critic.{trunk}.{name}");
+                if known.contains(&in_critic) {
+                    wanted.insert(in_critic, tensor.clone());
+                }
+            }
+            if !is_own(&name) || known.contains(&name) {
+                wanted.insert(name, tensor);
+            }
+        }
+        let missing: Vec<String> = known
+            .into_iter()
+            .filter(|name| !is_own(name) && !wanted.contains_key(name))
+            .map(|name| format!("{name} is missing"))
+            .collect();
+        if missing.is_empty() { parameters::replace_some(policy, parameters::data_of(wanted)) } else { Err(missing) }
+    }
+
+    fn with_heads(transformer: Transformer, heads: Heads, init: &mut Init, device: &Device) -> Self {
+        let config = transformer.config();
+        let value_head = heads.value.then(|| Linear::new([config.width, 1], 0.0, true, init, device));
+        let critic = heads.critic.map(|shape| Critic::new(config, shape, &transformer, init, device));
         Self { transformer, value_head, critic, decoding: Decoding::Model }
     }
 
@@ -117,10 +177,10 @@ impl Policy {
         self.value_head.as_ref().map(|head| head.forward(hidden).squeeze_dim(1))
     }
 
-    /// Moves the critic's averages toward its heads: `target += rate * (head - target)`.
+    /// Moves the critic's averages toward what they are of: `target += rate * (new - target)`.
     #[must_use]
     pub fn with_targets_moved(mut self, rate: f64) -> Self {
-        self.critic = self.critic.map(|critic| critic.with_targets_moved(rate));
+        self.critic = self.critic.map(|critic| critic.with_targets_moved(&self.transformer, rate));
         self
     }
 
@@ -137,6 +197,13 @@ impl Policy {
             Decoding::Model => None,
             Decoding::Advantage { .. } | Decoding::Values { .. } => self.critic.as_ref(),
         }
+    }
+}
+
+impl From<Transformer> for Policy {
+    /// A language model alone.
+    fn from(transformer: Transformer) -> Self {
+        Self { transformer, value_head: None, critic: None, decoding: Decoding::Model }
     }
 }
 

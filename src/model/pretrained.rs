@@ -1,34 +1,143 @@
-//! Reading a model directory of Hugging Face, which each checkpoint is too.
+//! Model directories of Hugging Face, in and out. Each checkpoint is one too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::huggingface::from_hugging_face;
+use super::generation_config::GenerationConfig;
+use super::huggingface::{from_hugging_face, is_buffer, to_hugging_face};
 use super::{ModelConfig, config_json};
-use crate::checkpoint::{Tensors, read_tensors};
+use crate::checkpoint::{NumberType, Tensors, read_tensors, write_tensors};
 use crate::{Error, Result};
+
+const CONFIG: &str = "config.json";
+const GENERATION: &str = "generation_config.json";
+const MODEL: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// How a model is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FileLayout {
+    /// The type of its numbers.
+    pub numbers: NumberType,
+    /// The most bytes of tensors in one file; a larger model is written in shards.
+    pub shard_bytes: usize,
+}
+
+impl Default for FileLayout {
+    /// 32-bit floats, 5 GB a file as transformers has it.
+    fn default() -> Self {
+        Self { numbers: NumberType::F32, shard_bytes: 5_000_000_000 }
+    }
+}
 
 /// Reads a Hugging Face model directory: `config.json` and `model.safetensors`, whole or in shards.
 ///
+/// At most one tensor is in memory twice at any time.
+///
 /// # Errors
 /// A file that is missing or damaged, a model of a family or variant that is not supported, or weights that do not
-/// fit `config.json`.
+/// fit `config.json` or are not finite.
 pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
-    let path = directory.join("config.json");
-    let config = config_json::read(&read_json(&path)?, &path)?;
-    let (whole, index) = (directory.join("model.safetensors"), directory.join("model.safetensors.index.json"));
-    let (origin, tensors) = if !whole.exists() && index.exists() {
+    let config = read_config(directory)?;
+    let (whole, index) = (directory.join(MODEL), directory.join(INDEX));
+    let (origin, tensors) = if whole.exists() {
+        (whole.clone(), read_tensors(&whole, &is_buffer)?)
+    } else if index.exists() {
         let tensors = read_shards(directory, &index)?;
         (index, tensors)
     } else {
-        let tensors = read_tensors(&whole)?;
-        (whole, tensors)
+        return Err(wrong(
+            &whole,
+            "there is no such file; weights are read from safetensors files, whole or in shards",
+        ));
     };
     let tensors = from_hugging_face(&config, tensors, &origin)?;
     Ok((config, tensors))
+}
+
+/// Reads the shape of the model in a directory.
+///
+/// # Errors
+/// As [`read_model`].
+pub fn read_config(directory: &Path) -> Result<ModelConfig> {
+    let path = directory.join(CONFIG);
+    config_json::read(&read_json(&path)?, &path)
+}
+
+/// Reads how the model in a directory is meant to write: `generation_config.json` over the token ids of `config.json`.
+///
+/// # Errors
+/// A file that is damaged, or a field of another type.
+pub fn read_generation_config(directory: &Path) -> Result<GenerationConfig> {
+    let (config, generation) = (directory.join(CONFIG), directory.join(GENERATION));
+    let mut found = GenerationConfig::read(&read_json(&config)?).map_err(|reason| wrong(&config, reason))?;
+    if generation.exists() {
+        let newer = GenerationConfig::read(&read_json(&generation)?).map_err(|reason| wrong(&generation, reason))?;
+        found = newer.or(found);
+    }
+    Ok(found)
+}
+
+/// Writes a model as a Hugging Face directory, which is made when missing: `config.json`, `generation_config.json` and
+/// the weights, whose names are our own. `config` must be resolved. The tokenizer's files are the caller's to add.
+///
+/// # Errors
+/// A directory that holds a model already, a number that the type cannot hold, or a file that cannot be written.
+pub fn write_model(
+    directory: &Path,
+    config: &ModelConfig,
+    parameters: Tensors,
+    generation: &GenerationConfig,
+    layout: &FileLayout,
+) -> Result<()> {
+    for name in [CONFIG, MODEL, INDEX] {
+        if directory.join(name).exists() {
+            return Err(wrong(directory, format!("holds {name} already; choose another directory")));
+        }
+    }
+    fs::create_dir_all(directory).map_err(Error::io(directory))?;
+    let mut json = config_json::write(config);
+    json["torch_dtype"] = layout.numbers.torch_name().into();
+    generation.put_ids(&mut json);
+
+    let shards = shards(to_hugging_face(config, parameters), layout);
+    if let [whole] = shards.as_slice() {
+        write_tensors(&directory.join(MODEL), whole, layout.numbers)?;
+    } else {
+        let (mut weight_map, mut total) = (BTreeMap::new(), 0);
+        for (number, shard) in shards.iter().enumerate() {
+            let name = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
+            write_tensors(&directory.join(&name), shard, layout.numbers)?;
+            total += bytes_of(shard, layout.numbers);
+            weight_map.extend(shard.keys().map(|tensor| (tensor, name.clone())));
+        }
+        write_json(&directory.join(INDEX), &json!({ "metadata": { "total_size": total }, "weight_map": weight_map }))?;
+    }
+    write_json(&directory.join(GENERATION), &generation.write())?;
+    write_json(&directory.join(CONFIG), &json) // last: a directory without it is no model
+}
+
+/// Tensors in the order of their names, in as few groups as hold so many bytes each; a larger tensor stands alone.
+fn shards(mut tensors: Tensors, layout: &FileLayout) -> Vec<Tensors> {
+    let mut shards = vec![Tensors::new()];
+    let mut bytes = 0;
+    while let Some((name, tensor)) = tensors.pop_first() {
+        let size = tensor.data.len() * layout.numbers.bytes();
+        if bytes > 0 && bytes + size > layout.shard_bytes {
+            shards.push(Tensors::new());
+            bytes = 0;
+        }
+        bytes += size;
+        shards.last_mut().expect("there is one").insert(name, tensor);
+    }
+    shards
+}
+
+fn bytes_of(tensors: &Tensors, numbers: NumberType) -> usize {
+    tensors.values().map(|tensor| tensor.data.len() * numbers.bytes()).sum()
 }
 
 /// Reads the files that an index names for its tensors.
@@ -38,18 +147,25 @@ fn read_shards(directory: &Path, index: &Path) -> Result<Tensors> {
     let files: BTreeSet<String> = files.into_values().collect();
     let mut tensors = Tensors::new();
     for file in files {
-        tensors.extend(read_tensors(&directory.join(file))?);
+        if Path::new(&file).file_name() != Some(file.as_ref()) {
+            return Err(wrong(index, format!("weight_map names {file:?}, which is no file of its own directory")));
+        }
+        tensors.extend(read_tensors(&directory.join(file), &is_buffer)?);
     }
     Ok(tensors)
 }
 
-fn read_json(path: &Path) -> Result<Value> {
+pub(super) fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
     serde_json::from_str(&text).map_err(|error| wrong(path, format!("not valid JSON: {error}")))
 }
 
-fn wrong(path: &Path, reason: String) -> Error {
-    Error::Checkpoint { path: path.display().to_string(), reason }
+pub(super) fn write_json(path: &Path, json: &Value) -> Result<()> {
+    fs::write(path, format!("{json:#}\n")).map_err(Error::io(path))
+}
+
+pub(super) fn wrong(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Checkpoint { path: path.display().to_string(), reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -57,13 +173,134 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::checkpoint::{self, Checkpoint};
+    use crate::checkpoint::{self, Checkpoint, NamedTensor};
     use crate::model::huggingface::tests::file_of;
+
+    fn tiny() -> ModelConfig {
+        ModelConfig { layers: 1, width: 2, heads: 1, ..ModelConfig::default() }.resolve(3).unwrap()
+    }
+
+    /// A model under our own names, with numbers that 16 bits hold.
+    fn parameters() -> Tensors {
+        from_hugging_face(&tiny(), file_of(&tiny()), Path::new("m")).unwrap()
+    }
+
+    fn saved(change: impl FnOnce(&mut Tensors)) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = file_of(&tiny());
+        change(&mut file);
+        // As another program would write it: nothing is checked.
+        let views = file.iter().map(|(name, tensor)| {
+            let bytes = bytemuck::cast_slice(&tensor.data);
+            (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, tensor.shape.clone(), bytes).unwrap())
+        });
+        safetensors::serialize_to_file(views, None, &directory.path().join(MODEL)).unwrap();
+        write_json(&directory.path().join(CONFIG), &config_json::write(&tiny())).unwrap();
+        directory
+    }
+
+    fn refused(change: impl FnOnce(&mut Tensors)) -> String {
+        let directory = saved(change);
+        let message = read_model(directory.path()).unwrap_err().to_string();
+        message.strip_prefix(&directory.path().join(MODEL).display().to_string()).unwrap().to_string()
+    }
+
+    #[test]
+    fn what_was_written_is_read_in_every_layout() {
+        let generation = GenerationConfig { eos: vec![2, 1], pad: Some(0), ..GenerationConfig::default() };
+        for numbers in [NumberType::F32, NumberType::F16, NumberType::BF16] {
+            for shard_bytes in [60, usize::MAX] {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("model");
+                let layout = FileLayout { numbers, shard_bytes };
+                let parameters: Tensors = parameters()
+                    .into_iter()
+                    .map(|(name, t)| {
+                        (name, NamedTensor::new(t.shape, t.data.iter().map(|x| (x % 64.0) / 32.0).collect()))
+                    })
+                    .collect();
+                write_model(&path, &tiny(), parameters.clone(), &generation, &layout).unwrap();
+                assert_eq!(read_model(&path).unwrap(), (tiny(), parameters.clone()));
+                assert_eq!(read_generation_config(&path).unwrap(), generation);
+                assert_eq!(path.join(MODEL).exists(), shard_bytes == usize::MAX);
+                let config = read_json(&path.join(CONFIG)).unwrap();
+                assert_eq!(config["torch_dtype"], numbers.torch_name());
+                assert_eq!((&config["eos_token_id"], &config["pad_token_id"]), (&json!([2, 1]), &json!(0)));
+                let again = write_model(&path, &tiny(), parameters, &generation, &layout).unwrap_err().to_string();
+                assert!(again.ends_with("model: holds config.json already; choose another directory"), "{again}");
+            }
+        }
+    }
+
+    #[test]
+    fn shards_hold_no_more_than_they_may() {
+        let layout = FileLayout { numbers: NumberType::F16, shard_bytes: 60 };
+        let groups = shards(file_of(&tiny()), &layout);
+        assert!(groups.len() > 2);
+        assert!(groups.iter().all(|group| group.len() == 1 || bytes_of(group, layout.numbers) <= 60));
+        assert_eq!(groups.into_iter().flatten().collect::<Tensors>(), file_of(&tiny()));
+    }
+
+    #[test]
+    fn numbers_that_are_none_and_tensors_that_do_not_fit_are_refused_by_name() {
+        let name = "model.layers.0.mlp.down_proj.weight";
+        for number in [f32::NAN, f32::INFINITY] {
+            let message = refused(|file| file.get_mut(name).unwrap().data[3] = number);
+            assert_eq!(message, format!(": tensor {name} holds {number} at 3; each must be a finite number"));
+        }
+        let message = refused(|file| {
+            let tensor = file.remove(name).unwrap();
+            file.insert("model.layers.0.mlp.dwon_proj.weight".into(), tensor);
+            let norm = file.get_mut("model.norm.weight").unwrap();
+            *norm = NamedTensor::new([1], vec![1.0]);
+        });
+        assert_eq!(
+            message,
+            format!(
+                ": does not fit the llama model of config.json; missing: {name}; unexpected: \
+                 layers.0.mlp.dwon_proj.weight; of another shape: model.norm.weight is [1] and config.json makes it [2]"
+            )
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let mut large = parameters();
+        large.get_mut("norm.weight").unwrap().data[1] = 1e6;
+        let layout = FileLayout { numbers: NumberType::F16, ..FileLayout::default() };
+        let message = write_model(directory.path(), &tiny(), large, &GenerationConfig::default(), &layout)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.ends_with("tensor model.norm.weight holds 1000000, too large for 16-bit floats; write bf16 or f32")
+        );
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_told() {
+        let directory = saved(|_| ());
+        fs::remove_file(directory.path().join(MODEL)).unwrap();
+        let message = read_model(directory.path()).unwrap_err().to_string();
+        assert!(message.contains("model.safetensors: there is no such file"), "{message}");
+        let index = directory.path().join(INDEX);
+        fs::write(&index, r#"{"weight_map": {"a": "../a.safetensors"}}"#).unwrap();
+        let message = read_model(directory.path()).unwrap_err().to_string();
+        assert!(message.ends_with(r#"names "../a.safetensors", which is no file of its own directory"#), "{message}");
+    }
+
+    #[test]
+    fn buffers_of_any_type_are_passed_over() {
+        let directory = saved(|_| ());
+        let path = directory.path().join(MODEL);
+        let bytes = fs::read(&path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mask = safetensors::tensor::TensorView::new(safetensors::Dtype::BOOL, vec![3], &[1, 0, 1]).unwrap();
+        let all = file.tensors().into_iter().chain([("model.layers.0.self_attn.rotary_emb.inv_freq".into(), mask)]);
+        safetensors::serialize_to_file(all, None, &path).unwrap();
+        assert_eq!(read_model(directory.path()).unwrap().1, parameters());
+    }
 
     #[test]
     fn a_checkpoint_is_a_model_directory_also_in_shards() {
         let directory = tempfile::tempdir().unwrap();
-        let config = ModelConfig { layers: 1, width: 2, heads: 1, ..ModelConfig::default() }.resolve(3).unwrap();
+        let config = tiny();
         let model = file_of(&config);
         let saved = Checkpoint {
             step: 1,

@@ -1,7 +1,11 @@
 //! Rotary positions in the half-split form of Hugging Face's Llama
 //! ([Su et al. 2021](https://arxiv.org/abs/2104.09864), `rotate_half`).
 
+use std::f64::consts::PI;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::{ModelConfig, RopeScaling};
 
 /// The cosines and sines of every position, `[context, head_dim]`.
 #[derive(Debug, Clone)]
@@ -18,14 +22,15 @@ pub struct Rotation {
 }
 
 impl RotaryTable {
-    /// Angles `position * theta^(-2i / head_dim)`, each standing twice, half a head apart.
-    pub fn new(context: usize, head_dim: usize, theta: f64, device: &Device) -> Self {
-        let half = head_dim / 2;
-        let angle =
-            |position: usize, i: usize| position as f64 * theta.powf(-2.0 * (i % half) as f64 / head_dim as f64);
+    /// Angles `position * frequency`, each standing twice, half a head apart. Rounded where transformers rounds, so that
+    /// far positions are those that published models were trained with.
+    pub fn new(config: &ModelConfig, device: &Device) -> Self {
+        let frequencies = frequencies(config);
+        let (context, head_dim) = (config.context, 2 * frequencies.len());
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> =
-                (0..context * head_dim).map(|at| f(angle(at / head_dim, at % head_dim)) as f32).collect();
+            let row =
+                |position| frequencies.iter().map(move |frequency| f(f64::from(position as f32 * frequency)) as f32);
+            let values: Vec<f32> = (0..context).flat_map(|position| row(position).chain(row(position))).collect();
             Tensor::from_data(TensorData::new(values, [context, head_dim]), device)
         };
         Self { cos: table(f64::cos), sin: table(f64::sin) }
@@ -47,6 +52,23 @@ impl RotaryTable {
         };
         Rotation { cos: rows(&self.cos), sin: rows(&self.sin) }
     }
+}
+
+/// The angle between neighbouring positions for each half of a head: `theta^(-2i / head_dim)`, stretched as
+/// [`RopeScaling`] says.
+fn frequencies(config: &ModelConfig) -> Vec<f32> {
+    let head_dim = config.head_dim();
+    let plain = (0..head_dim / 2).map(|i| config.rope_theta.powf(-2.0 * i as f64 / head_dim as f64) as f32 as f64);
+    let stretched = |frequency: f64| match config.rope_scaling {
+        None => frequency,
+        Some(RopeScaling::Linear { factor }) => frequency / factor,
+        Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
+            let turns = frequency * original_context as f64 / (2.0 * PI);
+            let high = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+            (1.0 - high) * frequency / factor + high * frequency
+        }
+    };
+    plain.map(|frequency| stretched(frequency) as f32).collect()
 }
 
 impl Rotation {

@@ -4,13 +4,12 @@
 //! matrix product.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::{gelu, silu};
+use burn::tensor::activation::{gelu, gelu_approximate, silu};
 use burn::tensor::{Device, Int, Tensor, module};
-use rand_chacha::ChaCha8Rng;
 
-use super::layers::normal;
+use super::layers::{Init, normal};
 use super::rotary::{RotaryTable, Rotation};
-use super::{Family, KvCache, Linear, ModelConfig, Norm};
+use super::{Family, Gelu, KvCache, Linear, ModelConfig, Norm};
 use crate::ops::{AttentionMask, attention};
 
 /// Where the tokens of a forward pass stand: their positions, and which of them each may see.
@@ -64,6 +63,9 @@ pub struct Attention {
     key: Linear,
     value: Linear,
     output: Linear,
+    /// Of each head's query, `[head_dim]`, and key (Qwen3).
+    query_norm: Option<Norm>,
+    key_norm: Option<Norm>,
     heads: usize,
     kv_heads: usize,
 }
@@ -74,22 +76,24 @@ pub struct FeedForward {
     gate: Option<Linear>,
     up: Linear,
     down: Linear,
+    #[module(skip)]
+    gelu: Gelu,
 }
 
 impl Transformer {
-    /// A model from nothing: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
-    /// biases 0 (GPT-2's initialisation, used for both families).
-    pub fn new(config: &ModelConfig, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    /// A new model: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
+    /// biases 0 (GPT-2's initialisation, used for both families); or blank, where a file's weights follow.
+    pub fn new(config: &ModelConfig, init: &mut Init, device: &Device) -> Self {
         const STD: f64 = 0.02;
         let &ModelConfig { vocab_size, width, context, norm_eps, .. } = config;
         let is_gpt2 = config.family == Family::Gpt2;
         Self {
-            embedding: normal([vocab_size, width], STD, rng, device),
-            positions: is_gpt2.then(|| normal([context, width], STD, rng, device)),
-            blocks: (0..config.layers).map(|_| Block::new(config, STD, rng, device)).collect(),
+            embedding: normal([vocab_size, width], STD, init, device),
+            positions: is_gpt2.then(|| normal([context, width], STD, init, device)),
+            blocks: (0..config.layers).map(|_| Block::new(config, STD, init, device)).collect(),
             norm: Norm::new(width, norm_eps, is_gpt2, device),
-            head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, rng, device)),
-            rotary: (!is_gpt2).then(|| RotaryTable::new(context, config.head_dim(), config.rope_theta, device)),
+            head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, init, device)),
+            rotary: (!is_gpt2).then(|| RotaryTable::new(config, device)),
             config: config.clone(),
         }
     }
@@ -127,14 +131,39 @@ impl Transformer {
             };
             rotation.like(&x)
         });
+        let mask = &placement.mask;
+        let windowed = match self.config.sliding_window {
+            window if window > 0 && start + time > window => {
+                Some(mask.within(window, time, start + time, &self.device()))
+            }
+            _ => None,
+        };
+        let mask = windowed.as_ref().unwrap_or(mask);
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (layer, cache));
-            x = block.forward(x, [batch, time], &placement.mask, rotation.as_ref(), cache);
+            x = block.forward(x, [batch, time], mask, rotation.as_ref(), cache);
         }
         if let Some(cache) = cache {
             cache.advance(time);
         }
         self.norm.forward(x)
+    }
+
+    /// Every linear layer of the blocks by name, such as `blocks.0.attention.query`.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {
+            let Block { attention, feed_forward, .. } = block;
+            let layers = [
+                ("attention.query", Some(&mut attention.query)),
+                ("attention.key", Some(&mut attention.key)),
+                ("attention.value", Some(&mut attention.value)),
+                ("attention.output", Some(&mut attention.output)),
+                ("feed_forward.gate", feed_forward.gate.as_mut()),
+                ("feed_forward.up", Some(&mut feed_forward.up)),
+                ("feed_forward.down", Some(&mut feed_forward.down)),
+            ];
+            layers.into_iter().filter_map(move |(name, layer)| Some((format!("blocks.{i}.{name}"), layer?)))
+        })
     }
 
     /// The logits of the next token, `[rows, width]` to `[rows, vocab]`. Ask only for the rows that are needed:
@@ -148,24 +177,29 @@ impl Transformer {
 }
 
 impl Block {
-    fn new(config: &ModelConfig, std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    fn new(config: &ModelConfig, std: f64, init: &mut Init, device: &Device) -> Self {
         let is_gpt2 = config.family == Family::Gpt2;
         let residual_std = std / (2.0 * config.layers as f64).sqrt();
         let (width, kv_width) = (config.width, config.kv_heads * config.head_dim());
+        let head_width = config.heads * config.head_dim();
         let norm = || Norm::new(width, config.norm_eps, is_gpt2, device);
-        let mut linear = |shape, std| Linear::new(shape, std, is_gpt2, rng, device);
+        let head_norm = || config.qk_norm.then(|| Norm::new(config.head_dim(), config.norm_eps, false, device));
+        let mut linear = |shape, std, with_bias| Linear::new(shape, std, is_gpt2 || with_bias, init, device);
         let attention = Attention {
-            query: linear([width, width], std),
-            key: linear([width, kv_width], std),
-            value: linear([width, kv_width], std),
-            output: linear([width, width], residual_std),
+            query: linear([width, head_width], std, config.qkv_bias),
+            key: linear([width, kv_width], std, config.qkv_bias),
+            value: linear([width, kv_width], std, config.qkv_bias),
+            output: linear([head_width, width], residual_std, config.output_bias),
+            query_norm: head_norm(),
+            key_norm: head_norm(),
             heads: config.heads,
             kv_heads: config.kv_heads,
         };
         let feed_forward = FeedForward {
-            gate: (!is_gpt2).then(|| linear([width, config.feed_forward], std)),
-            up: linear([width, config.feed_forward], std),
-            down: linear([config.feed_forward, width], residual_std),
+            gate: (!is_gpt2).then(|| linear([width, config.feed_forward], std, config.mlp_bias)),
+            up: linear([width, config.feed_forward], std, config.mlp_bias),
+            down: linear([config.feed_forward, width], residual_std, config.mlp_bias),
+            gelu: config.gelu,
         };
         Self { attention_norm: norm(), attention, feed_forward_norm: norm(), feed_forward }
     }
@@ -192,13 +226,19 @@ impl Attention {
         rotation: Option<&Rotation>,
         cache: Option<(usize, &mut KvCache)>,
     ) -> Tensor<2> {
-        let [_, width] = x.dims();
-        let head_dim = width / self.heads;
         // [batch * time, heads * head_dim] to [batch, heads, time, head_dim]
-        let split = |x: Tensor<2>, heads| x.reshape([batch, time, heads, head_dim]).swap_dims(1, 2);
-        let mut query = split(self.query.forward(x.clone()), self.heads);
-        let mut key = split(self.key.forward(x.clone()), self.kv_heads);
-        let mut value = split(self.value.forward(x), self.kv_heads);
+        let split = |x: Tensor<2>, heads, norm: Option<&Norm>| {
+            let [_, all] = x.dims();
+            let head_dim = all / heads;
+            let x = match norm {
+                Some(norm) => norm.forward(x.reshape([batch * time * heads, head_dim])),
+                None => x,
+            };
+            x.reshape([batch, time, heads, head_dim]).swap_dims(1, 2)
+        };
+        let mut query = split(self.query.forward(x.clone()), self.heads, self.query_norm.as_ref());
+        let mut key = split(self.key.forward(x.clone()), self.kv_heads, self.key_norm.as_ref());
+        let mut value = split(self.value.forward(x), self.kv_heads, None);
         if let Some(rotation) = rotation {
             query = rotation.apply(query);
             key = rotation.apply(key);
@@ -207,7 +247,8 @@ impl Attention {
             (key, value) = cache.append(layer, key, value);
         }
         let mixed = attention(query, key, value, mask); // [batch, heads, time, head_dim]
-        self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, width]))
+        let [_, _, _, head_dim] = mixed.dims();
+        self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, self.heads * head_dim]))
     }
 }
 
@@ -215,6 +256,7 @@ impl FeedForward {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let inner = match &self.gate {
             Some(gate) => silu(gate.forward(x.clone())) * self.up.forward(x),
+            None if self.gelu == Gelu::Tanh => gelu_approximate(self.up.forward(x)),
             None => gelu(self.up.forward(x)),
         };
         self.down.forward(inner)

@@ -31,12 +31,16 @@ pub fn figures(history: &History, headline: &str, references: &[Reference]) -> V
 /// The plot of a metric: `x_mean`, `x_min` and `x_max` are three series of one plot named `x`.
 fn plot_of(history: &History, title: &str) -> Plot {
     let names: Vec<&str> = history.names().filter(|name| stem(name).0 == title).collect();
-    let series = names.iter().map(|name| Series { name: stem(name).1.into(), points: history.series(name).into() });
+    let series = names.iter().map(|name| Series {
+        name: stem(name).1.into(),
+        points: history.series(name).iter().map(|&(update, value)| (update as f64, value)).collect(),
+        errors: Vec::new(),
+    });
     let mut series: Vec<Series> = series.collect();
     let title = if let [name] = names[..] { name } else { title };
     let order = |series: &Series| STATISTICS.iter().position(|name| *name == series.name);
     series.sort_by_key(order);
-    Plot { title: title.into(), series, references: vec![] }
+    Plot { title: title.into(), across: "update".into(), series, references: vec![] }
 }
 
 const STATISTICS: [&str; 4] = ["mean", "median", "min", "max"];

@@ -51,7 +51,7 @@ pub use metrics::{History, MetricsLog, Record};
 pub use plot::{Figure, Plot, Reference, Series};
 pub use progress::{Display, FIGURES, Progress, sparkline};
 pub use replay::{Playback, harmless, replay};
-pub use report::{Report, Table};
+pub use report::{Report, Table, TextSample};
 pub use tensorboard::EventWriter;
 
 /// Numbers by their names in the field, such as `policy/clipfrac_avg`.

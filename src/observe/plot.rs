@@ -1,4 +1,4 @@
-//! Plots of a run's metrics as SVG text.
+//! Plots of values over updates, or over a knob, as SVG text.
 
 use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
@@ -23,15 +23,19 @@ pub struct Reference {
 pub struct Series {
     /// What the legend says; shown where a plot has several series.
     pub name: String,
-    /// The (step, value) pairs in order; a value that is not finite leaves a gap.
-    pub points: Vec<(u64, f64)>,
+    /// The (update, value) pairs in order; a value that is not finite leaves a gap.
+    pub points: Vec<(f64, f64)>,
+    /// Half the height of the band around each point; empty for none.
+    pub errors: Vec<f64>,
 }
 
-/// One pair of axes: values over updates.
+/// One pair of axes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plot {
     /// The name above the axes.
     pub title: String,
+    /// What the horizontal axis shows, such as `update`.
+    pub across: String,
     /// The lines.
     pub series: Vec<Series>,
     /// The lines to compare with.
@@ -103,17 +107,18 @@ impl Reference {
 
 impl Plot {
     fn draw(&self, area: &Area, is_large: bool) -> Drawn {
-        let series = self.series.iter().map(|series| condense(&series.points));
+        let series = self.series.iter().map(condense);
         let curves: Vec<Vec<Option<Spot>>> = series.collect();
         let spots: Vec<&Spot> = curves.iter().flatten().flatten().collect();
         let references = self.references.iter();
         let references: Vec<_> = references.filter(|line| is_drawable(line.value)).collect();
 
-        let (first, last) = steps(&spots);
+        let (first, last) = ends(&spots);
+        let whole = spots.iter().all(|spot| spot.x.fract() == 0.0);
         let levels = spots.iter().flat_map(|spot| [spot.low, spot.high]);
         let (low, high) = axis::values(levels.chain(references.iter().map(|line| line.value)));
         let (x_ticks, y_ticks) = if is_large { (10, 8) } else { (6, 6) };
-        let across = Axis::new(first, last, x_ticks, 1.0);
+        let across = Axis::new(first, last, x_ticks, if whole { 1.0 } else { 0.0 });
         let up = Axis::new(low, high, y_ticks, 0.0);
         let labels = up.labels().into_iter().map(|label| text_width(&label, 11));
         let left = labels.max().map_or(48, |width| (width + 12).max(48));
@@ -137,7 +142,7 @@ impl Plot {
             .set_all_tick_mark_size(4 * SCALE)
             .label_style(font(11, FAINT_INK))
             .axis_desc_style(font(11, FAINT_INK))
-            .x_desc("update")
+            .x_desc(harmless(&self.across))
             .draw()?;
         if spots.is_empty() {
             let (width, height) = area.dim_in_pixel();
@@ -191,13 +196,13 @@ fn draw_references(area: &Area, chart: &mut Chart, lines: &[&Reference], (first,
     Ok(())
 }
 
-/// How far the values go that each point of a condensed curve stands for.
+/// How far the values go that each point of a condensed curve stands for, or how sure each point is.
 fn draw_band(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Drawn {
     for run in curve.split(Option::is_none) {
         let spots = || run.iter().flatten();
         if spots().any(|spot| spot.low < spot.high) {
-            let upper = spots().map(|spot| (spot.step, spot.high));
-            let lower = spots().rev().map(|spot| (spot.step, spot.low));
+            let upper = spots().map(|spot| (spot.x, spot.high));
+            let lower = spots().rev().map(|spot| (spot.x, spot.low));
             let outline: Vec<_> = upper.chain(lower).collect();
             chart.draw_series([Polygon::new(outline, color.mix(0.16))])?;
         }
@@ -208,7 +213,7 @@ fn draw_band(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Dra
 /// A line through each run of points between gaps; a dot where a point stands alone.
 fn draw_curve(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Drawn {
     for run in curve.split(Option::is_none) {
-        let points = run.iter().flatten().map(|spot| (spot.step, spot.mean));
+        let points = run.iter().flatten().map(|spot| (spot.x, spot.mean));
         let points: Vec<_> = points.collect();
         if let [point] = points[..] {
             chart.draw_series([Circle::new(point, 3 * SCALE, color.filled())])?;
@@ -221,27 +226,29 @@ fn draw_curve(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Dr
 
 /// One drawn point: the mean, and the range, of the values that it stands for.
 struct Spot {
-    step: f64,
+    x: f64,
     mean: f64,
     low: f64,
     high: f64,
 }
 
-/// Condenses a series to few points; `None` is a gap.
-fn condense(points: &[(u64, f64)]) -> Vec<Option<Spot>> {
+/// Condenses a long series to few points; `None` is a gap.
+fn condense(series: &Series) -> Vec<Option<Spot>> {
+    let points = &series.points;
     let is_short = points.len() <= 2 * POINTS;
     let size = if is_short { 1 } else { points.len().div_ceil(POINTS) };
-    let spot = |chunk: &[(u64, f64)]| {
+    let spot = |(number, chunk): (usize, &[(f64, f64)])| {
         let values = chunk.iter().map(|point| point.1);
         let values: Vec<f64> = values.filter(|&value| is_drawable(value)).collect();
+        let error = series.errors.get(number * size).copied().filter(|&error| is_drawable(error)).unwrap_or(0.0);
         (!values.is_empty()).then(|| Spot {
-            step: chunk[chunk.len() / 2].0 as f64,
+            x: chunk[chunk.len() / 2].0,
             mean: values.iter().sum::<f64>() / values.len() as f64,
-            low: values.iter().copied().fold(f64::INFINITY, f64::min),
-            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            low: values.iter().copied().fold(f64::INFINITY, f64::min) - error,
+            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + error,
         })
     };
-    points.chunks(size).map(spot).collect()
+    points.chunks(size).enumerate().map(spot).collect()
 }
 
 /// Values beyond these bounds would make the arithmetic of an axis overflow.
@@ -250,13 +257,14 @@ fn is_drawable(value: f64) -> bool {
 }
 
 /// The range of the horizontal axis, never empty.
-fn steps(spots: &[&Spot]) -> (f64, f64) {
-    let all = || spots.iter().map(|spot| spot.step);
-    let (first, last) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
+fn ends(spots: &[&Spot]) -> (f64, f64) {
+    let all = || spots.iter().map(|spot| spot.x);
+    let (first, last) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
     match first {
         _ if first < last => (first, last),
         f64::INFINITY => (0.0, 1.0),
-        _ => ((first - 1.0).max(0.0), first + 1.0),
+        _ if first > 0.0 => ((first - 1.0).max(0.0), first + 1.0),
+        _ => (first - 1.0, first + 1.0),
     }
 }
 
@@ -288,9 +296,9 @@ pub(super) fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
 mod tests {
     use super::*;
 
-    fn figure(points: Vec<(u64, f64)>) -> Figure {
-        let series = Series { name: "mean".into(), points };
-        let plot = Plot { title: "episode/return".into(), series: vec![series], references: vec![] };
+    fn figure(points: Vec<(f64, f64)>) -> Figure {
+        let series = Series { name: "mean".into(), points, ..Series::default() };
+        let plot = Plot { title: "episode/return".into(), series: vec![series], ..Plot::default() };
         Figure { plots: vec![plot], ..Figure::default() }
     }
 
@@ -307,22 +315,23 @@ mod tests {
         };
         assert_eq!(drawn(vec![]), (0, 0));
         assert!(figure(vec![]).to_svg().contains("nothing measured yet"));
-        assert_eq!(drawn(vec![(5, 0.5)]), (0, 1), "a point on its own is a dot");
-        assert_eq!(drawn(vec![(1, 0.5), (2, 0.75), (3, 0.75)]), (1, 0));
-        let (nan, infinite) = ((3, f64::NAN), (5, f64::INFINITY));
-        let gaps = [(1, 0.5), (2, 0.75), nan, (4, 1.0), infinite, (6, 1.0), (7, 2.0)];
+        assert_eq!(drawn(vec![(5.0, 0.5)]), (0, 1), "a point on its own is a dot");
+        assert_eq!(drawn(vec![(1.0, 0.5), (2.0, 0.75), (3.0, 0.75)]), (1, 0));
+        let (nan, infinite) = ((3.0, f64::NAN), (5.0, f64::INFINITY));
+        let gaps = [(1.0, 0.5), (2.0, 0.75), nan, (4.0, 1.0), infinite, (6.0, 1.0), (7.0, 2.0)];
         assert_eq!(drawn(gaps.into()), (2, 1));
         for extreme in [0.0, -3.0, 1e-12, 1e-30, 1e-310, 1e17, 1e90, 1e300] {
-            figure(vec![(1, extreme), (2, extreme)]).to_svg();
-            figure(vec![(1, extreme), (2, extreme * 2.0), (3, -extreme)]).to_svg();
-            figure(vec![(1, 1.0), (2, 1.0 + extreme)]).to_svg();
+            figure(vec![(1.0, extreme), (2.0, extreme)]).to_svg();
+            figure(vec![(1.0, extreme), (2.0, extreme * 2.0), (3.0, -extreme)]).to_svg();
+            figure(vec![(1.0, 1.0), (2.0, 1.0 + extreme)]).to_svg();
         }
     }
 
     #[test]
     fn a_long_series_keeps_its_mean_and_its_range() {
-        let points: Vec<(u64, f64)> = (0..10_000).map(|step| (step, (step % 2) as f64)).collect();
-        let spots: Vec<Spot> = condense(&points).into_iter().flatten().collect();
+        let points: Vec<(f64, f64)> = (0..10_000).map(|step| (f64::from(step), f64::from(step % 2))).collect();
+        let series = Series { points: points.clone(), ..Series::default() };
+        let spots: Vec<Spot> = condense(&series).into_iter().flatten().collect();
         assert!(spots.len() <= POINTS);
         for spot in &spots {
             assert!((spot.mean - 0.5).abs() < 0.01, "{}", spot.mean);
@@ -333,10 +342,21 @@ mod tests {
 
     #[test]
     fn references_are_named_with_their_values_and_do_not_cover_each_other() {
-        let mut figure = figure(vec![(1, 0.1), (2, 0.7)]);
+        let mut figure = figure(vec![(1.0, 0.1), (2.0, 0.7)]);
         figure.plots[0].references = vec![Reference { name: "<optimum>".into(), value: 0.7442 }];
         assert!(figure.to_svg().contains("&lt;optimum&gt; 0.7442"));
         let heights = spread(vec![100, 101, 300]);
         assert!(heights[1] - heights[0] >= 28 && heights[2] == 300, "{heights:?}");
+    }
+
+    #[test]
+    fn a_band_shows_how_sure_each_point_is() {
+        let points = vec![(-1.0, 0.25), (0.5, 0.5)];
+        let spots = |errors| {
+            let series = Series { points: points.clone(), errors, ..Series::default() };
+            condense(&series).into_iter().flatten().map(|spot| (spot.x, spot.low, spot.high)).collect::<Vec<_>>()
+        };
+        assert_eq!(spots(vec![]), [(-1.0, 0.25, 0.25), (0.5, 0.5, 0.5)]);
+        assert_eq!(spots(vec![0.25, 0.5]), [(-1.0, 0.0, 0.5), (0.5, 0.0, 1.0)]);
     }
 }

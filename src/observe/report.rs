@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use palestra_datasets::{End, Episode, Turn};
+use serde::{Deserialize, Serialize};
 
 use super::number;
 use super::plot::Figure;
@@ -24,10 +25,23 @@ pub struct Report {
     pub frames: Vec<String>,
     /// Sample episodes, shown turn by turn.
     pub episodes: Vec<Episode>,
+    /// Texts that a language model wrote as it learned, oldest first.
+    pub texts: Vec<TextSample>,
     /// How to go on from here, as (purpose, command line) pairs.
     pub commands: Vec<(String, String)>,
     /// The resolved configuration as TOML.
     pub config: String,
+}
+
+/// A text that a language model went on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextSample {
+    /// Updates that it had learned from.
+    pub update: u64,
+    /// What it was given.
+    pub prompt: String,
+    /// What it wrote.
+    pub continuation: String,
 }
 
 /// Rows of text under a header; all columns but the first are aligned as numbers.
@@ -52,6 +66,7 @@ impl Report {
             section("Plots", plots(&self.figures)),
             section("Replay", replay(&self.frames)),
             section("Sample episodes", self.episodes.iter().map(episode).collect()),
+            section("Samples during training", self.texts.iter().rev().map(text_sample).collect()),
             section("Time and memory", facts(&self.resources)),
             section("Going on from here", commands(&self.commands)),
         ]
@@ -202,6 +217,16 @@ fn turn((index, turn): (usize, &Turn)) -> String {
     )
 }
 
+fn text_sample(sample: &TextSample) -> String {
+    format!(
+        "<details><summary><strong>update {}</strong></summary><div class=\"body\"><div class=\"turn\">\
+         <pre class=\"wrap\">{}</pre><p>Continued</p><pre class=\"wrap action\">{}</pre></div></div></details>\n",
+        sample.update,
+        escape(&sample.prompt),
+        escape(&sample.continuation),
+    )
+}
+
 fn commands(commands: &[(String, String)]) -> String {
     let command = |(purpose, line): &(String, String)| {
         format!("<h3>{}</h3>\n<pre class=\"wrap\">{}</pre>\n", escape(purpose), escape(line))
@@ -243,7 +268,7 @@ mod tests {
             reward_parts: [(ATTACK.to_string(), 1.0)].into(),
             ..Turn::default()
         };
-        let plot = Plot { title: ATTACK.into(), series: vec![Series::default(); 2], references: vec![] };
+        let plot = Plot { title: ATTACK.into(), series: vec![Series::default(); 2], ..Plot::default() };
         let report = Report {
             title: ATTACK.into(),
             summary: pair(),
@@ -258,6 +283,7 @@ mod tests {
                 turns: vec![turn],
                 ..Episode::default()
             }],
+            texts: vec![TextSample { update: 1, prompt: ATTACK.into(), continuation: ATTACK.into() }],
             commands: pair(),
             config: ATTACK.into(),
         };

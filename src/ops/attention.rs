@@ -59,6 +59,22 @@ impl AttentionMask {
         Self::from_hidden(visible.inner().bool_not())
     }
 
+    /// As this mask, and without the keys that lie `window` or more before the query
+    /// ([Beltagy et al. 2020](https://arxiv.org/abs/2004.05150), section 3.1). Padding moves queries and keys alike, so
+    /// that columns stand for positions.
+    pub fn within(&self, window: usize, query_len: usize, key_len: usize, device: &Device) -> Self {
+        let device = device.clone().inner();
+        let last_hidden = (key_len - query_len) as i64 - window as i64; // of the first query
+        let seen = Tensor::<2, Bool>::tril_mask([query_len, key_len], last_hidden, &device);
+        let too_far = seen.bool_not().reshape([1, 1, query_len, key_len]);
+        let mine = match self.additive(query_len, key_len, &device) {
+            Some(mine) => mine,
+            None => Tensor::zeros([1, 1, query_len, key_len], &device),
+        };
+        let [batch, ..] = mine.dims();
+        Self { rule: Rule::Additive(mine.mask_fill(too_far.expand([batch, 1, query_len, key_len]), HIDDEN)) }
+    }
+
     fn from_hidden(hidden: Tensor<4, Bool>) -> Self {
         Self { rule: Rule::Additive(additive(hidden)) }
     }

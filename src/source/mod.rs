@@ -6,12 +6,14 @@ mod stretches;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod text;
 mod windows;
 
 pub use fresh::Fresh;
 pub use stored::{DataConfig, Stored};
 pub use stretches::Cutting;
 pub use survey::{alphabet, least_of_best};
+pub use text::{CorpusConfig, Rows, TextConfig, TextSource, Texts, check_tokenizer, tokenizer_of};
 pub use windows::{Selection, resampled_times};
 
 use palestra_datasets::Episode;

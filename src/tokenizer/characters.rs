@@ -65,6 +65,12 @@ impl Characters {
         self.alphabet.iter().collect()
     }
 
+    /// The bytes of each token's character; special tokens have none.
+    pub fn token_bytes(&self) -> Vec<u32> {
+        let lengths = self.alphabet.iter().map(|character| character.len_utf8() as u32);
+        SPECIAL.iter().map(|_| 0).chain(lengths).collect()
+    }
+
     pub fn vocab_size(&self) -> usize {
         SPECIAL.len() + self.alphabet.len()
     }

@@ -9,7 +9,8 @@ use palestra_envs::baseline::{Baseline, mean_and_error};
 use serde::Serialize;
 
 use crate::agent::{Agent, Evaluation};
-use crate::observe::{Report, Table};
+use crate::likelihood::TextScore;
+use crate::observe::{Report, Table, TextSample};
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 
@@ -35,6 +36,41 @@ pub struct TrainReport {
     pub scripted: Option<Baseline>,
     /// How the finished model plays.
     pub evaluation: Option<Evaluation>,
+    /// How likely it finds held-out text; `None` where it did not learn from text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<HeldOutScores>,
+}
+
+/// How likely held-out text is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeldOutScores {
+    /// Before the model learned.
+    pub before: TextScore,
+    /// To the finished model.
+    pub after: TextScore,
+    /// Tokens that there are.
+    pub vocab_size: usize,
+}
+
+impl HeldOutScores {
+    /// Every token alike, before and after learning side by side.
+    fn comparison(&self) -> Table {
+        let TextScore { tokens, bytes, .. } = self.after;
+        let uniform = TextScore::new((self.vocab_size as f64).ln() * tokens as f64, tokens, bytes);
+        let row = |name: &str, score: &TextScore| {
+            let numbers = [score.mean_nll, score.perplexity, score.bits_per_byte].map(|number| format!("{number:.4}"));
+            [vec![name.to_string()], numbers.to_vec()].concat()
+        };
+        Table {
+            header: ["held-out text", "mean nll", "perplexity", "bits per byte"].map(str::to_string).to_vec(),
+            rows: vec![
+                row("every token alike", &uniform),
+                row("before training", &self.before),
+                row("after training", &self.after),
+            ],
+            marked: Some(2),
+        }
+    }
 }
 
 /// What was learned from.
@@ -69,6 +105,7 @@ pub(super) fn page(
     report: &TrainReport,
     frames: Vec<String>,
     episodes: Vec<Episode>,
+    texts: &[TextSample],
     dir: &RunDir,
 ) -> Result<Report> {
     let Agent { run, policy, .. } = agent;
@@ -77,10 +114,14 @@ pub(super) fn page(
     let megabytes = report.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
     let learner = run.algorithm()?.name();
     let env_id = report.evaluation.as_ref().map(|evaluation| evaluation.env_id.as_str());
-    let subject = env_id.map(str::to_string).unwrap_or_else(|| "a log".to_string());
+    let learned_from = if report.text.is_some() { "text" } else { "a log" };
+    let subject = env_id.unwrap_or(learned_from);
     let watch = env_id.map(|id| pair("Watch it play", format!("palestra play {id} --policy {path} --delay 0.2")));
-    let mut commands = vec![pair("Judge it again", format!("palestra evaluate {path} --episodes 1000"))];
-    commands.extend(watch);
+    let judge = match report.text.is_some() {
+        true => pair("Measure it on another text", format!("palestra eval {path} --data FILE")),
+        false => pair("Judge it again", format!("palestra evaluate {path} --episodes 1000")),
+    };
+    let commands = std::iter::once(judge).chain(watch).collect();
     Ok(Report {
         title: format!("{}: {learner} on {subject}", run.name),
         summary: vec![
@@ -96,6 +137,7 @@ pub(super) fn page(
         resources: megabytes.map(|megabytes| pair("peak memory", megabytes)).into_iter().collect(),
         frames,
         episodes,
+        texts: texts.to_vec(),
         commands,
         config: run.to_toml()?,
     })
@@ -104,6 +146,9 @@ pub(super) fn page(
 impl TrainReport {
     /// Random, untrained, trained, scripted and optimal play side by side.
     fn comparison(&self) -> Table {
+        if let Some(text) = &self.text {
+            return text.comparison();
+        }
         let evaluation = self.evaluation.as_ref();
         let numbers: Vec<&String> = evaluation.iter().flat_map(|evaluation| evaluation.score.info.keys()).collect();
         let mut header = ["player", "mean return", "+-", "turns"].map(str::to_string).to_vec();

@@ -9,7 +9,7 @@ use crate::command::Desk;
 #[test]
 fn every_command_teaches_itself() {
     let log = ["check", "stats", "show", "import", "repair"].map(|command| format!("log {command}"));
-    let commands = ["envs", "check", "play", "train", "evaluate", "rollout", "corpus"].map(String::from);
+    let commands = ["envs", "check", "play", "train", "evaluate", "rollout", "generate", "corpus"].map(String::from);
     for command in commands.into_iter().chain(log) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = Desk::new().run(&words).success();

@@ -108,9 +108,9 @@ fn what_a_log_does_not_bear_is_refused_with_the_reason() {
     silent[1].turns[2].log_probs = None;
     let row = episodes[0].turns.len() + 2;
     write(&path("silent.parquet"), silent);
-    let mut greedy = episodes.clone();
-    greedy[0].temperature = Some(0.0);
-    write(&path("greedy.parquet"), greedy);
+    let mut cut = episodes.clone();
+    cut[0].top_p = Some(0.5);
+    write(&path("cut.parquet"), cut);
     let mut unlisted = episodes.clone();
     unlisted.iter_mut().flat_map(|episode| &mut episode.turns).for_each(|turn| turn.action = "ll".into());
     write(&path("unlisted.parquet"), unlisted);
@@ -132,9 +132,9 @@ fn what_a_log_does_not_bear_is_refused_with_the_reason() {
         ),
     );
     refused(
-        "greedy.parquet",
+        "cut.parquet",
         &["--method", "wis"],
-        "greedy.parquet: row 0: temperature: 0 is another distribution than that of log_probs\n",
+        "cut.parquet: row 0: top_p: with 0.5 nobody knows whether log_probs are those before or after the cut",
     );
     refused("whole.parquet", &["--method", "cwpdis", "--min-ess", "41"], "the 40 episodes are worth ");
     refused("unlisted.parquet", &["--method", "wis"], "the policy would have played none of the 40 episodes\n");

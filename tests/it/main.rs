@@ -5,6 +5,7 @@ mod cli;
 mod command;
 mod corpus;
 mod estimate;
+mod generate;
 mod learning;
 mod log;
 mod recipes;

@@ -19,6 +19,25 @@ fn a_trained_run_is_judged_by_play_and_by_calculation() {
 }
 
 #[test]
+fn a_run_is_judged_over_values_of_a_key() {
+    let desk = trained();
+    let over = ["evaluate", "runs/lake", "--episodes", "8", "--set=evaluation.greedy=false"];
+    let temperatures = ["--over", "rollout.sampling.temperature=1,0.5", "--plot", "heat.svg", "--json"];
+    let report = desk.run(&[&over[..], &temperatures].concat()).json();
+    assert_eq!(report["key"], "rollout.sampling.temperature");
+    let values: Vec<f64> = report["points"].as_array().unwrap().iter().map(|p| p["value"].as_f64().unwrap()).collect();
+    assert_eq!(values, [0.5, 1.0], "in rising order");
+    let alone = desk.run(&[&over[..], &["--set=rollout.sampling.temperature=0.5", "--json"]].concat()).json();
+    assert_eq!(report["points"][0]["mean_return"], alone["mean_return"]);
+    let picture = std::fs::read_to_string(desk.path().join("heat.svg")).unwrap();
+    assert!(picture.contains("rollout.sampling.temperature") && picture.contains("optimum"), "{picture}");
+    Desk::new().assert_refused(
+        &["evaluate", "runs/lake", "--over", "seed=1,many"],
+        "--over seed=1,many: \"many\" is no number; it is KEY=V1,V2,...",
+    );
+}
+
+#[test]
 fn tic_tac_toe_is_judged_over_its_whole_tree() {
     let desk = Desk::new().with(
         "toe.toml",

@@ -37,14 +37,14 @@ mod ending;
 mod episodes;
 mod file;
 mod matching;
-mod paths;
+pub(crate) mod paths;
 mod reader;
 mod record;
 mod repair;
 mod rows;
 mod rules;
 mod schema;
-mod shield;
+pub(crate) mod shield;
 mod source;
 mod writer;
 

@@ -4,24 +4,35 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The files that paths, folders (all `*.parquet` below) and glob patterns stand for, sorted, each once. A pattern that
-/// stands for no file is an error: it is mistyped, or its files are not there yet.
-pub(super) fn find_files(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
+/// The files that paths, folders (all files below with one of these endings) and glob patterns stand for, sorted, each
+/// once. A pattern that stands for no file is an error: it is mistyped, or its files are not there yet.
+pub(crate) fn find_files(patterns: &[impl AsRef<str>], endings: &[&str]) -> Result<Vec<PathBuf>> {
     if patterns.is_empty() {
-        let reason = "no file was named; name Parquet files, folders or patterns such as logs/*.parquet".to_string();
-        return Err(Error::NoFiles { pattern: "experience log".to_string(), reason });
+        let first = endings[0];
+        let reason = format!("no file was named; name files, folders or patterns such as data/*.{first}");
+        return Err(Error::NoFiles { pattern: "files".to_string(), reason });
     }
     let mut files = Vec::new();
     for pattern in patterns {
         let pattern = pattern.as_ref();
         let path = Path::new(pattern);
         if path.is_dir() {
-            let below = format!("{}/**/*.parquet", glob::Pattern::escape(pattern.trim_end_matches('/')));
-            files.extend(matches(pattern, &below, "a folder without any *.parquet file below it")?);
+            let below = |ending| format!("{}/**/*.{ending}", glob::Pattern::escape(pattern.trim_end_matches('/')));
+            let found: Result<Vec<_>> = endings.iter().map(|ending| matches(pattern, &below(ending))).collect();
+            let before = files.len();
+            files.extend(found?.into_iter().flatten());
+            if files.len() == before {
+                let endings = endings.iter().map(|ending| format!("*.{ending}")).collect::<Vec<_>>().join(", ");
+                return Err(no_files(pattern, &format!("a folder without any {endings} file below it")));
+            }
         } else if path.exists() {
             files.push(path.to_owned());
         } else if pattern.contains(['*', '?', '[']) {
-            files.extend(matches(pattern, pattern, "no file matches this pattern")?);
+            let found = matches(pattern, pattern)?;
+            if found.is_empty() {
+                return Err(no_files(pattern, "no file matches this pattern"));
+            }
+            files.extend(found);
         } else {
             return Err(no_files(pattern, "no such file or folder"));
         }
@@ -31,7 +42,7 @@ pub(super) fn find_files(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn matches(named: &str, pattern: &str, otherwise: &str) -> Result<Vec<PathBuf>> {
+fn matches(named: &str, pattern: &str) -> Result<Vec<PathBuf>> {
     let found = glob::glob(pattern).map_err(|error| no_files(named, &format!("is no pattern: {error}")))?;
     let mut files = Vec::new();
     for path in found {
@@ -43,7 +54,7 @@ fn matches(named: &str, pattern: &str, otherwise: &str) -> Result<Vec<PathBuf>> 
             files.push(path);
         }
     }
-    if files.is_empty() { Err(no_files(named, otherwise)) } else { Ok(files) }
+    Ok(files)
 }
 
 fn no_files(pattern: &str, reason: &str) -> Error {

@@ -81,7 +81,7 @@ impl Log {
         let (mut paths, mut files, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         let mut passed_over = PassedOver::default();
         let mut first_error = None;
-        for path in find_files(patterns)? {
+        for path in find_files(patterns, &["parquet"])? {
             match LogFile::open(&path, options.columns) {
                 Ok(file) => {
                     let index = files.len();

@@ -11,7 +11,7 @@ use super::{States, check_positive, check_range};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learn::{Learner, Loss, masked};
-use crate::model::{CriticShape, Policy};
+use crate::model::{CriticShape, Policy, Targets};
 
 /// CQL's knobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct CqlConfig {
     pub alpha: f32,
     /// Inverse temperature of sampled play.
     pub beta: f32,
-    /// How far the target heads move toward the heads at each step.
+    /// How far the target network moves toward the network at each step.
     pub polyak: f32,
 }
 
@@ -42,7 +42,7 @@ impl CqlConfig {
 
     /// The critic that it learns. There is no other policy, so that the trunk is all its own.
     pub fn critic(&self) -> CriticShape {
-        CriticShape { q_heads: 2, targets: true, ..CriticShape::default() }
+        CriticShape { q_heads: 2, targets: Targets::Network, ..CriticShape::default() }
     }
 }
 
@@ -75,7 +75,7 @@ impl Learner for Cql {
 
 /// What the averaged heads make of the token that the heads like best, `[states]`, without a gradient.
 fn best_values(states: &States) -> Tensor<1> {
-    let hidden = states.critic_hidden.clone().detach();
-    let online = masked(states.critic().smaller_q(hidden.clone()).detach(), states.batch.forbidden.clone());
-    states.critic().smaller_target(hidden).gather(1, online.argmax(1)).squeeze_dim(1)
+    let online = states.critic().smaller_q(states.critic_hidden.clone().detach()).detach();
+    let online = masked(online, states.batch.forbidden.clone());
+    states.all_target_q().gather(1, online.argmax(1)).squeeze_dim(1)
 }

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use super::States;
 use crate::batch::TransitionBatch;
 use crate::learn::{Learner, Loss, token_log_probs};
-use crate::model::{CriticShape, Placement, Policy};
+use crate::model::{CriticShape, Placement, Policy, Targets};
 
 /// A policy as it is judged, token by token.
 #[derive(Debug, Clone)]
@@ -49,14 +49,14 @@ impl TokenPolicy {
 pub struct Fqe {
     /// The policy that is judged.
     pub judged: TokenPolicy,
-    /// How far the target head moves toward the head at each step.
+    /// How far the target network moves toward the network at each step.
     pub polyak: f64,
 }
 
 impl Fqe {
     /// The critic that it learns.
     pub fn critic() -> CriticShape {
-        CriticShape { q_heads: 1, targets: true, ..CriticShape::default() }
+        CriticShape { q_heads: 1, targets: Targets::Network, ..CriticShape::default() }
     }
 
     /// The value of each state of a batch, `[states]`, by the averaged head: `sum_a pi(a|s) Qbar(s, a)`.
@@ -65,7 +65,7 @@ impl Fqe {
     }
 
     fn expectation(&self, states: &States) -> Tensor<1> {
-        let values = states.critic().smaller_target(states.critic_hidden.clone());
+        let values = states.all_target_q();
         (values.inner() * self.judged.probabilities(states.batch)).sum_dim(1).squeeze_dim(1)
     }
 }

@@ -10,7 +10,7 @@ use super::{States, check_range, expectile_loss};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learn::{Learner, Loss};
-use crate::model::{CriticShape, Policy};
+use crate::model::{CriticShape, Policy, Targets};
 
 /// ILQL's knobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct IlqlConfig {
     pub beta: f32,
     /// Weight of cloning.
     pub policy_coefficient: f32,
-    /// How far the target heads move toward the heads at each step.
+    /// How far the target network moves toward the network at each step.
     pub polyak: f32,
     /// Whether the values read with the policy's transformer, which takes half the memory.
     pub shared_trunk: bool,
@@ -49,7 +49,8 @@ impl IlqlConfig {
 
     /// The critic that it learns.
     pub fn critic(&self) -> CriticShape {
-        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: true, v_head: true }
+        let targets = if self.shared_trunk { Targets::Heads } else { Targets::Network };
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets, v_head: true }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{States, check_positive, check_range, expectile_loss, exponential_wei
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learn::{Learner, Loss};
-use crate::model::{CriticShape, Policy};
+use crate::model::{CriticShape, Policy, Targets};
 
 /// IQL's knobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct IqlConfig {
     pub beta: f32,
     /// The greatest weight.
     pub max_weight: f32,
-    /// How far the target heads move toward the heads at each step.
+    /// How far the target network moves toward the network at each step.
     pub polyak: f32,
     /// Whether the values read with the policy's transformer, which takes half the memory.
     pub shared_trunk: bool,
@@ -46,7 +46,8 @@ impl IqlConfig {
 
     /// The critic that it learns.
     pub fn critic(&self) -> CriticShape {
-        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: true, v_head: true }
+        let targets = if self.shared_trunk { Targets::Heads } else { Targets::Network };
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets, v_head: true }
     }
 }
 

@@ -81,9 +81,25 @@ impl<'a> States<'a> {
         (all, chosen)
     }
 
+    /// The smaller of the averaged heads' values of every token in every state, without a gradient, `[states, vocab]`.
+    fn all_target_q(&self) -> Tensor<2> {
+        self.critic().smaller_target(self.averaged_hidden())
+    }
+
     /// The smaller of the averaged heads' values of what was written, without a gradient, `[tokens]`.
     fn target_q(&self) -> Tensor<1> {
-        self.chosen(self.critic().smaller_target(self.acted(self.critic_hidden.clone())))
+        self.chosen(self.critic().smaller_target(self.acted(self.averaged_hidden())))
+    }
+
+    /// What the averaged heads look at, `[states, width]`.
+    fn averaged_hidden(&self) -> Tensor<2> {
+        match &self.critic().target_trunk {
+            Some(trunk) => {
+                let hidden = trunk.forward(self.batch.tokens.clone(), &Placement::causal(), None);
+                hidden.select(0, self.batch.states_at.clone())
+            }
+            None => self.critic_hidden.clone(),
+        }
     }
 
     /// The state values, `[states]`.

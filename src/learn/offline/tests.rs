@@ -9,13 +9,13 @@ use rand_distr::{Distribution, Normal};
 use super::*;
 use crate::batch::{Next, Stretch};
 use crate::learn::check::{Example, check_learner, measure};
-use crate::model::{CriticShape, Decoding, Family, Heads, ModelConfig, parameters};
+use crate::model::{CriticShape, Decoding, Family, Heads, ModelConfig, Targets, parameters};
 use crate::ops::{available_devices, open_device};
 use crate::trajectory::{ActionToken, Segment};
 
 pub(super) const VOCAB: usize = 7;
 
-const ALL_PARTS: CriticShape = CriticShape { own_trunk: true, q_heads: 2, targets: true, v_head: true };
+const ALL_PARTS: CriticShape = CriticShape { own_trunk: true, q_heads: 2, targets: Targets::Network, v_head: true };
 
 /// A policy whose heads tell states and tokens apart.
 pub(super) fn policy(shape: Option<CriticShape>, device: &Device) -> Policy {
@@ -149,6 +149,12 @@ struct ByHand {
     all_target: Vec<Vec<f32>>,
 }
 
+/// What the averaged transformer makes of the states of a batch.
+pub(super) fn read_averaged(model: &Policy, batch: &TransitionBatch) -> Tensor<2> {
+    let trunk = model.critic.as_ref().and_then(|critic| critic.target_trunk.as_ref()).unwrap();
+    trunk.forward(batch.tokens.clone(), &Placement::causal(), None).select(0, batch.states_at.clone())
+}
+
 impl ByHand {
     fn of(model: &Policy, batch: &TransitionBatch) -> Self {
         let critic = model.critic.as_ref().unwrap();
@@ -170,7 +176,7 @@ impl ByHand {
             row.iter().map(|x| x - sum).collect::<Vec<_>>()
         };
         let all_q = [0, 1].map(|head| table(critic.q[head].forward(values.clone())));
-        let all_target = table(critic.smaller_target(values.clone()));
+        let all_target = table(critic.smaller_target(read_averaged(model, batch)));
         Self {
             log_probs: picked(&logits.iter().map(log_softmax).collect::<Vec<_>>()),
             q: [0, 1].map(|head| picked(&all_q[head])),
@@ -262,9 +268,9 @@ fn cql_by_hand() {
         let with_v = policy(Some(ALL_PARTS), &device.clone().inner()).train();
         assert_eq!(parameters::collect(&with_v).len(), parameters::collect(&model).len() + 4);
         let critic = model.critic.as_ref().unwrap();
-        let states = States::read(&model, &batch()[0].clone()).critic_hidden;
         let table = |tensor: Tensor<2>| host(tensor).chunks(VOCAB).map(<[f32]>::to_vec).collect::<Vec<_>>();
-        let (online, target) = (table(critic.smaller_q(states.clone())), table(critic.smaller_target(states)));
+        let online = table(critic.smaller_q(States::read(&model, &batch()[0]).critic_hidden));
+        let target = table(critic.smaller_target(read_averaged(&model, &batch()[0])));
         let best = |state: usize| {
             let row = &online[state];
             let token = (0..VOCAB).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
@@ -374,18 +380,24 @@ fn targets_follow_by_polyak_averaging() {
         let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
         let before = parameters::collect(&model);
         let after = parameters::collect(&model.with_targets_moved(0.25));
+        let mut moved = 0;
         for (name, old) in &before {
-            let Some(rest) = name.strip_prefix("critic.targets.") else {
+            let averaged = [("critic.targets.", "critic.q."), ("critic.target_trunk.", "critic.trunk.")];
+            let of = averaged.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)));
+            let Some(of) = of else {
                 assert_eq!(old, &after[name], "{name} does not move");
                 continue;
             };
-            let head = &before[&format!("critic.q.{rest}")];
-            let expected = old.iter::<f32>().zip(head.iter::<f32>()).map(|(old, head)| old + 0.25 * (head - old));
+            moved += 1;
+            let new = before[&of].iter::<f32>();
+            let expected = old.iter::<f32>().zip(new).map(|(old, new)| old + 0.25 * (new - old));
             for (found, expected) in after[name].iter::<f32>().zip(expected) {
                 assert!((found - expected).abs() < 1e-6, "{name}: {found} instead of {expected}");
             }
         }
-        assert!(before.keys().any(|name| name.starts_with("critic.targets.")));
+        // Two heads of two layers with biases, and a transformer as the policy's.
+        let transformer = before.keys().filter(|name| !name.starts_with("critic.")).count();
+        assert_eq!(moved, 2 * 4 + transformer);
     });
 }
 

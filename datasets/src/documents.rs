@@ -1,0 +1,240 @@
+//! Texts, one after the other, from the files that people keep them in.
+//!
+//! A `.parquet` file holds a document in each row of its column `text`, a `.jsonl` file (`.ndjson`, `.json`) in the field
+//! `text` of each line, and any other file is one document of UTF-8. The column may have another name, and with a column
+//! `split` only the documents of one split may be asked for.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::log::paths::find_files;
+use crate::log::shield::shield;
+
+/// Rows of Parquet that are decoded at once.
+const ROWS_AT_A_TIME: usize = 256;
+
+/// Which documents are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentOptions {
+    /// The column or field that holds the text.
+    pub column: String,
+    /// Only documents whose column or field `split` says this; files of plain text have none and are refused.
+    pub split: Option<String>,
+}
+
+impl Default for DocumentOptions {
+    fn default() -> Self {
+        Self { column: "text".to_string(), split: None }
+    }
+}
+
+/// The documents of some files, in order, each file read as it is needed. After an error nothing more comes.
+pub struct Documents {
+    options: DocumentOptions,
+    files: VecDeque<PathBuf>,
+    open: Option<Open>,
+    total_bytes: u64,
+    done_bytes: u64,
+    failed: bool,
+}
+
+/// The file that is being read.
+struct Open {
+    path: PathBuf,
+    bytes: u64,
+    reader: Reader,
+}
+
+enum Reader {
+    Whole(Option<Vec<u8>>),
+    Lines { reader: BufReader<File>, line: u64 },
+    Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<String>, row: u64 },
+}
+
+impl Documents {
+    /// The documents of files, folders and patterns.
+    ///
+    /// # Errors
+    /// A pattern that stands for no file.
+    pub fn open(patterns: &[impl AsRef<str>], options: DocumentOptions) -> Result<Self> {
+        let files = find_files(patterns, &["txt", "jsonl", "ndjson", "parquet"])?;
+        let mut total_bytes = 0;
+        for file in &files {
+            total_bytes += std::fs::metadata(file).map_err(Error::io(file, "look into it"))?.len();
+        }
+        Ok(Self { options, files: files.into(), open: None, total_bytes, done_bytes: 0, failed: false })
+    }
+
+    /// The bytes of the files read whole so far, and of all: how far it has come.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.done_bytes, self.total_bytes)
+    }
+
+    fn next_document(&mut self) -> Result<Option<String>> {
+        loop {
+            let open = match &mut self.open {
+                Some(open) => open,
+                None => match self.files.pop_front() {
+                    Some(path) => self.open.insert(Open::new(path, &self.options)?),
+                    None => return Ok(None),
+                },
+            };
+            if let Some(text) = open.next(&self.options)? {
+                return Ok(Some(text));
+            }
+            self.done_bytes += open.bytes;
+            self.open = None;
+        }
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        if self.failed {
+            return None;
+        }
+        let next = self.next_document();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+impl Open {
+    fn new(path: PathBuf, options: &DocumentOptions) -> Result<Self> {
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let file = File::open(&path).map_err(Error::io(&path, "open it"))?;
+        let bytes = file.metadata().map_err(Error::io(&path, "look into it"))?.len();
+        let reader = match ending.as_str() {
+            "parquet" => {
+                let batches = shield(|| batches_of(file, options)).map_err(|reason| Error::file(&path, reason))?;
+                Reader::Parquet { batches, ready: VecDeque::new(), row: 0 }
+            }
+            "jsonl" | "ndjson" | "json" => Reader::Lines { reader: BufReader::with_capacity(1 << 18, file), line: 0 },
+            _ if options.split.is_some() => {
+                return Err(Error::file(&path, "a file of plain text has no splits; name Parquet or JSON lines files"));
+            }
+            _ => Reader::Whole(Some(std::fs::read(&path).map_err(Error::io(&path, "read it"))?)),
+        };
+        Ok(Self { path, bytes, reader })
+    }
+
+    fn next(&mut self, options: &DocumentOptions) -> Result<Option<String>> {
+        match &mut self.reader {
+            Reader::Whole(text) => text.take().map(|bytes| utf8(bytes, &self.path)).transpose(),
+            Reader::Lines { reader, line } => loop {
+                let mut bytes = Vec::new();
+                *line += 1;
+                if reader.read_until(b'\n', &mut bytes).map_err(Error::io(&self.path, "read it"))? == 0 {
+                    return Ok(None);
+                }
+                if bytes.trim_ascii().is_empty() {
+                    continue;
+                }
+                if let Some(text) = text_of_line(&bytes, &self.path, *line, options)? {
+                    return Ok(Some(text));
+                }
+            },
+            Reader::Parquet { batches, ready, row } => loop {
+                if let Some(text) = ready.pop_front() {
+                    return Ok(Some(text));
+                }
+                let batch = shield(|| batches.next().transpose());
+                let Some(batch) = batch.map_err(|reason| Error::file(&self.path, reason))? else { return Ok(None) };
+                texts_of_batch(&batch, &self.path, *row, options, ready)?;
+                *row += batch.num_rows() as u64;
+            },
+        }
+    }
+}
+
+fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let line = bytes[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let reason = format!("byte {at}, in line {line}, is no UTF-8; `palestra corpus` repairs encodings");
+        Error::file(path, reason)
+    })
+}
+
+fn text_of_line(bytes: &[u8], path: &Path, line: u64, options: &DocumentOptions) -> Result<Option<String>> {
+    let wrong = |field: &str, reason: String| Error::Line { file: path.to_owned(), line, field: field.into(), reason };
+    let mut value: Value =
+        serde_json::from_slice(bytes).map_err(|error| wrong("the line", format!("is no JSON: {error}")))?;
+    if let Some(wanted) = &options.split {
+        match value["split"].as_str() {
+            Some(split) if split == wanted => {}
+            Some(_) => return Ok(None),
+            None => {
+                return Err(wrong("split", format!("is no text; it says which split a document is of, as {wanted}")));
+            }
+        }
+    }
+    match value.get_mut(&options.column).map(Value::take) {
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong(&options.column, format!("{other} is no text"))),
+        None => {
+            let fields: Vec<&String> = value.as_object().into_iter().flat_map(|object| object.keys()).collect();
+            Err(wrong(&options.column, format!("is missing; the line has {fields:?}")))
+        }
+    }
+}
+
+/// A reader of the columns that are needed.
+fn batches_of(file: File, options: &DocumentOptions) -> Result<ParquetRecordBatchReader, String> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
+    let fields = builder.parquet_schema().root_schema().get_fields();
+    let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
+    let split = options.split.as_ref().map(|_| "split");
+    let wanted: Vec<&str> = [Some(options.column.as_str()), split].into_iter().flatten().collect();
+    if let Some(missing) = wanted.iter().find(|name| !names.contains(name)) {
+        return Err(format!("it has no column {missing}; its columns are {}", names.join(", ")));
+    }
+    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
+    builder.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| error.to_string())
+}
+
+fn texts_of_batch(
+    batch: &RecordBatch,
+    path: &Path,
+    first_row: u64,
+    options: &DocumentOptions,
+    texts: &mut VecDeque<String>,
+) -> Result<()> {
+    let column = |name: &str| -> Result<ArrayRef> {
+        let column = batch.column_by_name(name).expect("the projection has it");
+        match column.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) => {
+                cast(column, &DataType::LargeUtf8).map_err(|error| Error::file(path, format!("column {name}: {error}")))
+            }
+            other => Err(Error::file(path, format!("column {name} is {other} and no text"))),
+        }
+    };
+    let text = column(&options.column)?;
+    let split = options.split.as_ref().map(|wanted| Ok((wanted, column("split")?))).transpose()?;
+    for row in 0..batch.num_rows() {
+        if let Some((wanted, split)) = &split {
+            let split = split.as_string::<i64>();
+            if split.is_null(row) || split.value(row) != wanted.as_str() {
+                continue;
+            }
+        }
+        if text.is_null(row) {
+            let place = first_row + row as u64;
+            return Err(Error::file(path, format!("row {place}: column {} is null and no text", options.column)));
+        }
+        texts.push_back(text.as_string::<i64>().value(row).to_string());
+    }
+    Ok(())
+}

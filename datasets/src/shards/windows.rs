@@ -1,0 +1,223 @@
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::order::{Shuffle, mix};
+use super::reader::Shard;
+use crate::error::{Error, Result};
+
+/// A part of a shard.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// The shard.
+    pub shard: Arc<Shard>,
+    /// Which of its tokens.
+    pub tokens: Range<u64>,
+}
+
+/// Shards that belong together.
+#[derive(Debug, Clone)]
+pub struct Corpus {
+    /// The parts of shards, in order.
+    pub spans: Vec<Span>,
+    /// How much of what is learned from comes from here, beside the weights of the other corpora.
+    pub weight: f64,
+}
+
+/// Where in a corpus the next window is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Times that the corpus has been gone through.
+    pub epoch: u64,
+    /// Windows drawn in this epoch.
+    pub number: u64,
+    /// Windows drawn in all epochs.
+    pub drawn: u64,
+}
+
+/// Tokens as they stand in a shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// The documents' ends among them: each is the number of tokens up to it.
+    pub ends: Vec<usize>,
+}
+
+/// Windows of one length, in which each token but the first is predicted: every epoch goes through all of a corpus, in an
+/// order and from a first token of its own, and corpora are mixed by weight. What comes is fixed by the seed and by the
+/// [`Place`]s.
+#[derive(Debug, Clone)]
+pub struct Windows {
+    corpora: Vec<Corpus>,
+    length: u64,
+    seed: u64,
+    places: Vec<Place>,
+}
+
+impl Span {
+    /// All of a shard.
+    pub fn whole(shard: Arc<Shard>) -> Self {
+        let tokens = 0..shard.header().tokens;
+        Self { shard, tokens }
+    }
+
+    /// The span without its last part, and that part: at least so much of it, from the end of a document on where there
+    /// are several.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn split(self, last: f64) -> Result<[Self; 2]> {
+        let Range { start, end } = self.tokens;
+        let mut cut = end - ((end - start) as f64 * last) as u64;
+        if cut > start && cut < end {
+            let document = self.shard.document_at(cut)?;
+            if document.start > start {
+                cut = document.start;
+            }
+        }
+        let part = |tokens| Self { shard: Arc::clone(&self.shard), tokens };
+        Ok([part(start..cut), part(cut..end)])
+    }
+
+    /// Reads some of its tokens.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or an id beyond the vocabulary.
+    pub fn read(&self, tokens: Range<u64>) -> Result<Text> {
+        let tokens = self.tokens.start + tokens.start..self.tokens.start + tokens.end;
+        let ends = self.shard.ends_in(tokens.clone())?;
+        let ends = ends.into_iter().map(|end| (end - tokens.start) as usize).collect();
+        Ok(Text { tokens: self.shard.read(tokens)?, ends })
+    }
+
+    fn len(&self) -> u64 {
+        self.tokens.end - self.tokens.start
+    }
+
+    /// The windows that follow each other from a token on.
+    fn windows(&self, length: u64, shift: u64) -> u64 {
+        self.len().saturating_sub(1 + shift) / length
+    }
+
+    /// The first token of an epoch, so that windows are cut elsewhere each time.
+    fn shift(&self, length: u64, epoch_seed: u64) -> u64 {
+        // A span of one window or less has no other place to begin at.
+        match length.min(self.len().saturating_sub(length)) {
+            0 => 0,
+            places => epoch_seed % places,
+        }
+    }
+}
+
+impl Corpus {
+    /// The tokens of all spans.
+    pub fn tokens(&self) -> u64 {
+        self.spans.iter().map(Span::len).sum()
+    }
+
+    /// Windows that follow each other through the corpus, at most so many, evenly spread: always the same.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or fewer tokens than a window has.
+    pub fn in_order(&self, length: u64, most: u64) -> Result<Vec<Text>> {
+        let total: u64 = self.spans.iter().map(|span| span.windows(length, 0)).sum();
+        if total == 0 {
+            return Err(too_short(&self.spans, length));
+        }
+        let count = total.min(most);
+        (0..count).map(|number| self.window(number * total / count, length, |_| 0)).collect()
+    }
+
+    fn window(&self, mut number: u64, length: u64, shift: impl Fn(&Span) -> u64) -> Result<Text> {
+        for span in &self.spans {
+            let shift = shift(span);
+            let count = span.windows(length, shift);
+            if number < count {
+                let start = shift + number * length;
+                return span.read(start..start + length + 1);
+            }
+            number -= count;
+        }
+        unreachable!("the window's number is below their count")
+    }
+}
+
+impl Windows {
+    /// Windows of which `length` tokens are read, and as many predicted.
+    ///
+    /// # Errors
+    /// A corpus with fewer tokens than a window has.
+    pub fn new(corpora: Vec<Corpus>, length: u64, seed: u64) -> Result<Self> {
+        for corpus in &corpora {
+            if corpus.spans.iter().all(|span| span.windows(length, 0) == 0) {
+                return Err(too_short(&corpus.spans, length));
+            }
+        }
+        let places = vec![Place::default(); corpora.len()];
+        Ok(Self { corpora, length, seed, places })
+    }
+
+    /// The next window.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or an id beyond the vocabulary.
+    pub fn draw(&mut self) -> Result<Text> {
+        let at = self.next_corpus();
+        let (corpus, place) = (&self.corpora[at], &mut self.places[at]);
+        let mut seed = epoch_seed(self.seed, at, place.epoch);
+        let count = |seed| -> u64 {
+            let windows = |span: &Span| span.windows(self.length, span.shift(self.length, seed));
+            corpus.spans.iter().map(windows).sum()
+        };
+        if place.number >= count(seed) {
+            (place.epoch, place.number) = (place.epoch + 1, 0);
+            seed = epoch_seed(self.seed, at, place.epoch);
+        }
+        let number = Shuffle::new(count(seed), seed).at(place.number);
+        (place.number, place.drawn) = (place.number + 1, place.drawn + 1);
+        corpus.window(number, self.length, |span| span.shift(self.length, seed))
+    }
+
+    /// Where in each corpus the next window is.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Goes to places of [`Windows::places`]; false where they are of another number of corpora.
+    pub fn go_to(&mut self, places: Vec<Place>) -> bool {
+        let fits = places.len() == self.places.len();
+        if fits {
+            self.places = places;
+        }
+        fits
+    }
+
+    /// The corpora, in order.
+    pub fn corpora(&self) -> &[Corpus] {
+        &self.corpora
+    }
+
+    /// The corpus that is furthest behind its share, the first of those that are equally far.
+    fn next_corpus(&self) -> usize {
+        let total: u64 = self.places.iter().map(|place| place.drawn).sum();
+        let weights: f64 = self.corpora.iter().map(|corpus| corpus.weight).sum();
+        let behind = |at: usize| self.corpora[at].weight / weights * (total + 1) as f64 - self.places[at].drawn as f64;
+        (1..self.corpora.len()).fold(0, |best, at| if behind(at) > behind(best) { at } else { best })
+    }
+}
+
+fn epoch_seed(seed: u64, corpus: usize, epoch: u64) -> u64 {
+    mix(mix(seed.wrapping_add(mix(corpus as u64))).wrapping_add(epoch))
+}
+
+fn too_short(spans: &[Span], length: u64) -> Error {
+    let file = spans.first().map_or_else(PathBuf::new, |span| span.shard.file().to_owned());
+    let tokens: u64 = spans.iter().map(Span::len).sum();
+    let reason = format!(
+        "{tokens} tokens are fewer than a window of {length} and the one after it; give more text or a shorter window"
+    );
+    Error::file(&file, reason)
+}

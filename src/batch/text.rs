@@ -1,0 +1,111 @@
+//! Rows of text as tensors.
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+use super::{ints, padded};
+
+/// A row of text to learn from, or to be scored: one text, or several end to end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TextRow {
+    /// The tokens; the last is predicted and not read.
+    pub tokens: Vec<u32>,
+    /// The places of `tokens`, ascending and above 0, that count: each is predicted by those before it.
+    pub counted: Vec<usize>,
+    /// The places of `tokens`, ascending and above 0, where a text begins that sees nothing of those before it.
+    pub borders: Vec<usize>,
+    /// The bytes of text that the counted tokens stand for.
+    pub bytes: usize,
+}
+
+/// Rows of text as tensors, padded on the right, where a causal model cannot see.
+#[derive(Debug, Clone)]
+pub struct TextBatch {
+    /// `[rows, time]`
+    pub tokens: Tensor<2, Int>,
+    /// Who sees whom, `[rows, 1, time, time]`, and the position of each token in its text, `[rows, time]`, where rows hold
+    /// several texts; `None`: every row is one text.
+    pub texts: Option<(Tensor<4, Bool>, Tensor<2, Int>)>,
+    /// The place in `rows * time` whose output predicts each counted token: the one before it.
+    pub predicted_at: Tensor<1, Int>,
+    /// The counted tokens.
+    pub targets: Tensor<1, Int>,
+    /// The number of counted tokens in the whole batch of the optimiser step, of which this may be one part: what means
+    /// are taken over, so that parts add up to the whole.
+    pub token_count: usize,
+    /// The bytes of text that they stand for, likewise of the whole batch.
+    pub byte_count: usize,
+}
+
+impl TextRow {
+    /// A row of one text, every token of which counts but the first, which nothing predicts.
+    pub fn whole(tokens: Vec<u32>, bytes: usize) -> Self {
+        Self { counted: (1..tokens.len()).collect(), tokens, borders: Vec::new(), bytes }
+    }
+}
+
+impl TextBatch {
+    /// Rows as one batch.
+    pub fn whole(rows: &[TextRow], device: &Device) -> Self {
+        Self::new(rows, counted(rows), bytes(rows), device)
+    }
+
+    /// Rows as batches of at most so many of them, which are the parts of one optimiser step; 0: one part.
+    pub fn parts(rows: &[TextRow], most: usize, device: &Device) -> Vec<Self> {
+        let (token_count, byte_count) = (counted(rows), bytes(rows));
+        let most = if most == 0 { rows.len().max(1) } else { most };
+        rows.chunks(most).map(|part| Self::new(part, token_count, byte_count, device)).collect()
+    }
+
+    fn new(rows: &[TextRow], token_count: usize, byte_count: usize, device: &Device) -> Self {
+        let (tokens, time) = padded(rows.iter().map(TextRow::read), device);
+        let (mut predicted_at, mut targets) = (Vec::new(), Vec::new());
+        for (row, text) in rows.iter().enumerate() {
+            predicted_at.extend(text.counted.iter().map(|at| (row * time + at - 1) as i64));
+            targets.extend(text.counted.iter().map(|&at| i64::from(text.tokens[at])));
+        }
+        let has_borders = rows.iter().any(|row| !row.borders.is_empty());
+        Self {
+            tokens,
+            texts: has_borders.then(|| apart(rows, time, device)),
+            predicted_at: ints(predicted_at, device),
+            targets: ints(targets, device),
+            token_count,
+            byte_count,
+        }
+    }
+}
+
+impl TextRow {
+    fn read(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len().saturating_sub(1)]
+    }
+}
+
+fn counted(rows: &[TextRow]) -> usize {
+    rows.iter().map(|row| row.counted.len()).sum()
+}
+
+fn bytes(rows: &[TextRow]) -> usize {
+    rows.iter().map(|row| row.bytes).sum()
+}
+
+/// Who sees whom where rows hold several texts: each token sees its own text up to itself; and positions in each text.
+fn apart(rows: &[TextRow], time: usize, device: &Device) -> (Tensor<4, Bool>, Tensor<2, Int>) {
+    let mut visible = vec![false; rows.len() * time * time];
+    let mut positions = vec![0i64; rows.len() * time];
+    for (row, text) in rows.iter().enumerate() {
+        let mut start = 0;
+        for at in 0..time {
+            if text.borders.contains(&at) {
+                start = at;
+            }
+            positions[row * time + at] = (at - start) as i64;
+            let from = (row * time + at) * time;
+            visible[from + start..=from + at].fill(true);
+        }
+    }
+    (
+        Tensor::from_data(TensorData::new(visible, [rows.len(), 1, time, time]), device),
+        Tensor::from_data(TensorData::new(positions, [rows.len(), time]), device),
+    )
+}

@@ -1,0 +1,69 @@
+//! `palestra tokenizer`: one file a subcommand.
+
+mod encode;
+mod stats;
+mod train;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use palestra_datasets::documents::{DocumentOptions, Documents};
+
+use super::output::Output;
+use crate::{Result, Tokenizer};
+
+/// Learn vocabularies, encode texts into token shards, look into both
+///
+/// A tokenizer is a `tokenizer.json` with a `tokenizer_config.json` beside it, as Hugging Face's tokenizers and transformers
+/// read them. Texts are plain files (each one document), JSON lines with a field `text`, or Parquet with a column `text`,
+/// such as `palestra corpus` writes.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment, arg_required_else_help = true)]
+#[command(after_help = "`palestra tokenizer <command> --help` explains a command, with an example and what it writes.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(train::Args),
+    Encode(encode::Args),
+    Stats(stats::Args),
+}
+
+/// Which texts are read.
+#[derive(clap::Args)]
+pub struct TextArgs {
+    /// Files of text, folders or patterns
+    #[arg(value_name = "FILES", required = true)]
+    files: Vec<String>,
+    /// The column or field that holds the text
+    #[arg(long, default_value = "text")]
+    column: String,
+    /// Only documents whose column or field `split` says this, such as train
+    #[arg(long)]
+    split: Option<String>,
+}
+
+impl TextArgs {
+    fn open(&self) -> Result<Documents> {
+        let options = DocumentOptions { column: self.column.clone(), split: self.split.clone() };
+        Ok(Documents::open(&self.files, options)?)
+    }
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    match &args.command {
+        Command::Train(args) => train::run(args, output),
+        Command::Encode(args) => encode::run(args, output),
+        Command::Stats(args) => stats::run(args, output),
+    }
+}
+
+/// Reads a tokenizer: its file, or the directory that it is in.
+pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
+    let file: PathBuf = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+    Tokenizer::from_file(&file)
+}

@@ -1,0 +1,124 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{Output, TextArgs};
+use crate::run_dir::write_atomically;
+use crate::{Error, Method, Result, Tokenizer, VocabularyOptions};
+
+/// Learn a vocabulary from texts
+///
+/// Byte-pair and unigram tokens are made of bytes, so that any text can be encoded and decoded without loss; characters
+/// are those of the texts alone. Reads the texts once, and holds their distinct words in memory.
+///
+/// Writes tokenizer.json and tokenizer_config.json into the directory of --out.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra tokenizer train corpus/*.parquet --split train --vocab-size 8192 --out tokenizers/english
+  palestra tokenizer train book.txt --method characters --out tokenizers/book
+  palestra tokenizer train chats.jsonl --special '<|endoftext|>' --special '<|im_start|>' --special '<|im_end|>' --out chat
+
+In Python: transformers.AutoTokenizer.from_pretrained(\"tokenizers/english\")")]
+pub struct Args {
+    #[command(flatten)]
+    texts: TextArgs,
+    /// How tokens are found
+    #[arg(long, value_enum, default_value = "bpe")]
+    method: MethodName,
+    /// Tokens, the special ones included [default: 4096]
+    #[arg(long, value_name = "N")]
+    vocab_size: Option<usize>,
+    /// Times that a pair of tokens must be seen to be merged [default: 2]
+    #[arg(long, value_name = "N")]
+    min_frequency: Option<u64>,
+    /// A special token; may be given again. The first ends documents [default: <|endoftext|> and <|pad|>]
+    #[arg(long, value_name = "TOKEN")]
+    special: Vec<String>,
+    /// The directory to write
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodName {
+    /// Byte-pair encoding of bytes, as GPT-2's
+    Bpe,
+    /// A unigram language model over pieces of bytes
+    Unigram,
+    /// One token for each character
+    Characters,
+}
+
+#[derive(Serialize)]
+struct Report {
+    out: PathBuf,
+    method: Method,
+    vocab_size: usize,
+    fingerprint: String,
+    text_bytes: u64,
+    seconds: f64,
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    let method = match args.method {
+        MethodName::Bpe => Method::Bpe,
+        MethodName::Unigram => Method::Unigram,
+        MethodName::Characters => Method::Characters,
+    };
+    let options = options(args)?;
+    if args.out.join("tokenizer.json").exists() {
+        let out = args.out.display();
+        return Err(Error::Config(format!("--out {out}: there is a tokenizer already; choose another directory")));
+    }
+    let began = std::time::Instant::now();
+    let mut documents = args.texts.open()?;
+    let text_bytes = documents.progress().1;
+    let progress = output.progress(text_bytes, "bytes read");
+    let texts = std::iter::from_fn(|| {
+        progress.set_position(documents.progress().0);
+        documents.next().map(|text| text.map_err(Error::from))
+    });
+    let tokenizer = Tokenizer::train(method, &options, texts)?;
+    progress.finish_and_clear();
+    write_atomically(&args.out.join("tokenizer_config.json"), tokenizer.to_config_json().as_bytes())?;
+    write_atomically(&args.out.join("tokenizer.json"), tokenizer.to_json()?.as_bytes())?;
+    let report = Report {
+        out: args.out.clone(),
+        method,
+        vocab_size: tokenizer.vocab_size(),
+        fingerprint: tokenizer.fingerprint().to_string(),
+        text_bytes,
+        seconds: began.elapsed().as_secs_f64(),
+    };
+    let text = format!(
+        "{}: {} tokens from {:.1} MB in {:.1} s",
+        args.out.join("tokenizer.json").display(),
+        report.vocab_size,
+        text_bytes as f64 / 1e6,
+        report.seconds
+    );
+    output.report(&report, text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(args: &Args) -> Result<VocabularyOptions> {
+    let Args { vocab_size, min_frequency, special, .. } = args;
+    if args.method == MethodName::Characters && (vocab_size.is_some() || min_frequency.is_some() || !special.is_empty())
+    {
+        return Err(Error::Config(
+            "--method characters: its tokens are the characters of the texts and the four special ones of agents; remove \
+             --vocab-size, --min-frequency and --special"
+                .into(),
+        ));
+    }
+    let default = VocabularyOptions::default();
+    Ok(VocabularyOptions {
+        size: vocab_size.unwrap_or(default.size),
+        min_frequency: min_frequency.unwrap_or(default.min_frequency),
+        special: if special.is_empty() { default.special } else { special.clone() },
+    })
+}

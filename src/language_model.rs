@@ -1,0 +1,276 @@
+//! A language model with its tokenizer, as a directory has them: opened, and made to write.
+//!
+//! Knows files, models and text; knows nothing of environments, learners or run files. A run's directory is one too:
+//! its last checkpoint is the model.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use crate::math::Sampling;
+use crate::model::generate::{Limits, Request, generate};
+use crate::model::huggingface::is_own;
+use crate::model::lora::read_adapters;
+use crate::model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
+use crate::run_dir::RunDir;
+use crate::tokenizer::{ChatTemplate, TextStream, Tokenizer};
+use crate::{Error, Result, checkpoint};
+
+/// A model that reads and writes text.
+pub struct LanguageModel {
+    /// The model, outside autodiff.
+    pub policy: Policy,
+    /// Its tokens.
+    pub tokenizer: Tokenizer,
+    /// The tokens that end its texts, and how it is meant to sample.
+    pub generation: GenerationConfig,
+    /// How conversations are written for it, where its directory says.
+    pub chat: Option<ChatTemplate>,
+}
+
+/// How a text is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Writing {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// The most tokens written.
+    pub max_new_tokens: usize,
+    /// Texts that end it; they are left out.
+    pub stop: Vec<String>,
+    /// Fixes what is sampled.
+    pub seed: u64,
+}
+
+/// Why a text ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// By an end token or a stop text.
+    Stop,
+    /// At the most tokens asked for, or the model's context.
+    Length,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Written {
+    /// The text, without what ended it.
+    pub text: String,
+    /// Its tokens, the ending one included.
+    pub tokens: Vec<u32>,
+    /// How many tokens were read.
+    pub prompt_tokens: usize,
+    /// Why it ended.
+    pub finish: Finish,
+    /// How long reading and writing took.
+    pub seconds: f64,
+    /// Tokens written a second.
+    pub tokens_per_second: f64,
+}
+
+impl LanguageModel {
+    /// Opens a Hugging Face model directory, or the last checkpoint of a run's.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged, weights that do not fit, or a tokenizer of another model.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        let directory = model_directory(path)?;
+        let (config, mut tensors) = read_model(&directory)?;
+        tensors.retain(|name, _| !is_own(name)); // values and adapters of a learner
+        let policy = Policy::from_tensors(&config, Heads::default(), tensors, device)
+            .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?;
+        let tokenizer = open_tokenizer(&directory)?;
+        let mut generation = read_generation_config(&directory)?;
+        if generation.eos.is_empty() {
+            generation.eos.extend(tokenizer.special().end);
+        }
+        Ok(Self { policy, tokenizer, generation, chat: ChatTemplate::from_directory(&directory)? })
+    }
+
+    /// The model with the adapters of a PEFT directory.
+    ///
+    /// # Errors
+    /// As [`read_adapters`].
+    pub fn with_adapters(self, directory: &Path) -> Result<Self> {
+        Ok(Self { policy: read_adapters(self.policy.transformer, directory)?.into(), ..self })
+    }
+
+    /// How the directory says that tokens are chosen: the likeliest, unless it says otherwise.
+    pub fn sampling(&self) -> Sampling {
+        let GenerationConfig { do_sample, temperature, top_k, top_p, min_p, .. } = self.generation;
+        match do_sample {
+            Some(true) => Sampling {
+                temperature: temperature.unwrap_or(1.0),
+                top_k: top_k.unwrap_or(0),
+                top_p: top_p.unwrap_or(1.0),
+                min_p: min_p.unwrap_or(0.0),
+            },
+            _ => Sampling::GREEDY,
+        }
+    }
+
+    /// The tokens of a text.
+    ///
+    /// # Errors
+    /// Text that the tokenizer cannot encode.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = Vec::new();
+        self.tokenizer.encode(text, &mut tokens)?;
+        Ok(tokens)
+    }
+
+    /// Continues a text, and tells each piece of it as soon as it stands.
+    ///
+    /// # Errors
+    /// A prompt without tokens, or longer than the model's context; what `tell` fails with.
+    pub fn write(
+        &self,
+        prompt: &[u32],
+        writing: &Writing,
+        tell: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<Written> {
+        let context = self.policy.transformer.config().context;
+        if prompt.is_empty() {
+            return Err(Error::Config("the prompt is empty; a model needs a token to go on from".into()));
+        }
+        if prompt.len() >= context {
+            return Err(Error::Config(format!(
+                "the prompt has {} tokens, and the model's context is {context}: nothing can follow; shorten it",
+                prompt.len()
+            )));
+        }
+        let room = writing.max_new_tokens.min(context - prompt.len());
+        let began = Instant::now();
+        let progress = RefCell::new(Progress::new(self, writing, tell));
+        let stopped = |tokens: &[u32]| progress.borrow_mut().take(tokens);
+        let limits = Limits { end: None, max_new_tokens: room, stopped: Some(&stopped) };
+        let rng = ChaCha8Rng::seed_from_u64(writing.seed);
+        let mut requests = [Request { prompt: prompt.to_vec(), choices: None, rng, forced: None }];
+        let continuation = generate(&self.policy, &mut requests, &limits, &writing.sampling).remove(0);
+        let text = progress.into_inner().finish()?;
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(Written {
+            text,
+            prompt_tokens: prompt.len(),
+            finish: if continuation.ended { Finish::Stop } else { Finish::Length },
+            tokens_per_second: continuation.tokens.len() as f64 / seconds,
+            tokens: continuation.tokens,
+            seconds,
+        })
+    }
+}
+
+/// A text on its way: what was written, and what of it may be told.
+struct Progress<'a> {
+    stream: TextStream<'a>,
+    end: &'a [u32],
+    stop: &'a [String],
+    tell: &'a mut dyn FnMut(&str) -> Result<()>,
+    text: String,
+    /// Bytes of the text that were told. The rest may be the beginning of a stop text.
+    told: usize,
+    stopped: bool,
+    failure: Option<Error>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(model: &'a LanguageModel, writing: &'a Writing, tell: &'a mut dyn FnMut(&str) -> Result<()>) -> Self {
+        Self {
+            stream: TextStream::new(&model.tokenizer),
+            end: &model.generation.eos,
+            stop: &writing.stop,
+            tell,
+            text: String::new(),
+            told: 0,
+            stopped: false,
+            failure: None,
+        }
+    }
+
+    /// Takes the last of the tokens written; whether the text ends.
+    fn take(&mut self, tokens: &[u32]) -> bool {
+        let Some(&token) = tokens.last() else { return false };
+        if self.end.contains(&token) {
+            return true;
+        }
+        let taken = self.stream.push(token).and_then(|piece| self.append(&piece));
+        self.failure = taken.err();
+        self.stopped || self.failure.is_some()
+    }
+
+    fn append(&mut self, piece: &str) -> Result<()> {
+        let longest = self.stop.iter().map(String::len).max().unwrap_or(0);
+        let unseen = self.text.floor_char_boundary(self.text.len().saturating_sub(longest));
+        self.text.push_str(piece);
+        let found = self.stop.iter().filter_map(|stop| self.text[unseen..].find(stop.as_str())).min();
+        if let Some(at) = found {
+            self.text.truncate(unseen + at);
+            self.stopped = true;
+            return self.tell_until(self.text.len());
+        }
+        // A stop text that has begun is held back.
+        let begun = |at: &usize| self.stop.iter().any(|stop| stop.starts_with(&self.text[*at..]));
+        let mut ends = self.text.char_indices().map(|(at, _)| at).filter(|at| *at >= unseen.max(self.told));
+        let until = ends.find(begun).unwrap_or(self.text.len());
+        self.tell_until(until)
+    }
+
+    fn tell_until(&mut self, until: usize) -> Result<()> {
+        if until > self.told {
+            (self.tell)(&self.text[self.told..until])?;
+            self.told = until;
+        }
+        Ok(())
+    }
+
+    /// The whole text, once no token follows.
+    fn finish(mut self) -> Result<String> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        if !self.stopped {
+            let last = self.stream.finish()?;
+            self.append(&last)?;
+            self.tell_until(self.text.len())?; // what was held back began no stop text
+        }
+        Ok(self.text)
+    }
+}
+
+/// The directory with the model's files: itself, or the last checkpoint of a run.
+///
+/// # Errors
+/// A path that is neither.
+pub fn model_directory(path: &Path) -> Result<PathBuf> {
+    if path.join("config.json").is_file() {
+        return Ok(path.to_path_buf());
+    }
+    if path.join("run.toml").is_file() {
+        return checkpoint::last(&RunDir::open(path)?.checkpoints());
+    }
+    let reason = if path.is_dir() { "has neither config.json nor run.toml" } else { "is no directory" };
+    let shown = path.display();
+    Err(Error::Config(format!("{shown} {reason}; give a Hugging Face model directory, or that of a run")))
+}
+
+/// The tokenizer of a model directory, which knows no token that the model does not.
+///
+/// # Errors
+/// A tokenizer that is missing, or of another model.
+pub fn open_tokenizer(directory: &Path) -> Result<Tokenizer> {
+    let path = directory.join("tokenizer.json");
+    let tokenizer = Tokenizer::from_file(&path)?;
+    let (tokens, rows) = (tokenizer.vocab_size(), read_config(directory)?.vocab_size);
+    if tokens > rows {
+        let reason = format!(
+            "has {tokens} tokens, and the model's config.json says vocab_size = {rows}: they are of different models"
+        );
+        return Err(Error::Checkpoint { path: path.display().to_string(), reason });
+    }
+    Ok(tokenizer)
+}

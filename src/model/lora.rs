@@ -1,0 +1,132 @@
+//! LoRA: low-rank adapters beside frozen linear layers ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)).
+//!
+//! Knows the layers of a transformer by name; knows nothing of learners. What trains a model trains an adapted one.
+
+mod peft;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::layers::normal;
+use super::{Init, Linear, Transformer, parameters};
+use crate::{Error, Result};
+pub use peft::{read_adapters, write_adapters};
+
+/// What is added to a linear layer: `scale * (x A) B`.
+#[derive(Module, Debug)]
+pub struct Adapter {
+    /// A, `[input, rank]`
+    pub down: Param<Tensor<2>>,
+    /// B, `[rank, output]`; zero at first, so that a fresh adapter changes nothing.
+    pub up: Param<Tensor<2>>,
+    scale: f64,
+}
+
+/// What a person chooses of adapters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Numbers between the two matrices of an adapter; more can learn more.
+    pub rank: usize,
+    /// The adapter's output is multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// Which linear layers are adapted: patterns on names such as `blocks.0.attention.query`.
+    pub targets: Vec<String>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { rank: 8, alpha: 16.0, targets: vec!["*.attention.query".into(), "*.attention.value".into()] }
+    }
+}
+
+impl Adapter {
+    /// An adapter of given matrices, `[input, rank]` and `[rank, output]`.
+    pub fn new(down: Param<Tensor<2>>, up: Param<Tensor<2>>, scale: f64) -> Self {
+        Self { down, up, scale }
+    }
+
+    /// What is multiplied onto the adapter's output.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// What is added to the layer's output, `[rows, input]` to `[rows, output]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        input.matmul(self.down.val()).matmul(self.up.val()).mul_scalar(self.scale)
+    }
+
+    /// What it adds to the layer's weight, `[input, output]`.
+    fn difference(&self) -> Tensor<2> {
+        self.down.val().matmul(self.up.val()).mul_scalar(self.scale)
+    }
+}
+
+/// Puts fresh adapters on the layers that are asked for and freezes all else. The model computes what it did before.
+///
+/// # Errors
+/// A rank or alpha that is none, or a pattern that is wrong or that no layer matches.
+pub fn attach(mut model: Transformer, config: &LoraConfig, rng: &mut ChaCha8Rng) -> Result<Transformer> {
+    if config.rank == 0 {
+        return Err(Error::Config("lora.rank: 0 is no rank; it must be at least 1".into()));
+    }
+    if !(config.alpha > 0.0 && config.alpha.is_finite()) {
+        return Err(Error::Config(format!("lora.alpha: {} is not above 0", config.alpha)));
+    }
+    let wrong = |pattern: &str, why: &str| Error::Config(format!("lora.targets: {pattern:?} {why}"));
+    if config.targets.is_empty() {
+        return Err(Error::Config("lora.targets: none; name layers, such as \"*.attention.query\"".into()));
+    }
+    let mut patterns = Vec::new();
+    for target in &config.targets {
+        let pattern = glob::Pattern::new(target).map_err(|error| wrong(target, &error.to_string()))?;
+        if !model.linears_mut().any(|(name, _)| pattern.matches(&name)) {
+            return Err(wrong(target, "matches no layer; they are named like \"blocks.0.attention.query\""));
+        }
+        patterns.push(pattern);
+    }
+    let device = model.device();
+    for (name, layer) in model.linears_mut() {
+        if patterns.iter().any(|pattern| pattern.matches(&name)) {
+            layer.adapter = Some(fresh(layer, config, rng, &device));
+        }
+    }
+    Ok(freeze_base(model))
+}
+
+/// A from a normal distribution whose output has the size of its input, B zero.
+fn fresh(layer: &Linear, config: &LoraConfig, rng: &mut ChaCha8Rng, device: &Device) -> Adapter {
+    let [input, output] = layer.weight.val().dims();
+    let down = normal([input, config.rank], (1.0 / input as f64).sqrt(), &mut Init::Random(rng), device);
+    let up = Param::from_tensor(Tensor::zeros([config.rank, output], device));
+    Adapter::new(down, up, config.alpha / config.rank as f64)
+}
+
+/// Only adapters are trained.
+fn freeze_base(model: Transformer) -> Transformer {
+    parameters::set_trained(model, &|name| name.contains(".adapter."))
+}
+
+/// The model without its adapters: the base, bit for bit. It shares the base's memory.
+#[must_use]
+pub fn without_adapters(mut model: Transformer) -> Transformer {
+    model.linears_mut().for_each(|(_, layer)| layer.adapter = None);
+    model
+}
+
+/// The model with its adapters added to its weights; all of it can be trained again.
+#[must_use]
+pub fn merged(mut model: Transformer) -> Transformer {
+    for (_, layer) in model.linears_mut() {
+        if let Some(adapter) = layer.adapter.take() {
+            let difference = adapter.difference();
+            layer.weight = layer.weight.clone().map(|weight| weight.detach() + difference.detach());
+        }
+    }
+    parameters::set_trained(model, &|_| true)
+}
+
+#[cfg(test)]
+mod tests;

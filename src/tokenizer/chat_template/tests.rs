@@ -1,0 +1,105 @@
+use serde_json::json;
+
+use super::*;
+
+/// The templates of SmolLM2, of Llama 3 without tools, and one with `{% generation %}`.
+const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+const LLAMA3: &str = "{{- bos_token }}\n{%- for message in messages %}\n    {{- '<|start|>' + message['role'] + '<|end|>\\n\\n' + message['content'] | trim + '<|eot|>' }}\n{%- endfor %}\n{%- if add_generation_prompt %}\n    {{- '<|start|>assistant<|end|>\\n\\n' }}\n{%- endif %}\n";
+const MARKED: &str = "{%- for message in messages %}\n  {%- if message.role == 'assistant' %}\n    {%- generation %}\n      {{- message.content + eos_token }}\n    {%- endgeneration %}\n  {%- else %}\n    {{- '[' ~ message.content ~ ']' }}\n  {%- endif %}\n{%- endfor %}\n";
+
+fn template(text: &str) -> ChatTemplate {
+    let special = [("bos_token", "<s>"), ("eos_token", "<|im_end|>")];
+    let special = special.map(|(name, token)| (name.to_string(), token.to_string()));
+    ChatTemplate::new("t.jinja", text, special.into()).unwrap()
+}
+
+fn chat() -> Vec<Message> {
+    vec![
+        Message::new("user", "Hé?"),
+        Message::new("assistant", "Hi."),
+        Message::new("user", "Why?"),
+        Message::new("assistant", "So."),
+    ]
+}
+
+fn spoken(marked: &MarkedText) -> Vec<&str> {
+    marked.assistant.iter().map(|range| &marked.text[range.clone()]).collect()
+}
+
+#[test]
+fn conversations_are_rendered_as_transformers_renders_them() {
+    let text = template(CHATML).render(&chat()[..1], true).unwrap();
+    assert_eq!(
+        text,
+        "<|im_start|>system\nYou are helpful<|im_end|>\n<|im_start|>user\nHé?<|im_end|>\n<|im_start|>assistant\n"
+    );
+    let text = template(LLAMA3).render(&[Message::new("user", " a ")], true).unwrap();
+    assert_eq!(text, "<s><|start|>user<|end|>\n\na<|eot|><|start|>assistant<|end|>\n\n");
+    assert_eq!(template(MARKED).render(&chat(), false).unwrap(), "[Hé?]Hi.<|im_end|>[Why?]So.<|im_end|>");
+}
+
+#[test]
+fn the_assistants_words_are_found_by_blocks_or_by_prefixes() {
+    for text in [CHATML, MARKED] {
+        let marked = template(text).mark(&chat()).unwrap();
+        assert_eq!(spoken(&marked), ["Hi.<|im_end|>", "So.<|im_end|>"]);
+    }
+    assert_eq!(spoken(&template(LLAMA3).mark(&chat()).unwrap()), ["Hi.<|eot|>", "So.<|eot|>"]);
+}
+
+#[test]
+fn tokens_are_masked_by_what_they_stand_for() {
+    let tokenizer = Tokenizer::from_alphabet("[]Hé?i.WySo<|m_end>h").unwrap();
+    let chat = template(MARKED).encode(&tokenizer, &chat()[..2]).unwrap();
+    assert_eq!(chat.tokens.len(), "[Hé?]Hi.<|im_end|>".chars().count());
+    let first = chat.is_assistant.iter().position(|is| *is).unwrap();
+    assert_eq!((first, chat.is_assistant[first..].iter().all(|is| *is)), (5, true));
+}
+
+#[test]
+fn what_python_offers_is_there() {
+    let text = "{{ messages[0].content.strip().split(' ')[-1] }} {{ messages[1:] | length }} {{ extra | tojson }} \
+                {%- set ns = namespace(n=0) %}{% for m in messages %}{% if loop.index0 == 1 %}{% continue %}{% endif %}\
+                {% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}";
+    let template = template(&text.replace("extra", "messages[0].tool"));
+    let mut messages = chat();
+    messages[0].content = " one two ".into();
+    messages[0].other.insert("tool".into(), json!({"a": ["<b>", 1.5], "c": null}));
+    assert_eq!(template.render(&messages, false).unwrap(), "two 3 {\"a\": [\"<b>\", 1.5], \"c\": null}3");
+}
+
+#[test]
+fn a_template_that_fails_says_where_and_why() {
+    let message = |result: Result<String>| result.unwrap_err().to_string();
+    let refuses = "\n{% if messages[0].role != 'system' %}{{ raise_exception('system first') }}{% endif %}";
+    assert_eq!(
+        message(template(refuses).render(&chat(), false)),
+        "tokenizer: t.jinja: line 2: the template refuses: system first"
+    );
+    let broken = ChatTemplate::new("t.jinja", "a\n{% for %}", BTreeMap::new()).unwrap_err().to_string();
+    assert!(broken.starts_with("tokenizer: t.jinja: line 2: "), "{broken}");
+    let unknown = message(template("{{ messages[0].content.frobnicate() }}").render(&chat(), false));
+    assert!(unknown.contains("line 1: ") && unknown.contains("frobnicate"), "{unknown}");
+    let forgets = template("{% for m in messages[-1:] %}{{ m.content }}{% endfor %}");
+    let unclear = forgets.mark(&chat()).unwrap_err().to_string();
+    assert!(unclear.contains("t.jinja: what message 2 adds cannot be told"), "{unclear}");
+    assert!(unclear.ends_with("put {% generation %} and {% endgeneration %} around what the assistant writes"));
+    let odd = message(template(CHATML).render(&[Message::new("user", "\u{FDD0}")], false));
+    assert!(odd.contains("a message of user holds U+FDD0"), "{odd}");
+}
+
+#[test]
+fn a_directory_has_its_template_in_one_of_two_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    assert!(ChatTemplate::from_directory(path).unwrap().is_none());
+    let config = json!({
+        "eos_token": {"content": "<e>"},
+        "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "1{{ eos_token }}"}]
+    });
+    fs::write(path.join("tokenizer_config.json"), config.to_string()).unwrap();
+    let render = || ChatTemplate::from_directory(path).unwrap().unwrap().render(&chat(), false).unwrap();
+    assert_eq!(render(), "1<e>");
+    fs::write(path.join("chat_template.jinja"), "2{{ eos_token }}").unwrap();
+    assert_eq!(render(), "2<e>");
+}

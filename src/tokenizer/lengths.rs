@@ -1,0 +1,28 @@
+//! How many bytes of text each token stands for.
+
+use serde_json::Value;
+
+/// The bytes of each token of a Hugging Face tokenizer; special tokens have none.
+///
+/// A token of a byte-level vocabulary has a character for each byte; elsewhere `▁` is a space, `<0x0A>` a byte, and a
+/// leading `##` the mark of a word that goes on.
+pub fn token_bytes(inner: &tokenizers::Tokenizer, vocab_size: usize) -> Vec<u32> {
+    let json: Value = serde_json::to_value(inner).unwrap_or_default();
+    let is_byte_level = mentions(&json["decoder"], "ByteLevel");
+    let added = inner.get_added_tokens_decoder();
+    let length = |id: u32| match (added.get(&id), inner.id_to_token(id)) {
+        (Some(token), _) if token.special => 0,
+        (Some(token), _) => token.content.len(),
+        (None, None) => 0,
+        (None, Some(token)) if is_byte_level => token.chars().count(),
+        (None, Some(token)) if token.len() == 6 && token.starts_with("<0x") && token.ends_with('>') => 1,
+        (None, Some(token)) => token.strip_prefix("##").unwrap_or(&token).replace('▁', " ").len(),
+    };
+    (0..vocab_size as u32).map(|id| length(id) as u32).collect()
+}
+
+/// Whether a part of a tokenizer is of this type, or has such a part.
+fn mentions(part: &Value, name: &str) -> bool {
+    part["type"] == name
+        || part["decoders"].as_array().is_some_and(|parts| parts.iter().any(|part| mentions(part, name)))
+}

@@ -1,0 +1,206 @@
+//! Learning a vocabulary from texts.
+
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::unigram::{Unigram, UnigramTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Model, ModelWrapper};
+
+use super::Tokenizer;
+use crate::{Error, Result};
+
+/// How a vocabulary is learned. All of these encode any text without loss, but characters only what they have seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Byte-pair encoding of bytes, as GPT-2's: the most frequent pair is merged, again and again
+    /// ([Sennrich et al. 2016](https://arxiv.org/abs/1508.07909)).
+    Bpe,
+    /// A unigram language model over pieces of bytes: those that cost the least likelihood are dropped
+    /// ([Kudo 2018](https://arxiv.org/abs/1804.10959)).
+    Unigram,
+    /// One token for each character of the texts.
+    Characters,
+}
+
+/// What a vocabulary of byte-pair or unigram tokens is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VocabularyOptions {
+    /// Tokens, the special ones included; at least 256 more than these.
+    pub size: usize,
+    /// Times that a pair must be seen to be merged (byte-pair encoding).
+    pub min_frequency: u64,
+    /// Special tokens, which stand at the first ids. The first ends documents.
+    pub special: Vec<String>,
+}
+
+impl Default for VocabularyOptions {
+    fn default() -> Self {
+        let special = ["<|endoftext|>", "<|pad|>"].map(String::from).to_vec();
+        Self { size: 4096, min_frequency: 2, special }
+    }
+}
+
+impl Tokenizer {
+    /// Learns a vocabulary from texts, which are read once.
+    ///
+    /// # Errors
+    /// A text that cannot be read, no text at all, or a vocabulary that cannot be.
+    pub fn train(
+        method: Method,
+        options: &VocabularyOptions,
+        texts: impl Iterator<Item = Result<String>> + Send,
+    ) -> Result<Self> {
+        let trainer = match method {
+            Method::Characters => return Self::train_characters(texts),
+            _ if options.size < 256 + options.special.len() => {
+                return Err(Error::Config(format!(
+                    "--vocab-size: {} is less than {}, the 256 bytes and the special tokens",
+                    options.size,
+                    256 + options.special.len()
+                )));
+            }
+            Method::Bpe => bpe(options),
+            Method::Unigram => unigram(options),
+        };
+        let model: ModelWrapper = match method {
+            Method::Bpe => BPE::default().into(),
+            _ => Unigram::default().into(),
+        };
+        learn(tokenizers::Tokenizer::new(model), trainer, options, texts)
+    }
+
+    fn train_characters(texts: impl Iterator<Item = Result<String>>) -> Result<Self> {
+        let mut alphabet = std::collections::BTreeSet::new();
+        for text in texts {
+            alphabet.extend(text?.chars());
+        }
+        if alphabet.is_empty() {
+            return Err(no_text());
+        }
+        Self::from_alphabet(&alphabet.into_iter().collect::<String>())
+    }
+}
+
+fn bpe(options: &VocabularyOptions) -> TrainerWrapper {
+    BpeTrainer::builder()
+        .show_progress(false)
+        .vocab_size(options.size)
+        .min_frequency(options.min_frequency)
+        .special_tokens(special(options))
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build()
+        .into()
+}
+
+fn unigram(options: &VocabularyOptions) -> TrainerWrapper {
+    let mut trainer = UnigramTrainer::default();
+    trainer.show_progress = false;
+    trainer.vocab_size = options.size as u32;
+    trainer.special_tokens = special(options);
+    trainer.initial_alphabet.extend(ByteLevel::alphabet());
+    trainer.into()
+}
+
+fn special(options: &VocabularyOptions) -> Vec<AddedToken> {
+    options.special.iter().map(|name| AddedToken::from(name.as_str(), true)).collect()
+}
+
+fn learn(
+    mut inner: tokenizers::Tokenizer,
+    mut trainer: TrainerWrapper,
+    options: &VocabularyOptions,
+    texts: impl Iterator<Item = Result<String>> + Send,
+) -> Result<Tokenizer> {
+    let bytes = ByteLevel::new(false, true, true);
+    inner.with_pre_tokenizer(Some(bytes)).with_decoder(Some(bytes));
+    // The trainer takes texts and no results: the first error ends them, and is told afterwards.
+    let failed = Mutex::new(None);
+    let mut any = false;
+    let whole = texts.map_while(|text| match text {
+        Ok(text) => {
+            any |= !text.is_empty();
+            Some(text)
+        }
+        Err(error) => {
+            *failed.lock().expect("nobody panics with it") = Some(error);
+            None
+        }
+    });
+    let trained = inner.train(&mut trainer, whole).map(|_| ());
+    if let Some(error) = failed.into_inner().expect("nobody panics with it") {
+        return Err(error);
+    }
+    if !any {
+        return Err(no_text());
+    }
+    trained.map_err(|error| Error::Tokenizer(format!("no vocabulary of {} can be learned: {error}", options.size)))?;
+    if inner.get_model().get_vocab_size() == 0 {
+        return Err(no_text());
+    }
+    let roles = json!({ "eos_token": options.special.first(), "pad_token": options.special.iter().find(|name| name.contains("pad")) });
+    Tokenizer::of_hugging_face(inner, &[roles])
+}
+
+fn no_text() -> Error {
+    Error::Tokenizer("there is no text to learn a vocabulary from: the files are empty or filtered out".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "the cat sat on the mat, the dog sat on the log; caf\u{e9} \u{4f60}\u{597d}\n";
+
+    fn trained(method: Method) -> Tokenizer {
+        let options = VocabularyOptions { size: 300, ..VocabularyOptions::default() };
+        let texts = (0..20).map(|number| Ok(format!("{number} {TEXT}")));
+        Tokenizer::train(method, &options, texts).unwrap()
+    }
+
+    #[test]
+    fn a_learned_vocabulary_encodes_any_text_without_loss() {
+        for method in [Method::Bpe, Method::Unigram] {
+            let tokenizer = trained(method);
+            for text in [TEXT, "never seen: \u{1f600} \u{0}\t\r\n  ", " two  spaces "] {
+                let mut ids = Vec::new();
+                tokenizer.encode(text, &mut ids).unwrap();
+                assert_eq!(tokenizer.decode(&ids).unwrap(), text, "{method:?}");
+                let lengths = tokenizer.token_bytes();
+                let bytes: u32 = ids.iter().map(|&id| lengths[id as usize]).sum();
+                assert_eq!(bytes as usize, text.len(), "{method:?}");
+            }
+            let mut ids = Vec::new();
+            tokenizer.encode("the cat sat on", &mut ids).unwrap();
+            assert!(ids.len() < 10, "{method:?} learned nothing: {} tokens", ids.len());
+            assert!(tokenizer.vocab_size() <= 300);
+            assert_eq!((tokenizer.special().end, tokenizer.special().pad), (Some(0), 1), "{method:?}");
+            assert_eq!(tokenizer.token_bytes()[..2], [0, 0], "special tokens are no text");
+        }
+        assert_eq!(trained(Method::Characters).decode(&[4, 5]).unwrap().chars().count(), 2);
+    }
+
+    #[test]
+    fn the_same_texts_give_the_same_vocabulary() {
+        assert_eq!(trained(Method::Bpe).fingerprint(), trained(Method::Bpe).fingerprint());
+    }
+
+    #[test]
+    fn what_cannot_be_learned_is_refused() {
+        let options = VocabularyOptions { size: 257, ..VocabularyOptions::default() };
+        let refused = |method, options: &VocabularyOptions, texts: Vec<Result<String>>| {
+            Tokenizer::train(method, options, texts.into_iter()).unwrap_err().to_string()
+        };
+        assert!(refused(Method::Bpe, &options, vec![]).contains("257 is less than 258"));
+        for method in [Method::Bpe, Method::Unigram, Method::Characters] {
+            let empty = refused(method, &VocabularyOptions::default(), vec![Ok(String::new())]);
+            assert!(empty.contains("there is no text"), "{empty}");
+            let texts = vec![Ok(TEXT.to_string()), Err(Error::Data("row 7 is broken".into()))];
+            assert_eq!(refused(method, &VocabularyOptions::default(), texts), "row 7 is broken");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Text that a run does not learn from: how likely the model finds it, and how it goes on with it.
+
+use std::path::Path;
+
+use burn::module::Module;
+use palestra_envs::episode_seed;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::agent::Agent;
+use crate::batch::TextRow;
+use crate::likelihood::{Likelihood, TextScore};
+use crate::math::Sampling;
+use crate::model::Policy;
+use crate::model::generate::{Limits, Request, generate};
+use crate::observe::TextSample;
+use crate::run_dir::write_atomically;
+use crate::source::{TextConfig, Texts};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Held-out windows, always the same, and what was written in their place so far.
+pub(super) struct HeldOut {
+    rows: Vec<TextRow>,
+    batch: usize,
+    tokenizer: Tokenizer,
+    sampling: Sampling,
+    seed: u64,
+    /// Tokens that each sample begins with.
+    prompts: Vec<Vec<u32>>,
+    sample_tokens: usize,
+    samples: Vec<TextSample>,
+}
+
+impl HeldOut {
+    /// The held-out text of a run whose windows have so many tokens.
+    ///
+    /// # Errors
+    /// Less held-out text than a window.
+    pub fn new(texts: &Texts, config: &TextConfig, window: usize, agent: &Agent) -> Result<Self> {
+        let windows = texts.validation.in_order(window as u64, config.validation_windows as u64)?;
+        let rows: Vec<TextRow> = windows.into_iter().map(|text| texts.rows.row(text)).collect();
+        let spread = (rows.len() / config.samples.max(1)).max(1);
+        let beginning = |row: &TextRow| row.tokens[..(window / 4).clamp(1, 32)].to_vec();
+        let prompts = rows.iter().step_by(spread).take(config.samples).map(beginning).collect();
+        Ok(Self {
+            rows,
+            // As many tokens at once as a step of training computes, or a few more: there is no gradient.
+            batch: config.batch.max(4096 / window.max(1)),
+            tokenizer: agent.tokenizer.clone(),
+            sampling: agent.run.rollout.sampling,
+            seed: agent.run.seed,
+            prompts,
+            sample_tokens: config.sample_tokens,
+            samples: Vec::new(),
+        })
+    }
+
+    /// How likely the model finds it.
+    pub fn score(&self, policy: &Policy) -> TextScore {
+        let mut likelihood = Likelihood::default();
+        likelihood.add(policy, &self.rows, self.batch);
+        likelihood.score().expect("there is a window, and it has tokens to predict")
+    }
+
+    /// What was written so far.
+    pub fn samples(&self) -> &[TextSample] {
+        &self.samples
+    }
+
+    /// Takes up what a resumed run wrote up to an update.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn take_up(&mut self, path: &Path, updates: u64) -> Result<()> {
+        if updates == 0 || !path.exists() {
+            return Ok(());
+        }
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let wrong = |error| Error::Data(format!("{}: {error}; remove it to go on without its samples", path.display()));
+        let samples: Result<Vec<TextSample>> =
+            text.lines().map(|line| serde_json::from_str(line).map_err(wrong)).collect();
+        self.samples = samples?.into_iter().filter(|sample| sample.update <= updates).collect();
+        Ok(())
+    }
+
+    /// Goes on with the beginnings of held-out texts, and writes all samples so far.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write_samples(&mut self, policy: &Policy, update: u64, path: &Path) -> Result<()> {
+        let policy = policy.valid();
+        for (number, prompt) in self.prompts.iter().enumerate() {
+            let rng = ChaCha8Rng::seed_from_u64(episode_seed(self.seed ^ update, number as u64));
+            let written = self.go_on(&policy, prompt, rng);
+            let text = |tokens: &[u32]| self.tokenizer.decode(tokens);
+            self.samples.push(TextSample { update, prompt: text(prompt)?, continuation: text(&written)? });
+        }
+        let line = |sample| serde_json::to_string(sample).expect("a sample is texts and a number") + "\n";
+        write_atomically(path, self.samples.iter().map(line).collect::<String>().as_bytes())
+    }
+
+    /// Writes on from a prompt; beyond the model's context, from the last half of what stands there.
+    fn go_on(&self, policy: &Policy, prompt: &[u32], mut rng: ChaCha8Rng) -> Vec<u32> {
+        let context = policy.transformer.config().context;
+        let mut all = prompt.to_vec();
+        while all.len() < prompt.len() + self.sample_tokens && context > 1 {
+            let kept = all.len().min(if all.len() < context { context - 1 } else { (context / 2).max(1) });
+            let read = all[all.len() - kept..].to_vec();
+            let left = prompt.len() + self.sample_tokens - all.len();
+            let limits =
+                Limits { end: self.tokenizer.special().end, max_new_tokens: left.min(context - kept), stopped: None };
+            let next = ChaCha8Rng::from_rng(&mut rng);
+            let mut request = [Request { prompt: read, choices: None, rng: next, forced: None }];
+            let written = generate(policy, &mut request, &limits, &self.sampling).remove(0);
+            all.extend(&written.tokens);
+            if written.ended {
+                break;
+            }
+        }
+        all.split_off(prompt.len())
+    }
+}

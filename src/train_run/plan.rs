@@ -1,0 +1,112 @@
+//! The plan of a run on text, from formulae and from a few measured steps.
+
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use palestra_envs::Registry;
+
+use super::{Agent, Algorithm, RunFile, Supervised, TextSource, Texts};
+use crate::learn::{Learner, Loss};
+use crate::model::Policy;
+use crate::ops::{open_device, set_threads};
+use crate::optim::{AdamW, GradientSum, OptimizerConfig};
+use crate::plan::{Extent, Plan};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Steps that are measured, at most, after one that warms up.
+const STEPS: u32 = 5;
+/// Beyond this no further step is measured.
+const LONG_ENOUGH: Duration = Duration::from_secs(5);
+
+/// Devices to plan for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hardware {
+    /// How many.
+    pub devices: u64,
+    /// FLOP/s that each of them achieves in training.
+    pub flops_per_second: f64,
+}
+
+/// What a run on text takes: on some hardware, or measured on the run's own device.
+///
+/// # Errors
+/// A run that learns from something else; a vocabulary that is not known; what the run itself would be refused for.
+pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -> Result<Plan> {
+    let mut run = run.resolve(registry)?;
+    let name = run.algorithm()?.name();
+    let (Algorithm::Supervised(_), Some(text)) = (run.algorithm()?, run.text.clone()) else {
+        return Err(Error::Config(format!(
+            "{}: only runs on [text] can be planned, and this is one of [{name}]",
+            run.name
+        )));
+    };
+    let Some(Hardware { devices, flops_per_second }) = hardware else {
+        let device = open_device(&run.device).map_err(Error::Device)?;
+        set_threads(*run.train.threads.get_or_insert_with(super::cores));
+        let agent = Agent::new(run, registry, None, &device)?;
+        let window = text.window_of(agent.policy.transformer.config().context)?;
+        let texts = Texts::open(&text, &agent.tokenizer)?;
+        let mut source = TextSource::new(&texts, text, window, agent.run.seed, device.autodiff())?;
+        return plan(&agent, &mut source, window);
+    };
+    let shape = run.model.clone().ok_or_else(|| {
+        Error::Config("start_from: to plan for other hardware, write the model's shape in [model] in its place".into())
+    })?;
+    let vocab_size = match (shape.vocab_size, &text.tokenizer) {
+        (0, Some(tokenizer)) => Tokenizer::from_file(tokenizer)?.vocab_size(),
+        (0, None) => {
+            return Err(Error::Config(
+                "model.vocab_size: 0 is taken from a tokenizer, and text.tokenizer names none; \
+                                      write how many tokens there are"
+                    .into(),
+            ));
+        }
+        (size, _) => size,
+    };
+    let config = shape.resolve(vocab_size)?;
+    let window = text.window_of(config.context)?;
+    // Each device computes its part of a step's windows.
+    let part = text.batch.div_ceil(devices as usize);
+    let micro_batch = if text.micro_batch == 0 { part } else { text.micro_batch.min(part) };
+    let steps = run.train.updates * text.steps as u64;
+    let extent = Extent { steps, window, batch: text.batch, micro_batch, devices };
+    Ok(Plan::new(&config, extent, Some(flops_per_second)))
+}
+
+/// The plan of a run at its beginning. Computes a few steps and forgets them.
+pub(super) fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
+    let text = agent.run.text.as_ref().expect("a run on text");
+    let config = agent.policy.transformer.config();
+    let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
+    let steps = agent.run.train.updates * text.steps as u64;
+    let extent = Extent { steps, window, batch: text.batch, micro_batch, devices: 1 };
+    let unmeasured = Plan::new(config, extent, None);
+    let seconds = seconds_of_a_step(agent, source)?;
+    let flops_per_second = unmeasured.flops_per_token * unmeasured.tokens_per_step as f64 / seconds;
+    Ok(Plan::new(config, extent, Some(flops_per_second)))
+}
+
+fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
+    let mut model: Policy = agent.policy.clone().train();
+    let mut optimizer = AdamW::new(OptimizerConfig::default())?;
+    let (mut began, mut measured) = (Instant::now(), 0);
+    for step in 0..=STEPS {
+        let mut gradients = GradientSum::default();
+        for part in source.next_parts()? {
+            let Loss { total, .. } = Supervised.loss(&model, part);
+            gradients.add(&model, &mut total.backward());
+        }
+        // The norm of the gradients is read from the device, so that all is done when the step returns.
+        (model, _) = optimizer.step(model, gradients, 1e-9)?;
+        if step == 0 {
+            began = Instant::now();
+        } else {
+            measured += 1;
+            if began.elapsed() > LONG_ENOUGH {
+                break;
+            }
+        }
+    }
+    Ok(began.elapsed().as_secs_f64() / f64::from(measured))
+}

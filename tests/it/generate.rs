@@ -1,0 +1,126 @@
+//! Models that write: directories of Hugging Face's, runs, conversations, and what is refused.
+
+use std::path::{Path, PathBuf};
+
+use palestra::Tokenizer;
+use serde_json::json;
+
+use crate::command::Desk;
+use crate::tiny_run::trained;
+
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}a:";
+
+/// A published form of model with 40 tokens, and a tokenizer of as many characters.
+fn model() -> Desk {
+    let desk = Desk::new();
+    let directory = desk.path().join("m");
+    std::fs::create_dir(&directory).unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers/fixtures/llama");
+    for file in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::copy(fixture.join(file), directory.join(file)).unwrap();
+    }
+    let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!é\n012").unwrap();
+    std::fs::write(directory.join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    std::fs::write(directory.join("chat_template.jinja"), TEMPLATE).unwrap();
+    desk
+}
+
+fn write(desk: &Desk, options: &[&str]) -> serde_json::Value {
+    desk.run(&[&["generate", "m", "--json", "--quiet", "--device", "flex"][..], options].concat()).json()
+}
+
+#[test]
+fn a_model_goes_on_from_a_prompt() {
+    let desk = model();
+    let report = write(&desk, &["--prompt", "once", "--max-new-tokens", "7"]);
+    let text = report["text"].as_str().unwrap();
+    assert_eq!((&report["prompt_tokens"], &report["model"]), (&json!(4), &json!("m")));
+    let length = report["tokens"].as_array().unwrap().len();
+    let finish = report["finish"].as_str().unwrap();
+    assert!(finish == "stop" || length == 7, "{report}");
+    let args = ["generate", "m", "--max-new-tokens", "7", "--device", "flex"];
+    let shown = desk.type_in(&[&args[..], &["--quiet"]].concat(), "once\n").success();
+    assert_eq!(shown, format!("{text}\n"), "streamed as it was told whole");
+    let loud = desk.type_in(&args, "once");
+    assert!(loud.stderr.starts_with("4 tokens read, ") && loud.stderr.ends_with(" tokens/s\n"), "{}", loud.stderr);
+}
+
+#[test]
+fn the_seed_fixes_what_is_sampled() {
+    let desk = model();
+    let sampled = |seed: &str| {
+        let options = ["--prompt", "once", "--temperature", "2", "--top-p", "0.99", "--max-new-tokens", "20"];
+        write(&desk, &[&options[..], &["--seed", seed]].concat())["tokens"].clone()
+    };
+    assert_eq!(sampled("1"), sampled("1"));
+    assert!((2..6).any(|seed| sampled(&seed.to_string()) != sampled("1")));
+}
+
+#[test]
+fn a_stop_text_ends_it_and_is_left_out() {
+    let desk = model();
+    let options = ["--prompt", "once", "--max-new-tokens", "30", "--temperature", "1.5", "--seed", "4"];
+    let whole = write(&desk, &options);
+    let text = whole["text"].as_str().unwrap();
+    let stop: String = text.chars().skip(3).take(2).collect();
+    let cut = write(&desk, &[&options[..], &["--stop", &stop]].concat());
+    let before = text.split(&stop).next().unwrap();
+    assert_eq!((cut["text"].as_str(), cut["finish"].as_str()), (Some(before), Some("stop")), "{text:?} at {stop:?}");
+    let quietly = ["generate", "m", "--quiet", "--device", "flex", "--stop", &stop];
+    assert_eq!(desk.run(&[&quietly[..], &options].concat()).success(), format!("{before}\n"), "and is never shown");
+}
+
+#[test]
+fn a_conversation_is_held_in_the_models_template() {
+    let desk = model();
+    let args = ["generate", "m", "--chat", "--quiet", "--device", "flex", "--max-new-tokens", "5", "--system", "be"];
+    let report = desk.type_in(&[&args[..], &["--json"]].concat(), "hi\n\nwhy?\n").json();
+    let roles: Vec<&str> = report["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
+    let said = report["messages"][2]["content"].as_str().unwrap();
+    let read = format!("s:be.u:hi.a:{said}.u:why?.a:").chars().count();
+    assert_eq!(report["prompt_tokens"], read);
+    let shown = desk.type_in(&args, "hi\n").success();
+    assert_eq!(shown, format!("{said}\n"));
+    let one = desk.run(&[&args[..], &["--json", "--prompt", "hi"]].concat()).json();
+    assert_eq!(one["messages"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_run_is_a_model_too() {
+    let desk = trained();
+    let args = ["generate", "runs/lake", "--prompt", "2", "--max-new-tokens", "3", "--json", "--quiet"];
+    let report = desk.run(&args).json();
+    assert_eq!((&report["prompt_tokens"], &report["model"]), (&json!(1), &json!("runs/lake")));
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let desk = model();
+    let refused = |options: &[&str]| {
+        let outcome = desk.run(&[&["generate"][..], options, &["--device", "flex"]].concat());
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
+        outcome.stderr.strip_prefix("error: ").unwrap().trim_end().to_string()
+    };
+    let file = |name: &str| -> PathBuf { desk.path().join("m").join(name) };
+    let long = "a".repeat(64);
+    assert_eq!(
+        refused(&["m", "--prompt", &long]),
+        "the prompt has 64 tokens, and the model's context is 64: nothing can follow; shorten it"
+    );
+    assert!(refused(&["m", "--prompt", ""]).starts_with("the prompt is empty"));
+    assert!(refused(&["m", "--prompt", "É"]).starts_with("tokenizer: "));
+    assert_eq!(refused(&["m", "--prompt", "a", "--top-p", "1.5"]), "--top-p: 1.5 is not above 0 and at most 1");
+    assert!(refused(&["nowhere", "--prompt", "a"]).starts_with("nowhere is no directory; give a Hugging Face model"));
+    std::fs::remove_file(file("chat_template.jinja")).unwrap();
+    assert!(refused(&["m", "--chat", "--prompt", "a"]).starts_with("--chat: m has no chat template"));
+    std::fs::write(file("chat_template.jinja"), "{{ raise_exception('no') }}").unwrap();
+    let message = refused(&["m", "--chat", "--prompt", "a"]);
+    assert_eq!(message, "tokenizer: m/chat_template.jinja: line 1: the template refuses: no");
+    let large = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!0123456789").unwrap();
+    std::fs::write(file("tokenizer.json"), large.to_json().unwrap()).unwrap();
+    assert_eq!(
+        refused(&["m", "--prompt", "a"]),
+        "m/tokenizer.json: has 45 tokens, and the model's config.json says vocab_size = 40: they are of different models"
+    );
+}

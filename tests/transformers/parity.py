@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""The other side of the parity tests: what Hugging Face's transformers and PEFT compute.
+
+    python3 tests/transformers/parity.py record             writes the fixtures that the Rust tests read
+    python3 tests/transformers/parity.py check DIRECTORY..  loads what Palestra saved, and compares
+    python3 tests/transformers/parity.py real MODEL         writes what transformers makes of a real model
+
+A Python environment is made at the first call, in ~/.cache/palestra/transformers-venv (PyPI; 6 GB, since torch's wheel
+for Linux carries CUDA). `PALESTRA_TRANSFORMERS_VENV` names another place.
+
+`check` and `real` are called by Rust tests where environment variables ask for them:
+    PALESTRA_TRANSFORMERS=1                 what we save is loaded by transformers and PEFT, with the same logits
+    PALESTRA_SMOLLM2=DIR                    a real model, as shared/tools/smollm2.py writes it
+"""
+import json, os, pathlib, subprocess, sys
+
+PACKAGES = ["torch==2.9.0", "transformers==5.23.0", "peft==0.21.2", "safetensors", "numpy"]
+here = pathlib.Path(__file__).resolve().parent
+cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+venv = pathlib.Path(os.environ.get("PALESTRA_TRANSFORMERS_VENV", cache / "palestra/transformers-venv"))
+
+
+def enter_venv():
+    if pathlib.Path(sys.prefix).resolve() == venv.resolve():
+        return
+    if not (venv / "bin/python").exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        subprocess.run([venv / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
+    os.execv(venv / "bin/python", [str(venv / "bin/python"), __file__, *sys.argv[1:]])
+
+
+enter_venv()
+os.environ["HF_HUB_OFFLINE"] = "1"
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+VOCAB, TIME, WRITTEN = 40, 24, 12
+
+
+def configurations():
+    """Families, and each feature of their configurations that Palestra computes."""
+    llama = dict(model_type="llama", hidden_size=24, intermediate_size=28, num_hidden_layers=2, num_attention_heads=4,
+                 num_key_value_heads=2, max_position_embeddings=64, rope_theta=500.0)
+    gpt2 = dict(model_type="gpt2", n_embd=16, n_layer=2, n_head=4, n_positions=64)
+    llama3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                  original_max_position_embeddings=16)
+    return {
+        "gpt2": gpt2 | dict(activation_function="gelu_new"),
+        "gpt2-exact": gpt2 | dict(activation_function="gelu", n_inner=20, tie_word_embeddings=False),
+        "llama": llama | dict(tie_word_embeddings=False),
+        "llama-biases": llama | dict(attention_bias=True, mlp_bias=True, head_dim=8),
+        "llama-linear": llama | dict(rope_scaling=dict(rope_type="linear", factor=4.0)),
+        "llama3": llama | dict(rope_scaling=llama3),
+        "mistral": llama | dict(model_type="mistral", sliding_window=7),
+        "qwen2": llama | dict(model_type="qwen2", use_sliding_window=False),
+        "qwen3": llama | dict(model_type="qwen3", head_dim=10, use_sliding_window=False),
+        "smollm": llama | dict(hidden_size=36, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True),
+    }
+
+
+# How the files are laid out, where not as one file of 32-bit floats.
+LAYOUT = {"llama3": dict(dtype=torch.float16), "mistral": dict(dtype=torch.bfloat16), "qwen2": dict(max_shard_size="12KB")}
+
+
+def logits_of(model, tokens):
+    with torch.no_grad():
+        return model(torch.tensor(tokens), use_cache=False).logits
+
+
+def greedy(model, prompt, count):
+    """By whole forward passes: no generation settings, no cache."""
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(logits_of(model, [tokens])[0, -1].argmax()))
+    return tokens[len(prompt):]
+
+
+def write_expected(directory, model, tokens, prompt, count=WRITTEN):
+    rows = [[round(x, 5) for x in row] for row in logits_of(model, tokens).flatten(0, 1).tolist()]
+    text = ",\n".join(json.dumps(row) for row in rows)
+    fields = json.dumps(dict(tokens=tokens, prompt=prompt, greedy=greedy(model, prompt, count)))[1:-1]
+    (directory / "logits.json").write_text(f'{{{fields}, "logits": [\n{text}\n]}}\n')
+
+
+def random_model(configuration):
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**configuration), attn_implementation="eager")
+    with torch.no_grad():
+        for parameter in model.parameters():  # large enough that a wrong place shows
+            parameter.normal_(0.0 if parameter.dim() > 1 else 0.5, 0.3)
+    return model.eval()
+
+
+def record():
+    fixtures = here / "fixtures"
+    torch.manual_seed(0)
+    tokens = torch.randint(0, VOCAB, (2, TIME)).tolist()
+    for name, configuration in configurations().items():
+        special = dict(vocab_size=VOCAB, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+        layout = dict(LAYOUT.get(name, {}))
+        model = random_model(configuration | special)
+        dtype = layout.pop("dtype", torch.float32)
+        directory = fixtures / name
+        model.to(dtype).save_pretrained(directory, **layout)
+        # Read again: a model that was 16 bits wide once has rounded rotary frequencies too.
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+        write_expected(directory, model, tokens, tokens[0][:5])
+    record_adapters(fixtures, tokens)
+
+
+def record_adapters(fixtures, tokens):
+    from peft import LoraConfig, get_peft_model
+    targets = {"llama": dict(target_modules=["q_proj", "v_proj", "down_proj"]),
+               "gpt2": dict(target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True)}
+    for name, target in targets.items():
+        base = AutoModelForCausalLM.from_pretrained(fixtures / name, attn_implementation="eager").float().eval()
+        model = get_peft_model(base, LoraConfig(r=3, lora_alpha=5, lora_dropout=0.0, task_type="CAUSAL_LM", **target)).eval()
+        with torch.no_grad():
+            for key, parameter in model.named_parameters():
+                if "lora_" in key:
+                    parameter.normal_(0.0, 0.3)
+        directory = fixtures / f"{name}-lora"
+        model.save_pretrained(directory)
+        (directory / "README.md").unlink()
+        settings = json.loads((directory / "adapter_config.json").read_text())
+        settings["base_model_name_or_path"] = f"../{name}"
+        (directory / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        write_expected(directory, model, tokens, tokens[0][:5])
+
+
+def check(directories):
+    """Each holds a model, or an adapter beside the directory of its base, and `ours.json`: tokens, logits, greedy."""
+    worst = 0.0
+    for directory in map(pathlib.Path, directories):
+        ours = json.loads((directory / "ours.json").read_text())
+        if (directory / "adapter_config.json").exists():
+            from peft import PeftModel
+            base = AutoModelForCausalLM.from_pretrained(directory / ours["base"], dtype=torch.float32)
+            model = PeftModel.from_pretrained(base, directory).eval()
+        else:
+            model, found = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True, dtype=torch.float32)
+            faults = {key: list(found[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[key]}
+            assert not faults, f"{directory}: {faults}"
+            model = model.eval()
+        logits = logits_of(model, ours["tokens"]).flatten(0, 1)
+        difference = (logits - torch.tensor(ours["logits"])).abs().max().item()
+        assert difference < 1e-4, f"{directory}: logits differ by {difference}"
+        assert greedy(model, ours["prompt"], len(ours["greedy"])) == ours["greedy"], f"{directory}: greedy"
+        settings = model.generation_config
+        special = {name: getattr(settings, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        assert all(special[name] == ours[name] for name in special if name in ours), f"{directory}: {special}"
+        worst = max(worst, difference)
+        print(f"{directory.name}: {difference:.2e}")
+    print(f"greatest difference {worst:.2e}")
+
+
+PROMPTS = ["The capital of France is", "def fibonacci(n):\n", "Once upon a time, in a small village",
+           "Q: What is 12 * 7?\nA:", "Ünïcode, 数学 and 🙂 are"]
+
+
+def real(path):
+    """On standard output as JSON: the prompts' tokens, logits of the last position, and greedy continuations."""
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    chat = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "Hello?"},
+            {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "Why?"}]
+    cases = []
+    for prompt in PROMPTS:
+        tokens = tokenizer(prompt, add_special_tokens=False).input_ids
+        cases.append(dict(prompt=prompt, tokens=tokens, logits=logits_of(model, [tokens])[0].flatten().tolist(),
+                          greedy=greedy(model, tokens, 24)))
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    json.dump(dict(cases=cases, chat=chat, chat_text=text), sys.stdout)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["record"]: record()
+        case ["check", *directories] if directories: check(directories)
+        case ["real", path]: real(path)
+        case _: sys.exit(__doc__)
