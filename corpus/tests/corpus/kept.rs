@@ -114,6 +114,16 @@ fn every_dropped_document_is_counted_by_its_reason() {
 }
 
 #[test]
+fn without_filters_all_but_duplicates_stay() {
+    let place = Place::new();
+    place.put("a.jsonl", ["Short {", "lorem ipsum", "- one\n- one\n- one", "### 12 ...", "Short {"].map(json).concat());
+    let mut settings = place.settings(&[]);
+    settings.switch_off_filters();
+    let report = palestra_corpus::build(&settings, &palestra_corpus::Options::default()).unwrap();
+    assert_eq!((report.kept().documents, report.dropped.len()), (4, 1));
+}
+
+#[test]
 fn the_page_shows_text_and_runs_none_of_it() {
     let place = Place::new();
     place.put("a.jsonl", json(&prose(1)) + &json("<script>alert('x')</script> & so on"));
