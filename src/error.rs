@@ -41,6 +41,9 @@ pub enum Error {
     /// A file of logged experience that cannot be read or written.
     #[error(transparent)]
     Log(#[from] palestra_datasets::Error),
+    /// A corpus that cannot be made.
+    #[error(transparent)]
+    Corpus(#[from] palestra_corpus::Error),
     /// An environment or reward failed.
     #[error(transparent)]
     Env(#[from] palestra_envs::Error),

@@ -4,6 +4,7 @@
 //! `--json`; logs and errors go to standard error. Nothing here knows tensors.
 
 mod check;
+mod corpus;
 mod envs;
 mod estimate;
 mod eval;
@@ -68,10 +69,11 @@ enum Command {
     Rollout(rollout::Args),
     Log(log::Args),
     Estimate(estimate::Args),
+    Corpus(corpus::Args),
+    Generate(generate::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
     Eval(eval::Args),
-    Generate(generate::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -107,10 +109,11 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Rollout(args) => rollout::run(args, registry, output),
         Command::Log(args) => log::run(args, registry, output),
         Command::Estimate(args) => estimate::run(args, registry, output),
+        Command::Corpus(args) => corpus::run(args, output),
+        Command::Generate(args) => generate::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
-        Command::Generate(args) => generate::run(args, output),
     }
 }
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod command;
+mod corpus;
 mod estimate;
 mod generate;
 mod learning;

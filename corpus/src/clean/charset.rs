@@ -1,0 +1,148 @@
+use std::borrow::Cow;
+
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use encoding_rs::{Encoding, UTF_8};
+
+use crate::rule::{Failed, Rule};
+
+/// A text and, where its bytes were no UTF-8, what they were taken for.
+#[derive(Debug)]
+pub(super) struct Decoded<'a> {
+    pub text: Cow<'a, str>,
+    pub charset: Option<&'static str>,
+}
+
+/// Decodes bytes: UTF-8 where they are that, else as declared, else (`guess`) in the charset of the web that fits best.
+///
+/// Text has next to no control characters. Where more than one in a hundred is one, the bytes are no text, but an image
+/// or a program, whatever charset was guessed.
+pub(super) fn decode<'a>(
+    bytes: &'a [u8],
+    declared: Option<&'static Encoding>,
+    guess: bool,
+) -> Result<Decoded<'a>, Failed> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let wrong = match simple_utf8(bytes) {
+        Ok(text) => {
+            return match controls(text) {
+                0 => Ok(Decoded { text: text.into(), charset: None }),
+                _ => checked(Decoded { text: text.into(), charset: None }, bytes),
+            };
+        }
+        Err(wrong) => wrong,
+    };
+    if !guess && declared.is_none() {
+        return Err(Failed::new(
+            Rule::Undecodable,
+            format!("byte {wrong} ({:#04x}) is no UTF-8, and repair.charset is off", bytes[wrong]),
+        ));
+    }
+    if almost_utf8(bytes) {
+        let text = String::from_utf8_lossy(bytes).replace('\u{fffd}', "").into();
+        return checked(Decoded { text, charset: Some("UTF-8, damaged") }, bytes);
+    }
+    let charset = declared.filter(|charset| *charset != UTF_8).unwrap_or_else(|| {
+        let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
+        detector.feed(bytes, true);
+        detector.guess(None, Utf8Detection::Allow)
+    });
+    let (text, _) = charset.decode_without_bom_handling(bytes);
+    checked(Decoded { text, charset: Some(charset.name()) }, bytes)
+}
+
+/// The charset in the head of an HTML page: `<meta charset=...>` or in `content="text/html; charset=..."`.
+pub(super) fn declared_in_html(bytes: &[u8]) -> Option<&'static Encoding> {
+    const HEAD: usize = 1024; // where the HTML standard looks
+    let head = &bytes[..bytes.len().min(HEAD)].to_ascii_lowercase();
+    let at = memchr::memmem::find(head, b"charset=")? + b"charset=".len();
+    let rest = head[at..].trim_ascii_start();
+    let rest = rest.strip_prefix(b"\"").or(rest.strip_prefix(b"'")).unwrap_or(rest);
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\'' | b';' | b'>' | b'/' | b' '))?;
+    Encoding::for_label(&rest[..end])
+}
+
+fn simple_utf8(bytes: &[u8]) -> Result<&str, usize> {
+    std::str::from_utf8(bytes).map_err(|error| error.valid_up_to())
+}
+
+/// UTF-8 with a few broken places: more letters beyond ASCII are whole than broken.
+fn almost_utf8(bytes: &[u8]) -> bool {
+    let (mut whole, mut broken) = (0, 0);
+    for chunk in bytes.utf8_chunks() {
+        whole += chunk.valid().chars().filter(|letter| !letter.is_ascii()).count();
+        broken += usize::from(!chunk.invalid().is_empty());
+    }
+    whole > 4 * broken
+}
+
+fn controls(text: &str) -> usize {
+    let is_control = |letter: &char| {
+        (letter.is_control() && !matches!(letter, '\n' | '\r' | '\t' | '\u{c}')) || *letter == '\u{fffd}'
+    };
+    text.chars().filter(is_control).count()
+}
+
+fn checked<'a>(decoded: Decoded<'a>, bytes: &[u8]) -> Result<Decoded<'a>, Failed> {
+    let (controls, letters) = (controls(&decoded.text), decoded.text.chars().count());
+    if controls * 100 <= letters {
+        return Ok(decoded);
+    }
+    let is_strange = |byte: &u8| (*byte < 32 && !b"\n\r\t\x0c".contains(byte)) || *byte >= 127;
+    let place = bytes.iter().position(is_strange).unwrap_or(0);
+    let byte = bytes.get(place).copied().unwrap_or_default();
+    let as_what = decoded.charset.unwrap_or("UTF-8");
+    Err(Failed::new(
+        Rule::Undecodable,
+        format!(
+            "byte {place} ({byte:#04x}) is no text in any charset: as {as_what}, {controls} of {letters} characters are control characters"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legacy_charsets_are_read() {
+        let french = "Où est passé l'été ? Les élèves français répètent à l'école, près du théâtre.";
+        let (bytes, _, _) = encoding_rs::WINDOWS_1252.encode(french);
+        let decoded = decode(&bytes, None, true).unwrap();
+        assert_eq!((&*decoded.text, decoded.charset), (french, Some("windows-1252")));
+        let russian = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.";
+        for charset in [encoding_rs::WINDOWS_1251, encoding_rs::KOI8_R] {
+            let (bytes, _, _) = charset.encode(russian);
+            assert_eq!(decode(&bytes, None, true).unwrap().text, russian, "{}", charset.name());
+        }
+        let failed = decode(&bytes, None, false).unwrap_err();
+        assert!(failed.detail.starts_with("byte 1 (0xf9) is no UTF-8"), "{}", failed.detail);
+    }
+
+    #[test]
+    fn a_declared_charset_comes_first() {
+        let page = b"<html><head><meta charset=\"iso-8859-2\"></head>\xb1\xbf</html>";
+        let declared = declared_in_html(page);
+        assert!(decode(page, declared, true).unwrap().text.contains("ąż"));
+        let old = b"<meta http-equiv='Content-Type' content='text/html; charset=KOI8-R'>";
+        assert_eq!(declared_in_html(old), Some(encoding_rs::KOI8_R));
+    }
+
+    #[test]
+    fn a_broken_byte_in_much_utf8_is_left_out() {
+        let mut bytes = "Ceci a été écrit à l'école, près du théâtre".as_bytes().to_vec();
+        bytes.push(0xc3);
+        bytes.extend_from_slice(b" hier");
+        let decoded = decode(&bytes, None, true).unwrap();
+        assert!(decoded.text.ends_with("théâtre hier"), "{}", decoded.text);
+        assert_eq!(decoded.charset, Some("UTF-8, damaged"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_with_its_place() {
+        let image: Vec<u8> =
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".iter().copied().chain((0..=255).cycle().take(2000)).collect();
+        let failed = decode(&image, None, true).unwrap_err();
+        assert!(failed.rule == Rule::Undecodable && failed.detail.starts_with("byte 0 (0x89)"), "{}", failed.detail);
+        assert!(decode(b"plain\0\0\0\0", None, true).is_err());
+    }
+}

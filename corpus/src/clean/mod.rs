@@ -1,0 +1,197 @@
+//! From the bytes of one document to a clean text, or to the rule that drops it. A pure function: what comes before or
+//! after a document does not matter, so that documents are cleaned on any number of threads.
+
+mod c4;
+mod charset;
+mod gopher;
+mod html;
+mod language;
+mod mojibake;
+mod normal;
+mod repetition;
+mod scrub;
+
+use std::borrow::Cow;
+
+use twox_hash::XxHash3_64;
+
+use crate::duplicates::{Signature, signature};
+use crate::error::{Error, Result};
+use crate::rule::{Failed, Rule};
+use crate::settings::{Format, Settings};
+
+pub use c4::Removed;
+pub use scrub::Scrubbed;
+
+/// What cleaning needs beside a document: the settings, and what is made from them once.
+pub(crate) struct Cleaner {
+    settings: Settings,
+    bad_words: Option<c4::BadWords>,
+    scrubber: scrub::Scrubber,
+}
+
+/// A text that passed every rule that can be asked of it alone.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CleanText {
+    pub text: String,
+    /// A hash of the text: its name, and how an equal text is known.
+    pub id: u64,
+    pub signature: Option<Signature>,
+    /// ISO 639-3; "und" where it is not known.
+    pub language: &'static str,
+    pub confidence: f32,
+    pub words: u32,
+}
+
+/// What was changed in a document on its way, for the report.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Changes {
+    /// The charset that bytes other than UTF-8 were taken for.
+    pub charset: Option<&'static str>,
+    /// Mojibake was undone.
+    pub mojibake: bool,
+    /// Lines that C4's rules removed.
+    pub lines: c4::Removed,
+    /// Personal data that was replaced.
+    pub scrubbed: Scrubbed,
+}
+
+/// How cleaning ended.
+pub(crate) enum Cleaned {
+    Clean(CleanText),
+    /// The rule that dropped it, and the text as far as it had come.
+    Dropped(Failed, String),
+}
+
+impl Cleaner {
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let bad_words = match settings.c4.bad_words.as_str() {
+            "" => None,
+            file => Some(c4::BadWords::load(file)?),
+        };
+        Ok(Self { settings: settings.clone(), bad_words, scrubber: scrub::Scrubber::new(&settings.scrub) })
+    }
+
+    /// The text of a document's bytes, as its format has it.
+    ///
+    /// # Errors
+    /// [`Rule::Undecodable`] with the place of the first byte that is no text.
+    pub fn decode<'a>(&self, bytes: &'a [u8], format: Format, changes: &mut Changes) -> Result<Cow<'a, str>, Failed> {
+        let declared = if format == Format::Html { charset::declared_in_html(bytes) } else { None };
+        let decoded = charset::decode(bytes, declared, self.settings.repair.charset)?;
+        changes.charset = decoded.charset;
+        Ok(decoded.text)
+    }
+
+    /// Mends a text and asks every rule, in the order of [`Rule`].
+    pub fn clean(&self, text: Cow<'_, str>, format: Format, changes: &mut Changes) -> Cleaned {
+        let settings = &self.settings;
+        let text = match format {
+            Format::Html => Cow::Owned(html::text_of_html(&text, settings.read.html)),
+            Format::Markdown => html::text_of_markdown(text, settings.read.markdown),
+            Format::Text => text,
+        };
+        let text = match settings.repair.mojibake {
+            true => {
+                let mended = mojibake::undo(&text);
+                changes.mojibake = mended.is_some();
+                mended.map_or(text, Cow::Owned)
+            }
+            false => text,
+        };
+        let text = normal::normalize(&text, settings.repair.unicode);
+        match self.judge(text, changes) {
+            Ok(clean) => Cleaned::Clean(clean),
+            Err((failed, text)) => Cleaned::Dropped(failed, text),
+        }
+    }
+
+    fn judge(&self, mut text: String, changes: &mut Changes) -> Result<CleanText, (Failed, String)> {
+        let settings = &self.settings;
+        let mut asked = || -> Result<_, Failed> {
+            if text.is_empty() {
+                return Err(Failed::new(Rule::Empty, "nothing but white space and marks"));
+            }
+            if let Some(rest) = c4::remove_lines(&text, &settings.c4, &mut changes.lines)? {
+                text = rest;
+            }
+            c4::check(&text, &settings.c4, self.bad_words.as_ref())?;
+            let language = language::identify(&text);
+            language::check(&language, &settings.language)?;
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let spaced = language.is_spaced();
+            gopher::check(&text, &words, &language, &settings.gopher)?;
+            repetition::check(&text, if spaced { &words } else { &[] }, &settings.repetition)?;
+            Ok((language, words.len() as u32))
+        };
+        let (language, words) = match asked() {
+            Ok(known) => known,
+            Err(failed) => return Err((failed, text)),
+        };
+        if let Some(scrubbed) = self.scrubber.scrub(&text, &mut changes.scrubbed) {
+            text = scrubbed;
+        }
+        Ok(CleanText {
+            id: id_of(&text),
+            signature: settings.duplicates.near.get().and_then(|_| signature(&text, !language.is_spaced())),
+            language: language.code,
+            confidence: language.confidence,
+            words,
+            text,
+        })
+    }
+}
+
+/// The name of a text: XXH3 of its bytes.
+pub(crate) fn id_of(text: &str) -> u64 {
+    XxHash3_64::oneshot(text.as_bytes())
+}
+
+/// The signature of a text that was written, as [`Cleaner::clean`] made it.
+pub(crate) fn signature_of(text: &str, language: &str) -> Option<Signature> {
+    signature(text, !language::is_spaced(language))
+}
+
+/// The text column of a row of JSON.
+pub(crate) fn text_of_json(line: &str, column: &str) -> Result<String, String> {
+    use serde_json::Value;
+    let value: Value = serde_json::from_str(line).map_err(|error| {
+        // The place in the line is the column; serde_json counts every row as line 1.
+        format!("column {}: it is no JSON ({error}); one object a line is right", error.column())
+    })?;
+    let Value::Object(mut fields) = value else {
+        return Err(format!("it is no JSON object; one {{\"{column}\": \"...\"}} a line is right"));
+    };
+    match fields.remove(column) {
+        Some(Value::String(text)) => Ok(text),
+        Some(other) => {
+            let kind = match other {
+                Value::Null => "null",
+                Value::Bool(_) => "a truth value",
+                Value::Number(_) => "a number",
+                Value::Array(_) => "a list",
+                _ => "an object",
+            };
+            Err(format!("the column `{column}` is {kind}; a text is right"))
+        }
+        None => {
+            let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+            Err(no_column(column, &names))
+        }
+    }
+}
+
+/// That a column is missing, with what is there.
+pub(crate) fn no_column(column: &str, names: &[&str]) -> String {
+    let there = if names.is_empty() { "no column".to_string() } else { names.join(", ") };
+    let nearest = names.iter().min_by_key(|name| strsim::damerau_levenshtein(name, column));
+    let right = nearest.map_or("text", |name| name);
+    format!("it has no column `{column}`, but {there}; name the column of the text with --text-column {right}")
+}
+
+/// Bytes that are no text, as the error of the document that they stand in.
+pub(crate) fn undecodable(file: &str, place: String, failed: &Failed) -> Error {
+    let reason =
+        format!("{}; save it as UTF-8, take it out, or pass over such documents with --skip-bad", failed.detail);
+    Error::Document { file: file.to_string(), place, reason }
+}

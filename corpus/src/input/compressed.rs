@@ -1,0 +1,47 @@
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+
+use encoding_rs_io::DecodeReaderBytesBuilder;
+use flate2::read::MultiGzDecoder;
+
+use super::files::{Compression, InputFile};
+use crate::error::{Error, Result};
+
+const BUFFER: usize = 1 << 16;
+
+/// The bytes of a file as they were before compression; `on_bytes` is told of those that come from the disk.
+pub(super) fn open<'a>(input: &InputFile, on_bytes: &'a (dyn Fn(u64) + Sync)) -> Result<Box<dyn Read + 'a>> {
+    let file = File::open(&input.path).map_err(|source| Error::io(&input.path, "open", source))?;
+    let counted = Counted { file, on_bytes };
+    Ok(match input.compression {
+        Compression::None => Box::new(counted),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, counted))),
+        Compression::Zstd => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(BUFFER, counted));
+            Box::new(decoder.map_err(|source| Error::io(&input.path, "open", source))?)
+        }
+    })
+}
+
+/// Like [`open`], where a byte order mark of UTF-16 is obeyed: whole lines can be looked for.
+pub(super) fn open_text<'a>(
+    input: &InputFile,
+    on_bytes: &'a (dyn Fn(u64) + Sync),
+) -> Result<BufReader<Box<dyn Read + 'a>>> {
+    let bytes = open(input, on_bytes)?;
+    let text = DecodeReaderBytesBuilder::new().bom_override(true).utf8_passthru(true).strip_bom(true).build(bytes);
+    Ok(BufReader::with_capacity(BUFFER, Box::new(text)))
+}
+
+struct Counted<'a> {
+    file: File,
+    on_bytes: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        (self.on_bytes)(count as u64);
+        Ok(count)
+    }
+}

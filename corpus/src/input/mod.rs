@@ -1,0 +1,133 @@
+//! What is read: files by their names, and documents out of files.
+
+mod columns;
+mod compressed;
+mod files;
+mod lines;
+mod pieces;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::rule::{Failed, Rule};
+use crate::settings::{Format, Settings};
+
+pub use files::{InputFile, Kind, find_inputs};
+
+/// A document as it stands in a file.
+#[derive(Debug, Clone)]
+pub(crate) struct RawDocument {
+    pub file: Arc<str>,
+    /// Which file of the input, from 0.
+    pub file_number: usize,
+    /// Which record of the file, from 0, however many of them are good: where to go on from.
+    pub record: u64,
+    /// Where it stands for a person: the line, the row or the part, from 1.
+    pub row: u64,
+    pub content: Content,
+    /// Of parts of one document the same, so that they are not split.
+    pub split_key: Option<u64>,
+}
+
+/// What stands there.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// Bytes in this format.
+    Bytes(Vec<u8>, Format),
+    /// A line of JSON, still to be parsed.
+    Json(Vec<u8>),
+    /// A text that was in a column of this format.
+    Column(String, Format),
+    /// Nothing that can be used: the rule, and the error where that is not passed over.
+    Bad(Failed, Option<Arc<Error>>),
+}
+
+impl RawDocument {
+    /// The bytes that it takes in memory, about.
+    pub fn size(&self) -> usize {
+        match &self.content {
+            Content::Bytes(bytes, _) | Content::Json(bytes) => bytes.len(),
+            Content::Column(text, _) => text.len(),
+            Content::Bad(failed, _) => failed.detail.len(),
+        }
+    }
+
+    /// Where it stands, in an error.
+    pub fn place(&self) -> String {
+        match self.content {
+            Content::Json(_) => format!(":{}", self.row),
+            Content::Column(..) => format!(", row {}", self.row),
+            _ if self.row > 1 => format!(", part {}", self.row),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Where the documents of a file go. It breaks when no more are wanted.
+pub(crate) type Sink<'a> = dyn FnMut(RawDocument) -> ControlFlow<()> + 'a;
+
+/// Numbers the records of one file on their way to the sink.
+struct Records<'a> {
+    file: Arc<str>,
+    file_number: usize,
+    next: u64,
+    /// Records before this one were read in an earlier run.
+    skip: u64,
+    sink: &'a mut Sink<'a>,
+}
+
+impl Records<'_> {
+    fn send(&mut self, row: u64, content: Content, split_key: Option<u64>) -> ControlFlow<()> {
+        let record = self.next;
+        self.next += 1;
+        if record < self.skip {
+            return ControlFlow::Continue(());
+        }
+        let (file, file_number) = (self.file.clone(), self.file_number);
+        (self.sink)(RawDocument { file, file_number, record, row, content, split_key })
+    }
+
+    fn too_large(&mut self, row: u64, settings: &Settings) -> ControlFlow<()> {
+        let detail = format!("more than {} bytes", settings.read.max_document_bytes);
+        self.send(row, Content::Bad(Failed::new(Rule::TooLarge, detail), None), None)
+    }
+}
+
+/// Sends the documents of a file to the sink, from record `skip` on. `on_bytes` is told of bytes read from the disk.
+///
+/// A file that is damaged sends one last record that says so.
+pub(crate) fn read_file(
+    input: &InputFile,
+    file_number: usize,
+    skip: u64,
+    settings: &Settings,
+    on_bytes: &(dyn Fn(u64) + Sync),
+    sink: &mut Sink<'_>,
+) -> ControlFlow<()> {
+    let file: Arc<str> = input.path.display().to_string().into();
+    let mut records = Records { file: file.clone(), file_number, next: 0, skip, sink };
+    let read = match input.kind {
+        Kind::Text => pieces::read_text(input, Format::Text, settings, on_bytes, &mut records),
+        Kind::Markdown => pieces::read_text(input, Format::Markdown, settings, on_bytes, &mut records),
+        Kind::Html => pieces::read_page(input, settings, on_bytes, &mut records),
+        Kind::Json => lines::read_json(input, settings, on_bytes, &mut records),
+        Kind::Parquet => columns::read_parquet(input, settings, on_bytes, &mut records),
+    };
+    match read {
+        Ok(flow) => flow,
+        Err(error) => {
+            let rule = if matches!(error, Error::Document { .. }) { Rule::BadRow } else { Rule::DamagedFile };
+            let failed = Failed::new(rule, error.to_string());
+            let row = records.next + 1;
+            records.send(row, Content::Bad(failed, Some(Arc::new(error))), None)
+        }
+    }
+}
+
+/// A reader's answer: whether more is wanted, or what is wrong with the file.
+type Reading = Result<ControlFlow<()>>;
+
+fn damaged(input: &InputFile, error: impl std::fmt::Display) -> Error {
+    Error::Damaged { file: input.path.display().to_string(), reason: error.to_string() }
+}

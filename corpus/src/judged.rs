@@ -1,0 +1,78 @@
+//! One document, read and judged by itself: the work that is done on many threads at once.
+
+use std::sync::Arc;
+
+use crate::clean::{Changes, CleanText, Cleaned, Cleaner, text_of_json, undecodable};
+use crate::error::Error;
+use crate::input::{Content, RawDocument};
+use crate::rule::{Failed, Rule};
+use crate::settings::{Format, Settings};
+use crate::tally::excerpt;
+use crate::work::Position;
+
+/// A document that was cleaned, on its way to the duplicates.
+pub(crate) struct Judged {
+    pub file: Arc<str>,
+    pub position: Position,
+    pub row: u64,
+    pub size: u64,
+    pub split_key: Option<u64>,
+    pub changes: Changes,
+    pub outcome: Outcome,
+}
+
+pub(crate) enum Outcome {
+    Clean(CleanText),
+    Dropped { failed: Failed, excerpt: String, bytes: u64, words: u64 },
+    Error(Arc<Error>),
+}
+
+/// Decodes, cleans and judges a document.
+pub(crate) fn judge(document: RawDocument, settings: &Settings, cleaner: &Cleaner) -> Judged {
+    let (size, place) = (document.size() as u64, document.place());
+    let mut changes = Changes::default();
+    let outcome = match document.content {
+        Content::Bad(failed, error) => match error.filter(|_| !settings.skip_bad) {
+            Some(error) => Outcome::Error(error),
+            None => dropped(failed, ""),
+        },
+        Content::Column(text, format) => outcome(cleaner.clean(text.into(), format, &mut changes)),
+        Content::Bytes(bytes, format) => match cleaner.decode(&bytes, format, &mut changes) {
+            Ok(text) => outcome(cleaner.clean(text, format, &mut changes)),
+            Err(failed) if settings.skip_bad => dropped(failed, &String::from_utf8_lossy(&bytes)),
+            Err(failed) => Outcome::Error(undecodable(&document.file, place, &failed).into()),
+        },
+        Content::Json(bytes) => match cleaner.decode(&bytes, Format::Text, &mut changes) {
+            Ok(line) => match text_of_json(&line, &settings.read.text_column) {
+                Ok(text) => outcome(cleaner.clean(text.into(), settings.read.column_format, &mut changes)),
+                Err(reason) if settings.skip_bad => dropped(Failed::new(Rule::BadRow, reason), &line),
+                Err(reason) => {
+                    Outcome::Error(Error::Document { file: document.file.to_string(), place, reason }.into())
+                }
+            },
+            Err(failed) if settings.skip_bad => dropped(failed, &String::from_utf8_lossy(&bytes)),
+            Err(failed) => Outcome::Error(undecodable(&document.file, place, &failed).into()),
+        },
+    };
+    Judged {
+        file: document.file,
+        position: Position { file: document.file_number, record: document.record },
+        row: document.row,
+        size,
+        split_key: document.split_key,
+        changes,
+        outcome,
+    }
+}
+
+fn outcome(cleaned: Cleaned) -> Outcome {
+    match cleaned {
+        Cleaned::Clean(clean) => Outcome::Clean(clean),
+        Cleaned::Dropped(failed, text) => dropped(failed, &text),
+    }
+}
+
+fn dropped(failed: Failed, text: &str) -> Outcome {
+    let words = text.split_whitespace().count() as u64;
+    Outcome::Dropped { failed, excerpt: excerpt(text), bytes: text.len() as u64, words }
+}

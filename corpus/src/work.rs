@@ -1,0 +1,242 @@
+//! The folder in which a corpus grows: `<out>.partial` until it is whole, then `<out>`.
+//!
+//! Its manifest tells which shards are finished and how far the input was read when they were. Whatever else stands
+//! there was being written when the run stopped, and is removed by the run that goes on.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
+
+use crate::error::{Error, Result};
+use crate::input::InputFile;
+use crate::settings::Settings;
+use crate::shards::{Shard, sync_folder};
+use crate::tally::Tally;
+
+/// How far a corpus has come. It is written whenever a pair of shards is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    version: u32,
+    /// What makes the result what it is.
+    settings: Settings,
+    /// How many pairs of shards are finished.
+    pub pairs: usize,
+    pub shards: Vec<Shard>,
+    /// Where to go on reading.
+    pub position: Position,
+    /// A hash of the names and sizes of the files up to that place.
+    files_hash: u64,
+    pub tally: Tally,
+    /// All of the input was read.
+    pub finished: bool,
+}
+
+/// The next record to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    pub file: usize,
+    pub record: u64,
+}
+
+/// The folder of a run, which no other run can write to.
+pub(crate) struct Work {
+    pub folder: PathBuf,
+    out: PathBuf,
+    _lock: File,
+}
+
+const VERSION: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "lock";
+
+impl Manifest {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            version: VERSION,
+            settings: relevant(settings),
+            pairs: 0,
+            shards: Vec::new(),
+            position: Position::default(),
+            files_hash: hash_of(&[], Position::default()),
+            tally: Tally::default(),
+            finished: false,
+        }
+    }
+
+    /// Notes that all before a position is in shards.
+    pub fn advance(&mut self, position: Position, files: &[InputFile]) {
+        self.position = position;
+        self.files_hash = hash_of(files, position);
+    }
+
+    fn load(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(MANIFEST);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::io(path, "read", source)),
+        };
+        let manifest: Self = serde_json::from_slice(&text)
+            .map_err(|error| Error::Output(format!("{}: {error}; remove the folder to start anew", path.display())))?;
+        Ok((manifest.version == VERSION).then_some(manifest))
+    }
+
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).expect("a manifest has text keys and finite numbers");
+        write_whole(&folder.join(MANIFEST), &text)
+    }
+
+    /// Refuses to go on with other settings or other files than those that made what is there.
+    fn check(&self, settings: &Settings, files: &[InputFile], folder: &Path) -> Result<()> {
+        let folder = folder.display();
+        if let Some(difference) = difference(&self.settings, &relevant(settings)) {
+            return Err(Error::Output(format!(
+                "{folder} was begun with other settings ({difference}); go on with those, name another --out, or start anew \
+                 with --restart"
+            )));
+        }
+        if files.len() < self.position.file || hash_of(files, self.position) != self.files_hash {
+            let read = (self.position.file + usize::from(self.position.record > 0)).min(files.len().max(1));
+            return Err(Error::Output(format!(
+                "{folder} was begun with other files: the first {read} of the input, which it has read, are not of the \
+                 same names and sizes; bring them back, name another --out, or start anew with --restart"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What is there when a run starts.
+pub(crate) enum Start {
+    /// Work to be done, from the manifest's position on.
+    Work(Work, Box<Manifest>),
+    /// The corpus is there, whole, made from the same settings and files.
+    Done,
+}
+
+impl Work {
+    pub fn start(settings: &Settings, files: &[InputFile], restart: bool) -> Result<Start> {
+        let out = PathBuf::from(settings.out.trim_end_matches('/'));
+        if out.exists() {
+            let done = Manifest::load(&out)?;
+            return match done {
+                Some(manifest) if manifest.finished && manifest.check(settings, files, &out).is_ok() => Ok(Start::Done),
+                _ => Err(Error::Output(format!(
+                    "{} is there already, and made of something else; name another --out, or remove it",
+                    out.display()
+                ))),
+            };
+        }
+        let mut name = out.clone().into_os_string();
+        name.push(".partial");
+        let folder = PathBuf::from(name);
+        fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, "make the folder", source))?;
+        let lock_path = folder.join(LOCK);
+        let lock = File::create(&lock_path).map_err(|source| Error::io(&lock_path, "write", source))?;
+        if lock.try_lock().is_err() {
+            return Err(Error::Output(format!("{} is being written by another run", folder.display())));
+        }
+        let manifest = if restart { None } else { Manifest::load(&folder)? };
+        let manifest = match manifest {
+            Some(manifest) => {
+                manifest.check(settings, files, &folder)?;
+                manifest
+            }
+            None => Manifest::new(settings),
+        };
+        let work = Self { folder, out, _lock: lock };
+        work.remove_all_but(&manifest)?;
+        manifest.save(&work.folder)?;
+        Ok(Start::Work(work, Box::new(manifest)))
+    }
+
+    /// Gives the folder its name.
+    pub fn finish(self) -> Result<PathBuf> {
+        let lock = self.folder.join(LOCK);
+        fs::remove_file(&lock).map_err(|source| Error::io(lock, "remove", source))?;
+        sync_folder(&self.folder)?;
+        fs::rename(&self.folder, &self.out).map_err(|source| Error::io(&self.out, "rename to it", source))?;
+        let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))?;
+        Ok(self.out)
+    }
+
+    /// Whether there are finished shards to go on behind.
+    pub fn has_shards(&self) -> bool {
+        Manifest::load(&self.folder).ok().flatten().is_some_and(|manifest| !manifest.shards.is_empty())
+    }
+
+    /// Removes the folder, where nothing in it is worth going on with.
+    pub fn discard(self) -> Result<()> {
+        fs::remove_dir_all(&self.folder).map_err(|source| Error::io(&self.folder, "remove", source))
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        write_whole(&self.folder.join(name), text.as_bytes())
+    }
+
+    fn remove_all_but(&self, manifest: &Manifest) -> Result<()> {
+        let entries = fs::read_dir(&self.folder).map_err(|source| Error::io(&self.folder, "list", source))?;
+        for entry in entries {
+            let path = entry.map_err(|source| Error::io(&self.folder, "list", source))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ours = name.ends_with(".parquet") || name.ends_with(".tmp") || name.starts_with("report.");
+            if ours && !manifest.shards.iter().any(|shard| shard.name == name) {
+                fs::remove_file(&path).map_err(|source| Error::io(&path, "remove", source))?;
+            }
+        }
+        for shard in &manifest.shards {
+            let path = self.folder.join(&shard.name);
+            let size = fs::metadata(&path).map_err(|source| Error::io(&path, "look at", source))?.len();
+            if size != shard.file_bytes {
+                return Err(Error::Output(format!(
+                    "{} has {size} bytes, where {} were written; start anew with --restart",
+                    path.display(),
+                    shard.file_bytes
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings less what changes nothing about the documents: where they go, on how many threads, and whether an error
+/// that did not come up would have been passed over.
+fn relevant(settings: &Settings) -> Settings {
+    Settings { inputs: Vec::new(), out: String::new(), threads: 0, skip_bad: false, ..settings.clone() }
+}
+
+fn difference(ours: &Settings, theirs: &Settings) -> Option<String> {
+    let table = |settings: &Settings| toml::Table::try_from(settings).expect("settings are TOML");
+    first_difference(&table(ours), &table(theirs), "")
+}
+
+fn first_difference(ours: &toml::Table, theirs: &toml::Table, path: &str) -> Option<String> {
+    ours.iter().find_map(|(key, value)| match (value, &theirs[key]) {
+        (toml::Value::Table(ours), toml::Value::Table(theirs)) => {
+            first_difference(ours, theirs, &format!("{path}{key}."))
+        }
+        (ours, theirs) if ours != theirs => Some(format!("`{path}{key}` was {ours} and is {theirs}")),
+        _ => None,
+    })
+}
+
+fn hash_of(files: &[InputFile], position: Position) -> u64 {
+    let read = position.file + usize::from(position.record > 0);
+    let names = files.iter().take(read).map(|file| format!("{}\0{}\n", file.path.display(), file.bytes));
+    XxHash3_64::oneshot(names.collect::<String>().as_bytes())
+}
+
+/// Writes a file so that it is there whole, or as it was before.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let new = PathBuf::from(name);
+    let written = File::create(&new).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.map_err(|source| Error::io(&new, "write", source))?;
+    fs::rename(&new, path).map_err(|source| Error::io(path, "write", source))?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}

@@ -1,0 +1,158 @@
+//! Neither the number of threads nor a kill in the middle changes a byte.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use palestra_corpus::{Options, build};
+
+use crate::made::*;
+
+/// Set for the child process that is killed, to the folder of its test.
+const VICTIM: &str = "PALESTRA_TEST_CORPUS_UNTIL_KILLED";
+const CHANGES: [&str; 2] = ["shards.text_bytes=50000", "split.validation=0.1"];
+
+/// Documents with duplicates far apart, across shards and files.
+fn fill(place: &Place) {
+    let rows = |from: u64| (from..from + 200).map(|number| json(&prose(number % 350))).collect::<String>();
+    for file in 0..4 {
+        let text = rows(150 * file);
+        match file % 2 {
+            0 => place.put(&format!("{file}.jsonl"), text),
+            _ => place.put(&format!("{file}.jsonl.gz"), gzip(text.as_bytes())),
+        };
+    }
+    place.put("5.txt", (5000..5050).map(prose).collect::<Vec<_>>().join("\n\n"));
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_the_threads() {
+    let place = Place::new();
+    fill(&place);
+    let made = |threads: usize| {
+        let threads = format!("threads={threads}");
+        place.build(&[CHANGES[0], CHANGES[1], &threads]).unwrap();
+        let mut files = files(&place.path("out"));
+        std::fs::remove_dir_all(place.path("out")).unwrap();
+        // Which says on how many threads it was made.
+        files.remove("corpus.toml");
+        files
+    };
+    let one = made(1);
+    assert!(one.len() > 12, "{:?}", one.keys());
+    assert!(made(2) == one && made(7) == one);
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bytes() {
+    let place = Place::new();
+    fill(&place);
+    place.build(&CHANGES).unwrap();
+    let expected = files(&place.path("out"));
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+
+    let partial = place.path("out.partial");
+    let mut kills = 0;
+    for wanted in [1, 3, 5] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "resumed::runs_as_the_victim"])
+            .env(VICTIM, place.path(""))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let patience = Instant::now();
+        // Killed as soon as it has so many shards, in the middle of writing the next.
+        loop {
+            let shards = partial.exists() && files_ready(&partial) >= wanted;
+            let ended = child.try_wait().unwrap().is_some();
+            if shards || ended || patience.elapsed() > Duration::from_secs(60) {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        kills += usize::from(child.kill().is_ok() && !child.wait().unwrap().success());
+        assert!(!place.path("out").exists(), "the run was over before it could be killed");
+        assert!(files_ready(&partial) >= wanted);
+    }
+    assert_eq!(kills, 3);
+    // What a kill leaves of a shard is no trouble.
+    std::fs::write(partial.join("train-00009.parquet.tmp"), b"half").unwrap();
+    std::fs::write(partial.join("train-00999.parquet"), b"never noted").unwrap();
+
+    let mut notes = Vec::new();
+    let noted = std::cell::RefCell::new(&mut notes);
+    let on_note = |note: &str| noted.borrow_mut().push(note.to_string());
+    build(&place.settings(&CHANGES), &Options { on_note: Some(&on_note), ..Options::default() }).unwrap();
+    assert!(notes[0].starts_with("going on with"), "{notes:?}");
+    let resumed = files(&place.path("out"));
+    assert_eq!(resumed.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, bytes) in &expected {
+        assert!(resumed[name] == *bytes, "{name} differs");
+    }
+}
+
+/// Does nothing, but in the child process of the test above.
+#[test]
+fn runs_as_the_victim() {
+    if let Ok(folder) = std::env::var(VICTIM) {
+        let changes = CHANGES.map(String::from);
+        let settings = palestra_corpus::Settings::parse("", "test", &changes).unwrap();
+        let (inputs, out) = (vec![format!("{folder}in")], format!("{folder}out"));
+        let settings = palestra_corpus::Settings { inputs, out, ..settings };
+        // Slow, so that there is time to be killed.
+        let on_progress = |_| std::thread::sleep(Duration::from_millis(5));
+        build(&settings, &Options { on_progress: Some(&on_progress), ..Options::default() }).unwrap();
+    }
+}
+
+fn files_ready(partial: &std::path::Path) -> usize {
+    let names = std::fs::read_dir(partial).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("train-") && name.ends_with(".parquet")).count()
+}
+
+#[test]
+fn an_unfinished_corpus_is_not_gone_on_with_otherwise() {
+    let place = Place::new();
+    fill(&place);
+    // A damaged file at the end stops the run after some shards.
+    let broken = place.put("9.parquet", b"PAR1");
+    let error = place.build(&CHANGES).unwrap_err().to_string();
+    assert!(error.contains("9.parquet is damaged"), "{error}");
+    assert!(place.path("out.partial").join("train-00000.parquet").exists() && !place.path("out").exists());
+
+    let error = place.build(&[CHANGES[0], "split.validation=0.2"]).unwrap_err().to_string();
+    assert!(error.contains("`split.validation` was 0.1 and is 0.2") && error.contains("--restart"), "{error}");
+    let first = std::fs::read(place.path("in/0.jsonl")).unwrap();
+    place.put("0.jsonl", &first[1..]);
+    let error = place.build(&CHANGES).unwrap_err().to_string();
+    assert!(error.contains("was begun with other files"), "{error}");
+
+    // Mended, it goes on.
+    place.put("0.jsonl", &first);
+    std::fs::remove_file(broken).unwrap();
+    place.build(&CHANGES).unwrap();
+    let resumed = files(&place.path("out"));
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+    place.build(&CHANGES).unwrap();
+    assert!(files(&place.path("out")) == resumed);
+}
+
+#[test]
+fn one_folder_has_one_writer_and_restart_begins_anew() {
+    let place = Place::new();
+    fill(&place);
+    let settings = place.settings(&CHANGES);
+    let once = std::sync::Once::new();
+    let on_progress = |_| {
+        once.call_once(|| {
+            let error = build(&settings, &Options::default()).unwrap_err().to_string();
+            assert!(error.ends_with("is being written by another run"), "{error}");
+        });
+    };
+    place.put("9.parquet", b"PAR1");
+    build(&settings, &Options { on_progress: Some(&on_progress), ..Options::default() }).unwrap_err();
+    std::fs::remove_file(place.path("in/9.parquet")).unwrap();
+    let other = place.settings(&[CHANGES[0]]);
+    assert!(build(&other, &Options::default()).is_err());
+    build(&other, &Options { restart: true, ..Options::default() }).unwrap();
+    assert!(place.path("out").exists());
+}

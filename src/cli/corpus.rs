@@ -1,0 +1,143 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use palestra_corpus::{Options, Progress, Report, Settings, build};
+use serde::Serialize;
+
+use super::output::Output;
+use crate::Result;
+use crate::observe::peak_memory_bytes;
+
+/// Make clean shards for training from raw text
+///
+/// Reads text, Markdown, HTML, JSON lines and Parquet, each also as .gz or .zst: files, folders, quoted patterns. Each
+/// document is decoded, mended (charsets, mojibake such as "Ã©", Unicode forms), judged by the rules of C4 and Gopher, and
+/// freed of e-mail addresses, IP addresses and phone numbers; exact and near duplicates are dropped.
+///
+/// Writes the folder of --out: train-*.parquet and validation-*.parquet (id, text, source, row, language, ...),
+/// report.html and report.json with what was dropped, why, and samples of it, and corpus.toml with every setting. It
+/// appears when everything is done; until then DIR.partial holds the finished shards, and a run that was stopped or
+/// killed goes on behind them when it is started again, to the same bytes.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra corpus books/ --out corpora/books
+  palestra corpus 'crawl/*.jsonl.gz' --text-column content --language eng --out corpora/crawl
+  palestra corpus --config corpus.toml --set duplicates.near=0.8 --set gopher.stop_words=false
+  palestra corpus books/ --out corpora/try --max-documents 10000     (then look at corpora/try/report.html)
+
+A small corpus.toml (every key with its default: docs/corpus.md, or the corpus.toml of a finished corpus):
+  inputs = [\"books/\", \"crawl/*.jsonl.gz\"]
+  out = \"corpora/mixed\"
+  [language]
+  keep = [\"eng\"]
+  [gopher]
+  words = [20, 100000]      # a rule's threshold,
+  stop_words = false        # or false to switch it off
+  [split]
+  validation = 0.02")]
+pub struct Args {
+    /// Files, folders and patterns to read, in place of the file's `inputs`
+    #[arg(value_name = "IN")]
+    inputs: Vec<String>,
+    /// The folder to write, in place of the file's `out`
+    #[arg(long, value_name = "DIR")]
+    out: Option<String>,
+    /// A file with settings
+    #[arg(long, value_name = "CORPUS.toml")]
+    config: Option<PathBuf>,
+    /// Keep only this language, such as eng; may be given again
+    #[arg(long = "language", value_name = "CODE")]
+    languages: Vec<String>,
+    /// The column of JSON lines and Parquet with the text ["text"]
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// The share of documents for validation [0.01]
+    #[arg(long, value_name = "SHARE")]
+    validation: Option<f64>,
+    /// Switch off the rules of C4 and Gopher, and keep whatever is no duplicate
+    #[arg(long)]
+    no_filters: bool,
+    /// Stop after so many documents, to try settings out
+    #[arg(long, value_name = "N")]
+    max_documents: Option<u64>,
+    /// Pass over rows and files that cannot be read, and count them, in place of stopping
+    #[arg(long)]
+    skip_bad: bool,
+    /// Threads that clean; one a core where absent. The output is the same on any number
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Throw away what an unfinished run left in DIR.partial
+    #[arg(long)]
+    restart: bool,
+    /// Set a key of the settings, such as gopher.words=[20,100000]; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+/// The report, and how long it took.
+#[derive(Serialize)]
+struct Made {
+    #[serde(flatten)]
+    report: Report,
+    seconds: f64,
+    peak_memory_bytes: Option<u64>,
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    let settings = settings(args)?;
+    let bar = output.progress(0, "MB");
+    let on_progress = |progress: Progress| {
+        bar.set_length(progress.total_bytes / 1_000_000);
+        bar.set_position(progress.bytes / 1_000_000);
+    };
+    let on_note = |note: &str| bar.suspend(|| tracing::info!("{note}"));
+    let start = Instant::now();
+    let options = Options { restart: args.restart, on_progress: Some(&on_progress), on_note: Some(&on_note) };
+    let built = build(&settings, &options);
+    bar.finish_and_clear();
+    let report = built?;
+    if report.validation.documents == 0 && report.settings.split.validation > 0.0 {
+        tracing::warn!(
+            "no document is for validation: {} are few for a share of {}",
+            report.kept().documents,
+            report.settings.split.validation
+        );
+    }
+    let text = format!("{report}");
+    output.report(
+        &Made { report, seconds: start.elapsed().as_secs_f64(), peak_memory_bytes: peak_memory_bytes() },
+        text,
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file's settings, and over them what the command line says.
+fn settings(args: &Args) -> Result<Settings> {
+    let mut settings = match &args.config {
+        Some(file) => Settings::load(file, &args.overrides)?,
+        None => Settings::parse("", "the defaults", &args.overrides)?,
+    };
+    if !args.inputs.is_empty() {
+        settings.inputs.clone_from(&args.inputs);
+    }
+    if !args.languages.is_empty() {
+        settings.language.keep.clone_from(&args.languages);
+    }
+    if let Some(out) = &args.out {
+        settings.out.clone_from(out);
+    }
+    if let Some(column) = &args.text_column {
+        settings.read.text_column.clone_from(column);
+    }
+    if args.no_filters {
+        settings.switch_off_filters();
+    }
+    settings.split.validation = args.validation.unwrap_or(settings.split.validation);
+    settings.max_documents = args.max_documents.unwrap_or(settings.max_documents);
+    settings.threads = args.threads.unwrap_or(settings.threads);
+    settings.skip_bad |= args.skip_bad;
+    Ok(settings)
+}
