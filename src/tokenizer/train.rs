@@ -117,12 +117,12 @@ fn learn(
     mut texts: impl Iterator<Item = Result<String>> + Send,
 ) -> Result<Tokenizer> {
     // Trainers panic, or learn nothing, where there is no text.
-    let first = texts.by_ref().find(|text| !matches!(text, Ok(text) if text.is_empty())).ok_or_else(no_text)?;
+    let first = texts.by_ref().find(|text| !matches!(text, Ok(text) if text.is_empty())).ok_or_else(no_text)??;
     let bytes = ByteLevel::new(false, true, true);
     inner.with_pre_tokenizer(Some(bytes)).with_decoder(Some(bytes));
     // The trainer takes texts and no results: the first error ends them, and is told afterwards.
     let failed = Mutex::new(None);
-    let whole = std::iter::once(first).chain(texts).map_while(|text| match text {
+    let whole = std::iter::once(Ok(first)).chain(texts).map_while(|text| match text {
         Ok(text) => Some(text),
         Err(error) => {
             *failed.lock().expect("nobody panics with it") = Some(error);
@@ -134,7 +134,8 @@ fn learn(
         return Err(error);
     }
     trained.map_err(|error| Error::Tokenizer(format!("no vocabulary of {} can be learned: {error}", options.size)))?;
-    let roles = json!({ "eos_token": options.special.first(), "pad_token": options.special.iter().find(|name| name.contains("pad")) });
+    let pad = options.special.iter().find(|name| name.contains("pad"));
+    let roles = json!({ "eos_token": options.special.first(), "pad_token": pad });
     Tokenizer::of_hugging_face(inner, &[roles])
 }
 
@@ -191,8 +192,10 @@ mod tests {
         for method in [Method::Bpe, Method::Unigram, Method::Characters] {
             let empty = refused(method, &VocabularyOptions::default(), vec![Ok(String::new())]);
             assert!(empty.contains("there is no text"), "{empty}");
-            let texts = vec![Ok(TEXT.to_string()), Err(Error::Data("row 7 is broken".into()))];
-            assert_eq!(refused(method, &VocabularyOptions::default(), texts), "row 7 is broken");
+            let broken = || Err(Error::Data("row 7 is broken".into()));
+            for texts in [vec![Ok(TEXT.to_string()), broken()], vec![broken()]] {
+                assert_eq!(refused(method, &VocabularyOptions::default(), texts), "row 7 is broken");
+            }
         }
     }
 }
