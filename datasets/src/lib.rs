@@ -8,6 +8,7 @@ mod episode;
 mod error;
 pub mod import;
 pub mod log;
+pub mod preferences;
 pub mod stats;
 
 pub use episode::{End, Episode, Turn};
