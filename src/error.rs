@@ -41,6 +41,9 @@ pub enum Error {
     /// A file of logged experience that cannot be read or written.
     #[error(transparent)]
     Log(#[from] palestra_datasets::Error),
+    /// A label store, or a label for it, that cannot be used.
+    #[error(transparent)]
+    Labels(#[from] palestra_labels::Error),
     /// An environment or reward failed.
     #[error(transparent)]
     Env(#[from] palestra_envs::Error),

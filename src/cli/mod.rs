@@ -7,6 +7,7 @@ mod check;
 mod envs;
 mod estimate;
 mod evaluate;
+mod label;
 mod log;
 mod output;
 mod play;
@@ -64,6 +65,7 @@ enum Command {
     Rollout(rollout::Args),
     Log(log::Args),
     Estimate(estimate::Args),
+    Label(label::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -99,6 +101,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Rollout(args) => rollout::run(args, registry, output),
         Command::Log(args) => log::run(args, registry, output),
         Command::Estimate(args) => estimate::run(args, registry, output),
+        Command::Label(args) => label::run(args, output),
     }
 }
 

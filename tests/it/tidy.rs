@@ -96,11 +96,12 @@ fn imports_follow_the_table(tree: &Tree) -> Vec<String> {
     complaints
 }
 
-/// Whoever writes an environment compiles no tensors: the two small crates know neither burn nor the root crate.
+/// Whoever writes an environment or collects labels compiles no tensors: the small crates know neither burn nor the root
+/// crate.
 fn tensors_stay_in_the_root_crate(tree: &Tree) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (manifest, text) in
-        manifests(tree).filter(|(path, _)| path.starts_with("envs/") || path.starts_with("datasets/"))
+    for (manifest, text) in manifests(tree)
+        .filter(|(path, _)| ["envs/", "datasets/", "labels/"].iter().any(|small| path.starts_with(small)))
     {
         for name in dependencies(text) {
             let tensors = name.starts_with("burn") || ["tch", "torch-sys", "palestra"].contains(&name.as_str());

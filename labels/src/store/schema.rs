@@ -62,29 +62,46 @@ CREATE TABLE label (
 CREATE INDEX label_annotator ON label (annotator);
 ";
 
-/// Makes the tables where there are none, and refuses files that are not ours or of a later version.
+/// Makes the tables where there are none, and refuses files that are not ours or of a later version, as they are.
 pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
+    let is_new = !is_ours(connection, file)?;
     // Of a label that was acknowledged the write-ahead log is on the disk, also if the machine loses its power.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(&failed)?;
     connection.pragma_update(None, "synchronous", "full").map_err(&failed)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(&failed)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
-    let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(&failed);
-    let tables = transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0));
-    match (tables.map_err(&failed)?, pragma("application_id")?, pragma("user_version")?) {
-        (_, APPLICATION, VERSION) => return Ok(()),
-        (_, APPLICATION, version) => {
+    match is_new {
+        true => create(connection, file, settings),
+        false => Ok(()),
+    }
+}
+
+/// Whether it is a store of our version; `false` of a file without anything in it.
+fn is_ours(connection: &Connection, file: &Path) -> Result<bool> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(told(file));
+    let application = number("PRAGMA application_id")?;
+    match (number("PRAGMA user_version")?, number("SELECT count(*) FROM sqlite_master")?) {
+        (VERSION, _) if application == APPLICATION => Ok(true),
+        (version, _) if application == APPLICATION => {
             let reason = format!(
                 "is a label store of version {version}, and this program knows version {VERSION}; use a newer palestra"
             );
-            return Err(Error::store(file, reason));
+            Err(Error::store(file, reason))
         }
-        (0, ..) => {}
-        _ => return Err(Error::store(file, "is a database, but no label store; name another file")),
+        (_, 0) => Ok(false),
+        _ => Err(Error::store(file, "is a database, but no label store; name another file")),
     }
+}
+
+fn create(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
+    let failed = told(file);
     if settings.overlap == 0 {
         return Err(Error::store(file, "overlap 0 where at least 1 should judge each item"));
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+    // Another program may have been faster.
+    if is_ours(&transaction, file)? {
+        return Ok(());
     }
     transaction.execute_batch(TABLES).map_err(&failed)?;
     for (key, value) in [("overlap", i64::from(settings.overlap)), ("seed", settings.seed as i64)] {

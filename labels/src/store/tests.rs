@@ -169,14 +169,16 @@ fn tokens_are_not_in_the_file_and_a_new_one_replaces_the_old() {
 
 #[test]
 fn files_that_are_no_store_are_refused_and_left_as_they_are() {
-    let (directory, mut store) = store(Settings::default());
+    let (directory, store) = store(Settings::default());
     let file = |name: &str| directory.path().join(name);
     let refusal = |file: PathBuf| Store::open(&file).map(|_| ()).unwrap_err().to_string();
     assert!(refusal(file("none.db")).contains("none.db: there is no such label store"));
     std::fs::write(file("text.db"), "a text, and no database at all; ".repeat(99)).unwrap();
     assert!(refusal(file("text.db")).contains("is no label store"));
     Connection::open(file("other.db")).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    let before = std::fs::read(file("other.db")).unwrap();
     assert!(refusal(file("other.db")).contains("is a database, but no label store"));
+    assert!(std::fs::read(file("other.db")).unwrap() == before);
     assert!(Store::create(&file("nowhere/labels.db"), Settings::default()).is_err());
     let zero = Store::create(&file("zero.db"), Settings { overlap: 0, seed: 0 }).map(|_| ()).unwrap_err().to_string();
     assert!(zero.contains("overlap 0 where at least 1"), "{zero}");

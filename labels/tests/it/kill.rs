@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palestra_labels::server::Server;
 use palestra_labels::{ItemId, Store};
-use serde_json::Value;
 
 use crate::served::*;
 
@@ -40,16 +39,11 @@ fn start(file: &Path) -> (Child, SocketAddr) {
 /// Judges until the server is gone; what it acknowledged, by item.
 fn judge(address: SocketAddr, token: &str, count: &AtomicUsize) -> BTreeMap<ItemId, usize> {
     let mut acknowledged = BTreeMap::new();
-    let call = |body: Option<Value>| match body {
-        None => try_post(address, "/api/undo", token, &serde_json::json!({})).map(|reply| reply.json()),
-        Some(body) => try_post(address, "/api/label", token, &body).map(|reply| reply.json()),
-    };
-    let Ok(mut shown) = call(None) else { return acknowledged };
-    // Starting with undo takes back what the one before had said; it is said again.
+    let Ok(mut shown) = try_get(address, "/api/next", token).map(|reply| reply.json()) else { return acknowledged };
     while let Some(item) = shown["task"]["item"].as_i64() {
         let answer = (item % 2) as usize;
-        match call(Some(best(&item.into(), answer))) {
-            Ok(reply) => shown = reply,
+        match try_post(address, "/api/label", token, &best(&item.into(), answer)) {
+            Ok(reply) => shown = reply.json(),
             Err(_) => break,
         }
         acknowledged.insert(item, answer);

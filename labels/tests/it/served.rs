@@ -82,9 +82,13 @@ pub fn request(address: SocketAddr, line: &str, head: &str, body: &[u8]) -> std:
     }
 }
 
-pub fn get(address: SocketAddr, path: &str, token: &str) -> Reply {
+pub fn try_get(address: SocketAddr, path: &str, token: &str) -> std::io::Result<Reply> {
     let head = format!("Host: {address}\r\nAuthorization: Bearer {token}\r\n");
-    request(address, &format!("GET {path}"), &head, b"").unwrap()
+    request(address, &format!("GET {path}"), &head, b"")
+}
+
+pub fn get(address: SocketAddr, path: &str, token: &str) -> Reply {
+    try_get(address, path, token).unwrap()
 }
 
 pub fn try_post(address: SocketAddr, path: &str, token: &str, body: &Value) -> std::io::Result<Reply> {

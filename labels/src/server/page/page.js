@@ -269,4 +269,6 @@ function enter(given) {
   if (location.hash) history.replaceState(null, '', location.pathname);
   ask('next');
 }
+// A link that is opened where the page already is changes nothing but this part.
+addEventListener('hashchange', () => { if (location.hash) enter(location.hash.slice(1)); });
 enter(location.hash.slice(1));
