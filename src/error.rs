@@ -44,6 +44,9 @@ pub enum Error {
     /// A corpus that cannot be made.
     #[error(transparent)]
     Corpus(#[from] palestra_corpus::Error),
+    /// A label store, or a label for it, that cannot be used.
+    #[error(transparent)]
+    Labels(#[from] palestra_labels::Error),
     /// An environment or reward failed.
     #[error(transparent)]
     Env(#[from] palestra_envs::Error),

@@ -9,6 +9,7 @@ mod episode;
 mod error;
 pub mod import;
 pub mod log;
+pub mod preferences;
 pub mod shards;
 pub mod stats;
 

@@ -10,6 +10,7 @@ mod estimate;
 mod eval;
 mod evaluate;
 mod generate;
+mod label;
 mod log;
 mod output;
 mod plan;
@@ -74,6 +75,7 @@ enum Command {
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
     Eval(eval::Args),
+    Label(label::Args),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.
@@ -114,6 +116,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
+        Command::Label(args) => label::run(args, output),
     }
 }
 

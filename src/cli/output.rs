@@ -58,8 +58,13 @@ impl Output {
         ProgressBar::new(total).with_style(style.progress_chars("━╸─"))
     }
 
-    pub fn finish(&mut self) -> Result<()> {
+    /// What was printed is to be seen now, as before a command that runs on.
+    pub fn flush(&mut self) -> Result<()> {
         self.stdout.flush().map_err(Error::io(STANDARD_OUTPUT))
+    }
+
+    pub fn finish(&mut self) -> Result<()> {
+        self.flush()
     }
 }
 

@@ -96,10 +96,10 @@ fn imports_follow_the_table(tree: &Tree) -> Vec<String> {
     complaints
 }
 
-/// Whoever writes an environment compiles no tensors: the small crates know neither burn nor the root crate.
+/// Whoever writes an environment or collects labels compiles no tensors: the small crates know neither burn nor the root crate.
 fn tensors_stay_in_the_root_crate(tree: &Tree) -> Vec<String> {
     let mut complaints = Vec::new();
-    let small = ["corpus/", "datasets/", "envs/"];
+    let small = ["corpus/", "datasets/", "envs/", "labels/"];
     for (manifest, text) in manifests(tree).filter(|(path, _)| small.iter().any(|folder| path.starts_with(folder))) {
         for name in dependencies(text) {
             let tensors = name.starts_with("burn") || ["tch", "torch-sys", "palestra"].contains(&name.as_str());

@@ -1,0 +1,185 @@
+//! One judgement of what several people judged.
+
+use std::collections::HashMap;
+
+use super::{Judgement, Record, Text};
+
+/// What is done where people judge the same answers differently. A record's `weight` counts as so many people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// One judgement of what most people said: the verdict with the most weight, the median of ratings. Where two verdicts
+    /// have as much, pairs become a tie, and labels and steps are dropped.
+    Majority,
+    /// Every verdict is kept, with its share of the weight, so that all about the same answers add up to 1.
+    Share,
+}
+
+/// What [`resolve`] came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// What is left, in the order in which the answers first came.
+    pub records: Vec<Record>,
+    /// How many answers, or pairs of them, people judged differently.
+    pub conflicts: usize,
+    /// How many were dropped, because no verdict had more weight than another.
+    pub dropped: usize,
+}
+
+/// Resolves judgements of the same answers to the same prompt by a rule.
+///
+/// # Errors
+/// A person who judged the same answers twice, and not alike, with the two judgements. What is the same counts once.
+pub fn resolve(records: impl IntoIterator<Item = Record>, rule: Rule) -> Result<Resolved, String> {
+    let mut places: HashMap<Subject, usize> = HashMap::new();
+    let mut groups: Vec<Vec<Record>> = Vec::new();
+    for record in records {
+        let place = *places.entry(subject_of(&record)).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Vec::new());
+        }
+        let same_person = |other: &&Record| other.annotator.is_some() && other.annotator == record.annotator;
+        match groups[place].iter().find(same_person) {
+            None => groups[place].push(record),
+            Some(other) if verdict_of(other) == verdict_of(&record) => {}
+            Some(other) => return Err(twice(other, &record)),
+        }
+    }
+    let mut resolved = Resolved { records: Vec::new(), conflicts: 0, dropped: 0 };
+    for group in groups {
+        let verdicts = verdicts_of(group);
+        resolved.conflicts += usize::from(verdicts.len() > 1);
+        match rule {
+            Rule::Majority => match majority(verdicts) {
+                Some(record) => resolved.records.push(record),
+                None => resolved.dropped += 1,
+            },
+            Rule::Share => {
+                let total: f64 = verdicts.iter().map(|record| record.weight).sum();
+                let shares = verdicts.into_iter().map(|record| Record { weight: record.weight / total, ..record });
+                resolved.records.extend(shares);
+            }
+        }
+    }
+    Ok(resolved)
+}
+
+/// What was judged, whatever the verdict and whichever answer stood first.
+#[derive(PartialEq, Eq, Hash)]
+struct Subject {
+    kind: &'static str,
+    prompt: Text,
+    answers: Vec<Text>,
+}
+
+/// What distinguishes verdicts on the same answers.
+#[derive(PartialEq)]
+enum Verdict {
+    Chosen(Text),
+    Tie,
+    Good(Vec<bool>),
+    Rating(f64),
+}
+
+fn subject_of(record: &Record) -> Subject {
+    let (kind, answers) = match &record.judgement {
+        Judgement::Better { chosen: one, rejected: other, .. } | Judgement::Tie { answers: [one, other] } => {
+            let mut answers = vec![one.clone(), other.clone()];
+            answers.sort_by_cached_key(|text| serde_json::to_string(text).expect("texts are JSON"));
+            ("pair", answers)
+        }
+        Judgement::Label { completion, .. } => ("label", vec![completion.clone()]),
+        Judgement::Steps { completions, .. } => ("steps", completions.clone()),
+        Judgement::Rating { completion, .. } => ("rating", vec![completion.clone()]),
+    };
+    Subject { kind, prompt: record.prompt.clone(), answers }
+}
+
+fn verdict_of(record: &Record) -> Verdict {
+    match &record.judgement {
+        Judgement::Better { chosen, .. } => Verdict::Chosen(chosen.clone()),
+        Judgement::Tie { .. } => Verdict::Tie,
+        Judgement::Label { good, .. } => Verdict::Good(vec![*good]),
+        Judgement::Steps { good, .. } => Verdict::Good(good.clone()),
+        Judgement::Rating { rating, .. } => Verdict::Rating(*rating),
+    }
+}
+
+/// One record for each verdict, with the weights of all who gave it; it has a name only where one person did.
+fn verdicts_of(group: Vec<Record>) -> Vec<Record> {
+    let mut verdicts: Vec<Record> = Vec::new();
+    for record in group {
+        match verdicts.iter_mut().find(|other| verdict_of(other) == verdict_of(&record)) {
+            Some(other) => {
+                other.weight += record.weight;
+                other.annotator = None;
+            }
+            None => verdicts.push(record),
+        }
+    }
+    verdicts
+}
+
+fn majority(mut verdicts: Vec<Record>) -> Option<Record> {
+    if matches!(verdicts[0].judgement, Judgement::Rating { .. }) {
+        return Some(median(verdicts));
+    }
+    verdicts.sort_by(|left, right| right.weight.total_cmp(&left.weight));
+    let is_open = verdicts.get(1).is_some_and(|second| second.weight == verdicts[0].weight);
+    let first = Record { weight: 1.0, ..verdicts.swap_remove(0) };
+    match first.judgement {
+        _ if !is_open => Some(first),
+        Judgement::Better { chosen, rejected, .. } => {
+            let judgement = Judgement::Tie { answers: [chosen, rejected] };
+            Some(Record { judgement, annotator: None, ..first })
+        }
+        Judgement::Tie { .. } => Some(Record { annotator: None, ..first }),
+        _ => None,
+    }
+}
+
+/// The rating with as much weight below as above it; the middle of two where both have that.
+fn median(mut ratings: Vec<Record>) -> Record {
+    let rating_of = |record: &Record| match record.judgement {
+        Judgement::Rating { rating, .. } => rating,
+        _ => unreachable!("a group is of one kind"),
+    };
+    ratings.sort_by(|left, right| rating_of(left).total_cmp(&rating_of(right)));
+    let half = ratings.iter().map(|record| record.weight).sum::<f64>() / 2.0;
+    let mut below = 0.0;
+    let place = ratings.iter().position(|record| {
+        below += record.weight;
+        below >= half
+    });
+    let place = place.expect("all weights together are more than half of them");
+    let next = ratings.get(place + 1).filter(|_| below == half).unwrap_or(&ratings[place]);
+    let rating = (rating_of(&ratings[place]) + rating_of(next)) / 2.0;
+    let annotator = if ratings.len() == 1 { ratings[0].annotator.clone() } else { None };
+    let record = ratings.swap_remove(place);
+    let Judgement::Rating { completion, .. } = record.judgement else { unreachable!("a group is of one kind") };
+    Record { judgement: Judgement::Rating { completion, rating }, annotator, weight: 1.0, ..record }
+}
+
+fn twice(first: &Record, second: &Record) -> String {
+    let who = first.annotator.as_deref().unwrap_or_default();
+    format!(
+        "annotator {who:?} judged the same answers twice, and not alike: {} and {}; keep one of the two",
+        told(&first.judgement),
+        told(&second.judgement)
+    )
+}
+
+fn told(judgement: &Judgement) -> String {
+    let short = |text: &Text| match text {
+        Text::Plain(text) => format!("{:?}", text.chars().take(40).collect::<String>()),
+        Text::Messages(messages) => {
+            format!("{:?}", messages.iter().flat_map(|message| message.content.chars()).take(40).collect::<String>())
+        }
+    };
+    match judgement {
+        Judgement::Better { chosen, .. } => format!("chosen {}", short(chosen)),
+        Judgement::Tie { .. } => "a tie".to_string(),
+        Judgement::Label { good, .. } => format!("label {good}"),
+        Judgement::Steps { good, .. } => format!("labels {good:?}"),
+        Judgement::Rating { rating, .. } => format!("rating {rating}"),
+    }
+}

@@ -1,0 +1,146 @@
+//! The forms in which files say what was judged.
+
+use serde_json::Value;
+
+use super::rows::{Row, flag_of};
+use super::text::split_prompt;
+use super::{Judgement, Record, Text};
+use crate::error::Result;
+
+/// A row as the judgement that it is.
+pub(super) fn record_of(mut row: Row) -> Result<Record> {
+    let annotator = row.string(&["annotator", "worker", "rater_id"])?;
+    let weight = match row.number(&["weight"])? {
+        Some(weight) if weight <= 0.0 => {
+            return Err(row.wrong("weight", &weight.into(), "a number above 0"));
+        }
+        weight => weight.unwrap_or(1.0),
+    };
+    let (prompt, judgement) = if row.has(&["preferred_output", "non_preferred_output"]) {
+        openai_fine_tuning(&mut row)?
+    } else if row.has(&["summaries", "choice"]) {
+        openai_summaries(&mut row)?
+    } else if row.has(&["answer_0", "answer_1"]) {
+        openai_web(&mut row)?
+    } else if row.has(&["chosen"]) || row.has(&["rejected"]) {
+        pair(&mut row)?
+    } else if row.has(&["completions"]) {
+        steps(&mut row)?
+    } else if row.has(&["completion"]) {
+        single(&mut row)?
+    } else {
+        let found: Vec<&str> = row.columns.keys().map(String::as_str).collect();
+        let reason = format!(
+            "are {}, which is no judgement; it should be prompt with chosen and rejected, completion and label, \
+             completions and labels, or completion and rating",
+            found.join(", ")
+        );
+        return Err(row.error("the columns", reason));
+    };
+    Ok(Record { prompt, judgement, annotator, weight, other: row.columns })
+}
+
+fn pair(row: &mut Row) -> Result<(Text, Judgement)> {
+    let (chosen, rejected) = (row.text("chosen")?, row.text("rejected")?);
+    let margin = row.number(&["margin"])?;
+    let is_tie = row.flag("tie")?.unwrap_or(false);
+    refuse_equal(row, &chosen, &rejected)?;
+    let prompt = match row.has(&["prompt"]).then(|| row.text("prompt")).transpose()? {
+        // A text beside whole conversations, as in UltraFeedback: the conversations begin with it.
+        Some(Text::Plain(_)) if is_conversation(&chosen) && is_conversation(&rejected) => None,
+        prompt => prompt,
+    };
+    let (prompt, chosen, rejected) = match prompt {
+        Some(prompt) => (prompt, chosen, rejected),
+        None => split_prompt(&chosen, &rejected).map_err(|reason| row.error("chosen", reason))?,
+    };
+    Ok((prompt, verdict(chosen, rejected, margin, is_tie)))
+}
+
+fn verdict(chosen: Text, rejected: Text, margin: Option<f64>, is_tie: bool) -> Judgement {
+    match is_tie {
+        true => Judgement::Tie { answers: [chosen, rejected] },
+        false => Judgement::Better { chosen, rejected, margin },
+    }
+}
+
+/// Whether somebody else than the assistant speaks, so that it is more than an answer.
+fn is_conversation(text: &Text) -> bool {
+    matches!(text, Text::Messages(messages) if messages.first().is_some_and(|message| message.role != "assistant"))
+}
+
+fn steps(row: &mut Row) -> Result<(Text, Judgement)> {
+    let (prompt, completions) = (row.text("prompt")?, row.texts("completions")?);
+    let value = row.required("labels")?;
+    let good: Option<Vec<bool>> = value.as_array().and_then(|list| list.iter().map(flag_of).collect());
+    let good = good.ok_or_else(|| row.wrong("labels", &value, "a list of true and false"))?;
+    if good.len() != completions.len() || good.is_empty() {
+        let reason =
+            format!("has {} values for {} completions; there should be one for each", good.len(), completions.len());
+        return Err(row.error("labels", reason));
+    }
+    Ok((prompt, Judgement::Steps { completions, good }))
+}
+
+fn single(row: &mut Row) -> Result<(Text, Judgement)> {
+    let (prompt, completion) = (row.text("prompt")?, row.text("completion")?);
+    let (good, rating) = (row.flag("label")?, row.number(&["rating", "score"])?);
+    match (good, rating) {
+        (Some(good), None) => Ok((prompt, Judgement::Label { completion, good })),
+        (None, Some(rating)) => Ok((prompt, Judgement::Rating { completion, rating })),
+        (Some(_), Some(_)) => {
+            Err(row.error("label", "stands beside a rating; a row is one judgement, so make it two rows"))
+        }
+        (None, None) => Err(row.error("label", "missing, and rating too; a completion needs one of them")),
+    }
+}
+
+/// OpenAI's preference fine-tuning: `input.messages`, `preferred_output`, `non_preferred_output`.
+fn openai_fine_tuning(row: &mut Row) -> Result<(Text, Judgement)> {
+    let (chosen, rejected) = (row.text("preferred_output")?, row.text("non_preferred_output")?);
+    refuse_equal(row, &chosen, &rejected)?;
+    let input = row.required("input")?;
+    let prompt = Text::parse(&input["messages"]).map_err(|reason| row.error("input.messages", reason))?;
+    Ok((prompt, Judgement::Better { chosen, rejected, margin: None }))
+}
+
+/// OpenAI's summarize from feedback: `info.post` (or `info.article`), two `summaries` with their `policy`, `choice` 0 or 1.
+fn openai_summaries(row: &mut Row) -> Result<(Text, Judgement)> {
+    let (choice, summaries) = (row.required("choice")?, row.required("summaries")?);
+    let text = |place: usize| summaries[place]["text"].as_str().map(Text::from);
+    let (Some(first), Some(second), 2) = (text(0), text(1), summaries.as_array().map_or(0, Vec::len)) else {
+        return Err(row.wrong("summaries", &summaries, "a list of two {\"text\": \"...\"}"));
+    };
+    let (chosen, rejected) = match choice.as_u64() {
+        Some(0) => (first, second),
+        Some(1) => (second, first),
+        _ => return Err(row.wrong("choice", &choice, "0 or 1")),
+    };
+    refuse_equal(row, &chosen, &rejected)?;
+    let info = row.required("info")?;
+    let prompt = info["post"].as_str().or(info["article"].as_str()).map(Text::from);
+    let prompt = prompt.ok_or_else(|| row.wrong("info", &info, "an object with post or article"))?;
+    row.columns.insert("info".into(), info);
+    Ok((prompt, Judgement::Better { chosen, rejected, margin: None }))
+}
+
+/// OpenAI's WebGPT comparisons: `question` (a text, or an object with `full_text`), two answers and their scores.
+fn openai_web(row: &mut Row) -> Result<(Text, Judgement)> {
+    let question = row.required("question")?;
+    let prompt = question.as_str().or(question["full_text"].as_str()).map(Text::from);
+    let prompt = prompt.ok_or_else(|| row.wrong("question", &question, "a text, or an object with full_text"))?;
+    let (first, second) = (row.text("answer_0")?, row.text("answer_1")?);
+    let mut score = |name| row.number(&[name])?.ok_or_else(|| row.error(name, "missing; it should be a number"));
+    let (left, right): (f64, f64) = (score("score_0")?, score("score_1")?);
+    refuse_equal(row, &first, &second)?;
+    let (chosen, rejected) = if left < right { (second, first) } else { (first, second) };
+    Ok((prompt, verdict(chosen, rejected, Some((left - right).abs()), left == right)))
+}
+
+fn refuse_equal(row: &Row, chosen: &Text, rejected: &Text) -> Result<()> {
+    if chosen != rejected {
+        return Ok(());
+    }
+    let value = serde_json::to_value(chosen).unwrap_or(Value::Null);
+    Err(row.wrong("rejected", &value, "another answer than chosen"))
+}

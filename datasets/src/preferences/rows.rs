@@ -1,0 +1,228 @@
+//! Rows of a file of JSON lines or Parquet, taken apart column by column.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use serde_json::{Map, Value};
+
+use super::Record;
+use super::columns::rows_of;
+use super::forms::record_of;
+use super::text::{Text, shown};
+use crate::error::{Error, Result};
+
+/// Rows of Parquet that are in memory at once.
+const BATCH: usize = 256;
+
+/// One row, with where it stands. Columns that are null are as good as none.
+#[derive(Debug, Clone)]
+pub struct Row {
+    file: Arc<Path>,
+    place: Place,
+    /// The columns that nobody has taken yet.
+    pub columns: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// A line of text, from 1.
+    Line(u64),
+    /// A row of Parquet, from 0.
+    Row(u64),
+}
+
+/// The rows of a file, one by one. An error is of one row, and the next can be read on.
+pub struct Rows {
+    file: Arc<Path>,
+    source: Source,
+    /// Lines or rows read so far.
+    count: u64,
+    any: bool,
+    ended: bool,
+}
+
+enum Source {
+    Lines { reader: BufReader<File>, buffer: Vec<u8> },
+    Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Result<Map<String, Value>, (String, String)>> },
+}
+
+impl Rows {
+    /// Opens a file; its first bytes tell whether it is Parquet.
+    pub fn open(file: &Path) -> Result<Self> {
+        let mut opened = File::open(file).map_err(Error::io(file, "open it"))?;
+        let mut magic = Vec::new();
+        (&mut opened).take(4).read_to_end(&mut magic).map_err(Error::io(file, "read it"))?;
+        opened.rewind().map_err(Error::io(file, "read it"))?;
+        let source = if magic == b"PAR1" {
+            let damaged = |error| Error::file(file, format!("is damaged, or no Parquet: {error}"));
+            let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(damaged)?;
+            let batches = builder.with_batch_size(BATCH).build().map_err(damaged)?;
+            Source::Parquet { batches, ready: VecDeque::new() }
+        } else {
+            Source::Lines { reader: BufReader::with_capacity(1 << 18, opened), buffer: Vec::new() }
+        };
+        Ok(Self { file: file.into(), source, count: 0, any: false, ended: false })
+    }
+
+    fn read(&mut self) -> Option<Result<Row>> {
+        match &mut self.source {
+            Source::Lines { reader, buffer } => loop {
+                buffer.clear();
+                match reader.read_until(b'\n', buffer) {
+                    Ok(0) => return None,
+                    Ok(_) => self.count += 1,
+                    Err(error) => {
+                        self.ended = true;
+                        return Some(Err(Error::io(&self.file, "read it")(error)));
+                    }
+                }
+                if !buffer.trim_ascii().is_empty() {
+                    let row = Row { file: self.file.clone(), place: Place::Line(self.count), columns: Map::new() };
+                    return Some(row.with_line(buffer));
+                }
+            },
+            Source::Parquet { batches, ready } => loop {
+                if let Some(columns) = ready.pop_front() {
+                    self.count += 1;
+                    let row = Row { file: self.file.clone(), place: Place::Row(self.count - 1), columns: Map::new() };
+                    return Some(match columns {
+                        Ok(columns) => Ok(Row { columns, ..row }),
+                        Err((column, reason)) => Err(row.error(&column, reason)),
+                    });
+                }
+                match batches.next()? {
+                    Ok(batch) => ready.extend(rows_of(&batch)),
+                    Err(error) => {
+                        self.ended = true;
+                        return Some(Err(Error::file(&self.file, format!("is damaged: {error}"))));
+                    }
+                }
+            },
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Result<Row>> {
+        if self.ended {
+            return None;
+        }
+        let row = self.read();
+        self.ended |= row.is_none();
+        if row.is_none() && !self.any {
+            return Some(Err(Error::file(&*self.file, "is empty: it should have a row for each judgement or prompt")));
+        }
+        self.any = true;
+        row
+    }
+}
+
+impl Row {
+    fn with_line(mut self, line: &[u8]) -> Result<Self> {
+        match serde_json::from_slice(line) {
+            Ok(Value::Object(columns)) => self.columns = columns,
+            Ok(other) => {
+                return Err(self.error("the line", format!("{} where an object {{...}} should be", shown(&other))));
+            }
+            Err(error) => {
+                let hint = if line.windows(3).any(|part| part == b"NaN") {
+                    "; NaN is no number in JSON: write null, or leave the field out"
+                } else {
+                    ""
+                };
+                return Err(self.error("the line", format!("is no JSON (at character {}){hint}", error.column())));
+            }
+        }
+        self.columns.retain(|_, value| !value.is_null());
+        Ok(self)
+    }
+
+    /// The row as the judgement that it is.
+    pub fn record(self) -> Result<Record> {
+        record_of(self)
+    }
+
+    /// What is wrong with a column of this row.
+    pub fn error(&self, column: &str, reason: impl Into<String>) -> Error {
+        let (file, column, reason) = (self.file.to_path_buf(), column.to_string(), reason.into());
+        match self.place {
+            Place::Line(line) => Error::Line { file, line, field: column, reason },
+            Place::Row(row) => Error::Cell { file, row, column, reason },
+        }
+    }
+
+    /// Whether all of these columns are there.
+    pub fn has(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.columns.contains_key(*name))
+    }
+
+    /// The first of these columns that is there, with its name.
+    pub fn take<'n>(&mut self, names: &[&'n str]) -> Option<(&'n str, Value)> {
+        names.iter().find_map(|name| Some((*name, self.columns.remove(*name)?)))
+    }
+
+    /// A column that must be there.
+    pub fn required(&mut self, name: &str) -> Result<Value> {
+        self.columns.remove(name).ok_or_else(|| {
+            let found: Vec<&str> = self.columns.keys().map(String::as_str).collect();
+            self.error(name, format!("missing; besides, there is {}", found.join(", ")))
+        })
+    }
+
+    /// A text or messages that must be there.
+    pub fn text(&mut self, name: &str) -> Result<Text> {
+        let value = self.required(name)?;
+        Text::parse(&value).map_err(|reason| self.error(name, reason))
+    }
+
+    /// A list of texts or messages that must be there.
+    pub fn texts(&mut self, name: &str) -> Result<Vec<Text>> {
+        let value = self.required(name)?;
+        let list = value.as_array().ok_or_else(|| self.wrong(name, &value, "a list of answers"))?;
+        list.iter().map(|text| Text::parse(text).map_err(|reason| self.error(name, reason))).collect()
+    }
+
+    /// The first of these columns that is there, as a finite number.
+    pub fn number(&mut self, names: &[&str]) -> Result<Option<f64>> {
+        let Some((name, value)) = self.take(names) else { return Ok(None) };
+        match value.as_f64().filter(|number| number.is_finite()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(name, &value, "a finite number")),
+        }
+    }
+
+    /// A column that is true or false, also as 1 or 0.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>> {
+        let Some((_, value)) = self.take(&[name]) else { return Ok(None) };
+        flag_of(&value).map(Some).ok_or_else(|| self.wrong(name, &value, "true or false"))
+    }
+
+    /// The first of these columns that is there, as a text; numbers as their digits.
+    pub fn string(&mut self, names: &[&str]) -> Result<Option<String>> {
+        match self.take(names) {
+            None => Ok(None),
+            Some((_, Value::String(text))) => Ok(Some(text)),
+            Some((_, Value::Number(number))) => Ok(Some(number.to_string())),
+            Some((name, value)) => Err(self.wrong(name, &value, "a text")),
+        }
+    }
+
+    /// An [`Row::error`] that shows a value and what should stand in its place.
+    pub fn wrong(&self, column: &str, value: &Value, right: &str) -> Error {
+        self.error(column, format!("{} where {right} should be", shown(value)))
+    }
+}
+
+pub(super) fn flag_of(value: &Value) -> Option<bool> {
+    match (value.as_bool(), value.as_f64()) {
+        (Some(flag), _) => Some(flag),
+        (None, Some(number)) if number == 0.0 || number == 1.0 => Some(number == 1.0),
+        _ => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! A text, or the messages of a conversation.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, ...
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// A text, or the messages of a conversation; in JSON a string, or a list of `{"role", "content"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Text {
+    /// A text as it is.
+    Plain(String),
+    /// Messages, in order.
+    Messages(Vec<Message>),
+}
+
+/// What [`Text::parse`] accepts, for errors.
+pub(super) const RIGHT: &str = "a text, or a list of {\"role\", \"content\"}";
+
+impl Text {
+    /// From JSON; a single message stands for a list of one. `Err` says what is wrong with it.
+    pub fn parse(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(Self::Plain(text.clone())),
+            Value::Array(messages) => messages.iter().map(message).collect::<Result<_, _>>().map(Self::Messages),
+            Value::Object(_) => Ok(Self::Messages(vec![message(value)?])),
+            _ => Err(format!("{} where {RIGHT} should be", shown(value))),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Plain(text) => text.is_empty(),
+            Self::Messages(messages) => messages.is_empty(),
+        }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self::Plain(text.to_string())
+    }
+}
+
+/// Splits two whole conversations into what both begin with, and the two answers.
+///
+/// Texts are split as TRL's `extract_prompt` does: before the first character in which they differ, and before a space
+/// that stands in front of it. `Err` says why they have no such form.
+pub(super) fn split_prompt(chosen: &Text, rejected: &Text) -> Result<(Text, Text, Text), String> {
+    match (chosen, rejected) {
+        (Text::Plain(chosen), Text::Plain(rejected)) => {
+            let same = chosen.chars().zip(rejected.chars()).take_while(|(left, right)| left == right);
+            let mut end: usize = same.map(|(char, _)| char.len_utf8()).sum();
+            if chosen[..end].ends_with(' ') {
+                end -= 1;
+            }
+            let part = |text: &str| Text::Plain(text.to_string());
+            Ok((part(&chosen[..end]), part(&chosen[end..]), part(&rejected[end..])))
+        }
+        (Text::Messages(chosen), Text::Messages(rejected)) => {
+            let end = chosen.iter().zip(rejected).take_while(|(left, right)| left == right).count();
+            let part = |messages: &[Message]| Text::Messages(messages.to_vec());
+            Ok((part(&chosen[..end]), part(&chosen[end..]), part(&rejected[end..])))
+        }
+        _ => Err("is a text where the other answer is messages; both should be of one kind".to_string()),
+    }
+}
+
+/// A message; its content may be a list of parts `{"type": "text", "text": ...}`, as OpenAI writes it.
+fn message(value: &Value) -> Result<Message, String> {
+    let role = value["role"].as_str();
+    let content = match &value["content"] {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => parts.iter().map(|part| part["text"].as_str()).collect::<Option<String>>(),
+        _ => None,
+    };
+    match (role, content) {
+        (Some(role), Some(content)) => Ok(Message { role: role.to_string(), content }),
+        _ => Err(format!("{} where {{\"role\": \"...\", \"content\": \"...\"}} should be", shown(value))),
+    }
+}
+
+/// A value as an error shows it, cut where it is long.
+pub(super) fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,133 @@
+//! What was judged, as records of [`palestra_datasets::preferences`]. Items that check who judges are left out.
+
+use palestra_datasets::preferences::{Judgement, Record};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::label::Verdict;
+use crate::store::{Judged, Store};
+
+/// Which judgements to make of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `prompt, chosen, rejected`, with `margin` where both were rated and the chosen one higher: a best answer against every
+    /// other, a ranking as every pair of it. Ties come with `tie = true` where they are asked for; a reader that does not
+    /// know that column takes them for preferences.
+    Pairs {
+        /// Whether ties come too.
+        ties: bool,
+    },
+    /// `prompt, completion, label`: a best answer is good, the other of two is not, and of all bad ones none is.
+    Labels,
+    /// `prompt, completion, rating`: each answer that was rated.
+    Ratings,
+}
+
+impl Form {
+    /// By its name: `pairs`, `pairs+ties`, `labels` or `ratings`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "pairs" => Some(Self::Pairs { ties: false }),
+            "pairs+ties" => Some(Self::Pairs { ties: true }),
+            "labels" => Some(Self::Labels),
+            "ratings" => Some(Self::Ratings),
+            _ => None,
+        }
+    }
+}
+
+/// All judgements of a form, by item and person. Beside the form's columns they have `annotator`, `item`, `seconds`,
+/// `comment`? and the policies that wrote the answers, where they are known.
+///
+/// # Errors
+/// When nothing was labelled that makes a judgement of this form.
+pub fn records(store: &Store, form: Form) -> Result<Vec<Record>> {
+    let judged = store.judged()?;
+    let records: Vec<Record> =
+        judged.iter().filter(|judged| judged.gold.is_none()).flat_map(|judged| records_of(judged, form)).collect();
+    match (records.is_empty(), judged.len()) {
+        (false, _) => Ok(records),
+        (true, 0) => Err(Error::store(store.file(), "nothing was labelled yet, so that there is nothing to export")),
+        (true, count) => Err(Error::store(
+            store.file(),
+            format!("none of {count} labels makes a judgement of this form; try another"),
+        )),
+    }
+}
+
+fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
+    let text = |place: usize| judged.answers[place].text.clone();
+    match form {
+        Form::Pairs { ties } => {
+            let better = |(chosen, rejected): (usize, usize)| {
+                let judgement = Judgement::Better {
+                    chosen: text(chosen),
+                    rejected: text(rejected),
+                    margin: margin(judged, chosen, rejected),
+                };
+                record(judged, judgement, &[("chosen_policy", chosen), ("rejected_policy", rejected)])
+            };
+            let tie = |(first, second): (usize, usize)| {
+                let judgement = Judgement::Tie { answers: [text(first), text(second)] };
+                record(judged, judgement, &[("chosen_policy", first), ("rejected_policy", second)])
+            };
+            let all: Vec<usize> = (0..judged.answers.len()).collect();
+            match &judged.label.verdict {
+                Verdict::Best { answer } => {
+                    all.iter().filter(|other| *other != answer).map(|other| better((*answer, *other))).collect()
+                }
+                Verdict::Ranking { answers } => pairs(answers).map(better).collect(),
+                Verdict::Tie if ties => pairs(&all).map(tie).collect(),
+                _ => Vec::new(),
+            }
+        }
+        Form::Labels => {
+            let good = |place: usize| match (&judged.label.verdict, judged.label.best()) {
+                (Verdict::AllBad, _) => Some(false),
+                (_, Some(best)) if best == place => Some(true),
+                (_, Some(_)) if judged.answers.len() == 2 => Some(false),
+                _ => None,
+            };
+            let labelled = (0..judged.answers.len()).filter_map(|place| Some((place, good(place)?)));
+            labelled
+                .map(|(place, good)| {
+                    record(judged, Judgement::Label { completion: text(place), good }, &[("policy", place)])
+                })
+                .collect()
+        }
+        Form::Ratings => {
+            let rated = judged.label.ratings.iter().enumerate().filter_map(|(place, rating)| Some((place, (*rating)?)));
+            rated
+                .map(|(place, rating)| {
+                    record(judged, Judgement::Rating { completion: text(place), rating }, &[("policy", place)])
+                })
+                .collect()
+        }
+    }
+}
+
+/// All pairs of a list, the earlier of each first.
+fn pairs(places: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+    places.iter().enumerate().flat_map(|(number, first)| places[number + 1..].iter().map(|second| (*first, *second)))
+}
+
+fn margin(judged: &Judged, chosen: usize, rejected: usize) -> Option<f64> {
+    let rating = |place: usize| judged.label.ratings.get(place).copied().flatten();
+    let margin = rating(chosen)? - rating(rejected)?;
+    (margin > 0.0).then_some(margin)
+}
+
+fn record(judged: &Judged, judgement: Judgement, policies: &[(&str, usize)]) -> Record {
+    let mut other = Map::new();
+    other.insert("item".into(), judged.item.into());
+    other.insert("seconds".into(), ((judged.seconds * 10.0).round() / 10.0).into());
+    if !judged.label.comment.is_empty() {
+        other.insert("comment".into(), judged.label.comment.as_str().into());
+    }
+    for (column, place) in policies {
+        if let Some(policy) = &judged.answers[*place].policy {
+            other.insert((*column).into(), Value::from(policy.as_str()));
+        }
+    }
+    Record { prompt: judged.prompt.clone(), judgement, annotator: Some(judged.annotator.clone()), weight: 1.0, other }
+}

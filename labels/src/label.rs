@@ -1,0 +1,164 @@
+//! What a person says of an item.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Ratings are from 1 to this.
+pub const SCALE: u8 = 5;
+
+/// The longest comment that is kept, in bytes.
+const LONGEST_COMMENT: usize = 10_000;
+
+/// What a person says of an item. Places are those of the item's answers, or of the answers as they were shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// Which answer is best, or that none is.
+    pub verdict: Verdict,
+    /// A rating of each answer, from 1 to [`SCALE`]; empty where none was rated.
+    #[serde(default)]
+    pub ratings: Vec<Option<f64>>,
+    /// In the person's own words.
+    #[serde(default)]
+    pub comment: String,
+}
+
+/// Which answer is best, or that none is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Verdict {
+    /// One answer is better than every other; of a single answer, that it is good.
+    Best {
+        /// Its place.
+        answer: usize,
+    },
+    /// All answers, from the best to the worst.
+    Ranking {
+        /// Their places.
+        answers: Vec<usize>,
+    },
+    /// No answer is better than another, and they are not all bad.
+    Tie,
+    /// Every answer is bad.
+    AllBad,
+    /// The person cannot say; somebody else is asked.
+    Skip,
+    /// The ratings say it all.
+    Rated,
+}
+
+impl Label {
+    /// A label that is a verdict and nothing else.
+    pub fn of(verdict: Verdict) -> Self {
+        Self { verdict, ratings: Vec::new(), comment: String::new() }
+    }
+
+    /// Refuses what cannot be said of an item with so many answers.
+    pub fn check(&self, answers: usize) -> Result<()> {
+        let wrong = |reason: String| Err(Error::label("verdict", reason));
+        match &self.verdict {
+            Verdict::Best { answer } if *answer >= answers => {
+                return wrong(format!("answer {answer} where one from 0 to {} should be", answers - 1));
+            }
+            Verdict::Ranking { answers: ranked } => {
+                let mut sorted = ranked.clone();
+                sorted.sort_unstable();
+                if answers < 2 || !sorted.iter().copied().eq(0..answers) {
+                    return wrong(format!("ranking {ranked:?} where each of the {answers} answers should stand once"));
+                }
+            }
+            Verdict::Tie if answers < 2 => {
+                return wrong("a tie of a single answer; it is good, or bad, or rated".into());
+            }
+            Verdict::Rated if self.ratings.iter().all(Option::is_none) => {
+                return wrong("rated, without a rating; rate an answer, or choose one".into());
+            }
+            _ => {}
+        }
+        if !self.ratings.is_empty() && self.ratings.len() != answers {
+            let count = self.ratings.len();
+            return Err(Error::label(
+                "ratings",
+                format!("are {count}; there should be none, or one for each of {answers} answers"),
+            ));
+        }
+        if let Some(rating) = self.ratings.iter().flatten().find(|rating| !(1.0..=f64::from(SCALE)).contains(*rating)) {
+            return Err(Error::label("ratings", format!("{rating} where a number from 1 to {SCALE} should be")));
+        }
+        if self.comment.len() > LONGEST_COMMENT {
+            let length = self.comment.len();
+            return Err(Error::label("comment", format!("has {length} bytes; {LONGEST_COMMENT} are the most")));
+        }
+        Ok(())
+    }
+
+    /// The same label of answers in another order: `order[place]` is where the answer at `place` goes. It has been checked.
+    pub fn reordered(&self, order: &[usize]) -> Self {
+        let verdict = match &self.verdict {
+            Verdict::Best { answer } => Verdict::Best { answer: order[*answer] },
+            Verdict::Ranking { answers } => {
+                Verdict::Ranking { answers: answers.iter().map(|place| order[*place]).collect() }
+            }
+            other => other.clone(),
+        };
+        let mut ratings = vec![None; self.ratings.len()];
+        for (rating, place) in self.ratings.iter().zip(order) {
+            ratings[*place] = *rating;
+        }
+        Self { verdict, ratings, comment: self.comment.clone() }
+    }
+
+    /// The place of the answer that is best by this label.
+    pub fn best(&self) -> Option<usize> {
+        match &self.verdict {
+            Verdict::Best { answer } => Some(*answer),
+            Verdict::Ranking { answers } => answers.first().copied(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_say_nothing_possible_are_refused() {
+        let rated = |ratings: &[f64]| Label {
+            ratings: ratings.iter().copied().map(Some).collect(),
+            ..Label::of(Verdict::Rated)
+        };
+        let cases = [
+            (Label::of(Verdict::Best { answer: 2 }), 2, "verdict: answer 2 where one from 0 to 1"),
+            (Label::of(Verdict::Ranking { answers: vec![0, 0, 1] }), 3, "each of the 3 answers should stand once"),
+            (Label::of(Verdict::Tie), 1, "a tie of a single answer"),
+            (Label::of(Verdict::Rated), 2, "rated, without a rating"),
+            (rated(&[3.0]), 2, "ratings: are 1"),
+            (rated(&[3.0, f64::NAN]), 2, "ratings: NaN where a number from 1 to 5"),
+            (rated(&[3.0, 6.0]), 2, "ratings: 6 where"),
+            (Label { comment: "x".repeat(10_001), ..Label::of(Verdict::Skip) }, 2, "comment: has 10001 bytes"),
+        ];
+        for (label, answers, expected) in cases {
+            let error = label.check(answers).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        Label::of(Verdict::Ranking { answers: vec![2, 0, 1] }).check(3).unwrap();
+        rated(&[1.0, 5.0]).check(2).unwrap();
+    }
+
+    #[test]
+    fn a_label_of_what_was_shown_is_one_of_what_there_is() {
+        // Shown first: the item's answer 2; then 0; then 1.
+        let order = [2, 0, 1];
+        let label = Label {
+            ratings: vec![Some(5.0), None, Some(1.0)],
+            ..Label::of(Verdict::Ranking { answers: vec![1, 0, 2] })
+        };
+        let item = label.reordered(&order);
+        assert_eq!(item.verdict, Verdict::Ranking { answers: vec![0, 2, 1] });
+        assert_eq!(item.ratings, [None, Some(1.0), Some(5.0)]);
+        assert_eq!(item.reordered(&crate::order::inverse(&order)), label);
+        assert_eq!((label.best(), item.best()), (Some(1), Some(0)));
+    }
+}

@@ -1,0 +1,227 @@
+//! What the page asks of the server: who I am, what is next, a label, undo; and of admins the counts and exports.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State as Shared};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use palestra_datasets::preferences::{Format, encode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::State;
+use super::page::page;
+use crate::error::{Error, Result};
+use crate::export::{Form, records};
+use crate::label::{Label, SCALE};
+use crate::store::{Annotator, ItemId, Progress, Store, Task, new_token};
+use crate::summary::summary;
+
+/// A label is an answer's number, ratings and a comment: this is room enough, and little to be flooded with.
+const LARGEST_BODY: usize = 64 << 10;
+
+pub(super) fn routes(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/", get(show_page))
+        .route("/api/next", get(next))
+        .route("/api/label", post(label))
+        .route("/api/undo", post(undo))
+        .route("/api/summary", get(sum_up))
+        .route("/api/export/{form}/{format}", get(export))
+        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "there is nothing here".to_string()) })
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(state)
+}
+
+/// What the page shows.
+#[derive(Serialize)]
+struct Shown {
+    person: String,
+    is_admin: bool,
+    scale: u8,
+    progress: Progress,
+    /// What to judge next; none when there is nothing left for this person.
+    task: Option<Task>,
+    /// What the person had said of it, where it was undone.
+    said: Option<Label>,
+}
+
+/// A label of the answers as they were shown.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    item: ItemId,
+    label: Label,
+    seconds: f64,
+}
+
+/// Anything to undo?
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Undo {}
+
+async fn show_page(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
+    // A page elsewhere may have a name that leads here (DNS rebinding): it shall not read the key.
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let key = state.local.as_ref().filter(|_| is_loopback(host)).map_or("", |local| &local.key);
+    page(&new_token(), key)
+}
+
+async fn next(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Answer<Response> {
+    on_store(state, headers, |store, person| shown(store, person).map(Json)).await
+}
+
+async fn label(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(given): Body<Given>) -> Answer<Response> {
+    on_store(state, headers, move |store, person| {
+        store.submit(person, given.item, &given.label, given.seconds)?;
+        shown(store, person).map(Json)
+    })
+    .await
+}
+
+async fn undo(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(Undo {}): Body<Undo>) -> Answer<Response> {
+    on_store(state, headers, |store, person| {
+        let undone = store.undo(person)?;
+        let said = undone.map(|(_, label)| label);
+        Ok(Json(Shown { said, ..shown(store, person)? }))
+    })
+    .await
+}
+
+async fn sum_up(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Answer<Response> {
+    on_store(state, headers, |store, person| {
+        refuse_others(person)?;
+        Ok(Json(summary(store)?).into_response())
+    })
+    .await
+}
+
+async fn export(
+    Shared(state): Shared<Arc<State>>,
+    headers: HeaderMap,
+    Path((form, format)): Path<(String, String)>,
+) -> Answer<Response> {
+    on_store(state, headers, move |store, person| {
+        refuse_others(person)?;
+        let unknown = |name: &str| Refusal(StatusCode::NOT_FOUND, format!("{name}: no such form or format"));
+        let wanted = Form::named(&form).ok_or_else(|| unknown(&form))?;
+        let layout = match format.as_str() {
+            "jsonl" => Format::JsonLines,
+            "parquet" => Format::Parquet,
+            _ => return Err(unknown(&format)),
+        };
+        let bytes = encode(&records(store, wanted)?, layout).map_err(|reason| Refusal(StatusCode::CONFLICT, reason))?;
+        let headers = [
+            (CONTENT_TYPE, "application/octet-stream".to_string()),
+            (CONTENT_DISPOSITION, format!("attachment; filename=\"{form}.{format}\"")),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff".to_string()),
+        ];
+        Ok((headers, bytes).into_response())
+    })
+    .await
+}
+
+fn shown(store: &mut Store, person: &Annotator) -> Answer<Shown> {
+    let task = store.next(person)?;
+    let progress = store.progress(person)?;
+    Ok(Shown { person: person.name.clone(), is_admin: person.is_admin, scale: SCALE, progress, task, said: None })
+}
+
+/// Finds out who asks, and does the work in a thread in which it may wait for the disk.
+async fn on_store<T: IntoResponse + Send + 'static>(
+    state: Arc<State>,
+    headers: HeaderMap,
+    work: impl FnOnce(&mut Store, &Annotator) -> Answer<T> + Send + 'static,
+) -> Answer<Response> {
+    let done = tokio::task::spawn_blocking(move || {
+        // Whoever held the lock and panicked has left no half of a change: those are SQLite's.
+        let mut store = state.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let person = who(&state, &store, &headers)?;
+        work(&mut store, &person)
+    });
+    let done = done.await.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(CACHE_CONTROL, "no-store")], done?).into_response())
+}
+
+fn who(state: &State, store: &Store, headers: &HeaderMap) -> Answer<Annotator> {
+    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let unknown = |reason: &str| Refusal(StatusCode::UNAUTHORIZED, reason.to_string());
+    let token = token.filter(|token| !token.is_empty()).ok_or_else(|| unknown("open the link with your token"))?;
+    if let Some(local) = state.local.as_ref().filter(|local| local.key == token) {
+        return Ok(local.person.clone());
+    }
+    store.holder(token)?.ok_or_else(|| unknown("this token opens nothing (any more); ask for a new link"))
+}
+
+fn refuse_others(person: &Annotator) -> Answer<()> {
+    match person.is_admin {
+        true => Ok(()),
+        false => Err(Refusal(StatusCode::FORBIDDEN, "only admins see this".to_string())),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+type Answer<T> = Result<T, Refusal>;
+
+/// What a person is told who cannot be served: `{"error": "..."}`.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let status = match error {
+            Error::UnknownItem(_) => StatusCode::NOT_FOUND,
+            Error::NotGiven { .. } => StatusCode::FORBIDDEN,
+            Error::AlreadyLabelled { .. } => StatusCode::CONFLICT,
+            Error::Label { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Store { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+/// A JSON body, sent as such: a form of another page cannot be.
+struct Body<T>(T);
+
+impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Json(body) = Json::<T>::from_request(request, state)
+            .await
+            .map_err(|wrong| Refusal(wrong.status(), wrong.body_text()))?;
+        Ok(Self(body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_names_of_this_machine_are_its_own() {
+        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:7878", "[::1]:7878", "[::1]", "127.8.8.8"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "10.0.0.1"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Items into the store and out of it.
+
+use palestra_datasets::preferences::Text;
+use rusqlite::Connection;
+
+use super::{Failure, Store, find, json, now, parse, told};
+use crate::error::{Error, Result};
+use crate::item::{Answer, NewItem};
+
+/// The number of an item in its store.
+pub type ItemId = i64;
+
+/// What came of adding items.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Added {
+    /// Items that are new.
+    pub added: usize,
+    /// Items that were there before, with the same prompt and answers.
+    pub known: usize,
+    /// Where each of them is, in order.
+    #[serde(skip)]
+    pub ids: Vec<ItemId>,
+}
+
+/// An item as the store holds it.
+pub(super) struct Stored {
+    pub key: Vec<u8>,
+    pub prompt: Text,
+    pub answers: Vec<Answer>,
+    pub gold: Option<usize>,
+}
+
+impl Store {
+    /// Adds items, all or none of them; the first error ends it. An item that is there already stays as it is.
+    pub fn add<E>(&mut self, items: impl IntoIterator<Item = Result<NewItem, E>>) -> Result<Added>
+    where
+        Error: From<E>,
+    {
+        self.write(|transaction, file| {
+            let mut added = Added::default();
+            for item in items {
+                let item = item.map_err(Error::from)?;
+                if let Some((column, reason)) = item.fault() {
+                    return Err(Error::store(file, format!("item {}, {column}: {reason}", added.ids.len())).into());
+                }
+                let known = find(transaction, "SELECT id FROM item WHERE key = ?1", [item.key()], |row| row.get(0))?;
+                match known {
+                    Some(id) => {
+                        added.known += 1;
+                        added.ids.push(id);
+                    }
+                    None => {
+                        added.added += 1;
+                        added.ids.push(insert(transaction, &item)?);
+                    }
+                }
+            }
+            Ok::<_, Failure>(added)
+        })
+    }
+
+    pub(super) fn stored(&self, item: ItemId) -> Result<Stored> {
+        stored(&self.connection, item).map_err(told(&self.file))?.ok_or(Error::UnknownItem(item))
+    }
+}
+
+fn insert(connection: &Connection, item: &NewItem) -> rusqlite::Result<ItemId> {
+    let sql = "INSERT INTO item (key, prompt, gold, added) VALUES (?1, ?2, ?3, ?4)";
+    let gold = item.gold.map(|gold| gold as i64);
+    connection.prepare(sql)?.execute((item.key(), json(&item.prompt), gold, now()))?;
+    let id = connection.last_insert_rowid();
+    let mut insert = connection.prepare("INSERT INTO answer (item, place, text, policy) VALUES (?1, ?2, ?3, ?4)")?;
+    for (place, answer) in item.answers.iter().enumerate() {
+        insert.execute((id, place as i64, json(&answer.text), &answer.policy))?;
+    }
+    Ok(id)
+}
+
+pub(super) fn stored(connection: &Connection, item: ItemId) -> rusqlite::Result<Option<Stored>> {
+    let sql = "SELECT key, prompt, gold FROM item WHERE id = ?1";
+    let found = find(connection, sql, [item], |row| {
+        let gold: Option<i64> = row.get(2)?;
+        Ok((row.get(0)?, parse(&row.get::<_, String>(1)?)?, gold.map(|gold| gold as usize)))
+    })?;
+    let Some((key, prompt, gold)) = found else { return Ok(None) };
+    let mut select = connection.prepare("SELECT text, policy FROM answer WHERE item = ?1 ORDER BY place")?;
+    let answers =
+        select.query_map([item], |row| Ok(Answer { text: parse(&row.get::<_, String>(0)?)?, policy: row.get(1)? }))?;
+    Ok(Some(Stored { key, prompt, answers: answers.collect::<rusqlite::Result<_>>()?, gold }))
+}

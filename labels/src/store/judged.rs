@@ -1,0 +1,87 @@
+//! Everything that was judged, for exports and summaries.
+
+use palestra_datasets::preferences::Text;
+
+use super::items::{ItemId, stored};
+use super::{Store, parse, told};
+use crate::error::Result;
+use crate::item::Answer;
+use crate::label::Label;
+
+/// One label with all that is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The item.
+    pub item: ItemId,
+    /// What was asked.
+    pub prompt: Text,
+    /// The answers; labels speak of their places.
+    pub answers: Vec<Answer>,
+    /// The place of the answer that is known to be best, of an item that checks who judges.
+    pub gold: Option<usize>,
+    /// Who judged.
+    pub annotator: String,
+    /// What was said.
+    pub label: Label,
+    /// The places of the answers in the order in which they were shown.
+    pub shown: Vec<usize>,
+    /// From showing to judging.
+    pub seconds: f64,
+}
+
+impl Store {
+    /// All labels, by item and then by the name of who gave them.
+    pub fn judged(&self) -> Result<Vec<Judged>> {
+        self.read_judged("").map_err(told(&self.file))
+    }
+
+    /// The labels of one item, such as one that waits for people to judge it.
+    pub fn judged_of(&self, item: ItemId) -> Result<Vec<Judged>> {
+        self.stored(item)?;
+        self.read_judged(&format!("WHERE item = {item}")).map_err(told(&self.file))
+    }
+
+    /// How many items there are to judge, how many of them as many people judged as should, and how many check who judges.
+    pub(crate) fn item_counts(&self) -> Result<[u64; 3]> {
+        let overlap = self.settings()?.overlap;
+        let sql = "SELECT coalesce(sum(gold IS NULL), 0), coalesce(sum(gold IS NULL AND
+            (SELECT count(*) FROM label WHERE label.item = item.id AND NOT is_skip) >= ?1), 0),
+            coalesce(sum(gold IS NOT NULL), 0) FROM item";
+        let read =
+            |row: &rusqlite::Row| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?].map(|count| count as u64));
+        self.connection.query_row(sql, [overlap], read).map_err(told(&self.file))
+    }
+
+    /// The names of all who may judge.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let read = || {
+            let mut select = self.connection.prepare("SELECT name FROM annotator ORDER BY name")?;
+            select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(told(&self.file))
+    }
+
+    fn read_judged(&self, condition: &str) -> rusqlite::Result<Vec<Judged>> {
+        let sql = format!(
+            "SELECT item, name, label, shown, seconds FROM label JOIN annotator ON annotator.id = annotator {condition}
+             ORDER BY item, name"
+        );
+        let mut select = self.connection.prepare(&sql)?;
+        let mut rows = select.query([])?;
+        let mut judged: Vec<Judged> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let item = row.get(0)?;
+            let (prompt, answers, gold) = match judged.last().filter(|last| last.item == item) {
+                Some(last) => (last.prompt.clone(), last.answers.clone(), last.gold),
+                None => {
+                    let item = stored(&self.connection, item)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+                    (item.prompt, item.answers, item.gold)
+                }
+            };
+            let (label, shown) = (parse(&row.get::<_, String>(2)?)?, parse(&row.get::<_, String>(3)?)?);
+            let (annotator, seconds) = (row.get(1)?, row.get(4)?);
+            judged.push(Judged { item, prompt, answers, gold, annotator, label, shown, seconds });
+        }
+        Ok(judged)
+    }
+}

@@ -1,0 +1,182 @@
+//! The file that holds items, people and labels: SQLite, so that a label that was acknowledged survives a crash.
+
+mod items;
+mod judged;
+mod people;
+mod schema;
+mod tasks;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+
+use crate::error::{Error, Result};
+
+pub use items::{Added, ItemId};
+pub use judged::Judged;
+pub use people::Annotator;
+pub(crate) use people::new_token;
+pub use tasks::{Progress, Task};
+
+/// How long to wait for another program that is writing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A label store. Whatever a method wrote is on the disk when it returns; several programs may have the file open at once.
+pub struct Store {
+    file: PathBuf,
+    connection: Connection,
+}
+
+/// What holds for a whole store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How many people judge each item, at least 1.
+    pub overlap: u32,
+    /// What the order of answers is drawn from.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { overlap: 1, seed: 0 }
+    }
+}
+
+impl Store {
+    /// Opens a store that is there.
+    ///
+    /// # Errors
+    /// When there is no such file, it is no label store, it was written by a newer version, or another program holds it.
+    pub fn open(file: &Path) -> Result<Self> {
+        if !file.exists() {
+            return Err(Error::store(file, "there is no such label store; `palestra label add` makes one"));
+        }
+        Self::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, Settings::default())
+    }
+
+    /// Opens a store, and makes it with these settings where there is none. A store that is there keeps its own.
+    pub fn create(file: &Path, settings: Settings) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        Self::connect(file, flags, settings)
+    }
+
+    fn connect(file: &Path, flags: OpenFlags, settings: Settings) -> Result<Self> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(file, flags).map_err(told(file))?;
+        connection.busy_timeout(PATIENCE).map_err(told(file))?;
+        schema::prepare(&mut connection, file, settings)?;
+        Ok(Self { file: file.to_owned(), connection })
+    }
+
+    /// Which file it is.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What holds for the whole store.
+    pub fn settings(&self) -> Result<Settings> {
+        let number = |key: &str| {
+            let sql = "SELECT value FROM setting WHERE key = ?1";
+            self.connection.query_row(sql, [key], |row| row.get::<_, i64>(0)).map_err(told(&self.file))
+        };
+        Ok(Settings { overlap: number("overlap")? as u32, seed: number("seed")? as u64 })
+    }
+
+    /// Changes how many people judge each item.
+    pub fn set_overlap(&mut self, overlap: u32) -> Result<()> {
+        if overlap == 0 {
+            return Err(Error::store(&self.file, "overlap 0 where at least 1 should judge each item"));
+        }
+        self.write(|transaction, _| {
+            transaction.execute("UPDATE setting SET value = ?1 WHERE key = 'overlap'", [overlap])?;
+            Ok(())
+        })
+    }
+
+    /// Runs a change as a whole: it is there, on the disk, when this returns `Ok`, and else nothing of it is.
+    fn write<T>(&mut self, change: impl FnOnce(&Transaction, &Path) -> Result<T, Failure>) -> Result<T> {
+        let file = &self.file;
+        // Immediate: whoever writes waits at the start, where nothing was read that could be outdated.
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(told(file))?;
+        let done = change(&transaction, file).map_err(|failure| failure.told(file))?;
+        transaction.commit().map_err(told(file))?;
+        Ok(done)
+    }
+}
+
+/// What stops a change: the database, or what was asked of it.
+enum Failure {
+    Database(rusqlite::Error),
+    Refused(Error),
+}
+
+impl Failure {
+    fn told(self, file: &Path) -> Error {
+        match self {
+            Self::Database(error) => told(file)(error),
+            Self::Refused(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// For `map_err`: what SQLite said of this file.
+fn told(file: &Path) -> impl Fn(rusqlite::Error) -> Error {
+    move |error| {
+        let reason = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                format!(
+                    "is held by another program for more than {} s; nothing was written, try again",
+                    PATIENCE.as_secs()
+                )
+            }
+            Some(ErrorCode::NotADatabase) => "is no label store; name one that `palestra label add` made".to_string(),
+            Some(ErrorCode::CannotOpen) => format!("cannot be opened or made: {error}"),
+            Some(ErrorCode::ReadOnly) => "may not be written; labels need a file that can be".to_string(),
+            Some(ErrorCode::DiskFull) => "the disk is full; nothing was written".to_string(),
+            _ => error.to_string(),
+        };
+        Error::store(file, reason)
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// A value of a column that holds JSON, or what is wrong with the file.
+fn parse<T: serde::de::DeserializeOwned>(json: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(json)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("labels and texts have string keys and no fallible parts")
+}
+
+/// A row that may be missing.
+fn find<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    read: impl FnOnce(&rusqlite::Row) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Option<T>> {
+    connection.prepare(sql)?.query_row(parameters, read).optional()
+}
+
+#[cfg(test)]
+mod tests;

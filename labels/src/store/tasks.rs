@@ -1,0 +1,178 @@
+//! What a person judges next, the label that comes back, and taking it back.
+
+use palestra_datasets::preferences::Text;
+use rusqlite::{Connection, Transaction};
+use serde::Serialize;
+
+use super::items::{ItemId, stored};
+use super::{Annotator, Failure, Store, find, json, now, parse, told};
+use crate::error::{Error, Result};
+use crate::label::{Label, Verdict};
+use crate::order::{inverse, order};
+
+/// After so many other items comes one that checks who judges, while there are any.
+const OTHERS_PER_GOLD: i64 = 9;
+
+/// An item that was given out and not judged for so long, in seconds, may be given to somebody else too.
+const STALE: i64 = 30 * 60;
+
+/// An item as one person sees it: which policy wrote what is not there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Task {
+    /// The item.
+    pub item: ItemId,
+    /// What was asked.
+    pub prompt: Text,
+    /// The answers, in the order in which this person sees them. Labels speak of their places here.
+    pub answers: Vec<Text>,
+}
+
+/// How far one person is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Items that the person judged or skipped.
+    pub done: u64,
+    /// Items that there are for the person now. Others may take some of them.
+    pub left: u64,
+}
+
+impl Store {
+    /// What this person judges next: the same until it is judged, and never what the person judged or skipped before.
+    /// `None` when nothing is left for this person.
+    pub fn next(&mut self, annotator: &Annotator) -> Result<Option<Task>> {
+        let overlap = self.settings()?.overlap;
+        let item = self.write(|transaction, _| {
+            if let Some(open) = find(transaction, OPEN, [annotator.id], |row| row.get(0))? {
+                return Ok(Some(open));
+            }
+            let item = choose(transaction, annotator.id, overlap)?;
+            if let Some(item) = item {
+                let sql = "INSERT INTO assignment (item, annotator, given) VALUES (?1, ?2, ?3)";
+                transaction.execute(sql, (item, annotator.id, now()))?;
+            }
+            Ok(item)
+        })?;
+        item.map(|item| self.task(annotator, item)).transpose()
+    }
+
+    /// Keeps a label of an item that was given to this person, with the seconds that it took. When this returns `Ok`, the
+    /// label is on the disk. The same label a second time is well: whoever did not hear the answer may ask again.
+    pub fn submit(&mut self, annotator: &Annotator, item: ItemId, label: &Label, seconds: f64) -> Result<()> {
+        let seconds = if seconds.is_finite() { seconds.clamp(0.0, 86_400.0) } else { 0.0 };
+        let order = self.shown(annotator, item)?;
+        label.check(order.len())?;
+        let label = label.reordered(&order);
+        self.write(|transaction, _| {
+            let pair = (item, annotator.id);
+            let given = find(transaction, "SELECT 1 FROM assignment WHERE item = ?1 AND annotator = ?2", pair, |_| Ok(()))?;
+            if given.is_none() {
+                return Err(Error::NotGiven { item, annotator: annotator.name.clone() }.into());
+            }
+            let before = find(transaction, "SELECT label FROM label WHERE item = ?1 AND annotator = ?2", pair, |row| {
+                parse::<Label>(&row.get::<_, String>(0)?)
+            })?;
+            match before {
+                Some(before) if before == label => return Ok(()),
+                Some(_) => return Err(Error::AlreadyLabelled { item, annotator: annotator.name.clone() }.into()),
+                None => {}
+            }
+            let sql = "INSERT INTO label (item, annotator, label, shown, is_skip, seconds, given) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let is_skip = label.verdict == Verdict::Skip;
+            transaction.execute(sql, (item, annotator.id, json(&label), json(&order), is_skip, seconds, now()))?;
+            Ok::<_, Failure>(())
+        })
+    }
+
+    /// Takes this person's last label back, and returns it with its item, which is what the person judges next.
+    pub fn undo(&mut self, annotator: &Annotator) -> Result<Option<(Task, Label)>> {
+        let undone = self.write(|transaction, _| {
+            let sql = "SELECT id, item, label FROM label WHERE annotator = ?1 ORDER BY id DESC LIMIT 1";
+            let last = find(transaction, sql, [annotator.id], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, ItemId>(1)?, parse::<Label>(&row.get::<_, String>(2)?)?))
+            })?;
+            let Some((id, item, label)) = last else { return Ok(None) };
+            // What was shown meanwhile goes back to the others.
+            transaction.execute("DELETE FROM assignment AS a WHERE annotator = ?1 AND NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator)", [annotator.id])?;
+            transaction.execute("DELETE FROM label WHERE id = ?1", [id])?;
+            transaction.execute("UPDATE assignment SET given = ?1 WHERE item = ?2 AND annotator = ?3", (now(), item, annotator.id))?;
+            Ok::<_, Failure>(Some((item, label)))
+        })?;
+        let Some((item, label)) = undone else { return Ok(None) };
+        let label = label.reordered(&inverse(&self.shown(annotator, item)?));
+        Ok(Some((self.task(annotator, item)?, label)))
+    }
+
+    /// How far this person is.
+    pub fn progress(&self, annotator: &Annotator) -> Result<Progress> {
+        let overlap = i64::from(self.settings()?.overlap);
+        let count = || {
+            let count = |sql: &str, parameters: &[&i64]| {
+                self.connection
+                    .prepare(sql)?
+                    .query_row(rusqlite::params_from_iter(parameters), |row| row.get::<_, i64>(0))
+            };
+            let done = count("SELECT count(*) FROM label WHERE annotator = ?1", &[&annotator.id])?;
+            let open = count(&format!("SELECT count(*) FROM ({OPEN})"), &[&annotator.id])?;
+            let free = count(&format!("SELECT count(*) FROM ({FREE})"), &[&annotator.id, &stale(), &overlap])?;
+            let gold = count(&format!("SELECT count(*) FROM ({FREE_GOLD})"), &[&annotator.id])?;
+            Ok(Progress { done: done as u64, left: (open + free + gold) as u64 })
+        };
+        count().map_err(told(&self.file))
+    }
+
+    fn task(&self, annotator: &Annotator, item: ItemId) -> Result<Task> {
+        let stored = self.stored(item)?;
+        let order = order(self.settings()?.seed, &stored.key, &annotator.name, stored.answers.len());
+        let answers = order.iter().map(|place| stored.answers[*place].text.clone()).collect();
+        Ok(Task { item, prompt: stored.prompt, answers })
+    }
+
+    fn shown(&self, annotator: &Annotator, item: ItemId) -> Result<Vec<usize>> {
+        let seed = self.settings()?.seed;
+        let found = stored(&self.connection, item).map_err(told(&self.file))?.ok_or(Error::UnknownItem(item))?;
+        Ok(order(seed, &found.key, &annotator.name, found.answers.len()))
+    }
+}
+
+/// What was given to a person (1) who has not judged it.
+const OPEN: &str = "
+SELECT a.item FROM assignment AS a WHERE a.annotator = ?1
+AND NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator) ORDER BY a.given DESC";
+
+/// Items that were not given to a person (1) and that fewer than the overlap (3) judged, or were given since (2) to judge.
+/// Those that others judged come first, so that items are finished before new ones are begun.
+const FREE: &str = "
+SELECT id FROM (SELECT i.id,
+    (SELECT count(*) FROM assignment AS a LEFT JOIN label AS l ON l.item = a.item AND l.annotator = a.annotator
+     WHERE a.item = i.id AND CASE WHEN l.id IS NULL THEN a.given > ?2 ELSE NOT l.is_skip END) AS taken
+    FROM item AS i
+    WHERE i.gold IS NULL AND NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = i.id AND a.annotator = ?1))
+WHERE taken < ?3 ORDER BY taken DESC, id";
+
+/// Items that check who judges, and that were not given to a person (1): everybody gets all of them.
+const FREE_GOLD: &str = "
+SELECT i.id FROM item AS i WHERE i.gold IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = i.id AND a.annotator = ?1) ORDER BY i.id";
+
+fn choose(transaction: &Transaction, annotator: i64, overlap: u32) -> rusqlite::Result<Option<ItemId>> {
+    let given = |is_gold: &str| count_given(transaction, annotator, is_gold);
+    let gold = || find(transaction, FREE_GOLD, [annotator], |row| row.get(0));
+    let is_due = given("NOT NULL")? * OTHERS_PER_GOLD + OTHERS_PER_GOLD / 2 <= given("NULL")?;
+    if is_due && let Some(item) = gold()? {
+        return Ok(Some(item));
+    }
+    match find(transaction, FREE, (annotator, stale(), overlap), |row| row.get(0))? {
+        Some(item) => Ok(Some(item)),
+        None => gold(),
+    }
+}
+
+fn count_given(connection: &Connection, annotator: i64, is_gold: &str) -> rusqlite::Result<i64> {
+    let sql =
+        format!("SELECT count(*) FROM assignment JOIN item ON id = item WHERE annotator = ?1 AND gold IS {is_gold}");
+    connection.prepare(&sql)?.query_row([annotator], |row| row.get(0))
+}
+
+fn stale() -> i64 {
+    now() - STALE
+}

@@ -1,0 +1,205 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::{Answer, Label, NewItem, Verdict};
+
+fn store(settings: Settings) -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::create(&directory.path().join("labels.db"), settings).unwrap();
+    (directory, store)
+}
+
+fn item(prompt: &str, gold: Option<usize>) -> NewItem {
+    let answers = ["yes", "no"].map(|text| Answer { text: text.into(), policy: Some(format!("says {text}")) }).into();
+    NewItem { prompt: prompt.into(), answers, gold }
+}
+
+fn add(store: &mut Store, items: Vec<NewItem>) -> Result<Added> {
+    store.add(items.into_iter().map(Ok::<_, Error>))
+}
+
+fn numbered(count: usize) -> Vec<NewItem> {
+    (0..count).map(|number| item(&format!("prompt {number}"), None)).collect()
+}
+
+fn first() -> Label {
+    Label::of(Verdict::Best { answer: 0 })
+}
+
+/// Judges everything that there is for a person, and returns the items in order.
+fn judge_all(store: &mut Store, name: &str, label: &Label) -> Vec<ItemId> {
+    let person = store.annotator(name).unwrap();
+    let mut items = Vec::new();
+    while let Some(task) = store.next(&person).unwrap() {
+        assert_eq!(store.next(&person).unwrap().unwrap(), task, "the same until it is judged");
+        store.submit(&person, task.item, label, 1.0).unwrap();
+        items.push(task.item);
+    }
+    items
+}
+
+#[test]
+fn nobody_is_given_an_item_twice_and_each_goes_to_as_many_as_asked() {
+    let (_directory, mut store) = store(Settings { overlap: 2, seed: 1 });
+    add(&mut store, numbered(5)).unwrap();
+    let ada = judge_all(&mut store, "ada", &first());
+    assert_eq!(ada, [1, 2, 3, 4, 5]);
+    assert_eq!(judge_all(&mut store, "ben", &first()), [1, 2, 3, 4, 5]);
+    assert_eq!(judge_all(&mut store, "cyd", &first()), [0i64; 0], "two have judged each of them");
+    store.set_overlap(3).unwrap();
+    assert_eq!(judge_all(&mut store, "cyd", &first()).len(), 5);
+    assert_eq!(judge_all(&mut store, "ada", &first()).len(), 0);
+    assert_eq!(store.judged().unwrap().len(), 15);
+}
+
+#[test]
+fn two_at_once_get_different_items_and_a_skip_asks_somebody_else() {
+    let (_directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(2)).unwrap();
+    let (ada, ben) = (store.annotator("ada").unwrap(), store.annotator("ben").unwrap());
+    let (of_ada, of_ben) = (store.next(&ada).unwrap().unwrap().item, store.next(&ben).unwrap().unwrap().item);
+    assert_ne!(of_ada, of_ben);
+    store.submit(&ada, of_ada, &Label::of(Verdict::Skip), 1.0).unwrap();
+    assert_eq!(store.next(&ada).unwrap(), None, "the other is with ben");
+    store.submit(&ben, of_ben, &first(), 1.0).unwrap();
+    assert_eq!(store.next(&ben).unwrap().unwrap().item, of_ada);
+    // Whoever went away holds an item for half an hour.
+    let sql = "UPDATE assignment SET given = given - 1801 WHERE annotator = ?1";
+    assert_eq!(store.connection.execute(sql, [ben.id]).unwrap(), 2);
+    let cyd = store.annotator("cyd").unwrap();
+    assert_eq!(store.next(&cyd).unwrap().unwrap().item, of_ada);
+}
+
+#[test]
+fn a_label_is_kept_of_the_answers_and_not_of_where_they_stood() {
+    let (_directory, mut store) = store(Settings { overlap: 1, seed: 3 });
+    add(&mut store, numbered(20)).unwrap();
+    let ada = store.annotator("ada").unwrap();
+    while let Some(task) = store.next(&ada).unwrap() {
+        let answer = task.answers.iter().position(|answer| *answer == "yes".into()).unwrap();
+        store.submit(&ada, task.item, &Label::of(Verdict::Best { answer }), f64::NAN).unwrap();
+    }
+    let judged = store.judged().unwrap();
+    assert!(judged.iter().all(|judged| judged.label.best() == Some(0) && judged.seconds == 0.0));
+    let shown_first = judged.iter().filter(|judged| judged.shown == [0, 1]).count();
+    assert!((1..20).contains(&shown_first), "both orders occur: {shown_first}");
+    assert_eq!(store.judged_of(judged[3].item).unwrap(), judged[3..4]);
+}
+
+#[test]
+fn labels_that_cannot_be_are_refused_and_what_is_there_stays() {
+    let (_directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(2)).unwrap();
+    let ada = store.annotator("ada").unwrap();
+    let task = store.next(&ada).unwrap().unwrap();
+    let mut refusal = |item: ItemId, label: &Label| store.submit(&ada, item, label, 1.0).unwrap_err().to_string();
+    assert_eq!(refusal(99, &first()), "item 99: there is no such item in the store; label what the store gave out");
+    assert_eq!(refusal(2, &first()), "item 2: was not given to ada; label what the store gave out");
+    let wrong = Label::of(Verdict::Best { answer: 7 });
+    assert!(refusal(1, &wrong).contains("answer 7 where one from 0 to 1 should be"));
+    store.submit(&ada, task.item, &first(), 1.0).unwrap();
+    store.submit(&ada, task.item, &first(), 1.0).unwrap();
+    let error = store.submit(&ada, task.item, &Label::of(Verdict::Tie), 1.0).unwrap_err().to_string();
+    assert_eq!(error, "item 1: ada has labelled it before, and not like this; undo that label first");
+    let judged = store.judged().unwrap();
+    assert_eq!((judged.len(), judged[0].label.best()), (1, Some(judged[0].shown[0])));
+}
+
+#[test]
+fn undo_brings_the_item_back_as_it_was_shown() {
+    let (_directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(9)).unwrap();
+    let ada = store.annotator("ada").unwrap();
+    assert_eq!(store.undo(&ada).unwrap(), None);
+    for _ in 0..9 {
+        let task = store.next(&ada).unwrap().unwrap();
+        let label = Label { ratings: vec![Some(4.0), None], comment: "so".into(), ..first() };
+        store.submit(&ada, task.item, &label, 1.0).unwrap();
+        store.next(&ada).unwrap();
+        assert_eq!(store.undo(&ada).unwrap(), Some((task.clone(), label)));
+        assert_eq!(store.next(&ada).unwrap(), Some(task.clone()));
+        store.submit(&ada, task.item, &Label::of(Verdict::Tie), 1.0).unwrap();
+    }
+    assert_eq!(store.progress(&ada).unwrap(), Progress { done: 9, left: 0 });
+}
+
+#[test]
+fn everybody_is_checked_and_checks_are_spread() {
+    let (_directory, mut store) = store(Settings::default());
+    let mut items = numbered(18);
+    items.extend([item("check a", Some(0)), item("check b", Some(1))]);
+    add(&mut store, items).unwrap();
+    let given = judge_all(&mut store, "ada", &first());
+    let places: Vec<usize> = given.iter().enumerate().filter(|(_, item)| **item > 18).map(|(place, _)| place).collect();
+    assert_eq!(places, [4, 14]);
+    assert_eq!(judge_all(&mut store, "ben", &first()), [19, 20], "the rest is judged");
+    let summary = crate::summary::summary(&store).unwrap();
+    assert_eq!((summary.items, summary.finished, summary.gold, summary.labels), (18, 18, 2, 22));
+    assert!(summary.annotators.iter().all(|person| person.gold == 2));
+}
+
+#[test]
+fn the_same_item_is_added_once_and_a_bad_one_leaves_nothing() {
+    let (_directory, mut store) = store(Settings::default());
+    let mut turned = item("p", None);
+    turned.answers.reverse();
+    let added = add(&mut store, vec![item("p", None), turned]).unwrap();
+    assert_eq!((added.added, added.known, added.ids), (1, 1, vec![1, 1]));
+    let error = add(&mut store, vec![item("q", None), item("r", Some(2))]).unwrap_err().to_string();
+    assert!(error.contains("item 1, gold: 2 where a place from 0 to 1 should be"), "{error}");
+    assert_eq!(store.item_counts().unwrap(), [1, 0, 0]);
+}
+
+#[test]
+fn tokens_are_not_in_the_file_and_a_new_one_replaces_the_old() {
+    let (directory, mut store) = store(Settings::default());
+    let old = store.invite("ada", false).unwrap();
+    let new = store.invite("ada", true).unwrap();
+    assert_eq!(store.holder(&old).unwrap(), None);
+    assert_eq!(store.holder("").unwrap(), None);
+    let ada = store.holder(&new).unwrap().unwrap();
+    assert!(ada.is_admin && ada.name == "ada");
+    drop(store);
+    let bytes = std::fs::read(directory.path().join("labels.db")).unwrap();
+    assert!(bytes.windows(3).any(|part| part == b"ada"));
+    assert!(!bytes.windows(new.len()).any(|part| part == new.as_bytes()));
+    let (_directory, mut store) = self::store(Settings::default());
+    assert!(store.annotator(" \n").unwrap_err().to_string().starts_with("annotator \"\": should be 1 to 100 bytes"));
+}
+
+#[test]
+fn files_that_are_no_store_are_refused_and_left_as_they_are() {
+    let (directory, store) = store(Settings::default());
+    let file = |name: &str| directory.path().join(name);
+    let refusal = |file: PathBuf| Store::open(&file).map(|_| ()).unwrap_err().to_string();
+    assert!(refusal(file("none.db")).contains("none.db: there is no such label store"));
+    std::fs::write(file("text.db"), "a text, and no database at all; ".repeat(99)).unwrap();
+    assert!(refusal(file("text.db")).contains("is no label store"));
+    Connection::open(file("other.db")).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    let before = std::fs::read(file("other.db")).unwrap();
+    assert!(refusal(file("other.db")).contains("is a database, but no label store"));
+    assert!(std::fs::read(file("other.db")).unwrap() == before);
+    assert!(Store::create(&file("nowhere/labels.db"), Settings::default()).is_err());
+    let zero = Store::create(&file("zero.db"), Settings { overlap: 0, seed: 0 }).map(|_| ()).unwrap_err().to_string();
+    assert!(zero.contains("overlap 0 where at least 1"), "{zero}");
+
+    store.connection.pragma_update(None, "user_version", 2).unwrap();
+    let error = refusal(file("labels.db"));
+    assert!(error.contains("is a label store of version 2, and this program knows version 1"), "{error}");
+}
+
+#[test]
+fn a_store_that_another_program_holds_says_so_and_nothing_is_lost() {
+    let (directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(1)).unwrap();
+    let ada = store.annotator("ada").unwrap();
+    let task = store.next(&ada).unwrap().unwrap();
+    let other = Connection::open(directory.path().join("labels.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.connection.busy_timeout(Duration::from_millis(1)).unwrap();
+    let error = store.submit(&ada, task.item, &first(), 1.0).unwrap_err().to_string();
+    assert!(error.contains("labels.db: is held by another program") && error.contains("try again"), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.submit(&ada, task.item, &first(), 1.0).unwrap();
+    assert_eq!(store.judged().unwrap().len(), 1);
+}

@@ -1,0 +1,192 @@
+use std::collections::BTreeSet;
+
+use palestra_datasets::preferences::{Judgement, Record, read};
+use palestra_labels::Store;
+use palestra_labels::export::{Form, records};
+use palestra_labels::server::{Options, Server};
+use serde_json::{Value, json};
+
+use crate::served::*;
+
+/// The key of who sits at this machine, as the page carries it.
+fn key_of(page: &str) -> String {
+    let after = page.split("palestra-key\" content=\"").nth(1).unwrap();
+    after.split('"').next().unwrap().to_string()
+}
+
+#[test]
+fn two_annotators_at_once_judge_everything_and_nothing_twice() {
+    let made = made(2, numbered(12));
+    let mut store = Store::open(&made.file).unwrap();
+    let tokens = [store.invite("ada", false).unwrap(), store.invite("ben", false).unwrap()];
+    let address = serve(&made.file, false);
+    let judge = |token: String| {
+        let mut items = BTreeSet::new();
+        let mut shown = get(address, "/api/next", &token).json();
+        while shown["task"] != Value::Null {
+            let item = shown["task"]["item"].clone();
+            assert!(items.insert(item.as_i64().unwrap()), "{item} a second time");
+            assert!(!shown["task"].to_string().contains("writes"), "the policy is hidden: {shown}");
+            let yes = shown["task"]["answers"].as_array().unwrap().iter().position(|answer| answer == "yes").unwrap();
+            shown = post(address, "/api/label", &token, &best(&item, yes)).json();
+        }
+        items
+    };
+    let [of_ada, of_ben] = std::thread::scope(|scope| {
+        tokens.map(|token| scope.spawn(move || judge(token))).map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(of_ada, (1..=12).collect());
+    assert_eq!(of_ben, of_ada);
+    let records = records(&store, Form::Pairs { ties: false }).unwrap();
+    let is_yes =
+        |record: &Record| matches!(&record.judgement, Judgement::Better { chosen, .. } if *chosen == "yes".into());
+    assert!(records.len() == 24 && records.iter().all(is_yes));
+}
+
+#[test]
+fn only_those_who_are_known_get_in_and_only_admins_see_counts() {
+    let made = made(1, numbered(2));
+    let mut store = Store::open(&made.file).unwrap();
+    let (ada, admin) = (store.invite("ada", false).unwrap(), store.invite("eve", true).unwrap());
+    let address = serve(&made.file, true);
+    for token in ["", "00000000000000000000000000000000"] {
+        for path in ["/api/next", "/api/summary", "/api/export/pairs/jsonl"] {
+            assert_eq!(get(address, path, token).status, 401, "{path}");
+        }
+        assert_eq!(post(address, "/api/undo", token, &json!({})).status, 401);
+    }
+    assert_eq!(key_of(&get(address, "/", "").text()), "", "a token is asked for");
+    assert_eq!(get(address, "/api/summary", &ada).status, 403);
+    assert_eq!(get(address, "/api/export/pairs/jsonl", &ada).status, 403);
+    assert_eq!(get(address, "/api/summary", &admin).json()["items"], 2);
+    assert_eq!(get(address, "/api/export/all/jsonl", &admin).status, 404);
+    let empty = get(address, "/api/export/pairs/jsonl", &admin);
+    assert!(empty.status == 503 && empty.text().contains("nothing was labelled yet"), "{empty:?}");
+    assert_eq!(get(address, "/etc/passwd", &admin).status, 404);
+    // Whoever is invited anew has the new token alone.
+    store.invite("ada", false).unwrap();
+    assert_eq!(get(address, "/api/next", &ada).status, 401);
+}
+
+#[test]
+fn other_pages_cannot_act_for_who_sits_at_this_machine() {
+    let made = made(1, numbered(2));
+    let address = serve(&made.file, false);
+    let page = |host: &str| request(address, "GET /", &format!("Host: {host}\r\n"), b"").unwrap();
+    let own = page(&address.to_string());
+    let key = key_of(&own.text());
+    assert_eq!(key.len(), 32);
+    assert_eq!(key_of(&page("evil.example").text()), "", "a name that leads here gets no key");
+    for rule in ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "form-action 'none'"] {
+        assert!(own.head.contains(rule), "{}", own.head);
+    }
+    assert!(!own.head.contains("unsafe-inline") && !own.head.contains("access-control"), "{}", own.head);
+    assert!(!own.text().contains("//cdn") && !own.text().contains("http://") && !own.text().contains("https://"));
+
+    let item = get(address, "/api/next", &key).json()["task"]["item"].clone();
+    let body = best(&item, 0).to_string();
+    let head = format!("Host: {address}\r\nAuthorization: Bearer {key}\r\n");
+    for kind in ["text/plain", "application/x-www-form-urlencoded"] {
+        let head = format!("{head}Content-Type: {kind}\r\n");
+        assert_eq!(request(address, "POST /api/label", &head, body.as_bytes()).unwrap().status, 415);
+    }
+    let head = format!("{head}Content-Type: application/json\r\n");
+    let flood = format!("{{\"item\": 1, \"label\": \"{}\"}}", "x".repeat(70_000));
+    assert_eq!(request(address, "POST /api/label", &head, flood.as_bytes()).unwrap().status, 413);
+    assert_eq!(Store::open(&made.file).unwrap().judged().unwrap().len(), 0);
+    assert_eq!(request(address, "POST /api/label", &head, body.as_bytes()).unwrap().status, 200);
+}
+
+#[test]
+fn what_is_wrong_with_a_label_is_said_and_nothing_of_it_is_kept() {
+    let made = made(1, numbered(3));
+    let address = serve(&made.file, false);
+    let key = key_of(&get(address, "/", "").text());
+    let item = get(address, "/api/next", &key).json()["task"]["item"].clone();
+    let refused = |status: u16, body: &Value, expected: &str| {
+        let reply = post(address, "/api/label", &key, body);
+        let error = reply.json()["error"].as_str().unwrap().to_string();
+        assert!(reply.status == status && error.contains(expected), "{status} {expected}: {reply:?}");
+    };
+    let rated = |rating: Value| json!({"item": item, "label": {"verdict": {"kind": "rated"}, "ratings": [rating, null]}, "seconds": 1});
+    refused(404, &best(&json!(77), 0), "item 77: there is no such item");
+    refused(403, &best(&json!(3), 0), "item 3: was not given to me");
+    refused(422, &best(&item, 5), "answer 5 where one from 0 to 1 should be");
+    refused(422, &rated(json!(9)), "9 where a number from 1 to 5 should be");
+    refused(422, &rated(json!("NaN")), "invalid type");
+    refused(
+        422,
+        &json!({"item": item, "label": {"verdict": {"kind": "worst"}}, "seconds": 1}),
+        "unknown variant `worst`",
+    );
+    let head = format!("Host: {address}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n");
+    assert_eq!(request(address, "POST /api/label", &head, b"{\"item\": NaN}").unwrap().status, 400);
+    assert_eq!(Store::open(&made.file).unwrap().judged().unwrap().len(), 0);
+    assert_eq!(post(address, "/api/label", &key, &best(&item, 0)).status, 200);
+    assert_eq!(post(address, "/api/label", &key, &best(&item, 0)).status, 200, "the same once more");
+    refused(409, &best(&item, 1), "me has labelled it before, and not like this");
+    let undone = post(address, "/api/undo", &key, &json!({})).json();
+    assert_eq!((&undone["task"]["item"], &undone["said"]["verdict"]["answer"]), (&item, &json!(0)));
+    assert_eq!(post(address, "/api/label", &key, &best(&item, 1)).status, 200);
+}
+
+#[test]
+fn exports_are_read_again_as_what_was_judged() {
+    let items =
+        vec![item("pair", &["a", "b"]), item("tie", &["a", "b"]), item("three", &["a", "b", "c"]), item("one", &["a"])];
+    let made = made(1, items);
+    let mut store = Store::open(&made.file).unwrap();
+    let admin = store.invite("ada", true).unwrap();
+    let address = serve(&made.file, true);
+    let verdicts = [
+        json!({"kind": "best", "answer": 1}),
+        json!({"kind": "tie"}),
+        json!({"kind": "ranking", "answers": [2, 0, 1]}),
+        json!({"kind": "all_bad"}),
+    ];
+    let ratings = [json!([2, 4.5]), json!([]), json!([]), json!([1])];
+    for (verdict, ratings) in verdicts.iter().zip(ratings) {
+        let item = get(address, "/api/next", &admin).json()["task"]["item"].clone();
+        let label = json!({"verdict": verdict, "ratings": ratings, "comment": "so <b>it</b> is"});
+        assert_eq!(
+            post(address, "/api/label", &admin, &json!({"item": item, "label": label, "seconds": 2.04})).status,
+            200
+        );
+    }
+    for (name, count) in [("pairs", 4), ("pairs+ties", 5), ("labels", 4), ("ratings", 3)] {
+        let expected = records(&store, Form::named(name).unwrap()).unwrap();
+        assert_eq!(expected.len(), count, "{name}");
+        for format in ["jsonl", "parquet"] {
+            let reply = get(address, &format!("/api/export/{name}/{format}"), &admin);
+            assert!(reply.status == 200 && reply.head.contains("attachment"), "{}", reply.head);
+            let file = made.directory.path().join(format!("{name}.{format}"));
+            std::fs::write(&file, &reply.body).unwrap();
+            let again: Vec<Record> = read(&file).unwrap().collect::<Result<_, _>>().unwrap();
+            assert_eq!(again, expected, "{name}.{format}");
+        }
+    }
+    let pairs = records(&store, Form::Pairs { ties: false }).unwrap();
+    assert!(matches!(pairs[0].judgement, Judgement::Better { margin: Some(2.5), .. }), "{:?}", pairs[0]);
+    assert_eq!(pairs[0].other["comment"], "so <b>it</b> is");
+    let summary = get(address, "/api/summary", &admin).json();
+    assert_eq!((&summary["labels"], &summary["finished"]), (&json!(4), &json!(4)));
+    let wins: u64 = summary["policies"].as_array().unwrap().iter().map(|policy| policy["wins"].as_u64().unwrap()).sum();
+    assert_eq!(wins, 4);
+}
+
+#[test]
+fn an_address_for_others_needs_somebody_with_a_token() {
+    let made = made(1, numbered(1));
+    let bind = |address: &str, require_token| {
+        let options = Options { address: address.to_string(), require_token, ..options(false) };
+        Server::bind(Store::open(&made.file).unwrap(), &options)
+    };
+    let refusal = |address: &str, require_token| bind(address, require_token).map(|_| ()).unwrap_err().to_string();
+    assert!(refusal("0.0.0.0:0", false).contains("needs a token of everybody, and nobody has one yet"));
+    assert!(refusal("127.0.0.1:0", true).contains("nobody has one yet"));
+    assert!(refusal("somewhere", false).contains("is no address"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(refusal(&taken.local_addr().unwrap().to_string(), false).contains("another --address may be free"));
+    Store::open(&made.file).unwrap().invite("ada", false).unwrap();
+    assert!(!bind("0.0.0.0:0", false).unwrap().is_open_here());
+}

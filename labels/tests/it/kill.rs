@@ -1,0 +1,90 @@
+//! A server that is killed with SIGKILL while people judge.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use palestra_labels::server::Server;
+use palestra_labels::{ItemId, Store};
+
+use crate::served::*;
+
+/// Tells this program, run once more, to be the server of a store.
+const STORE: &str = "PALESTRA_LABELS_TEST_STORE";
+
+#[test]
+fn child() {
+    let Some(file) = std::env::var_os(STORE) else { return };
+    let server = Server::bind(Store::open(Path::new(&file)).unwrap(), &options(true)).unwrap();
+    println!("\nserving at {}", server.address());
+    server.run().unwrap();
+}
+
+fn start(file: &Path) -> (Child, SocketAddr) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kill::child", "--nocapture"])
+        .env(STORE, file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| line.unwrap().strip_prefix("serving at ").map(String::from)).unwrap();
+    // Nobody reads what the child goes on to say; it says nothing.
+    (child, address.parse().unwrap())
+}
+
+/// Judges until the server is gone; what it acknowledged, by item.
+fn judge(address: SocketAddr, token: &str, count: &AtomicUsize) -> BTreeMap<ItemId, usize> {
+    let mut acknowledged = BTreeMap::new();
+    let Ok(mut shown) = try_get(address, "/api/next", token).map(|reply| reply.json()) else { return acknowledged };
+    while let Some(item) = shown["task"]["item"].as_i64() {
+        let answer = (item % 2) as usize;
+        match try_post(address, "/api/label", token, &best(&item.into(), answer)) {
+            Ok(reply) => shown = reply.json(),
+            Err(_) => break,
+        }
+        acknowledged.insert(item, answer);
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+    acknowledged
+}
+
+#[test]
+fn no_acknowledged_label_is_lost() {
+    let made = made(2, numbered(400));
+    let mut store = Store::open(&made.file).unwrap();
+    let people = [("ada", store.invite("ada", false).unwrap()), ("ben", store.invite("ben", false).unwrap())];
+    drop(store);
+    let mut acknowledged: BTreeMap<&str, BTreeMap<ItemId, usize>> = BTreeMap::new();
+    for _ in 0..2 {
+        let (mut child, address) = start(&made.file);
+        let count = AtomicUsize::new(0);
+        let heard = std::thread::scope(|scope| {
+            let judging = people.each_ref().map(|(name, token)| (*name, scope.spawn(|| judge(address, token, &count))));
+            while count.load(Ordering::SeqCst) < 30 {
+                std::thread::yield_now();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            judging.map(|(name, thread)| (name, thread.join().unwrap()))
+        });
+        for (name, heard) in heard {
+            acknowledged.entry(name).or_default().extend(heard);
+        }
+        let store = Store::open(&made.file).unwrap();
+        let judged = store.judged().unwrap();
+        for (name, labels) in &acknowledged {
+            for (item, answer) in labels {
+                let kept = judged.iter().find(|judged| judged.item == *item && judged.annotator == *name);
+                let kept = kept.unwrap_or_else(|| panic!("the label of {name} for item {item} is lost"));
+                assert_eq!(kept.label.best(), Some(kept.shown[*answer]), "{name}, item {item}");
+            }
+        }
+        let heard: usize = acknowledged.values().map(BTreeMap::len).sum();
+        // At the moment of the kill each of the two may have been waiting to hear of one more.
+        assert!(heard >= 30 && judged.len() <= heard + 4, "{heard} acknowledged, {} kept", judged.len());
+    }
+}

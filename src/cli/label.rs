@@ -1,0 +1,83 @@
+//! `palestra label`: one file a subcommand, and judging in the terminal.
+
+mod add;
+mod export;
+mod serve;
+mod stats;
+
+use std::io::stdin;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use palestra_labels::{Store, terminal};
+
+use super::output::Output;
+use crate::{Error, Result};
+
+/// Collect people's judgements of answers
+///
+/// A label store is one file with prompts, answers to them, the people who judge and what they said. `label add` makes it
+/// from a file of prompts with answers, `label serve` shows a page on which people judge, `label STORE` does the same in
+/// this terminal for one person, `label stats` says how far they agree, and `label export` writes what they said in the
+/// forms that training reads. See docs/labels.md.
+///
+/// Writes labels into the store, each on the disk before it is acknowledged.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
+#[command(after_long_help = "\
+Examples:
+  palestra label add answers.db answers.jsonl
+  palestra label answers.db
+  palestra label serve answers.db
+  palestra label export answers.db judged.jsonl
+
+`palestra label <command> --help` explains a command, with an example and what it writes.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Judge what is in this label store, here in the terminal
+    #[arg(required = true)]
+    store: Option<PathBuf>,
+    /// The name under which your labels are kept
+    #[arg(long, value_name = "NAME", default_value = "me")]
+    name: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Add(add::Args),
+    Serve(serve::Args),
+    Export(export::Args),
+    Stats(stats::Args),
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    match &args.command {
+        Some(Command::Add(args)) => add::run(args, output),
+        Some(Command::Serve(args)) => serve::run(args, output),
+        Some(Command::Export(args)) => export::run(args, output),
+        Some(Command::Stats(args)) => stats::run(args, output),
+        None => judge(args, output),
+    }
+}
+
+fn judge(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    if output.wants_json() {
+        return Err(Error::Config(
+            "--json: judging in the terminal is a talk; `palestra label stats` has the counts".into(),
+        ));
+    }
+    let mut store = Store::open(args.store.as_deref().expect("clap asks for it where there is no command"))?;
+    let person = store.annotator(&args.name)?;
+    let kept = terminal::judge(&mut store, &person, stdin().lock(), output.screen())?;
+    let progress = store.progress(&person)?;
+    output.line(format_args!(
+        "kept {kept} labels of {} in {}; {} left",
+        person.name,
+        store.file().display(),
+        progress.left
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use palestra_labels::Store;
+use palestra_labels::server::{Options, Server};
+use serde::Serialize;
+
+use super::Output;
+use crate::Result;
+
+/// Show the page on which people judge
+///
+/// Prompt and answers side by side, in a random order that is kept with each label; keys for everything (1 and 2, or the
+/// arrows: that answer is better; T tie, X all bad, S skip, R then a digit: a rating, K ranking, C comment, U undo). Works on
+/// a phone. Whoever opens the page on this machine judges as --name and sees counts and exports.
+///
+/// Others need a token each: --invite makes one and prints the link with it, which is the only time that it is shown, and
+/// ends any link that the person had. With --address the page is shown to other machines; then everybody needs a token.
+///
+/// Writes labels into the store, each on the disk before it is acknowledged. Runs until Ctrl-C.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra label serve answers.db
+  palestra label serve answers.db --invite ada --invite ben
+  palestra label serve answers.db --address 0.0.0.0:7878 --invite ada --admin eve")]
+pub struct Args {
+    /// The label store, as `palestra label add` makes it
+    store: PathBuf,
+    /// Host and port to listen at
+    #[arg(long, default_value_t = Options::default().address)]
+    address: String,
+    /// The name under which whoever sits at this machine judges
+    #[arg(long, default_value_t = Options::default().person)]
+    name: String,
+    /// Make a new token for this person, and print the link
+    #[arg(long, value_name = "NAME")]
+    invite: Vec<String>,
+    /// The same, for a person who also sees counts and exports
+    #[arg(long, value_name = "NAME")]
+    admin: Vec<String>,
+    /// Ask for a token on this machine too, as where several people use it, or behind a proxy
+    #[arg(long)]
+    require_token: bool,
+}
+
+/// What `--json` prints before the page is served.
+#[derive(Serialize)]
+struct Serving {
+    address: String,
+    is_open_here: bool,
+    links: Vec<Link>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    name: String,
+    link: String,
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    let mut store = Store::open(&args.store)?;
+    let invited = args.invite.iter().map(|name| (name, false)).chain(args.admin.iter().map(|name| (name, true)));
+    let tokens: Vec<(String, String)> =
+        invited.map(|(name, is_admin)| Ok((name.clone(), store.invite(name, is_admin)?))).collect::<Result<_>>()?;
+    let options =
+        Options { address: args.address.clone(), person: args.name.clone(), require_token: args.require_token };
+    let server = Server::bind(store, &options)?;
+    let address = server.address();
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            "{address} is open to other machines, and what they send can be read on the way, tokens too: use a network \
+             that you trust, an SSH tunnel, or a proxy with TLS"
+        );
+    }
+    let links = tokens.into_iter().map(|(name, token)| Link { name, link: format!("http://{address}/#{token}") });
+    let serving =
+        Serving { address: format!("http://{address}/"), is_open_here: server.is_open_here(), links: links.collect() };
+    output.report(&serving, told(&serving, &args.name))?;
+    output.flush()?;
+    server.run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(serving: &Serving, name: &str) -> String {
+    let own = match serving.is_open_here {
+        true => format!("{} for {name}, on this machine", serving.address),
+        false => format!("{} for everybody with a token", serving.address),
+    };
+    let links = serving.links.iter().map(|Link { name, link }| format!("\n{link} for {name}"));
+    format!("{own}{}\nCtrl-C ends it; every label is kept.", links.collect::<String>())
+}
