@@ -69,6 +69,18 @@ pub enum Error {
         /// The value, what is wrong with it, and what would be right.
         reason: String,
     },
+    /// A cell of a Parquet file that is no experience log.
+    #[error("{}: row {row}, column {column}: {reason}", file.display())]
+    Cell {
+        /// Which file.
+        file: PathBuf,
+        /// Which row of the file.
+        row: u64,
+        /// The column's name.
+        column: String,
+        /// The value, what is wrong with it, and what would be right.
+        reason: String,
+    },
     /// A line of a text file that cannot be read as what it should be.
     #[error("{}: line {line}, {field}: {reason}", file.display())]
     Line {
