@@ -2,6 +2,7 @@
 
 mod evaluation_policy;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::Module;
@@ -10,22 +11,27 @@ use palestra_datasets::log::Log;
 use palestra_envs::baseline::{Baseline, score};
 use palestra_envs::exact::ExactValue;
 use palestra_envs::{Definition, Env, Pool, Registry};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::checkpoint::{self, Checkpoint, NamedTensor, Tensors};
+use crate::checkpoint::{self, Checkpoint, Contents, NamedTensor, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, to_hugging_face};
-use crate::model::{ModelConfig, Policy, config_json, parameters, read_model};
+use crate::model::{ModelConfig, Policy, config_json, lora, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
-use crate::source::{alphabet, tokenizer_of};
-use crate::tokenizer::Tokenizer;
+use crate::source::{alphabet, template_of, tokenizer_of};
+use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
+
+/// What ends the names of adapters' own matrices among the optimiser's tensors.
+pub const TRAINED: &str = ".value";
 
 /// Episodes of evaluation are numbered from here, so that none of them is one of training.
 pub const FIRST_EVALUATION: u64 = 1 << 62;
@@ -38,9 +44,15 @@ pub struct Agent {
     pub policy: Policy,
     /// Its tokens.
     pub tokenizer: Tokenizer,
+    /// Other files of its model, by name: its chat template, and what its tokenizer's special tokens are.
+    pub companions: BTreeMap<String, String>,
     /// Updates that it has learned from.
     pub updates: u64,
 }
+
+/// What is taken along from a model's directory, where it is there.
+const COMPANIONS: [&str; 4] =
+    ["chat_template.jinja", "generation_config.json", "special_tokens_map.json", "tokenizer_config.json"];
 
 /// How a player plays.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -64,15 +76,8 @@ impl Agent {
     /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from
     /// nothing.
     pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
-        if let Some(directory) = &run.start_from {
-            let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
-            let (config, tensors) = read_model(directory)?;
-            let config = config.resolve(tokenizer.vocab_size())?;
-            let algorithm = run.algorithm()?;
-            let policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
-                .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
-                .with_decoding(algorithm.decoding());
-            return Ok(Self { run, policy, tokenizer, updates: 0 });
+        if let Some(directory) = run.start_from.clone() {
+            return Self::starting_from(run, &directory, device);
         }
         let algorithm = run.algorithm()?;
         let tokenizer = match &run.text {
@@ -81,7 +86,43 @@ impl Agent {
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
-        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, updates: 0 })
+        let companions = BTreeMap::new();
+        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, companions, updates: 0 })
+    }
+
+    /// The agent that starts from a model on disk, with the adapters that the run asks for.
+    fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
+        let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
+        let (config, tensors) = read_model(directory)?;
+        let config = config.resolve(tokenizer.vocab_size())?;
+        let algorithm = run.algorithm()?;
+        let mut policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
+            .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
+            .with_decoding(algorithm.decoding());
+        if let Some(config) = &run.lora {
+            policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
+        }
+        let mut companions = BTreeMap::new();
+        for name in COMPANIONS {
+            let path = directory.join(name);
+            if path.is_file() {
+                companions.insert(name.to_string(), std::fs::read_to_string(&path).map_err(Error::io(&path))?);
+            }
+        }
+        if let Some(path) = run.text.as_ref().and_then(|text| text.chat_template.as_ref()) {
+            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            companions.insert(COMPANIONS[0].to_string(), text);
+        }
+        Ok(Self { run, policy, tokenizer, companions, updates: 0 })
+    }
+
+    /// How conversations are written for it, where that is known.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no template.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
+        let file = self.run.text.as_ref().and_then(|text| text.chat_template.as_deref());
+        template_of(file, self.run.start_from.as_deref())
     }
 
     /// The characters that a model from nothing reads and writes in its environment, or in a log.
@@ -123,17 +164,49 @@ impl Agent {
     /// # Errors
     /// Weights or a tokenizer that do not fit.
     pub fn from_checkpoint(run: RunFile, saved: &Checkpoint, path: &Path, device: &Device) -> Result<Self> {
+        let companions = saved.companions.clone();
+        if saved.contents == Contents::Adapters {
+            let base = run.start_from.clone().ok_or_else(|| {
+                let reason = "it holds adapters, and the run file names no model in start_from".to_string();
+                Error::Checkpoint { path: path.display().to_string(), reason }
+            })?;
+            let agent = Self::starting_from(run, &base, device)?;
+            let trained = saved.optimizer.iter().filter_map(|(name, tensor)| {
+                let data = TensorData::new(tensor.data.clone(), tensor.shape.clone());
+                Some((name.strip_suffix(TRAINED)?.to_string(), data))
+            });
+            let policy = parameters::replace_some(agent.policy, trained.collect())
+                .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })?;
+            return Ok(Self { policy, updates: saved.step, companions, ..agent });
+        }
         let config = config_json::read(&saved.config, &path.join("config.json"))?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
         let tensors = from_hugging_face(&config, saved.model.clone(), &path.join("model.safetensors"))?;
         let policy = policy_of(&run, &config, tensors, device, path)?;
-        Ok(Self { run, policy, tokenizer, updates: saved.step })
+        Ok(Self { run, policy, tokenizer, companions, updates: saved.step })
     }
 
-    /// The model's part of a checkpoint: its `config.json`, and its weights under Hugging Face's names.
-    pub fn files_of(policy: &Policy) -> (Value, Tensors) {
-        let config = policy.transformer.config();
-        (config_json::write(config), to_hugging_face(config, named(policy)))
+    /// A checkpoint of a model as it is trained, in the autodiff context or out of it: this agent's but for its weights.
+    ///
+    /// Of adapters it also keeps their own matrices beside the optimiser's state: PEFT joins what we train apart.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot be written.
+    pub fn checkpoint(&self, policy: &Policy, step: u64, mut optimizer: Tensors, state: Value) -> Result<Checkpoint> {
+        let base = self.run.start_from.as_deref().unwrap_or(Path::new("")).display().to_string();
+        let (contents, config, model) = match lora::adapter_files(&policy.transformer, &base) {
+            Some((config, tensors)) => {
+                let trained = parameters::collect_some(policy, &lora::is_adapter);
+                optimizer.extend(tensors_of(trained).into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
+                (Contents::Adapters, config, tensors)
+            }
+            None => {
+                let config = policy.transformer.config();
+                (Contents::Model, config_json::write(config), to_hugging_face(config, named(policy)))
+            }
+        };
+        let (tokenizer_json, companions) = (self.tokenizer.to_json()?, self.companions.clone());
+        Ok(Checkpoint { step, contents, config, model, optimizer, state, tokenizer_json, companions })
     }
 
     /// What turns episodes into this agent's tokens.

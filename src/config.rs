@@ -18,6 +18,7 @@ use crate::learn::offline::{
 use crate::learn::ppo::PpoConfig;
 use crate::learn::supervised::SupervisedConfig;
 use crate::model::ModelConfig;
+use crate::model::lora::LoraConfig;
 use crate::optim::OptimizerConfig;
 use crate::rollout::RolloutConfig;
 use crate::source::{DataConfig, TextConfig};
@@ -67,6 +68,9 @@ pub struct RunFile {
     /// Text to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
+    /// Trains adapters of low rank beside the frozen model of `start_from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// The shape of a model that starts from random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelConfig>,
@@ -155,8 +159,8 @@ impl RunFile {
         for file in run.file_names() {
             *file = folder.join(&file).display().to_string();
         }
-        if let Some(tokenizer) = run.text.as_mut().and_then(|text| text.tokenizer.as_mut()) {
-            *tokenizer = folder.join(&tokenizer);
+        for path in run.text_paths() {
+            *path = folder.join(&path);
         }
         run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
         Ok(run)
@@ -190,6 +194,13 @@ impl RunFile {
         self.text.as_ref().map_or(Ok(()), TextConfig::check)?;
         let algorithm = self.algorithm()?;
         algorithm.check()?;
+        if self.lora.is_some() && self.start_from.is_none() {
+            return Err(Error::Config("[lora]: adapters stand beside a trained model; name it in start_from".into()));
+        }
+        if self.lora.is_some() && !matches!(algorithm, Algorithm::Supervised(_)) {
+            let name = algorithm.name();
+            return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
+        }
         if self.rollout.record && !matches!(algorithm, Algorithm::Ppo(_)) {
             let name = algorithm.name();
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
@@ -275,8 +286,8 @@ impl RunFile {
         for file in self.file_names() {
             *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
         }
-        if let Some(tokenizer) = self.text.as_mut().and_then(|text| text.tokenizer.as_mut()) {
-            *tokenizer = std::path::absolute(&tokenizer).map_err(Error::io(&tokenizer))?;
+        for path in self.text_paths() {
+            *path = std::path::absolute(&path).map_err(Error::io(&path))?;
         }
         match &mut self.start_from {
             // The resolved run is saved elsewhere, so that a relative path would lose its way.
@@ -291,6 +302,11 @@ impl RunFile {
         let logs = self.data.iter_mut().flat_map(|data| &mut data.files);
         let texts = self.text.iter_mut().flat_map(|text| text.file_lists().flatten());
         logs.chain(texts)
+    }
+
+    /// The files that text is encoded by.
+    fn text_paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template))
     }
 
     /// The name of the first key that differs from another run, those aside that a resumed run may change.

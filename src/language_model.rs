@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::math::Sampling;
 use crate::model::generate::{Limits, Request, generate};
 use crate::model::huggingface::is_own;
-use crate::model::lora::read_adapters;
+use crate::model::lora::{base_of_adapters, read_adapters};
 use crate::model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
 use crate::run_dir::RunDir;
 use crate::tokenizer::{ChatTemplate, TextStream, Tokenizer};
@@ -74,12 +74,16 @@ pub struct Written {
 }
 
 impl LanguageModel {
-    /// Opens a Hugging Face model directory, or the last checkpoint of a run's.
+    /// Opens a Hugging Face model directory, or the last checkpoint of a run's; one of adapters, with the model that they
+    /// stand beside.
     ///
     /// # Errors
     /// A file that is missing or damaged, weights that do not fit, or a tokenizer of another model.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let directory = model_directory(path)?;
+        if let Some(base) = base_of_adapters(&directory)? {
+            return Self::open(&base, device)?.with_adapters(&directory);
+        }
         let (config, mut tensors) = read_model(&directory)?;
         tensors.retain(|name, _| !is_own(name)); // values and adapters of a learner
         let policy = Policy::from_tensors(&config, Heads::default(), tensors, device)
@@ -247,7 +251,7 @@ impl<'a> Progress<'a> {
 /// # Errors
 /// A path that is neither.
 pub fn model_directory(path: &Path) -> Result<PathBuf> {
-    if path.join("config.json").is_file() {
+    if path.join("config.json").is_file() || path.join("adapter_config.json").is_file() {
         return Ok(path.to_path_buf());
     }
     if path.join("run.toml").is_file() {

@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::model::parameters::Path;
+use crate::model::parameters::{self, Path};
 use crate::ops::{self, adamw_step};
 use crate::{Error, Result};
 
@@ -174,6 +174,30 @@ impl AdamW {
         let pattern = |group: &ParameterGroup| glob::Pattern::new(&group.pattern).expect("checked above");
         let groups = config.groups.iter().map(|group| (pattern(group), group.clone())).collect();
         Ok(Self { config, groups, moments: BTreeMap::new(), steps: 0 })
+    }
+
+    /// The model, in the autodiff context, without gradients for what the groups freeze: it takes no memory for them, nor for moments, and keeps its
+    /// bits.
+    ///
+    /// # Errors
+    /// A pattern that freezes nothing, or groups that leave nothing to train.
+    pub fn freeze<M: Module>(&self, model: M) -> Result<M> {
+        let names = parameters::names(&model);
+        let freezes = |group: &ParameterGroup| group.learning_rate_scale == 0.0;
+        for (pattern, _) in self.groups.iter().filter(|(_, group)| freezes(group)) {
+            if !names.iter().any(|name| pattern.matches(name)) {
+                let example = names.first().map(String::as_str).unwrap_or_default();
+                return Err(Error::Config(format!(
+                    "optimizer.group.pattern: {:?} freezes nothing; parameters are named like {example:?}",
+                    pattern.as_str()
+                )));
+            }
+        }
+        let model = parameters::set_trained(model, &|name, was| was && !self.group(name).is_some_and(freezes));
+        match parameters::count_trained(&model) {
+            0 => Err(Error::Config("optimizer.group: all parameters are frozen; leave some to train".into())),
+            _ => Ok(model),
+        }
     }
 
     /// The schedule and the knobs.

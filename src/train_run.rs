@@ -18,7 +18,7 @@ use palestra_envs::baseline::{self, Baseline};
 use palestra_envs::{Episode, Registry};
 use serde_json::json;
 
-use crate::agent::{Agent, Evaluation, tensors_of};
+use crate::agent::{Agent, Evaluation, TRAINED, tensors_of};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
@@ -83,7 +83,10 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
         (Algorithm::Supervised(_), ..) => {
             let config = agent.run.text.clone().expect("a supervised learner has text");
             let window = config.window_of(agent.policy.transformer.config().context)?;
-            let texts = Texts::open(&config, &agent.tokenizer)?;
+            let texts = Texts::open(&config, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
+            if let Some(counts) = texts.counts() {
+                tracing::info!("{}: {counts}", agent.run.name);
+            }
             let held_out = Some(HeldOut::new(&texts, &config, window, &agent)?);
             let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
             tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan_at_start(&agent, &mut source()?, window)?);
@@ -117,6 +120,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
     fn go(self) -> Result<TrainReport> {
         let Self { agent: start, mut learner, mut source, logged, mut held_out, registry, device, options } = self;
         let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
+        optimizer.freeze(start.policy.clone().train())?; // refused before anything is written
         let (dir, saved) = open_directory(&start.run, &options)?;
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
@@ -144,9 +148,9 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let stop = stop_on_signals()?;
         let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
-        let tokenizer_json = agent.tokenizer.to_json()?;
+        let policy = optimizer.freeze(agent.policy.clone().train())?;
         let model =
-            train(&mut learner, agent.policy.clone().train(), &mut source, &mut optimizer, &span, |progress| {
+            train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
                 done = progress.done;
                 if let Some(kept) = &mut kept {
                     kept.add(done - 1, progress.source.episodes())?;
@@ -164,7 +168,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
                 if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
                     kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
-                    checkpoint::save(&dir.checkpoints(), &snapshot(&progress, &before, &tokenizer_json))?;
+                    checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
                     checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
                     write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
                     observer.draw_plots().map_err(Error::io(dir.path()))?;
@@ -303,7 +307,7 @@ fn resume_into<L: Learner, S: Source<L>>(
     learner.restore(&saved.state["learner"])?;
     source.restore(&saved.state["source"])?;
     let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
-    let moments = saved.optimizer.iter();
+    let moments = saved.optimizer.iter().filter(|(name, _)| !name.ends_with(TRAINED));
     let moments =
         moments.map(|(name, tensor)| (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone())));
     optimizer.restore(steps, moments.collect(), device)?;
@@ -311,25 +315,18 @@ fn resume_into<L: Learner, S: Source<L>>(
 }
 
 fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
+    agent: &Agent,
     progress: &Progress<L, S>,
     before: &Before,
-    tokenizer_json: &str,
-) -> Checkpoint {
-    let (config, model) = Agent::files_of(progress.model);
+) -> Result<Checkpoint> {
     let (steps, moments) = progress.optimizer.state();
-    Checkpoint {
-        step: progress.done,
-        config,
-        model,
-        optimizer: tensors_of(moments),
-        state: json!({
-            "optimizer_steps": steps,
-            "learner": progress.learner.state(),
-            "source": progress.source.state(),
-            "before": before,
-        }),
-        tokenizer_json: tokenizer_json.to_string(),
-    }
+    let state = json!({
+        "optimizer_steps": steps,
+        "learner": progress.learner.state(),
+        "source": progress.source.state(),
+        "before": before,
+    });
+    agent.checkpoint(progress.model, progress.done, tensors_of(moments), state)
 }
 
 /// How good the agent was before it learned.

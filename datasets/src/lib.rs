@@ -7,6 +7,7 @@ pub mod check;
 pub mod documents;
 mod episode;
 mod error;
+pub mod examples;
 pub mod import;
 pub mod log;
 pub mod preferences;

@@ -2,7 +2,7 @@
 //! than the steps since the last save. Knows files and named arrays; knows no model, learner or tensor library.
 //!
 //! A checkpoint is a directory `step-00000123` in Hugging Face's layout (`config.json`, `model.safetensors`,
-//! `tokenizer.json`) plus what training needs to go on (`optimizer.safetensors`, `trainer_state.json`). It appears
+//! `tokenizer.json`), or in PEFT's where adapters are trained, plus what training needs to go on (`optimizer.safetensors`, `trainer_state.json`). It appears
 //! under that name only once every byte is on the disk.
 
 mod checksum;
@@ -24,6 +24,8 @@ pub use tensors::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors}
 
 const CONFIG: &str = "config.json";
 const MODEL: &str = "model.safetensors";
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+const ADAPTERS: &str = "adapter_model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const TRAINER_STATE: &str = "trainer_state.json";
@@ -36,9 +38,11 @@ const FORMAT: u64 = 1;
 pub struct Checkpoint {
     /// Number of optimiser steps taken.
     pub step: u64,
-    /// The model's Hugging Face `config.json`.
+    /// What `config` and `model` are of.
+    pub contents: Contents,
+    /// The model's Hugging Face `config.json`, or the adapters' `adapter_config.json`.
     pub config: Value,
-    /// The model's weights under their Hugging Face names.
+    /// The weights under their Hugging Face names, or PEFT's.
     pub model: Tensors,
     /// The optimiser's moments.
     pub optimizer: Tensors,
@@ -46,6 +50,27 @@ pub struct Checkpoint {
     pub state: Value,
     /// The contents of the Hugging Face `tokenizer.json`.
     pub tokenizer_json: String,
+    /// Other texts that belong to the model, by the names of their files, such as `chat_template.jinja`.
+    pub companions: BTreeMap<String, String>,
+}
+
+/// Which weights a checkpoint holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// All of the model's.
+    Model,
+    /// Those of adapters on a model that stands elsewhere.
+    Adapters,
+}
+
+impl Contents {
+    /// The configuration and the weights.
+    fn files(self) -> [&'static str; 2] {
+        match self {
+            Self::Model => [CONFIG, MODEL],
+            Self::Adapters => [ADAPTER_CONFIG, ADAPTERS],
+        }
+    }
 }
 
 /// `trainer_state.json`: the trainer's state, and what the other files must look like.
@@ -85,13 +110,19 @@ pub fn save(directory: &Path, checkpoint: &Checkpoint) -> Result<PathBuf> {
 /// Names the file that is missing, cut short, changed or of another format.
 pub fn load(directory: &Path) -> Result<Checkpoint> {
     let trainer = read_trainer_state(directory)?;
+    let contents = trainer.contents();
+    let [config, model] = contents.files();
+    let known = [config, model, TOKENIZER, OPTIMIZER];
+    let companions = trainer.files.keys().filter(|name| !known.contains(&name.as_str()));
     Ok(Checkpoint {
         step: trainer.step,
-        config: serde_json::from_str(&read_text(directory, CONFIG, &trainer)?)
-            .map_err(|error| damaged(&directory.join(CONFIG), format!("not valid JSON: {error}")))?,
-        model: read_checked_tensors(directory, MODEL, &trainer)?,
+        contents,
+        config: serde_json::from_str(&read_text(directory, config, &trainer)?)
+            .map_err(|error| damaged(&directory.join(config), format!("not valid JSON: {error}")))?,
+        model: read_checked_tensors(directory, model, &trainer)?,
         optimizer: read_checked_tensors(directory, OPTIMIZER, &trainer)?,
         tokenizer_json: read_text(directory, TOKENIZER, &trainer)?,
+        companions: companions.map(|name| Ok((name.clone(), read_text(directory, name, &trainer)?))).collect::<Result<_>>()?,
         state: trainer.state,
     })
 }
@@ -160,15 +191,17 @@ pub(crate) fn sync_directory(path: &Path) -> Result<()> {
 
 fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
     fs::create_dir(directory).map_err(Error::io(directory))?;
-    let Checkpoint { step, config, model, optimizer, state, tokenizer_json } = checkpoint;
+    let Checkpoint { step, contents, config, model, optimizer, state, tokenizer_json, companions } = checkpoint;
+    let [config_name, model_name] = contents.files();
     let mut files = BTreeMap::new();
     let mut text = |name: &str, text: &str| {
         write_file(&directory.join(name), |out| out.write_all(text.as_bytes()))
             .map(|record| files.insert(name.to_owned(), record))
     };
-    text(CONFIG, &format!("{config:#}\n"))?;
+    text(config_name, &format!("{config:#}\n"))?;
     text(TOKENIZER, tokenizer_json)?;
-    for (name, tensors) in [(MODEL, model), (OPTIMIZER, optimizer)] {
+    companions.iter().try_for_each(|(name, contents)| text(name, contents).map(drop))?;
+    for (name, tensors) in [(model_name, model), (OPTIMIZER, optimizer)] {
         let path = directory.join(name);
         check_numbers(&path, tensors)?;
         files.insert(
@@ -244,7 +277,9 @@ fn read_trainer_state(directory: &Path) -> Result<TrainerState> {
 /// Checks that every file is there in its full length.
 fn check_complete(directory: &Path) -> Result<()> {
     let trainer = read_trainer_state(directory)?;
-    [CONFIG, MODEL, TOKENIZER, OPTIMIZER].iter().try_for_each(|name| open(directory, name, &trainer).map(drop))
+    let required = trainer.contents().files().into_iter().chain([TOKENIZER, OPTIMIZER]);
+    let all = required.chain(trainer.files.keys().map(String::as_str));
+    all.into_iter().try_for_each(|name| open(directory, name, &trainer).map(drop))
 }
 
 fn read_text(directory: &Path, name: &str, trainer: &TrainerState) -> Result<String> {
@@ -346,6 +381,10 @@ fn damaged(path: &Path, reason: impl Into<String>) -> Error {
 }
 
 impl TrainerState {
+    fn contents(&self) -> Contents {
+        if self.files.contains_key(ADAPTERS) { Contents::Adapters } else { Contents::Model }
+    }
+
     fn checksum(&self) -> String {
         let unsigned = Self { crc32: String::new(), ..self.clone() };
         let json = serde_json::to_vec(&unsigned).expect("a JSON value can be written");

@@ -15,12 +15,14 @@ fn example(step: u64) -> Checkpoint {
     };
     Checkpoint {
         step,
+        contents: Contents::Model,
         config: json!({"model_type": "llama", "rms_norm_eps": 1e-5}),
         model: tensors(["model.norm.weight", "lm_head.weight"]),
         optimizer: tensors(["model.norm.weight.moment_1", "time"]),
         // The last two lose bits in a reader of numbers that is only nearly right.
         state: json!({"episodes": u64::MAX, "kl": 0.1 + 0.2, "a": 6.220_000_000_000_001e-7, "b": 1.234_567_890_123_456_7e-9}),
         tokenizer_json: "{\"version\": \"1.0\", \"ω\": 1}".to_owned(),
+        companions: BTreeMap::new(),
     }
 }
 
@@ -42,6 +44,19 @@ fn what_was_saved_is_loaded_bit_for_bit() {
     let theirs = fs::read(path.join(MODEL)).unwrap();
     let theirs = safetensors::SafeTensors::deserialize(&theirs).unwrap();
     assert_eq!(theirs.tensor("model.norm.weight").unwrap().shape(), [2, 3], "as others read it");
+}
+
+#[test]
+fn adapters_have_the_names_of_peft_and_what_belongs_to_the_model_goes_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let companions = BTreeMap::from([("chat_template.jinja".to_string(), "{{ messages }}\n".to_string())]);
+    let saved = Checkpoint { contents: Contents::Adapters, companions, ..example(4) };
+    let path = save(directory.path(), &saved).unwrap();
+    assert_eq!(load(&path).unwrap(), saved);
+    let files = [ADAPTER_CONFIG, ADAPTERS, "chat_template.jinja", OPTIMIZER, TOKENIZER, TRAINER_STATE];
+    assert_eq!(names(&path), files.map(str::to_owned));
+    fs::remove_file(path.join("chat_template.jinja")).unwrap();
+    assert_eq!(latest(directory.path()).unwrap(), None, "it is not whole any more");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::normal;
 use super::{Init, Linear, Transformer, parameters};
 use crate::{Error, Result};
-pub use peft::{read_adapters, write_adapters};
+pub use peft::{adapter_files, base_of_adapters, read_adapters, write_adapters};
 
 /// What is added to a linear layer: `scale * (x A) B`.
 #[derive(Module, Debug)]
@@ -106,7 +106,12 @@ fn fresh(layer: &Linear, config: &LoraConfig, rng: &mut ChaCha8Rng, device: &Dev
 
 /// Only adapters are trained.
 fn freeze_base(model: Transformer) -> Transformer {
-    parameters::set_trained(model, &|name| name.contains(".adapter."))
+    parameters::set_trained(model, &|name, _| is_adapter(name))
+}
+
+/// Whether a parameter of this name is an adapter's.
+pub fn is_adapter(name: &str) -> bool {
+    name.contains(".adapter.")
 }
 
 /// The model without its adapters: the base, bit for bit. It shares the base's memory.
@@ -125,7 +130,7 @@ pub fn merged(mut model: Transformer) -> Transformer {
             layer.weight = layer.weight.clone().map(|weight| weight.detach() + difference.detach());
         }
     }
-    parameters::set_trained(model, &|_| true)
+    parameters::set_trained(model, &|_, _| true)
 }
 
 #[cfg(test)]

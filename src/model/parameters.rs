@@ -8,15 +8,24 @@ use burn::tensor::{Tensor, TensorData};
 use crate::Result;
 use crate::checkpoint::Tensors;
 
-/// Calls `each` with the name, such as `blocks.0.attention.query.weight`, and the data of every parameter.
+/// The data of every parameter by name, such as `blocks.0.attention.query.weight`.
 pub fn collect<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
-    struct Collect {
+    collect_some(module, &|_| true)
+}
+
+/// As [`collect`], of the parameters with some names.
+pub fn collect_some<M: Module>(module: &M, is_wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, TensorData> {
+    struct Collect<'a> {
         path: Path,
+        is_wanted: &'a dyn Fn(&str) -> bool,
         found: BTreeMap<String, TensorData>,
     }
-    impl ModuleVisitor for Collect {
+    impl ModuleVisitor for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found.insert(self.path.name(), param.val().into_data());
+            let name = self.path.name();
+            if (self.is_wanted)(&name) {
+                self.found.insert(name, param.val().into_data());
+            }
         }
         fn enter_module(&mut self, name: &str, _container: &str) {
             self.path.0.push(name.to_string());
@@ -25,7 +34,7 @@ pub fn collect<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
             self.path.0.pop();
         }
     }
-    let mut visitor = Collect { path: Path::default(), found: BTreeMap::new() };
+    let mut visitor = Collect { path: Path::default(), is_wanted, found: BTreeMap::new() };
     module.visit(&mut visitor);
     visitor.found
 }
@@ -107,16 +116,17 @@ pub fn replace_some<M: Module>(module: M, tensors: BTreeMap<String, TensorData>)
     if mapper.wrong.is_empty() { Ok(module) } else { Err(mapper.wrong) }
 }
 
-/// Sets which parameters training moves, by name; the others need no gradient, and so no memory for it.
+/// Sets which parameters training moves, by name and by whether it moves them now (never, outside the autodiff context); the others need no gradient, and so no
+/// memory for it.
 #[must_use]
-pub fn set_trained<M: Module>(module: M, is_trained: &dyn Fn(&str) -> bool) -> M {
+pub fn set_trained<M: Module>(module: M, is_trained: &dyn Fn(&str, bool) -> bool) -> M {
     struct Choose<'a> {
         path: Path,
-        is_trained: &'a dyn Fn(&str) -> bool,
+        is_trained: &'a dyn Fn(&str, bool) -> bool,
     }
     impl ModuleMapper for Choose<'_> {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let is_trained = (self.is_trained)(&self.path.name());
+            let is_trained = (self.is_trained)(&self.path.name(), param.val().is_require_grad());
             param.set_require_grad(is_trained)
         }
         fn enter_module(&mut self, name: &str, _container: &str) {
@@ -127,6 +137,22 @@ pub fn set_trained<M: Module>(module: M, is_trained: &dyn Fn(&str) -> bool) -> M
         }
     }
     module.map(&mut Choose { path: Path::default(), is_trained })
+}
+
+/// How many numbers training moves, of a module in the autodiff context.
+pub fn count_trained<M: Module>(module: &M) -> u64 {
+    struct Count(u64);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            if value.is_require_grad() {
+                self.0 += value.dims().iter().product::<usize>() as u64;
+            }
+        }
+    }
+    let mut count = Count(0);
+    module.visit(&mut count);
+    count.0
 }
 
 /// Where a walk through a module stands.

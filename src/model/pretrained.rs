@@ -304,11 +304,13 @@ mod tests {
         let model = file_of(&config);
         let saved = Checkpoint {
             step: 1,
+            contents: checkpoint::Contents::Model,
             config: config_json::write(&config),
             model: model.clone(),
             optimizer: Tensors::new(),
             state: json!(null),
             tokenizer_json: String::new(),
+            companions: BTreeMap::new(),
         };
         let path = checkpoint::save(directory.path(), &saved).unwrap();
         let whole = read_model(&path).unwrap();

@@ -1,6 +1,8 @@
 //! Where the batches of a learner come from: fresh from its own play, or stored in files.
 
+mod examples;
 mod fresh;
+mod packing;
 mod stored;
 mod stretches;
 mod survey;
@@ -9,6 +11,7 @@ mod tests;
 mod text;
 mod windows;
 
+pub use examples::{ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of};
 pub use fresh::Fresh;
 pub use stored::{DataConfig, Stored};
 pub use stretches::Cutting;

@@ -1,19 +1,21 @@
-//! Batches of text: windows of token shards, or of texts that are encoded when the run starts.
+//! Batches of text: windows of token shards, or of texts that are encoded when the run starts; or examples, row by row.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
 use palestra_datasets::documents::{DocumentOptions, Documents};
+use palestra_datasets::examples::Form;
 use palestra_datasets::shards::{Corpus, Place, Shard, Span, Text, Vocabulary, Windows};
 use serde::{Deserialize, Serialize};
 
 use super::Source;
+use super::examples::{ExampleCounts, ExampleEncoder, ExampleOrder, TooLong, packed};
 use crate::batch::{TextBatch, TextRow};
 use crate::learn::Learner;
 use crate::model::Policy;
 use crate::observe::Metrics;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 
 /// Which text is learned from, and how it is gone through.
@@ -24,6 +26,10 @@ pub struct TextConfig {
     /// lines or Parquet with a column `text`. As seen from the run file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Which columns of JSON lines and Parquet files are learned from, row by row: `text`, `messages`, `completion` (with
+    /// `prompt`) or `chosen` (with `prompt`). Absent, `files` are documents that windows run through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Form>,
     /// Several corpora, mixed by weight, in place of `files`.
     #[serde(rename = "corpus", skip_serializing_if = "Vec::is_empty")]
     pub corpora: Vec<CorpusConfig>,
@@ -36,8 +42,16 @@ pub struct TextConfig {
     /// `start_from`, or for texts one token for each of their characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// Tokens of a window, at most the model's context; 0: the model's context.
+    /// The Jinja file that conversations are written with, where it is not that of `start_from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<PathBuf>,
+    /// Tokens of a window, at most the model's context; 0: the model's context. With `format`, the most tokens of a row.
     pub window: usize,
+    /// Whether rows hold as many examples as fit, which see nothing of each other; otherwise one each, and shorter ones are
+    /// padded. The loss is the same.
+    pub packing: bool,
+    /// What becomes of an example that is longer than a row: `cut` at its end, or `drop`.
+    pub too_long: TooLong,
     /// Whether documents in a window see nothing of each other. Otherwise they stand one after the other, as most models are
     /// pretrained, which is faster.
     pub borders: bool,
@@ -72,8 +86,12 @@ impl Default for TextConfig {
             corpora: Vec::new(),
             validation: Vec::new(),
             validation_share: 0.1,
+            format: None,
             tokenizer: None,
+            chat_template: None,
             window: 0,
+            packing: true,
+            too_long: TooLong::Cut,
             borders: false,
             batch: 16,
             micro_batch: 0,
@@ -112,6 +130,14 @@ impl TextConfig {
                 "above 0, and text.validation names no files: nothing is held out",
             );
         }
+        if self.format.is_some() && !self.corpora.is_empty() {
+            return Err(Error::Config("text.corpus: examples are not mixed by weight; name their files in text.files".into()));
+        }
+        if self.chat_template.is_some() && matches!(self.format, None | Some(Form::Text)) {
+            return Err(Error::Config(
+                "text.chat_template: texts are no conversations; remove it, or set text.format to what is read".into(),
+            ));
+        }
         let at_least_one =
             [("batch", self.batch), ("steps", self.steps), ("validation_windows", self.validation_windows)];
         match at_least_one.into_iter().find(|(_, value)| *value == 0) {
@@ -143,13 +169,27 @@ impl TextConfig {
 }
 
 /// The text of a run: what is learned from, and what is held out.
-pub struct Texts {
-    /// What is learned from.
-    pub training: Vec<Corpus>,
-    /// What is held out.
-    pub validation: Corpus,
-    /// Turns windows into rows.
-    pub rows: Rows,
+pub enum Texts {
+    /// Documents, which windows run through.
+    Documents {
+        /// What is learned from.
+        training: Vec<Corpus>,
+        /// What is held out.
+        validation: Corpus,
+        /// Turns windows into rows.
+        rows: Rows,
+    },
+    /// Examples.
+    Examples {
+        /// What is learned from.
+        training: Arc<[TextRow]>,
+        /// What is held out.
+        validation: Vec<TextRow>,
+        /// What became of the rows of the files.
+        counts: ExampleCounts,
+        /// The most tokens of a packed row.
+        packed_to: Option<usize>,
+    },
 }
 
 /// What turns windows of tokens into rows to learn from.
@@ -169,6 +209,11 @@ pub fn tokenizer_of(config: &TextConfig) -> Result<Tokenizer> {
     if let Some(path) = &config.tokenizer {
         return Tokenizer::from_file(path);
     }
+    if config.format.is_some() {
+        return Err(Error::Config(
+            "text.tokenizer: examples have no alphabet of their own; name a tokenizer.json, or a model in start_from".into(),
+        ));
+    }
     let corpora = config.corpora.iter().map(|corpus| &corpus.files);
     let files: Vec<&String> = corpora.chain([&config.files, &config.validation]).flatten().collect();
     if let Some(shard) = files.iter().find(|file| is_shard(file)) {
@@ -182,11 +227,35 @@ pub fn tokenizer_of(config: &TextConfig) -> Result<Tokenizer> {
 }
 
 impl Texts {
-    /// Opens the text of a run, and reads all of it once, so that damage is found out before a run.
+    /// Opens the text of a run, and reads all of it once, so that damage is found out before a run. `template` writes
+    /// conversations; a row has `window` tokens and the one after it.
     ///
     /// # Errors
-    /// Files that cannot be read, are damaged or were encoded by another tokenizer; less text than a window.
-    pub fn open(config: &TextConfig, tokenizer: &Tokenizer) -> Result<Self> {
+    /// Files that cannot be read, are damaged or were encoded by another tokenizer; less text than a window; a row that is
+    /// no example.
+    pub fn open(
+        config: &TextConfig,
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+        window: usize,
+    ) -> Result<Self> {
+        match config.format {
+            None => Self::open_documents(config, tokenizer),
+            Some(form) => {
+                let room = window + 1;
+                let encoder = ExampleEncoder { tokenizer, template, room, too_long: config.too_long };
+                let mut found = encoder.read(&config.files, form)?;
+                let validation = match config.validation.is_empty() {
+                    true => found.split_off(config.validation_share)?,
+                    false => encoder.read(&config.validation, form)?.rows,
+                };
+                let packed_to = config.packing.then_some(room);
+                Ok(Self::Examples { training: found.rows.into(), validation, counts: found.counts, packed_to })
+            }
+        }
+    }
+
+    fn open_documents(config: &TextConfig, tokenizer: &Tokenizer) -> Result<Self> {
         let one = CorpusConfig { files: config.files.clone(), weight: 1.0 };
         let named = if config.corpora.is_empty() { std::slice::from_ref(&one) } else { &config.corpora[..] };
         let (mut training, mut held_out) = (Vec::new(), Vec::new());
@@ -209,7 +278,42 @@ impl Texts {
         let spans = training.iter().flat_map(|corpus| &corpus.spans);
         let has_separator = spans.chain(&held_out).all(|span| span.shard.header().vocabulary.separator.is_some());
         let rows = Rows { lengths: tokenizer.token_bytes().into(), borders: config.borders, has_separator };
-        Ok(Self { training, validation: Corpus { spans: held_out, weight: 1.0 }, rows })
+        Ok(Self::Documents { training, validation: Corpus { spans: held_out, weight: 1.0 }, rows })
+    }
+
+    /// At most so many held-out windows or examples, evenly spread, as rows; and the beginnings of some of them, to be
+    /// continued.
+    ///
+    /// # Errors
+    /// Less held-out text than a window.
+    pub fn held_out(&self, window: usize, most: usize, beginnings: usize) -> Result<(Vec<TextRow>, Vec<Vec<u32>>)> {
+        let spread = |count: usize, most: usize| {
+            let taken = count.min(most);
+            (0..taken).map(move |number| number * count / taken)
+        };
+        match self {
+            Self::Documents { validation, rows, .. } => {
+                let windows = validation.in_order(window as u64, most as u64)?;
+                let rows: Vec<TextRow> = windows.into_iter().map(|text| rows.row(text)).collect();
+                let beginning = |at: usize| rows[at].tokens[..(window / 4).clamp(1, 32)].to_vec();
+                let beginnings = spread(rows.len(), beginnings).map(beginning).collect();
+                Ok((rows, beginnings))
+            }
+            Self::Examples { validation, packed_to, .. } => {
+                let chosen: Vec<TextRow> = spread(validation.len(), most).map(|at| validation[at].clone()).collect();
+                let beginning = |at: usize| chosen[at].tokens[..chosen[at].counted[0]].to_vec();
+                let beginnings = spread(chosen.len(), beginnings).map(beginning).collect();
+                Ok((packed_to.map_or_else(|| chosen.clone(), |room| packed(&chosen, room)), beginnings))
+            }
+        }
+    }
+
+    /// What became of the examples that were read, where it is examples.
+    pub fn counts(&self) -> Option<ExampleCounts> {
+        match self {
+            Self::Documents { .. } => None,
+            Self::Examples { counts, .. } => Some(*counts),
+        }
     }
 }
 
@@ -233,25 +337,37 @@ impl Rows {
     }
 }
 
-/// Learns from windows of text.
+/// Learns from windows of text, or from examples.
 pub struct TextSource {
-    windows: Windows,
-    rows: Rows,
+    supply: Supply,
     config: TextConfig,
     device: Device,
     steps_left: usize,
     tokens: usize,
 }
 
+/// Where rows come from.
+enum Supply {
+    Windows(Windows, Rows),
+    Examples(ExampleOrder, ExampleCounts),
+}
+
 impl TextSource {
-    /// A source of windows of so many tokens; the seed fixes their order. `device` is where batches are made, in the autodiff
-    /// context of the model.
+    /// A source of rows of at most so many tokens; the seed fixes their order. `device` is where batches are made, in the
+    /// autodiff context of the model.
     ///
     /// # Errors
     /// A corpus with fewer tokens than a window.
     pub fn new(texts: &Texts, config: TextConfig, window: usize, seed: u64, device: Device) -> Result<Self> {
-        let windows = Windows::new(texts.training.clone(), window as u64, seed)?;
-        Ok(Self { windows, rows: texts.rows.clone(), config, device, steps_left: 0, tokens: 0 })
+        let supply = match texts {
+            Texts::Documents { training, rows, .. } => {
+                Supply::Windows(Windows::new(training.clone(), window as u64, seed)?, rows.clone())
+            }
+            Texts::Examples { training, counts, packed_to, .. } => {
+                Supply::Examples(ExampleOrder::new(Arc::clone(training), *packed_to, seed), *counts)
+            }
+        };
+        Ok(Self { supply, config, device, steps_left: 0, tokens: 0 })
     }
 
     /// The parts of the batch of one step.
@@ -259,8 +375,11 @@ impl TextSource {
     /// # Errors
     /// A file that cannot be read any more.
     pub fn next_parts(&mut self) -> Result<Vec<TextBatch>> {
-        let windows: Result<Vec<Text>, _> = (0..self.config.batch).map(|_| self.windows.draw()).collect();
-        let rows: Vec<TextRow> = windows?.into_iter().map(|window| self.rows.row(window)).collect();
+        let draw = |_| match &mut self.supply {
+            Supply::Windows(windows, rows) => Ok(rows.row(windows.draw()?)),
+            Supply::Examples(order, _) => Ok(order.draw()),
+        };
+        let rows: Vec<TextRow> = (0..self.config.batch).map(draw).collect::<Result<_>>()?;
         self.tokens += rows.iter().map(|row| row.tokens.len() - 1).sum::<usize>();
         Ok(TextBatch::parts(&rows, self.config.micro_batch, &self.device))
     }
@@ -289,18 +408,35 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
     }
 
     fn end(&mut self) -> Metrics {
-        let least = self.windows.places().iter().map(|place| place.epoch).min().unwrap_or(0);
-        Metrics::from([("data/epoch".to_string(), least as f64)])
+        let (epoch, mut metrics) = match &self.supply {
+            Supply::Windows(windows, _) => {
+                (windows.places().iter().map(|place| place.epoch).min().unwrap_or(0), Metrics::new())
+            }
+            Supply::Examples(order, counts) => (order.place().epoch, counts.metrics()),
+        };
+        metrics.insert("data/epoch".to_string(), epoch as f64);
+        metrics
     }
 
     fn state(&self) -> serde_json::Value {
-        serde_json::to_value(self.windows.places()).expect("places are numbers")
+        match &self.supply {
+            Supply::Windows(windows, _) => serde_json::to_value(windows.places()),
+            Supply::Examples(order, _) => serde_json::to_value(order.place()),
+        }
+        .expect("places are numbers")
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
-        let wrong = || Error::Training(format!("the source's state {state} is no place in these corpora"));
-        let places: Vec<Place> = serde_json::from_value(state.clone()).map_err(|_| wrong())?;
-        if self.windows.go_to(places) { Ok(()) } else { Err(wrong()) }
+        let taken = match &mut self.supply {
+            Supply::Windows(windows, _) => {
+                serde_json::from_value::<Vec<Place>>(state.clone()).is_ok_and(|places| windows.go_to(places))
+            }
+            Supply::Examples(order, _) => serde_json::from_value(state.clone()).is_ok_and(|place| order.go_to(place)),
+        };
+        match taken {
+            true => Ok(()),
+            false => Err(Error::Training(format!("the source's state {state} is no place in this text"))),
+        }
     }
 }
 

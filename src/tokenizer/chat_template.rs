@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value as Jinja};
@@ -87,19 +87,11 @@ impl ChatTemplate {
     /// # Errors
     /// A file that cannot be read, or a template that is none.
     pub fn from_directory(directory: &Path) -> Result<Option<Self>> {
-        let (own, config_path) = (directory.join("chat_template.jinja"), directory.join("tokenizer_config.json"));
-        let config: Value = match fs::read_to_string(&config_path) {
-            Ok(text) => serde_json::from_str(&text)
-                .map_err(|error| Error::Tokenizer(format!("{}: not valid JSON: {error}", config_path.display())))?,
-            Err(_) => Value::Null,
-        };
-        let token = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(String::from);
-        let special = config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
-        let special = special.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect();
+        let own = directory.join("chat_template.jinja");
         if own.exists() {
-            let text = fs::read_to_string(&own).map_err(Error::io(&own))?;
-            return Self::new(own.display().to_string(), &text, special).map(Some);
+            return Self::from_file(&own, Some(directory)).map(Some);
         }
+        let (config_path, config) = tokenizer_config(directory)?;
         let template = match &config["chat_template"] {
             Value::Array(named) => {
                 named.iter().find(|one| one["name"] == "default").and_then(|one| one["template"].as_str())
@@ -107,7 +99,17 @@ impl ChatTemplate {
             one => one.as_str(),
         };
         let origin = format!("chat_template of {}", config_path.display());
-        template.map(|text| Self::new(origin, text, special)).transpose()
+        template.map(|text| Self::new(origin, text, special_tokens(&config))).transpose()
+    }
+
+    /// The template of a file; what it calls `eos_token` and the like is as a model directory has it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a template that is none.
+    pub fn from_file(path: &Path, model: Option<&Path>) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        let config = model.map(tokenizer_config).transpose()?.map(|(_, config)| config);
+        Self::new(path.display().to_string(), &text, special_tokens(&config.unwrap_or_default()))
     }
 
     /// A template of this text. `origin` is for messages; `special` holds what the template calls `eos_token` and the like.
@@ -155,7 +157,27 @@ impl ChatTemplate {
     /// # Errors
     /// As [`ChatTemplate::mark`]; text that the tokenizer cannot encode.
     pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<EncodedChat> {
-        let MarkedText { text, assistant } = self.mark(messages)?;
+        self.encode_from(tokenizer, messages, 0)
+    }
+
+    /// As [`ChatTemplate::encode`]; only what the assistant writes in messages from number `from` on, counted from 0, is
+    /// said to be its to write.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::encode`]; a template by which the text of the messages before is not the beginning of the whole.
+    pub fn encode_from(&self, tokenizer: &Tokenizer, messages: &[Message], from: usize) -> Result<EncodedChat> {
+        let MarkedText { text, mut assistant } = self.mark(messages)?;
+        if from > 0 {
+            let before = self.render(&messages[..from], false)?;
+            if !text.starts_with(&before) {
+                return Err(Error::Tokenizer(format!(
+                    "{}: the text of the first {from} messages is not the beginning of the whole, so that what follows \
+                     cannot be told",
+                    self.origin
+                )));
+            }
+            assistant.retain(|range| range.start >= before.len());
+        }
         let mut chat = EncodedChat::default();
         for (token, Range { start, end }) in encode_with_places(tokenizer, &text)? {
             chat.tokens.push(token);
@@ -213,6 +235,23 @@ impl ChatTemplate {
         let special = Jinja::from(Serde(&self.special));
         template.render(context! { ..values, ..special }).map_err(|error| failed(&self.origin, &error))
     }
+}
+
+/// The `tokenizer_config.json` of a model directory; null where there is none.
+fn tokenizer_config(directory: &Path) -> Result<(PathBuf, Value)> {
+    let path = directory.join("tokenizer_config.json");
+    let config = match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map_err(|error| Error::Tokenizer(format!("{}: not valid JSON: {error}", path.display())))?,
+        Err(_) => Value::Null,
+    };
+    Ok((path, config))
+}
+
+fn special_tokens(config: &Value) -> BTreeMap<String, String> {
+    let token = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(String::from);
+    let special = config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
+    special.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect()
 }
 
 /// `{% generation %}` is a filter block here, which keeps all rules of white space; whether there was one.

@@ -38,11 +38,7 @@ impl HeldOut {
     /// # Errors
     /// Less held-out text than a window.
     pub fn new(texts: &Texts, config: &TextConfig, window: usize, agent: &Agent) -> Result<Self> {
-        let windows = texts.validation.in_order(window as u64, config.validation_windows as u64)?;
-        let rows: Vec<TextRow> = windows.into_iter().map(|text| texts.rows.row(text)).collect();
-        let spread = (rows.len() / config.samples.max(1)).max(1);
-        let beginning = |row: &TextRow| row.tokens[..(window / 4).clamp(1, 32)].to_vec();
-        let prompts = rows.iter().step_by(spread).take(config.samples).map(beginning).collect();
+        let (rows, prompts) = texts.held_out(window, config.validation_windows, config.samples)?;
         Ok(Self {
             rows,
             // As many tokens at once as a step of training computes, or a few more: there is no gradient.

@@ -48,7 +48,7 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
         set_threads(*run.train.threads.get_or_insert_with(super::cores));
         let agent = Agent::new(run, registry, None, &device)?;
         let window = text.window_of(agent.policy.transformer.config().context)?;
-        let texts = Texts::open(&text, &agent.tokenizer)?;
+        let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
         let mut source = TextSource::new(&texts, text, window, agent.run.seed, device.autodiff())?;
         return plan(&agent, &mut source, window);
     };
@@ -101,7 +101,7 @@ fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
 }
 
 fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
-    let mut model: Policy = agent.policy.clone().train();
+    let mut model: Policy = AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let (mut began, mut measured) = (Instant::now(), 0);
     for step in 0..=STEPS {

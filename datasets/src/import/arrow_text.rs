@@ -60,6 +60,13 @@ pub(super) fn text_of_row(column: &ArrayRef, row: usize, space: &Space) -> Resul
     }
 }
 
+/// The JSON of a row; `Err` names what has no form as JSON.
+pub(crate) fn json_of_row(column: &ArrayRef, row: usize) -> Result<Value, String> {
+    let mut json = String::new();
+    write_json(&mut json, column, row, &Space::Plain)?;
+    serde_json::from_str(&json).map_err(|error| error.to_string())
+}
+
 fn write_json(json: &mut String, column: &ArrayRef, row: usize, space: &Space) -> Result<(), String> {
     if column.is_null(row) {
         json.push_str("null");
@@ -93,6 +100,9 @@ fn write_json(json: &mut String, column: &ArrayRef, row: usize, space: &Space) -
         }
         DataType::Binary | DataType::LargeBinary => {
             return Err("holds pictures, which are no text; a log of texts cannot hold them".to_string());
+        }
+        DataType::Dictionary(_, values) if matches!(**values, DataType::Utf8 | DataType::LargeUtf8) => {
+            json.push_str(&Value::from(shown(column, row)?).to_string());
         }
         other => return Err(format!("is of type {other}, which has no form as text")),
     }

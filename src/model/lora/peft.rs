@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::Tensor;
@@ -161,6 +161,16 @@ impl Scales {
 /// # Errors
 /// A model without adapters, or a file that cannot be written.
 pub fn write_adapters(model: &Transformer, directory: &Path, base: &str) -> Result<()> {
+    let Some((config, tensors)) = adapter_files(model, base) else {
+        return Err(Error::Config(format!("{}: the model has no adapters to write", directory.display())));
+    };
+    fs::create_dir_all(directory).map_err(Error::io(directory))?;
+    write_tensors(&directory.join(MODEL), &tensors, NumberType::F32)?;
+    write_json(&directory.join(CONFIG), &config)
+}
+
+/// A model's adapters as PEFT's files hold them: the configuration and the tensors; `None` where it has none.
+pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)> {
     let mut model = model.clone();
     let mut ours = BTreeMap::new();
     for (name, layer) in model.linears_mut() {
@@ -173,13 +183,10 @@ pub fn write_adapters(model: &Transformer, directory: &Path, base: &str) -> Resu
             ours.insert(name, (host(&adapter.down), host(&adapter.up), adapter.scale()));
         }
     }
-    if ours.is_empty() {
-        return Err(Error::Config(format!("{}: the model has no adapters to write", directory.display())));
-    }
     let places = linears(model.config());
     let layers: Vec<(String, Matrices)> =
         places.iter().filter_map(|place| Some((place.theirs.clone(), join(place, &ours)?))).collect();
-    let (rank, alpha) = (layers[0].1.rank(), layers[0].1.alpha());
+    let (rank, alpha) = layers.first().map(|(_, matrices)| (matrices.rank(), matrices.alpha()))?;
     let other = layers.iter().filter(|(_, matrices)| (matrices.rank(), matrices.alpha()) != (rank, alpha));
     let (ranks, alphas): (BTreeMap<&str, usize>, BTreeMap<&str, f64>) =
         other.map(|(name, found)| ((name.as_str(), found.rank()), (name.as_str(), found.alpha()))).unzip();
@@ -202,9 +209,27 @@ pub fn write_adapters(model: &Transformer, directory: &Path, base: &str) -> Resu
         tensors.insert(format!("{PREFIX}{name}{DOWN}"), down);
         tensors.insert(format!("{PREFIX}{name}{UP}"), up);
     }
-    fs::create_dir_all(directory).map_err(Error::io(directory))?;
-    write_tensors(&directory.join(MODEL), &tensors, NumberType::F32)?;
-    write_json(&directory.join(CONFIG), &config)
+    Some((config, tensors))
+}
+
+/// The directory of the model that the adapters of a PEFT directory belong to; `None` where it is no PEFT directory.
+///
+/// # Errors
+/// A configuration that cannot be read, or names no directory.
+pub fn base_of_adapters(directory: &Path) -> Result<Option<PathBuf>> {
+    let path = directory.join(CONFIG);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let config = read_json(&path)?;
+    let base = config["base_model_name_or_path"].as_str().unwrap_or_default();
+    match Path::new(base).is_dir() {
+        true => Ok(Some(base.into())),
+        false => Err(wrong(
+            &path,
+            format!("base_model_name_or_path is {base:?}, which is no directory here; write where the model is"),
+        )),
+    }
 }
 
 /// The adapters of one layer of theirs as one; `None` where it has none.

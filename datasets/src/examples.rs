@@ -1,0 +1,349 @@
+//! Examples to learn from one by one, from the rows of JSON lines and Parquet files: texts, conversations, prompts with
+//! their completions.
+//!
+//! Columns have the names that published data sets have. Messages are `{"role", "content"}`, and keep what else they hold.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::import::json_of_row;
+use crate::log::paths::find_files;
+use crate::log::shield::shield;
+
+/// Rows of Parquet that are decoded at once.
+const ROWS_AT_A_TIME: usize = 256;
+
+/// As much of a value as an error tells.
+const LONGEST_VALUE: usize = 60;
+
+/// Which columns make an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// `text`: all of it is learned.
+    Text,
+    /// `messages`: what the assistant says is learned.
+    Messages,
+    /// `prompt` and `completion`, texts or messages: the completion is learned.
+    Completion,
+    /// `prompt` and `chosen` of preferences, or `chosen` alone where it is a whole conversation: the answer is learned.
+    Chosen,
+}
+
+/// A row of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// Where it stands.
+    pub origin: Origin,
+    /// What is learned from it.
+    pub lesson: Lesson,
+}
+
+/// What is learned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lesson {
+    /// All of a text.
+    Text(String),
+    /// How a text goes on.
+    Continuation {
+        /// What is read.
+        prompt: String,
+        /// What is learned.
+        completion: String,
+    },
+    /// What the assistant says in a conversation.
+    Conversation {
+        /// Objects with texts `role` and `content`, at least one.
+        messages: Vec<Value>,
+        /// The first message that is learned, where it is the assistant's.
+        from: usize,
+    },
+}
+
+/// Where an example stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// The place in it.
+    pub place: Place,
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A line of text, counted from 1 as editors do.
+    Line(u64),
+    /// A row of Parquet, counted from 0.
+    Row(u64),
+}
+
+/// The examples of some files, in order, each file read as it is needed. After an error nothing more comes.
+pub struct Examples {
+    form: Form,
+    files: VecDeque<PathBuf>,
+    open: Option<(PathBuf, Reader)>,
+    failed: bool,
+}
+
+enum Reader {
+    Lines { reader: BufReader<File>, line: u64 },
+    Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Map<String, Value>>, row: u64 },
+}
+
+impl Examples {
+    /// The examples of files, folders and patterns: `.parquet` files, and JSON lines in all others.
+    ///
+    /// # Errors
+    /// A pattern that stands for no file.
+    pub fn open(patterns: &[impl AsRef<str>], form: Form) -> Result<Self> {
+        let files = find_files(patterns, &["jsonl", "ndjson", "json", "parquet"])?;
+        Ok(Self { form, files: files.into(), open: None, failed: false })
+    }
+
+    fn next_example(&mut self) -> Result<Option<Example>> {
+        loop {
+            if self.open.is_none() {
+                let Some(path) = self.files.pop_front() else { return Ok(None) };
+                let reader = Reader::open(&path, self.form)?;
+                self.open = Some((path, reader));
+            }
+            let Some((path, reader)) = &mut self.open else { return Ok(None) };
+            if let Some((place, row)) = reader.next(path)? {
+                let origin = Origin { file: path.clone(), place };
+                let lesson = lesson(row, self.form).map_err(|(column, reason)| origin.error(column, reason))?;
+                return Ok(Some(Example { origin, lesson }));
+            }
+            self.open = None;
+        }
+    }
+}
+
+impl Iterator for Examples {
+    type Item = Result<Example>;
+
+    fn next(&mut self) -> Option<Result<Example>> {
+        if self.failed {
+            return None;
+        }
+        let next = self.next_example();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+impl Form {
+    /// The columns that are read, and how many of the first of them must be there.
+    fn columns(self) -> (&'static [&'static str], usize) {
+        match self {
+            Self::Text => (&["text"], 1),
+            Self::Messages => (&["messages"], 1),
+            Self::Completion => (&["prompt", "completion"], 2),
+            Self::Chosen => (&["chosen", "prompt"], 1),
+        }
+    }
+}
+
+impl Origin {
+    /// An error in a column of this row.
+    pub fn error(&self, column: impl Into<String>, reason: impl Into<String>) -> Error {
+        let (file, column, reason) = (self.file.clone(), column.into(), reason.into());
+        match self.place {
+            Place::Line(line) => Error::Line { file, line, field: column, reason },
+            Place::Row(row) => Error::Cell { file, row, column, reason },
+        }
+    }
+}
+
+impl Reader {
+    fn open(path: &Path, form: Form) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path, "open it"))?;
+        let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
+        Ok(match is_parquet {
+            true => {
+                let batches = shield(|| batches_of(file, form)).map_err(|reason| Error::file(path, reason))?;
+                Self::Parquet { batches, ready: VecDeque::new(), row: 0 }
+            }
+            false => Self::Lines { reader: BufReader::with_capacity(1 << 18, file), line: 0 },
+        })
+    }
+
+    fn next(&mut self, path: &Path) -> Result<Option<(Place, Map<String, Value>)>> {
+        match self {
+            Self::Lines { reader, line } => loop {
+                let mut bytes = Vec::new();
+                *line += 1;
+                if reader.read_until(b'\n', &mut bytes).map_err(Error::io(path, "read it"))? == 0 {
+                    return Ok(None);
+                }
+                if bytes.trim_ascii().is_empty() {
+                    continue;
+                }
+                let place = Place::Line(*line);
+                let wrong = |reason| Origin { file: path.to_owned(), place }.error("the line", reason);
+                return match serde_json::from_slice(&bytes) {
+                    Ok(Value::Object(object)) => Ok(Some((place, object))),
+                    Ok(other) => Err(wrong(format!("{} where an object {{...}} should be", shown(&other)))),
+                    Err(error) => Err(wrong(format!("is no JSON: {error}"))),
+                };
+            },
+            Self::Parquet { batches, ready, row } => loop {
+                if let Some(object) = ready.pop_front() {
+                    *row += 1;
+                    return Ok(Some((Place::Row(*row - 1), object)));
+                }
+                let batch = shield(|| batches.next().transpose()).map_err(|reason| Error::file(path, reason))?;
+                let Some(batch) = batch else { return Ok(None) };
+                for at in 0..batch.num_rows() {
+                    let mut object = Map::new();
+                    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+                        let origin = || Origin { file: path.to_owned(), place: Place::Row(*row + at as u64) };
+                        let value =
+                            json_of_row(column, at).map_err(|reason| origin().error(field.name().as_str(), reason))?;
+                        object.insert(field.name().clone(), value);
+                    }
+                    ready.push_back(object);
+                }
+            },
+        }
+    }
+}
+
+/// A reader of the columns that are wanted.
+fn batches_of(file: File, form: Form) -> Result<ParquetRecordBatchReader, String> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
+    let fields = builder.parquet_schema().root_schema().get_fields();
+    let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
+    let (wanted, needed) = form.columns();
+    if let Some(missing) = wanted[..needed].iter().find(|name| !names.contains(name)) {
+        return Err(format!("it has no column {missing}; its columns are {}", names.join(", ")));
+    }
+    let places: Vec<usize> = wanted.iter().filter_map(|name| names.iter().position(|other| other == name)).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), places);
+    builder.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| error.to_string())
+}
+
+/// What is wrong with a row: the column, and why.
+type Wrong = (&'static str, String);
+
+/// A text, or the messages of a conversation.
+enum Said {
+    Text(String),
+    Messages(Vec<Value>),
+}
+
+fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
+    let (wanted, needed) = form.columns();
+    if let Some(missing) = wanted[..needed].iter().find(|name| row.get(**name).is_none_or(Value::is_null)) {
+        let found: Vec<&String> = row.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect();
+        return Err((missing, format!("is missing; the row has {found:?}")));
+    }
+    let mut take = |column: &'static str| match row.remove(column) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => said(value).map(Some).map_err(|reason| (column, reason)),
+    };
+    let mut needs = |column| Ok(take(column)?.expect("it was looked for above"));
+    match form {
+        Form::Text => match needs("text")? {
+            Said::Text(text) => Ok(Lesson::Text(text)),
+            Said::Messages(_) => Err(("text", "is a list where a text should be; text.format says what is read".into())),
+        },
+        Form::Messages => match needs("messages")? {
+            Said::Messages(messages) => Ok(Lesson::Conversation { messages, from: 0 }),
+            Said::Text(_) => Err(("messages", "is a text where a list of {\"role\", \"content\"} should be".into())),
+        },
+        Form::Completion => follow(needs("prompt")?, needs("completion")?).map_err(|reason| ("completion", reason)),
+        Form::Chosen => {
+            let chosen = needs("chosen")?;
+            match take("prompt")? {
+                Some(prompt) => follow(prompt, chosen),
+                None => whole(chosen),
+            }
+            .map_err(|reason| ("chosen", reason))
+        }
+    }
+}
+
+/// A prompt and what follows it; the second may repeat the first, as in preferences of whole conversations.
+fn follow(prompt: Said, completion: Said) -> Result<Lesson, String> {
+    let message = |role: &str, content: String| json!({ "role": role, "content": content });
+    let (prompt, completion) = match (prompt, completion) {
+        (Said::Text(prompt), Said::Text(completion)) => return Ok(Lesson::Continuation { prompt, completion }),
+        (Said::Messages(prompt), Said::Text(completion)) => (prompt, vec![message("assistant", completion)]),
+        (Said::Text(_), Said::Messages(all)) if all[0]["role"] != "assistant" => return whole(Said::Messages(all)),
+        (Said::Text(prompt), Said::Messages(completion)) => (vec![message("user", prompt)], completion),
+        (Said::Messages(prompt), Said::Messages(completion)) => (prompt, completion),
+    };
+    let from = prompt.len();
+    let messages = if completion.starts_with(&prompt) { completion } else { [prompt, completion].concat() };
+    if messages[from..].iter().any(|message| message["role"] == "assistant") {
+        Ok(Lesson::Conversation { messages, from })
+    } else {
+        Err("has no message of the assistant, so that there is nothing to learn".into())
+    }
+}
+
+/// A conversation whose last message is learned.
+fn whole(conversation: Said) -> Result<Lesson, String> {
+    match conversation {
+        Said::Messages(messages) if messages[messages.len() - 1]["role"] == "assistant" => {
+            Ok(Lesson::Conversation { from: messages.len() - 1, messages })
+        }
+        Said::Messages(_) => Err("does not end with a message of the assistant".into()),
+        Said::Text(_) => Err("is a text without a `prompt`: what of it is the answer is not known".into()),
+    }
+}
+
+fn said(value: Value) -> Result<Said, String> {
+    match value {
+        Value::String(text) => Ok(Said::Text(text)),
+        Value::Array(messages) if messages.is_empty() => Err("is an empty list, and no conversation".into()),
+        Value::Array(messages) => {
+            let messages = messages.into_iter().enumerate();
+            let checked = messages.map(|(number, value)| {
+                message(value).map_err(|reason| format!("message {}: {reason}", number + 1))
+            });
+            checked.collect::<Result<_, _>>().map(Said::Messages)
+        }
+        other => Err(format!("{} where a text or a list of {{\"role\", \"content\"}} should be", shown(&other))),
+    }
+}
+
+/// A message with texts for `role` and `content`, without what is null, as columns of structs have it.
+fn message(value: Value) -> Result<Value, String> {
+    let Value::Object(mut object) = value else {
+        return Err(format!("{} where {{\"role\", \"content\"}} should be", shown(&value)));
+    };
+    object.retain(|_, value| !value.is_null());
+    if !object.get("role").is_some_and(Value::is_string) {
+        return Err(format!("{} has no text `role`", shown(&Value::Object(object))));
+    }
+    let content = match object.remove("content") {
+        // An assistant that only calls tools says nothing.
+        None => Some(String::new()),
+        Some(Value::String(text)) => Some(text),
+        Some(Value::Array(parts)) => parts.iter().map(|part| part["text"].as_str()).collect(),
+        Some(_) => None,
+    };
+    match content {
+        Some(content) => object.insert("content".into(), content.into()),
+        None => return Err("its `content` is no text".into()),
+    };
+    Ok(Value::Object(object))
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

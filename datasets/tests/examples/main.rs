@@ -1,0 +1,155 @@
+//! Examples are read from JSON lines and Parquet, in every form, and what is wrong is named.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder};
+use arrow::datatypes::{DataType, Field};
+use palestra_datasets::examples::{Example, Examples, Form, Lesson, Place};
+use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
+
+fn read(path: &Path, form: Form) -> Result<Vec<Example>, String> {
+    let examples = Examples::open(&[path.display().to_string()], form).map_err(|error| error.to_string())?;
+    examples.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+/// The lessons of one line of JSON.
+fn lesson_of(line: &Value, form: Form) -> Result<Lesson, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    std::fs::write(&path, line.to_string()).unwrap();
+    let told = |error: String| error.split_once("a.jsonl: ").map_or(error.clone(), |(_, reason)| reason.to_string());
+    read(&path, form).map(|mut examples| examples.remove(0).lesson).map_err(told)
+}
+
+fn says(role: &str, content: &str) -> Value {
+    json!({ "role": role, "content": content })
+}
+
+fn write_parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)));
+    let batch = batch.unwrap();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// A column of conversations, as pyarrow makes it: structs with all fields, null where a message has none.
+fn conversations(rows: &[&[(&str, &str)]]) -> ArrayRef {
+    let fields = ["role", "content", "name"].map(|name| Field::new(name, DataType::Utf8, true));
+    let mut list = ListBuilder::new(StructBuilder::from_fields(fields.to_vec(), 0));
+    for row in rows {
+        for (role, content) in *row {
+            let message = list.values();
+            for (at, text) in [Some(*role), Some(*content), None].into_iter().enumerate() {
+                message.field_builder::<StringBuilder>(at).unwrap().append_option(text);
+            }
+            message.append(true);
+        }
+        list.append(true);
+    }
+    Arc::new(list.finish())
+}
+
+#[test]
+fn every_form_is_read() {
+    let continuation = |prompt: &str, completion: &str| Lesson::Continuation {
+        prompt: prompt.to_string(),
+        completion: completion.to_string(),
+    };
+    let conversation = |messages: &[Value], from| Lesson::Conversation { messages: messages.to_vec(), from };
+    let (ask, answer) = (says("user", "hi"), says("assistant", "ho"));
+    let both = [ask.clone(), answer.clone()];
+    for (line, form, expected) in [
+        (json!({"text": "a", "id": 3}), Form::Text, Lesson::Text("a".into())),
+        (json!({"messages": both}), Form::Messages, conversation(&both, 0)),
+        (json!({"prompt": "a", "completion": "b"}), Form::Completion, continuation("a", "b")),
+        (json!({"prompt": [ask], "completion": [answer]}), Form::Completion, conversation(&both, 1)),
+        (json!({"prompt": [ask], "completion": "ho"}), Form::Completion, conversation(&both, 1)),
+        (json!({"prompt": "hi", "completion": [answer]}), Form::Completion, conversation(&both, 1)),
+        (json!({"prompt": "a", "chosen": "b", "rejected": "c"}), Form::Chosen, continuation("a", "b")),
+        (json!({"prompt": [ask], "chosen": [answer], "rejected": []}), Form::Chosen, conversation(&both, 1)),
+        (json!({"prompt": "hi", "chosen": both, "rejected": 1}), Form::Chosen, conversation(&both, 1)),
+        (json!({"prompt": [ask], "chosen": both}), Form::Chosen, conversation(&both, 1)),
+        (json!({"prompt": null, "chosen": both}), Form::Chosen, conversation(&both, 1)),
+    ] {
+        assert_eq!(lesson_of(&line, form), Ok(expected), "{line}");
+    }
+}
+
+#[test]
+fn messages_keep_what_templates_read_and_lose_what_is_null() {
+    let call = json!({"role": "assistant", "content": null, "name": null, "tool_calls": [{"id": 1}]});
+    let parts = json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]});
+    let Ok(Lesson::Conversation { messages, .. }) = lesson_of(&json!({"messages": [parts, call]}), Form::Messages) else {
+        panic!("no conversation")
+    };
+    assert_eq!(messages[0]["content"], "ab");
+    assert_eq!(messages[1], json!({"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}));
+}
+
+#[test]
+fn parquet_and_lines_hold_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (parquet, lines) = (folder.path().join("a.parquet"), folder.path().join("a.jsonl"));
+    let rows: &[&[(&str, &str)]] = &[&[("user", "hi"), ("assistant", "\"ho\"\n")], &[("system", "be"), ("user", "é")]];
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["x", "y"]));
+    write_parquet(&parquet, vec![("id", ids), ("messages", conversations(rows))]);
+    let line = |row: &&[(&str, &str)]| {
+        let messages: Vec<Value> = row.iter().map(|(role, content)| says(role, content)).collect();
+        json!({ "messages": messages }).to_string() + "\n\n"
+    };
+    std::fs::write(&lines, rows.iter().map(line).collect::<String>()).unwrap();
+    let [of_parquet, of_lines] = [&parquet, &lines].map(|path| read(path, Form::Messages).unwrap());
+    let lessons = |examples: &[Example]| examples.iter().map(|example| example.lesson.clone()).collect::<Vec<_>>();
+    assert_eq!(lessons(&of_parquet), lessons(&of_lines));
+    let places = |examples: &[Example]| examples.iter().map(|example| example.origin.place).collect::<Vec<_>>();
+    assert_eq!(places(&of_parquet), [Place::Row(0), Place::Row(1)]);
+    assert_eq!(places(&of_lines), [Place::Line(1), Place::Line(3)]);
+}
+
+#[test]
+fn a_row_that_teaches_nothing_is_named_with_its_column() {
+    let (ask, answer) = (says("user", "hi"), says("assistant", "ho"));
+    for (line, form, reason) in [
+        (json!({"body": "a"}), Form::Text, "line 1, text: is missing; the row has [\"body\"]"),
+        (json!({"text": null}), Form::Text, "line 1, text: is missing; the row has []"),
+        (json!({"prompt": "a", "answer": "b"}), Form::Completion, "line 1, completion: is missing; the row has"),
+        (json!({"text": 3}), Form::Text, "line 1, text: 3 where a text or a list of"),
+        (json!({"messages": "hi"}), Form::Messages, "line 1, messages: is a text where a list of"),
+        (json!({"messages": []}), Form::Messages, "line 1, messages: is an empty list"),
+        (json!({"messages": [ask, "ho"]}), Form::Messages, "line 1, messages: message 2: \"ho\" where"),
+        (json!({"messages": [{"content": "hi"}]}), Form::Messages, "line 1, messages: message 1: {\"content\":\"hi\"} has"),
+        (json!({"messages": [{"role": "user", "content": 3}]}), Form::Messages, "line 1, messages: message 1: its `content`"),
+        (json!({"prompt": [ask], "completion": [ask]}), Form::Completion, "line 1, completion: has no message of the"),
+        (json!({"chosen": [answer, ask]}), Form::Chosen, "line 1, chosen: does not end with a message of the assistant"),
+        (json!({"chosen": "a"}), Form::Chosen, "line 1, chosen: is a text without a `prompt`"),
+        (json!([1]), Form::Text, "line 1, the line: [1] where an object {...} should be"),
+    ] {
+        let error = lesson_of(&line, form).unwrap_err();
+        assert!(error.starts_with(reason), "{error} is not {reason}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("a.jsonl"), "{\"text\": \"a\"}\n{\"text\"\n").unwrap();
+    std::fs::write(at("b.parquet"), "PAR1 or not").unwrap();
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
+    write_parquet(&at("c.parquet"), vec![("text", texts)]);
+    for (name, form, part) in [
+        ("a.jsonl", Form::Text, "a.jsonl: line 2, the line: is no JSON"),
+        ("b.parquet", Form::Text, "b.parquet: "),
+        ("c.parquet", Form::Messages, "c.parquet: it has no column messages; its columns are text"),
+        ("c.parquet", Form::Text, "c.parquet: row 1, column text: is missing"),
+        ("d.jsonl", Form::Text, "d.jsonl: no such file or folder"),
+    ] {
+        let error = read(&at(name), form).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    }
+    std::fs::write(at("e.jsonl"), "\n").unwrap();
+    assert_eq!(read(&at("e.jsonl"), Form::Text), Ok(Vec::new()), "who reads it says that it is empty");
+}

@@ -1,0 +1,51 @@
+//! Which examples share a row.
+
+use std::collections::BTreeSet;
+
+/// Puts things of some lengths into rows of at most `room`: the longest first, each into the row that it fills best
+/// (best-fit decreasing). Things of one length keep the order of `order`, which names each once. A thing longer than
+/// `room` is alone in its row.
+pub fn pack(lengths: &[usize], order: impl IntoIterator<Item = usize>, room: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = order.into_iter().collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(lengths[at])); // stable
+    let mut rows: Vec<Vec<usize>> = Vec::new();
+    let mut spaces: BTreeSet<(usize, usize)> = BTreeSet::new(); // what is left of a row, and its number
+    for at in order {
+        let length = lengths[at];
+        let best = spaces.range((length, 0)..).next().copied();
+        let (space, row) = best.unwrap_or((room.max(length), rows.len()));
+        spaces.remove(&(space, row));
+        if row == rows.len() {
+            rows.push(Vec::new());
+        }
+        rows[row].push(at);
+        spaces.insert((space - length, row));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_come_first_and_the_rest_fills_up() {
+        // [1, 2, 3], [4, 5, 6, 7], [8] into rows of 4: [4, 5, 6, 7], [1, 2, 3, 8].
+        assert_eq!(pack(&[3, 4, 1], 0..3, 4), [vec![1], vec![0, 2]]);
+        // 2 fits the row with 2 left better than that with 3 left.
+        assert_eq!(pack(&[5, 6, 2, 3], 0..4, 8), [vec![1, 2], vec![0, 3]]);
+        assert_eq!(pack(&[9, 1], 0..2, 8), [vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn each_comes_once_and_no_row_is_too_long() {
+        let lengths: Vec<usize> = (0..200).map(|at| 1 + at * 37 % 50).collect();
+        let rows = pack(&lengths, (0..200).rev(), 64);
+        assert!(rows.iter().all(|row| row.iter().map(|&at| lengths[at]).sum::<usize>() <= 64));
+        let mut all = rows.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..200).collect::<Vec<_>>());
+        // As few rows as there could be, or one more.
+        assert!(rows.len() <= lengths.iter().sum::<usize>().div_ceil(64) + 1, "{}", rows.len());
+    }
+}
