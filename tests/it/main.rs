@@ -4,6 +4,7 @@ mod bad_input;
 mod cli;
 mod command;
 mod estimate;
+mod label;
 mod learning;
 mod log;
 mod recipes;
