@@ -6,6 +6,7 @@ mod command;
 mod corpus;
 mod estimate;
 mod generate;
+mod label;
 mod learning;
 mod log;
 mod recipes;

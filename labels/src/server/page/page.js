@@ -113,6 +113,9 @@ function card(text, place, all) {
   const rates = make('div', 'rates');
   rates.setAttribute('role', 'group');
   rates.setAttribute('aria-label', 'Rating of answer ' + LETTERS[place]);
+  const hint = make('span', 'hint', 'Rate');
+  if (place === 0) hint.append(' ', make('kbd', '', 'R'));
+  rates.append(hint);
   for (let value = 1; value <= now.scale; value++) rates.append(button('', String(value), '', () => rate(place, value)));
   foot.append(rates);
   node.append(body, foot);
