@@ -87,6 +87,9 @@ pub struct ExamplePlace {
     pub number: u64,
 }
 
+/// What is wrong with an example: the column, and why.
+type Wrong = (&'static str, String);
+
 impl ExampleEncoder<'_> {
     /// Reads and encodes all examples of some files.
     ///
@@ -115,8 +118,8 @@ impl ExampleEncoder<'_> {
         }
     }
 
-    /// The tokens of an example, and whether each is learned; what is wrong with it: the column, and why.
-    fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), (&'static str, String)> {
+    /// The tokens of an example, and whether each is learned.
+    fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), Wrong> {
         let encode = |column: &'static str, text: &str| {
             let mut tokens = Vec::new();
             self.tokenizer.encode(text, &mut tokens).map_err(|error| (column, error.to_string()))?;
