@@ -23,7 +23,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
 use crate::learn::ppo::Ppo;
-use crate::learn::supervised::Supervised;
+use crate::learn::supervised::supervised_learner;
 use crate::likelihood::TextScore;
 use crate::model::Policy;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
@@ -91,7 +91,8 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
             tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan(&agent, &mut source()?, window)?);
             let source = source()?;
-            Training { agent, learner: Supervised, source, logged, held_out, registry, device, options }.go()
+            let learner = supervised_learner(agent.run.train.gradient_checkpointing);
+            Training { agent, learner, source, logged, held_out, registry, device, options }.go()
         }
         (_, Some(learner), Some((log, returns))) => {
             let selection = selection(&agent, &algorithm, returns)?;
@@ -149,33 +150,31 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
         let policy = optimizer.freeze(agent.policy.clone().train())?;
-        let model =
-            train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
-                done = progress.done;
-                if let Some(kept) = &mut kept {
-                    kept.add(done - 1, progress.source.episodes())?;
+        let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
+            done = progress.done;
+            if let Some(kept) = &mut kept {
+                kept.add(done - 1, progress.source.episodes())?;
+            }
+            let mut metrics = progress.metrics.clone();
+            if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
+                let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
+                metrics.extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
+                if let Some(held_out) = &mut held_out {
+                    metrics.extend(held_out.score(progress.model).metrics());
+                    held_out.write_samples(progress.model, done, &dir.samples())?;
                 }
-                let mut metrics = progress.metrics.clone();
-                if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-                    let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
-                    metrics
-                        .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
-                    if let Some(held_out) = &mut held_out {
-                        metrics.extend(held_out.score(progress.model).metrics());
-                        held_out.write_samples(progress.model, done, &dir.samples())?;
-                    }
-                }
-                observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
-                if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
-                    kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
-                    checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
-                    checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
-                    write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
-                    observer.draw_plots().map_err(Error::io(dir.path()))?;
-                }
-                Ok(())
-            })?
-            .valid();
+            }
+            observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
+            if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
+                kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
+                checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
+                checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
+                write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
+                observer.draw_plots().map_err(Error::io(dir.path()))?;
+            }
+            Ok(())
+        })?
+        .valid();
         if done < run.train.updates {
             return Err(Error::Interrupted(format!(
                 "stopped after update {done} of {}; everything is saved. Go on with: palestra train {} --out {} --resume",

@@ -254,7 +254,9 @@ fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
     match form {
         Form::Text => match needs("text")? {
             Said::Text(text) => Ok(Lesson::Text(text)),
-            Said::Messages(_) => Err(("text", "is a list where a text should be; text.format says what is read".into())),
+            Said::Messages(_) => {
+                Err(("text", "is a list where a text should be; text.format says what is read".into()))
+            }
         },
         Form::Messages => match needs("messages")? {
             Said::Messages(messages) => Ok(Lesson::Conversation { messages, from: 0 }),
@@ -308,9 +310,8 @@ fn said(value: Value) -> Result<Said, String> {
         Value::Array(messages) if messages.is_empty() => Err("is an empty list, and no conversation".into()),
         Value::Array(messages) => {
             let messages = messages.into_iter().enumerate();
-            let checked = messages.map(|(number, value)| {
-                message(value).map_err(|reason| format!("message {}: {reason}", number + 1))
-            });
+            let checked = messages
+                .map(|(number, value)| message(value).map_err(|reason| format!("message {}: {reason}", number + 1)));
             checked.collect::<Result<_, _>>().map(Said::Messages)
         }
         other => Err(format!("{} where a text or a list of {{\"role\", \"content\"}} should be", shown(&other))),

@@ -122,7 +122,9 @@ pub fn load(directory: &Path) -> Result<Checkpoint> {
         model: read_checked_tensors(directory, model, &trainer)?,
         optimizer: read_checked_tensors(directory, OPTIMIZER, &trainer)?,
         tokenizer_json: read_text(directory, TOKENIZER, &trainer)?,
-        companions: companions.map(|name| Ok((name.clone(), read_text(directory, name, &trainer)?))).collect::<Result<_>>()?,
+        companions: companions
+            .map(|name| Ok((name.clone(), read_text(directory, name, &trainer)?)))
+            .collect::<Result<_>>()?,
         state: trainer.state,
     })
 }

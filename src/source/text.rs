@@ -131,7 +131,9 @@ impl TextConfig {
             );
         }
         if self.format.is_some() && !self.corpora.is_empty() {
-            return Err(Error::Config("text.corpus: examples are not mixed by weight; name their files in text.files".into()));
+            return Err(Error::Config(
+                "text.corpus: examples are not mixed by weight; name their files in text.files".into(),
+            ));
         }
         if self.chat_template.is_some() && matches!(self.format, None | Some(Form::Text)) {
             return Err(Error::Config(
@@ -217,7 +219,8 @@ pub fn tokenizer_of(config: &TextConfig) -> Result<Tokenizer> {
     }
     if config.format.is_some() {
         return Err(Error::Config(
-            "text.tokenizer: examples have no alphabet of their own; name a tokenizer.json, or a model in start_from".into(),
+            "text.tokenizer: examples have no alphabet of their own; name a tokenizer.json, or a model in start_from"
+                .into(),
         ));
     }
     let corpora = config.corpora.iter().map(|corpus| &corpus.files);

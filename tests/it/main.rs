@@ -4,6 +4,7 @@ mod bad_input;
 mod cli;
 mod command;
 mod estimate;
+mod fine_tuning;
 mod generate;
 mod learning;
 mod log;

@@ -82,7 +82,8 @@ fn every_form_is_read() {
 fn messages_keep_what_templates_read_and_lose_what_is_null() {
     let call = json!({"role": "assistant", "content": null, "name": null, "tool_calls": [{"id": 1}]});
     let parts = json!({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]});
-    let Ok(Lesson::Conversation { messages, .. }) = lesson_of(&json!({"messages": [parts, call]}), Form::Messages) else {
+    let Ok(Lesson::Conversation { messages, .. }) = lesson_of(&json!({"messages": [parts, call]}), Form::Messages)
+    else {
         panic!("no conversation")
     };
     assert_eq!(messages[0]["content"], "ab");
@@ -120,10 +121,22 @@ fn a_row_that_teaches_nothing_is_named_with_its_column() {
         (json!({"messages": "hi"}), Form::Messages, "line 1, messages: is a text where a list of"),
         (json!({"messages": []}), Form::Messages, "line 1, messages: is an empty list"),
         (json!({"messages": [ask, "ho"]}), Form::Messages, "line 1, messages: message 2: \"ho\" where"),
-        (json!({"messages": [{"content": "hi"}]}), Form::Messages, "line 1, messages: message 1: {\"content\":\"hi\"} has"),
-        (json!({"messages": [{"role": "user", "content": 3}]}), Form::Messages, "line 1, messages: message 1: its `content`"),
+        (
+            json!({"messages": [{"content": "hi"}]}),
+            Form::Messages,
+            "line 1, messages: message 1: {\"content\":\"hi\"} has",
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": 3}]}),
+            Form::Messages,
+            "line 1, messages: message 1: its `content`",
+        ),
         (json!({"prompt": [ask], "completion": [ask]}), Form::Completion, "line 1, completion: has no message of the"),
-        (json!({"chosen": [answer, ask]}), Form::Chosen, "line 1, chosen: does not end with a message of the assistant"),
+        (
+            json!({"chosen": [answer, ask]}),
+            Form::Chosen,
+            "line 1, chosen: does not end with a message of the assistant",
+        ),
         (json!({"chosen": "a"}), Form::Chosen, "line 1, chosen: is a text without a `prompt`"),
         (json!([1]), Form::Text, "line 1, the line: [1] where an object {...} should be"),
     ] {
