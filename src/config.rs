@@ -201,6 +201,13 @@ impl RunFile {
             let name = algorithm.name();
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
+        if self.train.gradient_checkpointing && !matches!(algorithm, Algorithm::Supervised(_)) {
+            let name = algorithm.name();
+            return Err(Error::Config(format!(
+                "train.gradient_checkpointing: [{name}] keeps all activations; remove it, or set rollout or data to smaller \
+                 parts (micro_batch)"
+            )));
+        }
         if self.rollout.record && !matches!(algorithm, Algorithm::Ppo(_)) {
             let name = algorithm.name();
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 
 use crate::Result;
-use crate::learn::{Learner, Loss};
+use crate::learn::Learner;
 use crate::observe::Metrics;
 use crate::optim::{AdamW, GradientSum};
 use crate::source::Source;
@@ -66,9 +66,7 @@ pub fn train<L: Learner, S: Source<L>>(
             let mut gradients = GradientSum::default();
             let mut measured = Metrics::new();
             for part in parts {
-                let Loss { total, metrics } = learner.loss(&model, part);
-                gradients.add(&model, &mut total.backward());
-                read_into(&mut measured, metrics);
+                read_into(&mut measured, learner.gradients(&model, part, &mut gradients));
             }
             let norm;
             (model, norm) = optimizer.step(model, gradients, learning_rate)?;

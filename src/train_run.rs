@@ -23,7 +23,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
 use crate::learn::ppo::Ppo;
-use crate::learn::supervised::Supervised;
+use crate::learn::supervised::supervised_learner;
 use crate::likelihood::TextScore;
 use crate::model::Policy;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
@@ -91,7 +91,8 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
             tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan_at_start(&agent, &mut source()?, window)?);
             let source = source()?;
-            Training { agent, learner: Supervised, source, logged, held_out, registry, device, options }.go()
+            let learner = supervised_learner(agent.run.train.gradient_checkpointing);
+            Training { agent, learner, source, logged, held_out, registry, device, options }.go()
         }
         (_, Some(learner), Some((log, returns))) => {
             let selection = selection(&agent, &algorithm, returns)?;

@@ -20,6 +20,10 @@ pub struct TrainConfig {
     /// Updates from one evaluation to the next, at least 1; absent, only the finished model is evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_every: Option<u64>,
+    /// Whether the blocks of a language model are computed again in the backward pass, rather than kept: less memory for a
+    /// longer step. Only for `[supervised]`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Threads to compute with, at least 1; absent, one for each core. Another number gives other roundings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
@@ -37,7 +41,14 @@ pub struct EvaluationConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { updates: 100, checkpoint_every: 50, keep_checkpoints: 2, evaluate_every: None, threads: None }
+        Self {
+            updates: 100,
+            checkpoint_every: 50,
+            keep_checkpoints: 2,
+            evaluate_every: None,
+            gradient_checkpointing: false,
+            threads: None,
+        }
     }
 }
 

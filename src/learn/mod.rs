@@ -16,6 +16,7 @@ use crate::Result;
 use crate::batch::{ActionBatch, Sample};
 use crate::model::{Hidden, Placement, Policy};
 use crate::observe::Metrics;
+use crate::optim::GradientSum;
 use crate::trajectory::Trajectory;
 
 /// A loss and what was measured on the way, each `[1]`. All of them add up over the parts of a batch.
@@ -38,6 +39,18 @@ pub trait Learner {
 
     /// The loss of one part of a batch.
     fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
+
+    /// Adds the gradients of one part of a batch, and tells what was measured on the way.
+    fn gradients(
+        &self,
+        model: &Self::Model,
+        batch: Self::Batch,
+        sum: &mut GradientSum,
+    ) -> Vec<(&'static str, Tensor<1>)> {
+        let Loss { total, metrics } = self.loss(model, batch);
+        sum.add(model, &mut total.backward());
+        metrics
+    }
 
     /// Changes the model after each optimiser step: what moves without a gradient, such as averages of weights.
     fn after_step(&self, model: Self::Model) -> Self::Model {
@@ -71,6 +84,10 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
 
     fn loss(&self, model: &M, batch: B) -> Loss {
         (**self).loss(model, batch)
+    }
+
+    fn gradients(&self, model: &M, batch: B, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
+        (**self).gradients(model, batch, sum)
     }
 
     fn after_step(&self, model: M) -> M {

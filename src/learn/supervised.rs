@@ -5,14 +5,15 @@
 
 use std::f64::consts::LN_2;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Learner, Loss};
 use crate::batch::TextBatch;
-use crate::model::{Placement, Policy};
+use crate::model::{Placement, Policy, checkpointing};
 use crate::observe::Metrics;
 use crate::ops::{AttentionMask, selected_log_probs};
+use crate::optim::GradientSum;
 
 /// Supervised learning has no knobs of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,10 +28,8 @@ impl Learner for Supervised {
     type Batch = TextBatch;
 
     fn loss(&self, model: &Policy, batch: TextBatch) -> Loss {
-        let nats = text_log_probs(model, &batch).sum().neg();
-        let bits = nats.clone().detach().div_scalar(LN_2 * batch.byte_count.max(1) as f64);
-        let total = nats.div_scalar(batch.token_count as f32);
-        Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
+        let hidden = model.transformer.forward(batch.tokens.clone(), &placement(&batch), None);
+        loss_of(model, hidden, &batch)
     }
 
     fn sum_up(&self, means: &mut Metrics) {
@@ -40,15 +39,63 @@ impl Learner for Supervised {
     }
 }
 
+/// As [`Supervised`], in less memory and more time: blocks are computed again in the backward pass.
+pub struct Checkpointed;
+
+impl Learner for Checkpointed {
+    type Model = Policy;
+    type Batch = TextBatch;
+
+    fn loss(&self, model: &Policy, batch: TextBatch) -> Loss {
+        Supervised.loss(model, batch)
+    }
+
+    fn gradients(&self, model: &Policy, batch: TextBatch, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
+        let mut measured = Vec::new();
+        let loss = |hidden| {
+            let Loss { total, metrics } = loss_of(model, hidden, &batch);
+            measured = metrics;
+            total
+        };
+        let take = |gradients: &mut Gradients| sum.add(model, gradients);
+        checkpointing::backward(&model.transformer, batch.tokens.clone(), &placement(&batch), loss, take);
+        measured
+    }
+
+    fn sum_up(&self, means: &mut Metrics) {
+        Supervised.sum_up(means);
+    }
+}
+
+/// The learner, with gradient checkpointing or without.
+pub fn supervised_learner(checkpointing: bool) -> Box<dyn Learner<Model = Policy, Batch = TextBatch>> {
+    if checkpointing { Box::new(Checkpointed) } else { Box::new(Supervised) }
+}
+
 /// The log-probability of each counted token, `[tokens]`.
 pub fn text_log_probs(policy: &Policy, batch: &TextBatch) -> Tensor<1> {
-    let placement = match &batch.texts {
+    let hidden = policy.transformer.forward(batch.tokens.clone(), &placement(batch), None);
+    log_probs_of(policy, hidden, batch)
+}
+
+fn placement(batch: &TextBatch) -> Placement {
+    match &batch.texts {
         None => Placement::causal(),
         Some((visible, positions)) => {
             Placement { mask: AttentionMask::from_visible(visible.clone()), positions: Some(positions.clone()) }
         }
-    };
-    let hidden = policy.transformer.forward(batch.tokens.clone(), &placement, None);
+    }
+}
+
+/// The loss, of what the model makes of all tokens, `[rows * time, width]`.
+fn loss_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Loss {
+    let nats = log_probs_of(policy, hidden, batch).sum().neg();
+    let bits = nats.clone().detach().div_scalar(LN_2 * batch.byte_count.max(1) as f64);
+    let total = nats.div_scalar(batch.token_count as f32);
+    Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
+}
+
+fn log_probs_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Tensor<1> {
     let hidden = hidden.select(0, batch.predicted_at.clone()); // [tokens, width]
     selected_log_probs(policy.transformer.logits(hidden), batch.targets.clone())
 }

@@ -6,6 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor};
 
+use serde::{Deserialize, Serialize};
+
 use super::layers::Init;
 use super::{Linear, ModelConfig, Placement, Transformer};
 
@@ -24,10 +26,12 @@ pub struct CriticShape {
 }
 
 /// What is averaged over the steps of training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Targets {
-    /// Nothing.
+    /// Nothing, which no run file asks for.
     #[default]
+    #[serde(skip)]
     None,
     /// The action-value heads, which look at what the moving transformer makes of the tokens: for a trunk that learns
     /// so slowly, or is so large, that a copy of it is not worth its memory.

@@ -3,6 +3,7 @@
 //! Knows mathematics and operations; knows nothing of text, environments, learners or the files that people write.
 
 mod cache;
+pub mod checkpointing;
 mod config;
 pub mod config_json;
 mod critic;

@@ -47,6 +47,14 @@ pub struct Transformer {
     config: ModelConfig,
 }
 
+/// How the tokens of a forward pass are seen, the same for every block.
+pub(super) struct View {
+    /// Batch and time.
+    size: [usize; 2],
+    mask: AttentionMask,
+    rotation: Option<Rotation>,
+}
+
 /// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
 #[derive(Module, Debug)]
 pub struct Block {
@@ -112,9 +120,23 @@ impl Transformer {
     ///
     /// With a cache, `tokens` are those not yet read, and the cache takes them up.
     pub fn forward(&self, tokens: Tensor<2, Int>, placement: &Placement, mut cache: Option<&mut KvCache>) -> Tensor<2> {
-        let [batch, time] = tokens.dims();
-        let width = self.config.width;
+        let size = tokens.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.length());
+        let mut x = self.embed(tokens, placement, start);
+        let view = self.view(size, placement, start);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let cache = cache.as_deref_mut().map(|cache| (layer, cache));
+            x = block.forward(x, &view, cache);
+        }
+        if let Some(cache) = cache {
+            cache.advance(size[1]);
+        }
+        self.norm.forward(x)
+    }
+
+    /// What the blocks are given: `[batch, time]` to `[batch * time, width]`. `start` is the first token's place.
+    pub(super) fn embed(&self, tokens: Tensor<2, Int>, placement: &Placement, start: usize) -> Tensor<2> {
+        let [batch, time] = tokens.dims();
         let mut x = module::embedding(self.embedding.val(), tokens); // [batch, time, width]
         if let Some(table) = &self.positions {
             let table = table.val();
@@ -123,30 +145,26 @@ impl Transformer {
                 None => table.slice(start..start + time).unsqueeze(),
             };
         }
-        let mut x = x.reshape([batch * time, width]);
+        x.reshape([batch * time, self.config.width])
+    }
+
+    /// What all blocks share in reading tokens of this size, in the autodiff context of the weights.
+    pub(super) fn view(&self, size: [usize; 2], placement: &Placement, start: usize) -> View {
+        let [_, time] = size;
         let rotation = self.rotary.as_ref().map(|table| {
             let rotation = match &placement.positions {
                 Some(positions) => table.at(positions.clone()),
                 None => table.range(start, time),
             };
-            rotation.like(&x)
+            rotation.like(&self.embedding.val())
         });
-        let mask = &placement.mask;
-        let windowed = match self.config.sliding_window {
+        let mask = match self.config.sliding_window {
             window if window > 0 && start + time > window => {
-                Some(mask.within(window, time, start + time, &self.device()))
+                placement.mask.within(window, time, start + time, &self.device())
             }
-            _ => None,
+            _ => placement.mask.clone(),
         };
-        let mask = windowed.as_ref().unwrap_or(mask);
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let cache = cache.as_deref_mut().map(|cache| (layer, cache));
-            x = block.forward(x, [batch, time], mask, rotation.as_ref(), cache);
-        }
-        if let Some(cache) = cache {
-            cache.advance(time);
-        }
-        self.norm.forward(x)
+        View { size, mask, rotation }
     }
 
     /// Every linear layer of the blocks by name, such as `blocks.0.attention.query`.
@@ -204,28 +222,16 @@ impl Block {
         Self { attention_norm: norm(), attention, feed_forward_norm: norm(), feed_forward }
     }
 
-    fn forward(
-        &self,
-        x: Tensor<2>,
-        size: [usize; 2],
-        mask: &AttentionMask,
-        rotation: Option<&Rotation>,
-        cache: Option<(usize, &mut KvCache)>,
-    ) -> Tensor<2> {
-        let x = x.clone() + self.attention.forward(self.attention_norm.forward(x), size, mask, rotation, cache);
+    /// `[batch * time, width]` to the same.
+    pub(super) fn forward(&self, x: Tensor<2>, view: &View, cache: Option<(usize, &mut KvCache)>) -> Tensor<2> {
+        let x = x.clone() + self.attention.forward(self.attention_norm.forward(x), view, cache);
         x.clone() + self.feed_forward.forward(self.feed_forward_norm.forward(x))
     }
 }
 
 impl Attention {
-    fn forward(
-        &self,
-        x: Tensor<2>,
-        [batch, time]: [usize; 2],
-        mask: &AttentionMask,
-        rotation: Option<&Rotation>,
-        cache: Option<(usize, &mut KvCache)>,
-    ) -> Tensor<2> {
+    fn forward(&self, x: Tensor<2>, view: &View, cache: Option<(usize, &mut KvCache)>) -> Tensor<2> {
+        let [batch, time] = view.size;
         // [batch * time, heads * head_dim] to [batch, heads, time, head_dim]
         let split = |x: Tensor<2>, heads, norm: Option<&Norm>| {
             let [_, all] = x.dims();
@@ -239,14 +245,14 @@ impl Attention {
         let mut query = split(self.query.forward(x.clone()), self.heads, self.query_norm.as_ref());
         let mut key = split(self.key.forward(x.clone()), self.kv_heads, self.key_norm.as_ref());
         let mut value = split(self.value.forward(x), self.kv_heads, None);
-        if let Some(rotation) = rotation {
+        if let Some(rotation) = &view.rotation {
             query = rotation.apply(query);
             key = rotation.apply(key);
         }
         if let Some((layer, cache)) = cache {
             (key, value) = cache.append(layer, key, value);
         }
-        let mixed = attention(query, key, value, mask); // [batch, heads, time, head_dim]
+        let mixed = attention(query, key, value, &view.mask); // [batch, heads, time, head_dim]
         let [_, _, _, head_dim] = mixed.dims();
         self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, self.heads * head_dim]))
     }

@@ -2,6 +2,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Device;
 
 use super::*;
+use crate::learn::Loss;
 use crate::optim::OptimizerConfig;
 
 /// One number, pulled towards that of each batch.

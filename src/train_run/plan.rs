@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use palestra_envs::Registry;
 
-use super::{Agent, Algorithm, RunFile, Supervised, TextSource, Texts};
-use crate::learn::{Learner, Loss};
+use super::{Agent, Algorithm, RunFile, TextSource, Texts};
+use crate::learn::Learner;
+use crate::learn::supervised::supervised_learner;
 use crate::model::Policy;
 use crate::ops::{open_device, set_threads};
 use crate::optim::{AdamW, GradientSum, OptimizerConfig};
@@ -101,14 +102,14 @@ fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
 }
 
 fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
+    let learner = supervised_learner(agent.run.train.gradient_checkpointing);
     let mut model: Policy = AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let (mut began, mut measured) = (Instant::now(), 0);
     for step in 0..=STEPS {
         let mut gradients = GradientSum::default();
         for part in source.next_parts()? {
-            let Loss { total, .. } = Supervised.loss(&model, part);
-            gradients.add(&model, &mut total.backward());
+            learner.gradients(&model, part, &mut gradients);
         }
         // The norm of the gradients is read from the device, so that all is done when the step returns.
         (model, _) = optimizer.step(model, gradients, 1e-9)?;

@@ -112,7 +112,7 @@ fn a_wrong_override_is_told_as_it_was_written() {
     refused(
         "train.update=3",
         "--set train.update=3: unknown key `update` in [train]; did you mean `updates`? known keys: updates, \
-         checkpoint_every, keep_checkpoints, evaluate_every, threads",
+         checkpoint_every, keep_checkpoints, evaluate_every, gradient_checkpointing, threads",
     );
     refused(
         "ppo.epochs=two",

@@ -5,6 +5,7 @@ mod cli;
 mod command;
 mod corpus;
 mod estimate;
+mod fine_tuning;
 mod generate;
 mod label;
 mod learning;

@@ -10,12 +10,14 @@ use palestra::envs::{Definition, Registry};
 use palestra_datasets::log::{LogWriter, WriteOptions};
 
 use crate::command::Desk;
+use crate::fine_tuning::write_model_and_chats;
 use crate::tiny_run::checkpoints;
 
 /// What makes a recipe small.
-const SMALL: [&str; 6] = [
+const SMALL: [&str; 7] = [
     "--set=train.updates=2",
     "--set=train.checkpoint_every=1",
+    "--set=train.keep_checkpoints=2",
     "--set=train.evaluate_every=1",
     "--set=rollout.episodes=4",
     "--set=rollout.environments=4",
@@ -80,6 +82,13 @@ fn every_recipe_trains() {
         if run.text.is_some() {
             std::fs::write(&text, "What light through yonder window breaks?\n".repeat(40)).unwrap();
             args.extend([texts.as_str(), "--set=text.batch=2", "--set=text.sample_tokens=4"]);
+        }
+        let [model, chats] = ["m", "chats.jsonl"].map(|name| desk.path().join(name).display().to_string());
+        let model = format!("--set=start_from={model:?}");
+        let chats = ["files", "validation"].map(|key| format!("--set=text.{key}=[{chats:?}]"));
+        if run.text.as_ref().is_some_and(|text| text.format.is_some()) {
+            write_model_and_chats(desk.path());
+            args.extend([model.as_str(), &chats[0], &chats[1], "--set=text.window=32"]);
         }
         let plays = run.env.is_some();
         run.resolve(&Registry::builtin()).unwrap();

@@ -21,13 +21,16 @@ pub struct CqlConfig {
     pub alpha: f32,
     /// Inverse temperature of sampled play.
     pub beta: f32,
-    /// How far the target network moves toward the network at each step.
+    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
+    /// and takes less memory.
+    pub targets: Targets,
+    /// How far the averages move at each step.
     pub polyak: f32,
 }
 
 impl Default for CqlConfig {
     fn default() -> Self {
-        Self { alpha: 0.1, beta: 10.0, polyak: 0.005 }
+        Self { alpha: 0.1, beta: 10.0, targets: Targets::Network, polyak: 0.005 }
     }
 }
 
@@ -42,7 +45,7 @@ impl CqlConfig {
 
     /// The critic that it learns. There is no other policy, so that the trunk is all its own.
     pub fn critic(&self) -> CriticShape {
-        CriticShape { q_heads: 2, targets: Targets::Network, ..CriticShape::default() }
+        CriticShape { q_heads: 2, targets: self.targets, ..CriticShape::default() }
     }
 }
 

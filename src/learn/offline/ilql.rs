@@ -24,7 +24,10 @@ pub struct IlqlConfig {
     pub beta: f32,
     /// Weight of cloning.
     pub policy_coefficient: f32,
-    /// How far the target network moves toward the network at each step.
+    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
+    /// and takes less memory.
+    pub targets: Targets,
+    /// How far the averages move at each step.
     pub polyak: f32,
     /// Whether the values read with the policy's transformer, which takes half the memory.
     pub shared_trunk: bool,
@@ -32,7 +35,15 @@ pub struct IlqlConfig {
 
 impl Default for IlqlConfig {
     fn default() -> Self {
-        Self { tau: 0.7, alpha: 0.01, beta: 4.0, policy_coefficient: 1.0, polyak: 0.005, shared_trunk: false }
+        Self {
+            tau: 0.7,
+            alpha: 0.01,
+            beta: 4.0,
+            policy_coefficient: 1.0,
+            targets: Targets::Network,
+            polyak: 0.005,
+            shared_trunk: false,
+        }
     }
 }
 
@@ -49,8 +60,7 @@ impl IlqlConfig {
 
     /// The critic that it learns.
     pub fn critic(&self) -> CriticShape {
-        let targets = if self.shared_trunk { Targets::Heads } else { Targets::Network };
-        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets, v_head: true }
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
     }
 }
 

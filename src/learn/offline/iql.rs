@@ -22,7 +22,10 @@ pub struct IqlConfig {
     pub beta: f32,
     /// The greatest weight.
     pub max_weight: f32,
-    /// How far the target network moves toward the network at each step.
+    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
+    /// and takes less memory.
+    pub targets: Targets,
+    /// How far the averages move at each step.
     pub polyak: f32,
     /// Whether the values read with the policy's transformer, which takes half the memory.
     pub shared_trunk: bool,
@@ -30,7 +33,7 @@ pub struct IqlConfig {
 
 impl Default for IqlConfig {
     fn default() -> Self {
-        Self { tau: 0.7, beta: 3.0, max_weight: 100.0, polyak: 0.005, shared_trunk: false }
+        Self { tau: 0.7, beta: 3.0, max_weight: 100.0, targets: Targets::Network, polyak: 0.005, shared_trunk: false }
     }
 }
 
@@ -46,8 +49,7 @@ impl IqlConfig {
 
     /// The critic that it learns.
     pub fn critic(&self) -> CriticShape {
-        let targets = if self.shared_trunk { Targets::Heads } else { Targets::Network };
-        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets, v_head: true }
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
     }
 }
 

@@ -1,10 +1,17 @@
+use std::collections::BTreeMap;
+
+use burn::module::Module;
 use burn::tensor::Device;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::batch::TextRow;
 use crate::learn::check::{Example, check_learner, measure};
-use crate::model::{Family, Heads, ModelConfig};
+use crate::model::lora::{LoraConfig, attach};
+use crate::model::{Family, Heads, ModelConfig, parameters};
 use crate::ops::{available_devices, open_device};
+use crate::optim::AdamW;
 
 const VOCAB: usize = 7;
 
@@ -92,4 +99,90 @@ fn a_perplexity_follows_from_the_mean_of_an_update() {
     let mut means = Metrics::from([("loss/nll".to_string(), 2.0)]);
     Supervised.sum_up(&mut means);
     assert_eq!(means["text/perplexity"], 2f64.exp());
+}
+
+/// What a learner's own way to gradients comes to.
+fn gradients_of(
+    learner: &impl Learner<Model = Policy, Batch = TextBatch>,
+    model: &Policy,
+    rows: &[TextRow],
+) -> Numbers {
+    let mut sum = GradientSum::default();
+    let mut measured = BTreeMap::new();
+    for part in TextBatch::parts(rows, 2, &model.transformer.device()) {
+        for (name, value) in learner.gradients(model, part, &mut sum) {
+            *measured.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
+        }
+    }
+    let flat = |data: burn::tensor::TensorData| data.try_into_vec::<f32>().unwrap();
+    (measured, sum.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+}
+
+type Numbers = (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>);
+
+#[test]
+fn blocks_computed_again_give_the_same_gradients() {
+    let packed = TextRow { tokens: vec![1, 2, 3, 4, 5, 6], counted: vec![1, 2, 5], borders: vec![3], bytes: 2 };
+    for name in available_devices() {
+        let device = open_device(name).unwrap();
+        for family in [Family::Gpt2, Family::Llama] {
+            let whole = policy(family, &device);
+            let mut adapted = whole.clone();
+            let config = LoraConfig { targets: vec!["blocks.1.attention.*".into()], ..LoraConfig::default() };
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            adapted.transformer = attach(adapted.transformer, &config, &mut rng).unwrap();
+            for model in [whole.train(), adapted.train()] {
+                for rows in [rows(), vec![packed.clone(), TextRow::whole(vec![1, 2], 1)]] {
+                    let (expected, found) =
+                        (gradients_of(&Supervised, &model, &rows), gradients_of(&Checkpointed, &model, &rows));
+                    assert_eq!(expected.0, found.0);
+                    assert!(expected.1.keys().eq(found.1.keys()), "{:?} {:?}", expected.1.keys(), found.1.keys());
+                    for (name, expected) in &expected.1 {
+                        for (one, other) in expected.iter().zip(&found.1[name]) {
+                            assert!((one - other).abs() < 1e-6, "{name}: {one} {other}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_frozen_takes_no_gradient_no_moments_and_keeps_its_bits() {
+    let group = |pattern: &str| crate::optim::ParameterGroup {
+        pattern: pattern.into(),
+        learning_rate_scale: 0.0,
+        weight_decay: None,
+    };
+    let config = |patterns: &[&str]| crate::optim::OptimizerConfig {
+        weight_decay: 0.1,
+        groups: patterns.iter().map(|pattern| group(pattern)).collect(),
+        ..Default::default()
+    };
+    for name in available_devices() {
+        let start = policy(Family::Llama, &open_device(name).unwrap());
+        let mut optimizer = AdamW::new(config(&["embedding", "blocks.0.*"])).unwrap();
+        let mut model = optimizer.freeze(start.clone().train()).unwrap();
+        let is_frozen = |name: &str| name == "embedding" || name.starts_with("blocks.0.");
+        for _ in 0..3 {
+            let mut sum = GradientSum::default();
+            let device = model.transformer.device();
+            let _ = Supervised.gradients(&model, TextBatch::whole(&rows(), &device), &mut sum);
+            assert!(!sum.by_name().is_empty() && sum.by_name().keys().all(|name| !is_frozen(name)));
+            (model, _) = optimizer.step(model, sum, 1e-2).unwrap();
+        }
+        let (before, after) = (parameters::collect(&start), parameters::collect(&model));
+        for (name, data) in &before {
+            assert_eq!(is_frozen(name), *data == after[name], "{name}");
+        }
+        let moments = |optimizer: &AdamW| optimizer.state().1.values().map(|data| data.num_elements()).sum::<usize>();
+        let trained = before.iter().filter(|(name, _)| !is_frozen(name)).map(|(_, data)| data.num_elements());
+        assert_eq!(moments(&optimizer), 2 * trained.sum::<usize>(), "two numbers for each that is trained");
+        let refused = |patterns: &[&str]| {
+            AdamW::new(config(patterns)).unwrap().freeze(start.clone().train()).unwrap_err().to_string()
+        };
+        assert!(refused(&["blocks.9.*"]).starts_with("optimizer.group.pattern: \"blocks.9.*\" freezes nothing; "));
+        assert!(refused(&["*"]).starts_with("optimizer.group: all parameters are frozen"));
+    }
 }

@@ -1,0 +1,165 @@
+//! A published form of model is fine-tuned on conversations: whole, by adapters, resumed; and what is refused.
+
+use std::path::Path;
+
+use palestra::Tokenizer;
+use serde_json::Value;
+
+use crate::command::Desk;
+use crate::tiny_run::{checkpoints, metrics_lines};
+
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
+                        {% if add_generation_prompt %}a:{% endif %}";
+
+const RUN: &str = "\
+name = \"tuned\"
+seed = 3
+start_from = \"m\"
+[text]
+files = [\"chats.jsonl\"]
+format = \"messages\"
+window = 32
+batch = 2
+samples = 1
+sample_tokens = 3
+[supervised]
+[optimizer]
+learning_rate = 1e-2
+[train]
+updates = 4
+checkpoint_every = 2
+evaluate_every = 2
+threads = 1
+";
+
+/// A model directory with 40 tokens, conversations, and a run file.
+fn desk() -> Desk {
+    let desk = Desk::new().with("tuned.toml", RUN);
+    write_model_and_chats(desk.path());
+    desk
+}
+
+/// A model directory `m` and conversations `chats.jsonl`.
+pub fn write_model_and_chats(folder: &Path) {
+    let mut chats = String::new();
+    for (ask, answer) in [("one", "two"), ("two", "three"), ("three", "four"), ("a long way", "round"), ("end", "no")] {
+        chats += &format!(
+            "{{\"messages\": [{{\"role\": \"user\", \"content\": \"{ask}\"}}, {{\"role\": \"assistant\", \
+             \"content\": \"{answer}\"}}]}}\n"
+        );
+    }
+    std::fs::write(folder.join("chats.jsonl"), chats).unwrap();
+    let directory = folder.join("m");
+    std::fs::create_dir(&directory).unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers/fixtures/llama");
+    for file in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::copy(fixture.join(file), directory.join(file)).unwrap();
+    }
+    let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!é\n012").unwrap();
+    std::fs::write(directory.join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    std::fs::write(directory.join("chat_template.jinja"), TEMPLATE).unwrap();
+}
+
+fn train(desk: &Desk, out: &str, options: &[&str]) -> Value {
+    let device = ["--device", palestra::ops::available_devices().pop().unwrap()];
+    desk.run(&[&["train", "tuned.toml", "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
+}
+
+const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
+
+/// The files of a run's last checkpoint, and its metrics without the times.
+fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
+    let last = checkpoints(&desk.path().join(out)).pop().unwrap();
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(last)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn held_out_conversations_become_likelier_and_a_resumed_run_has_the_same_bits() {
+    for (out, options) in [("whole", &[][..]), ("adapters", &LORA[..]), ("again", &["--set", "text.packing=false"])] {
+        let desk = desk();
+        let report = train(&desk, out, options);
+        let nll = |when: &str| report["text"][when]["mean_nll"].as_f64().unwrap();
+        assert!(nll("after") < nll("before"), "{out}: {report}");
+        assert_eq!(metrics_lines(&desk.path().join(out)).len(), 4);
+        let done = outcome(&desk, out);
+        std::fs::remove_dir_all(desk.path().join(out).join("checkpoints/step-00000004")).unwrap();
+        train(&desk, out, &[options, &["--resume"]].concat());
+        for ((name, found), (_, expected)) in outcome(&desk, out).iter().zip(&done) {
+            assert!(found == expected, "{out}: {name} differs");
+        }
+        let names: Vec<&str> = done.iter().map(|(name, _)| name.as_str()).collect();
+        let [config, weights] = match out {
+            "adapters" => ["adapter_config.json", "adapter_model.safetensors"],
+            _ => ["config.json", "model.safetensors"],
+        };
+        for name in [config, weights, "chat_template.jinja", "generation_config.json", "tokenizer.json"] {
+            assert!(names.contains(&name), "{out}: {name} is not among {names:?}");
+        }
+    }
+}
+
+#[test]
+fn gradient_checkpointing_and_packing_change_no_loss() {
+    let desk = desk();
+    let first_loss = |out: &str, options: &[&str]| -> f64 {
+        // One batch of all four examples, so that packing changes only how they stand.
+        train(&desk, out, &[options, &["--set", "train.updates=1", "--set", "text.batch=4"]].concat());
+        let line: Value = serde_json::from_str(&metrics_lines(&desk.path().join(out))[0]).unwrap();
+        assert_eq!((&line["data/examples_cut"], &line["data/examples_dropped"]), (&0.0.into(), &0.0.into()));
+        line["loss/nll"].as_f64().unwrap()
+    };
+    let apart = first_loss("a", &["--set", "text.packing=false"]);
+    let again = first_loss("b", &["--set", "text.packing=false", "--set", "train.gradient_checkpointing=true"]);
+    assert_eq!(apart, again);
+}
+
+#[test]
+fn a_run_of_adapters_writes_as_its_model_with_them() {
+    let desk = desk();
+    train(&desk, "out", &LORA);
+    let last = checkpoints(&desk.path().join("out")).pop().unwrap().display().to_string();
+    let write = |model: &str, more: &[&str]| {
+        let args =
+            ["generate", model, "--chat", "--prompt", "one", "--max-new-tokens", "6", "--quiet", "--device", "flex"];
+        desk.run(&[&args[..], more].concat()).success()
+    };
+    assert_eq!(write("out", &[]), write("m", &["--adapter", &last]));
+    let eval = |model: &str| {
+        std::fs::write(desk.path().join("t.txt"), "u:one.a:two.").unwrap();
+        desk.run(&["eval", model, "--data", "t.txt", "--json", "--quiet"]).json()["mean_nll"].as_f64().unwrap()
+    };
+    assert!(eval("out") < eval("m"), "it was trained on this");
+}
+
+#[test]
+fn what_cannot_be_tuned_is_refused() {
+    let desk = desk();
+    let refused = |options: &[&str], message: &str| {
+        let found = desk.run(&[&["train", "tuned.toml", "--quiet", "--out", "out"][..], options].concat());
+        assert!(found.stderr.contains(message), "{} is not {message}", found.stderr);
+        assert_eq!((found.code, found.stdout.as_str(), found.stderr.lines().count()), (Some(1), "", 1));
+        assert!(!desk.path().join("out").exists(), "nothing is written");
+    };
+    refused(
+        &["--set", "text.format=completion"],
+        "chats.jsonl: line 1, prompt: is missing; the row has [\"messages\"]",
+    );
+    refused(&["--set", "text.format=lines"], "text.format");
+    refused(&["--set", "text.window=3"], "rows none is left to learn from");
+    refused(&["--set", "text.window=999"], "text.window: 999 tokens are more than the model's context of");
+    refused(&["--set", "lora.targets=[\"*.querry\"]"], "lora.targets: \"*.querry\" matches no layer");
+    let frozen = "--set=optimizer.group=[{pattern=\"layers.0.*\", learning_rate_scale=0.0}]";
+    refused(&[frozen], "optimizer.group.pattern: \"layers.0.*\" freezes nothing");
+    std::fs::write(desk.path().join("m/chat_template.jinja"), "{{ raise_exception('no') }}").unwrap();
+    refused(&[], "line 1, messages: tokenizer: ");
+    std::fs::remove_file(desk.path().join("m/chat_template.jinja")).unwrap();
+    refused(&[], "line 1, messages: there is no chat template to write it with");
+    std::fs::write(desk.path().join("chats.jsonl"), "").unwrap();
+    refused(&[], "chats.jsonl: there is no row in it");
+}
