@@ -135,7 +135,11 @@ fn blocks_computed_again_give_the_same_gradients() {
                 for rows in [rows(), vec![packed.clone(), TextRow::whole(vec![1, 2], 1)]] {
                     let (expected, found) =
                         (gradients_of(&Supervised, &model, &rows), gradients_of(&Checkpointed, &model, &rows));
-                    assert_eq!(expected.0, found.0);
+                    assert!(expected.0.keys().eq(found.0.keys()));
+                    for (name, expected) in &expected.0 {
+                        // The forward pass without autodiff may round otherwise.
+                        assert!((expected - found.0[name]).abs() < 1e-5, "{name}: {expected} {}", found.0[name]);
+                    }
                     assert!(expected.1.keys().eq(found.1.keys()), "{:?} {:?}", expected.1.keys(), found.1.keys());
                     for (name, expected) in &expected.1 {
                         for (one, other) in expected.iter().zip(&found.1[name]) {
