@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes into logs/ what the recipes of offline learners learn from, the same bytes on every machine of one kind.
+# Writes into logs/ what the recipes of offline learners learn from: the same games on every machine of one kind.
 # Run from the repository's root, after `cargo build --release` (with --features libtorch for speed):
 #
 #   sh examples/recipes/logs.sh
@@ -12,10 +12,8 @@ device=${DEVICE:-flex}
 mkdir -p logs/double-t-maze logs/frozen-lake logs/tic-tac-toe logs/snake
 
 # Double-T maze: 1,200 episodes confined to three overlapping parts, 85 % random moves. No episode shows a whole way.
-# The stem's episodes are the shortest; with more of them each part has as many turns.
-for part in left:200 right:200 stem:800; do
-    region=${part%:*}
-    "$palestra" rollout $envs/double-t-maze-$region.toml --policy scripted --epsilon 0.85 --episodes ${part#*:} --seed 1 \
+for region in left right stem; do
+    "$palestra" rollout $envs/double-t-maze-$region.toml --policy scripted --epsilon 0.85 --episodes 400 --seed 1 \
         --out logs/double-t-maze/$region.parquet
 done
 
