@@ -4,7 +4,7 @@
 #
 #   sh examples/recipes/logs.sh
 #
-# Snake and FrozenLake are recorded from agents that learn by PPO first, which takes most of the ten minutes.
+# Snake and FrozenLake are recorded from agents that learn by PPO first, which takes most of the five to ten minutes.
 set -eu
 palestra=${PALESTRA:-target/release/palestra}
 envs=examples/recipes/envs
