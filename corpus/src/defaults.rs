@@ -28,6 +28,20 @@ impl Default for Language {
     }
 }
 
+impl Gopher {
+    /// Every rule off.
+    pub const OFF: Self = Self {
+        words: Limit::Off,
+        mean_word_length: Limit::Off,
+        hashes: Limit::Off,
+        ellipses: Limit::Off,
+        bullet_lines: Limit::Off,
+        ellipsis_lines: Limit::Off,
+        alphabetic_words: Limit::Off,
+        stop_words: Limit::Off,
+    };
+}
+
 impl Default for Gopher {
     fn default() -> Self {
         Self {
@@ -43,6 +57,18 @@ impl Default for Gopher {
     }
 }
 
+impl Repetition {
+    /// Every rule off.
+    pub const OFF: Self = Self {
+        lines: Limit::Off,
+        paragraphs: Limit::Off,
+        line_bytes: Limit::Off,
+        paragraph_bytes: Limit::Off,
+        top_ngrams: Limit::Off,
+        ngrams: Limit::Off,
+    };
+}
+
 impl Default for Repetition {
     fn default() -> Self {
         Self {
@@ -54,6 +80,21 @@ impl Default for Repetition {
             ngrams: Limit::At([0.15, 0.14, 0.13, 0.12, 0.11, 0.10]),
         }
     }
+}
+
+impl C4 {
+    /// Every rule off.
+    pub const OFF: Self = Self {
+        terminal_punctuation: false,
+        words_per_line: Limit::Off,
+        javascript_lines: false,
+        policy_lines: false,
+        citations: false,
+        lorem_ipsum: false,
+        curly_bracket: false,
+        sentences: Limit::Off,
+        bad_words: String::new(),
+    };
 }
 
 impl Default for C4 {

@@ -269,35 +269,7 @@ impl<T: Copy> Limit<T> {
 impl Settings {
     /// Switches off every rule of C4 and Gopher.
     pub fn switch_off_filters(&mut self) {
-        self.gopher = Gopher {
-            words: Limit::Off,
-            mean_word_length: Limit::Off,
-            hashes: Limit::Off,
-            ellipses: Limit::Off,
-            bullet_lines: Limit::Off,
-            ellipsis_lines: Limit::Off,
-            alphabetic_words: Limit::Off,
-            stop_words: Limit::Off,
-        };
-        self.repetition = Repetition {
-            lines: Limit::Off,
-            paragraphs: Limit::Off,
-            line_bytes: Limit::Off,
-            paragraph_bytes: Limit::Off,
-            top_ngrams: Limit::Off,
-            ngrams: Limit::Off,
-        };
-        self.c4 = C4 {
-            terminal_punctuation: false,
-            words_per_line: Limit::Off,
-            javascript_lines: false,
-            policy_lines: false,
-            citations: false,
-            lorem_ipsum: false,
-            curly_bracket: false,
-            sentences: Limit::Off,
-            bad_words: String::new(),
-        };
+        (self.gopher, self.repetition, self.c4) = (Gopher::OFF, Repetition::OFF, C4::OFF);
     }
 
     /// Refuses what cannot be done. Whoever runs a corpus need not call it: the run does.

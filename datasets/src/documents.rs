@@ -6,22 +6,18 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::log::paths::find_files;
 use crate::log::shield::shield;
-
-/// Rows of Parquet that are decoded at once.
-const ROWS_AT_A_TIME: usize = 256;
+use crate::rows::{Lines, read_columns};
 
 /// Which documents are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +53,7 @@ struct Open {
 
 enum Reader {
     Whole(Option<Vec<u8>>),
-    Lines { reader: BufReader<File>, line: u64 },
+    Lines(Lines),
     Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<String>, row: u64 },
 }
 
@@ -118,10 +114,13 @@ impl Open {
         let bytes = file.metadata().map_err(Error::io(&path, "look into it"))?.len();
         let reader = match ending.as_str() {
             "parquet" => {
-                let batches = shield(|| batches_of(file, options)).map_err(|reason| Error::file(&path, reason))?;
+                let split = options.split.as_ref().map(|_| "split");
+                let wanted: Vec<&str> = [Some(options.column.as_str()), split].into_iter().flatten().collect();
+                let batches = shield(|| read_columns(file, &wanted, wanted.len()));
+                let batches = batches.map_err(|reason| Error::file(&path, reason))?;
                 Reader::Parquet { batches, ready: VecDeque::new(), row: 0 }
             }
-            "jsonl" | "ndjson" | "json" => Reader::Lines { reader: BufReader::with_capacity(1 << 18, file), line: 0 },
+            "jsonl" | "ndjson" | "json" => Reader::Lines(Lines::new(file)),
             _ if options.split.is_some() => {
                 return Err(Error::file(&path, "a file of plain text has no splits; name Parquet or JSON lines files"));
             }
@@ -133,19 +132,14 @@ impl Open {
     fn next(&mut self, options: &DocumentOptions) -> Result<Option<String>> {
         match &mut self.reader {
             Reader::Whole(text) => text.take().map(|bytes| utf8(bytes, &self.path)).transpose(),
-            Reader::Lines { reader, line } => loop {
-                let mut bytes = Vec::new();
-                *line += 1;
-                if reader.read_until(b'\n', &mut bytes).map_err(Error::io(&self.path, "read it"))? == 0 {
-                    return Ok(None);
+            Reader::Lines(lines) => {
+                while let Some((line, bytes)) = lines.next().map_err(Error::io(&self.path, "read it"))? {
+                    if let Some(text) = text_of_line(bytes, &self.path, line, options)? {
+                        return Ok(Some(text));
+                    }
                 }
-                if bytes.trim_ascii().is_empty() {
-                    continue;
-                }
-                if let Some(text) = text_of_line(&bytes, &self.path, *line, options)? {
-                    return Ok(Some(text));
-                }
-            },
+                Ok(None)
+            }
             Reader::Parquet { batches, ready, row } => loop {
                 if let Some(text) = ready.pop_front() {
                     return Ok(Some(text));
@@ -189,20 +183,6 @@ fn text_of_line(bytes: &[u8], path: &Path, line: u64, options: &DocumentOptions)
             Err(wrong(&options.column, format!("is missing; the line has {fields:?}")))
         }
     }
-}
-
-/// A reader of the columns that are needed.
-fn batches_of(file: File, options: &DocumentOptions) -> Result<ParquetRecordBatchReader, String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
-    let fields = builder.parquet_schema().root_schema().get_fields();
-    let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
-    let split = options.split.as_ref().map(|_| "split");
-    let wanted: Vec<&str> = [Some(options.column.as_str()), split].into_iter().flatten().collect();
-    if let Some(missing) = wanted.iter().find(|name| !names.contains(name)) {
-        return Err(format!("it has no column {missing}; its columns are {}", names.join(", ")));
-    }
-    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
-    builder.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| error.to_string())
 }
 
 fn texts_of_batch(

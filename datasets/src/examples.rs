@@ -5,11 +5,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -17,12 +16,8 @@ use crate::error::{Error, Result};
 use crate::import::json_of_row;
 use crate::log::paths::find_files;
 use crate::log::shield::shield;
-
-/// Rows of Parquet that are decoded at once.
-const ROWS_AT_A_TIME: usize = 256;
-
-/// As much of a value as an error tells.
-const LONGEST_VALUE: usize = 60;
+use crate::rows::{Lines, read_columns, shown};
+pub use crate::rows::{Origin, Place};
 
 /// Which columns make an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,34 +63,16 @@ pub enum Lesson {
     },
 }
 
-/// Where an example stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The file.
-    pub file: PathBuf,
-    /// The place in it.
-    pub place: Place,
-}
-
-/// A place in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// A line of text, counted from 1 as editors do.
-    Line(u64),
-    /// A row of Parquet, counted from 0.
-    Row(u64),
-}
-
 /// The examples of some files, in order, each file read as it is needed. After an error nothing more comes.
 pub struct Examples {
     form: Form,
     files: VecDeque<PathBuf>,
-    open: Option<(PathBuf, Reader)>,
+    open: Option<(Arc<Path>, Reader)>,
     failed: bool,
 }
 
 enum Reader {
-    Lines { reader: BufReader<File>, line: u64 },
+    Lines(Lines),
     Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Map<String, Value>>, row: u64 },
 }
 
@@ -114,7 +91,7 @@ impl Examples {
             if self.open.is_none() {
                 let Some(path) = self.files.pop_front() else { return Ok(None) };
                 let reader = Reader::open(&path, self.form)?;
-                self.open = Some((path, reader));
+                self.open = Some((path.into(), reader));
             }
             let Some((path, reader)) = &mut self.open else { return Ok(None) };
             if let Some((place, row)) = reader.next(path)? {
@@ -152,49 +129,33 @@ impl Form {
     }
 }
 
-impl Origin {
-    /// An error in a column of this row.
-    pub fn error(&self, column: impl Into<String>, reason: impl Into<String>) -> Error {
-        let (file, column, reason) = (self.file.clone(), column.into(), reason.into());
-        match self.place {
-            Place::Line(line) => Error::Line { file, line, field: column, reason },
-            Place::Row(row) => Error::Cell { file, row, column, reason },
-        }
-    }
-}
-
 impl Reader {
     fn open(path: &Path, form: Form) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path, "open it"))?;
         let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
         Ok(match is_parquet {
             true => {
-                let batches = shield(|| batches_of(file, form)).map_err(|reason| Error::file(path, reason))?;
+                let (wanted, needed) = form.columns();
+                let batches = shield(|| read_columns(file, wanted, needed));
+                let batches = batches.map_err(|reason| Error::file(path, reason))?;
                 Self::Parquet { batches, ready: VecDeque::new(), row: 0 }
             }
-            false => Self::Lines { reader: BufReader::with_capacity(1 << 18, file), line: 0 },
+            false => Self::Lines(Lines::new(file)),
         })
     }
 
-    fn next(&mut self, path: &Path) -> Result<Option<(Place, Map<String, Value>)>> {
+    fn next(&mut self, path: &Arc<Path>) -> Result<Option<(Place, Map<String, Value>)>> {
         match self {
-            Self::Lines { reader, line } => loop {
-                let mut bytes = Vec::new();
-                *line += 1;
-                if reader.read_until(b'\n', &mut bytes).map_err(Error::io(path, "read it"))? == 0 {
-                    return Ok(None);
-                }
-                if bytes.trim_ascii().is_empty() {
-                    continue;
-                }
-                let place = Place::Line(*line);
-                let wrong = |reason| Origin { file: path.to_owned(), place }.error("the line", reason);
-                return match serde_json::from_slice(&bytes) {
+            Self::Lines(lines) => {
+                let Some((line, bytes)) = lines.next().map_err(Error::io(path, "read it"))? else { return Ok(None) };
+                let place = Place::Line(line);
+                let wrong = |reason| Origin { file: path.clone(), place }.error("the line", reason);
+                match serde_json::from_slice(bytes) {
                     Ok(Value::Object(object)) => Ok(Some((place, object))),
                     Ok(other) => Err(wrong(format!("{} where an object {{...}} should be", shown(&other)))),
                     Err(error) => Err(wrong(format!("is no JSON: {error}"))),
-                };
-            },
+                }
+            }
             Self::Parquet { batches, ready, row } => loop {
                 if let Some(object) = ready.pop_front() {
                     *row += 1;
@@ -205,7 +166,7 @@ impl Reader {
                 for at in 0..batch.num_rows() {
                     let mut object = Map::new();
                     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-                        let origin = || Origin { file: path.to_owned(), place: Place::Row(*row + at as u64) };
+                        let origin = || Origin { file: path.clone(), place: Place::Row(*row + at as u64) };
                         let value =
                             json_of_row(column, at).map_err(|reason| origin().error(field.name().as_str(), reason))?;
                         object.insert(field.name().clone(), value);
@@ -215,20 +176,6 @@ impl Reader {
             },
         }
     }
-}
-
-/// A reader of the columns that are wanted.
-fn batches_of(file: File, form: Form) -> Result<ParquetRecordBatchReader, String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
-    let fields = builder.parquet_schema().root_schema().get_fields();
-    let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
-    let (wanted, needed) = form.columns();
-    if let Some(missing) = wanted[..needed].iter().find(|name| !names.contains(name)) {
-        return Err(format!("it has no column {missing}; its columns are {}", names.join(", ")));
-    }
-    let places: Vec<usize> = wanted.iter().filter_map(|name| names.iter().position(|other| other == name)).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), places);
-    builder.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| error.to_string())
 }
 
 /// What is wrong with a row: the column, and why.
@@ -339,12 +286,4 @@ fn message(value: Value) -> Result<Value, String> {
         None => return Err("its `content` is no text".into()),
     };
     Ok(Value::Object(object))
-}
-
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
 }

@@ -11,7 +11,9 @@ pub mod examples;
 pub mod import;
 pub mod log;
 pub mod preferences;
+mod rows;
 pub mod shards;
+pub mod split_mix;
 pub mod stats;
 
 pub use episode::{End, Episode, Turn};

@@ -5,10 +5,9 @@ use clap::ValueEnum;
 use palestra_envs::Registry;
 
 use super::output::Output;
+use super::policy;
 use crate::Result;
-use crate::agent::Agent;
 use crate::estimate::{EstimateConfig, FqeConfig, Method, estimate};
-use crate::ops::set_threads;
 
 /// Judge a trained model by a log, without playing
 ///
@@ -94,8 +93,7 @@ enum Asked {
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     let mut overrides = args.overrides.clone();
     overrides.extend(args.device.iter().map(|device| format!("device={device}")));
-    let agent = Agent::load(&args.run, registry, &overrides)?;
-    agent.run.train.threads.into_iter().for_each(set_threads); // another number gives other roundings
+    let agent = policy::load(&args.run, registry, &overrides)?;
     let asked = |method: &Method| args.method.iter().any(|asked| asked.methods().contains(method));
     let methods = Method::ALL.into_iter().filter(asked).collect();
     let config = EstimateConfig {

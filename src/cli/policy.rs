@@ -6,14 +6,23 @@ use crate::agent::Agent;
 use crate::ops::set_threads;
 use crate::{Error, Result};
 
+/// The last model of a run, computed on as many threads as the run was.
+///
+/// # Errors
+/// As [`Agent::load`].
+pub fn load(folder: &Path, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Agent> {
+    let agent = Agent::load(folder, registry, overrides)?;
+    agent.run.train.threads.into_iter().for_each(set_threads); // another number gives other roundings
+    Ok(agent)
+}
+
 /// The last model of a run, seated in the environment that was asked for. Where that is the one it was trained in, it
 /// has the options of the training, such as how states are shown; wrappers are as asked.
 ///
 /// # Errors
 /// A directory that is no run's, or an environment of another kind than the model was trained in.
 pub fn trained(folder: &str, env: &str, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Agent> {
-    let mut agent = Agent::load(Path::new(folder), registry, overrides)?;
-    agent.run.train.threads.into_iter().for_each(set_threads); // another number gives other roundings
+    let mut agent = load(Path::new(folder), registry, overrides)?;
     let asked = registry.definition(env)?;
     let id = |definition: &Definition| registry.build(definition).map(|env| env.spec().id.clone());
     agent.run.env = Some(match agent.run.env.take() {

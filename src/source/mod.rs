@@ -46,7 +46,9 @@ pub trait Source<L: Learner> {
     ///
     /// # Errors
     /// The step shows that its batch was wrong.
-    fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()>;
+    fn observe(&mut self, _learner: &L, _step: &Metrics) -> Result<()> {
+        Ok(())
+    }
 
     /// What is to be told of the update, once its last step is done.
     fn end(&mut self) -> Metrics {

@@ -234,10 +234,6 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
         self.tokens
     }
 
-    fn observe(&mut self, _: &L, _: &Metrics) -> Result<()> {
-        Ok(())
-    }
-
     fn end(&mut self) -> Metrics {
         let share = self.waited.as_secs_f64() / self.began.elapsed().as_secs_f64().max(1e-9);
         Metrics::from([

@@ -406,10 +406,6 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
         self.tokens
     }
 
-    fn observe(&mut self, _: &L, _: &Metrics) -> Result<()> {
-        Ok(())
-    }
-
     fn end(&mut self) -> Metrics {
         let (epoch, mut metrics) = match &self.supply {
             Supply::Windows(windows, _) => {

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use palestra::Tokenizer;
 use serde_json::Value;
 
 use crate::command::Desk;
-use crate::tiny_run::{checkpoints, metrics_lines};
+use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
                         {% if add_generation_prompt %}a:{% endif %}";
@@ -50,15 +49,7 @@ pub fn write_model_and_chats(folder: &Path) {
         );
     }
     std::fs::write(folder.join("chats.jsonl"), chats).unwrap();
-    let directory = folder.join("m");
-    std::fs::create_dir(&directory).unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers/fixtures/llama");
-    for file in ["config.json", "generation_config.json", "model.safetensors"] {
-        std::fs::copy(fixture.join(file), directory.join(file)).unwrap();
-    }
-    let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!é\n012").unwrap();
-    std::fs::write(directory.join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
-    std::fs::write(directory.join("chat_template.jinja"), TEMPLATE).unwrap();
+    write_model(folder, TEMPLATE);
 }
 
 fn train(desk: &Desk, out: &str, options: &[&str]) -> Value {

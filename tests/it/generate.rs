@@ -1,27 +1,19 @@
 //! Models that write: directories of Hugging Face's, runs, conversations, and what is refused.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use palestra::Tokenizer;
 use serde_json::json;
 
 use crate::command::Desk;
-use crate::tiny_run::trained;
+use crate::tiny_run::{trained, write_model};
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}a:";
 
 /// A published form of model with 40 tokens, and a tokenizer of as many characters.
 fn model() -> Desk {
     let desk = Desk::new();
-    let directory = desk.path().join("m");
-    std::fs::create_dir(&directory).unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers/fixtures/llama");
-    for file in ["config.json", "generation_config.json", "model.safetensors"] {
-        std::fs::copy(fixture.join(file), directory.join(file)).unwrap();
-    }
-    let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!é\n012").unwrap();
-    std::fs::write(directory.join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
-    std::fs::write(directory.join("chat_template.jinja"), TEMPLATE).unwrap();
+    write_model(desk.path(), TEMPLATE);
     desk
 }
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use palestra::Tokenizer;
+
 use crate::command::Desk;
 
 /// A run with everything in it that has a state of its own: moments, an adapted KL coefficient, schedules.
@@ -51,6 +53,20 @@ pub fn trained() -> Desk {
     let desk = lake();
     desk.run(&["train", "lake.toml", "--quiet", "--set", "train.updates=2"]).success();
     desk
+}
+
+/// Writes the directory `m` in a folder: a published form of model with 40 tokens, a tokenizer of as many characters, and
+/// a chat template.
+pub fn write_model(folder: &Path, template: &str) {
+    let directory = folder.join("m");
+    std::fs::create_dir(&directory).unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers/fixtures/llama");
+    for file in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::copy(fixture.join(file), directory.join(file)).unwrap();
+    }
+    let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!é\n012").unwrap();
+    std::fs::write(directory.join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    std::fs::write(directory.join("chat_template.jinja"), template).unwrap();
 }
 
 /// The checkpoints of a run, oldest first.

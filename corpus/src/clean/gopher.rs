@@ -155,16 +155,6 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_off_drops_nothing() {
-        let off = Gopher {
-            words: Limit::Off,
-            mean_word_length: Limit::Off,
-            hashes: Limit::Off,
-            ellipses: Limit::Off,
-            bullet_lines: Limit::Off,
-            ellipsis_lines: Limit::Off,
-            alphabetic_words: Limit::Off,
-            stop_words: Limit::Off,
-        };
-        assert_eq!(check("# # ... - 1", &["#", "#", "...", "-", "1"], &ENGLISH, &off), Ok(()));
+        assert_eq!(check("# # ... - 1", &["#", "#", "...", "-", "1"], &ENGLISH, &Gopher::OFF), Ok(()));
     }
 }

@@ -7,9 +7,7 @@ use serde_json::{Map, Value};
 
 use super::report::Notes;
 use crate::error::{Error, Result};
-
-/// As much of a value as an error tells.
-const LONGEST_VALUE: usize = 60;
+use crate::rows::shown;
 
 /// Where a value stands.
 #[derive(Clone, Copy)]
@@ -118,13 +116,5 @@ pub(super) fn text_of(value: Value, notes: &mut Notes) -> String {
             notes.as_json += 1;
             other.to_string()
         }
-    }
-}
-
-pub(super) fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
     }
 }

@@ -22,11 +22,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::fields::{At, Fields, shown};
+use super::fields::{At, Fields};
 pub use super::report::Notes;
 use super::turns::{Step, take_end, take_episode, take_final, take_lists, take_step};
 use crate::Episode;
 use crate::error::{Error, Result};
+use crate::rows::shown;
 
 /// The episodes of a file of JSON lines. After an error nothing more comes.
 pub struct Episodes<R> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,42 +12,33 @@ use serde_json::{Map, Value};
 use super::Record;
 use super::columns::rows_of;
 use super::forms::record_of;
-use super::text::{Text, shown};
+use super::text::Text;
 use crate::error::{Error, Result};
-
-/// Rows of Parquet that are in memory at once.
-const BATCH: usize = 256;
+use crate::rows::{Lines, Origin, Place, ROWS_AT_A_TIME, shown};
 
 /// One row, with where it stands. Columns that are null are as good as none.
 #[derive(Debug, Clone)]
 pub struct Row {
-    file: Arc<Path>,
-    place: Place,
+    origin: Origin,
     /// The columns that nobody has taken yet.
     pub columns: Map<String, Value>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// A line of text, from 1.
-    Line(u64),
-    /// A row of Parquet, from 0.
-    Row(u64),
 }
 
 /// The rows of a file, one by one. An error is of one row, and the next can be read on.
 pub struct Rows {
     file: Arc<Path>,
     source: Source,
-    /// Lines or rows read so far.
-    count: u64,
     any: bool,
     ended: bool,
 }
 
 enum Source {
-    Lines { reader: BufReader<File>, buffer: Vec<u8> },
-    Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Result<Map<String, Value>, (String, String)>> },
+    Lines(Lines),
+    Parquet {
+        batches: ParquetRecordBatchReader,
+        ready: VecDeque<Result<Map<String, Value>, (String, String)>>,
+        row: u64,
+    },
 }
 
 impl Rows {
@@ -60,35 +51,27 @@ impl Rows {
         let source = if magic == b"PAR1" {
             let damaged = |error| Error::file(file, format!("is damaged, or no Parquet: {error}"));
             let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(damaged)?;
-            let batches = builder.with_batch_size(BATCH).build().map_err(damaged)?;
-            Source::Parquet { batches, ready: VecDeque::new() }
+            let batches = builder.with_batch_size(ROWS_AT_A_TIME).build().map_err(damaged)?;
+            Source::Parquet { batches, ready: VecDeque::new(), row: 0 }
         } else {
-            Source::Lines { reader: BufReader::with_capacity(1 << 18, opened), buffer: Vec::new() }
+            Source::Lines(Lines::new(opened))
         };
-        Ok(Self { file: file.into(), source, count: 0, any: false, ended: false })
+        Ok(Self { file: file.into(), source, any: false, ended: false })
     }
 
     fn read(&mut self) -> Option<Result<Row>> {
         match &mut self.source {
-            Source::Lines { reader, buffer } => loop {
-                buffer.clear();
-                match reader.read_until(b'\n', buffer) {
-                    Ok(0) => return None,
-                    Ok(_) => self.count += 1,
-                    Err(error) => {
-                        self.ended = true;
-                        return Some(Err(Error::io(&self.file, "read it")(error)));
-                    }
-                }
-                if !buffer.trim_ascii().is_empty() {
-                    let row = Row { file: self.file.clone(), place: Place::Line(self.count), columns: Map::new() };
-                    return Some(row.with_line(buffer));
+            Source::Lines(lines) => match lines.next() {
+                Ok(line) => line.map(|(line, bytes)| Row::at(&self.file, Place::Line(line)).with_line(bytes)),
+                Err(error) => {
+                    self.ended = true;
+                    Some(Err(Error::io(&self.file, "read it")(error)))
                 }
             },
-            Source::Parquet { batches, ready } => loop {
+            Source::Parquet { batches, ready, row: next } => loop {
                 if let Some(columns) = ready.pop_front() {
-                    self.count += 1;
-                    let row = Row { file: self.file.clone(), place: Place::Row(self.count - 1), columns: Map::new() };
+                    let row = Row::at(&self.file, Place::Row(*next));
+                    *next += 1;
                     return Some(match columns {
                         Ok(columns) => Ok(Row { columns, ..row }),
                         Err((column, reason)) => Err(row.error(&column, reason)),
@@ -124,6 +107,10 @@ impl Iterator for Rows {
 }
 
 impl Row {
+    fn at(file: &Arc<Path>, place: Place) -> Self {
+        Self { origin: Origin { file: file.clone(), place }, columns: Map::new() }
+    }
+
     fn with_line(mut self, line: &[u8]) -> Result<Self> {
         match serde_json::from_slice(line) {
             Ok(Value::Object(columns)) => self.columns = columns,
@@ -150,11 +137,7 @@ impl Row {
 
     /// What is wrong with a column of this row.
     pub fn error(&self, column: &str, reason: impl Into<String>) -> Error {
-        let (file, column, reason) = (self.file.to_path_buf(), column.to_string(), reason.into());
-        match self.place {
-            Place::Line(line) => Error::Line { file, line, field: column, reason },
-            Place::Row(row) => Error::Cell { file, row, column, reason },
-        }
+        self.origin.error(column, reason)
     }
 
     /// Whether all of these columns are there.

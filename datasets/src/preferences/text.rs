@@ -1,5 +1,6 @@
 //! A text, or the messages of a conversation.
 
+use crate::rows::shown;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -86,14 +87,5 @@ fn message(value: &Value) -> Result<Message, String> {
     match (role, content) {
         (Some(role), Some(content)) => Ok(Message { role: role.to_string(), content }),
         _ => Err(format!("{} where {{\"role\": \"...\", \"content\": \"...\"}} should be", shown(value))),
-    }
-}
-
-/// A value as an error shows it, cut where it is long.
-pub(super) fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
     }
 }

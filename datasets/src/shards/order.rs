@@ -1,3 +1,5 @@
+use crate::split_mix::mix;
+
 /// A shuffle of `0..count` that is computed place by place, in no memory: a Feistel network over the next power of four,
 /// walked until it comes back into the range ([Black and Rogaway 2002](https://doi.org/10.1007/3-540-45760-7_9)).
 ///
@@ -43,15 +45,6 @@ impl Shuffle {
         }
         left << self.half_bits | right
     }
-}
-
-/// The finalizer of SplitMix64 ([Steele et al. 2014](https://doi.org/10.1145/2714064.2660195)): every bit of the number
-/// moves every bit of the outcome.
-pub(super) fn mix(number: u64) -> u64 {
-    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

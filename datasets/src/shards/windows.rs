@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{Shuffle, mix};
+use super::order::Shuffle;
 use super::reader::Shard;
 use crate::error::{Error, Result};
+use crate::split_mix::mix;
 
 /// A part of a shard.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ pub struct AwrConfig {
     pub max_weight: f32,
     /// Weight of the value loss.
     pub value_coefficient: f32,
-    /// Whether the values read with the policy's transformer, which takes half the memory.
+    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
     pub shared_trunk: bool,
 }
 

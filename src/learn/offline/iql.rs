@@ -27,7 +27,7 @@ pub struct IqlConfig {
     pub targets: Targets,
     /// How far the averages move at each step.
     pub polyak: f32,
-    /// Whether the values read with the policy's transformer, which takes half the memory.
+    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
     pub shared_trunk: bool,
 }
 

@@ -21,7 +21,7 @@ pub struct MonteCarloConfig {
     pub beta: f32,
     /// Weight of cloning.
     pub policy_coefficient: f32,
-    /// Whether the values read with the policy's transformer, which takes half the memory.
+    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
     pub shared_trunk: bool,
 }
 
