@@ -8,7 +8,7 @@ mod sections;
 
 use std::path::{Path, PathBuf};
 
-use palestra_envs::{Definition, Registry, parse_toml, parse_toml_table};
+use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
 use crate::learn::offline::{
@@ -62,6 +62,9 @@ pub struct RunFile {
     /// `kind`; with `options` and `wrappers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Definition>,
+    /// What scores whole episodes, beside the environment's rules and the rewards of its definition.
+    #[serde(default, rename = "reward", skip_serializing_if = "Vec::is_empty")]
+    pub rewards: Vec<RewardDefinition>,
     /// Logged experience to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataConfig>,
@@ -151,7 +154,13 @@ impl RunFile {
             // Errors about the environment come later, and still name the line that it was written in.
             run.env = run.env.map(|env| env.written_in(file, text, "env"));
         }
+        if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("reward")) {
+            let rewards = run.rewards.into_iter().enumerate();
+            run.rewards = rewards.map(|(at, it)| it.written_in(file, text, &format!("reward.{at}"))).collect();
+        }
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        run.env.iter_mut().for_each(|env| env.seen_from(folder));
+        run.rewards.iter_mut().for_each(|reward| reward.seen_from(folder));
         let env_file = run.env.as_mut().and_then(|env| env.file.as_mut());
         for path in [env_file, run.start_from.as_mut()].into_iter().flatten() {
             *path = folder.join(&path);
@@ -212,9 +221,17 @@ impl RunFile {
             let name = algorithm.name();
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
         }
+        if self.env.is_none() && !self.rewards.is_empty() {
+            return Err(Error::Config("[[reward]]: nothing is played, so that nothing is scored; remove it".into()));
+        }
         self.optimizer.check()?;
         self.train.check()?;
         self.evaluation.check()
+    }
+
+    /// All rewards of a resolved run: those of its environment's definition, then its own.
+    pub fn all_rewards(&self) -> impl Iterator<Item = &RewardDefinition> {
+        self.env.iter().flat_map(|env| &env.rewards).chain(&self.rewards)
     }
 
     /// The learner: that of the section that the file has, or PPO where there is an environment and none is named.
@@ -344,8 +361,15 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().unwrap_or_default();
     let mut section = table;
-    for key in keys {
-        let inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
+    let mut keys = keys.into_iter().peekable();
+    while let Some(key) = keys.next() {
+        let mut inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
+        if let toml::Value::Array(items) = inner {
+            // One of several tables of a name, such as reward.0.weight.
+            let count = items.len();
+            let item = keys.next().and_then(|number| items.get_mut(number.parse::<usize>().ok()?));
+            inner = item.ok_or_else(|| format!("there are {count} `{key}`; write {key}.0 for the first"))?;
+        }
         section = inner.as_table_mut().ok_or_else(|| format!("`{key}` is no section"))?;
     }
     section.insert(last.to_string(), value);

@@ -160,7 +160,7 @@ impl Encoder {
             Some(text) => Some(self.prompt(so_far, text, Some(return_to_go), 0)?),
             None => None,
         };
-        Ok(Trajectory { segments, end: episode.end, final_prompt, last_value: 0.0 })
+        Ok(Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() })
     }
 
     /// One turn, and whether it goes on from what was read so far.

@@ -15,7 +15,8 @@ use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::baseline::{self, Baseline};
-use palestra_envs::{Episode, Registry};
+use palestra_envs::player::{Player, Random, Scripted};
+use palestra_envs::{Env, Episode, Registry};
 use serde_json::json;
 
 use crate::agent::{Agent, Evaluation, TRAINED, tensors_of};
@@ -132,7 +133,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 (start, Before { play: play.map(|(evaluation, _)| evaluation.score), text })
             }
             Some((path, saved)) => {
-                let agent = Agent::from_checkpoint(start.run, saved, path, &device)?;
+                let rewards = start.rewards;
+                let agent = Agent { rewards, ..Agent::from_checkpoint(start.run, saved, path, &device)? };
                 let before = resume_into(saved, path, &mut learner, &mut source, &mut optimizer, &device)?;
                 (agent, before)
             }
@@ -143,7 +145,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let run = agent.run.clone();
         let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
         let mut kept = run.rollout.record.then(kept).transpose()?;
-        let players = Players::measure(&run, registry, before.play.clone(), logged)?;
+        let players = Players::measure(&agent, registry, before.play.clone(), logged)?;
         let observer_options = observer_options(&run, &agent, &players, held_out.is_some(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
         let stop = stop_on_signals()?;
@@ -348,26 +350,32 @@ struct Players {
 
 impl Players {
     fn measure(
-        run: &RunFile,
+        agent: &Agent,
         registry: &Registry,
         before: Option<Baseline>,
         logged: Option<LogSummary>,
     ) -> Result<Self> {
+        let run = &agent.run;
         let Some(env) = &run.env else {
             return Ok(Self { logged, before, random: None, scripted: None, optimal_return: None });
         };
         let mut env = registry.build(env)?;
-        let episodes = run.evaluation.episodes as u64;
         let lists_actions = env.reset(0)?.legal_actions.is_some();
         let has_script = env.scripted_action().is_some();
         Ok(Self {
             logged,
             before,
-            random: lists_actions.then(|| baseline::random(&mut *env, episodes, run.seed)).transpose()?,
-            scripted: has_script.then(|| baseline::scripted(&mut *env, episodes, run.seed)).transpose()?,
+            random: lists_actions.then(|| played_by(&mut *env, &mut Random, agent)).transpose()?,
+            scripted: has_script.then(|| played_by(&mut *env, &mut Scripted, agent)).transpose()?,
             optimal_return: env.spec().optimal_return,
         })
     }
+}
+
+/// What a player scores that is judged as the agent is.
+fn played_by(env: &mut dyn Env, player: &mut dyn Player, agent: &Agent) -> Result<Baseline> {
+    let RunFile { evaluation, seed, .. } = &agent.run;
+    Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, player, &agent.rewards)?)
 }
 
 fn observer_options(

@@ -70,9 +70,16 @@ impl<L: OnPolicy> Source<L> for Fresh {
                 score_by(reference, &mut played.trajectory, sampling.temperature);
             }
         }
+        // What lacks a reward cannot be learned from, and is never taken for worth 0.
         let mut trajectories = Vec::with_capacity(played.len());
-        for played in &mut played {
+        for played in played.iter_mut().filter(|played| played.is_scored()) {
             trajectories.push(std::mem::take(&mut played.trajectory));
+        }
+        if trajectories.is_empty() {
+            return Err(Error::Training(format!(
+                "no episode of update {} has all of its rewards, so that nothing can be learned from; look at the rewards",
+                update + 1
+            )));
         }
         let (samples, prepared) = learner.prepare(&trajectories);
         let passes = learner.passes();
@@ -97,6 +104,9 @@ impl<L: OnPolicy> Source<L> for Fresh {
         metrics.insert("throughput/turns_per_second".into(), effort.turns as f64 / seconds(effort.total));
         metrics.insert("throughput/tokens_per_second".into(), effort.tokens as f64 / seconds(effort.total));
         metrics.insert("rollout/environment_share".into(), seconds(effort.environments) / seconds(effort.total));
+        if !effort.rewards.is_zero() {
+            metrics.insert("rollout/reward_share".into(), seconds(effort.rewards) / seconds(effort.total));
+        }
         (self.played, self.effort) = (played, effort);
         Ok(metrics)
     }
@@ -116,7 +126,7 @@ impl<L: OnPolicy> Source<L> for Fresh {
     }
 
     fn episodes(&self) -> Vec<&Episode> {
-        self.played.iter().map(|played| &played.episode).collect()
+        self.played.iter().filter(|played| played.is_scored()).map(|played| &played.episode).collect()
     }
 
     fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()> {

@@ -177,7 +177,7 @@ fn trajectory(rewards: &[f32], log_ratios: &[f32], end: End, last_value: f32) ->
     };
     let actions = rewards.iter().zip(log_ratios).enumerate().map(action).collect();
     let segment = Segment { tokens: vec![1; 2 * rewards.len()], actions };
-    Trajectory { segments: vec![segment], end: Some(end), last_value, final_prompt: None }
+    Trajectory { segments: vec![segment], end: Some(end), last_value, ..Trajectory::default() }
 }
 
 /// PPO whose advantages are the sums of the rewards to come.
