@@ -20,7 +20,7 @@ use crate::checkpoint::{self, Checkpoint, Contents, NamedTensor, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
-use crate::model::huggingface::{from_hugging_face, to_hugging_face};
+use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, lora, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
@@ -30,7 +30,7 @@ use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
 
-/// What ends the names of adapters' own matrices among the optimiser's tensors.
+/// What ends the names of adapters' own matrices, and of heads beside them, among the optimiser's tensors.
 pub const TRAINED: &str = ".value";
 
 /// Episodes of evaluation are numbered from here, so that none of them is one of training.
@@ -193,7 +193,8 @@ impl Agent {
 
     /// A checkpoint of a model as it is trained, in the autodiff context or out of it: this agent's but for its weights.
     ///
-    /// Of adapters it also keeps their own matrices beside the optimiser's state: PEFT joins what we train apart.
+    /// Of adapters it also keeps their own matrices beside the optimiser's state, and the heads that were trained with
+    /// them: PEFT joins what we train apart, and has no heads.
     ///
     /// # Errors
     /// A tokenizer that cannot be written.
@@ -201,7 +202,7 @@ impl Agent {
         let base = self.run.start_from.as_deref().unwrap_or(Path::new("")).display().to_string();
         let (contents, config, model) = match lora::adapter_files(&policy.transformer, &base) {
             Some((config, tensors)) => {
-                let trained = parameters::collect_some(policy, &lora::is_adapter);
+                let trained = parameters::collect_some(policy, &is_own);
                 optimizer.extend(tensors_of(trained).into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
                 (Contents::Adapters, config, tensors)
             }
@@ -223,7 +224,15 @@ impl Agent {
         if let Algorithm::DecisionTransformer(config) = self.run.algorithm()? {
             encoding.return_to_go = Some(config.decimals);
         }
-        Ok(Encoder::new(self.tokenizer.clone(), encoding))
+        let encoder = Encoder::new(self.tokenizer.clone(), encoding);
+        if !self.run.rollout.chat {
+            return Ok(encoder);
+        }
+        let template = self.chat_template()?.ok_or_else(|| {
+            let model = self.run.start_from.as_deref().unwrap_or(Path::new("")).display();
+            Error::Config(format!("rollout.chat: {model} has no chat template; remove it, or start from a model that has"))
+        })?;
+        Ok(encoder.with_chat(template))
     }
 
     /// The environment that the agent is trained or judged in.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
+use crate::learn::group::GroupConfig;
 use crate::learn::offline::{
     AwrConfig, BehaviourCloningConfig, CqlConfig, DecisionTransformerConfig, FilteredConfig, IlqlConfig, IqlConfig,
     MonteCarloConfig,
@@ -83,6 +84,9 @@ pub struct RunFile {
     /// Learns from its own play.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ppo: Option<PpoConfig>,
+    /// Learns from groups of completions of the same prompts: GRPO, Dr. GRPO, RLOO, DAPO's clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpo: Option<GroupConfig>,
     /// Clones what was logged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bc: Option<BehaviourCloningConfig>,
@@ -206,7 +210,7 @@ impl RunFile {
         if self.lora.is_some() && self.start_from.is_none() {
             return Err(Error::Config("[lora]: adapters stand beside a trained model; name it in start_from".into()));
         }
-        if self.lora.is_some() && !matches!(algorithm, Algorithm::Supervised(_)) {
+        if self.lora.is_some() && !algorithm.trains_adapters() {
             let name = algorithm.name();
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
@@ -217,7 +221,18 @@ impl RunFile {
                  parts (micro_batch)"
             )));
         }
-        if self.rollout.record && !matches!(algorithm, Algorithm::Ppo(_)) {
+        if matches!(algorithm, Algorithm::Grpo(_)) && self.rollout.group < 2 {
+            return Err(Error::Config(format!(
+                "rollout.group: {} is no group; [grpo] holds at least 2 completions of a prompt against each other",
+                self.rollout.group
+            )));
+        }
+        if self.rollout.chat && self.start_from.is_none() {
+            return Err(Error::Config(
+                "rollout.chat: a model from nothing has no chat template; name one that has in start_from".into(),
+            ));
+        }
+        if self.rollout.record && !algorithm.plays() {
             let name = algorithm.name();
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
         }
@@ -241,6 +256,7 @@ impl RunFile {
     pub fn algorithm(&self) -> Result<Algorithm> {
         let named = [
             self.ppo.clone().map(Algorithm::Ppo),
+            self.grpo.clone().map(Algorithm::Grpo),
             self.bc.clone().map(Algorithm::Bc),
             self.filtered_bc.clone().map(Algorithm::FilteredBc),
             self.awr.clone().map(Algorithm::Awr),
@@ -284,13 +300,13 @@ impl RunFile {
                 Err(Error::Config("[data]: [supervised] learns from text and no log; remove [data]".into()))
             }
             (Algorithm::Supervised(_), None, None) => Ok(algorithm),
-            (Algorithm::Ppo(_), None, _) => Err(Error::Config(
-                "missing key `env`: PPO learns by playing; to learn from a log, name it in [data]".to_string(),
-            )),
-            (Algorithm::Ppo(_), _, Some(_)) => {
-                Err(Error::Config("[data]: PPO learns from its own play; remove [data] or [ppo]".to_string()))
+            (_, None, _) if algorithm.plays() => Err(Error::Config(format!(
+                "missing key `env`: [{name}] learns by playing; to learn from a log, name it in [data]"
+            ))),
+            (_, _, Some(_)) if algorithm.plays() => {
+                Err(Error::Config(format!("[data]: [{name}] learns from its own play; remove [data] or [{name}]")))
             }
-            (Algorithm::Ppo(_), Some(_), None) => Ok(algorithm),
+            (_, Some(_), None) if algorithm.plays() => Ok(algorithm),
             (_, _, None) => Err(Error::Config(format!("missing key `data`: [{name}] learns from a log"))),
             (_, _, Some(_)) => Ok(algorithm),
         }

@@ -36,6 +36,8 @@ pub struct RolloutConfig {
     pub group: usize,
     /// What the policy sees when it writes.
     pub context: Context,
+    /// Whether observations are read by the model's chat template, as messages of a user.
+    pub chat: bool,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Whether only legal actions can be written, where the environment lists them.
@@ -57,6 +59,7 @@ impl Default for RolloutConfig {
             environments: 64,
             group: 1,
             context: Context::Observation,
+            chat: false,
             sampling: Sampling::default(),
             legal_actions_only: true,
             max_new_tokens: 16,

@@ -23,6 +23,7 @@ use crate::agent::{Agent, Evaluation, TRAINED, tensors_of};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
+use crate::learn::group::Group;
 use crate::learn::ppo::Ppo;
 use crate::learn::supervised::supervised_learner;
 use crate::likelihood::TextScore;
@@ -32,7 +33,7 @@ use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, TextSource, Texts, least_of_best};
+use crate::source::{Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best};
 use crate::train::{Progress, Span, train};
 use crate::{Error, Result};
 use held_out::HeldOut;
@@ -73,12 +74,14 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let batches_on = device.clone().autodiff();
     match (&algorithm, algorithm.offline_learner(), log.zip(returns)) {
         (Algorithm::Ppo(config), ..) => {
-            let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
-            // One look at the first state, so that a model that cannot read it is refused before anything is written.
-            rollout.try_out(&agent.policy)?;
+            let source = play(&agent, registry, batches_on)?;
             let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
-            let reference = (config.kl_coefficient > 0.0).then(|| agent.policy.clone());
-            let source = Fresh::new(rollout, agent.run.seed, batches_on, reference);
+            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+        }
+        (Algorithm::Grpo(config), ..) => {
+            let source = play(&agent, registry, batches_on)?;
+            let rollout = &agent.run.rollout;
+            let learner = Group::new(config.clone(), rollout.sampling.temperature, rollout.max_new_tokens)?;
             Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
         }
         (Algorithm::Supervised(_), ..) => {
@@ -219,6 +222,20 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         }
         Ok(report)
     }
+}
+
+/// The play that a run learns from. Where rewards are learned or written by hand, how far the policy moves from where it
+/// started is measured also where it costs nothing.
+fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<Fresh> {
+    let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
+    // One look at the first state, so that a model that cannot read it is refused before anything is written.
+    rollout.try_out(&agent.policy)?;
+    let reference = match agent.run.algorithm()?.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
+        true if agent.run.lora.is_some() => ReferencePolicy::WithoutAdapters,
+        true => ReferencePolicy::Policy(agent.policy.clone()),
+        false => ReferencePolicy::None,
+    };
+    Ok(Fresh::new(rollout, agent.run.seed, batches_on, reference))
 }
 
 fn open_log(data: &DataConfig) -> Result<Log> {
