@@ -5,6 +5,7 @@
 mod advantage;
 mod importance;
 mod policy_gradient;
+pub mod preference;
 mod sampling;
 mod student;
 
