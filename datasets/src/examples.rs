@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::import::json_of_row;
 use crate::log::paths::find_files;
 use crate::log::shield::shield;
+use crate::preferences::{Message, Text};
 use crate::rows::{Lines, read_columns, shown};
 pub use crate::rows::{Origin, Place};
 
@@ -74,6 +75,25 @@ pub struct Examples {
 enum Reader {
     Lines(Lines),
     Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Map<String, Value>>, row: u64 },
+}
+
+impl Lesson {
+    /// How a prompt is answered, as files of judgements have both. An answer that repeats the whole conversation is taken
+    /// as one. `Err` says why the two make no example.
+    pub fn of_answer(prompt: &Text, answer: &Text) -> Result<Self, String> {
+        let said = |text: &Text| match text {
+            Text::Plain(text) => Said::Text(text.clone()),
+            Text::Messages(messages) => {
+                let role_and_content = |message: &Message| json!({ "role": message.role, "content": message.content });
+                Said::Messages(messages.iter().map(role_and_content).collect())
+            }
+        };
+        match answer {
+            Text::Messages(messages) if messages.is_empty() => Err("is an empty list, and no answer".into()),
+            _ if prompt.is_empty() && matches!(answer, Text::Messages(_)) => whole(said(answer)),
+            _ => follow(said(prompt), said(answer)),
+        }
+    }
 }
 
 impl Examples {
