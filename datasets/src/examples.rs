@@ -12,8 +12,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::cells::value_of;
 use crate::error::{Error, Result};
-use crate::import::json_of_row;
 use crate::log::paths::find_files;
 use crate::log::shield::shield;
 use crate::rows::{Lines, read_columns, shown};
@@ -168,7 +168,7 @@ impl Reader {
                     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
                         let origin = || Origin { file: path.clone(), place: Place::Row(*row + at as u64) };
                         let value =
-                            json_of_row(column, at).map_err(|reason| origin().error(field.name().as_str(), reason))?;
+                            value_of(column, at).map_err(|reason| origin().error(field.name().as_str(), reason))?;
                         object.insert(field.name().clone(), value);
                     }
                     ready.push_back(object);
