@@ -86,6 +86,9 @@ pub fn train<L: Learner, S: Source<L>>(
         metrics.extend(source.end());
         // Asked once, so that what is told to be the last update, and is saved as that, is the last.
         let is_last = update + 1 == span.updates || span.stop.load(Ordering::Relaxed);
+        if update + 1 == span.updates {
+            model = learner.finish(model);
+        }
         observe(Progress { done: update + 1, is_last, metrics: &metrics, learner, model: &model, optimizer, source })?;
         if is_last {
             break;

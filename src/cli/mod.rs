@@ -17,6 +17,7 @@ mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod score;
 mod tokenizer;
 mod train;
 
@@ -75,6 +76,7 @@ enum Command {
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
     Eval(eval::Args),
+    Score(score::Args),
     Label(label::Args),
 }
 
@@ -116,6 +118,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
+        Command::Score(args) => score::run(args, output),
         Command::Label(args) => label::run(args, output),
     }
 }
