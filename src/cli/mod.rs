@@ -19,6 +19,7 @@ mod policy;
 mod rollout;
 mod tokenizer;
 mod train;
+mod writing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -21,6 +21,7 @@ mod columns;
 mod conflicts;
 mod forms;
 mod rows;
+mod scores;
 mod text;
 mod write;
 
@@ -32,6 +33,7 @@ use crate::error::Result;
 
 pub use conflicts::{Resolved, Rule, resolve};
 pub use rows::{Row, Rows};
+pub use scores::Scores;
 pub use text::{Message, Text};
 pub use write::{Format, encode, write};
 
