@@ -10,7 +10,7 @@ use burn::tensor::{Device, TensorData};
 use palestra_datasets::log::Log;
 use palestra_envs::baseline::{Baseline, score};
 use palestra_envs::exact::ExactValue;
-use palestra_envs::{Definition, Env, Pool, Registry};
+use palestra_envs::{Definition, Env, Pool, Registry, Rewards};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -20,17 +20,17 @@ use crate::checkpoint::{self, Checkpoint, Contents, NamedTensor, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
-use crate::model::huggingface::{from_hugging_face, to_hugging_face};
+use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use crate::model::{ModelConfig, Policy, config_json, lora, parameters, read_model};
 use crate::ops::open_device;
-use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
+use crate::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
 use crate::run_dir::RunDir;
 use crate::source::{alphabet, template_of, tokenizer_of};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
 
-/// What ends the names of adapters' own matrices among the optimiser's tensors.
+/// What ends the names of adapters' own matrices, and of heads beside them, among the optimiser's tensors.
 pub const TRAINED: &str = ".value";
 
 /// Episodes of evaluation are numbered from here, so that none of them is one of training.
@@ -48,6 +48,8 @@ pub struct Agent {
     pub companions: BTreeMap<String, String>,
     /// Updates that it has learned from.
     pub updates: u64,
+    /// What judges its episodes, beside the environment.
+    pub rewards: Rewards,
 }
 
 /// What is taken along from a model's directory, where it is there.
@@ -76,8 +78,9 @@ impl Agent {
     /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from
     /// nothing.
     pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
+        let rewards = registry.rewards(run.all_rewards())?;
         if let Some(directory) = run.start_from.clone() {
-            return Self::starting_from(run, &directory, device);
+            return Ok(Self { rewards, ..Self::starting_from(run, &directory, device)? });
         }
         let algorithm = run.algorithm()?;
         let tokenizer = match &run.text {
@@ -87,7 +90,8 @@ impl Agent {
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
         let companions = BTreeMap::new();
-        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, companions, updates: 0 })
+        let run = RunFile { model: Some(config), ..run };
+        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
     }
 
     /// The agent that starts from a model on disk, with the adapters that the run asks for.
@@ -113,7 +117,7 @@ impl Agent {
             let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
             companions.insert(COMPANIONS[0].to_string(), text);
         }
-        Ok(Self { run, policy, tokenizer, companions, updates: 0 })
+        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
     }
 
     /// How conversations are written for it, where that is known.
@@ -156,10 +160,11 @@ impl Agent {
         let device = open_device(&run.device).map_err(Error::Device)?;
         let path = checkpoint::last(&dir.checkpoints())?;
         let checkpoint = checkpoint::load(&path)?;
-        Self::from_checkpoint(run, &checkpoint, &path, &device)
+        let rewards = registry.rewards(run.all_rewards())?;
+        Ok(Self { rewards, ..Self::from_checkpoint(run, &checkpoint, &path, &device)? })
     }
 
-    /// The agent of a checkpoint that was read from `path`.
+    /// The agent of a checkpoint that was read from `path`, without rewards.
     ///
     /// # Errors
     /// Weights or a tokenizer that do not fit.
@@ -183,12 +188,13 @@ impl Agent {
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
         let tensors = from_hugging_face(&config, saved.model.clone(), &path.join("model.safetensors"))?;
         let policy = policy_of(&run, &config, tensors, device, path)?;
-        Ok(Self { run, policy, tokenizer, companions, updates: saved.step })
+        Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
     }
 
     /// A checkpoint of a model as it is trained, in the autodiff context or out of it: this agent's but for its weights.
     ///
-    /// Of adapters it also keeps their own matrices beside the optimiser's state: PEFT joins what we train apart.
+    /// Of adapters it also keeps their own matrices beside the optimiser's state, and the heads that were trained with
+    /// them: PEFT joins what we train apart, and has no heads.
     ///
     /// # Errors
     /// A tokenizer that cannot be written.
@@ -196,7 +202,7 @@ impl Agent {
         let base = self.run.start_from.as_deref().unwrap_or(Path::new("")).display().to_string();
         let (contents, config, model) = match lora::adapter_files(&policy.transformer, &base) {
             Some((config, tensors)) => {
-                let trained = parameters::collect_some(policy, &lora::is_adapter);
+                let trained = parameters::collect_some(policy, &is_own);
                 optimizer.extend(tensors_of(trained).into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
                 (Contents::Adapters, config, tensors)
             }
@@ -218,7 +224,15 @@ impl Agent {
         if let Algorithm::DecisionTransformer(config) = self.run.algorithm()? {
             encoding.return_to_go = Some(config.decimals);
         }
-        Ok(Encoder::new(self.tokenizer.clone(), encoding))
+        let encoder = Encoder::new(self.tokenizer.clone(), encoding);
+        if !self.run.rollout.chat {
+            return Ok(encoder);
+        }
+        let template = self.chat_template()?.ok_or_else(|| {
+            let model = self.run.start_from.as_deref().unwrap_or(Path::new("")).display();
+            Error::Config(format!("rollout.chat: {model} has no chat template; remove it, or start from a model that has"))
+        })?;
+        Ok(encoder.with_chat(template))
     }
 
     /// The environment that the agent is trained or judged in.
@@ -250,10 +264,11 @@ impl Agent {
     pub fn rollout_of(&self, config: RolloutConfig, registry: &Registry, environments: usize) -> Result<Rollout> {
         let pool = Pool::new(registry, self.env()?, environments)?;
         let target_return = self.run.decision_transformer.as_ref().and_then(|config| config.target_return);
-        Ok(Rollout::new(pool, self.encoder()?, config, target_return))
+        Ok(Rollout::new(pool, self.encoder()?, config, target_return).judged_by(self.rewards.clone()))
     }
 
-    /// Plays episodes that training never saw, and scores them.
+    /// Plays episodes that training never saw, and scores them; what each reward came to is among the numbers of `info`.
+    /// Episodes that lack a reward count in none of the others.
     ///
     /// # Errors
     /// What [`Rollout::play`] fails with.
@@ -265,10 +280,14 @@ impl Agent {
         seed: u64,
     ) -> Result<(Evaluation, Vec<Played>)> {
         let policy = policy.valid();
-        let mut rollout = self.rollout(registry, (episodes as usize).clamp(1, 256))?;
+        // Every episode has a state of its own to begin in.
+        let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
+        let mut rollout = self.rollout_of(config, registry, (episodes as usize).clamp(1, 256))?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         let (played, _) = rollout.play(&policy, seed, numbers, &self.sampling())?;
-        let score = score(&self.run.name, played.iter().map(|played| (&played.episode, &played.info)));
+        let scored = played.iter().filter(|played| played.is_scored());
+        let mut score = score(&self.run.name, scored.map(|played| (&played.episode, &played.info)));
+        score.info.extend(reward_means(&played));
         let spec = registry.build(self.env()?)?.spec().clone();
         let exact = self.exact_value(&policy, registry)?;
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
@@ -299,7 +318,8 @@ impl Agent {
         episodes: u64,
         watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
     ) -> Result<Vec<Played>> {
-        let mut rollout = self.rollout(registry, 1)?;
+        let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
+        let mut rollout = self.rollout_of(config, registry, 1)?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
     }

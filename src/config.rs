@@ -8,9 +8,10 @@ mod sections;
 
 use std::path::{Path, PathBuf};
 
-use palestra_envs::{Definition, Registry, parse_toml, parse_toml_table};
+use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
+use crate::learn::group::GroupConfig;
 use crate::learn::offline::{
     AwrConfig, BehaviourCloningConfig, CqlConfig, DecisionTransformerConfig, FilteredConfig, IlqlConfig, IqlConfig,
     MonteCarloConfig,
@@ -62,6 +63,9 @@ pub struct RunFile {
     /// `kind`; with `options` and `wrappers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Definition>,
+    /// What scores whole episodes, beside the environment's rules and the rewards of its definition.
+    #[serde(default, rename = "reward", skip_serializing_if = "Vec::is_empty")]
+    pub rewards: Vec<RewardDefinition>,
     /// Logged experience to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataConfig>,
@@ -80,6 +84,9 @@ pub struct RunFile {
     /// Learns from its own play.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ppo: Option<PpoConfig>,
+    /// Learns from groups of completions of the same prompts: GRPO, Dr. GRPO, RLOO, DAPO's clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpo: Option<GroupConfig>,
     /// Clones what was logged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bc: Option<BehaviourCloningConfig>,
@@ -151,7 +158,13 @@ impl RunFile {
             // Errors about the environment come later, and still name the line that it was written in.
             run.env = run.env.map(|env| env.written_in(file, text, "env"));
         }
+        if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("reward")) {
+            let rewards = run.rewards.into_iter().enumerate();
+            run.rewards = rewards.map(|(at, it)| it.written_in(file, text, &format!("reward.{at}"))).collect();
+        }
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        run.env.iter_mut().for_each(|env| env.seen_from(folder));
+        run.rewards.iter_mut().for_each(|reward| reward.seen_from(folder));
         let env_file = run.env.as_mut().and_then(|env| env.file.as_mut());
         for path in [env_file, run.start_from.as_mut()].into_iter().flatten() {
             *path = folder.join(&path);
@@ -197,7 +210,7 @@ impl RunFile {
         if self.lora.is_some() && self.start_from.is_none() {
             return Err(Error::Config("[lora]: adapters stand beside a trained model; name it in start_from".into()));
         }
-        if self.lora.is_some() && !matches!(algorithm, Algorithm::Supervised(_)) {
+        if self.lora.is_some() && !algorithm.trains_adapters() {
             let name = algorithm.name();
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
@@ -208,13 +221,32 @@ impl RunFile {
                  parts (micro_batch)"
             )));
         }
-        if self.rollout.record && !matches!(algorithm, Algorithm::Ppo(_)) {
+        if matches!(algorithm, Algorithm::Grpo(_)) && self.rollout.group < 2 {
+            return Err(Error::Config(format!(
+                "rollout.group: {} is no group; [grpo] holds at least 2 completions of a prompt against each other",
+                self.rollout.group
+            )));
+        }
+        if self.rollout.chat && self.start_from.is_none() {
+            return Err(Error::Config(
+                "rollout.chat: a model from nothing has no chat template; name one that has in start_from".into(),
+            ));
+        }
+        if self.rollout.record && !algorithm.plays() {
             let name = algorithm.name();
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
+        }
+        if self.env.is_none() && !self.rewards.is_empty() {
+            return Err(Error::Config("[[reward]]: nothing is played, so that nothing is scored; remove it".into()));
         }
         self.optimizer.check()?;
         self.train.check()?;
         self.evaluation.check()
+    }
+
+    /// All rewards of a resolved run: those of its environment's definition, then its own.
+    pub fn all_rewards(&self) -> impl Iterator<Item = &RewardDefinition> {
+        self.env.iter().flat_map(|env| &env.rewards).chain(&self.rewards)
     }
 
     /// The learner: that of the section that the file has, or PPO where there is an environment and none is named.
@@ -224,6 +256,7 @@ impl RunFile {
     pub fn algorithm(&self) -> Result<Algorithm> {
         let named = [
             self.ppo.clone().map(Algorithm::Ppo),
+            self.grpo.clone().map(Algorithm::Grpo),
             self.bc.clone().map(Algorithm::Bc),
             self.filtered_bc.clone().map(Algorithm::FilteredBc),
             self.awr.clone().map(Algorithm::Awr),
@@ -267,13 +300,13 @@ impl RunFile {
                 Err(Error::Config("[data]: [supervised] learns from text and no log; remove [data]".into()))
             }
             (Algorithm::Supervised(_), None, None) => Ok(algorithm),
-            (Algorithm::Ppo(_), None, _) => Err(Error::Config(
-                "missing key `env`: PPO learns by playing; to learn from a log, name it in [data]".to_string(),
-            )),
-            (Algorithm::Ppo(_), _, Some(_)) => {
-                Err(Error::Config("[data]: PPO learns from its own play; remove [data] or [ppo]".to_string()))
+            (_, None, _) if algorithm.plays() => Err(Error::Config(format!(
+                "missing key `env`: [{name}] learns by playing; to learn from a log, name it in [data]"
+            ))),
+            (_, _, Some(_)) if algorithm.plays() => {
+                Err(Error::Config(format!("[data]: [{name}] learns from its own play; remove [data] or [{name}]")))
             }
-            (Algorithm::Ppo(_), Some(_), None) => Ok(algorithm),
+            (_, Some(_), None) if algorithm.plays() => Ok(algorithm),
             (_, _, None) => Err(Error::Config(format!("missing key `data`: [{name}] learns from a log"))),
             (_, _, Some(_)) => Ok(algorithm),
         }
@@ -344,8 +377,15 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().unwrap_or_default();
     let mut section = table;
-    for key in keys {
-        let inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
+    let mut keys = keys.into_iter().peekable();
+    while let Some(key) = keys.next() {
+        let mut inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
+        if let toml::Value::Array(items) = inner {
+            // One of several tables of a name, such as reward.0.weight.
+            let count = items.len();
+            let item = keys.next().and_then(|number| items.get_mut(number.parse::<usize>().ok()?));
+            inner = item.ok_or_else(|| format!("there are {count} `{key}`; write {key}.0 for the first"))?;
+        }
         section = inner.as_table_mut().ok_or_else(|| format!("`{key}` is no section"))?;
     }
     section.insert(last.to_string(), value);

@@ -15,13 +15,15 @@ use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::baseline::{self, Baseline};
-use palestra_envs::{Episode, Registry};
+use palestra_envs::player::{Player, Random, Scripted};
+use palestra_envs::{Env, Episode, Registry};
 use serde_json::json;
 
 use crate::agent::{Agent, Evaluation, TRAINED, tensors_of};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
+use crate::learn::group::Group;
 use crate::learn::ppo::Ppo;
 use crate::learn::supervised::supervised_learner;
 use crate::likelihood::TextScore;
@@ -31,7 +33,7 @@ use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, TextSource, Texts, least_of_best};
+use crate::source::{Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best};
 use crate::train::{Progress, Span, train};
 use crate::{Error, Result};
 use held_out::HeldOut;
@@ -72,12 +74,14 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let batches_on = device.clone().autodiff();
     match (&algorithm, algorithm.offline_learner(), log.zip(returns)) {
         (Algorithm::Ppo(config), ..) => {
-            let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
-            // One look at the first state, so that a model that cannot read it is refused before anything is written.
-            rollout.try_out(&agent.policy)?;
+            let source = play(&agent, registry, batches_on)?;
             let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
-            let reference = (config.kl_coefficient > 0.0).then(|| agent.policy.clone());
-            let source = Fresh::new(rollout, agent.run.seed, batches_on, reference);
+            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+        }
+        (Algorithm::Grpo(config), ..) => {
+            let source = play(&agent, registry, batches_on)?;
+            let rollout = &agent.run.rollout;
+            let learner = Group::new(config.clone(), rollout.sampling.temperature, rollout.max_new_tokens)?;
             Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
         }
         (Algorithm::Supervised(_), ..) => {
@@ -132,7 +136,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 (start, Before { play: play.map(|(evaluation, _)| evaluation.score), text })
             }
             Some((path, saved)) => {
-                let agent = Agent::from_checkpoint(start.run, saved, path, &device)?;
+                let rewards = start.rewards;
+                let agent = Agent { rewards, ..Agent::from_checkpoint(start.run, saved, path, &device)? };
                 let before = resume_into(saved, path, &mut learner, &mut source, &mut optimizer, &device)?;
                 (agent, before)
             }
@@ -143,7 +148,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let run = agent.run.clone();
         let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
         let mut kept = run.rollout.record.then(kept).transpose()?;
-        let players = Players::measure(&run, registry, before.play.clone(), logged)?;
+        let players = Players::measure(&agent, registry, before.play.clone(), logged)?;
         let observer_options = observer_options(&run, &agent, &players, held_out.is_some(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
         let stop = stop_on_signals()?;
@@ -217,6 +222,20 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         }
         Ok(report)
     }
+}
+
+/// The play that a run learns from. Where rewards are learned or written by hand, how far the policy moves from where it
+/// started is measured also where it costs nothing.
+fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<Fresh> {
+    let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
+    // One look at the first state, so that a model that cannot read it is refused before anything is written.
+    rollout.try_out(&agent.policy)?;
+    let reference = match agent.run.algorithm()?.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
+        true if agent.run.lora.is_some() => ReferencePolicy::WithoutAdapters,
+        true => ReferencePolicy::Policy(agent.policy.clone()),
+        false => ReferencePolicy::None,
+    };
+    Ok(Fresh::new(rollout, agent.run.seed, batches_on, reference))
 }
 
 fn open_log(data: &DataConfig) -> Result<Log> {
@@ -348,26 +367,32 @@ struct Players {
 
 impl Players {
     fn measure(
-        run: &RunFile,
+        agent: &Agent,
         registry: &Registry,
         before: Option<Baseline>,
         logged: Option<LogSummary>,
     ) -> Result<Self> {
+        let run = &agent.run;
         let Some(env) = &run.env else {
             return Ok(Self { logged, before, random: None, scripted: None, optimal_return: None });
         };
         let mut env = registry.build(env)?;
-        let episodes = run.evaluation.episodes as u64;
         let lists_actions = env.reset(0)?.legal_actions.is_some();
         let has_script = env.scripted_action().is_some();
         Ok(Self {
             logged,
             before,
-            random: lists_actions.then(|| baseline::random(&mut *env, episodes, run.seed)).transpose()?,
-            scripted: has_script.then(|| baseline::scripted(&mut *env, episodes, run.seed)).transpose()?,
+            random: lists_actions.then(|| played_by(&mut *env, &mut Random, agent)).transpose()?,
+            scripted: has_script.then(|| played_by(&mut *env, &mut Scripted, agent)).transpose()?,
             optimal_return: env.spec().optimal_return,
         })
     }
+}
+
+/// What a player scores that is judged as the agent is.
+fn played_by(env: &mut dyn Env, player: &mut dyn Player, agent: &Agent) -> Result<Baseline> {
+    let RunFile { evaluation, seed, .. } = &agent.run;
+    Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, player, &agent.rewards)?)
 }
 
 fn observer_options(

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::learn::group::GroupConfig;
 use crate::learn::offline::{
     Awr, AwrConfig, BehaviourCloning, BehaviourCloningConfig, Cql, CqlConfig, DecisionTransformer,
     DecisionTransformerConfig, FilteredConfig, Ilql, IlqlConfig, Iql, IqlConfig, MonteCarlo, MonteCarloConfig,
@@ -18,6 +19,8 @@ use crate::model::{CriticShape, Decoding, Heads};
 pub enum Algorithm {
     /// `[ppo]`: from its own play.
     Ppo(PpoConfig),
+    /// `[grpo]`: from groups of completions of the same prompts.
+    Grpo(GroupConfig),
     /// `[bc]`: behaviour cloning.
     Bc(BehaviourCloningConfig),
     /// `[filtered_bc]`: behaviour cloning of the best episodes.
@@ -43,6 +46,7 @@ impl Algorithm {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ppo(_) => "ppo",
+            Self::Grpo(_) => "grpo",
             Self::Bc(_) => "bc",
             Self::FilteredBc(_) => "filtered_bc",
             Self::Awr(_) => "awr",
@@ -62,6 +66,7 @@ impl Algorithm {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Ppo(config) => config.check(),
+            Self::Grpo(config) => config.check(),
             Self::Bc(_) | Self::Supervised(_) => Ok(()),
             Self::FilteredBc(config) => config.check(),
             Self::Awr(config) => config.check(),
@@ -78,7 +83,11 @@ impl Algorithm {
         let critic = |shape: CriticShape| Heads { value: false, critic: Some(shape) };
         match self {
             Self::Ppo(_) => Heads { value: true, critic: None },
-            Self::Bc(_) | Self::FilteredBc(_) | Self::DecisionTransformer(_) | Self::Supervised(_) => Heads::default(),
+            Self::Grpo(_)
+            | Self::Bc(_)
+            | Self::FilteredBc(_)
+            | Self::DecisionTransformer(_)
+            | Self::Supervised(_) => Heads::default(),
             Self::Awr(config) => critic(config.critic()),
             Self::Mc(config) => critic(config.critic()),
             Self::Cql(config) => critic(config.critic()),
@@ -97,6 +106,25 @@ impl Algorithm {
         }
     }
 
+    /// Whether it learns from its own play.
+    pub fn plays(&self) -> bool {
+        matches!(self, Self::Ppo(_) | Self::Grpo(_))
+    }
+
+    /// Whether it can train adapters beside a frozen model.
+    pub fn trains_adapters(&self) -> bool {
+        self.plays() || matches!(self, Self::Supervised(_))
+    }
+
+    /// The weight of the KL from the policy that the run started from.
+    pub fn kl_coefficient(&self) -> f64 {
+        match self {
+            Self::Ppo(config) => config.kl_coefficient,
+            Self::Grpo(config) => config.kl_coefficient.into(),
+            _ => 0.0,
+        }
+    }
+
     /// Whether its batches need the states that stretches of episodes lead to.
     pub fn bootstraps(&self) -> bool {
         matches!(self, Self::Cql(_) | Self::Iql(_) | Self::Ilql(_))
@@ -105,7 +133,7 @@ impl Algorithm {
     /// The learner of logged experience; `None` for one that learns from its own play, or from text.
     pub fn offline_learner(&self) -> Option<OfflineLearner> {
         Some(match self {
-            Self::Ppo(_) | Self::Supervised(_) => return None,
+            Self::Ppo(_) | Self::Grpo(_) | Self::Supervised(_) => return None,
             Self::Bc(_) | Self::FilteredBc(_) => Box::new(BehaviourCloning),
             Self::Awr(config) => Box::new(Awr(config.clone())),
             Self::Mc(config) => Box::new(MonteCarlo(config.clone())),

@@ -83,6 +83,13 @@ impl EvaluationConfig {
 pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
     at_least_one("rollout.episodes", rollout.episodes as u64)?;
     at_least_one("rollout.environments", rollout.environments as u64)?;
+    at_least_one("rollout.group", rollout.group as u64)?;
+    refuse_unless(
+        rollout.episodes.is_multiple_of(rollout.group),
+        "rollout.episodes",
+        rollout.episodes,
+        &format!("a multiple of rollout.group = {}", rollout.group),
+    )?;
     at_least_one("rollout.max_new_tokens", rollout.max_new_tokens as u64)?;
     let sampling = &rollout.sampling;
     let temperature = sampling.temperature;

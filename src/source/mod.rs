@@ -12,7 +12,7 @@ mod text;
 mod windows;
 
 pub use examples::{ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of};
-pub use fresh::Fresh;
+pub use fresh::{Fresh, ReferencePolicy};
 pub use stored::{DataConfig, Stored};
 pub use stretches::Cutting;
 pub use survey::{alphabet, least_of_best};
