@@ -1,6 +1,7 @@
 //! A policy with its tokenizer: made from a run file, or read back from a run's directory; and how it is judged.
 
 mod evaluation_policy;
+mod scorer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
-use crate::model::{ModelConfig, Policy, config_json, lora, parameters, read_model};
+use crate::model::{ModelConfig, Policy, classifier, config_json, lora, parameters, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
 use crate::run_dir::RunDir;
@@ -83,13 +84,16 @@ impl Agent {
             return Ok(Self { rewards, ..Self::starting_from(run, &directory, device)? });
         }
         let algorithm = run.algorithm()?;
-        let tokenizer = match &run.text {
-            Some(text) => tokenizer_of(text)?,
-            None => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
+        let named = run.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref());
+        let tokenizer = match (named, &run.text) {
+            (Some(path), _) => Tokenizer::from_file(path)?,
+            (None, Some(text)) => tokenizer_of(text)?,
+            (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
-        let companions = BTreeMap::new();
+        let companions = Self::companions(&run, None, &tokenizer)?;
+        let policy = scorer::with_head_started(policy, &algorithm, run.seed);
         let run = RunFile { model: Some(config), ..run };
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
     }
@@ -97,27 +101,38 @@ impl Agent {
     /// The agent that starts from a model on disk, with the adapters that the run asks for.
     fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
         let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
-        let (config, tensors) = read_model(directory)?;
-        let config = config.resolve(tokenizer.vocab_size())?;
+        let (mut config, mut tensors) = read_model(directory)?;
         let algorithm = run.algorithm()?;
+        if matches!(algorithm, Algorithm::RewardModel(_)) {
+            // It writes nothing, so that it has no output layer.
+            config.tie_embeddings = true;
+            tensors.remove("head.weight");
+        }
+        let config = config.resolve(tokenizer.vocab_size())?;
         let mut policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
             .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
             .with_decoding(algorithm.decoding());
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }
-        let mut companions = BTreeMap::new();
-        for name in COMPANIONS {
-            let path = directory.join(name);
-            if path.is_file() {
-                companions.insert(name.to_string(), std::fs::read_to_string(&path).map_err(Error::io(&path))?);
-            }
-        }
-        if let Some(path) = run.text.as_ref().and_then(|text| text.chat_template.as_ref()) {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-            companions.insert(COMPANIONS[0].to_string(), text);
-        }
+        let policy = scorer::with_head_started(policy, &algorithm, run.seed);
+        let companions = Self::companions(&run, Some(directory), &tokenizer)?;
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
+    }
+
+    /// The files that are taken along from a model's directory, with the run's own chat template.
+    fn companions(run: &RunFile, directory: Option<&Path>, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
+        let mut companions = BTreeMap::new();
+        let own_template = run.chat_template().map(|path| (COMPANIONS[0], path.to_path_buf()));
+        let beside = |directory: &Path| COMPANIONS.map(|name| (name, directory.join(name)));
+        let found = directory.map(beside).into_iter().flatten().filter(|(_, path)| path.is_file());
+        for (name, path) in found.chain(own_template) {
+            companions.insert(name.to_string(), std::fs::read_to_string(&path).map_err(Error::io(&path))?);
+        }
+        if matches!(run.algorithm()?, Algorithm::RewardModel(_)) {
+            scorer::name_padding(&mut companions, tokenizer);
+        }
+        Ok(companions)
     }
 
     /// How conversations are written for it, where that is known.
@@ -125,8 +140,7 @@ impl Agent {
     /// # Errors
     /// A file that cannot be read, or is no template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        let file = self.run.text.as_ref().and_then(|text| text.chat_template.as_deref());
-        template_of(file, self.run.start_from.as_deref())
+        template_of(self.run.chat_template(), self.run.start_from.as_deref())
     }
 
     /// The characters that a model from nothing reads and writes in its environment, or in a log.
@@ -186,8 +200,13 @@ impl Agent {
         }
         let config = config_json::read(&saved.config, &path.join("config.json"))?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
-        let tensors = from_hugging_face(&config, saved.model.clone(), &path.join("model.safetensors"))?;
+        let (mut tensors, origin) = (saved.model.clone(), path.join("model.safetensors"));
+        if classifier::is_classifier(&saved.config) {
+            classifier::from_classifier(&saved.config, &mut tensors, &origin)?;
+        }
+        let tensors = from_hugging_face(&config, tensors, &origin)?;
         let policy = policy_of(&run, &config, tensors, device, path)?;
+        let policy = policy.with_score_scale(classifier::score_settings(&saved.config).scale);
         Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
     }
 
@@ -207,8 +226,13 @@ impl Agent {
                 (Contents::Adapters, config, tensors)
             }
             None => {
-                let config = policy.transformer.config();
-                (Contents::Model, config_json::write(config), to_hugging_face(config, named(policy)))
+                let shape = policy.transformer.config();
+                let (mut config, mut model) = (config_json::write(shape), to_hugging_face(shape, named(policy)));
+                if matches!(self.run.algorithm()?, Algorithm::RewardModel(_)) {
+                    let settings = scorer::settings(policy, &self.tokenizer);
+                    classifier::to_classifier(&mut config, &mut model, &settings);
+                }
+                (Contents::Model, config, model)
             }
         };
         let (tokenizer_json, companions) = (self.tokenizer.to_json()?, self.companions.clone());
@@ -230,7 +254,9 @@ impl Agent {
         }
         let template = self.chat_template()?.ok_or_else(|| {
             let model = self.run.start_from.as_deref().unwrap_or(Path::new("")).display();
-            Error::Config(format!("rollout.chat: {model} has no chat template; remove it, or start from a model that has"))
+            Error::Config(format!(
+                "rollout.chat: {model} has no chat template; remove it, or start from a model that has"
+            ))
         })?;
         Ok(encoder.with_chat(template))
     }

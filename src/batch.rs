@@ -1,5 +1,6 @@
 //! The only place that pads and masks: samples of different lengths become tensors.
 
+mod judged;
 mod text;
 
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::trajectory::Segment;
+pub use judged::{AnswerRows, Choice, JudgedBatch, JudgedPrompt, Pair, Pairs, Single, Singles, Totals};
 pub use text::{TextBatch, TextRow};
 
 /// A sequence and what a learner wants of its action tokens; all vectors but `tokens` have one entry for each of them.

@@ -11,18 +11,21 @@ use std::path::{Path, PathBuf};
 use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
+use crate::learn::dpo::DpoConfig;
 use crate::learn::group::GroupConfig;
+use crate::learn::kto::KtoConfig;
 use crate::learn::offline::{
     AwrConfig, BehaviourCloningConfig, CqlConfig, DecisionTransformerConfig, FilteredConfig, IlqlConfig, IqlConfig,
     MonteCarloConfig,
 };
 use crate::learn::ppo::PpoConfig;
+use crate::learn::reward_model::RewardModelConfig;
 use crate::learn::supervised::SupervisedConfig;
 use crate::model::ModelConfig;
 use crate::model::lora::LoraConfig;
 use crate::optim::OptimizerConfig;
 use crate::rollout::RolloutConfig;
-use crate::source::{DataConfig, TextConfig};
+use crate::source::{DataConfig, PreferenceConfig, TextConfig};
 use crate::{Error, Result};
 pub use algorithm::Algorithm;
 pub use sections::{EvaluationConfig, TrainConfig};
@@ -30,7 +33,8 @@ pub use sections::{EvaluationConfig, TrainConfig};
 /// A training run as a TOML file describes it.
 ///
 /// It has an `[env]` to learn from by play, or `[data]` to learn from, with the section of one learner; with `[data]` an
-/// `[env]` is only played to judge the model. With `[text]` it trains a language model. Every other section may be left out.
+/// `[env]` is only played to judge the model. With `[text]` it trains a language model, with `[preferences]` and the section of a
+/// learner it learns from people's judgements. Every other section may be left out.
 ///
 /// ```
 /// # use palestra::config::RunFile;
@@ -72,6 +76,9 @@ pub struct RunFile {
     /// Text to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
+    /// Judgements to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferences: Option<PreferenceConfig>,
     /// Trains adapters of low rank beside the frozen model of `start_from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
@@ -114,6 +121,15 @@ pub struct RunFile {
     /// Learns the likelihood of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervised: Option<SupervisedConfig>,
+    /// Learns scores that agree with judgements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<RewardModelConfig>,
+    /// Prefers the better answers of pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoConfig>,
+    /// Learns from answers that are good or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kto: Option<KtoConfig>,
     /// How a gradient changes the model.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -196,15 +212,20 @@ impl RunFile {
                 "start_from: the checkpoint has its own shape; remove either start_from or [model]".to_string(),
             ));
         }
-        if self.start_from.is_some() && self.text.as_ref().is_some_and(|text| text.tokenizer.is_some()) {
-            return Err(Error::Config(
-                "text.tokenizer: the checkpoint of start_from has its own; remove it".to_string(),
-            ));
+        let own_tokenizers = [
+            ("text", self.text.as_ref().and_then(|text| text.tokenizer.as_ref())),
+            ("preferences", self.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_ref())),
+        ];
+        if let Some((section, _)) = own_tokenizers.iter().find(|(_, own)| own.is_some() && self.start_from.is_some()) {
+            return Err(Error::Config(format!(
+                "{section}.tokenizer: the checkpoint of start_from has its own; remove it"
+            )));
         }
         self.model.clone().unwrap_or_default().check()?;
         sections::check_rollout(&self.rollout)?;
         self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
         self.text.as_ref().map_or(Ok(()), TextConfig::check)?;
+        self.preferences.as_ref().map_or(Ok(()), PreferenceConfig::check)?;
         let algorithm = self.algorithm()?;
         algorithm.check()?;
         if self.lora.is_some() && self.start_from.is_none() {
@@ -214,7 +235,8 @@ impl RunFile {
             let name = algorithm.name();
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
-        if self.train.gradient_checkpointing && !matches!(algorithm, Algorithm::Supervised(_)) {
+        let reads_text = matches!(algorithm, Algorithm::Supervised(_)) || algorithm.wanted().is_some();
+        if self.train.gradient_checkpointing && !reads_text {
             let name = algorithm.name();
             return Err(Error::Config(format!(
                 "train.gradient_checkpointing: [{name}] keeps all activations; remove it, or set rollout or data to smaller \
@@ -266,6 +288,9 @@ impl RunFile {
             self.ilql.clone().map(Algorithm::Ilql),
             self.decision_transformer.clone().map(Algorithm::DecisionTransformer),
             self.supervised.clone().map(Algorithm::Supervised),
+            self.reward_model.clone().map(Algorithm::RewardModel),
+            self.dpo.clone().map(Algorithm::Dpo),
+            self.kto.clone().map(Algorithm::Kto),
         ];
         let mut named = named.into_iter().flatten();
         let algorithm = match (named.next(), named.next()) {
@@ -274,6 +299,12 @@ impl RunFile {
                 return Err(Error::Config(format!("[{one}] and [{other}]: a run has one learner; remove one of them")));
             }
             (Some(one), None) => one,
+            (None, _) if self.preferences.is_some() => {
+                return Err(Error::Config(
+                    "[preferences]: no learner is named; add a section [reward_model], [dpo] or [kto], which may be empty"
+                        .to_string(),
+                ));
+            }
             (None, _) if self.text.is_some() => Algorithm::Supervised(SupervisedConfig::default()),
             (None, _) if self.data.is_none() => Algorithm::Ppo(PpoConfig::default()),
             (None, _) => {
@@ -286,6 +317,9 @@ impl RunFile {
         };
         let name = algorithm.name();
         let is_supervised = matches!(algorithm, Algorithm::Supervised(_));
+        if algorithm.wanted().is_some() || self.preferences.is_some() {
+            return self.check_judged(&algorithm).map(|()| algorithm);
+        }
         match (&algorithm, &self.env, &self.data) {
             _ if is_supervised && self.text.is_none() => {
                 Err(Error::Config("missing key `text`: [supervised] learns from text; name its files in [text]".into()))
@@ -310,6 +344,32 @@ impl RunFile {
             (_, _, None) => Err(Error::Config(format!("missing key `data`: [{name}] learns from a log"))),
             (_, _, Some(_)) => Ok(algorithm),
         }
+    }
+
+    /// Refuses a learner of judgements without them or with something else to learn from, and judgements without one.
+    fn check_judged(&self, algorithm: &Algorithm) -> Result<()> {
+        let name = algorithm.name();
+        if algorithm.wanted().is_none() {
+            let reason = format!("[preferences]: [{name}] does not learn from judgements; remove one of them");
+            return Err(Error::Config(reason));
+        }
+        if self.preferences.is_none() {
+            return Err(Error::Config(format!("missing key `preferences`: [{name}] learns from files of judgements")));
+        }
+        let others = [("env", self.env.is_some()), ("data", self.data.is_some()), ("text", self.text.is_some())];
+        if let Some((section, _)) = others.iter().find(|(_, is_there)| *is_there) {
+            let reason = format!("[{section}]: [{name}] learns from judgements alone; remove [{section}]");
+            return Err(Error::Config(reason));
+        }
+        let has_tokenizer = self.preferences.as_ref().is_some_and(|preferences| preferences.tokenizer.is_some());
+        if self.start_from.is_none() && !has_tokenizer {
+            return Err(Error::Config(
+                "start_from: name the directory of a model; or for one from nothing, a tokenizer.json in \
+                 preferences.tokenizer"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     /// The run with its environment's definition written out, so that it needs no other file but a checkpoint.
@@ -341,12 +401,21 @@ impl RunFile {
     fn file_names(&mut self) -> impl Iterator<Item = &mut String> {
         let logs = self.data.iter_mut().flat_map(|data| &mut data.files);
         let texts = self.text.iter_mut().flat_map(|text| text.file_lists().flatten());
-        logs.chain(texts)
+        let judgements = self.preferences.iter_mut().flat_map(|section| section.file_lists().flatten());
+        logs.chain(texts).chain(judgements)
     }
 
     /// The files that text is encoded by.
     fn text_paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template))
+        let of_text = self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template));
+        let preferences = self.preferences.iter_mut();
+        of_text.chain(preferences.flat_map(|section| section.tokenizer.iter_mut().chain(&mut section.chat_template)))
+    }
+
+    /// The file of the chat template that the run names.
+    pub fn chat_template(&self) -> Option<&Path> {
+        let of_text = self.text.as_ref().and_then(|text| text.chat_template.as_deref());
+        of_text.or(self.preferences.as_ref().and_then(|preferences| preferences.chat_template.as_deref()))
     }
 
     /// The name of the first key that differs from another run, those aside that a resumed run may change.

@@ -1,7 +1,9 @@
 //! One training run, from its file to its directory: the only place that puts all the parts together.
 
 mod held_out;
+mod judged;
 mod plan;
+mod reference;
 mod report;
 
 use std::fmt;
@@ -26,20 +28,21 @@ use crate::learn::Learner;
 use crate::learn::group::Group;
 use crate::learn::ppo::Ppo;
 use crate::learn::supervised::supervised_learner;
-use crate::likelihood::TextScore;
 use crate::model::Policy;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::{Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best};
+use crate::source::{
+    Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
+};
 use crate::train::{Progress, Span, train};
-use crate::{Error, Result};
-use held_out::HeldOut;
+use crate::{Error, Result, reward};
+use held_out::{HeldOut, HeldOutScore, HeldOutText};
 pub use plan::{Hardware, plan_run};
 use report::page;
-pub use report::{HeldOutScores, LogSummary, TrainReport};
+pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 
 /// Where a run goes, and how it is shown.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +63,8 @@ pub struct TrainOptions {
 /// An environment, log, device or directory that cannot be used, before anything is written; whatever stops training.
 /// [`Error::Interrupted`] where a person did; then everything is saved.
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let registry = &reward::with_kinds(registry, Arc::clone(&stop));
     let mut run = run.resolve(registry)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
@@ -76,13 +81,15 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
         (Algorithm::Ppo(config), ..) => {
             let source = play(&agent, registry, batches_on)?;
             let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
-            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
         }
         (Algorithm::Grpo(config), ..) => {
             let source = play(&agent, registry, batches_on)?;
             let rollout = &agent.run.rollout;
             let learner = Group::new(config.clone(), rollout.sampling.temperature, rollout.max_new_tokens)?;
-            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
         }
         (Algorithm::Supervised(_), ..) => {
             let config = agent.run.text.clone().expect("a supervised learner has text");
@@ -91,19 +98,29 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             if let Some(counts) = texts.counts() {
                 tracing::info!("{}: {counts}", agent.run.name);
             }
-            let held_out = Some(HeldOut::new(&texts, &config, window, &agent)?);
+            let held_out = Some(HeldOut::Text(HeldOutText::new(&texts, &config, window, &agent)?));
             let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
             tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan_at_start(&agent, &mut source()?, window)?);
             let source = source()?;
             let learner = supervised_learner(agent.run.train.gradient_checkpointing);
-            Training { agent, learner, source, logged, held_out, registry, device, options }.go()
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
         }
         (_, Some(learner), Some((log, returns))) => {
             let selection = selection(&agent, &algorithm, returns)?;
             let config = agent.run.data.clone().expect("a learner of logs has data");
             let mut source = Stored::new(log, selection, config, agent.run.seed, batches_on);
             source.try_out()?;
-            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
+        }
+        _ if algorithm.wanted().is_some() => {
+            let judgements = judged::open(&agent, &algorithm)?;
+            let directory = Directory::open(&agent, &options)?;
+            let parts = judged::parts(&agent, &algorithm, judgements, &directory.dir, &batches_on)?;
+            let judged::Parts { learner, source, held_out } = parts;
+            let held_out = Some(HeldOut::Judgements(held_out));
+            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
         }
         _ => unreachable!("the run file was checked: a learner of logs has data"),
     }
@@ -116,24 +133,25 @@ struct Training<'a, L, S> {
     source: S,
     logged: Option<LogSummary>,
     held_out: Option<HeldOut>,
+    directory: Directory,
     registry: &'a Registry,
+    stop: Arc<AtomicBool>,
     device: Device,
     options: TrainOptions,
 }
 
 impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
     fn go(self) -> Result<TrainReport> {
-        let Self { agent: start, mut learner, mut source, logged, mut held_out, registry, device, options } = self;
+        let Self { agent: start, mut learner, mut source, logged, mut held_out, directory, .. } = self;
+        let Self { registry, stop, device, options, .. } = self;
         let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
-        optimizer.freeze(start.policy.clone().train())?; // refused before anything is written
-        let (dir, saved) = open_directory(&start.run, &options)?;
+        let Directory { dir, saved } = directory;
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
-                write_atomically(&dir.run_file(), start.run.to_toml()?.as_bytes())?;
                 let play = start.judge(&start.policy, registry, episodes, start.run.seed)?;
-                let text = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
-                (start, Before { play: play.map(|(evaluation, _)| evaluation.score), text })
+                let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
+                (start, Before { play: play.map(|(evaluation, _)| evaluation.score), held_out })
             }
             Some((path, saved)) => {
                 let rewards = start.rewards;
@@ -142,35 +160,42 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 (agent, before)
             }
         };
-        if let Some(held_out) = &mut held_out {
-            held_out.take_up(&dir.samples(), agent.updates)?;
+        if let Some(text) = held_out.as_mut().and_then(HeldOut::text_mut) {
+            text.take_up(&dir.samples(), agent.updates)?;
         }
         let run = agent.run.clone();
         let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
         let mut kept = run.rollout.record.then(kept).transpose()?;
         let players = Players::measure(&agent, registry, before.play.clone(), logged)?;
-        let observer_options = observer_options(&run, &agent, &players, held_out.is_some(), &options);
+        let observer_options = observer_options(&run, &agent, &players, held_out.as_ref(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
-        let stop = stop_on_signals()?;
+        stop_by(&stop)?;
         let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
         let policy = optimizer.freeze(agent.policy.clone().train())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
             done = progress.done;
-            if let Some(kept) = &mut kept {
-                kept.add(done - 1, progress.source.episodes())?;
-            }
-            let mut metrics = progress.metrics.clone();
-            if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-                let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
-                metrics.extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
-                if let Some(held_out) = &mut held_out {
-                    metrics.extend(held_out.score(progress.model).metrics());
-                    held_out.write_samples(progress.model, done, &dir.samples())?;
+            if progress.is_new {
+                if let Some(kept) = &mut kept {
+                    kept.add(done - 1, progress.source.episodes())?;
                 }
+                let mut metrics = progress.metrics.clone();
+                if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
+                    let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
+                    metrics
+                        .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
+                    if let Some(held_out) = &mut held_out {
+                        metrics.extend(held_out.score(progress.model).metrics());
+                        if let Some(text) = held_out.text_mut() {
+                            text.write_samples(progress.model, done, &dir.samples())?;
+                        }
+                    }
+                }
+                observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
             }
-            observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
-            if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
+            let is_due = done.is_multiple_of(run.train.checkpoint_every);
+            let is_saved = is_due && !progress.is_new;
+            if (progress.is_last || is_due) && !is_saved {
                 kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
                 checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
                 checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
@@ -194,6 +219,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let samples: Vec<Episode> = played.into_iter().flatten().take(20).map(|played| played.episode).collect();
         write_episodes(&dir, &samples)?;
         let frames = if run.env.is_some() { frames(&agent, registry)? } else { Vec::new() };
+        let after = held_out.as_ref().map(|held_out| held_out.score(&agent.policy));
+        let (text, preferences) = report::held_out_scores(before.held_out, after, agent.tokenizer.vocab_size());
         let report = TrainReport {
             run_dir: dir.path().to_path_buf(),
             updates: done,
@@ -204,13 +231,14 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
             random: players.random,
             scripted: players.scripted,
             evaluation,
-            text: before
-                .text
-                .zip(held_out.as_ref().map(|held_out| held_out.score(&agent.policy)))
-                .map(|(before, after)| HeldOutScores { before, after, vocab_size: agent.tokenizer.vocab_size() }),
+            text,
+            preferences,
         };
         let texts = held_out.as_ref().map_or(&[][..], HeldOut::samples);
         let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), texts, &dir)?;
+        for figure in &page.figures {
+            write_atomically(&dir.path().join(&figure.file), figure.to_svg().as_bytes())?;
+        }
         observer.finish(page).map_err(Error::io(dir.report()))?;
         if options.replay && !frames.is_empty() {
             let mut stderr = std::io::stderr().lock();
@@ -284,7 +312,23 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The directory to train in, and the checkpoint to go on from.
+/// The directory to train in.
+struct Directory {
+    dir: RunDir,
+    /// The checkpoint to go on from, and where it stands.
+    saved: Option<(PathBuf, Checkpoint)>,
+}
+
+impl Directory {
+    /// Opens the directory of a run that nothing speaks against any more, and writes what the run is.
+    fn open(agent: &Agent, options: &TrainOptions) -> Result<Self> {
+        AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
+        let (dir, saved) = open_directory(&agent.run, options)?;
+        write_atomically(&dir.run_file(), agent.run.to_toml()?.as_bytes())?;
+        Ok(Self { dir, saved })
+    }
+}
+
 fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Option<(PathBuf, Checkpoint)>)> {
     let runs = Path::new("runs");
     if !options.resume {
@@ -303,7 +347,6 @@ fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Opti
             dir.run_file().display()
         )));
     }
-    write_atomically(&dir.run_file(), run.to_toml()?.as_bytes())?;
     let Some(path) = checkpoint::latest(&dir.checkpoints())? else { return Ok((dir, None)) };
     let saved = checkpoint::load(&path)?;
     Ok((dir, Some((path, saved))))
@@ -352,8 +395,8 @@ fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
 struct Before {
     /// In its environment.
     play: Option<Baseline>,
-    /// On held-out text.
-    text: Option<TextScore>,
+    /// On what is held out.
+    held_out: Option<HeldOutScore>,
 }
 
 /// The players that the agent is compared with.
@@ -399,7 +442,7 @@ fn observer_options(
     run: &RunFile,
     agent: &Agent,
     players: &Players,
-    reads_text: bool,
+    held_out: Option<&HeldOut>,
     options: &TrainOptions,
 ) -> Options {
     let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
@@ -408,14 +451,15 @@ fn observer_options(
         players.logged.as_ref().map(|logged| reference("log", logged.mean_return)),
         players.optimal_return.map(|optimum| reference("optimum", optimum)),
     ];
+    let (headline, lower_is_better) = held_out.map_or(("episode/return_mean", false), HeldOut::headline);
     Options {
         updates: run.train.updates,
         // A run that died before its first checkpoint goes on from update 0, over the metrics that it left.
         resume_at: options.resume.then_some(agent.updates),
         references: references.into_iter().flatten().collect(),
         display: options.display,
-        headline: if reads_text { "validation/mean_nll" } else { "episode/return_mean" }.into(),
-        lower_is_better: reads_text,
+        headline: headline.into(),
+        lower_is_better,
         ..Options::default()
     }
 }
@@ -423,12 +467,16 @@ fn observer_options(
 /// Set by the first Ctrl-C or termination; the second ends the process at once.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
+    stop_by(&stop).map(|()| stop)
+}
+
+fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(stop)))
             .map_err(Error::io("signal handler"))?;
     }
-    Ok(stop)
+    Ok(())
 }
 
 fn write_episodes<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episode>) -> Result<()> {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Result;
 use crate::log::paths::find_files;
+use crate::preferences::{Message, Text};
 pub use crate::rows::{Origin, Place};
 use crate::rows::{Rows, shown};
 
@@ -64,6 +65,25 @@ pub struct Examples {
     files: VecDeque<PathBuf>,
     open: Option<Rows>,
     failed: bool,
+}
+
+impl Lesson {
+    /// How a prompt is answered, as files of judgements have both. An answer that repeats the whole conversation is taken
+    /// as one. `Err` says why the two make no example.
+    pub fn of_answer(prompt: &Text, answer: &Text) -> Result<Self, String> {
+        let said = |text: &Text| match text {
+            Text::Plain(text) => Said::Text(text.clone()),
+            Text::Messages(messages) => {
+                let role_and_content = |message: &Message| json!({ "role": message.role, "content": message.content });
+                Said::Messages(messages.iter().map(role_and_content).collect())
+            }
+        };
+        match answer {
+            Text::Messages(messages) if messages.is_empty() => Err("is an empty list, and no answer".into()),
+            _ if prompt.is_empty() && matches!(answer, Text::Messages(_)) => whole(said(answer)),
+            _ => follow(said(prompt), said(answer)),
+        }
+    }
 }
 
 impl Examples {

@@ -17,17 +17,20 @@ mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod score;
 mod tokenizer;
 mod train;
 mod writing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgAction, Parser, Subcommand};
 use palestra_envs::Registry;
 use tracing::level_filters::LevelFilter;
 
+use crate::reward::with_kinds;
 use crate::{Error, Result};
 use output::{Output, is_broken_pipe};
 
@@ -76,6 +79,7 @@ enum Command {
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
     Eval(eval::Args),
+    Score(score::Args),
     Label(label::Args),
 }
 
@@ -93,6 +97,7 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     start_logging(&line);
+    let registry = with_kinds(&registry, Arc::default());
     let mut output = Output::new(line.json, line.quiet);
     match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
         Ok(code) => code,
@@ -117,6 +122,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
+        Command::Score(args) => score::run(args, output),
         Command::Label(args) => label::run(args, output),
     }
 }

@@ -21,7 +21,7 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_every: Option<u64>,
     /// Whether the blocks of a language model are computed again in the backward pass, rather than kept: less memory for a
-    /// longer step. Only for `[supervised]`.
+    /// longer step. Only for learners of text and of judgements.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
     /// Threads to compute with, at least 1; absent, one for each core. Another number gives other roundings.

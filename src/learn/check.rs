@@ -25,7 +25,7 @@ pub struct Example<L: Learner> {
 
 /// Checks on every device that:
 /// - parts of a batch add up to the whole, in loss, measurements and gradients: neither gradient accumulation nor
-///   padding changes anything;
+///   padding changes anything; and a learner's own way to gradients comes to those of its loss;
 /// - the loss of a fixed batch falls over 50 steps;
 /// - a run that is stopped, saved and taken up again has the same bits as one that is not.
 pub fn check_learner<L: Learner>(example: &Example<L>) {
@@ -52,8 +52,27 @@ pub fn measure<L: Learner>(
             *numbers.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
         }
     }
-    let flat = |data: TensorData| data.try_into_vec().expect("gradients are f32");
     (numbers, gradients.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+}
+
+/// As [`measure`], by [`Learner::gradients`].
+fn own_way<L: Learner>(
+    learner: &L,
+    model: &L::Model,
+    parts: Vec<L::Batch>,
+) -> (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>) {
+    let mut numbers = BTreeMap::new();
+    let mut gradients = GradientSum::default();
+    for part in parts {
+        for (name, value) in learner.gradients(model, part, &mut gradients) {
+            *numbers.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
+        }
+    }
+    (numbers, gradients.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+}
+
+fn flat(data: TensorData) -> Vec<f32> {
+    data.try_into_vec().expect("gradients are f32")
 }
 
 fn start<L: Learner>(example: &Example<L>, device: &Device) -> L::Model {
@@ -65,16 +84,21 @@ fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
     let model = start(example, device);
     let (whole, whole_gradients) = measure(&learner, &model, (example.batch)(1, device));
     let (parts, part_gradients) = measure(&learner, &model, (example.batch)(example.rows, device));
+    let (own, own_gradients) = own_way(&learner, &model, (example.batch)(example.rows, device));
     assert!(example.rows > 1 && whole["total"] != 0.0, "the example shows nothing");
     for (name, whole) in whole {
         let parts = parts[&name];
         assert!((whole - parts).abs() < 1e-6 * whole.abs().max(1.0), "{name}: {whole} whole and {parts} in parts");
+        let own = own.get(&name).copied().unwrap_or(parts);
+        assert!((parts - own).abs() < 1e-6 * parts.abs().max(1.0), "{name}: {parts} and {own} on the way to gradients");
     }
-    assert!(whole_gradients.keys().eq(part_gradients.keys()) && !whole_gradients.is_empty());
-    for (name, whole) in whole_gradients {
-        let largest = whole.iter().fold(1.0f32, |most, x| most.max(x.abs()));
-        for (whole, parts) in whole.iter().zip(&part_gradients[&name]) {
-            assert!((whole - parts).abs() < 1e-6 * largest, "gradient of {name}: {whole} whole and {parts} in parts");
+    for (kind, parts) in [("in parts", part_gradients), ("in parts, in its own way", own_gradients)] {
+        assert!(whole_gradients.keys().eq(parts.keys()) && !whole_gradients.is_empty());
+        for (name, whole) in &whole_gradients {
+            let largest = whole.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+            for (whole, part) in whole.iter().zip(&parts[name]) {
+                assert!((whole - part).abs() < 1e-6 * largest, "gradient of {name}: {whole} whole and {part} {kind}");
+            }
         }
     }
 }

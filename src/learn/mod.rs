@@ -4,10 +4,14 @@
 
 #[cfg(test)]
 pub(crate) mod check;
+pub mod dpo;
 pub mod group;
+pub mod judged;
+pub mod kto;
 pub mod offline;
 mod on_policy;
 pub mod ppo;
+pub mod reward_model;
 pub mod supervised;
 
 use burn::module::Module;
@@ -60,6 +64,11 @@ pub trait Learner {
         model
     }
 
+    /// Changes the model once, after the last update of a run.
+    fn finish(&self, model: Self::Model) -> Self::Model {
+        model
+    }
+
     /// Adds to what was measured over an update what follows from the means, such as a perplexity.
     fn sum_up(&self, _means: &mut Metrics) {}
 
@@ -95,6 +104,10 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
 
     fn after_step(&self, model: M) -> M {
         (**self).after_step(model)
+    }
+
+    fn finish(&self, model: M) -> M {
+        (**self).finish(model)
     }
 
     fn sum_up(&self, means: &mut Metrics) {

@@ -6,6 +6,7 @@ mod advantage;
 mod group;
 mod importance;
 mod policy_gradient;
+pub mod preference;
 mod sampling;
 mod student;
 

@@ -8,10 +8,11 @@ use super::{Judgement, Record, Text};
 ///
 /// An answer that was rated has the mean of its ratings, from the least to the greatest of the scale; else one that was called
 /// good or not, the mean of 1 and -1; else one that was compared, 2 w - 1 for the share w of comparisons that it won, a tie
-/// being half a win. Each counts by the record's weight.
+/// being half a win. Each counts by the record's weight. A prompt is the same as a text and as the message of a user.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
-    of: HashMap<Text, HashMap<Text, f64>>,
+    /// By the prompt as an observation shows it.
+    of: HashMap<String, HashMap<String, f64>>,
 }
 
 /// Sums over what was said of one answer in one way.
@@ -31,10 +32,10 @@ impl Scores {
     /// A rating outside of the scale; judgements of the steps of an answer, which score no whole one.
     pub fn of(records: &[Record], scale: Option<(f64, f64)>) -> Result<Self, String> {
         let scale = scale.unwrap_or_else(|| range_of_ratings(records));
-        let mut said: HashMap<(Text, Text), Said> = HashMap::new();
+        let mut said: HashMap<(String, String), Said> = HashMap::new();
         for record in records {
             let mut add = |completion: &Text, kind: usize, value: f64| {
-                let mean = &mut said.entry((record.prompt.clone(), completion.clone())).or_default()[kind];
+                let mean = &mut said.entry((record.prompt.to_observation(), as_written(completion))).or_default()[kind];
                 mean.sum += value * record.weight;
                 mean.weight += record.weight;
             };
@@ -44,6 +45,13 @@ impl Scores {
                 Judgement::Better { chosen, rejected, .. } => {
                     add(chosen, 2, 1.0);
                     add(rejected, 2, -1.0);
+                }
+                Judgement::Best { completions, best } => {
+                    let best = &completions[*best];
+                    for other in completions.iter().filter(|other| *other != best) {
+                        add(best, 2, 1.0);
+                        add(other, 2, -1.0);
+                    }
                 }
                 Judgement::Tie { answers } => answers.iter().for_each(|answer| add(answer, 2, 0.0)),
                 Judgement::Steps { .. } => {
@@ -61,7 +69,12 @@ impl Scores {
 
     /// How good an answer to a prompt is; `None` where nobody judged it.
     pub fn get(&self, prompt: &Text, completion: &Text) -> Option<f64> {
-        self.of.get(prompt)?.get(completion).copied()
+        self.of_answer(&prompt.to_observation(), &as_written(completion))
+    }
+
+    /// The same of an answer as an agent wrote it to an observation: see [`Text::to_observation`].
+    pub fn of_answer(&self, observation: &str, action: &str) -> Option<f64> {
+        self.of.get(observation)?.get(action).copied()
     }
 
     /// How many answers have a score.
@@ -72,6 +85,17 @@ impl Scores {
     /// Whether no answer has one.
     pub fn is_empty(&self) -> bool {
         self.of.is_empty()
+    }
+}
+
+/// A message of the assistant is an answer as much as its text is.
+fn as_written(completion: &Text) -> String {
+    match completion {
+        Text::Messages(messages) => match messages.as_slice() {
+            [message] => message.content.clone(),
+            _ => completion.to_observation(),
+        },
+        Text::Plain(text) => text.clone(),
     }
 }
 
