@@ -20,14 +20,17 @@ mod rollout;
 mod score;
 mod tokenizer;
 mod train;
+mod writing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgAction, Parser, Subcommand};
 use palestra_envs::Registry;
 use tracing::level_filters::LevelFilter;
 
+use crate::reward::with_kinds;
 use crate::{Error, Result};
 use output::{Output, is_broken_pipe};
 
@@ -94,6 +97,7 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     start_logging(&line);
+    let registry = with_kinds(&registry, Arc::default());
     let mut output = Output::new(line.json, line.quiet);
     match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
         Ok(code) => code,

@@ -6,10 +6,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::*;
-use crate::trajectory::Segment;
 use crate::learn::check::{Example, check_learner, measure};
 use crate::model::{Family, Heads, ModelConfig, parameters};
 use crate::ops::{available_devices, open_device};
+use crate::trajectory::Segment;
 
 const VOCAB: usize = 7;
 
