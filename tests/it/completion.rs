@@ -321,7 +321,10 @@ threads = 1
 
 #[test]
 fn a_reward_model_is_trained_and_rewards() {
-    let run = RUN.replace("kind = \"reference\"\noptions = { by = \"contains\" }", "kind = \"model\"\noptions = { model = \"judge\" }");
+    let run = RUN.replace(
+        "kind = \"reference\"\noptions = { by = \"contains\" }",
+        "kind = \"model\"\noptions = { model = \"judge\" }",
+    );
     let desk = desk(&format!("{run}{PPO}")).with("judge.toml", JUDGE).with("judgements.jsonl", &judgements());
     let tokenizer = Tokenizer::from_alphabet("abcpqrx").unwrap();
     std::fs::write(desk.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
@@ -338,7 +341,11 @@ fn a_reward_model_is_trained_and_rewards() {
         desk.run(&["train", "letters.toml", "--out", "no", &set]).stderr
     };
     assert!(telling("nowhere", "").contains("options.model: nowhere is no directory"), "{}", telling("nowhere", ""));
-    assert!(telling("out", "").contains("and no reward model; train one with [reward_model]"), "{}", telling("out", ""));
+    assert!(
+        telling("out", "").contains("and no reward model; train one with [reward_model]"),
+        "{}",
+        telling("out", "")
+    );
     assert!(telling("judge", ", chat = true").contains("options.chat: "), "{}", telling("judge", ", chat = true"));
     let last = checkpoints(&desk.path().join("judge")).pop().unwrap();
     let other = Tokenizer::from_alphabet("abcpqry").unwrap();
