@@ -19,6 +19,7 @@ pub mod ops;
 pub mod optim;
 pub mod plan;
 pub mod record;
+pub mod reward;
 pub mod reward_model;
 pub mod rollout;
 pub mod run_dir;

@@ -17,7 +17,7 @@ use crate::encoder::{Encoder, Encoding};
 use crate::math::Sampling;
 use crate::model::Policy;
 use crate::model::generate::{Limits, Request, generate, state_values};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, before_stop};
 use crate::trajectory::Trajectory;
 use judged::{HandingOver, judge};
 pub use judged::{reward_means, summary};
@@ -389,11 +389,6 @@ impl Rollout {
 pub fn action_text(tokenizer: &Tokenizer, tokens: &[u32], stop: &[String]) -> Result<String> {
     let text = tokenizer.decode(tokens)?;
     Ok(before_stop(&text, stop).unwrap_or(&text).to_string())
-}
-
-/// What stands before the first stop text, where there is one.
-fn before_stop<'a>(text: &'a str, stop: &[String]) -> Option<&'a str> {
-    stop.iter().filter_map(|stop| text.find(stop.as_str())).min().map(|at| &text[..at])
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 use characters::Characters;
 pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
-pub use text_stream::TextStream;
+pub use text_stream::{TextStream, before_stop};
 pub use train::{Method, VocabularyOptions};
 
 /// Turns text into token ids and back. Cheap to clone.

@@ -33,12 +33,13 @@ use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::record::{Provenance, Spans};
+use crate::rollout::Played;
 use crate::run_dir::{RunDir, write_atomically};
 use crate::source::{
     Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
 };
 use crate::train::{Progress, Span, train};
-use crate::{Error, Result};
+use crate::{Error, Result, reward};
 use held_out::{HeldOut, HeldOutScore, HeldOutText};
 pub use plan::{Hardware, plan_run};
 use report::page;
@@ -65,6 +66,8 @@ pub struct TrainOptions {
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
     let mut run = run.resolve(registry)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let registry = &reward::with_kinds(registry, &device, Arc::clone(&stop));
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
     let algorithm = run.algorithm()?;
     let log = run.data.as_ref().map(open_log).transpose()?;
@@ -80,14 +83,14 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let source = play(&agent, registry, batches_on)?;
             let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
             let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out: None, directory, registry, device, options }.go()
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
         }
         (Algorithm::Grpo(config), ..) => {
             let source = play(&agent, registry, batches_on)?;
             let rollout = &agent.run.rollout;
             let learner = Group::new(config.clone(), rollout.sampling.temperature, rollout.max_new_tokens)?;
             let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out: None, directory, registry, device, options }.go()
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
         }
         (Algorithm::Supervised(_), ..) => {
             let config = agent.run.text.clone().expect("a supervised learner has text");
@@ -102,7 +105,7 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let source = source()?;
             let learner = supervised_learner(agent.run.train.gradient_checkpointing);
             let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out, directory, registry, device, options }.go()
+            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
         }
         (_, Some(learner), Some((log, returns))) => {
             let selection = selection(&agent, &algorithm, returns)?;
@@ -110,7 +113,7 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let mut source = Stored::new(log, selection, config, agent.run.seed, batches_on);
             source.try_out()?;
             let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out: None, directory, registry, device, options }.go()
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
         }
         _ if algorithm.wanted().is_some() => {
             let judgements = judged::open(&agent, &algorithm)?;
@@ -118,7 +121,7 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             let parts = judged::parts(&agent, &algorithm, judgements, &directory.dir, &batches_on)?;
             let judged::Parts { learner, source, held_out } = parts;
             let held_out = Some(HeldOut::Judgements(held_out));
-            Training { agent, learner, source, logged, held_out, directory, registry, device, options }.go()
+            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
         }
         _ => unreachable!("the run file was checked: a learner of logs has data"),
     }
@@ -133,22 +136,25 @@ struct Training<'a, L, S> {
     held_out: Option<HeldOut>,
     directory: Directory,
     registry: &'a Registry,
+    stop: Arc<AtomicBool>,
     device: Device,
     options: TrainOptions,
 }
 
 impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
     fn go(self) -> Result<TrainReport> {
-        let Self { agent: start, mut learner, mut source, logged, mut held_out, directory, registry, device, options } =
-            self;
+        let Self { agent: start, mut learner, mut source, logged, mut held_out, directory, .. } = self;
+        let Self { registry, stop, device, options, .. } = self;
         let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
         let Directory { dir, saved } = directory;
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
-                let play = start.judge(&start.policy, registry, episodes, start.run.seed)?;
+                let (play, played) = start.judge(&start.policy, registry, episodes, start.run.seed)?.unzip();
                 let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
-                (start, Before { play: play.map(|(evaluation, _)| evaluation.score), held_out })
+                let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
+                let episodes = samples(played.unwrap_or_default(), &start, shown);
+                (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes })
             }
             Some((path, saved)) => {
                 let rewards = start.rewards;
@@ -166,28 +172,33 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let players = Players::measure(&agent, registry, before.play.clone(), logged)?;
         let observer_options = observer_options(&run, &agent, &players, held_out.as_ref(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
-        let stop = stop_on_signals()?;
+        stop_by(&stop)?;
         let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
         let policy = optimizer.freeze(agent.policy.clone().train())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
             done = progress.done;
-            if let Some(kept) = &mut kept {
-                kept.add(done - 1, progress.source.episodes())?;
-            }
-            let mut metrics = progress.metrics.clone();
-            if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-                let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
-                metrics.extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
-                if let Some(held_out) = &mut held_out {
-                    metrics.extend(held_out.score(progress.model).metrics());
-                    if let Some(text) = held_out.text_mut() {
-                        text.write_samples(progress.model, done, &dir.samples())?;
+            if progress.is_new {
+                if let Some(kept) = &mut kept {
+                    kept.add(done - 1, progress.source.episodes())?;
+                }
+                let mut metrics = progress.metrics.clone();
+                if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
+                    let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
+                    metrics
+                        .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
+                    if let Some(held_out) = &mut held_out {
+                        metrics.extend(held_out.score(progress.model).metrics());
+                        if let Some(text) = held_out.text_mut() {
+                            text.write_samples(progress.model, done, &dir.samples())?;
+                        }
                     }
                 }
+                observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
             }
-            observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
-            if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
+            let is_due = done.is_multiple_of(run.train.checkpoint_every);
+            let is_saved = is_due && !progress.is_new;
+            if (progress.is_last || is_due) && !is_saved {
                 kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
                 checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
                 checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
@@ -208,7 +219,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
 
         let agent = Agent { policy: model, updates: done, ..agent };
         let (evaluation, played) = agent.judge(&agent.policy, registry, episodes, run.seed)?.unzip();
-        let samples: Vec<Episode> = played.into_iter().flatten().take(20).map(|played| played.episode).collect();
+        let samples = samples(played.unwrap_or_default(), &agent, 20);
         write_episodes(&dir, &samples)?;
         let frames = if run.env.is_some() { frames(&agent, registry)? } else { Vec::new() };
         let after = held_out.as_ref().map(|held_out| held_out.score(&agent.policy));
@@ -227,7 +238,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
             preferences,
         };
         let texts = held_out.as_ref().map_or(&[][..], HeldOut::samples);
-        let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), texts, &dir)?;
+        let after = samples.into_iter().take(SHOWN).collect();
+        let page = page(&agent, &report, frames.clone(), [before.episodes, after], texts, &dir)?;
         for figure in &page.figures {
             write_atomically(&dir.path().join(&figure.file), figure.to_svg().as_bytes())?;
         }
@@ -389,6 +401,9 @@ struct Before {
     play: Option<Baseline>,
     /// On what is held out.
     held_out: Option<HeldOutScore>,
+    /// What it did, where rewards judge it: the same prompts are answered again in the end.
+    #[serde(default)]
+    episodes: Vec<Episode>,
 }
 
 /// The players that the agent is compared with.
@@ -459,12 +474,29 @@ fn observer_options(
 /// Set by the first Ctrl-C or termination; the second ends the process at once.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
+    stop_by(&stop).map(|()| stop)
+}
+
+fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(stop)))
             .map_err(Error::io("signal handler"))?;
     }
-    Ok(stop)
+    Ok(())
+}
+
+/// Episodes that the report page shows.
+const SHOWN: usize = 5;
+
+/// The first of the episodes that an agent played, with its name, and without the times at which it did.
+fn samples(played: Vec<Played>, agent: &Agent, count: usize) -> Vec<Episode> {
+    let sample = |played: Played| {
+        let mut episode = played.episode;
+        episode.turns.iter_mut().for_each(|turn| turn.timestamp = None);
+        Episode { policy_id: agent.run.name.clone(), policy_step: agent.updates, ..episode }
+    };
+    played.into_iter().take(count).map(sample).collect()
 }
 
 fn write_episodes<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episode>) -> Result<()> {

@@ -55,7 +55,7 @@ pub fn records(store: &Store, form: Form) -> Result<Vec<Record>> {
     }
 }
 
-fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
+pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
     let text = |place: usize| judged.answers[place].text.clone();
     match form {
         Form::Pairs { ties } => {

@@ -20,14 +20,18 @@ mod rollout;
 mod score;
 mod tokenizer;
 mod train;
+mod writing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use burn::tensor::Device;
 use clap::{ArgAction, Parser, Subcommand};
 use palestra_envs::Registry;
 use tracing::level_filters::LevelFilter;
 
+use crate::reward::with_kinds;
 use crate::{Error, Result};
 use output::{Output, is_broken_pipe};
 
@@ -94,6 +98,8 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     start_logging(&line);
+    // Where no run says otherwise, rewards by models are computed here; a run computes them on its own device.
+    let registry = with_kinds(&registry, &Device::flex(), Arc::default());
     let mut output = Output::new(line.json, line.quiet);
     match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
         Ok(code) => code,

@@ -133,13 +133,15 @@ impl PreferenceConfig {
     fn folds(&self) -> usize {
         (1.0 / self.validation_share).round() as usize
     }
+}
 
+impl Conflicts {
     /// The rule of `palestra_datasets`, where there is one.
-    pub(super) fn rule(&self) -> Option<Rule> {
-        match self.conflicts {
-            Conflicts::Majority => Some(Rule::Majority),
-            Conflicts::Share => Some(Rule::Share),
-            Conflicts::All => None,
+    pub fn rule(self) -> Option<Rule> {
+        match self {
+            Self::Majority => Some(Rule::Majority),
+            Self::Share => Some(Rule::Share),
+            Self::All => None,
         }
     }
 }
@@ -169,7 +171,7 @@ impl Judgements {
         wanted: Wanted,
     ) -> Result<Self> {
         let encoder = ExampleEncoder { tokenizer, template, room: window, too_long: config.too_long };
-        let (group, rule) = (config.validation_by.as_deref(), config.rule());
+        let (group, rule) = (config.validation_by.as_deref(), config.conflicts.rule());
         let (found, counts) = read_judgements(&config.files, &encoder, group, rule, wanted)?;
         let (mut training, mut validation) = match config.validation.is_empty() {
             true => hold_out(found, config)?,

@@ -22,6 +22,7 @@ mod columns;
 mod conflicts;
 mod forms;
 mod rows;
+mod scores;
 mod text;
 mod write;
 
@@ -35,6 +36,7 @@ pub use crate::rows::{Origin, Place};
 
 pub use conflicts::{Resolved, Rule, resolve};
 pub use rows::{Row, Rows};
+pub use scores::Scores;
 pub use text::{Message, Text};
 pub use write::{Format, encode, write};
 

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::*;
 
+mod every_form;
+
 /// A file of these lines in a directory of its own.
 fn file(lines: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
