@@ -35,7 +35,7 @@ use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, TextS
 use crate::train::{Progress, Span, train};
 use crate::{Error, Result};
 use held_out::HeldOut;
-pub use plan::{Hardware, plan_run};
+pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, TrainReport};
 

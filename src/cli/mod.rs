@@ -17,6 +17,7 @@ mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod rows;
 mod tokenizer;
 mod train;
 
@@ -74,6 +75,7 @@ enum Command {
     Generate(generate::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
+    Rows(rows::Args),
     Eval(eval::Args),
     Label(label::Args),
 }
@@ -115,6 +117,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Generate(args) => generate::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
+        Command::Rows(args) => rows::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Label(args) => label::run(args, output),
     }
