@@ -41,7 +41,7 @@ use crate::source::{
 use crate::train::{Progress, Span, train};
 use crate::{Error, Result, reward};
 use held_out::{HeldOut, HeldOutScore, HeldOutText};
-pub use plan::{Hardware, plan_run};
+pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 

@@ -17,6 +17,7 @@ mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod rows;
 mod score;
 mod tokenizer;
 mod train;
@@ -79,6 +80,7 @@ enum Command {
     Generate(generate::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
+    Rows(rows::Args),
     Eval(eval::Args),
     Score(score::Args),
     Label(label::Args),
@@ -123,6 +125,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Generate(args) => generate::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
+        Command::Rows(args) => rows::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Score(args) => score::run(args, output),
         Command::Label(args) => label::run(args, output),

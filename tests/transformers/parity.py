@@ -5,36 +5,22 @@
     python3 tests/transformers/parity.py check DIRECTORY..  loads what Palestra saved, and compares
     python3 tests/transformers/parity.py real MODEL         writes what transformers makes of a real model
 
-A Python environment is made at the first call, in ~/.cache/palestra/transformers-venv (PyPI; 6 GB, since torch's wheel
-for Linux carries CUDA). `PALESTRA_TRANSFORMERS_VENV` names another place.
+They run in a Python environment of their own, which environment.py makes at the first call.
 
 `check` and `real` are called by Rust tests where environment variables ask for them:
     PALESTRA_TRANSFORMERS=1                 what we save is loaded by transformers and PEFT, with the same logits
     PALESTRA_SMOLLM2=DIR                    a real model, as shared/tools/smollm2.py writes it
 """
-import json, os, pathlib, subprocess, sys
+import json, pathlib, sys
 
-PACKAGES = ["torch==2.9.0", "transformers==5.23.0", "peft==0.21.2", "safetensors", "numpy"]
-here = pathlib.Path(__file__).resolve().parent
-cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-venv = pathlib.Path(os.environ.get("PALESTRA_TRANSFORMERS_VENV", cache / "palestra/transformers-venv"))
+import environment
 
-
-def enter_venv():
-    if pathlib.Path(sys.prefix).resolve() == venv.resolve():
-        return
-    if not (venv / "bin/python").exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([venv / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-    os.execv(venv / "bin/python", [str(venv / "bin/python"), __file__, *sys.argv[1:]])
-
-
-enter_venv()
-os.environ["HF_HUB_OFFLINE"] = "1"
+environment.enter()
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+here = pathlib.Path(__file__).resolve().parent
 VOCAB, TIME, WRITTEN = 40, 24, 12
 
 
