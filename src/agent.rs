@@ -16,12 +16,14 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::checkpoint::{self, Checkpoint, Contents, NamedTensor, Tensors};
+use crate::checkpoint::{self, Checkpoint, Contents, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
+use crate::language_model::open_tokenizer;
 use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, to_hugging_face};
-use crate::model::{ModelConfig, Policy, config_json, lora, parameters, read_model};
+use crate::model::parameters::{self, tensors_of};
+use crate::model::{GenerationConfig, ModelConfig, Policy, config_json, lora, read_companions, read_model};
 use crate::ops::open_device;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
 use crate::run_dir::RunDir;
@@ -49,10 +51,6 @@ pub struct Agent {
     /// Updates that it has learned from.
     pub updates: u64,
 }
-
-/// What is taken along from a model's directory, where it is there.
-const COMPANIONS: [&str; 4] =
-    ["chat_template.jinja", "generation_config.json", "special_tokens_map.json", "tokenizer_config.json"];
 
 /// How a player plays.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,15 +84,14 @@ impl Agent {
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
-        let companions = BTreeMap::new();
+        let companions = companions_of(&run, &tokenizer)?;
         Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, companions, updates: 0 })
     }
 
     /// The agent that starts from a model on disk, with the adapters that the run asks for.
     fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
-        let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
+        let tokenizer = open_tokenizer(directory)?;
         let (config, tensors) = read_model(directory)?;
-        let config = config.resolve(tokenizer.vocab_size())?;
         let algorithm = run.algorithm()?;
         let mut policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
             .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
@@ -102,17 +99,7 @@ impl Agent {
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }
-        let mut companions = BTreeMap::new();
-        for name in COMPANIONS {
-            let path = directory.join(name);
-            if path.is_file() {
-                companions.insert(name.to_string(), std::fs::read_to_string(&path).map_err(Error::io(&path))?);
-            }
-        }
-        if let Some(path) = run.text.as_ref().and_then(|text| text.chat_template.as_ref()) {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-            companions.insert(COMPANIONS[0].to_string(), text);
-        }
+        let companions = companions_of(&run, &tokenizer)?;
         Ok(Self { run, policy, tokenizer, companions, updates: 0 })
     }
 
@@ -122,7 +109,7 @@ impl Agent {
     /// A file that cannot be read, or is no template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         let file = self.run.text.as_ref().and_then(|text| text.chat_template.as_deref());
-        template_of(file, self.run.start_from.as_deref())
+        template_of(file, tokenizer_folder(&self.run))
     }
 
     /// The characters that a model from nothing reads and writes in its environment, or in a log.
@@ -319,6 +306,31 @@ impl Agent {
     }
 }
 
+/// The directory that a run's tokenizer comes from, where it comes from one.
+fn tokenizer_folder(run: &RunFile) -> Option<&Path> {
+    let of_text = || run.text.as_ref()?.tokenizer.as_deref()?.parent();
+    run.start_from.as_deref().or_else(of_text)
+}
+
+/// What stands beside a run's model: what stands beside its tokenizer, the chat template that the run names, and at least
+/// which tokens end and pad.
+fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
+    let mut companions = tokenizer_folder(run).map_or(Ok(BTreeMap::new()), read_companions)?;
+    if let Some(path) = run.text.as_ref().and_then(|text| text.chat_template.as_ref()) {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        companions.insert("chat_template.jinja".to_string(), text);
+    }
+    if run.start_from.is_none() {
+        let special = tokenizer.special();
+        let eos = special.end.into_iter().collect();
+        let generation = GenerationConfig { eos, pad: Some(special.pad), ..GenerationConfig::default() };
+        let generation = || format!("{:#}\n", generation.write());
+        companions.entry("generation_config.json".to_string()).or_insert_with(generation);
+        companions.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
+    }
+    Ok(companions)
+}
+
 /// A policy with these weights, under the project's own names.
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
     let algorithm = run.algorithm()?;
@@ -329,15 +341,6 @@ fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Dev
 
 fn named(policy: &Policy) -> Tensors {
     tensors_of(parameters::collect(policy))
-}
-
-/// Tensors as files hold them.
-pub fn tensors_of(data: impl IntoIterator<Item = (String, TensorData)>) -> Tensors {
-    let named = |(name, data): (String, TensorData)| {
-        let shape = data.shape().to_vec();
-        (name, NamedTensor::new(shape, data.try_into_vec().expect("parameters are f32")))
-    };
-    data.into_iter().map(named).collect()
 }
 
 impl std::fmt::Display for Evaluation {
