@@ -129,6 +129,10 @@ impl Tokenizer {
         if !turns.is_empty() {
             config["additional_special_tokens"] = turns.into();
         }
+        if let Kind::Characters(_) = self.kind {
+            // A text that spells a special token out is its characters, there as here.
+            config["split_special_tokens"] = true.into();
+        }
         format!("{config:#}")
     }
 
@@ -292,3 +296,5 @@ fn no_such_token(id: u32, vocab_size: usize) -> Error {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformers_tests;

@@ -21,7 +21,7 @@ use palestra_envs::player::{Player, Random, Scripted};
 use palestra_envs::{Env, Episode, Registry};
 use serde_json::json;
 
-use crate::agent::{Agent, Evaluation, TRAINED, tensors_of};
+use crate::agent::{Agent, Evaluation, TRAINED};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
@@ -29,6 +29,7 @@ use crate::learn::group::Group;
 use crate::learn::ppo::Ppo;
 use crate::learn::supervised::supervised_learner;
 use crate::model::Policy;
+use crate::model::parameters::tensors_of;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;

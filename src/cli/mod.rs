@@ -12,6 +12,7 @@ mod evaluate;
 mod generate;
 mod label;
 mod log;
+mod merge;
 mod output;
 mod plan;
 mod play;
@@ -78,6 +79,7 @@ enum Command {
     Estimate(estimate::Args),
     Corpus(corpus::Args),
     Generate(generate::Args),
+    Merge(merge::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
     Rows(rows::Args),
@@ -123,6 +125,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Estimate(args) => estimate::run(args, registry, output),
         Command::Corpus(args) => corpus::run(args, output),
         Command::Generate(args) => generate::run(args, output),
+        Command::Merge(args) => merge::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
         Command::Rows(args) => rows::run(args, registry, output),

@@ -9,10 +9,10 @@ use super::{Agent, Algorithm, RunFile, TextSource, Texts};
 use crate::batch::TextRow;
 use crate::learn::Learner;
 use crate::learn::supervised::supervised_learner;
-use crate::model::Policy;
+use crate::model::{ModelConfig, Policy, read_config};
 use crate::ops::{open_device, set_threads};
 use crate::optim::{AdamW, GradientSum, OptimizerConfig};
-use crate::plan::{Extent, Plan};
+use crate::plan::{Extent, Parameters, Plan};
 use crate::source::TextConfig;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -44,9 +44,10 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
         return plan(&agent, &mut source, window);
     };
     let text = text_of(&run)?;
-    let shape = run.model.clone().ok_or_else(|| {
-        Error::Config("start_from: to plan for other hardware, write the model's shape in [model] in its place".into())
-    })?;
+    let shape = match &run.start_from {
+        Some(directory) => read_config(directory)?,
+        None => run.model.clone().unwrap_or_default(),
+    };
     let vocab_size = match (shape.vocab_size, &text.tokenizer) {
         (0, Some(tokenizer)) => Tokenizer::from_file(tokenizer)?.vocab_size(),
         (0, None) => {
@@ -64,8 +65,9 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
     let part = text.batch.div_ceil(devices as usize);
     let micro_batch = if text.micro_batch == 0 { part } else { text.micro_batch.min(part) };
     let steps = run.train.updates * text.steps as u64;
-    let extent = Extent { steps, window, batch: text.batch, micro_batch, devices };
-    Ok(Plan::new(&config, extent, Some(flops_per_second)))
+    let gradient_checkpointing = run.train.gradient_checkpointing;
+    let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices };
+    Ok(Plan::new(&config, counted(&run, &config)?, extent, Some(flops_per_second)))
 }
 
 /// The rows of the first steps of a run on text, step by step, and the tokenizer that they were encoded by.
@@ -105,24 +107,35 @@ fn text_source(mut run: RunFile, registry: &Registry) -> Result<(Agent, TextSour
 pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
     let extent = extent(agent, window);
     match extent.steps < SHORT {
-        true => Ok(Plan::new(agent.policy.transformer.config(), extent, None)),
+        true => {
+            let config = agent.policy.transformer.config();
+            Ok(Plan::new(config, counted(&agent.run, config)?, extent, None))
+        }
         false => plan(agent, source, window),
     }
+}
+
+/// The numbers of a run's model, and those that it trains.
+fn counted(run: &RunFile, config: &ModelConfig) -> Result<Parameters> {
+    let optimizer = AdamW::new(run.optimizer.clone())?;
+    Parameters::count(config, run.lora.as_ref(), |names| optimizer.frozen(names))
 }
 
 fn extent(agent: &Agent, window: usize) -> Extent {
     let text = agent.run.text.as_ref().expect("a run on text");
     let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
     let steps = agent.run.train.updates * text.steps as u64;
-    Extent { steps, window, batch: text.batch, micro_batch, devices: 1 }
+    let gradient_checkpointing = agent.run.train.gradient_checkpointing;
+    Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices: 1 }
 }
 
 fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
     let (config, extent) = (agent.policy.transformer.config(), extent(agent, window));
-    let unmeasured = Plan::new(config, extent, None);
+    let counted = counted(&agent.run, config)?;
+    let unmeasured = Plan::new(config, counted, extent, None);
     let seconds = seconds_of_a_step(agent, source)?;
     let flops_per_second = unmeasured.flops_per_token * unmeasured.tokens_per_step as f64 / seconds;
-    Ok(Plan::new(config, extent, Some(flops_per_second)))
+    Ok(Plan::new(config, counted, extent, Some(flops_per_second)))
 }
 
 fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {

@@ -3,12 +3,13 @@
 
     python3 tests/transformers/parity.py record             writes the fixtures that the Rust tests read
     python3 tests/transformers/parity.py check DIRECTORY..  loads what Palestra saved, and compares
+    python3 tests/transformers/parity.py tokenizers DIR..   loads the tokenizers that Palestra saved, and compares
     python3 tests/transformers/parity.py real MODEL         writes what transformers makes of a real model
 
 They run in a Python environment of their own, which environment.py makes at the first call.
 
-`check` and `real` are called by Rust tests where environment variables ask for them:
-    PALESTRA_TRANSFORMERS=1                 what we save is loaded by transformers and PEFT, with the same logits
+`check`, `tokenizers` and `real` are called by Rust tests where environment variables ask for them:
+    PALESTRA_TRANSFORMERS=1                 what we save is loaded by transformers and PEFT, with the same logits and tokens
     PALESTRA_SMOLLM2=DIR                    a real model, as shared/tools/smollm2.py writes it
 """
 import json, pathlib, sys
@@ -140,6 +141,21 @@ def check(directories):
     print(f"greatest difference {worst:.2e}")
 
 
+def tokenizers(directories):
+    """Each holds a tokenizer and `ours.json`: texts and their tokens, and for some a chat with its tokens and mask."""
+    for directory in map(pathlib.Path, directories):
+        ours = json.loads((directory / "ours.json").read_text())
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        for text, tokens in zip(ours["texts"], ours["tokens"], strict=True):
+            assert tokenizer(text, add_special_tokens=False).input_ids == tokens, f"{directory}: {text!r}"
+        assert len(tokenizer) == ours["vocab_size"], f"{directory}: {len(tokenizer)} tokens"
+        if chat := ours.get("chat"):
+            found = tokenizer.apply_chat_template(chat["messages"], return_dict=True, return_assistant_tokens_mask=True)
+            assert found["input_ids"] == chat["tokens"], f"{directory}: tokens of the chat"
+            assert found["assistant_masks"] == [int(learned) for learned in chat["mask"]], f"{directory}: mask of the chat"
+        print(f"{directory.name}: {len(ours['texts'])} texts{', a chat' if chat else ''}")
+
+
 PROMPTS = ["The capital of France is", "def fibonacci(n):\n", "Once upon a time, in a small village",
            "Q: What is 12 * 7?\nA:", "Ünïcode, 数学 and 🙂 are"]
 
@@ -163,5 +179,6 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["record"]: record()
         case ["check", *directories] if directories: check(directories)
+        case ["tokenizers", *directories] if directories: tokenizers(directories)
         case ["real", path]: real(path)
         case _: sys.exit(__doc__)
