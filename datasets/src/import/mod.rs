@@ -6,6 +6,7 @@
 
 mod arrow_text;
 mod fields;
+mod judgements;
 pub mod jsonl;
 mod minari;
 mod report;
@@ -19,6 +20,7 @@ use crate::stats::{Seen, hash_of};
 use crate::{End, Episode};
 
 pub(crate) use arrow_text::json_of_row;
+pub use judgements::import_judgements;
 pub use minari::import_minari;
 pub use report::ImportReport;
 
