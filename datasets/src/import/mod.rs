@@ -6,8 +6,8 @@
 
 mod arrow_text;
 mod fields;
-mod judgements;
 pub mod jsonl;
+mod judgements;
 mod minari;
 mod report;
 mod turns;

@@ -25,11 +25,22 @@ fn each_judged_answer_is_an_episode_that_is_worth_what_people_said() {
         found.push((turn.observation.clone(), turn.action.clone(), turn.reward));
     }
     let talk = r#"[{"role":"system","content":"s"},{"role":"user","content":"sea?"}]"#;
-    let expected = [(talk, "wet", 1.0), ("sky?", "blue", 1.0), ("sky?", "grey", 0.0), ("sky?", "old", -1.0), ("sky?", "red", -1.0)];
+    let expected = [
+        (talk, "wet", 1.0),
+        ("sky?", "blue", 1.0),
+        ("sky?", "grey", 0.0),
+        ("sky?", "old", -1.0),
+        ("sky?", "red", -1.0),
+    ];
     assert_eq!(found, expected.map(|(prompt, answer, reward)| (prompt.to_string(), answer.to_string(), reward)));
 
-    std::fs::write(&input, lines.replace("blue", "red").replace("\"rejected\": \"red\"", "\"rejected\": \"blue\"") + lines).unwrap();
-    let error = import_judgements(&[input], &directory.path().join("no.parquet"), &ImportOptions::default()).unwrap_err();
+    std::fs::write(
+        &input,
+        lines.replace("blue", "red").replace("\"rejected\": \"red\"", "\"rejected\": \"blue\"") + lines,
+    )
+    .unwrap();
+    let error =
+        import_judgements(&[input], &directory.path().join("no.parquet"), &ImportOptions::default()).unwrap_err();
     assert!(error.to_string().contains("judged.jsonl: annotator \"ada\" judged the same answers twice"), "{error}");
     assert!(!directory.path().join("no.parquet").exists());
 }
