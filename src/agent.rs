@@ -24,6 +24,7 @@ use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use crate::model::{ModelConfig, Policy, classifier, config_json, lora, parameters, read_model};
 use crate::ops::open_device;
+use crate::reward::with_models;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
 use crate::run_dir::RunDir;
 use crate::source::{alphabet, template_of, tokenizer_of};
@@ -174,7 +175,7 @@ impl Agent {
         let device = open_device(&run.device).map_err(Error::Device)?;
         let path = checkpoint::last(&dir.checkpoints())?;
         let checkpoint = checkpoint::load(&path)?;
-        let rewards = registry.rewards(run.all_rewards())?;
+        let rewards = with_models(registry, &device).rewards(run.all_rewards())?;
         Ok(Self { rewards, ..Self::from_checkpoint(run, &checkpoint, &path, &device)? })
     }
 

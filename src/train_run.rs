@@ -33,6 +33,7 @@ use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::record::{Provenance, Spans};
+use crate::rollout::Played;
 use crate::run_dir::{RunDir, write_atomically};
 use crate::source::{
     Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
@@ -63,10 +64,10 @@ pub struct TrainOptions {
 /// An environment, log, device or directory that cannot be used, before anything is written; whatever stops training.
 /// [`Error::Interrupted`] where a person did; then everything is saved.
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let registry = &reward::with_kinds(registry, Arc::clone(&stop));
     let mut run = run.resolve(registry)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let registry = &reward::with_kinds(registry, &device, Arc::clone(&stop));
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
     let algorithm = run.algorithm()?;
     let log = run.data.as_ref().map(open_log).transpose()?;
@@ -149,9 +150,11 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
-                let play = start.judge(&start.policy, registry, episodes, start.run.seed)?;
+                let (play, played) = start.judge(&start.policy, registry, episodes, start.run.seed)?.unzip();
                 let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
-                (start, Before { play: play.map(|(evaluation, _)| evaluation.score), held_out })
+                let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
+                let episodes = samples(played.unwrap_or_default(), &start, shown);
+                (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes })
             }
             Some((path, saved)) => {
                 let rewards = start.rewards;
@@ -216,7 +219,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
 
         let agent = Agent { policy: model, updates: done, ..agent };
         let (evaluation, played) = agent.judge(&agent.policy, registry, episodes, run.seed)?.unzip();
-        let samples: Vec<Episode> = played.into_iter().flatten().take(20).map(|played| played.episode).collect();
+        let samples = samples(played.unwrap_or_default(), &agent, 20);
         write_episodes(&dir, &samples)?;
         let frames = if run.env.is_some() { frames(&agent, registry)? } else { Vec::new() };
         let after = held_out.as_ref().map(|held_out| held_out.score(&agent.policy));
@@ -235,7 +238,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
             preferences,
         };
         let texts = held_out.as_ref().map_or(&[][..], HeldOut::samples);
-        let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), texts, &dir)?;
+        let after = samples.into_iter().take(SHOWN).collect();
+        let page = page(&agent, &report, frames.clone(), [before.episodes, after], texts, &dir)?;
         for figure in &page.figures {
             write_atomically(&dir.path().join(&figure.file), figure.to_svg().as_bytes())?;
         }
@@ -397,6 +401,9 @@ struct Before {
     play: Option<Baseline>,
     /// On what is held out.
     held_out: Option<HeldOutScore>,
+    /// What it did, where rewards judge it: the same prompts are answered again in the end.
+    #[serde(default)]
+    episodes: Vec<Episode>,
 }
 
 /// The players that the agent is compared with.
@@ -477,6 +484,19 @@ fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
             .map_err(Error::io("signal handler"))?;
     }
     Ok(())
+}
+
+/// Episodes that the report page shows.
+const SHOWN: usize = 5;
+
+/// The first of the episodes that an agent played, with its name, and without the times at which it did.
+fn samples(played: Vec<Played>, agent: &Agent, count: usize) -> Vec<Episode> {
+    let sample = |played: Played| {
+        let mut episode = played.episode;
+        episode.turns.iter_mut().for_each(|turn| turn.timestamp = None);
+        Episode { policy_id: agent.run.name.clone(), policy_step: agent.updates, ..episode }
+    };
+    played.into_iter().take(count).map(sample).collect()
 }
 
 fn write_episodes<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episode>) -> Result<()> {

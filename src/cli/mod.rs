@@ -26,6 +26,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use burn::tensor::Device;
 use clap::{ArgAction, Parser, Subcommand};
 use palestra_envs::Registry;
 use tracing::level_filters::LevelFilter;
@@ -97,7 +98,8 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     start_logging(&line);
-    let registry = with_kinds(&registry, Arc::default());
+    // Where no run says otherwise, rewards by models are computed here; a run computes them on its own device.
+    let registry = with_kinds(&registry, &Device::flex(), Arc::default());
     let mut output = Output::new(line.json, line.quiet);
     match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
         Ok(code) => code,

@@ -103,8 +103,8 @@ impl Algorithm {
         let critic = |shape: CriticShape| Heads { value: false, critic: Some(shape) };
         match self {
             Self::Ppo(_) | Self::RewardModel(_) => Heads { value: true, critic: None },
-            Self::Grpo(_) | Self::Dpo(_) | Self::Kto(_) | Self::Supervised(_) => Heads::default(),
-            Self::Bc(_) | Self::FilteredBc(_) | Self::DecisionTransformer(_) => Heads::default(),
+            Self::Bc(_) | Self::FilteredBc(_) | Self::DecisionTransformer(_) | Self::Supervised(_) => Heads::default(),
+            Self::Grpo(_) | Self::Dpo(_) | Self::Kto(_) => Heads::default(),
             Self::Awr(config) => critic(config.critic()),
             Self::Mc(config) => critic(config.critic()),
             Self::Cql(config) => critic(config.critic()),
@@ -130,7 +130,7 @@ impl Algorithm {
 
     /// Whether it can train adapters beside a frozen model.
     pub fn trains_adapters(&self) -> bool {
-        self.plays() || self.wanted().is_some() || matches!(self, Self::Supervised(_))
+        self.plays() || matches!(self, Self::Supervised(_)) || self.wanted().is_some()
     }
 
     /// The weight of the KL from the policy that the run started from.

@@ -151,7 +151,7 @@ pub(super) fn page(
     agent: &Agent,
     report: &TrainReport,
     frames: Vec<String>,
-    episodes: Vec<Episode>,
+    [before, episodes]: [Vec<Episode>; 2],
     texts: &[TextSample],
     dir: &RunDir,
 ) -> Result<Report> {
@@ -190,6 +190,7 @@ pub(super) fn page(
         resources: megabytes.map(|megabytes| pair("peak memory", megabytes)).into_iter().collect(),
         frames,
         episodes,
+        before,
         texts: texts.to_vec(),
         commands,
         config: run.to_toml()?,

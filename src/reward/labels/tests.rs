@@ -1,3 +1,4 @@
+use burn::tensor::Device;
 use palestra_envs::{Registry, RewardDefinition, Turn, parse_toml};
 use palestra_labels::{Label, Verdict};
 
@@ -9,7 +10,7 @@ fn reward(folder: &Path, toml: &str) -> Result<palestra_envs::reward::Rewards> {
     let text = format!("kind = \"labels\"\n[options]\n{toml}");
     let mut definition: RewardDefinition = parse_toml("run.toml", &text)?;
     definition.seen_from(folder);
-    with_kinds(&Registry::builtin(), Arc::default()).rewards([&definition])
+    with_kinds(&Registry::builtin(), &Device::flex(), Arc::default()).rewards([&definition])
 }
 
 fn refusal(folder: &Path, toml: &str) -> String {
