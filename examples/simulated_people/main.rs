@@ -5,9 +5,10 @@
 //! cargo run --release --features libtorch --example simulated_people -- world people
 //! ```
 //!
-//! writes the texts of that world; `judge` answers for people what is in a label store; `score` says what the samples of models
-//! are truly worth, and how far from the start policy they are.
+//! writes the texts of that world; `judge` answers for people what is in a label store; `score` and `best-of` say what answers
+//! are truly worth, and how far from the start policy they are; `draw` makes a picture of that.
 
+mod curve;
 mod measure;
 mod people;
 mod world;
@@ -60,6 +61,16 @@ enum Command {
     },
     /// Say what samples of models are truly worth, and how far the models are from the one that they started from
     Score(measure::ScoreArgs),
+    /// Say what the best of several answers are truly worth, where a reward model chooses
+    BestOf(measure::BestArgs),
+    /// Draw what `score` and `best-of` printed: worth against distance
+    Draw {
+        /// The picture to write, .svg
+        out: PathBuf,
+        /// Files of what they printed; each is a line, named for its file
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -71,6 +82,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Command::Score(args) => measure::score(&args),
+        Command::BestOf(args) => measure::best_of(&args),
+        Command::Draw { out, files } => curve::draw(&out, &files),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One number for each answer that people judged.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{Judgement, Record, Text};
 
@@ -12,7 +12,7 @@ use super::{Judgement, Record, Text};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
     /// By the prompt as an observation shows it.
-    of: HashMap<String, HashMap<String, f64>>,
+    of: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// Sums over what was said of one answer in one way.
@@ -32,7 +32,7 @@ impl Scores {
     /// A rating outside of the scale; judgements of the steps of an answer, which score no whole one.
     pub fn of(records: &[Record], scale: Option<(f64, f64)>) -> Result<Self, String> {
         let scale = scale.unwrap_or_else(|| range_of_ratings(records));
-        let mut said: HashMap<(String, String), Said> = HashMap::new();
+        let mut said: BTreeMap<(String, String), Said> = BTreeMap::new();
         for record in records {
             let mut add = |completion: &Text, kind: usize, value: f64| {
                 let mean = &mut said.entry((record.prompt.to_observation(), as_written(completion))).or_default()[kind];
@@ -77,9 +77,16 @@ impl Scores {
         self.of.get(observation)?.get(action).copied()
     }
 
+    /// Each observation, action and score, in the order of their letters.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, f64)> {
+        self.of.iter().flat_map(|(prompt, answers)| {
+            answers.iter().map(move |(answer, score)| (prompt.as_str(), answer.as_str(), *score))
+        })
+    }
+
     /// How many answers have a score.
     pub fn len(&self) -> usize {
-        self.of.values().map(HashMap::len).sum()
+        self.of.values().map(BTreeMap::len).sum()
     }
 
     /// Whether no answer has one.

@@ -21,6 +21,7 @@ fn every_form(text: fn(&str, &str) -> (serde_json::Value, Text)) -> Vec<(serde_j
     let better = |margin| Judgement::Better { chosen: chosen.clone(), rejected: rejected.clone(), margin };
     let label = |good| Judgement::Label { completion: chosen.clone(), good };
     let steps = Judgement::Steps { completions: vec![chosen.clone(), rejected.clone()], good: vec![true, false] };
+    let best = Judgement::Best { completions: vec![chosen.clone(), rejected.clone()], best: 0 };
     let rating = Judgement::Rating { completion: chosen.clone(), rating: 4.0 };
     vec![
         (json!({"prompt": ask, "chosen": good, "rejected": bad}), better(None)),
@@ -32,6 +33,7 @@ fn every_form(text: fn(&str, &str) -> (serde_json::Value, Text)) -> Vec<(serde_j
         (json!({"prompt": ask, "completion": good, "label": true}), label(true)),
         (json!({"prompt": ask, "completion": good, "label": 0}), label(false)),
         (json!({"prompt": ask, "completions": [good, bad], "labels": [true, false]}), steps),
+        (json!({"prompt": ask, "completions": [good, bad], "best": 0}), best),
         (json!({"prompt": ask, "completion": good, "rating": 4}), rating.clone()),
         (json!({"prompt": ask, "completion": good, "score": 4.0}), rating),
     ]
