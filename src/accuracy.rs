@@ -119,13 +119,10 @@ impl PreferenceScore {
     pub fn reliability_diagram(&self) -> Figure {
         let points = self.reliability.iter().map(|bin| (bin.confidence, bin.accuracy)).collect();
         // Two standard errors of a share.
-        let error = |bin: &ReliabilityBin| {
-            2.0 * (bin.accuracy * (1.0 - bin.accuracy) / bin.comparisons.max(1) as f64).sqrt()
-        };
-        let measured =
-            Series { name: "measured".into(), points, errors: self.reliability.iter().map(error).collect() };
-        let calibrated =
-            Series { name: "calibrated".into(), points: vec![(0.5, 0.5), (1.0, 1.0)], errors: Vec::new() };
+        let error =
+            |bin: &ReliabilityBin| 2.0 * (bin.accuracy * (1.0 - bin.accuracy) / bin.comparisons.max(1) as f64).sqrt();
+        let measured = Series { name: "measured".into(), points, errors: self.reliability.iter().map(error).collect() };
+        let calibrated = Series { name: "calibrated".into(), points: vec![(0.5, 0.5), (1.0, 1.0)], errors: Vec::new() };
         let plot = Plot {
             title: "How often the answer of the higher reward is the better one".into(),
             across: "probability by the rewards".into(),

@@ -51,7 +51,8 @@ impl RewardModel {
         }
         let (config, tensors) = read_model(&directory)?;
         let heads = Heads { value: true, critic: None };
-        let policy = Policy::from_tensors(&config, heads, tensors, device).map_err(|faults| wrong(faults.join("; ")))?;
+        let policy =
+            Policy::from_tensors(&config, heads, tensors, device).map_err(|faults| wrong(faults.join("; ")))?;
         let policy = policy.with_score_scale(settings.scale);
         Ok(Self { policy, tokenizer, chat: ChatTemplate::from_directory(&directory)? })
     }

@@ -185,7 +185,9 @@ impl Policy {
     pub fn with_scores_normalised(mut self, mean: f64, std: f64) -> Self {
         let changed = |head: Linear| Linear {
             weight: head.weight.map(|weight| keeping_track(weight, |weight| weight.div_scalar(std))),
-            bias: head.bias.map(|bias| bias.map(|bias| keeping_track(bias, |bias| bias.sub_scalar(mean).div_scalar(std)))),
+            bias: head
+                .bias
+                .map(|bias| bias.map(|bias| keeping_track(bias, |bias| bias.sub_scalar(mean).div_scalar(std)))),
             adapter: head.adapter,
         };
         self.value_head = self.value_head.map(changed);

@@ -81,7 +81,8 @@ pub fn read_judgements(
     }
     counts.read = records.len();
     if let Some(rule) = rule {
-        let resolved = resolve(records, rule).map_err(|reason| Error::Data(format!("{}: {reason}", files.join(", "))))?;
+        let resolved =
+            resolve(records, rule).map_err(|reason| Error::Data(format!("{}: {reason}", files.join(", "))))?;
         (counts.conflicts, counts.unused) = (resolved.conflicts, resolved.dropped);
         records = resolved.records;
     }

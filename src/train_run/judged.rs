@@ -90,7 +90,8 @@ impl HeldOutJudgements {
         let rows: Vec<&TextRow> = self.prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let numbers = read_answers(policy, self.objective.reading(), &rows, self.batch);
         let lengths: Vec<f32> = rows.iter().map(|row| row.counted.len() as f32).collect();
-        let own = |prompt: &JudgedPrompt| prompt.references.iter().take(prompt.answers.len()).copied().collect::<Vec<_>>();
+        let own =
+            |prompt: &JudgedPrompt| prompt.references.iter().take(prompt.answers.len()).copied().collect::<Vec<_>>();
         let references: Vec<f32> = self.prompts.iter().flat_map(own).collect();
         let device = policy.transformer.device();
         let tensor = |values: &[f32]| Tensor::<1>::from_data(values, &device);

@@ -77,7 +77,10 @@ fn impossible_knobs_are_refused_by_name() {
     let refused = |config: DpoConfig| config.check().unwrap_err().to_string();
     let base = DpoConfig::default;
     assert_eq!(refused(DpoConfig { beta: 0.0, ..base() }), "dpo.beta: 0 is not above 0");
-    assert_eq!(refused(DpoConfig { label_smoothing: 0.6, ..base() }), "dpo.label_smoothing: 0.6 is not between 0 and 0.5");
+    assert_eq!(
+        refused(DpoConfig { label_smoothing: 0.6, ..base() }),
+        "dpo.label_smoothing: 0.6 is not between 0 and 0.5"
+    );
     let smoothed = refused(DpoConfig { label_smoothing: 0.1, loss: PairLoss::Ipo, ..base() });
     assert_eq!(smoothed, "dpo.label_smoothing: only the loss \"sigmoid\" has it; remove it");
     assert!(refused(DpoConfig { length_normalised: true, ..base() }).contains("only the loss \"ipo\""));

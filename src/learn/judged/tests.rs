@@ -33,7 +33,13 @@ pub fn prompts() -> Vec<JudgedPrompt> {
             mismatched: (0..3).map(|answer| row(5 * number + answer + 1, 5 + (number + answer) % 3)).collect(),
             references: (0..6).map(|answer| -(answer as f32) - number as f32 - 3.0).collect(),
             pairs: vec![
-                Pair { chosen: 0, rejected: 1, is_tie: false, margin: 0.1 * number as f32, weight: 1.0 + number as f32 },
+                Pair {
+                    chosen: 0,
+                    rejected: 1,
+                    is_tie: false,
+                    margin: 0.1 * number as f32,
+                    weight: 1.0 + number as f32,
+                },
                 Pair { chosen: 2, rejected: 1, is_tie: number == 1, margin: 0.0, weight: 0.5 },
             ],
             choices: vec![Choice { answers: (0..2 + number % 2).collect(), weight: 1.0 }],

@@ -63,12 +63,8 @@ fn whole_topics_are_held_out_in_turn() {
     let files = eight_prompts();
     let mut seen = BTreeSet::new();
     for fold in 0..2 {
-        let config = PreferenceConfig {
-            validation_by: Some("topic".into()),
-            validation_share: 0.5,
-            fold,
-            ..files.config()
-        };
+        let config =
+            PreferenceConfig { validation_by: Some("topic".into()), validation_share: 0.5, fold, ..files.config() };
         let found = files.open(&config, Wanted::All).unwrap();
         let topics = |prompts: &[JudgedPrompt]| -> BTreeSet<String> {
             prompts.iter().map(|prompt| prompt.group.as_ref().unwrap().to_string()).collect()
@@ -80,7 +76,10 @@ fn whole_topics_are_held_out_in_turn() {
     assert_eq!(seen.len(), 4, "each topic is held out once");
     let many = PreferenceConfig { validation_by: Some("topic".into()), validation_share: 0.1, ..files.config() };
     let error = files.open(&many, Wanted::All).unwrap_err().to_string();
-    assert!(error.starts_with("preferences.validation_share: 0.1 makes 10 parts, and the files have 4 groups"), "{error}");
+    assert!(
+        error.starts_with("preferences.validation_share: 0.1 makes 10 parts, and the files have 4 groups"),
+        "{error}"
+    );
     let without = PreferenceConfig { validation_by: Some("theme".into()), ..files.config() };
     let error = files.open(&without, Wanted::All).unwrap_err().to_string();
     assert!(error.contains("judged.jsonl: line 1, theme: missing, and preferences.validation_by names it"), "{error}");
@@ -174,8 +173,13 @@ fn what_cannot_be_learned_from_is_refused() {
     let steps = Files::with("{\"prompt\": \"p\", \"completions\": [\" a\"], \"labels\": [true]}\n");
     assert!(steps.refused(Wanted::All).contains("line 1, labels: are of the steps of one answer"));
     let unknown = Files::with(&pair("p", " é", " b", ""));
-    assert!(unknown.refused(Wanted::All).contains("judged.jsonl: line 1, completion: "), "{}", unknown.refused(Wanted::All));
-    let messages = "{\"prompt\": [{\"role\": \"user\", \"content\": \"p\"}], \"chosen\": \" a\", \"rejected\": \" b\"}\n";
+    assert!(
+        unknown.refused(Wanted::All).contains("judged.jsonl: line 1, completion: "),
+        "{}",
+        unknown.refused(Wanted::All)
+    );
+    let messages =
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"p\"}], \"chosen\": \" a\", \"rejected\": \" b\"}\n";
     let error = Files::with(messages).refused(Wanted::All);
     assert!(error.contains("line 1, messages: there is no chat template to write it with"), "{error}");
     let twice = pair("p", " a", " b", ", \"annotator\": \"x\"") + &pair("p", " b", " a", ", \"annotator\": \"x\"");
