@@ -8,10 +8,8 @@ use palestra_datasets::preferences::Text;
 use serde_json::{Value, json};
 
 use crate::command::Desk;
+use crate::fine_tuning::{LORA, TEMPLATE, outcome};
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
-
-const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
-                        {% if add_generation_prompt %}a:{% endif %}";
 
 const RUN: &str = "\
 name = \"judged\"
@@ -63,22 +61,9 @@ pub fn write_model_and_judgements(folder: &Path) {
     std::fs::write(folder.join("judged.jsonl"), lines).unwrap();
 }
 
-const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
-
 fn train(desk: &Desk, file: &str, out: &str, options: &[&str]) -> Value {
     let device = ["--device", available_devices().pop().unwrap()];
     desk.run(&[&["train", file, "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
-}
-
-/// The files of a run's last checkpoint.
-fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
-    let last = checkpoints(&desk.path().join(out)).pop().unwrap();
-    let entries = std::fs::read_dir(last).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<(String, Vec<u8>)> = entries
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
-        .collect();
-    files.sort();
-    files
 }
 
 #[test]
@@ -208,7 +193,8 @@ fn log_probabilities_of_another_reference_are_refused() {
     let desk = desk();
     train(&desk, "dpo.toml", "out", &["--set", "train.updates=2"]);
     let device = available_devices().pop().unwrap();
-    let again = ["train", "dpo.toml", "--quiet", "--device", device, "--out", "out", "--resume", "--set=train.updates=4"];
+    let again =
+        ["train", "dpo.toml", "--quiet", "--device", device, "--out", "out", "--resume", "--set=train.updates=4"];
     let resume = || desk.run(&again);
     let path = desk.path().join("out/reference.json");
     let text = std::fs::read_to_string(&path).unwrap();
