@@ -182,6 +182,11 @@ impl Agent {
                 .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })?;
             return Ok(Self { policy, updates: saved.step, companions, ..agent });
         }
+        if run.lora.is_some() {
+            let reason =
+                "its adapters were merged when the run ended; start another run from it in start_from".to_string();
+            return Err(Error::Checkpoint { path: path.display().to_string(), reason });
+        }
         let config = config_json::read(&saved.config, &path.join("config.json"))?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
         let (mut tensors, origin) = (saved.model.clone(), path.join("model.safetensors"));

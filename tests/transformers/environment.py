@@ -10,12 +10,16 @@ cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".ca
 venv = pathlib.Path(os.environ.get("PALESTRA_TRANSFORMERS_VENV", cache / "palestra/transformers-venv"))
 
 
-def enter():
-    """Goes on in the environment, from the start of the script that was called."""
+def enter(more=()):
+    """Goes on in the environment, from the start of the script that was called, with packages beside those of all scripts."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     if pathlib.Path(sys.prefix).resolve() == venv.resolve():
         return
-    if not (venv / "bin/python").exists():
+    python, wanted = venv / "bin/python", [*PACKAGES, *more]
+    if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([venv / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-    os.execv(venv / "bin/python", [str(venv / "bin/python"), *sys.argv])
+    names = [package.split("==")[0] for package in wanted]
+    look = "import importlib.metadata, sys; [importlib.metadata.version(name) for name in sys.argv[1:]]"
+    if subprocess.run([python, "-c", look, *names], stderr=subprocess.DEVNULL).returncode:
+        subprocess.run([venv / "bin/pip", "install", "--quiet", *wanted], check=True)
+    os.execv(python, [str(python), *sys.argv])
