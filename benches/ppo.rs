@@ -16,7 +16,7 @@ use palestra::observe::Metrics;
 use palestra::ops::{available_devices, open_device, set_threads};
 use palestra::optim::{AdamW, OptimizerConfig};
 use palestra::rollout::{Rollout, RolloutConfig};
-use palestra::source::Fresh;
+use palestra::source::{Fresh, ReferencePolicy};
 use palestra::train::{Span, train};
 use palestra::{Result, Tokenizer};
 
@@ -69,7 +69,7 @@ fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metri
         Rollout::new(pool, Encoder::new(tokenizer, config.encoding(16)), config, None),
         0,
         device.autodiff(),
-        None,
+        ReferencePolicy::None,
     );
     let mut learner = Ppo::new(PpoConfig::default(), 1.0)?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;

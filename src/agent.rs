@@ -1,6 +1,7 @@
 //! A policy with its tokenizer: made from a run file, or read back from a run's directory; and how it is judged.
 
 mod evaluation_policy;
+mod scorer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +11,7 @@ use burn::tensor::{Device, TensorData};
 use palestra_datasets::log::Log;
 use palestra_envs::baseline::{Baseline, score};
 use palestra_envs::exact::ExactValue;
-use palestra_envs::{Definition, Env, Pool, Registry};
+use palestra_envs::{Definition, Env, Pool, Registry, Rewards};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -21,18 +22,19 @@ use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
 use crate::language_model::open_tokenizer;
 use crate::math::Sampling;
-use crate::model::huggingface::{from_hugging_face, to_hugging_face};
+use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use crate::model::parameters::{self, tensors_of};
-use crate::model::{GenerationConfig, ModelConfig, Policy, config_json, lora, read_companions, read_model};
+use crate::model::{GenerationConfig, ModelConfig, Policy, classifier, config_json, lora, read_companions, read_model};
 use crate::ops::open_device;
-use crate::rollout::{Played, Rollout, RolloutConfig, Seen};
+use crate::reward::with_models;
+use crate::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
 use crate::run_dir::RunDir;
 use crate::source::{alphabet, template_of, tokenizer_of};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
 
-/// What ends the names of adapters' own matrices among the optimiser's tensors.
+/// What ends the names of adapters' own matrices, and of heads beside them, among the optimiser's tensors.
 pub const TRAINED: &str = ".value";
 
 /// Episodes of evaluation are numbered from here, so that none of them is one of training.
@@ -50,6 +52,8 @@ pub struct Agent {
     pub companions: BTreeMap<String, String>,
     /// Updates that it has learned from.
     pub updates: u64,
+    /// What judges its episodes, beside the environment.
+    pub rewards: Rewards,
 }
 
 /// How a player plays.
@@ -74,33 +78,45 @@ impl Agent {
     /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from
     /// nothing.
     pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
+        let rewards = registry.rewards(run.all_rewards())?;
         if let Some(directory) = run.start_from.clone() {
-            return Self::starting_from(run, &directory, device);
+            return Ok(Self { rewards, ..Self::starting_from(run, &directory, device)? });
         }
         let algorithm = run.algorithm()?;
-        let tokenizer = match &run.text {
-            Some(text) => tokenizer_of(text)?,
-            None => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
+        let named = run.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref());
+        let tokenizer = match (named, &run.text) {
+            (Some(path), _) => Tokenizer::from_file(path)?,
+            (None, Some(text)) => tokenizer_of(text)?,
+            (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
         let companions = companions_of(&run, &tokenizer)?;
-        Ok(Self { run: RunFile { model: Some(config), ..run }, policy, tokenizer, companions, updates: 0 })
+        let policy = scorer::with_head_started(policy, &algorithm, run.seed);
+        let run = RunFile { model: Some(config), ..run };
+        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
     }
 
     /// The agent that starts from a model on disk, with the adapters that the run asks for.
     fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
         let tokenizer = open_tokenizer(directory)?;
-        let (config, tensors) = read_model(directory)?;
+        let (mut config, mut tensors) = read_model(directory)?;
         let algorithm = run.algorithm()?;
+        if matches!(algorithm, Algorithm::RewardModel(_)) {
+            // It writes nothing, so that it has no output layer.
+            config.tie_embeddings = true;
+            tensors.remove("head.weight");
+        }
+        let config = config.resolve(tokenizer.vocab_size())?;
         let mut policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
             .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
             .with_decoding(algorithm.decoding());
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }
+        let policy = scorer::with_head_started(policy, &algorithm, run.seed);
         let companions = companions_of(&run, &tokenizer)?;
-        Ok(Self { run, policy, tokenizer, companions, updates: 0 })
+        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
     }
 
     /// How conversations are written for it, where that is known.
@@ -108,8 +124,7 @@ impl Agent {
     /// # Errors
     /// A file that cannot be read, or is no template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        let file = self.run.text.as_ref().and_then(|text| text.chat_template.as_deref());
-        template_of(file, tokenizer_folder(&self.run))
+        template_of(self.run.chat_template(), tokenizer_folder(&self.run))
     }
 
     /// The characters that a model from nothing reads and writes in its environment, or in a log.
@@ -143,10 +158,11 @@ impl Agent {
         let device = open_device(&run.device).map_err(Error::Device)?;
         let path = checkpoint::last(&dir.checkpoints())?;
         let checkpoint = checkpoint::load(&path)?;
-        Self::from_checkpoint(run, &checkpoint, &path, &device)
+        let rewards = with_models(registry, &device).rewards(run.all_rewards())?;
+        Ok(Self { rewards, ..Self::from_checkpoint(run, &checkpoint, &path, &device)? })
     }
 
-    /// The agent of a checkpoint that was read from `path`.
+    /// The agent of a checkpoint that was read from `path`, without rewards.
     ///
     /// # Errors
     /// Weights or a tokenizer that do not fit.
@@ -166,16 +182,27 @@ impl Agent {
                 .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })?;
             return Ok(Self { policy, updates: saved.step, companions, ..agent });
         }
+        if run.lora.is_some() {
+            let reason =
+                "its adapters were merged when the run ended; start another run from it in start_from".to_string();
+            return Err(Error::Checkpoint { path: path.display().to_string(), reason });
+        }
         let config = config_json::read(&saved.config, &path.join("config.json"))?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
-        let tensors = from_hugging_face(&config, saved.model.clone(), &path.join("model.safetensors"))?;
+        let (mut tensors, origin) = (saved.model.clone(), path.join("model.safetensors"));
+        if classifier::is_classifier(&saved.config) {
+            classifier::from_classifier(&saved.config, &mut tensors, &origin)?;
+        }
+        let tensors = from_hugging_face(&config, tensors, &origin)?;
         let policy = policy_of(&run, &config, tensors, device, path)?;
-        Ok(Self { run, policy, tokenizer, companions, updates: saved.step })
+        let policy = policy.with_score_scale(classifier::score_settings(&saved.config).scale);
+        Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
     }
 
     /// A checkpoint of a model as it is trained, in the autodiff context or out of it: this agent's but for its weights.
     ///
-    /// Of adapters it also keeps their own matrices beside the optimiser's state: PEFT joins what we train apart.
+    /// Of adapters it also keeps their own matrices beside the optimiser's state, and the heads that were trained with
+    /// them: PEFT joins what we train apart, and has no heads.
     ///
     /// # Errors
     /// A tokenizer that cannot be written.
@@ -183,13 +210,18 @@ impl Agent {
         let base = self.run.start_from.as_deref().unwrap_or(Path::new("")).display().to_string();
         let (contents, config, model) = match lora::adapter_files(&policy.transformer, &base) {
             Some((config, tensors)) => {
-                let trained = parameters::collect_some(policy, &lora::is_adapter);
+                let trained = parameters::collect_some(policy, &is_own);
                 optimizer.extend(tensors_of(trained).into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
                 (Contents::Adapters, config, tensors)
             }
             None => {
-                let config = policy.transformer.config();
-                (Contents::Model, config_json::write(config), to_hugging_face(config, named(policy)))
+                let shape = policy.transformer.config();
+                let (mut config, mut model) = (config_json::write(shape), to_hugging_face(shape, named(policy)));
+                if matches!(self.run.algorithm()?, Algorithm::RewardModel(_)) {
+                    let settings = scorer::settings(policy, &self.tokenizer);
+                    classifier::to_classifier(&mut config, &mut model, &settings);
+                }
+                (Contents::Model, config, model)
             }
         };
         let (tokenizer_json, companions) = (self.tokenizer.to_json()?, self.companions.clone());
@@ -205,7 +237,17 @@ impl Agent {
         if let Algorithm::DecisionTransformer(config) = self.run.algorithm()? {
             encoding.return_to_go = Some(config.decimals);
         }
-        Ok(Encoder::new(self.tokenizer.clone(), encoding))
+        let encoder = Encoder::new(self.tokenizer.clone(), encoding);
+        if !self.run.rollout.chat {
+            return Ok(encoder);
+        }
+        let template = self.chat_template()?.ok_or_else(|| {
+            let model = self.run.start_from.as_deref().unwrap_or(Path::new("")).display();
+            Error::Config(format!(
+                "rollout.chat: {model} has no chat template; remove it, or start from a model that has"
+            ))
+        })?;
+        Ok(encoder.with_chat(template))
     }
 
     /// The environment that the agent is trained or judged in.
@@ -237,10 +279,11 @@ impl Agent {
     pub fn rollout_of(&self, config: RolloutConfig, registry: &Registry, environments: usize) -> Result<Rollout> {
         let pool = Pool::new(registry, self.env()?, environments)?;
         let target_return = self.run.decision_transformer.as_ref().and_then(|config| config.target_return);
-        Ok(Rollout::new(pool, self.encoder()?, config, target_return))
+        Ok(Rollout::new(pool, self.encoder()?, config, target_return).judged_by(self.rewards.clone()))
     }
 
-    /// Plays episodes that training never saw, and scores them.
+    /// Plays episodes that training never saw, and scores them; what each reward came to is among the numbers of `info`.
+    /// Episodes that lack a reward count in none of the others.
     ///
     /// # Errors
     /// What [`Rollout::play`] fails with.
@@ -252,10 +295,14 @@ impl Agent {
         seed: u64,
     ) -> Result<(Evaluation, Vec<Played>)> {
         let policy = policy.valid();
-        let mut rollout = self.rollout(registry, (episodes as usize).clamp(1, 256))?;
+        // Every episode has a state of its own to begin in.
+        let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
+        let mut rollout = self.rollout_of(config, registry, (episodes as usize).clamp(1, 256))?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         let (played, _) = rollout.play(&policy, seed, numbers, &self.sampling())?;
-        let score = score(&self.run.name, played.iter().map(|played| (&played.episode, &played.info)));
+        let scored = played.iter().filter(|played| played.is_scored());
+        let mut score = score(&self.run.name, scored.map(|played| (&played.episode, &played.info)));
+        score.info.extend(reward_means(&played));
         let spec = registry.build(self.env()?)?.spec().clone();
         let exact = self.exact_value(&policy, registry)?;
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
@@ -286,7 +333,8 @@ impl Agent {
         episodes: u64,
         watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
     ) -> Result<Vec<Played>> {
-        let mut rollout = self.rollout(registry, 1)?;
+        let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
+        let mut rollout = self.rollout_of(config, registry, 1)?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
     }
@@ -308,15 +356,16 @@ impl Agent {
 
 /// The directory that a run's tokenizer comes from, where it comes from one.
 fn tokenizer_folder(run: &RunFile) -> Option<&Path> {
-    let of_text = || run.text.as_ref()?.tokenizer.as_deref()?.parent();
-    run.start_from.as_deref().or_else(of_text)
+    let of_text = || run.text.as_ref()?.tokenizer.as_deref();
+    let named = || run.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref()).or_else(of_text);
+    run.start_from.as_deref().or_else(|| named()?.parent())
 }
 
 /// What stands beside a run's model: what stands beside its tokenizer, the chat template that the run names, and at least
 /// which tokens end and pad.
 fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
     let mut companions = tokenizer_folder(run).map_or(Ok(BTreeMap::new()), read_companions)?;
-    if let Some(path) = run.text.as_ref().and_then(|text| text.chat_template.as_ref()) {
+    if let Some(path) = run.chat_template() {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         companions.insert("chat_template.jinja".to_string(), text);
     }
@@ -327,6 +376,9 @@ fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String
         let generation = || format!("{:#}\n", generation.write());
         companions.entry("generation_config.json".to_string()).or_insert_with(generation);
         companions.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
+    }
+    if matches!(run.algorithm()?, Algorithm::RewardModel(_)) {
+        scorer::name_padding(&mut companions, tokenizer);
     }
     Ok(companions)
 }

@@ -1,5 +1,6 @@
 //! The only place that pads and masks: samples of different lengths become tensors.
 
+mod judged;
 mod text;
 
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::trajectory::Segment;
+pub use judged::{AnswerRows, Choice, JudgedBatch, JudgedPrompt, Pair, Pairs, Single, Singles, Totals};
 pub use text::{TextBatch, TextRow};
 
 /// A sequence and what a learner wants of its action tokens; all vectors but `tokens` have one entry for each of them.
@@ -20,12 +22,16 @@ pub struct Sample {
     pub allowed: Vec<Option<Arc<[u32]>>>,
     /// Log-probabilities under the policy that sampled them.
     pub log_probs: Vec<f32>,
+    /// Log-probabilities under a reference policy; empty without one.
+    pub reference_log_probs: Vec<f32>,
     /// Values of the states that they were written in, when they were sampled.
     pub values: Vec<f32>,
     /// Advantages.
     pub advantages: Vec<f32>,
     /// Returns that a value head learns.
     pub returns: Vec<f32>,
+    /// What each of its action tokens counts in the loss of the optimiser step.
+    pub weight: f32,
 }
 
 /// Samples as tensors. Rows are padded on the right, where a causal model cannot see, so that no mask is needed; the
@@ -42,12 +48,16 @@ pub struct ActionBatch {
     pub forbidden: Option<Tensor<2, Bool>>,
     /// Log-probabilities under the policy that sampled them.
     pub log_probs: Tensor<1>,
+    /// Log-probabilities under a reference policy, where there is one.
+    pub reference_log_probs: Option<Tensor<1>>,
     /// Values when they were sampled.
     pub values: Tensor<1>,
     /// Advantages.
     pub advantages: Tensor<1>,
     /// Returns.
     pub returns: Tensor<1>,
+    /// What each counts in the loss of the optimiser step.
+    pub weights: Tensor<1>,
     /// The number of action tokens in the whole batch of the optimiser step, of which this may be one part: what
     /// means are taken over, so that parts add up to the whole.
     pub token_count: usize,
@@ -126,9 +136,15 @@ impl ActionBatch {
             targets: ints(targets, device),
             forbidden: forbidden(&allowed, vocab_size, device),
             log_probs: flat(|sample| &sample.log_probs),
+            reference_log_probs: (samples.iter().all(|sample| sample.reference_log_probs.len() == sample.at.len()))
+                .then(|| flat(|sample| &sample.reference_log_probs)),
             values: flat(|sample| &sample.values),
             advantages: flat(|sample| &sample.advantages),
             returns: flat(|sample| &sample.returns),
+            weights: floats(
+                samples.iter().flat_map(|sample| std::iter::repeat_n(sample.weight, sample.at.len())).collect(),
+                device,
+            ),
             token_count,
         }
     }

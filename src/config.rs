@@ -8,20 +8,24 @@ mod sections;
 
 use std::path::{Path, PathBuf};
 
-use palestra_envs::{Definition, Registry, parse_toml, parse_toml_table};
+use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
+use crate::learn::dpo::DpoConfig;
+use crate::learn::group::GroupConfig;
+use crate::learn::kto::KtoConfig;
 use crate::learn::offline::{
     AwrConfig, BehaviourCloningConfig, CqlConfig, DecisionTransformerConfig, FilteredConfig, IlqlConfig, IqlConfig,
     MonteCarloConfig,
 };
 use crate::learn::ppo::PpoConfig;
+use crate::learn::reward_model::RewardModelConfig;
 use crate::learn::supervised::SupervisedConfig;
 use crate::model::ModelConfig;
 use crate::model::lora::LoraConfig;
 use crate::optim::OptimizerConfig;
 use crate::rollout::RolloutConfig;
-use crate::source::{DataConfig, TextConfig};
+use crate::source::{DataConfig, PreferenceConfig, TextConfig};
 use crate::{Error, Result};
 pub use algorithm::Algorithm;
 pub use sections::{EvaluationConfig, TrainConfig};
@@ -29,7 +33,8 @@ pub use sections::{EvaluationConfig, TrainConfig};
 /// A training run as a TOML file describes it.
 ///
 /// It has an `[env]` to learn from by play, or `[data]` to learn from, with the section of one learner; with `[data]` an
-/// `[env]` is only played to judge the model. With `[text]` it trains a language model. Every other section may be left out.
+/// `[env]` is only played to judge the model. With `[text]` it trains a language model; with `[preferences]` and the section
+/// of a learner it learns from people's judgements. Every other section may be left out.
 ///
 /// ```
 /// # use palestra::config::RunFile;
@@ -62,12 +67,18 @@ pub struct RunFile {
     /// `kind`; with `options` and `wrappers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Definition>,
+    /// What scores whole episodes, beside the environment's rules and the rewards of its definition.
+    #[serde(default, rename = "reward", skip_serializing_if = "Vec::is_empty")]
+    pub rewards: Vec<RewardDefinition>,
     /// Logged experience to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataConfig>,
     /// Text to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
+    /// Judgements to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferences: Option<PreferenceConfig>,
     /// Trains adapters of low rank beside the frozen model of `start_from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
@@ -80,6 +91,9 @@ pub struct RunFile {
     /// Learns from its own play.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ppo: Option<PpoConfig>,
+    /// Learns from groups of completions of the same prompts: GRPO, Dr. GRPO, RLOO, DAPO's clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpo: Option<GroupConfig>,
     /// Clones what was logged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bc: Option<BehaviourCloningConfig>,
@@ -107,6 +121,15 @@ pub struct RunFile {
     /// Learns the likelihood of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervised: Option<SupervisedConfig>,
+    /// Learns scores that agree with judgements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<RewardModelConfig>,
+    /// Prefers the better answers of pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoConfig>,
+    /// Learns from answers that are good or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kto: Option<KtoConfig>,
     /// How a gradient changes the model.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -151,7 +174,13 @@ impl RunFile {
             // Errors about the environment come later, and still name the line that it was written in.
             run.env = run.env.map(|env| env.written_in(file, text, "env"));
         }
+        if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("reward")) {
+            let rewards = run.rewards.into_iter().enumerate();
+            run.rewards = rewards.map(|(at, it)| it.written_in(file, text, &format!("reward.{at}"))).collect();
+        }
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        run.env.iter_mut().for_each(|env| env.seen_from(folder));
+        run.rewards.iter_mut().for_each(|reward| reward.seen_from(folder));
         let env_file = run.env.as_mut().and_then(|env| env.file.as_mut());
         for path in [env_file, run.start_from.as_mut()].into_iter().flatten() {
             *path = folder.join(&path);
@@ -183,38 +212,63 @@ impl RunFile {
                 "start_from: the checkpoint has its own shape; remove either start_from or [model]".to_string(),
             ));
         }
-        if self.start_from.is_some() && self.text.as_ref().is_some_and(|text| text.tokenizer.is_some()) {
-            return Err(Error::Config(
-                "text.tokenizer: the checkpoint of start_from has its own; remove it".to_string(),
-            ));
+        let own_tokenizers = [
+            ("text", self.text.as_ref().and_then(|text| text.tokenizer.as_ref())),
+            ("preferences", self.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_ref())),
+        ];
+        if let Some((section, _)) = own_tokenizers.iter().find(|(_, own)| own.is_some() && self.start_from.is_some()) {
+            return Err(Error::Config(format!(
+                "{section}.tokenizer: the checkpoint of start_from has its own; remove it"
+            )));
         }
         self.model.clone().unwrap_or_default().check()?;
         sections::check_rollout(&self.rollout)?;
         self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
         self.text.as_ref().map_or(Ok(()), TextConfig::check)?;
+        self.preferences.as_ref().map_or(Ok(()), PreferenceConfig::check)?;
         let algorithm = self.algorithm()?;
         algorithm.check()?;
         if self.lora.is_some() && self.start_from.is_none() {
             return Err(Error::Config("[lora]: adapters stand beside a trained model; name it in start_from".into()));
         }
-        if self.lora.is_some() && !matches!(algorithm, Algorithm::Supervised(_)) {
+        if self.lora.is_some() && !algorithm.trains_adapters() {
             let name = algorithm.name();
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
-        if self.train.gradient_checkpointing && !matches!(algorithm, Algorithm::Supervised(_)) {
+        let reads_text = matches!(algorithm, Algorithm::Supervised(_)) || algorithm.wanted().is_some();
+        if self.train.gradient_checkpointing && !reads_text {
             let name = algorithm.name();
             return Err(Error::Config(format!(
                 "train.gradient_checkpointing: [{name}] keeps all activations; remove it, or set rollout or data to smaller \
                  parts (micro_batch)"
             )));
         }
-        if self.rollout.record && !matches!(algorithm, Algorithm::Ppo(_)) {
+        if matches!(algorithm, Algorithm::Grpo(_)) && self.rollout.group < 2 {
+            return Err(Error::Config(format!(
+                "rollout.group: {} is no group; [grpo] holds at least 2 completions of a prompt against each other",
+                self.rollout.group
+            )));
+        }
+        if self.rollout.chat && self.start_from.is_none() {
+            return Err(Error::Config(
+                "rollout.chat: a model from nothing has no chat template; name one that has in start_from".into(),
+            ));
+        }
+        if self.rollout.record && !algorithm.plays() {
             let name = algorithm.name();
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
+        }
+        if self.env.is_none() && !self.rewards.is_empty() {
+            return Err(Error::Config("[[reward]]: nothing is played, so that nothing is scored; remove it".into()));
         }
         self.optimizer.check()?;
         self.train.check()?;
         self.evaluation.check()
+    }
+
+    /// All rewards of a resolved run: those of its environment's definition, then its own.
+    pub fn all_rewards(&self) -> impl Iterator<Item = &RewardDefinition> {
+        self.env.iter().flat_map(|env| &env.rewards).chain(&self.rewards)
     }
 
     /// The learner: that of the section that the file has, or PPO where there is an environment and none is named.
@@ -224,6 +278,7 @@ impl RunFile {
     pub fn algorithm(&self) -> Result<Algorithm> {
         let named = [
             self.ppo.clone().map(Algorithm::Ppo),
+            self.grpo.clone().map(Algorithm::Grpo),
             self.bc.clone().map(Algorithm::Bc),
             self.filtered_bc.clone().map(Algorithm::FilteredBc),
             self.awr.clone().map(Algorithm::Awr),
@@ -233,6 +288,9 @@ impl RunFile {
             self.ilql.clone().map(Algorithm::Ilql),
             self.decision_transformer.clone().map(Algorithm::DecisionTransformer),
             self.supervised.clone().map(Algorithm::Supervised),
+            self.reward_model.clone().map(Algorithm::RewardModel),
+            self.dpo.clone().map(Algorithm::Dpo),
+            self.kto.clone().map(Algorithm::Kto),
         ];
         let mut named = named.into_iter().flatten();
         let algorithm = match (named.next(), named.next()) {
@@ -241,6 +299,12 @@ impl RunFile {
                 return Err(Error::Config(format!("[{one}] and [{other}]: a run has one learner; remove one of them")));
             }
             (Some(one), None) => one,
+            (None, _) if self.preferences.is_some() => {
+                return Err(Error::Config(
+                    "[preferences]: no learner is named; add a section [reward_model], [dpo] or [kto], which may be empty"
+                        .to_string(),
+                ));
+            }
             (None, _) if self.text.is_some() => Algorithm::Supervised(SupervisedConfig::default()),
             (None, _) if self.data.is_none() => Algorithm::Ppo(PpoConfig::default()),
             (None, _) => {
@@ -253,6 +317,9 @@ impl RunFile {
         };
         let name = algorithm.name();
         let is_supervised = matches!(algorithm, Algorithm::Supervised(_));
+        if algorithm.wanted().is_some() || self.preferences.is_some() {
+            return self.check_judged(&algorithm).map(|()| algorithm);
+        }
         match (&algorithm, &self.env, &self.data) {
             _ if is_supervised && self.text.is_none() => {
                 Err(Error::Config("missing key `text`: [supervised] learns from text; name its files in [text]".into()))
@@ -267,16 +334,42 @@ impl RunFile {
                 Err(Error::Config("[data]: [supervised] learns from text and no log; remove [data]".into()))
             }
             (Algorithm::Supervised(_), None, None) => Ok(algorithm),
-            (Algorithm::Ppo(_), None, _) => Err(Error::Config(
-                "missing key `env`: PPO learns by playing; to learn from a log, name it in [data]".to_string(),
-            )),
-            (Algorithm::Ppo(_), _, Some(_)) => {
-                Err(Error::Config("[data]: PPO learns from its own play; remove [data] or [ppo]".to_string()))
+            (_, None, _) if algorithm.plays() => Err(Error::Config(format!(
+                "missing key `env`: [{name}] learns by playing; to learn from a log, name it in [data]"
+            ))),
+            (_, _, Some(_)) if algorithm.plays() => {
+                Err(Error::Config(format!("[data]: [{name}] learns from its own play; remove [data] or [{name}]")))
             }
-            (Algorithm::Ppo(_), Some(_), None) => Ok(algorithm),
+            (_, Some(_), None) if algorithm.plays() => Ok(algorithm),
             (_, _, None) => Err(Error::Config(format!("missing key `data`: [{name}] learns from a log"))),
             (_, _, Some(_)) => Ok(algorithm),
         }
+    }
+
+    /// Refuses a learner of judgements without them or with something else to learn from, and judgements without one.
+    fn check_judged(&self, algorithm: &Algorithm) -> Result<()> {
+        let name = algorithm.name();
+        if algorithm.wanted().is_none() {
+            let reason = format!("[preferences]: [{name}] does not learn from judgements; remove one of them");
+            return Err(Error::Config(reason));
+        }
+        if self.preferences.is_none() {
+            return Err(Error::Config(format!("missing key `preferences`: [{name}] learns from files of judgements")));
+        }
+        let others = [("env", self.env.is_some()), ("data", self.data.is_some()), ("text", self.text.is_some())];
+        if let Some((section, _)) = others.iter().find(|(_, is_there)| *is_there) {
+            let reason = format!("[{section}]: [{name}] learns from judgements alone; remove [{section}]");
+            return Err(Error::Config(reason));
+        }
+        let has_tokenizer = self.preferences.as_ref().is_some_and(|preferences| preferences.tokenizer.is_some());
+        if self.start_from.is_none() && !has_tokenizer {
+            return Err(Error::Config(
+                "start_from: name the directory of a model; or for one from nothing, a tokenizer.json in \
+                 preferences.tokenizer"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     /// The run with its environment's definition written out, so that it needs no other file but a checkpoint.
@@ -308,12 +401,21 @@ impl RunFile {
     fn file_names(&mut self) -> impl Iterator<Item = &mut String> {
         let logs = self.data.iter_mut().flat_map(|data| &mut data.files);
         let texts = self.text.iter_mut().flat_map(|text| text.file_lists().flatten());
-        logs.chain(texts)
+        let judgements = self.preferences.iter_mut().flat_map(|section| section.file_lists().flatten());
+        logs.chain(texts).chain(judgements)
     }
 
     /// The files that text is encoded by.
     fn text_paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template))
+        let of_text = self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template));
+        let preferences = self.preferences.iter_mut();
+        of_text.chain(preferences.flat_map(|section| section.tokenizer.iter_mut().chain(&mut section.chat_template)))
+    }
+
+    /// The file of the chat template that the run names.
+    pub fn chat_template(&self) -> Option<&Path> {
+        let of_text = self.text.as_ref().and_then(|text| text.chat_template.as_deref());
+        of_text.or(self.preferences.as_ref().and_then(|preferences| preferences.chat_template.as_deref()))
     }
 
     /// The name of the first key that differs from another run, those aside that a resumed run may change.
@@ -344,8 +446,15 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
     let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
     let last = keys.pop().unwrap_or_default();
     let mut section = table;
-    for key in keys {
-        let inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
+    let mut keys = keys.into_iter().peekable();
+    while let Some(key) = keys.next() {
+        let mut inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
+        if let toml::Value::Array(items) = inner {
+            // One of several tables of a name, such as reward.0.weight.
+            let count = items.len();
+            let item = keys.next().and_then(|number| items.get_mut(number.parse::<usize>().ok()?));
+            inner = item.ok_or_else(|| format!("there are {count} `{key}`; write {key}.0 for the first"))?;
+        }
         section = inner.as_table_mut().ok_or_else(|| format!("`{key}` is no section"))?;
     }
     section.insert(last.to_string(), value);

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use palestra_datasets::preferences::Text;
 use palestra_datasets::{End, Episode, Turn};
 use serde::{Deserialize, Serialize};
 
 use crate::model::generate::Choices;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{ChatTemplate, Message, Tokenizer};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
 
@@ -42,6 +43,7 @@ pub struct Encoding {
 pub struct Encoder {
     tokenizer: Tokenizer,
     encoding: Encoding,
+    chat: Option<ChatTemplate>,
     /// Token sequences of the lists of legal actions seen so far.
     choices: HashMap<Arc<[String]>, Arc<Choices>>,
 }
@@ -52,7 +54,12 @@ pub const RETURN_ALPHABET: &str = "0123456789.- ";
 impl Encoder {
     /// An encoder of episodes.
     pub fn new(tokenizer: Tokenizer, encoding: Encoding) -> Self {
-        Self { tokenizer, encoding, choices: HashMap::new() }
+        Self { tokenizer, encoding, chat: None, choices: HashMap::new() }
+    }
+
+    /// An encoder that reads observations by a chat template, as what a user says, or as the messages that they list.
+    pub fn with_chat(self, template: ChatTemplate) -> Self {
+        Self { chat: Some(template), ..self }
     }
 
     /// The tokens that it writes in.
@@ -77,23 +84,11 @@ impl Encoder {
         return_to_go: Option<f32>,
         room: usize,
     ) -> Result<Vec<u32>> {
-        let special = self.tokenizer.special();
-        let mut prompt = match self.encoding.context {
-            Context::Transcript => so_far.to_vec(),
-            Context::Observation => Vec::new(),
-        };
-        let before = prompt.len();
-        prompt.extend(special.observation);
-        if let Some((decimals, return_to_go)) = self.encoding.return_to_go.zip(return_to_go) {
-            let rounded = format!("{return_to_go:.decimals$} ");
-            let unsigned = rounded.strip_prefix('-').filter(|rest| rest.trim_end().bytes().all(|b| b"0.".contains(&b)));
-            self.tokenizer.encode(unsigned.unwrap_or(&rounded), &mut prompt)?; // -0.0 is 0.0
-        }
-        self.tokenizer.encode(observation, &mut prompt)?;
-        prompt.extend(special.action);
+        let so_far = if self.encoding.context == Context::Transcript { so_far } else { &[] };
+        let mut prompt = self.shown(so_far, observation, return_to_go)?;
         let context = self.encoding.room;
-        if prompt.len() + room > context {
-            prompt.drain(..before);
+        if prompt.len() + room > context && !so_far.is_empty() {
+            prompt = self.shown(&[], observation, return_to_go)?;
         }
         if prompt.len() + room > context {
             return Err(Error::Config(format!(
@@ -106,6 +101,36 @@ impl Encoder {
                 "an empty observation gives the model nothing to read; choose a view that shows the state".to_string(),
             ));
         }
+        Ok(prompt)
+    }
+
+    /// An observation after what was read and written so far.
+    fn shown(&self, so_far: &[u32], observation: &str, return_to_go: Option<f32>) -> Result<Vec<u32>> {
+        let special = self.tokenizer.special();
+        let mut prompt = so_far.to_vec();
+        if let Some(template) = &self.chat {
+            let messages: Vec<Message> = match Text::of_observation(observation) {
+                Text::Plain(text) => vec![Message::new("user", text)],
+                Text::Messages(messages) => messages.into_iter().map(|it| Message::new(it.role, it.content)).collect(),
+            };
+            let text = if so_far.is_empty() {
+                template.render(&messages, true)?
+            } else {
+                // An answer that was cut short still ends before the next message begins.
+                prompt.extend(special.end.filter(|end| so_far.last() != Some(end)));
+                template.render_further(&messages)?
+            };
+            self.tokenizer.encode(&text, &mut prompt)?;
+            return Ok(prompt);
+        }
+        prompt.extend(special.observation);
+        if let Some((decimals, return_to_go)) = self.encoding.return_to_go.zip(return_to_go) {
+            let rounded = format!("{return_to_go:.decimals$} ");
+            let unsigned = rounded.strip_prefix('-').filter(|rest| rest.trim_end().bytes().all(|b| b"0.".contains(&b)));
+            self.tokenizer.encode(unsigned.unwrap_or(&rounded), &mut prompt)?; // -0.0 is 0.0
+        }
+        self.tokenizer.encode(observation, &mut prompt)?;
+        prompt.extend(special.action);
         Ok(prompt)
     }
 
@@ -160,7 +185,7 @@ impl Encoder {
             Some(text) => Some(self.prompt(so_far, text, Some(return_to_go), 0)?),
             None => None,
         };
-        Ok(Trajectory { segments, end: episode.end, final_prompt, last_value: 0.0 })
+        Ok(Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() })
     }
 
     /// One turn, and whether it goes on from what was read so far.

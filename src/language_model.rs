@@ -20,7 +20,7 @@ use crate::model::huggingface::is_own;
 use crate::model::lora::{base_of_adapters, merged, read_adapters};
 use crate::model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
 use crate::run_dir::RunDir;
-use crate::tokenizer::{ChatTemplate, TextStream, Tokenizer};
+use crate::tokenizer::{ChatTemplate, TextStream, Tokenizer, before_stop};
 use crate::{Error, Result, checkpoint};
 pub use merge::{Merged, merge};
 
@@ -133,6 +133,51 @@ impl LanguageModel {
         let mut tokens = Vec::new();
         self.tokenizer.encode(text, &mut tokens)?;
         Ok(tokens)
+    }
+
+    /// Continues several texts at once; each prompt comes with the seed that fixes its text, so that what is written beside
+    /// it changes nothing. The writing's own seed is not used.
+    ///
+    /// # Errors
+    /// A prompt that [`check_room`](Self::check_room) refuses.
+    pub fn write_all(&self, prompts: Vec<(Vec<u32>, u64)>, writing: &Writing) -> Result<Vec<String>> {
+        prompts.iter().try_for_each(|(prompt, _)| self.check_room(prompt.len(), writing.max_new_tokens))?;
+        let request = |(prompt, seed): (Vec<u32>, u64)| Request {
+            prompt,
+            choices: None,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            forced: None,
+        };
+        let mut requests: Vec<Request> = prompts.into_iter().map(request).collect();
+        let Writing { stop, max_new_tokens, .. } = writing;
+        let is_end = |token: &u32| self.generation.eos.contains(token);
+        let has_stop =
+            |tokens: &[u32]| self.tokenizer.decode(tokens).is_ok_and(|text| before_stop(&text, stop).is_some());
+        let stopped = |tokens: &[u32]| tokens.last().is_some_and(is_end) || (!stop.is_empty() && has_stop(tokens));
+        let limits = Limits { end: None, max_new_tokens: *max_new_tokens, stopped: Some(&stopped) };
+        let written = generate(&self.policy, &mut requests, &limits, &writing.sampling);
+        let text = |tokens: &[u32]| {
+            let said = tokens.split_last().filter(|(last, _)| is_end(last)).map_or(tokens, |(_, said)| said);
+            let text = self.tokenizer.decode(said)?;
+            Ok(before_stop(&text, stop).map(String::from).unwrap_or(text))
+        };
+        written.iter().map(|written| text(&written.tokens)).collect()
+    }
+
+    /// Refuses a prompt of so many tokens that its continuation may not fit into the model's context.
+    ///
+    /// # Errors
+    /// A prompt without tokens, or too long a one.
+    pub fn check_room(&self, prompt: usize, max_new_tokens: usize) -> Result<()> {
+        let context = self.policy.transformer.config().context;
+        match prompt {
+            0 => Err(Error::Config("the prompt is empty; a model needs a token to go on from".into())),
+            prompt if prompt + max_new_tokens > context => Err(Error::Config(format!(
+                "the prompt has {prompt} tokens, and with {max_new_tokens} more it is longer than the model's context of \
+                 {context}; shorten it, or ask for fewer new tokens"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Continues a text, and tells each piece of it as soon as it stands.

@@ -1,5 +1,6 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
 
+pub mod accuracy;
 pub mod agent;
 pub mod batch;
 pub mod checkpoint;
@@ -18,6 +19,8 @@ pub mod ops;
 pub mod optim;
 pub mod plan;
 pub mod record;
+pub mod reward;
+pub mod reward_model;
 pub mod rollout;
 pub mod run_dir;
 pub mod source;

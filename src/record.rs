@@ -5,6 +5,7 @@
 mod spans;
 pub mod verify;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 use palestra_datasets::log::{LogWriter, WriteOptions};
 use palestra_envs::player::Player;
+use palestra_envs::reward::{RewardSummary, Scores};
 use palestra_envs::{Definition, Env, Episode, Registry, record as play};
 use serde::Serialize;
 
@@ -81,6 +83,11 @@ pub struct RecordReport {
     pub standard_error: f64,
     /// Which part of all actions the environment could not read or forbade.
     pub invalid_action_rate: f64,
+    /// What each reward came to, before its weight.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewards: BTreeMap<String, RewardSummary>,
+    /// Episodes that lack a reward, and so are not in the log.
+    pub unscored: u64,
     /// The size of the log.
     pub bytes: u64,
     /// Seconds of play and writing.
@@ -169,11 +176,13 @@ fn play_simply(
     watch: &Watch,
 ) -> Result<()> {
     let RecordOptions { episodes, seed, .. } = *recording.options;
+    let rewards = registry.rewards(&registry.resolve(env)?.rewards)?;
     for episode in play::record(registry, env, 0..episodes, seed, player)? {
         let mut episode = episode?;
         let taken = Some(now()); // just now
         episode.turns.iter_mut().for_each(|turn| turn.timestamp = taken);
-        recording.write(episode)?;
+        let scores = rewards.judge(std::slice::from_mut(&mut episode))?.remove(0).scores;
+        recording.write(episode, &scores)?;
         (watch.ended)();
         watch.check()?;
     }
@@ -198,13 +207,14 @@ fn play_agent(
     }
     let is_certain = epsilon == 0.0 && sampling.temperature <= 0.0;
     let mut take = |_: u64, played: Played| {
+        let scores = played.scores;
         let mut episode = provenance.label(played.episode);
         if is_certain {
             // Rollouts tell how likely a greedy token is by sampling; it was taken with certainty.
             let log_probs = episode.turns.iter_mut().flat_map(|turn| turn.log_probs.iter_mut().flatten());
             log_probs.for_each(|log_prob| *log_prob = 0.0);
         }
-        recording.write(episode)?;
+        recording.write(episode, &scores)?;
         (watch.ended)();
         Ok(())
     };
@@ -234,6 +244,8 @@ struct Recording<'a> {
     mean: f64,
     /// The sum of squared differences from the mean return.
     squares: f64,
+    rewards: BTreeMap<String, RewardSummary>,
+    unscored: u64,
 }
 
 impl<'a> Recording<'a> {
@@ -250,10 +262,18 @@ impl<'a> Recording<'a> {
             invalid: 0,
             mean: 0.0,
             squares: 0.0,
+            rewards: BTreeMap::new(),
+            unscored: 0,
         }
     }
 
-    fn write(&mut self, episode: Episode) -> Result<()> {
+    /// Writes an episode, unless it lacks a reward: then nobody knows its return.
+    fn write(&mut self, episode: Episode, scores: &Scores) -> Result<()> {
+        scores.iter().for_each(|(name, score)| self.rewards.entry(name.clone()).or_default().add(*score));
+        if scores.values().any(Option::is_none) {
+            self.unscored += 1;
+            return Ok(());
+        }
         let log = match &mut self.log {
             Some(log) => log,
             None => {
@@ -290,6 +310,8 @@ impl<'a> Recording<'a> {
             mean_return: self.mean,
             standard_error: (self.squares / (count - 1.0).max(1.0) / count.max(1.0)).sqrt(),
             invalid_action_rate: self.invalid as f64 / rows.max(1) as f64,
+            rewards: self.rewards,
+            unscored: self.unscored,
             bytes,
             seconds,
             turns_per_second: rows as f64 / seconds.max(1e-9),
@@ -304,6 +326,9 @@ impl fmt::Display for RecordReport {
         let turns = *rows as f64 / (*episodes).max(1) as f64;
         write!(f, " over {episodes} episodes; {turns:.1} turns each, ")?;
         writeln!(f, "{:.1} % invalid actions", 100.0 * self.invalid_action_rate)?;
+        for (name, RewardSummary { mean, std, missing, .. }) in &self.rewards {
+            writeln!(f, "reward {name}: {mean:.4}, standard deviation {std:.4}, {missing} missing")?;
+        }
         write!(f, "{}: {rows} rows, {:.2} MB; ", file.display(), self.bytes as f64 / 1e6)?;
         write!(f, "{:.1} s, {:.0} turns a second", self.seconds, self.turns_per_second)
     }

@@ -1,13 +1,14 @@
 //! Environments and a policy become episodes: the policy writes for many environments at once.
 
+mod judged;
 mod running;
 
 use std::time::{Duration, Instant};
 
 use palestra_envs::player::{Player, Random, mixture_log_prob};
-use palestra_envs::{End, Env, Episode, Info, Pool, Step, baseline, episode_seed};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use palestra_envs::reward::Scores;
+use palestra_envs::{End, Env, Episode, Info, Pool, Rewards, Step};
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -16,9 +17,10 @@ use crate::encoder::{Encoder, Encoding};
 use crate::math::Sampling;
 use crate::model::Policy;
 use crate::model::generate::{Limits, Request, generate, state_values};
-use crate::observe::Metrics;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, before_stop};
 use crate::trajectory::Trajectory;
+use judged::{HandingOver, judge};
+pub use judged::{reward_means, summary};
 use running::Running;
 pub use running::now;
 
@@ -30,8 +32,12 @@ pub struct RolloutConfig {
     pub episodes: usize,
     /// Environments played at once: more fill the processor better.
     pub environments: usize,
+    /// Episodes in a row that begin in the same state, each with random numbers of its own: the completions of a prompt.
+    pub group: usize,
     /// What the policy sees when it writes.
     pub context: Context,
+    /// Whether observations are read by the model's chat template, as messages of a user.
+    pub chat: bool,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Whether only legal actions can be written, where the environment lists them.
@@ -51,7 +57,9 @@ impl Default for RolloutConfig {
         Self {
             episodes: 64,
             environments: 64,
+            group: 1,
             context: Context::Observation,
+            chat: false,
             sampling: Sampling::default(),
             legal_actions_only: true,
             max_new_tokens: 16,
@@ -77,6 +85,15 @@ pub struct Played {
     pub trajectory: Trajectory,
     /// What the environment said of the last state.
     pub info: Info,
+    /// What each reward said of it, before weights.
+    pub scores: Scores,
+}
+
+impl Played {
+    /// Whether no reward is missing: only then is its return what it earned.
+    pub fn is_scored(&self) -> bool {
+        self.scores.values().all(Option::is_some)
+    }
 }
 
 /// Where the time of a rollout went, and what it was spent on.
@@ -86,6 +103,8 @@ pub struct Effort {
     pub environments: Duration,
     /// In the model and in the choice of tokens.
     pub model: Duration,
+    /// In the rewards.
+    pub rewards: Duration,
     /// Altogether.
     pub total: Duration,
     /// Tokens read and written.
@@ -103,6 +122,7 @@ pub struct Rollout {
     target_return: Option<f32>,
     /// The probability with which a turn's action is a random legal one.
     exploration: f64,
+    rewards: Rewards,
 }
 
 /// What a watcher of a rollout is shown.
@@ -117,7 +137,12 @@ impl Rollout {
     /// A rollout over the environments of the pool. The return that episodes are asked for counts where the encoder
     /// writes it.
     pub fn new(pool: Pool, encoder: Encoder, config: RolloutConfig, target_return: Option<f32>) -> Self {
-        Self { pool, encoder, config, target_return, exploration: 0.0 }
+        Self { pool, encoder, config, target_return, exploration: 0.0, rewards: Rewards::default() }
+    }
+
+    /// A rollout whose episodes are judged by rewards too.
+    pub fn judged_by(self, rewards: Rewards) -> Self {
+        Self { rewards, ..self }
     }
 
     /// A rollout of a mixture: each turn, with probability `epsilon`, any legal action is played, each equally likely.
@@ -133,7 +158,7 @@ impl Rollout {
     /// at once does not change what is sampled. The policy must be outside autodiff.
     ///
     /// # Errors
-    /// An environment fails, an observation has characters that the tokenizer lacks, or is too long for the model.
+    /// An environment or a reward fails, an observation has characters that the tokenizer lacks, or is too long for the model.
     pub fn play(
         &mut self,
         policy: &Policy,
@@ -158,7 +183,7 @@ impl Rollout {
     ) -> Result<(Vec<Played>, Effort)> {
         let first = numbers.start;
         let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
-        let mut effort = self.play_each(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
+        let mut effort = self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
             finished[(number - first) as usize] = Some(played);
             Ok(())
         })?;
@@ -168,6 +193,9 @@ impl Rollout {
         let values = state_values(policy, &truncated().collect::<Vec<_>>());
         let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
         truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
+        let judging = Instant::now();
+        judge(&self.rewards, &mut played)?;
+        effort.rewards = judging.elapsed();
         effort.total += began.elapsed();
         Ok((played, effort))
     }
@@ -178,6 +206,26 @@ impl Rollout {
     /// # Errors
     /// As [`Rollout::play_watched`], or what the taker could not do.
     pub fn play_each(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
+        take: &mut dyn FnMut(u64, Played) -> Result<()>,
+    ) -> Result<Effort> {
+        let mut handing_over = HandingOver::new(self.rewards.clone(), take);
+        let mut effort = self
+            .run(policy, run_seed, numbers, sampling, watch, &mut |number, played| handing_over.add(number, played));
+        let rewards = handing_over.finish()?; // also where playing failed: what has ended is whole
+        if let Ok(effort) = &mut effort {
+            effort.rewards = rewards;
+        }
+        effort
+    }
+
+    /// Plays each episode to its end, and hands it over before it is judged.
+    fn run(
         &mut self,
         policy: &Policy,
         run_seed: u64,
@@ -207,8 +255,11 @@ impl Rollout {
             for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
                 watch(episode.number, Seen::Played(&action, &step), self.pool.env(slot))?;
                 episode.take_turn(action, step.reward, step.invalid_action);
-                if self.config.record {
+                if self.config.record || !self.rewards.is_empty() {
                     episode.note(&step.observation.info);
+                }
+                if self.config.record {
+                    episode.note_time();
                 }
                 episode.observation = step.observation;
                 let Some(end) = step.end else {
@@ -250,12 +301,11 @@ impl Rollout {
 
     fn start(&mut self, slot: usize, run_seed: u64, number: u64, effort: &mut Effort) -> Result<Running> {
         let began = Instant::now();
-        let seed = episode_seed(run_seed, number);
-        let observation = self.pool.reset(slot, seed)?;
+        let mut episode = Running::new(run_seed, number, self.config.group as u64);
+        episode.observation = self.pool.reset(slot, episode.seed)?;
+        episode.return_to_go = self.target_return;
         effort.environments += began.elapsed();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(1); // stream 0 is the environment's
-        Ok(Running::new(number, rng, observation, self.target_return))
+        Ok(episode)
     }
 
     /// Lets the policy write an action for every running episode.
@@ -339,27 +389,6 @@ impl Rollout {
 pub fn action_text(tokenizer: &Tokenizer, tokens: &[u32], stop: &[String]) -> Result<String> {
     let text = tokenizer.decode(tokens)?;
     Ok(before_stop(&text, stop).unwrap_or(&text).to_string())
-}
-
-/// What stands before the first stop text, where there is one.
-fn before_stop<'a>(text: &'a str, stop: &[String]) -> Option<&'a str> {
-    stop.iter().filter_map(|stop| text.find(stop.as_str())).min().map(|at| &text[..at])
-}
-
-/// What a set of episodes was like: returns, lengths, ends, and the mean of every number in the environments' info.
-pub fn summary(played: &[Played]) -> Metrics {
-    let score = baseline::score("", played.iter().map(|played| (&played.episode, &played.info)));
-    let truncated = played.iter().filter(|played| played.episode.end == Some(End::Truncated)).count();
-    let count = played.len().max(1) as f64;
-    let mut metrics = Metrics::from([
-        ("episode/return_mean".to_string(), score.mean_return),
-        ("episode/return_std".to_string(), score.standard_error * count.sqrt()),
-        ("episode/length_mean".to_string(), score.mean_turns),
-        ("episode/invalid_rate".to_string(), score.invalid_action_rate),
-        ("episode/truncated_rate".to_string(), truncated as f64 / count),
-    ]);
-    metrics.extend(score.info.into_iter().map(|(name, mean)| (format!("episode/{name}_mean"), mean)));
-    metrics
 }
 
 #[cfg(test)]

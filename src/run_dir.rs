@@ -8,6 +8,7 @@
 //!   metrics.jsonl   one line a log step
 //!   episodes.jsonl  sample episodes
 //!   samples.jsonl   held-out texts, continued by a language model as it learned
+//!   reference.json  log-probabilities of judged answers before training
 //!   experience/     what was played to learn from, where that is kept
 //!   plots/          SVG
 //!   report.html
@@ -119,6 +120,11 @@ impl RunDir {
     /// Texts that a language model wrote as it learned, one JSON object a line.
     pub fn samples(&self) -> PathBuf {
         self.path.join("samples.jsonl")
+    }
+
+    /// Log-probabilities of judged answers by the policy that a run starts from.
+    pub fn reference(&self) -> PathBuf {
+        self.path.join("reference.json")
     }
 
     /// Where the experience log of what was played to learn from goes.

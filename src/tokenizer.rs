@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 use characters::Characters;
 pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
-pub use text_stream::TextStream;
+pub use text_stream::{TextStream, before_stop};
 pub use train::{Method, VocabularyOptions};
 
 /// Turns text into token ids and back. Cheap to clone.
@@ -179,13 +179,25 @@ impl Tokenizer {
     /// # Errors
     /// An id beyond the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, true)
+    }
+
+    /// The text of `ids`, special tokens as they are spelled.
+    ///
+    /// # Errors
+    /// An id beyond the vocabulary.
+    pub fn decode_with_special(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, false)
+    }
+
+    fn decode_as(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         match &self.kind {
             Kind::Characters(characters) => characters.decode(ids),
             Kind::HuggingFace(inner) => {
                 if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
                     return Err(no_such_token(id, self.vocab_size));
                 }
-                inner.decode(ids, true).map_err(|error| Error::Tokenizer(error.to_string()))
+                inner.decode(ids, skip_special).map_err(|error| Error::Tokenizer(error.to_string()))
             }
         }
     }

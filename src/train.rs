@@ -27,6 +27,9 @@ pub struct Progress<'a, L: Learner, S> {
     pub done: u64,
     /// Whether the loop ends here: the run is over, or a person asked to stop.
     pub is_last: bool,
+    /// Whether the update has not been told before. Where the next one could not be collected, the last is told again, so that
+    /// it can be saved.
+    pub is_new: bool,
     /// The means of everything measured in this update.
     pub metrics: &'a Metrics,
     /// The learner, after the update.
@@ -44,7 +47,8 @@ pub struct Progress<'a, L: Learner, S> {
 /// `observe` is called after every update, and decides what is logged, saved and evaluated.
 ///
 /// # Errors
-/// What the source, the optimiser or the observer could not do.
+/// What the source, the optimiser or the observer could not do; but where a person asked to stop, a source that collected
+/// nothing more has done so.
 pub fn train<L: Learner, S: Source<L>>(
     learner: &mut L,
     mut model: L::Model,
@@ -58,7 +62,30 @@ pub fn train<L: Learner, S: Source<L>>(
         // Strictly between the ends, so that no update is wasted on a rate of 0.
         let learning_rate = optimizer.config().learning_rate_at((update + 1) as f64 / (span.updates + 1) as f64);
         learner.set_progress(fraction);
-        let mut metrics = source.begin(learner, &model, update)?;
+        let mut metrics = match source.begin(learner, &model, update) {
+            Ok(metrics) => metrics,
+            Err(error) => {
+                // The model is as the last update left it: what it learned is not lost with what could not be collected.
+                if update > span.start {
+                    let (done, metrics) = (update, &Metrics::new());
+                    let model = &model;
+                    observe(Progress {
+                        done,
+                        is_last: true,
+                        is_new: false,
+                        metrics,
+                        learner,
+                        model,
+                        optimizer,
+                        source,
+                    })?;
+                }
+                if span.stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                return Err(error);
+            }
+        };
 
         let began = Instant::now();
         let mut means = Means::default();
@@ -86,7 +113,11 @@ pub fn train<L: Learner, S: Source<L>>(
         metrics.extend(source.end());
         // Asked once, so that what is told to be the last update, and is saved as that, is the last.
         let is_last = update + 1 == span.updates || span.stop.load(Ordering::Relaxed);
-        observe(Progress { done: update + 1, is_last, metrics: &metrics, learner, model: &model, optimizer, source })?;
+        if update + 1 == span.updates {
+            model = learner.finish(model);
+        }
+        let (done, metrics, model_now) = (update + 1, &metrics, &model);
+        observe(Progress { done, is_last, is_new: true, metrics, learner, model: model_now, optimizer, source })?;
         if is_last {
             break;
         }

@@ -1,10 +1,12 @@
 //! One training run, from its file to its directory: the only place that puts all the parts together.
 
+mod directory;
 mod held_out;
+mod judged;
 mod plan;
+mod reference;
 mod report;
 
-use std::fmt;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,33 +14,36 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use burn::module::Module;
-use burn::tensor::{Device, TensorData};
+use burn::tensor::Device;
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::baseline::{self, Baseline};
-use palestra_envs::{Episode, Registry};
-use serde_json::json;
+use palestra_envs::player::{Player, Random, Scripted};
+use palestra_envs::{Env, Episode, Registry};
 
-use crate::agent::{Agent, Evaluation, TRAINED};
-use crate::checkpoint::{self, Checkpoint};
+use crate::agent::{Agent, Evaluation};
+use crate::checkpoint;
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
+use crate::learn::group::Group;
 use crate::learn::ppo::Ppo;
 use crate::learn::supervised::supervised_learner;
-use crate::likelihood::TextScore;
 use crate::model::Policy;
-use crate::model::parameters::tensors_of;
 use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
 use crate::ops::{open_device, set_threads};
 use crate::optim::AdamW;
 use crate::record::{Provenance, Spans};
+use crate::rollout::Played;
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::{Cutting, DataConfig, Fresh, Selection, Source, Stored, TextSource, Texts, least_of_best};
-use crate::train::{Progress, Span, train};
-use crate::{Error, Result};
-use held_out::HeldOut;
-pub use plan::{Hardware, plan_run};
+use crate::source::{
+    Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
+};
+use crate::train::{Span, train};
+use crate::{Error, Result, reward};
+use directory::{Before, Directory, resume_into, snapshot};
+use held_out::{HeldOut, HeldOutText};
+pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
-pub use report::{HeldOutScores, LogSummary, TrainReport};
+pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 
 /// Where a run goes, and how it is shown.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +66,8 @@ pub struct TrainOptions {
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
     let mut run = run.resolve(registry)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let registry = &reward::with_kinds(registry, &device, Arc::clone(&stop));
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
     let algorithm = run.algorithm()?;
     let log = run.data.as_ref().map(open_log).transpose()?;
@@ -73,13 +80,17 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let batches_on = device.clone().autodiff();
     match (&algorithm, algorithm.offline_learner(), log.zip(returns)) {
         (Algorithm::Ppo(config), ..) => {
-            let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
-            // One look at the first state, so that a model that cannot read it is refused before anything is written.
-            rollout.try_out(&agent.policy)?;
+            let source = play(&agent, registry, batches_on)?;
             let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
-            let reference = (config.kl_coefficient > 0.0).then(|| agent.policy.clone());
-            let source = Fresh::new(rollout, agent.run.seed, batches_on, reference);
-            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
+        }
+        (Algorithm::Grpo(config), ..) => {
+            let source = play(&agent, registry, batches_on)?;
+            let rollout = &agent.run.rollout;
+            let learner = Group::new(config.clone(), rollout.sampling.temperature, rollout.max_new_tokens)?;
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
         }
         (Algorithm::Supervised(_), ..) => {
             let config = agent.run.text.clone().expect("a supervised learner has text");
@@ -88,19 +99,29 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             if let Some(counts) = texts.counts() {
                 tracing::info!("{}: {counts}", agent.run.name);
             }
-            let held_out = Some(HeldOut::new(&texts, &config, window, &agent)?);
+            let held_out = Some(HeldOut::Text(HeldOutText::new(&texts, &config, window, &agent)?));
             let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
             tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan_at_start(&agent, &mut source()?, window)?);
             let source = source()?;
             let learner = supervised_learner(agent.run.train.gradient_checkpointing);
-            Training { agent, learner, source, logged, held_out, registry, device, options }.go()
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
         }
         (_, Some(learner), Some((log, returns))) => {
             let selection = selection(&agent, &algorithm, returns)?;
             let config = agent.run.data.clone().expect("a learner of logs has data");
             let mut source = Stored::new(log, selection, config, agent.run.seed, batches_on);
             source.try_out()?;
-            Training { agent, learner, source, logged, held_out: None, registry, device, options }.go()
+            let directory = Directory::open(&agent, &options)?;
+            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
+        }
+        _ if algorithm.wanted().is_some() => {
+            let judgements = judged::open(&agent, &algorithm)?;
+            let directory = Directory::open(&agent, &options)?;
+            let parts = judged::parts(&agent, &algorithm, judgements, &directory.dir, &batches_on)?;
+            let judged::Parts { learner, source, held_out } = parts;
+            let held_out = Some(HeldOut::Judgements(held_out));
+            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
         }
         _ => unreachable!("the run file was checked: a learner of logs has data"),
     }
@@ -113,60 +134,71 @@ struct Training<'a, L, S> {
     source: S,
     logged: Option<LogSummary>,
     held_out: Option<HeldOut>,
+    directory: Directory,
     registry: &'a Registry,
+    stop: Arc<AtomicBool>,
     device: Device,
     options: TrainOptions,
 }
 
 impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
     fn go(self) -> Result<TrainReport> {
-        let Self { agent: start, mut learner, mut source, logged, mut held_out, registry, device, options } = self;
+        let Self { agent: start, mut learner, mut source, logged, mut held_out, directory, .. } = self;
+        let Self { registry, stop, device, options, .. } = self;
         let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
-        optimizer.freeze(start.policy.clone().train())?; // refused before anything is written
-        let (dir, saved) = open_directory(&start.run, &options)?;
+        let Directory { dir, saved } = directory;
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
-                write_atomically(&dir.run_file(), start.run.to_toml()?.as_bytes())?;
-                let play = start.judge(&start.policy, registry, episodes, start.run.seed)?;
-                let text = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
-                (start, Before { play: play.map(|(evaluation, _)| evaluation.score), text })
+                let (play, played) = start.judge(&start.policy, registry, episodes, start.run.seed)?.unzip();
+                let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
+                let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
+                let episodes = samples(played.unwrap_or_default(), &start, shown);
+                (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes })
             }
             Some((path, saved)) => {
-                let agent = Agent::from_checkpoint(start.run, saved, path, &device)?;
+                let rewards = start.rewards;
+                let agent = Agent { rewards, ..Agent::from_checkpoint(start.run, saved, path, &device)? };
                 let before = resume_into(saved, path, &mut learner, &mut source, &mut optimizer, &device)?;
                 (agent, before)
             }
         };
-        if let Some(held_out) = &mut held_out {
-            held_out.take_up(&dir.samples(), agent.updates)?;
+        if let Some(text) = held_out.as_mut().and_then(HeldOut::text_mut) {
+            text.take_up(&dir.samples(), agent.updates)?;
         }
         let run = agent.run.clone();
         let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
         let mut kept = run.rollout.record.then(kept).transpose()?;
-        let players = Players::measure(&run, registry, before.play.clone(), logged)?;
-        let observer_options = observer_options(&run, &agent, &players, held_out.is_some(), &options);
+        let players = Players::measure(&agent, registry, before.play.clone(), logged)?;
+        let observer_options = observer_options(&run, &agent, &players, held_out.as_ref(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
-        let stop = stop_on_signals()?;
+        stop_by(&stop)?;
         let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
         let policy = optimizer.freeze(agent.policy.clone().train())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
             done = progress.done;
-            if let Some(kept) = &mut kept {
-                kept.add(done - 1, progress.source.episodes())?;
-            }
-            let mut metrics = progress.metrics.clone();
-            if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-                let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
-                metrics.extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
-                if let Some(held_out) = &mut held_out {
-                    metrics.extend(held_out.score(progress.model).metrics());
-                    held_out.write_samples(progress.model, done, &dir.samples())?;
+            if progress.is_new {
+                if let Some(kept) = &mut kept {
+                    kept.add(done - 1, progress.source.episodes())?;
                 }
+                let mut metrics = progress.metrics.clone();
+                if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
+                    let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
+                    metrics
+                        .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
+                    if let Some(held_out) = &mut held_out {
+                        metrics.extend(held_out.score(progress.model).metrics());
+                        if let Some(text) = held_out.text_mut() {
+                            text.write_samples(progress.model, done, &dir.samples())?;
+                        }
+                    }
+                }
+                observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
             }
-            observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
-            if progress.is_last || done.is_multiple_of(run.train.checkpoint_every) {
+            let is_due = done.is_multiple_of(run.train.checkpoint_every);
+            let is_saved = is_due && !progress.is_new;
+            if (progress.is_last || is_due) && !is_saved {
                 kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
                 checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
                 checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
@@ -187,9 +219,11 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
 
         let agent = Agent { policy: model, updates: done, ..agent };
         let (evaluation, played) = agent.judge(&agent.policy, registry, episodes, run.seed)?.unzip();
-        let samples: Vec<Episode> = played.into_iter().flatten().take(20).map(|played| played.episode).collect();
+        let samples = samples(played.unwrap_or_default(), &agent, 20);
         write_episodes(&dir, &samples)?;
         let frames = if run.env.is_some() { frames(&agent, registry)? } else { Vec::new() };
+        let after = held_out.as_ref().map(|held_out| held_out.score(&agent.policy));
+        let (text, preferences) = report::held_out_scores(before.held_out, after, agent.tokenizer.vocab_size());
         let report = TrainReport {
             run_dir: dir.path().to_path_buf(),
             updates: done,
@@ -200,13 +234,15 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
             random: players.random,
             scripted: players.scripted,
             evaluation,
-            text: before
-                .text
-                .zip(held_out.as_ref().map(|held_out| held_out.score(&agent.policy)))
-                .map(|(before, after)| HeldOutScores { before, after, vocab_size: agent.tokenizer.vocab_size() }),
+            text,
+            preferences,
         };
         let texts = held_out.as_ref().map_or(&[][..], HeldOut::samples);
-        let page = page(&agent, &report, frames.clone(), samples.into_iter().take(5).collect(), texts, &dir)?;
+        let after = samples.into_iter().take(SHOWN).collect();
+        let page = page(&agent, &report, frames.clone(), [before.episodes, after], texts, &dir)?;
+        for figure in &page.figures {
+            write_atomically(&dir.path().join(&figure.file), figure.to_svg().as_bytes())?;
+        }
         observer.finish(page).map_err(Error::io(dir.report()))?;
         if options.replay && !frames.is_empty() {
             let mut stderr = std::io::stderr().lock();
@@ -218,6 +254,20 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         }
         Ok(report)
     }
+}
+
+/// The play that a run learns from. Where rewards are learned or written by hand, how far the policy moves from where it
+/// started is measured also where it costs nothing.
+fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<Fresh> {
+    let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
+    // One look at the first state, so that a model that cannot read it is refused before anything is written.
+    rollout.try_out(&agent.policy)?;
+    let reference = match agent.run.algorithm()?.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
+        true if agent.run.lora.is_some() => ReferencePolicy::WithoutAdapters,
+        true => ReferencePolicy::Policy(agent.policy.clone()),
+        false => ReferencePolicy::None,
+    };
+    Ok(Fresh::new(rollout, agent.run.seed, batches_on, reference))
 }
 
 fn open_log(data: &DataConfig) -> Result<Log> {
@@ -266,78 +316,6 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The directory to train in, and the checkpoint to go on from.
-fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Option<(PathBuf, Checkpoint)>)> {
-    let runs = Path::new("runs");
-    if !options.resume {
-        let dir = match &options.out {
-            Some(path) => RunDir::create(path)?,
-            None => RunDir::create_numbered(runs, &run.name)?,
-        };
-        return Ok((dir, None));
-    }
-    let dir = RunDir::resume(options.out.clone().unwrap_or_else(|| runs.join(&run.name)))?;
-    let earlier = RunFile::load(&dir.run_file(), &[] as &[&str])?;
-    if let Some(section) = run.first_difference(&earlier) {
-        return Err(Error::Config(format!(
-            "{section} is not as in {}, which this run was started with; a resumed run can change only [train] and \
-             [evaluation]",
-            dir.run_file().display()
-        )));
-    }
-    write_atomically(&dir.run_file(), run.to_toml()?.as_bytes())?;
-    let Some(path) = checkpoint::latest(&dir.checkpoints())? else { return Ok((dir, None)) };
-    let saved = checkpoint::load(&path)?;
-    Ok((dir, Some((path, saved))))
-}
-
-/// Takes up what a checkpoint says of the learner, its source and the optimiser; how the agent played before it learned.
-fn resume_into<L: Learner, S: Source<L>>(
-    saved: &Checkpoint,
-    path: &Path,
-    learner: &mut L,
-    source: &mut S,
-    optimizer: &mut AdamW,
-    device: &Device,
-) -> Result<Before> {
-    let wrong = |reason: &dyn fmt::Display| Error::Checkpoint {
-        path: path.join("trainer_state.json").display().to_string(),
-        reason: reason.to_string(),
-    };
-    learner.restore(&saved.state["learner"])?;
-    source.restore(&saved.state["source"])?;
-    let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
-    let moments = saved.optimizer.iter().filter(|(name, _)| !name.ends_with(TRAINED));
-    let moments =
-        moments.map(|(name, tensor)| (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone())));
-    optimizer.restore(steps, moments.collect(), device)?;
-    serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
-}
-
-fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
-    agent: &Agent,
-    progress: &Progress<L, S>,
-    before: &Before,
-) -> Result<Checkpoint> {
-    let (steps, moments) = progress.optimizer.state();
-    let state = json!({
-        "optimizer_steps": steps,
-        "learner": progress.learner.state(),
-        "source": progress.source.state(),
-        "before": before,
-    });
-    agent.checkpoint(progress.model, progress.done, tensors_of(moments), state)
-}
-
-/// How good the agent was before it learned.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-struct Before {
-    /// In its environment.
-    play: Option<Baseline>,
-    /// On held-out text.
-    text: Option<TextScore>,
-}
-
 /// The players that the agent is compared with.
 struct Players {
     logged: Option<LogSummary>,
@@ -349,33 +327,39 @@ struct Players {
 
 impl Players {
     fn measure(
-        run: &RunFile,
+        agent: &Agent,
         registry: &Registry,
         before: Option<Baseline>,
         logged: Option<LogSummary>,
     ) -> Result<Self> {
+        let run = &agent.run;
         let Some(env) = &run.env else {
             return Ok(Self { logged, before, random: None, scripted: None, optimal_return: None });
         };
         let mut env = registry.build(env)?;
-        let episodes = run.evaluation.episodes as u64;
         let lists_actions = env.reset(0)?.legal_actions.is_some();
         let has_script = env.scripted_action().is_some();
         Ok(Self {
             logged,
             before,
-            random: lists_actions.then(|| baseline::random(&mut *env, episodes, run.seed)).transpose()?,
-            scripted: has_script.then(|| baseline::scripted(&mut *env, episodes, run.seed)).transpose()?,
+            random: lists_actions.then(|| played_by(&mut *env, &mut Random, agent)).transpose()?,
+            scripted: has_script.then(|| played_by(&mut *env, &mut Scripted, agent)).transpose()?,
             optimal_return: env.spec().optimal_return,
         })
     }
+}
+
+/// What a player scores that is judged as the agent is.
+fn played_by(env: &mut dyn Env, player: &mut dyn Player, agent: &Agent) -> Result<Baseline> {
+    let RunFile { evaluation, seed, .. } = &agent.run;
+    Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, player, &agent.rewards)?)
 }
 
 fn observer_options(
     run: &RunFile,
     agent: &Agent,
     players: &Players,
-    reads_text: bool,
+    held_out: Option<&HeldOut>,
     options: &TrainOptions,
 ) -> Options {
     let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
@@ -384,14 +368,15 @@ fn observer_options(
         players.logged.as_ref().map(|logged| reference("log", logged.mean_return)),
         players.optimal_return.map(|optimum| reference("optimum", optimum)),
     ];
+    let (headline, lower_is_better) = held_out.map_or(("episode/return_mean", false), HeldOut::headline);
     Options {
         updates: run.train.updates,
         // A run that died before its first checkpoint goes on from update 0, over the metrics that it left.
         resume_at: options.resume.then_some(agent.updates),
         references: references.into_iter().flatten().collect(),
         display: options.display,
-        headline: if reads_text { "validation/mean_nll" } else { "episode/return_mean" }.into(),
-        lower_is_better: reads_text,
+        headline: headline.into(),
+        lower_is_better,
         ..Options::default()
     }
 }
@@ -399,12 +384,29 @@ fn observer_options(
 /// Set by the first Ctrl-C or termination; the second ends the process at once.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
+    stop_by(&stop).map(|()| stop)
+}
+
+fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(stop)))
             .map_err(Error::io("signal handler"))?;
     }
-    Ok(stop)
+    Ok(())
+}
+
+/// Episodes that the report page shows.
+const SHOWN: usize = 5;
+
+/// The first of the episodes that an agent played, with its name, and without the times at which it did.
+fn samples(played: Vec<Played>, agent: &Agent, count: usize) -> Vec<Episode> {
+    let sample = |played: Played| {
+        let mut episode = played.episode;
+        episode.turns.iter_mut().for_each(|turn| turn.timestamp = None);
+        Episode { policy_id: agent.run.name.clone(), policy_step: agent.updates, ..episode }
+    };
+    played.into_iter().take(count).map(sample).collect()
 }
 
 fn write_episodes<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episode>) -> Result<()> {

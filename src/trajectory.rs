@@ -19,6 +19,8 @@ pub struct Trajectory {
     pub final_prompt: Option<Vec<u32>>,
     /// The value of that state when the episode was played; else 0.
     pub last_value: f32,
+    /// The episodes of a group began in the same state.
+    pub group: u64,
 }
 
 /// One sequence of tokens that the model reads from position 0.
@@ -60,6 +62,20 @@ impl Trajectory {
     /// The chain of action tokens.
     pub fn actions(&self) -> impl Iterator<Item = &ActionToken> {
         self.segments.iter().flat_map(|segment| &segment.actions)
+    }
+
+    /// Adds to the reward of the last action token.
+    ///
+    /// # Panics
+    /// If nothing was written.
+    pub fn add_reward(&mut self, reward: f32) {
+        let last = self.segments.last_mut().and_then(|segment| segment.actions.last_mut());
+        last.expect("an episode has an action, and an action has a token").reward += reward;
+    }
+
+    /// The undiscounted sum of rewards.
+    pub fn total_reward(&self) -> f32 {
+        self.actions().map(|action| action.reward).sum()
     }
 
     /// The discount of what follows each action token: `gamma` where the next one belongs to another turn (and after

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// The source of rewards that an environment's own rules give, and the name of their part where there are others.
+pub const RULES: &str = "rules";
+
 /// How an episode ended. The two are never merged: a terminated state has no future, so nothing is
 /// bootstrapped from it; a truncated one was cut off while the game could have gone on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,6 +102,16 @@ pub struct Episode {
     /// The person who did, where it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rater_id: Option<String>,
+}
+
+impl Turn {
+    /// What of the reward the environment's rules gave: the part of that name, or all of a reward without parts.
+    pub fn by_rules(&self) -> f32 {
+        match self.reward_parts.is_empty() {
+            true => self.reward,
+            false => self.reward_parts.get(RULES).copied().unwrap_or(0.0),
+        }
+    }
 }
 
 impl Episode {

@@ -4,20 +4,16 @@
 //! Columns have the names that published data sets have. Messages are `{"role", "content"}`, and keep what else they hold.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::cells::value_of;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log::paths::find_files;
-use crate::log::shield::shield;
-use crate::rows::{Lines, read_columns, shown};
+use crate::preferences::{Message, Text};
 pub use crate::rows::{Origin, Place};
+use crate::rows::{Rows, shown};
 
 /// Which columns make an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,13 +63,27 @@ pub enum Lesson {
 pub struct Examples {
     form: Form,
     files: VecDeque<PathBuf>,
-    open: Option<(Arc<Path>, Reader)>,
+    open: Option<Rows>,
     failed: bool,
 }
 
-enum Reader {
-    Lines(Lines),
-    Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Map<String, Value>>, row: u64 },
+impl Lesson {
+    /// How a prompt is answered, as files of judgements have both. An answer that repeats the whole conversation is taken
+    /// as one. `Err` says why the two make no example.
+    pub fn of_answer(prompt: &Text, answer: &Text) -> Result<Self, String> {
+        let said = |text: &Text| match text {
+            Text::Plain(text) => Said::Text(text.clone()),
+            Text::Messages(messages) => {
+                let role_and_content = |message: &Message| json!({ "role": message.role, "content": message.content });
+                Said::Messages(messages.iter().map(role_and_content).collect())
+            }
+        };
+        match answer {
+            Text::Messages(messages) if messages.is_empty() => Err("is an empty list, and no answer".into()),
+            _ if prompt.is_empty() && matches!(answer, Text::Messages(_)) => whole(said(answer)),
+            _ => follow(said(prompt), said(answer)),
+        }
+    }
 }
 
 impl Examples {
@@ -88,14 +98,15 @@ impl Examples {
 
     fn next_example(&mut self) -> Result<Option<Example>> {
         loop {
-            if self.open.is_none() {
-                let Some(path) = self.files.pop_front() else { return Ok(None) };
-                let reader = Reader::open(&path, self.form)?;
-                self.open = Some((path.into(), reader));
-            }
-            let Some((path, reader)) = &mut self.open else { return Ok(None) };
-            if let Some((place, row)) = reader.next(path)? {
-                let origin = Origin { file: path.clone(), place };
+            let rows = match &mut self.open {
+                Some(rows) => rows,
+                None => {
+                    let Some(path) = self.files.pop_front() else { return Ok(None) };
+                    let (wanted, needed) = self.form.columns();
+                    self.open.insert(Rows::open_columns(&path, wanted, needed)?)
+                }
+            };
+            if let Some((origin, row)) = rows.next().transpose()? {
                 let lesson = lesson(row, self.form).map_err(|(column, reason)| origin.error(column, reason))?;
                 return Ok(Some(Example { origin, lesson }));
             }
@@ -125,55 +136,6 @@ impl Form {
             Self::Messages => (&["messages"], 1),
             Self::Completion => (&["prompt", "completion"], 2),
             Self::Chosen => (&["chosen", "prompt"], 1),
-        }
-    }
-}
-
-impl Reader {
-    fn open(path: &Path, form: Form) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "open it"))?;
-        let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
-        Ok(match is_parquet {
-            true => {
-                let (wanted, needed) = form.columns();
-                let batches = shield(|| read_columns(file, wanted, needed));
-                let batches = batches.map_err(|reason| Error::file(path, reason))?;
-                Self::Parquet { batches, ready: VecDeque::new(), row: 0 }
-            }
-            false => Self::Lines(Lines::new(file)),
-        })
-    }
-
-    fn next(&mut self, path: &Arc<Path>) -> Result<Option<(Place, Map<String, Value>)>> {
-        match self {
-            Self::Lines(lines) => {
-                let Some((line, bytes)) = lines.next().map_err(Error::io(path, "read it"))? else { return Ok(None) };
-                let place = Place::Line(line);
-                let wrong = |reason| Origin { file: path.clone(), place }.error("the line", reason);
-                match serde_json::from_slice(bytes) {
-                    Ok(Value::Object(object)) => Ok(Some((place, object))),
-                    Ok(other) => Err(wrong(format!("{} where an object {{...}} should be", shown(&other)))),
-                    Err(error) => Err(wrong(format!("is no JSON: {error}"))),
-                }
-            }
-            Self::Parquet { batches, ready, row } => loop {
-                if let Some(object) = ready.pop_front() {
-                    *row += 1;
-                    return Ok(Some((Place::Row(*row - 1), object)));
-                }
-                let batch = shield(|| batches.next().transpose()).map_err(|reason| Error::file(path, reason))?;
-                let Some(batch) = batch else { return Ok(None) };
-                for at in 0..batch.num_rows() {
-                    let mut object = Map::new();
-                    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-                        let origin = || Origin { file: path.clone(), place: Place::Row(*row + at as u64) };
-                        let value =
-                            value_of(column, at).map_err(|reason| origin().error(field.name().as_str(), reason))?;
-                        object.insert(field.name().clone(), value);
-                    }
-                    ready.push_back(object);
-                }
-            },
         }
     }
 }

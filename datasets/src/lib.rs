@@ -12,10 +12,10 @@ pub mod examples;
 pub mod import;
 pub mod log;
 pub mod preferences;
-mod rows;
+pub mod rows;
 pub mod shards;
 pub mod split_mix;
 pub mod stats;
 
-pub use episode::{End, Episode, Turn};
+pub use episode::{End, Episode, RULES, Turn};
 pub use error::{Error, Result};

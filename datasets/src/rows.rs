@@ -1,5 +1,6 @@
 //! Rows of files that other tools wrote, lines of text and rows of Parquet alike, and where they stand.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -7,9 +8,11 @@ use std::sync::Arc;
 
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::error::Error;
+use crate::cells::value_of;
+use crate::error::{Error, Result};
+use crate::log::shield::shield;
 
 /// Rows of Parquet that are decoded at once.
 pub(crate) const ROWS_AT_A_TIME: usize = 256;
@@ -33,6 +36,91 @@ pub enum Place {
     Line(u64),
     /// A row of Parquet, counted from 0.
     Row(u64),
+}
+
+/// The rows of a file as JSON objects, read as they are needed: of Parquet where its name ends so, else of JSON lines.
+pub struct Rows {
+    file: Arc<Path>,
+    reader: Reader,
+}
+
+enum Reader {
+    Lines(Lines),
+    Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Map<String, Value>>, row: u64 },
+}
+
+impl Rows {
+    /// All columns of a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, |file| ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build()))
+    }
+
+    /// Those of the wanted columns that a Parquet file has; it must have the first `needed`. JSON lines are read whole.
+    pub(crate) fn open_columns(path: &Path, wanted: &[&str], needed: usize) -> Result<Self> {
+        Self::open_with(path, |file| read_columns(file, wanted, needed))
+    }
+
+    fn open_with<E: ToString>(
+        path: &Path,
+        read: impl FnOnce(File) -> Result<ParquetRecordBatchReader, E>,
+    ) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path, "open it"))?;
+        let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
+        let reader = match is_parquet {
+            true => {
+                let batches = shield(|| read(file).map_err(|error| error.to_string()));
+                let batches = batches.map_err(|reason| Error::file(path, reason))?;
+                Reader::Parquet { batches, ready: VecDeque::new(), row: 0 }
+            }
+            false => Reader::Lines(Lines::new(file)),
+        };
+        Ok(Self { file: path.into(), reader })
+    }
+
+    fn next_row(&mut self) -> Result<Option<(Origin, Map<String, Value>)>> {
+        let Self { file, reader } = self;
+        let at = |place| Origin { file: file.clone(), place };
+        match reader {
+            Reader::Lines(lines) => {
+                let Some((line, bytes)) = lines.next().map_err(Error::io(file, "read it"))? else { return Ok(None) };
+                let origin = at(Place::Line(line));
+                match serde_json::from_slice(bytes) {
+                    Ok(Value::Object(object)) => Ok(Some((origin, object))),
+                    Ok(other) => {
+                        Err(origin.error("the line", format!("{} where an object {{...}} should be", shown(&other))))
+                    }
+                    Err(error) => Err(origin.error("the line", format!("is no JSON: {error}"))),
+                }
+            }
+            Reader::Parquet { batches, ready, row } => loop {
+                if let Some(object) = ready.pop_front() {
+                    *row += 1;
+                    return Ok(Some((at(Place::Row(*row - 1)), object)));
+                }
+                let batch = shield(|| batches.next().transpose()).map_err(|reason| Error::file(file, reason))?;
+                let Some(batch) = batch else { return Ok(None) };
+                for number in 0..batch.num_rows() {
+                    let mut object = Map::new();
+                    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+                        let wrong = |reason| at(Place::Row(*row + number as u64)).error(field.name().as_str(), reason);
+                        object.insert(field.name().clone(), value_of(column, number).map_err(wrong)?);
+                    }
+                    ready.push_back(object);
+                }
+            },
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<(Origin, Map<String, Value>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_row().transpose()
+    }
 }
 
 impl Origin {

@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::player::{Choice, Player, Random, Scripted, random_action};
-use crate::{Env, Info, Observation, Result, record};
+use crate::reward::RewardSummary;
+use crate::{Env, Info, Observation, Result, Rewards, record};
 
 /// What a player scored over some episodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub fn random_policy(seed: u64) -> impl FnMut(&Observation) -> String {
 /// # Errors
 /// An environment that lists no legal actions has no random player.
 pub fn random(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baseline> {
-    play_many(env, episodes, run_seed, &mut Random)
+    play_many(env, episodes, run_seed, &mut Random, &Rewards::default())
 }
 
 /// Scores the environment's scripted player over episodes `0..episodes` of a run.
@@ -65,17 +66,29 @@ pub fn random(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baselin
 /// # Errors
 /// An environment without a scripted player.
 pub fn scripted(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baseline> {
-    play_many(env, episodes, run_seed, &mut Scripted)
+    play_many(env, episodes, run_seed, &mut Scripted, &Rewards::default())
 }
 
-/// Scores a player over episodes `0..episodes` of a run.
+/// Scores a player over episodes `0..episodes` of a run, by the environment's rules and by rewards, whose means stand among
+/// the numbers of `info`. Episodes that lack a reward are left out.
 ///
 /// # Errors
-/// Whatever the player or the environment reports.
-pub fn play_many(env: &mut dyn Env, episodes: u64, run_seed: u64, player: &mut dyn Player) -> Result<Baseline> {
+/// Whatever the player, the environment or a reward reports.
+pub fn play_many(
+    env: &mut dyn Env,
+    episodes: u64,
+    run_seed: u64,
+    player: &mut dyn Player,
+    rewards: &Rewards,
+) -> Result<Baseline> {
     let played = (0..episodes).map(|number| record::play_number(env, run_seed, number, player));
-    let played = played.collect::<Result<Vec<_>>>()?;
-    Ok(score(&player.name(), played.iter().map(|(episode, info)| (episode, info))))
+    let (mut episodes, infos): (Vec<Episode>, Vec<Info>) = played.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let judged = rewards.judge(&mut episodes)?;
+    let scored = episodes.iter().zip(&infos).zip(&judged).filter(|(_, judged)| judged.total.is_some());
+    let mut baseline = score(&player.name(), scored.map(|(played, _)| played));
+    let summaries = RewardSummary::of(judged.iter().map(|judged| &judged.scores));
+    baseline.info.extend(summaries.into_iter().map(|(name, summary)| (name, summary.mean)));
+    Ok(baseline)
 }
 
 /// Scores a player over episodes, each with the info of its last state.

@@ -1,7 +1,10 @@
 //! The table of the environments that come with Palestra: adding one is one row.
 
+use std::sync::Arc;
+
 use crate::exact::{self, ExactEvaluator};
-use crate::{Env, Options, Result, cliff_walking, double_t_maze, frozen_lake, snake, tic_tac_toe, wordle};
+use crate::registry::Build;
+use crate::{cliff_walking, completion, double_t_maze, frozen_lake, snake, tic_tac_toe, wordle};
 
 /// A kind of environment with its named definitions.
 pub(crate) struct Builtin {
@@ -9,8 +12,8 @@ pub(crate) struct Builtin {
     pub kind: &'static str,
     /// What the game is, in one line.
     pub summary: &'static str,
-    /// Builds it.
-    pub build: fn(&Options) -> Result<Box<dyn Env>>,
+    /// What builds it.
+    pub build: fn() -> Build,
     /// The TOML texts of its named definitions.
     pub definitions: &'static [&'static str],
     /// Calculates what a policy is worth, where the game is small enough.
@@ -24,15 +27,23 @@ pub(crate) const BUILTINS: &[Builtin] = &[
     Builtin {
         kind: "cliff-walking",
         summary: "Walk along the edge of a cliff to the goal, in as few moves as possible",
-        build: cliff_walking::build,
+        build: || Arc::new(cliff_walking::build),
         definitions: &[include_str!("cliff_walking/env.toml")],
         exact: Some(cliff_walking::exact_value),
         card: include_str!("cliff_walking/CARD.md"),
     },
     Builtin {
+        kind: "completion",
+        summary: "Answer prompts from a file; what an answer is worth is a reward's to say",
+        build: completion::builder,
+        definitions: &[include_str!("completion/completion.toml")],
+        exact: None,
+        card: include_str!("completion/CARD.md"),
+    },
+    Builtin {
         kind: "double-t-maze",
         summary: "Find the foot of the T from any cell of a maze of 26 cells",
-        build: double_t_maze::build,
+        build: || Arc::new(double_t_maze::build),
         definitions: &[
             include_str!("double_t_maze/env.toml"),
             include_str!("double_t_maze/double-t-maze-left.toml"),
@@ -45,7 +56,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
     Builtin {
         kind: "frozen-lake",
         summary: "Cross slippery ice to the goal without falling into a hole",
-        build: frozen_lake::build,
+        build: || Arc::new(frozen_lake::build),
         definitions: &[
             include_str!("frozen_lake/frozen-lake-4x4.toml"),
             include_str!("frozen_lake/frozen-lake-8x8.toml"),
@@ -56,7 +67,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
     Builtin {
         kind: "snake",
         summary: "Eat and grow without running into the wall or into yourself",
-        build: snake::build,
+        build: || Arc::new(snake::build),
         definitions: &snake::DEFINITIONS,
         exact: None,
         card: include_str!("snake/CARD.md"),
@@ -64,7 +75,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
     Builtin {
         kind: "tic-tac-toe",
         summary: "Three in a row against a random or a perfect opponent",
-        build: tic_tac_toe::build,
+        build: || Arc::new(tic_tac_toe::build),
         definitions: &tic_tac_toe::DEFINITIONS,
         exact: Some(exact::of_tic_tac_toe),
         card: include_str!("tic_tac_toe/CARD.md"),
@@ -72,7 +83,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
     Builtin {
         kind: "wordle",
         summary: "Guess the word of five letters in six tries",
-        build: wordle::build,
+        build: || Arc::new(wordle::build),
         definitions: &wordle::DEFINITIONS,
         exact: None,
         card: include_str!("wordle/CARD.md"),

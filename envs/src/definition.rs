@@ -2,16 +2,19 @@
 //!
 //! A definition is data. The registry knows which kinds there are and builds environments from it.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Origin, parse_toml_table};
+use crate::reward::RewardDefinition;
 use crate::wrappers::InvalidRule;
 use crate::{Error, Result};
 
-/// The options of an environment, as a person wrote them: a TOML table that is parsed by the kind they are for.
+/// The options of an environment or a reward, as a person wrote them: a TOML table that is parsed by the kind they are
+/// for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Options {
@@ -24,7 +27,7 @@ pub struct Options {
 ///
 /// With a `kind`, it stands alone, and `id` is its name (the kind's own name where it is absent). With only the
 /// `id` of a registered definition, or only the `file` of another, it is that definition, with the options and wrappers
-/// given here laid over it.
+/// given here laid over it, and with the rewards given here in place of its own.
 ///
 /// ```toml
 /// id = "my-lake"
@@ -54,6 +57,9 @@ pub struct Definition {
     /// What is put around the environment.
     #[serde(default)]
     pub wrappers: Wrappers,
+    /// What scores whole episodes, beside the environment's own rules.
+    #[serde(default, rename = "reward", skip_serializing_if = "Vec::is_empty")]
+    pub rewards: Vec<RewardDefinition>,
 }
 
 /// What is put around an environment, from the inside to the outside in the order of the fields.
@@ -73,6 +79,10 @@ pub struct Wrappers {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<bool>,
 }
+
+/// Options of these names are paths, or lists of paths, wherever they stand: relative ones are as seen from the file that
+/// they are written in.
+const PATHS: [&str; 4] = ["file", "files", "model", "store"];
 
 impl Options {
     /// Options from a TOML table.
@@ -103,6 +113,44 @@ impl Options {
         let located = self.origin.as_ref().and_then(|origin| origin.parse::<T>().err());
         located.map_or_else(|| parse_toml_table("options", &self.table), Err)
     }
+
+    /// An error about one of the options, with file and line where they are known; `reason` says what would be right.
+    pub fn wrong(&self, option: &str, reason: impl Display) -> Error {
+        Error::Definition(match &self.origin {
+            Some(origin) => format!("{}: {reason}", origin.place_inside(option)),
+            None => format!("options.{option}: {reason}"),
+        })
+    }
+
+    /// An error with the place of the field beside the options that caused it, where they were written in a file.
+    pub(crate) fn blame(&self, field: &str, error: Error) -> Error {
+        match &self.origin {
+            Some(origin) => Error::Definition(format!("{}: {error}", origin.place_beside(field))),
+            None => error,
+        }
+    }
+
+    /// Remembers where the options were written: the file, its text, and the dotted path of their table in it.
+    pub(crate) fn written_in(&mut self, file: &str, text: &str, table: &str) {
+        self.origin = Some(Origin::new(file, text, table));
+    }
+
+    /// Takes relative paths among the options as seen from a folder, and makes them absolute.
+    pub(crate) fn seen_from(&mut self, folder: &Path) {
+        let seen = |path: &mut toml::Value| {
+            let absolute = path.as_str().and_then(|path| std::path::absolute(folder.join(path)).ok());
+            if let Some(absolute) = absolute {
+                *path = absolute.display().to_string().into();
+            }
+        };
+        for name in PATHS {
+            match self.table.get_mut(name) {
+                Some(toml::Value::Array(paths)) => paths.iter_mut().for_each(seen),
+                Some(path) => seen(path),
+                None => {}
+            }
+        }
+    }
 }
 
 impl Definition {
@@ -119,7 +167,8 @@ impl Definition {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::File { path: file.clone(), reason: error.to_string() })?;
-        let definition = Self::from_toml(&file, &text)?;
+        let mut definition = Self::from_toml(&file, &text)?;
+        definition.seen_from(path.parent().unwrap_or(Path::new("")));
         match definition.file {
             Some(_) => Err(Error::Definition(format!("{file}: file: a definition names no other file"))),
             None => Ok(definition),
@@ -134,16 +183,24 @@ impl Definition {
     /// Remembers where the definition was written, so that errors about its options name the line: the file, its
     /// text, and the dotted path of the definition's table in it (`env` for `[env]`, empty for the whole file).
     pub fn written_in(mut self, file: &str, text: &str, table: &str) -> Self {
-        self.options.origin = Some(Origin::new(file, text, &format!("{table}.options")));
+        self.options.written_in(file, text, &format!("{table}.options"));
+        let rewards = self.rewards.into_iter().enumerate();
+        let written = |(number, reward): (_, RewardDefinition)| {
+            reward.written_in(file, text, &format!("{table}.reward.{number}"))
+        };
+        self.rewards = rewards.map(written).collect();
         self
+    }
+
+    /// Takes relative paths among the options as seen from a folder.
+    pub fn seen_from(&mut self, folder: &Path) {
+        self.options.seen_from(folder);
+        self.rewards.iter_mut().for_each(|reward| reward.seen_from(folder));
     }
 
     /// An error with the place of the field that caused it, where the definition was written in a file.
     pub(crate) fn blame(&self, field: &str, error: Error) -> Error {
-        match &self.options.origin {
-            Some(origin) => Error::Definition(format!("{}: {error}", origin.place_beside(field))),
-            None => error,
-        }
+        self.options.blame(field, error)
     }
 
     /// This definition laid over another: whatever it says wins.
@@ -158,6 +215,7 @@ impl Definition {
             reward_scale: self.wrappers.reward_scale.or(base.wrappers.reward_scale),
             statistics: self.wrappers.statistics.or(base.wrappers.statistics),
         };
-        Self { file: None, id: base.id.clone(), kind: base.kind.clone(), options, wrappers }
+        let rewards = if self.rewards.is_empty() { &base.rewards } else { &self.rewards }.clone();
+        Self { file: None, id: base.id.clone(), kind: base.kind.clone(), options, wrappers, rewards }
     }
 }

@@ -54,26 +54,36 @@ impl Origin {
     /// The table as a type, or an error that says in which line the file is wrong.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         let tell = |error: toml::de::Error| Error::Definition(self.tell(&error));
-        let mut value = DeTable::parse(&self.text).map_err(tell)?;
-        let mut span = value.span();
+        let root = DeTable::parse(&self.text).map_err(tell)?;
+        let mut value = toml::Spanned::new(root.span(), DeValue::Table(root.into_inner()));
         for key in &self.table {
-            let entry = value.get_mut().iter().find(|(name, _)| name.get_ref() == key.as_str());
-            let Some((_, DeValue::Table(table))) = entry.map(|(_, entry)| (entry.span(), entry.get_ref().clone()))
-            else {
-                return empty().map_err(tell);
+            let inner = match value.get_ref() {
+                DeValue::Table(table) => {
+                    table.iter().find(|(name, _)| name.get_ref() == key.as_str()).map(|(_, it)| it)
+                }
+                DeValue::Array(items) => key.parse().ok().and_then(|at: usize| items.get(at)),
+                _ => None,
             };
-            span = entry.map_or(span, |(_, entry)| entry.span());
-            value = toml::Spanned::new(span.clone(), table);
+            match inner.filter(|inner| matches!(inner.get_ref(), DeValue::Table(_) | DeValue::Array(_))).cloned() {
+                Some(inner) => value = inner,
+                None => return empty().map_err(tell),
+            }
         }
-        let table = toml::Spanned::new(span, DeValue::Table(value.into_inner()));
-        T::deserialize(ValueDeserializer::from(table)).map_err(tell)
+        T::deserialize(ValueDeserializer::from(value)).map_err(tell)
+    }
+
+    /// File, line and path of a field of the table.
+    pub(crate) fn place_inside(&self, field: &str) -> String {
+        self.place(self.table.iter().map(String::as_str).chain([field]).collect())
     }
 
     /// File, line and path of a field that stands beside the table.
     pub(crate) fn place_beside(&self, field: &str) -> String {
-        let mut path: Vec<&str> = self.table.iter().map(String::as_str).collect();
-        path.pop();
-        path.push(field);
+        let beside = self.table.len().saturating_sub(1);
+        self.place(self.table[..beside].iter().map(String::as_str).chain([field]).collect())
+    }
+
+    fn place(&self, path: Vec<&str>) -> String {
         let line = DeTable::parse(&self.text).ok().and_then(|root| key_at(root.get_ref(), &path));
         let line = line.map_or_else(String::new, |at| format!(":{}", self.line(at)));
         format!("{}{line}: {}", self.file, path.join("."))
@@ -163,11 +173,19 @@ fn empty<T: DeserializeOwned>() -> Result<T, toml::de::Error> {
     T::deserialize(toml::Table::new())
 }
 
-/// Where the key at a path begins.
+/// Where the key at a path begins, or as much of the path as there is.
 fn key_at(table: &DeTable<'_>, path: &[&str]) -> Option<usize> {
     let (first, rest) = path.split_first()?;
     let (key, value) = table.iter().find(|(key, _)| key.get_ref() == *first)?;
-    if rest.is_empty() { Some(key.span().start) } else { key_at(value.get_ref().as_table()?, rest) }
+    let inner = match (value.get_ref(), rest) {
+        (DeValue::Table(inner), _) => key_at(inner, rest),
+        (DeValue::Array(items), [at, rest @ ..]) => {
+            let item = at.parse().ok().and_then(|at: usize| items.get(at))?;
+            item.get_ref().as_table().and_then(|inner| key_at(inner, rest)).or(Some(item.span().start))
+        }
+        _ => None,
+    };
+    inner.or(Some(key.span().start))
 }
 
 /// The dotted path of the innermost key whose name or value covers a place of the text.
@@ -176,6 +194,12 @@ fn field_at(table: &DeTable<'_>, place: &Range<usize>) -> String {
         let covers = |span: Range<usize>| span.start <= place.start && place.start < span.end.max(span.start + 1);
         let inner = match value.get_ref() {
             DeValue::Table(inner) => field_at(inner, place),
+            DeValue::Array(items) => {
+                let tables = items.iter().enumerate().filter_map(|(at, item)| Some((at, item.get_ref().as_table()?)));
+                let mut found = tables.map(|(at, inner)| (at, field_at(inner, place)));
+                let found = found.find(|(_, field)| !field.is_empty());
+                found.map_or_else(String::new, |(at, field)| format!("{at}.{field}"))
+            }
             _ => String::new(),
         };
         if !inner.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+pub use palestra_datasets::RULES;
 use palestra_datasets::{End, Episode, Turn};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -91,9 +92,6 @@ pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn
     episode.final_observation = Some(observation.text);
     Ok((episode, observation.info))
 }
-
-/// The source of rewards that the environment's own rules give, and the name of their part where there are others.
-pub const RULES: &str = "rules";
 
 /// Why an episode ended: what the environment calls its outcome, where it does.
 pub fn end_reason(episode: &Episode, last: &Observation, limit: Option<u32>) -> String {

@@ -1,4 +1,4 @@
-//! Environments by name: which kinds there are, and which definitions have a name.
+//! Environments by name: which kinds there are, and which definitions have a name; and the kinds of rewards.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,16 +7,21 @@ use std::sync::Arc;
 use crate::builtin::BUILTINS;
 use crate::diagnostic::nearest;
 use crate::exact::{Ask, ExactEvaluator, ExactValue};
+use crate::reward::{BUILTIN_REWARDS, Reward, RewardDefinition, Rewards};
 use crate::{Definition, Env, Error, Options, Result, Wrappers, wrappers};
 
 /// Builds an environment of one kind from its options.
 pub type Build = Arc<dyn Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync>;
 
-/// Which kinds of environment there are, and which definitions have a name.
+/// Builds a reward of one kind from its options.
+pub type BuildReward = Arc<dyn Fn(&Options) -> Result<Box<dyn Reward>> + Send + Sync>;
+
+/// Which kinds of environment there are, which definitions have a name, and which kinds of reward there are.
 #[derive(Clone, Default)]
 pub struct Registry {
     kinds: BTreeMap<String, Kind>,
     definitions: BTreeMap<String, Definition>,
+    rewards: BTreeMap<String, BuildReward>,
 }
 
 /// What a registry tells about one of its names.
@@ -46,7 +51,7 @@ impl Registry {
         let mut registry = Self::default();
         for builtin in BUILTINS {
             let kind = Kind {
-                build: Arc::new(builtin.build),
+                build: (builtin.build)(),
                 summary: builtin.summary,
                 exact: builtin.exact,
                 card: Some(builtin.card),
@@ -57,6 +62,9 @@ impl Registry {
                 let name = definition.id.clone().expect("a built-in definition has an id");
                 registry.definitions.insert(name, definition);
             }
+        }
+        for builtin in BUILTIN_REWARDS {
+            registry.rewards.insert(builtin.kind.to_string(), Arc::new(builtin.build));
         }
         registry
     }
@@ -70,6 +78,29 @@ impl Registry {
         let definition = Definition { kind: Some(name.to_string()), ..Definition::named(name) };
         self.definitions.insert(name.to_string(), definition);
         self
+    }
+
+    /// Adds a kind of reward.
+    pub fn with_reward<F>(mut self, kind: &str, build: F) -> Self
+    where
+        F: Fn(&Options) -> Result<Box<dyn Reward>> + Send + Sync + 'static,
+    {
+        self.rewards.insert(kind.to_string(), Arc::new(build));
+        self
+    }
+
+    /// Builds rewards from their definitions.
+    ///
+    /// # Errors
+    /// An unknown kind (the message has the nearest ones), options that the kind refuses, or two rewards of one name.
+    pub fn rewards<'a>(&self, definitions: impl IntoIterator<Item = &'a RewardDefinition>) -> Result<Rewards> {
+        let built = definitions.into_iter().map(|definition| {
+            let build = self.rewards.get(&definition.kind).ok_or_else(|| {
+                definition.options.blame("kind", unknown("kind of reward", &definition.kind, self.rewards.keys()))
+            })?;
+            Ok((definition.clone(), build(&definition.options)?))
+        });
+        Rewards::new(built.collect::<Result<Vec<_>>>()?)
     }
 
     /// Every name, in alphabetical order, with what is known about it.

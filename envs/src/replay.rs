@@ -101,7 +101,7 @@ fn first_mismatch(env: &mut dyn Env, seed: u64, episode: &Episode) -> Result<Opt
             return differs("legal_actions", turn.legal_actions.as_ref().expect("it is logged"), &legal);
         }
         let step = env.step(&turn.action)?;
-        let reward = turn.reward_parts.get(RULES).copied().unwrap_or(turn.reward);
+        let reward = turn.by_rules();
         if by_rules && reward != step.reward {
             return differs("reward", &reward, &step.reward);
         }

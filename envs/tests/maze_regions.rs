@@ -8,7 +8,7 @@ use palestra_envs::player::{Player, Random, Scripted, mix};
 use palestra_envs::record::record;
 use palestra_envs::replay::{Replay, Replayer};
 use palestra_envs::tabular::Outcome;
-use palestra_envs::{Definition, End, Env, Episode, Options, Registry, baseline, double_t_maze, exact};
+use palestra_envs::{Definition, End, Env, Episode, Options, Registry, Rewards, baseline, double_t_maze, exact};
 
 const REGIONS: [&str; 3] = ["left", "right", "stem"];
 
@@ -113,7 +113,7 @@ fn the_card_tells_what_the_data_of_the_regions_returns() {
     let mut sum = 0.0;
     for name in REGIONS {
         let mut player = mix(0.85, Scripted).unwrap();
-        let score = baseline::play_many(&mut region(name), 400, 0, &mut player).unwrap();
+        let score = baseline::play_many(&mut region(name), 400, 0, &mut player, &Rewards::default()).unwrap();
         sum += score.mean_return;
         let row = format!("| `{name}` | {:.2} | {:.1} |", score.mean_return, score.mean_turns);
         assert!(card.contains(&row), "the card lacks\n{row}");
@@ -131,7 +131,7 @@ fn exact_values_of_a_region_are_those_of_its_episodes() {
         value.unwrap().unwrap().expected_return
     };
     assert!((random("left") - -100.0).abs() < 1e-9 && (random("right") - -100.0).abs() < 1e-9);
-    let score = baseline::play_many(&mut region("stem"), 4_000, 1, &mut Random).unwrap();
+    let score = baseline::play_many(&mut region("stem"), 4_000, 1, &mut Random, &Rewards::default()).unwrap();
     assert!((score.mean_return - random("stem")).abs() < 4.0 * score.standard_error, "{score:?}");
     assert_eq!(region("stem").spec().optimal_return, None);
 }

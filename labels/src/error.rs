@@ -67,12 +67,10 @@ pub enum Error {
     #[error("terminal: {0}")]
     Terminal(#[from] std::io::Error),
     /// What writes answers failed.
-    #[error("{policy}, prompt {prompt}: {reason}")]
+    #[error("{policy}: {reason}")]
     Writer {
         /// Which policy.
         policy: String,
-        /// Which prompt, from 0.
-        prompt: usize,
         /// Why it failed.
         reason: String,
     },

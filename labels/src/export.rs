@@ -17,6 +17,8 @@ pub enum Form {
         /// Whether ties come too.
         ties: bool,
     },
+    /// `prompt, completions, best`: which of several answers is best, of a ranking its first.
+    Best,
     /// `prompt, completion, label`: a best answer is good, the other of two is not, and of all bad ones none is.
     Labels,
     /// `prompt, completion, rating`: each answer that was rated.
@@ -24,11 +26,12 @@ pub enum Form {
 }
 
 impl Form {
-    /// By its name: `pairs`, `pairs+ties`, `labels` or `ratings`.
+    /// By its name: `pairs`, `pairs+ties`, `best`, `labels` or `ratings`.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "pairs" => Some(Self::Pairs { ties: false }),
             "pairs+ties" => Some(Self::Pairs { ties: true }),
+            "best" => Some(Self::Best),
             "labels" => Some(Self::Labels),
             "ratings" => Some(Self::Ratings),
             _ => None,
@@ -55,7 +58,7 @@ pub fn records(store: &Store, form: Form) -> Result<Vec<Record>> {
     }
 }
 
-fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
+pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
     let text = |place: usize| judged.answers[place].text.clone();
     match form {
         Form::Pairs { ties } => {
@@ -80,6 +83,14 @@ fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
                 Verdict::Tie if ties => pairs(&all).map(tie).collect(),
                 _ => Vec::new(),
             }
+        }
+        Form::Best => {
+            let best = judged.label.best().filter(|_| judged.answers.len() > 1);
+            let of = |best| {
+                let completions = judged.answers.iter().map(|answer| answer.text.clone()).collect();
+                record(judged, Judgement::Best { completions, best }, &[("chosen_policy", best)])
+            };
+            best.map(of).into_iter().collect()
         }
         Form::Labels => {
             let good = |place: usize| match (&judged.label.verdict, judged.label.best()) {

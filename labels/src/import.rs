@@ -20,38 +20,39 @@ pub fn items_of_file(
     Ok(Rows::open(file)?.map(move |row| item_of(row?, all_gold)))
 }
 
+/// The prompts of a file of JSON lines or Parquet, row by row: the column `prompt`, a text or messages. Other columns are
+/// passed over.
+pub fn prompts_of_file(file: &Path) -> Result<impl Iterator<Item = palestra_datasets::Result<Text>> + use<>> {
+    Ok(Rows::open(file)?.map(|row| row?.text("prompt")))
+}
+
 /// Writes answers to prompts, such as the policy of a checkpoint.
 pub trait Writer {
     /// The name under which its answers are kept.
     fn policy(&self) -> &str;
 
-    /// One more answer; the error is for the person who waits for it.
-    fn answer(&mut self, prompt: &Text) -> Result<Text, String>;
+    /// So many answers to each of some prompts; the error is for the person who waits for them.
+    fn answers(&mut self, prompts: &[Text], count: usize) -> Result<Vec<Vec<Text>>, String>;
 }
 
 /// An item for each prompt, with so many answers of each writer. Answers that are equal are kept once, and a prompt to which
 /// everybody answers the same makes no item: there is nothing to compare.
-pub fn sample(prompts: &[Text], writers: &mut [&mut dyn Writer], answers: usize) -> Result<Vec<NewItem>> {
-    let mut items = Vec::new();
-    for (number, prompt) in prompts.iter().enumerate() {
-        let mut written: Vec<Answer> = Vec::new();
-        for writer in &mut *writers {
-            for _ in 0..answers {
-                let text = writer.answer(prompt).map_err(|reason| Error::Writer {
-                    policy: writer.policy().to_string(),
-                    prompt: number,
-                    reason,
-                })?;
-                if written.iter().all(|answer| answer.text != text) {
-                    written.push(Answer { text, policy: Some(writer.policy().to_string()) });
+pub fn sample(prompts: &[Text], writers: &mut [impl Writer], count: usize) -> Result<Vec<NewItem>> {
+    let mut written: Vec<Vec<Answer>> = vec![Vec::new(); prompts.len()];
+    for writer in &mut *writers {
+        let texts = writer.answers(prompts, count);
+        let texts = texts.map_err(|reason| Error::Writer { policy: writer.policy().to_string(), reason })?;
+        for (answers, texts) in written.iter_mut().zip(texts) {
+            for text in texts {
+                if answers.iter().all(|answer| answer.text != text) {
+                    answers.push(Answer { text, policy: Some(writer.policy().to_string()) });
                 }
             }
         }
-        if written.len() > 1 || writers.len() * answers == 1 {
-            items.push(NewItem { prompt: prompt.clone(), answers: written, gold: None });
-        }
     }
-    Ok(items)
+    let is_single = writers.len() * count == 1;
+    let items = prompts.iter().zip(written).filter(|(_, answers)| answers.len() > 1 || is_single);
+    Ok(items.map(|(prompt, answers)| NewItem { prompt: prompt.clone(), answers, gold: None }).collect())
 }
 
 fn item_of(mut row: Row, all_gold: bool) -> palestra_datasets::Result<NewItem> {
@@ -161,29 +162,35 @@ mod tests {
             self.0
         }
 
-        fn answer(&mut self, prompt: &Text) -> Result<Text, String> {
-            self.1 += 1;
-            match (self.1, prompt.is_empty()) {
-                (_, true) => Err("nothing was asked".to_string()),
-                (count, _) => Ok(format!("{}", count / 2).as_str().into()),
+        fn answers(&mut self, prompts: &[Text], count: usize) -> Result<Vec<Vec<Text>>, String> {
+            if prompts.iter().any(Text::is_empty) {
+                return Err("nothing was asked".to_string());
             }
+            let mut answer = || {
+                self.1 += 1;
+                format!("{}", self.1 / 2).as_str().into()
+            };
+            Ok(prompts.iter().map(|_| (0..count).map(|_| answer()).collect()).collect())
         }
     }
 
     #[test]
     fn answers_are_written_for_each_prompt_and_equal_ones_kept_once() {
-        let (mut old, mut new) = (Counting("old", 0), Counting("new", 4));
-        let items = sample(&["p".into()], &mut [&mut old, &mut new], 2).unwrap();
+        let mut writers = [Counting("old", 0), Counting("new", 4)];
+        let items = sample(&["p".into(), "q".into()], &mut writers, 2).unwrap();
+        let answers = |of: [&'static str; 4]| of.map(Text::from);
+        let policies = |item: &NewItem| item.answers.iter().map(|answer| answer.policy.clone()).collect::<Vec<_>>();
         assert_eq!(
-            texts(&items[0]),
-            [
-                (&"0".into(), Some("old")),
-                (&"1".into(), Some("old")),
-                (&"2".into(), Some("new")),
-                (&"3".into(), Some("new")),
-            ]
+            items[0].answers.iter().map(|answer| answer.text.clone()).collect::<Vec<_>>(),
+            answers(["0", "1", "2", "3"])
         );
-        let error = sample(&["p".into(), "".into()], &mut [&mut old], 1).unwrap_err().to_string();
-        assert_eq!(error, "old, prompt 1: nothing was asked");
+        assert_eq!(policies(&items[0]), ["old", "old", "new", "new"].map(|name| Some(name.to_string())));
+        // Of the second prompt's answers 1, 2, 3 and 4.
+        assert_eq!(items[1].answers.len(), 4);
+        let mut same = [Counting("one", 1), Counting("other", 1)];
+        assert_eq!(sample(&["p".into()], &mut same, 1).unwrap(), []);
+        assert_eq!(sample(&["p".into()], &mut same[..1], 1).unwrap().len(), 1, "a single answer is rated");
+        let error = sample(&["p".into(), "".into()], &mut writers, 1).unwrap_err().to_string();
+        assert_eq!(error, "old: nothing was asked");
     }
 }

@@ -61,4 +61,4 @@ impl NewItem {
 }
 
 /// As many as there are digits to choose one with.
-const MOST_ANSWERS: usize = 9;
+pub(crate) const MOST_ANSWERS: usize = 9;

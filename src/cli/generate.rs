@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
+use super::writing::{MachineArgs, WritingArgs};
 use crate::language_model::{LanguageModel, Writing, Written};
-use crate::math::Sampling;
-use crate::ops::{available_devices, open_device, set_threads};
 use crate::tokenizer::Message;
 use crate::{Error, Result};
 
@@ -41,39 +40,16 @@ pub struct Args {
     /// The message that a conversation begins with
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
-    /// The most tokens to write (in each answer)
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
-    max_new_tokens: u64,
-    /// A text that ends what is written; may be given again; \n is a line break
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-    /// Take the likeliest token, whatever the directory says
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
-    greedy: bool,
-    /// Divides the logits: below 1 sharpens, above 1 flattens; 0 is greedy
-    #[arg(long, value_name = "T")]
-    temperature: Option<f32>,
-    /// Sample among the K likeliest tokens; 0 is all
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-    /// Sample among the fewest likeliest tokens with this probability together
-    #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
-    /// Sample among tokens at least this fraction as likely as the likeliest
-    #[arg(long, value_name = "P")]
-    min_p: Option<f32>,
+    #[command(flatten)]
+    writing: WritingArgs,
     /// Fixes what is sampled
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Adapters to put on the model: a PEFT directory, or that of a run
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// What to compute on: flex, libtorch, libtorch-cuda:<index>; libtorch where it is built in
-    #[arg(long, value_name = "D")]
-    device: Option<String>,
-    /// Threads of libtorch
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 /// What `--json` tells.
@@ -88,18 +64,11 @@ struct Report<'a> {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    args.threads.into_iter().for_each(|count| set_threads(count.into()));
-    let device = args.device.as_deref().or(available_devices().last().copied()).unwrap_or("flex");
-    let mut model = LanguageModel::open(&args.model, &open_device(device).map_err(Error::Device)?)?;
+    let mut model = LanguageModel::open(&args.model, &args.machine.open()?)?;
     if let Some(directory) = &args.adapter {
         model = model.with_adapters(directory)?;
     }
-    let writing = Writing {
-        sampling: sampling(args, model.sampling())?,
-        max_new_tokens: usize::try_from(args.max_new_tokens).unwrap_or(usize::MAX),
-        stop: args.stop.iter().map(|text| text.replace("\\n", "\n")).collect(),
-        seed: args.seed,
-    };
+    let writing = args.writing.over(model.sampling(), args.seed)?;
     let mut report =
         Report { model: args.model.display().to_string(), seed: args.seed, last: None, messages: Vec::new() };
     let last;
@@ -176,31 +145,6 @@ fn write(model: &LanguageModel, prompt: &[u32], writing: &Writing, output: &mut 
         );
     }
     Ok(written)
-}
-
-/// What the options say, over what the directory says. To say how to sample is to sample.
-fn sampling(args: &Args, own: Sampling) -> Result<Sampling> {
-    if args.greedy {
-        return Ok(Sampling::GREEDY);
-    }
-    let asked = args.top_k.is_some() || args.top_p.is_some() || args.min_p.is_some();
-    let own = if asked && own == Sampling::GREEDY { Sampling::default() } else { own };
-    let sampling = Sampling {
-        temperature: args.temperature.unwrap_or(own.temperature),
-        top_k: args.top_k.unwrap_or(own.top_k),
-        top_p: args.top_p.unwrap_or(own.top_p),
-        min_p: args.min_p.unwrap_or(own.min_p),
-    };
-    if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
-        return Err(Error::Config(format!("--temperature: {} is not 0 or above", sampling.temperature)));
-    }
-    if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
-        return Err(Error::Config(format!("--top-p: {} is not above 0 and at most 1", sampling.top_p)));
-    }
-    if !(0.0..=1.0).contains(&sampling.min_p) {
-        return Err(Error::Config(format!("--min-p: {} is not between 0 and 1", sampling.min_p)));
-    }
-    Ok(sampling)
 }
 
 const STANDARD_INPUT: &str = "standard input";

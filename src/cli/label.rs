@@ -2,6 +2,7 @@
 
 mod add;
 mod export;
+mod sample;
 mod serve;
 mod stats;
 
@@ -18,9 +19,9 @@ use crate::{Error, Result};
 /// Collect people's judgements of answers
 ///
 /// A label store is one file with prompts, answers to them, the people who judge and what they said. `label add` makes it
-/// from a file of prompts with answers, `label serve` shows a page on which people judge, `label STORE` does the same in
-/// this terminal for one person, `label stats` says how far they agree, and `label export` writes what they said in the
-/// forms that training reads. See docs/labels.md.
+/// from a file of prompts with answers, or of prompts to which models answer; `label serve` shows a page on which people
+/// judge, `label STORE` does the same in this terminal for one person, `label stats` says how far they agree, and `label
+/// export` writes what they said in the forms that training reads. See docs/labels.md.
 ///
 /// Writes labels into the store, each on the disk before it is acknowledged.
 #[derive(clap::Args)]

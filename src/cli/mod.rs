@@ -18,16 +18,22 @@ mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod rows;
+mod score;
 mod tokenizer;
 mod train;
+mod writing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use burn::tensor::Device;
 use clap::{ArgAction, Parser, Subcommand};
 use palestra_envs::Registry;
 use tracing::level_filters::LevelFilter;
 
+use crate::reward::with_kinds;
 use crate::{Error, Result};
 use output::{Output, is_broken_pipe};
 
@@ -76,7 +82,9 @@ enum Command {
     Merge(merge::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
+    Rows(rows::Args),
     Eval(eval::Args),
+    Score(score::Args),
     Label(label::Args),
 }
 
@@ -94,6 +102,8 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     start_logging(&line);
+    // Where no run says otherwise, rewards by models are computed here; a run computes them on its own device.
+    let registry = with_kinds(&registry, &Device::flex(), Arc::default());
     let mut output = Output::new(line.json, line.quiet);
     match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
         Ok(code) => code,
@@ -118,7 +128,9 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Merge(args) => merge::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
+        Command::Rows(args) => rows::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
+        Command::Score(args) => score::run(args, output),
         Command::Label(args) => label::run(args, output),
     }
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use palestra_envs::{Definition, Registry};
+use palestra_envs::{Definition, Registry, RewardDefinition};
 
 use crate::agent::Agent;
 use crate::ops::set_threads;
@@ -23,6 +23,7 @@ pub fn load(folder: &Path, registry: &Registry, overrides: &[impl AsRef<str>]) -
 /// A directory that is no run's, or an environment of another kind than the model was trained in.
 pub fn trained(folder: &str, env: &str, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Agent> {
     let mut agent = load(Path::new(folder), registry, overrides)?;
+    let rewards: Vec<RewardDefinition> = agent.run.all_rewards().cloned().collect();
     let asked = registry.definition(env)?;
     let id = |definition: &Definition| registry.build(definition).map(|env| env.spec().id.clone());
     agent.run.env = Some(match agent.run.env.take() {
@@ -33,5 +34,8 @@ pub fn trained(folder: &str, env: &str, registry: &Registry, overrides: &[impl A
         Some(own) if id(&asked)? == id(&own)? => Definition { wrappers: asked.wrappers, ..own },
         _ => asked,
     });
+    if !agent.run.all_rewards().eq(&rewards) {
+        agent.rewards = registry.rewards(agent.run.all_rewards())?;
+    }
     Ok(agent)
 }

@@ -1,16 +1,25 @@
 //! Which learner a run has: the section of the run file that names it, and what the model needs for it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::batch::TextRow;
+use crate::learn::dpo::{Dpo, DpoConfig};
+use crate::learn::group::GroupConfig;
+use crate::learn::judged::Objective;
+use crate::learn::kto::{Kto, KtoConfig};
 use crate::learn::offline::{
     Awr, AwrConfig, BehaviourCloning, BehaviourCloningConfig, Cql, CqlConfig, DecisionTransformer,
     DecisionTransformerConfig, FilteredConfig, Ilql, IlqlConfig, Iql, IqlConfig, MonteCarlo, MonteCarloConfig,
     OfflineLearner,
 };
 use crate::learn::ppo::PpoConfig;
+use crate::learn::reward_model::{RewardModel, RewardModelConfig};
 use crate::learn::supervised::SupervisedConfig;
 use crate::model::{CriticShape, Decoding, Heads};
+use crate::source::Wanted;
 
 /// A learner and its knobs: in a run file, the section of its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +27,8 @@ use crate::model::{CriticShape, Decoding, Heads};
 pub enum Algorithm {
     /// `[ppo]`: from its own play.
     Ppo(PpoConfig),
+    /// `[grpo]`: from groups of completions of the same prompts.
+    Grpo(GroupConfig),
     /// `[bc]`: behaviour cloning.
     Bc(BehaviourCloningConfig),
     /// `[filtered_bc]`: behaviour cloning of the best episodes.
@@ -36,6 +47,12 @@ pub enum Algorithm {
     DecisionTransformer(DecisionTransformerConfig),
     /// `[supervised]`: the likelihood of text.
     Supervised(SupervisedConfig),
+    /// `[reward_model]`: scores that agree with judgements.
+    RewardModel(RewardModelConfig),
+    /// `[dpo]`: direct preference optimisation and its relatives.
+    Dpo(DpoConfig),
+    /// `[kto]`: from answers that are good or not.
+    Kto(KtoConfig),
 }
 
 impl Algorithm {
@@ -43,6 +60,7 @@ impl Algorithm {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ppo(_) => "ppo",
+            Self::Grpo(_) => "grpo",
             Self::Bc(_) => "bc",
             Self::FilteredBc(_) => "filtered_bc",
             Self::Awr(_) => "awr",
@@ -52,6 +70,9 @@ impl Algorithm {
             Self::Ilql(_) => "ilql",
             Self::DecisionTransformer(_) => "decision_transformer",
             Self::Supervised(_) => "supervised",
+            Self::RewardModel(_) => "reward_model",
+            Self::Dpo(_) => "dpo",
+            Self::Kto(_) => "kto",
         }
     }
 
@@ -62,6 +83,7 @@ impl Algorithm {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Ppo(config) => config.check(),
+            Self::Grpo(config) => config.check(),
             Self::Bc(_) | Self::Supervised(_) => Ok(()),
             Self::FilteredBc(config) => config.check(),
             Self::Awr(config) => config.check(),
@@ -70,6 +92,9 @@ impl Algorithm {
             Self::Iql(config) => config.check(),
             Self::Ilql(config) => config.check(),
             Self::DecisionTransformer(config) => config.check(),
+            Self::RewardModel(config) => config.check(),
+            Self::Dpo(config) => config.check(),
+            Self::Kto(config) => config.check(),
         }
     }
 
@@ -77,8 +102,9 @@ impl Algorithm {
     pub fn heads(&self) -> Heads {
         let critic = |shape: CriticShape| Heads { value: false, critic: Some(shape) };
         match self {
-            Self::Ppo(_) => Heads { value: true, critic: None },
+            Self::Ppo(_) | Self::RewardModel(_) => Heads { value: true, critic: None },
             Self::Bc(_) | Self::FilteredBc(_) | Self::DecisionTransformer(_) | Self::Supervised(_) => Heads::default(),
+            Self::Grpo(_) | Self::Dpo(_) | Self::Kto(_) => Heads::default(),
             Self::Awr(config) => critic(config.critic()),
             Self::Mc(config) => critic(config.critic()),
             Self::Cql(config) => critic(config.critic()),
@@ -97,15 +123,63 @@ impl Algorithm {
         }
     }
 
+    /// Whether it learns from its own play.
+    pub fn plays(&self) -> bool {
+        matches!(self, Self::Ppo(_) | Self::Grpo(_))
+    }
+
+    /// Whether it can train adapters beside a frozen model.
+    pub fn trains_adapters(&self) -> bool {
+        self.plays() || matches!(self, Self::Supervised(_)) || self.wanted().is_some()
+    }
+
+    /// The weight of the KL from the policy that the run started from.
+    pub fn kl_coefficient(&self) -> f64 {
+        match self {
+            Self::Ppo(config) => config.kl_coefficient,
+            Self::Grpo(config) => config.kl_coefficient.into(),
+            _ => 0.0,
+        }
+    }
+
     /// Whether its batches need the states that stretches of episodes lead to.
     pub fn bootstraps(&self) -> bool {
         matches!(self, Self::Cql(_) | Self::Iql(_) | Self::Ilql(_))
     }
 
-    /// The learner of logged experience; `None` for one that learns from its own play, or from text.
+    /// What it takes of judgements; `None` for one that learns from something else.
+    pub fn wanted(&self) -> Option<Wanted> {
+        match self {
+            Self::RewardModel(_) => Some(Wanted::All),
+            Self::Dpo(_) => Some(Wanted::Pairs),
+            Self::Kto(_) => Some(Wanted::Labels),
+            _ => None,
+        }
+    }
+
+    /// Whether it needs the log-probabilities of judged answers by the policy that the run starts from.
+    pub fn has_reference(&self) -> bool {
+        match self {
+            Self::Dpo(config) => config.has_reference(),
+            other => matches!(other, Self::Kto(_)),
+        }
+    }
+
+    /// The loss of a learner of judgements; `known_answers` are those that a reward model is normalised by.
+    pub fn objective(&self, known_answers: Vec<TextRow>) -> Option<Arc<dyn Objective>> {
+        match self {
+            Self::RewardModel(config) => Some(Arc::new(RewardModel { config: config.clone(), known_answers })),
+            Self::Dpo(config) => Some(Arc::new(Dpo(config.clone()))),
+            Self::Kto(config) => Some(Arc::new(Kto(config.clone()))),
+            _ => None,
+        }
+    }
+
+    /// The learner of logged experience; `None` for one that learns from its own play, from text or from judgements.
     pub fn offline_learner(&self) -> Option<OfflineLearner> {
         Some(match self {
-            Self::Ppo(_) | Self::Supervised(_) => return None,
+            Self::Ppo(_) | Self::Grpo(_) | Self::Supervised(_) => return None,
+            Self::RewardModel(_) | Self::Dpo(_) | Self::Kto(_) => return None,
             Self::Bc(_) | Self::FilteredBc(_) => Box::new(BehaviourCloning),
             Self::Awr(config) => Box::new(Awr(config.clone())),
             Self::Mc(config) => Box::new(MonteCarlo(config.clone())),

@@ -21,7 +21,7 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_every: Option<u64>,
     /// Whether the blocks of a language model are computed again in the backward pass, rather than kept: less memory for a
-    /// longer step. Only for `[supervised]`.
+    /// longer step. Only for learners of text and of judgements.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
     /// Threads to compute with, at least 1; absent, one for each core. Another number gives other roundings.
@@ -83,6 +83,13 @@ impl EvaluationConfig {
 pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
     at_least_one("rollout.episodes", rollout.episodes as u64)?;
     at_least_one("rollout.environments", rollout.environments as u64)?;
+    at_least_one("rollout.group", rollout.group as u64)?;
+    refuse_unless(
+        rollout.episodes.is_multiple_of(rollout.group),
+        "rollout.episodes",
+        rollout.episodes,
+        &format!("a multiple of rollout.group = {}", rollout.group),
+    )?;
     at_least_one("rollout.max_new_tokens", rollout.max_new_tokens as u64)?;
     let sampling = &rollout.sampling;
     let temperature = sampling.temperature;

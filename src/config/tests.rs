@@ -38,7 +38,7 @@ fn a_wrong_key_or_value_is_told_with_its_line() {
     assert_eq!(refused("[env]\nid = 'frozen-lake-4x4'"), "run.toml: missing key `name`");
     assert_eq!(
         refused("name = 'x'"),
-        "run.toml: missing key `env`: PPO learns by playing; to learn from a log, name it in [data]"
+        "run.toml: missing key `env`: [ppo] learns by playing; to learn from a log, name it in [data]"
     );
 }
 

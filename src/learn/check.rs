@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{Learner, Loss};
 use crate::model::parameters;
@@ -25,7 +25,7 @@ pub struct Example<L: Learner> {
 
 /// Checks on every device that:
 /// - parts of a batch add up to the whole, in loss, measurements and gradients: neither gradient accumulation nor
-///   padding changes anything;
+///   padding changes anything; and a learner's own way to gradients comes to those of its loss;
 /// - the loss of a fixed batch falls over 50 steps;
 /// - a run that is stopped, saved and taken up again has the same bits as one that is not.
 pub fn check_learner<L: Learner>(example: &Example<L>) {
@@ -37,18 +37,30 @@ pub fn check_learner<L: Learner>(example: &Example<L>) {
     }
 }
 
+/// Measurements by name, and gradients by the names of parameters.
+pub type Measured = (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>);
+
 /// The loss, measurements and gradients of a batch in parts.
-pub fn measure<L: Learner>(
-    learner: &L,
-    model: &L::Model,
-    parts: Vec<L::Batch>,
-) -> (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>) {
+pub fn measure<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
+    summed(parts, |part, gradients| {
+        let Loss { total, mut metrics } = learner.loss(model, part);
+        gradients.add(model, &mut total.backward());
+        metrics.push(("total", total.detach()));
+        metrics
+    })
+}
+
+/// As [`measure`] but for the loss, by the learner's own way to gradients.
+pub fn own_way<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
+    summed(parts, |part, gradients| learner.gradients(model, part, gradients))
+}
+
+/// What the parts of a batch come to together.
+fn summed<B>(parts: Vec<B>, mut take: impl FnMut(B, &mut GradientSum) -> Vec<(&'static str, Tensor<1>)>) -> Measured {
     let mut numbers = BTreeMap::new();
     let mut gradients = GradientSum::default();
     for part in parts {
-        let Loss { total, metrics } = learner.loss(model, part);
-        gradients.add(model, &mut total.backward());
-        for (name, value) in metrics.into_iter().chain([("total", total.detach())]) {
+        for (name, value) in take(part, &mut gradients) {
             *numbers.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
         }
     }
@@ -65,16 +77,21 @@ fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
     let model = start(example, device);
     let (whole, whole_gradients) = measure(&learner, &model, (example.batch)(1, device));
     let (parts, part_gradients) = measure(&learner, &model, (example.batch)(example.rows, device));
+    let (own, own_gradients) = own_way(&learner, &model, (example.batch)(example.rows, device));
     assert!(example.rows > 1 && whole["total"] != 0.0, "the example shows nothing");
     for (name, whole) in whole {
         let parts = parts[&name];
         assert!((whole - parts).abs() < 1e-6 * whole.abs().max(1.0), "{name}: {whole} whole and {parts} in parts");
+        let own = own.get(&name).copied().unwrap_or(parts);
+        assert!((parts - own).abs() < 1e-6 * parts.abs().max(1.0), "{name}: {parts} and {own} on the way to gradients");
     }
-    assert!(whole_gradients.keys().eq(part_gradients.keys()) && !whole_gradients.is_empty());
-    for (name, whole) in whole_gradients {
-        let largest = whole.iter().fold(1.0f32, |most, x| most.max(x.abs()));
-        for (whole, parts) in whole.iter().zip(&part_gradients[&name]) {
-            assert!((whole - parts).abs() < 1e-6 * largest, "gradient of {name}: {whole} whole and {parts} in parts");
+    for (kind, parts) in [("in parts", part_gradients), ("in parts, in its own way", own_gradients)] {
+        assert!(whole_gradients.keys().eq(parts.keys()) && !whole_gradients.is_empty());
+        for (name, whole) in &whole_gradients {
+            let largest = whole.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+            for (whole, part) in whole.iter().zip(&parts[name]) {
+                assert!((whole - part).abs() < 1e-6 * largest, "gradient of {name}: {whole} whole and {part} {kind}");
+            }
         }
     }
 }

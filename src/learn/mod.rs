@@ -4,8 +4,14 @@
 
 #[cfg(test)]
 pub(crate) mod check;
+pub mod dpo;
+pub mod group;
+pub mod judged;
+pub mod kto;
 pub mod offline;
+mod on_policy;
 pub mod ppo;
+pub mod reward_model;
 pub mod supervised;
 
 use burn::module::Module;
@@ -13,11 +19,12 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Int, Tensor};
 
 use crate::Result;
-use crate::batch::{ActionBatch, Sample};
+use crate::batch::ActionBatch;
 use crate::model::{Hidden, Placement, Policy};
 use crate::observe::Metrics;
+use crate::ops::selected_log_probs;
 use crate::optim::GradientSum;
-use crate::trajectory::Trajectory;
+pub use on_policy::{OnPolicy, Passes};
 
 /// A loss and what was measured on the way, each `[1]`. All of them add up over the parts of a batch.
 pub struct Loss {
@@ -54,6 +61,11 @@ pub trait Learner {
 
     /// Changes the model after each optimiser step: what moves without a gradient, such as averages of weights.
     fn after_step(&self, model: Self::Model) -> Self::Model {
+        model
+    }
+
+    /// Changes the model once, after the last update of a run.
+    fn finish(&self, model: Self::Model) -> Self::Model {
         model
     }
 
@@ -94,6 +106,10 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
         (**self).after_step(model)
     }
 
+    fn finish(&self, model: M) -> M {
+        (**self).finish(model)
+    }
+
     fn sum_up(&self, means: &mut Metrics) {
         (**self).sum_up(means);
     }
@@ -107,51 +123,40 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
     }
 }
 
-/// A learner that learns from what its own model has just done.
-pub trait OnPolicy: Learner<Model = Policy, Batch = ActionBatch> {
-    /// Turns episodes into samples: returns, advantages, penalties.
-    fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics);
-
-    /// How many times each sample is learned from, and in batches of how many samples.
-    fn passes(&self) -> Passes;
-
-    /// Whether samples need the log-probabilities of the policy that the run started from.
-    fn wants_reference(&self) -> bool;
-
-    /// Whether the policy has moved so far from the one that acted that the rest of its samples are dropped.
-    fn has_moved_too_far(&self, step: &Metrics) -> bool;
-}
-
-/// How samples are gone through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passes {
-    /// Times that each sample is learned from.
-    pub epochs: usize,
-    /// Samples in the batch of one optimiser step.
-    pub batch: usize,
-    /// Samples computed at once; a batch is the sum of such parts.
-    pub micro_batch: usize,
-}
-
 /// What a policy says of a batch's action tokens.
 pub struct Outlook {
     /// Log-probability of each, `[tokens]`.
     pub log_probs: Tensor<1>,
-    /// Log-probabilities of all that they could have been, `[tokens, vocab]`.
-    pub all_log_probs: Tensor<2>,
+    /// Log-probabilities of all that they could have been, `[tokens, vocab]`, where they were asked for.
+    pub all_log_probs: Option<Tensor<2>>,
     /// Values of the states that they were written in, `[tokens]`; `None` without a value head.
     pub values: Option<Tensor<1>>,
 }
 
 /// The log-probabilities of a batch's action tokens at the temperature and among the tokens that they were sampled
-/// with, by one full forward pass.
-pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32) -> Outlook {
+/// with, by one full forward pass. Those of all other tokens take several times the memory, and are told only where they are
+/// asked for or have to be made anyway.
+pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32, wants_all: bool) -> Outlook {
     let hidden = policy.read(batch.tokens.clone(), &Placement::causal(), None);
     let hidden = hidden.select(&batch.predicted_at); // [tokens, width]
     let values = policy.values(hidden.actor.clone());
+    if !wants_all && batch.forbidden.is_none() && temperature > 0.0 {
+        let mut scores = policy.scores(hidden);
+        if temperature != 1.0 {
+            scores = scores.div_scalar(temperature);
+        }
+        return Outlook { log_probs: selected_log_probs(scores, batch.targets.clone()), all_log_probs: None, values };
+    }
     let all_log_probs = token_log_probs(policy, hidden, batch.forbidden.clone(), temperature);
     let log_probs = all_log_probs.clone().gather(1, batch.targets.clone().unsqueeze_dim(1)).squeeze_dim(1);
-    Outlook { log_probs, all_log_probs, values }
+    Outlook { log_probs, all_log_probs: Some(all_log_probs), values }
+}
+
+/// Whether a learner computes the entropy of a policy's choices: where it is part of the loss, or costs little.
+fn wants_entropy(policy: &Policy, coefficient: f32) -> bool {
+    /// Tokens from which on the log-probabilities of all take more memory than the model.
+    const MANY: usize = 4096;
+    coefficient != 0.0 || policy.transformer.config().vocab_size < MANY
 }
 
 /// The log-probabilities of all tokens that could be written, `[rows, width]` to `[rows, vocab]`: at a temperature, and

@@ -6,12 +6,13 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Learner, Loss, OnPolicy, Passes, look};
+use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
+use super::{Learner, Loss, look, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
-use crate::math::{AdaptiveKl, clipped_policy_loss, clipped_value_loss, entropy, gae, kl_k1, whiten};
+use crate::math::{AdaptiveKl, Aggregation, clipped_value_loss, entropy, gae, kl_k1, whiten};
 use crate::model::Policy;
 use crate::observe::Metrics;
-use crate::trajectory::{ActionToken, Segment, Trajectory};
+use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
 
 /// PPO's knobs.
@@ -149,28 +150,19 @@ impl Learner for Ppo {
 
     fn loss(&self, model: &Policy, batch: ActionBatch) -> Loss {
         let PpoConfig { clip, dual_clip, value_clip, value_coefficient, .. } = self.config;
-        let outlook = look(model, &batch, self.temperature);
+        let outlook = look(model, &batch, self.temperature, wants_entropy(model, self.entropy_coefficient));
         // Each mean is over the action tokens of the whole batch, so that parts of it add up.
         let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
 
-        let log_ratio = outlook.log_probs.clone().detach() - batch.log_probs.clone();
-        let dual_clip = (dual_clip > 0.0).then_some(dual_clip);
-        let (policy_losses, ratio) =
-            clipped_policy_loss(outlook.log_probs, batch.log_probs, batch.advantages, clip, dual_clip);
-        let ratio = ratio.detach();
-        let policy_loss = mean(policy_losses.sum());
-        let entropy = mean(entropy(outlook.all_log_probs).sum());
-        let mut total = policy_loss.clone() - entropy.clone().mul_scalar(self.entropy_coefficient);
-
-        let off_by_more = |x: Tensor<1>, from: f32, by: f32| x.sub_scalar(from).abs().greater_scalar(by).float().sum();
-        let mut metrics = vec![
-            ("loss/policy_avg", policy_loss.detach()),
-            ("policy/entropy_avg", entropy.detach()),
-            ("policy/approxkl_avg", mean(log_ratio.clone().square().sum()).mul_scalar(0.5)),
-            ("policy/clipfrac_avg", mean(off_by_more(ratio.clone(), 1.0, clip))),
-            ("policy/ratio_error", mean(ratio.clone().sub_scalar(1.0).abs().sum())),
-            ("val/ratio", mean(ratio.sum())),
-        ];
+        let dual = (dual_clip > 0.0).then_some(dual_clip);
+        let (losses, mut metrics) = clipped_policy(&outlook, &batch, Clip { low: clip, high: clip, dual });
+        let mut total = mean(losses.sum());
+        metrics.push(("loss/policy_avg", total.clone().detach()));
+        if let Some(all) = outlook.all_log_probs {
+            let entropy = mean(entropy(all).sum());
+            metrics.push(("policy/entropy_avg", entropy.clone().detach()));
+            total = total - entropy.mul_scalar(self.entropy_coefficient);
+        }
         if let Some(values) = outlook.values {
             let moved = (values.clone().detach() - batch.values.clone()).abs();
             let value_clip = (value_clip > 0.0).then_some(value_clip);
@@ -212,14 +204,9 @@ impl OnPolicy for Ppo {
             }
         }
         let mut metrics = Metrics::from([("val/explained_variance".to_string(), explained_variance(&samples))]);
-        if self.kl.beta > 0.0 {
-            let kl = |trajectory: &Trajectory| trajectory.actions().filter_map(ActionToken::log_ratio).sum::<f32>();
-            let mean_kl = trajectories.iter().map(|t| f64::from(kl(t))).sum::<f64>() / trajectories.len().max(1) as f64;
-            metrics.insert("objective/kl".into(), mean_kl);
-            metrics.insert("objective/kl_coefficient".into(), self.kl.beta);
-            if self.kl.target > 0.0 {
-                self.kl.update(mean_kl, trajectories.len());
-            }
+        metrics.extend(objective(trajectories, self.kl.beta));
+        if let Some(kl) = metrics.get("objective/kl").filter(|_| self.kl.target > 0.0) {
+            self.kl.update(*kl, trajectories.len());
         }
         if self.config.whiten_advantages {
             whiten_advantages(&mut samples);
@@ -228,30 +215,16 @@ impl OnPolicy for Ppo {
     }
 
     fn passes(&self) -> Passes {
-        let PpoConfig { epochs, batch, micro_batch, .. } = self.config;
-        Passes { epochs, batch, micro_batch: if micro_batch == 0 { batch } else { micro_batch } }
+        Passes::new(self.config.epochs, self.config.batch, self.config.micro_batch)
     }
 
-    fn wants_reference(&self) -> bool {
-        self.config.kl_coefficient > 0.0
+    fn token_weights(&self, lengths: &[usize]) -> Vec<f32> {
+        Aggregation::TokenMean.token_weights(lengths, 0)
     }
 
     fn has_moved_too_far(&self, step: &Metrics) -> bool {
         let kl = step.get("policy/approxkl_avg").copied().unwrap_or(0.0);
         self.config.target_kl > 0.0 && kl > f64::from(self.config.target_kl)
-    }
-}
-
-fn sample(segment: &Segment, advantages: &[f32], returns: &[f32]) -> Sample {
-    let each = |field: fn(&ActionToken) -> f32| segment.actions.iter().map(field).collect();
-    Sample {
-        tokens: segment.tokens.clone(),
-        at: segment.actions.iter().map(|action| action.at).collect(),
-        allowed: segment.actions.iter().map(|action| action.allowed.clone()).collect(),
-        log_probs: each(|action| action.log_prob),
-        values: each(|action| action.value),
-        advantages: advantages.to_vec(),
-        returns: returns.to_vec(),
     }
 }
 

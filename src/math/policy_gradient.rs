@@ -5,8 +5,9 @@ use burn::tensor::Tensor;
 /// The furthest that a log-ratio is trusted in an exponent.
 const MAX_LOG_RATIO: f32 = 20.0;
 
-/// `max(-A rho, -A clip(rho, 1 - epsilon, 1 + epsilon))` (eq. 7, negated so that it is minimised), and the ratio
-/// `rho = exp(new - old)`. All `[tokens]`.
+/// `max(-A rho, -A clip(rho, 1 - low, 1 + high))` (eq. 7, negated so that it is minimised), and the ratio
+/// `rho = exp(new - old)`. All `[tokens]`. PPO has one number for `low` and `high`; DAPO lets the second be greater
+/// ([Yu et al. 2025](https://arxiv.org/abs/2503.14476), eq. 10).
 ///
 /// With `dual_clip` c > 1 the loss of a negative advantage is held below `-A c`
 /// ([Ye et al. 2020](https://arxiv.org/abs/1912.09729), eq. 5), since rho is unbounded there.
@@ -14,12 +15,12 @@ pub fn clipped_policy_loss(
     new_log_probs: Tensor<1>,
     old_log_probs: Tensor<1>,
     advantages: Tensor<1>,
-    epsilon: f32,
+    [low, high]: [f32; 2],
     dual_clip: Option<f32>,
 ) -> (Tensor<1>, Tensor<1>) {
     let ratio = (new_log_probs - old_log_probs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp();
     let plain = ratio.clone() * advantages.clone().neg();
-    let clipped = ratio.clone().clamp(1.0 - epsilon, 1.0 + epsilon) * advantages.clone().neg();
+    let clipped = ratio.clone().clamp(1.0 - low, 1.0 + high) * advantages.clone().neg();
     let mut loss = plain.max_pair(clipped);
     if let Some(c) = dual_clip {
         let bound = loss.clone().min_pair(advantages.clone().mul_scalar(-c));
@@ -67,6 +68,11 @@ pub fn kl_k2(log_ratio: f32) -> f32 {
 /// The estimator `exp(-x) - 1 + x`: unbiased and never negative.
 pub fn kl_k3(log_ratio: f32) -> f32 {
     (-log_ratio).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() - 1.0 + log_ratio
+}
+
+/// [`kl_k3`] of each token, `[tokens]`: differentiable, so that it can stand in a loss.
+pub fn kl_k3_tokens(log_ratio: Tensor<1>) -> Tensor<1> {
+    log_ratio.clone().neg().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp().sub_scalar(1.0) + log_ratio
 }
 
 /// The controller that holds KL to the reference near a target
@@ -118,9 +124,11 @@ mod tests {
             let new = tensor([1.5f32.ln(), 0.5f32.ln(), 1.5f32.ln(), 0.0], device);
             let old = tensor([0.0; 4], device);
             let advantages = tensor([1.0, 1.0, -1.0, 2.0], device);
-            let (loss, ratio) = clipped_policy_loss(new, old, advantages, 0.2, None);
+            let (loss, ratio) = clipped_policy_loss(new.clone(), old.clone(), advantages.clone(), [0.2; 2], None);
             assert_close(loss, &[-1.2, -0.5, 1.5, -2.0]);
             assert_close(ratio, &[1.5, 0.5, 1.5, 1.0]);
+            let (higher, _) = clipped_policy_loss(new, old, advantages, [0.2, 0.28], None);
+            assert_close(higher, &[-1.28, -0.5, 1.5, -2.0]);
         });
     }
 
@@ -129,7 +137,7 @@ mod tests {
         each_device(|device| {
             let new = tensor([10f32.ln(), 10f32.ln()], device);
             let (loss, _) =
-                clipped_policy_loss(new, tensor([0.0; 2], device), tensor([-1.0, 1.0], device), 0.2, Some(3.0));
+                clipped_policy_loss(new, tensor([0.0; 2], device), tensor([-1.0, 1.0], device), [0.2; 2], Some(3.0));
             assert_close(loss, &[3.0, -1.2]);
         });
     }
@@ -159,6 +167,7 @@ mod tests {
         assert!((kl_k1(x) - 0.5).abs() < 1e-5);
         assert!((kl_k2(x) - 0.125).abs() < 1e-5);
         assert!((kl_k3(x) - 0.106531).abs() < 1e-5);
+        each_device(|device| assert_close(kl_k3_tokens(tensor([x, 0.0], device)), &[0.106531, 0.0]));
         let mut controller = AdaptiveKl { beta: 0.2, target: 6.0, horizon: 10_000.0 };
         controller.update(8.0, 256);
         assert!((controller.beta - 0.201024).abs() < 1e-6);

@@ -4,6 +4,7 @@
 
 mod cache;
 pub mod checkpointing;
+pub mod classifier;
 mod config;
 pub mod config_json;
 mod critic;
@@ -27,5 +28,7 @@ pub use generation_config::GenerationConfig;
 pub use layers::{Init, Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub(crate) use pretrained::write_text;
-pub use pretrained::{FileLayout, read_companions, read_config, read_generation_config, read_model, write_model};
+pub use pretrained::{
+    FileLayout, read_companions, read_config, read_config_json, read_generation_config, read_model, write_model,
+};
 pub use transformer::{Placement, Transformer};

@@ -24,6 +24,8 @@ pub struct Policy {
     pub critic: Option<Critic>,
     #[module(skip)]
     decoding: Decoding,
+    #[module(skip)]
+    score_scale: f32,
 }
 
 /// What a policy has beside its language model.
@@ -133,7 +135,7 @@ impl Policy {
         let config = transformer.config();
         let value_head = heads.value.then(|| Linear::new([config.width, 1], 0.0, true, init, device));
         let critic = heads.critic.map(|shape| Critic::new(config, shape, &transformer, init, device));
-        Self { transformer, value_head, critic, decoding: Decoding::Model }
+        Self { transformer, value_head, critic, decoding: Decoding::Model, score_scale: 1.0 }
     }
 
     /// The policy, choosing tokens in this way.
@@ -177,6 +179,32 @@ impl Policy {
         self.value_head.as_ref().map(|head| head.forward(hidden).squeeze_dim(1))
     }
 
+    /// A reward model whose scores of some answers, now of this mean and standard deviation, are those of mean 0 and deviation
+    /// 1.
+    #[must_use]
+    pub fn with_scores_normalised(mut self, mean: f64, std: f64) -> Self {
+        let changed = |head: Linear| Linear {
+            weight: head.weight.map(|weight| keeping_track(weight, |weight| weight.div_scalar(std))),
+            bias: head
+                .bias
+                .map(|bias| bias.map(|bias| keeping_track(bias, |bias| bias.sub_scalar(mean).div_scalar(std)))),
+            adapter: head.adapter,
+        };
+        self.value_head = self.value_head.map(changed);
+        self.with_score_scale(std as f32)
+    }
+
+    /// The policy with a number that makes log-odds of a difference of scores.
+    #[must_use]
+    pub fn with_score_scale(self, score_scale: f32) -> Self {
+        Self { score_scale, ..self }
+    }
+
+    /// What a difference of scores is multiplied by to be log-odds: 1, unless scores were normalised.
+    pub fn score_scale(&self) -> f32 {
+        self.score_scale
+    }
+
     /// Moves the critic's averages toward what they are of: `target += rate * (new - target)`.
     #[must_use]
     pub fn with_targets_moved(mut self, rate: f64) -> Self {
@@ -200,10 +228,16 @@ impl Policy {
     }
 }
 
+/// A parameter's value, changed outside autodiff and trained as before.
+fn keeping_track<const D: usize>(value: Tensor<D>, change: impl FnOnce(Tensor<D>) -> Tensor<D>) -> Tensor<D> {
+    let trains = value.is_require_grad();
+    change(value.detach()).detach().set_require_grad(trains)
+}
+
 impl From<Transformer> for Policy {
     /// A language model alone.
     fn from(transformer: Transformer) -> Self {
-        Self { transformer, value_head: None, critic: None, decoding: Decoding::Model }
+        Self { transformer, value_head: None, critic: None, decoding: Decoding::Model, score_scale: 1.0 }
     }
 }
 

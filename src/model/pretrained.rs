@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::generation_config::GenerationConfig;
 use super::huggingface::{from_hugging_face, is_buffer, to_hugging_face};
-use super::{ModelConfig, config_json};
+use super::{ModelConfig, classifier, config_json};
 use crate::checkpoint::{NumberType, Tensors, read_tensors, write_tensors};
 use crate::{Error, Result};
 
@@ -37,7 +37,8 @@ impl Default for FileLayout {
     }
 }
 
-/// Reads a Hugging Face model directory: `config.json` and `model.safetensors`, whole or in shards.
+/// Reads a Hugging Face model directory: `config.json` and `model.safetensors`, whole or in shards. A sequence classifier's
+/// score head becomes a value head.
 ///
 /// At most one tensor is in memory twice at any time.
 ///
@@ -45,9 +46,10 @@ impl Default for FileLayout {
 /// A file that is missing or damaged, a model of a family or variant that is not supported, or weights that do not
 /// fit `config.json` or are not finite.
 pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
-    let config = read_config(directory)?;
+    let json = read_config_json(directory)?;
+    let mut config = config_json::read(&json, &directory.join(CONFIG))?;
     let (whole, index) = (directory.join(MODEL), directory.join(INDEX));
-    let (origin, tensors) = if whole.exists() {
+    let (origin, mut tensors) = if whole.exists() {
         (whole.clone(), read_tensors(&whole, &is_buffer)?)
     } else if index.exists() {
         let tensors = read_shards(directory, &index)?;
@@ -58,6 +60,10 @@ pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
             "there is no such file; weights are read from safetensors files, whole or in shards",
         ));
     };
+    if classifier::is_classifier(&json) {
+        classifier::from_classifier(&json, &mut tensors, &origin)?;
+        config.tie_embeddings = true; // there is no output layer
+    }
     let tensors = from_hugging_face(&config, tensors, &origin)?;
     Ok((config, tensors))
 }
@@ -67,8 +73,15 @@ pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
 /// # Errors
 /// As [`read_model`].
 pub fn read_config(directory: &Path) -> Result<ModelConfig> {
-    let path = directory.join(CONFIG);
-    config_json::read(&read_json(&path)?, &path)
+    config_json::read(&read_config_json(directory)?, &directory.join(CONFIG))
+}
+
+/// Reads `config.json` of a model directory.
+///
+/// # Errors
+/// A file that is missing, or no JSON.
+pub fn read_config_json(directory: &Path) -> Result<Value> {
+    read_json(&directory.join(CONFIG))
 }
 
 /// Reads how the model in a directory is meant to write: `generation_config.json` over the token ids of `config.json`.

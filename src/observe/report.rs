@@ -25,6 +25,8 @@ pub struct Report {
     pub frames: Vec<String>,
     /// Sample episodes, shown turn by turn.
     pub episodes: Vec<Episode>,
+    /// How the same began before training, turn by turn.
+    pub before: Vec<Episode>,
     /// Texts that a language model wrote as it learned, oldest first.
     pub texts: Vec<TextSample>,
     /// How to go on from here, as (purpose, command line) pairs.
@@ -66,6 +68,7 @@ impl Report {
             section("Plots", plots(&self.figures)),
             section("Replay", replay(&self.frames)),
             section("Sample episodes", self.episodes.iter().map(episode).collect()),
+            section("The same before training", self.before.iter().map(episode).collect()),
             section("Samples during training", self.texts.iter().rev().map(text_sample).collect()),
             section("Time and memory", facts(&self.resources)),
             section("Going on from here", commands(&self.commands)),
@@ -179,6 +182,9 @@ fn replay(frames: &[String]) -> String {
     )
 }
 
+/// Episodes of at most so many turns are unfolded.
+const OPEN: usize = 2;
+
 fn episode(episode: &Episode) -> String {
     let end = match episode.end {
         Some(End::Terminated) => "terminated",
@@ -190,8 +196,9 @@ fn episode(episode: &Episode) -> String {
         format!("<div class=\"turn\"><p>After the last action</p><pre class=\"wrap\">{}</pre></div>\n", escape(text))
     });
     format!(
-        "<details><summary><strong>return {}</strong> <span class=\"soft\">· {} turns, {end} · {} · seed {} · \
+        "<details{}><summary><strong>return {}</strong> <span class=\"soft\">· {} turns, {end} · {} · seed {} · \
          {} after {} updates</span></summary><div class=\"body\">\n{turns}{}</div></details>\n",
+        if episode.turns.len() <= OPEN { " open" } else { "" },
         number::significant(episode.total_reward()),
         episode.turns.len(),
         escape(&episode.env_id),
@@ -283,6 +290,7 @@ mod tests {
                 turns: vec![turn],
                 ..Episode::default()
             }],
+            before: Vec::new(),
             texts: vec![TextSample { update: 1, prompt: ATTACK.into(), continuation: ATTACK.into() }],
             commands: pair(),
             config: ATTACK.into(),

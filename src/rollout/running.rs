@@ -3,7 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use palestra_envs::record::{RULES, end_reason, info_json};
+use palestra_envs::reward::Scores;
 use palestra_envs::{End, EnvSpec, Episode, Info, Observation, Turn, episode_seed};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Context, Played, RolloutConfig};
@@ -13,6 +15,10 @@ use crate::trajectory::{ActionToken, Segment, Trajectory};
 /// An episode that is being played.
 pub(super) struct Running {
     pub number: u64,
+    /// What its environment was reset with.
+    pub seed: u64,
+    /// Episodes of one group have the same.
+    pub group: u64,
     pub rng: ChaCha8Rng,
     pub observation: Observation,
     /// What the model has read and written since its context began.
@@ -24,8 +30,23 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub fn new(number: u64, rng: ChaCha8Rng, observation: Observation, return_to_go: Option<f32>) -> Self {
-        Self { number, rng, observation, context: Vec::new(), turns: Vec::new(), segments: Vec::new(), return_to_go }
+    /// Episode `number` of a run, of which so many in a row are a group: they begin in the same state, and each has random
+    /// numbers of its own.
+    pub fn new(run_seed: u64, number: u64, group_size: u64) -> Self {
+        let group = number / group_size;
+        let mut rng = ChaCha8Rng::seed_from_u64(episode_seed(run_seed, number));
+        rng.set_stream(1); // stream 0 is an environment's
+        Self {
+            number,
+            seed: episode_seed(run_seed, group),
+            group,
+            rng,
+            observation: Observation::default(),
+            context: Vec::new(),
+            turns: Vec::new(),
+            segments: Vec::new(),
+            return_to_go: None,
+        }
     }
 
     /// Keeps what was read and written as tokens. Rewards follow with the environment's answer.
@@ -77,18 +98,21 @@ impl Running {
         turn.log_probs = log_prob.map(|log_prob| vec![log_prob as f32]);
     }
 
-    /// Keeps, for a log, the time of the last action and what the environment said of the state after it.
+    /// Keeps what the environment said of the state after the last action.
     pub fn note(&mut self, info: &Info) {
-        let turn = self.turns.last_mut().expect("written before");
-        turn.info = info_json(info);
-        turn.timestamp = Some(now());
+        self.turns.last_mut().expect("written before").info = info_json(info);
+    }
+
+    /// Keeps, for a log, the time of the last action.
+    pub fn note_time(&mut self) {
+        self.turns.last_mut().expect("written before").timestamp = Some(now());
     }
 
     pub fn finish(self, end: End, spec: &EnvSpec, run_seed: u64, final_prompt: Option<Vec<u32>>) -> Played {
         let mut episode = Episode {
             id: format!("{run_seed}-{}", self.number),
             env_id: spec.id.clone(),
-            seed: Some(episode_seed(run_seed, self.number)),
+            seed: Some(self.seed),
             turns: self.turns,
             end: Some(end),
             reward_source: Some(RULES.to_string()),
@@ -96,8 +120,9 @@ impl Running {
         };
         episode.end_reason = Some(end_reason(&episode, &self.observation, spec.max_turns));
         episode.final_observation = Some(self.observation.text);
-        let trajectory = Trajectory { segments: self.segments, end: Some(end), final_prompt, last_value: 0.0 };
-        Played { episode, trajectory, info: self.observation.info }
+        let (segments, group) = (self.segments, self.group);
+        let trajectory = Trajectory { segments, end: Some(end), final_prompt, last_value: 0.0, group };
+        Played { episode, trajectory, info: self.observation.info, scores: Scores::new() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palestra_datasets::examples::{Examples, Form, Lesson};
+use palestra_datasets::preferences::Text;
 use palestra_datasets::shards::Shuffle;
 use palestra_envs::episode_seed;
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,19 @@ pub struct ExamplePlace {
 }
 
 /// What is wrong with an example: the column, and why.
-type Wrong = (&'static str, String);
+pub type Wrong = (&'static str, String);
+
+/// An example in the room that a row has.
+pub(super) enum Encoded {
+    /// As it was.
+    Whole(TextRow),
+    /// Without its end, and how many tokens that has.
+    Cut(TextRow, usize),
+    /// Dropped for its length.
+    TooLong,
+    /// Dropped because it has nothing to learn.
+    WithoutTarget,
+}
 
 impl ExampleEncoder<'_> {
     /// Reads and encodes all examples of some files.
@@ -102,8 +115,8 @@ impl ExampleEncoder<'_> {
         for example in Examples::open(files, form)? {
             let example = example?;
             let encoded = self.encode(&example.lesson);
-            let (tokens, learned) = encoded.map_err(|(column, reason)| example.origin.error(column, reason))?;
-            found.take(tokens, learned, self, &lengths);
+            let encoded = encoded.map_err(|(column, reason)| example.origin.error(column, reason))?;
+            found.take(self.fit(encoded), &lengths);
         }
         let ExampleCounts { read, too_long, without_target, .. } = found.counts;
         match (found.rows.is_empty(), read) {
@@ -119,7 +132,7 @@ impl ExampleEncoder<'_> {
     }
 
     /// The tokens of an example, and whether each is learned.
-    fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), Wrong> {
+    pub(super) fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), Wrong> {
         let encode = |column: &'static str, text: &str| {
             let mut tokens = Vec::new();
             self.tokenizer.encode(text, &mut tokens).map_err(|error| (column, error.to_string()))?;
@@ -159,31 +172,59 @@ impl ExampleEncoder<'_> {
             }
         }
     }
+
+    /// A prompt with its answer as a row of at most as many tokens as there is room for.
+    ///
+    /// # Errors
+    /// What cannot be encoded, or leaves nothing of the answer: the column, and why.
+    pub fn answer(&self, prompt: &Text, answer: &Text) -> Result<TextRow, Wrong> {
+        let lesson = Lesson::of_answer(prompt, answer).map_err(|reason| ("completion", reason))?;
+        match self.fit(self.encode(&lesson)?) {
+            Encoded::Whole(row) | Encoded::Cut(row, _) => Ok(row),
+            Encoded::TooLong => {
+                let reason = format!("leaves no room for an answer in {} tokens; shorten it", self.room);
+                Err(("prompt", reason))
+            }
+            Encoded::WithoutTarget => Err(("completion", "is empty".into())),
+        }
+    }
+
+    /// Tokens, and whether each is learned, as a row of at most as many tokens as there is room for. Its bytes are not
+    /// counted.
+    pub(super) fn fit(&self, (mut tokens, mut learned): (Vec<u32>, Vec<bool>)) -> Encoded {
+        // Nothing predicts the first token.
+        let has_target = |learned: &[bool]| learned.iter().skip(1).any(|&learned| learned);
+        if !has_target(&learned) {
+            return Encoded::WithoutTarget;
+        }
+        let beyond = tokens.len().saturating_sub(self.room);
+        tokens.truncate(self.room);
+        learned.truncate(self.room);
+        if beyond > 0 && (self.too_long == TooLong::Drop || !has_target(&learned)) {
+            return Encoded::TooLong;
+        }
+        let counted = (1..tokens.len()).filter(|&at| learned[at]).collect();
+        let row = TextRow { tokens, counted, borders: Vec::new(), bytes: 0 };
+        if beyond > 0 { Encoded::Cut(row, beyond) } else { Encoded::Whole(row) }
+    }
 }
 
 impl ExampleRows {
-    fn take(&mut self, mut tokens: Vec<u32>, mut learned: Vec<bool>, encoder: &ExampleEncoder, lengths: &[u32]) {
+    fn take(&mut self, encoded: Encoded, lengths: &[u32]) {
         let counts = &mut self.counts;
         counts.read += 1;
-        // Nothing predicts the first token.
-        if !learned.iter().skip(1).any(|&learned| learned) {
-            counts.without_target += 1;
-            return;
-        }
-        let beyond = tokens.len().saturating_sub(encoder.room);
-        if beyond > 0 {
-            tokens.truncate(encoder.room);
-            learned.truncate(encoder.room);
-            if encoder.too_long == TooLong::Drop || !learned.iter().skip(1).any(|&learned| learned) {
-                counts.too_long += 1;
-                return;
+        let mut row = match encoded {
+            Encoded::Whole(row) => row,
+            Encoded::Cut(row, beyond) => {
+                (counts.cut, counts.cut_off) = (counts.cut + 1, counts.cut_off + beyond);
+                row
             }
-            (counts.cut, counts.cut_off) = (counts.cut + 1, counts.cut_off + beyond);
-        }
-        let counted: Vec<usize> = (1..tokens.len()).filter(|&at| learned[at]).collect();
-        let bytes = counted.iter().map(|&at| lengths[tokens[at] as usize] as usize).sum();
-        (counts.tokens, counts.counted) = (counts.tokens + tokens.len(), counts.counted + counted.len());
-        self.rows.push(TextRow { tokens, counted, borders: Vec::new(), bytes });
+            Encoded::TooLong => return counts.too_long += 1,
+            Encoded::WithoutTarget => return counts.without_target += 1,
+        };
+        row.bytes = row.counted.iter().map(|&at| lengths[row.tokens[at] as usize] as usize).sum();
+        (counts.tokens, counts.counted) = (counts.tokens + row.tokens.len(), counts.counted + row.counted.len());
+        self.rows.push(row);
     }
 
     /// Splits off the last part, at least one example.

@@ -10,23 +10,32 @@ use rand_chacha::ChaCha8Rng;
 use super::Source;
 use crate::batch::{ActionBatch, Sample};
 use crate::learn::{OnPolicy, look};
-use crate::model::Policy;
+use crate::model::{Policy, lora};
 use crate::observe::Metrics;
 use crate::rollout::{Effort, Played, Rollout, summary};
-use crate::trajectory::{Segment, Trajectory};
+use crate::trajectory::Segment;
 use crate::{Error, Result};
 
 /// The furthest that the probability of a token that was just sampled may be, on average, from the one that the
 /// learner computes for it, relative to it: beyond this, sampling and scoring disagree.
 const MAX_RATIO_ERROR: f64 = 1e-2;
 
+/// The policy that the run started from, from which its distance is measured.
+pub enum ReferencePolicy {
+    /// Not measured.
+    None,
+    /// A model of its own.
+    Policy(Policy),
+    /// The model that learns, with its adapters off: it needs no memory of its own.
+    WithoutAdapters,
+}
+
 /// Plays before each update.
 pub struct Fresh {
     rollout: Rollout,
     seed: u64,
     device: Device,
-    /// The policy that the run started from, where the learner holds to it.
-    reference: Option<Policy>,
+    reference: ReferencePolicy,
     samples: Vec<Sample>,
     /// The samples of each step that is still to come, last first.
     steps: Vec<Vec<usize>>,
@@ -41,8 +50,7 @@ pub struct Fresh {
 impl Fresh {
     /// A source that plays with this rollout; the seed fixes every episode and every shuffle.
     /// `device` is where batches are made, in the autodiff context of the model.
-    pub fn new(rollout: Rollout, seed: u64, device: Device, reference: Option<Policy>) -> Self {
-        let reference = reference.map(|policy| policy.valid());
+    pub fn new(rollout: Rollout, seed: u64, device: Device, reference: ReferencePolicy) -> Self {
         Self {
             rollout,
             seed,
@@ -65,17 +73,29 @@ impl<L: OnPolicy> Source<L> for Fresh {
         let sampling = self.rollout.config().sampling;
         let (mut played, effort) =
             self.rollout.play(&policy, self.seed, update * count..(update + 1) * count, &sampling)?;
-        if let Some(reference) = self.reference.as_ref().filter(|_| learner.wants_reference()) {
-            for played in &mut played {
-                score_by(reference, &mut played.trajectory, sampling.temperature);
-            }
+        let passes = learner.passes();
+        let reference = match &self.reference {
+            ReferencePolicy::None => None,
+            ReferencePolicy::Policy(reference) => Some(reference.valid()),
+            ReferencePolicy::WithoutAdapters => Some(lora::without_adapters(policy.transformer.clone()).into()),
+        };
+        if let Some(reference) = reference {
+            let scored = played.iter_mut().filter(|played| played.is_scored());
+            let segments = scored.flat_map(|played| &mut played.trajectory.segments).collect();
+            score_by(&reference, segments, passes.micro_batch, sampling.temperature);
         }
+        // What lacks a reward cannot be learned from, and is never taken for worth 0.
         let mut trajectories = Vec::with_capacity(played.len());
-        for played in &mut played {
+        for played in played.iter_mut().filter(|played| played.is_scored()) {
             trajectories.push(std::mem::take(&mut played.trajectory));
         }
+        if trajectories.is_empty() {
+            return Err(Error::Training(format!(
+                "no episode of update {} has all of its rewards, so that nothing can be learned from; look at the rewards",
+                update + 1
+            )));
+        }
         let (samples, prepared) = learner.prepare(&trajectories);
-        let passes = learner.passes();
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(update + 2); // an update's own stream, apart from those of episodes
         let mut order: Vec<usize> = (0..samples.len()).collect();
@@ -97,15 +117,22 @@ impl<L: OnPolicy> Source<L> for Fresh {
         metrics.insert("throughput/turns_per_second".into(), effort.turns as f64 / seconds(effort.total));
         metrics.insert("throughput/tokens_per_second".into(), effort.tokens as f64 / seconds(effort.total));
         metrics.insert("rollout/environment_share".into(), seconds(effort.environments) / seconds(effort.total));
+        if !effort.rewards.is_zero() {
+            metrics.insert("rollout/reward_share".into(), seconds(effort.rewards) / seconds(effort.total));
+        }
         (self.played, self.effort) = (played, effort);
         Ok(metrics)
     }
 
     fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<ActionBatch>>> {
         let Some(step) = self.steps.pop() else { return Ok(None) };
+        let lengths: Vec<usize> = step.iter().map(|&at| self.samples[at].at.len()).collect();
+        for (&at, weight) in step.iter().zip(learner.token_weights(&lengths)) {
+            self.samples[at].weight = weight;
+        }
         let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
         self.tokens += samples.iter().map(|sample| sample.tokens.len()).sum::<usize>();
-        let token_count = samples.iter().map(|sample| sample.at.len()).sum();
+        let token_count = lengths.iter().sum();
         let vocab_size = self.rollout.vocab_size();
         let parts = samples.chunks(learner.passes().micro_batch);
         Ok(Some(parts.map(|part| ActionBatch::new(part, token_count, vocab_size, &self.device)).collect()))
@@ -116,7 +143,7 @@ impl<L: OnPolicy> Source<L> for Fresh {
     }
 
     fn episodes(&self) -> Vec<&Episode> {
-        self.played.iter().map(|played| &played.episode).collect()
+        self.played.iter().filter(|played| played.is_scored()).map(|played| &played.episode).collect()
     }
 
     fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()> {
@@ -140,30 +167,27 @@ fn even_parts(order: &[usize], size: usize) -> Vec<Vec<usize>> {
     (0..parts).map(|part| order[part * order.len() / parts..(part + 1) * order.len() / parts].to_vec()).collect()
 }
 
-/// Writes a reference policy's log-probability to every action token.
-fn score_by(reference: &Policy, trajectory: &mut Trajectory, temperature: f32) {
+/// Writes a reference policy's log-probability to every action token, so many segments at once, those of one length together.
+fn score_by(reference: &Policy, mut segments: Vec<&mut Segment>, rows: usize, temperature: f32) {
     let vocab_size = reference.transformer.config().vocab_size;
     let device = reference.transformer.device();
-    for segment in &mut trajectory.segments {
-        let sample = unscored(segment);
-        let batch = ActionBatch::new(&[&sample], sample.at.len(), vocab_size, &device);
-        let log_probs: TensorData = look(reference, &batch, temperature).log_probs.into_data();
-        let log_probs = log_probs.as_slice::<f32>().expect("the model computes in f32");
-        for (action, &log_prob) in segment.actions.iter_mut().zip(log_probs) {
+    segments.sort_by_key(|segment| segment.tokens.len());
+    for segments in segments.chunks_mut(rows) {
+        let samples: Vec<Sample> = segments.iter().map(|segment| unscored(segment)).collect();
+        let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), 1, vocab_size, &device);
+        let log_probs: TensorData = look(reference, &batch, temperature, false).log_probs.into_data();
+        let actions = segments.iter_mut().flat_map(|segment| &mut segment.actions);
+        for (action, log_prob) in actions.zip(log_probs.iter::<f32>()) {
             action.reference_log_prob = Some(log_prob);
         }
     }
 }
 
 fn unscored(segment: &Segment) -> Sample {
-    let count = segment.actions.len();
     Sample {
         tokens: segment.tokens.clone(),
         at: segment.actions.iter().map(|action| action.at).collect(),
         allowed: segment.actions.iter().map(|action| action.allowed.clone()).collect(),
-        log_probs: vec![0.0; count],
-        values: vec![0.0; count],
-        advantages: vec![0.0; count],
-        returns: vec![0.0; count],
+        ..Sample::default()
     }
 }

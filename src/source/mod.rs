@@ -2,7 +2,9 @@
 
 mod examples;
 mod fresh;
+mod judgements;
 mod packing;
+mod preferences;
 mod stored;
 mod stretches;
 mod survey;
@@ -13,7 +15,9 @@ mod texts;
 mod windows;
 
 pub use examples::{ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of};
-pub use fresh::Fresh;
+pub use fresh::{Fresh, ReferencePolicy};
+pub use judgements::{JudgementCounts, Wanted, read_judgements};
+pub use preferences::{Conflicts, Judgements, PreferenceConfig, PreferenceSource};
 pub use stored::{DataConfig, Stored};
 pub use stretches::Cutting;
 pub use survey::{alphabet, least_of_best};

@@ -202,16 +202,24 @@ impl TextSource {
         Ok(Self { supply, config, device, steps_left: 0, tokens: 0 })
     }
 
-    /// The parts of the batch of one step.
+    /// The rows of the next step.
     ///
     /// # Errors
     /// A file that cannot be read any more.
-    pub fn next_parts(&mut self) -> Result<Vec<TextBatch>> {
+    pub fn next_rows(&mut self) -> Result<Vec<TextRow>> {
         let draw = |_| match &mut self.supply {
             Supply::Windows(windows, rows) => Ok(rows.row(windows.draw()?)),
             Supply::Examples(order, _) => Ok(order.draw()),
         };
-        let rows: Vec<TextRow> = (0..self.config.batch).map(draw).collect::<Result<_>>()?;
+        (0..self.config.batch).map(draw).collect()
+    }
+
+    /// The parts of the batch of the next step.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn next_parts(&mut self) -> Result<Vec<TextBatch>> {
+        let rows = self.next_rows()?;
         self.tokens += rows.iter().map(|row| row.tokens.len() - 1).sum::<usize>();
         Ok(TextBatch::parts(&rows, self.config.micro_batch, &self.device))
     }

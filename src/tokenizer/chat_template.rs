@@ -141,6 +141,23 @@ impl ChatTemplate {
         Ok(self.render_marked(messages, add_generation_prompt)?.replace([BEGIN, END], ""))
     }
 
+    /// What stands between the end of an answer of the assistant, its end token included, and where it is to go on after
+    /// further messages.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`]; a template by which an answer changes what stands before it.
+    pub fn render_further(&self, messages: &[Message]) -> Result<String> {
+        let before = vec![Message::new("user", "a"), Message::new("assistant", "b")];
+        let MarkedText { text, assistant } = self.mark(&before)?;
+        let end = assistant.last().map_or(text.len(), |range| range.end);
+        let all = self.render(&[before, messages.to_vec()].concat(), true)?;
+        all.strip_prefix(&text[..end]).map(str::to_string).ok_or_else(|| {
+            let reason = "what stands before a further message depends on that message, so that nothing can go on from it; \
+                          rollout.context = \"observation\" shows each turn alone";
+            Error::Tokenizer(format!("{}: {reason}", self.origin))
+        })
+    }
+
     /// The text of a whole conversation, and where the assistant speaks in it: what `{% generation %}` surrounds, where
     /// the template has it, else what each of its messages adds to the text of those before.
     ///

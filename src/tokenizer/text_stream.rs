@@ -51,6 +51,11 @@ impl<'a> TextStream<'a> {
     }
 }
 
+/// What stands before the first stop text, where there is one.
+pub fn before_stop<'a>(text: &'a str, stop: &[String]) -> Option<&'a str> {
+    stop.iter().filter_map(|stop| text.find(stop.as_str())).min().map(|at| &text[..at])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

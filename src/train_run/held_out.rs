@@ -1,4 +1,4 @@
-//! Text that a run does not learn from: how likely the model finds it, and how it goes on with it.
+//! What a run does not learn from, and how good the model is on it: text, which it also goes on with, or judgements.
 
 use std::path::Path;
 
@@ -6,21 +6,86 @@ use burn::module::Module;
 use palestra_envs::episode_seed;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
+use super::judged::HeldOutJudgements;
+use crate::accuracy::PreferenceScore;
 use crate::agent::Agent;
 use crate::batch::TextRow;
 use crate::likelihood::{Likelihood, TextScore};
 use crate::math::Sampling;
 use crate::model::Policy;
 use crate::model::generate::{Limits, Request, generate};
-use crate::observe::TextSample;
+use crate::observe::{Metrics, TextSample};
 use crate::run_dir::write_atomically;
 use crate::source::{TextConfig, Texts};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
+/// What is held out.
+pub(super) enum HeldOut {
+    /// Text.
+    Text(HeldOutText),
+    /// Judgements.
+    Judgements(HeldOutJudgements),
+}
+
+/// How good a model is on what is held out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum HeldOutScore {
+    /// On text.
+    Text(TextScore),
+    /// On judgements.
+    Judgements(PreferenceScore),
+}
+
+impl HeldOut {
+    /// How good the model is on it.
+    pub fn score(&self, policy: &Policy) -> HeldOutScore {
+        match self {
+            Self::Text(text) => HeldOutScore::Text(text.score(policy)),
+            Self::Judgements(judgements) => HeldOutScore::Judgements(judgements.score(policy)),
+        }
+    }
+
+    /// The metric that the run is judged by, and whether less of it is better.
+    pub fn headline(&self) -> (&'static str, bool) {
+        match self {
+            Self::Text(_) => ("validation/mean_nll", true),
+            Self::Judgements(_) => ("eval/rewards/accuracies", false),
+        }
+    }
+
+    /// The text among it.
+    pub fn text_mut(&mut self) -> Option<&mut HeldOutText> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Judgements(_) => None,
+        }
+    }
+
+    /// What was written so far.
+    pub fn samples(&self) -> &[TextSample] {
+        match self {
+            Self::Text(text) => &text.samples,
+            Self::Judgements(_) => &[],
+        }
+    }
+}
+
+impl HeldOutScore {
+    /// The score as metrics.
+    pub fn metrics(&self) -> Metrics {
+        match self {
+            Self::Text(score) => score.metrics(),
+            Self::Judgements(score) => score.metrics(),
+        }
+    }
+}
+
 /// Held-out windows, always the same, and what was written in their place so far.
-pub(super) struct HeldOut {
+pub(super) struct HeldOutText {
     rows: Vec<TextRow>,
     batch: usize,
     tokenizer: Tokenizer,
@@ -32,7 +97,7 @@ pub(super) struct HeldOut {
     samples: Vec<TextSample>,
 }
 
-impl HeldOut {
+impl HeldOutText {
     /// The held-out text of a run whose windows have so many tokens.
     ///
     /// # Errors
@@ -57,11 +122,6 @@ impl HeldOut {
         let mut likelihood = Likelihood::default();
         likelihood.add(policy, &self.rows, self.batch);
         likelihood.score().expect("there is a window, and it has tokens to predict")
-    }
-
-    /// What was written so far.
-    pub fn samples(&self) -> &[TextSample] {
-        &self.samples
     }
 
     /// Takes up what a resumed run wrote up to an update.

@@ -8,7 +8,10 @@ use palestra_envs::Episode;
 use palestra_envs::baseline::{Baseline, mean_and_error};
 use serde::Serialize;
 
+use super::held_out::HeldOutScore;
+use crate::accuracy::PreferenceScore;
 use crate::agent::{Agent, Evaluation};
+use crate::config::Algorithm;
 use crate::likelihood::TextScore;
 use crate::observe::{Report, Table, TextSample};
 use crate::run_dir::RunDir;
@@ -39,6 +42,50 @@ pub struct TrainReport {
     /// How likely it finds held-out text; `None` where it did not learn from text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<HeldOutScores>,
+    /// How well its rewards agree with held-out judgements; `None` where it did not learn from judgements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferences: Option<PreferenceScores>,
+}
+
+/// How well rewards agree with held-out judgements.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PreferenceScores {
+    /// Before the model learned.
+    pub before: PreferenceScore,
+    /// Those of the finished model.
+    pub after: PreferenceScore,
+}
+
+/// What was held out, before and after learning side by side, each kind by itself.
+pub(super) fn held_out_scores(
+    before: Option<HeldOutScore>,
+    after: Option<HeldOutScore>,
+    vocab_size: usize,
+) -> (Option<HeldOutScores>, Option<PreferenceScores>) {
+    match before.zip(after) {
+        Some((HeldOutScore::Text(before), HeldOutScore::Text(after))) => {
+            (Some(HeldOutScores { before, after, vocab_size }), None)
+        }
+        Some((HeldOutScore::Judgements(before), HeldOutScore::Judgements(after))) => {
+            (None, Some(PreferenceScores { before, after }))
+        }
+        _ => (None, None),
+    }
+}
+
+impl PreferenceScores {
+    fn comparison(&self) -> Table {
+        let row = |name: &str, score: &PreferenceScore| {
+            let numbers = [score.accuracy, score.mean_margin, score.mean_nll, score.calibration_error];
+            [vec![name.to_string()], numbers.map(|number| format!("{number:.4}")).to_vec()].concat()
+        };
+        let mut rows = vec![row("before training", &self.before), row("after training", &self.after)];
+        for (group, accuracy) in &self.after.accuracy_by_group {
+            rows.push([vec![format!("  {group}"), format!("{accuracy:.4}")], vec![String::new(); 3]].concat());
+        }
+        let header = ["held-out judgements", "accuracy", "margin", "nll", "calibration error"];
+        Table { header: header.map(str::to_string).to_vec(), rows, marked: Some(1) }
+    }
 }
 
 /// How likely held-out text is.
@@ -104,7 +151,7 @@ pub(super) fn page(
     agent: &Agent,
     report: &TrainReport,
     frames: Vec<String>,
-    episodes: Vec<Episode>,
+    [before, episodes]: [Vec<Episode>; 2],
     texts: &[TextSample],
     dir: &RunDir,
 ) -> Result<Report> {
@@ -114,12 +161,18 @@ pub(super) fn page(
     let megabytes = report.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
     let learner = run.algorithm()?.name();
     let env_id = report.evaluation.as_ref().map(|evaluation| evaluation.env_id.as_str());
-    let learned_from = if report.text.is_some() { "text" } else { "a log" };
+    let learned_from = match (&report.text, &report.preferences) {
+        (Some(_), _) => "text",
+        (_, Some(_)) => "judgements",
+        _ => "a log",
+    };
     let subject = env_id.unwrap_or(learned_from);
     let watch = env_id.map(|id| pair("Watch it play", format!("palestra play {id} --policy {path} --delay 0.2")));
-    let judge = match report.text.is_some() {
-        true => pair("Measure it on another text", format!("palestra eval {path} --data FILE")),
-        false => pair("Judge it again", format!("palestra evaluate {path} --episodes 1000")),
+    let judge = match run.algorithm()? {
+        Algorithm::Supervised(_) => pair("Measure it on another text", format!("palestra eval {path} --data FILE")),
+        Algorithm::RewardModel(_) => pair("Score other answers", format!("palestra score {path} --data FILE")),
+        Algorithm::Dpo(_) | Algorithm::Kto(_) => pair("Let it write", format!("palestra generate {path} --chat")),
+        _ => pair("Judge it again", format!("palestra evaluate {path} --episodes 1000")),
     };
     let commands = std::iter::once(judge).chain(watch).collect();
     Ok(Report {
@@ -133,10 +186,11 @@ pub(super) fn page(
             pair("device", run.device.clone()),
         ],
         comparison: report.comparison(),
-        figures: Vec::new(),
+        figures: report.preferences.iter().map(|scores| scores.after.reliability_diagram()).collect(),
         resources: megabytes.map(|megabytes| pair("peak memory", megabytes)).into_iter().collect(),
         frames,
         episodes,
+        before,
         texts: texts.to_vec(),
         commands,
         config: run.to_toml()?,
@@ -148,6 +202,9 @@ impl TrainReport {
     fn comparison(&self) -> Table {
         if let Some(text) = &self.text {
             return text.comparison();
+        }
+        if let Some(preferences) = &self.preferences {
+            return preferences.comparison();
         }
         let evaluation = self.evaluation.as_ref();
         let numbers: Vec<&String> = evaluation.iter().flat_map(|evaluation| evaluation.score.info.keys()).collect();

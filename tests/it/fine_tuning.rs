@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::command::Desk;
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
-const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
+/// How the model of these tests writes conversations.
+pub const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
                         {% if add_generation_prompt %}a:{% endif %}";
 
 /// A run that learns the conversations `chats.jsonl` from the model `m`.
@@ -58,10 +59,11 @@ fn train(desk: &Desk, out: &str, options: &[&str]) -> Value {
     desk.run(&[&["train", "tuned.toml", "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
 }
 
-const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
+/// What trains adapters alone.
+pub const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
 
-/// The files of a run's last checkpoint, and its metrics without the times.
-fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
+/// The files of a run's last checkpoint.
+pub fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
     let last = checkpoints(&desk.path().join(out)).pop().unwrap();
     let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(last)
         .unwrap()

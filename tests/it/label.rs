@@ -6,6 +6,7 @@ use palestra_datasets::preferences::{Judgement, read};
 use serde_json::Value;
 
 use crate::command::Desk;
+use crate::tiny_run::write_model;
 
 const ANSWERS: &str = r#"{"prompt": "Sky?", "completions": ["blue", "red"], "policies": ["new", "old"]}
 {"prompt": "Grass?", "completions": ["green", "red"], "policies": ["new", "old"]}
@@ -62,4 +63,97 @@ fn what_is_no_store_and_what_cannot_be_judged_is_named_and_makes_nothing() {
         &["label", "add", "sky.db", "empty.jsonl"],
         "empty.jsonl: is empty: it should have a row for each judgement or prompt",
     );
+}
+
+/// Two models, and prompts: a text, and a conversation.
+fn models() -> Desk {
+    let prompts = "{\"prompt\": \"sky\", \"topic\": 1}\n{\"prompt\": [{\"role\": \"user\", \"content\": \"why?\"}]}\n";
+    let desk = Desk::new().with("prompts.jsonl", prompts);
+    write_model(desk.path(), "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}a:");
+    std::fs::rename(desk.path().join("m"), desk.path().join("old")).unwrap();
+    write_model(desk.path(), "{% for m in messages %}{{ m.content }}!{% endfor %}");
+    desk
+}
+
+const SAMPLED: [&str; 9] =
+    ["--prompts", "prompts.jsonl", "--max-new-tokens", "6", "--device", "flex", "--quiet", "--from", "m"];
+
+#[test]
+fn answers_are_sampled_from_models_and_the_seed_fixes_them() {
+    let desk = models();
+    let add = |store: &str, options: &[&str]| {
+        desk.run(&[&["label", "add", store, "--json"][..], &SAMPLED, options].concat()).json()
+    };
+    let added = add("a.db", &[]);
+    assert_eq!((&added["added"], &added["known"], &added["alike"]), (&2.into(), &0.into(), &0.into()));
+    assert_eq!(add("a.db", &["--batch", "1"])["known"], 2, "the same, however many at once");
+    assert_eq!(add("a.db", &["--seed", "1"])["added"], 2, "others");
+    assert_eq!(add("a.db", &["--temperature", "0"])["alike"], 2, "nothing to compare");
+    assert_eq!(add("b.db", &["--from", "old", "--samples", "2"])["added"], 2);
+    assert_eq!(add("c.db", &["--samples", "1"])["added"], 2, "to be rated");
+
+    let judged = desk.type_in(&["label", "b.db"], "cabd\nd\n").success();
+    assert!(judged.contains("[D]") && judged.contains("user: why?"), "{judged}");
+    desk.run(&["label", "export", "b.db", "judged.jsonl"]).success();
+    let records: Vec<_> = read(&desk.path().join("judged.jsonl")).unwrap().map(Result::unwrap).collect();
+    assert_eq!(records.len(), 6 + 3, "all pairs of a ranking, and the best against three others");
+    let policies: std::collections::BTreeSet<&str> =
+        records.iter().map(|record| record.other["chosen_policy"].as_str().unwrap()).collect();
+    assert!(policies.iter().all(|name| ["m", "old"].contains(name)), "{policies:?}");
+    let Judgement::Better { chosen, .. } = &records[8].judgement else { panic!("{records:?}") };
+    assert!(serde_json::to_string(chosen).unwrap().starts_with("[{\"role\":\"assistant\""), "{chosen:?}");
+    let rated = desk.type_in(&["label", "c.db"], "r 4\nx\n").success();
+    assert!(rated.ends_with("kept 2 labels of me in c.db; 0 left\n"), "{rated}");
+}
+
+#[test]
+fn the_page_samples_first() {
+    let desk = models();
+    let args = [&["label", "serve", "sky.db", "--address", "127.0.0.1:0", "--json"][..], &SAMPLED].concat();
+    let mut child = desk.command(&args).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let stats = desk.run(&["label", "stats", "sky.db", "--json"]).json();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("http://127.0.0.1:") && stats["items"] == 2, "{line} {stats}");
+}
+
+#[test]
+fn what_cannot_be_sampled_is_refused_before_a_store_is_made() {
+    let desk = models();
+    let long = format!("{{\"prompt\": \"{}\"}}\n", "a".repeat(60));
+    let desk = desk.with("long.jsonl", &long).with("none.jsonl", "").with("texts.jsonl", "{\"text\": \"sky\"}\n");
+    let refused = |options: &[&str]| {
+        let outcome = desk.run(&[&["label", "add", "sky.db", "--device", "flex", "--quiet"][..], options].concat());
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
+        assert!(!desk.path().join("sky.db").exists());
+        outcome.stderr.strip_prefix("error: ").unwrap().trim_end().to_string()
+    };
+    let from = |file: &'static str| [["--prompts", file], ["--from", "m"]].concat();
+    assert_eq!(
+        refused(&from("long.jsonl")),
+        "long.jsonl: prompt 1, for m: the prompt has 60 tokens, and with 256 more it is longer than the model's context of \
+         64; shorten it, or ask for fewer new tokens"
+    );
+    assert!(refused(&from("none.jsonl")).starts_with("none.jsonl: is empty"));
+    assert_eq!(refused(&from("texts.jsonl")), "texts.jsonl: line 1, prompt: missing; besides, there is text");
+    let nowhere = ["--prompts", "prompts.jsonl", "--from", "nowhere"];
+    assert!(refused(&nowhere).starts_with("nowhere is no directory; give a Hugging Face model"));
+    let with = |options: &[&'static str]| [&SAMPLED[..], options].concat();
+    assert_eq!(refused(&with(&["--from", "m"])), "--from m: is there twice; more answers of one model are --samples");
+    assert_eq!(
+        refused(&with(&["--from", "old", "--samples", "5"])),
+        "--samples 5: of 2 models these are 10 answers to a prompt, and 9 are the most"
+    );
+    assert_eq!(
+        refused(&with(&["--greedy"])),
+        "--greedy: --samples 2 would be the same answer each time; leave one out"
+    );
+    std::fs::remove_file(desk.path().join("m/chat_template.jinja")).unwrap();
+    assert!(
+        refused(&with(&[])).starts_with("prompts.jsonl: prompt 2, for m: the prompt is a conversation, and the model")
+    );
+    let missing = desk.run(&["label", "add", "sky.db", "--prompts", "prompts.jsonl"]);
+    assert!(missing.code == Some(2) && missing.stderr.contains("--from"), "{missing:?}");
 }

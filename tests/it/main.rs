@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod command;
+mod completion;
 mod corpus;
 mod estimate;
 mod fine_tuning;
@@ -10,6 +11,7 @@ mod generate;
 mod label;
 mod learning;
 mod log;
+mod preferences;
 mod recipes;
 mod resume;
 mod text;

@@ -11,6 +11,7 @@ use palestra_datasets::log::{LogWriter, WriteOptions};
 
 use crate::command::Desk;
 use crate::fine_tuning::write_model_and_chats;
+use crate::preferences::write_model_and_judgements;
 use crate::tiny_run::checkpoints;
 
 /// What makes a recipe small.
@@ -90,6 +91,19 @@ fn every_recipe_trains() {
             write_model_and_chats(desk.path());
             args.extend([model.as_str(), &chats[0], &chats[1], "--set=text.window=32"]);
         }
+        if run.rollout.group > 1 {
+            args.push("--set=rollout.group=2");
+        }
+        let judged = desk.path().join("judged.jsonl").display().to_string();
+        let judged = format!("--set=preferences.files=[{judged:?}]");
+        let tokenizer = desk.path().join("m/tokenizer.json").display().to_string();
+        let tokenizer = format!("--set=preferences.tokenizer={tokenizer:?}");
+        if run.preferences.is_some() {
+            write_model_and_judgements(desk.path());
+            let start = if run.start_from.is_some() { &model } else { &tokenizer };
+            args.extend([start.as_str(), &judged, "--set=preferences.validation_share=0.34"]);
+            args.extend(["--set=preferences.window=24", "--set=optimizer.group=[]"]);
+        }
         let plays = run.env.is_some();
         run.resolve(&Registry::builtin()).unwrap();
         desk.run(&[&args[..], &SMALL].concat()).success();
@@ -100,10 +114,10 @@ fn every_recipe_trains() {
     }
 }
 
-/// The example program, where all of the suite was built: `cargo test --test it` alone builds no examples.
-fn first_env(desk: &Desk, args: &[&str]) -> Option<String> {
+/// An example program, where all of the suite was built: `cargo test --test it` alone builds no examples.
+fn example(name: &str, desk: &Desk, args: &[&str]) -> Option<String> {
     let test = std::env::current_exe().unwrap();
-    let example = test.parent().unwrap().with_file_name("examples").join("first_env");
+    let example = test.parent().unwrap().with_file_name("examples").join(name);
     if !example.is_file() {
         return None;
     }
@@ -117,9 +131,22 @@ fn the_example_environment_has_the_whole_command_line() {
     let run =
         "name = \"guess\"\n[env]\nid = \"guess\"\n[model]\nlayers = 1\nwidth = 16\n[rollout]\nmax_new_tokens = 3\n";
     let desk = Desk::new().with("guess.toml", run);
-    let Some(list) = first_env(&desk, &["envs"]) else { return };
+    let first_env = |args: &[&str]| example("first_env", &desk, args);
+    let Some(list) = first_env(&["envs"]) else { return };
     assert!(list.lines().any(|line| line.starts_with("guess ")), "{list}");
-    assert!(first_env(&desk, &["check", "guess"]).unwrap().contains("guess-v1: passed"));
-    first_env(&desk, &[&["train", "guess.toml", "--out", "out", "--quiet"][..], &SMALL].concat());
+    assert!(first_env(&["check", "guess"]).unwrap().contains("guess-v1: passed"));
+    first_env(&[&["train", "guess.toml", "--out", "out", "--quiet"][..], &SMALL].concat());
     assert_complete(&desk.path().join("out"));
+}
+
+#[test]
+fn the_example_reward_judges_a_run() {
+    let run = "name = \"mirror\"\n[env]\nkind = \"completion\"\noptions = { prompts = [\"m\", \"n\"], alphabet = \"ab\" }\n\
+               [[reward]]\nkind = \"palindrome\"\n[model]\nlayers = 1\nwidth = 16\n[rollout]\nmax_new_tokens = 4\n";
+    let desk = Desk::new().with("mirror.toml", run);
+    let args = [&["train", "mirror.toml", "--out", "out", "--quiet"][..], &SMALL].concat();
+    if example("custom_reward", &desk, &args).is_some() {
+        let metrics = std::fs::read_to_string(desk.path().join("out/metrics.jsonl")).unwrap();
+        assert_eq!(metrics.matches("\"rewards/palindrome_mean\":").count(), 2, "{metrics}");
+    }
 }

@@ -7,6 +7,7 @@
 mod arrow_text;
 mod fields;
 pub mod jsonl;
+mod judgements;
 mod minari;
 mod report;
 mod turns;
@@ -18,6 +19,7 @@ use crate::log::{Log, LogWriter, WriteOptions};
 use crate::stats::{Seen, hash_of};
 use crate::{End, Episode};
 
+pub use judgements::import_judgements;
 pub use minari::import_minari;
 pub use report::ImportReport;
 

@@ -8,7 +8,7 @@ use super::{Judgement, Record, Text};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// One judgement of what most people said: the verdict with the most weight, the median of ratings. Where two verdicts
-    /// have as much, pairs become a tie, and labels and steps are dropped.
+    /// have as much, pairs become a tie, and what is no pair is dropped.
     Majority,
     /// Every verdict is kept, with its share of the weight, so that all about the same answers add up to 1.
     Share,
@@ -89,6 +89,11 @@ fn subject_of(record: &Record) -> Subject {
         }
         Judgement::Label { completion, .. } => ("label", vec![completion.clone()]),
         Judgement::Steps { completions, .. } => ("steps", completions.clone()),
+        Judgement::Best { completions, .. } => {
+            let mut answers = completions.clone();
+            answers.sort_by_cached_key(|text| serde_json::to_string(text).expect("texts are JSON"));
+            ("best", answers)
+        }
         Judgement::Rating { completion, .. } => ("rating", vec![completion.clone()]),
     };
     Subject { kind, prompt: record.prompt.clone(), answers }
@@ -100,6 +105,7 @@ fn verdict_of(record: &Record) -> Verdict {
         Judgement::Tie { .. } => Verdict::Tie,
         Judgement::Label { good, .. } => Verdict::Good(vec![*good]),
         Judgement::Steps { good, .. } => Verdict::Good(good.clone()),
+        Judgement::Best { completions, best } => Verdict::Chosen(completions[*best].clone()),
         Judgement::Rating { rating, .. } => Verdict::Rating(*rating),
     }
 }
@@ -180,6 +186,7 @@ fn told(judgement: &Judgement) -> String {
         Judgement::Tie { .. } => "a tie".to_string(),
         Judgement::Label { good, .. } => format!("label {good}"),
         Judgement::Steps { good, .. } => format!("labels {good:?}"),
+        Judgement::Best { completions, best } => format!("best {}", short(&completions[*best])),
         Judgement::Rating { rating, .. } => format!("rating {rating}"),
     }
 }

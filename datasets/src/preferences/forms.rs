@@ -24,6 +24,8 @@ pub(super) fn record_of(mut row: Row) -> Result<Record> {
         openai_web(&mut row)?
     } else if row.has(&["chosen"]) || row.has(&["rejected"]) {
         pair(&mut row)?
+    } else if row.has(&["completions", "best"]) {
+        best(&mut row)?
     } else if row.has(&["completions"]) {
         steps(&mut row)?
     } else if row.has(&["completion"]) {
@@ -32,7 +34,7 @@ pub(super) fn record_of(mut row: Row) -> Result<Record> {
         let found: Vec<&str> = row.columns.keys().map(String::as_str).collect();
         let reason = format!(
             "are {}, which is no judgement; it should be prompt with chosen and rejected, completion and label, \
-             completions and labels, or completion and rating",
+             completions and labels, completions and best, or completion and rating",
             found.join(", ")
         );
         return Err(row.error("the columns", reason));
@@ -80,6 +82,22 @@ fn steps(row: &mut Row) -> Result<(Text, Judgement)> {
         return Err(row.error("labels", reason));
     }
     Ok((prompt, Judgement::Steps { completions, good }))
+}
+
+/// The best of several answers, by its place or by its text.
+fn best(row: &mut Row) -> Result<(Text, Judgement)> {
+    let (prompt, completions) = (row.text("prompt")?, row.texts("completions")?);
+    let twice = (1..completions.len()).find(|&place| completions[..place].contains(&completions[place]));
+    if completions.len() < 2 || twice.is_some() {
+        let reason = "should hold at least two answers, all of them different";
+        return Err(row.error("completions", reason));
+    }
+    let value = row.required("best")?;
+    let place = value.as_u64().and_then(|place| usize::try_from(place).ok()).filter(|&place| place < completions.len());
+    let named = || Text::parse(&value).ok().and_then(|text| completions.iter().position(|answer| *answer == text));
+    let right = "the number of one of the completions, from 0, or its text";
+    let best = place.or_else(named).ok_or_else(|| row.wrong("best", &value, right))?;
+    Ok((prompt, Judgement::Best { completions, best }))
 }
 
 fn single(row: &mut Row) -> Result<(Text, Judgement)> {

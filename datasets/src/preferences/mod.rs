@@ -9,6 +9,7 @@
 //! | `chosen`, `rejected` | the same; the prompt is what both begin with | TRL, hh-rlhf |
 //! | `prompt`, `completion`, `label` | an answer is good, or it is not | TRL |
 //! | `prompt`, `completions`, `labels` | the steps of one answer, each right or wrong | TRL |
+//! | `prompt`, `completions`, `best` | one of several answers is the best: its number from 0, or its text | |
 //! | `prompt`, `completion`, `rating` (or `score`) | how good an answer is | |
 //! | `input`, `preferred_output`, `non_preferred_output` | one answer is better | OpenAI, fine-tuning |
 //! | `info`, `summaries`, `choice`, `worker` | one summary is better | OpenAI, summarize from feedback |
@@ -21,17 +22,21 @@ mod columns;
 mod conflicts;
 mod forms;
 mod rows;
+mod scores;
 mod text;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::error::Result;
+use crate::log::paths::find_files;
+pub use crate::rows::{Origin, Place};
 
 pub use conflicts::{Resolved, Rule, resolve};
 pub use rows::{Row, Rows};
+pub use scores::Scores;
 pub use text::{Message, Text};
 pub use write::{Format, encode, write};
 
@@ -81,6 +86,13 @@ pub enum Judgement {
         /// Whether each is right.
         good: Vec<bool>,
     },
+    /// One of several answers is the best.
+    Best {
+        /// The answers, at least two.
+        completions: Vec<Text>,
+        /// The place of the best one.
+        best: usize,
+    },
     /// How good an answer is.
     Rating {
         /// The answer.
@@ -88,6 +100,14 @@ pub enum Judgement {
         /// More is better, in the units of who judged.
         rating: f64,
     },
+}
+
+/// The files of judgements that paths, folders and patterns stand for, sorted.
+///
+/// # Errors
+/// A pattern that stands for no file.
+pub fn find(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
+    find_files(patterns, &["jsonl", "ndjson", "json", "parquet"])
 }
 
 /// Reads a file of judgements, row by row, with memory for a few rows however long the file is.

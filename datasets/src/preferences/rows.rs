@@ -130,6 +130,11 @@ impl Row {
         Ok(self)
     }
 
+    /// Where it stands.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// The row as the judgement that it is.
     pub fn record(self) -> Result<Record> {
         record_of(self)

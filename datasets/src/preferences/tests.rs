@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::*;
 
+mod every_form;
+
 /// A file of these lines in a directory of its own.
 fn file(lines: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -121,6 +123,8 @@ fn what_is_wrong_is_named_with_file_line_and_column_and_the_rest_is_read() {
             json!({"prompt": "p", "completions": ["a"], "labels": [true, true]}),
             "labels: has 2 values for 1 completions",
         ),
+        (json!({"prompt": "p", "completions": ["a", "b"], "best": 2}), "best: 2 where the number of one of"),
+        (json!({"prompt": "p", "completions": ["a", "a"], "best": 0}), "completions: should hold at least two"),
         (json!({"prompt": "p", "completion": "a"}), "label: missing, and rating too"),
         (json!({"prompt": "p", "completion": "a", "label": 1, "weight": 0}), "weight: 0.0 where a number above 0"),
         (json!({"text": "p"}), "the columns: are text, which is no judgement"),
@@ -140,6 +144,10 @@ fn both_formats_hold_what_was_written() {
         Record { judgement: Judgement::Tie { answers: ["a".into(), "b".into()] }, ..better("p", "", " ") },
         Record { judgement: Judgement::Label { completion: "é".into(), good: true }, ..better("p", "", " ") },
         Record { judgement: Judgement::Rating { completion: "a".into(), rating: 0.1 }, ..better("p", "", " ") },
+        Record {
+            judgement: Judgement::Best { completions: vec!["a".into(), "b".into()], best: 1 },
+            ..better("p", "", " ")
+        },
         Record {
             judgement: Judgement::Steps { completions: vec!["a".into()], good: vec![false] },
             ..better("p", "", " ")

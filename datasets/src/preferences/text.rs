@@ -46,6 +46,33 @@ impl Text {
     }
 }
 
+impl Text {
+    /// As an agent reads it in an observation: what a user says as it is, any other messages as their JSON list.
+    /// [`Text::of_observation`] is the way back.
+    pub fn to_observation(&self) -> String {
+        match self {
+            Self::Plain(text) => match Self::of_observation(text) {
+                Self::Plain(text) => text,
+                Self::Messages(_) => json(&[Message { role: "user".into(), content: text.clone() }]),
+            },
+            Self::Messages(messages) => match messages.as_slice() {
+                [Message { role, content }] if role == "user" => Self::Plain(content.clone()).to_observation(),
+                messages => json(messages),
+            },
+        }
+    }
+
+    /// What an observation shows: the messages of a JSON list, any other text as it is.
+    pub fn of_observation(text: &str) -> Self {
+        let messages = text.starts_with('[').then(|| serde_json::from_str::<Vec<Message>>(text).ok()).flatten();
+        messages.filter(|messages| !messages.is_empty()).map_or_else(|| Self::Plain(text.into()), Self::Messages)
+    }
+}
+
+fn json(messages: &[Message]) -> String {
+    serde_json::to_string(messages).expect("messages are texts")
+}
+
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
         Self::Plain(text.to_string())

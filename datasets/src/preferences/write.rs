@@ -80,7 +80,7 @@ pub fn encode(records: &[Record], format: Format) -> Result<Vec<u8>, String> {
 }
 
 /// In this order; what else there is comes after them.
-const FIRST: [&str; 13] = [
+const FIRST: [&str; 14] = [
     "prompt",
     "chosen",
     "rejected",
@@ -91,6 +91,7 @@ const FIRST: [&str; 13] = [
     "rating",
     "completions",
     "labels",
+    "best",
     "annotator",
     "weight",
     "item",
@@ -130,6 +131,10 @@ fn row_of(record: &Record) -> Map<String, Value> {
         Judgement::Steps { completions, good } => {
             put("completions", completions.iter().map(json).collect());
             put("labels", good.clone().into());
+        }
+        Judgement::Best { completions, best } => {
+            put("completions", completions.iter().map(json).collect());
+            put("best", (*best).into());
         }
         Judgement::Rating { completion, rating } => {
             put("completion", json(completion));

@@ -2,6 +2,7 @@
 
 mod check;
 mod import_jsonl;
+mod import_judgements;
 mod import_minari;
 mod made;
 mod rewrite;

@@ -41,6 +41,20 @@ impl Store {
         self.read_judged(&format!("WHERE item = {item}")).map_err(told(&self.file))
     }
 
+    /// How many of these items fewer people have judged than should.
+    pub fn waiting(&self, items: &[ItemId]) -> Result<usize> {
+        let overlap = self.settings()?.overlap;
+        let sql = "SELECT count(*) >= ?2 FROM label WHERE item = ?1 AND NOT is_skip";
+        let read = || {
+            let mut select = self.connection.prepare(sql)?;
+            items.iter().try_fold(0, |waiting, item| {
+                let is_done: bool = select.query_row((item, overlap), |row| row.get(0))?;
+                Ok(waiting + usize::from(!is_done))
+            })
+        };
+        read().map_err(told(&self.file))
+    }
+
     /// How many items there are to judge, how many of them as many people judged as should, and how many check who judges.
     pub(crate) fn item_counts(&self) -> Result<[u64; 3]> {
         let overlap = self.settings()?.overlap;

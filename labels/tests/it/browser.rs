@@ -4,154 +4,18 @@
 //!
 //! `PALESTRA_SCREENSHOTS` names a directory for pictures of what was seen. Without the first variable nothing is tested.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+mod driver;
+
+use std::path::Path;
 
 use palestra_datasets::preferences::{Message, Text};
+use palestra_labels::summary::summary;
 use palestra_labels::{Store, Verdict};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::kill::start;
 use crate::served::*;
-
-/// A browser without a window, spoken to in Chromium's DevTools protocol over two pipes.
-struct Browser {
-    process: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-    session: Option<String>,
-    count: u64,
-    /// What the page asked for, and what it complained of.
-    requests: Vec<String>,
-    complaints: Vec<String>,
-    _profile: tempfile::TempDir,
-}
-
-impl Browser {
-    fn start(program: &str) -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        // The browser reads commands from descriptor 3 and answers on 4.
-        let mut process = Command::new("sh")
-            .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 1>/dev/null 2>&1 0</dev/null", program])
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-            .args(["--remote-debugging-pipe", &format!("--user-data-dir={}", profile.path().display())])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
-        let (requests, complaints) = (Vec::new(), Vec::new());
-        let mut browser = Self { process, to, from, session: None, count: 0, requests, complaints, _profile: profile };
-        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
-        let session = browser.call("Target.attachToTarget", json!({"targetId": target, "flatten": true}));
-        browser.session = session["sessionId"].as_str().map(String::from);
-        for domain in ["Page", "Runtime", "Network", "Log"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
-        }
-        browser
-    }
-
-    fn call(&mut self, method: &str, params: Value) -> Value {
-        self.count += 1;
-        let mut command = json!({"id": self.count, "method": method, "params": params});
-        if let Some(session) = &self.session {
-            command["sessionId"] = session.as_str().into();
-        }
-        self.to.write_all(format!("{command}\0").as_bytes()).unwrap();
-        loop {
-            let mut message = Vec::new();
-            self.from.read_until(0, &mut message).unwrap();
-            let message: Value =
-                serde_json::from_slice(message.strip_suffix(b"\0").expect("the browser is gone")).unwrap();
-            if message["id"] == self.count {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
-            }
-            let params = &message["params"];
-            match message["method"].as_str() {
-                Some("Network.requestWillBeSent") => {
-                    self.requests.push(params["request"]["url"].as_str().unwrap().into())
-                }
-                Some("Runtime.exceptionThrown") => self.complaints.push(params.to_string()),
-                Some("Log.entryAdded") if params["entry"]["level"] == "error" => {
-                    self.complaints.push(params.to_string())
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// The value of an expression of JavaScript.
-    fn value(&mut self, expression: &str) -> Value {
-        let found = self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}));
-        assert!(found["exceptionDetails"].is_null(), "{expression}: {found}");
-        found["result"]["value"].clone()
-    }
-
-    fn wait_for(&mut self, expression: &str) {
-        let since = Instant::now();
-        // A page that is not there yet has none of what is asked for.
-        let expression = &format!("(() => {{ try {{ return {expression} }} catch {{ return false }} }})()");
-        while self.value(expression) != true {
-            if since.elapsed() > Duration::from_secs(60) {
-                let page = self.value("document.body.innerText");
-                panic!("never came true: {expression}; on the page: {page}; complaints: {:?}", self.complaints);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn press(&mut self, key: &str) {
-        let text = if key.len() == 1 { key } else { "" };
-        self.call("Input.dispatchKeyEvent", json!({"type": "keyDown", "key": key, "text": text}));
-        self.call("Input.dispatchKeyEvent", json!({"type": "keyUp", "key": key}));
-    }
-
-    fn resize(&mut self, width: u32, height: u32, is_phone: bool) {
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone});
-        self.call("Emulation.setDeviceMetricsOverride", metrics);
-    }
-
-    fn colours(&mut self, scheme: &str) {
-        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-        self.call("Emulation.setEmulatedMedia", json!({"features": features}));
-    }
-
-    fn picture(&mut self, name: &str) {
-        let Some(directory) = std::env::var_os("PALESTRA_SCREENSHOTS").map(PathBuf::from) else { return };
-        std::fs::create_dir_all(&directory).unwrap();
-        let picture = self.call("Page.captureScreenshot", json!({"format": "png"}));
-        std::fs::write(directory.join(name), base64(picture["data"].as_str().unwrap())).unwrap();
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn base64(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0u32, 0);
-    for byte in text.bytes().filter(|byte| *byte != b'=') {
-        bits = bits << 6 | u32::from(digit(byte));
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    bytes
-}
+use driver::Browser;
 
 const HOSTILE: &str = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">\n\
     </script></style><b>bold</b> &amp; [link](javascript:alert(1))";
@@ -265,4 +129,79 @@ fn check_kept(file: &Path) {
     let answers = [2, 0, 1].map(|shown| ranking.shown[shown]).to_vec();
     assert_eq!(ranking.label.verdict, Verdict::Ranking { answers });
     assert_eq!((&rated.label.verdict, &rated.label.ratings), (&Verdict::Rated, &vec![Some(3.0)]));
+}
+
+/// What a person finds better: `yes` or `no` by the number of the prompt.
+fn choose(browser: &mut Browser, is_ben: bool) {
+    let prompt = browser.value("document.querySelector('#prompt .text').textContent");
+    let number: usize = prompt.as_str().unwrap().strip_prefix("prompt ").unwrap().parse().unwrap();
+    let differs = is_ben && number.is_multiple_of(5);
+    let word = if number.is_multiple_of(3) == differs { "yes" } else { "no" };
+    let find =
+        format!("[...document.querySelectorAll('.answer .text')].findIndex(node => node.textContent === '{word}')");
+    let place = browser.value(&find).as_u64().unwrap();
+    browser.press(if place == 0 { "1" } else { "ArrowRight" });
+}
+
+#[test]
+fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
+    let Ok(program) = std::env::var("PALESTRA_BROWSER") else { return };
+    const ITEMS: usize = 20;
+    let mut items = numbered(ITEMS);
+    items[3].gold = Some(1); // these two check who judges: no is known to be right, and yes
+    items[4].gold = Some(0);
+    let made = made(2, items);
+    let mut store = Store::open(&made.file).unwrap();
+    let tokens = [store.invite("ada", true).unwrap(), store.invite("ben", false).unwrap()];
+    let (mut server, address) = start(&made.file, "127.0.0.1:0");
+    let mut browsers = tokens.map(|token| {
+        let mut browser = Browser::start(&program);
+        browser.call("Page.navigate", json!({"url": format!("http://{address}/#{token}")}));
+        browser.wait_for("!document.getElementById('judge').hidden");
+        browser
+    });
+    for done in 0..ITEMS {
+        if done == 8 {
+            server.kill().unwrap();
+            server.wait().unwrap();
+            for (person, browser) in browsers.iter_mut().enumerate() {
+                choose(browser, person == 1);
+                browser.wait_for("!document.getElementById('notice').hidden");
+            }
+            browsers[0].picture("unreachable.png");
+            server = start(&made.file, &address.to_string()).0;
+        }
+        for (person, browser) in browsers.iter_mut().enumerate() {
+            browser.wait_for(&format!("document.getElementById('count').textContent.startsWith('{done} of')"));
+            choose(browser, person == 1);
+        }
+    }
+    for browser in &mut browsers {
+        browser.wait_for("!document.getElementById('done').hidden");
+    }
+    let ada = &mut browsers[0];
+    ada.value("document.getElementById('admin').click()");
+    ada.wait_for("!document.getElementById('counts').hidden");
+    ada.picture("agreement.png");
+    let page = ada.value("document.getElementById('tables').innerText");
+    server.kill().unwrap();
+    server.wait().unwrap();
+
+    let judged = store.judged().unwrap();
+    assert_eq!(judged.len(), 2 * ITEMS, "each item by each person, once");
+    for judged in &judged {
+        let Text::Plain(prompt) = &judged.prompt else { panic!("{judged:?}") };
+        let number: usize = prompt.strip_prefix("prompt ").unwrap().parse().unwrap();
+        let differs = judged.annotator == "ben" && number.is_multiple_of(5);
+        assert_eq!(judged.label.best(), Some(usize::from(number.is_multiple_of(3) != differs)), "{judged:?}");
+    }
+    let summary = summary(&store).unwrap();
+    let kappas = [summary.cohen[0].kappa.unwrap(), summary.fleiss.unwrap()];
+    for kappa in kappas {
+        // Of the 18 that check nobody they differ about 0, 5, 10 and 15, and each says no of six: (14/18 - 5/9) / (4/9).
+        assert!((kappa - 0.5).abs() < 1e-9, "{kappas:?}");
+        assert!(page.as_str().unwrap().contains("0.5"), "{page}");
+    }
+    let checked: Vec<_> = summary.annotators.iter().map(|person| (person.gold_right, person.gold)).collect();
+    assert_eq!(checked, [(2, 2), (2, 2)]);
 }

@@ -153,7 +153,7 @@ fn exports_are_read_again_as_what_was_judged() {
             200
         );
     }
-    for (name, count) in [("pairs", 4), ("pairs+ties", 5), ("labels", 4), ("ratings", 3)] {
+    for (name, count) in [("pairs", 4), ("pairs+ties", 5), ("best", 2), ("labels", 4), ("ratings", 3)] {
         let expected = records(&store, Form::named(name).unwrap()).unwrap();
         assert_eq!(expected.len(), count, "{name}");
         for format in ["jsonl", "parquet"] {

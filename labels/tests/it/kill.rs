@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use palestra_labels::server::Server;
+use palestra_labels::server::{Options, Server};
 use palestra_labels::{ItemId, Store};
 
 use crate::served::*;
@@ -15,18 +15,24 @@ use crate::served::*;
 /// Tells this program, run once more, to be the server of a store.
 const STORE: &str = "PALESTRA_LABELS_TEST_STORE";
 
+/// Tells it where to listen.
+const ADDRESS: &str = "PALESTRA_LABELS_TEST_ADDRESS";
+
 #[test]
 fn child() {
     let Some(file) = std::env::var_os(STORE) else { return };
-    let server = Server::bind(Store::open(Path::new(&file)).unwrap(), &options(true)).unwrap();
+    let options = Options { address: std::env::var(ADDRESS).unwrap(), ..options(true) };
+    let server = Server::bind(Store::open(Path::new(&file)).unwrap(), &options).unwrap();
     println!("\nserving at {}", server.address());
     server.run().unwrap();
 }
 
-fn start(file: &Path) -> (Child, SocketAddr) {
+/// A server of a store in a process of its own, which a token opens; port 0 takes a free one.
+pub fn start(file: &Path, address: &str) -> (Child, SocketAddr) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child", "--nocapture"])
         .env(STORE, file)
+        .env(ADDRESS, address)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -60,7 +66,7 @@ fn no_acknowledged_label_is_lost() {
     drop(store);
     let mut acknowledged: BTreeMap<&str, BTreeMap<ItemId, usize>> = BTreeMap::new();
     for _ in 0..2 {
-        let (mut child, address) = start(&made.file);
+        let (mut child, address) = start(&made.file, "127.0.0.1:0");
         let count = AtomicUsize::new(0);
         let heard = std::thread::scope(|scope| {
             let judging = people.each_ref().map(|(name, token)| (*name, scope.spawn(|| judge(address, token, &count))));

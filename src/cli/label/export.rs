@@ -14,6 +14,7 @@ use crate::Result;
 /// pairs    {"prompt", "chosen", "rejected"}, with "margin" where both answers were rated and the chosen one higher; a best
 ///          answer against each other, a ranking as all its pairs. --ties adds {"tie": true} rows, which only readers that
 ///          know that column take as ties
+/// best     {"prompt", "completions", "best"}: the place of the best answer, from 0; of a ranking its first
 /// labels   {"prompt", "completion", "label"}: good or not. The better of two is good and the other is not
 /// ratings  {"prompt", "completion", "rating"}
 ///
@@ -33,7 +34,7 @@ pub struct Args {
     /// The new file, .jsonl or .parquet
     out: PathBuf,
     /// What a row is
-    #[arg(long, value_parser = ["pairs", "labels", "ratings"], default_value = "pairs")]
+    #[arg(long, value_parser = ["pairs", "best", "labels", "ratings"], default_value = "pairs")]
     form: String,
     /// With pairs: also those of which neither answer is better
     #[arg(long)]

@@ -1,11 +1,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use palestra_labels::Store;
 use palestra_labels::server::{Options, Server};
+use palestra_labels::{Settings, Store};
 use serde::Serialize;
 
 use super::Output;
+use super::sample::SampleArgs;
 use crate::Result;
 
 /// Show the page on which people judge
@@ -17,6 +18,8 @@ use crate::Result;
 /// Others need a token each: --invite makes one and prints the link with it, which is the only time that it is shown, and
 /// ends any link that the person had. With --address the page is shown to other machines; then everybody needs a token.
 ///
+/// With --prompts and --from, answers are sampled into the store first, as `palestra label add` does it.
+///
 /// Writes labels into the store, each on the disk before it is acknowledged. Runs until Ctrl-C.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -24,9 +27,10 @@ use crate::Result;
 Examples:
   palestra label serve answers.db
   palestra label serve answers.db --invite ada --invite ben
-  palestra label serve answers.db --address 0.0.0.0:7878 --invite ada --admin eve")]
+  palestra label serve answers.db --address 0.0.0.0:7878 --invite ada --admin eve
+  palestra label serve answers.db --prompts prompts.jsonl --from runs/old --from runs/new")]
 pub struct Args {
-    /// The label store, as `palestra label add` makes it
+    /// The label store, as `palestra label add` makes it; made where answers are sampled into it
     store: PathBuf,
     /// Host and port to listen at
     #[arg(long, default_value_t = Options::default().address)]
@@ -43,6 +47,11 @@ pub struct Args {
     /// Ask for a token on this machine too, as where several people use it, or behind a proxy
     #[arg(long)]
     require_token: bool,
+    /// What answers are sampled from, and of a store that is made, the order in which they are shown
+    #[arg(long, default_value_t = Settings::default().seed, requires = "prompts")]
+    seed: u64,
+    #[command(flatten)]
+    sample: SampleArgs,
 }
 
 /// What `--json` prints before the page is served.
@@ -60,7 +69,15 @@ struct Link {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let mut store = Store::open(&args.store)?;
+    let mut store = match args.sample.open(args.seed)? {
+        None => Store::open(&args.store)?,
+        Some(sampler) => {
+            let mut store = Store::create(&args.store, Settings { seed: args.seed, ..Settings::default() })?;
+            let (added, _) = sampler.add_to(&mut store, output)?;
+            tracing::info!("{}: {} items added", args.store.display(), added.added);
+            store
+        }
+    };
     let invited = args.invite.iter().map(|name| (name, false)).chain(args.admin.iter().map(|name| (name, true)));
     let tokens: Vec<(String, String)> =
         invited.map(|(name, is_admin)| Ok((name.clone(), store.invite(name, is_admin)?))).collect::<Result<_>>()?;

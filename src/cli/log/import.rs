@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use palestra_datasets::import::{ImportOptions, import_jsonl, import_minari, rewrite};
+use palestra_datasets::import::{ImportOptions, import_jsonl, import_judgements, import_minari, rewrite};
 use palestra_datasets::log::{Log, ReadOptions};
 
 use super::{Output, check_name, warn_of_skipped};
@@ -14,6 +14,9 @@ use crate::{Error, Result};
 ///          `episode_id`, `terminated` and `truncated`, `next_state`, `legal_actions`, `log_probs`, ... may stand there too.
 /// minari   the folder of a Minari dataset in Arrow or Parquet form; what is no text becomes its JSON
 /// parquet  logs with the columns of an experience log, of any tool: rewritten with checksums, as one file
+/// judgements
+///          what people said of answers, in any form that docs/labels.md tells: each answer is an episode of one turn, and its
+///          reward, from -1 to 1, is the mean of its ratings, of good and not good, or the share of comparisons that it won
 ///
 /// Where the source does not tell how an episode ended, it is cut: neither terminated nor truncated.
 ///
@@ -24,6 +27,7 @@ use crate::{Error, Result};
 Examples:
   palestra log import played.jsonl --out logs/played.parquet --env-id frozen-lake-4x4-v1 --policy-id me
   palestra log import ~/.minari/datasets/minigrid/fourrooms/random-v0 --out logs/fourrooms.parquet
+  palestra log import judged.jsonl --format judgements --out logs/judged.parquet
   palestra log import damaged.parquet --skip-bad --out logs/rest.parquet
 
 A sample of lines:
@@ -59,6 +63,7 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Jsonl,
+    Judgements,
     Minari,
     Parquet,
 }
@@ -83,10 +88,8 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     let report = match (format, &args.source[..]) {
-        (Format::Jsonl, files) => {
-            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
-            import_jsonl(&files, out, &options)?
-        }
+        (Format::Jsonl, files) => import_jsonl(&paths(files), out, &options)?,
+        (Format::Judgements, files) => import_judgements(&paths(files), out, &options)?,
         (Format::Minari, [folder]) => import_minari(Path::new(folder), out, &options)?,
         (Format::Minari, [_, second, ..]) => {
             return Err(Error::Config(format!(
@@ -105,6 +108,10 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn paths(files: &[String]) -> Vec<PathBuf> {
+    files.iter().map(PathBuf::from).collect()
+}
+
 /// What a source is, by its name or, of a folder, by what is in it.
 fn format_of(source: &str) -> Result<Format> {
     let path = Path::new(source);
@@ -116,7 +123,7 @@ fn format_of(source: &str) -> Result<Format> {
         Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
         Some("parquet") => Ok(Format::Parquet),
         _ => Err(Error::Config(format!(
-            "{source}: its name does not tell what it is; add --format jsonl, minari or parquet"
+            "{source}: its name does not tell what it is; add --format jsonl, judgements, minari or parquet"
         ))),
     }
 }

@@ -1,0 +1,42 @@
+//! People's judgements of answers as episodes of one turn, for learners of logged experience.
+
+use std::path::{Path, PathBuf};
+
+use super::{ImportOptions, ImportReport, Target};
+use crate::error::{Error, Result};
+use crate::preferences::{Rule, Scores, read, resolve};
+use crate::{End, Episode, Turn};
+
+/// Reads files of judgements ([`crate::preferences`]) into a new log `to`: each answer is an episode that ends with it, and
+/// its reward is what [`Scores`] makes of all that people said of it, from -1 to 1.
+///
+/// # Errors
+/// A row that is no judgement, a person who judged the same answers twice and not alike, judgements of steps.
+pub fn import_judgements(inputs: &[PathBuf], to: &Path, options: &ImportOptions) -> Result<ImportReport> {
+    let mut records = Vec::new();
+    for input in inputs {
+        for record in read(input)? {
+            records.push(record?);
+        }
+    }
+    let wrong = |reason: String| Error::file(&inputs[0], reason);
+    let resolved = resolve(records, Rule::Share).map_err(wrong)?;
+    let scores = Scores::of(&resolved.records, None).map_err(wrong)?;
+    let mut target = Target::create(to, options)?;
+    for (number, (observation, action, score)) in scores.iter().enumerate() {
+        let turn = Turn {
+            observation: observation.to_string(),
+            action: action.to_string(),
+            reward: score as f32,
+            ..Turn::default()
+        };
+        target.write(Episode {
+            id: number.to_string(),
+            turns: vec![turn],
+            end: Some(End::Terminated),
+            reward_source: Some("human".to_string()),
+            ..Episode::default()
+        })?;
+    }
+    target.finish()
+}

@@ -1,0 +1,181 @@
+//! One number for each answer that people judged.
+
+use std::collections::BTreeMap;
+
+use super::{Judgement, Record, Text};
+
+/// How good the answers are that people judged, each from -1, the worst that can be said, to 1, the best; 0 is undecided.
+///
+/// An answer that was rated has the mean of its ratings, from the least to the greatest of the scale; else one that was called
+/// good or not, the mean of 1 and -1; else one that was compared, 2 w - 1 for the share w of comparisons that it won, a tie
+/// being half a win. Each counts by the record's weight. A prompt is the same as a text and as the message of a user.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scores {
+    /// By the prompt as an observation shows it.
+    of: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// Sums over what was said of one answer in one way.
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+/// What was said of one answer: ratings, then labels, then comparisons.
+type Said = [Mean; 3];
+
+impl Scores {
+    /// The scores of these judgements. `scale` is the least and the greatest rating; without it, those of the judgements.
+    ///
+    /// # Errors
+    /// A rating outside of the scale; judgements of the steps of an answer, which score no whole one.
+    pub fn of(records: &[Record], scale: Option<(f64, f64)>) -> Result<Self, String> {
+        let scale = scale.unwrap_or_else(|| range_of_ratings(records));
+        let mut said: BTreeMap<(String, String), Said> = BTreeMap::new();
+        for record in records {
+            let mut add = |completion: &Text, kind: usize, value: f64| {
+                let mean = &mut said.entry((record.prompt.to_observation(), as_written(completion))).or_default()[kind];
+                mean.sum += value * record.weight;
+                mean.weight += record.weight;
+            };
+            match &record.judgement {
+                Judgement::Rating { completion, rating } => add(completion, 0, place_in(scale, *rating)?),
+                Judgement::Label { completion, good } => add(completion, 1, if *good { 1.0 } else { -1.0 }),
+                Judgement::Better { chosen, rejected, .. } => {
+                    add(chosen, 2, 1.0);
+                    add(rejected, 2, -1.0);
+                }
+                Judgement::Best { completions, best } => {
+                    let best = &completions[*best];
+                    for other in completions.iter().filter(|other| *other != best) {
+                        add(best, 2, 1.0);
+                        add(other, 2, -1.0);
+                    }
+                }
+                Judgement::Tie { answers } => answers.iter().for_each(|answer| add(answer, 2, 0.0)),
+                Judgement::Steps { .. } => {
+                    return Err("labels of steps score no whole answer; name a file of ratings, labels or pairs".into());
+                }
+            }
+        }
+        let mut scores = Self::default();
+        for ((prompt, completion), said) in said {
+            let mean = said.iter().find(|mean| mean.weight > 0.0).expect("it is there because something was said");
+            scores.of.entry(prompt).or_default().insert(completion, mean.sum / mean.weight);
+        }
+        Ok(scores)
+    }
+
+    /// How good an answer to a prompt is; `None` where nobody judged it.
+    pub fn get(&self, prompt: &Text, completion: &Text) -> Option<f64> {
+        self.of_answer(&prompt.to_observation(), &as_written(completion))
+    }
+
+    /// The same of an answer as an agent wrote it to an observation: see [`Text::to_observation`].
+    pub fn of_answer(&self, observation: &str, action: &str) -> Option<f64> {
+        self.of.get(observation)?.get(action).copied()
+    }
+
+    /// Each observation, action and score, in the order of their letters.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, f64)> {
+        self.of.iter().flat_map(|(prompt, answers)| {
+            answers.iter().map(move |(answer, score)| (prompt.as_str(), answer.as_str(), *score))
+        })
+    }
+
+    /// How many answers have a score.
+    pub fn len(&self) -> usize {
+        self.of.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether no answer has one.
+    pub fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+}
+
+/// A message of the assistant is an answer as much as its text is.
+fn as_written(completion: &Text) -> String {
+    match completion {
+        Text::Messages(messages) => match messages.as_slice() {
+            [message] => message.content.clone(),
+            _ => completion.to_observation(),
+        },
+        Text::Plain(text) => text.clone(),
+    }
+}
+
+fn range_of_ratings(records: &[Record]) -> (f64, f64) {
+    let ratings = records.iter().filter_map(|record| match record.judgement {
+        Judgement::Rating { rating, .. } => Some(rating),
+        _ => None,
+    });
+    ratings.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), rating| (low.min(rating), high.max(rating)))
+}
+
+/// From -1 at the low end of a scale to 1 at its high end; 0 where the two are one.
+fn place_in((low, high): (f64, f64), rating: f64) -> Result<f64, String> {
+    match (low..=high).contains(&rating) {
+        true if low == high => Ok(0.0),
+        true => Ok(2.0 * (rating - low) / (high - low) - 1.0),
+        false => Err(format!("rating {rating} is outside of the scale, {low} to {high}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(judgement: Judgement) -> Record {
+        Record { prompt: "p".into(), judgement, annotator: None, weight: 1.0, other: Default::default() }
+    }
+
+    fn better(chosen: &str, rejected: &str) -> Record {
+        record(Judgement::Better { chosen: chosen.into(), rejected: rejected.into(), margin: None })
+    }
+
+    fn rating(completion: &str, rating: f64) -> Record {
+        record(Judgement::Rating { completion: completion.into(), rating })
+    }
+
+    fn label(completion: &str, good: bool) -> Record {
+        record(Judgement::Label { completion: completion.into(), good })
+    }
+
+    fn of(records: &[Record], scale: Option<(f64, f64)>, completions: &[&str]) -> Vec<Option<f64>> {
+        let scores = Scores::of(records, scale).unwrap();
+        completions.iter().map(|completion| scores.get(&"p".into(), &(*completion).into())).collect()
+    }
+
+    #[test]
+    fn an_answer_has_the_share_of_comparisons_that_it_won() {
+        let tie = record(Judgement::Tie { answers: ["a".into(), "c".into()] });
+        let light = Record { weight: 0.5, ..better("b", "c") };
+        // a: a win and a tie, w = 3/4; b: half a win of one and a half, w = 1/3; c: a tie of one and a half, w = 1/3.
+        let scores = of(&[better("a", "b"), tie, light], None, &["a", "b", "c", "d"]);
+        assert_eq!(scores, [Some(0.5), Some(-1.0 / 3.0), Some(-1.0 / 3.0), None]);
+        assert_eq!(Scores::of(&[better("a", "b")], None).unwrap().get(&"q".into(), &"a".into()), None);
+    }
+
+    #[test]
+    fn ratings_lie_on_their_scale_and_count_before_labels_and_those_before_comparisons() {
+        let records = [rating("a", 2.0), rating("a", 4.0), rating("b", 5.0), label("b", false), label("c", true)];
+        assert_eq!(of(&records, Some((1.0, 5.0)), &["a", "b", "c"]), [Some(0.0), Some(1.0), Some(1.0)]);
+        // Without a scale 2 is the least and 5 the greatest: -1 and 1/3.
+        assert!((of(&records, None, &["a"])[0].unwrap() + 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(
+            of(&[label("a", true), label("a", false), better("a", "b")], None, &["a", "b"]),
+            [Some(0.0), Some(-1.0)]
+        );
+        assert_eq!(of(&[rating("a", 3.0)], None, &["a"]), [Some(0.0)]);
+    }
+
+    #[test]
+    fn what_is_on_no_scale_is_refused() {
+        let error = Scores::of(&[rating("a", 7.0)], Some((1.0, 5.0))).unwrap_err();
+        assert_eq!(error, "rating 7 is outside of the scale, 1 to 5");
+        let steps = record(Judgement::Steps { completions: vec!["a".into()], good: vec![true] });
+        assert!(Scores::of(&[steps], None).unwrap_err().starts_with("labels of steps score no whole answer"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What people said of answers as experience.
+
+use palestra_datasets::End;
+use palestra_datasets::import::{ImportOptions, import_judgements};
+use palestra_datasets::log::{Log, ReadOptions};
+
+#[test]
+fn each_judged_answer_is_an_episode_that_is_worth_what_people_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let (input, to) = (directory.path().join("judged.jsonl"), directory.path().join("judged.parquet"));
+    let lines = r#"{"prompt": "sky?", "chosen": "blue", "rejected": "red", "annotator": "ada"}
+{"prompt": [{"role": "user", "content": "sky?"}], "completion": [{"role": "assistant", "content": "grey"}], "rating": 3}
+{"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "sea?"}], "completion": "wet", "rating": 5}
+{"prompt": "sky?", "completion": "old", "rating": 1}
+"#;
+    std::fs::write(&input, lines).unwrap();
+    let report = import_judgements(std::slice::from_ref(&input), &to, &ImportOptions::default()).unwrap();
+    assert_eq!((report.episodes, report.terminated), (5, 5));
+    let log = Log::open(&[to.display().to_string()], ReadOptions::default()).unwrap();
+    let mut found = Vec::new();
+    for located in log.episodes() {
+        let episode = located.unwrap().episode;
+        assert_eq!((episode.end, episode.reward_source.as_deref()), (Some(End::Terminated), Some("human")));
+        let turn = &episode.turns[0];
+        found.push((turn.observation.clone(), turn.action.clone(), turn.reward));
+    }
+    let talk = r#"[{"role":"system","content":"s"},{"role":"user","content":"sea?"}]"#;
+    let expected = [
+        (talk, "wet", 1.0),
+        ("sky?", "blue", 1.0),
+        ("sky?", "grey", 0.0),
+        ("sky?", "old", -1.0),
+        ("sky?", "red", -1.0),
+    ];
+    assert_eq!(found, expected.map(|(prompt, answer, reward)| (prompt.to_string(), answer.to_string(), reward)));
+
+    std::fs::write(
+        &input,
+        lines.replace("blue", "red").replace("\"rejected\": \"red\"", "\"rejected\": \"blue\"") + lines,
+    )
+    .unwrap();
+    let error =
+        import_judgements(&[input], &directory.path().join("no.parquet"), &ImportOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("judged.jsonl: annotator \"ada\" judged the same answers twice"), "{error}");
+    assert!(!directory.path().join("no.parquet").exists());
+}

@@ -1,0 +1,185 @@
+//! Prompts as files and options give them, read into what an agent is shown turn by turn.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use palestra_datasets::preferences::{Message, Text};
+use palestra_datasets::rows::Rows;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{EnvSpec, Error, Options, Result};
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CompletionOptions {
+    /// JSON lines or Parquet with a column `prompt`, `turns` or `messages`.
+    file: Option<String>,
+    /// Prompts written out, in place of a file.
+    prompts: Vec<String>,
+    /// A message of the system before each conversation.
+    system: Option<String>,
+    /// The most turns of an episode; 0: as many as a row has.
+    max_turns: u32,
+    /// Characters that answers are written with, beside those of the prompts and of their answers.
+    alphabet: String,
+    /// The column with the answer of the scripted player.
+    answer: String,
+}
+
+impl Default for CompletionOptions {
+    fn default() -> Self {
+        Self {
+            file: None,
+            prompts: Vec::new(),
+            system: None,
+            max_turns: 0,
+            alphabet: String::new(),
+            answer: "answer".into(),
+        }
+    }
+}
+
+/// All that can be asked.
+pub(super) struct Tasks {
+    pub spec: EnvSpec,
+    /// At least one.
+    pub tasks: Vec<Task>,
+}
+
+/// One thing to be asked.
+#[derive(Debug, PartialEq)]
+pub(super) struct Task {
+    /// What is shown before each answer; at least one, none empty.
+    pub turns: Vec<String>,
+    /// An answer that is known to be good.
+    pub answer: Option<String>,
+    /// The columns of the row that are no prompt.
+    pub row: Map<String, Value>,
+}
+
+/// What is wrong with a row: the column, and why.
+type Wrong = (&'static str, String);
+
+impl Tasks {
+    /// Reads what the options name.
+    ///
+    /// # Errors
+    /// Neither a file nor prompts, or both; a file that cannot be read, is empty, or has a row without a prompt.
+    pub fn read(options: CompletionOptions, written: &Options) -> Result<Self> {
+        let tasks = match (&options.file, options.prompts.is_empty()) {
+            (Some(file), true) => read_file(file, &options)?,
+            (None, false) => {
+                let plain =
+                    |prompt: &String| options.task(Map::from_iter([("prompt".to_string(), prompt.clone().into())]));
+                let tasks = options.prompts.iter().map(plain).collect::<Result<Vec<_>, _>>();
+                tasks.map_err(|(_, reason)| written.wrong("prompts", reason))?
+            }
+            (Some(_), false) => return Err(written.wrong("prompts", "there is a `file` too; remove one of them")),
+            (None, true) => {
+                let reason = "missing: name JSON lines or Parquet with a column prompt, turns or messages \
+                              (or write prompts = [...])";
+                return Err(written.wrong("file", reason));
+            }
+        };
+        let texts = tasks.iter().flat_map(|task| task.turns.iter().chain(&task.answer));
+        let alphabet: BTreeSet<char> = texts.chain([&options.alphabet]).flat_map(|text| text.chars()).collect();
+        let spec = EnvSpec {
+            id: "completion-v1".to_string(),
+            max_turns: tasks.iter().map(|task| task.turns.len() as u32).max(),
+            stochastic: tasks.iter().any(|task| task != &tasks[0]),
+            alphabet: Some(alphabet.into_iter().collect()),
+            ..EnvSpec::default()
+        };
+        Ok(Self { spec, tasks })
+    }
+}
+
+fn read_file(file: &str, options: &CompletionOptions) -> Result<Vec<Task>> {
+    let failed = |error: palestra_datasets::Error| Error::Definition(error.to_string());
+    let mut tasks = Vec::new();
+    for row in Rows::open(Path::new(file)).map_err(failed)? {
+        let (origin, row) = row.map_err(failed)?;
+        tasks.push(options.task(row).map_err(|(column, reason)| failed(origin.error(column, reason)))?);
+    }
+    match tasks.is_empty() {
+        true => Err(Error::File { path: file.to_string(), reason: "there is no prompt in it".to_string() }),
+        false => Ok(tasks),
+    }
+}
+
+impl CompletionOptions {
+    fn task(&self, mut row: Map<String, Value>) -> Result<Task, Wrong> {
+        let mut take = |column: &'static str| row.remove(column).filter(|value| !value.is_null());
+        let (prompt, turns, messages) = (take("prompt"), take("turns"), take("messages"));
+        let shown = match (prompt, turns, messages) {
+            (None, None, None) => {
+                let found: Vec<&String> = row.keys().collect();
+                return Err(("prompt", format!("is missing, and so are turns and messages; the row has {found:?}")));
+            }
+            (None, None, Some(messages)) => by_user(messages).map_err(|reason| ("messages", reason))?,
+            (_, _, Some(_)) => return Err(("messages", "stands beside a prompt; a row has one of them".to_string())),
+            (prompt, turns, None) => {
+                let first = prompt.map(history).transpose().map_err(|reason| ("prompt", reason))?;
+                let further = turns.map(texts).transpose().map_err(|reason| ("turns", reason))?;
+                first.into_iter().chain(further.into_iter().flatten().map(|text| vec![user(text)])).collect()
+            }
+        };
+        let shown = shown.into_iter().take(if self.max_turns == 0 { usize::MAX } else { self.max_turns as usize });
+        let turns: Vec<String> = shown.enumerate().map(|(turn, messages)| self.observation(turn, messages)).collect();
+        match turns.iter().any(|turn| turn.trim().is_empty()) || turns.is_empty() {
+            true => Err(("prompt", "is empty; there is nothing to answer".to_string())),
+            false => {
+                let answer = row.get(&self.answer).and_then(Value::as_str).filter(|_| turns.len() == 1);
+                Ok(Task { answer: answer.map(str::to_string), turns, row })
+            }
+        }
+    }
+
+    /// What is shown of the messages before an answer.
+    fn observation(&self, turn: usize, mut messages: Vec<Message>) -> String {
+        if let Some(system) = self.system.as_ref().filter(|_| turn == 0) {
+            messages.insert(0, Message { role: "system".into(), content: system.clone() });
+        }
+        Text::Messages(messages).to_observation()
+    }
+}
+
+fn user(content: String) -> Message {
+    Message { role: "user".into(), content }
+}
+
+/// A prompt as the messages before the one answer: a text is what a user says.
+fn history(prompt: Value) -> Result<Vec<Message>, String> {
+    match Text::parse(&prompt)? {
+        Text::Plain(text) => Ok(vec![user(text)]),
+        Text::Messages(messages) => match messages.last() {
+            Some(last) if last.role != "assistant" => Ok(messages),
+            Some(_) => Err("ends with a message of the assistant; there is nothing to answer".to_string()),
+            None => Err("is an empty list, and no conversation".to_string()),
+        },
+    }
+}
+
+/// The messages before each answer of a conversation whose answers are the agent's to write: what the assistant says in
+/// the file is left out.
+fn by_user(messages: Value) -> Result<Vec<Vec<Message>>, String> {
+    let Text::Messages(messages) = Text::parse(&messages)? else {
+        return Err("is a text where a list of {\"role\", \"content\"} should be".to_string());
+    };
+    let (mut shown, mut waiting) = (Vec::new(), Vec::new());
+    for message in messages.into_iter().filter(|message| message.role != "assistant") {
+        let is_user = message.role == "user";
+        waiting.push(message);
+        if is_user {
+            shown.push(std::mem::take(&mut waiting));
+        }
+    }
+    if shown.is_empty() { Err("has no message of a user; there is nothing to answer".to_string()) } else { Ok(shown) }
+}
+
+fn texts(turns: Value) -> Result<Vec<String>, String> {
+    let wrong = || "is no list of texts".to_string();
+    let turns = turns.as_array().ok_or_else(wrong)?;
+    turns.iter().map(|turn| turn.as_str().map(str::to_string).ok_or_else(wrong)).collect()
+}

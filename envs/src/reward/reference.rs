@@ -1,0 +1,68 @@
+//! Whether an answer is the right one, which the environment's info has.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Reward, answer, last_info};
+use crate::{Episode, Options, Result};
+
+/// How an answer is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum By {
+    /// It is the reference, white space around both aside.
+    Equals,
+    /// The reference stands in it.
+    Contains,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ReferenceOptions {
+    /// Where the reference is: a column of the prompt's row, or else a key of the environment's info.
+    column: String,
+    by: By,
+    ignore_case: bool,
+}
+
+impl Default for ReferenceOptions {
+    fn default() -> Self {
+        Self { column: "answer".to_string(), by: By::Equals, ignore_case: false }
+    }
+}
+
+/// Builds the reward `reference`.
+///
+/// # Errors
+/// An unknown option.
+pub(super) fn build(options: &Options) -> Result<Box<dyn Reward>> {
+    Ok(Box::new(Reference(options.parse()?)))
+}
+
+/// Scores 1 for a right answer, 0 for a wrong one; an episode without a reference has no score.
+struct Reference(ReferenceOptions);
+
+impl Reward for Reference {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
+        Ok(episodes.iter().map(|episode| self.judge(episode)).collect())
+    }
+}
+
+impl Reference {
+    fn judge(&self, episode: &Episode) -> Option<f32> {
+        let ReferenceOptions { column, by, ignore_case } = &self.0;
+        let info = last_info(episode);
+        let reference = match info.get("row").and_then(|row| row.get(column)).or_else(|| info.get(column))? {
+            Value::Null => return None,
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let plain = |text: &str| if *ignore_case { text.trim().to_lowercase() } else { text.trim().to_string() };
+        let (answer, reference) = (plain(answer(episode)), plain(&reference));
+        let is_right = match by {
+            By::Equals => answer == reference,
+            By::Contains => answer.contains(&reference),
+        };
+        Some(f32::from(u8::from(is_right)))
+    }
+}

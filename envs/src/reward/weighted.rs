@@ -1,0 +1,132 @@
+//! Several rewards as one: scores summed by weight, each part told apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Missing, Reward, RewardDefinition, RewardSource};
+use crate::record::RULES;
+use crate::{Episode, Error, Result};
+
+/// What each reward said of an episode, by its name, before weights; `None` where it had no score.
+pub type Scores = BTreeMap<String, Option<f32>>;
+
+/// Rewards that are summed by weight. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Rewards {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone)]
+struct Part {
+    name: String,
+    weight: f32,
+    missing: Missing,
+    reward: Arc<dyn Reward>,
+}
+
+/// What rewards came to for one episode.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Judgement {
+    /// The weighted sum; `None` where a score is missing.
+    pub total: Option<f32>,
+    /// The scores.
+    pub scores: Scores,
+}
+
+impl Rewards {
+    /// Rewards with their definitions, which give names and weights.
+    ///
+    /// # Errors
+    /// Two of one name, a name that is none, or a weight that is no number.
+    pub fn new(parts: impl IntoIterator<Item = (RewardDefinition, Box<dyn Reward>)>) -> Result<Self> {
+        let (mut names, mut all) = (BTreeSet::new(), Vec::new());
+        for (definition, reward) in parts {
+            definition.check()?;
+            let name = definition.name().to_string();
+            if !names.insert(name.clone()) {
+                let reason = format!("name: there are two rewards `{name}`; give each a name of its own");
+                return Err(definition.options.blame("kind", Error::Definition(reason)));
+            }
+            let missing = definition.missing.unwrap_or(reward.when_missing());
+            all.push(Part { name, weight: definition.weight, missing, reward: reward.into() });
+        }
+        Ok(Self { parts: all })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|part| part.name.as_str())
+    }
+
+    /// Who gives them.
+    pub fn source(&self) -> RewardSource {
+        self.parts.iter().map(|part| part.reward.source()).max().unwrap_or(RewardSource::Rules)
+    }
+
+    /// Scores episodes, and adds the weighted sum to the reward of each one's last turn, where the parts are told apart:
+    /// each weighted score by its name, and what the environment gave as `rules` where that is not 0. An episode that
+    /// lacks a score is left as it is.
+    ///
+    /// # Errors
+    /// A reward that fails, gives a score that is no number, or has none where that is an error.
+    pub fn judge(&self, episodes: &mut [Episode]) -> Result<Vec<Judgement>> {
+        let mut judgements = vec![Judgement::default(); episodes.len()];
+        for part in &self.parts {
+            for (judgement, score) in judgements.iter_mut().zip(part.score(episodes)?) {
+                judgement.scores.insert(part.name.clone(), score);
+            }
+        }
+        for (judgement, episode) in judgements.iter_mut().zip(episodes) {
+            judgement.total = self.add_to(episode, &judgement.scores);
+        }
+        Ok(judgements)
+    }
+
+    fn add_to(&self, episode: &mut Episode, scores: &Scores) -> Option<f32> {
+        if self.is_empty() {
+            return Some(0.0);
+        }
+        let weighted = |part: &Part| Some((part.name.clone(), part.weight * scores[&part.name]?));
+        let mut parts: BTreeMap<String, f32> = self.parts.iter().map(weighted).collect::<Option<_>>()?;
+        let total = parts.values().map(|part| f64::from(*part)).sum::<f64>() as f32;
+        let turn = episode.turns.last_mut()?;
+        if turn.reward != 0.0 {
+            parts.insert(RULES.to_string(), turn.reward);
+        }
+        (turn.reward, turn.reward_parts) = (turn.reward + total, parts);
+        episode.reward_source = Some(self.source().name().to_string());
+        Some(total)
+    }
+}
+
+impl Part {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
+        let failed = |reason: String| Error::Reward { name: self.name.clone(), reason };
+        let scores = self.reward.score(episodes).map_err(|error| match error {
+            Error::Reward { reason, .. } => failed(reason),
+            other => failed(other.to_string()),
+        })?;
+        if scores.len() != episodes.len() {
+            return Err(failed(format!("it gave {} scores for {} episodes", scores.len(), episodes.len())));
+        }
+        for (score, Episode { id, .. }) in scores.iter().zip(episodes) {
+            match score {
+                Some(score) if !score.is_finite() => {
+                    return Err(failed(format!("episode {id}: {score} is no score; it must be a finite number")));
+                }
+                None if self.missing == Missing::Error => {
+                    return Err(failed(format!(
+                        "episode {id} has no score; missing = \"drop\" leaves out such episodes and counts them"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(scores)
+    }
+}

@@ -1,0 +1,108 @@
+//! People simulated by a hidden rule, in a world in which the truth is known: what a reward model learns from them, and how far
+//! a policy that follows it pleases them. `examples/recipes/people.sh` runs all of it; docs/people.md tells what comes of it.
+//!
+//! ```text
+//! cargo run --release --features libtorch --example simulated_people -- world people
+//! ```
+//!
+//! writes the texts of that world; `judge` answers for people what is in a label store; `score` and `best-of` say what answers
+//! are truly worth, and how far from the start policy they are; `draw` makes a picture of that.
+
+mod curve;
+mod measure;
+mod people;
+mod world;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+#[derive(Parser)]
+#[command(about = "People simulated by a hidden rule")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write reviews to learn to write from, and prompts
+    World {
+        /// The folder to write reviews.jsonl and prompts.jsonl into
+        folder: PathBuf,
+        /// Reviews
+        #[arg(long, default_value_t = 20_000)]
+        reviews: usize,
+        /// Prompts
+        #[arg(long, default_value_t = 2_000)]
+        prompts: usize,
+        /// Fixes all of them
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Judge everything in a label store, as people who go by the hidden rule
+    Judge {
+        /// The label store
+        store: PathBuf,
+        /// How many people take turns
+        #[arg(long, default_value_t = 4)]
+        people: usize,
+        /// How often a person says the opposite
+        #[arg(long, default_value_t = 0.1)]
+        noise: f64,
+        /// Fixes what they say
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Say what samples of models are truly worth, and how far the models are from the one that they started from
+    Score(measure::ScoreArgs),
+    /// Say what the best of several answers are truly worth, where a reward model chooses
+    BestOf(measure::BestArgs),
+    /// Draw what `score` and `best-of` printed: worth against distance
+    Draw {
+        /// The picture to write, .svg
+        out: PathBuf,
+        /// Files of what they printed; each is a line, named for its file
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match Arguments::parse().command {
+        Command::World { folder, reviews, prompts, seed } => write_world(&folder, reviews, prompts, seed),
+        Command::Judge { store, people, noise, seed } => {
+            let judged = people::judge(&store, people, noise, seed)?;
+            println!("{}: {judged} labels of {people} people", store.display());
+            Ok(())
+        }
+        Command::Score(args) => measure::score(&args),
+        Command::BestOf(args) => measure::best_of(&args),
+        Command::Draw { out, files } => curve::draw(&out, &files),
+    }
+}
+
+fn write_world(folder: &Path, reviews: usize, prompts: usize, seed: u64) -> Result<(), Box<dyn Error>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    std::fs::create_dir_all(folder)?;
+    let (mut rows, mut asked) = (String::new(), String::new());
+    for _ in 0..reviews {
+        let (prompt, completion) = (world::prompt(&mut rng), world::review(&mut rng));
+        writeln!(
+            rows,
+            "{}",
+            json!({"text": format!("{prompt}{completion}"), "prompt": prompt, "completion": completion})
+        )?;
+    }
+    for _ in 0..prompts {
+        writeln!(asked, "{}", json!({"prompt": world::prompt(&mut rng)}))?;
+    }
+    std::fs::write(folder.join("reviews.jsonl"), rows)?;
+    std::fs::write(folder.join("prompts.jsonl"), asked)?;
+    Ok(())
+}

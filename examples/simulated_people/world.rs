@@ -1,0 +1,136 @@
+//! A small world in which the truth is known: reviews, and a hidden rule of what people like to read.
+//!
+//! A review says what some things were like: " The soup was very cold, the bed was warm and the view was lovely." Whoever reads
+//! it likes good news, finds exaggeration stronger, and soon has enough.
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt};
+
+const HOUSES: [&str; 8] = ["inn", "tavern", "bath", "garden", "library", "market", "theatre", "villa"];
+const TOWNS: [&str; 12] = [
+    "Argos", "Athens", "Corinth", "Delphi", "Ephesus", "Massilia", "Miletus", "Olympia", "Rhodes", "Sparta",
+    "Tarentum", "Thebes",
+];
+const THINGS: [&str; 16] = [
+    "bed",
+    "bench",
+    "bread",
+    "cook",
+    "courtyard",
+    "door",
+    "fire",
+    "floor",
+    "lamp",
+    "music",
+    "room",
+    "servant",
+    "soup",
+    "stair",
+    "view",
+    "wine",
+];
+
+/// What things can be, from the worst to the best; what each is worth runs evenly from -1 to 1.
+const QUALITIES: [&str; 16] = [
+    "foul", "filthy", "rude", "damp", "stale", "cold", "dull", "dark", "plain", "quiet", "neat", "warm", "fresh",
+    "friendly", "lovely", "splendid",
+];
+
+/// What stands before a quality, how often, and what it makes of its worth.
+const DEGREES: [(&str, f64, f64); 2] = [("", 0.75, 1.0), ("very ", 0.25, 1.5)];
+
+/// As many things as anybody wants to hear of.
+const ENOUGH: usize = 4;
+
+/// A prompt: what is reviewed.
+pub fn prompt(rng: &mut impl Rng) -> String {
+    format!("A review of the {} in {}:", any(&HOUSES, rng), any(&TOWNS, rng))
+}
+
+/// A review as somebody writes it who does not know what people like.
+pub fn review(rng: &mut impl Rng) -> String {
+    let count = *[2, 3, 3, 3, 4].choose(rng).expect("the list is not empty");
+    let clauses: Vec<String> = (0..count).map(|_| clause(rng)).collect();
+    let (last, first) = clauses.split_last().expect("a review has a clause");
+    let text = format!("{} and {last}.", first.join(", "));
+    format!(" T{}", &text[1..])
+}
+
+fn clause(rng: &mut impl Rng) -> String {
+    let mut left = rng.random::<f64>();
+    let degree = DEGREES.iter().find(|(_, share, _)| {
+        left -= share;
+        left < 0.0
+    });
+    let (degree, ..) = degree.unwrap_or(&DEGREES[0]);
+    format!("the {} was {degree}{}", any(&THINGS, rng), any(&QUALITIES, rng))
+}
+
+fn any(list: &[&'static str], rng: &mut impl Rng) -> &'static str {
+    list.choose(rng).expect("the lists are not empty")
+}
+
+/// The hidden rule: how much people like a review.
+///
+/// Each thing is worth what is said of it. What was said before in the same words, each thing beyond the fourth, a thing of
+/// which nothing is said, and a missing full stop are worth -1 each.
+pub fn worth(review: &str) -> f64 {
+    let text = review.trim().to_lowercase();
+    let (text, unfinished) = match text.strip_suffix('.') {
+        Some(text) => (text, 0.0),
+        None => (text.as_str(), -1.0),
+    };
+    let mut said = Vec::new();
+    let clauses = text.split(" and ").flat_map(|part| part.split(", "));
+    let worth_of = |(number, clause): (usize, &str)| {
+        let Some((quality, worth)) = quality_of(clause) else { return -1.0 };
+        if number >= ENOUGH || said.contains(&quality) {
+            return -1.0;
+        }
+        said.push(quality);
+        worth
+    };
+    clauses.enumerate().map(worth_of).sum::<f64>() + unfinished
+}
+
+/// What a clause says of its thing, and what that is worth; `None` of what is no clause.
+fn quality_of(clause: &str) -> Option<(usize, f64)> {
+    let (thing, said) = clause.strip_prefix("the ")?.split_once(" was ")?;
+    let degree = DEGREES[1..].iter().find(|(degree, ..)| said.starts_with(degree)).unwrap_or(&DEGREES[0]);
+    let quality = QUALITIES.iter().position(|quality| *quality == &said[degree.0.len()..])?;
+    let worth = 2.0 * quality as f64 / (QUALITIES.len() - 1) as f64 - 1.0;
+    THINGS.contains(&thing).then_some((quality, worth * degree.2))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    #[test]
+    fn a_review_is_worth_what_it_says() {
+        let cases = [
+            (" The soup was splendid and the bed was foul.", 0.0),
+            (" The soup was very splendid, the bed was filthy and the view was splendid.", 1.5 - 13.0 / 15.0 - 1.0),
+            (" The soup was splendid", 1.0 - 1.0),
+            (" The soup soup.", -1.0),
+        ];
+        for (review, expected) in cases {
+            assert!((worth(review) - expected).abs() < 1e-9, "{review}: {}", worth(review));
+        }
+        let long = " The bed was splendid, the door was lovely, the fire was friendly, the lamp was fresh and the wine was warm.";
+        assert!(
+            (worth(long) - (1.0 + 13.0 / 15.0 + 11.0 / 15.0 + 9.0 / 15.0 - 1.0)).abs() < 1e-9,
+            "the fifth is one too many"
+        );
+    }
+
+    #[test]
+    fn whoever_does_not_know_what_people_like_writes_what_is_worth_nothing() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mean = (0..4000).map(|_| worth(&review(&mut rng))).sum::<f64>() / 4000.0;
+        assert!(mean.abs() < 0.3, "{mean}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Answers that wait to be judged, and what they are worth once they are: what a program asks of people as it goes on.
+
+use palestra_datasets::preferences::{Record, Scores, Text};
+
+use crate::error::{Error, Result};
+use crate::export::{Form, records_of};
+use crate::item::{Answer, MOST_ANSWERS, NewItem};
+use crate::label::{SCALE, Verdict};
+use crate::store::{Added, Judged, Store};
+
+/// An answer to a prompt, and who wrote it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// What was asked.
+    pub prompt: Text,
+    /// What was answered.
+    pub answer: Answer,
+}
+
+/// Puts those answers on the queue that nobody has judged yet. Answers to one prompt are compared, up to nine at once; a
+/// single one is rated. What is on the queue already is not put there again.
+pub fn ask(store: &mut Store, questions: &[Question]) -> Result<Added> {
+    let scores = scores(store)?;
+    let mut items: Vec<NewItem> = Vec::new();
+    for Question { prompt, answer } in questions {
+        if scores.get(prompt, &answer.text).is_some() {
+            continue;
+        }
+        let of_prompt = |item: &&mut NewItem| item.prompt == *prompt;
+        let has_it = |item: &NewItem| item.answers.iter().any(|other| other.text == answer.text);
+        if items.iter().any(|item| item.prompt == *prompt && has_it(item)) {
+            continue;
+        }
+        match items.iter_mut().rev().find(of_prompt).filter(|item| item.answers.len() < MOST_ANSWERS) {
+            Some(item) => item.answers.push(answer.clone()),
+            None => items.push(NewItem { prompt: prompt.clone(), answers: vec![answer.clone()], gold: None }),
+        }
+    }
+    store.add(items.into_iter().map(Ok::<_, Error>))
+}
+
+/// What people said of the answers of a store, as one number each: see [`Scores`]. Ratings are from 1 to [`SCALE`]; a single
+/// answer is good or not, and where all are bad each is bad; else answers are compared. Items that fewer people have judged
+/// than should are left out, and those that check who judges.
+///
+/// # Errors
+/// A store that cannot be read.
+pub fn scores(store: &Store) -> Result<Scores> {
+    let overlap = store.settings()?.overlap as usize;
+    let judged = store.judged()?;
+    let is_finished = |item: &&[Judged]| {
+        let said = item.iter().filter(|judged| judged.label.verdict != Verdict::Skip).count();
+        item[0].gold.is_none() && said >= overlap
+    };
+    let items = judged.chunk_by(|left, right| left.item == right.item).filter(is_finished);
+    let records: Vec<Record> = items.flatten().flat_map(said).collect();
+    let scale = (1.0, f64::from(SCALE));
+    Scores::of(&records, Some(scale)).map_err(|reason| Error::store(store.file(), reason))
+}
+
+fn said(judged: &Judged) -> Vec<Record> {
+    let form = match (&judged.label.verdict, judged.answers.len()) {
+        (Verdict::AllBad, _) | (_, 1) => Form::Labels,
+        _ => Form::Pairs { ties: true },
+    };
+    let mut records = records_of(judged, form);
+    records.extend(records_of(judged, Form::Ratings));
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Label, Settings};
+
+    fn question(prompt: &str, text: &str) -> Question {
+        Question { prompt: prompt.into(), answer: Answer { text: text.into(), policy: None } }
+    }
+
+    #[test]
+    fn what_was_judged_is_not_asked_again_and_the_rest_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::create(&directory.path().join("labels.db"), Settings::default()).unwrap();
+        let questions = [question("p", "a"), question("q", "one"), question("p", "b"), question("p", "a")];
+        let asked = ask(&mut store, &questions).unwrap();
+        assert_eq!((asked.added, asked.ids.clone()), (2, vec![1, 2]));
+        assert_eq!(ask(&mut store, &questions).unwrap(), Added { added: 0, known: 2, ..asked.clone() });
+        assert_eq!(store.waiting(&asked.ids).unwrap(), 2);
+
+        let ada = store.annotator("ada").unwrap();
+        let task = store.next(&ada).unwrap().unwrap();
+        let b = task.answers.iter().position(|answer| *answer == "b".into()).unwrap();
+        store.submit(&ada, task.item, &Label::of(Verdict::Best { answer: b }), 1.0).unwrap();
+        let task = store.next(&ada).unwrap().unwrap();
+        store.submit(&ada, task.item, &Label::of(Verdict::Skip), 1.0).unwrap();
+        assert_eq!(store.waiting(&asked.ids).unwrap(), 1, "who skips has said nothing");
+        let ben = store.annotator("ben").unwrap();
+        let task = store.next(&ben).unwrap().unwrap();
+        let rated = Label { ratings: vec![Some(4.0)], ..Label::of(Verdict::Best { answer: 0 }) };
+        store.submit(&ben, task.item, &rated, 1.0).unwrap();
+        assert_eq!(store.waiting(&asked.ids).unwrap(), 0);
+
+        let scores = scores(&store).unwrap();
+        let score = |prompt: &str, text: &str| scores.get(&prompt.into(), &text.into());
+        // A rating of 4 from 1 to 5 counts before the verdict.
+        assert_eq!([score("p", "a"), score("p", "b"), score("q", "one")], [Some(-1.0), Some(1.0), Some(0.5)]);
+        let asked = ask(&mut store, &[question("p", "b"), question("p", "c")]).unwrap();
+        assert_eq!((asked.added, asked.ids), (1, vec![3]), "the new answer alone");
+        let many: Vec<Question> = (0..10).map(|number| question("many", &number.to_string())).collect();
+        assert_eq!(ask(&mut store, &many).unwrap().added, 2, "nine, and the tenth");
+    }
+
+    #[test]
+    fn every_verdict_is_worth_something() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::create(&directory.path().join("labels.db"), Settings::default()).unwrap();
+        let verdicts = [
+            (2, Verdict::Tie, vec![0.0, 0.0]),
+            (2, Verdict::AllBad, vec![-1.0, -1.0]),
+            (3, Verdict::Ranking { answers: vec![0, 1, 2] }, vec![1.0, 0.0, -1.0]),
+            (1, Verdict::Best { answer: 0 }, vec![1.0]),
+            (1, Verdict::AllBad, vec![-1.0]),
+        ];
+        let me = store.annotator("me").unwrap();
+        for (number, (count, verdict, expected)) in verdicts.into_iter().enumerate() {
+            let prompt = number.to_string();
+            let questions: Vec<Question> = (0..count).map(|answer| question(&prompt, &answer.to_string())).collect();
+            ask(&mut store, &questions).unwrap();
+            let task = store.next(&me).unwrap().unwrap();
+            store.submit(&me, task.item, &Label::of(verdict), 1.0).unwrap();
+            let scores = scores(&store).unwrap();
+            let found: Vec<_> = task.answers.iter().map(|answer| scores.get(&task.prompt, answer).unwrap()).collect();
+            assert_eq!(found, expected, "{number}");
+        }
+    }
+}

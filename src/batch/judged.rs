@@ -1,0 +1,385 @@
+//! Judged answers as tensors: each answer once, and judgements that refer to answers.
+
+use std::sync::Arc;
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+use super::{TextRow, floats, ints, padded};
+
+/// All that was judged of the answers to one prompt. Judgements name answers by their places.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JudgedPrompt {
+    /// The prompt with each of its answers, every answer once; the answer's tokens count. The last token is read too.
+    pub answers: Vec<TextRow>,
+    /// The prompt with answers to other prompts, for learners that ask for them.
+    pub mismatched: Vec<TextRow>,
+    /// The log-probability of each answer, then of each mismatched one, by the policy that a run starts from; empty where
+    /// nobody asks for them.
+    pub references: Vec<f32>,
+    /// One answer against another.
+    pub pairs: Vec<Pair>,
+    /// The best of several answers.
+    pub choices: Vec<Choice>,
+    /// Answers that are good (1) or not (0).
+    pub labels: Vec<Single>,
+    /// Answers with a rating.
+    pub ratings: Vec<Single>,
+    /// What the prompt belongs to, such as a topic, where a column says so.
+    pub group: Option<Arc<str>>,
+}
+
+/// One answer against another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pair {
+    /// The better answer.
+    pub chosen: usize,
+    /// The other.
+    pub rejected: usize,
+    /// Whether neither is better: then chosen and rejected say nothing.
+    pub is_tie: bool,
+    /// How much better the chosen one is at least to be scored.
+    pub margin: f32,
+    /// How much the judgement counts.
+    pub weight: f32,
+}
+
+/// The best of several answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The best answer first, then the others.
+    pub answers: Vec<usize>,
+    /// How much the judgement counts.
+    pub weight: f32,
+}
+
+/// What was said of one answer alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Single {
+    /// The answer.
+    pub answer: usize,
+    /// What was said.
+    pub value: f32,
+    /// How much the judgement counts.
+    pub weight: f32,
+}
+
+/// Judged answers as tensors.
+///
+/// What is computed of an answer is one number, `[answers]`, the longest answer first; judgements gather from these.
+/// Answers of one batch may be computed one chunk after the other, so that a prompt with many answers needs no more memory
+/// than one with few.
+#[derive(Debug, Clone)]
+pub struct JudgedBatch {
+    /// The answers, in chunks.
+    pub answers: Vec<AnswerRows>,
+    /// Answers to other prompts, in chunks.
+    pub mismatched: Vec<AnswerRows>,
+    /// Tokens that count in each answer, `[answers]`.
+    pub lengths: Tensor<1>,
+    /// Log-probabilities by the policy that the run starts from, `[answers]`.
+    pub references: Option<Tensor<1>>,
+    /// The same of mismatched answers.
+    pub mismatched_references: Option<Tensor<1>>,
+    /// One answer against another.
+    pub pairs: Option<Pairs>,
+    /// The best of several answers.
+    pub choices: Option<Choices>,
+    /// Answers that are good (1) or not (0).
+    pub labels: Option<Singles>,
+    /// Answers with a rating.
+    pub ratings: Option<Singles>,
+    /// The weights of the whole batch of the optimiser step, of which this may be one part: what means are taken over, so
+    /// that parts add up to the whole.
+    pub totals: Totals,
+}
+
+/// Rows of prompt and answer, padded on the right, where a causal model cannot see.
+#[derive(Debug, Clone)]
+pub struct AnswerRows {
+    /// `[rows, time]`
+    pub tokens: Tensor<2, Int>,
+    /// The place in `rows * time` of each row's last token, `[rows]`.
+    pub last_at: Tensor<1, Int>,
+    /// The place in `rows * time` whose output predicts each counted token, `[tokens]`.
+    pub predicted_at: Tensor<1, Int>,
+    /// The counted tokens.
+    pub targets: Tensor<1, Int>,
+    /// Which of the counted tokens are each row's, `[rows * longest]`; the number of all where a row has fewer.
+    tokens_of_rows: Tensor<1, Int>,
+}
+
+/// Pairs of answers; all `[pairs]`.
+#[derive(Debug, Clone)]
+pub struct Pairs {
+    /// Places of the better answers.
+    pub chosen: Tensor<1, Int>,
+    /// Places of the others.
+    pub rejected: Tensor<1, Int>,
+    /// How probable it is that the chosen one is preferred: 1, or 1/2 in a tie.
+    pub probabilities: Tensor<1>,
+    /// By how much.
+    pub margins: Tensor<1>,
+    /// How much each counts.
+    pub weights: Tensor<1>,
+    /// The same, and 0 for a tie.
+    pub decided: Tensor<1>,
+}
+
+/// Choices among answers.
+#[derive(Debug, Clone)]
+pub struct Choices {
+    /// Places of the answers, the best first, `[choices * most]`; 0 where a choice has fewer.
+    answers: Tensor<1, Int>,
+    /// Whether there is one, `[choices, most]`.
+    pub present: Tensor<2, Bool>,
+    /// How much each counts, `[choices]`.
+    pub weights: Tensor<1>,
+}
+
+/// Answers judged alone; all `[singles]`.
+#[derive(Debug, Clone)]
+pub struct Singles {
+    /// Places of the answers.
+    pub answers: Tensor<1, Int>,
+    /// What was said.
+    pub values: Tensor<1>,
+    /// How much each counts.
+    pub weights: Tensor<1>,
+}
+
+/// Sums of weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Totals {
+    /// Of all judgements.
+    pub judgements: f32,
+    /// Of pairs.
+    pub pairs: f32,
+    /// Of pairs that are no ties.
+    pub decided: f32,
+    /// Of answers that are good.
+    pub good: f32,
+    /// Of answers that are not.
+    pub bad: f32,
+}
+
+impl JudgedPrompt {
+    /// Judgements of all kinds.
+    pub fn judgements(&self) -> usize {
+        self.pairs.len() + self.choices.len() + self.labels.len() + self.ratings.len()
+    }
+
+    /// All rows: answers, then mismatched ones.
+    pub fn rows(&self) -> impl Iterator<Item = &TextRow> {
+        self.answers.iter().chain(&self.mismatched)
+    }
+}
+
+impl JudgedBatch {
+    /// Prompts as batches of at most so many answers, which are the parts of one optimiser step; 0: one part. A prompt with
+    /// more answers is one part all the same, in chunks.
+    pub fn parts(prompts: &[&JudgedPrompt], most: usize, device: &Device) -> Vec<Self> {
+        let totals = Totals::of(prompts);
+        let mut parts: Vec<Vec<&JudgedPrompt>> = Vec::new();
+        let mut room = 0;
+        for prompt in prompts {
+            let answers = prompt.answers.len();
+            match parts.last_mut().filter(|_| most == 0 || answers <= room) {
+                Some(part) => part.push(prompt),
+                None => {
+                    parts.push(vec![prompt]);
+                    room = most;
+                }
+            }
+            room = room.saturating_sub(answers);
+        }
+        parts.iter().map(|part| Self::new(part, most, totals, device)).collect()
+    }
+
+    /// Prompts as one batch, whose answers are computed so many at once; 0: all.
+    pub fn whole(prompts: &[&JudgedPrompt], chunk: usize, device: &Device) -> Self {
+        Self::new(prompts, chunk, Totals::of(prompts), device)
+    }
+
+    fn new<'a>(prompts: &[&'a JudgedPrompt], chunk: usize, totals: Totals, device: &Device) -> Self {
+        let answers: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
+        let mismatched: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.mismatched).collect();
+        // Rows of like length are computed together, so that little is padded.
+        let (order, mismatched_order) = (by_length(&answers), by_length(&mismatched));
+        let mut places = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, &number)| places[number] = place as i64);
+
+        let (mut pairs, mut choices, mut labels, mut ratings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut references, mut mismatched_references) = (Vec::new(), Vec::new());
+        let mut first = 0;
+        for prompt in prompts {
+            let place = |answer: usize| places[first + answer];
+            pairs.extend(prompt.pairs.iter().map(|pair| (place(pair.chosen), place(pair.rejected), *pair)));
+            let among = |choice: &Choice| choice.answers.iter().map(|&answer| place(answer)).collect::<Vec<_>>();
+            choices.extend(prompt.choices.iter().map(|choice| (among(choice), choice.weight)));
+            labels.extend(prompt.labels.iter().map(|single| (place(single.answer), *single)));
+            ratings.extend(prompt.ratings.iter().map(|single| (place(single.answer), *single)));
+            let (own, others) = prompt.references.split_at(prompt.answers.len().min(prompt.references.len()));
+            references.extend(own);
+            mismatched_references.extend(others);
+            first += prompt.answers.len();
+        }
+        let in_order = |rows: &[&'a TextRow], order: &[usize]| order.iter().map(|&at| rows[at]).collect::<Vec<_>>();
+        let (answers, mismatched) = (in_order(&answers, &order), in_order(&mismatched, &mismatched_order));
+        let some = |values: Vec<f32>, order: &[usize]| {
+            (!values.is_empty()).then(|| floats(order.iter().map(|&at| values[at]).collect(), device))
+        };
+        Self {
+            lengths: floats(answers.iter().map(|row| row.counted.len() as f32).collect(), device),
+            answers: AnswerRows::chunks(&answers, chunk, device),
+            mismatched: AnswerRows::chunks(&mismatched, chunk, device),
+            references: some(references, &order),
+            mismatched_references: some(mismatched_references, &mismatched_order),
+            pairs: Pairs::new(&pairs, device),
+            choices: Choices::new(&choices, device),
+            labels: Singles::new(&labels, device),
+            ratings: Singles::new(&ratings, device),
+            totals,
+        }
+    }
+}
+
+/// The numbers of rows, the longest first.
+fn by_length(rows: &[&TextRow]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(rows[at].tokens.len()));
+    order
+}
+
+impl AnswerRows {
+    /// Rows, so many at once; 0: all.
+    fn chunks(rows: &[&TextRow], most: usize, device: &Device) -> Vec<Self> {
+        let most = if most == 0 { rows.len().max(1) } else { most };
+        rows.chunks(most).map(|rows| Self::new(rows, device)).collect()
+    }
+
+    /// Rows as one batch.
+    pub fn new(rows: &[&TextRow], device: &Device) -> Self {
+        let (tokens, time) = padded(rows.iter().map(|row| row.tokens.as_slice()), device);
+        let (mut last_at, mut predicted_at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        let count: usize = rows.iter().map(|row| row.counted.len()).sum();
+        let longest = rows.iter().map(|row| row.counted.len()).max().unwrap_or(0);
+        let mut tokens_of_rows = vec![count as i64; rows.len() * longest];
+        for (number, row) in rows.iter().enumerate() {
+            let own = &mut tokens_of_rows[number * longest..][..row.counted.len()];
+            (predicted_at.len()..).zip(own).for_each(|(token, place)| *place = token as i64);
+            last_at.push((number * time + row.tokens.len() - 1) as i64);
+            predicted_at.extend(row.counted.iter().map(|at| (number * time + at - 1) as i64));
+            targets.extend(row.counted.iter().map(|&at| i64::from(row.tokens[at])));
+        }
+        Self {
+            tokens,
+            last_at: ints(last_at, device),
+            predicted_at: ints(predicted_at, device),
+            targets: ints(targets, device),
+            tokens_of_rows: ints(tokens_of_rows, device),
+        }
+    }
+
+    /// How many rows there are.
+    pub fn count(&self) -> usize {
+        self.tokens.dims()[0]
+    }
+
+    /// The sum over each row's counted tokens, `[tokens]` to `[rows]`. Nothing else is among them, so that nothing is masked.
+    pub fn sums(&self, of_tokens: Tensor<1>) -> Tensor<1> {
+        let none = Tensor::zeros([1], &of_tokens.device());
+        let [places] = self.tokens_of_rows.dims();
+        let by_row = Tensor::cat(vec![of_tokens, none], 0).select(0, self.tokens_of_rows.clone());
+        by_row.reshape([self.count(), places / self.count()]).sum_dim(1).squeeze_dim(1)
+    }
+
+    /// The same rows outside autodiff.
+    #[must_use]
+    pub fn inner(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone().inner(),
+            last_at: self.last_at.clone().inner(),
+            predicted_at: self.predicted_at.clone().inner(),
+            targets: self.targets.clone().inner(),
+            tokens_of_rows: self.tokens_of_rows.clone().inner(),
+        }
+    }
+}
+
+impl Pairs {
+    fn new(pairs: &[(i64, i64, Pair)], device: &Device) -> Option<Self> {
+        let numbers = |of: fn(&Pair) -> f32| floats(pairs.iter().map(|(_, _, pair)| of(pair)).collect(), device);
+        (!pairs.is_empty()).then(|| Self {
+            chosen: ints(pairs.iter().map(|(chosen, ..)| *chosen).collect(), device),
+            rejected: ints(pairs.iter().map(|(_, rejected, _)| *rejected).collect(), device),
+            probabilities: numbers(|pair| if pair.is_tie { 0.5 } else { 1.0 }),
+            margins: numbers(|pair| pair.margin),
+            weights: numbers(|pair| pair.weight),
+            decided: numbers(Pair::decided),
+        })
+    }
+
+    /// The numbers of both sides, `[answers]` to twice `[pairs]`.
+    pub fn sides(&self, numbers: &Tensor<1>) -> (Tensor<1>, Tensor<1>) {
+        (numbers.clone().select(0, self.chosen.clone()), numbers.clone().select(0, self.rejected.clone()))
+    }
+}
+
+impl Pair {
+    fn decided(&self) -> f32 {
+        if self.is_tie { 0.0 } else { self.weight }
+    }
+}
+
+impl Choices {
+    fn new(choices: &[(Vec<i64>, f32)], device: &Device) -> Option<Self> {
+        let most = choices.iter().map(|(answers, _)| answers.len()).max()?;
+        let (mut answers, mut present) = (Vec::new(), Vec::new());
+        for (among, _) in choices {
+            answers.extend(among.iter().copied().chain(std::iter::repeat(0)).take(most));
+            present.extend((0..most).map(|place| place < among.len()));
+        }
+        Some(Self {
+            answers: ints(answers, device),
+            present: Tensor::from_data(TensorData::new(present, [choices.len(), most]), device),
+            weights: floats(choices.iter().map(|(_, weight)| *weight).collect(), device),
+        })
+    }
+
+    /// The numbers of the answers of each choice, the best first, `[answers]` to `[choices, most]`.
+    pub fn gather(&self, numbers: &Tensor<1>) -> Tensor<2> {
+        numbers.clone().select(0, self.answers.clone()).reshape(self.present.dims())
+    }
+}
+
+impl Singles {
+    fn new(singles: &[(i64, Single)], device: &Device) -> Option<Self> {
+        (!singles.is_empty()).then(|| Self {
+            answers: ints(singles.iter().map(|(answer, _)| *answer).collect(), device),
+            values: floats(singles.iter().map(|(_, single)| single.value).collect(), device),
+            weights: floats(singles.iter().map(|(_, single)| single.weight).collect(), device),
+        })
+    }
+
+    /// The numbers of the answers, `[answers]` to `[singles]`.
+    pub fn gather(&self, numbers: &Tensor<1>) -> Tensor<1> {
+        numbers.clone().select(0, self.answers.clone())
+    }
+}
+
+impl Totals {
+    fn of(prompts: &[&JudgedPrompt]) -> Self {
+        let mut totals = Self::default();
+        for prompt in prompts {
+            totals.pairs += prompt.pairs.iter().map(|pair| pair.weight).sum::<f32>();
+            totals.decided += prompt.pairs.iter().map(Pair::decided).sum::<f32>();
+            let labels = || prompt.labels.iter();
+            totals.good += labels().filter(|label| label.value > 0.5).map(|label| label.weight).sum::<f32>();
+            totals.bad += labels().filter(|label| label.value <= 0.5).map(|label| label.weight).sum::<f32>();
+            totals.judgements += prompt.choices.iter().map(|choice| choice.weight).sum::<f32>();
+            totals.judgements += prompt.ratings.iter().map(|rating| rating.weight).sum::<f32>();
+        }
+        totals.judgements += totals.pairs + totals.good + totals.bad;
+        totals
+    }
+}

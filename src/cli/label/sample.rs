@@ -1,0 +1,172 @@
+use std::path::{Path, PathBuf};
+
+use palestra_datasets::preferences::{Message as Said, Text};
+use palestra_envs::episode_seed;
+use palestra_labels::{Added, Store, Writer, prompts_of_file, sample};
+
+use super::Output;
+use crate::cli::writing::{MachineArgs, WritingArgs};
+use crate::language_model::{LanguageModel, Writing, model_directory};
+use crate::math::Sampling;
+use crate::tokenizer::Message;
+use crate::{Error, Result};
+
+/// Which answers to sample, and from what.
+#[derive(clap::Args)]
+pub struct SampleArgs {
+    /// Prompts to sample answers to: JSON lines or Parquet with a column `prompt`
+    #[arg(long, value_name = "FILE", requires = "from")]
+    prompts: Option<PathBuf>,
+    /// What to sample from: a Hugging Face model directory, or a run's; given again, models are compared
+    #[arg(long, value_name = "MODEL", requires = "prompts")]
+    from: Vec<PathBuf>,
+    /// How many answers of each model to each prompt [default: 2 of one model, 1 of each of several]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), requires = "prompts")]
+    samples: Option<u8>,
+    /// How many answers to write at once; changes nothing of them
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    #[command(flatten)]
+    writing: WritingArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// Prompts, and the models that answer them: all that can be refused has been.
+pub struct Sampler {
+    prompts: Vec<Text>,
+    writers: Vec<ModelWriter>,
+    samples: usize,
+    batch: usize,
+}
+
+/// A model that answers prompts, the same for the same seed.
+struct ModelWriter {
+    policy: String,
+    model: LanguageModel,
+    writing: Writing,
+    /// Prompts that it was asked so far.
+    asked: u64,
+}
+
+impl SampleArgs {
+    /// Opens what to sample from, where that is asked for.
+    ///
+    /// # Errors
+    /// A file without prompts, a directory without a model, a prompt that one of the models cannot read.
+    pub fn open(&self, seed: u64) -> Result<Option<Sampler>> {
+        let Some(file) = &self.prompts else { return Ok(None) };
+        let samples = usize::from(self.samples.unwrap_or(if self.from.len() == 1 { 2 } else { 1 }));
+        self.check(samples)?;
+        let prompts: Vec<Text> = prompts_of_file(file)?.collect::<palestra_datasets::Result<_>>()?;
+        let device = self.machine.open()?;
+        let mut writers = Vec::new();
+        for (number, path) in self.from.iter().enumerate() {
+            let model = LanguageModel::open(path, &device)?;
+            let own = if model.sampling() == Sampling::GREEDY { Sampling::default() } else { model.sampling() };
+            // Models that are nearly the same shall not draw the same random numbers.
+            let writing = self.writing.over(own, episode_seed(seed, number as u64))?;
+            let policy = model_directory(path)?.display().to_string();
+            let writer = ModelWriter { policy, model, writing, asked: 0 };
+            writer.check(&prompts, file)?;
+            writers.push(writer);
+        }
+        Ok(Some(Sampler { prompts, writers, samples, batch: self.batch.into() }))
+    }
+
+    fn check(&self, samples: usize) -> Result<()> {
+        let refused = |message: String| Err(Error::Config(message));
+        if let Some(twice) = (1..self.from.len()).find(|at| self.from[..*at].contains(&self.from[*at])) {
+            let model = self.from[twice].display();
+            return refused(format!("--from {model}: is there twice; more answers of one model are --samples"));
+        }
+        if samples * self.from.len() > MOST_ANSWERS {
+            let models = self.from.len();
+            return refused(format!(
+                "--samples {samples}: of {models} models these are {} answers to a prompt, and {MOST_ANSWERS} are the most",
+                samples * models
+            ));
+        }
+        if self.writing.greedy && samples > 1 {
+            return refused(format!("--greedy: --samples {samples} would be the same answer each time; leave one out"));
+        }
+        Ok(())
+    }
+}
+
+/// As many as a store takes in one item.
+const MOST_ANSWERS: usize = 9;
+
+impl Sampler {
+    /// Samples, and adds each batch as soon as it is written. Returns also how many prompts made no item.
+    pub fn add_to(mut self, store: &mut Store, output: &Output) -> Result<(Added, usize)> {
+        let progress = output.progress(self.prompts.len() as u64, "prompts answered");
+        let (mut added, mut alike) = (Added::default(), 0);
+        for prompts in self.prompts.chunks(self.batch.div_ceil(self.samples)) {
+            let items = sample(prompts, &mut self.writers, self.samples)?;
+            alike += prompts.len() - items.len();
+            let new = store.add(items.into_iter().map(Ok::<_, palestra_labels::Error>))?;
+            added.added += new.added;
+            added.known += new.known;
+            progress.inc(prompts.len() as u64);
+        }
+        progress.finish_and_clear();
+        Ok((added, alike))
+    }
+}
+
+impl ModelWriter {
+    /// Refuses the first prompt that the model cannot read, by its place in the file.
+    fn check(&self, prompts: &[Text], file: &Path) -> Result<()> {
+        for (number, prompt) in prompts.iter().enumerate() {
+            let readable =
+                self.tokens(prompt).and_then(|tokens| self.model.check_room(tokens.len(), self.writing.max_new_tokens));
+            readable.map_err(|error| {
+                Error::Config(format!("{}: prompt {}, for {}: {error}", file.display(), number + 1, self.policy))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn tokens(&self, prompt: &Text) -> Result<Vec<u32>> {
+        let messages = match prompt {
+            Text::Plain(text) => return self.model.encode(text),
+            Text::Messages(messages) => messages.iter().map(|message| Message::new(&message.role, &message.content)),
+        };
+        let template = self.model.chat.as_ref().ok_or_else(|| {
+            Error::Config(
+                "the prompt is a conversation, and the model has no chat template (chat_template.jinja, or chat_template \
+                 in tokenizer_config.json)"
+                    .into(),
+            )
+        })?;
+        self.model.encode(&template.render(&messages.collect::<Vec<_>>(), true)?)
+    }
+}
+
+impl Writer for ModelWriter {
+    fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    fn answers(&mut self, prompts: &[Text], count: usize) -> Result<Vec<Vec<Text>>, String> {
+        let mut requests = Vec::new();
+        for prompt in prompts {
+            let tokens = self.tokens(prompt).map_err(|error| error.to_string())?;
+            let seed = episode_seed(self.writing.seed, self.asked);
+            requests.extend((0..count).map(|number| (tokens.clone(), episode_seed(seed, number as u64))));
+            self.asked += 1;
+        }
+        let written = self.model.write_all(requests, &self.writing).map_err(|error| error.to_string())?;
+        let answers = written.chunks(count).zip(prompts);
+        Ok(answers.map(|(texts, prompt)| texts.iter().map(|text| answer_to(prompt, text)).collect()).collect())
+    }
+}
+
+/// An answer is of the kind of its prompt: a text, or a message.
+fn answer_to(prompt: &Text, text: &str) -> Text {
+    match prompt {
+        Text::Plain(_) => text.into(),
+        Text::Messages(_) => Text::Messages(vec![Said { role: "assistant".to_string(), content: text.to_string() }]),
+    }
+}

@@ -1,0 +1,102 @@
+//! `palestra score`: a reward model's scores of judged answers, and how well they agree with the judgements.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::output::Output;
+use crate::accuracy::PreferenceScore;
+use crate::batch::{JudgedPrompt, TextRow};
+use crate::ops::open_device;
+use crate::reward_model::RewardModel;
+use crate::run_dir::write_atomically;
+use crate::source::{JudgementCounts, Wanted, read_judgements};
+use crate::{Error, Result};
+
+/// Score judged answers with a reward model, and compare the scores with the judgements
+///
+/// Reads a file of judgements (docs/preferences.md): pairs, ties, the best of several, labels, ratings. Tells how often the
+/// better answer has the higher score, by how much, and how far the probabilities that scores make of preferences are from
+/// how often people prefer: the expected calibration error.
+///
+/// Writes nothing but its output, unless --out names a file for the scores.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  palestra score runs/reward-convincing --data judged.jsonl --by topic
+  palestra score runs/reward-convincing --data judged.jsonl --json | jq .accuracy
+  palestra score reward-model-directory --data judged.parquet --out scores.jsonl")]
+pub struct Args {
+    /// The directory of a run that trained a reward model, or of one in Hugging Face's layout
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// JSON lines or Parquet, folders, patterns of judgements
+    #[arg(long, value_name = "FILE")]
+    data: String,
+    /// A column; the accuracy is also told for each of its values
+    #[arg(long, value_name = "COLUMN")]
+    by: Option<String>,
+    /// Write each answer with its score into this file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Answers computed at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
+    /// What to compute on: flex, libtorch, libtorch-cuda:<index>
+    #[arg(long, value_name = "D", default_value = if cfg!(feature = "libtorch") { "libtorch" } else { "flex" })]
+    device: String,
+}
+
+#[derive(Serialize)]
+struct Report {
+    model: PathBuf,
+    data: String,
+    judgements: usize,
+    prompts: usize,
+    answers: usize,
+    answers_cut: usize,
+    #[serde(flatten)]
+    score: Option<PreferenceScore>,
+}
+
+pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    let model = RewardModel::open(&args.model, &open_device(&args.device).map_err(Error::Device)?)?;
+    let files = [args.data.clone()];
+    let (prompts, counts) = read_judgements(&files, &model.encoder(), args.by.as_deref(), None, Wanted::All)?;
+    let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
+    let scores = model.score_rows(&rows, args.batch as usize);
+    if let Some(out) = &args.out {
+        write_atomically(out, lines(&model, &prompts, &scores)?.as_bytes())?;
+    }
+    let score = PreferenceScore::new(&prompts, &scores, f64::from(model.policy.score_scale()));
+    let JudgementCounts { kept, prompts, answers, cut, .. } = counts;
+    let (model, data) = (args.model.clone(), args.data.clone());
+    let report = Report { model, data, judgements: kept, prompts, answers, answers_cut: cut, score };
+    output.report(&report, &report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(model: &RewardModel, prompts: &[JudgedPrompt], scores: &[f32]) -> Result<String> {
+    let mut lines = String::new();
+    for (row, score) in prompts.iter().flat_map(|prompt| &prompt.answers).zip(scores) {
+        let (prompt, answer) = row.tokens.split_at(row.counted[0]);
+        let [prompt, answer] = [prompt, answer].map(|tokens| model.tokenizer.decode(tokens));
+        lines += &format!("{}\n", json!({ "prompt": prompt?, "completion": answer?, "score": score }));
+    }
+    Ok(lines)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { judgements, answers, prompts, .. } = self;
+        match &self.score {
+            Some(score) => write!(f, "{score}"),
+            None => write!(f, "no two of the answers can be compared"),
+        }?;
+        write!(f, "\n{judgements} judgements of {answers} answers to {prompts} prompts")
+    }
+}

@@ -1,0 +1,94 @@
+use burn::tensor::Device;
+
+use crate::language_model::Writing;
+use crate::math::Sampling;
+use crate::ops::{available_devices, open_device, set_threads};
+use crate::{Error, Result};
+
+/// How a language model writes, for every command that lets one.
+#[derive(clap::Args)]
+pub struct WritingArgs {
+    /// The most tokens to write (in each answer)
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    max_new_tokens: u64,
+    /// A text that ends what is written; may be given again; \n is a line break
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Take the likeliest token, whatever the directory says
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
+    pub greedy: bool,
+    /// Divides the logits: below 1 sharpens, above 1 flattens; 0 is greedy
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Sample among the K likeliest tokens; 0 is all
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Sample among the fewest likeliest tokens with this probability together
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Sample among tokens at least this fraction as likely as the likeliest
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+}
+
+impl WritingArgs {
+    /// What the options say, over how a model samples by itself. To say how to sample is to sample.
+    ///
+    /// # Errors
+    /// A value out of its range, by the name of its option.
+    pub fn over(&self, own: Sampling, seed: u64) -> Result<Writing> {
+        Ok(Writing {
+            sampling: self.sampling(own)?,
+            max_new_tokens: usize::try_from(self.max_new_tokens).unwrap_or(usize::MAX),
+            stop: self.stop.iter().map(|text| text.replace("\\n", "\n")).collect(),
+            seed,
+        })
+    }
+
+    fn sampling(&self, own: Sampling) -> Result<Sampling> {
+        if self.greedy {
+            return Ok(Sampling::GREEDY);
+        }
+        let asked = self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some();
+        let own = if asked && own == Sampling::GREEDY { Sampling::default() } else { own };
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(own.temperature),
+            top_k: self.top_k.unwrap_or(own.top_k),
+            top_p: self.top_p.unwrap_or(own.top_p),
+            min_p: self.min_p.unwrap_or(own.min_p),
+        };
+        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
+            return Err(Error::Config(format!("--temperature: {} is not 0 or above", sampling.temperature)));
+        }
+        if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+            return Err(Error::Config(format!("--top-p: {} is not above 0 and at most 1", sampling.top_p)));
+        }
+        if !(0.0..=1.0).contains(&sampling.min_p) {
+            return Err(Error::Config(format!("--min-p: {} is not between 0 and 1", sampling.min_p)));
+        }
+        Ok(sampling)
+    }
+}
+
+/// What a language model is computed on.
+#[derive(clap::Args)]
+pub struct MachineArgs {
+    /// What to compute on: flex, libtorch, libtorch-cuda:<index>; libtorch where it is built in
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// Threads of libtorch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl MachineArgs {
+    /// Sets the threads, and opens the device.
+    ///
+    /// # Errors
+    /// A device that is not there.
+    pub fn open(&self) -> Result<Device> {
+        self.threads.into_iter().for_each(|count| set_threads(count.into()));
+        let device = self.device.as_deref().or(available_devices().last().copied()).unwrap_or("flex");
+        open_device(device).map_err(Error::Device)
+    }
+}

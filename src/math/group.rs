@@ -1,0 +1,117 @@
+//! Advantages within a group of completions of one prompt, and how the losses of sequences of different lengths become one.
+
+use serde::{Deserialize, Serialize};
+
+/// What a completion's score is held against: those of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupAdvantage {
+    /// `(r - mean) / (std + 1e-4)`, the standard deviation with n - 1
+    /// ([Shao et al. 2024](https://arxiv.org/abs/2402.03300), section 4.1.2).
+    Grpo,
+    /// `r - mean`: Dr. GRPO ([Liu et al. 2025](https://arxiv.org/abs/2503.20783)), which leaves hard and easy prompts their
+    /// weight.
+    DrGrpo,
+    /// `r - mean of the others` ([Ahmadian et al. 2024](https://arxiv.org/abs/2402.14740), eq. 9).
+    Rloo,
+}
+
+/// What keeps the standard deviation of equal scores from dividing by 0.
+const EPSILON: f32 = 1e-4;
+
+impl GroupAdvantage {
+    /// The advantage of each score of a group of two or more.
+    pub fn of(self, scores: &[f32]) -> Vec<f32> {
+        let count = scores.len() as f32;
+        let mean = scores.iter().sum::<f32>() / count;
+        let scale = match self {
+            Self::Grpo => 1.0 / (standard_deviation(scores) + EPSILON),
+            Self::DrGrpo => 1.0,
+            Self::Rloo => count / (count - 1.0), // r - (sum - r) / (n - 1) = (r - mean) n / (n - 1)
+        };
+        scores.iter().map(|score| (score - mean) * scale).collect()
+    }
+}
+
+/// The standard deviation of two or more scores, with n - 1; exactly 0 where all are equal.
+pub fn standard_deviation(scores: &[f32]) -> f32 {
+    if scores.iter().all(|score| *score == scores[0]) {
+        return 0.0;
+    }
+    let mean = scores.iter().sum::<f32>() / scores.len() as f32;
+    let squares: f32 = scores.iter().map(|score| (score - mean).powi(2)).sum();
+    (squares / (scores.len() as f32 - 1.0)).sqrt()
+}
+
+/// How the losses of the tokens of sequences become one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    /// The mean over all tokens: long sequences count more ([Yu et al. 2025](https://arxiv.org/abs/2503.14476), eq. 12).
+    TokenMean,
+    /// The mean over sequences of the mean over their tokens: each sequence counts alike (GRPO as it was published).
+    SequenceMeanTokenMean,
+    /// The mean over sequences of the sum over their tokens.
+    SequenceMeanTokenSum,
+    /// The sum over all tokens, divided by the number of sequences times the most tokens that one can have (Dr. GRPO): no
+    /// length of a sequence enters.
+    Constant,
+}
+
+impl Aggregation {
+    /// What each token of sequences with these lengths counts, one weight a sequence; `most` tokens are the longest possible.
+    pub fn token_weights(self, lengths: &[usize], most: usize) -> Vec<f32> {
+        let (tokens, sequences) = (lengths.iter().sum::<usize>().max(1), lengths.len().max(1));
+        let weight = |length: usize| match self {
+            Self::TokenMean => 1.0 / tokens as f32,
+            Self::SequenceMeanTokenMean => 1.0 / (sequences * length.max(1)) as f32,
+            Self::SequenceMeanTokenSum => 1.0 / sequences as f32,
+            Self::Constant => 1.0 / (sequences * most.max(1)) as f32,
+        };
+        lengths.iter().map(|&length| weight(length)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_close(found: &[f32], expected: &[f32]) {
+        let is_close = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-5);
+        assert!(found.len() == expected.len() && is_close, "{found:?} instead of {expected:?}");
+    }
+
+    #[test]
+    fn advantages_by_hand() {
+        let scores = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+        let of = |good: f32, bad: f32| scores.map(|score| if score == 1.0 { good } else { bad });
+        assert_close(&GroupAdvantage::Grpo.of(&scores), &of(1.207381, -0.724429));
+        assert_close(&GroupAdvantage::DrGrpo.of(&scores), &of(0.625, -0.375));
+        assert_close(&GroupAdvantage::Rloo.of(&scores), &of(0.714286, -0.428571));
+    }
+
+    #[test]
+    fn equal_scores_have_no_advantage() {
+        for kind in [GroupAdvantage::Grpo, GroupAdvantage::DrGrpo, GroupAdvantage::Rloo] {
+            assert_eq!(kind.of(&[0.5; 4]), [0.0; 4]);
+        }
+        assert_eq!((standard_deviation(&[0.1; 3]), standard_deviation(&[0.0, 2.0])), (0.0, 2f32.sqrt()));
+    }
+
+    #[test]
+    fn aggregations_by_hand() {
+        let losses: [&[f32]; 3] = [&[1.0, 2.0], &[3.0, 4.0, 5.0], &[7.0]];
+        let of = |aggregation: Aggregation| {
+            let weights = aggregation.token_weights(&losses.map(<[f32]>::len), 3);
+            losses.iter().zip(weights).map(|(losses, weight)| losses.iter().sum::<f32>() * weight).sum::<f32>()
+        };
+        let found = [
+            of(Aggregation::TokenMean),
+            of(Aggregation::SequenceMeanTokenMean),
+            of(Aggregation::SequenceMeanTokenSum),
+            of(Aggregation::Constant),
+        ];
+        assert_close(&found, &[3.666667, 4.166667, 22.0 / 3.0, 2.444444]);
+    }
+}

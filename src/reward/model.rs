@@ -1,0 +1,106 @@
+//! A reward model that scores what was written.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use palestra_datasets::preferences::{Message, Text};
+use palestra_envs::reward::{Reward, RewardSource, answer};
+use palestra_envs::{Episode, Options, Result};
+use serde::Deserialize;
+
+use crate::batch::TextRow;
+use crate::ops::open_device;
+use crate::reward_model::RewardModel;
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ModelOptions {
+    /// The directory of a reward model, in Hugging Face's layout for sequence classification, or of a run that trained one.
+    model: Option<PathBuf>,
+    /// Whether prompts and answers are the messages of a conversation, written by the reward model's chat template.
+    chat: bool,
+    /// Answers computed at once.
+    batch: usize,
+    /// Where it is computed; absent: where the run is.
+    device: Option<String>,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self { model: None, chat: false, batch: 16, device: None }
+    }
+}
+
+/// Builds the reward `model`.
+///
+/// # Errors
+/// A directory that is missing or holds no reward model, or another tokenizer than it was trained with; `chat` of one without
+/// a chat template.
+pub(super) fn build(options: &Options, device: &Device) -> Result<Box<dyn Reward>> {
+    let ModelOptions { model, chat, batch, device: other } = options.parse()?;
+    let path = model.ok_or_else(|| {
+        options.wrong("model", "missing: name the directory of a reward model, or of a run that trained one")
+    })?;
+    if batch == 0 {
+        return Err(options.wrong("batch", "0 is not at least 1"));
+    }
+    let device = match other {
+        Some(name) => open_device(&name).map_err(|reason| options.wrong("device", reason))?,
+        None => device.clone(),
+    };
+    let model = RewardModel::open(&path, &device).map_err(|error| options.wrong("model", error))?;
+    if chat && model.chat.is_none() {
+        let reason = format!("{} has no chat template; remove it", path.display());
+        return Err(options.wrong("chat", reason));
+    }
+    Ok(Box::new(Scored { model, chat, batch }))
+}
+
+struct Scored {
+    model: RewardModel,
+    chat: bool,
+    batch: usize,
+}
+
+impl Reward for Scored {
+    /// An answer that the model cannot read has no score.
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
+        let encoder = self.model.encoder();
+        let row = |episode: &Episode| {
+            let (prompt, answer) = self.asked(episode);
+            let row = encoder.answer(&prompt, &answer);
+            row.inspect_err(|(column, why)| tracing::warn!("episode {}: no score: {column}: {why}", episode.id)).ok()
+        };
+        let rows: Vec<Option<TextRow>> = episodes.iter().map(row).collect();
+        let known: Vec<&TextRow> = rows.iter().flatten().collect();
+        let mut scores = self.model.score_rows(&known, self.batch).into_iter();
+        Ok(rows.iter().map(|row| row.as_ref().and_then(|_| scores.next())).collect())
+    }
+
+    fn source(&self) -> RewardSource {
+        RewardSource::Model
+    }
+}
+
+impl Scored {
+    /// What was asked, with all that was said before, and what was answered last.
+    fn asked(&self, episode: &Episode) -> (Text, Text) {
+        let said = |role: &str, content: &str| Message { role: role.to_string(), content: content.to_string() };
+        let (mut messages, mut text) = (Vec::new(), String::new());
+        for (number, turn) in episode.turns.iter().enumerate() {
+            match Text::of_observation(&turn.observation) {
+                Text::Plain(shown) => messages.push(said("user", &shown)),
+                Text::Messages(shown) => messages.extend(shown),
+            }
+            text.push_str(&turn.observation);
+            if number + 1 < episode.turns.len() {
+                messages.push(said("assistant", &turn.action));
+                text.push_str(&turn.action);
+            }
+        }
+        match self.chat {
+            true => (Text::Messages(messages), Text::Messages(vec![said("assistant", answer(episode))])),
+            false => (Text::Plain(text), Text::Plain(answer(episode).to_string())),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A reward model with its tokenizer, as a directory has them: opened, and made to score answers.
+//!
+//! Knows files, models and text; knows nothing of environments, run files or what is done with scores. A run's directory is
+//! one too: its last checkpoint is the model.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use palestra_datasets::preferences::Text;
+
+use crate::batch::TextRow;
+use crate::language_model::{model_directory, open_tokenizer};
+use crate::learn::judged::{Reading, read_answers};
+use crate::model::{Heads, Policy, classifier, read_config_json, read_model};
+use crate::source::{ExampleEncoder, TooLong};
+use crate::tokenizer::{ChatTemplate, Tokenizer};
+use crate::{Error, Result};
+
+/// A model that scores answers.
+pub struct RewardModel {
+    /// The model, outside autodiff; its value head is the score head.
+    pub policy: Policy,
+    /// Its tokens.
+    pub tokenizer: Tokenizer,
+    /// How conversations are written for it, where its directory says.
+    pub chat: Option<ChatTemplate>,
+}
+
+impl RewardModel {
+    /// Opens a directory in Hugging Face's layout for sequence classification with one label, or that of a run that trained
+    /// one.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged, a model that is no reward model, or another tokenizer than it was trained with.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        let directory = model_directory(path)?;
+        let wrong = |reason: String| Error::Checkpoint { path: directory.display().to_string(), reason };
+        let json = read_config_json(&directory)?;
+        if !classifier::is_classifier(&json) {
+            let found = &json["architectures"][0];
+            return Err(wrong(format!("is a {found}, and no reward model; train one with [reward_model]")));
+        }
+        let settings = classifier::score_settings(&json);
+        let tokenizer = open_tokenizer(&directory)?;
+        if let Some(trained_with) = settings.tokenizer.filter(|fingerprint| fingerprint != tokenizer.fingerprint()) {
+            return Err(wrong(format!(
+                "was trained with a tokenizer of the fingerprint {trained_with}, and its tokenizer.json has {}: put the \
+                 tokenizer that it was trained with back",
+                tokenizer.fingerprint()
+            )));
+        }
+        let (config, tensors) = read_model(&directory)?;
+        let heads = Heads { value: true, critic: None };
+        let policy =
+            Policy::from_tensors(&config, heads, tensors, device).map_err(|faults| wrong(faults.join("; ")))?;
+        let policy = policy.with_score_scale(settings.scale);
+        Ok(Self { policy, tokenizer, chat: ChatTemplate::from_directory(&directory)? })
+    }
+
+    /// Scores answers to prompts, so many at once. The end of one that is longer than the model's context is not read.
+    ///
+    /// # Errors
+    /// A text that cannot be encoded, a conversation without a template, a prompt that leaves no room for its answer: with the
+    /// number of the answer, from 0.
+    pub fn score(&self, answers: &[(Text, Text)], batch: usize) -> Result<Vec<f32>> {
+        let encoder = self.encoder();
+        let rows = answers.iter().enumerate().map(|(number, (prompt, answer))| {
+            let encoded = encoder.answer(prompt, answer);
+            encoded.map_err(|(column, reason)| Error::Data(format!("answer {number}: {column}: {reason}")))
+        });
+        let rows: Vec<TextRow> = rows.collect::<Result<_>>()?;
+        let rows: Vec<&TextRow> = rows.iter().collect();
+        Ok(self.score_rows(&rows, batch))
+    }
+
+    /// Scores rows of tokens, so many at once; each is read whole.
+    pub fn score_rows(&self, rows: &[&TextRow], batch: usize) -> Vec<f32> {
+        read_answers(&self.policy, Reading::Score, rows, batch)
+    }
+
+    /// What encodes answers for it.
+    pub fn encoder(&self) -> ExampleEncoder<'_> {
+        ExampleEncoder {
+            tokenizer: &self.tokenizer,
+            template: self.chat.as_ref(),
+            room: self.policy.transformer.config().context,
+            too_long: TooLong::Cut,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Runs that learn from judgements: what they are made of, and the judgements that they hold out.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+
+use super::reference;
+use crate::accuracy::PreferenceScore;
+use crate::agent::Agent;
+use crate::batch::{JudgedPrompt, TextRow};
+use crate::config::Algorithm;
+use crate::learn::judged::{Judged, Objective, read_answers};
+use crate::model::Policy;
+use crate::run_dir::RunDir;
+use crate::source::{Judgements, PreferenceSource};
+use crate::{Error, Result};
+
+/// What a run that learns from judgements is made of.
+pub(super) struct Parts {
+    pub learner: Judged,
+    pub source: PreferenceSource,
+    pub held_out: HeldOutJudgements,
+}
+
+/// Judgements that the run does not learn from.
+pub(super) struct HeldOutJudgements {
+    prompts: Vec<JudgedPrompt>,
+    objective: Arc<dyn Objective>,
+    /// Answers computed at once.
+    batch: usize,
+}
+
+/// Reads the judgements of a run.
+///
+/// # Errors
+/// As [`Judgements::open`]; held-out judgements in which nothing can be compared.
+pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<Judgements> {
+    let config = agent.run.preferences.as_ref().expect("a learner of judgements has files of them");
+    let wanted = algorithm.wanted().expect("a learner of judgements");
+    let window = config.window_of(agent.policy.transformer.config().context)?;
+    let template = agent.chat_template()?;
+    let judgements = Judgements::open(config, &agent.tokenizer, template.as_ref(), window, wanted)?;
+    tracing::info!("{}: {}", agent.run.name, judgements.counts);
+    let answers: usize = judgements.validation.iter().map(|prompt| prompt.answers.len()).sum();
+    match PreferenceScore::new(&judgements.validation, &vec![0.0; answers], 1.0) {
+        Some(_) => Ok(judgements),
+        None => Err(Error::Data(
+            "preferences.validation: no two held-out answers can be compared; hold out more, or files with other judgements"
+                .into(),
+        )),
+    }
+}
+
+/// The parts of a run in a directory.
+///
+/// # Errors
+/// Log-probabilities of another reference in the directory; a reference that finds an answer impossible.
+pub(super) fn parts(
+    agent: &Agent,
+    algorithm: &Algorithm,
+    mut judgements: Judgements,
+    dir: &RunDir,
+    device: &Device,
+) -> Result<Parts> {
+    if algorithm.has_reference() {
+        reference::fill(&mut judgements, agent, &dir.reference())?;
+    }
+    let config = agent.run.preferences.clone().expect("a learner of judgements has files of them");
+    let wanted = algorithm.wanted().expect("a learner of judgements");
+    let known = judgements.validation.iter().flat_map(|prompt| &prompt.answers).cloned().collect();
+    let objective = algorithm.objective(known).expect("a learner of judgements has an objective");
+    let held_out = HeldOutJudgements {
+        prompts: judgements.validation.clone(),
+        objective: Arc::clone(&objective),
+        batch: at_once(config.micro_batch),
+    };
+    let learner = Judged { objective, checkpointing: agent.run.train.gradient_checkpointing };
+    let source = PreferenceSource::new(judgements, config, wanted, agent.run.seed, device.clone());
+    Ok(Parts { learner, source, held_out })
+}
+
+/// Answers computed at once where there is no gradient.
+pub(super) fn at_once(micro_batch: usize) -> usize {
+    if micro_batch == 0 { 16 } else { micro_batch }
+}
+
+impl HeldOutJudgements {
+    /// How well the model's rewards agree with them.
+    pub fn score(&self, policy: &Policy) -> PreferenceScore {
+        let rows: Vec<&TextRow> = self.prompts.iter().flat_map(|prompt| &prompt.answers).collect();
+        let numbers = read_answers(policy, self.objective.reading(), &rows, self.batch);
+        let lengths: Vec<f32> = rows.iter().map(|row| row.counted.len() as f32).collect();
+        let own =
+            |prompt: &JudgedPrompt| prompt.references.iter().take(prompt.answers.len()).copied().collect::<Vec<_>>();
+        let references: Vec<f32> = self.prompts.iter().flat_map(own).collect();
+        let device = policy.transformer.device();
+        let tensor = |values: &[f32]| Tensor::<1>::from_data(values, &device);
+        let references = (!references.is_empty()).then(|| tensor(&references));
+        let rewards = self.objective.rewards(tensor(&numbers), references, tensor(&lengths)).into_data();
+        let rewards: Vec<f32> = rewards.iter().collect();
+        PreferenceScore::new(&self.prompts, &rewards, f64::from(policy.score_scale()))
+            .expect("what is held out can be compared")
+    }
+}

@@ -1,0 +1,106 @@
+//! What the policy that a run starts from makes of judged answers: computed once, and kept with the run.
+//!
+//! A file of such log-probabilities tells what they are of: the model's weights, its tokenizer, and the tokens of the
+//! answers as they were cut. Those of another run are refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::judged::at_once;
+use crate::agent::Agent;
+use crate::batch::TextRow;
+use crate::learn::judged::{Reading, read_answers};
+use crate::model::{Policy, lora, parameters};
+use crate::run_dir::write_atomically;
+use crate::source::Judgements;
+use crate::{Error, Result};
+
+/// Log-probabilities of judged answers, and what they are of.
+#[derive(Serialize, Deserialize)]
+struct Reference {
+    /// Fingerprints of `model`, `tokenizer` and `answers`.
+    of: BTreeMap<String, String>,
+    log_probs: Vec<f32>,
+}
+
+/// Gives each answer its log-probability by the policy that the run starts from, without adapters: from a file where there is
+/// one, else computed and written.
+///
+/// # Errors
+/// A file that is damaged, or of another model, tokenizer or other answers; an answer without a finite log-probability.
+pub(super) fn fill(judgements: &mut Judgements, agent: &Agent, file: &Path) -> Result<()> {
+    let base = Policy::from(lora::without_adapters(agent.policy.transformer.clone()));
+    let rows: Vec<&TextRow> =
+        judgements.training.iter().chain(&judgements.validation).flat_map(|prompt| prompt.rows()).collect();
+    let of = BTreeMap::from([
+        ("model".to_string(), fingerprint_of_model(&base)),
+        ("tokenizer".to_string(), agent.tokenizer.fingerprint().to_string()),
+        ("answers".to_string(), fingerprint_of_answers(&rows)),
+    ]);
+    let log_probs = if file.exists() {
+        read(file, &of, rows.len())?
+    } else {
+        let batch = at_once(agent.run.preferences.as_ref().map_or(0, |config| config.micro_batch));
+        let log_probs = read_answers(&base, Reading::LogProb, &rows, batch);
+        if let Some(place) = log_probs.iter().position(|log_prob| !log_prob.is_finite()) {
+            return Err(Error::Training(format!(
+                "the model of start_from gives answer {place} of {} the log-probability {}; its weights are no numbers, or \
+                 too large",
+                rows.len(),
+                log_probs[place]
+            )));
+        }
+        let json = serde_json::to_string(&Reference { of, log_probs: log_probs.clone() });
+        write_atomically(file, json.expect("numbers and texts are JSON").as_bytes())?;
+        log_probs
+    };
+    let mut log_probs = log_probs.into_iter();
+    for prompt in judgements.prompts_mut() {
+        prompt.references = log_probs.by_ref().take(prompt.rows().count()).collect();
+    }
+    Ok(())
+}
+
+fn read(file: &Path, of: &BTreeMap<String, String>, count: usize) -> Result<Vec<f32>> {
+    let damaged = |reason: String| Error::Data(format!("{}: {reason}; remove it to compute it again", file.display()));
+    let text = std::fs::read_to_string(file).map_err(Error::io(file))?;
+    let found: Reference = serde_json::from_str(&text).map_err(|error| damaged(format!("is damaged: {error}")))?;
+    for (what, own) in of {
+        let theirs = found.of.get(what).map_or("none", String::as_str);
+        if theirs != own {
+            return Err(damaged(format!(
+                "its log-probabilities are of the {what} with the fingerprint {theirs}, and this run has {own}"
+            )));
+        }
+    }
+    match found.log_probs.len() == count {
+        true => Ok(found.log_probs),
+        false => Err(damaged(format!("has {} log-probabilities for {count} answers", found.log_probs.len()))),
+    }
+}
+
+fn fingerprint_of_model(policy: &Policy) -> String {
+    let mut hash = Sha256::new();
+    for (name, data) in parameters::collect(policy) {
+        hash.update(name);
+        hash.update(data.as_bytes());
+    }
+    shortened(hash)
+}
+
+fn fingerprint_of_answers(rows: &[&TextRow]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update((row.tokens.len() as u64).to_le_bytes());
+        hash.update(bytemuck::cast_slice(&row.tokens));
+        row.counted.iter().for_each(|&at| hash.update((at as u64).to_le_bytes()));
+    }
+    shortened(hash)
+}
+
+fn shortened(hash: Sha256) -> String {
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,355 @@
+//! Policies learn to complete prompts by rewards whose best is known; what rewards say is logged; and what is refused.
+
+use std::path::Path;
+
+use palestra::Tokenizer;
+use palestra::config::RunFile;
+use palestra::envs::{Episode, Registry, Result, Reward, reward::answer};
+use palestra::observe::Display;
+use palestra::ops::available_devices;
+use palestra::train_run::{TrainOptions, TrainReport, train_run};
+use palestra_datasets::log::{Log, ReadOptions};
+use serde_json::Value;
+
+use crate::command::Desk;
+use crate::tiny_run::{checkpoints, metrics_lines, write_model};
+
+/// Each prompt has a letter of its own, which is to stand in the answer, for 1; and each x in it costs 0.2.
+const PROMPTS: &str = "{\"prompt\": \"p\", \"answer\": \"a\"}\n{\"prompt\": \"q\", \"answer\": \"b\"}\n\
+                       {\"prompt\": \"r\", \"answer\": \"c\"}\n";
+
+const RUN: &str = "\
+name = \"letters\"
+seed = 1
+[env]
+kind = \"completion\"
+options = { file = \"prompts.jsonl\", alphabet = \"x\" }
+[[reward]]
+kind = \"reference\"
+options = { by = \"contains\" }
+[[reward]]
+kind = \"pattern\"
+name = \"crosses\"
+weight = -0.2
+options = { pattern = \"x\", count = true }
+[model]
+family = \"gpt2\"
+context = 16
+layers = 1
+width = 16
+heads = 2
+[rollout]
+episodes = 64
+max_new_tokens = 3
+[optimizer]
+learning_rate = 1e-2
+schedule = \"linear\"
+[evaluation]
+episodes = 30
+[train]
+threads = 1
+updates = 40
+";
+
+const GRPO: &str = "[grpo]\nbatch = 32\nepochs = 2\nentropy_coefficient = 0.02\n";
+const PPO: &str = "[ppo]\nbatch = 32\nentropy_coefficient = 0.02\nvalue_coefficient = 0.1\n";
+
+fn desk(run: &str) -> Desk {
+    Desk::new().with("letters.toml", run).with("prompts.jsonl", PROMPTS)
+}
+
+fn trained(run: &str, registry: &Registry, device: &str, out: &str, folder: &Path) -> palestra::Result<TrainReport> {
+    let path = folder.join("letters.toml");
+    std::fs::write(&path, run).unwrap();
+    std::fs::write(folder.join("prompts.jsonl"), PROMPTS).unwrap();
+    let run = RunFile::load(&path, &[format!("device={device}")])?;
+    let out = Some(folder.join(out));
+    train_run(run, registry, TrainOptions { out, display: Display::Quiet, ..TrainOptions::default() })
+}
+
+#[track_caller]
+fn assert_learns(run: &str) {
+    for device in available_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = trained(run, &Registry::builtin(), device, "out", folder.path()).unwrap();
+        let (before, after) = (report.before.unwrap(), report.evaluation.unwrap().score);
+        assert!(before.mean_return < 0.5, "{device}: {before:?} was good before it learned");
+        assert!(after.mean_return > 0.95, "{device}: {after:?} is far from the best, 1");
+        assert_eq!((after.info["reference"], after.info["crosses"]), (1.0, 0.0), "{device}: {after:?}");
+    }
+}
+
+#[test]
+fn grpo_learns_what_is_rewarded() {
+    assert_learns(&format!("{RUN}{GRPO}").replace("max_new_tokens", "group = 8\nmax_new_tokens"));
+}
+
+#[test]
+fn ppo_learns_what_is_rewarded() {
+    assert_learns(&format!("{RUN}{PPO}"));
+}
+
+#[test]
+fn dr_grpo_and_rloo_learn_it_too() {
+    for (advantage, aggregation) in [("dr_grpo", "constant"), ("rloo", "sequence_mean_token_sum")] {
+        let learner = format!("advantage = {advantage:?}\naggregation = {aggregation:?}\n");
+        assert_learns(&format!("{RUN}{GRPO}{learner}").replace("max_new_tokens", "group = 8\nmax_new_tokens"));
+    }
+}
+
+/// Metrics of a run, update by update.
+fn metrics(run_dir: &Path) -> Vec<Value> {
+    metrics_lines(run_dir).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn log(folder: &Path) -> Vec<Episode> {
+    let log = Log::open(&[folder.display().to_string()], ReadOptions::default()).unwrap();
+    log.episodes().map(|located| located.unwrap().episode).collect()
+}
+
+const SHORT: [&str; 6] = [
+    "--set=train.updates=2",
+    "--set=rollout.episodes=8",
+    "--set=evaluation.episodes=4",
+    "--set=rollout.record=true",
+    "--set=rollout.group=4",
+    "--quiet",
+];
+
+#[test]
+fn every_part_of_a_reward_stands_in_metrics_log_and_report() {
+    let desk = desk(&format!("{RUN}{GRPO}"));
+    desk.run(&[&["train", "letters.toml", "--out", "out"][..], &SHORT].concat()).success();
+    let out = desk.path().join("out");
+    for update in metrics(&out) {
+        for name in ["reference_mean", "reference_std", "reference_missing", "crosses_mean"] {
+            assert!(update[format!("rewards/{name}")].is_number(), "{name}: {update}");
+        }
+        for name in ["kl", "scores", "entropy", "rlhf_reward", "reward_std", "frac_reward_zero_std"] {
+            assert!(update[format!("objective/{name}")].is_number(), "{name}: {update}");
+        }
+        assert!(update["rewards/rules_mean"].is_null(), "the environment gives none: {update}");
+    }
+    assert_eq!(metrics(&out)[0]["objective/kl"], 0.0, "it has not moved yet");
+    let episodes = log(&out.join("experience"));
+    assert_eq!(episodes.len(), 16);
+    for group in episodes.chunks(4) {
+        assert!(group.iter().all(|episode| episode.seed == group[0].seed), "a group has one prompt");
+    }
+    for Episode { turns, reward_source, .. } in &episodes {
+        let parts = &turns[0].reward_parts;
+        assert_eq!(parts.keys().collect::<Vec<_>>(), ["crosses", "reference"]);
+        assert!((parts.values().sum::<f32>() - turns[0].reward).abs() < 1e-6);
+        let crosses = turns[0].action.matches('x').count() as f32;
+        assert!((parts["crosses"] + 0.2 * crosses).abs() < 1e-6, "parts are weighted");
+        assert_eq!(reward_source.as_deref(), Some("rules"));
+    }
+    desk.run(&["log", "check", "out/experience", "--replay", "--tokenizer", "out"]).success();
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("The same before training") && page.contains("crosses"), "samples before and after");
+    let told = desk.run(&["evaluate", "out", "--json"]).json();
+    assert!(told["info"]["reference"].is_number() && told["info"]["crosses"].is_number(), "{told}");
+}
+
+/// Fails for answers without an a, and gives no number for those with an x where it is asked to.
+struct Odd(bool);
+
+impl Reward for Odd {
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
+        let score = |episode: &Episode| match answer(episode) {
+            text if self.0 && text.contains('x') => Some(f32::NAN),
+            text => text.contains('a').then_some(1.0),
+        };
+        Ok(episodes.iter().map(score).collect())
+    }
+}
+
+fn odd(gives_nan: bool) -> Registry {
+    Registry::builtin().with_reward("odd", move |_| Ok(Box::new(Odd(gives_nan))))
+}
+
+fn odd_run() -> String {
+    let small = RUN.replace("updates = 40", "updates = 1").replace("max_new_tokens", "record = true\nmax_new_tokens");
+    small.replace("[model]", "[[reward]]\nkind = \"odd\"\n[model]") + PPO
+}
+
+#[test]
+fn a_reward_that_fails_for_one_answer_is_dropped_and_counted_and_never_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = trained(&odd_run(), &odd(false), "flex", "out", folder.path()).unwrap();
+    let out = folder.path().join("out");
+    let (update, kept) = (metrics(&out).remove(0), log(&out.join("experience")));
+    let missing = update["rewards/odd_missing"].as_f64().unwrap();
+    assert!(missing > 0.0 && missing + kept.len() as f64 == 64.0, "{missing} missing, {} kept", kept.len());
+    assert_eq!((update["rewards/odd_mean"].as_f64(), update["rewards/odd_std"].as_f64()), (Some(1.0), Some(0.0)));
+    assert!(kept.iter().all(|episode| episode.turns[0].reward_parts["odd"] == 1.0));
+    assert_eq!(report.evaluation.unwrap().score.info["odd"], 1.0);
+}
+
+#[test]
+fn rewards_that_are_no_numbers_or_all_missing_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = trained(&odd_run(), &odd(true), "flex", "nan", folder.path()).unwrap_err().to_string();
+    assert!(told.starts_with("reward odd: episode ") && told.ends_with("it must be a finite number"), "{told}");
+    let strict = odd_run().replace("kind = \"odd\"", "kind = \"odd\"\nmissing = \"error\"");
+    let told = trained(&strict, &odd(false), "flex", "strict", folder.path()).unwrap_err().to_string();
+    assert!(told.starts_with("reward odd: episode ") && told.contains("has no score; missing = \"drop\""), "{told}");
+    let never = RUN.replace("by = \"contains\"", "column = \"solution\"").replace("updates = 40", "updates = 1") + PPO;
+    let told = trained(&never, &Registry::builtin(), "flex", "never", folder.path()).unwrap_err().to_string();
+    assert!(told.starts_with("no episode of update 1 has all of its rewards"), "{told}");
+}
+
+#[test]
+fn what_cannot_be_rewarded_is_refused_before_anything_is_written() {
+    let refused = |from: &str, to: &str, message: &str| {
+        desk(&format!("{RUN}{GRPO}").replace(from, to).replace("max_new_tokens", "group = 4\nmax_new_tokens"))
+            .assert_refused(&["train", "letters.toml"], message);
+    };
+    refused(
+        "kind = \"pattern\"",
+        "kind = \"patern\"",
+        "letters.toml:10: reward.1.kind: no kind of reward `patern`; did you mean `pattern`?",
+    );
+    refused(
+        "pattern = \"x\", count",
+        "pattern = \"x\", counts",
+        "letters.toml:13: unknown key `counts` in [reward.1.options]; did you mean `count`? known keys: pattern, whole, \
+         count, at_most",
+    );
+    refused(
+        "[[reward]]\nkind = \"reference\"",
+        "[[reward]]\nkind = \"model\"",
+        "letters.toml:8: unknown key `by` in [reward.0.options]; known keys: model, chat, batch, device",
+    );
+}
+
+#[test]
+fn groups_prompts_and_templates_that_cannot_be_are_refused() {
+    let run = format!("{RUN}{GRPO}");
+    desk(&run).assert_refused(
+        &["train", "letters.toml"],
+        "letters.toml: rollout.group: 1 is no group; [grpo] holds at least 2 completions of a prompt against each other",
+    );
+    desk(&run).assert_refused(
+        &["train", "letters.toml", "--set", "rollout.group=5"],
+        "letters.toml --set rollout.group=5: rollout.episodes: 64 is not a multiple of rollout.group = 5",
+    );
+    desk(&run).assert_refused(
+        &["train", "letters.toml", "--set", "rollout.group=4", "--set", "rollout.chat=true"],
+        "letters.toml --set rollout.group=4 --set rollout.chat=true: rollout.chat: a model from nothing has no chat \
+         template; name one that has in start_from",
+    );
+    let desk = Desk::new().with("letters.toml", &run).with("prompts.jsonl", "{\"text\": \"p\"}\n");
+    let told = desk.run(&["train", "letters.toml", "--set", "rollout.group=4"]).stderr;
+    assert!(told.contains("prompts.jsonl: line 1, prompt: is missing, and so are turns and messages"), "{told}");
+    assert!(!desk.path().join("runs").exists());
+}
+
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
+                        {% if add_generation_prompt %}a:{% endif %}";
+
+/// A run that starts from the model directory `m`, with two turns an episode, read by its chat template.
+fn chat_run(learner: &str) -> String {
+    let (head, tail) = RUN.split_once("[model]").unwrap();
+    let tail = tail.split_once("[rollout]").unwrap().1;
+    let head = head.replace("seed = 1\n", "seed = 1\nstart_from = \"m\"\n");
+    format!("{head}[lora]\nrank = 2\n[rollout]\nchat = true\ncontext = \"transcript\"\ngroup = 2\n{tail}{learner}")
+}
+
+#[test]
+fn adapters_learn_from_rewards_held_to_the_model_without_them() {
+    for learner in [format!("{GRPO}kl_coefficient = 0.1\n"), format!("{PPO}kl_coefficient = 0.1\n")] {
+        let run = chat_run(&learner);
+        let desk = Desk::new()
+            .with("letters.toml", &run)
+            .with("prompts.jsonl", "{\"turns\": [\"one\", \"two\"], \"answer\": \"a\"}\n");
+        write_model(desk.path(), TEMPLATE);
+        let train = |out: &str, more: &[&str]| {
+            let device = available_devices().pop().unwrap();
+            let args = ["train", "letters.toml", "--out", out, "--device", device, "--set=train.checkpoint_every=1"];
+            let args = [&args[..], &SHORT[1..3], &["--set=rollout.record=true", "--quiet"], more].concat();
+            desk.run(&args).success();
+        };
+        train("whole", &["--set=train.updates=3"]);
+        let found = metrics(&desk.path().join("whole"));
+        let kl = |update: usize| found[update]["objective/kl"].as_f64().unwrap();
+        assert!(kl(0).abs() < 1e-4 && kl(2).abs() > 1e-4, "the base, then away from it: {} {}", kl(0), kl(2));
+        train("parts", &["--set=train.updates=2"]);
+        train("parts", &["--set=train.updates=3", "--resume"]);
+        for file in ["adapter_model.safetensors", "optimizer.safetensors"] {
+            let read = |out: &str| {
+                let last = checkpoints(&desk.path().join(out)).pop().unwrap();
+                std::fs::read(last.join(file)).unwrap()
+            };
+            assert!(read("whole") == read("parts"), "{file} differs");
+        }
+        let episode = log(&desk.path().join("whole/experience")).remove(0);
+        assert_eq!(episode.turns.len(), 2);
+        desk.run(&["evaluate", "whole", "--quiet"]).success();
+    }
+}
+
+/// Pairs in which the answer with more letters a is the better one.
+fn judgements() -> String {
+    let pair = |n: usize| {
+        let (more, fewer) = (["a", "aa", "aba"][n % 3], ["b", "c", "bxb"][n / 3 % 3]);
+        let prompt = ["p", "q", "r"][n % 3];
+        format!("{{\"prompt\": \"{prompt}\", \"chosen\": \"{more}\", \"rejected\": \"{fewer}\"}}\n")
+    };
+    (0..18).map(pair).collect()
+}
+
+const JUDGE: &str = "\
+name = \"judge\"
+[preferences]
+files = [\"judgements.jsonl\"]
+validation = [\"judgements.jsonl\"]
+tokenizer = \"tokenizer.json\"
+[reward_model]
+[model]
+family = \"gpt2\"
+context = 16
+layers = 1
+width = 16
+heads = 2
+[optimizer]
+learning_rate = 1e-2
+[train]
+updates = 30
+threads = 1
+";
+
+#[test]
+fn a_reward_model_is_trained_and_rewards() {
+    let run = RUN.replace(
+        "kind = \"reference\"\noptions = { by = \"contains\" }",
+        "kind = \"model\"\noptions = { model = \"judge\" }",
+    );
+    let desk = desk(&format!("{run}{PPO}")).with("judge.toml", JUDGE).with("judgements.jsonl", &judgements());
+    let tokenizer = Tokenizer::from_alphabet("abcpqrx").unwrap();
+    std::fs::write(desk.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    desk.run(&["train", "judge.toml", "--out", "judge", "--quiet"]).success();
+    let device = available_devices().pop().unwrap();
+    let args = ["train", "letters.toml", "--out", "out", "--quiet", "--json", "--device", device];
+    let report = desk.run(&args).json();
+    let mean = |when: &str| report[when]["info"]["model"].as_f64().unwrap();
+    assert!(mean("evaluation") > mean("before") + 1.0, "{} to {}", mean("before"), mean("evaluation"));
+    let updates = metrics(&desk.path().join("out"));
+    assert!(updates.iter().all(|update| update["rewards/model_missing"] == 0.0 && update["objective/kl"].is_number()));
+    let telling = |path: &str, options: &str| {
+        let set = format!("--set=reward.0.options={{ model = {path:?}{options} }}");
+        desk.run(&["train", "letters.toml", "--out", "no", &set]).stderr
+    };
+    assert!(telling("nowhere", "").contains("options.model: nowhere is no directory"), "{}", telling("nowhere", ""));
+    assert!(
+        telling("out", "").contains("and no reward model; train one with [reward_model]"),
+        "{}",
+        telling("out", "")
+    );
+    assert!(telling("judge", ", chat = true").contains("options.chat: "), "{}", telling("judge", ", chat = true"));
+    let last = checkpoints(&desk.path().join("judge")).pop().unwrap();
+    let other = Tokenizer::from_alphabet("abcpqry").unwrap();
+    std::fs::write(last.join("tokenizer.json"), other.to_json().unwrap()).unwrap();
+    assert!(telling("judge", "").contains("was trained with a tokenizer"), "{}", telling("judge", ""));
+    assert!(!desk.path().join("no").exists());
+}
