@@ -341,13 +341,14 @@ fn a_reward_model_is_trained_and_rewards() {
         let set = format!("--set=reward.0.options={{ model = {path:?}{options} }}");
         desk.run(&["train", "letters.toml", "--out", "no", &set]).stderr
     };
-    assert!(telling("nowhere", "").contains("options.model: nowhere is no directory"), "{}", telling("nowhere", ""));
-    assert!(
-        telling("out", "").contains("and no reward model; train one with [reward_model]"),
-        "{}",
-        telling("out", "")
-    );
-    assert!(telling("judge", ", chat = true").contains("options.chat: "), "{}", telling("judge", ", chat = true"));
+    for (model, options, expected) in [
+        ("nowhere", "", "nowhere is no directory; give a Hugging Face model directory, or that of a run"),
+        ("out", "", "and no reward model; train one with [reward_model]"),
+        ("judge", ", chat = true", "has no chat template; remove it"),
+    ] {
+        let told = telling(model, options);
+        assert!(told.starts_with("error: options.") && told.contains(expected), "{told}");
+    }
     let last = checkpoints(&desk.path().join("judge")).pop().unwrap();
     let other = Tokenizer::from_alphabet("abcpqry").unwrap();
     std::fs::write(last.join("tokenizer.json"), other.to_json().unwrap()).unwrap();
