@@ -13,6 +13,13 @@ start=$folder/start/checkpoints/step-00000400
 judge=$folder/reward-1
 mkdir -p "$folder/curves"
 
+# How well the reward model knows the rule: other answers of the start policy, of which people who never err say what is better.
+"$palestra" label add "$folder/truth.db" --prompts "$folder/prompts.jsonl" --from "$start" --samples 2 --seed 99 \
+    --max-new-tokens 48 --batch 256 --threads 1
+"$simulated" judge "$folder/truth.db" --noise 0
+"$palestra" label export "$folder/truth.db" "$folder/truth.jsonl"
+"$palestra" score "$judge" --data "$folder/truth.jsonl" --batch 64
+
 for learner in ppo grpo; do
     "$palestra" train $recipes/people-$learner.toml --out "$folder/$learner" --quiet --set train.updates=60 \
         --set train.checkpoint_every=4 --set train.keep_checkpoints=100 \
