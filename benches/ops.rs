@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 type AttentionForm = fn(Tensor<4>, Tensor<4>, Tensor<4>, &AttentionMask) -> Tensor<4>;
 type LogProbsForm = fn(Tensor<2>, Tensor<1, Int>) -> Tensor<1>;
+type NormForm = fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>;
+type GateForm = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
 type AdamWForm = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamW) -> (Tensor<2>, Tensor<2>, Tensor<2>);
 
 /// How long to repeat one measurement.
@@ -26,6 +28,7 @@ fn main() {
         println!("\n{name:42} {:>10} {:>10} {:>7}", "own", "composed", "times");
         attention_at_lengths(&device);
         log_probs(&device);
+        norm_and_gate(&device);
         optimiser(&device);
         training_step(&device);
     }
@@ -125,9 +128,35 @@ fn log_probs(device: &Device) {
     }
 }
 
+/// As in SmolLM2-135M: 576 wide, 1536 inside the feed-forward layer; 1024 tokens.
+fn norm_and_gate(device: &Device) {
+    let device = &device.clone().autodiff();
+    let rows = |width| Tensor::<2>::random([1024, width], Distribution::Default, device).require_grad();
+    let norm = |form: NormForm| {
+        let (input, weight) = (rows(576), Tensor::<1>::ones([576], device).require_grad());
+        move || {
+            let output = form(input.clone(), weight.clone(), 1e-5);
+            let grads = (output.clone() * output).sum().backward();
+            read(input.grad(&grads).expect("a gradient"));
+            read(weight.grad(&grads).expect("a gradient"));
+        }
+    };
+    row("rms norm 1024 x 576, both ways", norm(rms_norm), norm(rms_norm_composed));
+    let gate = |form: GateForm| {
+        let (gate, up) = (rows(1536), rows(1536));
+        move || {
+            let output = form(gate.clone(), up.clone());
+            let grads = (output.clone() * output).sum().backward();
+            read(gate.grad(&grads).expect("a gradient"));
+            read(up.grad(&grads).expect("a gradient"));
+        }
+    };
+    row("swiglu 1024 x 1536, both ways", gate(swiglu), gate(swiglu_composed));
+}
+
 fn optimiser(device: &Device) {
     let settings = AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 3 };
-    for (count, shape) in [(48, [256, 256]), (1, [4096, 256]), (1, [4096, 1024])] {
+    for (count, shape) in [(48, [256, 256]), (1, [4096, 256]), (1, [4096, 1024]), (1, [49_152, 576])] {
         let run = |form: AdamWForm| {
             let zeros = || -> Vec<Tensor<2>> { (0..count).map(|_| Tensor::ones(shape, device)).collect() };
             let mut state: Vec<_> = zeros().into_iter().zip(zeros()).zip(zeros()).collect();

@@ -17,12 +17,14 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::checkpoint::{self, Checkpoint, Contents, NamedTensor, Tensors};
+use crate::checkpoint::{self, Checkpoint, Contents, Tensors};
 use crate::config::{Algorithm, RunFile};
 use crate::encoder::{Encoder, RETURN_ALPHABET};
+use crate::language_model::open_tokenizer;
 use crate::math::Sampling;
 use crate::model::huggingface::{from_hugging_face, is_own, to_hugging_face};
-use crate::model::{ModelConfig, Policy, classifier, config_json, lora, parameters, read_model};
+use crate::model::parameters::{self, tensors_of};
+use crate::model::{GenerationConfig, ModelConfig, Policy, classifier, config_json, lora, read_companions, read_model};
 use crate::ops::open_device;
 use crate::reward::with_models;
 use crate::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
@@ -53,10 +55,6 @@ pub struct Agent {
     /// What judges its episodes, beside the environment.
     pub rewards: Rewards,
 }
-
-/// What is taken along from a model's directory, where it is there.
-const COMPANIONS: [&str; 4] =
-    ["chat_template.jinja", "generation_config.json", "special_tokens_map.json", "tokenizer_config.json"];
 
 /// How a player plays.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -93,7 +91,7 @@ impl Agent {
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
-        let companions = Self::companions(&run, None, &tokenizer)?;
+        let companions = companions_of(&run, &tokenizer)?;
         let policy = scorer::with_head_started(policy, &algorithm, run.seed);
         let run = RunFile { model: Some(config), ..run };
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
@@ -101,7 +99,7 @@ impl Agent {
 
     /// The agent that starts from a model on disk, with the adapters that the run asks for.
     fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
-        let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json"))?;
+        let tokenizer = open_tokenizer(directory)?;
         let (mut config, mut tensors) = read_model(directory)?;
         let algorithm = run.algorithm()?;
         if matches!(algorithm, Algorithm::RewardModel(_)) {
@@ -117,23 +115,8 @@ impl Agent {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }
         let policy = scorer::with_head_started(policy, &algorithm, run.seed);
-        let companions = Self::companions(&run, Some(directory), &tokenizer)?;
+        let companions = companions_of(&run, &tokenizer)?;
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
-    }
-
-    /// The files that are taken along from a model's directory, with the run's own chat template.
-    fn companions(run: &RunFile, directory: Option<&Path>, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
-        let mut companions = BTreeMap::new();
-        let own_template = run.chat_template().map(|path| (COMPANIONS[0], path.to_path_buf()));
-        let beside = |directory: &Path| COMPANIONS.map(|name| (name, directory.join(name)));
-        let found = directory.map(beside).into_iter().flatten().filter(|(_, path)| path.is_file());
-        for (name, path) in found.chain(own_template) {
-            companions.insert(name.to_string(), std::fs::read_to_string(&path).map_err(Error::io(&path))?);
-        }
-        if matches!(run.algorithm()?, Algorithm::RewardModel(_)) {
-            scorer::name_padding(&mut companions, tokenizer);
-        }
-        Ok(companions)
     }
 
     /// How conversations are written for it, where that is known.
@@ -141,7 +124,7 @@ impl Agent {
     /// # Errors
     /// A file that cannot be read, or is no template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        template_of(self.run.chat_template(), self.run.start_from.as_deref())
+        template_of(self.run.chat_template(), tokenizer_folder(&self.run))
     }
 
     /// The characters that a model from nothing reads and writes in its environment, or in a log.
@@ -198,6 +181,11 @@ impl Agent {
             let policy = parameters::replace_some(agent.policy, trained.collect())
                 .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })?;
             return Ok(Self { policy, updates: saved.step, companions, ..agent });
+        }
+        if run.lora.is_some() {
+            let reason =
+                "its adapters were merged when the run ended; start another run from it in start_from".to_string();
+            return Err(Error::Checkpoint { path: path.display().to_string(), reason });
         }
         let config = config_json::read(&saved.config, &path.join("config.json"))?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
@@ -366,6 +354,35 @@ impl Agent {
     }
 }
 
+/// The directory that a run's tokenizer comes from, where it comes from one.
+fn tokenizer_folder(run: &RunFile) -> Option<&Path> {
+    let of_text = || run.text.as_ref()?.tokenizer.as_deref();
+    let named = || run.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref()).or_else(of_text);
+    run.start_from.as_deref().or_else(|| named()?.parent())
+}
+
+/// What stands beside a run's model: what stands beside its tokenizer, the chat template that the run names, and at least
+/// which tokens end and pad.
+fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
+    let mut companions = tokenizer_folder(run).map_or(Ok(BTreeMap::new()), read_companions)?;
+    if let Some(path) = run.chat_template() {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        companions.insert("chat_template.jinja".to_string(), text);
+    }
+    if run.start_from.is_none() {
+        let special = tokenizer.special();
+        let eos = special.end.into_iter().collect();
+        let generation = GenerationConfig { eos, pad: Some(special.pad), ..GenerationConfig::default() };
+        let generation = || format!("{:#}\n", generation.write());
+        companions.entry("generation_config.json".to_string()).or_insert_with(generation);
+        companions.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
+    }
+    if matches!(run.algorithm()?, Algorithm::RewardModel(_)) {
+        scorer::name_padding(&mut companions, tokenizer);
+    }
+    Ok(companions)
+}
+
 /// A policy with these weights, under the project's own names.
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
     let algorithm = run.algorithm()?;
@@ -376,15 +393,6 @@ fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Dev
 
 fn named(policy: &Policy) -> Tensors {
     tensors_of(parameters::collect(policy))
-}
-
-/// Tensors as files hold them.
-pub fn tensors_of(data: impl IntoIterator<Item = (String, TensorData)>) -> Tensors {
-    let named = |(name, data): (String, TensorData)| {
-        let shape = data.shape().to_vec();
-        (name, NamedTensor::new(shape, data.try_into_vec().expect("parameters are f32")))
-    };
-    data.into_iter().map(named).collect()
 }
 
 impl std::fmt::Display for Evaluation {

@@ -33,8 +33,8 @@ pub use sections::{EvaluationConfig, TrainConfig};
 /// A training run as a TOML file describes it.
 ///
 /// It has an `[env]` to learn from by play, or `[data]` to learn from, with the section of one learner; with `[data]` an
-/// `[env]` is only played to judge the model. With `[text]` it trains a language model, with `[preferences]` and the section of a
-/// learner it learns from people's judgements. Every other section may be left out.
+/// `[env]` is only played to judge the model. With `[text]` it trains a language model; with `[preferences]` and the section
+/// of a learner it learns from people's judgements. Every other section may be left out.
 ///
 /// ```
 /// # use palestra::config::RunFile;

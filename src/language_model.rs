@@ -3,6 +3,8 @@
 //! Knows files, models and text; knows nothing of environments, learners or run files. A run's directory is one too:
 //! its last checkpoint is the model.
 
+mod merge;
+
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,11 +17,12 @@ use serde::Serialize;
 use crate::math::Sampling;
 use crate::model::generate::{Limits, Request, generate};
 use crate::model::huggingface::is_own;
-use crate::model::lora::{base_of_adapters, read_adapters};
+use crate::model::lora::{base_of_adapters, merged, read_adapters};
 use crate::model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
 use crate::run_dir::RunDir;
 use crate::tokenizer::{ChatTemplate, TextStream, Tokenizer, before_stop};
 use crate::{Error, Result, checkpoint};
+pub use merge::{Merged, merge};
 
 /// A model that reads and writes text.
 pub struct LanguageModel {
@@ -96,12 +99,16 @@ impl LanguageModel {
         Ok(Self { policy, tokenizer, generation, chat: ChatTemplate::from_directory(&directory)? })
     }
 
-    /// The model with the adapters of a PEFT directory.
+    /// The model with the adapters of a PEFT directory or of a run, and with the chat template beside them, where there is
+    /// one. Adapters that it had before are merged into it.
     ///
     /// # Errors
-    /// As [`read_adapters`].
-    pub fn with_adapters(self, directory: &Path) -> Result<Self> {
-        Ok(Self { policy: read_adapters(self.policy.transformer, directory)?.into(), ..self })
+    /// As [`read_adapters`], or a template that is none.
+    pub fn with_adapters(self, path: &Path) -> Result<Self> {
+        let directory = model_directory(path)?;
+        let policy = read_adapters(merged(self.policy.transformer), &directory)?.into();
+        let chat = ChatTemplate::from_directory(&directory)?.or(self.chat);
+        Ok(Self { policy, chat, ..self })
     }
 
     /// How the directory says that tokens are chosen: the likeliest, unless it says otherwise.

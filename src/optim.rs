@@ -1,6 +1,6 @@
 //! AdamW with parameter groups, global-norm clipping and a learning-rate schedule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
@@ -176,13 +176,25 @@ impl AdamW {
         Ok(Self { config, groups, moments: BTreeMap::new(), steps: 0 })
     }
 
-    /// The model, in the autodiff context, without gradients for what the groups freeze: it takes no memory for them, nor for moments, and keeps its
-    /// bits.
+    /// The model, in the autodiff context, without gradients for what the groups freeze: it takes no memory for them, nor
+    /// for moments, and keeps its bits.
     ///
     /// # Errors
     /// A pattern that freezes nothing, or groups that leave nothing to train.
     pub fn freeze<M: Module>(&self, model: M) -> Result<M> {
-        let names = parameters::names(&model);
+        let frozen = self.frozen(&parameters::names(&model))?;
+        let model = parameters::set_trained(model, &|name, was| was && !frozen.contains(name));
+        match parameters::count_trained(&model) {
+            0 => Err(Error::Config("optimizer.group: all parameters are frozen; leave some to train".into())),
+            _ => Ok(model),
+        }
+    }
+
+    /// Those of some parameters that the groups freeze.
+    ///
+    /// # Errors
+    /// A pattern that freezes nothing.
+    pub fn frozen(&self, names: &BTreeSet<String>) -> Result<BTreeSet<String>> {
         let freezes = |group: &ParameterGroup| group.learning_rate_scale == 0.0;
         for (pattern, _) in self.groups.iter().filter(|(_, group)| freezes(group)) {
             if !names.iter().any(|name| pattern.matches(name)) {
@@ -193,11 +205,7 @@ impl AdamW {
                 )));
             }
         }
-        let model = parameters::set_trained(model, &|name, was| was && !self.group(name).is_some_and(freezes));
-        match parameters::count_trained(&model) {
-            0 => Err(Error::Config("optimizer.group: all parameters are frozen; leave some to train".into())),
-            _ => Ok(model),
-        }
+        Ok(names.iter().filter(|name| self.group(name).is_some_and(freezes)).cloned().collect())
     }
 
     /// The schedule and the knobs.

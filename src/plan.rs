@@ -2,10 +2,15 @@
 //!
 //! Knows the shape of a model; reads no files and computes with no tensors, so that models of any size can be planned.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
+use crate::Result;
+use crate::model::config_json::model_type;
+use crate::model::huggingface::parameter_shapes;
+use crate::model::lora::{LoraConfig, is_adapter};
 use crate::model::{Family, ModelConfig};
 
 /// How far a run goes, and in which pieces.
@@ -19,15 +24,34 @@ pub struct Extent {
     pub batch: usize,
     /// Windows that one device computes at once.
     pub micro_batch: usize,
+    /// Whether the backward pass computes each block again, and keeps only its input.
+    pub gradient_checkpointing: bool,
     /// Devices, among which the windows of a step are divided.
     pub devices: u64,
+}
+
+/// How many numbers a model has, and how many of them training moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Parameters {
+    /// All of them, adapters' included.
+    pub all: u64,
+    /// Those that training moves. Gradients and moments are theirs alone.
+    pub trained: u64,
+    /// Those of all that activations are multiplied by: the output layer, lookups not.
+    pub multiplied: u64,
+    /// Those of the trained that activations are multiplied by.
+    pub trained_multiplied: u64,
 }
 
 /// What a run takes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// Numbers that are learned.
+    /// The model's shape in a line.
+    pub shape: String,
+    /// Numbers of the model, adapters' included.
     pub parameters: u64,
+    /// Those that training moves.
+    pub trained_parameters: u64,
     /// Optimiser steps.
     pub steps: u64,
     /// Tokens of an optimiser step.
@@ -58,11 +82,12 @@ pub struct Plan {
 pub struct Memory {
     /// Weights, 4 bytes each.
     pub weights: u64,
-    /// Gradients, 4 bytes each.
+    /// Gradients, 4 bytes a trained parameter.
     pub gradients: u64,
-    /// AdamW's two moments, 8 bytes a parameter.
+    /// AdamW's two moments, 8 bytes a trained parameter.
     pub moments: u64,
-    /// What is kept of the forward pass of the windows computed at once, for the backward pass; an estimate.
+    /// What is kept of the forward pass of the windows computed at once, for the backward pass; an estimate, and with frozen
+    /// weights an upper bound.
     pub activations: u64,
     /// The logits of those windows and their gradient.
     pub logits: u64,
@@ -73,78 +98,111 @@ pub struct Memory {
     pub total_if_sharded: u64,
 }
 
+impl Parameters {
+    /// Those of a model of this shape with these adapters. `frozen` tells which of some names training leaves as they are.
+    ///
+    /// # Errors
+    /// Adapters that fit no layer; what `frozen` fails with.
+    pub fn count(
+        config: &ModelConfig,
+        lora: Option<&LoraConfig>,
+        frozen: impl Fn(&BTreeSet<String>) -> Result<BTreeSet<String>>,
+    ) -> Result<Self> {
+        let mut shapes = parameter_shapes(config);
+        if let Some(lora) = lora {
+            let linear = |(name, shape): &(String, Vec<usize>)| {
+                let layer = name.strip_suffix(".weight").filter(|layer| layer.starts_with("blocks."))?;
+                let &[input, output] = shape.as_slice() else { return None };
+                Some((layer.to_string(), [input, output]))
+            };
+            let layers: BTreeMap<String, [usize; 2]> = shapes.iter().filter_map(linear).collect();
+            for name in lora.adapted(&layers.keys().cloned().collect())? {
+                let [input, output] = layers[&name];
+                shapes.push((format!("{name}.adapter.down"), vec![input, lora.rank]));
+                shapes.push((format!("{name}.adapter.up"), vec![lora.rank, output]));
+            }
+        }
+        let frozen = frozen(&shapes.iter().map(|(name, _)| name.clone()).collect())?;
+        let output_layer = if config.tie_embeddings { "embedding" } else { "head.weight" };
+        let mut count = Self::default();
+        for (name, shape) in &shapes {
+            let size = shape.iter().product::<usize>() as u64;
+            let is_multiplied = name == output_layer || (name.starts_with("blocks.") && shape.len() == 2);
+            let is_trained = !frozen.contains(name) && (lora.is_none() || is_adapter(name));
+            count.all += size;
+            count.multiplied += if is_multiplied { size } else { 0 };
+            count.trained += if is_trained { size } else { 0 };
+            count.trained_multiplied += if is_multiplied && is_trained { size } else { 0 };
+        }
+        Ok(count)
+    }
+}
+
 impl Plan {
     /// The plan of a run. `flops_per_second` are those that one device achieves in training.
     ///
-    /// A token takes `6 N + 12 layers width window` operations, forward and backward: N are the parameters that activations
-    /// are multiplied by, the output layer among them and lookups not, and the second term is attention
-    /// ([Chowdhery et al. 2022, appendix B](https://arxiv.org/abs/2204.02311)).
-    pub fn new(config: &ModelConfig, extent: Extent, flops_per_second: Option<f64>) -> Self {
+    /// A token takes `2 N + 4 layers width window` operations forward, as many again for the gradients of activations and
+    /// of attention's scores, and `2 T` for those of weights: N are the parameters that activations are multiplied by, T
+    /// those of them that are trained, and the second term is attention, which is twice as much backward. Where all is
+    /// trained, that is `6 N + 12 layers width window` ([Chowdhery et al. 2022, appendix B](https://arxiv.org/abs/2204.02311)).
+    /// Gradient checkpointing takes the forward pass twice.
+    pub fn new(config: &ModelConfig, counted: Parameters, extent: Extent, flops_per_second: Option<f64>) -> Self {
         let Extent { steps, window, batch, devices, .. } = extent;
         let tokens_per_step = (batch * window) as u64;
         let tokens = steps * tokens_per_step;
-        let parameters = parameters(config);
         let seen = if config.sliding_window == 0 { window } else { window.min(config.sliding_window) };
-        let attention = 12.0 * config.layers as f64 * (config.heads * config.head_dim()) as f64 * seen as f64;
-        let flops_per_token = 6.0 * multiplied(config) as f64 + attention;
+        let attention = 4.0 * config.layers as f64 * (config.heads * config.head_dim()) as f64 * seen as f64;
+        let forward = 2.0 * counted.multiplied as f64 + attention;
+        let backward = forward + attention + 2.0 * counted.trained_multiplied as f64;
+        let again = if extent.gradient_checkpointing { forward } else { 0.0 };
+        let flops_per_token = forward + again + backward;
         let flops = flops_per_token * tokens as f64;
         let all = flops_per_second.map(|one| one * devices as f64);
         Self {
-            parameters,
+            shape: shape(config),
+            parameters: counted.all,
+            trained_parameters: counted.trained,
             steps,
             tokens_per_step,
             tokens,
-            tokens_per_parameter: tokens as f64 / parameters as f64,
+            tokens_per_parameter: tokens as f64 / counted.all as f64,
             flops_per_token,
             flops,
             devices,
             flops_per_second,
             tokens_per_second: all.map(|all| all / flops_per_token),
             seconds: all.map(|all| flops / all),
-            memory: memory(config, extent),
+            memory: memory(config, counted, extent),
         }
     }
 }
 
-/// The numbers that are learned.
-pub fn parameters(config: &ModelConfig) -> u64 {
-    let &ModelConfig { vocab_size, context, layers, width, feed_forward, kv_heads, .. } = config;
-    let is_gpt2 = config.family == Family::Gpt2;
-    let (query, kv) = (config.heads * config.head_dim(), kv_heads * config.head_dim());
-    // LayerNorm has a weight and a bias, RMSNorm a weight; GPT-2's linear layers all have biases.
-    let norm = if is_gpt2 { 2 * width } else { width };
-    let inner = if is_gpt2 { feed_forward } else { 2 * feed_forward };
-    let bias = |has: bool, size: usize| if is_gpt2 || has { size } else { 0 };
-    let biases =
-        bias(config.qkv_bias, query + 2 * kv) + bias(config.output_bias, width) + bias(config.mlp_bias, inner + width);
-    let head_norms = if config.qk_norm { 2 * config.head_dim() } else { 0 };
-    let positions = if is_gpt2 { context * width } else { 0 };
-    // Tied, the output layer is the embedding and is counted with what is multiplied.
-    let lookups = if config.tie_embeddings { 0 } else { vocab_size * width };
-    multiplied(config) + (layers * (biases + 2 * norm + head_norms) + norm + positions + lookups) as u64
+fn shape(config: &ModelConfig) -> String {
+    let ModelConfig { layers, width, heads, kv_heads, feed_forward, vocab_size, context, .. } = config;
+    let family = model_type(config).unwrap_or("model");
+    let shared = if kv_heads == heads { String::new() } else { format!(" over {kv_heads}") };
+    format!(
+        "{family} of {layers} layers x {width}, {heads} heads{shared}, feed-forward {feed_forward}, {vocab_size} tokens, \
+         context {context}"
+    )
 }
 
-/// The parameters that activations are multiplied by.
-fn multiplied(config: &ModelConfig) -> u64 {
-    let &ModelConfig { vocab_size, layers, width, feed_forward, kv_heads, .. } = config;
-    let (query, kv) = (config.heads * config.head_dim(), kv_heads * config.head_dim());
-    let matrices = if config.family == Family::Gpt2 { 2 } else { 3 };
-    let block = width * query + 2 * width * kv + query * width + matrices * width * feed_forward;
-    (layers * block + vocab_size * width) as u64
-}
-
-/// Counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in 32 bits, without dropout and with attention
-/// that keeps no scores: each block keeps its two inputs, the norms' outputs, query, key and value, what attention mixed,
-/// and each step of the feed-forward layer.
-fn memory(config: &ModelConfig, extent: Extent) -> Memory {
+/// Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in 32 bits, without dropout and
+/// with attention that keeps no scores: each block keeps its two inputs, the norms' outputs, query, key and value, what
+/// attention mixed, and each step of the feed-forward layer; with gradient checkpointing its input, and one block at a time
+/// all.
+fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
     const FLOAT: u64 = 4;
     let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
     let inner = if config.family == Family::Gpt2 { 2 } else { 4 };
     let block = 4 * config.width + 2 * query + 2 * kv + inner * config.feed_forward;
+    let blocks = match extent.gradient_checkpointing {
+        true => config.layers * config.width + block,
+        false => config.layers * block,
+    };
     let tokens = (extent.micro_batch * extent.window) as u64;
-    let parameters = parameters(config);
-    let [weights, gradients, moments] = [1, 1, 2].map(|times| times * FLOAT * parameters);
-    let activations = FLOAT * tokens * (config.layers * block + 2 * config.width) as u64;
+    let [weights, gradients, moments] = [counted.all, counted.trained, 2 * counted.trained].map(|count| FLOAT * count);
+    let activations = FLOAT * tokens * (blocks + 2 * config.width) as u64;
     let logits = 2 * FLOAT * tokens * config.vocab_size as u64;
     let of_parameters = weights + gradients + moments;
     Memory {
@@ -162,7 +220,12 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Memory { weights, gradients, moments, activations, logits, total, total_if_sharded } = self.memory;
         let bytes = |bytes: u64| short(bytes as f64) + "B";
-        writeln!(f, "parameters  {}", short(self.parameters as f64))?;
+        writeln!(f, "model       {}", self.shape)?;
+        let trained = match self.trained_parameters == self.parameters {
+            true => String::new(),
+            false => format!(", {} of them trained", short(self.trained_parameters as f64).trim_end()),
+        };
+        writeln!(f, "parameters  {}{trained}", short(self.parameters as f64).trim_end())?;
         writeln!(
             f,
             "tokens      {} ({} steps of {}), {:.1} for each parameter",
@@ -217,12 +280,17 @@ fn duration(seconds: f64) -> String {
 mod tests {
     use burn::module::Module;
     use burn::tensor::Device;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::model::lora::attach;
+    use crate::model::parameters::count_trained;
     use crate::model::{Heads, Policy};
+    use crate::optim::{AdamW, OptimizerConfig, ParameterGroup};
 
     fn extent(devices: u64) -> Extent {
-        Extent { steps: 1000, window: 4096, batch: 1024, micro_batch: 1, devices }
+        Extent { steps: 1000, window: 4096, batch: 1024, micro_batch: 1, gradient_checkpointing: false, devices }
     }
 
     /// Llama 2 7B, whose authors give 6.7e9 parameters.
@@ -240,9 +308,14 @@ mod tests {
         shape.resolve(32_000).unwrap()
     }
 
+    /// Of a model that is trained whole.
+    fn whole(config: &ModelConfig) -> Parameters {
+        Parameters::count(config, None, |_| Ok(BTreeSet::new())).unwrap()
+    }
+
     #[test]
     fn parameters_are_those_that_models_have() {
-        assert_eq!(parameters(&llama_7b()), 6_738_415_616);
+        assert_eq!(whole(&llama_7b()).all, 6_738_415_616);
         let mut shapes = Vec::new();
         for family in [Family::Gpt2, Family::Llama] {
             for tie_embeddings in [true, false] {
@@ -254,13 +327,28 @@ mod tests {
         for shape in shapes {
             let config = shape.resolve(77).unwrap();
             let policy = Policy::new(&config, Heads::default(), 0, &Device::flex());
-            assert_eq!(parameters(&config), policy.num_params() as u64, "{config:?}");
+            let counted = whole(&config);
+            assert_eq!([counted.all, counted.trained], [policy.num_params() as u64; 2], "{config:?}");
+            // Adapters, and a part of the base or of the adapters frozen by a pattern.
+            let targets = vec!["*.attention.*".into(), "blocks.1.feed_forward.up".into()];
+            let lora = LoraConfig { rank: 3, targets, ..LoraConfig::default() };
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            let adapted = Policy::from(attach(policy.transformer.clone(), &lora, &mut rng).unwrap());
+            for (lora, policy, pattern) in [(None, policy, "blocks.0.*"), (Some(&lora), adapted, "blocks.0.*.down")] {
+                let group = ParameterGroup { pattern: pattern.into(), learning_rate_scale: 0.0, weight_decay: None };
+                let optimizer =
+                    AdamW::new(OptimizerConfig { groups: vec![group], ..OptimizerConfig::default() }).unwrap();
+                let counted = Parameters::count(&config, lora, |names| optimizer.frozen(names)).unwrap();
+                assert_eq!(counted.all, policy.num_params() as u64);
+                let policy = optimizer.freeze(policy.train()).unwrap();
+                assert_eq!(counted.trained, count_trained(&policy), "{config:?} {pattern}");
+            }
         }
     }
 
     #[test]
     fn a_plan_follows_its_formulae() {
-        let plan = Plan::new(&llama_7b(), extent(64), Some(125e12));
+        let plan = Plan::new(&llama_7b(), whole(&llama_7b()), extent(64), Some(125e12));
         assert_eq!(plan.tokens, 1000 * 4096 * 1024);
         let per_token = 6.0 * (6_738_415_616.0 - 32_000.0 * 4096.0 - 65.0 * 4096.0) + 12.0 * 32.0 * 4096.0 * 4096.0;
         assert!((plan.flops_per_token / per_token - 1.0).abs() < 1e-12, "{}", plan.flops_per_token);
@@ -269,7 +357,34 @@ mod tests {
         assert_eq!(plan.memory.weights + plan.memory.gradients + plan.memory.moments, 16 * 6_738_415_616);
         assert_eq!(plan.memory.total - plan.memory.total_if_sharded, 16 * 6_738_415_616 / 64 * 63);
         let text = plan.to_string();
-        assert!(text.contains("6.738 G") && text.contains("if weights, gradients and moments were sharded"), "{text}");
-        assert!(Plan::new(&llama_7b(), extent(1), None).seconds.is_none());
+        assert!(
+            text.contains("6.738 G\n") && text.contains("if weights, gradients and moments were sharded"),
+            "{text}"
+        );
+        assert!(
+            text.starts_with("model       llama of 32 layers x 4096, 32 heads, feed-forward 11008, 32000"),
+            "{text}"
+        );
+        assert!(Plan::new(&llama_7b(), whole(&llama_7b()), extent(1), None).seconds.is_none());
+    }
+
+    #[test]
+    fn what_is_frozen_takes_no_gradient_and_no_moments() {
+        let lora = LoraConfig { rank: 8, targets: vec!["*.attention.query".into()], ..LoraConfig::default() };
+        let counted = Parameters::count(&llama_7b(), Some(&lora), |_| Ok(BTreeSet::new())).unwrap();
+        let adapters = 32 * 8 * 2 * 4096;
+        assert_eq!([counted.all, counted.trained], [6_738_415_616 + adapters, adapters]);
+        let plan = Plan::new(&llama_7b(), counted, extent(1), None);
+        let Memory { weights, gradients, moments, .. } = plan.memory;
+        assert_eq!([weights, gradients, moments], [4 * counted.all, 4 * adapters, 8 * adapters]);
+        let full = Plan::new(&llama_7b(), whole(&llama_7b()), extent(1), None);
+        let saved = 2.0 * whole(&llama_7b()).multiplied as f64 - 6.0 * adapters as f64;
+        assert!(((full.flops_per_token - plan.flops_per_token) / saved - 1.0).abs() < 1e-12);
+        assert!(plan.to_string().contains("\nparameters  6.741 G, 2.097 M of them trained\n"), "{plan}");
+
+        let checkpointed = Extent { gradient_checkpointing: true, ..extent(1) };
+        let short_of_memory = Plan::new(&llama_7b(), counted, checkpointed, None);
+        assert!(short_of_memory.memory.activations * 20 < plan.memory.activations);
+        assert!(short_of_memory.flops_per_token > 1.3 * plan.flops_per_token);
     }
 }

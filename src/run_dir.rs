@@ -20,7 +20,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::sync_directory;
+use crate::checkpoint::{folder_of, sync_directory};
 use crate::{Error, Result};
 
 const LOCK: &str = "lock";
@@ -155,10 +155,7 @@ impl RunDir {
 /// # Errors
 /// A file that cannot be written; the old one is as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = folder_of(path);
     fs::create_dir_all(directory).map_err(Error::io(directory))?;
     let name = path.file_name().ok_or(io::ErrorKind::IsADirectory.into()).map_err(Error::io(path))?;
     let temporary = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));

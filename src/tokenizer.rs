@@ -129,6 +129,10 @@ impl Tokenizer {
         if !turns.is_empty() {
             config["additional_special_tokens"] = turns.into();
         }
+        if let Kind::Characters(_) = self.kind {
+            // A text that spells a special token out is its characters, there as here.
+            config["split_special_tokens"] = true.into();
+        }
         format!("{config:#}")
     }
 
@@ -175,13 +179,25 @@ impl Tokenizer {
     /// # Errors
     /// An id beyond the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, true)
+    }
+
+    /// The text of `ids`, special tokens as they are spelled.
+    ///
+    /// # Errors
+    /// An id beyond the vocabulary.
+    pub fn decode_with_special(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, false)
+    }
+
+    fn decode_as(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         match &self.kind {
             Kind::Characters(characters) => characters.decode(ids),
             Kind::HuggingFace(inner) => {
                 if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
                     return Err(no_such_token(id, self.vocab_size));
                 }
-                inner.decode(ids, true).map_err(|error| Error::Tokenizer(error.to_string()))
+                inner.decode(ids, skip_special).map_err(|error| Error::Tokenizer(error.to_string()))
             }
         }
     }
@@ -280,3 +296,5 @@ fn no_such_token(id: u32, vocab_size: usize) -> Error {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformers_tests;

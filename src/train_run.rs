@@ -1,12 +1,12 @@
 //! One training run, from its file to its directory: the only place that puts all the parts together.
 
+mod directory;
 mod held_out;
 mod judged;
 mod plan;
 mod reference;
 mod report;
 
-use std::fmt;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,15 +14,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use burn::module::Module;
-use burn::tensor::{Device, TensorData};
+use burn::tensor::Device;
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::baseline::{self, Baseline};
 use palestra_envs::player::{Player, Random, Scripted};
 use palestra_envs::{Env, Episode, Registry};
-use serde_json::json;
 
-use crate::agent::{Agent, Evaluation, TRAINED, tensors_of};
-use crate::checkpoint::{self, Checkpoint};
+use crate::agent::{Agent, Evaluation};
+use crate::checkpoint;
 use crate::config::{Algorithm, RunFile};
 use crate::learn::Learner;
 use crate::learn::group::Group;
@@ -38,10 +37,11 @@ use crate::run_dir::{RunDir, write_atomically};
 use crate::source::{
     Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
 };
-use crate::train::{Progress, Span, train};
+use crate::train::{Span, train};
 use crate::{Error, Result, reward};
-use held_out::{HeldOut, HeldOutScore, HeldOutText};
-pub use plan::{Hardware, plan_run};
+use directory::{Before, Directory, resume_into, snapshot};
+use held_out::{HeldOut, HeldOutText};
+pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 
@@ -314,96 +314,6 @@ fn threads_of(options: &TrainOptions) -> usize {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The directory to train in.
-struct Directory {
-    dir: RunDir,
-    /// The checkpoint to go on from, and where it stands.
-    saved: Option<(PathBuf, Checkpoint)>,
-}
-
-impl Directory {
-    /// Opens the directory of a run that nothing speaks against any more, and writes what the run is.
-    fn open(agent: &Agent, options: &TrainOptions) -> Result<Self> {
-        AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
-        let (dir, saved) = open_directory(&agent.run, options)?;
-        write_atomically(&dir.run_file(), agent.run.to_toml()?.as_bytes())?;
-        Ok(Self { dir, saved })
-    }
-}
-
-fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Option<(PathBuf, Checkpoint)>)> {
-    let runs = Path::new("runs");
-    if !options.resume {
-        let dir = match &options.out {
-            Some(path) => RunDir::create(path)?,
-            None => RunDir::create_numbered(runs, &run.name)?,
-        };
-        return Ok((dir, None));
-    }
-    let dir = RunDir::resume(options.out.clone().unwrap_or_else(|| runs.join(&run.name)))?;
-    let earlier = RunFile::load(&dir.run_file(), &[] as &[&str])?;
-    if let Some(section) = run.first_difference(&earlier) {
-        return Err(Error::Config(format!(
-            "{section} is not as in {}, which this run was started with; a resumed run can change only [train] and \
-             [evaluation]",
-            dir.run_file().display()
-        )));
-    }
-    let Some(path) = checkpoint::latest(&dir.checkpoints())? else { return Ok((dir, None)) };
-    let saved = checkpoint::load(&path)?;
-    Ok((dir, Some((path, saved))))
-}
-
-/// Takes up what a checkpoint says of the learner, its source and the optimiser; how the agent played before it learned.
-fn resume_into<L: Learner, S: Source<L>>(
-    saved: &Checkpoint,
-    path: &Path,
-    learner: &mut L,
-    source: &mut S,
-    optimizer: &mut AdamW,
-    device: &Device,
-) -> Result<Before> {
-    let wrong = |reason: &dyn fmt::Display| Error::Checkpoint {
-        path: path.join("trainer_state.json").display().to_string(),
-        reason: reason.to_string(),
-    };
-    learner.restore(&saved.state["learner"])?;
-    source.restore(&saved.state["source"])?;
-    let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
-    let moments = saved.optimizer.iter().filter(|(name, _)| !name.ends_with(TRAINED));
-    let moments =
-        moments.map(|(name, tensor)| (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone())));
-    optimizer.restore(steps, moments.collect(), device)?;
-    serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
-}
-
-fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
-    agent: &Agent,
-    progress: &Progress<L, S>,
-    before: &Before,
-) -> Result<Checkpoint> {
-    let (steps, moments) = progress.optimizer.state();
-    let state = json!({
-        "optimizer_steps": steps,
-        "learner": progress.learner.state(),
-        "source": progress.source.state(),
-        "before": before,
-    });
-    agent.checkpoint(progress.model, progress.done, tensors_of(moments), state)
-}
-
-/// How good the agent was before it learned.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-struct Before {
-    /// In its environment.
-    play: Option<Baseline>,
-    /// On what is held out.
-    held_out: Option<HeldOutScore>,
-    /// What it did, where rewards judge it: the same prompts are answered again in the end.
-    #[serde(default)]
-    episodes: Vec<Episode>,
 }
 
 /// The players that the agent is compared with.

@@ -3,6 +3,7 @@
 //! This crate knows no tensors, no environments and no learners. Everything that plays, logs or
 //! learns in Palestra speaks of an [`Episode`]: turns of observation text and action text, with rewards.
 
+mod cells;
 pub mod check;
 pub mod documents;
 mod episode;

@@ -10,8 +10,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde_json::{Map, Value};
 
+use crate::cells::value_of;
 use crate::error::{Error, Result};
-use crate::import::json_of_row;
 use crate::log::shield::shield;
 
 /// Rows of Parquet that are decoded at once.
@@ -106,7 +106,7 @@ impl Rows {
                     let mut object = Map::new();
                     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
                         let wrong = |reason| at(Place::Row(*row + number as u64)).error(field.name().as_str(), reason);
-                        object.insert(field.name().clone(), json_of_row(column, number).map_err(wrong)?);
+                        object.insert(field.name().clone(), value_of(column, number).map_err(wrong)?);
                     }
                     ready.push_back(object);
                 }

@@ -2,9 +2,18 @@
 
     python3 examples/recipes/finance_questions.py data    # data/finance-train.jsonl and data/finance-validation.jsonl
 
-Amounts, rates and names are drawn from a fixed seed; every answer is calculated here, so the set is this project's own and
-free to use under its licence. Needs nothing but Python. It teaches a form of answer (the formula, the numbers, the result),
-and no knowledge of markets; no advice is in it.
+The set's card:
+
+    Source    written by this program alone: amounts, rates and names are drawn from a fixed seed, every answer is calculated
+    Licence   MIT OR Apache-2.0, as all of Palestra
+    Language  English
+    Size      1,200 conversations to learn from and 120 others held out; 0.3 MB
+    Form      a line {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}
+    Kinds     simple and compound interest, present value, current yield, profit margin, price-earnings ratio: a sixth each
+    Teaches   a form of answer: the formula, the numbers, the result
+    Lacks     knowledge of markets, advice, other forms of a question: a held-out one differs in names and numbers alone
+
+Needs nothing but Python.
 """
 
 import json

@@ -65,8 +65,9 @@ pub struct Single {
 
 /// Judged answers as tensors.
 ///
-/// What is computed of an answer is one number, `[answers]`; judgements gather from these. Answers of one batch may be
-/// computed one chunk after the other, so that a prompt with many answers needs no more memory than one with few.
+/// What is computed of an answer is one number, `[answers]`, the longest answer first; judgements gather from these.
+/// Answers of one batch may be computed one chunk after the other, so that a prompt with many answers needs no more memory
+/// than one with few.
 #[derive(Debug, Clone)]
 pub struct JudgedBatch {
     /// The answers, in chunks.
@@ -199,12 +200,19 @@ impl JudgedBatch {
         Self::new(prompts, chunk, Totals::of(prompts), device)
     }
 
-    fn new(prompts: &[&JudgedPrompt], chunk: usize, totals: Totals, device: &Device) -> Self {
+    fn new<'a>(prompts: &[&'a JudgedPrompt], chunk: usize, totals: Totals, device: &Device) -> Self {
+        let answers: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
+        let mismatched: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.mismatched).collect();
+        // Rows of like length are computed together, so that little is padded.
+        let (order, mismatched_order) = (by_length(&answers), by_length(&mismatched));
+        let mut places = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, &number)| places[number] = place as i64);
+
         let (mut pairs, mut choices, mut labels, mut ratings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut references, mut mismatched_references) = (Vec::new(), Vec::new());
         let mut first = 0;
         for prompt in prompts {
-            let place = |answer: usize| (first + answer) as i64;
+            let place = |answer: usize| places[first + answer];
             pairs.extend(prompt.pairs.iter().map(|pair| (place(pair.chosen), place(pair.rejected), *pair)));
             let among = |choice: &Choice| choice.answers.iter().map(|&answer| place(answer)).collect::<Vec<_>>();
             choices.extend(prompt.choices.iter().map(|choice| (among(choice), choice.weight)));
@@ -215,15 +223,17 @@ impl JudgedBatch {
             mismatched_references.extend(others);
             first += prompt.answers.len();
         }
-        let answers: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
-        let mismatched: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.mismatched).collect();
-        let some = |values: Vec<f32>| (!values.is_empty()).then(|| floats(values, device));
+        let in_order = |rows: &[&'a TextRow], order: &[usize]| order.iter().map(|&at| rows[at]).collect::<Vec<_>>();
+        let (answers, mismatched) = (in_order(&answers, &order), in_order(&mismatched, &mismatched_order));
+        let some = |values: Vec<f32>, order: &[usize]| {
+            (!values.is_empty()).then(|| floats(order.iter().map(|&at| values[at]).collect(), device))
+        };
         Self {
             lengths: floats(answers.iter().map(|row| row.counted.len() as f32).collect(), device),
             answers: AnswerRows::chunks(&answers, chunk, device),
             mismatched: AnswerRows::chunks(&mismatched, chunk, device),
-            references: some(references),
-            mismatched_references: some(mismatched_references),
+            references: some(references, &order),
+            mismatched_references: some(mismatched_references, &mismatched_order),
             pairs: Pairs::new(&pairs, device),
             choices: Choices::new(&choices, device),
             labels: Singles::new(&labels, device),
@@ -231,6 +241,13 @@ impl JudgedBatch {
             totals,
         }
     }
+}
+
+/// The numbers of rows, the longest first.
+fn by_length(rows: &[&TextRow]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(rows[at].tokens.len()));
+    order
 }
 
 impl AnswerRows {

@@ -1,11 +1,12 @@
 //! Rows of text as tensors.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use serde::Serialize;
 
 use super::{ints, padded};
 
 /// A row of text to learn from, or to be scored: one text, or several end to end.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TextRow {
     /// The tokens; the last is predicted and not read.
     pub tokens: Vec<u32>,

@@ -6,6 +6,7 @@
 //! under that name only once every byte is on the disk.
 
 mod checksum;
+mod directory;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,9 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 use checksum::{Checksum, Record};
+pub use directory::write_directory;
+pub(crate) use directory::{folder_of, sync_directory};
+use directory::{remove_if_there, temporary_sibling};
 pub use tensors::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
 
 const CONFIG: &str = "config.json";
@@ -86,22 +90,15 @@ struct TrainerState {
 
 /// Saves a checkpoint as `step-<step>` in a directory, which is made when missing; the path of the new one.
 ///
-/// All is written to a hidden sibling first and synced to the disk, then renamed, so that whatever happens meanwhile
-/// earlier checkpoints stay as they were. One of the same step is replaced. Only one process may save into a
-/// directory; [`RunDir`](crate::run_dir::RunDir) sees to that.
+/// It appears whole ([`write_directory`]), so that whatever happens meanwhile earlier checkpoints stay as they were. One of
+/// the same step is replaced. Only one process may save into a directory; [`RunDir`](crate::run_dir::RunDir) sees to that.
 ///
 /// # Errors
 /// A weight that is no finite number, or a file that cannot be written, such as on a full disk. Nothing is left behind.
 pub fn save(directory: &Path, checkpoint: &Checkpoint) -> Result<PathBuf> {
     let target = directory.join(step_name(checkpoint.step));
-    let temporary = temporary_sibling(&target);
-    fs::create_dir_all(directory).map_err(Error::io(directory))?;
-    remove_if_there(&temporary)?; // left by a run that was killed while it saved
-    let saved = write_files(&temporary, checkpoint).and_then(|()| put_in_place(&temporary, &target));
-    if saved.is_err() {
-        let _ = remove_if_there(&temporary); // the failure to save is the one to tell
-    }
-    saved.map(|()| target)
+    write_directory(&target, |temporary| write_files(temporary, checkpoint))?;
+    Ok(target)
 }
 
 /// Loads a checkpoint after checking every file of it against what was written.
@@ -169,7 +166,7 @@ pub fn prune(directory: &Path, keep: usize) -> Result<()> {
     let oldest_kept = complete[complete.len().saturating_sub(keep.max(1))];
     for (_, path) in steps.iter().filter(|(step, _)| *step < oldest_kept) {
         // Renamed first: a removal cut short must not leave something that looks like a checkpoint.
-        let hidden = temporary_sibling(path);
+        let hidden = temporary_sibling(path)?;
         remove_if_there(&hidden)?;
         fs::rename(path, &hidden).map_err(Error::io(path))?;
     }
@@ -182,17 +179,7 @@ pub fn prune(directory: &Path, keep: usize) -> Result<()> {
     Ok(())
 }
 
-/// Makes the names in a directory survive a loss of power.
-pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    // Elsewhere a directory cannot be opened as a file, and renaming is as durable as the system makes it.
-    if cfg!(unix) {
-        File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io(path))?;
-    }
-    Ok(())
-}
-
 fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
-    fs::create_dir(directory).map_err(Error::io(directory))?;
     let Checkpoint { step, contents, config, model, optimizer, state, tokenizer_json, companions } = checkpoint;
     let [config_name, model_name] = contents.files();
     let mut files = BTreeMap::new();
@@ -216,29 +203,8 @@ fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
     write_file(&directory.join(TRAINER_STATE), |out| {
         serde_json::to_writer_pretty(&mut *out, &trainer)?;
         out.write_all(b"\n")
-    })?;
-    sync_directory(directory)
-}
-
-/// Renames what was written to its name, and out of the way what had that name.
-fn put_in_place(temporary: &Path, target: &Path) -> Result<()> {
-    let replaced = target.exists().then(|| {
-        let mut name = temporary.as_os_str().to_owned();
-        name.push("-replaced");
-        PathBuf::from(name)
-    });
-    if let Some(replaced) = &replaced {
-        remove_if_there(replaced)?;
-        fs::rename(target, replaced).map_err(Error::io(target))?;
-    }
-    if let Err(error) = fs::rename(temporary, target) {
-        if let Some(replaced) = &replaced {
-            let _ = fs::rename(replaced, target);
-        }
-        return Err(Error::io(target)(error));
-    }
-    sync_directory(target.parent().expect("a checkpoint has a directory around it"))?;
-    replaced.map_or(Ok(()), |replaced| remove_if_there(&replaced))
+    })
+    .map(drop)
 }
 
 /// Writes one file to the disk and tells what it looks like.
@@ -363,19 +329,6 @@ fn steps(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
 
 fn step_name(step: u64) -> String {
     format!("step-{step:08}")
-}
-
-/// Where a checkpoint is written or taken apart, on the same file system.
-fn temporary_sibling(path: &Path) -> PathBuf {
-    let name = path.file_name().expect("a checkpoint has a name").to_string_lossy();
-    path.with_file_name(format!(".tmp-{name}"))
-}
-
-fn remove_if_there(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(directory)(error)),
-        _ => Ok(()),
-    }
 }
 
 fn damaged(path: &Path, reason: impl Into<String>) -> Error {

@@ -34,6 +34,7 @@ pub struct Args {
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     // A name that is wrong is the caller's mistake, and no finding about an environment.
     let definition = registry.definition(&args.env)?;
+    registry.rewards(&definition.rewards)?;
     let options = CheckOptions { episodes: args.episodes, seed: args.seed, ..CheckOptions::default() };
     let report = check(&|| registry.build(&definition), options);
     output.report(&report, &report)?;

@@ -45,7 +45,7 @@ pub struct Args {
     /// Fixes what is sampled
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// A PEFT adapter directory to put on the model
+    /// Adapters to put on the model: a PEFT directory, or that of a run
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     #[command(flatten)]

@@ -12,11 +12,13 @@ mod evaluate;
 mod generate;
 mod label;
 mod log;
+mod merge;
 mod output;
 mod plan;
 mod play;
 mod policy;
 mod rollout;
+mod rows;
 mod score;
 mod tokenizer;
 mod train;
@@ -77,8 +79,10 @@ enum Command {
     Estimate(estimate::Args),
     Corpus(corpus::Args),
     Generate(generate::Args),
+    Merge(merge::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
+    Rows(rows::Args),
     Eval(eval::Args),
     Score(score::Args),
     Label(label::Args),
@@ -121,8 +125,10 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Estimate(args) => estimate::run(args, registry, output),
         Command::Corpus(args) => corpus::run(args, output),
         Command::Generate(args) => generate::run(args, output),
+        Command::Merge(args) => merge::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
+        Command::Rows(args) => rows::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Score(args) => score::run(args, output),
         Command::Label(args) => label::run(args, output),

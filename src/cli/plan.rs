@@ -11,9 +11,12 @@ use crate::train_run::{Hardware, plan_run};
 /// Say what a training run on text takes, without training
 ///
 /// Parameters, tokens, floating-point operations, and the time and memory of each device, by the formulae that
-/// docs/language-models.md gives. Without --gpus, a few steps are computed on the run's device, which measures its speed; with
-/// it nothing is computed or read, so that models and hardware that are not there can be planned. The FLOP/s that a GPU
-/// achieves are what this command measures on one, or its peak times what training uses of it: about 0.4.
+/// docs/language-models.md gives. Gradients and the optimiser's memory are those of the parameters that are trained: under
+/// [lora] the adapters', else what no [[optimizer.group]] freezes.
+///
+/// Without --gpus, a few steps are computed on the run's device, which measures its speed; with it nothing is computed, and
+/// of start_from only config.json is read, so that models and hardware that are not there can be planned. The FLOP/s that a
+/// GPU achieves are what this command measures on one, or its peak times what training uses of it: about 0.4.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -21,6 +24,7 @@ use crate::train_run::{Hardware, plan_run};
 #[command(after_long_help = "\
 Examples:
   palestra plan examples/recipes/shakespeare-char.toml
+  palestra plan examples/recipes/sft-finance-lora.toml --json | jq '.trained_parameters, .memory.total'
   palestra plan big.toml --gpus 64 --tflops 125 --json | jq .seconds       (an A100 at 0.4 of its 312 TFLOP/s)
 
 A run file of 7 billion parameters, big.toml:

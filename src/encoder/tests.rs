@@ -77,3 +77,35 @@ fn what_cannot_be_encoded_is_told_with_its_episode_and_step() {
     );
     assert!(told(&mut encoder, turn("x", 0.0, None)).starts_with("episode e7, step 1: "));
 }
+
+const TEMPLATE: &str = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }};{% endfor %}\
+                        {% if add_generation_prompt %}<a>{% endif %}";
+
+fn chat(context: Context, room: usize) -> Encoder {
+    let encoding = Encoding { context, room, legal_actions_only: true, return_to_go: None };
+    let template = ChatTemplate::new("example", TEMPLATE, Default::default()).unwrap();
+    Encoder::new(Tokenizer::from_alphabet("<>;abcsu").unwrap(), encoding).with_chat(template)
+}
+
+#[test]
+fn observations_are_read_by_a_chat_template() {
+    let alone = chat(Context::Observation, 64);
+    assert_eq!(text(&alone, &alone.prompt(&[], "ab", None, 4).unwrap()), "<u>ab;<a>");
+    let listed = r#"[{"role":"system","content":"b"},{"role":"user","content":"c"}]"#;
+    assert_eq!(text(&alone, &alone.prompt(&[], listed, None, 4).unwrap()), "<s>b;<u>c;<a>");
+}
+
+#[test]
+fn a_conversation_goes_on_after_what_was_written() {
+    let encoder = chat(Context::Transcript, 24);
+    let end = encoder.tokenizer().special().end.unwrap();
+    let mut so_far = encoder.prompt(&[], "ab", None, 4).unwrap();
+    encoder.tokenizer().encode("c", &mut so_far).unwrap();
+    let cut_short = encoder.prompt(&so_far, "b", None, 4).unwrap();
+    so_far.push(end);
+    let further = encoder.prompt(&so_far, "b", None, 4).unwrap();
+    assert_eq!((text(&encoder, &further), further[so_far.len() - 1]), ("<u>ab;<a>c<u>b;<a>".to_string(), end));
+    assert_eq!(cut_short, further, "an answer ends before the next message begins");
+    let beyond = encoder.prompt(&further, "ab", None, 4).unwrap();
+    assert_eq!(text(&encoder, &beyond), "<u>ab;<a>", "where there is no room, it begins again");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{Learner, Loss};
 use crate::model::parameters;
@@ -37,42 +37,35 @@ pub fn check_learner<L: Learner>(example: &Example<L>) {
     }
 }
 
+/// Measurements by name, and gradients by the names of parameters.
+pub type Measured = (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>);
+
 /// The loss, measurements and gradients of a batch in parts.
-pub fn measure<L: Learner>(
-    learner: &L,
-    model: &L::Model,
-    parts: Vec<L::Batch>,
-) -> (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>) {
-    let mut numbers = BTreeMap::new();
-    let mut gradients = GradientSum::default();
-    for part in parts {
-        let Loss { total, metrics } = learner.loss(model, part);
+pub fn measure<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
+    summed(parts, |part, gradients| {
+        let Loss { total, mut metrics } = learner.loss(model, part);
         gradients.add(model, &mut total.backward());
-        for (name, value) in metrics.into_iter().chain([("total", total.detach())]) {
-            *numbers.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
-        }
-    }
-    (numbers, gradients.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+        metrics.push(("total", total.detach()));
+        metrics
+    })
 }
 
-/// As [`measure`], by [`Learner::gradients`].
-fn own_way<L: Learner>(
-    learner: &L,
-    model: &L::Model,
-    parts: Vec<L::Batch>,
-) -> (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>) {
+/// As [`measure`] but for the loss, by the learner's own way to gradients.
+pub fn own_way<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
+    summed(parts, |part, gradients| learner.gradients(model, part, gradients))
+}
+
+/// What the parts of a batch come to together.
+fn summed<B>(parts: Vec<B>, mut take: impl FnMut(B, &mut GradientSum) -> Vec<(&'static str, Tensor<1>)>) -> Measured {
     let mut numbers = BTreeMap::new();
     let mut gradients = GradientSum::default();
     for part in parts {
-        for (name, value) in learner.gradients(model, part, &mut gradients) {
+        for (name, value) in take(part, &mut gradients) {
             *numbers.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
         }
     }
+    let flat = |data: TensorData| data.try_into_vec().expect("gradients are f32");
     (numbers, gradients.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
-}
-
-fn flat(data: TensorData) -> Vec<f32> {
-    data.try_into_vec().expect("gradients are f32")
 }
 
 fn start<L: Learner>(example: &Example<L>, device: &Device) -> L::Model {

@@ -3,8 +3,8 @@
 //! An answer's reward is `beta (log pi - log ref)`, how much likelier the policy finds it than the policy that the run
 //! started from; without a reference it is `beta` times the mean log-probability of its tokens. The loss of a pair is, by
 //! `loss`:
-//! - `sigmoid`: `-(1 - e) log s(beta D) - e log s(-beta D)` ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)), with `e`
-//!   the label smoothing;
+//! - `sigmoid`: `-(1 - e) log s(beta D) - e log s(-beta D)` ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)),
+//!   with `e` the label smoothing;
 //! - `ipo`: `(D - 1 / (2 beta))^2` ([Azar et al. 2023](https://arxiv.org/abs/2310.12036));
 //! - `hinge`: `max(0, 1 - beta D)` ([Zhao et al. 2023](https://arxiv.org/abs/2305.10425));
 //! - `simpo`: `-log s(beta (mean_chosen - mean_rejected) - gamma)` ([Meng et al. 2024](https://arxiv.org/abs/2405.14734));
@@ -113,8 +113,7 @@ impl Objective for Dpo {
     }
 
     fn rewards(&self, log_probs: Tensor<1>, references: Option<Tensor<1>>, lengths: Tensor<1>) -> Tensor<1> {
-        let gain = if self.0.has_reference() { log_probs - known(references) } else { log_probs };
-        let gain = if self.0.takes_means() { gain / lengths } else { gain };
+        let gain = if self.0.has_reference() { log_probs - known(references) } else { log_probs / lengths };
         gain.mul_scalar(self.0.beta)
     }
 
@@ -168,3 +167,5 @@ fn known(references: Option<Tensor<1>>) -> Tensor<1> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trl_tests;

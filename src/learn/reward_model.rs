@@ -8,7 +8,8 @@
 //! - of ratings, `(r - rating)^2`.
 //!
 //! Pairs tell nothing of a score's origin and little of its unit: after the last update the head is scaled so that known
-//! answers have mean 0 and standard deviation 1, as a policy that is trained by it expects.
+//! answers have mean 0 and standard deviation 1, as a policy that is trained by it expects. Adapters are merged then, so that
+//! what reads a reward model needs no other files.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use super::Loss;
 use super::judged::{Objective, Reading, pair_metrics, read_answers};
 use crate::batch::{JudgedBatch, TextRow};
 use crate::math::preference::{best_of_nll, centring, preference_nll, rating_error};
-use crate::model::Policy;
+use crate::model::{Policy, lora};
 use crate::{Error, Result};
 
 /// What a person chooses of a reward model.
@@ -110,7 +111,10 @@ impl Objective for RewardModel {
         Loss { total, metrics }
     }
 
-    fn finish(&self, model: Policy) -> Policy {
+    fn finish(&self, mut model: Policy) -> Policy {
+        if model.transformer.linears_mut().any(|(_, layer)| layer.adapter.is_some()) {
+            model.transformer = lora::merged(model.transformer);
+        }
         if !self.config.normalise || self.known_answers.len() < 2 {
             return model;
         }

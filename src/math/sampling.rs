@@ -45,8 +45,9 @@ impl Sampling {
 pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling, rng: &mut impl Rng) -> (u32, f32) {
     let candidates = Candidates::new(logits, allowed, sampling.temperature);
     let Candidates { count, best, max, .. } = candidates;
-    let weight = |i: usize| candidates.weight(i);
-    let total: f64 = (0..count).map(weight).sum();
+    let weights: Vec<f64> = (0..count).map(|i| candidates.weight(i)).collect();
+    let weight = |i: usize| weights[i];
+    let total: f64 = weights.iter().sum();
     let chosen = if sampling.temperature <= 0.0 {
         best
     } else if sampling.truncates() {

@@ -2,8 +2,8 @@
 //! `LlamaForSequenceClassification`: `score.weight` in the place of an output layer.
 //!
 //! Its head has no bias, and scores may be scaled: both stand in `config.json`, as `score_bias`, which is added to what
-//! transformers computes, and `score_scale`, which makes log-odds of a difference of scores. Transformers reads the score at the
-//! last token that is not `pad_token_id`, which must therefore not be the token that ends texts.
+//! transformers computes, and `score_scale`, which makes log-odds of a difference of scores. Transformers reads the score
+//! at the last token that is not `pad_token_id`, which must therefore not be the token that ends texts.
 
 use std::path::Path;
 

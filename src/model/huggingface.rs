@@ -137,6 +137,18 @@ pub fn linears(config: &ModelConfig) -> Vec<JoinedLinear> {
     weights.collect()
 }
 
+/// Every parameter of a model of this shape: its name of ours, and its length along each axis. `config` must be resolved.
+pub fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+    let parts = places(config).into_iter().flat_map(|Place { mut shape, ours, transposed, .. }| {
+        if transposed {
+            shape.reverse();
+        }
+        *shape.last_mut().expect("no parameter is a single number") /= ours.len();
+        ours.into_iter().map(move |name| (name, shape.clone()))
+    });
+    parts.collect()
+}
+
 /// Every tensor of a Hugging Face file of this shape.
 fn places(config: &ModelConfig) -> Vec<Place> {
     let mut places = match config.family {

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::lora::Adapter;
+use crate::ops::rms_norm;
 
 /// What the weights of a new model are.
 pub enum Init<'a> {
@@ -71,11 +72,7 @@ impl Norm {
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         match &self.bias {
             Some(bias) => module::layer_norm(input, self.weight.val(), Some(bias.val()), self.eps),
-            None => {
-                let mean_square = input.clone().square().mean_dim(1); // [rows, 1]
-                let scale = mean_square.add_scalar(self.eps).sqrt().recip();
-                input * scale * self.weight.val().unsqueeze()
-            }
+            None => rms_norm(input, self.weight.val(), self.eps),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod peft;
 
+use std::collections::BTreeSet;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -64,34 +66,44 @@ impl Adapter {
     }
 }
 
+impl LoraConfig {
+    /// Those of some linear layers that are adapted.
+    ///
+    /// # Errors
+    /// A rank or alpha that is none, or a pattern that is wrong or that no layer matches.
+    pub fn adapted(&self, layers: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        if self.rank == 0 {
+            return Err(Error::Config("lora.rank: 0 is no rank; it must be at least 1".into()));
+        }
+        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
+            return Err(Error::Config(format!("lora.alpha: {} is not above 0", self.alpha)));
+        }
+        let wrong = |pattern: &str, why: &str| Error::Config(format!("lora.targets: {pattern:?} {why}"));
+        if self.targets.is_empty() {
+            return Err(Error::Config("lora.targets: none; name layers, such as \"*.attention.query\"".into()));
+        }
+        let mut adapted = BTreeSet::new();
+        for target in &self.targets {
+            let pattern = glob::Pattern::new(target).map_err(|error| wrong(target, &error.to_string()))?;
+            let mut matched = layers.iter().filter(|name| pattern.matches(name)).peekable();
+            if matched.peek().is_none() {
+                return Err(wrong(target, "matches no layer; they are named like \"blocks.0.attention.query\""));
+            }
+            adapted.extend(matched.cloned());
+        }
+        Ok(adapted)
+    }
+}
+
 /// Puts fresh adapters on the layers that are asked for and freezes all else. The model computes what it did before.
 ///
 /// # Errors
-/// A rank or alpha that is none, or a pattern that is wrong or that no layer matches.
+/// As [`LoraConfig::adapted`].
 pub fn attach(mut model: Transformer, config: &LoraConfig, rng: &mut ChaCha8Rng) -> Result<Transformer> {
-    if config.rank == 0 {
-        return Err(Error::Config("lora.rank: 0 is no rank; it must be at least 1".into()));
-    }
-    if !(config.alpha > 0.0 && config.alpha.is_finite()) {
-        return Err(Error::Config(format!("lora.alpha: {} is not above 0", config.alpha)));
-    }
-    let wrong = |pattern: &str, why: &str| Error::Config(format!("lora.targets: {pattern:?} {why}"));
-    if config.targets.is_empty() {
-        return Err(Error::Config("lora.targets: none; name layers, such as \"*.attention.query\"".into()));
-    }
-    let mut patterns = Vec::new();
-    for target in &config.targets {
-        let pattern = glob::Pattern::new(target).map_err(|error| wrong(target, &error.to_string()))?;
-        if !model.linears_mut().any(|(name, _)| pattern.matches(&name)) {
-            return Err(wrong(target, "matches no layer; they are named like \"blocks.0.attention.query\""));
-        }
-        patterns.push(pattern);
-    }
+    let adapted = config.adapted(&model.linears_mut().map(|(name, _)| name).collect())?;
     let device = model.device();
-    for (name, layer) in model.linears_mut() {
-        if patterns.iter().any(|pattern| pattern.matches(&name)) {
-            layer.adapter = Some(fresh(layer, config, rng, &device));
-        }
+    for (_, layer) in model.linears_mut().filter(|(name, _)| adapted.contains(name)) {
+        layer.adapter = Some(fresh(layer, config, rng, &device));
     }
     Ok(freeze_base(model))
 }

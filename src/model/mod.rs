@@ -19,7 +19,7 @@ mod pretrained;
 mod rotary;
 mod transformer;
 #[cfg(test)]
-mod transformers_tests;
+pub(crate) mod transformers_tests;
 
 pub use cache::KvCache;
 pub use config::{Family, Gelu, ModelConfig, RopeScaling};
@@ -27,5 +27,8 @@ pub use critic::{Critic, CriticShape, Head, Targets};
 pub use generation_config::GenerationConfig;
 pub use layers::{Init, Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
-pub use pretrained::{FileLayout, read_config, read_config_json, read_generation_config, read_model, write_model};
+pub(crate) use pretrained::write_text;
+pub use pretrained::{
+    FileLayout, read_companions, read_config, read_config_json, read_generation_config, read_model, write_model,
+};
 pub use transformer::{Placement, Transformer};

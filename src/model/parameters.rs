@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 
 use crate::Result;
-use crate::checkpoint::Tensors;
+use crate::checkpoint::{NamedTensor, Tensors};
 
 /// The data of every parameter by name, such as `blocks.0.attention.query.weight`.
 pub fn collect<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
@@ -64,6 +64,15 @@ pub fn names<M: Module>(module: &M) -> BTreeSet<String> {
 /// Tensors of a file as data of parameters; no number is copied.
 pub fn data_of(tensors: Tensors) -> BTreeMap<String, TensorData> {
     tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape))).collect()
+}
+
+/// Data of parameters as tensors of a file.
+pub fn tensors_of(data: impl IntoIterator<Item = (String, TensorData)>) -> Tensors {
+    let named = |(name, data): (String, TensorData)| {
+        let shape = data.shape().to_vec();
+        (name, NamedTensor::new(shape, data.try_into_vec().expect("parameters are f32")))
+    };
+    data.into_iter().map(named).collect()
 }
 
 /// Replaces every parameter by the tensor of its name.

@@ -1,7 +1,8 @@
 //! Model directories of Hugging Face, in and out. Each checkpoint is one too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -16,6 +17,9 @@ const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 const MODEL: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// What else is taken along of a model: how it writes, its chat template, and what its tokenizer's special tokens are.
+const COMPANIONS: [&str; 4] = ["chat_template.jinja", GENERATION, "special_tokens_map.json", "tokenizer_config.json"];
 
 /// How a model is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,6 +96,21 @@ pub fn read_generation_config(directory: &Path) -> Result<GenerationConfig> {
         found = newer.or(found);
     }
     Ok(found)
+}
+
+/// Reads the texts that stand beside a model and its tokenizer, such as `chat_template.jinja`, by the names of their files.
+///
+/// # Errors
+/// A file that is there and cannot be read.
+pub fn read_companions(directory: &Path) -> Result<BTreeMap<String, String>> {
+    let mut companions = BTreeMap::new();
+    for name in COMPANIONS {
+        let path = directory.join(name);
+        if path.is_file() {
+            companions.insert(name.to_string(), fs::read_to_string(&path).map_err(Error::io(&path))?);
+        }
+    }
+    Ok(companions)
 }
 
 /// Writes a model as a Hugging Face directory, which is made when missing: `config.json`, `generation_config.json` and
@@ -174,7 +193,17 @@ pub(super) fn read_json(path: &Path) -> Result<Value> {
 }
 
 pub(super) fn write_json(path: &Path, json: &Value) -> Result<()> {
-    fs::write(path, format!("{json:#}\n")).map_err(Error::io(path))
+    write_text(path, &format!("{json:#}\n"))
+}
+
+/// Writes a file to the disk.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(Error::io(path))
 }
 
 pub(super) fn wrong(path: &Path, reason: impl Into<String>) -> Error {

@@ -4,13 +4,13 @@
 //! matrix product.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::{gelu, gelu_approximate, silu};
+use burn::tensor::activation::{gelu, gelu_approximate};
 use burn::tensor::{Device, Int, Tensor, module};
 
 use super::layers::{Init, normal};
 use super::rotary::{RotaryTable, Rotation};
 use super::{Family, Gelu, KvCache, Linear, ModelConfig, Norm};
-use crate::ops::{AttentionMask, attention};
+use crate::ops::{AttentionMask, attention, swiglu};
 
 /// Where the tokens of a forward pass stand: their positions, and which of them each may see.
 #[derive(Debug, Clone)]
@@ -261,7 +261,7 @@ impl Attention {
 impl FeedForward {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let inner = match &self.gate {
-            Some(gate) => silu(gate.forward(x.clone())) * self.up.forward(x),
+            Some(gate) => swiglu(gate.forward(x.clone()), self.up.forward(x)),
             None if self.gelu == Gelu::Tanh => gelu_approximate(self.up.forward(x)),
             None => gelu(self.up.forward(x)),
         };

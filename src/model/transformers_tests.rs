@@ -21,6 +21,7 @@ use super::{
     write_model,
 };
 use crate::checkpoint::{NumberType, read_tensors};
+use crate::language_model::merge;
 use crate::math::Sampling;
 use crate::ops::{available_devices, open_device};
 use crate::tokenizer::{ChatTemplate, Message, Tokenizer};
@@ -158,7 +159,8 @@ fn write_ours(directory: &Path, policy: &Policy, like: &Expected, base: &str) {
     write_json(&directory.join("ours.json"), &ours).unwrap();
 }
 
-fn script(arguments: &[&str]) -> String {
+/// What the script prints, called with these arguments.
+pub(crate) fn script(arguments: &[&str]) -> String {
     let output =
         Command::new("python3").arg(root().join("tests/transformers/parity.py")).args(arguments).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -167,7 +169,7 @@ fn script(arguments: &[&str]) -> String {
 }
 
 /// Models of other weights than the fixtures', in every type of number, whole and in shards, are loaded by
-/// transformers with the same logits; adapters by PEFT.
+/// transformers with the same logits; adapters by PEFT, and merged by transformers.
 #[test]
 fn what_is_saved_is_loaded_by_transformers() {
     if std::env::var_os("PALESTRA_TRANSFORMERS").is_none() {
@@ -201,8 +203,14 @@ fn what_is_saved_is_loaded_by_transformers() {
         }
         let path = parent.path().join(format!("{name}-lora"));
         write_adapters(&adapted, &path, name).unwrap();
-        write_ours(&path, &adapted.into(), &like, &format!("../{name}"));
-        directories.extend([directory, path]);
+        let adapted = adapted.into();
+        write_ours(&path, &adapted, &like, &format!("../{name}"));
+        let characters = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz0123456789").unwrap();
+        std::fs::write(directory.join("tokenizer.json"), characters.to_json().unwrap()).unwrap();
+        let merged = parent.path().join(format!("{name}-merged"));
+        merge(&directory, Some(&path), &merged, NumberType::F32).unwrap();
+        write_ours(&merged, &adapted, &like, "");
+        directories.extend([directory, path, merged]);
     }
     let directories: Vec<&str> = directories.iter().map(|path| path.to_str().unwrap()).collect();
     println!("{}", script(&[&["check"], directories.as_slice()].concat()));

@@ -260,3 +260,70 @@ fn a_mixture_that_writes_freely_does_not_know() {
         assert!(whole > 5, "{whole} random actions of two letters among {}", turns.len());
     });
 }
+
+#[test]
+fn episodes_of_a_group_begin_alike_and_are_sampled_apart() {
+    each_rollout(Context::Observation, 3, |mut rollout, policy| {
+        let alone: Vec<Option<u64>> = (0..3).map(|number| Some(palestra_envs::episode_seed(5, number))).collect();
+        rollout.config.group = 4;
+        let (played, _) = rollout.play(policy, 5, 0..12, &Sampling::default()).unwrap();
+        let groups: Vec<u64> = played.iter().map(|played| played.trajectory.group).collect();
+        assert_eq!(groups, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
+        for (group, seed) in played.chunks(4).zip(alone) {
+            let actions = |played: &Played| played.episode.turns.iter().map(|t| t.action.clone()).collect::<Vec<_>>();
+            assert!(group.iter().all(|played| played.episode.seed == seed));
+            assert!(group.iter().any(|played| actions(played) != actions(&group[0])), "each has numbers of its own");
+        }
+    });
+}
+
+/// Scores the number of letters, and fails for answers that end in d.
+struct Length;
+
+impl palestra_envs::Reward for Length {
+    fn score(&self, episodes: &[Episode]) -> palestra_envs::Result<Vec<Option<f32>>> {
+        let score = |episode: &Episode| {
+            let text = palestra_envs::reward::answer(episode);
+            (!text.ends_with('d')).then_some(text.len() as f32)
+        };
+        Ok(episodes.iter().map(score).collect())
+    }
+}
+
+#[test]
+fn scores_land_on_the_last_token_and_what_has_none_is_left_as_it_is() {
+    let reward = palestra_envs::RewardDefinition { weight: 10.0, ..palestra_envs::RewardDefinition::of_kind("length") };
+    let rewards = || Rewards::new([(reward.clone(), Box::new(Length) as Box<dyn palestra_envs::Reward>)]).unwrap();
+    each_rollout(Context::Transcript, 4, |rollout, policy| {
+        let mut rollout = rollout.judged_by(rewards());
+        let (played, _) = rollout.play(policy, 2, 0..32, &Sampling::default()).unwrap();
+        let mut each = Vec::new();
+        let mut take = |number: u64, played: Played| {
+            each.push((number, played.episode.total_reward()));
+            Ok(())
+        };
+        rollout.play_each(policy, 2, 0..32, &Sampling::default(), &mut |_, _, _| Ok(()), &mut take).unwrap();
+        each.sort_by_key(|(number, _)| *number);
+        assert_eq!(
+            each.iter().map(|(_, total)| *total).collect::<Vec<_>>(),
+            played.iter().map(|played| played.episode.total_reward()).collect::<Vec<_>>(),
+            "judged together or in parts"
+        );
+        assert!(
+            played.iter().any(Played::is_scored) && !played.iter().all(Played::is_scored),
+            "the example shows both"
+        );
+        for Played { episode, trajectory, scores, .. } in &played {
+            let last = episode.turns.last().unwrap();
+            let own = last.action.len() as f32; // what the game gives
+            let expected = scores["length"].map_or(own, |score| own + 10.0 * score);
+            assert_eq!(last.reward, expected);
+            assert_eq!(trajectory.actions().last().unwrap().reward, expected);
+            assert!((f64::from(trajectory.total_reward()) - episode.total_reward()).abs() < 1e-4);
+        }
+        let metrics = summary(&played);
+        let missing = played.iter().filter(|played| !played.is_scored()).count() as f64;
+        assert_eq!(metrics["rewards/length_missing"], missing);
+        assert!(metrics["rewards/rules_mean"] > 0.0 && metrics["rewards/length_mean"] > 0.0);
+    });
+}

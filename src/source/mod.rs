@@ -11,6 +11,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod text;
+mod texts;
 mod windows;
 
 pub use examples::{ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of};
@@ -20,7 +21,8 @@ pub use preferences::{Conflicts, Judgements, PreferenceConfig, PreferenceSource}
 pub use stored::{DataConfig, Stored};
 pub use stretches::Cutting;
 pub use survey::{alphabet, least_of_best};
-pub use text::{CorpusConfig, Rows, TextConfig, TextSource, Texts, check_tokenizer, tokenizer_of};
+pub use text::{CorpusConfig, TextConfig, TextSource};
+pub use texts::{Rows, Texts, check_tokenizer, tokenizer_of};
 pub use windows::{Selection, resampled_times};
 
 use palestra_datasets::Episode;

@@ -173,14 +173,12 @@ impl Judgements {
         let encoder = ExampleEncoder { tokenizer, template, room: window, too_long: config.too_long };
         let (group, rule) = (config.validation_by.as_deref(), config.conflicts.rule());
         let (found, counts) = read_judgements(&config.files, &encoder, group, rule, wanted)?;
-        let (mut training, mut validation) = match config.validation.is_empty() {
+        let (mut training, validation) = match config.validation.is_empty() {
             true => hold_out(found, config)?,
             false => (found, read_judgements(&config.validation, &encoder, group, rule, wanted)?.0),
         };
         if wanted == Wanted::Labels {
-            for prompts in [&mut training, &mut validation] {
-                mismatch(prompts, window)?;
-            }
+            mismatch(&mut training, window)?;
         }
         Ok(Self { training, validation, counts })
     }

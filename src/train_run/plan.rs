@@ -1,4 +1,4 @@
-//! The plan of a run on text, from formulae and from a few measured steps.
+//! A run on text, seen before it begins: its plan, from formulae and from a few measured steps, and its rows.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,14 @@ use burn::module::Module;
 use palestra_envs::Registry;
 
 use super::{Agent, Algorithm, RunFile, TextSource, Texts};
+use crate::batch::TextRow;
 use crate::learn::Learner;
 use crate::learn::supervised::supervised_learner;
-use crate::model::Policy;
+use crate::model::{ModelConfig, Policy, read_config};
 use crate::ops::{open_device, set_threads};
 use crate::optim::{AdamW, GradientSum, OptimizerConfig};
-use crate::plan::{Extent, Plan};
+use crate::plan::{Extent, Parameters, Plan};
+use crate::source::TextConfig;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -36,26 +38,16 @@ pub struct Hardware {
 /// # Errors
 /// A run that learns from something else; a vocabulary that is not known; what the run itself would be refused for.
 pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -> Result<Plan> {
-    let mut run = run.resolve(registry)?;
-    let name = run.algorithm()?.name();
-    let (Algorithm::Supervised(_), Some(text)) = (run.algorithm()?, run.text.clone()) else {
-        return Err(Error::Config(format!(
-            "{}: only runs on [text] can be planned, and this is one of [{name}]",
-            run.name
-        )));
-    };
+    let run = run.resolve(registry)?;
     let Some(Hardware { devices, flops_per_second }) = hardware else {
-        let device = open_device(&run.device).map_err(Error::Device)?;
-        set_threads(*run.train.threads.get_or_insert_with(super::cores));
-        let agent = Agent::new(run, registry, None, &device)?;
-        let window = text.window_of(agent.policy.transformer.config().context)?;
-        let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
-        let mut source = TextSource::new(&texts, text, window, agent.run.seed, device.autodiff())?;
+        let (agent, mut source, window) = text_source(run, registry)?;
         return plan(&agent, &mut source, window);
     };
-    let shape = run.model.clone().ok_or_else(|| {
-        Error::Config("start_from: to plan for other hardware, write the model's shape in [model] in its place".into())
-    })?;
+    let text = text_of(&run)?;
+    let shape = match &run.start_from {
+        Some(directory) => read_config(directory)?,
+        None => run.model.clone().unwrap_or_default(),
+    };
     let vocab_size = match (shape.vocab_size, &text.tokenizer) {
         (0, Some(tokenizer)) => Tokenizer::from_file(tokenizer)?.vocab_size(),
         (0, None) => {
@@ -73,32 +65,77 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
     let part = text.batch.div_ceil(devices as usize);
     let micro_batch = if text.micro_batch == 0 { part } else { text.micro_batch.min(part) };
     let steps = run.train.updates * text.steps as u64;
-    let extent = Extent { steps, window, batch: text.batch, micro_batch, devices };
-    Ok(Plan::new(&config, extent, Some(flops_per_second)))
+    let gradient_checkpointing = run.train.gradient_checkpointing;
+    let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices };
+    Ok(Plan::new(&config, counted(&run, &config)?, extent, Some(flops_per_second)))
+}
+
+/// The rows of the first steps of a run on text, step by step, and the tokenizer that they were encoded by.
+///
+/// # Errors
+/// A run that learns from something else; what the run itself would be refused for.
+pub fn rows_of_run(run: RunFile, registry: &Registry, steps: u64) -> Result<(Vec<Vec<TextRow>>, Tokenizer)> {
+    let (agent, mut source, _) = text_source(run.resolve(registry)?, registry)?;
+    let steps = (0..steps).map(|_| source.next_rows()).collect::<Result<_>>()?;
+    Ok((steps, agent.tokenizer))
+}
+
+/// The text of a run that was resolved.
+fn text_of(run: &RunFile) -> Result<TextConfig> {
+    match (run.algorithm()?, &run.text) {
+        (Algorithm::Supervised(_), Some(text)) => Ok(text.clone()),
+        (other, _) => {
+            let reason = format!("this needs a run on [text], and this is one of [{}]", other.name());
+            Err(Error::Config(format!("{}: {reason}", run.name)))
+        }
+    }
+}
+
+/// What a run on text starts from, what it learns from, and the tokens of its windows.
+fn text_source(mut run: RunFile, registry: &Registry) -> Result<(Agent, TextSource, usize)> {
+    let text = text_of(&run)?;
+    let device = open_device(&run.device).map_err(Error::Device)?;
+    set_threads(*run.train.threads.get_or_insert_with(super::cores));
+    let agent = Agent::new(run, registry, None, &device)?;
+    let window = text.window_of(agent.policy.transformer.config().context)?;
+    let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
+    let source = TextSource::new(&texts, text, window, agent.run.seed, device.autodiff())?;
+    Ok((agent, source, window))
 }
 
 /// The plan of a run at its beginning: of a run of many steps it computes a few, and forgets them.
 pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
     let extent = extent(agent, window);
     match extent.steps < SHORT {
-        true => Ok(Plan::new(agent.policy.transformer.config(), extent, None)),
+        true => {
+            let config = agent.policy.transformer.config();
+            Ok(Plan::new(config, counted(&agent.run, config)?, extent, None))
+        }
         false => plan(agent, source, window),
     }
+}
+
+/// The numbers of a run's model, and those that it trains.
+fn counted(run: &RunFile, config: &ModelConfig) -> Result<Parameters> {
+    let optimizer = AdamW::new(run.optimizer.clone())?;
+    Parameters::count(config, run.lora.as_ref(), |names| optimizer.frozen(names))
 }
 
 fn extent(agent: &Agent, window: usize) -> Extent {
     let text = agent.run.text.as_ref().expect("a run on text");
     let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
     let steps = agent.run.train.updates * text.steps as u64;
-    Extent { steps, window, batch: text.batch, micro_batch, devices: 1 }
+    let gradient_checkpointing = agent.run.train.gradient_checkpointing;
+    Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices: 1 }
 }
 
 fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
     let (config, extent) = (agent.policy.transformer.config(), extent(agent, window));
-    let unmeasured = Plan::new(config, extent, None);
+    let counted = counted(&agent.run, config)?;
+    let unmeasured = Plan::new(config, counted, extent, None);
     let seconds = seconds_of_a_step(agent, source)?;
     let flops_per_second = unmeasured.flops_per_token * unmeasured.tokens_per_step as f64 / seconds;
-    Ok(Plan::new(config, extent, Some(flops_per_second)))
+    Ok(Plan::new(config, counted, extent, Some(flops_per_second)))
 }
 
 fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {

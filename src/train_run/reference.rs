@@ -1,7 +1,7 @@
 //! What the policy that a run starts from makes of judged answers: computed once, and kept with the run.
 //!
-//! A file of such log-probabilities tells what they are of: the model's weights, its tokenizer, and the tokens of the answers as
-//! they were cut. Those of another run are refused.
+//! A file of such log-probabilities tells what they are of: the model's weights, its tokenizer, and the tokens of the
+//! answers as they were cut. Those of another run are refused.
 
 use std::collections::BTreeMap;
 use std::path::Path;

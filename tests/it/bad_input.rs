@@ -1,5 +1,7 @@
 //! Each mistake a person can make is answered with one line that names it, exit code 1, and nothing written.
 
+mod language_models;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

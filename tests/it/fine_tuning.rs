@@ -7,10 +7,12 @@ use serde_json::Value;
 use crate::command::Desk;
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
-const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
+/// How the model of these tests writes conversations.
+pub const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
                         {% if add_generation_prompt %}a:{% endif %}";
 
-const RUN: &str = "\
+/// A run that learns the conversations `chats.jsonl` from the model `m`.
+pub const RUN: &str = "\
 name = \"tuned\"
 seed = 3
 start_from = \"m\"
@@ -57,10 +59,11 @@ fn train(desk: &Desk, out: &str, options: &[&str]) -> Value {
     desk.run(&[&["train", "tuned.toml", "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
 }
 
-const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
+/// What trains adapters alone.
+pub const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
 
-/// The files of a run's last checkpoint, and its metrics without the times.
-fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
+/// The files of a run's last checkpoint.
+pub fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
     let last = checkpoints(&desk.path().join(out)).pop().unwrap();
     let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(last)
         .unwrap()
@@ -130,6 +133,75 @@ fn a_run_of_adapters_writes_as_its_model_with_them() {
 }
 
 #[test]
+fn merged_adapters_are_a_model_that_answers_as_before() {
+    let template = TEMPLATE.replace("{{ m.role", "!{{ m.role").replace("%}a:", "%}!a:");
+    let desk = desk().with("own.jinja", &template).with("text.txt", "!u:one.!a:two.");
+    let options = [&LORA[..], &["--set", "text.chat_template=own.jinja"]].concat();
+    train(&desk, "out", &options);
+    let merge = |args: &[&str]| desk.run(&[&["merge"], args, &["--json"]].concat()).json();
+    let report = merge(&["out", "--out", "models/whole"]);
+    assert_eq!((&report["adapted_layers"], &report["dtype"]), (&8.into(), &"float32".into()), "{report}");
+    let measured = |model: &str| {
+        let texts = ["eval", model, "--data", "text.txt", "--device", "flex", "--json"];
+        desk.run(&texts).json()["mean_nll"].as_f64().unwrap()
+    };
+    let (before, whole) = (measured("out"), measured("models/whole"));
+    assert!((before - whole).abs() < 1e-5 && (measured("m") - whole).abs() > 1e-3, "{before} {whole}");
+    let answer = |model: &str| {
+        let args = ["generate", model, "--chat", "--prompt", "one", "--max-new-tokens", "6", "--device", "flex"];
+        desk.run(&[&args[..], &["--quiet"]].concat()).success()
+    };
+    assert_eq!(answer("models/whole"), answer("out"));
+
+    // Its model and its adapters named apart give the same bytes; numbers of 16 bits take half of them.
+    merge(&["m", "--adapter", "out", "--out", "apart"]);
+    let files = |directory: &str| -> Vec<(String, Vec<u8>)> {
+        let paths = std::fs::read_dir(desk.path().join(directory)).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths
+            .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let whole = files("models/whole");
+    let names: Vec<&str> = whole.iter().map(|(name, _)| name.as_str()).collect();
+    let expected =
+        ["chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"];
+    assert_eq!(names, expected);
+    assert!(whole[0].1 == template.as_bytes(), "the chat template that it was trained with");
+    assert!(files("apart") == whole);
+    let half = merge(&["out", "--out", "half", "--dtype", "bf16"])["bytes"].as_u64().unwrap();
+    assert!(half < report["bytes"].as_u64().unwrap() * 3 / 5, "{half} {report}");
+    assert!((measured("half") - before).abs() < 0.05);
+
+    // And a run can start from it.
+    let again = ["train", "tuned.toml", "--quiet", "--set", "start_from=models/whole", "--set", "train.updates=1"];
+    desk.run(&[&again[..], &["--out", "again"]].concat()).success();
+}
+
+#[test]
+fn a_plan_counts_what_is_trained() {
+    let desk = desk();
+    let planned = |options: &[&str]| desk.run(&[&["plan", "tuned.toml", "--json"], options].concat()).json();
+    let number = |plan: &Value, field: &str| plan.pointer(field).and_then(Value::as_u64).unwrap();
+    let whole = planned(&[]);
+    let parameters = number(&whole, "/parameters");
+    assert_eq!(number(&whole, "/trained_parameters"), parameters);
+    // Rank 2 on query and output of 24 x 24, key and value of 24 x 12, in two layers.
+    let adapters = 2 * 2 * (2 * (24 + 24) + 2 * (24 + 12));
+    // By calculation alone, of start_from the shape is enough.
+    std::fs::remove_file(desk.path().join("m/model.safetensors")).unwrap();
+    let lora = planned(&[&LORA[..], &["--gpus", "1", "--tflops", "1"]].concat());
+    assert_eq!([number(&lora, "/parameters"), number(&lora, "/trained_parameters")], [parameters + adapters, adapters]);
+    assert_eq!(number(&lora, "/memory/moments"), 8 * adapters);
+    assert_eq!(number(&lora, "/memory/gradients"), 4 * adapters);
+    let frozen = "--set=optimizer.group=[{pattern='blocks.0.*',learning_rate_scale=0.0}]";
+    let half = planned(&[frozen, "--gpus", "1", "--tflops", "1"]);
+    assert!(number(&half, "/trained_parameters") < parameters);
+    assert_eq!(number(&half, "/memory/moments"), 8 * number(&half, "/trained_parameters"));
+}
+
+#[test]
 fn what_cannot_be_tuned_is_refused() {
     let desk = desk();
     let refused = |options: &[&str], message: &str| {
@@ -138,20 +210,10 @@ fn what_cannot_be_tuned_is_refused() {
         assert_eq!((found.code, found.stdout.as_str(), found.stderr.lines().count()), (Some(1), "", 1));
         assert!(!desk.path().join("out").exists(), "nothing is written");
     };
-    refused(
-        &["--set", "text.format=completion"],
-        "chats.jsonl: line 1, prompt: is missing; the row has [\"messages\"]",
-    );
     refused(&["--set", "text.format=lines"], "text.format");
-    refused(&["--set", "text.window=3"], "rows none is left to learn from");
-    refused(&["--set", "text.window=999"], "text.window: 999 tokens are more than the model's context of");
     refused(&["--set", "lora.targets=[\"*.querry\"]"], "lora.targets: \"*.querry\" matches no layer");
     let frozen = "--set=optimizer.group=[{pattern=\"layers.0.*\", learning_rate_scale=0.0}]";
     refused(&[frozen], "optimizer.group.pattern: \"layers.0.*\" freezes nothing");
-    std::fs::write(desk.path().join("m/chat_template.jinja"), "{{ raise_exception('no') }}").unwrap();
-    refused(&[], "line 1, messages: tokenizer: ");
-    std::fs::remove_file(desk.path().join("m/chat_template.jinja")).unwrap();
-    refused(&[], "line 1, messages: there is no chat template to write it with");
     std::fs::write(desk.path().join("chats.jsonl"), "").unwrap();
     refused(&[], "chats.jsonl: there is no row in it");
 }

@@ -1,8 +1,5 @@
 //! Models that write: directories of Hugging Face's, runs, conversations, and what is refused.
 
-use std::path::PathBuf;
-
-use palestra::Tokenizer;
 use serde_json::json;
 
 use crate::command::Desk;
@@ -94,25 +91,8 @@ fn what_cannot_be_written_is_refused() {
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
         outcome.stderr.strip_prefix("error: ").unwrap().trim_end().to_string()
     };
-    let file = |name: &str| -> PathBuf { desk.path().join("m").join(name) };
-    let long = "a".repeat(64);
-    assert_eq!(
-        refused(&["m", "--prompt", &long]),
-        "the prompt has 64 tokens, and the model's context is 64: nothing can follow; shorten it"
-    );
     assert!(refused(&["m", "--prompt", ""]).starts_with("the prompt is empty"));
     assert!(refused(&["m", "--prompt", "É"]).starts_with("tokenizer: "));
     assert_eq!(refused(&["m", "--prompt", "a", "--top-p", "1.5"]), "--top-p: 1.5 is not above 0 and at most 1");
     assert!(refused(&["nowhere", "--prompt", "a"]).starts_with("nowhere is no directory; give a Hugging Face model"));
-    std::fs::remove_file(file("chat_template.jinja")).unwrap();
-    assert!(refused(&["m", "--chat", "--prompt", "a"]).starts_with("--chat: m has no chat template"));
-    std::fs::write(file("chat_template.jinja"), "{{ raise_exception('no') }}").unwrap();
-    let message = refused(&["m", "--chat", "--prompt", "a"]);
-    assert_eq!(message, "tokenizer: m/chat_template.jinja: line 1: the template refuses: no");
-    let large = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!0123456789").unwrap();
-    std::fs::write(file("tokenizer.json"), large.to_json().unwrap()).unwrap();
-    assert_eq!(
-        refused(&["m", "--prompt", "a"]),
-        "m/tokenizer.json: has 45 tokens, and the model's config.json says vocab_size = 40: they are of different models"
-    );
 }

@@ -12,6 +12,7 @@ mod label;
 mod learning;
 mod log;
 mod people;
+mod preferences;
 mod recipes;
 mod resume;
 mod text;

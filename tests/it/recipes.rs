@@ -11,6 +11,7 @@ use palestra_datasets::log::{LogWriter, WriteOptions};
 
 use crate::command::Desk;
 use crate::fine_tuning::write_model_and_chats;
+use crate::preferences::write_model_and_judgements;
 use crate::tiny_run::checkpoints;
 
 /// What makes a recipe small.
@@ -92,6 +93,16 @@ fn every_recipe_trains() {
         }
         if run.rollout.group > 1 {
             args.push("--set=rollout.group=2");
+        }
+        let judged = desk.path().join("judged.jsonl").display().to_string();
+        let judged = format!("--set=preferences.files=[{judged:?}]");
+        let tokenizer = desk.path().join("m/tokenizer.json").display().to_string();
+        let tokenizer = format!("--set=preferences.tokenizer={tokenizer:?}");
+        if run.preferences.is_some() {
+            write_model_and_judgements(desk.path());
+            let start = if run.start_from.is_some() { &model } else { &tokenizer };
+            args.extend([start.as_str(), &judged, "--set=preferences.validation_share=0.34"]);
+            args.extend(["--set=preferences.window=24", "--set=optimizer.group=[]"]);
         }
         let plays = run.env.is_some();
         run.resolve(&Registry::builtin()).unwrap();

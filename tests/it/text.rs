@@ -98,6 +98,10 @@ fn a_language_model_learns_and_is_measured() {
         assert!((metric(&last, "text/bits_per_byte") / bits - 1.0).abs() < 1e-5, "a byte is a character here");
         let samples = std::fs::read_to_string(out.join("samples.jsonl")).unwrap();
         assert_eq!(samples.lines().count(), 4, "one at each evaluation");
+        let saved = checkpoints(&out).pop().unwrap();
+        let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(saved.join(name)).unwrap()).unwrap() };
+        assert_eq!(json("tokenizer_config.json")["eos_token"], "<|end|>", "what other programs end texts by");
+        assert_eq!(json("generation_config.json")["eos_token_id"], 3);
         let page = std::fs::read_to_string(out.join("report.html")).unwrap();
         assert!(page.contains("Samples during training") && page.contains("bits per byte"));
 
@@ -188,8 +192,7 @@ fn a_plan_needs_neither_texts_nor_hardware() {
 
 #[test]
 fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
-    let desk = encoded().with("empty.txt", "").with("short.txt", "ab").with("bytes.txt", "fine");
-    std::fs::write(desk.path().join("bytes.txt"), b"fine\n\xff\xfe").unwrap();
+    let desk = encoded().with("short.txt", "ab");
     let refused = |set: &[&str], part: &str| {
         let set = set.iter().map(|set| format!("--set={set}"));
         let args: Vec<String> = ["train", "tale.toml", "--quiet"].map(String::from).into_iter().chain(set).collect();
@@ -199,9 +202,7 @@ fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
         assert!(!desk.path().join("runs").exists());
     };
     refused(&["text.files=['no.txt']"], "no.txt: no such file or folder");
-    refused(&["text.files=['empty.txt']"], "alphabet is empty");
     refused(&["text.files=['short.txt']"], "are fewer than a window of 16");
-    refused(&["text.files=['bytes.txt']"], "bytes.txt: byte 5, in line 2, is no UTF-8");
     refused(&["text.files=['tale.tokens']"], "tale.tokens was encoded with");
     refused(&["text.window=17"], "text.window: 17 tokens are more than the model's context of 16");
     refused(&["text.files=[]"], "text.files: name files, or several corpora");
@@ -212,12 +213,6 @@ fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
     refused(&["bc={}"], "[text]: [bc] does not learn from text");
     refused(&["text.file=['tale.txt']"], "unknown key `file` in [text]; did you mean `files`?");
 
-    let other = ["tokenizer", "train", "tale.txt", "--vocab-size", "280", "--out", "other", "--quiet"];
-    desk.run(&other).success();
-    refused(
-        &["text.files=['tale.tokens']", "text.tokenizer=other/tokenizer.json"],
-        "tale.tokens: it was encoded by a tokenizer with the fingerprint",
-    );
     let path = desk.path().join("tale.tokens");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[400] ^= 1;

@@ -3,38 +3,25 @@
 
     python3 tests/transformers/parity.py record             writes the fixtures that the Rust tests read
     python3 tests/transformers/parity.py check DIRECTORY..  loads what Palestra saved, and compares
+    python3 tests/transformers/parity.py tokenizers DIR..   loads the tokenizers that Palestra saved, and compares
     python3 tests/transformers/parity.py real MODEL         writes what transformers makes of a real model
 
-A Python environment is made at the first call, in ~/.cache/palestra/transformers-venv (PyPI; 6 GB, since torch's wheel
-for Linux carries CUDA). `PALESTRA_TRANSFORMERS_VENV` names another place.
+They run in a Python environment of their own, which environment.py makes at the first call.
 
-`check` and `real` are called by Rust tests where environment variables ask for them:
-    PALESTRA_TRANSFORMERS=1                 what we save is loaded by transformers and PEFT, with the same logits
+`check`, `tokenizers` and `real` are called by Rust tests where environment variables ask for them:
+    PALESTRA_TRANSFORMERS=1                 what we save is loaded by transformers and PEFT, with the same logits and tokens
     PALESTRA_SMOLLM2=DIR                    a real model, as shared/tools/smollm2.py writes it
 """
-import json, os, pathlib, subprocess, sys
+import json, pathlib, sys
 
-PACKAGES = ["torch==2.9.0", "transformers==5.23.0", "peft==0.21.2", "safetensors", "numpy"]
-here = pathlib.Path(__file__).resolve().parent
-cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-venv = pathlib.Path(os.environ.get("PALESTRA_TRANSFORMERS_VENV", cache / "palestra/transformers-venv"))
+import environment
 
-
-def enter_venv():
-    if pathlib.Path(sys.prefix).resolve() == venv.resolve():
-        return
-    if not (venv / "bin/python").exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([venv / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-    os.execv(venv / "bin/python", [str(venv / "bin/python"), __file__, *sys.argv[1:]])
-
-
-enter_venv()
-os.environ["HF_HUB_OFFLINE"] = "1"
+environment.enter()
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+here = pathlib.Path(__file__).resolve().parent
 VOCAB, TIME, WRITTEN = 40, 24, 12
 
 
@@ -129,10 +116,14 @@ def record_adapters(fixtures, tokens):
 
 
 def check(directories):
-    """Each holds a model, or an adapter beside the directory of its base, and `ours.json`: tokens, logits, greedy."""
+    """Each holds a model, or an adapter beside the directory of its base, and `ours.json`: tokens, logits, greedy; or a reward
+    model and `ours.json`: tokens, scores."""
     worst = 0.0
     for directory in map(pathlib.Path, directories):
         ours = json.loads((directory / "ours.json").read_text())
+        if "scores" in ours:
+            worst = max(worst, check_scores(directory, ours))
+            continue
         if (directory / "adapter_config.json").exists():
             from peft import PeftModel
             base = AutoModelForCausalLM.from_pretrained(directory / ours["base"], dtype=torch.float32)
@@ -152,6 +143,36 @@ def check(directories):
         worst = max(worst, difference)
         print(f"{directory.name}: {difference:.2e}")
     print(f"greatest difference {worst:.2e}")
+
+
+def tokenizers(directories):
+    """Each holds a tokenizer and `ours.json`: texts and their tokens, and for some a chat with its tokens and mask."""
+    for directory in map(pathlib.Path, directories):
+        ours = json.loads((directory / "ours.json").read_text())
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        for text, tokens in zip(ours["texts"], ours["tokens"], strict=True):
+            assert tokenizer(text, add_special_tokens=False).input_ids == tokens, f"{directory}: {text!r}"
+        assert len(tokenizer) == ours["vocab_size"], f"{directory}: {len(tokenizer)} tokens"
+        if chat := ours.get("chat"):
+            found = tokenizer.apply_chat_template(chat["messages"], return_dict=True, return_assistant_tokens_mask=True)
+            assert found["input_ids"] == chat["tokens"], f"{directory}: tokens of the chat"
+            assert found["assistant_masks"] == [int(learned) for learned in chat["mask"]], f"{directory}: mask of the chat"
+        print(f"{directory.name}: {len(ours['texts'])} texts{', a chat' if chat else ''}")
+
+
+def check_scores(directory, ours):
+    """Rows of different lengths at once, padded as the model's own files say; the bias is ours."""
+    model, found = AutoModelForSequenceClassification.from_pretrained(directory, output_loading_info=True, dtype=torch.float32)
+    assert not any(found[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), f"{directory}: {found}"
+    pad, longest = model.config.pad_token_id, max(map(len, ours["tokens"]))
+    rows = torch.tensor([row + [pad] * (longest - len(row)) for row in ours["tokens"]])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ours["tokens"]])
+    with torch.no_grad():
+        scores = model.eval()(rows, attention_mask=mask, use_cache=False).logits[:, 0] + model.config.score_bias
+    difference = (scores - torch.tensor(ours["scores"])).abs().max().item()
+    assert difference < 1e-4, f"{directory}: scores differ by {difference}"
+    print(f"{directory.name}: scores differ by at most {difference:.2e}")
+    return difference
 
 
 PROMPTS = ["The capital of France is", "def fibonacci(n):\n", "Once upon a time, in a small village",
@@ -177,5 +198,6 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["record"]: record()
         case ["check", *directories] if directories: check(directories)
+        case ["tokenizers", *directories] if directories: tokenizers(directories)
         case ["real", path]: real(path)
         case _: sys.exit(__doc__)

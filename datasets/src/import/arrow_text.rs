@@ -60,13 +60,6 @@ pub(super) fn text_of_row(column: &ArrayRef, row: usize, space: &Space) -> Resul
     }
 }
 
-/// The JSON of a row; `Err` names what has no form as JSON.
-pub(crate) fn json_of_row(column: &ArrayRef, row: usize) -> Result<Value, String> {
-    let mut json = String::new();
-    write_json(&mut json, column, row, &Space::Plain)?;
-    serde_json::from_str(&json).map_err(|error| error.to_string())
-}
-
 fn write_json(json: &mut String, column: &ArrayRef, row: usize, space: &Space) -> Result<(), String> {
     if column.is_null(row) {
         json.push_str("null");
@@ -91,7 +84,7 @@ fn write_json(json: &mut String, column: &ArrayRef, row: usize, space: &Space) -
         DataType::FixedSizeList(..) => write_list(json, &column.as_fixed_size_list().value(row), space)?,
         DataType::List(_) => write_list(json, &column.as_list::<i32>().value(row), space)?,
         DataType::LargeList(_) => write_list(json, &column.as_list::<i64>().value(row), space)?,
-        // JSON knows no NaN and no infinity; serde_json writes null for them.
+        // A model reads null where JSON knows no number: NaN and infinity.
         DataType::Float32 => json.push_str(&number(column.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => json.push_str(&number(column.as_primitive::<Float64Type>().value(row))),
         kind if kind.is_integer() || *kind == DataType::Boolean => json.push_str(&shown(column, row)?),

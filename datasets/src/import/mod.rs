@@ -19,7 +19,6 @@ use crate::log::{Log, LogWriter, WriteOptions};
 use crate::stats::{Seen, hash_of};
 use crate::{End, Episode};
 
-pub(crate) use arrow_text::json_of_row;
 pub use judgements::import_judgements;
 pub use minari::import_minari;
 pub use report::ImportReport;

@@ -1,21 +1,21 @@
-//! Arrow columns to JSON values and back.
+//! Batches of Arrow columns to rows of JSON values and back.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Float32Type, Float64Type};
+use arrow::datatypes::{Field, Fields};
 use arrow::error::ArrowError;
-use arrow::util::display::array_value_to_string;
 use serde_json::{Map, Value};
+
+use crate::cells::{has_json, value_of};
 
 type Columns = Map<String, Value>;
 
 /// The rows of a batch; `Err` of a row names the column and says what is wrong there. Columns of types that have no form
-/// as JSON are left out.
+/// as JSON are left out: data sets hold dates and pictures beside their judgements.
 pub(super) fn rows_of(batch: &RecordBatch) -> Vec<Result<Columns, (String, String)>> {
     let schema = batch.schema();
     let columns: Vec<(&String, &ArrayRef)> = schema
@@ -35,52 +35,6 @@ pub(super) fn rows_of(batch: &RecordBatch) -> Vec<Result<Columns, (String, Strin
             .collect()
     };
     (0..batch.num_rows()).map(row).collect()
-}
-
-fn has_json(kind: &DataType) -> bool {
-    match kind {
-        DataType::Struct(fields) => fields.iter().all(|field| has_json(field.data_type())),
-        DataType::List(inner) | DataType::LargeList(inner) | DataType::FixedSizeList(inner, _) => {
-            has_json(inner.data_type())
-        }
-        DataType::Dictionary(_, values) => has_json(values),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => true,
-        DataType::Float32 | DataType::Float64 | DataType::Null => true,
-        kind => kind.is_integer(),
-    }
-}
-
-fn value_of(column: &ArrayRef, row: usize) -> Result<Value, String> {
-    if column.is_null(row) {
-        return Ok(Value::Null);
-    }
-    let list = |values: ArrayRef| (0..values.len()).map(|place| value_of(&values, place)).collect();
-    match column.data_type() {
-        DataType::Struct(fields) => {
-            let cells = fields.iter().zip(column.as_struct().columns());
-            let cells = cells.map(|(field, values)| Ok((field.name().clone(), value_of(values, row)?)));
-            cells.collect::<Result<_, String>>().map(Value::Object)
-        }
-        DataType::List(_) => list(column.as_list::<i32>().value(row)),
-        DataType::LargeList(_) => list(column.as_list::<i64>().value(row)),
-        DataType::FixedSizeList(..) => list(column.as_fixed_size_list().value(row)),
-        DataType::Float32 => number(column.as_primitive::<Float32Type>().value(row).into()),
-        DataType::Float64 => number(column.as_primitive::<Float64Type>().value(row)),
-        DataType::Boolean => Ok(column.as_boolean().value(row).into()),
-        DataType::Dictionary(_, values) => {
-            let one = cast(&column.slice(row, 1), values).map_err(|error| error.to_string())?;
-            value_of(&one, 0)
-        }
-        kind if kind.is_integer() => {
-            let digits = array_value_to_string(column, row).map_err(|error| error.to_string())?;
-            serde_json::from_str(&digits).map_err(|error| error.to_string())
-        }
-        _ => array_value_to_string(column, row).map(Value::from).map_err(|error| error.to_string()),
-    }
-}
-
-fn number(value: f64) -> Result<Value, String> {
-    serde_json::Number::from_f64(value).map(Value::Number).ok_or(format!("{value} where a finite number should be"))
 }
 
 /// Rows as a batch. A column's type is that of its values: all texts, all messages, all whole numbers, ...; what is of

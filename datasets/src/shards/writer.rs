@@ -69,9 +69,9 @@ impl ShardWriter {
     /// Completes the file and gives it its name.
     ///
     /// # Errors
-    /// No document, or a file that cannot be written.
+    /// No text, or a file that cannot be written.
     pub fn finish(mut self) -> Result<ShardHeader> {
-        if self.header.tokens == 0 {
+        if self.header.text_bytes == 0 {
             return Err(Error::file(&self.path, "there is no text to write: every file is empty or filtered out"));
         }
         self.header.checksums = [&self.tokens, &self.ends].map(|part| part.checksum.clone().finalize());

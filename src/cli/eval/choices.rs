@@ -42,9 +42,10 @@ pub fn are_in(data: &str) -> Result<bool> {
     if !is_lines || !path.is_file() {
         return Ok(false);
     }
-    let first = BufReader::new(File::open(path).map_err(Error::io(path))?).lines().next();
-    let first = first.transpose().map_err(Error::io(path))?.unwrap_or_default();
-    Ok(serde_json::from_str::<Value>(&first).is_ok_and(|line| line.get("choices").is_some()))
+    let mut first = Vec::new();
+    let mut reader = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    reader.read_until(b'\n', &mut first).map_err(Error::io(path))?;
+    Ok(serde_json::from_slice::<Value>(&first).is_ok_and(|line| line.get("choices").is_some()))
 }
 
 /// Answers all questions of a file by likelihood.
@@ -52,14 +53,14 @@ pub fn judge(model: &LanguageModel, path: &Path, batch: usize, output: &Output) 
     let reader = BufReader::new(File::open(path).map_err(Error::io(path))?);
     let progress = output.progress(std::fs::metadata(path).map_err(Error::io(path))?.len(), "bytes");
     let (mut questions, mut right, mut right_per_byte, mut chance) = (0u64, 0u64, 0u64, 0.0);
-    for (line, text) in (1..).zip(reader.lines()) {
-        let text = text.map_err(Error::io(path))?;
-        progress.inc(text.len() as u64 + 1);
-        if text.trim().is_empty() {
+    for (line, bytes) in (1..).zip(reader.split(b'\n')) {
+        let bytes = bytes.map_err(Error::io(path))?;
+        progress.inc(bytes.len() as u64 + 1);
+        if bytes.trim_ascii().is_empty() {
             continue;
         }
         let wrong = |reason: String| Error::Data(format!("{}: line {line}: {reason}", path.display()));
-        let question: Question = serde_json::from_str(&text).map_err(|error| {
+        let question: Question = serde_json::from_slice(&bytes).map_err(|error| {
             wrong(format!("{error}; a question is {{\"prompt\": text, \"choices\": [text, ...], \"answer\": number}}"))
         })?;
         let answer = answer(&question).map_err(wrong)?;

@@ -1,11 +1,10 @@
 //! What the tests of all learners of judgements share, and gradients in chunks and with blocks computed again.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::Device;
 
 use super::*;
 use crate::batch::{Choice, JudgedPrompt, Pair, Single};
+use crate::learn::check::{Measured, own_way};
 use crate::learn::dpo::{Dpo, DpoConfig};
 use crate::learn::kto::{Kto, KtoConfig};
 use crate::model::{Family, Heads, ModelConfig};
@@ -57,23 +56,14 @@ pub fn pairs() -> Vec<JudgedPrompt> {
     prompts
 }
 
-type Numbers = BTreeMap<String, Vec<f32>>;
-
-fn gradients_of(learner: &Judged, model: &Policy, batch: JudgedBatch) -> (Numbers, Numbers) {
-    let mut sum = GradientSum::default();
-    let numbers = |data: burn::tensor::TensorData| data.try_into_vec::<f32>().unwrap();
-    let metrics = learner.gradients(model, batch, &mut sum);
-    let metrics = metrics.into_iter().map(|(name, value)| (name.to_string(), numbers(value.into_data()))).collect();
-    (metrics, sum.by_name().into_iter().map(|(name, data)| (name, numbers(data))).collect())
-}
-
 #[track_caller]
-fn assert_same(found: &Numbers, expected: &Numbers) {
-    assert!(found.keys().eq(expected.keys()), "{:?} {:?}", found.keys(), expected.keys());
-    for (name, expected) in expected {
-        for (found, expected) in found[name].iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-5, "{name}: {found} {expected}");
-        }
+fn assert_same(found: &Measured, expected: &Measured) {
+    assert!(found.0.keys().eq(expected.0.keys()) && found.1.keys().eq(expected.1.keys()));
+    let numbers = |measured: &Measured| -> Vec<f32> {
+        measured.0.values().chain(measured.1.values().flatten()).copied().collect()
+    };
+    for (found, expected) in numbers(found).into_iter().zip(numbers(expected)) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
     }
 }
 
@@ -91,11 +81,9 @@ fn chunks_and_blocks_computed_again_give_the_same_gradients() {
             for objective in objectives {
                 let learner = |checkpointing| Judged { objective: Arc::clone(&objective), checkpointing };
                 let batch = |chunk| JudgedBatch::whole(&prompts, chunk, &device);
-                let (metrics, gradients) = gradients_of(&learner(false), &model, batch(0));
+                let expected = own_way(&learner(false), &model, vec![batch(0)]);
                 for (checkpointing, chunk) in [(false, 1), (false, 4), (true, 0), (true, 2)] {
-                    let (other_metrics, other) = gradients_of(&learner(checkpointing), &model, batch(chunk));
-                    assert_same(&other_metrics, &metrics);
-                    assert_same(&other, &gradients);
+                    assert_same(&own_way(&learner(checkpointing), &model, vec![batch(chunk)]), &expected);
                 }
             }
         }

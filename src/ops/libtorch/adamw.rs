@@ -3,6 +3,9 @@ use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
 
+/// Numbers that go through all of a step before the next do, so that they are read from memory once.
+const PART: i64 = 1 << 16;
+
 /// [`adamw_step`](crate::ops::adamw_step) in place, where nobody else holds the tensors.
 pub(in crate::ops) fn adamw_step<const D: usize>(
     param: Tensor<D>,
@@ -11,9 +14,21 @@ pub(in crate::ops) fn adamw_step<const D: usize>(
     exp_avg_sq: Tensor<D>,
     settings: &AdamW,
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
+    let tensors = [param, grad, exp_avg, exp_avg_sq].map(own);
+    let count = tensors[0].numel() as i64;
+    let part = if tensors[0].device() == tch::Device::Cpu { PART } else { count };
+    let flat = tensors.each_ref().map(|tensor| tensor.view(count));
+    for start in (0..count).step_by(part.max(1) as usize) {
+        let length = part.min(count - start);
+        step_in_place(flat.each_ref().map(|tensor| tensor.narrow(0, start, length)), settings);
+    }
+    let [param, _, exp_avg, exp_avg_sq] = tensors;
+    (give(param), give(exp_avg), give(exp_avg_sq))
+}
+
+fn step_in_place([mut param, mut scratch, mut exp_avg, mut exp_avg_sq]: [tch::Tensor; 4], settings: &AdamW) {
     let AdamW { lr, beta1, beta2, eps, .. } = *settings;
     let (correction1, correction2) = settings.bias_corrections();
-    let [mut param, mut scratch, mut exp_avg, mut exp_avg_sq] = [param, grad, exp_avg, exp_avg_sq].map(own);
 
     let _ = exp_avg.lerp_(&scratch, 1.0 - beta1);
     let _ = scratch.square_();
@@ -26,13 +41,15 @@ pub(in crate::ops) fn adamw_step<const D: usize>(
     let _ = scratch.g_add_scalar_(factor * eps);
     let _ = param.g_mul_scalar_(settings.decay());
     let _ = param.addcdiv_(&exp_avg, &scratch);
-    (give(param), give(exp_avg), give(exp_avg_sq))
 }
 
-/// The tensor in memory of its own: its own already, unless someone else looks at it.
+/// The tensor in memory of its own, its numbers in order: its own already, unless someone else looks at it.
 fn own<const D: usize>(tensor: Tensor<D>) -> tch::Tensor {
     let tensor = tensor.try_into_primitive::<LibTorch>().expect("a libtorch tensor without autodiff");
-    if tensor.can_mut() { tensor.tensor } else { tensor.tensor.copy() }
+    match (tensor.can_mut(), tensor.tensor.is_contiguous()) {
+        (false, true) => tensor.tensor.copy(),
+        _ => tensor.tensor.contiguous(),
+    }
 }
 
 fn give<const D: usize>(tensor: tch::Tensor) -> Tensor<D> {

@@ -105,7 +105,8 @@ struct Inputs {
     mask: KernelMask,
 }
 
-/// What the kernel is called with: as many key heads as query heads, the numbers of a head next to each other.
+/// What the kernel is called with: as many key heads as query heads, the numbers of a head next to each other. Of a single
+/// query, the heads that share a key head are as many queries of that head, so that a cache of keys is not copied.
 struct KernelInputs {
     query: tch::Tensor,
     key: tch::Tensor,
@@ -127,13 +128,14 @@ impl Inputs {
             additive.as_ref(),
             None,
         );
-        (TchTensor::new(output), TchTensor::new(log_sum_exp))
+        (TchTensor::new(output.reshape(self.query.tensor.size())), TchTensor::new(log_sum_exp))
     }
 
     /// The gradients of query, key and value.
     fn backward(&self, output_grad: &tch::Tensor, output: &tch::Tensor, log_sum_exp: &tch::Tensor) -> [tch::Tensor; 3] {
         let KernelInputs { query, key, value, is_causal, additive } = self.for_kernel();
-        let output_grad = dense_rows(output_grad);
+        let output_grad = dense_rows(&output_grad.reshape(query.size()));
+        let output = &output.reshape(query.size());
         let (query_grad, key_grad, value_grad) =
             tch::Tensor::internal_scaled_dot_product_flash_attention_for_cpu_backward(
                 &output_grad,
@@ -147,6 +149,7 @@ impl Inputs {
                 additive.as_ref(),
                 None,
             );
+        let query_grad = query_grad.reshape(self.query.tensor.size());
         [query_grad, self.sum_over_group(key_grad), self.sum_over_group(value_grad)]
     }
 
@@ -157,11 +160,15 @@ impl Inputs {
             KernelMask::Additive(additive) => Some(additive.tensor.shallow_clone()),
             KernelMask::AllVisible | KernelMask::Causal => None,
         };
-        let (batch, heads, _, head_dim) = query.size4().expect("query has four dimensions");
+        let (batch, heads, queries, head_dim) = query.size4().expect("query has four dimensions");
         let (_, kv_heads, key_len, _) = key.size4().expect("key has four dimensions");
         let group = heads / kv_heads;
         if group == 1 {
             KernelInputs { query, key, value, is_causal, additive }
+        } else if queries == 1 {
+            let query = query.reshape([batch, kv_heads, group, head_dim]);
+            let additive = additive.map(|additive| additive.expand([-1, -1, group, -1], false));
+            KernelInputs { query, key, value, is_causal: false, additive }
         } else {
             let repeat = |tensor: tch::Tensor| {
                 let repeated = tensor.unsqueeze(2).expand([-1, -1, group, -1, -1], false);

@@ -7,6 +7,8 @@
 mod adamw;
 mod attention;
 mod log_probs;
+mod rms_norm;
+mod swiglu;
 
 use burn::backend::{DispatchDevice, LibTorchDevice};
 use burn::tensor::Device;
@@ -14,6 +16,8 @@ use burn::tensor::Device;
 pub(super) use adamw::adamw_step;
 pub(super) use attention::attention;
 pub(super) use log_probs::selected_log_probs;
+pub(super) use rms_norm::rms_norm;
+pub(super) use swiglu::swiglu;
 
 /// Whether tensors on this device are libtorch's, wherever their memory is.
 pub(super) fn is_libtorch(device: &Device) -> bool {

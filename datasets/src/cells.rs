@@ -1,0 +1,101 @@
+//! Cells of Arrow columns as JSON values: the one rule for every reader of other tools' Parquet.
+//!
+//! A number keeps its shortest digits. NaN and infinity are no values in JSON and are refused, since null would read as
+//! "nothing was said"; so are types that JSON has no form for, such as times and bytes.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::util::display::array_value_to_string;
+use serde_json::{Number, Value};
+
+/// Whether values of a type have a form as JSON.
+pub(crate) fn has_json(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct(fields) => fields.iter().all(|field| has_json(field.data_type())),
+        DataType::List(inner) | DataType::LargeList(inner) | DataType::FixedSizeList(inner, _) => {
+            has_json(inner.data_type())
+        }
+        DataType::Dictionary(_, values) => has_json(values),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => true,
+        DataType::Float32 | DataType::Float64 | DataType::Null => true,
+        kind => kind.is_integer(),
+    }
+}
+
+/// The value of a row; `Err` says what has no form as JSON.
+pub(crate) fn value_of(column: &ArrayRef, row: usize) -> Result<Value, String> {
+    if column.is_null(row) {
+        return Ok(Value::Null);
+    }
+    let shown = || array_value_to_string(column, row).map_err(|error| error.to_string());
+    let list = |values: ArrayRef| (0..values.len()).map(|place| value_of(&values, place)).collect();
+    match column.data_type() {
+        DataType::Struct(fields) => {
+            let cells = fields.iter().zip(column.as_struct().columns());
+            let cells = cells.map(|(field, values)| Ok((field.name().clone(), value_of(values, row)?)));
+            cells.collect::<Result<_, String>>().map(Value::Object)
+        }
+        DataType::List(_) => list(column.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => list(column.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => list(column.as_fixed_size_list().value(row)),
+        // Through its digits: 0.1 in 32 bits is 0.1, and not 0.10000000149.
+        DataType::Float32 => number(column.as_primitive::<Float32Type>().value(row).to_string()),
+        DataType::Float64 => number(column.as_primitive::<Float64Type>().value(row).to_string()),
+        DataType::Boolean => Ok(column.as_boolean().value(row).into()),
+        DataType::Dictionary(_, values) => {
+            let one = cast(&column.slice(row, 1), values).map_err(|error| error.to_string())?;
+            value_of(&one, 0)
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => shown().map(Value::from),
+        kind if kind.is_integer() => serde_json::from_str(&shown()?).map_err(|error| error.to_string()),
+        other => Err(format!("is of type {other}, which has no form as JSON")),
+    }
+}
+
+fn number(digits: String) -> Result<Value, String> {
+    let finite = digits.parse().ok().and_then(Number::from_f64);
+    finite.map(Value::Number).ok_or_else(|| format!("{digits} where a finite number should be"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        BinaryArray, DictionaryArray, Float32Array, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+    };
+    use arrow::datatypes::{Int32Type, Int64Type};
+    use serde_json::json;
+
+    use super::*;
+
+    fn values(array: impl Array + 'static) -> Vec<Result<Value, String>> {
+        let column: ArrayRef = Arc::new(array);
+        (0..column.len()).map(|row| value_of(&column, row)).collect()
+    }
+
+    #[test]
+    fn cells_are_what_json_makes_of_them() {
+        let found = values(Float32Array::from(vec![Some(0.1), None, Some(-2.0)]));
+        assert_eq!(found, [Ok(json!(0.1)), Ok(Value::Null), Ok(json!(-2.0))]);
+        assert_eq!(values(Int64Array::from(vec![i64::MIN])), [Ok(json!(i64::MIN))]);
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), None]), None]);
+        assert_eq!(values(lists), [Ok(json!([1, null])), Ok(Value::Null)]);
+        let names: DictionaryArray<Int32Type> = ["a", "b", "a"].into_iter().collect();
+        assert_eq!(values(names), ["a", "b", "a"].map(|name| Ok(json!(name))));
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["a \"b\"\n"]));
+        let fields = StructArray::try_from(vec![("say", text)]).unwrap();
+        assert_eq!(values(fields), [Ok(json!({"say": "a \"b\"\n"}))]);
+    }
+
+    #[test]
+    fn what_json_does_not_know_is_refused() {
+        let refused = |reason: &str| Err(reason.to_string());
+        let found = values(Float64Array::from(vec![f64::NAN, f64::INFINITY]));
+        assert_eq!(found, ["NaN", "inf"].map(|it| refused(&format!("{it} where a finite number should be"))));
+        let bytes = BinaryArray::from_vec(vec![b"a"]);
+        assert!(!has_json(bytes.data_type()));
+        assert_eq!(values(bytes), [refused("is of type Binary, which has no form as JSON")]);
+    }
+}

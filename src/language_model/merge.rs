@@ -1,0 +1,98 @@
+//! Adapters merged into their model, so that what they learned needs no adapters any more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use super::{LanguageModel, model_directory};
+use crate::checkpoint::{NumberType, write_directory};
+use crate::model::lora::{base_of_adapters, merged};
+use crate::model::parameters::{collect, tensors_of};
+use crate::model::{FileLayout, read_companions, write_model, write_text};
+use crate::{Error, Result};
+
+/// What was merged, and into what.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Merged {
+    /// The directory of the model that the adapters stand beside.
+    pub model: PathBuf,
+    /// The directory of the adapters.
+    pub adapter: PathBuf,
+    /// The directory that was written.
+    pub out: PathBuf,
+    /// Linear layers that had an adapter.
+    pub adapted_layers: usize,
+    /// Numbers of the model that was written.
+    pub parameters: u64,
+    /// Their type, as PyTorch calls it.
+    pub dtype: &'static str,
+    /// Bytes of all files that were written.
+    pub bytes: u64,
+}
+
+/// Adds adapters to the weights of their model, and writes that as a Hugging Face directory with the model's tokenizer.
+///
+/// `model` is what has adapters, a run's directory or PEFT's, or else any model for those of `adapter`. A chat template
+/// beside the adapters takes the place of the model's.
+///
+/// # Errors
+/// A directory `out` that is there already, a model without adapters, adapters that do not fit, or a number that the type
+/// cannot hold; nothing is left behind.
+pub fn merge(model: &Path, adapter: Option<&Path>, out: &Path, numbers: NumberType) -> Result<Merged> {
+    if out.exists() {
+        return Err(Error::Config(format!("{}: there is something already; choose another directory", out.display())));
+    }
+    let (base, adapter) = match adapter {
+        Some(adapter) => (model_directory(model)?, model_directory(adapter)?),
+        None => {
+            let adapter = model_directory(model)?;
+            (base_of_adapters(&adapter)?.ok_or_else(|| without_adapters(model, &adapter))?, adapter)
+        }
+    };
+    let opened = LanguageModel::open(&base, &Device::flex())?.with_adapters(&adapter)?;
+    let mut adapted = opened.policy.transformer;
+    let adapted_layers = adapted.linears_mut().filter(|(_, layer)| layer.adapter.is_some()).count();
+    let config = adapted.config().clone();
+    let weights = tensors_of(collect(&merged(adapted)));
+    let parameters = weights.values().map(|tensor| tensor.data.len() as u64).sum();
+    let mut texts = read_companions(&base)?;
+    texts.extend(read_companions(&adapter)?);
+    let tokenizer = base.join("tokenizer.json");
+    texts.insert("tokenizer.json".into(), fs::read_to_string(&tokenizer).map_err(Error::io(&tokenizer))?);
+    write_directory(out, |directory| {
+        let layout = FileLayout { numbers, ..FileLayout::default() };
+        write_model(directory, &config, weights, &opened.generation, &layout)?;
+        texts.iter().try_for_each(|(name, text)| write_text(&directory.join(name), text))
+    })?;
+    let bytes = bytes_in(out).map_err(Error::io(out))?;
+    Ok(Merged { model: base, adapter, out: out.into(), adapted_layers, parameters, dtype: numbers.torch_name(), bytes })
+}
+
+fn without_adapters(model: &Path, directory: &Path) -> Error {
+    Error::Config(format!(
+        "{}: it has no adapters to merge; {} is a whole model, which can be used as it is, or name adapters for it in \
+         --adapter",
+        model.display(),
+        directory.display()
+    ))
+}
+
+fn bytes_in(directory: &Path) -> std::io::Result<u64> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+}
+
+impl std::fmt::Display for Merged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { model, adapter, out, adapted_layers, parameters, dtype, bytes } = self;
+        write!(
+            f,
+            "{}: {parameters} parameters of {}, {adapted_layers} layers of which had adapters in {}; {dtype}, {:.1} MB",
+            out.display(),
+            model.display(),
+            adapter.display(),
+            *bytes as f64 / 1e6
+        )
+    }
+}

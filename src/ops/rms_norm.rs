@@ -1,0 +1,110 @@
+use burn::tensor::Tensor;
+
+/// `x / sqrt(mean(x^2) + eps) * weight`, row by row ([Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467)).
+///
+/// `input` is `[rows, width]`, `weight` `[width]`; returns `[rows, width]`. Differentiable in both. On libtorch nothing but
+/// the input and a number a row is kept for the backward pass.
+///
+/// # Panics
+/// If the two differ in width.
+pub fn rms_norm(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+    assert_eq!([input.dims()[1]], weight.dims(), "input and weight differ in width");
+    #[cfg(feature = "libtorch")]
+    if super::libtorch::is_libtorch(&input.device()) {
+        return super::libtorch::rms_norm(input, weight, eps);
+    }
+    rms_norm_composed(input, weight, eps)
+}
+
+/// [`rms_norm`] in its portable form.
+pub fn rms_norm_composed(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+    let mean_square = input.clone().square().mean_dim(1); // [rows, 1]
+    let scale = mean_square.add_scalar(eps).sqrt().recip();
+    input * scale * weight.unsqueeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{available_devices, open_device};
+    use burn::tensor::{Device, TensorData};
+
+    type Form = fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>;
+    const FORMS: [Form; 2] = [rms_norm, rms_norm_composed];
+
+    const EPS: f64 = 0.5;
+    const INPUT: [[f64; 3]; 2] = [[1.0, -2.0, 0.5], [0.0, 3.0, 4.0]];
+    const WEIGHT: [f64; 3] = [1.0, 0.5, -2.0];
+    /// What each number of the output counts for in the loss.
+    const COUNTED: [[f64; 3]; 2] = [[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]];
+
+    #[test]
+    fn values_and_gradients_follow_the_formula() {
+        let (expected, input_grad, weight_grad) = by_hand();
+        for_every_device(|device, form| {
+            let [input, counted] = [INPUT, COUNTED].map(|rows| matrix(rows, device));
+            let weight = Tensor::<1>::from_data(WEIGHT.map(|x| x as f32), device);
+            assert_close(numbers(form(input.clone(), weight.clone(), EPS)), &expected);
+
+            let (input, weight) = (input.autodiff().require_grad(), weight.autodiff().require_grad());
+            let grads = (form(input.clone(), weight.clone(), EPS) * counted.autodiff()).sum().backward();
+            assert_close(numbers(input.grad(&grads).unwrap()), &input_grad);
+            assert_close(numbers(weight.grad(&grads).unwrap().unsqueeze()), &weight_grad);
+        });
+    }
+
+    #[test]
+    fn a_frozen_weight_leaves_the_gradient_of_the_input() {
+        let (_, input_grad, _) = by_hand();
+        for_every_device(|device, form| {
+            let [input, counted] = [INPUT, COUNTED].map(|rows| matrix(rows, device).autodiff());
+            let weight = Tensor::<1>::from_data(WEIGHT.map(|x| x as f32), device).autodiff();
+            let input = input.require_grad();
+            let grads = (form(input.clone(), weight, EPS) * counted).sum().backward();
+            assert_close(numbers(input.grad(&grads).unwrap()), &input_grad);
+        });
+    }
+
+    /// The output; and with `n = x s`, `s = 1 / sqrt(mean(x^2) + eps)`, `g = counted w`: `s (g - n mean(g n))` and the sum
+    /// over rows of `counted n`.
+    fn by_hand() -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let (mut output, mut input_grad, mut weight_grad) = (Vec::new(), Vec::new(), vec![0.0; 3]);
+        for (x, counted) in INPUT.iter().zip(&COUNTED) {
+            let s = 1.0 / (x.iter().map(|x| x * x).sum::<f64>() / 3.0 + EPS).sqrt();
+            let n = x.map(|x| x * s);
+            let mean: f64 = (0..3).map(|i| counted[i] * WEIGHT[i] * n[i]).sum::<f64>() / 3.0;
+            for i in 0..3 {
+                output.push(n[i] * WEIGHT[i]);
+                input_grad.push(s * (counted[i] * WEIGHT[i] - n[i] * mean));
+                weight_grad[i] += counted[i] * n[i];
+            }
+        }
+        (output, input_grad, weight_grad)
+    }
+
+    fn for_every_device(test: impl Fn(&Device, Form)) {
+        for name in available_devices() {
+            let device = open_device(name).unwrap();
+            for form in FORMS {
+                test(&device, form);
+            }
+        }
+    }
+
+    fn matrix(rows: [[f64; 3]; 2], device: &Device) -> Tensor<2> {
+        let numbers: Vec<f32> = rows.concat().iter().map(|x| *x as f32).collect();
+        Tensor::from_data(TensorData::new(numbers, [2, 3]), device)
+    }
+
+    fn numbers(tensor: Tensor<2>) -> Vec<f64> {
+        tensor.into_data().iter::<f64>().collect()
+    }
+
+    #[track_caller]
+    fn assert_close(found: Vec<f64>, expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-6, "{found} is not {expected}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+
+/// `silu(gate) * up`, `silu(x) = x / (1 + exp(-x))` ([Shazeer 2020](https://arxiv.org/abs/2002.05202), SwiGLU).
+///
+/// Both are `[rows, width]`, as is the result. Differentiable in both. On libtorch nothing but the two is kept for the
+/// backward pass.
+///
+/// # Panics
+/// If the two differ in shape.
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    assert_eq!(gate.dims(), up.dims(), "gate and up differ in shape");
+    #[cfg(feature = "libtorch")]
+    if super::libtorch::is_libtorch(&gate.device()) {
+        return super::libtorch::swiglu(gate, up);
+    }
+    swiglu_composed(gate, up)
+}
+
+/// [`swiglu`] in its portable form.
+pub fn swiglu_composed(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    silu(gate) * up
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{available_devices, open_device};
+    use burn::tensor::{Device, TensorData};
+
+    type Form = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
+    const FORMS: [Form; 2] = [swiglu, swiglu_composed];
+
+    const GATE: [f64; 4] = [0.0, 1.0, -2.0, 30.0];
+    const UP: [f64; 4] = [5.0, -1.0, 0.5, 2.0];
+
+    #[test]
+    fn values_and_gradients_follow_the_formula() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let silu = |x: f64| x * sigmoid(x);
+        let slope = |x: f64| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)));
+        let expected: Vec<f64> = (0..4).map(|i| silu(GATE[i]) * UP[i]).collect();
+        for name in available_devices() {
+            let device = open_device(name).unwrap();
+            for form in FORMS {
+                let [gate, up] = [GATE, UP].map(|numbers| matrix(numbers, &device));
+                assert_close(numbers(form(gate.clone(), up.clone())), &expected);
+
+                let [gate, up] = [gate, up].map(|tensor| tensor.autodiff().require_grad());
+                let output = form(gate.clone(), up.clone());
+                // Of half its square the gradient is the output itself.
+                let grads = (output.clone() * output).sum().mul_scalar(0.5).backward();
+                let of_gate: Vec<f64> = (0..4).map(|i| expected[i] * UP[i] * slope(GATE[i])).collect();
+                let of_up: Vec<f64> = (0..4).map(|i| expected[i] * silu(GATE[i])).collect();
+                assert_close(numbers(gate.grad(&grads).unwrap()), &of_gate);
+                assert_close(numbers(up.grad(&grads).unwrap()), &of_up);
+                assert_close(numbers(gate), &GATE);
+                assert_close(numbers(up), &UP);
+            }
+        }
+    }
+
+    fn matrix(numbers: [f64; 4], device: &Device) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(numbers.map(|x| x as f32).to_vec(), [2, 2]), device)
+    }
+
+    fn numbers(tensor: Tensor<2>) -> Vec<f64> {
+        tensor.into_data().iter::<f64>().collect()
+    }
+
+    #[track_caller]
+    fn assert_close(found: Vec<f64>, expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} is not {expected}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The directory of a run: opened, and taken up again from its last checkpoint.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+use palestra_envs::Episode;
+use palestra_envs::baseline::Baseline;
+use serde_json::json;
+
+use super::TrainOptions;
+use super::held_out::HeldOutScore;
+use crate::agent::{Agent, TRAINED};
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::RunFile;
+use crate::learn::Learner;
+use crate::model::Policy;
+use crate::model::parameters::tensors_of;
+use crate::optim::AdamW;
+use crate::run_dir::{RunDir, write_atomically};
+use crate::source::Source;
+use crate::train::Progress;
+use crate::{Error, Result};
+
+/// The directory to train in.
+pub(super) struct Directory {
+    pub dir: RunDir,
+    /// The checkpoint to go on from, and where it stands.
+    pub saved: Option<(PathBuf, Checkpoint)>,
+}
+
+impl Directory {
+    /// Opens the directory of a run that nothing speaks against any more, and writes what the run is.
+    pub fn open(agent: &Agent, options: &TrainOptions) -> Result<Self> {
+        AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
+        let (dir, saved) = open_directory(&agent.run, options)?;
+        write_atomically(&dir.run_file(), agent.run.to_toml()?.as_bytes())?;
+        Ok(Self { dir, saved })
+    }
+}
+
+fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Option<(PathBuf, Checkpoint)>)> {
+    let runs = Path::new("runs");
+    if !options.resume {
+        let dir = match &options.out {
+            Some(path) => RunDir::create(path)?,
+            None => RunDir::create_numbered(runs, &run.name)?,
+        };
+        return Ok((dir, None));
+    }
+    let dir = RunDir::resume(options.out.clone().unwrap_or_else(|| runs.join(&run.name)))?;
+    let earlier = RunFile::load(&dir.run_file(), &[] as &[&str])?;
+    if let Some(section) = run.first_difference(&earlier) {
+        return Err(Error::Config(format!(
+            "{section} is not as in {}, which this run was started with; a resumed run can change only [train] and \
+             [evaluation]",
+            dir.run_file().display()
+        )));
+    }
+    let Some(path) = checkpoint::latest(&dir.checkpoints())? else { return Ok((dir, None)) };
+    let saved = checkpoint::load(&path)?;
+    Ok((dir, Some((path, saved))))
+}
+
+/// Takes up what a checkpoint says of the learner, its source and the optimiser; how the agent played before it learned.
+pub(super) fn resume_into<L: Learner, S: Source<L>>(
+    saved: &Checkpoint,
+    path: &Path,
+    learner: &mut L,
+    source: &mut S,
+    optimizer: &mut AdamW,
+    device: &Device,
+) -> Result<Before> {
+    let wrong = |reason: &dyn fmt::Display| Error::Checkpoint {
+        path: path.join("trainer_state.json").display().to_string(),
+        reason: reason.to_string(),
+    };
+    learner.restore(&saved.state["learner"])?;
+    source.restore(&saved.state["source"])?;
+    let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
+    let moments = saved.optimizer.iter().filter(|(name, _)| !name.ends_with(TRAINED));
+    let moments =
+        moments.map(|(name, tensor)| (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone())));
+    optimizer.restore(steps, moments.collect(), device)?;
+    serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
+}
+
+pub(super) fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
+    agent: &Agent,
+    progress: &Progress<L, S>,
+    before: &Before,
+) -> Result<Checkpoint> {
+    let (steps, moments) = progress.optimizer.state();
+    let state = json!({
+        "optimizer_steps": steps,
+        "learner": progress.learner.state(),
+        "source": progress.source.state(),
+        "before": before,
+    });
+    agent.checkpoint(progress.model, progress.done, tensors_of(moments), state)
+}
+
+/// How good the agent was before it learned.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(super) struct Before {
+    /// In its environment.
+    pub play: Option<Baseline>,
+    /// On what is held out.
+    pub held_out: Option<HeldOutScore>,
+    /// What it did, where rewards judge it: the same prompts are answered again in the end.
+    #[serde(default)]
+    pub episodes: Vec<Episode>,
+}
