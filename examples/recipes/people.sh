@@ -1,9 +1,39 @@
 #!/bin/sh
 # Three rounds of learning from people, in a world in which the truth is known (docs/people.md): the policy answers, people
-# compare, a reward model learns, the policy follows it. The people are simulated by a hidden rule and err in one of ten
-# labels; they judge in the label store as anybody does. Prints what each round's policy is truly worth, which rises.
-# Run from the repository's root, after `cargo build --release --features libtorch --example simulated_people` and
-# `cargo build --release --features libtorch`:
+# compare, a reward model learns from all that they said so far, the policy follows it. The people are simulated by a hidden
+# rule and err in one of ten labels; they judge in the label store as anybody does. What each round's policy is truly worth
+# is in runs/people/rounds.jsonl. Run from the repository's root, after
 #
-#   sh examples/recipes/people.sh [FOLDER]
+#   cargo build --release --features libtorch --bin palestra --example simulated_people
+#   sh examples/recipes/people.sh
 set -eu
+palestra=${PALESTRA:-target/release/palestra}
+simulated=${SIMULATED:-target/release/examples/simulated_people}
+recipes=examples/recipes
+folder=$PWD/runs/people
+pairs=${PAIRS:-2000}  # of each round
+updates=${UPDATES:-20}  # of PPO, in each round
+
+"$simulated" world "$folder" --prompts "$pairs"
+"$palestra" tokenizer train "$folder/reviews.jsonl" --vocab-size 600 --out "$folder/tokenizer"
+"$palestra" train $recipes/people-start.toml --out "$folder/start" --quiet
+start=$folder/start/checkpoints/step-00000400
+score() { "$simulated" score "$@" --start "$start" --prompts "$folder/prompts.jsonl"; }
+score "$start" > "$folder/rounds.jsonl"
+
+policy=$start
+for round in 1 2 3; do
+    store=$folder/round-$round.db
+    "$palestra" label add "$store" --prompts "$folder/prompts.jsonl" --from "$policy" --samples 2 --seed $round \
+        --max-new-tokens 48 --batch 256 --threads 1
+    "$simulated" judge "$store" --noise 0.1 --seed $round
+    "$palestra" label stats "$store"
+    "$palestra" label export "$store" "$folder/judged-$round.jsonl"
+    "$palestra" train $recipes/people-reward.toml --out "$folder/reward-$round" --quiet \
+        --set start_from="$start" --set "preferences.files=[\"$folder/judged-*.jsonl\"]"
+    "$palestra" train $recipes/people-ppo.toml --out "$folder/ppo-$round" --quiet --set train.updates="$updates" \
+        --set start_from="$policy" --set reward.0.options.model="$folder/reward-$round"
+    policy=$(ls -d "$folder/ppo-$round/checkpoints"/step-* | tail -n 1)
+    score "$policy" --reward-model "$folder/reward-$round" >> "$folder/rounds.jsonl"
+done
+cat "$folder/rounds.jsonl"
