@@ -65,7 +65,8 @@ CREATE INDEX label_annotator ON label (annotator);
 /// Makes the tables where there are none, and refuses files that are not ours or of a later version, as they are.
 pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
-    let is_new = !is_ours(connection, file)?;
+    // At one moment: another program may be making the tables.
+    let is_new = !is_ours(&connection.transaction().map_err(&failed)?, file)?;
     // Of a label that was acknowledged the write-ahead log is on the disk, also if the machine loses its power.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(&failed)?;
     connection.pragma_update(None, "synchronous", "full").map_err(&failed)?;
