@@ -384,7 +384,7 @@ mod tests {
 
         let checkpointed = Extent { gradient_checkpointing: true, ..extent(1) };
         let short_of_memory = Plan::new(&llama_7b(), counted, checkpointed, None);
-        assert!(short_of_memory.memory.activations * 20 < plan.memory.activations);
+        assert!(short_of_memory.memory.activations * 11 < plan.memory.activations);
         assert!(short_of_memory.flops_per_token > 1.3 * plan.flops_per_token);
     }
 }

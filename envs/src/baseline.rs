@@ -86,8 +86,9 @@ pub fn play_many(
     let judged = rewards.judge(&mut episodes)?;
     let scored = episodes.iter().zip(&infos).zip(&judged).filter(|(_, judged)| judged.total.is_some());
     let mut baseline = score(&player.name(), scored.map(|(played, _)| played));
-    let summaries = RewardSummary::of(judged.iter().map(|judged| &judged.scores));
-    baseline.info.extend(summaries.into_iter().map(|(name, summary)| (name, summary.mean)));
+    let summaries = RewardSummary::of(judged.iter().map(|judged| &judged.scores)).into_iter();
+    let scored = summaries.filter(|(_, summary)| summary.scored > 0);
+    baseline.info.extend(scored.map(|(name, summary)| (name, summary.mean)));
     Ok(baseline)
 }
 

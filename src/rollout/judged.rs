@@ -70,7 +70,7 @@ impl<'a> HandingOver<'a> {
 /// The mean of each reward, before its weight, by its name; and of what the rules gave, as `rules`, where that is not
 /// always 0.
 pub fn reward_means(played: &[Played]) -> BTreeMap<String, f64> {
-    let summaries = reward_summaries(played).into_iter();
+    let summaries = reward_summaries(played).into_iter().filter(|(_, summary)| summary.scored > 0);
     summaries.map(|(name, summary)| (name, summary.mean)).collect()
 }
 
@@ -100,9 +100,11 @@ pub fn summary(played: &[Played]) -> Metrics {
         ("episode/truncated_rate".to_string(), truncated as f64 / count),
     ]);
     metrics.extend(all.info.into_iter().map(|(name, mean)| (format!("episode/{name}_mean"), mean)));
-    for (name, RewardSummary { mean, std, missing, .. }) in reward_summaries(played) {
-        metrics.insert(format!("rewards/{name}_mean"), mean);
-        metrics.insert(format!("rewards/{name}_std"), std);
+    for (name, RewardSummary { mean, std, scored, missing }) in reward_summaries(played) {
+        if scored > 0 {
+            metrics.insert(format!("rewards/{name}_mean"), mean);
+            metrics.insert(format!("rewards/{name}_std"), std);
+        }
         metrics.insert(format!("rewards/{name}_missing"), missing as f64);
     }
     metrics

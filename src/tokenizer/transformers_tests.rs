@@ -10,7 +10,8 @@ use crate::model::transformers_tests::script;
 /// What the assistant writes is marked by the template itself, which transformers needs for a mask.
 const TEMPLATE: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}\
                         {% generation %}{{ m.content + eos_token }}{% endgeneration %}{% else %}\
-                        {{ m.content + eos_token }}{% endif %}{{ '\n' }}{% endfor %}";
+                        {{ m.content + eos_token }}{% endif %}{{ '\n' }}{% endfor %}\
+                        {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// As [`TEMPLATE`]: what is the assistant's follows from what each message adds to the text.
 fn unmarked() -> String {

@@ -130,7 +130,7 @@ fn every_part_of_a_reward_stands_in_metrics_log_and_report() {
         }
         assert!(update["rewards/rules_mean"].is_null(), "the environment gives none: {update}");
     }
-    assert_eq!(metrics(&out)[0]["objective/kl"], 0.0, "it has not moved yet");
+    assert!(metrics(&out)[0]["objective/kl"].as_f64().unwrap().abs() < 1e-5, "it has not moved yet");
     let episodes = log(&out.join("experience"));
     assert_eq!(episodes.len(), 16);
     for group in episodes.chunks(4) {
@@ -183,7 +183,8 @@ fn a_reward_that_fails_for_one_answer_is_dropped_and_counted_and_never_0() {
     assert!(missing > 0.0 && missing + kept.len() as f64 == 64.0, "{missing} missing, {} kept", kept.len());
     assert_eq!((update["rewards/odd_mean"].as_f64(), update["rewards/odd_std"].as_f64()), (Some(1.0), Some(0.0)));
     assert!(kept.iter().all(|episode| episode.turns[0].reward_parts["odd"] == 1.0));
-    assert_eq!(report.evaluation.unwrap().score.info["odd"], 1.0);
+    let mean = report.evaluation.unwrap().score.info.get("odd").copied();
+    assert!(mean.is_none_or(|mean| mean == 1.0), "of no scores there is no mean: {mean:?}");
 }
 
 #[test]
@@ -266,7 +267,7 @@ fn adapters_learn_from_rewards_held_to_the_model_without_them() {
         write_model(desk.path(), TEMPLATE);
         let train = |out: &str, more: &[&str]| {
             let device = available_devices().pop().unwrap();
-            let args = ["train", "letters.toml", "--out", out, "--device", device, "--set=train.checkpoint_every=1"];
+            let args = ["train", "letters.toml", "--out", out, "--device", device, "--set=optimizer.schedule=constant"];
             let args = [&args[..], &SHORT[1..3], &["--set=rollout.record=true", "--quiet"], more].concat();
             desk.run(&args).success();
         };
@@ -340,13 +341,14 @@ fn a_reward_model_is_trained_and_rewards() {
         let set = format!("--set=reward.0.options={{ model = {path:?}{options} }}");
         desk.run(&["train", "letters.toml", "--out", "no", &set]).stderr
     };
-    assert!(telling("nowhere", "").contains("options.model: nowhere is no directory"), "{}", telling("nowhere", ""));
-    assert!(
-        telling("out", "").contains("and no reward model; train one with [reward_model]"),
-        "{}",
-        telling("out", "")
-    );
-    assert!(telling("judge", ", chat = true").contains("options.chat: "), "{}", telling("judge", ", chat = true"));
+    for (model, options, expected) in [
+        ("nowhere", "", "nowhere is no directory; give a Hugging Face model directory, or that of a run"),
+        ("out", "", "and no reward model; train one with [reward_model]"),
+        ("judge", ", chat = true", "has no chat template; remove it"),
+    ] {
+        let told = telling(model, options);
+        assert!(told.starts_with("error: options.") && told.contains(expected), "{told}");
+    }
     let last = checkpoints(&desk.path().join("judge")).pop().unwrap();
     let other = Tokenizer::from_alphabet("abcpqry").unwrap();
     std::fs::write(last.join("tokenizer.json"), other.to_json().unwrap()).unwrap();

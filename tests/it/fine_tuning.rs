@@ -202,6 +202,23 @@ fn a_plan_counts_what_is_trained() {
 }
 
 #[test]
+fn the_rows_of_a_run_are_shown_with_what_is_learned() {
+    let desk = desk();
+    let args = ["rows", "tuned.toml", "--quiet", "--set", "text.packing=false", "--steps", "2"];
+    let text = desk.run(&args).success();
+    assert_eq!(text.matches("--- step").count(), 4, "two rows a step: {text}");
+    let is_row = |line: &&str| line.starts_with("u:") && line.contains(".a:⟦") && line.ends_with('⟧');
+    assert_eq!(text.lines().filter(is_row).count(), 4, "{text}");
+    let json = desk.run(&[&args[..], &["--json"]].concat()).json();
+    for row in json["steps"].as_array().unwrap().iter().flat_map(|rows| rows.as_array().unwrap()) {
+        let count = |key: &str| row[key].as_array().unwrap().len();
+        assert!(0 < count("counted") && count("counted") < count("tokens") && count("borders") == 0, "{row}");
+    }
+    let other = desk.run(&["rows", "tuned.toml", "--quiet", "--set", "text.format=completion"]);
+    assert_eq!((other.code, other.stdout.as_str()), (Some(1), ""));
+}
+
+#[test]
 fn what_cannot_be_tuned_is_refused() {
     let desk = desk();
     let refused = |options: &[&str], message: &str| {

@@ -144,6 +144,16 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
 }
 
 #[test]
+fn a_reward_model_of_adapters_is_whole_in_the_end_and_says_so() {
+    let desk = desk();
+    train(&desk, "reward.toml", "out", &LORA);
+    let device = ["--device", available_devices().pop().unwrap()];
+    let more = ["train", "reward.toml", "--quiet", "--out", "out", "--resume", "--set", "train.updates=6"];
+    let refused = desk.run(&[&more[..], &device, &LORA].concat()).stderr;
+    assert!(refused.contains("its adapters were merged when the run ended; start another run from it"), "{refused}");
+}
+
+#[test]
 fn a_new_head_starts_at_zero_or_at_random_and_one_that_was_trained_as_it_is() {
     let desk = desk();
     let nll = |options: &[&str], out: &str| -> f64 {

@@ -81,13 +81,21 @@ fn every_recipe_trains() {
         let text = desk.path().join("text.txt");
         let texts = format!("--set=text.files=[{:?}]", text.display().to_string());
         if run.text.is_some() {
-            std::fs::write(&text, "What light through yonder window breaks?\n".repeat(40)).unwrap();
+            std::fs::write(&text, "what light through yonder window breaks?\n".repeat(40)).unwrap();
             args.extend([texts.as_str(), "--set=text.batch=2", "--set=text.sample_tokens=4"]);
+        }
+        let text_config = run.text.clone().unwrap_or_default();
+        let (validation, tokenizer) =
+            (texts.replace("text.files", "text.validation"), desk.path().join("m/tokenizer.json"));
+        let tokenizer = format!("--set=text.tokenizer={:?}", tokenizer.display().to_string());
+        if text_config.tokenizer.is_some() {
+            write_model_and_chats(desk.path());
+            args.extend([validation.as_str(), tokenizer.as_str(), "--set=text.steps=1"]);
         }
         let [model, chats] = ["m", "chats.jsonl"].map(|name| desk.path().join(name).display().to_string());
         let model = format!("--set=start_from={model:?}");
         let chats = ["files", "validation"].map(|key| format!("--set=text.{key}=[{chats:?}]"));
-        if run.text.as_ref().is_some_and(|text| text.format.is_some()) {
+        if text_config.format.is_some() {
             write_model_and_chats(desk.path());
             args.extend([model.as_str(), &chats[0], &chats[1], "--set=text.window=32"]);
         }

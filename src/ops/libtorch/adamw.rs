@@ -3,8 +3,9 @@ use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
 
-/// Numbers that go through all of a step before the next do, so that they are read from memory once.
-const PART: i64 = 1 << 16;
+/// Numbers that go through all of a step before the next do, so that they are read from memory once. Of more than these
+/// libtorch computes each operation on all threads, which would wait for each other thousands of times a step.
+const PART: i64 = 1 << 15;
 
 /// [`adamw_step`](crate::ops::adamw_step) in place, where nobody else holds the tensors.
 pub(in crate::ops) fn adamw_step<const D: usize>(

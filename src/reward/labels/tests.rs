@@ -8,7 +8,8 @@ use crate::reward::with_kinds;
 /// The reward of a table, with paths as seen from a folder.
 fn reward(folder: &Path, toml: &str) -> Result<palestra_envs::reward::Rewards> {
     let text = format!("kind = \"labels\"\n[options]\n{toml}");
-    let mut definition: RewardDefinition = parse_toml("run.toml", &text)?;
+    let definition: RewardDefinition = parse_toml("run.toml", &text)?;
+    let mut definition = definition.written_in("run.toml", &text, "");
     definition.seen_from(folder);
     with_kinds(&Registry::builtin(), &Device::flex(), Arc::default()).rewards([&definition])
 }

@@ -19,7 +19,7 @@ pub fn read_tree(root: &Path) -> Tree {
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
             if path.is_dir() {
                 // What is built and what a run writes is not ours; `.git` and the like are not the tree.
-                if !name.starts_with('.') && !["target", "runs"].contains(&name.as_str()) {
+                if !name.starts_with('.') && !["target", "runs", "logs", "data"].contains(&name.as_str()) {
                     folders.push(path);
                 }
                 continue;
