@@ -193,9 +193,7 @@ impl Rollout {
         let values = state_values(policy, &truncated().collect::<Vec<_>>());
         let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
         truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
-        let judging = Instant::now();
-        judge(&self.rewards, &mut played)?;
-        effort.rewards = judging.elapsed();
+        effort.rewards = judge(&self.rewards, &mut played)?;
         effort.total += began.elapsed();
         Ok((played, effort))
     }

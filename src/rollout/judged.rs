@@ -14,14 +14,16 @@ use crate::observe::Metrics;
 /// Episodes that are judged at once where they are handed over one by one.
 const AT_ONCE: usize = 64;
 
-/// Judges episodes: what rewards give is added to the last turn and to the last action token.
+/// Judges episodes: what rewards give is added to the last turn and to the last action token. How long that took; no time
+/// without rewards.
 ///
 /// # Errors
 /// A reward that fails.
-pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<()> {
+pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<Duration> {
     if rewards.is_empty() {
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
+    let began = Instant::now();
     let mut episodes: Vec<Episode> = played.iter_mut().map(|played| std::mem::take(&mut played.episode)).collect();
     let judgements = rewards.judge(&mut episodes)?;
     for ((played, episode), judgement) in played.iter_mut().zip(episodes).zip(judgements) {
@@ -30,7 +32,7 @@ pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<()> {
             played.trajectory.add_reward(total);
         }
     }
-    Ok(())
+    Ok(began.elapsed())
 }
 
 /// Hands episodes over in the order in which they ended, judged several at once.
@@ -60,9 +62,7 @@ impl<'a> HandingOver<'a> {
     }
 
     fn hand_over(&mut self) -> Result<()> {
-        let began = Instant::now();
-        judge(&self.rewards, &mut self.waiting)?;
-        self.spent += began.elapsed();
+        self.spent += judge(&self.rewards, &mut self.waiting)?;
         self.numbers.drain(..).zip(self.waiting.drain(..)).try_for_each(|(number, played)| (self.take)(number, played))
     }
 }

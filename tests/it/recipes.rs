@@ -112,6 +112,19 @@ fn every_recipe_trains() {
             args.extend([start.as_str(), &judged, "--set=preferences.validation_share=0.34"]);
             args.extend(["--set=preferences.window=24", "--set=optimizer.group=[]"]);
         }
+        let prompts = desk.path().join("prompts.jsonl");
+        let prompts = format!("--set=env.options.file={:?}", prompts.display().to_string());
+        if run.rewards.iter().any(|reward| reward.kind == "model") {
+            // Without the reward model that another recipe trains: a rule in its place.
+            write_model_and_chats(desk.path());
+            std::fs::write(desk.path().join("prompts.jsonl"), "{\"prompt\": \"one\"}\n").unwrap();
+            args.extend([
+                model.as_str(),
+                &prompts,
+                "--set=reward.0.kind=length",
+                "--set=reward.0.options={ target = 4 }",
+            ]);
+        }
         let plays = run.env.is_some();
         run.resolve(&Registry::builtin()).unwrap();
         desk.run(&[&args[..], &SMALL].concat()).success();

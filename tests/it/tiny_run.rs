@@ -59,7 +59,7 @@ pub fn trained() -> Desk {
 /// a chat template.
 pub fn write_model(folder: &Path, template: &str) {
     let directory = folder.join("m");
-    std::fs::create_dir(&directory).unwrap();
+    std::fs::create_dir_all(&directory).unwrap();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers/fixtures/llama");
     for file in ["config.json", "generation_config.json", "model.safetensors"] {
         std::fs::copy(fixture.join(file), directory.join(file)).unwrap();

@@ -66,7 +66,9 @@ CREATE INDEX label_annotator ON label (annotator);
 pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
     // At one moment: another program may be making the tables.
-    let is_new = !is_ours(&connection.transaction().map_err(&failed)?, file)?;
+    let moment = connection.transaction().map_err(&failed)?;
+    let is_new = !is_ours(&moment, file)?;
+    drop(moment);
     // Of a label that was acknowledged the write-ahead log is on the disk, also if the machine loses its power.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(&failed)?;
     connection.pragma_update(None, "synchronous", "full").map_err(&failed)?;
