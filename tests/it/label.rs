@@ -125,12 +125,12 @@ fn what_cannot_be_sampled_is_refused_before_a_store_is_made() {
     let long = format!("{{\"prompt\": \"{}\"}}\n", "a".repeat(60));
     let desk = desk.with("long.jsonl", &long).with("none.jsonl", "").with("texts.jsonl", "{\"text\": \"sky\"}\n");
     let refused = |options: &[&str]| {
-        let outcome = desk.run(&[&["label", "add", "sky.db", "--device", "flex", "--quiet"][..], options].concat());
+        let outcome = desk.run(&[&["label", "add", "sky.db"][..], options].concat());
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
         assert!(!desk.path().join("sky.db").exists());
         outcome.stderr.strip_prefix("error: ").unwrap().trim_end().to_string()
     };
-    let from = |file: &'static str| [["--prompts", file], ["--from", "m"]].concat();
+    let from = |file: &'static str| ["--prompts", file, "--from", "m", "--device", "flex", "--quiet"];
     assert_eq!(
         refused(&from("long.jsonl")),
         "long.jsonl: prompt 1, for m: the prompt has 60 tokens, and with 256 more it is longer than the model's context of \
@@ -138,7 +138,7 @@ fn what_cannot_be_sampled_is_refused_before_a_store_is_made() {
     );
     assert!(refused(&from("none.jsonl")).starts_with("none.jsonl: is empty"));
     assert_eq!(refused(&from("texts.jsonl")), "texts.jsonl: line 1, prompt: missing; besides, there is text");
-    let nowhere = ["--prompts", "prompts.jsonl", "--from", "nowhere"];
+    let nowhere = ["--prompts", "prompts.jsonl", "--from", "nowhere", "--device", "flex"];
     assert!(refused(&nowhere).starts_with("nowhere is no directory; give a Hugging Face model"));
     let with = |options: &[&'static str]| [&SAMPLED[..], options].concat();
     assert_eq!(refused(&with(&["--from", "m"])), "--from m: is there twice; more answers of one model are --samples");

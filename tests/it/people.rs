@@ -108,7 +108,7 @@ fn labels_that_cannot_be_a_reward_are_refused_before_a_run_is_made() {
         std::fs::write(desk.path().join("bad.toml"), RUN.replace("{ store = \"asked.db\" }", options)).unwrap();
         let refused = desk.run(&["train", "bad.toml", "--quiet", "--out", "bad"]);
         assert!(refused.code == Some(1) && refused.stderr.contains(expected), "{options}: {refused:?}");
-        assert!(refused.stderr.contains("bad.toml:11:"), "the line is named: {}", refused.stderr);
+        assert!(refused.stderr.contains("bad.toml:9:"), "the line is named: {}", refused.stderr);
         assert!(!desk.path().join("bad").exists());
     }
 }
