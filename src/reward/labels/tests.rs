@@ -97,7 +97,6 @@ fn what_is_no_label_is_refused_when_the_run_begins() {
         std::fs::write(folder.path().join(file), text).unwrap();
     }
     let cases = [
-        ("", "run.toml:"),
         ("", "missing: name files of judgements, or a label store in `store`"),
         ("files = [\"none.jsonl\"]", "none.jsonl"),
         ("files = [\"empty.jsonl\"]", "empty.jsonl: is empty"),
