@@ -7,6 +7,7 @@ use palestra::config::RunFile;
 use palestra::envs::player::Random;
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Registry};
+use palestra_datasets::examples::Form;
 use palestra_datasets::log::{LogWriter, WriteOptions};
 
 use crate::command::Desk;
@@ -64,6 +65,61 @@ fn assert_complete(run_dir: &Path) {
     assert_eq!(events.len(), 1, "one file of events a session");
 }
 
+/// Small stand-ins for the files that a recipe names, and what puts them in their place.
+fn stand_ins(run: &RunFile, folder: &Path) -> Vec<String> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let one = |key: &str, name: &str| format!("--set={key}={:?}", path(name));
+    let list = |key: &str, name: &str| format!("--set={key}=[{:?}]", path(name));
+    let set = |pair: &str| format!("--set={pair}");
+    write_model_and_chats(folder);
+    let mut args = Vec::new();
+    if run.start_from.is_some() {
+        args.push(one("start_from", "m"));
+    }
+    if run.data.is_some() {
+        write_log(run, &folder.join("log.parquet"));
+        args.extend([list("data.files", "log.parquet"), set("data.steps=2"), set("data.batch=8")]);
+    }
+    if let Some(text) = &run.text {
+        std::fs::write(folder.join("text.txt"), "what light through yonder window breaks?\n".repeat(40)).unwrap();
+        std::fs::write(folder.join("answers.jsonl"), "{\"prompt\": \"one\", \"completion\": \" two\"}\n".repeat(5))
+            .unwrap();
+        let name = match text.format {
+            None => "text.txt",
+            Some(Form::Messages) => "chats.jsonl",
+            Some(_) => "answers.jsonl",
+        };
+        args.extend([list("text.files", name), set("text.batch=2"), set("text.sample_tokens=4"), set("text.steps=1")]);
+        if !text.validation.is_empty() {
+            args.push(list("text.validation", name));
+        }
+        if text.tokenizer.is_some() {
+            args.push(one("text.tokenizer", "m/tokenizer.json"));
+        }
+        if text.format.is_some() {
+            args.push(set("text.window=32"));
+        }
+    }
+    if let Some(preferences) = &run.preferences {
+        write_model_and_judgements(folder);
+        args.extend([list("preferences.files", "judged.jsonl"), set("preferences.validation_share=0.34")]);
+        args.extend([set("preferences.window=24"), set("optimizer.group=[]")]);
+        if preferences.tokenizer.is_some() {
+            args.push(one("preferences.tokenizer", "m/tokenizer.json"));
+        }
+    }
+    if run.rollout.group > 1 {
+        args.push(set("rollout.group=2"));
+    }
+    if run.rewards.iter().any(|reward| reward.kind == "model") {
+        // Without the reward model that another recipe trains: a rule.
+        std::fs::write(folder.join("prompts.jsonl"), "{\"prompt\": \"one\"}\n").unwrap();
+        args.extend([one("env.options.file", "prompts.jsonl"), set("reward.0.kind=length")]);
+        args.push(set("reward.0.options={ target = 4 }"));
+    }
+    args
+}
+
 #[test]
 fn every_recipe_trains() {
     for recipe in recipes() {
@@ -71,60 +127,9 @@ fn every_recipe_trains() {
         let run = RunFile::load(&recipe, &[] as &[&str]).unwrap();
         assert_eq!(run.name, recipe.file_stem().unwrap().to_str().unwrap(), "a recipe is named as its file");
         let desk = Desk::new();
+        let stand_ins = stand_ins(&run, desk.path());
         let mut args = vec!["train", path, "--device", "flex", "--out", "out", "--quiet"];
-        let log = desk.path().join("log.parquet");
-        let files = format!("--set=data.files=[{:?}]", log.display().to_string());
-        if run.data.is_some() {
-            write_log(&run, &log);
-            args.extend([files.as_str(), "--set=data.steps=2", "--set=data.batch=8"]);
-        }
-        let text = desk.path().join("text.txt");
-        let texts = format!("--set=text.files=[{:?}]", text.display().to_string());
-        if run.text.is_some() {
-            std::fs::write(&text, "what light through yonder window breaks?\n".repeat(40)).unwrap();
-            args.extend([texts.as_str(), "--set=text.batch=2", "--set=text.sample_tokens=4"]);
-        }
-        let text_config = run.text.clone().unwrap_or_default();
-        let (validation, tokenizer) =
-            (texts.replace("text.files", "text.validation"), desk.path().join("m/tokenizer.json"));
-        let tokenizer = format!("--set=text.tokenizer={:?}", tokenizer.display().to_string());
-        if text_config.tokenizer.is_some() {
-            write_model_and_chats(desk.path());
-            args.extend([validation.as_str(), tokenizer.as_str(), "--set=text.steps=1"]);
-        }
-        let [model, chats] = ["m", "chats.jsonl"].map(|name| desk.path().join(name).display().to_string());
-        let model = format!("--set=start_from={model:?}");
-        let chats = ["files", "validation"].map(|key| format!("--set=text.{key}=[{chats:?}]"));
-        if text_config.format.is_some() {
-            write_model_and_chats(desk.path());
-            args.extend([model.as_str(), &chats[0], &chats[1], "--set=text.window=32"]);
-        }
-        if run.rollout.group > 1 {
-            args.push("--set=rollout.group=2");
-        }
-        let judged = desk.path().join("judged.jsonl").display().to_string();
-        let judged = format!("--set=preferences.files=[{judged:?}]");
-        let tokenizer = desk.path().join("m/tokenizer.json").display().to_string();
-        let tokenizer = format!("--set=preferences.tokenizer={tokenizer:?}");
-        if run.preferences.is_some() {
-            write_model_and_judgements(desk.path());
-            let start = if run.start_from.is_some() { &model } else { &tokenizer };
-            args.extend([start.as_str(), &judged, "--set=preferences.validation_share=0.34"]);
-            args.extend(["--set=preferences.window=24", "--set=optimizer.group=[]"]);
-        }
-        let prompts = desk.path().join("prompts.jsonl");
-        let prompts = format!("--set=env.options.file={:?}", prompts.display().to_string());
-        if run.rewards.iter().any(|reward| reward.kind == "model") {
-            // Without the reward model that another recipe trains: a rule in its place.
-            write_model_and_chats(desk.path());
-            std::fs::write(desk.path().join("prompts.jsonl"), "{\"prompt\": \"one\"}\n").unwrap();
-            args.extend([
-                model.as_str(),
-                &prompts,
-                "--set=reward.0.kind=length",
-                "--set=reward.0.options={ target = 4 }",
-            ]);
-        }
+        args.extend(stand_ins.iter().map(String::as_str));
         let plays = run.env.is_some();
         run.resolve(&Registry::builtin()).unwrap();
         desk.run(&[&args[..], &SMALL].concat()).success();
