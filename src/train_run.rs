@@ -264,7 +264,7 @@ fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<Fresh>
     rollout.try_out(&agent.policy)?;
     let reference = match agent.run.algorithm()?.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
         true if agent.run.lora.is_some() => ReferencePolicy::WithoutAdapters,
-        true => ReferencePolicy::Policy(agent.policy.clone()),
+        true => ReferencePolicy::Policy(Box::new(agent.policy.clone())),
         false => ReferencePolicy::None,
     };
     Ok(Fresh::new(rollout, agent.run.seed, batches_on, reference))

@@ -77,7 +77,7 @@ impl GroupConfig {
         if !(self.clip_low > 0.0 && self.clip_low < 1.0) {
             return wrong("clip_low", &self.clip_low, "between 0 and 1");
         }
-        if !(self.clip_high > 0.0) {
+        if self.clip_high.is_nan() || self.clip_high <= 0.0 {
             return wrong("clip_high", &self.clip_high, "above 0");
         }
         if !(self.kl_coefficient >= 0.0 && self.kl_coefficient.is_finite()) {

@@ -25,7 +25,7 @@ pub enum ReferencePolicy {
     /// Not measured.
     None,
     /// A model of its own.
-    Policy(Policy),
+    Policy(Box<Policy>),
     /// The model that learns, with its adapters off: it needs no memory of its own.
     WithoutAdapters,
 }
