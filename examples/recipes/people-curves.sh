@@ -21,11 +21,11 @@ mkdir -p "$folder/curves"
 "$palestra" score "$judge" --data "$folder/truth.jsonl" --batch 64
 
 for learner in ppo grpo; do
-    "$palestra" train $recipes/people-$learner.toml --out "$folder/$learner" --quiet --set train.updates=60 \
+    "$palestra" train $recipes/people/$learner.toml --out "$folder/$learner" --quiet --set train.updates=60 \
         --set train.checkpoint_every=4 --set train.keep_checkpoints=100 \
         --set start_from="$start" --set reward.0.options.model="$judge"
 done
-"$palestra" train $recipes/people-dpo.toml --out "$folder/dpo" --quiet --set train.checkpoint_every=15 \
+"$palestra" train $recipes/people/dpo.toml --out "$folder/dpo" --quiet --set train.checkpoint_every=15 \
     --set train.keep_checkpoints=100 --set start_from="$start" --set "preferences.files=[\"$folder/judged-1.jsonl\"]"
 for learner in ppo grpo dpo; do
     "$simulated" score "$start" "$folder/$learner/checkpoints"/step-* --start "$start" --reward-model "$judge" \

@@ -16,7 +16,7 @@ updates=${UPDATES:-20}  # of PPO, in each round
 
 "$simulated" world "$folder" --prompts "$pairs"
 "$palestra" tokenizer train "$folder/reviews.jsonl" --vocab-size 600 --out "$folder/tokenizer"
-"$palestra" train $recipes/people-start.toml --out "$folder/start" --quiet
+"$palestra" train $recipes/people/start.toml --out "$folder/start" --quiet
 start=$folder/start/checkpoints/step-00000400
 score() { "$simulated" score "$@" --start "$start" --prompts "$folder/prompts.jsonl"; }
 score "$start" > "$folder/rounds.jsonl"
@@ -29,9 +29,9 @@ for round in 1 2 3; do
     "$simulated" judge "$store" --noise 0.1 --seed $round
     "$palestra" label stats "$store"
     "$palestra" label export "$store" "$folder/judged-$round.jsonl"
-    "$palestra" train $recipes/people-reward.toml --out "$folder/reward-$round" --quiet \
+    "$palestra" train $recipes/people/reward.toml --out "$folder/reward-$round" --quiet \
         --set start_from="$start" --set "preferences.files=[\"$folder/judged-*.jsonl\"]"
-    "$palestra" train $recipes/people-ppo.toml --out "$folder/ppo-$round" --quiet --set train.updates="$updates" \
+    "$palestra" train $recipes/people/ppo.toml --out "$folder/ppo-$round" --quiet --set train.updates="$updates" \
         --set start_from="$policy" --set reward.0.options.model="$folder/reward-$round"
     policy=$(ls -d "$folder/ppo-$round/checkpoints"/step-* | tail -n 1)
     score "$policy" --reward-model "$folder/reward-$round" >> "$folder/rounds.jsonl"
