@@ -180,15 +180,20 @@ PROMPTS = ["The capital of France is", "def fibonacci(n):\n", "Once upon a time,
 
 
 def real(path):
-    """On standard output as JSON: the prompts' tokens, logits of the last position, and greedy continuations."""
+    """On standard output as JSON: the prompts' tokens, logits, and greedy continuations.
+
+    Logits are computed in 64 bits: in 32, thirty layers round those of transformers by 5e-5 and ours too, and the two
+    together may be 1e-4 apart.
+    """
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    exact = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval().double()
     chat = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "Hello?"},
             {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "Why?"}]
     cases = []
     for prompt in PROMPTS:
         tokens = tokenizer(prompt, add_special_tokens=False).input_ids
-        cases.append(dict(prompt=prompt, tokens=tokens, logits=logits_of(model, [tokens])[0].flatten().tolist(),
+        cases.append(dict(prompt=prompt, tokens=tokens, logits=logits_of(exact, [tokens])[0].flatten().tolist(),
                           greedy=greedy(model, tokens, 24)))
     text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     json.dump(dict(cases=cases, chat=chat, chat_text=text), sys.stdout)
