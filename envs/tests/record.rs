@@ -122,7 +122,8 @@ fn what_was_recorded_plays_again_in_every_environment() {
         let has_list = recorded_or_none(entry.name, &mut Random);
         let has_script = recorded_or_none(entry.name, &mut Scripted);
         let episodes: Vec<Episode> = has_list.into_iter().chain(has_script).flatten().collect();
-        assert!(!episodes.is_empty(), "{}", entry.name);
+        // Prompts without answers have neither legal actions nor a script.
+        assert!(!episodes.is_empty() || entry.kind == "completion", "{}", entry.name);
         for episode in episodes {
             let told = Episode { env_spec: None, ..episode.clone() };
             assert_eq!(replayer.replay(&episode).unwrap(), Replay::Same, "{}", episode.id);

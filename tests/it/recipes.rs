@@ -26,11 +26,16 @@ const SMALL: [&str; 7] = [
     "--set=evaluation.episodes=4",
 ];
 
-fn recipes() -> Vec<PathBuf> {
+/// Every recipe, with the name that its place gives it.
+fn recipes() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let recipes: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
-    assert!(!recipes.is_empty());
+    let mut recipes = Vec::new();
+    for (folder, prefix) in [(folder.join("people"), "people-"), (folder, "")] {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
+        recipes.extend(files.map(|path| (format!("{prefix}{}", path.file_stem().unwrap().display()), path)));
+    }
+    assert!(recipes.len() > 20);
     recipes
 }
 
@@ -122,10 +127,10 @@ fn stand_ins(run: &RunFile, folder: &Path) -> Vec<String> {
 
 #[test]
 fn every_recipe_trains() {
-    for recipe in recipes() {
+    for (name, recipe) in recipes() {
         let path = recipe.to_str().unwrap();
         let run = RunFile::load(&recipe, &[] as &[&str]).unwrap();
-        assert_eq!(run.name, recipe.file_stem().unwrap().to_str().unwrap(), "a recipe is named as its file");
+        assert_eq!(run.name, name, "a recipe is named as its file");
         let desk = Desk::new();
         let stand_ins = stand_ins(&run, desk.path());
         let mut args = vec!["train", path, "--device", "flex", "--out", "out", "--quiet"];
