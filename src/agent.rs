@@ -83,8 +83,7 @@ impl Agent {
             return Ok(Self { rewards, ..Self::starting_from(run, &directory, device)? });
         }
         let algorithm = run.algorithm()?;
-        let named = run.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref());
-        let tokenizer = match (named, &run.text) {
+        let tokenizer = match (run.tokenizer(), &run.text) {
             (Some(path), _) => Tokenizer::from_file(path)?,
             (None, Some(text)) => tokenizer_of(text)?,
             (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
@@ -356,9 +355,7 @@ impl Agent {
 
 /// The directory that a run's tokenizer comes from, where it comes from one.
 fn tokenizer_folder(run: &RunFile) -> Option<&Path> {
-    let of_text = || run.text.as_ref()?.tokenizer.as_deref();
-    let named = || run.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref()).or_else(of_text);
-    run.start_from.as_deref().or_else(|| named()?.parent())
+    run.start_from.as_deref().or_else(|| run.tokenizer()?.parent())
 }
 
 /// What stands beside a run's model: what stands beside its tokenizer, the chat template that the run names, and at least

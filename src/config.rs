@@ -361,8 +361,7 @@ impl RunFile {
             let reason = format!("[{section}]: [{name}] learns from judgements alone; remove [{section}]");
             return Err(Error::Config(reason));
         }
-        let has_tokenizer = self.preferences.as_ref().is_some_and(|preferences| preferences.tokenizer.is_some());
-        if self.start_from.is_none() && !has_tokenizer {
+        if self.start_from.is_none() && self.tokenizer().is_none() {
             return Err(Error::Config(
                 "start_from: name the directory of a model; or for one from nothing, a tokenizer.json in \
                  preferences.tokenizer"
@@ -410,6 +409,12 @@ impl RunFile {
         let of_text = self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template));
         let preferences = self.preferences.iter_mut();
         of_text.chain(preferences.flat_map(|section| section.tokenizer.iter_mut().chain(&mut section.chat_template)))
+    }
+
+    /// The `tokenizer.json` that the run names.
+    pub fn tokenizer(&self) -> Option<&Path> {
+        let of_text = self.text.as_ref().and_then(|text| text.tokenizer.as_deref());
+        of_text.or(self.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref()))
     }
 
     /// The file of the chat template that the run names.
