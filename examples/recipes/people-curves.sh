@@ -1,7 +1,7 @@
 #!/bin/sh
 # How much PPO, GRPO, DPO and the best of n please people, and how far they go for it, after `people.sh` (docs/people.md):
-# each learns from the labels of the first round alone, and is scored as it goes. Writes runs/people/curves/*.jsonl and a
-# picture of them.
+# each learns from the labels of the first round alone, and is scored as it goes; GRPO also with a quarter of the price on going
+# far. Writes runs/people/curves/*.jsonl and a picture of them.
 #
 #   sh examples/recipes/people-curves.sh
 set -eu
@@ -9,7 +9,7 @@ palestra=${PALESTRA:-target/release/palestra}
 simulated=${SIMULATED:-target/release/examples/simulated_people}
 recipes=examples/recipes
 folder=$PWD/runs/people
-start=$folder/start/checkpoints/step-00000400
+start=$folder/start/checkpoints/step-00001500
 judge=$folder/reward-1
 mkdir -p "$folder/curves"
 
@@ -20,17 +20,19 @@ mkdir -p "$folder/curves"
 "$palestra" label export "$folder/truth.db" "$folder/truth.jsonl"
 "$palestra" score "$judge" --data "$folder/truth.jsonl" --batch 64
 
-for learner in ppo grpo; do
-    "$palestra" train $recipes/people/$learner.toml --out "$folder/$learner" --quiet --set train.updates=60 \
-        --set train.checkpoint_every=4 --set train.keep_checkpoints=100 \
-        --set start_from="$start" --set reward.0.options.model="$judge"
-done
-"$palestra" train $recipes/people/dpo.toml --out "$folder/dpo" --quiet --set train.checkpoint_every=15 \
-    --set train.keep_checkpoints=100 --set start_from="$start" --set "preferences.files=[\"$folder/judged-1.jsonl\"]"
-for learner in ppo grpo dpo; do
-    "$simulated" score "$start" "$folder/$learner/checkpoints"/step-* --start "$start" --reward-model "$judge" \
-        --prompts "$folder/prompts.jsonl" > "$folder/curves/$learner.jsonl"
-done
+follow() {
+    recipe=$1 name=$2
+    shift 2
+    "$palestra" train "$recipes/people/$recipe.toml" --out "$folder/$name" --quiet --set train.keep_checkpoints=100 \
+        --set start_from="$start" "$@"
+    "$simulated" score "$start" "$folder/$name/checkpoints"/step-* --start "$start" --reward-model "$judge" \
+        --prompts "$folder/prompts.jsonl" > "$folder/curves/$name.jsonl"
+}
+follow ppo ppo --set train.checkpoint_every=4 --set reward.0.options.model="$judge"
+follow grpo grpo --set train.checkpoint_every=4 --set reward.0.options.model="$judge"
+follow grpo grpo-far --set train.updates=20 --set train.checkpoint_every=2 --set reward.0.options.model="$judge" \
+    --set grpo.kl_coefficient=0.05
+follow dpo dpo --set train.checkpoint_every=20 --set "preferences.files=[\"$folder/judged-1.jsonl\"]"
 "$simulated" best-of "$start" --reward-model "$judge" --prompts "$folder/prompts.jsonl" --samples 200 \
     > "$folder/curves/best-of-n.jsonl"
 "$simulated" draw "$folder/curves/people.svg" "$folder"/curves/*.jsonl

@@ -15,9 +15,9 @@ pairs=${PAIRS:-2000}  # of each round
 updates=${UPDATES:-20}  # of PPO, in each round
 
 "$simulated" world "$folder" --prompts "$pairs"
-"$palestra" tokenizer train "$folder/reviews.jsonl" --vocab-size 600 --out "$folder/tokenizer"
+"$palestra" tokenizer train "$folder/texts.jsonl" --vocab-size 600 --out "$folder/tokenizer"
 "$palestra" train $recipes/people/start.toml --out "$folder/start" --quiet
-start=$folder/start/checkpoints/step-00000400
+start=$folder/start/checkpoints/step-00001500
 score() { "$simulated" score "$@" --start "$start" --prompts "$folder/prompts.jsonl"; }
 score "$start" > "$folder/rounds.jsonl"
 

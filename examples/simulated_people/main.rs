@@ -31,13 +31,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write reviews to learn to write from, and prompts
+    /// Write texts to learn to write from, reviews and opinions, and prompts for reviews
     World {
-        /// The folder to write reviews.jsonl and prompts.jsonl into
+        /// The folder to write texts.jsonl and prompts.jsonl into
         folder: PathBuf,
-        /// Reviews
+        /// Texts, half of them reviews
         #[arg(long, default_value_t = 20_000)]
-        reviews: usize,
+        texts: usize,
         /// Prompts
         #[arg(long, default_value_t = 2_000)]
         prompts: usize,
@@ -75,7 +75,7 @@ enum Command {
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Arguments::parse().command {
-        Command::World { folder, reviews, prompts, seed } => write_world(&folder, reviews, prompts, seed),
+        Command::World { folder, texts, prompts, seed } => write_world(&folder, texts, prompts, seed),
         Command::Judge { store, people, noise, seed } => {
             let judged = people::judge(&store, people, noise, seed)?;
             println!("{}: {judged} labels of {people} people", store.display());
@@ -87,12 +87,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn write_world(folder: &Path, reviews: usize, prompts: usize, seed: u64) -> Result<(), Box<dyn Error>> {
+fn write_world(folder: &Path, texts: usize, prompts: usize, seed: u64) -> Result<(), Box<dyn Error>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     std::fs::create_dir_all(folder)?;
     let (mut rows, mut asked) = (String::new(), String::new());
-    for _ in 0..reviews {
-        let (prompt, completion) = (world::prompt(&mut rng), world::review(&mut rng));
+    for number in 0..texts {
+        let (prompt, completion) = match number % 2 {
+            0 => (world::prompt(&mut rng), world::review(&mut rng)),
+            _ => world::opinion(&mut rng),
+        };
         writeln!(
             rows,
             "{}",
@@ -102,7 +105,7 @@ fn write_world(folder: &Path, reviews: usize, prompts: usize, seed: u64) -> Resu
     for _ in 0..prompts {
         writeln!(asked, "{}", json!({"prompt": world::prompt(&mut rng)}))?;
     }
-    std::fs::write(folder.join("reviews.jsonl"), rows)?;
+    std::fs::write(folder.join("texts.jsonl"), rows)?;
     std::fs::write(folder.join("prompts.jsonl"), asked)?;
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! A small world in which the truth is known: reviews, and a hidden rule of what people like to read.
 //!
 //! A review says what some things were like: " The soup was very cold, the bed was warm and the view was lovely." Whoever reads
-//! it likes good news, finds exaggeration stronger, and soon has enough.
+//! it likes good news, finds exaggeration stronger, and soon has enough. Of all that a writer of reviews knows nothing; but
+//! other texts tell what people felt about single things, as texts do, so that a model knows which words go with which feelings
+//! before anybody compares its answers.
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -39,6 +41,9 @@ const QUALITIES: [&str; 16] = [
 /// What stands before a quality, how often, and what it makes of its worth.
 const DEGREES: [(&str, f64, f64); 2] = [("", 0.75, 1.0), ("very ", 0.25, 1.5)];
 
+/// What people feel about a thing, from the worst to the best.
+const FEELINGS: [&str; 4] = ["hated", "disliked", "liked", "loved"];
+
 /// As many things as anybody wants to hear of.
 const ENOUGH: usize = 4;
 
@@ -54,6 +59,14 @@ pub fn review(rng: &mut impl Rng) -> String {
     let (last, first) = clauses.split_last().expect("a review has a clause");
     let text = format!("{} and {last}.", first.join(", "));
     format!(" T{}", &text[1..])
+}
+
+/// A question, and what somebody felt about one thing there.
+pub fn opinion(rng: &mut impl Rng) -> (String, String) {
+    let clause = clause(rng);
+    let feeling = 2.0 + worth_of_clause(&clause).expect("it is a clause") + rng.random_range(-0.5..0.5); // from 0 to 4
+    let felt = FEELINGS[(feeling as usize).min(FEELINGS.len() - 1)];
+    (format!("How was the {} in {}?", any(&HOUSES, rng), any(&TOWNS, rng)), format!(" T{}. I {felt} it.", &clause[1..]))
 }
 
 fn clause(rng: &mut impl Rng) -> String {
@@ -72,34 +85,29 @@ fn any(list: &[&'static str], rng: &mut impl Rng) -> &'static str {
 
 /// The hidden rule: how much people like a review.
 ///
-/// Each thing is worth what is said of it. What was said before in the same words, each thing beyond the fourth, a thing of
-/// which nothing is said, and a missing full stop are worth -1 each.
+/// Each thing is worth what is said of it. Each thing beyond the fourth, a thing of which nothing is said, and a missing full
+/// stop are worth -1 each.
 pub fn worth(review: &str) -> f64 {
     let text = review.trim().to_lowercase();
     let (text, unfinished) = match text.strip_suffix('.') {
         Some(text) => (text, 0.0),
         None => (text.as_str(), -1.0),
     };
-    let mut said = Vec::new();
     let clauses = text.split(" and ").flat_map(|part| part.split(", "));
-    let worth_of = |(number, clause): (usize, &str)| {
-        let Some((quality, worth)) = quality_of(clause) else { return -1.0 };
-        if number >= ENOUGH || said.contains(&quality) {
-            return -1.0;
-        }
-        said.push(quality);
-        worth
+    let worth_of = |(number, clause)| match worth_of_clause(clause) {
+        Some(worth) if number < ENOUGH => worth,
+        _ => -1.0,
     };
     clauses.enumerate().map(worth_of).sum::<f64>() + unfinished
 }
 
-/// What a clause says of its thing, and what that is worth; `None` of what is no clause.
-fn quality_of(clause: &str) -> Option<(usize, f64)> {
+/// What is said of a thing; `None` of what is no clause.
+fn worth_of_clause(clause: &str) -> Option<f64> {
     let (thing, said) = clause.strip_prefix("the ")?.split_once(" was ")?;
-    let degree = DEGREES[1..].iter().find(|(degree, ..)| said.starts_with(degree)).unwrap_or(&DEGREES[0]);
-    let quality = QUALITIES.iter().position(|quality| *quality == &said[degree.0.len()..])?;
+    let (degree, _, times) = DEGREES[1..].iter().find(|(degree, ..)| said.starts_with(degree)).unwrap_or(&DEGREES[0]);
+    let quality = QUALITIES.iter().position(|quality| *quality == &said[degree.len()..])?;
     let worth = 2.0 * quality as f64 / (QUALITIES.len() - 1) as f64 - 1.0;
-    THINGS.contains(&thing).then_some((quality, worth * degree.2))
+    THINGS.contains(&thing).then_some(worth * times)
 }
 
 #[cfg(test)]
@@ -113,7 +121,7 @@ mod tests {
     fn a_review_is_worth_what_it_says() {
         let cases = [
             (" The soup was splendid and the bed was foul.", 0.0),
-            (" The soup was very splendid, the bed was filthy and the view was splendid.", 1.5 - 13.0 / 15.0 - 1.0),
+            (" The soup was very splendid, the bed was filthy and the view was splendid.", 1.5 - 13.0 / 15.0 + 1.0),
             (" The soup was splendid", 1.0 - 1.0),
             (" The soup soup.", -1.0),
         ];
@@ -132,5 +140,17 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mean = (0..4000).map(|_| worth(&review(&mut rng))).sum::<f64>() / 4000.0;
         assert!(mean.abs() < 0.3, "{mean}");
+    }
+
+    #[test]
+    fn opinions_say_what_is_worth_something_is_liked() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..1000 {
+            let (_, said) = opinion(&mut rng);
+            let (clause, felt) = said.trim().split_once(". ").unwrap();
+            let worth = worth_of_clause(&clause.to_lowercase()).unwrap();
+            let liked = matches!(felt, "I liked it." | "I loved it.");
+            assert!(liked == (worth > 0.0) || worth.abs() < 0.5, "{said}");
+        }
     }
 }

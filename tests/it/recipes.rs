@@ -120,7 +120,7 @@ fn stand_ins(run: &RunFile, folder: &Path) -> Vec<String> {
         // Without the reward model that another recipe trains: a rule.
         std::fs::write(folder.join("prompts.jsonl"), "{\"prompt\": \"one\"}\n").unwrap();
         args.extend([one("env.options.file", "prompts.jsonl"), set("reward.0.kind=length")]);
-        args.push(set("reward.0.options={ target = 4 }"));
+        args.extend([set("reward.0.options={ target = 4 }"), set("rollout.max_new_tokens=8")]);
     }
     args
 }
