@@ -8,13 +8,14 @@ set -eu
 palestra=${PALESTRA:-target/release/palestra}
 simulated=${SIMULATED:-target/release/examples/simulated_people}
 recipes=examples/recipes
-folder=$PWD/runs/people
+folder=${FOLDER:-$PWD/runs/people}
+seed=${SEED:-1}
 start=$folder/start/checkpoints/step-00001500
 judge=$folder/reward-1
 mkdir -p "$folder/curves"
 
 # How well the reward model knows the rule: other answers of the start policy, of which people who never err say what is better.
-"$palestra" label add "$folder/truth.db" --prompts "$folder/prompts.jsonl" --from "$start" --samples 2 --seed 99 \
+"$palestra" label add "$folder/truth.db" --prompts "$folder/prompts.jsonl" --from "$start" --samples 2 --seed $((100 * seed - 1)) \
     --max-new-tokens 48 --batch 256 --threads 1
 "$simulated" judge "$folder/truth.db" --noise 0
 "$palestra" label export "$folder/truth.db" "$folder/truth.jsonl"
@@ -23,16 +24,20 @@ mkdir -p "$folder/curves"
 follow() {
     recipe=$1 name=$2
     shift 2
-    "$palestra" train "$recipes/people/$recipe.toml" --out "$folder/$name" --quiet --set train.keep_checkpoints=100 \
-        --set start_from="$start" "$@"
+    "$palestra" train "$recipes/people/$recipe.toml" --out "$folder/$name" --quiet --set seed="$seed" \
+        --set train.keep_checkpoints=100 --set start_from="$start" "$@"
     "$simulated" score "$start" "$folder/$name/checkpoints"/step-* --start "$start" --reward-model "$judge" \
         --prompts "$folder/prompts.jsonl" > "$folder/curves/$name.jsonl"
 }
-follow ppo ppo --set train.checkpoint_every=4 --set reward.0.options.model="$judge"
-follow grpo grpo --set train.checkpoint_every=4 --set reward.0.options.model="$judge"
-follow grpo grpo-far --set train.updates=20 --set train.checkpoint_every=2 --set reward.0.options.model="$judge" \
-    --set grpo.kl_coefficient=0.05
-follow dpo dpo --set train.checkpoint_every=20 --set "preferences.files=[\"$folder/judged-1.jsonl\"]"
+play() {
+    recipe=$1 name=$2
+    shift 2
+    follow "$recipe" "$name" --set env.options.file="$folder/prompts.jsonl" --set reward.0.options.model="$judge" "$@"
+}
+play ppo ppo --set train.checkpoint_every=4
+play grpo grpo --set train.checkpoint_every=4
+play grpo grpo-far --set train.updates=20 --set train.checkpoint_every=2 --set grpo.kl_coefficient=0.05
+follow dpo dpo --set train.checkpoint_every=10 --set "preferences.files=[\"$folder/judged-1.jsonl\"]"
 "$simulated" best-of "$start" --reward-model "$judge" --prompts "$folder/prompts.jsonl" --samples 200 \
     > "$folder/curves/best-of-n.jsonl"
 "$simulated" draw "$folder/curves/people.svg" "$folder"/curves/*.jsonl

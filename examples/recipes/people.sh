@@ -10,13 +10,19 @@ set -eu
 palestra=${PALESTRA:-target/release/palestra}
 simulated=${SIMULATED:-target/release/examples/simulated_people}
 recipes=examples/recipes
-folder=$PWD/runs/people
+folder=${FOLDER:-$PWD/runs/people}
+seed=${SEED:-1}  # fixes everything
 pairs=${PAIRS:-2000}  # of each round
 updates=${UPDATES:-20}  # of PPO, in each round
 
-"$simulated" world "$folder" --prompts "$pairs"
+if [ -e "$folder" ]; then
+    echo "$folder is there already: remove it, or set FOLDER" >&2
+    exit 1
+fi
+"$simulated" world "$folder" --prompts "$pairs" --seed "$seed"
 "$palestra" tokenizer train "$folder/texts.jsonl" --vocab-size 600 --out "$folder/tokenizer"
-"$palestra" train $recipes/people/start.toml --out "$folder/start" --quiet
+"$palestra" train $recipes/people/start.toml --out "$folder/start" --quiet --set seed="$seed" \
+    --set "text.files=[\"$folder/texts.jsonl\"]" --set text.tokenizer="$folder/tokenizer/tokenizer.json"
 start=$folder/start/checkpoints/step-00001500
 score() { "$simulated" score "$@" --start "$start" --prompts "$folder/prompts.jsonl"; }
 score "$start" > "$folder/rounds.jsonl"
@@ -24,14 +30,16 @@ score "$start" > "$folder/rounds.jsonl"
 policy=$start
 for round in 1 2 3; do
     store=$folder/round-$round.db
-    "$palestra" label add "$store" --prompts "$folder/prompts.jsonl" --from "$policy" --samples 2 --seed $round \
+    told=$((100 * seed - 100 + round))
+    "$palestra" label add "$store" --prompts "$folder/prompts.jsonl" --from "$policy" --samples 2 --seed $told \
         --max-new-tokens 48 --batch 256 --threads 1
-    "$simulated" judge "$store" --noise 0.1 --seed $round
+    "$simulated" judge "$store" --noise 0.1 --seed $told
     "$palestra" label stats "$store"
     "$palestra" label export "$store" "$folder/judged-$round.jsonl"
-    "$palestra" train $recipes/people/reward.toml --out "$folder/reward-$round" --quiet \
+    "$palestra" train $recipes/people/reward.toml --out "$folder/reward-$round" --quiet --set seed="$seed" \
         --set start_from="$start" --set "preferences.files=[\"$folder/judged-*.jsonl\"]"
-    "$palestra" train $recipes/people/ppo.toml --out "$folder/ppo-$round" --quiet --set train.updates="$updates" \
+    "$palestra" train $recipes/people/ppo.toml --out "$folder/ppo-$round" --quiet --set seed="$seed" \
+        --set train.updates="$updates" --set env.options.file="$folder/prompts.jsonl" \
         --set start_from="$policy" --set reward.0.options.model="$folder/reward-$round"
     policy=$(ls -d "$folder/ppo-$round/checkpoints"/step-* | tail -n 1)
     score "$policy" --reward-model "$folder/reward-$round" >> "$folder/rounds.jsonl"

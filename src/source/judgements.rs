@@ -53,7 +53,8 @@ pub struct JudgementCounts {
 type Answers = HashMap<Text, Option<TextRow>>;
 
 /// The judgements of some files that a learner wants, prompt by prompt in the order in which they first come. `group` is a
-/// column whose value is the prompts' group; without a rule every judgement counts by itself.
+/// column whose value is the prompts' group; without a rule every judgement counts by itself. Judgements of steps are of each
+/// beginning of their answer, or, where labels are wanted, of the whole.
 ///
 /// # Errors
 /// A row that is no judgement or cannot be encoded, with file, row and column; files with nothing to learn from.
@@ -70,13 +71,19 @@ pub fn read_judgements(
         for row in Rows::open(&file)? {
             let (origin, record) = record_of(row?, group)?;
             let answers = encoded.entry(record.prompt.clone()).or_default();
-            for answer in answers_of(&record.judgement) {
-                if !answers.contains_key(answer) {
-                    let row = encode(encoder, &record.prompt, answer, &origin, &mut counts)?;
-                    answers.insert(answer.clone(), row);
+            let mut of_answers = record.of_answers();
+            if wanted == Wanted::Labels {
+                of_answers.drain(..of_answers.len() - 1); // a policy would learn to end after a step
+            }
+            for record in &of_answers {
+                for answer in answers_of(&record.judgement) {
+                    if !answers.contains_key(answer) {
+                        let row = encode(encoder, &record.prompt, answer, &origin, &mut counts)?;
+                        answers.insert(answer.clone(), row);
+                    }
                 }
             }
-            records.push(record);
+            records.extend(of_answers);
         }
     }
     counts.read = records.len();
@@ -97,10 +104,6 @@ pub fn read_judgements(
 fn record_of(row: Row, group: Option<&str>) -> Result<(Origin, Record)> {
     let origin = row.origin().clone();
     let record = row.record()?;
-    if matches!(record.judgement, Judgement::Steps { .. }) {
-        let reason = "are of the steps of one answer; what is learned here is a judgement of whole answers";
-        return Err(origin.error("labels", reason).into());
-    }
     if let Some(column) = group.filter(|column| group_of(&record, column).is_none()) {
         let reason = "missing, and preferences.validation_by names it; it should be a text or a number";
         return Err(origin.error(column, reason).into());

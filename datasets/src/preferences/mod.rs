@@ -23,6 +23,7 @@ mod conflicts;
 mod forms;
 mod rows;
 mod scores;
+mod steps;
 mod text;
 mod write;
 

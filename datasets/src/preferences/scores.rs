@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::steps::beginnings;
 use super::{Judgement, Record, Text};
 
 /// How good the answers are that people judged, each from -1, the worst that can be said, to 1, the best; 0 is undecided.
 ///
 /// An answer that was rated has the mean of its ratings, from the least to the greatest of the scale; else one that was called
-/// good or not, the mean of 1 and -1; else one that was compared, 2 w - 1 for the share w of comparisons that it won, a tie
+/// good or not, the mean of 1 and -1, as is each beginning of one whose steps were judged; else one that was compared, 2 w - 1 for the share w of comparisons that it won, a tie
 /// being half a win. Each counts by the record's weight. A prompt is the same as a text and as the message of a user.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
@@ -29,7 +30,7 @@ impl Scores {
     /// The scores of these judgements. `scale` is the least and the greatest rating; without it, those of the judgements.
     ///
     /// # Errors
-    /// A rating outside of the scale; judgements of the steps of an answer, which score no whole one.
+    /// A rating outside of the scale.
     pub fn of(records: &[Record], scale: Option<(f64, f64)>) -> Result<Self, String> {
         let scale = scale.unwrap_or_else(|| range_of_ratings(records));
         let mut said: BTreeMap<(String, String), Said> = BTreeMap::new();
@@ -41,7 +42,7 @@ impl Scores {
             };
             match &record.judgement {
                 Judgement::Rating { completion, rating } => add(completion, 0, place_in(scale, *rating)?),
-                Judgement::Label { completion, good } => add(completion, 1, if *good { 1.0 } else { -1.0 }),
+                Judgement::Label { completion, good } => add(completion, 1, sign(*good)),
                 Judgement::Better { chosen, rejected, .. } => {
                     add(chosen, 2, 1.0);
                     add(rejected, 2, -1.0);
@@ -54,8 +55,10 @@ impl Scores {
                     }
                 }
                 Judgement::Tie { answers } => answers.iter().for_each(|answer| add(answer, 2, 0.0)),
-                Judgement::Steps { .. } => {
-                    return Err("labels of steps score no whole answer; name a file of ratings, labels or pairs".into());
+                Judgement::Steps { completions, good } => {
+                    for (beginning, good) in beginnings(completions, good) {
+                        add(&beginning, 1, sign(good));
+                    }
                 }
             }
         }
@@ -104,6 +107,10 @@ fn as_written(completion: &Text) -> String {
         },
         Text::Plain(text) => text.clone(),
     }
+}
+
+fn sign(good: bool) -> f64 {
+    if good { 1.0 } else { -1.0 }
 }
 
 fn range_of_ratings(records: &[Record]) -> (f64, f64) {
@@ -172,10 +179,14 @@ mod tests {
     }
 
     #[test]
+    fn the_beginnings_of_an_answer_are_scored_by_its_steps() {
+        let steps = record(Judgement::Steps { completions: vec!["a".into(), "b".into()], good: vec![true, false] });
+        assert_eq!(of(&[steps], None, &["a", "a\nb", "b"]), [Some(1.0), Some(-1.0), None]);
+    }
+
+    #[test]
     fn what_is_on_no_scale_is_refused() {
         let error = Scores::of(&[rating("a", 7.0)], Some((1.0, 5.0))).unwrap_err();
         assert_eq!(error, "rating 7 is outside of the scale, 1 to 5");
-        let steps = record(Judgement::Steps { completions: vec!["a".into()], good: vec![true] });
-        assert!(Scores::of(&[steps], None).unwrap_err().starts_with("labels of steps score no whole answer"));
     }
 }

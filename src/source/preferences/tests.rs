@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::batch::Single;
 use crate::tokenizer::Tokenizer;
 
 /// Files of judgements in a folder of their own.
@@ -19,7 +20,7 @@ impl Files {
     }
 
     fn open(&self, config: &PreferenceConfig, wanted: Wanted) -> Result<Judgements> {
-        let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz 0123456789").unwrap();
+        let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz 0123456789\n").unwrap();
         Judgements::open(config, &tokenizer, None, 12, wanted)
     }
 
@@ -163,6 +164,23 @@ fn prompts_come_whole_in_an_order_that_a_resumed_run_goes_on_with() {
 }
 
 #[test]
+fn steps_judge_each_beginning_of_an_answer_and_a_policy_learns_from_the_whole() {
+    let row = |number| {
+        format!("{{\"prompt\": \"p{number}\", \"completions\": [\" a\", \"b\"], \"labels\": [true, false]}}\n")
+    };
+    let files = Files::with(&(0..4).map(row).collect::<String>());
+    let labels = |wanted| {
+        let found = files.open(&files.config(), wanted).unwrap();
+        let prompt = &found.training[0];
+        let label = |label: &Single| (prompt.answers[label.answer].counted.len(), label.value);
+        prompt.labels.iter().map(label).collect::<Vec<_>>()
+    };
+    // ` a` and the end; ` a`, a new line, `b` and the end.
+    assert_eq!(labels(Wanted::All), [(3, 1.0), (5, 0.0)]);
+    assert_eq!(labels(Wanted::Labels), [(5, 0.0)]);
+}
+
+#[test]
 fn what_cannot_be_learned_from_is_refused() {
     assert!(Files::with("").refused(Wanted::All).contains("judged.jsonl: is empty: it should have a row"));
     let nan = Files::with("{\"prompt\": \"p\", \"completion\": \" a\", \"rating\": NaN}\n");
@@ -170,8 +188,6 @@ fn what_cannot_be_learned_from_is_refused() {
     let labels = Files::with("{\"prompt\": \"p\", \"completion\": \" a\", \"label\": true}\n");
     let error = labels.refused(Wanted::Pairs);
     assert!(error.contains("of 1 judgements none is left to learn from: 1 are no pairs of a better"), "{error}");
-    let steps = Files::with("{\"prompt\": \"p\", \"completions\": [\" a\"], \"labels\": [true]}\n");
-    assert!(steps.refused(Wanted::All).contains("line 1, labels: are of the steps of one answer"));
     let unknown = Files::with(&pair("p", " é", " b", ""));
     assert!(
         unknown.refused(Wanted::All).contains("judged.jsonl: line 1, completion: "),

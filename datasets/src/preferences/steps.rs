@@ -1,0 +1,79 @@
+//! An answer whose steps were judged, as answers that were: its beginnings.
+
+use super::{Judgement, Message, Record, Text};
+
+impl Record {
+    /// The record as judgements of answers. One of an answer's steps is one of each beginning that ends with a step, the whole
+    /// answer last; a beginning is good while all of its steps are right ("Let's Verify Step by Step", Lightman et al. 2023).
+    /// Steps that are texts stand on lines of their own. Any other record is what it was.
+    pub fn of_answers(self) -> Vec<Self> {
+        let Judgement::Steps { completions, good } = &self.judgement else { return vec![self] };
+        let beginning = |(completion, good)| Self {
+            judgement: Judgement::Label { completion, good },
+            prompt: self.prompt.clone(),
+            annotator: self.annotator.clone(),
+            weight: self.weight,
+            other: self.other.clone(),
+        };
+        beginnings(completions, good).map(beginning).collect()
+    }
+}
+
+/// Each beginning of an answer, and whether all of its steps are right.
+pub(super) fn beginnings(steps: &[Text], right: &[bool]) -> impl Iterator<Item = (Text, bool)> {
+    (1..=steps.len()).map(|count| (joined(&steps[..count]), right[..count].iter().all(|right| *right)))
+}
+
+fn joined(steps: &[Text]) -> Text {
+    let texts: Option<Vec<&str>> =
+        steps.iter().map(|step| if let Text::Plain(text) = step { Some(&**text) } else { None }).collect();
+    match texts {
+        Some(texts) => Text::Plain(texts.join("\n")),
+        None => Text::Messages(steps.iter().flat_map(messages_of).collect()),
+    }
+}
+
+fn messages_of(step: &Text) -> Vec<Message> {
+    match step {
+        Text::Plain(text) => vec![Message { role: "assistant".into(), content: text.clone() }],
+        Text::Messages(messages) => messages.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(completions: Vec<Text>, good: &[bool]) -> Record {
+        Record {
+            prompt: "p".into(),
+            judgement: Judgement::Steps { completions, good: good.to_vec() },
+            annotator: Some("ada".into()),
+            weight: 0.5,
+            other: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn a_beginning_is_good_while_its_steps_are_right() {
+        let record = steps(vec!["a".into(), "b".into(), "c".into()], &[true, false, true]);
+        let labels = record.clone().of_answers();
+        let expected = [("a", true), ("a\nb", false), ("a\nb\nc", false)];
+        assert_eq!(labels.len(), expected.len());
+        for (label, (completion, good)) in labels.into_iter().zip(expected) {
+            let judgement = Judgement::Label { completion: completion.into(), good };
+            assert_eq!(label, Record { judgement, ..record.clone() });
+        }
+        let rating = Record { judgement: Judgement::Rating { completion: "a".into(), rating: 2.0 }, ..record };
+        assert_eq!(rating.clone().of_answers(), [rating]);
+    }
+
+    #[test]
+    fn steps_that_are_messages_are_a_conversation() {
+        let says = |text: &str| Message { role: "assistant".into(), content: text.into() };
+        let record = steps(vec![Text::Messages(vec![says("a")]), Text::Messages(vec![says("b")])], &[true, true]);
+        let whole = record.of_answers().pop().unwrap().judgement;
+        let completion = Text::Messages(vec![says("a"), says("b")]);
+        assert_eq!(whole, Judgement::Label { completion, good: true });
+    }
+}
