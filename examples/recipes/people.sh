@@ -2,7 +2,8 @@
 # Three rounds of learning from people, in a world in which the truth is known (docs/people.md): the policy answers, people
 # compare, a reward model learns from all that they said so far, the policy follows it. The people are simulated by a hidden
 # rule and err in one of ten labels; they judge in the label store as anybody does. What each round's policy is truly worth
-# is in runs/people/rounds.jsonl. Run from the repository's root, after
+# is in runs/people/rounds.jsonl. Each round begins where the last one ended, and KL is counted from there: its price is twice
+# that of people/ppo.toml. Run from the repository's root, after
 #
 #   cargo build --release --features libtorch --bin palestra --example simulated_people
 #   sh examples/recipes/people.sh
@@ -39,7 +40,7 @@ for round in 1 2 3; do
     "$palestra" train $recipes/people/reward.toml --out "$folder/reward-$round" --quiet --set seed="$seed" \
         --set start_from="$start" --set "preferences.files=[\"$folder/judged-*.jsonl\"]"
     "$palestra" train $recipes/people/ppo.toml --out "$folder/ppo-$round" --quiet --set seed="$seed" \
-        --set train.updates="$updates" --set env.options.file="$folder/prompts.jsonl" \
+        --set train.updates="$updates" --set ppo.kl_coefficient=0.1 --set env.options.file="$folder/prompts.jsonl" \
         --set start_from="$policy" --set reward.0.options.model="$folder/reward-$round"
     policy=$(ls -d "$folder/ppo-$round/checkpoints"/step-* | tail -n 1)
     score "$policy" --reward-model "$folder/reward-$round" >> "$folder/rounds.jsonl"

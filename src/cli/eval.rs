@@ -10,11 +10,11 @@ use palestra_datasets::shards::{Corpus, Shard, Span};
 use serde::Serialize;
 use std::sync::Arc;
 
+use super::computing;
 use super::output::Output;
 use crate::batch::TextRow;
 use crate::language_model::LanguageModel;
 use crate::likelihood::{Likelihood, TextScore};
-use crate::ops::open_device;
 use crate::source::check_tokenizer;
 use crate::{Error, Result};
 
@@ -52,12 +52,8 @@ pub struct Args {
     /// Tokens from one window to the next; fewer than the context give each token more to go by [default: the context]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     stride: Option<u64>,
-    /// Windows computed at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
-    batch: u64,
-    /// What to compute on: flex, libtorch, libtorch-cuda:<index>
-    #[arg(long, value_name = "D", default_value = if cfg!(feature = "libtorch") { "libtorch" } else { "flex" })]
-    device: String,
+    #[command(flatten)]
+    computing: computing::Args,
 }
 
 #[derive(Serialize)]
@@ -70,9 +66,9 @@ struct Report {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let model = LanguageModel::open(&args.model, &open_device(&args.device).map_err(Error::Device)?)?;
+    let model = LanguageModel::open(&args.model, &args.computing.device()?)?;
     if choices::are_in(&args.data)? {
-        let report = choices::judge(&model, Path::new(&args.data), args.batch as usize, output)?;
+        let report = choices::judge(&model, Path::new(&args.data), args.computing.batch(), output)?;
         output.report(&report, &report)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -101,10 +97,10 @@ fn score_shard(model: &LanguageModel, args: &Args, context: usize, likelihood: &
     let lengths = model.tokenizer.token_bytes();
     let corpus = Corpus { spans: vec![Span::whole(shard)], weight: 1.0 };
     let length = (context as u64).min(corpus.tokens().saturating_sub(1)).max(1);
-    for windows in corpus.in_order(length, u64::MAX)?.chunks(args.batch as usize) {
+    for windows in corpus.in_order(length, u64::MAX)?.chunks(args.computing.batch()) {
         let row = |tokens: &Vec<u32>| row(tokens, 1, &lengths);
         let rows: Vec<TextRow> = windows.iter().map(|window| row(&window.tokens)).collect();
-        likelihood.add(&model.policy, &rows, args.batch as usize);
+        likelihood.add(&model.policy, &rows, args.computing.batch());
     }
     Ok(documents)
 }
@@ -126,13 +122,13 @@ fn score_documents(
         model.tokenizer.encode(&text, &mut tokens)?;
         rows.extend(windows(&tokens, context, stride, &lengths));
         count += 1;
-        if rows.len() >= args.batch as usize {
-            likelihood.add(&model.policy, &rows, args.batch as usize);
+        if rows.len() >= args.computing.batch() {
+            likelihood.add(&model.policy, &rows, args.computing.batch());
             rows.clear();
         }
         progress.set_position(documents.progress().0);
     }
-    likelihood.add(&model.policy, &rows, args.batch as usize);
+    likelihood.add(&model.policy, &rows, args.computing.batch());
     progress.finish_and_clear();
     Ok(count)
 }

@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
+use super::computing;
 use super::output::Output;
+use crate::Result;
 use crate::accuracy::PreferenceScore;
 use crate::batch::{JudgedPrompt, TextRow};
-use crate::ops::open_device;
 use crate::reward_model::RewardModel;
 use crate::run_dir::write_atomically;
 use crate::source::{JudgementCounts, Wanted, read_judgements};
-use crate::{Error, Result};
 
 /// Score judged answers with a reward model, and compare the scores with the judgements
 ///
@@ -43,12 +43,8 @@ pub struct Args {
     /// Write each answer with its score into this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Answers computed at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
-    batch: u64,
-    /// What to compute on: flex, libtorch, libtorch-cuda:<index>
-    #[arg(long, value_name = "D", default_value = if cfg!(feature = "libtorch") { "libtorch" } else { "flex" })]
-    device: String,
+    #[command(flatten)]
+    computing: computing::Args,
 }
 
 #[derive(Serialize)]
@@ -64,11 +60,11 @@ struct Report {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let model = RewardModel::open(&args.model, &open_device(&args.device).map_err(Error::Device)?)?;
+    let model = RewardModel::open(&args.model, &args.computing.device()?)?;
     let files = [args.data.clone()];
     let (prompts, counts) = read_judgements(&files, &model.encoder(), args.by.as_deref(), None, Wanted::All)?;
     let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
-    let scores = model.score_rows(&rows, args.batch as usize);
+    let scores = model.score_rows(&rows, args.computing.batch());
     if let Some(out) = &args.out {
         write_atomically(out, lines(&model, &prompts, &scores)?.as_bytes())?;
     }
