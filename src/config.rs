@@ -4,6 +4,7 @@
 //! downstream checks again. It opens no device and plays no game.
 
 mod algorithm;
+mod checks;
 mod sections;
 
 use std::path::{Path, PathBuf};
@@ -193,77 +194,6 @@ impl RunFile {
         }
         run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
         Ok(run)
-    }
-
-    /// Refuses what cannot be.
-    ///
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
-        let in_a_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(in_a_name) {
-            return Err(Error::Config(format!(
-                "name: {:?} names no directory; write letters, digits, `-`, `_` and `.`",
-                self.name
-            )));
-        }
-        if self.start_from.is_some() && self.model.is_some() {
-            return Err(Error::Config(
-                "start_from: the checkpoint has its own shape; remove either start_from or [model]".to_string(),
-            ));
-        }
-        let own_tokenizers = [
-            ("text", self.text.as_ref().and_then(|text| text.tokenizer.as_ref())),
-            ("preferences", self.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_ref())),
-        ];
-        if let Some((section, _)) = own_tokenizers.iter().find(|(_, own)| own.is_some() && self.start_from.is_some()) {
-            return Err(Error::Config(format!(
-                "{section}.tokenizer: the checkpoint of start_from has its own; remove it"
-            )));
-        }
-        self.model.clone().unwrap_or_default().check()?;
-        sections::check_rollout(&self.rollout)?;
-        self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
-        self.text.as_ref().map_or(Ok(()), TextConfig::check)?;
-        self.preferences.as_ref().map_or(Ok(()), PreferenceConfig::check)?;
-        let algorithm = self.algorithm()?;
-        algorithm.check()?;
-        if self.lora.is_some() && self.start_from.is_none() {
-            return Err(Error::Config("[lora]: adapters stand beside a trained model; name it in start_from".into()));
-        }
-        if self.lora.is_some() && !algorithm.trains_adapters() {
-            let name = algorithm.name();
-            return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
-        }
-        let reads_text = matches!(algorithm, Algorithm::Supervised(_)) || algorithm.wanted().is_some();
-        if self.train.gradient_checkpointing && !reads_text {
-            let name = algorithm.name();
-            return Err(Error::Config(format!(
-                "train.gradient_checkpointing: [{name}] keeps all activations; remove it, or set rollout or data to smaller \
-                 parts (micro_batch)"
-            )));
-        }
-        if matches!(algorithm, Algorithm::Grpo(_)) && self.rollout.group < 2 {
-            return Err(Error::Config(format!(
-                "rollout.group: {} is no group; [grpo] holds at least 2 completions of a prompt against each other",
-                self.rollout.group
-            )));
-        }
-        if self.rollout.chat && self.start_from.is_none() {
-            return Err(Error::Config(
-                "rollout.chat: a model from nothing has no chat template; name one that has in start_from".into(),
-            ));
-        }
-        if self.rollout.record && !algorithm.plays() {
-            let name = algorithm.name();
-            return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
-        }
-        if self.env.is_none() && !self.rewards.is_empty() {
-            return Err(Error::Config("[[reward]]: nothing is played, so that nothing is scored; remove it".into()));
-        }
-        self.optimizer.check()?;
-        self.train.check()?;
-        self.evaluation.check()
     }
 
     /// All rewards of a resolved run: those of its environment's definition, then its own.
