@@ -10,8 +10,8 @@ use palestra_datasets::shards::{Corpus, Shard, Span};
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::computing;
 use super::output::Output;
+use super::writing::MachineArgs;
 use crate::batch::TextRow;
 use crate::language_model::LanguageModel;
 use crate::likelihood::{Likelihood, TextScore};
@@ -52,8 +52,11 @@ pub struct Args {
     /// Tokens from one window to the next; fewer than the context give each token more to go by [default: the context]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     stride: Option<u64>,
+    /// Windows computed at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
     #[command(flatten)]
-    computing: computing::Args,
+    machine: MachineArgs,
 }
 
 #[derive(Serialize)]
@@ -66,9 +69,9 @@ struct Report {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let model = LanguageModel::open(&args.model, &args.computing.device()?)?;
+    let model = LanguageModel::open(&args.model, &args.machine.open()?)?;
     if choices::are_in(&args.data)? {
-        let report = choices::judge(&model, Path::new(&args.data), args.computing.batch(), output)?;
+        let report = choices::judge(&model, Path::new(&args.data), args.batch as usize, output)?;
         output.report(&report, &report)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -97,10 +100,10 @@ fn score_shard(model: &LanguageModel, args: &Args, context: usize, likelihood: &
     let lengths = model.tokenizer.token_bytes();
     let corpus = Corpus { spans: vec![Span::whole(shard)], weight: 1.0 };
     let length = (context as u64).min(corpus.tokens().saturating_sub(1)).max(1);
-    for windows in corpus.in_order(length, u64::MAX)?.chunks(args.computing.batch()) {
+    for windows in corpus.in_order(length, u64::MAX)?.chunks(args.batch as usize) {
         let row = |tokens: &Vec<u32>| row(tokens, 1, &lengths);
         let rows: Vec<TextRow> = windows.iter().map(|window| row(&window.tokens)).collect();
-        likelihood.add(&model.policy, &rows, args.computing.batch());
+        likelihood.add(&model.policy, &rows, args.batch as usize);
     }
     Ok(documents)
 }
@@ -122,13 +125,13 @@ fn score_documents(
         model.tokenizer.encode(&text, &mut tokens)?;
         rows.extend(windows(&tokens, context, stride, &lengths));
         count += 1;
-        if rows.len() >= args.computing.batch() {
-            likelihood.add(&model.policy, &rows, args.computing.batch());
+        if rows.len() >= args.batch as usize {
+            likelihood.add(&model.policy, &rows, args.batch as usize);
             rows.clear();
         }
         progress.set_position(documents.progress().0);
     }
-    likelihood.add(&model.policy, &rows, args.computing.batch());
+    likelihood.add(&model.policy, &rows, args.batch as usize);
     progress.finish_and_clear();
     Ok(count)
 }

@@ -4,7 +4,6 @@
 //! `--json`; logs and errors go to standard error. Nothing here knows tensors.
 
 mod check;
-mod computing;
 mod corpus;
 mod envs;
 mod estimate;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
-use super::computing;
 use super::output::Output;
+use super::writing::MachineArgs;
 use crate::Result;
 use crate::accuracy::PreferenceScore;
 use crate::batch::{JudgedPrompt, TextRow};
@@ -43,8 +43,11 @@ pub struct Args {
     /// Write each answer with its score into this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Answers computed at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
     #[command(flatten)]
-    computing: computing::Args,
+    machine: MachineArgs,
 }
 
 #[derive(Serialize)]
@@ -60,11 +63,11 @@ struct Report {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let model = RewardModel::open(&args.model, &args.computing.device()?)?;
+    let model = RewardModel::open(&args.model, &args.machine.open()?)?;
     let files = [args.data.clone()];
     let (prompts, counts) = read_judgements(&files, &model.encoder(), args.by.as_deref(), None, Wanted::All)?;
     let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
-    let scores = model.score_rows(&rows, args.computing.batch());
+    let scores = model.score_rows(&rows, args.batch as usize);
     if let Some(out) = &args.out {
         write_atomically(out, lines(&model, &prompts, &scores)?.as_bytes())?;
     }

@@ -8,8 +8,9 @@ use super::{Judgement, Record, Text};
 /// How good the answers are that people judged, each from -1, the worst that can be said, to 1, the best; 0 is undecided.
 ///
 /// An answer that was rated has the mean of its ratings, from the least to the greatest of the scale; else one that was called
-/// good or not, the mean of 1 and -1, as is each beginning of one whose steps were judged; else one that was compared, 2 w - 1 for the share w of comparisons that it won, a tie
-/// being half a win. Each counts by the record's weight. A prompt is the same as a text and as the message of a user.
+/// good or not, the mean of 1 and -1, as is each beginning of one whose steps were judged; else one that was compared, 2 w - 1
+/// for the share w of comparisons that it won, a tie being half a win. Each counts by the record's weight. A prompt is the same
+/// as a text and as the message of a user.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
     /// By the prompt as an observation shows it.
