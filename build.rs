@@ -1,7 +1,7 @@
 //! Makes programs and tests find libtorch where it was linked, with no environment variable at run time.
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     // torch-sys says where it linked from (`links = "tch"`); it is a direct dependency for this alone, and an optional
     // one: without the feature `libtorch` there is nothing to do.
     let Some(folder) = std::env::var_os("DEP_TCH_LIBTORCH_LIB") else { return };

@@ -7,17 +7,16 @@
 
 use std::sync::atomic::AtomicBool;
 
-use burn::module::Module;
-use palestra::encoder::Encoder;
+use palestra::learn::encoder::Encoder;
 use palestra::envs::{Definition, Options, Pool, Registry};
-use palestra::learn::ppo::{Ppo, PpoConfig};
-use palestra::model::{Family, Heads, ModelConfig, Policy};
-use palestra::observe::Metrics;
-use palestra::ops::{available_devices, open_device, set_threads};
-use palestra::optim::{AdamW, OptimizerConfig};
-use palestra::rollout::{Rollout, RolloutConfig};
-use palestra::source::{Fresh, ReferencePolicy};
-use palestra::train::{Span, train};
+use palestra::learn::learners::ppo::{Ppo, PpoConfig};
+use palestra::model::{Module, Family, Heads, ModelConfig, Policy};
+use palestra::report::Metrics;
+use palestra::model::ops::{available_devices, open_device, set_threads};
+use palestra::model::optim::{AdamW, OptimizerConfig};
+use palestra::learn::rollout::{Rollout, RolloutConfig};
+use palestra::learn::source::{Fresh, ReferencePolicy};
+use palestra::learn::train::{Span, train};
 use palestra::{Result, Tokenizer};
 
 const UPDATES: u64 = 9;

@@ -12,21 +12,21 @@ use std::path::{Path, PathBuf};
 use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
-use crate::learn::dpo::DpoConfig;
-use crate::learn::group::GroupConfig;
-use crate::learn::kto::KtoConfig;
-use crate::learn::offline::{
+use palestra_learn::learners::dpo::DpoConfig;
+use palestra_learn::learners::group::GroupConfig;
+use palestra_learn::learners::kto::KtoConfig;
+use palestra_learn::learners::offline::{
     AwrConfig, BehaviourCloningConfig, CqlConfig, DecisionTransformerConfig, FilteredConfig, IlqlConfig, IqlConfig,
     MonteCarloConfig,
 };
-use crate::learn::ppo::PpoConfig;
-use crate::learn::reward_model::RewardModelConfig;
-use crate::learn::supervised::SupervisedConfig;
-use crate::model::ModelConfig;
-use crate::model::lora::LoraConfig;
-use crate::optim::OptimizerConfig;
-use crate::rollout::RolloutConfig;
-use crate::source::{DataConfig, PreferenceConfig, TextConfig};
+use palestra_learn::learners::ppo::PpoConfig;
+use palestra_learn::learners::reward_model::RewardModelConfig;
+use palestra_learn::learners::supervised::SupervisedConfig;
+use palestra_model::ModelConfig;
+use palestra_model::lora::LoraConfig;
+use palestra_model::optim::OptimizerConfig;
+use palestra_learn::rollout::RolloutConfig;
+use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use crate::{Error, Result};
 pub use algorithm::Algorithm;
 pub use sections::{EvaluationConfig, TrainConfig};

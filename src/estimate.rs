@@ -14,7 +14,7 @@ use palestra_envs::{Definition, Registry};
 use serde::Serialize;
 
 use crate::agent::{Agent, EvaluationPolicy};
-use crate::math::{
+use palestra_model::math::{
     Interval, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
     weighted_importance_sampling, weighted_per_decision,
 };
@@ -25,7 +25,7 @@ use recorded::Recorded;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Fitted Q evaluation ([`Fqe`](crate::learn::offline::Fqe)). It needs no log-probabilities. Its value is that of the
+    /// Fitted Q evaluation ([`Fqe`](palestra_learn::learners::offline::Fqe)). It needs no log-probabilities. Its value is that of the
     /// game without a limit of turns. Its interval tells how far the critics of other such logs would be apart, and not
     /// what they get wrong alike: the values of actions that the log hardly shows are guessed from those of others.
     Fqe,

@@ -9,19 +9,20 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use burn::tensor::Device;
+use palestra_model::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::math::Sampling;
-use crate::model::generate::{Limits, Request, generate};
-use crate::model::huggingface::is_own;
-use crate::model::lora::{base_of_adapters, merged, read_adapters};
-use crate::model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
+use palestra_model::math::Sampling;
+use palestra_model::generate::{Limits, Request, generate};
+use palestra_model::huggingface::is_own;
+use palestra_model::lora::{base_of_adapters, merged, read_adapters};
+use palestra_model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
 use crate::run_dir::RunDir;
-use crate::tokenizer::{ChatTemplate, TextStream, Tokenizer, before_stop};
-use crate::{Error, Result, checkpoint};
+use palestra_text::{ChatTemplate, TextStream, Tokenizer, before_stop};
+use palestra_model::checkpoint;
+use crate::{Error, Result};
 pub use merge::{Merged, merge};
 
 /// A model that reads and writes text.

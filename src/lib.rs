@@ -1,37 +1,26 @@
 //! Palestra trains language models and text-playing agents by reinforcement learning.
+//!
+//! This crate has the runs and the commands. The libraries that they are made of are its modules.
 
-pub mod accuracy;
 pub mod agent;
-pub mod batch;
-pub mod checkpoint;
 pub mod cli;
 pub mod config;
-pub mod encoder;
 mod error;
 pub mod estimate;
 pub mod language_model;
-pub mod learn;
-pub mod likelihood;
-pub mod math;
-pub mod model;
-pub mod observe;
-pub mod ops;
-pub mod optim;
 pub mod plan;
 pub mod record;
 pub mod reward;
 pub mod reward_model;
-pub mod rollout;
 pub mod run_dir;
-pub mod source;
-mod tokenizer;
-pub mod train;
 pub mod train_run;
-mod trajectory;
 
 pub use error::{Error, Result};
+pub use palestra_corpus as corpus;
+pub use palestra_datasets as datasets;
 pub use palestra_envs as envs;
-pub use tokenizer::{
-    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions,
-};
-pub use trajectory::{ActionToken, Segment, Trajectory};
+pub use palestra_labels as labels;
+pub use palestra_learn as learn;
+pub use palestra_model as model;
+pub use palestra_report as report;
+pub use palestra_text as text;

@@ -8,10 +8,10 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Result;
-use crate::model::config_json::model_type;
-use crate::model::huggingface::parameter_shapes;
-use crate::model::lora::{LoraConfig, is_adapter};
-use crate::model::{Family, ModelConfig};
+use palestra_model::config_json::model_type;
+use palestra_model::huggingface::parameter_shapes;
+use palestra_model::lora::{LoraConfig, is_adapter};
+use palestra_model::{Family, ModelConfig};
 
 /// How far a run goes, and in which pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,16 +278,16 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use burn::module::Module;
-    use burn::tensor::Device;
+    use palestra_model::Module;
+    use palestra_model::Device;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::model::lora::attach;
-    use crate::model::parameters::count_trained;
-    use crate::model::{Heads, Policy};
-    use crate::optim::{AdamW, OptimizerConfig, ParameterGroup};
+    use palestra_model::lora::attach;
+    use palestra_model::parameters::count_trained;
+    use palestra_model::{Heads, Policy};
+    use palestra_model::optim::{AdamW, OptimizerConfig, ParameterGroup};
 
     fn extent(devices: u64) -> Extent {
         Extent { steps: 1000, window: 4096, batch: 1024, micro_batch: 1, gradient_checkpointing: false, devices }

@@ -18,8 +18,8 @@ use palestra_envs::{Definition, Env, Episode, Registry, record as play};
 use serde::Serialize;
 
 use crate::agent::Agent;
-use crate::math::Sampling;
-use crate::rollout::{Played, RolloutConfig, Seen, now};
+use palestra_model::math::Sampling;
+use palestra_learn::rollout::{Played, RolloutConfig, Seen, now};
 use crate::{Error, Result};
 pub use spans::Spans;
 

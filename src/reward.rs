@@ -8,7 +8,7 @@ mod model;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
+use palestra_model::Device;
 use palestra_envs::Registry;
 
 /// A registry with these kinds of rewards too, those by models computed on a device. A reward that waits for people ends

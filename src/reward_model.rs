@@ -5,15 +5,15 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
+use palestra_model::Device;
 use palestra_datasets::preferences::Text;
 
-use crate::batch::TextRow;
+use palestra_learn::batch::TextRow;
 use crate::language_model::{model_directory, open_tokenizer};
-use crate::learn::judged::{Reading, read_answers};
-use crate::model::{Heads, Policy, classifier, read_config_json, read_model};
-use crate::source::{ExampleEncoder, TooLong};
-use crate::tokenizer::{ChatTemplate, Tokenizer};
+use palestra_learn::learners::judged::{Reading, read_answers};
+use palestra_model::{Heads, Policy, classifier, read_config_json, read_model};
+use palestra_learn::source::{ExampleEncoder, TooLong};
+use palestra_text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 
 /// A model that scores answers.

@@ -20,7 +20,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{folder_of, sync_directory};
+use palestra_model::checkpoint::{folder_of, sync_directory};
 use crate::{Error, Result};
 
 const LOCK: &str = "lock";
@@ -102,7 +102,7 @@ impl RunDir {
         self.path.join(RUN_FILE)
     }
 
-    /// Where [`checkpoint::save`](crate::checkpoint::save) puts checkpoints.
+    /// Where [`checkpoint::save`](palestra_model::checkpoint::save) puts checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }

@@ -13,31 +13,31 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use burn::module::Module;
-use burn::tensor::Device;
+use palestra_model::Module;
+use palestra_model::Device;
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::baseline::{self, Baseline};
 use palestra_envs::player::{Player, Random, Scripted};
 use palestra_envs::{Env, Episode, Registry};
 
 use crate::agent::{Agent, Evaluation};
-use crate::checkpoint;
+use palestra_model::checkpoint;
 use crate::config::{Algorithm, RunFile};
-use crate::learn::Learner;
-use crate::learn::group::Group;
-use crate::learn::ppo::Ppo;
-use crate::learn::supervised::supervised_learner;
-use crate::model::Policy;
-use crate::observe::{Display, Observer, Options, Playback, Reference, replay};
-use crate::ops::{open_device, set_threads};
-use crate::optim::AdamW;
+use palestra_learn::learners::Learner;
+use palestra_learn::learners::group::Group;
+use palestra_learn::learners::ppo::Ppo;
+use palestra_learn::learners::supervised::supervised_learner;
+use palestra_model::Policy;
+use palestra_report::{Display, Observer, Options, Playback, Reference, replay};
+use palestra_model::ops::{open_device, set_threads};
+use palestra_model::optim::AdamW;
 use crate::record::{Provenance, Spans};
-use crate::rollout::Played;
+use palestra_learn::rollout::Played;
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::{
+use palestra_learn::source::{
     Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
 };
-use crate::train::{Span, train};
+use palestra_learn::train::{Span, train};
 use crate::{Error, Result, reward};
 use directory::{Before, Directory, resume_into, snapshot};
 use held_out::{HeldOut, HeldOutText};
@@ -228,7 +228,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
             run_dir: dir.path().to_path_buf(),
             updates: done,
             seconds: observer.elapsed(),
-            peak_memory_bytes: crate::observe::peak_memory_bytes(),
+            peak_memory_bytes: palestra_report::peak_memory_bytes(),
             log: players.logged,
             before: players.before,
             random: players.random,

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use palestra::observe::{Figure, Plot, Series};
+use palestra::report::{Figure, Plot, Series};
 
 use super::measure::Score;
 

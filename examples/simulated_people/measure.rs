@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use palestra::envs::episode_seed;
 use palestra::language_model::LanguageModel;
-use palestra::math::Sampling;
+use palestra::model::math::Sampling;
 use palestra::model::generate::{Limits, Request, generate};
-use palestra::ops::{available_devices, open_device, set_threads};
+use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra::reward_model::RewardModel;
 use palestra_datasets::preferences::Text;
 use palestra_labels::prompts_of_file;

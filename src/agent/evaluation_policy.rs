@@ -1,20 +1,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use burn::module::Module;
-use burn::tensor::TensorData;
+use palestra_model::Module;
+use palestra_model::TensorData;
 use palestra_datasets::{Episode, Turn};
 use palestra_envs::exact::ExactValue;
 use palestra_envs::player::{mixture_log_prob, random_log_prob};
 use palestra_envs::{Definition, Observation, Registry};
 
 use super::Agent;
-use crate::batch::{Next, Stretch, TransitionBatch};
+use palestra_learn::batch::{Next, Stretch, TransitionBatch};
 use crate::config::Algorithm;
-use crate::encoder::{Context, Encoder};
-use crate::learn::offline::TokenPolicy;
-use crate::model::Policy;
-use crate::trajectory::{Segment, Trajectory};
+use palestra_learn::encoder::{Context, Encoder};
+use palestra_learn::learners::offline::TokenPolicy;
+use palestra_model::Policy;
+use palestra_learn::trajectory::{Segment, Trajectory};
 use crate::{Error, Result};
 
 /// Rows of one forward pass.

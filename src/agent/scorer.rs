@@ -7,10 +7,10 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use crate::config::Algorithm;
-use crate::learn::reward_model::HeadStart;
-use crate::model::classifier::ScoreSettings;
-use crate::model::{Init, Linear, Policy};
-use crate::tokenizer::Tokenizer;
+use palestra_learn::learners::reward_model::HeadStart;
+use palestra_model::classifier::ScoreSettings;
+use palestra_model::{Init, Linear, Policy};
+use palestra_text::Tokenizer;
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 

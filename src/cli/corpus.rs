@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::output::Output;
 use crate::Result;
-use crate::observe::peak_memory_bytes;
+use palestra_report::peak_memory_bytes;
 
 /// Make clean shards for training from raw text
 ///

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use super::output::Output;
 use super::writing::MachineArgs;
-use crate::batch::TextRow;
+use palestra_learn::batch::TextRow;
 use crate::language_model::LanguageModel;
-use crate::likelihood::{Likelihood, TextScore};
-use crate::source::check_tokenizer;
+use palestra_learn::likelihood::{Likelihood, TextScore};
+use palestra_learn::source::check_tokenizer;
 use crate::{Error, Result};
 
 /// Measure how likely a language model finds texts, or how often the right answers

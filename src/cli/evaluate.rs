@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::output::Output;
 use crate::agent::Evaluation;
-use crate::observe::{Figure, Plot, Reference, Series};
+use palestra_report::{Figure, Plot, Reference, Series};
 use crate::run_dir::write_atomically;
 use crate::train_run::evaluate_run;
 use crate::{Error, Result};

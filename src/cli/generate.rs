@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::{Output, STANDARD_OUTPUT};
 use super::writing::{MachineArgs, WritingArgs};
 use crate::language_model::{LanguageModel, Writing, Written};
-use crate::tokenizer::Message;
+use palestra_text::Message;
 use crate::{Error, Result};
 
 /// Let a language model write, or talk with it

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use super::output::Output;
 use crate::Result;
-use crate::checkpoint::NumberType;
+use palestra_model::checkpoint::NumberType;
 use crate::language_model::merge;
 
 /// Merge adapters into their model

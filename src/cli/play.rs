@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::output::{Output, STANDARD_OUTPUT};
 use super::policy;
 use crate::agent::FIRST_EVALUATION;
-use crate::rollout::Seen;
+use palestra_learn::rollout::Seen;
 use crate::{Error, Result};
 
 /// Play an environment, or watch it played

@@ -3,7 +3,7 @@ use std::path::Path;
 use palestra_envs::{Definition, Registry, RewardDefinition};
 
 use crate::agent::Agent;
-use crate::ops::set_threads;
+use palestra_model::ops::set_threads;
 use crate::{Error, Result};
 
 /// The last model of a run, computed on as many threads as the run was.

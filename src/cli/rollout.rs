@@ -6,7 +6,7 @@ use palestra_envs::player::{Random, Scripted, mix};
 
 use super::output::Output;
 use super::{log, policy};
-use crate::math::Sampling;
+use palestra_model::math::Sampling;
 use crate::record::{RecordOptions, Recorded, Watch, record};
 use crate::train_run::stop_on_signals;
 use crate::{Error, Result};

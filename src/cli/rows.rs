@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::output::Output;
 use crate::Result;
-use crate::batch::TextRow;
+use palestra_learn::batch::TextRow;
 use crate::config::RunFile;
-use crate::tokenizer::Tokenizer;
+use palestra_text::Tokenizer;
 use crate::train_run::rows_of_run;
 
 /// Show the rows that a training run on text learns from

@@ -10,11 +10,11 @@ use serde_json::json;
 use super::output::Output;
 use super::writing::MachineArgs;
 use crate::Result;
-use crate::accuracy::PreferenceScore;
-use crate::batch::{JudgedPrompt, TextRow};
+use palestra_learn::accuracy::PreferenceScore;
+use palestra_learn::batch::{JudgedPrompt, TextRow};
 use crate::reward_model::RewardModel;
 use crate::run_dir::write_atomically;
-use crate::source::{JudgementCounts, Wanted, read_judgements};
+use palestra_learn::source::{JudgementCounts, Wanted, read_judgements};
 
 /// Score judged answers with a reward model, and compare the scores with the judgements
 ///

@@ -12,7 +12,7 @@ use palestra_datasets::documents::{DocumentOptions, Documents};
 
 use super::output::Output;
 use crate::Result;
-use crate::tokenizer::Tokenizer;
+use palestra_text::Tokenizer;
 
 /// Learn vocabularies, encode texts into token shards, look into both
 ///

@@ -6,7 +6,7 @@ use palestra_envs::Registry;
 use super::output::Output;
 use crate::Result;
 use crate::config::RunFile;
-use crate::observe::Display;
+use palestra_report::Display;
 use crate::train_run::{TrainOptions, train_run};
 
 /// Train a model as a TOML file says

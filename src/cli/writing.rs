@@ -1,8 +1,8 @@
-use burn::tensor::Device;
+use palestra_model::Device;
 
 use crate::language_model::Writing;
-use crate::math::Sampling;
-use crate::ops::{available_devices, open_device, set_threads};
+use palestra_model::math::Sampling;
+use palestra_model::ops::{available_devices, open_device, set_threads};
 use crate::{Error, Result};
 
 /// How a language model writes, for every command that lets one.

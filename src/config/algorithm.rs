@@ -5,21 +5,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::batch::TextRow;
-use crate::learn::dpo::{Dpo, DpoConfig};
-use crate::learn::group::GroupConfig;
-use crate::learn::judged::Objective;
-use crate::learn::kto::{Kto, KtoConfig};
-use crate::learn::offline::{
+use palestra_learn::batch::TextRow;
+use palestra_learn::learners::dpo::{Dpo, DpoConfig};
+use palestra_learn::learners::group::GroupConfig;
+use palestra_learn::learners::judged::Objective;
+use palestra_learn::learners::kto::{Kto, KtoConfig};
+use palestra_learn::learners::offline::{
     Awr, AwrConfig, BehaviourCloning, BehaviourCloningConfig, Cql, CqlConfig, DecisionTransformer,
     DecisionTransformerConfig, FilteredConfig, Ilql, IlqlConfig, Iql, IqlConfig, MonteCarlo, MonteCarloConfig,
     OfflineLearner,
 };
-use crate::learn::ppo::PpoConfig;
-use crate::learn::reward_model::{RewardModel, RewardModelConfig};
-use crate::learn::supervised::SupervisedConfig;
-use crate::model::{CriticShape, Decoding, Heads};
-use crate::source::Wanted;
+use palestra_learn::learners::ppo::PpoConfig;
+use palestra_learn::learners::reward_model::{RewardModel, RewardModelConfig};
+use palestra_learn::learners::supervised::SupervisedConfig;
+use palestra_model::{CriticShape, Decoding, Heads};
+use palestra_learn::source::Wanted;
 
 /// A learner and its knobs: in a run file, the section of its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

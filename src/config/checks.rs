@@ -1,7 +1,7 @@
 //! What of a run file cannot be, alone or together.
 
 use super::{Algorithm, RunFile, sections};
-use crate::source::{DataConfig, PreferenceConfig, TextConfig};
+use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use crate::{Error, Result};
 
 impl RunFile {

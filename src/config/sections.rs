@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::RolloutConfig;
+use palestra_learn::rollout::RolloutConfig;
 use crate::{Error, Result};
 
 /// How long to train, and what to keep.

@@ -1,19 +1,19 @@
 use std::sync::atomic::AtomicBool;
 
-use burn::module::Module;
+use palestra_model::Module;
 use palestra_datasets::log::{Columns, Log, Place, ReadOptions};
 use palestra_envs::episode_seed;
 
 use super::recorded::{FirstState, Recorded};
 use super::{EstimateConfig, FqeConfig, Outcome, Value, mean_of};
 use crate::agent::EvaluationPolicy;
-use crate::batch::{Next, Stretch, TransitionBatch};
-use crate::learn::offline::Fqe;
-use crate::math::replicate_interval;
-use crate::model::{Heads, Policy};
-use crate::optim::{AdamW, OptimizerConfig, Schedule};
-use crate::source::{Cutting, DataConfig, Selection, Stored, resampled_times};
-use crate::train::{Span, train};
+use palestra_learn::batch::{Next, Stretch, TransitionBatch};
+use palestra_learn::learners::offline::Fqe;
+use palestra_model::math::replicate_interval;
+use palestra_model::{Heads, Policy};
+use palestra_model::optim::{AdamW, OptimizerConfig, Schedule};
+use palestra_learn::source::{Cutting, DataConfig, Selection, Stored, resampled_times};
+use palestra_learn::train::{Span, train};
 use crate::{Error, Result};
 
 /// Updates of a critic: how often the learning rate falls.

@@ -8,7 +8,7 @@ use palestra_datasets::{Episode, Turn};
 
 use super::{EstimateConfig, Method};
 use crate::agent::EvaluationPolicy;
-use crate::math::OffPolicyEpisode;
+use palestra_model::math::OffPolicyEpisode;
 use crate::{Error, Result};
 
 /// Bytes of text that are read at once.

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use palestra_model::Device;
 use serde::Serialize;
 
 use super::{LanguageModel, model_directory};
-use crate::checkpoint::{NumberType, write_directory};
-use crate::model::lora::{base_of_adapters, merged};
-use crate::model::parameters::{collect, tensors_of};
-use crate::model::{FileLayout, read_companions, write_model, write_text};
+use palestra_model::checkpoint::{NumberType, write_directory};
+use palestra_model::lora::{base_of_adapters, merged};
+use palestra_model::parameters::{collect, tensors_of};
+use palestra_model::{FileLayout, read_companions, write_model, write_text};
 use crate::{Error, Result};
 
 /// What was merged, and into what.

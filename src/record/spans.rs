@@ -7,7 +7,7 @@ use palestra_datasets::log::{LogWriter, WriteOptions};
 use palestra_envs::Episode;
 
 use super::Provenance;
-use crate::checkpoint::sync_directory;
+use palestra_model::checkpoint::sync_directory;
 use crate::{Error, Result};
 
 /// A file under this name is not whole.

@@ -9,10 +9,11 @@ use palestra_envs::Registry;
 use palestra_envs::replay::{Replay, Replayer};
 
 use crate::config::RunFile;
-use crate::rollout::{RolloutConfig, action_text};
+use palestra_learn::rollout::{RolloutConfig, action_text};
 use crate::run_dir::RunDir;
-use crate::tokenizer::Tokenizer;
-use crate::{Result, checkpoint};
+use palestra_text::Tokenizer;
+use palestra_model::checkpoint;
+use crate::Result;
 
 /// Judges whether the text of actions is what their ids stand for, with the tokenizers of some runs.
 #[derive(Default)]

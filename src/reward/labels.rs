@@ -13,7 +13,7 @@ use palestra_labels::queue::{Question, ask, scores};
 use palestra_labels::{Answer, ItemId, Settings, Store};
 use serde::Deserialize;
 
-use crate::source::Conflicts;
+use palestra_learn::source::Conflicts;
 
 /// How often it is looked whether people have judged.
 const POLL: Duration = Duration::from_millis(200);

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
+use palestra_model::Device;
 use palestra_datasets::preferences::{Message, Text};
 use palestra_envs::reward::{Reward, RewardSource, answer};
 use palestra_envs::{Episode, Options, Result};
 use serde::Deserialize;
 
-use crate::batch::TextRow;
-use crate::ops::open_device;
+use palestra_learn::batch::TextRow;
+use palestra_model::ops::open_device;
 use crate::reward_model::RewardModel;
 
 #[derive(Debug, Deserialize)]

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
-use burn::tensor::{Device, TensorData};
+use palestra_model::Module;
+use palestra_model::{Device, TensorData};
 use palestra_envs::Episode;
 use palestra_envs::baseline::Baseline;
 use serde_json::json;
@@ -12,15 +12,15 @@ use serde_json::json;
 use super::TrainOptions;
 use super::held_out::HeldOutScore;
 use crate::agent::{Agent, TRAINED};
-use crate::checkpoint::{self, Checkpoint};
+use palestra_model::checkpoint::{self, Checkpoint};
 use crate::config::RunFile;
-use crate::learn::Learner;
-use crate::model::Policy;
-use crate::model::parameters::tensors_of;
-use crate::optim::AdamW;
+use palestra_learn::learners::Learner;
+use palestra_model::Policy;
+use palestra_model::parameters::tensors_of;
+use palestra_model::optim::AdamW;
 use crate::run_dir::{RunDir, write_atomically};
-use crate::source::Source;
-use crate::train::Progress;
+use palestra_learn::source::Source;
+use palestra_learn::train::Progress;
 use crate::{Error, Result};
 
 /// The directory to train in.

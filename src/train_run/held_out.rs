@@ -2,24 +2,24 @@
 
 use std::path::Path;
 
-use burn::module::Module;
+use palestra_model::Module;
 use palestra_envs::episode_seed;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::judged::HeldOutJudgements;
-use crate::accuracy::PreferenceScore;
+use palestra_learn::accuracy::PreferenceScore;
 use crate::agent::Agent;
-use crate::batch::TextRow;
-use crate::likelihood::{Likelihood, TextScore};
-use crate::math::Sampling;
-use crate::model::Policy;
-use crate::model::generate::{Limits, Request, generate};
-use crate::observe::{Metrics, TextSample};
+use palestra_learn::batch::TextRow;
+use palestra_learn::likelihood::{Likelihood, TextScore};
+use palestra_model::math::Sampling;
+use palestra_model::Policy;
+use palestra_model::generate::{Limits, Request, generate};
+use palestra_report::{Metrics, TextSample};
 use crate::run_dir::write_atomically;
-use crate::source::{TextConfig, Texts};
-use crate::tokenizer::Tokenizer;
+use palestra_learn::source::{TextConfig, Texts};
+use palestra_text::Tokenizer;
 use crate::{Error, Result};
 
 /// What is held out.

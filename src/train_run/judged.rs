@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use palestra_model::{Device, Tensor};
 
 use super::reference;
-use crate::accuracy::PreferenceScore;
+use palestra_learn::accuracy::PreferenceScore;
 use crate::agent::Agent;
-use crate::batch::{JudgedPrompt, TextRow};
+use palestra_learn::batch::{JudgedPrompt, TextRow};
 use crate::config::Algorithm;
-use crate::learn::judged::{Judged, Objective, read_answers};
-use crate::model::Policy;
+use palestra_learn::learners::judged::{Judged, Objective, read_answers};
+use palestra_model::Policy;
 use crate::run_dir::RunDir;
-use crate::source::{Judgements, PreferenceSource};
+use palestra_learn::source::{Judgements, PreferenceSource};
 use crate::{Error, Result};
 
 /// What a run that learns from judgements is made of.

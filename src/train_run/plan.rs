@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use burn::module::Module;
+use palestra_model::Module;
 use palestra_envs::Registry;
 
 use super::{Agent, Algorithm, RunFile, TextSource, Texts};
-use crate::batch::TextRow;
-use crate::learn::Learner;
-use crate::learn::supervised::supervised_learner;
-use crate::model::{ModelConfig, Policy, read_config};
-use crate::ops::{open_device, set_threads};
-use crate::optim::{AdamW, GradientSum, OptimizerConfig};
+use palestra_learn::batch::TextRow;
+use palestra_learn::learners::Learner;
+use palestra_learn::learners::supervised::supervised_learner;
+use palestra_model::{ModelConfig, Policy, read_config};
+use palestra_model::ops::{open_device, set_threads};
+use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
 use crate::plan::{Extent, Parameters, Plan};
-use crate::source::TextConfig;
-use crate::tokenizer::Tokenizer;
+use palestra_learn::source::TextConfig;
+use palestra_text::Tokenizer;
 use crate::{Error, Result};
 
 /// Steps that are measured, at most, after one that warms up.

@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 
 use super::judged::at_once;
 use crate::agent::Agent;
-use crate::batch::TextRow;
-use crate::learn::judged::{Reading, read_answers};
-use crate::model::{Policy, lora, parameters};
+use palestra_learn::batch::TextRow;
+use palestra_learn::learners::judged::{Reading, read_answers};
+use palestra_model::{Policy, lora, parameters};
 use crate::run_dir::write_atomically;
-use crate::source::Judgements;
+use palestra_learn::source::Judgements;
 use crate::{Error, Result};
 
 /// Log-probabilities of judged answers, and what they are of.

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use burn::module::Module;
+use palestra_model::Module;
 use palestra_envs::Episode;
 use palestra_envs::baseline::{Baseline, mean_and_error};
 use serde::Serialize;
 
 use super::held_out::HeldOutScore;
-use crate::accuracy::PreferenceScore;
+use palestra_learn::accuracy::PreferenceScore;
 use crate::agent::{Agent, Evaluation};
 use crate::config::Algorithm;
-use crate::likelihood::TextScore;
-use crate::observe::{Report, Table, TextSample};
+use palestra_learn::likelihood::TextScore;
+use palestra_report::{Report, Table, TextSample};
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 

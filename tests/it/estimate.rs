@@ -8,7 +8,7 @@ use palestra::envs::player::{Player, Random, Scripted, mix};
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Episode, Registry};
 use palestra::estimate::{EstimateConfig, FqeConfig, Method, Outcome, Value, estimate};
-use palestra::ops::{available_devices, open_device, set_threads};
+use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra_datasets::log::{LogWriter, WriteOptions};
 
 use crate::command::Desk;

@@ -55,7 +55,7 @@ pub fn write_model_and_chats(folder: &Path) {
 }
 
 fn train(desk: &Desk, out: &str, options: &[&str]) -> Value {
-    let device = ["--device", palestra::ops::available_devices().pop().unwrap()];
+    let device = ["--device", palestra::model::ops::available_devices().pop().unwrap()];
     desk.run(&[&["train", "tuned.toml", "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
 }
 

@@ -2,8 +2,8 @@
 
 use palestra::config::RunFile;
 use palestra::envs::{End, Env, EnvSpec, Observation, Options, Registry, Result, Step};
-use palestra::observe::Display;
-use palestra::ops::available_devices;
+use palestra::report::Display;
+use palestra::model::ops::available_devices;
 use palestra::train_run::{TrainOptions, TrainReport, train_run};
 
 /// Two turns. The first shows a letter; it is to be written, for 0.4. The second shows only a question mark; the

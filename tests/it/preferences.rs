@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use palestra::ops::{available_devices, open_device};
+use palestra::model::ops::{available_devices, open_device};
 use palestra::reward_model::RewardModel;
 use palestra_datasets::preferences::Text;
 use serde_json::{Value, json};
@@ -191,7 +191,7 @@ fn what_is_no_reward_model_or_has_another_tokenizer_is_refused() {
     assert!(score("m").contains("m: is a \"LlamaForCausalLM\", and no reward model"), "{}", score("m"));
     train(&desk, "reward.toml", "out", &["--set", "train.updates=2"]);
     let tokenizer = desk.path().join("out/checkpoints/step-00000002/tokenizer.json");
-    let other = palestra::Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!è\n012").unwrap();
+    let other = palestra::text::Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!è\n012").unwrap();
     std::fs::write(&tokenizer, other.to_json().unwrap()).unwrap();
     let message = score("out");
     assert!(message.contains("was trained with a tokenizer of the fingerprint "), "{message}");

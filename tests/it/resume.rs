@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use palestra::ops::available_devices;
+use palestra::model::ops::available_devices;
 use serde_json::Value;
 
 use crate::command::{Desk, Outcome};

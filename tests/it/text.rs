@@ -1,6 +1,6 @@
 //! From a text to a language model: vocabularies, token shards, pretraining, and what it measures.
 
-use palestra::ops::available_devices;
+use palestra::model::ops::available_devices;
 use serde_json::Value;
 
 use crate::command::Desk;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use palestra::Tokenizer;
+use palestra::text::Tokenizer;
 
 use crate::command::Desk;
 

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::batch::TextRow;
+use palestra_learn::batch::TextRow;
 use crate::cli::output::Output;
 use crate::language_model::LanguageModel;
-use crate::likelihood::log_likelihoods;
+use palestra_learn::likelihood::log_likelihoods;
 use crate::{Error, Result};
 
 /// A line of a file of questions; other fields are ignored.

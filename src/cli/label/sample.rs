@@ -7,8 +7,8 @@ use palestra_labels::{Added, Store, Writer, prompts_of_file, sample};
 use super::Output;
 use crate::cli::writing::{MachineArgs, WritingArgs};
 use crate::language_model::{LanguageModel, Writing, model_directory};
-use crate::math::Sampling;
-use crate::tokenizer::Message;
+use palestra_model::math::Sampling;
+use palestra_text::Message;
 use crate::{Error, Result};
 
 /// Which answers to sample, and from what.

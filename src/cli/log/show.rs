@@ -6,7 +6,7 @@ use palestra_datasets::{End, Episode};
 use serde::Serialize;
 
 use super::{Output, warn_of_skipped};
-use crate::observe::harmless;
+use palestra_report::harmless;
 use crate::{Error, Result};
 
 /// Show episodes of a log as a person reads them

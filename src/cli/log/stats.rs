@@ -6,7 +6,7 @@ use palestra_datasets::stats::{Stats, StatsOptions, Summary, stats};
 
 use super::{Output, warn_of_skipped};
 use crate::Result;
-use crate::observe::{Bars, bars_svg};
+use palestra_report::{Bars, bars_svg};
 use crate::run_dir::write_atomically;
 
 /// Sum up what is in a log

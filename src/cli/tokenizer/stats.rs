@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Output, TextArgs, open_tokenizer};
 use crate::Result;
-use crate::source::check_tokenizer;
-use crate::tokenizer::Tokenizer;
+use palestra_learn::source::check_tokenizer;
+use palestra_text::Tokenizer;
 
 /// How many of the longest tokens are shown.
 const LONGEST: usize = 10;

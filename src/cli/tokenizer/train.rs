@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Output, TextArgs};
 use crate::run_dir::write_atomically;
-use crate::tokenizer::{Method, Tokenizer, VocabularyOptions};
+use palestra_text::{Method, Tokenizer, VocabularyOptions};
 use crate::{Error, Result};
 
 /// Learn a vocabulary from texts

@@ -1,4 +1,4 @@
-use burn::tensor::Device;
+use palestra_model::Device;
 use palestra_envs::{Registry, RewardDefinition, Turn, parse_toml};
 use palestra_labels::{Label, Verdict};
 

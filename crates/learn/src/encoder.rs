@@ -1,0 +1,247 @@
+//! Episodes in tokens: what the model reads before it writes, what it may write, and what it wrote.
+//!
+//! The one place that builds contexts, for play and for logs alike, so that a policy reads in a game what it read in a
+//! log. It knows tokenizers and episodes; it knows no models, environments or files.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use palestra_datasets::preferences::Text;
+use palestra_datasets::{End, Episode, Turn};
+use serde::{Deserialize, Serialize};
+
+use palestra_model::generate::Choices;
+use palestra_text::{ChatTemplate, Message, Tokenizer};
+use crate::trajectory::{ActionToken, Segment, Trajectory};
+use crate::{Error, Result};
+
+/// What the policy sees when it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Context {
+    /// The observation of this turn alone.
+    Observation,
+    /// The whole episode so far; where that grows beyond the model's context, it starts again from this turn.
+    Transcript,
+}
+
+/// How contexts are built.
+#[derive(Debug, Clone)]
+pub struct Encoding {
+    /// What the policy sees.
+    pub context: Context,
+    /// The most tokens that the model reads.
+    pub room: usize,
+    /// Whether only legal actions can be written, where they are listed.
+    pub legal_actions_only: bool,
+    /// The decimals of the return to go that stands before each observation; `None`: there is none.
+    pub return_to_go: Option<usize>,
+}
+
+/// Turns episodes into tokens, with one tokenizer and in one way.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    tokenizer: Tokenizer,
+    encoding: Encoding,
+    chat: Option<ChatTemplate>,
+    /// Token sequences of the lists of legal actions seen so far.
+    choices: HashMap<Arc<[String]>, Arc<Choices>>,
+}
+
+/// The characters that a return to go is written with, beside those of a game.
+pub const RETURN_ALPHABET: &str = "0123456789.- ";
+
+impl Encoder {
+    /// An encoder of episodes.
+    pub fn new(tokenizer: Tokenizer, encoding: Encoding) -> Self {
+        Self { tokenizer, encoding, chat: None, choices: HashMap::new() }
+    }
+
+    /// An encoder that reads observations by a chat template, as what a user says, or as the messages that they list.
+    pub fn with_chat(self, template: ChatTemplate) -> Self {
+        Self { chat: Some(template), ..self }
+    }
+
+    /// The tokens that it writes in.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// How contexts are built.
+    pub fn encoding(&self) -> &Encoding {
+        &self.encoding
+    }
+
+    /// What the policy reads before it writes at most `room` tokens: what was read and written so far, where it sees
+    /// that, and this turn's observation.
+    ///
+    /// # Errors
+    /// Characters that the tokenizer lacks; an observation that is empty, or too long for the model.
+    pub fn prompt(
+        &self,
+        so_far: &[u32],
+        observation: &str,
+        return_to_go: Option<f32>,
+        room: usize,
+    ) -> Result<Vec<u32>> {
+        let so_far = if self.encoding.context == Context::Transcript { so_far } else { &[] };
+        let mut prompt = self.shown(so_far, observation, return_to_go)?;
+        let context = self.encoding.room;
+        if prompt.len() + room > context && !so_far.is_empty() {
+            prompt = self.shown(&[], observation, return_to_go)?;
+        }
+        if prompt.len() + room > context {
+            return Err(Error::Config(format!(
+                "model.context: {context} is too short for an observation of {} tokens and an action of {room}",
+                prompt.len()
+            )));
+        }
+        if prompt.is_empty() {
+            return Err(Error::Config(
+                "an empty observation gives the model nothing to read; choose a view that shows the state".to_string(),
+            ));
+        }
+        Ok(prompt)
+    }
+
+    /// An observation after what was read and written so far.
+    fn shown(&self, so_far: &[u32], observation: &str, return_to_go: Option<f32>) -> Result<Vec<u32>> {
+        let special = self.tokenizer.special();
+        let mut prompt = so_far.to_vec();
+        if let Some(template) = &self.chat {
+            let messages: Vec<Message> = match Text::of_observation(observation) {
+                Text::Plain(text) => vec![Message::new("user", text)],
+                Text::Messages(messages) => messages.into_iter().map(|it| Message::new(it.role, it.content)).collect(),
+            };
+            let text = if so_far.is_empty() {
+                template.render(&messages, true)?
+            } else {
+                // An answer that was cut short still ends before the next message begins.
+                prompt.extend(special.end.filter(|end| so_far.last() != Some(end)));
+                template.render_further(&messages)?
+            };
+            self.tokenizer.encode(&text, &mut prompt)?;
+            return Ok(prompt);
+        }
+        prompt.extend(special.observation);
+        if let Some((decimals, return_to_go)) = self.encoding.return_to_go.zip(return_to_go) {
+            let rounded = format!("{return_to_go:.decimals$} ");
+            let unsigned = rounded.strip_prefix('-').filter(|rest| rest.trim_end().bytes().all(|b| b"0.".contains(&b)));
+            self.tokenizer.encode(unsigned.unwrap_or(&rounded), &mut prompt)?; // -0.0 is 0.0
+        }
+        self.tokenizer.encode(observation, &mut prompt)?;
+        prompt.extend(special.action);
+        Ok(prompt)
+    }
+
+    /// The token sequences of a list of legal actions; `None` where anything may be written.
+    ///
+    /// # Errors
+    /// Characters that the tokenizer lacks.
+    pub fn choices(&mut self, legal_actions: Option<&[String]>) -> Result<Option<Arc<Choices>>> {
+        let Some(actions) = legal_actions.filter(|_| self.encoding.legal_actions_only) else { return Ok(None) };
+        if let Some(choices) = self.choices.get(actions) {
+            return Ok(Some(Arc::clone(choices)));
+        }
+        let mut sequences = Vec::with_capacity(actions.len());
+        for action in actions {
+            let mut tokens = Vec::new();
+            self.tokenizer.encode(action, &mut tokens)?;
+            sequences.push(tokens);
+        }
+        let end = self.tokenizer.special().end.unwrap_or(self.tokenizer.special().pad);
+        let choices = Arc::new(Choices::new(sequences, end));
+        self.choices.insert(actions.into(), Arc::clone(&choices));
+        Ok(Some(choices))
+    }
+
+    /// A logged episode in tokens. Logged ids are taken where they belong to this tokenizer; else the text is encoded.
+    /// Each turn's reward stands on its last token.
+    ///
+    /// # Errors
+    /// As [`Encoder::prompt`], naming the episode and the turn.
+    pub fn trajectory(&mut self, episode: &Episode) -> Result<Trajectory> {
+        let has_our_ids = episode.tokenizer_hash.as_deref() == Some(self.tokenizer.fingerprint());
+        let mut return_to_go = episode.total_reward() as f32;
+        let mut segments: Vec<Segment> = Vec::new();
+        for (number, turn) in episode.turns.iter().enumerate() {
+            let segment = segments.last();
+            let so_far = segment.map_or(&[][..], |segment| &segment.tokens);
+            let (segment, goes_on) = self
+                .turn(so_far, turn, number, return_to_go, has_our_ids)
+                .map_err(|error| Error::Data(format!("episode {}, step {number}: {error}", episode.id)))?;
+            match segments.last_mut().filter(|_| goes_on) {
+                Some(last) => {
+                    last.tokens = segment.tokens;
+                    last.actions.extend(segment.actions);
+                }
+                None => segments.push(segment),
+            }
+            return_to_go -= turn.reward;
+        }
+        let last = episode.final_observation.as_deref().filter(|_| episode.end == Some(End::Truncated));
+        let so_far = segments.last().map_or(&[][..], |segment| &segment.tokens);
+        let final_prompt = match last.filter(|text| !text.is_empty()) {
+            Some(text) => Some(self.prompt(so_far, text, Some(return_to_go), 0)?),
+            None => None,
+        };
+        Ok(Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() })
+    }
+
+    /// One turn, and whether it goes on from what was read so far.
+    fn turn(
+        &mut self,
+        so_far: &[u32],
+        turn: &Turn,
+        number: usize,
+        return_to_go: f32,
+        has_our_ids: bool,
+    ) -> Result<(Segment, bool)> {
+        let choices = self.choices(turn.legal_actions.as_deref())?;
+        let written = self.action(turn, choices.as_deref(), has_our_ids)?;
+        let mut tokens = self.prompt(so_far, &turn.observation, Some(return_to_go), written.len())?;
+        let goes_on = !so_far.is_empty() && tokens.starts_with(so_far);
+        let from = tokens.len();
+        let choices = choices.filter(|choices| choices.contains(&written));
+        let log_probs = turn.log_probs.as_ref().filter(|log_probs| log_probs.len() == written.len());
+        let action = |i: usize| ActionToken {
+            at: from + i,
+            turn: number,
+            log_prob: log_probs.map_or(0.0, |log_probs| log_probs[i]),
+            reference_log_prob: None,
+            value: 0.0,
+            reward: if i + 1 == written.len() { turn.reward } else { 0.0 },
+            allowed: choices.as_ref().map(|choices| choices.allowed_after(&written[..i])),
+        };
+        let actions = (0..written.len()).map(action).collect();
+        tokens.extend(&written);
+        Ok((Segment { tokens, actions }, goes_on))
+    }
+
+    /// The tokens of a logged action: its own where they are this tokenizer's.
+    fn action(&self, turn: &Turn, choices: Option<&Choices>, has_our_ids: bool) -> Result<Vec<u32>> {
+        if let Some(ids) = turn.action_ids.as_ref().filter(|ids| has_our_ids && !ids.is_empty()) {
+            return Ok(ids.clone());
+        }
+        self.written(&turn.action, choices)
+    }
+
+    /// The tokens that an action is written as, with the ending one where it is not complete without it.
+    ///
+    /// # Errors
+    /// Characters that the tokenizer lacks, or nothing to write.
+    pub fn written(&self, action: &str, choices: Option<&Choices>) -> Result<Vec<u32>> {
+        let mut tokens = Vec::new();
+        self.tokenizer.encode(action, &mut tokens)?;
+        if !choices.is_some_and(|choices| choices.contains(&tokens)) {
+            tokens.extend(self.tokenizer.special().end);
+        }
+        match tokens.is_empty() {
+            true => Err(Error::Data("action: it is empty, and the tokenizer has no token that ends a text".into())),
+            false => Ok(tokens),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! What every learner is tested for: [`check_learner`] runs all of it on an [`Example`].
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{Learner, Loss};
+use palestra_model::parameters;
+use palestra_model::ops::{available_devices, open_device};
+use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
+
+/// A learner with something to learn from.
+pub struct Example<L: Learner> {
+    /// The learner, before it has learned anything; the same each time.
+    pub learner: fn() -> L,
+    /// The model, outside autodiff; the same each time.
+    pub model: fn(&Device) -> L::Model,
+    /// The one batch, in as many parts: 1, or [`Example::rows`]. Rows must differ in length, so that those of a whole
+    /// batch are padded and those of parts are not.
+    pub batch: fn(parts: usize, &Device) -> Vec<L::Batch>,
+    /// The number of rows in the batch.
+    pub rows: usize,
+}
+
+/// Checks on every device that:
+/// - parts of a batch add up to the whole, in loss, measurements and gradients: neither gradient accumulation nor
+///   padding changes anything; and a learner's own way to gradients comes to those of its loss;
+/// - the loss of a fixed batch falls over 50 steps;
+/// - a run that is stopped, saved and taken up again has the same bits as one that is not.
+pub fn check_learner<L: Learner>(example: &Example<L>) {
+    for device in available_devices() {
+        let device = open_device(device).unwrap().autodiff();
+        parts_add_up(example, &device);
+        loss_falls(example, &device);
+        resumes_exactly(example, &device);
+    }
+}
+
+/// Measurements by name, and gradients by the names of parameters.
+pub type Measured = (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>);
+
+/// The loss, measurements and gradients of a batch in parts.
+pub fn measure<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
+    summed(parts, |part, gradients| {
+        let Loss { total, mut metrics } = learner.loss(model, part);
+        gradients.add(model, &mut total.backward());
+        metrics.push(("total", total.detach()));
+        metrics
+    })
+}
+
+/// As [`measure`] but for the loss, by the learner's own way to gradients.
+pub fn own_way<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
+    summed(parts, |part, gradients| learner.gradients(model, part, gradients))
+}
+
+/// What the parts of a batch come to together.
+fn summed<B>(parts: Vec<B>, mut take: impl FnMut(B, &mut GradientSum) -> Vec<(&'static str, Tensor<1>)>) -> Measured {
+    let mut numbers = BTreeMap::new();
+    let mut gradients = GradientSum::default();
+    for part in parts {
+        for (name, value) in take(part, &mut gradients) {
+            *numbers.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
+        }
+    }
+    let flat = |data: TensorData| data.try_into_vec().expect("gradients are f32");
+    (numbers, gradients.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+}
+
+fn start<L: Learner>(example: &Example<L>, device: &Device) -> L::Model {
+    (example.model)(&device.clone().inner()).train()
+}
+
+fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
+    let learner = (example.learner)();
+    let model = start(example, device);
+    let (whole, whole_gradients) = measure(&learner, &model, (example.batch)(1, device));
+    let (parts, part_gradients) = measure(&learner, &model, (example.batch)(example.rows, device));
+    let (own, own_gradients) = own_way(&learner, &model, (example.batch)(example.rows, device));
+    assert!(example.rows > 1 && whole["total"] != 0.0, "the example shows nothing");
+    for (name, whole) in whole {
+        let parts = parts[&name];
+        assert!((whole - parts).abs() < 1e-6 * whole.abs().max(1.0), "{name}: {whole} whole and {parts} in parts");
+        let own = own.get(&name).copied().unwrap_or(parts);
+        assert!((parts - own).abs() < 1e-6 * parts.abs().max(1.0), "{name}: {parts} and {own} on the way to gradients");
+    }
+    for (kind, parts) in [("in parts", part_gradients), ("in parts, in its own way", own_gradients)] {
+        assert!(whole_gradients.keys().eq(parts.keys()) && !whole_gradients.is_empty());
+        for (name, whole) in &whole_gradients {
+            let largest = whole.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+            for (whole, part) in whole.iter().zip(&parts[name]) {
+                assert!((whole - part).abs() < 1e-6 * largest, "gradient of {name}: {whole} whole and {part} {kind}");
+            }
+        }
+    }
+}
+
+/// What is saved and taken up again when a run is stopped.
+struct Run<L: Learner> {
+    learner: L,
+    model: L::Model,
+    optimizer: AdamW,
+}
+
+impl<L: Learner> Run<L> {
+    fn new(example: &Example<L>, device: &Device) -> Self {
+        let config = OptimizerConfig { learning_rate: 1e-2, ..OptimizerConfig::default() };
+        Self { learner: (example.learner)(), model: start(example, device), optimizer: AdamW::new(config).unwrap() }
+    }
+
+    /// Takes a step and returns the loss before it.
+    fn step(mut self, example: &Example<L>, device: &Device) -> (Self, f32) {
+        let mut gradients = GradientSum::default();
+        let mut loss = 0.0;
+        for part in (example.batch)(1, device) {
+            let total = self.learner.loss(&self.model, part).total;
+            gradients.add(&self.model, &mut total.backward());
+            loss += total.into_scalar::<f32>();
+        }
+        (self.model, _) = self.optimizer.step(self.model, gradients, 1e-2).unwrap();
+        (self, loss)
+    }
+
+    fn steps(self, count: usize, example: &Example<L>, device: &Device) -> Self {
+        (0..count).fold(self, |run, _| run.step(example, device).0)
+    }
+
+    /// Everything as a checkpoint holds it, in a new run.
+    fn taken_up(self, example: &Example<L>, device: &Device) -> Self {
+        let mut new = Self::new(example, device);
+        let state = serde_json::from_str(&self.learner.state().to_string()).unwrap();
+        new.learner.restore(&state).unwrap();
+        let (steps, moments) = self.optimizer.state();
+        new.optimizer.restore(steps, moments, &device.clone().inner()).unwrap();
+        let model = parameters::replace(new.model.valid(), parameters::collect(&self.model.valid())).unwrap();
+        Self { model: model.train(), ..new }
+    }
+
+    fn bits(&self) -> (BTreeMap<String, TensorData>, u64, BTreeMap<String, TensorData>) {
+        let (steps, moments) = self.optimizer.state();
+        (parameters::collect(&self.model), steps, moments)
+    }
+}
+
+fn loss_falls<L: Learner>(example: &Example<L>, device: &Device) {
+    let (mut run, before) = Run::new(example, device).step(example, device);
+    let mut after = before;
+    for _ in 0..50 {
+        (run, after) = run.step(example, device);
+    }
+    assert!(after < before - 0.05 * before.abs(), "the loss goes from {before} to {after} in 50 steps");
+}
+
+fn resumes_exactly<L: Learner>(example: &Example<L>, device: &Device) {
+    let whole = Run::new(example, device).steps(5, example, device);
+    let stopped = Run::new(example, device).steps(3, example, device);
+    let resumed = stopped.taken_up(example, device).steps(2, example, device);
+    assert_eq!(whole.bits(), resumed.bits());
+}

@@ -1,0 +1,169 @@
+//! Direct preference optimisation and its relatives: the policy is its own reward model, and learns from pairs.
+//!
+//! An answer's reward is `beta (log pi - log ref)`, how much likelier the policy finds it than the policy that the run
+//! started from; without a reference it is `beta` times the mean log-probability of its tokens. The loss of a pair is, by
+//! `loss`:
+//! - `sigmoid`: `-(1 - e) log s(beta D) - e log s(-beta D)` ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)),
+//!   with `e` the label smoothing;
+//! - `ipo`: `(D - 1 / (2 beta))^2` ([Azar et al. 2023](https://arxiv.org/abs/2310.12036));
+//! - `hinge`: `max(0, 1 - beta D)` ([Zhao et al. 2023](https://arxiv.org/abs/2305.10425));
+//! - `simpo`: `-log s(beta (mean_chosen - mean_rejected) - gamma)` ([Meng et al. 2024](https://arxiv.org/abs/2405.14734));
+//! - `orpo`: `nll_chosen - beta log s(difference of log odds)` ([Hong et al. 2024](https://arxiv.org/abs/2403.07691)).
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::Loss;
+use super::judged::{Objective, Reading, pair_metrics};
+use crate::batch::JudgedBatch;
+use palestra_model::math::preference::{hinge, implicit_difference, ipo, orpo, preference_nll, simpo};
+use crate::{Error, Result};
+
+/// What a person chooses of direct preference optimisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DpoConfig {
+    /// The loss of a pair.
+    pub loss: PairLoss,
+    /// How far rewards are worth leaving the reference for, above 0: smaller goes further. SimPO's is larger, about 2.
+    pub beta: f32,
+    /// The part of judgements taken to be wrong, 0 to 1/2, of the loss `sigmoid`.
+    pub label_smoothing: f32,
+    /// By how much SimPO's chosen reward is to be above the rejected one.
+    pub gamma: f32,
+    /// Whether IPO's log-probabilities are means over an answer's tokens, rather than sums.
+    pub length_normalised: bool,
+    /// How much of the chosen answer's negative log-likelihood a token is added, at least 0: it keeps the chosen answers from
+    /// becoming less likely with the rejected ones ([Pang et al. 2024](https://arxiv.org/abs/2404.19733)).
+    pub nll_coefficient: f32,
+}
+
+/// The loss of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PairLoss {
+    /// DPO.
+    Sigmoid,
+    /// IPO.
+    Ipo,
+    /// SLiC's hinge.
+    Hinge,
+    /// SimPO, without a reference.
+    Simpo,
+    /// ORPO, without a reference.
+    Orpo,
+}
+
+impl Default for DpoConfig {
+    fn default() -> Self {
+        Self {
+            loss: PairLoss::Sigmoid,
+            beta: 0.1,
+            label_smoothing: 0.0,
+            gamma: 0.5,
+            length_normalised: false,
+            nll_coefficient: 0.0,
+        }
+    }
+}
+
+impl DpoConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let wrong =
+            |field: &str, value: f32, right: &str| Err(Error::Config(format!("dpo.{field}: {value} is not {right}")));
+        if !(self.beta > 0.0 && self.beta.is_finite()) {
+            return wrong("beta", self.beta, "above 0");
+        }
+        if !(0.0..=0.5).contains(&self.label_smoothing) {
+            return wrong("label_smoothing", self.label_smoothing, "between 0 and 0.5");
+        }
+        if self.label_smoothing > 0.0 && self.loss != PairLoss::Sigmoid {
+            return Err(Error::Config("dpo.label_smoothing: only the loss \"sigmoid\" has it; remove it".into()));
+        }
+        if self.length_normalised && self.loss != PairLoss::Ipo {
+            return Err(Error::Config("dpo.length_normalised: only the loss \"ipo\" has it; remove it".into()));
+        }
+        for (field, value) in [("gamma", self.gamma), ("nll_coefficient", self.nll_coefficient)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return wrong(field, value, "0 or above");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the log-probabilities of the policy that the run starts from are needed.
+    pub fn has_reference(&self) -> bool {
+        !matches!(self.loss, PairLoss::Simpo | PairLoss::Orpo)
+    }
+
+    /// Whether it looks at means over an answer's tokens.
+    fn takes_means(&self) -> bool {
+        !self.has_reference() || self.length_normalised
+    }
+}
+
+/// The objective.
+pub struct Dpo(pub DpoConfig);
+
+impl Objective for Dpo {
+    fn reading(&self) -> Reading {
+        Reading::LogProb
+    }
+
+    fn rewards(&self, log_probs: Tensor<1>, references: Option<Tensor<1>>, lengths: Tensor<1>) -> Tensor<1> {
+        let gain = if self.0.has_reference() { log_probs - known(references) } else { log_probs / lengths };
+        gain.mul_scalar(self.0.beta)
+    }
+
+    fn loss(&self, log_probs: Tensor<1>, _: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss {
+        let DpoConfig { loss, beta, label_smoothing, gamma, nll_coefficient, .. } = self.0;
+        let pairs = batch.pairs.as_ref().expect("a prompt of pairs has one");
+        let (chosen, rejected) = pairs.sides(&log_probs);
+        let (chosen_length, rejected_length) = pairs.sides(&batch.lengths);
+        let means = || (chosen.clone() / chosen_length.clone(), rejected.clone() / rejected_length.clone());
+        let difference = || {
+            let (chosen_reference, rejected_reference) = pairs.sides(&known(batch.references.clone()));
+            if !self.0.takes_means() {
+                return implicit_difference(chosen.clone(), rejected.clone(), chosen_reference, rejected_reference);
+            }
+            let (chosen, rejected) = means();
+            let references = (chosen_reference / chosen_length.clone(), rejected_reference / rejected_length.clone());
+            implicit_difference(chosen, rejected, references.0, references.1)
+        };
+        let mut losses = match loss {
+            PairLoss::Sigmoid => {
+                let logits = difference().mul_scalar(beta);
+                let probabilities = logits.full_like(1.0 - label_smoothing).detach();
+                preference_nll(logits, probabilities)
+            }
+            PairLoss::Ipo => ipo(difference(), beta),
+            PairLoss::Hinge => hinge(difference(), beta),
+            PairLoss::Simpo => simpo(means().0, means().1, beta, gamma),
+            PairLoss::Orpo => orpo(means().0, means().1, beta),
+        };
+        let mean = |values: Tensor<1>| (values * pairs.weights.clone()).sum().div_scalar(batch.totals.pairs);
+        let nll = means().0.neg();
+        if nll_coefficient > 0.0 {
+            losses = losses + nll.clone().mul_scalar(nll_coefficient);
+        }
+        let total = mean(losses);
+        let mut metrics = vec![
+            ("loss/dpo", total.clone().detach()),
+            ("loss/nll_chosen", mean(nll).detach()),
+            ("logps/chosen", mean(chosen.clone()).detach()),
+            ("logps/rejected", mean(rejected.clone()).detach()),
+        ];
+        let rewards = self.rewards(log_probs.clone().detach(), batch.references.clone(), batch.lengths.clone());
+        metrics.extend(pair_metrics(&rewards, batch));
+        Loss { total, metrics }
+    }
+}
+
+fn known(references: Option<Tensor<1>>) -> Tensor<1> {
+    references.expect("the log-probabilities of the reference are computed before training")
+}
+
+#[cfg(test)]
+mod tests;

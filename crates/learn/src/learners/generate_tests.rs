@@ -1,0 +1,227 @@
+use rand::SeedableRng;
+use rand_distr::{Distribution, Normal};
+
+use palestra_model::generate::*;
+use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Family, Heads, ModelConfig, parameters};
+
+use super::{Outlook, look};
+use crate::batch::{ActionBatch, Sample};
+
+const VOCAB: usize = 11;
+const END: u32 = 3;
+
+/// Both families, tied and not, on every device; Llama with grouped heads.
+fn each_policy(test: impl Fn(&Policy)) {
+    for device in available_devices() {
+        for family in [Family::Gpt2, Family::Llama] {
+            for tie_embeddings in [true, false] {
+                let kv_heads = if family == Family::Llama { 2 } else { 4 };
+                let shape = ModelConfig { family, tie_embeddings, kv_heads, ..ModelConfig::default() };
+                let shape = ModelConfig { context: 32, layers: 2, width: 16, heads: 4, ..shape };
+                test(&policy(&shape.resolve(VOCAB).unwrap(), &open_device(device).unwrap()));
+            }
+        }
+    }
+}
+
+/// A policy with weights large enough, in every part, that a wrong position or mask shows.
+fn policy(config: &ModelConfig, device: &Device) -> Policy {
+    let policy = Policy::new(config, Heads { value: true, critic: None }, 1, device);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let noise = Normal::new(0.0f32, 0.2).unwrap();
+    let mut weights = parameters::collect(&policy);
+    for data in weights.values_mut() {
+        let moved: Vec<f32> = data.iter::<f32>().map(|weight| weight + noise.sample(&mut rng)).collect();
+        *data = TensorData::new(moved, data.shape().to_vec());
+    }
+    parameters::replace(policy, weights).unwrap()
+}
+
+/// Prompts of different lengths, so that all but the longest are padded; some may write anything, some choose.
+fn requests() -> Vec<Request> {
+    let choices = Arc::new(Choices::new(vec![vec![4, 5], vec![4, 5, 6], vec![7], vec![8, 9, 10, 4]], END));
+    let lengths = [1, 5, 3, 8, 2, 4, 8, 6];
+    let request = |(row, &length): (usize, &usize)| Request {
+        prompt: (0..length as u32).map(|i| (7 * row as u32 + 3 * i) % VOCAB as u32).collect(),
+        choices: (row % 3 == 1).then(|| Arc::clone(&choices)),
+        rng: ChaCha8Rng::seed_from_u64(row as u64),
+        forced: None,
+    };
+    lengths.iter().enumerate().map(request).collect()
+}
+
+const LIMITS: Limits = Limits { end: Some(END), max_new_tokens: 12, stopped: None };
+
+fn sampling(temperature: f32) -> Sampling {
+    Sampling { temperature, ..Sampling::default() }
+}
+
+/// What one full forward pass over a text says of its last `written` tokens.
+fn full_pass(policy: &Policy, tokens: Vec<u32>, allowed: Vec<Option<Arc<[u32]>>>, temperature: f32) -> Outlook {
+    let count = allowed.len();
+    let at = (tokens.len() - count..tokens.len()).collect();
+    let sample = Sample { at, tokens, allowed, ..Sample::default() };
+    let batch = ActionBatch::new(&[&sample], count, VOCAB, &policy.transformer.device());
+    look(policy, &batch, temperature, true)
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len());
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() < tolerance, "{found} instead of {expected} at {at}");
+    }
+}
+
+#[test]
+fn what_was_sampled_with_a_cache_is_what_a_full_pass_scores() {
+    each_policy(|policy| {
+        let mut requests = requests();
+        let written = generate(policy, &mut requests, &LIMITS, &sampling(1.3));
+        let lengths: Vec<usize> = written.iter().map(|text| text.tokens.len()).collect();
+        assert!(lengths.iter().max() >= Some(&5) && lengths.iter().min() <= Some(&2), "too much alike: {lengths:?}");
+        for (request, text) in requests.iter().zip(&written) {
+            let tokens = [request.prompt.as_slice(), &text.tokens].concat();
+            let full = full_pass(policy, tokens, text.allowed.clone(), 1.3);
+            assert_close(&text.log_probs, &host(full.log_probs.into_data()), 1e-4);
+            assert_close(&text.values, &host(full.values.unwrap().into_data()), 1e-4);
+        }
+    });
+}
+
+#[test]
+fn a_text_is_the_same_alone_and_among_others() {
+    each_policy(|policy| {
+        let together = generate(policy, &mut requests(), &LIMITS, &sampling(1.0));
+        for (mut request, expected) in requests().into_iter().zip(together) {
+            let alone = generate(policy, std::slice::from_mut(&mut request), &LIMITS, &sampling(1.0)).remove(0);
+            assert_eq!((&alone.tokens, alone.ended), (&expected.tokens, expected.ended));
+            assert_close(&alone.log_probs, &expected.log_probs, 1e-4);
+            assert_close(&alone.values, &expected.values, 1e-4);
+        }
+    });
+}
+
+#[test]
+fn padding_does_not_change_what_is_made_of_real_tokens() {
+    let prompt = [5u32, 1, 7, 2];
+    let (left, right) = (3, 2);
+    each_policy(|policy| {
+        let device = policy.transformer.device();
+        let forward = |tokens: &[u32], placement: &Placement| {
+            let tokens: Vec<i64> = tokens.iter().map(|&token| token.into()).collect();
+            let count = tokens.len();
+            let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [1, count]), &device);
+            host(policy.transformer.forward(tokens, placement, None).into_data())
+        };
+        let bare = forward(&prompt, &Placement::causal());
+        for filler in [0, 9] {
+            let padded = [&[filler; 3][..], &prompt].concat();
+            let placement = Padding { left: Some(vec![left]) }.placement(&[0], padded.len(), padded.len(), &device);
+            assert_close(&forward(&padded, &placement)[left * 16..], &bare, 1e-5);
+            let padded = [&prompt[..], &[filler; 2]].concat();
+            assert_close(&forward(&padded, &Placement::causal())[..(padded.len() - right) * 16], &bare, 1e-5);
+        }
+    });
+}
+
+#[test]
+fn greedy_is_the_likeliest_token() {
+    each_policy(|policy| {
+        let mut requests = requests();
+        let written = generate(policy, &mut requests, &LIMITS, &Sampling::GREEDY);
+        for (request, text) in requests.iter().zip(&written).filter(|(request, _)| request.choices.is_none()) {
+            let tokens = [request.prompt.as_slice(), &text.tokens].concat();
+            let full = full_pass(policy, tokens, text.allowed.clone(), 1.0);
+            let likeliest: Vec<u32> =
+                full.all_log_probs.unwrap().argmax(1).into_data().iter::<i64>().map(|token| token as u32).collect();
+            assert_eq!(text.tokens, likeliest);
+        }
+    });
+}
+
+#[test]
+fn a_text_ends_at_its_end_token_its_stop_or_its_limit() {
+    each_policy(|policy| {
+        for stopped in [None, Some(&(|text: &[u32]| text.len() == 3) as &dyn Fn(&[u32]) -> bool)] {
+            let limits = Limits { end: Some(END), max_new_tokens: 5, stopped };
+            let mut requests = requests();
+            let most = if stopped.is_some() { 3 } else { 5 };
+            for (request, text) in requests.iter().zip(generate(policy, &mut self::requests(), &limits, &sampling(1.0)))
+            {
+                if request.choices.is_some() {
+                    continue;
+                }
+                let at_end = text.tokens.iter().position(|&token| token == END);
+                assert_eq!(text.tokens.len(), at_end.map_or(most, |at| at + 1).min(most));
+                assert_eq!(text.ended, stopped.is_some() || at_end.is_some());
+            }
+            requests.truncate(0);
+            assert!(generate(policy, &mut requests, &limits, &sampling(1.0)).is_empty());
+        }
+    });
+}
+
+#[test]
+fn choices_are_all_that_can_be_written() {
+    let sequences = [vec![4, 5], vec![4, 5, 6], vec![7], vec![8, 9, 10, 4]];
+    let choices = Arc::new(Choices::new(sequences.to_vec(), END));
+    let ended: Vec<Vec<u32>> = sequences.iter().map(|sequence| [&sequence[..], &[END]].concat()).collect();
+    assert_eq!(choices.sequences, ended, "one is the beginning of another, so that all need an end");
+    assert_eq!(choices.longest(), 5);
+    each_policy(|policy| {
+        let prompt = vec![1, 2];
+        let log_prob = |sequence: &Vec<u32>| {
+            let allowed = (0..sequence.len()).map(|at| Some(choices.allowed_after(&sequence[..at]))).collect();
+            let full = full_pass(policy, [&prompt[..], sequence].concat(), allowed, 1.0);
+            host(full.log_probs.into_data()).iter().sum::<f32>()
+        };
+        let total: f32 = ended.iter().map(|sequence| log_prob(sequence).exp()).sum();
+        assert!((total - 1.0).abs() < 1e-5, "probabilities of all choices sum to {total}");
+
+        let request = |seed| Request {
+            prompt: prompt.clone(),
+            choices: Some(Arc::clone(&choices)),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            forced: None,
+        };
+        let mut requests: Vec<Request> = (0..100).map(request).collect();
+        for text in generate(policy, &mut requests, &LIMITS, &sampling(1.0)) {
+            assert!(text.ended && ended.contains(&text.tokens), "{:?}", text.tokens);
+            assert!((text.log_probs.iter().sum::<f32>() - log_prob(&text.tokens)).abs() < 1e-4);
+        }
+
+        let forced = |sequence: &Vec<u32>| Request { forced: Some(sequence.clone()), ..request(0) };
+        let mut requests: Vec<Request> = ended.iter().map(forced).collect();
+        for (text, sequence) in generate(policy, &mut requests, &LIMITS, &sampling(1.0)).iter().zip(&ended) {
+            assert_eq!((&text.tokens, text.ended), (sequence, true));
+            assert!((text.log_probs.iter().sum::<f32>() - log_prob(sequence)).abs() < 1e-4);
+        }
+        let certain = generate(policy, &mut [request(0)], &LIMITS, &sampling(0.0)).remove(0).tokens;
+        let log_probs = generate(policy, &mut requests, &LIMITS, &sampling(0.0)).into_iter().map(|text| text.log_probs);
+        for (log_probs, sequence) in log_probs.zip(&ended) {
+            let expected = if *sequence == certain { 0.0 } else { f32::NEG_INFINITY };
+            assert_eq!(log_probs.iter().sum::<f32>(), expected, "greedy choice writes {certain:?} and no other");
+        }
+    });
+}
+
+#[test]
+fn choices_without_a_common_beginning_need_no_end() {
+    let choices = Choices::new(vec![vec![5, 4], vec![4], vec![5, 6], vec![4]], END);
+    assert_eq!(choices.sequences, [vec![4], vec![5, 4], vec![5, 6]]);
+    assert_eq!((&*choices.allowed_after(&[]), &*choices.allowed_after(&[5])), (&[4, 5][..], &[4, 6][..]));
+    assert!(choices.allowed_after(&[5, 4]).is_empty());
+}
+
+#[test]
+fn a_state_is_valued_as_where_it_is_written_in() {
+    each_policy(|policy| {
+        let mut requests = requests();
+        let written = generate(policy, &mut requests, &LIMITS, &sampling(1.0));
+        let prompts: Vec<Vec<u32>> = requests.into_iter().map(|request| request.prompt).collect();
+        let first: Vec<f32> = written.iter().map(|text| text.values[0]).collect();
+        assert_close(&state_values(policy, &prompts.iter().map(Vec::as_slice).collect::<Vec<_>>()), &first, 1e-4);
+    });
+}

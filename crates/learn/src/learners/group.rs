@@ -1,0 +1,187 @@
+//! Learners that hold each completion against others of the same prompt, and so need no values: GRPO
+//! ([Shao et al. 2024](https://arxiv.org/abs/2402.03300)), Dr. GRPO, RLOO, and DAPO's clipping
+//! ([Yu et al. 2025](https://arxiv.org/abs/2503.14476)).
+//!
+//! `loss = sum_t w_t (max(-A rho, -A clip(rho, 1 - low, 1 + high)) + beta k3) - c_e mean entropy`; all tokens of an episode
+//! have its advantage within the group, and the weights `w` are those of the aggregation.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
+use super::{Learner, Loss, look, wants_entropy};
+use crate::batch::{ActionBatch, Sample};
+use palestra_model::math::{Aggregation, GroupAdvantage, entropy, kl_k3_tokens, standard_deviation};
+use palestra_model::Policy;
+use palestra_report::Metrics;
+use crate::trajectory::Trajectory;
+use crate::{Error, Result};
+
+/// The knobs of group learners.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupConfig {
+    /// Times that what was collected is learned from; 1 to 4.
+    pub epochs: usize,
+    /// Samples (turns with context `observation`, episodes with `transcript`) of one optimiser step.
+    pub batch: usize,
+    /// Samples computed at once, where memory is short; 0: the whole batch.
+    pub micro_batch: usize,
+    /// What a score is held against: `grpo`, `dr_grpo` or `rloo`.
+    pub advantage: GroupAdvantage,
+    /// How the losses of tokens become one: `token_mean`, `sequence_mean_token_mean`, `sequence_mean_token_sum` or
+    /// `constant`.
+    pub aggregation: Aggregation,
+    /// How far the probability ratio may fall below 1 before its gradient stops.
+    pub clip_low: f32,
+    /// How far it may rise above 1; more than `clip_low` lets unlikely tokens grow (DAPO: 0.28).
+    pub clip_high: f32,
+    /// Weight of the KL (k3) from the policy that the run started from; 0 for none.
+    pub kl_coefficient: f32,
+    /// Weight of the entropy bonus: more keeps the policy exploring.
+    pub entropy_coefficient: f32,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            batch: 64,
+            micro_batch: 0,
+            advantage: GroupAdvantage::Grpo,
+            aggregation: Aggregation::TokenMean,
+            clip_low: 0.2,
+            clip_high: 0.2,
+            kl_coefficient: 0.0,
+            entropy_coefficient: 0.0,
+        }
+    }
+}
+
+impl GroupConfig {
+    /// Refuses values that a group learner cannot work with.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |field: &str, value: &dyn std::fmt::Display, right: &str| {
+            Err(Error::Config(format!("grpo.{field}: {value} is not {right}")))
+        };
+        for (field, value) in [("epochs", self.epochs), ("batch", self.batch)] {
+            if value == 0 {
+                return wrong(field, &value, "at least 1");
+            }
+        }
+        if !(self.clip_low > 0.0 && self.clip_low < 1.0) {
+            return wrong("clip_low", &self.clip_low, "between 0 and 1");
+        }
+        if self.clip_high.is_nan() || self.clip_high <= 0.0 {
+            return wrong("clip_high", &self.clip_high, "above 0");
+        }
+        if !(self.kl_coefficient >= 0.0 && self.kl_coefficient.is_finite()) {
+            return wrong("kl_coefficient", &self.kl_coefficient, "0 or above");
+        }
+        Ok(())
+    }
+}
+
+/// The learner.
+pub struct Group {
+    config: GroupConfig,
+    /// What the logits were divided by when the tokens were sampled.
+    temperature: f32,
+    /// The most tokens that a completion can have.
+    longest: usize,
+}
+
+impl Group {
+    /// A group learner for samples of at most so many tokens, drawn at this temperature.
+    ///
+    /// # Errors
+    /// A knob that it cannot work with.
+    pub fn new(config: GroupConfig, temperature: f32, longest: usize) -> Result<Self> {
+        config.check()?;
+        Ok(Self { config, temperature, longest })
+    }
+
+    /// The advantage of each episode within its group; `None` where no other of the group is left to hold it against.
+    fn advantages(&self, trajectories: &[Trajectory]) -> (Vec<Option<f32>>, Metrics) {
+        let mut groups: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (at, trajectory) in trajectories.iter().enumerate() {
+            groups.entry(trajectory.group).or_default().push(at);
+        }
+        let mut advantages = vec![None; trajectories.len()];
+        let mut deviations = Vec::new();
+        for members in groups.values().filter(|members| members.len() > 1) {
+            let scores: Vec<f32> = members.iter().map(|&at| trajectories[at].total_reward()).collect();
+            deviations.push(f64::from(standard_deviation(&scores)));
+            for (&at, advantage) in members.iter().zip(self.config.advantage.of(&scores)) {
+                advantages[at] = Some(advantage);
+            }
+        }
+        let count = deviations.len().max(1) as f64;
+        let equal = deviations.iter().filter(|deviation| **deviation == 0.0).count() as f64;
+        let metrics = [
+            ("objective/reward_std", deviations.iter().sum::<f64>() / count),
+            ("objective/frac_reward_zero_std", equal / count),
+            ("objective/alone_in_group", advantages.iter().filter(|advantage| advantage.is_none()).count() as f64),
+        ];
+        (advantages, metrics.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
+    }
+}
+
+impl Learner for Group {
+    type Model = Policy;
+    type Batch = ActionBatch;
+
+    fn loss(&self, model: &Policy, batch: ActionBatch) -> Loss {
+        let GroupConfig { clip_low: low, clip_high: high, kl_coefficient, entropy_coefficient, .. } = self.config;
+        let outlook = look(model, &batch, self.temperature, wants_entropy(model, entropy_coefficient));
+        let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
+        let weighted = |losses: Tensor<1>| (losses * batch.weights.clone()).sum();
+
+        let (losses, mut metrics) = clipped_policy(&outlook, &batch, Clip { low, high, dual: None });
+        let mut total = weighted(losses);
+        metrics.push(("loss/policy_avg", total.clone().detach()));
+        if let Some(reference) = &batch.reference_log_probs {
+            let kl = kl_k3_tokens(outlook.log_probs.clone() - reference.clone());
+            metrics.push(("policy/kl_avg", mean(kl.clone().detach().sum())));
+            if kl_coefficient > 0.0 {
+                total = total + weighted(kl).mul_scalar(kl_coefficient);
+            }
+        }
+        if let Some(all) = outlook.all_log_probs {
+            let entropy = mean(entropy(all).sum());
+            metrics.push(("policy/entropy_avg", entropy.clone().detach()));
+            total = total - entropy.mul_scalar(entropy_coefficient);
+        }
+        Loss { total, metrics }
+    }
+}
+
+impl OnPolicy for Group {
+    fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics) {
+        let (advantages, mut metrics) = self.advantages(trajectories);
+        metrics.extend(objective(trajectories, self.config.kl_coefficient.into()));
+        let held = trajectories.iter().zip(advantages).filter_map(|(trajectory, own)| Some((trajectory, own?)));
+        let segments = held.flat_map(|(trajectory, own)| trajectory.segments.iter().map(move |segment| (segment, own)));
+        let samples = segments.map(|(segment, own)| {
+            let count = segment.actions.len();
+            sample(segment, &vec![own; count], &vec![0.0; count])
+        });
+        (samples.collect(), metrics)
+    }
+
+    fn passes(&self) -> Passes {
+        Passes::new(self.config.epochs, self.config.batch, self.config.micro_batch)
+    }
+
+    fn token_weights(&self, lengths: &[usize]) -> Vec<f32> {
+        self.config.aggregation.token_weights(lengths, self.longest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

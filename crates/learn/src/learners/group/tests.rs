@@ -1,0 +1,173 @@
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+
+use super::*;
+use crate::learners::check::{Example, check_learner, measure};
+use palestra_model::{Family, Heads, ModelConfig};
+use palestra_model::ops::{available_devices, open_device};
+use crate::trajectory::{ActionToken, Segment};
+
+const VOCAB: usize = 7;
+const LONGEST: usize = 9;
+
+fn policy(device: &Device) -> Policy {
+    let shape = ModelConfig { family: Family::Gpt2, context: 12, layers: 1, width: 8, heads: 2, ..Default::default() };
+    Policy::new(&shape.resolve(VOCAB).unwrap(), Heads::default(), 1, device)
+}
+
+fn group(config: GroupConfig) -> Group {
+    Group::new(config, 1.0, LONGEST).unwrap()
+}
+
+/// Rows of different lengths, sampled and held to a reference.
+fn samples() -> Vec<Sample> {
+    let row = |row: usize| {
+        let at: Vec<usize> = (1..row + 2).collect();
+        let number = |from: f32, scale: f32| at.iter().map(|at| from + scale * ((at * 3 + row) % 5) as f32).collect();
+        Sample {
+            tokens: (0..row + 2).map(|i| ((row * 3 + i * 5) % VOCAB) as u32).collect(),
+            allowed: vec![None; at.len()],
+            log_probs: number(-2.1, 0.07),
+            reference_log_probs: number(-2.2, 0.1),
+            advantages: vec![[1.0, -0.5, 2.0, -1.0][row % 4]; at.len()],
+            at,
+            ..Sample::default()
+        }
+    };
+    (0..8).map(row).collect()
+}
+
+/// A batch in parts, with the weights that the learner gives it.
+fn parts(learner: &Group, mut samples: Vec<Sample>, parts: usize, device: &Device) -> Vec<ActionBatch> {
+    let lengths: Vec<usize> = samples.iter().map(|sample| sample.at.len()).collect();
+    for (sample, weight) in samples.iter_mut().zip(learner.token_weights(&lengths)) {
+        sample.weight = weight;
+    }
+    let rows: Vec<&Sample> = samples.iter().collect();
+    let tokens = lengths.iter().sum();
+    rows.chunks(samples.len() / parts).map(|part| ActionBatch::new(part, tokens, VOCAB, device)).collect()
+}
+
+fn each_device(test: impl Fn(&Device, Policy)) {
+    for name in available_devices() {
+        let device = open_device(name).unwrap();
+        test(&device.clone().autodiff(), policy(&device).train());
+    }
+}
+
+fn held() -> GroupConfig {
+    GroupConfig { kl_coefficient: 0.1, entropy_coefficient: 0.01, clip_high: 0.28, ..GroupConfig::default() }
+}
+
+#[test]
+fn group_learners_learn_as_every_learner_does() {
+    check_learner(&Example {
+        learner: || group(GroupConfig { aggregation: Aggregation::SequenceMeanTokenMean, ..held() }),
+        model: policy,
+        batch: |count, device| {
+            let learner = group(GroupConfig { aggregation: Aggregation::SequenceMeanTokenMean, ..held() });
+            parts(&learner, samples(), count, device)
+        },
+        rows: 8,
+    });
+}
+
+#[test]
+fn parts_add_up_in_every_aggregation() {
+    for aggregation in [Aggregation::TokenMean, Aggregation::SequenceMeanTokenSum, Aggregation::Constant] {
+        each_device(|device, model| {
+            let learner = group(GroupConfig { aggregation, ..held() });
+            let [whole, split] =
+                [1, 8].map(|count| measure(&learner, &model, parts(&learner, samples(), count, device)).0["total"]);
+            assert!((whole - split).abs() < 1e-5 * whole.abs().max(1.0), "{aggregation:?}: {whole} and {split}");
+        });
+    }
+}
+
+#[test]
+fn the_loss_by_hand() {
+    each_device(|device, model| {
+        let config = GroupConfig { aggregation: Aggregation::Constant, kl_coefficient: 0.1, ..GroupConfig::default() };
+        let learner = group(config);
+        let mut sample = samples().remove(2); // three action tokens
+        let outlook = look(&model, &parts(&learner, vec![sample.clone()], 1, device)[0], 1.0, false);
+        let now: Vec<f32> = outlook.log_probs.into_data().iter().collect();
+        // Ratios 1.5 (clipped to 1.2), 0.5 and 1 with advantage 2; log-ratios to the reference 0.5, 0, 0.
+        sample.log_probs = now.iter().zip([1.5f32, 0.5, 1.0]).map(|(now, ratio)| now - ratio.ln()).collect();
+        sample.reference_log_probs = now.iter().zip([0.5, 0.0, 0.0]).map(|(now, x)| now - x).collect();
+        let (numbers, _) = measure(&learner, &model, parts(&learner, vec![sample], 1, device));
+        let expected = (-2.0 * (1.2 + 0.5 + 1.0) + 0.1 * 0.106531) / LONGEST as f32;
+        assert!((numbers["total"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["total"]);
+        assert!((numbers["policy/kl_avg"] - 0.106531 / 3.0).abs() < 1e-5);
+        assert!((numbers["policy/clipfrac_avg"] - 2.0 / 3.0).abs() < 1e-5);
+    });
+}
+
+#[test]
+fn without_advantages_there_is_no_gradient() {
+    each_device(|device, model| {
+        let learner = group(GroupConfig::default());
+        let mut samples = samples();
+        samples.iter_mut().for_each(|sample| sample.advantages.fill(0.0));
+        let (_, gradients) = measure(&learner, &model, parts(&learner, samples, 1, device));
+        for (name, gradient) in gradients {
+            assert!(gradient.iter().all(|&x| x == 0.0), "{name} has a gradient");
+        }
+    });
+}
+
+#[test]
+fn padding_is_never_seen() {
+    each_device(|device, model| {
+        let learner = group(held());
+        let mut batch = parts(&learner, samples(), 1, device);
+        let whole = measure(&learner, &model, batch.clone()).0["total"];
+        let [rows, time] = batch[0].tokens.dims();
+        let mut cells: Vec<i64> = batch[0].tokens.to_data().iter().collect();
+        for (cells, sample) in cells.chunks_exact_mut(time).zip(samples()) {
+            cells[sample.tokens.len()..].fill(6);
+        }
+        batch[0].tokens = burn::tensor::Tensor::from_data(TensorData::new(cells, [rows, time]), device);
+        assert_eq!(measure(&learner, &model, batch).0["total"], whole);
+    });
+}
+
+/// An episode of a group that earned so much, at its end.
+fn episode(group: u64, reward: f32) -> Trajectory {
+    let action = |at: usize| ActionToken {
+        at,
+        turn: 0,
+        log_prob: -1.0,
+        reference_log_prob: Some(-1.5),
+        value: 0.0,
+        reward: if at == 2 { reward } else { 0.0 },
+        allowed: None,
+    };
+    let segment = Segment { tokens: vec![1; 3], actions: vec![action(1), action(2)] };
+    Trajectory { segments: vec![segment], group, ..Trajectory::default() }
+}
+
+#[test]
+fn each_episode_is_held_against_its_group() {
+    let rewards = [(0, 1.0), (1, 3.0), (0, 0.0), (1, 3.0), (2, 9.0), (0, 0.5)];
+    let episodes = rewards.map(|(group, reward)| episode(group, reward));
+    let config = GroupConfig { advantage: GroupAdvantage::DrGrpo, kl_coefficient: 0.5, ..GroupConfig::default() };
+    let (samples, metrics) = group(config).prepare(&episodes);
+    let found: Vec<&[f32]> = samples.iter().map(|sample| sample.advantages.as_slice()).collect();
+    assert_eq!(found, [[0.5, 0.5], [0.0, 0.0], [-0.5, -0.5], [0.0, 0.0], [0.0, 0.0]], "the one alone is left out");
+    let told = |name: &str| metrics[&format!("objective/{name}")];
+    assert_eq!((told("frac_reward_zero_std"), told("alone_in_group"), told("reward_std")), (0.5, 1.0, 0.25));
+    assert_eq!((told("scores"), told("entropy"), told("kl")), (16.5 / 6.0, 2.0, 1.0));
+    assert_eq!((told("non_score_reward"), told("rlhf_reward")), (-0.5, 16.5 / 6.0 - 0.5));
+    assert_eq!(samples[0].reference_log_probs, [-1.5, -1.5]);
+}
+
+#[test]
+fn knobs_that_cannot_be_are_refused() {
+    let told = |config: GroupConfig| config.check().unwrap_err().to_string();
+    let default = GroupConfig::default;
+    assert_eq!(told(GroupConfig { batch: 0, ..default() }), "grpo.batch: 0 is not at least 1");
+    assert_eq!(told(GroupConfig { clip_low: 1.5, ..default() }), "grpo.clip_low: 1.5 is not between 0 and 1");
+    assert_eq!(told(GroupConfig { clip_high: f32::NAN, ..default() }), "grpo.clip_high: NaN is not above 0");
+    assert_eq!(told(GroupConfig { kl_coefficient: -0.1, ..default() }), "grpo.kl_coefficient: -0.1 is not 0 or above");
+}

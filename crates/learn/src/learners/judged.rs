@@ -1,0 +1,164 @@
+//! What learners of judgements share: each is a loss on one number of each answer, its score or its log-probability.
+//!
+//! A loss that sees answers through one number each needs their gradients only: where the answers of a batch are computed
+//! in chunks, all numbers come first, without autodiff, then each chunk again with it. Memory is that of a chunk, and the
+//! gradient that of the whole ([Gao et al. 2021](https://arxiv.org/abs/2101.06983), section 3).
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Gradients, Tensor};
+
+use super::{Learner, Loss};
+use crate::batch::{AnswerRows, JudgedBatch, TextRow};
+use palestra_model::{Placement, Policy, checkpointing};
+use palestra_model::ops::selected_log_probs;
+use palestra_model::optim::GradientSum;
+
+/// The number that a learner sees of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// What the value head says at the last token.
+    Score,
+    /// The sum of the log-probabilities of the tokens that count.
+    LogProb,
+}
+
+/// A loss on judgements.
+pub trait Objective {
+    /// What it sees of answers.
+    fn reading(&self) -> Reading;
+
+    /// The rewards that the model gives to answers, by which it is judged: `numbers` are its readings, `references` those of
+    /// the policy that the run started from, `lengths` the answers' tokens. All `[answers]`.
+    fn rewards(&self, numbers: Tensor<1>, references: Option<Tensor<1>>, lengths: Tensor<1>) -> Tensor<1>;
+
+    /// The loss of readings, `[answers]`. `mismatched` are those of mismatched answers, without autodiff.
+    fn loss(&self, numbers: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss;
+
+    /// Changes the model after the last update.
+    fn finish(&self, model: Policy) -> Policy {
+        model
+    }
+}
+
+/// The learner of an objective.
+pub struct Judged {
+    /// The loss.
+    pub objective: Arc<dyn Objective>,
+    /// Whether blocks are computed again in the backward pass: less memory for more time.
+    pub checkpointing: bool,
+}
+
+impl Learner for Judged {
+    type Model = Policy;
+    type Batch = JudgedBatch;
+
+    fn loss(&self, model: &Policy, batch: JudgedBatch) -> Loss {
+        let numbers = batch.answers.iter().map(|rows| self.read(model, rows)).collect();
+        self.objective.loss(Tensor::cat(numbers, 0), self.mismatched(model, &batch), &batch)
+    }
+
+    fn gradients(&self, model: &Policy, batch: JudgedBatch, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
+        if batch.answers.len() == 1 && !self.checkpointing {
+            let Loss { total, metrics } = self.loss(model, batch);
+            sum.add(model, &mut total.backward());
+            return metrics;
+        }
+        let inner = model.valid();
+        let numbers = batch.answers.iter().map(|rows| self.read(&inner, &rows.inner())).collect();
+        let numbers = Tensor::from_inner(Tensor::cat(numbers, 0)).require_grad();
+        let mismatched = self.mismatched(model, &batch);
+        let Loss { total, metrics } = self.objective.loss(numbers.clone(), mismatched, &batch);
+        let gradient = numbers.grad(&total.backward()).expect("a loss of judgements is one of all answers");
+        let mut first = 0;
+        for rows in &batch.answers {
+            let own = Tensor::from_inner(gradient.clone().slice(first..first + rows.count()));
+            first += rows.count();
+            let mut take = |gradients: &mut Gradients| sum.add(model, gradients);
+            if self.checkpointing {
+                let loss = |hidden| (self.of_hidden(model, hidden, rows) * own).sum();
+                let tokens = rows.tokens.clone();
+                checkpointing::backward(&model.transformer, tokens, &Placement::causal(), loss, take);
+            } else {
+                take(&mut (self.read(model, rows) * own).sum().backward());
+            }
+        }
+        metrics
+    }
+
+    fn finish(&self, model: Policy) -> Policy {
+        self.objective.finish(model)
+    }
+}
+
+impl Judged {
+    fn read(&self, model: &Policy, rows: &AnswerRows) -> Tensor<1> {
+        read(model, self.objective.reading(), rows)
+    }
+
+    fn of_hidden(&self, model: &Policy, hidden: Tensor<2>, rows: &AnswerRows) -> Tensor<1> {
+        of_hidden(model, self.objective.reading(), hidden, rows)
+    }
+
+    /// The readings of mismatched answers, which have no gradient.
+    fn mismatched(&self, model: &Policy, batch: &JudgedBatch) -> Option<Tensor<1>> {
+        let inner = model.valid();
+        let numbers: Vec<_> = batch.mismatched.iter().map(|rows| self.read(&inner, &rows.inner())).collect();
+        (!numbers.is_empty()).then(|| Tensor::from_inner(Tensor::cat(numbers, 0)))
+    }
+}
+
+/// A number of each answer, `[rows]`.
+fn read(model: &Policy, reading: Reading, rows: &AnswerRows) -> Tensor<1> {
+    let hidden = model.transformer.forward(rows.tokens.clone(), &Placement::causal(), None);
+    of_hidden(model, reading, hidden, rows)
+}
+
+/// The same, of what the model makes of all tokens, `[rows * time, width]`.
+fn of_hidden(model: &Policy, reading: Reading, hidden: Tensor<2>, rows: &AnswerRows) -> Tensor<1> {
+    match reading {
+        Reading::Score => {
+            let last = hidden.select(0, rows.last_at.clone()); // [rows, width]
+            model.values(last).expect("a reward model has a score head")
+        }
+        Reading::LogProb => {
+            let hidden = hidden.select(0, rows.predicted_at.clone()); // [tokens, width]
+            rows.sums(selected_log_probs(model.transformer.logits(hidden), rows.targets.clone()))
+        }
+    }
+}
+
+/// A number of each answer, so many rows at once, outside autodiff. Rows of like length are computed together.
+pub fn read_answers(policy: &Policy, reading: Reading, rows: &[&TextRow], batch: usize) -> Vec<f32> {
+    let policy = policy.valid();
+    let device = policy.transformer.device();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|&at| rows[at].tokens.len());
+    let mut numbers = vec![0.0; rows.len()];
+    for places in order.chunks(batch.max(1)) {
+        let part: Vec<&TextRow> = places.iter().map(|&at| rows[at]).collect();
+        let found = read(&policy, reading, &AnswerRows::new(&part, &device)).into_data();
+        places.iter().zip(found.iter::<f32>()).for_each(|(&at, number)| numbers[at] = number);
+    }
+    numbers
+}
+
+/// Tells of the rewards of pairs that are no ties: the chosen ones', the rejected ones', by how much the one is above the
+/// other, and how often. Each is this part's share of a mean over the whole batch.
+pub fn pair_metrics(rewards: &Tensor<1>, batch: &JudgedBatch) -> Vec<(&'static str, Tensor<1>)> {
+    let Some(pairs) = batch.pairs.as_ref().filter(|_| batch.totals.decided > 0.0) else { return Vec::new() };
+    let (chosen, rejected) = pairs.sides(&rewards.clone().detach());
+    let is_right = chosen.clone().greater(rejected.clone()).float();
+    let mean = |values: Tensor<1>| (values * pairs.decided.clone()).sum().div_scalar(batch.totals.decided);
+    let margins = chosen.clone() - rejected.clone();
+    vec![
+        ("rewards/chosen", mean(chosen)),
+        ("rewards/rejected", mean(rejected)),
+        ("rewards/margins", mean(margins)),
+        ("rewards/accuracies", mean(is_right)),
+    ]
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,107 @@
+//! What the tests of all learners of judgements share, and gradients in chunks and with blocks computed again.
+
+use burn::tensor::Device;
+
+use super::*;
+use crate::batch::{Choice, JudgedPrompt, Pair, Single};
+use crate::learners::check::{Measured, own_way};
+use crate::learners::dpo::{Dpo, DpoConfig};
+use crate::learners::kto::{Kto, KtoConfig};
+use palestra_model::{Family, Heads, ModelConfig};
+use palestra_model::ops::{available_devices, open_device};
+
+const VOCAB: usize = 7;
+
+/// A model of two layers.
+pub fn policy(family: Family, heads: Heads, device: &Device) -> Policy {
+    let config = ModelConfig { family, context: 12, layers: 2, width: 16, heads: 2, ..ModelConfig::default() };
+    Policy::new(&config.resolve(VOCAB).unwrap(), heads, 1, device)
+}
+
+/// Three prompts with answers of different lengths and judgements of every kind; the first answer of each is better than the
+/// second. References and mismatched answers are there.
+pub fn prompts() -> Vec<JudgedPrompt> {
+    let row = |number: usize, length: usize| {
+        let tokens: Vec<u32> = (0..length).map(|at| ((number * 3 + at * 5 + at * at) % VOCAB) as u32).collect();
+        TextRow { counted: (2..length).collect(), tokens, ..TextRow::default() }
+    };
+    let single = |answer, value| Single { answer, value, weight: 1.0 };
+    (0..3)
+        .map(|number| JudgedPrompt {
+            answers: (0..3).map(|answer| row(7 * number + answer, 4 + (number + 2 * answer) % 5)).collect(),
+            mismatched: (0..3).map(|answer| row(5 * number + answer + 1, 5 + (number + answer) % 3)).collect(),
+            references: (0..6).map(|answer| -(answer as f32) - number as f32 - 3.0).collect(),
+            pairs: vec![
+                Pair {
+                    chosen: 0,
+                    rejected: 1,
+                    is_tie: false,
+                    margin: 0.1 * number as f32,
+                    weight: 1.0 + number as f32,
+                },
+                Pair { chosen: 2, rejected: 1, is_tie: number == 1, margin: 0.0, weight: 0.5 },
+            ],
+            choices: vec![Choice { answers: (0..2 + number % 2).collect(), weight: 1.0 }],
+            labels: vec![single(0, 1.0), single(1, 0.0)],
+            ratings: vec![single(2, number as f32 / 2.0)],
+            group: None,
+        })
+        .collect()
+}
+
+/// As [`prompts`], without ties.
+pub fn pairs() -> Vec<JudgedPrompt> {
+    let mut prompts = prompts();
+    prompts.iter_mut().flat_map(|prompt| &mut prompt.pairs).for_each(|pair| pair.is_tie = false);
+    prompts
+}
+
+#[track_caller]
+fn assert_same(found: &Measured, expected: &Measured) {
+    assert!(found.0.keys().eq(expected.0.keys()) && found.1.keys().eq(expected.1.keys()));
+    let numbers = |measured: &Measured| -> Vec<f32> {
+        measured.0.values().chain(measured.1.values().flatten()).copied().collect()
+    };
+    for (found, expected) in numbers(found).into_iter().zip(numbers(expected)) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+#[test]
+fn chunks_and_blocks_computed_again_give_the_same_gradients() {
+    for name in available_devices() {
+        let device = open_device(name).unwrap();
+        for family in [Family::Gpt2, Family::Llama] {
+            let model = policy(family, Heads::default(), &device).train();
+            let device = model.transformer.device();
+            let prompts = pairs();
+            let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+            let objectives: [Arc<dyn Objective>; 2] =
+                [Arc::new(Dpo(DpoConfig::default())), Arc::new(Kto(KtoConfig::default()))];
+            for objective in objectives {
+                let learner = |checkpointing| Judged { objective: Arc::clone(&objective), checkpointing };
+                let batch = |chunk| JudgedBatch::whole(&prompts, chunk, &device);
+                let expected = own_way(&learner(false), &model, vec![batch(0)]);
+                for (checkpointing, chunk) in [(false, 1), (false, 4), (true, 0), (true, 2)] {
+                    assert_same(&own_way(&learner(checkpointing), &model, vec![batch(chunk)]), &expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn log_probabilities_are_those_of_the_counted_tokens() {
+    for name in available_devices() {
+        let device = open_device(name).unwrap();
+        let model = policy(Family::Llama, Heads::default(), &device);
+        let prompts = prompts();
+        let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| prompt.rows()).collect();
+        let found = read_answers(&model, Reading::LogProb, &rows, 4);
+        for (row, found) in rows.into_iter().zip(found) {
+            let batch = crate::batch::TextBatch::whole(std::slice::from_ref(row), &device);
+            let expected = crate::learners::supervised::text_log_probs(&model, &batch).sum().into_scalar::<f32>();
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! KTO: the policy learns from answers that are good or not, each by itself
+//! ([Ethayarajh et al. 2024](https://arxiv.org/abs/2402.01306)).
+//!
+//! With `x = log pi - log ref` of an answer, the loss is the mean of `w (1 - s(beta (x - kl)))` over good answers and of
+//! `w (1 - s(beta (kl - x)))` over others, each kind with a weight of its own. `kl` is how far the policy is from its
+//! reference: the mean of `x` over prompts with answers to other prompts, at least 0, without a gradient. It is one of the
+//! whole batch of a step, which is therefore one part.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::Loss;
+use super::judged::{Objective, Reading};
+use crate::batch::JudgedBatch;
+use palestra_model::math::preference::{kto, mismatched_kl};
+use crate::{Error, Result};
+
+/// What a person chooses of KTO.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KtoConfig {
+    /// How far rewards are worth leaving the reference for, above 0: smaller goes further.
+    pub beta: f32,
+    /// How much a good answer counts, at least 0. The paper has this times the number of good answers between 1 and 4/3 of
+    /// the same of the others.
+    pub desirable_weight: f32,
+    /// How much another answer counts, at least 0.
+    pub undesirable_weight: f32,
+}
+
+impl Default for KtoConfig {
+    fn default() -> Self {
+        Self { beta: 0.1, desirable_weight: 1.0, undesirable_weight: 1.0 }
+    }
+}
+
+impl KtoConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fields = [
+            ("beta", self.beta, self.beta > 0.0, "above 0"),
+            ("desirable_weight", self.desirable_weight, self.desirable_weight >= 0.0, "0 or above"),
+            ("undesirable_weight", self.undesirable_weight, self.undesirable_weight >= 0.0, "0 or above"),
+        ];
+        match fields.into_iter().find(|(_, value, is_right, _)| !(*is_right && value.is_finite())) {
+            Some((field, value, _, right)) => Err(Error::Config(format!("kto.{field}: {value} is not {right}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The objective.
+pub struct Kto(pub KtoConfig);
+
+impl Objective for Kto {
+    fn reading(&self) -> Reading {
+        Reading::LogProb
+    }
+
+    fn rewards(&self, log_probs: Tensor<1>, references: Option<Tensor<1>>, _: Tensor<1>) -> Tensor<1> {
+        (log_probs - references.expect(KNOWN)).mul_scalar(self.0.beta)
+    }
+
+    fn loss(&self, log_probs: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss {
+        let KtoConfig { beta, desirable_weight, undesirable_weight } = self.0;
+        let labels = batch.labels.as_ref().expect("a prompt of labels has one");
+        let mismatched = mismatched.expect("a prompt of labels has answers to others");
+        let kl = mismatched_kl(mismatched - batch.mismatched_references.clone().expect(KNOWN));
+        let log_ratios = labels.gather(&(log_probs.clone() - batch.references.clone().expect(KNOWN)));
+        let is_good = labels.values.clone().greater_elem(0.5);
+        let undesirable = labels.weights.clone().mul_scalar(undesirable_weight);
+        let desirable = labels.weights.clone().mul_scalar(desirable_weight);
+        let weights = undesirable.mask_where(is_good.clone(), desirable);
+        let losses = kto(log_ratios.clone(), labels.values.clone(), kl.clone(), beta) * weights;
+        let total = losses.sum().div_scalar(batch.totals.good + batch.totals.bad);
+
+        let mut metrics = vec![("loss/kto", total.clone().detach()), ("objective/kl", kl)];
+        let rewards = log_ratios.detach().mul_scalar(beta);
+        let log_probs = labels.gather(&log_probs.detach());
+        let none = || labels.weights.zeros_like();
+        let of_good = labels.weights.clone().mask_where(is_good.clone().bool_not(), none());
+        let of_bad = labels.weights.clone().mask_where(is_good, none());
+        // A step without answers of a kind tells nothing of them.
+        let kinds = [
+            (["rewards/chosen", "logps/chosen"], of_good, batch.totals.good),
+            (["rewards/rejected", "logps/rejected"], of_bad, batch.totals.bad),
+        ];
+        for ([reward, log_prob], weights, total) in kinds {
+            if total > 0.0 {
+                let mean = |values: Tensor<1>| (values * weights.clone()).sum().div_scalar(total);
+                metrics.extend([(reward, mean(rewards.clone())), (log_prob, mean(log_probs.clone()))]);
+            }
+        }
+        Loss { total, metrics }
+    }
+}
+
+const KNOWN: &str = "the log-probabilities of the reference are computed before training";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use burn::tensor::Device;
+
+use super::*;
+use crate::batch::JudgedPrompt;
+use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::judged::tests::{policy, prompts};
+use crate::learners::judged::{Judged, read_answers};
+use palestra_model::{Family, Heads};
+use palestra_model::ops::{available_devices, open_device};
+
+/// One part each time, in chunks: the estimate of KL is one of the whole batch.
+fn batch(parts: usize, device: &Device) -> Vec<JudgedBatch> {
+    let prompts = prompts();
+    let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+    vec![JudgedBatch::whole(&prompts, usize::from(parts > 1), device)]
+}
+
+fn learner() -> Judged {
+    let config = KtoConfig { beta: 0.3, desirable_weight: 1.0, undesirable_weight: 1.3 };
+    Judged { objective: Arc::new(Kto(config)), checkpointing: false }
+}
+
+#[test]
+fn kto_learns_as_every_learner_does() {
+    check_learner(&Example {
+        learner,
+        model: |device| policy(Family::Llama, Heads::default(), device),
+        batch,
+        rows: 3,
+    });
+}
+
+#[test]
+fn where_policy_and_reference_are_the_same_the_loss_is_a_half() {
+    for name in available_devices() {
+        let device = open_device(name).unwrap().autodiff();
+        let model = policy(Family::Gpt2, Heads::default(), &device);
+        let mut prompts = prompts();
+        for prompt in &mut prompts {
+            let rows: Vec<&crate::batch::TextRow> = prompt.rows().collect();
+            prompt.references = read_answers(&model, Reading::LogProb, &rows, 2);
+        }
+        let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+        let learner = Judged { objective: Arc::new(Kto(KtoConfig::default())), checkpointing: false };
+        let (numbers, _) = measure(&learner, &model, vec![JudgedBatch::whole(&prompts, 2, &device)]);
+        assert!((numbers["total"] - 0.5).abs() < 1e-5, "{numbers:?}");
+        assert!(numbers["objective/kl"].abs() < 1e-5 && numbers["rewards/chosen"].abs() < 1e-5, "{numbers:?}");
+    }
+}
+
+#[test]
+fn impossible_knobs_are_refused_by_name() {
+    let refused = |config: KtoConfig| config.check().unwrap_err().to_string();
+    assert_eq!(refused(KtoConfig { beta: -1.0, ..KtoConfig::default() }), "kto.beta: -1 is not above 0");
+    let weight = refused(KtoConfig { undesirable_weight: f32::NAN, ..KtoConfig::default() });
+    assert_eq!(weight, "kto.undesirable_weight: NaN is not 0 or above");
+}

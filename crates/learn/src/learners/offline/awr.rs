@@ -1,0 +1,73 @@
+//! Advantage-weighted regression ([Peng et al. 2019](https://arxiv.org/abs/1910.00177)): cloning, weighted by how much
+//! better than expected things turned out.
+//!
+//! `loss = mean [ - w log pi(a|s) + c_v (V(s) - R)^2 ]`, `w = min(exp((R - V(s)) / lambda), w_max)`, R the return.
+
+use serde::{Deserialize, Serialize};
+
+use super::{States, check_positive, check_range, exponential_weight};
+use crate::Result;
+use crate::batch::TransitionBatch;
+use crate::learners::{Learner, Loss};
+use palestra_model::{CriticShape, Policy};
+
+/// AWR's knobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AwrConfig {
+    /// The temperature, in units of reward: less follows the advantages more, and the log less.
+    pub lambda: f32,
+    /// The greatest weight.
+    pub max_weight: f32,
+    /// Weight of the value loss.
+    pub value_coefficient: f32,
+    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
+    pub shared_trunk: bool,
+}
+
+impl Default for AwrConfig {
+    fn default() -> Self {
+        Self { lambda: 1.0, max_weight: 20.0, value_coefficient: 0.5, shared_trunk: false }
+    }
+}
+
+impl AwrConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        check_positive("awr.lambda", self.lambda)?;
+        check_positive("awr.max_weight", self.max_weight)?;
+        check_range("awr.value_coefficient", self.value_coefficient, 0.0..=f32::MAX)
+    }
+
+    /// The critic that it learns.
+    pub fn critic(&self) -> CriticShape {
+        CriticShape { own_trunk: !self.shared_trunk, v_head: true, ..CriticShape::default() }
+    }
+}
+
+/// The learner.
+pub struct Awr(pub AwrConfig);
+
+impl Learner for Awr {
+    type Model = Policy;
+    type Batch = TransitionBatch;
+
+    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+        let AwrConfig { lambda, max_weight, value_coefficient, .. } = self.0;
+        let states = States::read(model, &batch);
+        let values = states.acted(states.v());
+        let weight = exponential_weight(batch.returns.clone() - values.clone(), 1.0 / lambda, max_weight);
+        let policy_loss = states.mean(states.log_probs(model).neg() * weight.clone());
+        let value_loss = states.mean((values.clone() - batch.returns.clone()).square());
+        Loss {
+            total: policy_loss.clone() + value_loss.clone().mul_scalar(value_coefficient),
+            metrics: vec![
+                ("loss/policy", policy_loss.detach()),
+                ("loss/v", value_loss.detach()),
+                ("values/v", states.mean(values.detach())),
+                ("policy/weight", states.mean(weight)),
+            ],
+        }
+    }
+}

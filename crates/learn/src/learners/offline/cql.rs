@@ -1,0 +1,84 @@
+//! Conservative Q-learning for discrete actions ([Kumar et al. 2020](https://arxiv.org/abs/2006.04779)).
+//!
+//! `loss = mean sum_i [ (Q_i(s, a) - y)^2 + alpha (logsumexp Q_i - Q_i(a)) ]`,
+//! `y = r + gamma min_i Qbar_i(s', argmax_b min_i Q_i(s', b))`: twin heads, double Q-learning, Polyak targets. It plays by
+//! its values alone.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{States, check_positive, check_range};
+use crate::Result;
+use crate::batch::TransitionBatch;
+use crate::learners::{Learner, Loss, masked};
+use palestra_model::{CriticShape, Policy, Targets};
+
+/// CQL's knobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CqlConfig {
+    /// Weight of the conservative term, which holds down values of what was not tried.
+    pub alpha: f32,
+    /// Inverse temperature of sampled play.
+    pub beta: f32,
+    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
+    /// and takes less memory.
+    pub targets: Targets,
+    /// How far the averages move at each step.
+    pub polyak: f32,
+}
+
+impl Default for CqlConfig {
+    fn default() -> Self {
+        Self { alpha: 0.1, beta: 10.0, targets: Targets::Network, polyak: 0.005 }
+    }
+}
+
+impl CqlConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        check_range("cql.alpha", self.alpha, 0.0..=f32::MAX)?;
+        check_positive("cql.beta", self.beta)?;
+        check_range("cql.polyak", self.polyak, 0.0..=1.0)
+    }
+
+    /// The critic that it learns. There is no other policy, so that the trunk is all its own.
+    pub fn critic(&self) -> CriticShape {
+        CriticShape { q_heads: 2, targets: self.targets, ..CriticShape::default() }
+    }
+}
+
+/// The learner.
+pub struct Cql(pub CqlConfig);
+
+impl Learner for Cql {
+    type Model = Policy;
+    type Batch = TransitionBatch;
+
+    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+        let states = States::read(model, &batch);
+        let (all, chosen): (Vec<_>, Vec<_>) = states.critic().q.iter().map(|head| states.q(head)).unzip();
+        let q_loss = states.q_loss(&chosen, states.bootstrapped(best_values(&states)), Some(batch.known.clone()));
+        let conservative = states.conservative_loss(all);
+        Loss {
+            total: q_loss.clone() + conservative.clone().mul_scalar(self.0.alpha),
+            metrics: vec![
+                ("loss/q", q_loss.detach()),
+                ("loss/conservative", conservative.detach()),
+                ("values/q", states.mean(chosen[0].clone().detach())),
+            ],
+        }
+    }
+
+    fn after_step(&self, model: Policy) -> Policy {
+        model.with_targets_moved(self.0.polyak.into())
+    }
+}
+
+/// What the averaged heads make of the token that the heads like best, `[states]`, without a gradient.
+fn best_values(states: &States) -> Tensor<1> {
+    let online = states.critic().smaller_q(states.critic_hidden.clone().detach()).detach();
+    let online = masked(online, states.batch.forbidden.clone());
+    states.all_target_q().gather(1, online.argmax(1)).squeeze_dim(1)
+}

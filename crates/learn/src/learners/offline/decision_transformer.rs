@@ -1,0 +1,57 @@
+//! Decision Transformer ([Chen et al. 2021](https://arxiv.org/abs/2106.01345)): the policy reads the return that is still
+//! to come before each observation, and is cloned; at play it is asked for a return.
+//!
+//! `loss = - mean log pi(a | return to go, s)`. The encoder writes the returns; the loss is behaviour cloning's.
+
+use serde::{Deserialize, Serialize};
+
+use super::BehaviourCloning;
+use crate::batch::TransitionBatch;
+use crate::learners::{Learner, Loss};
+use palestra_model::Policy;
+use crate::{Error, Result};
+
+/// Decision Transformer's knobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecisionTransformerConfig {
+    /// The return that is asked for at play; what was earned is taken off as the episode goes on. Absent: the best
+    /// return in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_return: Option<f32>,
+    /// The decimals that returns are written with.
+    pub decimals: usize,
+}
+
+impl Default for DecisionTransformerConfig {
+    fn default() -> Self {
+        Self { target_return: None, decimals: 1 }
+    }
+}
+
+impl DecisionTransformerConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        match self.target_return.is_none_or(f32::is_finite) && self.decimals <= 6 {
+            true => Ok(()),
+            false => Err(Error::Config(format!(
+                "decision_transformer: target_return {:?} or decimals {} cannot be written; give a finite return and \
+                 at most 6 decimals",
+                self.target_return, self.decimals
+            ))),
+        }
+    }
+}
+
+/// The learner.
+pub struct DecisionTransformer;
+
+impl Learner for DecisionTransformer {
+    type Model = Policy;
+    type Batch = TransitionBatch;
+
+    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+        BehaviourCloning.loss(model, batch)
+    }
+}

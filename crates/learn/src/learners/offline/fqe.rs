@@ -1,0 +1,91 @@
+//! Fitted Q evaluation ([Le, Voloshin and Yue 2019](https://arxiv.org/abs/1903.08738)): what a policy is worth that
+//! others played for.
+//!
+//! `loss = mean (Q(s, a) - y)^2`, `y = r + gamma sum_a' pi(a'|s') Qbar(s', a')`, token by token: pi is the policy that is
+//! judged, and Qbar a Polyak average of Q's head. A terminated game has no next state; a truncated one goes on in the
+//! state that it was left in, so that Q is the value of the game without a limit of turns.
+
+use burn::tensor::Tensor;
+
+use super::States;
+use crate::batch::TransitionBatch;
+use crate::learners::{Learner, Loss, token_log_probs};
+use palestra_model::{CriticShape, Placement, Policy, Targets};
+
+/// A policy as it is judged, token by token.
+#[derive(Debug, Clone)]
+pub struct TokenPolicy {
+    /// The policy, outside autodiff.
+    pub policy: Policy,
+    /// Divides its scores; 0 is greedy.
+    pub temperature: f32,
+    /// How likely any of the tokens that can be written is chosen instead, each equally likely. Where a list of actions
+    /// is written with one token each, this is a random legal action; where no list is known, nothing is mixed in.
+    pub epsilon: f64,
+}
+
+impl TokenPolicy {
+    /// The log-probabilities of what the policy itself would write in the states of a batch, `[states, vocab]`, outside
+    /// autodiff.
+    pub fn log_probs(&self, batch: &TransitionBatch) -> Tensor<2> {
+        let hidden = self.policy.read(batch.tokens.clone().inner(), &Placement::causal(), None);
+        let hidden = hidden.select(&batch.states_at.clone().inner());
+        token_log_probs(&self.policy, hidden, batch.forbidden.clone().map(Tensor::inner), self.temperature)
+    }
+
+    /// The probabilities of what is written in the states of a batch, random choices included, `[states, vocab]`.
+    fn probabilities(&self, batch: &TransitionBatch) -> Tensor<2> {
+        let own = self.log_probs(batch).exp();
+        let Some(forbidden) = batch.forbidden.clone().filter(|_| self.epsilon > 0.0) else { return own };
+        let free = forbidden.inner().bool_not().float();
+        let count = free.clone().sum_dim(1); // [states, 1]
+        let epsilon = count.clone().lower_elem(own.dims()[1] as f32).float().mul_scalar(self.epsilon);
+        own.clone() + epsilon * (free / count - own)
+    }
+}
+
+/// The learner. What it learns is a [`Policy`] only in that this has a transformer and a critic: the values read with its
+/// transformer, and nothing is written with it.
+pub struct Fqe {
+    /// The policy that is judged.
+    pub judged: TokenPolicy,
+    /// How far the target network moves toward the network at each step.
+    pub polyak: f64,
+}
+
+impl Fqe {
+    /// The critic that it learns.
+    pub fn critic() -> CriticShape {
+        CriticShape { q_heads: 1, targets: Targets::Network, ..CriticShape::default() }
+    }
+
+    /// The value of each state of a batch, `[states]`, by the averaged head: `sum_a pi(a|s) Qbar(s, a)`.
+    pub fn values(&self, model: &Policy, batch: &TransitionBatch) -> Tensor<1> {
+        self.expectation(&States::read(model, batch))
+    }
+
+    fn expectation(&self, states: &States) -> Tensor<1> {
+        let values = states.all_target_q();
+        (values.inner() * self.judged.probabilities(states.batch)).sum_dim(1).squeeze_dim(1)
+    }
+}
+
+impl Learner for Fqe {
+    type Model = Policy;
+    type Batch = TransitionBatch;
+
+    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+        let states = States::read(model, &batch);
+        let (_, chosen) = states.q(&states.critic().q[0]);
+        let target = states.bootstrapped(Tensor::from_inner(self.expectation(&states)));
+        let q_loss = states.q_loss(std::slice::from_ref(&chosen), target, Some(batch.known.clone()));
+        Loss {
+            total: q_loss.clone(),
+            metrics: vec![("loss/q", q_loss.detach()), ("values/q", states.mean(chosen.detach()))],
+        }
+    }
+
+    fn after_step(&self, model: Policy) -> Policy {
+        model.with_targets_moved(self.polyak)
+    }
+}

@@ -1,0 +1,106 @@
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::tests::{VOCAB, each_device, ended_and_truncated, host, learns, parts, policy, read_averaged};
+use super::*;
+use crate::batch::Next;
+use crate::learners::Loss;
+use crate::learners::check::measure;
+use palestra_model::parameters;
+
+fn judged(temperature: f32, epsilon: f64, device: &Device) -> TokenPolicy {
+    let policy = policy(None, &device.clone().inner());
+    // Another model than the one that learns.
+    let weights = parameters::collect(&policy).into_iter().map(|(name, data)| {
+        let moved: Vec<f32> = data.iter::<f32>().map(|weight| 2.0 * weight).collect();
+        (name, TensorData::new(moved, data.shape().to_vec()))
+    });
+    let policy = parameters::replace(policy, weights.collect()).unwrap();
+    TokenPolicy { policy, temperature, epsilon }
+}
+
+/// A learner whose judged policy is where its batches are.
+struct Anywhere;
+
+impl Learner for Anywhere {
+    type Model = Policy;
+    type Batch = TransitionBatch;
+
+    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+        Fqe { judged: judged(0.7, 0.2, &batch.tokens.device()), polyak: 0.05 }.loss(model, batch)
+    }
+
+    fn after_step(&self, model: Policy) -> Policy {
+        model.with_targets_moved(0.05)
+    }
+}
+
+#[test]
+fn fqe_learns_as_every_learner_does() {
+    learns(|| Anywhere, |device| policy(Some(Fqe::critic()), device));
+}
+
+/// What is judged, by hand: the softmax over what can be written of the scores by the temperature, mixed with any of it.
+fn by_hand(judged: &TokenPolicy, scores: &[f32], allowed: Option<&[u32]>) -> Vec<f32> {
+    let can_be = |token: usize| allowed.is_none_or(|allowed| allowed.contains(&(token as u32)));
+    let own: Vec<f32> = if judged.temperature == 0.0 {
+        let best = (0..VOCAB).filter(|&token| can_be(token)).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+        (0..VOCAB).map(|token| f32::from(u8::from(best == Some(token)))).collect()
+    } else {
+        let weight = |token: usize| if can_be(token) { (scores[token] / judged.temperature).exp() } else { 0.0 };
+        let total: f32 = (0..VOCAB).map(weight).sum();
+        (0..VOCAB).map(|token| weight(token) / total).collect()
+    };
+    let Some(allowed) = allowed else { return own };
+    let epsilon = judged.epsilon as f32;
+    let uniform = |token: usize| if can_be(token) { 1.0 / allowed.len() as f32 } else { 0.0 };
+    own.iter().enumerate().map(|(token, p)| (1.0 - epsilon) * p + epsilon * uniform(token)).collect()
+}
+
+#[test]
+fn fqe_by_hand_with_every_kind_of_end() {
+    each_device(|device| {
+        let model = policy(Some(Fqe::critic()), &device.clone().inner()).train();
+        let mut stretches = ended_and_truncated();
+        let lists: [Option<&[u32]>; 3] = [Some(&[0, 3]), Some(&[1, 5, 6]), None];
+        stretches[0].segments[0].actions[0].allowed = lists[0].map(Arc::from);
+        stretches[0].segments[1].actions[0].allowed = Some(Arc::from([2, 6].as_slice()));
+        let Next::State(_, allowed) = &mut stretches[1].next else { panic!("the second is truncated") };
+        *allowed = lists[1].map(Arc::from);
+        let batch = || parts(&stretches, 1, device);
+        for (temperature, epsilon) in [(1.0, 0.0), (0.5, 0.3), (0.0, 0.0), (0.0, 0.4)] {
+            let judged = judged(temperature, epsilon, device);
+            let states = batch().remove(0);
+            let rows = |tensor: Tensor<2>| host(tensor).chunks(VOCAB).map(<[f32]>::to_vec).collect::<Vec<_>>();
+            let read = |policy: &Policy| {
+                let hidden = policy.transformer.forward(states.tokens.clone(), &Placement::causal(), None);
+                hidden.select(0, states.states_at.clone())
+            };
+            let scores = rows(judged.policy.transformer.logits(read(&judged.policy.clone().train())));
+            let critic = model.critic.as_ref().unwrap();
+            let targets = rows(critic.smaller_target(read_averaged(&model, &states)));
+            let value = |state: usize, allowed: Option<&[u32]>| -> f32 {
+                by_hand(&judged, &scores[state], allowed).iter().zip(&targets[state]).map(|(p, q)| p * q).sum()
+            };
+            // The states are those of the three actions, then the one that the truncated game was left in.
+            let after = [value(1, Some(&[2, 6])), value(3, lists[1])];
+            let y = [0.5 + 0.9 * after[0], 1.0, -1.0 + 0.9 * after[1]];
+            assert!(after.iter().all(|value| value.abs() > 0.01), "values of 0 show nothing: {after:?}");
+            let written = states.targets.to_data();
+            let all_q = rows(critic.q[0].forward(read(&model)));
+            let q: Vec<f32> = written.iter::<i64>().zip(all_q).map(|(token, row)| row[token as usize]).collect();
+            let expected = (0..3).map(|i| (q[i] - y[i]).powi(2)).sum::<f32>() / 3.0;
+            let learner = Fqe { judged: judged.clone(), polyak: 0.05 };
+            let (numbers, gradients) = measure(&learner, &model, batch());
+            assert!((numbers["total"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["total"]);
+            assert!(gradients.keys().all(|name| !name.starts_with("critic.target")), "{:?}", gradients.keys());
+            let found = host(learner.values(&model, &states));
+            let expected = [value(0, lists[0]), after[0], value(2, lists[2]), after[1]];
+            for (found, expected) in found.into_iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
+            }
+        }
+    });
+}

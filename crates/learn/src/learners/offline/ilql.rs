@@ -1,0 +1,101 @@
+//! Implicit language Q-learning ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)): IQL's values on tokens, held
+//! down where the log shows nothing; at play they move the cloned language model.
+//!
+//! `loss = mean [ sum_i (Q_i(s, a) - (r + gamma V(s')))^2 + L_tau(min_i Qbar_i(s, a) - V(s)) + alpha sum_i CE(Q_i, a)
+//! - c_pi log pi(a|s) ]`; decoded with `log pi + beta (Q - V)`, which at `beta = 0` is behaviour cloning.
+
+use serde::{Deserialize, Serialize};
+
+use super::{States, check_range, expectile_loss};
+use crate::Result;
+use crate::batch::TransitionBatch;
+use crate::learners::{Learner, Loss};
+use palestra_model::{CriticShape, Policy, Targets};
+
+/// ILQL's knobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IlqlConfig {
+    /// The expectile, 0.5 to 1: 0.5 values the log's own policy, nearer to 1 the best that the log shows.
+    pub tau: f32,
+    /// Weight of the conservative term, which holds down values of what was not tried.
+    pub alpha: f32,
+    /// How far values outweigh cloning at play; 0 is cloning.
+    pub beta: f32,
+    /// Weight of cloning.
+    pub policy_coefficient: f32,
+    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
+    /// and takes less memory.
+    pub targets: Targets,
+    /// How far the averages move at each step.
+    pub polyak: f32,
+    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
+    pub shared_trunk: bool,
+}
+
+impl Default for IlqlConfig {
+    fn default() -> Self {
+        Self {
+            tau: 0.7,
+            alpha: 0.01,
+            beta: 4.0,
+            policy_coefficient: 1.0,
+            targets: Targets::Network,
+            polyak: 0.005,
+            shared_trunk: false,
+        }
+    }
+}
+
+impl IlqlConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        check_range("ilql.tau", self.tau, 0.5..=1.0)?;
+        check_range("ilql.alpha", self.alpha, 0.0..=f32::MAX)?;
+        check_range("ilql.beta", self.beta, 0.0..=f32::MAX)?;
+        check_range("ilql.policy_coefficient", self.policy_coefficient, 0.0..=f32::MAX)?;
+        check_range("ilql.polyak", self.polyak, 0.0..=1.0)
+    }
+
+    /// The critic that it learns.
+    pub fn critic(&self) -> CriticShape {
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
+    }
+}
+
+/// The learner.
+pub struct Ilql(pub IlqlConfig);
+
+impl Learner for Ilql {
+    type Model = Policy;
+    type Batch = TransitionBatch;
+
+    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+        let IlqlConfig { tau, alpha, policy_coefficient, .. } = self.0;
+        let states = States::read(model, &batch);
+        let (all, chosen): (Vec<_>, Vec<_>) = states.critic().q.iter().map(|head| states.q(head)).unzip();
+        let values = states.v();
+        let q_loss = states.q_loss(&chosen, states.bootstrapped(values.clone()), Some(batch.known.clone()));
+        let advantage = states.target_q() - states.acted(values.clone());
+        let v_loss = states.mean(expectile_loss(advantage, tau) * batch.known.clone());
+        let conservative = states.conservative_loss(all);
+        let policy_loss = states.mean(states.log_probs(model).neg());
+        let value_losses = q_loss.clone() + v_loss.clone() + conservative.clone().mul_scalar(alpha);
+        Loss {
+            total: value_losses + policy_loss.clone().mul_scalar(policy_coefficient),
+            metrics: vec![
+                ("loss/q", q_loss.detach()),
+                ("loss/v", v_loss.detach()),
+                ("loss/conservative", conservative.detach()),
+                ("loss/policy", policy_loss.detach()),
+                ("values/q", states.mean(chosen[0].clone().detach())),
+                ("values/v", states.mean(states.acted(values).detach())),
+            ],
+        }
+    }
+
+    fn after_step(&self, model: Policy) -> Policy {
+        model.with_targets_moved(self.0.polyak.into())
+    }
+}

@@ -1,0 +1,74 @@
+//! Monte Carlo values: Q learns the return that followed, and the policy is the cloned one, moved towards high Q.
+//!
+//! `loss = mean [ (Q(s, a) - R)^2 + alpha CE(Q, a) - c_pi log pi(a|s) ]`; decoded with `log pi + beta Q`. The baseline of
+//! ILQL ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)) that looks one step ahead of the log's own policy.
+
+use serde::{Deserialize, Serialize};
+
+use super::{States, check_range};
+use crate::Result;
+use crate::batch::TransitionBatch;
+use crate::learners::{Learner, Loss};
+use palestra_model::{CriticShape, Policy};
+
+/// The knobs of Monte Carlo values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonteCarloConfig {
+    /// Weight of the conservative term, which holds down values of what was not tried.
+    pub alpha: f32,
+    /// How far values outweigh cloning at play; 0 is cloning.
+    pub beta: f32,
+    /// Weight of cloning.
+    pub policy_coefficient: f32,
+    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
+    pub shared_trunk: bool,
+}
+
+impl Default for MonteCarloConfig {
+    fn default() -> Self {
+        Self { alpha: 0.01, beta: 4.0, policy_coefficient: 1.0, shared_trunk: false }
+    }
+}
+
+impl MonteCarloConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        check_range("mc.alpha", self.alpha, 0.0..=f32::MAX)?;
+        check_range("mc.beta", self.beta, 0.0..=f32::MAX)?;
+        check_range("mc.policy_coefficient", self.policy_coefficient, 0.0..=f32::MAX)
+    }
+
+    /// The critic that it learns.
+    pub fn critic(&self) -> CriticShape {
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 1, ..CriticShape::default() }
+    }
+}
+
+/// The learner.
+pub struct MonteCarlo(pub MonteCarloConfig);
+
+impl Learner for MonteCarlo {
+    type Model = Policy;
+    type Batch = TransitionBatch;
+
+    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+        let MonteCarloConfig { alpha, policy_coefficient, .. } = self.0;
+        let states = States::read(model, &batch);
+        let (all, chosen): (Vec<_>, Vec<_>) = states.critic().q.iter().map(|head| states.q(head)).unzip();
+        let q_loss = states.q_loss(&chosen, batch.returns.clone(), None);
+        let conservative = states.conservative_loss(all);
+        let policy_loss = states.mean(states.log_probs(model).neg());
+        let values = q_loss.clone() + conservative.clone().mul_scalar(alpha);
+        Loss {
+            total: values + policy_loss.clone().mul_scalar(policy_coefficient),
+            metrics: vec![
+                ("loss/q", q_loss.detach()),
+                ("loss/conservative", conservative.detach()),
+                ("loss/policy", policy_loss.detach()),
+                ("values/q", states.mean(chosen[0].clone().detach())),
+            ],
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What learners from their own play share: their samples, the clipped policy term, and how far they are from a reference.
+
+use burn::tensor::Tensor;
+
+use super::{Learner, Outlook};
+use crate::batch::{ActionBatch, Sample};
+use palestra_model::math::clipped_policy_loss;
+use palestra_model::Policy;
+use palestra_report::Metrics;
+use crate::trajectory::{ActionToken, Segment, Trajectory};
+
+/// A learner that learns from what its own model has just done.
+pub trait OnPolicy: Learner<Model = Policy, Batch = ActionBatch> {
+    /// Turns episodes into samples: returns, advantages, penalties.
+    fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics);
+
+    /// How many times each sample is learned from, and in batches of how many samples.
+    fn passes(&self) -> Passes;
+
+    /// What each action token counts in the loss of a step whose samples have so many of them: a weight for each sample.
+    fn token_weights(&self, lengths: &[usize]) -> Vec<f32>;
+
+    /// Whether the policy has moved so far from the one that acted that the rest of its samples are dropped.
+    fn has_moved_too_far(&self, _step: &Metrics) -> bool {
+        false
+    }
+}
+
+/// How samples are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passes {
+    /// Times that each sample is learned from.
+    pub epochs: usize,
+    /// Samples in the batch of one optimiser step.
+    pub batch: usize,
+    /// Samples computed at once; a batch is the sum of such parts.
+    pub micro_batch: usize,
+}
+
+impl Passes {
+    /// With `micro_batch` 0 the whole batch is computed at once.
+    pub(super) fn new(epochs: usize, batch: usize, micro_batch: usize) -> Self {
+        Self { epochs, batch, micro_batch: if micro_batch == 0 { batch } else { micro_batch } }
+    }
+}
+
+/// How far the probability ratio may move before its gradient stops.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clip {
+    /// Below 1.
+    pub low: f32,
+    /// Above 1.
+    pub high: f32,
+    /// Bound on the loss of negative advantages.
+    pub dual: Option<f32>,
+}
+
+/// The clipped policy term of each action token, and what is measured on the way as means over them.
+pub(super) fn clipped_policy(
+    outlook: &Outlook,
+    batch: &ActionBatch,
+    Clip { low, high, dual }: Clip,
+) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
+    let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
+    let (now, then) = (outlook.log_probs.clone(), batch.log_probs.clone());
+    let log_ratio = now.clone().detach() - then.clone();
+    let (losses, ratio) = clipped_policy_loss(now, then, batch.advantages.clone(), [low, high], dual);
+    let ratio = ratio.detach();
+    let is_beyond = ratio.clone().lower_scalar(1.0 - low).float() + ratio.clone().greater_scalar(1.0 + high).float();
+    let metrics = vec![
+        ("policy/approxkl_avg", mean(log_ratio.square().sum()).mul_scalar(0.5)),
+        ("policy/clipfrac_avg", mean(is_beyond.sum())),
+        ("policy/ratio_error", mean(ratio.clone().sub_scalar(1.0).abs().sum())),
+        ("val/ratio", mean(ratio.sum())),
+    ];
+    (losses, metrics)
+}
+
+/// A segment as a sample, with the advantages and returns of its action tokens.
+pub(super) fn sample(segment: &Segment, advantages: &[f32], returns: &[f32]) -> Sample {
+    let each = |field: fn(&ActionToken) -> f32| segment.actions.iter().map(field).collect();
+    let reference: Option<Vec<f32>> = segment.actions.iter().map(|action| action.reference_log_prob).collect();
+    Sample {
+        tokens: segment.tokens.clone(),
+        at: segment.actions.iter().map(|action| action.at).collect(),
+        allowed: segment.actions.iter().map(|action| action.allowed.clone()).collect(),
+        log_probs: each(|action| action.log_prob),
+        reference_log_probs: reference.unwrap_or_default(),
+        values: each(|action| action.value),
+        advantages: advantages.to_vec(),
+        returns: returns.to_vec(),
+        weight: 0.0,
+    }
+}
+
+/// What is aimed at, as means over episodes: scores, entropy, and where there is a reference the KL from it, which counts
+/// `beta` against the scores.
+pub(super) fn objective(trajectories: &[Trajectory], beta: f64) -> Metrics {
+    let mean = |of: &dyn Fn(&Trajectory) -> f32| {
+        trajectories.iter().map(|trajectory| f64::from(of(trajectory))).sum::<f64>() / trajectories.len().max(1) as f64
+    };
+    let scores = mean(&Trajectory::total_reward);
+    let entropy = mean(&|trajectory| trajectory.actions().map(|action| -action.log_prob).sum());
+    let mut metrics =
+        Metrics::from([("objective/scores".to_string(), scores), ("objective/entropy".to_string(), entropy)]);
+    if trajectories.iter().flat_map(Trajectory::actions).any(|action| action.reference_log_prob.is_some()) {
+        let kl = mean(&|trajectory| trajectory.actions().filter_map(ActionToken::log_ratio).sum());
+        metrics.insert("objective/kl".into(), kl);
+        metrics.insert("objective/kl_coefficient".into(), beta);
+        metrics.insert("objective/non_score_reward".into(), -beta * kl);
+        metrics.insert("objective/rlhf_reward".into(), scores - beta * kl);
+    }
+    metrics
+}

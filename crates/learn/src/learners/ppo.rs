@@ -1,0 +1,253 @@
+//! Proximal policy optimisation ([Schulman et al. 2017](https://arxiv.org/abs/1707.06347)) on action tokens.
+//!
+//! `loss = mean max(-A rho, -A clip(rho)) + c_v mean value_loss - c_e mean entropy`, means over the action tokens of the
+//! batch; advantages by GAE over each episode's chain of action tokens, whitened over all that was collected.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
+use super::{Learner, Loss, look, wants_entropy};
+use crate::batch::{ActionBatch, Sample};
+use palestra_model::math::{AdaptiveKl, Aggregation, clipped_value_loss, entropy, gae, kl_k1, whiten};
+use palestra_model::Policy;
+use palestra_report::Metrics;
+use crate::trajectory::{ActionToken, Trajectory};
+use crate::{Error, Result};
+
+/// PPO's knobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PpoConfig {
+    /// Times that what was collected is learned from; 3 to 10.
+    pub epochs: usize,
+    /// Samples (turns with context `observation`, episodes with `transcript`) of one optimiser step.
+    pub batch: usize,
+    /// Samples computed at once, where memory is short; 0: the whole batch.
+    pub micro_batch: usize,
+    /// Discount from turn to turn, 0 to 1.
+    pub gamma: f32,
+    /// Discount from token to token inside a turn; 1 keeps the tokenizer from setting the horizon.
+    pub gamma_token: f32,
+    /// GAE's lambda, 0 to 1: 0 trusts the values, 1 the returns.
+    pub lambda: f32,
+    /// How far the probability ratio may move from 1 before its gradient stops.
+    pub clip: f32,
+    /// Bound on the loss of negative advantages, above 1, usually 3; 0 for none.
+    pub dual_clip: f32,
+    /// How far a value may move from the one at sampling time before its gradient stops; 0 for any way.
+    pub value_clip: f32,
+    /// Weight of the value loss: 0.1 for text, 0.5 for games.
+    pub value_coefficient: f32,
+    /// Weight of the entropy bonus: more keeps the policy exploring.
+    pub entropy_coefficient: f32,
+    /// The entropy bonus goes linearly to this weight over the run.
+    pub final_entropy_coefficient: Option<f32>,
+    /// Approximate KL from the acting policy at which the rest of the samples are dropped; 0 for never.
+    pub target_kl: f32,
+    /// Whether advantages are whitened over what was collected.
+    pub whiten_advantages: bool,
+    /// Weight of the KL penalty that holds the policy near the one that the run started from; 0 for none.
+    pub kl_coefficient: f64,
+    /// KL of an episode, in nats, that the weight is adapted to hold; 0 keeps the weight fixed.
+    pub kl_target: f64,
+    /// Episodes over which an adapted weight can change by its own size.
+    pub kl_horizon: f64,
+}
+
+impl Default for PpoConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 4,
+            batch: 512,
+            micro_batch: 0,
+            gamma: 1.0,
+            gamma_token: 1.0,
+            lambda: 0.95,
+            clip: 0.2,
+            dual_clip: 0.0,
+            value_clip: 0.2,
+            value_coefficient: 0.5,
+            entropy_coefficient: 0.0,
+            final_entropy_coefficient: None,
+            target_kl: 0.0,
+            whiten_advantages: true,
+            kl_coefficient: 0.0,
+            kl_target: 0.0,
+            kl_horizon: 10_000.0,
+        }
+    }
+}
+
+impl PpoConfig {
+    /// Refuses values that PPO cannot work with.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |field: &str, value: &dyn std::fmt::Display, right: &str| {
+            Err(Error::Config(format!("ppo.{field}: {value} is not {right}")))
+        };
+        for (field, value) in [("epochs", self.epochs), ("batch", self.batch)] {
+            if value == 0 {
+                return wrong(field, &value, "at least 1");
+            }
+        }
+        for (field, value) in [("gamma", self.gamma), ("gamma_token", self.gamma_token), ("lambda", self.lambda)] {
+            if !(0.0..=1.0).contains(&value) {
+                return wrong(field, &value, "between 0 and 1");
+            }
+        }
+        if self.clip.is_nan() || self.clip <= 0.0 {
+            return wrong("clip", &self.clip, "above 0");
+        }
+        if self.dual_clip != 0.0 && self.dual_clip <= 1.0 {
+            return wrong("dual_clip", &self.dual_clip, "above 1 (or 0 for none)");
+        }
+        if self.kl_target > 0.0 && self.kl_coefficient == 0.0 {
+            return wrong("kl_coefficient", &self.kl_coefficient, "above 0, which ppo.kl_target needs to start from");
+        }
+        Ok(())
+    }
+}
+
+/// The learner: its knobs, and the coefficients that change as the run goes on.
+pub struct Ppo {
+    config: PpoConfig,
+    /// What the logits were divided by when the tokens were sampled.
+    temperature: f32,
+    entropy_coefficient: f32,
+    kl: AdaptiveKl,
+}
+
+impl Ppo {
+    /// PPO for samples that were drawn at this temperature.
+    ///
+    /// # Errors
+    /// A knob that PPO cannot work with.
+    pub fn new(config: PpoConfig, temperature: f32) -> Result<Self> {
+        config.check()?;
+        let kl = AdaptiveKl { beta: config.kl_coefficient, target: config.kl_target, horizon: config.kl_horizon };
+        Ok(Self { entropy_coefficient: config.entropy_coefficient, config, temperature, kl })
+    }
+
+    /// A trajectory's rewards, less the KL penalty of each token.
+    fn rewards(&self, trajectory: &Trajectory) -> Vec<f32> {
+        let penalty = |log_ratio: f32| (self.kl.beta * f64::from(kl_k1(log_ratio))) as f32;
+        let reward = |action: &ActionToken| action.reward - action.log_ratio().map_or(0.0, penalty);
+        trajectory.actions().map(reward).collect()
+    }
+}
+
+impl Learner for Ppo {
+    type Model = Policy;
+    type Batch = ActionBatch;
+
+    fn set_progress(&mut self, fraction: f64) {
+        let (first, last) = (self.config.entropy_coefficient, self.config.final_entropy_coefficient);
+        self.entropy_coefficient = last.map_or(first, |last| first + (last - first) * fraction as f32);
+    }
+
+    fn loss(&self, model: &Policy, batch: ActionBatch) -> Loss {
+        let PpoConfig { clip, dual_clip, value_clip, value_coefficient, .. } = self.config;
+        let outlook = look(model, &batch, self.temperature, wants_entropy(model, self.entropy_coefficient));
+        // Each mean is over the action tokens of the whole batch, so that parts of it add up.
+        let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
+
+        let dual = (dual_clip > 0.0).then_some(dual_clip);
+        let (losses, mut metrics) = clipped_policy(&outlook, &batch, Clip { low: clip, high: clip, dual });
+        let mut total = mean(losses.sum());
+        metrics.push(("loss/policy_avg", total.clone().detach()));
+        if let Some(all) = outlook.all_log_probs {
+            let entropy = mean(entropy(all).sum());
+            metrics.push(("policy/entropy_avg", entropy.clone().detach()));
+            total = total - entropy.mul_scalar(self.entropy_coefficient);
+        }
+        if let Some(values) = outlook.values {
+            let moved = (values.clone().detach() - batch.values.clone()).abs();
+            let value_clip = (value_clip > 0.0).then_some(value_clip);
+            let value_loss = mean(clipped_value_loss(values, batch.values, batch.returns, value_clip).sum());
+            total = total + value_loss.clone().mul_scalar(value_coefficient);
+            metrics.push(("loss/value_avg", value_loss.detach()));
+            if let Some(epsilon) = value_clip {
+                metrics.push(("val/clipfrac_avg", mean(moved.greater_scalar(epsilon).float().sum())));
+            }
+        }
+        Loss { total, metrics }
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::json!({ "kl_beta": self.kl.beta })
+    }
+
+    fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
+        self.kl.beta = state["kl_beta"]
+            .as_f64()
+            .ok_or_else(|| Error::Training(format!("the learner's state {state} has no number kl_beta")))?;
+        Ok(())
+    }
+}
+
+impl OnPolicy for Ppo {
+    fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics) {
+        let mut samples = Vec::new();
+        for trajectory in trajectories {
+            let values: Vec<f32> = trajectory.actions().map(|action| action.value).collect();
+            let discounts = trajectory.discounts(self.config.gamma, self.config.gamma_token);
+            let rewards = self.rewards(trajectory);
+            let (advantages, returns) = gae(&rewards, &values, &discounts, trajectory.last_value, self.config.lambda);
+            let mut from = 0;
+            for segment in &trajectory.segments {
+                let to = from + segment.actions.len();
+                samples.push(sample(segment, &advantages[from..to], &returns[from..to]));
+                from = to;
+            }
+        }
+        let mut metrics = Metrics::from([("val/explained_variance".to_string(), explained_variance(&samples))]);
+        metrics.extend(objective(trajectories, self.kl.beta));
+        if let Some(kl) = metrics.get("objective/kl").filter(|_| self.kl.target > 0.0) {
+            self.kl.update(*kl, trajectories.len());
+        }
+        if self.config.whiten_advantages {
+            whiten_advantages(&mut samples);
+        }
+        (samples, metrics)
+    }
+
+    fn passes(&self) -> Passes {
+        Passes::new(self.config.epochs, self.config.batch, self.config.micro_batch)
+    }
+
+    fn token_weights(&self, lengths: &[usize]) -> Vec<f32> {
+        Aggregation::TokenMean.token_weights(lengths, 0)
+    }
+
+    fn has_moved_too_far(&self, step: &Metrics) -> bool {
+        let kl = step.get("policy/approxkl_avg").copied().unwrap_or(0.0);
+        self.config.target_kl > 0.0 && kl > f64::from(self.config.target_kl)
+    }
+}
+
+fn whiten_advantages(samples: &mut [Sample]) {
+    let mut all: Vec<f32> = samples.iter().flat_map(|sample| &sample.advantages).copied().collect();
+    whiten(&mut all);
+    let mut whitened = all.into_iter();
+    for advantage in samples.iter_mut().flat_map(|sample| &mut sample.advantages) {
+        *advantage = whitened.next().expect("as many as were collected");
+    }
+}
+
+/// `1 - Var(R - V) / Var(R)`: 1 where values foresee returns, 0 where they know nothing.
+fn explained_variance(samples: &[Sample]) -> f64 {
+    let returns = || samples.iter().flat_map(|sample| &sample.returns).map(|&x| f64::from(x));
+    let values = || samples.iter().flat_map(|sample| &sample.values).map(|&x| f64::from(x));
+    let variance = |numbers: &mut dyn Iterator<Item = f64>| {
+        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        numbers.for_each(|x| (count, sum, squares) = (count + 1.0, sum + x, squares + x * x));
+        squares / count - (sum / count) * (sum / count)
+    };
+    1.0 - variance(&mut returns().zip(values()).map(|(r, v)| r - v)) / variance(&mut returns()).max(1e-12)
+}
+
+#[cfg(test)]
+mod tests;

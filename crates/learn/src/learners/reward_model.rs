@@ -1,0 +1,132 @@
+//! Reward models: a score for each answer that agrees with what people judged.
+//!
+//! The score is what a linear head reads at the answer's last token. A step's loss is the mean over its judgements:
+//! - of pairs, `-log s(r_chosen - r_rejected - margin)`, in a tie that of probability 1/2
+//!   ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), eq. 1), and optionally `centring (r_chosen + r_rejected)^2`;
+//! - of a choice among several, `-log softmax(r)[best]` ([Ziegler et al. 2019](https://arxiv.org/abs/1909.08593), eq. 1);
+//! - of labels, `-log s(r)` of a good answer and `-log s(-r)` of another;
+//! - of ratings, `(r - rating)^2`.
+//!
+//! Pairs tell nothing of a score's origin and little of its unit: after the last update the head is scaled so that known
+//! answers have mean 0 and standard deviation 1, as a policy that is trained by it expects. Adapters are merged then, so that
+//! what reads a reward model needs no other files.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::Loss;
+use super::judged::{Objective, Reading, pair_metrics, read_answers};
+use crate::batch::{JudgedBatch, TextRow};
+use palestra_model::math::preference::{best_of_nll, centring, preference_nll, rating_error};
+use palestra_model::{Policy, lora};
+use crate::{Error, Result};
+
+/// What a person chooses of a reward model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardModelConfig {
+    /// What a new score head starts as; one that a checkpoint has is trained further.
+    pub head: HeadStart,
+    /// Multiplies the margins that a file gives; 0 ignores them.
+    pub margin_scale: f32,
+    /// How strongly the mean of scores is held at 0, at least 0; 0.01 is customary.
+    pub centring: f32,
+    /// Whether scores of the answers that the run held out have mean 0 and standard deviation 1 in the end.
+    pub normalise: bool,
+}
+
+/// What a new score head starts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadStart {
+    /// Zeros: every answer has the score 0, and the first loss is ln 2.
+    Zero,
+    /// N(0, 1 / sqrt(width + 1)) ([Stiennon et al. 2020](https://arxiv.org/abs/2009.01325), appendix B.1).
+    Normal,
+}
+
+impl Default for RewardModelConfig {
+    fn default() -> Self {
+        Self { head: HeadStart::Zero, margin_scale: 1.0, centring: 0.0, normalise: true }
+    }
+}
+
+impl RewardModelConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        for (field, value) in [("margin_scale", self.margin_scale), ("centring", self.centring)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::Config(format!("reward_model.{field}: {value} is not 0 or above")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The objective.
+pub struct RewardModel {
+    /// What a person chose.
+    pub config: RewardModelConfig,
+    /// Answers whose scores are normal in the end.
+    pub known_answers: Vec<TextRow>,
+}
+
+impl Objective for RewardModel {
+    fn reading(&self) -> Reading {
+        Reading::Score
+    }
+
+    fn rewards(&self, numbers: Tensor<1>, _: Option<Tensor<1>>, _: Tensor<1>) -> Tensor<1> {
+        numbers
+    }
+
+    fn loss(&self, scores: Tensor<1>, _: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss {
+        let mut losses = Vec::new();
+        if let Some(pairs) = &batch.pairs {
+            let (chosen, rejected) = pairs.sides(&scores);
+            let margins = pairs.margins.clone().mul_scalar(self.config.margin_scale);
+            let logits = chosen.clone() - rejected.clone() - margins;
+            let mut loss = preference_nll(logits, pairs.probabilities.clone());
+            if self.config.centring > 0.0 {
+                loss = loss + centring(chosen, rejected).mul_scalar(self.config.centring);
+            }
+            losses.push((loss * pairs.weights.clone()).sum());
+        }
+        if let Some(choices) = &batch.choices {
+            let loss = best_of_nll(choices.gather(&scores), choices.present.clone());
+            losses.push((loss * choices.weights.clone()).sum());
+        }
+        if let Some(labels) = &batch.labels {
+            let loss = preference_nll(labels.gather(&scores), labels.values.clone());
+            losses.push((loss * labels.weights.clone()).sum());
+        }
+        if let Some(ratings) = &batch.ratings {
+            let loss = rating_error(ratings.gather(&scores), ratings.values.clone());
+            losses.push((loss * ratings.weights.clone()).sum());
+        }
+        let total = Tensor::cat(losses, 0).sum().div_scalar(batch.totals.judgements);
+        let mut metrics = vec![("loss/reward_model", total.clone().detach())];
+        metrics.extend(pair_metrics(&scores, batch));
+        Loss { total, metrics }
+    }
+
+    fn finish(&self, mut model: Policy) -> Policy {
+        if model.transformer.linears_mut().any(|(_, layer)| layer.adapter.is_some()) {
+            model.transformer = lora::merged(model.transformer);
+        }
+        if !self.config.normalise || self.known_answers.len() < 2 {
+            return model;
+        }
+        let rows: Vec<&TextRow> = self.known_answers.iter().collect();
+        let scores = read_answers(&model, Reading::Score, &rows, 8);
+        let count = scores.len() as f64;
+        let mean = scores.iter().map(|&score| f64::from(score)).sum::<f64>() / count;
+        let deviations = scores.iter().map(|&score| (f64::from(score) - mean).powi(2));
+        let std = (deviations.sum::<f64>() / count).sqrt();
+        if std > 0.0 && std.is_finite() { model.with_scores_normalised(mean, std) } else { model }
+    }
+}
+
+#[cfg(test)]
+mod tests;

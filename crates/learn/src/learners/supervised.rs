@@ -1,0 +1,104 @@
+//! Supervised learning of text: pretraining where every token counts, fine-tuning where the answer does.
+//!
+//! `loss = - sum_t w_t log p(x_t | x_<t) / sum_t w_t` with weights 1 and 0 that the data gives, over all tokens of the
+//! optimiser step: however it is cut into parts, they add up to the same loss and gradient.
+
+use std::f64::consts::LN_2;
+
+use burn::tensor::{Gradients, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{Learner, Loss};
+use crate::batch::TextBatch;
+use palestra_model::{Placement, Policy, checkpointing};
+use palestra_report::Metrics;
+use palestra_model::ops::{AttentionMask, selected_log_probs};
+use palestra_model::optim::GradientSum;
+
+/// Supervised learning has no knobs of its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SupervisedConfig {}
+
+/// The learner.
+pub struct Supervised;
+
+impl Learner for Supervised {
+    type Model = Policy;
+    type Batch = TextBatch;
+
+    fn loss(&self, model: &Policy, batch: TextBatch) -> Loss {
+        let hidden = model.transformer.forward(batch.tokens.clone(), &placement(&batch), None);
+        loss_of(model, hidden, &batch)
+    }
+
+    fn sum_up(&self, means: &mut Metrics) {
+        if let Some(nll) = means.get("loss/nll").copied() {
+            means.insert("text/perplexity".into(), nll.exp());
+        }
+    }
+}
+
+/// As [`Supervised`], in less memory and more time: blocks are computed again in the backward pass.
+pub struct Checkpointed;
+
+impl Learner for Checkpointed {
+    type Model = Policy;
+    type Batch = TextBatch;
+
+    fn loss(&self, model: &Policy, batch: TextBatch) -> Loss {
+        Supervised.loss(model, batch)
+    }
+
+    fn gradients(&self, model: &Policy, batch: TextBatch, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
+        let mut measured = Vec::new();
+        let loss = |hidden| {
+            let Loss { total, metrics } = loss_of(model, hidden, &batch);
+            measured = metrics;
+            total
+        };
+        let take = |gradients: &mut Gradients| sum.add(model, gradients);
+        checkpointing::backward(&model.transformer, batch.tokens.clone(), &placement(&batch), loss, take);
+        measured
+    }
+
+    fn sum_up(&self, means: &mut Metrics) {
+        Supervised.sum_up(means);
+    }
+}
+
+/// The learner, with gradient checkpointing or without.
+pub fn supervised_learner(checkpointing: bool) -> Box<dyn Learner<Model = Policy, Batch = TextBatch>> {
+    if checkpointing { Box::new(Checkpointed) } else { Box::new(Supervised) }
+}
+
+/// The log-probability of each counted token, `[tokens]`.
+pub fn text_log_probs(policy: &Policy, batch: &TextBatch) -> Tensor<1> {
+    let hidden = policy.transformer.forward(batch.tokens.clone(), &placement(batch), None);
+    log_probs_of(policy, hidden, batch)
+}
+
+fn placement(batch: &TextBatch) -> Placement {
+    match &batch.texts {
+        None => Placement::causal(),
+        Some((visible, positions)) => {
+            Placement { mask: AttentionMask::from_visible(visible.clone()), positions: Some(positions.clone()) }
+        }
+    }
+}
+
+/// The loss, of what the model makes of all tokens, `[rows * time, width]`.
+fn loss_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Loss {
+    let nats = log_probs_of(policy, hidden, batch).sum().neg();
+    let bits = nats.clone().detach().div_scalar(LN_2 * batch.byte_count.max(1) as f64);
+    let total = nats.div_scalar(batch.token_count as f32);
+    Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
+}
+
+fn log_probs_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Tensor<1> {
+    let hidden = hidden.select(0, batch.predicted_at.clone()); // [tokens, width]
+    selected_log_probs(policy.transformer.logits(hidden), batch.targets.clone())
+}
+
+#[cfg(test)]
+mod tests;

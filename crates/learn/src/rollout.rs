@@ -1,0 +1,393 @@
+//! Environments and a policy become episodes: the policy writes for many environments at once.
+
+mod judged;
+mod running;
+
+use std::time::{Duration, Instant};
+
+use palestra_envs::player::{Player, Random, mixture_log_prob};
+use palestra_envs::reward::Scores;
+use palestra_envs::{End, Env, Episode, Info, Pool, Rewards, Step};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+pub use crate::encoder::Context;
+use crate::encoder::{Encoder, Encoding};
+use palestra_model::math::Sampling;
+use palestra_model::Policy;
+use palestra_model::generate::{Limits, Request, generate, state_values};
+use palestra_text::{Tokenizer, before_stop};
+use crate::trajectory::Trajectory;
+use judged::{HandingOver, judge};
+pub use judged::{reward_means, summary};
+use running::Running;
+pub use running::now;
+
+/// How episodes are played.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutConfig {
+    /// Episodes of one rollout; each is played to its end.
+    pub episodes: usize,
+    /// Environments played at once: more fill the processor better.
+    pub environments: usize,
+    /// Episodes in a row that begin in the same state, each with random numbers of its own: the completions of a prompt.
+    pub group: usize,
+    /// What the policy sees when it writes.
+    pub context: Context,
+    /// Whether observations are read by the model's chat template, as messages of a user.
+    pub chat: bool,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Whether only legal actions can be written, where the environment lists them.
+    pub legal_actions_only: bool,
+    /// The most tokens of an action, where it is not chosen from a list.
+    pub max_new_tokens: usize,
+    /// Texts that end an action, where it is not chosen from a list; the action is what stands before them.
+    pub stop: Vec<String>,
+    /// Taken off the reward of an action that reached that limit without its ending token.
+    pub missing_end_penalty: f32,
+    /// Whether all that is played to learn from is kept, as an experience log in the run's directory.
+    pub record: bool,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self {
+            episodes: 64,
+            environments: 64,
+            group: 1,
+            context: Context::Observation,
+            chat: false,
+            sampling: Sampling::default(),
+            legal_actions_only: true,
+            max_new_tokens: 16,
+            stop: Vec::new(),
+            missing_end_penalty: 0.0,
+            record: false,
+        }
+    }
+}
+
+impl RolloutConfig {
+    /// How contexts are built for a model that reads at most `room` tokens.
+    pub fn encoding(&self, room: usize) -> Encoding {
+        Encoding { context: self.context, room, legal_actions_only: self.legal_actions_only, return_to_go: None }
+    }
+}
+
+/// One episode in both of its forms.
+pub struct Played {
+    /// As text.
+    pub episode: Episode,
+    /// As tokens.
+    pub trajectory: Trajectory,
+    /// What the environment said of the last state.
+    pub info: Info,
+    /// What each reward said of it, before weights.
+    pub scores: Scores,
+}
+
+impl Played {
+    /// Whether no reward is missing: only then is its return what it earned.
+    pub fn is_scored(&self) -> bool {
+        self.scores.values().all(Option::is_some)
+    }
+}
+
+/// Where the time of a rollout went, and what it was spent on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Effort {
+    /// In the environments.
+    pub environments: Duration,
+    /// In the model and in the choice of tokens.
+    pub model: Duration,
+    /// In the rewards.
+    pub rewards: Duration,
+    /// Altogether.
+    pub total: Duration,
+    /// Tokens read and written.
+    pub tokens: usize,
+    /// Turns played.
+    pub turns: usize,
+}
+
+/// Plays episodes of one environment.
+pub struct Rollout {
+    pool: Pool,
+    encoder: Encoder,
+    config: RolloutConfig,
+    /// The return that each episode is asked for, where the policy reads it.
+    target_return: Option<f32>,
+    /// The probability with which a turn's action is a random legal one.
+    exploration: f64,
+    rewards: Rewards,
+}
+
+/// What a watcher of a rollout is shown.
+pub enum Seen<'a> {
+    /// An episode has begun.
+    Begun,
+    /// An action was played.
+    Played(&'a str, &'a Step),
+}
+
+impl Rollout {
+    /// A rollout over the environments of the pool. The return that episodes are asked for counts where the encoder
+    /// writes it.
+    pub fn new(pool: Pool, encoder: Encoder, config: RolloutConfig, target_return: Option<f32>) -> Self {
+        Self { pool, encoder, config, target_return, exploration: 0.0, rewards: Rewards::default() }
+    }
+
+    /// A rollout whose episodes are judged by rewards too.
+    pub fn judged_by(self, rewards: Rewards) -> Self {
+        Self { rewards, ..self }
+    }
+
+    /// A rollout of a mixture: each turn, with probability `epsilon`, any legal action is played, each equally likely.
+    /// An episode's turns then have the log-probability of the whole action under the mixture, where the policy chooses
+    /// among legal actions, and no token ids; its trajectory is not one to learn from.
+    pub fn exploring(self, epsilon: f64) -> Self {
+        Self { exploration: epsilon, ..self }
+    }
+
+    /// Plays the episodes of these numbers, in that order, each to its end.
+    ///
+    /// An episode's number and the run's seed fix its environment and its random numbers, so that how many are played
+    /// at once does not change what is sampled. The policy must be outside autodiff.
+    ///
+    /// # Errors
+    /// An environment or a reward fails, an observation has characters that the tokenizer lacks, or is too long for the model.
+    pub fn play(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+    ) -> Result<(Vec<Played>, Effort)> {
+        self.play_watched(policy, run_seed, numbers, sampling, &mut |_, _, _| Ok(()))
+    }
+
+    /// As [`Rollout::play`], and shows each episode's number, what happened, and the environment after it.
+    ///
+    /// # Errors
+    /// As [`Rollout::play`], or what the watcher could not do.
+    pub fn play_watched(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
+    ) -> Result<(Vec<Played>, Effort)> {
+        let first = numbers.start;
+        let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
+        let mut effort = self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
+            finished[(number - first) as usize] = Some(played);
+            Ok(())
+        })?;
+        let began = Instant::now();
+        let mut played: Vec<Played> = finished.into_iter().flatten().collect();
+        let truncated = || played.iter().filter_map(|played| played.trajectory.final_prompt.as_deref());
+        let values = state_values(policy, &truncated().collect::<Vec<_>>());
+        let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
+        truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
+        effort.rewards = judge(&self.rewards, &mut played)?;
+        effort.total += began.elapsed();
+        Ok((played, effort))
+    }
+
+    /// As [`Rollout::play_watched`], and hands over each episode with its number as soon as it has ended, so that memory
+    /// does not grow with their number. The value of a truncated end is left at 0.
+    ///
+    /// # Errors
+    /// As [`Rollout::play_watched`], or what the taker could not do.
+    pub fn play_each(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
+        take: &mut dyn FnMut(u64, Played) -> Result<()>,
+    ) -> Result<Effort> {
+        let mut handing_over = HandingOver::new(self.rewards.clone(), take);
+        let mut effort = self
+            .run(policy, run_seed, numbers, sampling, watch, &mut |number, played| handing_over.add(number, played));
+        let rewards = handing_over.finish()?; // also where playing failed: what has ended is whole
+        if let Ok(effort) = &mut effort {
+            effort.rewards = rewards;
+        }
+        effort
+    }
+
+    /// Plays each episode to its end, and hands it over before it is judged.
+    fn run(
+        &mut self,
+        policy: &Policy,
+        run_seed: u64,
+        numbers: std::ops::Range<u64>,
+        sampling: &Sampling,
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
+        take: &mut dyn FnMut(u64, Played) -> Result<()>,
+    ) -> Result<Effort> {
+        let began = Instant::now();
+        let mut effort = Effort::default();
+        let mut waiting = numbers;
+        let mut running: Vec<(usize, Running)> = Vec::new();
+        for (slot, number) in (0..self.pool.len()).zip(waiting.by_ref()) {
+            running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
+            watch(number, Seen::Begun, self.pool.env(slot))?;
+        }
+        while !running.is_empty() {
+            let actions = self.write(policy, &mut running, sampling, &mut effort)?;
+            let stepped = Instant::now();
+            let slots: Vec<(usize, &str)> =
+                running.iter().zip(&actions).map(|((slot, _), action)| (*slot, action.as_str())).collect();
+            let steps = self.pool.step(&slots)?;
+            effort.environments += stepped.elapsed();
+            effort.turns += steps.len();
+
+            let mut still_running = Vec::with_capacity(running.len());
+            for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
+                watch(episode.number, Seen::Played(&action, &step), self.pool.env(slot))?;
+                episode.take_turn(action, step.reward, step.invalid_action);
+                if self.config.record || !self.rewards.is_empty() {
+                    episode.note(&step.observation.info);
+                }
+                if self.config.record {
+                    episode.note_time();
+                }
+                episode.observation = step.observation;
+                let Some(end) = step.end else {
+                    still_running.push((slot, episode));
+                    continue;
+                };
+                let is_valued = end == End::Truncated && policy.value_head.is_some();
+                let final_prompt = is_valued.then(|| self.prompt(&episode, 0)).transpose()?;
+                take(episode.number, episode.finish(end, self.pool.spec(), run_seed, final_prompt))?;
+                if let Some(number) = waiting.next() {
+                    still_running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
+                    watch(number, Seen::Begun, self.pool.env(slot))?;
+                }
+            }
+            running = still_running;
+        }
+        effort.total = began.elapsed();
+        Ok(effort)
+    }
+
+    /// Reads a first state and writes an action, so that a policy that cannot is found out before a run.
+    ///
+    /// # Errors
+    /// As [`Rollout::play`].
+    pub fn try_out(&mut self, policy: &Policy) -> Result<()> {
+        let running = self.start(0, 0, 0, &mut Effort::default())?;
+        self.write(policy, &mut [(0, running)], &Sampling::GREEDY, &mut Effort::default()).map(|_| ())
+    }
+
+    /// How episodes are played.
+    pub fn config(&self) -> &RolloutConfig {
+        &self.config
+    }
+
+    /// The number of tokens that the policy can write.
+    pub fn vocab_size(&self) -> usize {
+        self.encoder.tokenizer().vocab_size()
+    }
+
+    fn start(&mut self, slot: usize, run_seed: u64, number: u64, effort: &mut Effort) -> Result<Running> {
+        let began = Instant::now();
+        let mut episode = Running::new(run_seed, number, self.config.group as u64);
+        episode.observation = self.pool.reset(slot, episode.seed)?;
+        episode.return_to_go = self.target_return;
+        effort.environments += began.elapsed();
+        Ok(episode)
+    }
+
+    /// Lets the policy write an action for every running episode.
+    fn write(
+        &mut self,
+        policy: &Policy,
+        running: &mut [(usize, Running)],
+        sampling: &Sampling,
+        effort: &mut Effort,
+    ) -> Result<Vec<String>> {
+        let mut requests = Vec::with_capacity(running.len());
+        let mut explored = Vec::with_capacity(running.len());
+        for (slot, episode) in running.iter_mut() {
+            let choices = self.encoder.choices(episode.observation.legal_actions.as_deref())?;
+            let action = self.random_action(*slot, episode)?;
+            let forced = action.as_ref().map(|action| self.encoder.written(action, choices.as_deref())).transpose()?;
+            let most = forced.as_ref().map(Vec::len).or(choices.as_ref().map(|choices| choices.longest()));
+            let prompt = self.prompt(episode, most.unwrap_or(self.config.max_new_tokens))?;
+            requests.push(Request { prompt, choices, rng: episode.rng.clone(), forced });
+            explored.push(action);
+        }
+        let (tokenizer, stop) = (self.encoder.tokenizer(), &self.config.stop);
+        let stopped = |tokens: &[u32]| tokenizer.decode(tokens).is_ok_and(|text| before_stop(&text, stop).is_some());
+        let limits = Limits {
+            end: tokenizer.special().end,
+            max_new_tokens: self.config.max_new_tokens,
+            stopped: (!stop.is_empty()).then_some(&stopped),
+        };
+        let began = Instant::now();
+        let written = generate(policy, &mut requests, &limits, sampling);
+        effort.model += began.elapsed();
+
+        let mut actions = Vec::with_capacity(running.len());
+        for ((((slot, episode), request), text), explored) in
+            running.iter_mut().zip(requests).zip(written).zip(explored)
+        {
+            effort.tokens += request.prompt.len() + text.tokens.len();
+            let is_own = explored.is_none();
+            let action = match explored {
+                Some(action) => action,
+                None => {
+                    let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
+                    action_text(tokenizer, &text.tokens, stop)?
+                }
+            };
+            episode.rng = request.rng;
+            // What is written freely can be written in several ways, and this is the probability of one.
+            let own = request.choices.filter(|_| self.exploration > 0.0).map(|_| {
+                let is_certain = is_own && sampling.temperature <= 0.0;
+                if is_certain { 0.0 } else { text.log_probs.iter().copied().map(f64::from).sum() }
+            });
+            episode.remember(request.prompt, text, &self.config);
+            if self.exploration > 0.0 {
+                let random = Random.log_prob(self.pool.env(*slot), &episode.observation, &action)?;
+                let mixed = random.zip(own).map(|(random, own)| mixture_log_prob(self.exploration, random, own));
+                episode.was_mixed(mixed);
+            }
+            actions.push(action);
+        }
+        Ok(actions)
+    }
+
+    /// The random action that is to be played in place of the policy's own, where it is its turn.
+    fn random_action(&self, slot: usize, episode: &mut Running) -> Result<Option<String>> {
+        if self.exploration == 0.0 || episode.rng.random::<f64>() >= self.exploration {
+            return Ok(None);
+        }
+        let choice = Random.act(self.pool.env(slot), &episode.observation, &mut episode.rng)?;
+        Ok(Some(choice.action))
+    }
+
+    fn prompt(&self, episode: &Running, room: usize) -> Result<Vec<u32>> {
+        self.encoder.prompt(&episode.context, &episode.observation.text, episode.return_to_go, room)
+    }
+}
+
+/// The action that a policy wrote in these tokens: their text, up to a stop text.
+///
+/// # Errors
+/// Tokens that the tokenizer does not have.
+pub fn action_text(tokenizer: &Tokenizer, tokens: &[u32], stop: &[String]) -> Result<String> {
+    let text = tokenizer.decode(tokens)?;
+    Ok(before_stop(&text, stop).unwrap_or(&text).to_string())
+}
+
+#[cfg(test)]
+mod tests;

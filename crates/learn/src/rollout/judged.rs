@@ -1,0 +1,111 @@
+//! Episodes that were played, judged by rewards; and what many of them were like.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use palestra_envs::baseline::score;
+use palestra_envs::reward::{RewardSummary, Rewards};
+use palestra_envs::{End, Episode};
+
+use super::Played;
+use crate::Result;
+use palestra_report::Metrics;
+
+/// Episodes that are judged at once where they are handed over one by one.
+const AT_ONCE: usize = 64;
+
+/// Judges episodes: what rewards give is added to the last turn and to the last action token. How long that took; no time
+/// without rewards.
+///
+/// # Errors
+/// A reward that fails.
+pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<Duration> {
+    if rewards.is_empty() {
+        return Ok(Duration::ZERO);
+    }
+    let began = Instant::now();
+    let mut episodes: Vec<Episode> = played.iter_mut().map(|played| std::mem::take(&mut played.episode)).collect();
+    let judgements = rewards.judge(&mut episodes)?;
+    for ((played, episode), judgement) in played.iter_mut().zip(episodes).zip(judgements) {
+        (played.episode, played.scores) = (episode, judgement.scores);
+        if let Some(total) = judgement.total {
+            played.trajectory.add_reward(total);
+        }
+    }
+    Ok(began.elapsed())
+}
+
+/// Hands episodes over in the order in which they ended, judged several at once.
+pub(super) struct HandingOver<'a> {
+    rewards: Rewards,
+    take: &'a mut dyn FnMut(u64, Played) -> Result<()>,
+    numbers: Vec<u64>,
+    waiting: Vec<Played>,
+    spent: Duration,
+}
+
+impl<'a> HandingOver<'a> {
+    pub fn new(rewards: Rewards, take: &'a mut dyn FnMut(u64, Played) -> Result<()>) -> Self {
+        Self { rewards, take, numbers: Vec::new(), waiting: Vec::new(), spent: Duration::ZERO }
+    }
+
+    pub fn add(&mut self, number: u64, played: Played) -> Result<()> {
+        self.numbers.push(number);
+        self.waiting.push(played);
+        if self.rewards.is_empty() || self.waiting.len() == AT_ONCE { self.hand_over() } else { Ok(()) }
+    }
+
+    /// Hands over the rest; how long judging took.
+    pub fn finish(mut self) -> Result<Duration> {
+        self.hand_over()?;
+        Ok(self.spent)
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        self.spent += judge(&self.rewards, &mut self.waiting)?;
+        self.numbers.drain(..).zip(self.waiting.drain(..)).try_for_each(|(number, played)| (self.take)(number, played))
+    }
+}
+
+/// The mean of each reward, before its weight, by its name; and of what the rules gave, as `rules`, where that is not
+/// always 0.
+pub fn reward_means(played: &[Played]) -> BTreeMap<String, f64> {
+    let summaries = reward_summaries(played).into_iter().filter(|(_, summary)| summary.scored > 0);
+    summaries.map(|(name, summary)| (name, summary.mean)).collect()
+}
+
+fn reward_summaries(played: &[Played]) -> BTreeMap<String, RewardSummary> {
+    let mut summaries = RewardSummary::of(played.iter().map(|played| &played.scores));
+    let by_rules = |played: &Played| played.episode.turns.iter().map(|turn| turn.by_rules()).sum::<f32>();
+    if !summaries.is_empty() && played.iter().any(|played| by_rules(played) != 0.0) {
+        let mut rules = RewardSummary::default();
+        played.iter().for_each(|played| rules.add(Some(by_rules(played))));
+        summaries.insert(palestra_envs::record::RULES.to_string(), rules);
+    }
+    summaries
+}
+
+/// What a set of episodes was like: returns, lengths, ends, what each reward came to, and the mean of every number in the
+/// environments' info. Episodes that lack a reward count in that reward's `missing` alone.
+pub fn summary(played: &[Played]) -> Metrics {
+    let scored: Vec<&Played> = played.iter().filter(|played| played.is_scored()).collect();
+    let all = score("", scored.iter().map(|played| (&played.episode, &played.info)));
+    let truncated = scored.iter().filter(|played| played.episode.end == Some(End::Truncated)).count();
+    let count = scored.len().max(1) as f64;
+    let mut metrics = Metrics::from([
+        ("episode/return_mean".to_string(), all.mean_return),
+        ("episode/return_std".to_string(), all.standard_error * count.sqrt()),
+        ("episode/length_mean".to_string(), all.mean_turns),
+        ("episode/invalid_rate".to_string(), all.invalid_action_rate),
+        ("episode/truncated_rate".to_string(), truncated as f64 / count),
+    ]);
+    metrics.extend(all.info.into_iter().map(|(name, mean)| (format!("episode/{name}_mean"), mean)));
+    for (name, RewardSummary { mean, std, scored, missing }) in reward_summaries(played) {
+        if scored > 0 {
+            metrics.insert(format!("rewards/{name}_mean"), mean);
+            metrics.insert(format!("rewards/{name}_std"), std);
+        }
+        metrics.insert(format!("rewards/{name}_missing"), missing as f64);
+    }
+    metrics
+}

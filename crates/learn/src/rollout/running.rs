@@ -1,0 +1,133 @@
+//! One episode while it is played: its text and its tokens grow turn by turn.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use palestra_envs::record::{RULES, end_reason, info_json};
+use palestra_envs::reward::Scores;
+use palestra_envs::{End, EnvSpec, Episode, Info, Observation, Turn, episode_seed};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Context, Played, RolloutConfig};
+use palestra_model::generate::Continuation;
+use crate::trajectory::{ActionToken, Segment, Trajectory};
+
+/// An episode that is being played.
+pub(super) struct Running {
+    pub number: u64,
+    /// What its environment was reset with.
+    pub seed: u64,
+    /// Episodes of one group have the same.
+    pub group: u64,
+    pub rng: ChaCha8Rng,
+    pub observation: Observation,
+    /// What the model has read and written since its context began.
+    pub context: Vec<u32>,
+    pub turns: Vec<Turn>,
+    pub segments: Vec<Segment>,
+    /// The return that is still asked for.
+    pub return_to_go: Option<f32>,
+}
+
+impl Running {
+    /// Episode `number` of a run, of which so many in a row are a group: they begin in the same state, and each has random
+    /// numbers of its own.
+    pub fn new(run_seed: u64, number: u64, group_size: u64) -> Self {
+        let group = number / group_size;
+        let mut rng = ChaCha8Rng::seed_from_u64(episode_seed(run_seed, number));
+        rng.set_stream(1); // stream 0 is an environment's
+        Self {
+            number,
+            seed: episode_seed(run_seed, group),
+            group,
+            rng,
+            observation: Observation::default(),
+            context: Vec::new(),
+            turns: Vec::new(),
+            segments: Vec::new(),
+            return_to_go: None,
+        }
+    }
+
+    /// Keeps what was read and written as tokens. Rewards follow with the environment's answer.
+    pub fn remember(&mut self, prompt: Vec<u32>, text: Continuation, config: &RolloutConfig) {
+        let goes_on = config.context == Context::Transcript
+            && self.segments.last().is_some_and(|segment| prompt.starts_with(&segment.tokens));
+        if !goes_on {
+            self.segments.push(Segment::default());
+        }
+        let segment = self.segments.last_mut().expect("pushed above");
+        let from = prompt.len();
+        segment.tokens = prompt;
+        segment.tokens.extend(&text.tokens);
+        let penalty = if text.ended { 0.0 } else { config.missing_end_penalty };
+        let last = text.tokens.len() - 1;
+        let mut allowed = text.allowed.into_iter();
+        segment.actions.extend((0..text.tokens.len()).map(|i| ActionToken {
+            at: from + i,
+            turn: self.turns.len(),
+            log_prob: text.log_probs[i],
+            reference_log_prob: None,
+            value: text.values.get(i).copied().unwrap_or(0.0),
+            reward: if i == last { -penalty } else { 0.0 },
+            allowed: allowed.next().flatten(),
+        }));
+        if config.context == Context::Transcript {
+            self.context = segment.tokens.clone();
+        }
+        self.turns.push(Turn { action_ids: Some(text.tokens), log_probs: Some(text.log_probs), ..Turn::default() });
+    }
+
+    /// Completes the turn that was written with what the environment made of it.
+    pub fn take_turn(&mut self, action: String, reward: f32, invalid_action: bool) {
+        let turn = self.turns.last_mut().expect("written before");
+        turn.observation = std::mem::take(&mut self.observation.text);
+        turn.legal_actions = self.observation.legal_actions.as_ref().map(|actions| actions.to_vec());
+        turn.action = action;
+        turn.reward = reward;
+        self.return_to_go = self.return_to_go.map(|asked| asked - reward);
+        turn.invalid_action = invalid_action;
+        let segment = self.segments.last_mut().expect("written before");
+        segment.actions.last_mut().expect("an action has a token").reward += reward;
+    }
+
+    /// Takes the last action for one of a mixture of policies, which did not choose it token by token.
+    pub fn was_mixed(&mut self, log_prob: Option<f64>) {
+        let turn = self.turns.last_mut().expect("written before");
+        turn.action_ids = None;
+        turn.log_probs = log_prob.map(|log_prob| vec![log_prob as f32]);
+    }
+
+    /// Keeps what the environment said of the state after the last action.
+    pub fn note(&mut self, info: &Info) {
+        self.turns.last_mut().expect("written before").info = info_json(info);
+    }
+
+    /// Keeps, for a log, the time of the last action.
+    pub fn note_time(&mut self) {
+        self.turns.last_mut().expect("written before").timestamp = Some(now());
+    }
+
+    pub fn finish(self, end: End, spec: &EnvSpec, run_seed: u64, final_prompt: Option<Vec<u32>>) -> Played {
+        let mut episode = Episode {
+            id: format!("{run_seed}-{}", self.number),
+            env_id: spec.id.clone(),
+            seed: Some(self.seed),
+            turns: self.turns,
+            end: Some(end),
+            reward_source: Some(RULES.to_string()),
+            ..Episode::default()
+        };
+        episode.end_reason = Some(end_reason(&episode, &self.observation, spec.max_turns));
+        episode.final_observation = Some(self.observation.text);
+        let (segments, group) = (self.segments, self.group);
+        let trajectory = Trajectory { segments, end: Some(end), final_prompt, last_value: 0.0, group };
+        Played { episode, trajectory, info: self.observation.info, scores: Scores::new() }
+    }
+}
+
+/// Microseconds since 1970 (UTC).
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().try_into().unwrap_or(i64::MAX)
+}

@@ -1,0 +1,356 @@
+//! Examples to fine-tune on, as rows of tokens: one a row, or packed, in an order of each epoch.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use palestra_datasets::examples::{Examples, Form, Lesson};
+use palestra_datasets::preferences::Text;
+use palestra_datasets::shards::Shuffle;
+use palestra_envs::episode_seed;
+use serde::{Deserialize, Serialize};
+
+use super::packing::pack;
+use crate::batch::TextRow;
+use palestra_report::Metrics;
+use palestra_text::{ChatTemplate, EncodedChat, Message, Tokenizer};
+use crate::{Error, Result};
+
+/// What becomes of an example that is longer than a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TooLong {
+    /// Its end is left out; without a token to learn it is dropped.
+    Cut,
+    /// It is dropped.
+    Drop,
+}
+
+/// What examples are encoded by.
+pub struct ExampleEncoder<'a> {
+    /// Their tokens.
+    pub tokenizer: &'a Tokenizer,
+    /// How conversations are written, where that is known.
+    pub template: Option<&'a ChatTemplate>,
+    /// The most tokens of a row, the last of which is predicted and not read.
+    pub room: usize,
+    /// What becomes of longer ones.
+    pub too_long: TooLong,
+}
+
+/// What became of the examples of some files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExampleCounts {
+    /// Examples read.
+    pub read: usize,
+    /// Those that lost their end.
+    pub cut: usize,
+    /// Those dropped for their length, whole or because nothing to learn was left.
+    pub too_long: usize,
+    /// Those dropped because they have nothing to learn, such as a conversation in which the assistant says nothing.
+    pub without_target: usize,
+    /// Tokens that are learned.
+    pub counted: usize,
+    /// All tokens that are kept.
+    pub tokens: usize,
+    /// Tokens that were cut off.
+    pub cut_off: usize,
+}
+
+/// The examples of some files, encoded: a row each.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExampleRows {
+    /// A row for each example that was kept, in the order of the files.
+    pub rows: Vec<TextRow>,
+    /// What became of all.
+    pub counts: ExampleCounts,
+}
+
+/// Draws rows without end: each epoch goes through all examples, in an order and a packing of its own.
+#[derive(Debug, Clone)]
+pub struct ExampleOrder {
+    examples: Arc<[TextRow]>,
+    lengths: Vec<usize>,
+    /// The most tokens of a row of several examples; `None`: one a row.
+    packed_to: Option<usize>,
+    seed: u64,
+    place: ExamplePlace,
+    /// The examples of each row of this epoch.
+    epoch_rows: Vec<Vec<usize>>,
+}
+
+/// Where in the examples the next row is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExamplePlace {
+    /// Times that all were gone through.
+    pub epoch: u64,
+    /// Rows drawn in this epoch.
+    pub number: u64,
+}
+
+/// What is wrong with an example: the column, and why.
+pub type Wrong = (&'static str, String);
+
+/// An example in the room that a row has.
+pub(super) enum Encoded {
+    /// As it was.
+    Whole(TextRow),
+    /// Without its end, and how many tokens that has.
+    Cut(TextRow, usize),
+    /// Dropped for its length.
+    TooLong,
+    /// Dropped because it has nothing to learn.
+    WithoutTarget,
+}
+
+impl ExampleEncoder<'_> {
+    /// Reads and encodes all examples of some files.
+    ///
+    /// # Errors
+    /// A row without what its form needs, a template that fails, a text that cannot be encoded: with file, row and column.
+    /// Files in which there is nothing to learn.
+    pub fn read(&self, files: &[String], form: Form) -> Result<ExampleRows> {
+        let lengths = self.tokenizer.token_bytes();
+        let mut found = ExampleRows::default();
+        for example in Examples::open(files, form)? {
+            let example = example?;
+            let encoded = self.encode(&example.lesson);
+            let encoded = encoded.map_err(|(column, reason)| example.origin.error(column, reason))?;
+            found.take(self.fit(encoded), &lengths);
+        }
+        let ExampleCounts { read, too_long, without_target, .. } = found.counts;
+        match (found.rows.is_empty(), read) {
+            (false, _) => Ok(found),
+            (true, 0) => Err(Error::Data(format!("{}: there is no row in it", files.join(", ")))),
+            (true, _) => Err(Error::Data(format!(
+                "{}: of {read} rows none is left to learn from: {too_long} are longer than text.window = {} tokens, and \
+                 {without_target} have nothing that is learned",
+                files.join(", "),
+                self.room - 1
+            ))),
+        }
+    }
+
+    /// The tokens of an example, and whether each is learned.
+    pub(super) fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), Wrong> {
+        let encode = |column: &'static str, text: &str| {
+            let mut tokens = Vec::new();
+            self.tokenizer.encode(text, &mut tokens).map_err(|error| (column, error.to_string()))?;
+            Ok(tokens)
+        };
+        let ended = |mut tokens: Vec<u32>, from: usize| {
+            tokens.extend(self.tokenizer.special().end);
+            let learned = (0..tokens.len()).map(|at| at >= from).collect();
+            (tokens, learned)
+        };
+        match lesson {
+            Lesson::Text(text) => Ok(ended(encode("text", text)?, 0)),
+            Lesson::Continuation { prompt, completion } => {
+                let (read, all) = (encode("prompt", prompt)?, encode("completion", &format!("{prompt}{completion}"))?);
+                if !all.starts_with(&read) {
+                    let reason = "the tokens of the prompt are not the beginning of those of prompt and completion together: \
+                                  their border lies inside a token; move a space from the end of the prompt to the \
+                                  beginning of the completion";
+                    return Err(("prompt", reason.to_string()));
+                }
+                Ok(ended(all, read.len()))
+            }
+            Lesson::Conversation { messages, from } => {
+                let missing = || {
+                    let reason = "there is no chat template to write it with: start from a model that has one, or name a \
+                                  file in text.chat_template";
+                    ("messages", reason.to_string())
+                };
+                let template = self.template.ok_or_else(missing)?;
+                let message = |value| serde_json::from_value::<Message>(value).map_err(|error| error.to_string());
+                let messages: Result<Vec<Message>, String> = messages.iter().cloned().map(message).collect();
+                let messages = messages.map_err(|reason| ("messages", reason))?;
+                let EncodedChat { tokens, is_assistant } = template
+                    .encode_from(self.tokenizer, &messages, *from)
+                    .map_err(|error| ("messages", error.to_string()))?;
+                Ok((tokens, is_assistant))
+            }
+        }
+    }
+
+    /// A prompt with its answer as a row of at most as many tokens as there is room for.
+    ///
+    /// # Errors
+    /// What cannot be encoded, or leaves nothing of the answer: the column, and why.
+    pub fn answer(&self, prompt: &Text, answer: &Text) -> Result<TextRow, Wrong> {
+        let lesson = Lesson::of_answer(prompt, answer).map_err(|reason| ("completion", reason))?;
+        match self.fit(self.encode(&lesson)?) {
+            Encoded::Whole(row) | Encoded::Cut(row, _) => Ok(row),
+            Encoded::TooLong => {
+                let reason = format!("leaves no room for an answer in {} tokens; shorten it", self.room);
+                Err(("prompt", reason))
+            }
+            Encoded::WithoutTarget => Err(("completion", "is empty".into())),
+        }
+    }
+
+    /// Tokens, and whether each is learned, as a row of at most as many tokens as there is room for. Its bytes are not
+    /// counted.
+    pub(super) fn fit(&self, (mut tokens, mut learned): (Vec<u32>, Vec<bool>)) -> Encoded {
+        // Nothing predicts the first token.
+        let has_target = |learned: &[bool]| learned.iter().skip(1).any(|&learned| learned);
+        if !has_target(&learned) {
+            return Encoded::WithoutTarget;
+        }
+        let beyond = tokens.len().saturating_sub(self.room);
+        tokens.truncate(self.room);
+        learned.truncate(self.room);
+        if beyond > 0 && (self.too_long == TooLong::Drop || !has_target(&learned)) {
+            return Encoded::TooLong;
+        }
+        let counted = (1..tokens.len()).filter(|&at| learned[at]).collect();
+        let row = TextRow { tokens, counted, borders: Vec::new(), bytes: 0 };
+        if beyond > 0 { Encoded::Cut(row, beyond) } else { Encoded::Whole(row) }
+    }
+}
+
+impl ExampleRows {
+    fn take(&mut self, encoded: Encoded, lengths: &[u32]) {
+        let counts = &mut self.counts;
+        counts.read += 1;
+        let mut row = match encoded {
+            Encoded::Whole(row) => row,
+            Encoded::Cut(row, beyond) => {
+                (counts.cut, counts.cut_off) = (counts.cut + 1, counts.cut_off + beyond);
+                row
+            }
+            Encoded::TooLong => return counts.too_long += 1,
+            Encoded::WithoutTarget => return counts.without_target += 1,
+        };
+        row.bytes = row.counted.iter().map(|&at| lengths[row.tokens[at] as usize] as usize).sum();
+        (counts.tokens, counts.counted) = (counts.tokens + row.tokens.len(), counts.counted + row.counted.len());
+        self.rows.push(row);
+    }
+
+    /// Splits off the last part, at least one example.
+    ///
+    /// # Errors
+    /// Fewer than two examples.
+    pub fn split_off(&mut self, share: f64) -> Result<Vec<TextRow>> {
+        let count = self.rows.len();
+        if count < 2 {
+            return Err(Error::Data(
+                "text.files: there is one example, and one more is needed to be held out; name text.validation".into(),
+            ));
+        }
+        let held_out = ((count as f64 * share) as usize).clamp(1, count - 1);
+        Ok(self.rows.split_off(count - held_out))
+    }
+}
+
+impl ExampleCounts {
+    /// What is told of each update.
+    pub fn metrics(&self) -> Metrics {
+        let named = [
+            ("data/examples_cut", self.cut),
+            ("data/examples_dropped", self.too_long + self.without_target),
+            ("data/tokens_cut_off", self.cut_off),
+        ];
+        named.map(|(name, count)| (name.to_string(), count as f64)).into()
+    }
+}
+
+impl ExampleOrder {
+    /// The rows of these examples; the seed fixes their order.
+    pub fn new(examples: Arc<[TextRow]>, packed_to: Option<usize>, seed: u64) -> Self {
+        let lengths = examples.iter().map(|row| row.tokens.len()).collect();
+        let place = ExamplePlace::default();
+        let mut order = Self { examples, lengths, packed_to, seed, place, epoch_rows: Vec::new() };
+        order.begin_epoch(0);
+        order
+    }
+
+    /// The next row.
+    pub fn draw(&mut self) -> TextRow {
+        if self.place.number >= self.epoch_rows.len() as u64 {
+            self.begin_epoch(self.place.epoch + 1);
+        }
+        // Packing sorts by length, so that rows are shuffled once more.
+        let shuffle = Shuffle::new(self.epoch_rows.len() as u64, !episode_seed(self.seed, self.place.epoch));
+        let row = &self.epoch_rows[shuffle.at(self.place.number) as usize];
+        self.place.number += 1;
+        join(row.iter().map(|&at| &self.examples[at]))
+    }
+
+    /// Where the next row is.
+    pub fn place(&self) -> ExamplePlace {
+        self.place
+    }
+
+    /// Goes to a place; whether it is one.
+    pub fn go_to(&mut self, place: ExamplePlace) -> bool {
+        self.begin_epoch(place.epoch);
+        self.place = place;
+        place.number <= self.epoch_rows.len() as u64
+    }
+
+    fn begin_epoch(&mut self, epoch: u64) {
+        self.place = ExamplePlace { epoch, number: 0 };
+        let count = self.examples.len() as u64;
+        let shuffle = Shuffle::new(count, episode_seed(self.seed, epoch));
+        let order = (0..count).map(|number| shuffle.at(number) as usize);
+        self.epoch_rows = match self.packed_to {
+            Some(room) => pack(&self.lengths, order, room),
+            None => order.map(|at| vec![at]).collect(),
+        };
+    }
+}
+
+/// Examples packed into as few rows as go, in an order that is always the same.
+pub fn packed(examples: &[TextRow], room: usize) -> Vec<TextRow> {
+    let lengths: Vec<usize> = examples.iter().map(|row| row.tokens.len()).collect();
+    let rows = pack(&lengths, 0..examples.len(), room);
+    rows.iter().map(|row| join(row.iter().map(|&at| &examples[at]))).collect()
+}
+
+/// Examples end to end in one row, none of which sees another.
+fn join<'a>(examples: impl IntoIterator<Item = &'a TextRow>) -> TextRow {
+    let mut row = TextRow::default();
+    for example in examples {
+        let start = row.tokens.len();
+        if start > 0 {
+            row.borders.push(start);
+        }
+        row.counted.extend(example.counted.iter().map(|at| start + at));
+        row.tokens.extend(&example.tokens);
+        row.bytes += example.bytes;
+    }
+    row
+}
+
+/// The template that conversations are written with: of its own file, else of a model's directory.
+///
+/// # Errors
+/// A file that cannot be read, or is no template.
+pub fn template_of(file: Option<&Path>, model: Option<&Path>) -> Result<Option<ChatTemplate>> {
+    match (file, model) {
+        (Some(file), _) => ChatTemplate::from_file(file, model).map(Some),
+        (None, Some(model)) => ChatTemplate::from_directory(model),
+        (None, None) => Ok(None),
+    }
+}
+
+impl fmt::Display for ExampleCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { read, cut, too_long, without_target, counted, tokens, cut_off } = self;
+        write!(f, "{read} examples of {tokens} tokens, {counted} of them learned")?;
+        if *cut > 0 {
+            write!(f, "; {cut} cut to text.window, which leaves out {cut_off} tokens")?;
+        }
+        if *too_long > 0 {
+            write!(f, "; {too_long} dropped as longer than text.window")?;
+        }
+        if *without_target > 0 {
+            write!(f, "; {without_target} dropped that have nothing to learn")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Batches from the policy's own play: each update plays, then goes over what was played several times.
+
+use burn::module::Module;
+use burn::tensor::{Device, TensorData};
+use palestra_datasets::Episode;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::Source;
+use crate::batch::{ActionBatch, Sample};
+use crate::learners::{OnPolicy, look};
+use palestra_model::{Policy, lora};
+use palestra_report::Metrics;
+use crate::rollout::{Effort, Played, Rollout, summary};
+use crate::trajectory::Segment;
+use crate::{Error, Result};
+
+/// The furthest that the probability of a token that was just sampled may be, on average, from the one that the
+/// learner computes for it, relative to it: beyond this, sampling and scoring disagree.
+const MAX_RATIO_ERROR: f64 = 1e-2;
+
+/// The policy that the run started from, from which its distance is measured.
+pub enum ReferencePolicy {
+    /// Not measured.
+    None,
+    /// A model of its own.
+    Policy(Box<Policy>),
+    /// The model that learns, with its adapters off: it needs no memory of its own.
+    WithoutAdapters,
+}
+
+/// Plays before each update.
+pub struct Fresh {
+    rollout: Rollout,
+    seed: u64,
+    device: Device,
+    reference: ReferencePolicy,
+    samples: Vec<Sample>,
+    /// The samples of each step that is still to come, last first.
+    steps: Vec<Vec<usize>>,
+    is_first_step: bool,
+    tokens: usize,
+    /// The last episodes played.
+    pub played: Vec<Played>,
+    /// Where the time of the last rollout went.
+    pub effort: Effort,
+}
+
+impl Fresh {
+    /// A source that plays with this rollout; the seed fixes every episode and every shuffle.
+    /// `device` is where batches are made, in the autodiff context of the model.
+    pub fn new(rollout: Rollout, seed: u64, device: Device, reference: ReferencePolicy) -> Self {
+        Self {
+            rollout,
+            seed,
+            device,
+            reference,
+            samples: Vec::new(),
+            steps: Vec::new(),
+            is_first_step: true,
+            tokens: 0,
+            played: Vec::new(),
+            effort: Effort::default(),
+        }
+    }
+}
+
+impl<L: OnPolicy> Source<L> for Fresh {
+    fn begin(&mut self, learner: &mut L, model: &Policy, update: u64) -> Result<Metrics> {
+        let policy = model.valid();
+        let count = self.rollout.config().episodes as u64;
+        let sampling = self.rollout.config().sampling;
+        let (mut played, effort) =
+            self.rollout.play(&policy, self.seed, update * count..(update + 1) * count, &sampling)?;
+        let passes = learner.passes();
+        let reference = match &self.reference {
+            ReferencePolicy::None => None,
+            ReferencePolicy::Policy(reference) => Some(reference.valid()),
+            ReferencePolicy::WithoutAdapters => Some(lora::without_adapters(policy.transformer.clone()).into()),
+        };
+        if let Some(reference) = reference {
+            let scored = played.iter_mut().filter(|played| played.is_scored());
+            let segments = scored.flat_map(|played| &mut played.trajectory.segments).collect();
+            score_by(&reference, segments, passes.micro_batch, sampling.temperature);
+        }
+        // What lacks a reward cannot be learned from, and is never taken for worth 0.
+        let mut trajectories = Vec::with_capacity(played.len());
+        for played in played.iter_mut().filter(|played| played.is_scored()) {
+            trajectories.push(std::mem::take(&mut played.trajectory));
+        }
+        if trajectories.is_empty() {
+            return Err(Error::Training(format!(
+                "no episode of update {} has all of its rewards, so that nothing can be learned from; look at the rewards",
+                update + 1
+            )));
+        }
+        let (samples, prepared) = learner.prepare(&trajectories);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(update + 2); // an update's own stream, apart from those of episodes
+        let mut order: Vec<usize> = (0..samples.len()).collect();
+        self.steps.clear();
+        for _ in 0..passes.epochs {
+            order.shuffle(&mut rng);
+            self.steps.extend(even_parts(&order, passes.batch));
+        }
+        self.steps.reverse();
+        self.is_first_step = true;
+        self.tokens = 0;
+        self.samples = samples;
+
+        let mut metrics = summary(&played);
+        metrics.extend(prepared);
+        let seconds = |duration: std::time::Duration| duration.as_secs_f64().max(1e-9);
+        metrics.insert("rollout/seconds".into(), seconds(effort.total));
+        metrics.insert("rollout/turns".into(), effort.turns as f64);
+        metrics.insert("throughput/turns_per_second".into(), effort.turns as f64 / seconds(effort.total));
+        metrics.insert("throughput/tokens_per_second".into(), effort.tokens as f64 / seconds(effort.total));
+        metrics.insert("rollout/environment_share".into(), seconds(effort.environments) / seconds(effort.total));
+        if !effort.rewards.is_zero() {
+            metrics.insert("rollout/reward_share".into(), seconds(effort.rewards) / seconds(effort.total));
+        }
+        (self.played, self.effort) = (played, effort);
+        Ok(metrics)
+    }
+
+    fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<ActionBatch>>> {
+        let Some(step) = self.steps.pop() else { return Ok(None) };
+        let lengths: Vec<usize> = step.iter().map(|&at| self.samples[at].at.len()).collect();
+        for (&at, weight) in step.iter().zip(learner.token_weights(&lengths)) {
+            self.samples[at].weight = weight;
+        }
+        let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
+        self.tokens += samples.iter().map(|sample| sample.tokens.len()).sum::<usize>();
+        let token_count = lengths.iter().sum();
+        let vocab_size = self.rollout.vocab_size();
+        let parts = samples.chunks(learner.passes().micro_batch);
+        Ok(Some(parts.map(|part| ActionBatch::new(part, token_count, vocab_size, &self.device)).collect()))
+    }
+
+    fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    fn episodes(&self) -> Vec<&Episode> {
+        self.played.iter().filter(|played| played.is_scored()).map(|played| &played.episode).collect()
+    }
+
+    fn observe(&mut self, learner: &L, step: &Metrics) -> Result<()> {
+        let error = step.get("policy/ratio_error").copied().unwrap_or(0.0);
+        if std::mem::take(&mut self.is_first_step) && error > MAX_RATIO_ERROR {
+            return Err(Error::Training(format!(
+                "policy/ratio_error: on the first batch after a rollout the probability ratio is off 1 by {error:.3e} \
+                 (at most {MAX_RATIO_ERROR:.0e}): tokens are not scored with the distribution that they were sampled from"
+            )));
+        }
+        if learner.has_moved_too_far(step) {
+            self.steps.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Splits into parts of nearly equal size, none larger than `size`.
+fn even_parts(order: &[usize], size: usize) -> Vec<Vec<usize>> {
+    let parts = order.len().div_ceil(size);
+    (0..parts).map(|part| order[part * order.len() / parts..(part + 1) * order.len() / parts].to_vec()).collect()
+}
+
+/// Writes a reference policy's log-probability to every action token, so many segments at once, those of one length together.
+fn score_by(reference: &Policy, mut segments: Vec<&mut Segment>, rows: usize, temperature: f32) {
+    let vocab_size = reference.transformer.config().vocab_size;
+    let device = reference.transformer.device();
+    segments.sort_by_key(|segment| segment.tokens.len());
+    for segments in segments.chunks_mut(rows) {
+        let samples: Vec<Sample> = segments.iter().map(|segment| unscored(segment)).collect();
+        let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), 1, vocab_size, &device);
+        let log_probs: TensorData = look(reference, &batch, temperature, false).log_probs.into_data();
+        let actions = segments.iter_mut().flat_map(|segment| &mut segment.actions);
+        for (action, log_prob) in actions.zip(log_probs.iter::<f32>()) {
+            action.reference_log_prob = Some(log_prob);
+        }
+    }
+}
+
+fn unscored(segment: &Segment) -> Sample {
+    Sample {
+        tokens: segment.tokens.clone(),
+        at: segment.actions.iter().map(|action| action.at).collect(),
+        allowed: segment.actions.iter().map(|action| action.allowed.clone()).collect(),
+        ..Sample::default()
+    }
+}

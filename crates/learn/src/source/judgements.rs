@@ -1,0 +1,287 @@
+//! Files of judgements as judged prompts: each answer encoded once, judgements by the places of answers.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use palestra_datasets::examples::Lesson;
+use palestra_datasets::preferences::{Judgement, Origin, Record, Row, Rows, Rule, Text, find, resolve};
+use serde_json::Value;
+
+use super::examples::{Encoded, ExampleEncoder};
+use crate::batch::{Choice, JudgedPrompt, Pair, Single, TextRow};
+use palestra_report::Metrics;
+use crate::{Error, Result};
+
+/// What a learner takes of judgements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every kind: pairs, ties, choices, labels, ratings.
+    All,
+    /// Pairs of a better and a worse answer; a choice makes one of its best answer and each other.
+    Pairs,
+    /// Answers that are good or not; a pair makes one of each.
+    Labels,
+}
+
+/// What became of the judgements of some files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JudgementCounts {
+    /// Judgements read.
+    pub read: usize,
+    /// Answers, or pairs of them, that people judged differently.
+    pub conflicts: usize,
+    /// Judgements of a kind that the learner does not take, and those that a conflict left undecided.
+    pub unused: usize,
+    /// Answers that lost their end.
+    pub cut: usize,
+    /// Answers dropped for their length.
+    pub too_long: usize,
+    /// Judgements dropped with their answers, or because the answers had lost what told them apart.
+    pub dropped: usize,
+    /// Prompts that are kept.
+    pub prompts: usize,
+    /// Their answers.
+    pub answers: usize,
+    /// Their judgements.
+    pub kept: usize,
+    /// Tokens of prompts with their answers.
+    pub tokens: usize,
+}
+
+/// The encoded answers to a prompt, by their text; `None` for one that was dropped.
+type Answers = HashMap<Text, Option<TextRow>>;
+
+/// The judgements of some files that a learner wants, prompt by prompt in the order in which they first come. `group` is a
+/// column whose value is the prompts' group; without a rule every judgement counts by itself. Judgements of steps are of each
+/// beginning of their answer, or, where labels are wanted, of the whole.
+///
+/// # Errors
+/// A row that is no judgement or cannot be encoded, with file, row and column; files with nothing to learn from.
+pub fn read_judgements(
+    files: &[String],
+    encoder: &ExampleEncoder,
+    group: Option<&str>,
+    rule: Option<Rule>,
+    wanted: Wanted,
+) -> Result<(Vec<JudgedPrompt>, JudgementCounts)> {
+    let mut counts = JudgementCounts::default();
+    let (mut records, mut encoded) = (Vec::new(), HashMap::<Text, Answers>::new());
+    for file in find(files)? {
+        for row in Rows::open(&file)? {
+            let (origin, record) = record_of(row?, group)?;
+            let answers = encoded.entry(record.prompt.clone()).or_default();
+            let mut of_answers = record.of_answers();
+            if wanted == Wanted::Labels {
+                of_answers.drain(..of_answers.len() - 1); // a policy would learn to end after a step
+            }
+            for record in &of_answers {
+                for answer in answers_of(&record.judgement) {
+                    if !answers.contains_key(answer) {
+                        let row = encode(encoder, &record.prompt, answer, &origin, &mut counts)?;
+                        answers.insert(answer.clone(), row);
+                    }
+                }
+            }
+            records.extend(of_answers);
+        }
+    }
+    counts.read = records.len();
+    if let Some(rule) = rule {
+        let resolved =
+            resolve(records, rule).map_err(|reason| Error::Data(format!("{}: {reason}", files.join(", "))))?;
+        (counts.conflicts, counts.unused) = (resolved.conflicts, resolved.dropped);
+        records = resolved.records;
+    }
+    let mut gathered = Gathered { wanted, counts, places: HashMap::new(), prompts: Vec::new() };
+    for record in records {
+        gathered.take(&record, &encoded[&record.prompt], group);
+    }
+    gathered.finish(files, encoder)
+}
+
+/// A row as a judgement that can be learned from.
+fn record_of(row: Row, group: Option<&str>) -> Result<(Origin, Record)> {
+    let origin = row.origin().clone();
+    let record = row.record()?;
+    if let Some(column) = group.filter(|column| group_of(&record, column).is_none()) {
+        let reason = "missing, and preferences.validation_by names it; it should be a text or a number";
+        return Err(origin.error(column, reason).into());
+    }
+    Ok((origin, record))
+}
+
+fn group_of(record: &Record, column: &str) -> Option<Arc<str>> {
+    match record.other.get(column)? {
+        Value::String(text) => Some(text.as_str().into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        _ => None,
+    }
+}
+
+fn answers_of(judgement: &Judgement) -> Vec<&Text> {
+    match judgement {
+        Judgement::Better { chosen, rejected, .. } => vec![chosen, rejected],
+        Judgement::Tie { answers } => answers.iter().collect(),
+        Judgement::Label { completion, .. } | Judgement::Rating { completion, .. } => vec![completion],
+        Judgement::Best { completions, .. } | Judgement::Steps { completions, .. } => completions.iter().collect(),
+    }
+}
+
+fn encode(
+    encoder: &ExampleEncoder,
+    prompt: &Text,
+    answer: &Text,
+    origin: &Origin,
+    counts: &mut JudgementCounts,
+) -> Result<Option<TextRow>> {
+    let lesson = Lesson::of_answer(prompt, answer).map_err(|reason| origin.error("the answer", reason))?;
+    let encoded = encoder.encode(&lesson).map_err(|(column, reason)| origin.error(column, reason))?;
+    Ok(match encoder.fit(encoded) {
+        Encoded::Whole(row) => Some(row),
+        Encoded::Cut(row, _) => {
+            counts.cut += 1;
+            Some(row)
+        }
+        Encoded::TooLong | Encoded::WithoutTarget => {
+            counts.too_long += 1;
+            None
+        }
+    })
+}
+
+/// Judged prompts as they come together.
+struct Gathered {
+    wanted: Wanted,
+    counts: JudgementCounts,
+    places: HashMap<Text, usize>,
+    prompts: Vec<JudgedPrompt>,
+}
+
+impl Gathered {
+    fn take(&mut self, record: &Record, encoded: &Answers, group: Option<&str>) {
+        let place = *self.places.entry(record.prompt.clone()).or_insert(self.prompts.len());
+        if place == self.prompts.len() {
+            let group = group.and_then(|column| group_of(record, column));
+            self.prompts.push(JudgedPrompt { group, ..JudgedPrompt::default() });
+        }
+        let prompt = &mut self.prompts[place];
+        let judged: Option<Vec<&TextRow>> =
+            answers_of(&record.judgement).into_iter().map(|answer| encoded[answer].as_ref()).collect();
+        let Some(judged) = judged else {
+            self.counts.dropped += 1;
+            return;
+        };
+        let told_apart = (1..judged.len()).all(|at| !judged[..at].contains(&judged[at]));
+        if !told_apart {
+            self.counts.dropped += 1;
+            return;
+        }
+        let before = prompt.judgements();
+        take_judgement(prompt, &record.judgement, &judged, record.weight as f32, self.wanted);
+        self.counts.unused += usize::from(prompt.judgements() == before);
+    }
+
+    fn finish(self, files: &[String], encoder: &ExampleEncoder) -> Result<(Vec<JudgedPrompt>, JudgementCounts)> {
+        let Self { mut counts, mut prompts, wanted, .. } = self;
+        prompts.retain(|prompt| prompt.judgements() > 0);
+        counts.prompts = prompts.len();
+        counts.answers = prompts.iter().map(|prompt| prompt.answers.len()).sum();
+        counts.kept = prompts.iter().map(JudgedPrompt::judgements).sum();
+        counts.tokens = prompts.iter().flat_map(|prompt| &prompt.answers).map(|row| row.tokens.len()).sum();
+        if prompts.is_empty() {
+            let kind = match wanted {
+                Wanted::All => "judgements",
+                Wanted::Pairs => "pairs of a better and a worse answer",
+                Wanted::Labels => "answers that are good or not",
+            };
+            return Err(Error::Data(format!(
+                "{}: of {} judgements none is left to learn from: {} are no {kind}, and {} were dropped since answers are \
+                 longer than preferences.window = {} tokens",
+                files.join(", "),
+                counts.read,
+                counts.unused,
+                counts.dropped,
+                encoder.room
+            )));
+        }
+        Ok((prompts, counts))
+    }
+}
+
+/// Adds a judgement of some answers to those of a prompt, if it is of a kind that is wanted.
+fn take_judgement(prompt: &mut JudgedPrompt, judgement: &Judgement, judged: &[&TextRow], weight: f32, wanted: Wanted) {
+    let mut place = |number: usize| {
+        let known = prompt.answers.iter().position(|row| row == judged[number]);
+        known.unwrap_or_else(|| {
+            prompt.answers.push(judged[number].clone());
+            prompt.answers.len() - 1
+        })
+    };
+    match (judgement, wanted) {
+        (Judgement::Better { margin, .. }, Wanted::All | Wanted::Pairs) => {
+            let margin = margin.unwrap_or(0.0) as f32;
+            let pair = Pair { chosen: place(0), rejected: place(1), is_tie: false, margin, weight };
+            prompt.pairs.push(pair);
+        }
+        (Judgement::Tie { .. }, Wanted::All) => {
+            let pair = Pair { chosen: place(0), rejected: place(1), is_tie: true, margin: 0.0, weight };
+            prompt.pairs.push(pair);
+        }
+        (Judgement::Best { completions, best }, Wanted::All) => {
+            let others = (0..completions.len()).filter(|number| number != best);
+            let answers = std::iter::once(*best).chain(others).map(place).collect();
+            prompt.choices.push(Choice { answers, weight });
+        }
+        (Judgement::Best { completions, best }, Wanted::Pairs) => {
+            let chosen = place(*best);
+            let others: Vec<usize> = (0..completions.len()).filter(|number| number != best).map(place).collect();
+            let weight = weight / others.len() as f32;
+            let pair = |rejected| Pair { chosen, rejected, is_tie: false, margin: 0.0, weight };
+            prompt.pairs.extend(others.into_iter().map(pair));
+        }
+        (Judgement::Better { .. } | Judgement::Best { .. }, Wanted::Labels) => {
+            let best = if let Judgement::Best { best, .. } = judgement { *best } else { 0 };
+            let label = |number| Single { answer: place(number), value: f32::from(number == best), weight };
+            let labels: Vec<Single> = (0..judged.len()).map(label).collect();
+            prompt.labels.extend(labels);
+        }
+        (Judgement::Label { good, .. }, Wanted::All | Wanted::Labels) => {
+            let label = Single { answer: place(0), value: f32::from(*good), weight };
+            prompt.labels.push(label);
+        }
+        (Judgement::Rating { rating, .. }, Wanted::All) => {
+            let rating = Single { answer: place(0), value: *rating as f32, weight };
+            prompt.ratings.push(rating);
+        }
+        _ => {}
+    }
+}
+
+impl JudgementCounts {
+    /// What is told of each update.
+    pub fn metrics(&self) -> Metrics {
+        let named = [
+            ("data/answers_cut", self.cut),
+            ("data/answers_dropped", self.too_long),
+            ("data/judgements_dropped", self.dropped),
+            ("data/judgements_unused", self.unused),
+        ];
+        named.map(|(name, count)| (name.to_string(), count as f64)).into()
+    }
+}
+
+impl fmt::Display for JudgementCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { read, conflicts, unused, cut, too_long, dropped, prompts, answers, kept, tokens } = self;
+        write!(f, "{read} judgements, of which {kept} are of {answers} answers to {prompts} prompts, {tokens} tokens")?;
+        let told = [
+            (conflicts, "judged differently by several people"),
+            (unused, "left out, since nothing is learned from their kind"),
+            (cut, "answers cut to preferences.window"),
+            (too_long, "answers dropped as longer than preferences.window"),
+            (dropped, "judgements dropped with what was cut off their answers"),
+        ];
+        told.iter().filter(|(count, _)| **count > 0).try_for_each(|(count, what)| write!(f, "; {count} {what}"))
+    }
+}

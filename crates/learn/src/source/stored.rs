@@ -1,0 +1,270 @@
+//! Batches from logged experience: the stretches of one window after the other, drawn until they make a batch.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use palestra_datasets::log::Log;
+use serde::{Deserialize, Serialize};
+
+use super::Source;
+use super::windows::{Cursor, Reader, Selection, Window, read_ahead};
+use crate::batch::{Stretch, TransitionBatch};
+use crate::learners::Learner;
+use palestra_model::Policy;
+use palestra_report::Metrics;
+use crate::{Error, Result};
+
+/// Which experience is learned from, and how it is gone through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Parquet files, directories of them, or patterns such as `logs/*.parquet`, as seen from the run file.
+    pub files: Vec<String>,
+    /// Whether damaged row groups are passed over and counted, instead of refused.
+    pub skip_bad: bool,
+    /// Only episodes of this split, such as `train`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// Discount from turn to turn, 0 to 1.
+    pub gamma: f32,
+    /// Discount from token to token inside a turn; 1 keeps the tokenizer from setting the horizon.
+    pub gamma_token: f32,
+    /// Turns of one optimiser step, at least 1.
+    pub batch: usize,
+    /// Turns computed at once, where memory is short; 0: the whole batch.
+    pub micro_batch: usize,
+    /// Consecutive turns of an episode that stay together, at least 1: more share the reading of the states between.
+    pub stretch: usize,
+    /// Optimiser steps of one update, at least 1.
+    pub steps: usize,
+    /// Megabytes of the log's text in which episodes are shuffled, at least 1.
+    pub window: usize,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            skip_bad: false,
+            split: None,
+            gamma: 0.99,
+            gamma_token: 1.0,
+            batch: 256,
+            micro_batch: 0,
+            stretch: 4,
+            steps: 100,
+            window: 32,
+        }
+    }
+}
+
+impl DataConfig {
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |field: &str, value: String, right: &str| {
+            Err(Error::Config(format!("data.{field}: {value} is not {right}")))
+        };
+        if self.files.is_empty() {
+            return wrong("files", "[]".into(), "a list of Parquet files, directories or patterns");
+        }
+        for (field, value) in
+            [("batch", self.batch), ("stretch", self.stretch), ("steps", self.steps), ("window", self.window)]
+        {
+            if value == 0 {
+                return wrong(field, "0".into(), "at least 1");
+            }
+        }
+        for (field, value) in [("gamma", self.gamma), ("gamma_token", self.gamma_token)] {
+            if !(0.0..=1.0).contains(&value) {
+                return wrong(field, value.to_string(), "between 0 and 1");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Learns from a log.
+pub struct Stored {
+    reader: Arc<Reader>,
+    config: DataConfig,
+    vocab_size: usize,
+    device: Device,
+    windows: Receiver<Result<Window>>,
+    window: Window,
+    cursor: Cursor,
+    steps_left: usize,
+    tokens: usize,
+    /// Since the update began.
+    waited: Duration,
+    began: Instant,
+    episodes: u64,
+}
+
+/// What one step learns from.
+pub(super) type Drawn = Vec<Stretch>;
+
+impl Stored {
+    /// A source of a log's experience; the seed fixes its order. `device` is where batches are made, in the autodiff
+    /// context of the model.
+    pub fn new(log: Log, selection: Selection, config: DataConfig, seed: u64, device: Device) -> Self {
+        let window_bytes = config.window as u64 * 1_000_000;
+        Self::with_window(log, selection, config, window_bytes, seed, device)
+    }
+
+    /// As [`Stored::new`], with windows of so many bytes.
+    pub(super) fn with_window(
+        log: Log,
+        selection: Selection,
+        config: DataConfig,
+        window_bytes: u64,
+        seed: u64,
+        device: Device,
+    ) -> Self {
+        let vocab_size = selection.encoder.tokenizer().vocab_size();
+        let reader = Arc::new(Reader::new(log, selection, seed, window_bytes));
+        let cursor = Cursor::default();
+        Self {
+            windows: read_ahead(&reader, cursor),
+            reader,
+            config,
+            vocab_size,
+            device,
+            window: Window::default(),
+            cursor,
+            steps_left: 0,
+            tokens: 0,
+            waited: Duration::ZERO,
+            began: Instant::now(),
+            episodes: 0,
+        }
+    }
+
+    /// Reads the first window, so that a log that cannot be learned from is found out before a run.
+    ///
+    /// # Errors
+    /// A damaged log, or episodes that the model cannot read.
+    pub fn try_out(&mut self) -> Result<()> {
+        self.next_window()
+    }
+
+    /// The parts of the batch of one step.
+    ///
+    /// # Errors
+    /// As [`Stored::try_out`].
+    pub fn next_parts(&mut self) -> Result<Vec<TransitionBatch>> {
+        let stretches = self.draw()?;
+        let tokens = stretches.iter().flat_map(|stretch| &stretch.segments).map(|segment| segment.tokens.len());
+        self.tokens += tokens.sum::<usize>();
+        let token_count = stretches.iter().map(Stretch::actions).sum();
+        let parts = parts(&stretches, self.config.micro_batch);
+        let batch = |part: &[Stretch]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
+        Ok(parts.into_iter().map(batch).collect())
+    }
+
+    /// Which pass through the log it is in.
+    #[cfg(test)]
+    pub(super) fn epoch(&self) -> u64 {
+        self.cursor.epoch
+    }
+
+    /// Where in the log the next batch begins.
+    pub(super) fn position(&self) -> serde_json::Value {
+        serde_json::to_value(self.cursor).expect("a cursor is numbers")
+    }
+
+    /// Goes to a place of [`Stored::position`].
+    pub(super) fn go_to(&mut self, position: &serde_json::Value) -> Result<()> {
+        self.cursor = serde_json::from_value(position.clone())
+            .map_err(|error| Error::Training(format!("the source's state {position} is no place in a log: {error}")))?;
+        self.window = Window::default();
+        self.windows = read_ahead(&self.reader, self.cursor);
+        Ok(())
+    }
+
+    /// The stretches of the next step: as many as have the turns of a batch.
+    pub(super) fn draw(&mut self) -> Result<Drawn> {
+        let (mut drawn, mut turns) = (Vec::new(), 0);
+        while turns < self.config.batch {
+            while self.cursor.at >= self.window.order.len() {
+                self.next_window()?;
+            }
+            let stretch = self.window.stretches[self.window.order[self.cursor.at]].clone();
+            self.cursor.at += 1;
+            turns += stretch.turns();
+            drawn.push(stretch);
+        }
+        Ok(drawn)
+    }
+
+    fn next_window(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let window = self.windows.recv();
+        self.waited += began.elapsed();
+        let window = window.map_err(|_| Error::Training("the thread that reads the log has died".into()))??;
+        // A window that is taken up again after a resume is gone on with where it was left.
+        let is_resumed = window.start == Cursor { at: 0, ..self.cursor };
+        if !is_resumed || !self.window.order.is_empty() {
+            self.cursor = window.start;
+        }
+        self.episodes += window.episodes;
+        self.window = window;
+        Ok(())
+    }
+}
+
+impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
+    fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
+        self.steps_left = self.config.steps;
+        (self.tokens, self.waited, self.began) = (0, Duration::ZERO, Instant::now());
+        Ok(Metrics::new())
+    }
+
+    fn next_batch(&mut self, _: &L) -> Result<Option<Vec<TransitionBatch>>> {
+        if self.steps_left == 0 {
+            return Ok(None);
+        }
+        self.steps_left -= 1;
+        self.next_parts().map(Some)
+    }
+
+    fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    fn end(&mut self) -> Metrics {
+        let share = self.waited.as_secs_f64() / self.began.elapsed().as_secs_f64().max(1e-9);
+        Metrics::from([
+            ("data/epoch".to_string(), self.cursor.epoch as f64),
+            ("data/wait_share".to_string(), share),
+            ("data/episodes_read".to_string(), self.episodes as f64),
+        ])
+    }
+
+    fn state(&self) -> serde_json::Value {
+        self.position()
+    }
+
+    fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
+        self.go_to(state)
+    }
+}
+
+/// Cuts a batch into parts of at most so many turns; 0: one part.
+fn parts(stretches: &[Stretch], turns: usize) -> Vec<&[Stretch]> {
+    if turns == 0 {
+        return vec![stretches];
+    }
+    let (mut parts, mut from, mut count) = (Vec::new(), 0, 0);
+    for (at, stretch) in stretches.iter().enumerate() {
+        if at > from && count + stretch.turns() > turns {
+            parts.push(&stretches[from..at]);
+            (from, count) = (at, 0);
+        }
+        count += stretch.turns();
+    }
+    parts.push(&stretches[from..]);
+    parts
+}

@@ -1,0 +1,267 @@
+//! The text of a run: read and encoded once, held out in part, and cut to rows.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use palestra_datasets::documents::{DocumentOptions, Documents};
+use palestra_datasets::shards::{Corpus, Shard, Span, Text, Vocabulary};
+
+use super::examples::{ExampleCounts, ExampleEncoder, packed};
+use super::text::{CorpusConfig, TextConfig};
+use crate::batch::TextRow;
+use palestra_text::{ChatTemplate, Tokenizer};
+use crate::{Error, Result};
+
+/// The text of a run: what is learned from, and what is held out.
+pub enum Texts {
+    /// Documents, which windows run through.
+    Documents {
+        /// What is learned from.
+        training: Vec<Corpus>,
+        /// What is held out.
+        validation: Corpus,
+        /// Turns windows into rows.
+        rows: Rows,
+    },
+    /// Examples.
+    Examples {
+        /// What is learned from.
+        training: Arc<[TextRow]>,
+        /// What is held out.
+        validation: Vec<TextRow>,
+        /// What became of the rows of the files.
+        counts: ExampleCounts,
+        /// The most tokens of a packed row.
+        packed_to: Option<usize>,
+    },
+}
+
+/// What turns windows of tokens into rows to learn from.
+#[derive(Clone)]
+pub struct Rows {
+    /// The bytes that each token stands for.
+    lengths: Arc<[u32]>,
+    borders: bool,
+    has_separator: bool,
+}
+
+/// The tokenizer of a run that learns from text: the file that it names, or one token for each character of its texts.
+///
+/// # Errors
+/// A file that cannot be read, or shards without the tokenizer that they were encoded with.
+pub fn tokenizer_of(config: &TextConfig) -> Result<Tokenizer> {
+    if let Some(path) = &config.tokenizer {
+        return Tokenizer::from_file(path);
+    }
+    if config.format.is_some() {
+        return Err(Error::Config(
+            "text.tokenizer: examples have no alphabet of their own; name a tokenizer.json, or a model in start_from"
+                .into(),
+        ));
+    }
+    let corpora = config.corpora.iter().map(|corpus| &corpus.files);
+    let files: Vec<&String> = corpora.chain([&config.files, &config.validation]).flatten().collect();
+    if let Some(shard) = files.iter().find(|file| is_shard(file)) {
+        return Err(Error::Config(format!("text.tokenizer: name the tokenizer.json that {shard} was encoded with")));
+    }
+    let mut alphabet = std::collections::BTreeSet::new();
+    for document in Documents::open(&files, DocumentOptions::default())? {
+        alphabet.extend(document?.chars());
+    }
+    Tokenizer::from_alphabet(&alphabet.into_iter().collect::<String>())
+}
+
+impl Texts {
+    /// Opens the text of a run, and reads all of it once, so that damage is found out before a run. `template` writes
+    /// conversations; a row has `window` tokens and the one after it.
+    ///
+    /// # Errors
+    /// Files that cannot be read, are damaged or were encoded by another tokenizer; less text than a window; a row that is
+    /// no example.
+    pub fn open(
+        config: &TextConfig,
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+        window: usize,
+    ) -> Result<Self> {
+        match config.format {
+            None => Self::open_documents(config, tokenizer),
+            Some(form) => {
+                let room = window + 1;
+                let encoder = ExampleEncoder { tokenizer, template, room, too_long: config.too_long };
+                let mut found = encoder.read(&config.files, form)?;
+                let validation = match config.validation.is_empty() {
+                    true => found.split_off(config.validation_share)?,
+                    false => encoder.read(&config.validation, form)?.rows,
+                };
+                let packed_to = config.packing.then_some(room);
+                Ok(Self::Examples { training: found.rows.into(), validation, counts: found.counts, packed_to })
+            }
+        }
+    }
+
+    fn open_documents(config: &TextConfig, tokenizer: &Tokenizer) -> Result<Self> {
+        let one = CorpusConfig { files: config.files.clone(), weight: 1.0 };
+        let named = if config.corpora.is_empty() { std::slice::from_ref(&one) } else { &config.corpora[..] };
+        let (mut training, mut held_out) = (Vec::new(), Vec::new());
+        for CorpusConfig { files, weight } in named {
+            let mut spans = Vec::new();
+            for span in open(files, tokenizer)? {
+                if config.validation.is_empty() {
+                    let [first, last] = span.split(config.validation_share)?;
+                    spans.push(first);
+                    held_out.push(last);
+                } else {
+                    spans.push(span);
+                }
+            }
+            training.push(Corpus { spans, weight: *weight });
+        }
+        if !config.validation.is_empty() {
+            held_out = open(&config.validation, tokenizer)?;
+        }
+        let spans = training.iter().flat_map(|corpus| &corpus.spans);
+        let has_separator = spans.chain(&held_out).all(|span| span.shard.header().vocabulary.separator.is_some());
+        let rows = Rows { lengths: tokenizer.token_bytes().into(), borders: config.borders, has_separator };
+        Ok(Self::Documents { training, validation: Corpus { spans: held_out, weight: 1.0 }, rows })
+    }
+
+    /// At most so many held-out windows or examples, evenly spread, as rows; and the beginnings of some of them, to be
+    /// continued.
+    ///
+    /// # Errors
+    /// Less held-out text than a window.
+    pub fn held_out(&self, window: usize, most: usize, beginnings: usize) -> Result<(Vec<TextRow>, Vec<Vec<u32>>)> {
+        let spread = |count: usize, most: usize| {
+            let taken = count.min(most);
+            (0..taken).map(move |number| number * count / taken)
+        };
+        match self {
+            Self::Documents { validation, rows, .. } => {
+                let windows = validation.in_order(window as u64, most as u64)?;
+                let rows: Vec<TextRow> = windows.into_iter().map(|text| rows.row(text)).collect();
+                let beginning = |at: usize| rows[at].tokens[..(window / 4).clamp(1, 32)].to_vec();
+                let beginnings = spread(rows.len(), beginnings).map(beginning).collect();
+                Ok((rows, beginnings))
+            }
+            Self::Examples { validation, packed_to, .. } => {
+                let chosen: Vec<TextRow> = spread(validation.len(), most).map(|at| validation[at].clone()).collect();
+                let beginning = |at: usize| chosen[at].tokens[..chosen[at].counted[0]].to_vec();
+                let beginnings = spread(chosen.len(), beginnings).map(beginning).collect();
+                Ok((packed_to.map_or_else(|| chosen.clone(), |room| packed(&chosen, room)), beginnings))
+            }
+        }
+    }
+
+    /// What became of the examples that were read, where it is examples.
+    pub fn counts(&self) -> Option<ExampleCounts> {
+        match self {
+            Self::Documents { .. } => None,
+            Self::Examples { counts, .. } => Some(*counts),
+        }
+    }
+}
+
+impl Rows {
+    /// A window as a row in which every token counts but the first; with borders, documents are apart: the separator that
+    /// ends one is predicted in it and read as the beginning of the next.
+    pub fn row(&self, text: Text) -> TextRow {
+        let Text { tokens, ends } = text;
+        let places = || 1..tokens.len();
+        let (borders, uncounted) = match (self.borders, self.has_separator) {
+            (false, _) => (Vec::new(), Vec::new()),
+            (true, true) => (ends.iter().map(|end| end - 1).filter(|at| places().contains(at)).collect(), Vec::new()),
+            (true, false) => {
+                let ends: Vec<usize> = ends.into_iter().filter(|at| places().contains(at)).collect();
+                (ends.clone(), ends)
+            }
+        };
+        let counted: Vec<usize> = places().filter(|at| !uncounted.contains(at)).collect();
+        let bytes = counted.iter().map(|&at| self.lengths[tokens[at] as usize] as usize).sum();
+        TextRow { tokens, counted, borders, bytes }
+    }
+}
+
+fn is_shard(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|ending| ending == "tokens")
+}
+
+/// Each shard, and what is not encoded yet as one more.
+fn open(files: &[String], tokenizer: &Tokenizer) -> Result<Vec<Span>> {
+    let (shards, texts): (Vec<&String>, Vec<&String>) = files.iter().partition(|file| is_shard(file));
+    let mut spans = Vec::new();
+    for file in shards {
+        let shard = Shard::open(Path::new(file))?;
+        check_tokenizer(&shard, tokenizer)?;
+        shard.verify()?;
+        spans.push(Span::whole(Arc::new(shard)));
+    }
+    if let Some(first) = texts.first() {
+        spans.push(Span::whole(Arc::new(encode(&texts, Path::new(first), tokenizer)?)));
+    }
+    Ok(spans)
+}
+
+/// # Errors
+/// A shard that another tokenizer encoded.
+pub fn check_tokenizer(shard: &Shard, tokenizer: &Tokenizer) -> Result<()> {
+    let (found, right) = (&shard.header().vocabulary.fingerprint, tokenizer.fingerprint());
+    match found == right {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "{}: it was encoded by a tokenizer with the fingerprint {found}, and this one has {right}; name the tokenizer \
+             that encoded it, or encode the texts again",
+            shard.file().display()
+        ))),
+    }
+}
+
+fn encode(files: &[&String], name: &Path, tokenizer: &Tokenizer) -> Result<Shard> {
+    let (mut documents, mut bytes) = (Vec::new(), 0);
+    for document in Documents::open(files, DocumentOptions::default())? {
+        let document = document?;
+        let mut tokens = Vec::new();
+        tokenizer.encode(&document, &mut tokens)?;
+        bytes += document.len() as u64;
+        documents.push(tokens);
+    }
+    // A text alone is never ended, so that a model never learns to.
+    let separator = tokenizer.special().end.filter(|_| documents.len() > 1);
+    Ok(Shard::in_memory(name, &documents, Vocabulary { separator, ..tokenizer.vocabulary() }, bytes))
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two documents of two tokens and the beginning of a third, with the separator 0 or without.
+    fn rows(borders: bool, has_separator: bool) -> TextRow {
+        let text = match has_separator {
+            true => Text { tokens: vec![1, 2, 0, 3, 4, 0, 5, 6], ends: vec![3, 6] },
+            false => Text { tokens: vec![1, 2, 3, 4, 5, 6], ends: vec![2, 4] },
+        };
+        let lengths = [0, 1, 2, 3, 4, 5, 6].as_slice().into();
+        Rows { lengths, borders, has_separator }.row(text)
+    }
+
+    #[test]
+    fn without_borders_every_token_but_the_first_counts() {
+        let row = rows(false, true);
+        assert_eq!((row.counted, row.borders, row.bytes), (vec![1, 2, 3, 4, 5, 6, 7], vec![], 2 + 3 + 4 + 5 + 6));
+    }
+
+    #[test]
+    fn with_borders_a_separator_ends_one_document_and_begins_the_next() {
+        let row = rows(true, true);
+        assert_eq!((row.counted, row.borders), (vec![1, 2, 3, 4, 5, 6, 7], vec![2, 5]));
+        let row = rows(true, false);
+        assert_eq!((row.counted, row.borders, row.bytes), (vec![1, 3, 5], vec![2, 4], 2 + 4 + 6));
+    }
+
+    #[test]
+    fn a_border_at_the_end_of_a_window_changes_nothing() {
+        let text = Text { tokens: vec![0, 1, 2, 0], ends: vec![1, 4] };
+        let rows = Rows { lengths: [0, 1, 1].as_slice().into(), borders: true, has_separator: true };
+        let row = rows.row(text);
+        assert_eq!((row.counted, row.borders), (vec![1, 2, 3], vec![3]), "the last token is not read");
+    }
+}

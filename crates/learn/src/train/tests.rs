@@ -1,0 +1,102 @@
+use burn::module::{Module, Param};
+use burn::tensor::Device;
+
+use super::*;
+use crate::learners::Loss;
+use palestra_model::optim::OptimizerConfig;
+
+/// One number, pulled towards that of each batch.
+#[derive(Module, Debug)]
+struct Number {
+    value: Param<Tensor<1>>,
+}
+
+struct Pull {
+    progress: Vec<f64>,
+}
+
+impl Learner for Pull {
+    type Model = Number;
+    type Batch = f32;
+
+    fn set_progress(&mut self, fraction: f64) {
+        self.progress.push(fraction);
+    }
+
+    fn loss(&self, model: &Number, target: f32) -> Loss {
+        let total = model.value.val().sub_scalar(target).square();
+        Loss { metrics: vec![("target", Tensor::from_data([target], &total.device()))], total }
+    }
+}
+
+/// Two steps an update, on batches of two parts and of one.
+#[derive(Default)]
+struct Targets {
+    begun: Vec<u64>,
+    left: Vec<Vec<f32>>,
+    told: Vec<f64>,
+}
+
+impl Source<Pull> for Targets {
+    fn begin(&mut self, _: &mut Pull, _: &Number, update: u64) -> Result<Metrics> {
+        self.begun.push(update);
+        self.left = vec![vec![6.0], vec![1.0, 2.0]];
+        Ok(Metrics::from([("begun".to_string(), update as f64)]))
+    }
+
+    fn next_batch(&mut self, _: &Pull) -> Result<Option<Vec<f32>>> {
+        Ok(self.left.pop())
+    }
+
+    fn tokens(&self) -> usize {
+        0
+    }
+
+    fn observe(&mut self, _: &Pull, step: &Metrics) -> Result<()> {
+        self.told.push(step["target"]);
+        Ok(())
+    }
+}
+
+fn run(span: &Span, observe: impl FnMut(Progress<Pull, Targets>) -> Result<()>) -> (Number, Pull, Targets) {
+    let (mut learner, mut source) = (Pull { progress: Vec::new() }, Targets::default());
+    let value = Tensor::from_data([0.0], &Device::flex().autodiff());
+    let model = Number { value: Param::from_tensor(value) };
+    let config = OptimizerConfig { learning_rate: 0.1, warmup: 0.5, ..OptimizerConfig::default() };
+    let mut optimizer = AdamW::new(config).unwrap();
+    let model = train(&mut learner, model, &mut source, &mut optimizer, span, observe).unwrap();
+    (model, learner, source)
+}
+
+#[test]
+fn each_update_collects_and_takes_a_step_on_each_batch() {
+    let mut rates = Vec::new();
+    let span = Span { start: 1, updates: 4, stop: &AtomicBool::new(false) };
+    let (model, learner, source) = run(&span, |progress| {
+        let metrics = progress.metrics;
+        assert_eq!(metrics["begun"], (progress.done - 1) as f64);
+        // Parts of a batch add up to 3; then the mean with the batch of 6.
+        assert_eq!((metrics["target"], metrics["update/steps"]), (4.5, 2.0));
+        assert_eq!(progress.is_last, progress.done == 4);
+        rates.push(metrics["optimizer/learning_rate"]);
+        Ok(())
+    });
+    assert_eq!((source.begun, source.told), (vec![1, 2, 3], vec![3.0, 6.0, 3.0, 6.0, 3.0, 6.0]));
+    assert_eq!(learner.progress, [0.25, 0.5, 0.75], "of the whole run, where it is resumed too");
+    assert_eq!(rates, [0.1 * 0.4 / 0.5, 0.1, 0.1], "still warming up at two fifths");
+    assert!(model.value.val().into_scalar::<f32>() > 0.3, "six steps towards positive numbers");
+}
+
+#[test]
+fn a_run_ends_with_the_update_that_was_told_to_be_its_last() {
+    let stop = AtomicBool::new(false);
+    let mut told = Vec::new();
+    let span = Span { start: 0, updates: 9, stop: &stop };
+    run(&span, |progress| {
+        told.push((progress.done, progress.is_last));
+        // As when a person asks while the second update is being saved.
+        stop.fetch_or(progress.done == 2, Ordering::Relaxed);
+        Ok(())
+    });
+    assert_eq!(told, [(1, false), (2, false), (3, true)]);
+}

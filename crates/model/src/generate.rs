@@ -1,0 +1,257 @@
+//! Writing: batches of prompts are continued token by token, each row with its own random stream.
+
+use std::sync::Arc;
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Placement, Policy};
+use crate::math::{Sampling, sample_token, token_log_prob};
+use crate::ops::AttentionMask;
+
+/// The token sequences that an action can be, where it has to be one of a list.
+#[derive(Debug, PartialEq)]
+pub struct Choices {
+    /// Ascending, no two equal, none the beginning of another.
+    sequences: Vec<Vec<u32>>,
+    /// The first tokens, which every turn asks for.
+    first: Arc<[u32]>,
+}
+
+impl Choices {
+    /// The choice among token sequences. Where one sequence is the beginning of another, `end` is appended to all, so
+    /// that both can be written.
+    pub fn new(mut sequences: Vec<Vec<u32>>, end: u32) -> Self {
+        sequences.sort();
+        sequences.dedup();
+        if sequences.windows(2).any(|pair| pair[1].starts_with(&pair[0])) {
+            sequences.iter_mut().for_each(|sequence| sequence.push(end));
+            sequences.sort();
+        }
+        let first = next_tokens(&sequences, 0);
+        Self { sequences, first }
+    }
+
+    /// The number of tokens of the longest choice.
+    pub fn longest(&self) -> usize {
+        self.sequences.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Whether this sequence is one of the choices.
+    pub fn contains(&self, sequence: &[u32]) -> bool {
+        self.sequences.binary_search_by(|choice| choice.as_slice().cmp(sequence)).is_ok()
+    }
+
+    /// The tokens that may follow what was written, ascending; none where a choice is complete.
+    pub fn allowed_after(&self, written: &[u32]) -> Arc<[u32]> {
+        if written.is_empty() {
+            return Arc::clone(&self.first);
+        }
+        let from = self.sequences.partition_point(|sequence| sequence.as_slice() < written);
+        let matching = self.sequences[from..].iter().take_while(|sequence| sequence.starts_with(written)).count();
+        next_tokens(&self.sequences[from..from + matching], written.len())
+    }
+}
+
+/// The distinct tokens at one depth of sorted sequences.
+fn next_tokens(sequences: &[Vec<u32>], depth: usize) -> Arc<[u32]> {
+    let mut tokens: Vec<u32> = sequences.iter().filter_map(|sequence| sequence.get(depth).copied()).collect();
+    tokens.dedup();
+    tokens.into()
+}
+
+/// What is to be continued.
+pub struct Request {
+    /// The tokens read so far; at least one.
+    pub prompt: Vec<u32>,
+    /// The only continuations allowed; `None` allows any text.
+    pub choices: Option<Arc<Choices>>,
+    /// This row's own random numbers.
+    pub rng: ChaCha8Rng,
+    /// The tokens that are written whatever the policy prefers, at least one: they are scored and not sampled. Where
+    /// there are choices, they are one of them.
+    pub forced: Option<Vec<u32>>,
+}
+
+impl Request {
+    /// The most tokens that may be written.
+    fn longest(&self, limits: &Limits) -> usize {
+        let forced = self.forced.as_ref().map(Vec::len);
+        forced.or(self.choices.as_ref().map(|choices| choices.longest())).unwrap_or(limits.max_new_tokens)
+    }
+}
+
+/// Whether the tokens written so far hold a stop string.
+pub type Stopped<'a> = dyn Fn(&[u32]) -> bool + 'a;
+
+/// When a continuation ends, beside the completion of a choice.
+pub struct Limits<'a> {
+    /// The token that ends a text; it is part of the text.
+    pub end: Option<u32>,
+    /// The most tokens written.
+    pub max_new_tokens: usize,
+    /// What else ends a text.
+    pub stopped: Option<&'a Stopped<'a>>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Continuation {
+    /// The tokens written, the ending one included.
+    pub tokens: Vec<u32>,
+    /// The log-probability of each token under the distribution that it was sampled from.
+    pub log_probs: Vec<f32>,
+    /// The value of the state before each token; empty without a value head.
+    pub values: Vec<f32>,
+    /// The tokens that each token was chosen among; `None` for any token.
+    pub allowed: Vec<Option<Arc<[u32]>>>,
+    /// Whether it ended by itself and not at the limit of tokens.
+    pub ended: bool,
+}
+
+/// Continues every prompt until it ends. Log-probabilities and values are those that a full forward pass over the
+/// finished text gives.
+///
+/// Rows end at different times; those that have ended are dropped once they are half of the batch.
+/// The model must be outside autodiff ([`burn::module::Module::valid`]).
+pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, sampling: &Sampling) -> Vec<Continuation> {
+    let mut written = vec![Continuation::default(); requests.len()];
+    if requests.is_empty() {
+        return written;
+    }
+    let device = policy.transformer.device();
+    let longest_prompt = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
+    let room = requests.iter().map(|request| request.longest(limits)).max().unwrap_or(0);
+    // The last token written is never read, and one token alone needs no cache.
+    let mut cache = (room > 1).then(|| policy.cache(requests.len(), longest_prompt + room - 1, &device));
+
+    let mut active: Vec<usize> = (0..requests.len()).collect(); // the request of each row that is still computed
+    let padding = Padding::new(requests.iter().map(|request| request.prompt.len()), longest_prompt);
+    let mut input = left_padded(requests.iter().map(|request| request.prompt.as_slice()), longest_prompt, &device);
+    let mut ended = vec![false; requests.len()];
+    for step in 0..room {
+        let [rows, time] = input.dims();
+        let placement = padding.placement(&active, longest_prompt + step, time, &device);
+        let hidden = policy.read(input, &placement, cache.as_mut());
+        let last = hidden.map(|hidden| last_of_each_row(hidden, rows));
+        let values = policy.values(last.actor.clone()).map(|values| host(values.into_data()));
+        let logits = host(policy.scores(last).into_data());
+        for (row, logits) in logits.chunks_exact(logits.len() / rows).enumerate() {
+            let at = active[row];
+            if ended[at] {
+                continue;
+            }
+            let (request, text) = (&mut requests[at], &mut written[at]);
+            let allowed = request.choices.as_ref().map(|choices| choices.allowed_after(&text.tokens));
+            let (token, log_prob) = match &request.forced {
+                Some(forced) => {
+                    let token = forced[step];
+                    (token, token_log_prob(logits, allowed.as_deref(), sampling.temperature, token))
+                }
+                None => sample_token(logits, allowed.as_deref(), sampling, &mut request.rng),
+            };
+            text.tokens.push(token);
+            text.log_probs.push(log_prob);
+            text.allowed.push(allowed);
+            text.values.extend(values.as_ref().map(|values| values[row]));
+            text.ended = match (&request.forced, &request.choices) {
+                (Some(forced), _) => text.tokens.len() == forced.len(),
+                (None, Some(choices)) => choices.allowed_after(&text.tokens).is_empty(),
+                (None, None) => {
+                    limits.end == Some(token) || limits.stopped.is_some_and(|stopped| stopped(&text.tokens))
+                }
+            };
+            ended[at] = text.ended || text.tokens.len() >= request.longest(limits);
+        }
+        let going: Vec<usize> = (0..rows).filter(|&row| !ended[active[row]]).collect();
+        if going.is_empty() {
+            break;
+        }
+        if going.len() * 2 <= rows {
+            let kept = going.iter().map(|&row| row as i64).collect::<Vec<_>>();
+            if let Some(cache) = &mut cache {
+                cache.keep_rows(Tensor::from_data(TensorData::new(kept, [going.len()]), &device));
+            }
+            active = going.iter().map(|&row| active[row]).collect();
+        }
+        let next: Vec<i64> = active.iter().map(|&at| *written[at].tokens.last().unwrap_or(&0) as i64).collect();
+        input = Tensor::from_data(TensorData::new(next, [active.len(), 1]), &device);
+    }
+    written
+}
+
+/// The value of the state after each prompt; 0 without a value head.
+pub fn state_values(policy: &Policy, prompts: &[&[u32]]) -> Vec<f32> {
+    /// Rows of one forward pass.
+    const ROWS: usize = 256;
+    let device = policy.transformer.device();
+    let mut values = Vec::with_capacity(prompts.len());
+    for prompts in prompts.chunks(ROWS) {
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        let padding = Padding::new(prompts.iter().map(|prompt| prompt.len()), longest);
+        let all: Vec<usize> = (0..prompts.len()).collect();
+        let placement = padding.placement(&all, longest, longest, &device);
+        let input = left_padded(prompts.iter().copied(), longest, &device);
+        let last = last_of_each_row(policy.transformer.forward(input, &placement, None), prompts.len());
+        match policy.values(last) {
+            Some(found) => values.extend(host(found.into_data())),
+            None => values.extend(std::iter::repeat_n(0.0, prompts.len())),
+        }
+    }
+    values
+}
+
+/// How far each row is padded on the left, where rows differ in length.
+struct Padding {
+    left: Option<Vec<usize>>,
+}
+
+impl Padding {
+    fn new(lengths: impl Iterator<Item = usize>, longest: usize) -> Self {
+        let left: Vec<usize> = lengths.map(|length| longest - length).collect();
+        Self { left: left.iter().any(|&left| left > 0).then_some(left) }
+    }
+
+    /// The placement of the last `time` of `total` columns of the active rows.
+    fn placement(&self, active: &[usize], total: usize, time: usize, device: &Device) -> Placement {
+        let Some(left) = &self.left else { return Placement::causal() };
+        let real = active.iter().flat_map(|&at| (0..total).map(move |column| column >= left[at])).collect::<Vec<_>>();
+        let real = Tensor::<2, Bool>::from_data(TensorData::new(real, [active.len(), total]), device);
+        let positions = active
+            .iter()
+            .flat_map(|&at| (total - time..total).map(move |column| column.saturating_sub(left[at]) as i64))
+            .collect::<Vec<_>>();
+        let positions = Tensor::<2, Int>::from_data(TensorData::new(positions, [active.len(), time]), device);
+        Placement { mask: AttentionMask::padded(real, time), positions: Some(positions) }
+    }
+}
+
+/// Prompts as `[batch, longest]`, each ending in the last column. Padding is token 0, which nobody sees.
+fn left_padded<'a>(
+    prompts: impl ExactSizeIterator<Item = &'a [u32]>,
+    longest: usize,
+    device: &Device,
+) -> Tensor<2, Int> {
+    let rows = prompts.len();
+    let mut tokens = vec![0i64; rows * longest];
+    for (row, prompt) in tokens.chunks_exact_mut(longest).zip(prompts) {
+        let start = longest - prompt.len();
+        row[start..].iter_mut().zip(prompt).for_each(|(cell, &token)| *cell = i64::from(token));
+    }
+    Tensor::from_data(TensorData::new(tokens, [rows, longest]), device)
+}
+
+/// `[rows * time, width]` to the last of each row, `[rows, width]`.
+fn last_of_each_row(hidden: Tensor<2>, rows: usize) -> Tensor<2> {
+    let [all, width] = hidden.dims();
+    let time = all / rows;
+    match time {
+        1 => hidden,
+        _ => hidden.reshape([rows, time, width]).narrow(1, time - 1, 1).squeeze_dim(1),
+    }
+}
+
+/// Numbers of a tensor on the host.
+fn host(data: TensorData) -> Vec<f32> {
+    data.try_into_vec().expect("the model computes in f32")
+}

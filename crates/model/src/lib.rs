@@ -1,0 +1,40 @@
+//! Decoder transformers: operations on tensors, layers, Hugging Face files, generation, optimiser and checkpoints.
+//!
+//! Knows nothing of text, environments, learners or the files that people write.
+
+mod cache;
+pub mod checkpoint;
+pub mod checkpointing;
+pub mod classifier;
+mod config;
+pub mod config_json;
+mod critic;
+mod error;
+pub mod generate;
+mod generation_config;
+pub mod huggingface;
+mod layers;
+pub mod lora;
+pub mod math;
+pub mod ops;
+pub mod optim;
+pub mod parameters;
+mod policy;
+mod pretrained;
+mod rotary;
+mod transformer;
+
+// The types of burn that the interfaces of this crate show, for those who do not depend on burn.
+pub use burn::module::Module;
+pub use burn::tensor::{Device, Int, Tensor, TensorData};
+pub use cache::KvCache;
+pub use config::{Family, Gelu, ModelConfig, RopeScaling};
+pub use critic::{Critic, CriticShape, Head, Targets};
+pub use error::{Error, Result};
+pub use generation_config::GenerationConfig;
+pub use layers::{Init, Linear, Norm};
+pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
+pub use pretrained::{
+    FileLayout, read_companions, read_config, read_config_json, read_generation_config, read_model, write_json, write_model, write_text,
+};
+pub use transformer::{Placement, Transformer};

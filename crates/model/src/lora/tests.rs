@@ -1,0 +1,153 @@
+use std::path::Path;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::SeedableRng;
+
+use super::*;
+use crate::{Family, ModelConfig, Placement};
+use crate::ops::{available_devices, open_device};
+
+fn model(family: Family, device: &Device) -> Transformer {
+    let shape = ModelConfig { family, width: 8, heads: 2, context: 8, ..ModelConfig::default() };
+    Transformer::new(&shape.resolve(11).unwrap(), &mut Init::Random(&mut ChaCha8Rng::seed_from_u64(1)), device)
+}
+
+fn each_model(test: impl Fn(Transformer)) {
+    for device in available_devices() {
+        for family in [Family::Gpt2, Family::Llama] {
+            test(model(family, &open_device(device).unwrap()));
+        }
+    }
+}
+
+fn config(targets: &[&str]) -> LoraConfig {
+    LoraConfig { rank: 3, alpha: 6.0, targets: targets.iter().map(|target| (*target).to_string()).collect() }
+}
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(7)
+}
+
+/// Adapters that do something.
+fn adapted(model: Transformer, targets: &[&str]) -> Transformer {
+    let mut model = attach(model, &config(targets), &mut rng()).unwrap();
+    let device = model.device();
+    for (_, layer) in model.linears_mut() {
+        if let Some(adapter) = &mut layer.adapter {
+            let shape = adapter.up.val().dims();
+            adapter.up = normal(shape, 0.5, &mut Init::Random(&mut rng()), &device);
+        }
+    }
+    model
+}
+
+fn logits(model: &Transformer) -> Vec<f32> {
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(vec![1i64, 5, 9, 2], [1, 4]), &model.device());
+    model.logits(model.forward(tokens, &Placement::causal(), None)).into_data().try_into_vec().unwrap()
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], expected: &[f32]) {
+    let furthest = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(found.len() == expected.len() && furthest < 1e-5, "{furthest} apart");
+}
+
+#[test]
+fn a_fresh_adapter_changes_nothing_and_one_taken_off_leaves_the_base_bit_for_bit() {
+    each_model(|base| {
+        let before = logits(&base);
+        assert_close(&logits(&attach(base.clone(), &LoraConfig::default(), &mut rng()).unwrap()), &before);
+        let adapted = adapted(base, &["*.attention.query", "*.feed_forward.*"]);
+        assert!(logits(&adapted).iter().zip(&before).any(|(a, b)| (a - b).abs() > 1e-3));
+        assert_eq!(logits(&without_adapters(adapted)), before);
+    });
+}
+
+#[test]
+fn a_merged_model_computes_what_the_adapted_one_did() {
+    each_model(|base| {
+        let adapted = adapted(base, &["blocks.?.attention.*", "*.down"]);
+        let merged = merged(adapted.clone());
+        assert!(parameters::names(&merged).iter().all(|name| !name.contains("adapter")));
+        assert_close(&logits(&merged), &logits(&adapted));
+    });
+}
+
+#[test]
+fn only_adapters_have_gradients() {
+    each_model(|base| {
+        let names = parameters::names(&base);
+        let trained = adapted(base, &["*.value", "*.up"]).train();
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(vec![1i64, 5, 9], [1, 3]), &trained.device());
+        let loss = trained.logits(trained.forward(tokens, &Placement::causal(), None)).square().sum();
+        let mut sum = crate::optim::GradientSum::default();
+        sum.add(&trained, &mut loss.backward());
+        let with_gradient: Vec<String> = sum.by_name().into_keys().collect();
+        let expected: Vec<String> = parameters::names(&trained).difference(&names).cloned().collect();
+        assert_eq!(with_gradient, expected);
+        assert_eq!(with_gradient.len(), 2 * 2 * 2, "A and B of two layers in two blocks");
+        let all = merged(trained.valid()).train();
+        let tokens = Tensor::<2, Int>::from_data(TensorData::new(vec![1i64], [1, 1]), &all.device());
+        let mut sum = crate::optim::GradientSum::default();
+        sum.add(&all, &mut all.logits(all.forward(tokens, &Placement::causal(), None)).square().sum().backward());
+        assert_eq!(
+            sum.by_name().into_keys().collect::<std::collections::BTreeSet<_>>(),
+            names,
+            "merged, all is trained"
+        );
+    });
+}
+
+#[test]
+fn what_is_written_is_read() {
+    each_model(|base| {
+        for targets in
+            [&["*.attention.query", "*.value"][..], &["blocks.0.*"], &["*.output", "*.up", "blocks.1.attention.key"]]
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let adapted = adapted(base.clone(), targets);
+            write_adapters(&adapted, directory.path(), "base").unwrap();
+            let read = read_adapters(base.clone(), directory.path()).unwrap();
+            assert_close(&logits(&read), &logits(&adapted));
+            let again = tempfile::tempdir().unwrap();
+            write_adapters(&read, again.path(), "base").unwrap();
+            let config = |path: &Path| std::fs::read_to_string(path.join("adapter_config.json")).unwrap();
+            assert_eq!(config(directory.path()), config(again.path()), "{targets:?}");
+        }
+    });
+}
+
+#[test]
+fn targets_are_named_as_peft_names_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = model(Family::Llama, &Device::flex());
+    write_adapters(&adapted(base, &["*.query", "blocks.1.feed_forward.up"]), directory.path(), "base").unwrap();
+    let config = std::fs::read_to_string(directory.path().join("adapter_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["target_modules"], serde_json::json!(["model.layers.1.mlp.up_proj", "q_proj"]));
+    assert_eq!((&config["r"], &config["lora_alpha"]), (&3.into(), &6.0.into()));
+}
+
+#[test]
+fn what_cannot_be_adapted_is_refused() {
+    let base = || model(Family::Llama, &Device::flex());
+    let refused = |config: LoraConfig| attach(base(), &config, &mut rng()).unwrap_err().to_string();
+    let message = refused(config(&["*.querry"]));
+    assert!(message.starts_with("lora.targets: \"*.querry\" matches no layer"), "{message}");
+    assert!(refused(LoraConfig { rank: 0, ..LoraConfig::default() }).starts_with("lora.rank: 0"));
+    assert!(refused(LoraConfig { alpha: 0.0, ..LoraConfig::default() }).starts_with("lora.alpha: 0"));
+    assert!(refused(config(&[])).starts_with("lora.targets: none"));
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    assert!(write_adapters(&base(), path, "base").unwrap_err().to_string().contains("has no adapters"));
+    write_adapters(&adapted(base(), &["*.query"]), path, "base").unwrap();
+    let message = read_adapters(model(Family::Gpt2, &Device::flex()), path).unwrap_err().to_string();
+    let unknown = "unexpected: base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight and 3 more";
+    assert!(message.contains(unknown), "{message}");
+    let config = path.join("adapter_config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"bias\": \"none\"", "\"bias\": \"none\", \"use_dora\": true")).unwrap();
+    let message = read_adapters(base(), path).unwrap_err().to_string();
+    assert!(message.ends_with("use_dora is true; only plain LoRA without biases can be read"), "{message}");
+}

@@ -1,0 +1,343 @@
+//! AdamW with parameter groups, global-norm clipping and a learning-rate schedule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::parameters::{self, Path};
+use crate::ops::{self, adamw_step};
+use crate::{Error, Result};
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Stays.
+    Constant,
+    /// Goes to its final fraction in a straight line.
+    Linear,
+    /// Goes to its final fraction along half a cosine ([Loshchilov and Hutter 2017](https://arxiv.org/abs/1608.03983)).
+    Cosine,
+}
+
+/// What a person chooses of the optimiser.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// The greatest learning rate.
+    pub learning_rate: f64,
+    /// The part of the run over which the learning rate grows to its greatest, 0 to 1.
+    pub warmup: f64,
+    /// How it goes on.
+    pub schedule: Schedule,
+    /// The fraction of the greatest learning rate that the schedule ends at.
+    pub final_fraction: f64,
+    /// Decay of the means of gradients and of their squares.
+    pub betas: (f64, f64),
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Decoupled weight decay, on parameters of two dimensions and more.
+    pub weight_decay: f64,
+    /// The norm that all gradients together are clipped to; 0 for none.
+    pub max_grad_norm: f64,
+    /// Parameters that are treated apart; the first group whose pattern matches is taken.
+    #[serde(rename = "group")]
+    pub groups: Vec<ParameterGroup>,
+}
+
+/// Parameters by a pattern on their names, such as `value_head.*` or `blocks.0.*`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParameterGroup {
+    /// The names, with `*` for any text.
+    pub pattern: String,
+    /// Multiplies the learning rate; 0 freezes.
+    #[serde(default = "one")]
+    pub learning_rate_scale: f64,
+    /// Replaces the weight decay.
+    pub weight_decay: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            warmup: 0.0,
+            schedule: Schedule::Constant,
+            final_fraction: 0.0,
+            betas: (0.9, 0.999),
+            eps: 1e-5,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            groups: Vec::new(),
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// The learning rate when `fraction` of the run, 0 to 1, is over.
+    pub fn learning_rate_at(&self, fraction: f64) -> f64 {
+        if fraction < self.warmup {
+            return self.learning_rate * fraction / self.warmup;
+        }
+        let left = (1.0 - fraction) / (1.0 - self.warmup).max(f64::MIN_POSITIVE);
+        let shape = match self.schedule {
+            Schedule::Constant => return self.learning_rate,
+            Schedule::Linear => left,
+            Schedule::Cosine => 0.5 * (1.0 - (std::f64::consts::PI * left).cos()),
+        };
+        self.learning_rate * (self.final_fraction + (1.0 - self.final_fraction) * shape.clamp(0.0, 1.0))
+    }
+
+    /// Refuses values that no optimiser can work with.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let fractions = [
+            ("warmup", self.warmup),
+            ("final_fraction", self.final_fraction),
+            ("betas[0]", self.betas.0),
+            ("betas[1]", self.betas.1),
+        ];
+        for (field, value) in fractions {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::Config(format!("optimizer.{field}: {value} is not between 0 and 1")));
+            }
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return Err(Error::Config(format!("optimizer.learning_rate: {} is not above 0", self.learning_rate)));
+        }
+        for group in &self.groups {
+            glob::Pattern::new(&group.pattern)
+                .map_err(|error| Error::Config(format!("optimizer.group.pattern: {:?}: {error}", group.pattern)))?;
+        }
+        Ok(())
+    }
+}
+
+/// The gradients of one step by parameter name, flat. The one place where parts of a batch are summed, and where the
+/// gradients of several ranks will be.
+#[derive(Default)]
+pub struct GradientSum(BTreeMap<String, Tensor<1>>);
+
+impl GradientSum {
+    /// Adds the gradients of one part of the batch.
+    pub fn add<M: Module>(&mut self, model: &M, gradients: &mut Gradients) {
+        let mut visitor = TakeGradients { path: Path::default(), gradients, sum: self };
+        model.visit(&mut visitor);
+    }
+
+    /// The norm of all gradients together.
+    pub fn norm(&self) -> f64 {
+        let squares: Vec<Tensor<1>> = self.0.values().map(|gradient| gradient.clone().square().sum()).collect();
+        match squares.is_empty() {
+            true => 0.0,
+            false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt(),
+        }
+    }
+
+    /// The gradient of each parameter, flat.
+    #[cfg(test)]
+    pub(crate) fn by_name(&self) -> BTreeMap<String, TensorData> {
+        self.0.iter().map(|(name, gradient)| (name.clone(), gradient.to_data())).collect()
+    }
+}
+
+/// AdamW ([Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101)).
+pub struct AdamW {
+    config: OptimizerConfig,
+    groups: Vec<(glob::Pattern, ParameterGroup)>,
+    moments: BTreeMap<String, Moments>,
+    steps: u64,
+}
+
+/// The running means of a parameter's gradient and of its square, flat.
+struct Moments {
+    mean: Tensor<1>,
+    square: Tensor<1>,
+}
+
+impl AdamW {
+    /// An optimiser that has seen nothing.
+    ///
+    /// # Errors
+    /// A value that no optimiser can work with.
+    pub fn new(config: OptimizerConfig) -> Result<Self> {
+        config.check()?;
+        let pattern = |group: &ParameterGroup| glob::Pattern::new(&group.pattern).expect("checked above");
+        let groups = config.groups.iter().map(|group| (pattern(group), group.clone())).collect();
+        Ok(Self { config, groups, moments: BTreeMap::new(), steps: 0 })
+    }
+
+    /// The model, in the autodiff context, without gradients for what the groups freeze: it takes no memory for them, nor
+    /// for moments, and keeps its bits.
+    ///
+    /// # Errors
+    /// A pattern that freezes nothing, or groups that leave nothing to train.
+    pub fn freeze<M: Module>(&self, model: M) -> Result<M> {
+        let frozen = self.frozen(&parameters::names(&model))?;
+        let model = parameters::set_trained(model, &|name, was| was && !frozen.contains(name));
+        match parameters::count_trained(&model) {
+            0 => Err(Error::Config("optimizer.group: all parameters are frozen; leave some to train".into())),
+            _ => Ok(model),
+        }
+    }
+
+    /// Those of some parameters that the groups freeze.
+    ///
+    /// # Errors
+    /// A pattern that freezes nothing.
+    pub fn frozen(&self, names: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        let freezes = |group: &ParameterGroup| group.learning_rate_scale == 0.0;
+        for (pattern, _) in self.groups.iter().filter(|(_, group)| freezes(group)) {
+            if !names.iter().any(|name| pattern.matches(name)) {
+                let example = names.first().map(String::as_str).unwrap_or_default();
+                return Err(Error::Config(format!(
+                    "optimizer.group.pattern: {:?} freezes nothing; parameters are named like {example:?}",
+                    pattern.as_str()
+                )));
+            }
+        }
+        Ok(names.iter().filter(|name| self.group(name).is_some_and(freezes)).cloned().collect())
+    }
+
+    /// The schedule and the knobs.
+    pub fn config(&self) -> &OptimizerConfig {
+        &self.config
+    }
+
+    /// Moves the parameters against their gradients, clipped to the global norm; returns the norm before clipping.
+    ///
+    /// # Errors
+    /// Gradients that are no numbers: nothing is moved.
+    pub fn step<M: Module>(&mut self, model: M, gradients: GradientSum, learning_rate: f64) -> Result<(M, f64)> {
+        let norm = gradients.norm();
+        if !norm.is_finite() {
+            return Err(Error::Training(format!(
+                "the gradients' norm is {norm} at step {}; lower optimizer.learning_rate or look at the rewards",
+                self.steps + 1
+            )));
+        }
+        let limit = self.config.max_grad_norm;
+        let scale = if limit > 0.0 && norm > limit { limit / (norm + 1e-6) } else { 1.0 };
+        self.steps += 1;
+        let mut mapper = Apply { path: Path::default(), optimizer: self, gradients: gradients.0, scale, learning_rate };
+        Ok((model.map(&mut mapper), norm))
+    }
+
+    /// The optimiser's state by name, for a checkpoint: `{name}.mean` and `{name}.square`.
+    pub fn state(&self) -> (u64, BTreeMap<String, TensorData>) {
+        let tensors = self.moments.iter().flat_map(|(name, moments)| {
+            [(format!("{name}.mean"), moments.mean.to_data()), (format!("{name}.square"), moments.square.to_data())]
+        });
+        (self.steps, tensors.collect())
+    }
+
+    /// Takes up a state of [`AdamW::state`].
+    ///
+    /// # Errors
+    /// A mean without its square.
+    pub fn restore(
+        &mut self,
+        steps: u64,
+        mut state: BTreeMap<String, TensorData>,
+        device: &burn::tensor::Device,
+    ) -> Result<()> {
+        self.steps = steps;
+        self.moments.clear();
+        while let Some((name, mean)) = state.pop_first() {
+            let other = |suffix: &str| format!("{}.{suffix}", name.trim_end_matches(".mean"));
+            let square = state
+                .remove(&other("square"))
+                .filter(|_| name.ends_with(".mean"))
+                .ok_or_else(|| Error::Training(format!("the optimiser's state {name} has no counterpart")))?;
+            let [mean, square] = [mean, square].map(|data| Tensor::from_data(data, device));
+            self.moments.insert(name.trim_end_matches(".mean").to_string(), Moments { mean, square });
+        }
+        Ok(())
+    }
+
+    fn group(&self, name: &str) -> Option<&ParameterGroup> {
+        self.groups.iter().find(|(pattern, _)| pattern.matches(name)).map(|(_, group)| group)
+    }
+}
+
+struct TakeGradients<'a> {
+    path: Path,
+    gradients: &'a mut Gradients,
+    sum: &'a mut GradientSum,
+}
+
+impl ModuleVisitor for TakeGradients<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = param.val().grad_remove(self.gradients) else { return };
+        let count = gradient.shape().num_elements();
+        let gradient = gradient.reshape([count]);
+        let sum = self.sum.0.remove(&self.path.name());
+        self.sum.0.insert(self.path.name(), sum.map_or(gradient.clone(), |sum| sum + gradient));
+    }
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+}
+
+struct Apply<'a> {
+    path: Path,
+    optimizer: &'a mut AdamW,
+    gradients: BTreeMap<String, Tensor<1>>,
+    scale: f64,
+    learning_rate: f64,
+}
+
+impl ModuleMapper for Apply<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let Some(mut gradient) = self.gradients.remove(&name) else { return param };
+        let group = self.optimizer.group(&name);
+        let learning_rate = self.learning_rate * group.map_or(1.0, |group| group.learning_rate_scale);
+        if learning_rate == 0.0 {
+            return param;
+        }
+        if self.scale != 1.0 {
+            gradient = gradient.mul_scalar(self.scale);
+        }
+        let decay = if D >= 2 { self.optimizer.config.weight_decay } else { 0.0 };
+        let config = &self.optimizer.config;
+        let step = ops::AdamW {
+            lr: learning_rate,
+            beta1: config.betas.0,
+            beta2: config.betas.1,
+            eps: config.eps,
+            weight_decay: group.and_then(|group| group.weight_decay).unwrap_or(decay),
+            step: self.optimizer.steps,
+        };
+        let moments = self
+            .optimizer
+            .moments
+            .remove(&name)
+            .unwrap_or_else(|| Moments { mean: gradient.zeros_like(), square: gradient.zeros_like() });
+        let (id, value, mapper) = param.consume();
+        let (shape, trains) = (value.dims(), value.is_require_grad());
+        let flat = value.inner().reshape([shape.iter().product::<usize>()]);
+        let (flat, mean, square) = adamw_step(flat, gradient, moments.mean, moments.square, &step);
+        self.optimizer.moments.insert(name, Moments { mean, square });
+        let value = Tensor::from_inner(flat.reshape(shape)).set_require_grad(trains);
+        Param::from_mapped_value(id, value, mapper)
+    }
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+}

@@ -1,0 +1,322 @@
+//! How a training run is seen: metrics on disk, TensorBoard, plots, the report, the terminal.
+//!
+//! An [`Observer`] is handed the numbers of each update, and at the end what the run reached. It writes into the
+//! run's directory:
+//!
+//! | file | what |
+//! |---|---|
+//! | `metrics.jsonl` | one JSON object an update; the truth that everything else is drawn from |
+//! | `tensorboard/events.out.tfevents.*` | the same for TensorBoard |
+//! | `plots/*.svg`, `plots/metrics/*.svg` | the learning curve, and a figure for each group of metrics |
+//! | `report.html` | all of it on one page |
+//!
+//! This module knows no models, no learners and no tensors: numbers by name, and episodes, come in.
+//!
+//! ```no_run
+//! use palestra_report::{Observer, Options, Report};
+//! # fn main() -> std::io::Result<()> {
+//! let options = Options { updates: 100, ..Options::default() };
+//! let mut observer = Observer::create("runs/first".as_ref(), options)?;
+//! for step in 1..=100 {
+//!     let metrics = [("episode/return_mean".to_string(), step as f64)].into();
+//!     observer.update(step, &metrics)?;
+//! }
+//! let report = observer.finish(Report { title: "First run".into(), ..Report::default() })?;
+//! println!("{}", report.display());
+//! # Ok(())
+//! # }
+//! ```
+
+mod axis;
+mod bars;
+mod figures;
+mod memory;
+mod metrics;
+mod number;
+mod plot;
+mod progress;
+mod replay;
+mod report;
+mod tensorboard;
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use bars::{Bars, bars_svg};
+pub use figures::figures;
+pub use memory::peak_memory_bytes;
+pub use metrics::{History, MetricsLog, Record};
+pub use plot::{Figure, Plot, Reference, Series};
+pub use progress::{Display, FIGURES, Progress, sparkline};
+pub use replay::{Playback, harmless, replay};
+pub use report::{Report, Table, TextSample};
+pub use tensorboard::EventWriter;
+
+/// Numbers by their names in the field, such as `policy/clipfrac_avg`.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// What an observer has to know about its run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many updates the run will have.
+    pub updates: u64,
+    /// The step to go on after; `None` for a new run.
+    pub resume_at: Option<u64>,
+    /// The metric that the run is judged by; the learning curve shows it.
+    pub headline: String,
+    /// Whether less of the headline metric is better, as of a loss.
+    pub lower_is_better: bool,
+    /// What the learning curve is compared with.
+    pub references: Vec<Reference>,
+    /// How progress is shown.
+    pub display: Display,
+    /// The least time between two lines of progress, where lines are shown.
+    pub line_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            updates: 0,
+            resume_at: None,
+            headline: "episode/return_mean".into(),
+            lower_is_better: false,
+            references: vec![],
+            display: Display::Auto,
+            line_every: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Watches one run and writes what it sees into the run's directory.
+#[derive(Debug)]
+pub struct Observer {
+    dir: PathBuf,
+    options: Options,
+    history: History,
+    log: MetricsLog,
+    events: EventWriter,
+    progress: Progress,
+    clock: Instant,
+    earlier: f64,
+}
+
+impl Observer {
+    /// Starts to observe the run in `dir`, which is created where it is missing.
+    ///
+    /// With [`Options::resume_at`] the history up to that step is read back and later lines are dropped.
+    ///
+    /// # Errors
+    /// A new run in a directory that has metrics already; a broken metrics file; input and output. Every message
+    /// names the file.
+    pub fn create(dir: &Path, options: Options) -> io::Result<Self> {
+        std::fs::create_dir_all(dir).map_err(at(dir))?;
+        let (log, history) = MetricsLog::open(&dir.join("metrics.jsonl"), options.resume_at)?;
+        let done = options.resume_at.unwrap_or(0);
+        let tensorboard = dir.join("tensorboard");
+        std::fs::create_dir_all(&tensorboard).map_err(at(&tensorboard))?;
+        Ok(Self {
+            dir: dir.into(),
+            log,
+            events: EventWriter::create(&tensorboard, options.resume_at)?,
+            progress: Progress::new(
+                options.display,
+                options.updates,
+                done,
+                &options.headline,
+                options.lower_is_better,
+                options.line_every,
+            ),
+            earlier: history.elapsed(),
+            history,
+            options,
+            clock: Instant::now(),
+        })
+    }
+
+    /// Takes in what update number `step` measured; takes well under a millisecond.
+    ///
+    /// # Errors
+    /// A step that does not come after the last one; a metric named `step` or `time`; output.
+    pub fn update(&mut self, step: u64, metrics: &BTreeMap<String, f64>) -> io::Result<()> {
+        let refused = |message| Err(io::Error::new(ErrorKind::InvalidInput, message));
+        if let Some(last) = self.history.last_step().filter(|&last| last >= step) {
+            return refused(format!("metrics of step {step} came after those of step {last}; steps must rise"));
+        }
+        if let Some(name) = ["step", "time"].iter().find(|&&name| metrics.contains_key(name)) {
+            return refused(format!("a metric cannot be named {name:?}: every line of metrics has that field already"));
+        }
+        let record = Record { step, time: (self.elapsed() * 1e4).round() / 1e4, metrics: metrics.clone() };
+        self.log.append(&record)?;
+        self.events.scalars(step, metrics)?;
+        self.history.push(&record);
+        self.progress.update(&self.history);
+        Ok(())
+    }
+
+    /// Draws the plots of what was measured so far; a few milliseconds a figure, so for checkpoints.
+    pub fn draw_plots(&self) -> io::Result<()> {
+        self.figures().iter().try_for_each(|figure| write_whole(&self.dir.join(&figure.file), &figure.to_svg()))
+    }
+
+    /// Draws the plots and writes `report.html`, whose path it returns.
+    ///
+    /// `report` holds what the run knows; the observer adds its figures, times, throughput and peak memory.
+    pub fn finish(mut self, mut report: Report) -> io::Result<PathBuf> {
+        self.progress.finish(&self.history);
+        self.draw_plots()?;
+        report.figures.splice(0..0, self.figures());
+        report.resources.splice(0..0, self.resources());
+        let path = self.dir.join("report.html");
+        write_whole(&path, &report.render())?;
+        Ok(path)
+    }
+
+    /// Writes a line to the terminal without tearing the progress bar; silent where the display is.
+    pub fn say(&self, line: &str) {
+        self.progress.say(line);
+    }
+
+    /// All that was measured so far, earlier sessions of a resumed run included.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Seconds that the run has taken so far; while it was stopped, its clock stood still.
+    pub fn elapsed(&self) -> f64 {
+        self.earlier + self.clock.elapsed().as_secs_f64()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        figures(&self.history, &self.options.headline, &self.options.references)
+    }
+
+    fn resources(&self) -> Vec<(String, String)> {
+        let (updates, elapsed) = (self.history.updates(), self.history.elapsed());
+        let mut rows =
+            vec![("Updates".to_string(), updates.to_string()), ("Wall time".into(), number::duration(elapsed))];
+        if updates > 0 {
+            rows.push(("Time per update".into(), format!("{} s", number::significant(elapsed / updates as f64))));
+        }
+        for name in self.history.names().filter(|name| name.starts_with("throughput/")) {
+            if let Some(mean) = self.history.mean(name) {
+                let name = name["throughput/".len()..].replace('_', " ");
+                rows.push((format!("Mean {name}"), number::significant(mean)));
+            }
+        }
+        if let Some(bytes) = peak_memory_bytes() {
+            rows.push(("Peak memory of the last session".into(), number::bytes(bytes)));
+        }
+        if self.history.non_finite() > 0 {
+            rows.push(("Values that were not finite".into(), self.history.non_finite().to_string()));
+        }
+        rows
+    }
+}
+
+/// Says which file an error is about, and keeps its kind.
+fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The name under which a file is written until it is complete.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
+}
+
+/// Replaces a file as a whole, so that a reader never sees half of it.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(at(dir))?;
+    }
+    let temporary = temporary(path);
+    std::fs::write(&temporary, text).map_err(at(&temporary))?;
+    std::fs::rename(&temporary, path).map_err(at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(resume_at: Option<u64>) -> Options {
+        Options { updates: 4, resume_at, display: Display::Quiet, ..Options::default() }
+    }
+
+    fn metrics(value: f64) -> BTreeMap<String, f64> {
+        [("episode/return_mean", value), ("objective/kl", value / 8.0), ("throughput/tokens_per_second", 500.0)]
+            .map(|(name, value)| (name.to_string(), value))
+            .into()
+    }
+
+    #[test]
+    fn a_run_leaves_metrics_plots_and_a_report() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("runs/first");
+        let mut observer = Observer::create(&run, options(None)).unwrap();
+        for step in 1..=4 {
+            observer.update(step, &metrics(step as f64)).unwrap();
+        }
+        let report = Report { title: "Learns to count".into(), ..Report::default() };
+        let html = std::fs::read_to_string(observer.finish(report).unwrap()).unwrap();
+        assert!(html.contains("Learns to count") && html.contains("Mean tokens per second"));
+        assert_eq!(html.matches("<svg").count(), 4);
+        for file in ["metrics.jsonl", "plots/return.svg", "plots/metrics/objective.svg"] {
+            assert!(std::fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");
+        }
+        assert!(!walk(&run).iter().any(|name| name.ends_with(".tmp")));
+    }
+
+    #[test]
+    fn a_resumed_run_has_the_history_of_an_uninterrupted_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let mut log = MetricsLog::open(&path, None).unwrap().0;
+        for step in 1..=3 {
+            let (time, metrics) = (step as f64 * 100.0, metrics(step as f64));
+            let record = Record { step, time, metrics };
+            log.append(&record).unwrap();
+        }
+        let mut second = Observer::create(dir.path(), options(Some(2))).unwrap();
+        for step in 3..=4 {
+            second.update(step, &metrics(step as f64)).unwrap();
+        }
+        let expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)];
+        assert_eq!(second.history().series("episode/return_mean"), expected);
+        let read = History::read(&path).unwrap();
+        assert_eq!(read.series("episode/return_mean"), expected);
+        let elapsed = second.history().elapsed();
+        assert!((200.0..300.0).contains(&elapsed), "the clock goes on from step 2: {elapsed}");
+    }
+
+    #[test]
+    fn steps_must_rise_and_reserved_names_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut observer = Observer::create(dir.path(), options(None)).unwrap();
+        observer.update(2, &metrics(1.0)).unwrap();
+        let message = observer.update(2, &metrics(1.0)).unwrap_err().to_string();
+        assert!(message.contains("step 2"), "{message}");
+        let message = observer.update(3, &[("time".to_string(), 1.0)].into()).unwrap_err().to_string();
+        assert!(message.contains("\"time\""), "{message}");
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("taken");
+        std::fs::write(&file, "").unwrap();
+        let error = Observer::create(&file, options(None)).unwrap_err();
+        assert!(error.to_string().contains("taken"), "{error}");
+    }
+
+    fn walk(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let inside = |path: PathBuf| {
+            if path.is_dir() { walk(&path) } else { vec![path.display().to_string()] }
+        };
+        entries.flat_map(inside).collect()
+    }
+}

@@ -1,0 +1,251 @@
+//! What a person sees on the terminal while a run trains. Everything goes to standard error.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::metrics::History;
+use super::number;
+use super::replay::harmless;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Display {
+    /// A bar where standard error is a terminal, else lines.
+    #[default]
+    Auto,
+    /// One live bar with the run's figures.
+    Bar,
+    /// One plain line now and then.
+    Lines,
+    /// Nothing.
+    Quiet,
+}
+
+/// One figure of the display: its label and the metric that it shows the latest value of.
+pub type Figure = (&'static str, &'static str);
+
+/// The figures that are shown where the run measures them; of several with one label, the first.
+pub const FIGURES: [Figure; 7] = [
+    ("loss", "loss/total"),
+    ("loss", "loss"),
+    ("KL", "objective/kl"),
+    ("entropy", "policy/entropy_avg"),
+    ("entropy", "objective/entropy"),
+    ("turns/s", "throughput/turns_per_second"),
+    ("tokens/s", "throughput/tokens_per_second"),
+];
+
+/// The live display of one run.
+#[derive(Debug)]
+pub struct Progress {
+    kind: Kind,
+    total: u64,
+    headline: String,
+    lower_is_better: bool,
+    shown: Option<Instant>,
+    started: (Instant, u64),
+}
+
+#[derive(Debug)]
+enum Kind {
+    Bar(ProgressBar),
+    Lines { every: Duration },
+    Quiet,
+}
+
+/// A bar redraws at most this often; drawing text takes longer than a small update.
+const REDRAW: Duration = Duration::from_millis(100);
+const SPARKLINE: usize = 32;
+
+impl Progress {
+    /// A display that starts after `done` of `total` updates. Lines come at most every `every`.
+    pub fn new(
+        display: Display,
+        total: u64,
+        done: u64,
+        headline: &str,
+        lower_is_better: bool,
+        every: Duration,
+    ) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let kind = match display {
+            Display::Quiet => Kind::Quiet,
+            Display::Lines => Kind::Lines { every },
+            Display::Auto if !is_terminal => Kind::Lines { every },
+            Display::Auto | Display::Bar => Kind::Bar(bar(total, done)),
+        };
+        Self { kind, total, headline: headline.into(), lower_is_better, shown: None, started: (Instant::now(), done) }
+    }
+
+    /// Shows the state after the last update of `history`.
+    pub fn update(&mut self, history: &History) {
+        let since = self.shown.map(|shown| shown.elapsed());
+        let wait = match &self.kind {
+            Kind::Quiet => return,
+            Kind::Lines { every } => *every,
+            Kind::Bar(_) => REDRAW,
+        };
+        if since.is_none_or(|since| since >= wait) {
+            self.show(history);
+        }
+    }
+
+    /// Shows the last state and leaves it standing.
+    pub fn finish(&mut self, history: &History) {
+        self.show(history);
+        if let Kind::Bar(bar) = &self.kind {
+            bar.abandon();
+        }
+    }
+
+    /// Writes a line above the bar, or as a line among the others.
+    pub fn say(&self, line: &str) {
+        match &self.kind {
+            Kind::Bar(bar) => bar.suspend(|| eprintln!("{}", harmless(line))),
+            Kind::Lines { .. } => eprintln!("{}", harmless(line)),
+            Kind::Quiet => {}
+        }
+    }
+
+    fn show(&mut self, history: &History) {
+        self.shown = Some(Instant::now());
+        let step = history.last_step().unwrap_or(0);
+        let figures = figures(history, &self.headline, self.lower_is_better);
+        match &self.kind {
+            Kind::Quiet => {}
+            Kind::Bar(bar) => {
+                bar.set_position(step);
+                bar.set_message(format!("{}\n{figures}", curve(history, &self.headline)));
+            }
+            Kind::Lines { .. } => {
+                let (started, done) = self.started;
+                let left = remaining(
+                    started.elapsed().as_secs_f64(),
+                    step - done.min(step),
+                    self.total - step.min(self.total),
+                );
+                let left = left.map_or(String::new(), |left| format!("  {} left", number::duration(left)));
+                eprintln!("update {step}/{}  {figures}{left}", self.total);
+            }
+        }
+    }
+}
+
+fn bar(total: u64, done: u64) -> ProgressBar {
+    let template = "{bar:32.cyan/238} {pos}/{len} updates  {elapsed} elapsed, {eta} left\n{msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let bar = ProgressBar::new(total).with_position(done);
+    bar.set_style(style.progress_chars("━╸─"));
+    // The time left is told from this session's speed: a resumed run did not do its first updates now.
+    bar.reset_eta();
+    bar
+}
+
+/// Seconds until `left` updates are done, where `done` took `seconds`.
+fn remaining(seconds: f64, done: u64, left: u64) -> Option<f64> {
+    (done > 0 && left > 0).then(|| seconds / done as f64 * left as f64)
+}
+
+/// The course of the headline metric over the whole run, as a sparkline with its range.
+fn curve(history: &History, headline: &str) -> String {
+    let values: Vec<f64> = history.series(headline).iter().map(|&(_, value)| value).collect();
+    let name = headline.rsplit('/').next().unwrap_or(headline);
+    format!("{} {name}", sparkline(&values, SPARKLINE))
+}
+
+/// The latest figures on one line, such as `return_mean 3.2 (best 4.1)  KL 0.031`.
+fn figures(history: &History, headline: &str, lower_is_better: bool) -> String {
+    let mut parts = Vec::new();
+    if let Some(latest) = history.latest(headline) {
+        let name = headline.rsplit('/').next().unwrap_or(headline);
+        let values = history.series(headline).iter().map(|&(_, value)| value);
+        let values = values.filter(|value| value.is_finite());
+        let best = if lower_is_better { values.fold(latest, f64::min) } else { values.fold(latest, f64::max) };
+        parts.push(format!("{name} {} (best {})", number::significant(latest), number::significant(best)));
+    }
+    let mut labels = Vec::new();
+    for (label, metric) in FIGURES {
+        let Some(&(_, value)) = history.series(metric).last() else {
+            continue;
+        };
+        if metric != headline && !labels.contains(&label) {
+            labels.push(label);
+            parts.push(format!("{label} {}", number::significant(value)));
+        }
+    }
+    if history.non_finite() > 0 {
+        parts.push(format!("not finite {}", history.non_finite()));
+    }
+    harmless(&parts.join("  "))
+}
+
+/// A curve in one line of text, at most `width` characters; each stands for the mean of its share of the values.
+pub fn sparkline(values: &[f64], width: usize) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let size = values.len().div_ceil(width.max(1)).max(1);
+    let mean = |chunk: &[f64]| {
+        let (sum, count) = chunk
+            .iter()
+            .filter(|value| value.is_finite())
+            .fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+        if count > 0 { sum / f64::from(count) } else { f64::NAN }
+    };
+    let means: Vec<f64> = values.chunks(size).map(mean).collect();
+    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let level = |&mean: &f64| match (mean - low) / (high - low) {
+        _ if mean.is_nan() => ' ',
+        share if share.is_nan() => LEVELS[3], // a constant
+        share => LEVELS[(share * 7.0).round() as usize],
+    };
+    means.iter().map(level).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Record;
+    use super::*;
+
+    fn history(updates: &[(&str, f64)]) -> History {
+        let mut history = History::default();
+        for (step, &(name, value)) in updates.iter().enumerate() {
+            history.push(&Record { step: step as u64 + 1, time: 0.0, metrics: [(name.to_string(), value)].into() });
+        }
+        history
+    }
+
+    #[test]
+    fn a_sparkline_rises_with_its_values() {
+        assert_eq!(sparkline(&[0.0, 1.0, f64::NAN, 7.0], 8), "▁▂ █");
+        assert_eq!(sparkline(&[2.0, 2.0], 8), "▄▄");
+        assert_eq!(sparkline(&[], 8), "");
+        assert_eq!(sparkline(&[f64::NAN], 8), " ");
+        let long: Vec<f64> = (0..1000).map(f64::from).collect();
+        assert_eq!(sparkline(&long, 8), "▁▂▃▄▅▆▇█");
+    }
+
+    #[test]
+    fn the_figures_name_latest_and_best() {
+        let history = history(&[
+            ("episode/return_mean", 4.0),
+            ("episode/return_mean", 3.0),
+            ("episode/return_mean", f64::NAN),
+            ("objective/kl", 0.0312),
+            ("objective/entropy", 1.5),
+            ("policy/entropy_avg", 1.25),
+        ]);
+        assert_eq!(
+            figures(&history, "episode/return_mean", false),
+            "return_mean 3 (best 4)  KL 0.0312  entropy 1.25  not finite 1"
+        );
+        assert_eq!(figures(&history, "objective/kl", true), "kl 0.0312 (best 0.0312)  entropy 1.25  not finite 1");
+    }
+
+    #[test]
+    fn the_time_left_follows_from_the_speed() {
+        assert_eq!(remaining(10.0, 5, 20), Some(40.0));
+        assert_eq!((remaining(10.0, 0, 20), remaining(10.0, 5, 0)), (None, None));
+    }
+}

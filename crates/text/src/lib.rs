@@ -1,0 +1,9 @@
+//! Text to token ids and back: tokenizers, vocabularies learned from texts, chat templates. No tensors.
+
+mod error;
+mod tokenizer;
+
+pub use error::{Error, Result};
+pub use tokenizer::{
+    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions,
+};

@@ -1,0 +1,298 @@
+//! Text to token ids and back.
+//!
+//! A tokenizer is either made from an environment's alphabet, one token a character, or read from a Hugging
+//! Face `tokenizer.json`. It knows no models, environments or batches, and adds no tokens of its own: whoever
+//! builds a context places the special ones.
+
+mod characters;
+mod chat_template;
+mod lengths;
+mod text_stream;
+mod train;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use palestra_datasets::shards::Vocabulary;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+use characters::Characters;
+pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
+pub use text_stream::{TextStream, before_stop};
+pub use train::{Method, VocabularyOptions};
+
+/// Turns text into token ids and back. Cheap to clone.
+///
+/// ```
+/// # use palestra_text::Tokenizer;
+/// let tokenizer = Tokenizer::from_alphabet("udlr. ")?;
+/// let mut ids = Vec::new();
+/// tokenizer.encode("r d", &mut ids)?;
+/// ids.extend(tokenizer.special().end);
+/// assert_eq!(tokenizer.decode(&ids)?, "r d");
+/// assert!(tokenizer.encode("right", &mut ids).is_err()); // no `i` in the alphabet
+/// # Ok::<(), palestra_text::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    kind: Kind,
+    special: SpecialTokens,
+    vocab_size: usize,
+    fingerprint: String,
+}
+
+/// Tokens that are no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Fills rows up to the length of their batch. Which positions are padding is the mask's to say: this may be
+    /// the same token as `end`, or even one of the text.
+    pub pad: u32,
+    /// Stands before what the agent reads.
+    pub observation: Option<u32>,
+    /// Stands before what the agent writes.
+    pub action: Option<u32>,
+    /// Ends what the agent writes.
+    pub end: Option<u32>,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Characters(Arc<Characters>),
+    HuggingFace(Arc<tokenizers::Tokenizer>),
+}
+
+impl Tokenizer {
+    /// A tokenizer with one token for each character of `alphabet`, in the order of code points, after the
+    /// special tokens `<|pad|>` = 0, `<|observation|>` = 1, `<|action|>` = 2 and `<|end|>` = 3.
+    ///
+    /// # Errors
+    /// An empty alphabet.
+    pub fn from_alphabet(alphabet: &str) -> Result<Self> {
+        Ok(Self::of_characters(Characters::new(alphabet)?))
+    }
+
+    /// Reads a Hugging Face `tokenizer.json`.
+    ///
+    /// The end and padding tokens are those that `tokenizer_config.json` or `special_tokens_map.json` in the same
+    /// directory names, else the file's own special tokens of a customary name. A file without a padding token
+    /// pads with its end token, or else with token 0. A limit on length or padding set in the file is ignored.
+    ///
+    /// # Errors
+    /// A file that is missing or no tokenizer.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let broken = |reason: String| Error::Tokenizer(format!("{}: {reason}", path.display()));
+        let json: Value = serde_json::from_str(&text).map_err(|error| broken(format!("no JSON: {error}")))?;
+        if let Some(characters) = Characters::from_json(&json) {
+            return Ok(Self::of_characters(characters));
+        }
+        let mut inner: tokenizers::Tokenizer =
+            text.parse().map_err(|error| broken(format!("no Hugging Face tokenizer: {error}")))?;
+        inner.with_truncation(None).expect("no truncation is always possible").with_padding(None);
+        let configs = ["tokenizer_config.json", "special_tokens_map.json"].map(|name| {
+            let text = std::fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
+            serde_json::from_str::<Value>(&text).unwrap_or_default()
+        });
+        Self::of_hugging_face(inner, &configs).map_err(|error| broken(error.to_string()))
+    }
+
+    /// A tokenizer whose end and padding tokens are those that the first of some configurations names.
+    fn of_hugging_face(inner: tokenizers::Tokenizer, configs: &[Value]) -> Result<Self> {
+        let special = find_special(&inner, configs);
+        let last_id = inner.get_vocab(true).into_values().max();
+        let vocab_size = last_id.ok_or_else(|| Error::Tokenizer("the vocabulary is empty".into()))? as usize + 1;
+        let content = inner.to_string(false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(Self { kind: Kind::HuggingFace(Arc::new(inner)), special, vocab_size, fingerprint: hash(&content) })
+    }
+
+    /// The tokenizer as a Hugging Face `tokenizer.json`, which encodes and decodes the same way.
+    pub fn to_json(&self) -> Result<String> {
+        match &self.kind {
+            Kind::Characters(characters) => Ok(format!("{:#}", characters.to_json())),
+            Kind::HuggingFace(inner) => inner.to_string(true).map_err(|error| Error::Tokenizer(error.to_string())),
+        }
+    }
+
+    /// The `tokenizer_config.json` that tells Hugging Face's libraries, and [`Tokenizer::from_file`], which
+    /// tokens end and pad.
+    pub fn to_config_json(&self) -> String {
+        let name = |id: Option<u32>| id.and_then(|id| self.token(id));
+        let turns: Vec<String> = [self.special.observation, self.special.action].into_iter().filter_map(name).collect();
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": false,
+            "pad_token": name(Some(self.special.pad)),
+            "eos_token": name(self.special.end),
+        });
+        if !turns.is_empty() {
+            config["additional_special_tokens"] = turns.into();
+        }
+        if let Kind::Characters(_) = self.kind {
+            // A text that spells a special token out is its characters, there as here.
+            config["split_special_tokens"] = true.into();
+        }
+        format!("{config:#}")
+    }
+
+    /// Appends the tokens of `text` to `out`; on an error `out` is as it was.
+    ///
+    /// # Errors
+    /// A character that the alphabet does not have, with its place.
+    pub fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        match &self.kind {
+            Kind::Characters(characters) => characters.encode(text, out),
+            Kind::HuggingFace(inner) => {
+                let encoding =
+                    inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(format!("{text:?}: {error}")))?;
+                out.extend_from_slice(encoding.get_ids());
+                Ok(())
+            }
+        }
+    }
+
+    /// The tokens of each text, computed in parallel where the tokenizer is a Hugging Face one.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_all(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+        match &self.kind {
+            Kind::Characters(characters) => {
+                let encode = |text: &String| {
+                    let mut ids = Vec::new();
+                    characters.encode(text, &mut ids).map(|()| ids)
+                };
+                texts.iter().map(encode).collect()
+            }
+            Kind::HuggingFace(inner) => {
+                let texts = texts.iter().map(String::as_str).collect();
+                let encodings =
+                    inner.encode_batch_fast(texts, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+                Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+            }
+        }
+    }
+
+    /// The text of `ids`, special tokens left out.
+    ///
+    /// # Errors
+    /// An id beyond the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, true)
+    }
+
+    /// The text of `ids`, special tokens as they are spelled.
+    ///
+    /// # Errors
+    /// An id beyond the vocabulary.
+    pub fn decode_with_special(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, false)
+    }
+
+    fn decode_as(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        match &self.kind {
+            Kind::Characters(characters) => characters.decode(ids),
+            Kind::HuggingFace(inner) => {
+                if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+                    return Err(no_such_token(id, self.vocab_size));
+                }
+                inner.decode(ids, skip_special).map_err(|error| Error::Tokenizer(error.to_string()))
+            }
+        }
+    }
+
+    /// One more than the greatest token id: the rows that an embedding needs.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The tokens that are no text.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// 32 hexadecimal digits that are the same for tokenizers of the same content, on every machine: whether the
+    /// token ids in a file are this tokenizer's.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What token shards record of the tokenizer: documents in them end with its end token.
+    pub fn vocabulary(&self) -> Vocabulary {
+        let size = self.vocab_size as u32;
+        Vocabulary { size, fingerprint: self.fingerprint.clone(), separator: self.special.end }
+    }
+
+    /// The bytes of text that each token stands for; special tokens have none.
+    pub fn token_bytes(&self) -> Vec<u32> {
+        match &self.kind {
+            Kind::Characters(characters) => characters.token_bytes(),
+            Kind::HuggingFace(inner) => lengths::token_bytes(inner, self.vocab_size),
+        }
+    }
+
+    /// The token of an id as it stands in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        match &self.kind {
+            Kind::Characters(characters) => characters.token(id),
+            Kind::HuggingFace(inner) => inner.id_to_token(id),
+        }
+    }
+
+    /// The token that stands for what the vocabulary does not have, where there is one.
+    pub fn unknown(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Characters(_) => None,
+            Kind::HuggingFace(inner) => {
+                ["<unk>", "[UNK]", "<|unknown|>"].iter().find_map(|name| inner.token_to_id(name))
+            }
+        }
+    }
+
+    fn of_characters(characters: Characters) -> Self {
+        Self {
+            special: Characters::special(),
+            vocab_size: characters.vocab_size(),
+            fingerprint: hash(&characters.alphabet()),
+            kind: Kind::Characters(Arc::new(characters)),
+        }
+    }
+}
+
+/// What Hugging Face's widespread models call their end and padding tokens.
+const END_NAMES: [&str; 8] =
+    ["<|end|>", "<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<eos>", "[EOS]"];
+const PAD_NAMES: [&str; 4] = ["<|pad|>", "<pad>", "[PAD]", "<|padding|>"];
+
+fn find_special(inner: &tokenizers::Tokenizer, configs: &[Value]) -> SpecialTokens {
+    let configured = |role: &str| {
+        configs.iter().find_map(|config| {
+            let token = &config[role];
+            inner.token_to_id(token.as_str().or_else(|| token["content"].as_str())?)
+        })
+    };
+    let added = inner.get_added_tokens_decoder();
+    let named = |names: &[&str]| {
+        let special = |name: &&str| added.iter().find(|(_, token)| token.special && token.content == **name);
+        names.iter().find_map(special).map(|(&id, _)| id)
+    };
+    let end = configured("eos_token").or_else(|| named(&END_NAMES));
+    SpecialTokens {
+        pad: configured("pad_token").or_else(|| named(&PAD_NAMES)).or(end).unwrap_or(0),
+        observation: named(&["<|observation|>"]),
+        action: named(&["<|action|>"]),
+        end,
+    }
+}
+
+fn hash(content: &str) -> String {
+    Sha256::digest(content).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn no_such_token(id: u32, vocab_size: usize) -> Error {
+    Error::Tokenizer(format!("no token has the id {id}; the vocabulary ends at {}", vocab_size - 1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! Chat templates: conversations as the text, and the tokens, that a published model was trained on.
+//!
+//! They are written for Jinja in Python, with what transformers adds: `raise_exception`, `tojson` that escapes nothing, and
+//! `{% generation %}` around what the model is to learn. `strftime_now` is left undefined, so that templates fall back
+//! on their own date and a text is the same every day.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value as Jinja};
+use minijinja::{Environment, ErrorKind, context};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Kind, Tokenizer};
+use crate::{Error, Result};
+
+/// One message of a conversation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, or another that the template knows.
+    pub role: String,
+    /// What is said.
+    #[serde(default)]
+    pub content: String,
+    /// What else the template reads, such as `tool_calls`.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// A conversation as text, and where the assistant speaks in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MarkedText {
+    /// The text.
+    pub text: String,
+    /// What the assistant is to write, as ascending ranges of bytes: its words, and what ends its turn.
+    pub assistant: Vec<Range<usize>>,
+}
+
+/// A conversation as tokens.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EncodedChat {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// Whether each of them is the assistant's to write. A token that also holds text before its turn is not.
+    pub is_assistant: Vec<bool>,
+}
+
+/// Turns conversations into text.
+///
+/// ```
+/// # use palestra_text::{ChatTemplate, Message};
+/// let text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}";
+/// let template = ChatTemplate::new("example", text, Default::default())?;
+/// assert_eq!(template.render(&[Message::new("user", "hello")], false)?, "<user>hello\n");
+/// # Ok::<(), palestra_text::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChatTemplate {
+    origin: String,
+    environment: Environment<'static>,
+    /// `bos_token`, `eos_token` and the like.
+    special: BTreeMap<String, String>,
+    marks_generation: bool,
+}
+
+/// What `{% generation %}` puts around its text on the way out: code points that are no characters.
+const BEGIN: char = '\u{FDD0}';
+const END: char = '\u{FDD1}';
+
+const NAME: &str = "chat";
+
+impl Message {
+    /// A message of plain text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into(), other: Map::new() }
+    }
+}
+
+impl ChatTemplate {
+    /// The template of a model directory: `chat_template.jinja`, else that of `tokenizer_config.json`; `None` where
+    /// there is none.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a template that is none.
+    pub fn from_directory(directory: &Path) -> Result<Option<Self>> {
+        let own = directory.join("chat_template.jinja");
+        if own.exists() {
+            return Self::from_file(&own, Some(directory)).map(Some);
+        }
+        let (config_path, config) = tokenizer_config(directory)?;
+        let template = match &config["chat_template"] {
+            Value::Array(named) => {
+                named.iter().find(|one| one["name"] == "default").and_then(|one| one["template"].as_str())
+            }
+            one => one.as_str(),
+        };
+        let origin = format!("chat_template of {}", config_path.display());
+        template.map(|text| Self::new(origin, text, special_tokens(&config))).transpose()
+    }
+
+    /// The template of a file; what it calls `eos_token` and the like is as a model directory has it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a template that is none.
+    pub fn from_file(path: &Path, model: Option<&Path>) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        let config = model.map(tokenizer_config).transpose()?.map(|(_, config)| config);
+        Self::new(path.display().to_string(), &text, special_tokens(&config.unwrap_or_default()))
+    }
+
+    /// A template of this text. `origin` is for messages; `special` holds what the template calls `eos_token` and the like.
+    ///
+    /// # Errors
+    /// A text that is no template, with the line.
+    pub fn new(origin: impl Into<String>, text: &str, special: BTreeMap<String, String>) -> Result<Self> {
+        let origin = origin.into();
+        let (text, marks_generation) = with_generation_filters(text);
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| failed(&origin, &error))?);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", tojson);
+        environment.add_filter("generation", |text: String| format!("{BEGIN}{text}{END}"));
+        environment.add_function("raise_exception", |reason: String| -> Result<Jinja, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("the template refuses: {reason}")))
+        });
+        environment.add_template_owned(NAME, text).map_err(|error| failed(&origin, &error))?;
+        Ok(Self { origin, environment, special, marks_generation })
+    }
+
+    /// The text of a conversation; with `add_generation_prompt` up to where the assistant is to go on.
+    ///
+    /// # Errors
+    /// A template that fails, or refuses the conversation, with its reason.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        Ok(self.render_marked(messages, add_generation_prompt)?.replace([BEGIN, END], ""))
+    }
+
+    /// What stands between the end of an answer of the assistant, its end token included, and where it is to go on after
+    /// further messages.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`]; a template by which an answer changes what stands before it.
+    pub fn render_further(&self, messages: &[Message]) -> Result<String> {
+        let before = vec![Message::new("user", "a"), Message::new("assistant", "b")];
+        let MarkedText { text, assistant } = self.mark(&before)?;
+        let end = assistant.last().map_or(text.len(), |range| range.end);
+        let all = self.render(&[before, messages.to_vec()].concat(), true)?;
+        all.strip_prefix(&text[..end]).map(str::to_string).ok_or_else(|| {
+            let reason = "what stands before a further message depends on that message, so that nothing can go on from it; \
+                          rollout.context = \"observation\" shows each turn alone";
+            Error::Tokenizer(format!("{}: {reason}", self.origin))
+        })
+    }
+
+    /// The text of a whole conversation, and where the assistant speaks in it: what `{% generation %}` surrounds, where
+    /// the template has it, else what each of its messages adds to the text of those before.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`]; without `{% generation %}`, a template by which the first messages' text is not
+    /// the beginning of the whole.
+    pub fn mark(&self, messages: &[Message]) -> Result<MarkedText> {
+        if self.marks_generation { self.mark_by_generation(messages) } else { self.mark_by_prefixes(messages) }
+    }
+
+    /// The tokens of a whole conversation, and which the assistant is to write. Special tokens in the template are one
+    /// token each.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::mark`]; text that the tokenizer cannot encode.
+    pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<EncodedChat> {
+        self.encode_from(tokenizer, messages, 0)
+    }
+
+    /// As [`ChatTemplate::encode`]; only what the assistant writes in messages from number `from` on, counted from 0, is
+    /// said to be its to write.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::encode`]; a template by which the text of the messages before is not the beginning of the whole.
+    pub fn encode_from(&self, tokenizer: &Tokenizer, messages: &[Message], from: usize) -> Result<EncodedChat> {
+        let MarkedText { text, mut assistant } = self.mark(messages)?;
+        if from > 0 {
+            let before = self.render(&messages[..from], false)?;
+            if !text.starts_with(&before) {
+                return Err(Error::Tokenizer(format!(
+                    "{}: the text of the first {from} messages is not the beginning of the whole, so that what follows \
+                     cannot be told",
+                    self.origin
+                )));
+            }
+            assistant.retain(|range| range.start >= before.len());
+        }
+        let mut chat = EncodedChat::default();
+        for (token, Range { start, end }) in encode_with_places(tokenizer, &text)? {
+            chat.tokens.push(token);
+            let is_inside = |range: &Range<usize>| range.start <= start && start < range.end && end <= range.end;
+            chat.is_assistant.push(assistant.iter().any(is_inside));
+        }
+        Ok(chat)
+    }
+
+    fn mark_by_generation(&self, messages: &[Message]) -> Result<MarkedText> {
+        let mut marked = MarkedText { text: String::new(), assistant: Vec::new() };
+        let rendered = self.render_marked(messages, false)?;
+        for part in rendered.split_inclusive([BEGIN, END]) {
+            let text = part.trim_end_matches([BEGIN, END]);
+            let start = marked.text.len();
+            marked.text.push_str(text);
+            if part.ends_with(END) && !text.is_empty() {
+                marked.assistant.push(start..marked.text.len());
+            }
+        }
+        Ok(marked)
+    }
+
+    fn mark_by_prefixes(&self, messages: &[Message]) -> Result<MarkedText> {
+        let text = self.render(messages, false)?;
+        let mut assistant = Vec::new();
+        for (at, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+            let before = self.render(&messages[..at], true)?;
+            let after = self.render(&messages[..=at], false)?;
+            if !after.starts_with(&before) || !text.starts_with(&after) {
+                return Err(Error::Tokenizer(format!(
+                    "{}: what message {} adds cannot be told: the text of the messages before it is not the beginning \
+                     of the whole; put {{% generation %}} and {{% endgeneration %}} around what the assistant writes",
+                    self.origin,
+                    at + 1
+                )));
+            }
+            // The turn ends with its end token: a line break after it is not the assistant's to write.
+            let own = &after[before.len()..];
+            let ends = self.special.get("eos_token").is_some_and(|eos| own.trim_end().ends_with(eos.as_str()));
+            let length = if ends { own.trim_end().len() } else { own.len() };
+            assistant.push(before.len()..before.len() + length);
+        }
+        Ok(MarkedText { text, assistant })
+    }
+
+    fn render_marked(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        if let Some(message) = messages.iter().find(|message| message.content.contains([BEGIN, END])) {
+            let reason = "holds U+FDD0 or U+FDD1, which are no characters";
+            return Err(Error::Tokenizer(format!("{}: a message of {} {reason}", self.origin, message.role)));
+        }
+        let template = self.environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
+        let messages = Jinja::from(Serde(messages));
+        let values = context! { messages, add_generation_prompt, tools => (), documents => () };
+        let special = Jinja::from(Serde(&self.special));
+        template.render(context! { ..values, ..special }).map_err(|error| failed(&self.origin, &error))
+    }
+}
+
+/// The `tokenizer_config.json` of a model directory; null where there is none.
+fn tokenizer_config(directory: &Path) -> Result<(PathBuf, Value)> {
+    let path = directory.join("tokenizer_config.json");
+    let config = match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map_err(|error| Error::Tokenizer(format!("{}: not valid JSON: {error}", path.display())))?,
+        Err(_) => Value::Null,
+    };
+    Ok((path, config))
+}
+
+fn special_tokens(config: &Value) -> BTreeMap<String, String> {
+    let token = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(String::from);
+    let special = config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
+    special.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect()
+}
+
+/// `{% generation %}` is a filter block here, which keeps all rules of white space; whether there was one.
+fn with_generation_filters(text: &str) -> (String, bool) {
+    let mut out = String::new();
+    let (mut rest, mut found) = (text, false);
+    while let Some(open) = rest.find("{%") {
+        let (before, tag) = rest.split_at(open);
+        out.push_str(before);
+        let Some(length) = tag.find("%}").map(|at| at + 2) else { break };
+        let (tag, after) = tag.split_at(length);
+        let word = tag[2..length - 2].trim_matches(['-', '+']).trim();
+        match word {
+            "generation" => out.push_str(&tag.replacen(word, "filter generation", 1)),
+            "endgeneration" => out.push_str(&tag.replacen(word, "endfilter", 1)),
+            _ => out.push_str(tag),
+        }
+        found |= word == "generation";
+        rest = after;
+    }
+    out.push_str(rest);
+    (out, found)
+}
+
+/// JSON as Python's `json.dumps` lays it out, with nothing escaped for HTML.
+fn tojson(value: Jinja, options: Kwargs) -> Result<String, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let wrong = |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
+    let mut out = Vec::new();
+    match indent {
+        Some(spaces) => {
+            let indent = " ".repeat(spaces);
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter)).map_err(wrong)?;
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, OneLine)).map_err(wrong)?,
+    }
+    Ok(String::from_utf8(out).expect("JSON is text"))
+}
+
+/// `{"a": 1, "b": [2, 3]}`
+struct OneLine;
+
+impl serde_json::ser::Formatter for OneLine {
+    fn begin_array_value<W: std::io::Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+    fn begin_object_key<W: std::io::Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+    fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, out: &mut W) -> std::io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
+/// Tokens with the bytes of the text that each stands for.
+fn encode_with_places(tokenizer: &Tokenizer, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+    match &tokenizer.kind {
+        Kind::Characters(_) => {
+            let mut tokens = Vec::new();
+            tokenizer.encode(text, &mut tokens)?;
+            let places = text.char_indices().map(|(at, character)| at..at + character.len_utf8());
+            Ok(tokens.into_iter().zip(places).collect())
+        }
+        Kind::HuggingFace(inner) => {
+            let encoding = inner.encode(text, false).map_err(|error| Error::Tokenizer(format!("{text:?}: {error}")))?;
+            let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+            Ok(encoding.get_ids().iter().copied().zip(places).collect())
+        }
+    }
+}
+
+fn failed(origin: &str, error: &minijinja::Error) -> Error {
+    let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
+    let reason = error.detail().map_or_else(|| error.kind().to_string(), String::from);
+    Error::Tokenizer(format!("{origin}: {line}{reason}"))
+}
+
+#[cfg(test)]
+mod tests;

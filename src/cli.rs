@@ -1,0 +1,172 @@
+//! The command line: one file a command.
+//!
+//! Commands parse arguments, call the library and print. Results go to standard output, as one JSON object with
+//! `--json`; logs and errors go to standard error. Nothing here knows tensors.
+
+mod check;
+mod corpus;
+mod envs;
+mod estimate;
+mod eval;
+mod evaluate;
+mod generate;
+mod label;
+mod log;
+mod merge;
+mod output;
+mod plan;
+mod play;
+mod policy;
+mod rollout;
+mod rows;
+mod score;
+mod tokenizer;
+mod train;
+mod writing;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use palestra_model::Device;
+use clap::{ArgAction, Parser, Subcommand};
+use palestra_envs::Registry;
+use tracing::level_filters::LevelFilter;
+
+use crate::reward::with_kinds;
+use crate::{Error, Result};
+use output::{Output, is_broken_pipe};
+
+/// Trains language models and text-playing agents by reinforcement learning.
+#[derive(Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print one JSON object to standard output, and nothing else there
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Log more to standard error; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+
+    /// Log only warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  palestra envs                         what can be played
+  palestra play frozen-lake-4x4         play it yourself
+  palestra train examples/recipes/snake-ppo.toml
+  palestra evaluate runs/snake-ppo
+  palestra rollout snake-6x6 --policy runs/snake-ppo --episodes 100 --out logs/snake.parquet
+
+`palestra <command> --help` explains a command, with an example and what it writes.";
+
+#[derive(Subcommand)]
+enum Command {
+    Envs(envs::Args),
+    Check(check::Args),
+    Play(play::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Rollout(rollout::Args),
+    Log(log::Args),
+    Estimate(estimate::Args),
+    Corpus(corpus::Args),
+    Generate(generate::Args),
+    Merge(merge::Args),
+    Tokenizer(tokenizer::Args),
+    Plan(plan::Args),
+    Rows(rows::Args),
+    Eval(eval::Args),
+    Score(score::Args),
+    Label(label::Args),
+}
+
+/// Runs the command that the program was called with, over the environments of a registry.
+///
+/// Exit codes: 0 done; 1 failed, or an environment was found wrong; 2 the command line was wrong; 130 stopped by
+/// Ctrl-C, with everything saved.
+pub fn main(registry: Registry) -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Where not even this can be printed, the exit code still says it.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    start_logging(&line);
+    // Where no run says otherwise, rewards by models are computed here; a run computes them on its own device.
+    let registry = with_kinds(&registry, &Device::flex(), Arc::default());
+    let mut output = Output::new(line.json, line.quiet);
+    match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
+        Ok(code) => code,
+        // Whoever read the output, such as `head`, has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
+    match command {
+        Command::Envs(args) => envs::run(args, registry, output),
+        Command::Check(args) => check::run(args, registry, output),
+        Command::Play(args) => play::run(args, registry, output),
+        Command::Train(args) => train::run(args, registry, output),
+        Command::Evaluate(args) => evaluate::run(args, registry, output),
+        Command::Rollout(args) => rollout::run(args, registry, output),
+        Command::Log(args) => log::run(args, registry, output),
+        Command::Estimate(args) => estimate::run(args, registry, output),
+        Command::Corpus(args) => corpus::run(args, output),
+        Command::Generate(args) => generate::run(args, output),
+        Command::Merge(args) => merge::run(args, output),
+        Command::Tokenizer(args) => tokenizer::run(args, output),
+        Command::Plan(args) => plan::run(args, registry, output),
+        Command::Rows(args) => rows::run(args, registry, output),
+        Command::Eval(args) => eval::run(args, output),
+        Command::Score(args) => score::run(args, output),
+        Command::Label(args) => label::run(args, output),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    use std::io::Write;
+    if let Error::Interrupted(how_to_go_on) = error {
+        let _ = writeln!(std::io::stderr(), "{how_to_go_on}");
+        return ExitCode::from(130); // what shells give a program that Ctrl-C ended
+    }
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+fn start_logging(line: &CommandLine) {
+    let level = match (line.quiet, line.verbose) {
+        (true, _) => LevelFilter::WARN,
+        (_, 0) => LevelFilter::INFO,
+        (_, 1) => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let logs = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(level >= LevelFilter::DEBUG)
+        .with_max_level(level);
+    // A program that logs in its own way has said so before.
+    let _ = logs.try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::CommandLine::command().debug_assert();
+    }
+}

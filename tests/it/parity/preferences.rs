@@ -1,0 +1,145 @@
+//! Direct preference optimisation beside TRL's: the same model, pairs and order, 20 steps of each loss.
+//!
+//! `tests/transformers/trl_dpo.py` recorded what TRL computes, and trains again where an environment variable asks for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use palestra::learn::batch::{JudgedPrompt, Pair, TextRow};
+use palestra::learn::learners::Learner;
+use palestra::learn::learners::dpo::{Dpo, DpoConfig, PairLoss};
+use palestra::learn::learners::judged::{Judged, Reading, read_answers};
+use palestra::model::ops::{available_devices, open_device};
+use palestra::model::optim::{AdamW, GradientSum, OptimizerConfig};
+use palestra::model::{Device, Heads, Module, Policy, read_model};
+
+/// How far numbers may be apart.
+const TOLERANCE: f64 = 1e-3;
+
+/// Ours by TRL's names.
+const NAMES: [(&str, &str); 7] = [
+    ("loss/dpo", "loss"),
+    ("rewards/chosen", "rewards/chosen"),
+    ("rewards/rejected", "rewards/rejected"),
+    ("rewards/margins", "rewards/margins"),
+    ("rewards/accuracies", "rewards/accuracies"),
+    ("logps/chosen", "logps/chosen"),
+    ("logps/rejected", "logps/rejected"),
+];
+
+type Step = BTreeMap<String, f64>;
+
+#[derive(Deserialize)]
+struct Recorded {
+    settings: Settings,
+    pairs: Vec<TokenPair>,
+    runs: BTreeMap<String, Vec<Step>>,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    beta: f32,
+    learning_rate: f64,
+    max_grad_norm: f64,
+    eps: f64,
+    batch: usize,
+}
+
+#[derive(Deserialize)]
+struct TokenPair {
+    prompt_ids: Vec<u32>,
+    chosen_ids: Vec<u32>,
+    rejected_ids: Vec<u32>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers")
+}
+
+fn recorded() -> Recorded {
+    let file = folder().join("fixtures/trl-dpo.json");
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn start(device: &Device) -> Policy {
+    let (config, tensors) = read_model(&folder().join("fixtures/llama")).unwrap();
+    Policy::from_tensors(&config, Heads::default(), tensors, device).unwrap()
+}
+
+/// Each pair as a prompt, with the log-probabilities of the model that is trained from.
+fn prompts(pairs: &[TokenPair], policy: &Policy) -> Vec<JudgedPrompt> {
+    let prompt = |pair: &TokenPair| {
+        let row = |answer: &[u32]| {
+            let tokens = [&pair.prompt_ids[..], answer].concat();
+            TextRow { counted: (pair.prompt_ids.len()..tokens.len()).collect(), tokens, ..TextRow::default() }
+        };
+        let answers = vec![row(&pair.chosen_ids), row(&pair.rejected_ids)];
+        let references = read_answers(policy, Reading::LogProb, &answers.iter().collect::<Vec<_>>(), 2);
+        let pair = Pair { chosen: 0, rejected: 1, is_tie: false, margin: 0.0, weight: 1.0 };
+        JudgedPrompt { answers, references, pairs: vec![pair], ..JudgedPrompt::default() }
+    };
+    pairs.iter().map(prompt).collect()
+}
+
+fn steps_of(loss: PairLoss, recorded: &Recorded, device: &Device) -> Vec<Step> {
+    let Settings { beta, learning_rate, max_grad_norm, eps, batch } = recorded.settings;
+    let start = start(device);
+    let prompts = prompts(&recorded.pairs, &start);
+    let config = DpoConfig { loss, beta, length_normalised: loss == PairLoss::Ipo, ..DpoConfig::default() };
+    let learner = Judged { objective: Arc::new(Dpo(config)), checkpointing: false };
+    let config = OptimizerConfig { learning_rate, max_grad_norm, eps, weight_decay: 0.0, ..OptimizerConfig::default() };
+    let mut optimizer = AdamW::new(config).unwrap();
+    let mut model = start.train();
+    let device = model.transformer.device();
+    let mut steps = Vec::new();
+    for prompts in prompts.chunks(batch) {
+        let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+        let (mut sum, mut step) = (GradientSum::default(), Step::new());
+        for part in JudgedBatch::parts(&prompts, 4, &device) {
+            for (name, value) in learner.gradients(&model, part, &mut sum) {
+                if let Some((_, theirs)) = NAMES.iter().find(|(ours, _)| *ours == name) {
+                    *step.entry(theirs.to_string()).or_insert(0.0) += f64::from(value.into_scalar::<f32>());
+                }
+            }
+        }
+        (model, _) = optimizer.step(model, sum, learning_rate).unwrap();
+        steps.push(step);
+    }
+    steps
+}
+
+#[test]
+fn twenty_steps_are_those_of_trl() {
+    let recorded = recorded();
+    let losses = [("sigmoid", PairLoss::Sigmoid), ("ipo", PairLoss::Ipo), ("hinge", PairLoss::Hinge)];
+    let mut ours = BTreeMap::new();
+    for device in available_devices() {
+        let device = open_device(device).unwrap();
+        for (name, loss) in losses {
+            let steps = steps_of(loss, &recorded, &device);
+            let expected = &recorded.runs[name];
+            assert_eq!((steps.len(), expected.len()), (20, 20));
+            for (number, (step, expected)) in steps.iter().zip(expected).enumerate() {
+                // Before the first step all rewards are rounding, and which is greater says nothing.
+                let compared = NAMES.iter().filter(|(_, name)| number > 0 || *name != "rewards/accuracies");
+                for (_, metric) in compared {
+                    let (found, expected) = (step[*metric], expected[*metric]);
+                    let apart = (found - expected).abs();
+                    assert!(apart < TOLERANCE, "{name}, step {number}: {metric} is {found}, and TRL has {expected}");
+                }
+            }
+            ours.insert(name, steps);
+        }
+    }
+    if std::env::var_os("PALESTRA_TRANSFORMERS").is_some() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), serde_json::to_string(&ours).unwrap()).unwrap();
+        let script = folder().join("trl_dpo.py");
+        let output = std::process::Command::new("python3").arg(script).arg("check").arg(file.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
