@@ -1,9 +1,8 @@
-//! Rollout and update of PPO: tokens a second, and the environments' share of the time.
+//! Rollout and update of PPO: tokens per second, and the environments' share of the time.
 //!
 //! `cargo bench --features libtorch --bench ppo` (or without the feature, for flex alone). Each line is the median of
-//! several updates after a warm-up;
-//! tokens are those read and
-//! written, in an update as often as they are learned from.
+//! several updates after a warm-up. Tokens are those read and written; an update counts them as often as they are
+//! learned from.
 
 use std::sync::atomic::AtomicBool;
 
@@ -53,7 +52,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The metrics of a few updates from a policy that starts from nothing.
+/// Metrics of a few updates of a policy with random initial weights.
 fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metrics>> {
     let device = open_device(device).map_err(palestra::Error::Device)?;
     let mut definition = Definition::named(env);

@@ -1,13 +1,13 @@
-//! What can go wrong, told to the person who can mend it.
+//! Errors of this crate, with messages for the person who can fix the cause.
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. Each message names the file, field and value, and what would be right.
+/// Error of this crate. Each message names the file, field and value, and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file that a person wrote says something that cannot be done.
+    /// A run file or an option that asks for something that cannot be done.
     #[error("{0}")]
     Config(String),
     /// Text or token ids that the tokenizer does not know.
@@ -16,17 +16,17 @@ pub enum Error {
     /// A checkpoint or model file that is missing, damaged or of another shape.
     #[error("{path}: {reason}")]
     Checkpoint {
-        /// Which file or directory.
+        /// Path of the file or directory.
         path: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
-    /// A file could not be read or written.
+    /// A file that could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// A logged episode that cannot be learned from.
@@ -35,22 +35,22 @@ pub enum Error {
     /// A device that this program or machine does not have.
     #[error("{0}")]
     Device(String),
-    /// Training cannot go on: a loss or gradient that is no number, a sampler that cannot be scored.
+    /// Training that cannot go on: a loss or gradient that is not a number, a sampler that cannot be scored.
     #[error("{0}")]
     Training(String),
     /// A file of logged experience that cannot be read or written.
     #[error(transparent)]
     Log(#[from] palestra_datasets::Error),
-    /// A corpus that cannot be made.
+    /// A corpus that cannot be built.
     #[error(transparent)]
     Corpus(#[from] palestra_corpus::Error),
     /// A label store, or a label for it, that cannot be used.
     #[error(transparent)]
     Labels(#[from] palestra_labels::Error),
-    /// An environment or reward failed.
+    /// An environment or reward that failed.
     #[error(transparent)]
     Env(#[from] palestra_envs::Error),
-    /// The person asked to stop; everything was saved.
+    /// A run that a person stopped; everything was saved.
     #[error("{0}")]
     Interrupted(String),
 }
