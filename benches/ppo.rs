@@ -1,22 +1,21 @@
-//! Rollout and update of PPO: tokens a second, and the environments' share of the time.
+//! Rollout and update of PPO: tokens per second, and the environments' share of the time.
 //!
 //! `cargo bench --features libtorch --bench ppo` (or without the feature, for flex alone). Each line is the median of
-//! several updates after a warm-up;
-//! tokens are those read and
-//! written, in an update as often as they are learned from.
+//! several updates after a warm-up. Tokens are those read and written; an update counts them as often as they are
+//! learned from.
 
 use std::sync::atomic::AtomicBool;
 
-use palestra::learn::encoder::Encoder;
+use palestra::learn::learners::encoder::Encoder;
 use palestra::envs::{Definition, Options, Pool, Registry};
-use palestra::learn::learners::ppo::{Ppo, PpoConfig};
+use palestra::learn::learners::learners::ppo::{Ppo, PpoConfig};
 use palestra::model::{Module, Family, Heads, ModelConfig, Policy};
 use palestra::report::Metrics;
 use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra::model::optim::{AdamW, OptimizerConfig};
-use palestra::learn::rollout::{Rollout, RolloutConfig};
-use palestra::learn::source::{Fresh, ReferencePolicy};
-use palestra::learn::train::{Span, train};
+use palestra::learn::learners::rollout::{Rollout, RolloutConfig};
+use palestra::learn::learners::source::{Fresh, ReferencePolicy};
+use palestra::learn::learners::train::{Span, train};
 use palestra::{Result, Tokenizer};
 
 const UPDATES: u64 = 9;
@@ -52,7 +51,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The metrics of a few updates from a policy that starts from nothing.
+/// Metrics of a few updates of a policy with random initial weights.
 fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metrics>> {
     let device = open_device(device).map_err(palestra::Error::Device)?;
     let mut definition = Definition::named(env);

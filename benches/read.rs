@@ -1,21 +1,22 @@
-//! Reading a log: from disk to the token batches of a learner, beside pyarrow's plain read of the same file.
+//! Reading of a log: from disk to the token batches of a learner, compared with pyarrow's plain read of the same file.
 //!
-//! `cargo bench --features libtorch --bench read`. The log holds a million turns of random play in the double-T maze, in
-//! short text and in long. Each figure is the median of several passes, which take turns with pyarrow's, so that the
-//! machine's mood is shared. `PALESTRA_PYTHON` names a Python with pyarrow; without one its column stays empty.
+//! `cargo bench --features libtorch --bench read`. The log holds a million turns of random play in the double-T maze,
+//! in short text and in long. Each figure is the median of several passes, which alternate with pyarrow's so that
+//! changes of the machine's speed affect both. `PALESTRA_PYTHON` names a Python with pyarrow; without one its column
+//! stays empty.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use palestra::text::Tokenizer;
-use palestra::learn::encoder::{Encoder, Encoding};
+use palestra::learn::learners::encoder::{Encoder, Encoding};
 use palestra::envs::player::Random;
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Options, Registry};
 use palestra::model::ops::open_device;
-use palestra::learn::rollout::Context;
-use palestra::learn::source::{Cutting, DataConfig, Selection, Stored, alphabet};
+use palestra::learn::learners::rollout::Context;
+use palestra::learn::learners::source::{Cutting, DataConfig, Selection, Stored, alphabet};
 use palestra_datasets::log::{Columns, Log, LogWriter, ReadOptions, WriteOptions};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -64,7 +65,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Writes the log; its rows, and the bytes of its observations and actions.
+/// Writes the log. Returns its number of rows, and the bytes of its observations and actions.
 fn write(path: &Path, view: &str) -> Result<(u64, u64)> {
     let mut definition = Definition::named("double-t-maze");
     definition.options = Options::new(toml::toml! { view = view });
@@ -121,7 +122,7 @@ fn read_batches(path: &Path) -> Result<f64> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-/// Seconds that pyarrow takes, where there is one.
+/// Seconds that pyarrow takes, if it is installed.
 fn read_by_pyarrow(path: &Path) -> Option<f64> {
     let python = std::env::var_os("PALESTRA_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
     let output = Command::new(python).args(["-c", PYARROW]).arg(path).output().ok()?;

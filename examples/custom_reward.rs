@@ -1,5 +1,5 @@
-//! A first reward of one's own: how much of an answer reads the same backwards. `main` gives it the whole command line of
-//! Palestra: `cargo run --example custom_reward -- train my.toml`, where `my.toml` has
+//! A first custom reward: how much of an answer is a palindrome. `main` gives it the whole command line of Palestra:
+//! `cargo run --example custom_reward -- train my.toml`, where `my.toml` has
 //!
 //! ```toml
 //! [env]
@@ -16,7 +16,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Palindrome {
-    /// What has fewer characters has no score, and is not learned from.
+    /// Least number of characters. A shorter answer has no score, and is not learned from.
     shortest: usize,
 }
 

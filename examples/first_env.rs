@@ -1,4 +1,4 @@
-//! A first environment of one's own: guess a number. `main` gives it the whole command line of Palestra:
+//! A first custom environment: guess a number. `main` gives it the whole command line of Palestra:
 //! `cargo run --example first_env -- play guess`.
 
 use palestra_envs::{End, Env, EnvSpec, Error, Observation, Options, Registry, Result, Step};

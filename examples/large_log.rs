@@ -1,11 +1,11 @@
-//! Writes a log of as many gigabytes as are asked for, to see that training does not need them in memory:
+//! Writes a log of the given number of gigabytes, to show that training does not need them in memory:
 //!
 //! ```text
 //! cargo run --release --example large_log -- 5 /tmp/large.parquet
 //! cargo run --release -- train examples/recipes/large-log-bc.toml
 //! ```
 //!
-//! Observations are random letters, which do not compress; the action is the first of them, and earns 1.
+//! Observations are random letters, which do not compress. The correct action is the first letter, and earns 1.
 
 use std::path::Path;
 

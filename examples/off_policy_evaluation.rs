@@ -1,8 +1,8 @@
-//! How far estimates of policies from logs are off, and how often their intervals hold the value: twenty policies of
-//! FrozenLake and tic-tac-toe, whose exact values are known, each judged by a log that another policy played.
+//! Error of off-policy estimates, and the share of their intervals that hold the true value: twenty policies of
+//! FrozenLake and tic-tac-toe with known exact values, each evaluated on a log of another policy.
 //!
-//! `cargo run --release --features libtorch --example off_policy_evaluation -- FOLDER [DEVICE]` keeps its logs and runs in a
-//! new folder. On one core it takes about a minute a policy.
+//! `cargo run --release --features libtorch --example off_policy_evaluation -- FOLDER [DEVICE]` keeps its logs and runs
+//! in a new folder. On one core it takes about a minute per policy.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -20,17 +20,17 @@ use palestra::model::ops::{open_device, set_threads};
 use palestra::train_run::{TrainOptions, train_run};
 use palestra_datasets::log::{LogWriter, WriteOptions};
 
-/// A game, what its policies clone, and what judges them.
+/// Game with the logs that its policies clone and are evaluated on.
 struct Game {
     id: &'static str,
     gamma: f64,
-    /// Width of the one layer that the policies, and the critics that judge them, have.
+    /// Width of the one layer of the policies, and of the critics that evaluate them.
     width: usize,
-    /// Random actions in the log that is cloned.
+    /// Share of random actions in the log that is cloned.
     cloned: f64,
-    /// Random actions in the logs that the policies are judged by.
+    /// Share of random actions in the logs that the policies are evaluated on.
     judging: f64,
-    /// Episodes of each of these.
+    /// Number of episodes of each log.
     episodes: u64,
 }
 
@@ -39,7 +39,7 @@ const GAMES: [Game; 2] = [
     Game { id: "tic-tac-toe", gamma: 1.0, width: 64, cloned: 0.3, judging: 0.8, episodes: 4000 },
 ];
 
-/// The update of the checkpoint, the temperature and the random actions of each game's policies.
+/// Update of the checkpoint, temperature and share of random actions of each game's policies.
 const POLICIES: [(u64, f32, f64); 10] = [
     (1, 1.0, 0.0),
     (2, 1.0, 0.0),
@@ -53,7 +53,7 @@ const POLICIES: [(u64, f32, f64); 10] = [
     (8, 0.0, 0.4),
 ];
 
-/// What a method said of a policy.
+/// Result of a method for one policy.
 struct Judged {
     error: f64,
     width: f64,
@@ -126,7 +126,7 @@ fn summarise(game: &str, method: Method, judged: Vec<&Judged>, asked: usize) {
     );
 }
 
-/// Plays so many episodes into a log.
+/// Plays episodes into a log.
 fn write_log(
     registry: &Registry,
     env: &Definition,
@@ -184,7 +184,7 @@ fn train(registry: &Registry, game: &Game, device: &str, data: &Path, folder: &P
     Ok(out)
 }
 
-/// The agent as it was after so many updates.
+/// Loads the agent as it was after an update.
 fn agent_of(run: &Path, registry: &Registry, update: u64, device: &str) -> Result<Agent> {
     let last = Agent::load(run, registry, &[] as &[&str])?;
     let checkpoints = run.join("checkpoints");

@@ -4,8 +4,8 @@
 //! cargo run --release --example offline_from_parquet -- my-log.parquet
 //! ```
 //!
-//! The file needs the columns episode_id, step, observation, action, reward, terminated and truncated; docs/offline.md says
-//! what each holds. With `legal_actions` too, the program shows how the agent's choices differ from what was done.
+//! The file needs the columns episode_id, step, observation, action, reward, terminated and truncated; docs/offline.md
+//! describes each. If it also has `legal_actions`, the program shows how the agent's choices differ from the log's.
 
 use std::error::Error;
 use std::path::Path;

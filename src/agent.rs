@@ -1,4 +1,4 @@
-//! A policy with its tokenizer: made from a run file, or read back from a run's directory; and how it is judged.
+//! Agent: a policy with its tokenizer, created from a run file or read from a run's directory; and its evaluation.
 
 mod evaluation_policy;
 mod scorer;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
 use crate::config::{Algorithm, RunFile};
 use palestra_learn::encoder::{Encoder, RETURN_ALPHABET};
-use crate::language_model::open_tokenizer;
+use palestra_learn::language_model::open_tokenizer;
 use palestra_model::math::Sampling;
 use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use palestra_model::parameters::{self, tensors_of};
@@ -34,49 +34,49 @@ use palestra_text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
 
-/// What ends the names of adapters' own matrices, and of heads beside them, among the optimiser's tensors.
+/// Suffix of the names, among the optimiser's tensors, of adapters' own matrices and of the heads trained with them.
 pub const TRAINED: &str = ".value";
 
-/// Episodes of evaluation are numbered from here, so that none of them is one of training.
+/// Number of the first episode of evaluation, so that none of them is one of training.
 pub const FIRST_EVALUATION: u64 = 1 << 62;
 
 /// A policy that reads and writes text.
 pub struct Agent {
-    /// What it was, or will be, trained by; its environment is resolved.
+    /// Run file that it was, or will be, trained by; its environment is resolved.
     pub run: RunFile,
     /// The model, outside autodiff.
     pub policy: Policy,
-    /// Its tokens.
+    /// Tokenizer of the model.
     pub tokenizer: Tokenizer,
-    /// Other files of its model, by name: its chat template, and what its tokenizer's special tokens are.
+    /// Other files of the model, by name: its chat template, and its tokenizer's special tokens.
     pub companions: BTreeMap<String, String>,
-    /// Updates that it has learned from.
+    /// Number of updates that it has learned from.
     pub updates: u64,
-    /// What judges its episodes, beside the environment.
+    /// Rewards of its episodes, in addition to the environment's.
     pub rewards: Rewards,
 }
 
-/// How a player plays.
+/// Result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     /// The environment's id.
     pub env_id: String,
-    /// What it scored; `policy` is the player's name.
+    /// Scores of the policy; `policy` is its name.
     #[serde(flatten)]
     pub score: Baseline,
-    /// What its play is worth by calculation, where the game is small enough.
+    /// Exact value of the policy, if the game is small enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<ExactValue>,
-    /// The mean return of the best policy, where it is known.
+    /// Mean return of the best policy, if known.
     pub optimal_return: Option<f64>,
 }
 
 impl Agent {
-    /// The agent that a resolved run file starts from: random weights, or a model on disk.
+    /// Creates the agent that a resolved run file starts from: random weights, or a model on disk.
     ///
     /// # Errors
-    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model from
-    /// nothing.
+    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model with random
+    /// weights.
     pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
         let rewards = registry.rewards(run.all_rewards())?;
         if let Some(directory) = run.start_from.clone() {
@@ -96,13 +96,13 @@ impl Agent {
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
     }
 
-    /// The agent that starts from a model on disk, with the adapters that the run asks for.
+    /// Creates the agent that starts from a model on disk, with the adapters that the run asks for.
     fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
         let tokenizer = open_tokenizer(directory)?;
         let (mut config, mut tensors) = read_model(directory)?;
         let algorithm = run.algorithm()?;
         if matches!(algorithm, Algorithm::RewardModel(_)) {
-            // It writes nothing, so that it has no output layer.
+            // A reward model writes nothing, so it has no output layer.
             config.tie_embeddings = true;
             tensors.remove("head.weight");
         }
@@ -118,15 +118,15 @@ impl Agent {
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
     }
 
-    /// How conversations are written for it, where that is known.
+    /// Chat template of the model, if known.
     ///
     /// # Errors
-    /// A file that cannot be read, or is no template.
+    /// A file that cannot be read, or is not a template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         template_of(self.run.chat_template(), tokenizer_folder(&self.run))
     }
 
-    /// The characters that a model from nothing reads and writes in its environment, or in a log.
+    /// Alphabet of a model with random weights: the characters of its environment, or of a log.
     fn alphabet(run: &RunFile, registry: &Registry, log: Option<&Log>) -> Result<String> {
         let mut alphabet = match (&run.env, log) {
             (Some(env), _) => {
@@ -147,10 +147,10 @@ impl Agent {
         Ok(alphabet)
     }
 
-    /// The agent of a run's last checkpoint; `overrides` are laid over its run file, such as `ilql.beta=0`.
+    /// Loads the agent of a run's last checkpoint. `overrides` such as `ilql.beta=0` are applied to its run file.
     ///
     /// # Errors
-    /// A directory that is no run's or has no checkpoint, a damaged checkpoint, or a device that is not there.
+    /// A directory that is not a run or has no checkpoint, a damaged checkpoint, or a device that is not there.
     pub fn load(run_dir: &Path, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Self> {
         let dir = RunDir::open(run_dir)?;
         let run = RunFile::load(&dir.run_file(), overrides)?.resolve(registry)?;
@@ -161,7 +161,7 @@ impl Agent {
         Ok(Self { rewards, ..Self::from_checkpoint(run, &checkpoint, &path, &device)? })
     }
 
-    /// The agent of a checkpoint that was read from `path`, without rewards.
+    /// Creates the agent of a checkpoint that was read from `path`, without rewards.
     ///
     /// # Errors
     /// Weights or a tokenizer that do not fit.
@@ -198,10 +198,10 @@ impl Agent {
         Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
     }
 
-    /// A checkpoint of a model as it is trained, in the autodiff context or out of it: this agent's but for its weights.
+    /// Checkpoint of a model in training, in the autodiff context or out of it. Only its weights are not this agent's.
     ///
-    /// Of adapters it also keeps their own matrices beside the optimiser's state, and the heads that were trained with
-    /// them: PEFT joins what we train apart, and has no heads.
+    /// For adapters it also keeps their own matrices with the optimiser's state, and the heads that were trained with
+    /// them: PEFT's format merges matrices that are trained apart here, and has no heads.
     ///
     /// # Errors
     /// A tokenizer that cannot be written.
@@ -227,7 +227,7 @@ impl Agent {
         Ok(Checkpoint { step, contents, config, model, optimizer, state, tokenizer_json, companions })
     }
 
-    /// What turns episodes into this agent's tokens.
+    /// Encoder of episodes into this agent's tokens.
     ///
     /// # Errors
     /// A run file without one learner.
@@ -249,7 +249,7 @@ impl Agent {
         Ok(encoder.with_chat(template))
     }
 
-    /// The environment that the agent is trained or judged in.
+    /// Environment that the agent is trained or evaluated in.
     ///
     /// # Errors
     /// A run that learned from a log, and names none.
@@ -263,7 +263,7 @@ impl Agent {
         self.run.env.as_ref().ok_or_else(missing)
     }
 
-    /// A rollout as this agent's run has it, in at most so many environments at once.
+    /// Creates a rollout with the run's settings, in at most this many environments at once.
     ///
     /// # Errors
     /// An environment that cannot be built.
@@ -271,7 +271,7 @@ impl Agent {
         self.rollout_of(self.run.rollout.clone(), registry, environments)
     }
 
-    /// As [`Agent::rollout`], played in another way than the run's.
+    /// Creates a rollout as [`Agent::rollout`] does, with other settings than the run's.
     ///
     /// # Errors
     /// As [`Agent::rollout`].
@@ -281,11 +281,11 @@ impl Agent {
         Ok(Rollout::new(pool, self.encoder()?, config, target_return).judged_by(self.rewards.clone()))
     }
 
-    /// Plays episodes that training never saw, and scores them; what each reward came to is among the numbers of `info`.
-    /// Episodes that lack a reward count in none of the others.
+    /// Plays episodes that training never saw, and scores them. The results of each reward are among the numbers of
+    /// `info`. Episodes that lack a reward count in none of the others.
     ///
     /// # Errors
-    /// What [`Rollout::play`] fails with.
+    /// Errors of [`Rollout::play`].
     pub fn evaluate(
         &self,
         policy: &Policy,
@@ -294,7 +294,7 @@ impl Agent {
         seed: u64,
     ) -> Result<(Evaluation, Vec<Played>)> {
         let policy = policy.valid();
-        // Every episode has a state of its own to begin in.
+        // Each episode begins in a state of its own.
         let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
         let mut rollout = self.rollout_of(config, registry, (episodes as usize).clamp(1, 256))?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
@@ -307,7 +307,7 @@ impl Agent {
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
     }
 
-    /// As [`Agent::evaluate`], where the run names an environment.
+    /// Evaluates the policy as [`Agent::evaluate`] does, if the run names an environment.
     ///
     /// # Errors
     /// As [`Agent::evaluate`].
@@ -324,7 +324,7 @@ impl Agent {
     /// Plays further episodes one after the other, and shows each turn.
     ///
     /// # Errors
-    /// What [`Rollout::play`] or the watcher fails with.
+    /// Errors of [`Rollout::play`] or of the watcher.
     pub fn watch(
         &self,
         registry: &Registry,
@@ -338,13 +338,13 @@ impl Agent {
         Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
     }
 
-    /// How it plays where it is evaluated.
+    /// Sampling of an evaluation.
     pub fn sampling(&self) -> Sampling {
         if self.run.evaluation.greedy { Sampling::GREEDY } else { self.run.rollout.sampling }
     }
 
-    /// What play as [`Agent::evaluate`] plays is worth by calculation, where the game is small enough and the policy reads
-    /// turns alone and writes nothing but listed actions.
+    /// Exact value of the policy as [`Agent::evaluate`] plays it, if the game is small enough and the policy reads
+    /// turns alone and writes only listed actions.
     fn exact_value(&self, policy: &Policy, registry: &Registry) -> Result<Option<ExactValue>> {
         if self.run.decision_transformer.is_some() {
             return Ok(None);
@@ -353,13 +353,13 @@ impl Agent {
     }
 }
 
-/// The directory that a run's tokenizer comes from, where it comes from one.
+/// Directory of a run's tokenizer, if it comes from one.
 fn tokenizer_folder(run: &RunFile) -> Option<&Path> {
     run.start_from.as_deref().or_else(|| run.tokenizer()?.parent())
 }
 
-/// What stands beside a run's model: what stands beside its tokenizer, the chat template that the run names, and at least
-/// which tokens end and pad.
+/// Other files of a run's model: those next to its tokenizer, the chat template that the run names, and at least the
+/// settings of its end and padding tokens.
 fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
     let mut companions = tokenizer_folder(run).map_or(Ok(BTreeMap::new()), read_companions)?;
     if let Some(path) = run.chat_template() {
@@ -380,7 +380,7 @@ fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String
     Ok(companions)
 }
 
-/// A policy with these weights, under the project's own names.
+/// Creates a policy with these weights, under the project's own names.
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
     let algorithm = run.algorithm()?;
     Policy::from_tensors(config, algorithm.heads(), tensors, device)

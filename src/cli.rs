@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 //!
 //! Commands parse arguments, call the library and print. Results go to standard output, as one JSON object with
 //! `--json`; logs and errors go to standard error. Nothing here knows tensors.
@@ -48,7 +48,7 @@ struct CommandLine {
     #[arg(long, global = true)]
     json: bool,
 
-    /// Log more to standard error; twice for everything
+    /// Log more to standard error; repeat to log everything
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 
@@ -96,18 +96,18 @@ pub fn main(registry: Registry) -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
-            // Where not even this can be printed, the exit code still says it.
+            // If even this cannot be printed, the exit code still says it.
             let _ = error.print();
             return ExitCode::from(error.exit_code() as u8);
         }
     };
     start_logging(&line);
-    // Where no run says otherwise, rewards by models are computed here; a run computes them on its own device.
+    // Without a run, reward models are computed on this device; a run computes them on its own device.
     let registry = with_kinds(&registry, &Device::flex(), Arc::default());
     let mut output = Output::new(line.json, line.quiet);
     match run(&line.command, &registry, &mut output).and_then(|code| output.finish().map(|()| code)) {
         Ok(code) => code,
-        // Whoever read the output, such as `head`, has seen enough.
+        // The reader of the output, such as `head`, has read enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -157,7 +157,7 @@ fn start_logging(line: &CommandLine) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(level >= LevelFilter::DEBUG)
         .with_max_level(level);
-    // A program that logs in its own way has said so before.
+    // A program that logs in its own way has set a logger before.
     let _ = logs.try_init();
 }
 

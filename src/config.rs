@@ -1,7 +1,7 @@
-//! The file that describes a training run, and its reading.
+//! Run file: the TOML file that describes a training run, and its parser.
 //!
-//! A [`RunFile`] is what a person wrote, parsed once; [`RunFile::check`] refuses what cannot be, and nothing
-//! downstream checks again. It opens no device and plays no game.
+//! A [`RunFile`] holds what a person wrote, parsed once. [`RunFile::check`] refuses invalid values, and nothing
+//! downstream checks again. This module opens no device and plays no game.
 
 mod algorithm;
 mod checks;
@@ -31,11 +31,11 @@ use crate::{Error, Result};
 pub use algorithm::Algorithm;
 pub use sections::{EvaluationConfig, TrainConfig};
 
-/// A training run as a TOML file describes it.
+/// Training run as a TOML file describes it.
 ///
-/// It has an `[env]` to learn from by play, or `[data]` to learn from, with the section of one learner; with `[data]` an
-/// `[env]` is only played to judge the model. With `[text]` it trains a language model; with `[preferences]` and the section
-/// of a learner it learns from people's judgements. Every other section may be left out.
+/// It has an `[env]` to learn from by rollouts, or `[data]` to learn from, with the section of one learner. With
+/// `[data]`, an `[env]` is only used to evaluate the model. With `[text]` it trains a language model. With
+/// `[preferences]` and the section of a learner it learns from people's preferences. All other sections are optional.
 ///
 /// ```
 /// # use palestra::config::RunFile;
@@ -52,23 +52,23 @@ pub use sections::{EvaluationConfig, TrainConfig};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunFile {
-    /// What the run is called; its directory is named for it. Letters, digits, `-`, `_` and `.`.
+    /// Name of the run; its directory is named for it. Letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// Fixes everything random in the run.
+    /// Seed of everything random in the run.
     #[serde(default)]
     pub seed: u64,
-    /// What to compute on: `flex`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:<index>`.
+    /// Device to compute on: `flex`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:<index>`.
     #[serde(default = "flex")]
     pub device: String,
-    /// The directory of a checkpoint, as seen from the run file, whose model and tokenizer are trained further; then
-    /// there is no `[model]`.
+    /// Directory of a checkpoint, relative to the run file, whose model and tokenizer are trained further. There is
+    /// then no `[model]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<PathBuf>,
-    /// The environment: a registered one by its `id`, the `file` that defines one (as seen from the run file), or a
+    /// The environment: a registered one by its `id`, the `file` that defines one (relative to the run file), or a
     /// `kind`; with `options` and `wrappers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<Definition>,
-    /// What scores whole episodes, beside the environment's rules and the rewards of its definition.
+    /// Rewards of whole episodes, in addition to the environment's rules and the rewards of its definition.
     #[serde(default, rename = "reward", skip_serializing_if = "Vec::is_empty")]
     pub rewards: Vec<RewardDefinition>,
     /// Logged experience to learn from.
@@ -77,34 +77,34 @@ pub struct RunFile {
     /// Text to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
-    /// Judgements to learn from.
+    /// Preferences to learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferences: Option<PreferenceConfig>,
-    /// Trains adapters of low rank beside the frozen model of `start_from`.
+    /// Low-rank adapters (LoRA) to train on the frozen model of `start_from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
     /// The shape of a model that starts from random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelConfig>,
-    /// How episodes are played to learn from.
+    /// Rollouts: how episodes are played to learn from.
     #[serde(default)]
     pub rollout: RolloutConfig,
-    /// Learns from its own play.
+    /// PPO: learns from its own rollouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ppo: Option<PpoConfig>,
     /// Learns from groups of completions of the same prompts: GRPO, Dr. GRPO, RLOO, DAPO's clipping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpo: Option<GroupConfig>,
-    /// Clones what was logged.
+    /// Behaviour cloning of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bc: Option<BehaviourCloningConfig>,
-    /// Clones the best that was logged.
+    /// Behaviour cloning of the best episodes of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filtered_bc: Option<FilteredConfig>,
-    /// Clones by how well it turned out.
+    /// Advantage-weighted regression: behaviour cloning, weighted by the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awr: Option<AwrConfig>,
-    /// Learns the returns of what was logged, and chooses by them.
+    /// Monte Carlo values: learns the returns of the log, and chooses actions by them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mc: Option<MonteCarloConfig>,
     /// Conservative Q-learning.
@@ -116,28 +116,28 @@ pub struct RunFile {
     /// Implicit language Q-learning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ilql: Option<IlqlConfig>,
-    /// Clones what was logged given the return that it led to.
+    /// Decision Transformer: behaviour cloning conditioned on the return that followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_transformer: Option<DecisionTransformerConfig>,
-    /// Learns the likelihood of text.
+    /// Supervised learning: maximises the likelihood of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervised: Option<SupervisedConfig>,
-    /// Learns scores that agree with judgements.
+    /// Reward model: learns scores that agree with preferences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_model: Option<RewardModelConfig>,
-    /// Prefers the better answers of pairs.
+    /// Direct preference optimisation: learns to prefer the better answers of pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpo: Option<DpoConfig>,
-    /// Learns from answers that are good or not.
+    /// KTO: learns from answers that are labelled good or bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kto: Option<KtoConfig>,
-    /// How a gradient changes the model.
+    /// Optimiser settings.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
-    /// How long to train, and what to keep.
+    /// Length of training, and the checkpoints to keep.
     #[serde(default)]
     pub train: TrainConfig,
-    /// How the model is judged.
+    /// Evaluation of the model.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
 }
@@ -147,18 +147,19 @@ fn flex() -> String {
 }
 
 impl RunFile {
-    /// Reads a run file, lays `key=value` overrides such as `ppo.epochs=2` over it, and checks the outcome.
+    /// Reads a run file, applies `key=value` overrides such as `ppo.epochs=2`, and checks the result.
     ///
-    /// A value is written as in TOML; what is no TOML is taken as text, so that `device=flex` needs no quotes.
+    /// A value is written as in TOML. A value that is not valid TOML is taken as text, so `device=flex` needs no
+    /// quotes.
     ///
     /// # Errors
-    /// A file that cannot be read; a key, value or combination that cannot be, with its file and line or its override.
+    /// A file that cannot be read; an invalid key, value or combination, with its file and line or its override.
     pub fn load(path: &Path, overrides: &[impl AsRef<str>]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         Self::from_toml(&path.display().to_string(), &text, overrides)
     }
 
-    /// As [`RunFile::load`], of a text; `file` is what errors call it.
+    /// Parses a text as [`RunFile::load`] does; `file` is its name in errors.
     pub fn from_toml(file: &str, text: &str, overrides: &[impl AsRef<str>]) -> Result<Self> {
         let mut run: Self = parse_toml(file, text).map_err(config)?;
         let mut origin = file.to_string();
@@ -201,7 +202,7 @@ impl RunFile {
         self.env.iter().flat_map(|env| &env.rewards).chain(&self.rewards)
     }
 
-    /// The learner: that of the section that the file has, or PPO where there is an environment and none is named.
+    /// Learner of the run: that of the section in the file, or PPO if there is an environment and no such section.
     ///
     /// # Errors
     /// No learner or more than one; a learner without what it learns from.
@@ -276,7 +277,8 @@ impl RunFile {
         }
     }
 
-    /// Refuses a learner of judgements without them or with something else to learn from, and judgements without one.
+    /// Refuses a learner of preferences without them or with other data to learn from, and preferences without a
+    /// learner.
     fn check_judged(&self, algorithm: &Algorithm) -> Result<()> {
         let name = algorithm.name();
         if algorithm.wanted().is_none() {
@@ -301,7 +303,7 @@ impl RunFile {
         Ok(())
     }
 
-    /// The run with its environment's definition written out, so that it needs no other file but a checkpoint.
+    /// Returns the run with its environment's definition written out, so that it needs no other file but a checkpoint.
     ///
     /// # Errors
     /// An unknown environment, or a definition that cannot be used.
@@ -319,14 +321,14 @@ impl RunFile {
             *path = std::path::absolute(&path).map_err(Error::io(&path))?;
         }
         match &mut self.start_from {
-            // The resolved run is saved elsewhere, so that a relative path would lose its way.
+            // The resolved run is saved elsewhere, where a relative path would name another file.
             Some(path) => *path = std::path::absolute(&path).map_err(Error::io(&path))?,
             None => _ = self.model.get_or_insert_default(),
         }
         Ok(self)
     }
 
-    /// The files and patterns that are learned from.
+    /// Files and patterns of the data to learn from.
     fn file_names(&mut self) -> impl Iterator<Item = &mut String> {
         let logs = self.data.iter_mut().flat_map(|data| &mut data.files);
         let texts = self.text.iter_mut().flat_map(|text| text.file_lists().flatten());
@@ -334,7 +336,7 @@ impl RunFile {
         logs.chain(texts).chain(judgements)
     }
 
-    /// The files that text is encoded by.
+    /// Files that text is encoded by: the tokenizer and the chat template.
     fn text_paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let of_text = self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template));
         let preferences = self.preferences.iter_mut();
@@ -353,7 +355,7 @@ impl RunFile {
         of_text.or(self.preferences.as_ref().and_then(|preferences| preferences.chat_template.as_deref()))
     }
 
-    /// The name of the first key that differs from another run, those aside that a resumed run may change.
+    /// Name of the first key that differs from another run, without those that a resumed run may change.
     pub fn first_difference(&self, other: &Self) -> Option<String> {
         let keys = |run: &Self| {
             let mut table = toml::Table::try_from(run).unwrap_or_default();
@@ -372,7 +374,7 @@ impl RunFile {
     }
 }
 
-/// Sets one dotted key of a table to a value, both as `key=value` on a command line.
+/// Sets a dotted key of a table to a value, given as `key=value` on the command line.
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
     let (path, text) = assignment.split_once('=').ok_or("write key=value, such as ppo.epochs=2")?;
     let parsed = format!("value = {text}").parse::<toml::Table>();
@@ -385,7 +387,7 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
     while let Some(key) = keys.next() {
         let mut inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
         if let toml::Value::Array(items) = inner {
-            // One of several tables of a name, such as reward.0.weight.
+            // Index into several tables of a name, such as reward.0.weight.
             let count = items.len();
             let item = keys.next().and_then(|number| items.get_mut(number.parse::<usize>().ok()?));
             inner = item.ok_or_else(|| format!("there are {count} `{key}`; write {key}.0 for the first"))?;

@@ -1,8 +1,8 @@
-//! What a policy is worth, estimated from a log that others played, without playing.
+//! Off-policy evaluation: the value of a policy, estimated from a log of other policies, without playing.
 //!
-//! Importance sampling weighs the log's episodes by how much likelier the judged policy was to play them; fitted Q
-//! evaluation learns the values of what it would do. An estimate that the log cannot bear is refused, with the reason.
-//! It plays no game: where one is small enough, the exact value beside an estimate is calculated.
+//! Importance sampling weights the log's episodes by how much likelier the evaluated policy is to play them. Fitted Q
+//! evaluation learns the values of its actions. An estimate that the log does not support is refused, with the reason.
+//! No game is played: if one is small enough, its exact value is computed in addition to an estimate.
 
 mod critics;
 mod recorded;
@@ -21,13 +21,13 @@ use palestra_model::math::{
 use crate::{Error, Result};
 use recorded::Recorded;
 
-/// A way to estimate.
+/// Method of estimation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Fitted Q evaluation ([`Fqe`](palestra_learn::learners::offline::Fqe)). It needs no log-probabilities. Its value is that of the
-    /// game without a limit of turns. Its interval tells how far the critics of other such logs would be apart, and not
-    /// what they get wrong alike: the values of actions that the log hardly shows are guessed from those of others.
+    /// Fitted Q evaluation ([`Fqe`](palestra_learn::learners::offline::Fqe)). It needs no log-probabilities. Its value is that of
+    /// the game without a limit of turns. Its interval says how far the critics of other such logs would differ, and
+    /// not what errors they share: the values of actions that are rare in the log are guessed from those of others.
     Fqe,
     /// [Weighted importance sampling](weighted_importance_sampling).
     Wis,
@@ -37,93 +37,93 @@ pub enum Method {
     Cwpdis,
 }
 
-/// How a policy is judged from a log.
+/// Settings of an off-policy evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EstimateConfig {
-    /// The ways to estimate.
+    /// Methods to use.
     pub methods: Vec<Method>,
     /// Discount from turn to turn, 0 to 1.
     pub gamma: f64,
-    /// Divides the policy's scores; 0 is greedy.
+    /// Temperature of the policy, which divides its logits; 0 is greedy.
     pub temperature: f32,
-    /// How likely the judged policy plays a random legal action instead.
+    /// Probability that the evaluated policy plays a random legal action instead.
     pub epsilon: f64,
-    /// Resamples of the bootstrap, at least 1.
+    /// Number of bootstrap resamples, at least 1.
     pub resamples: usize,
-    /// How likely an interval is to hold the value, between 0 and 1.
+    /// Confidence level of the intervals, between 0 and 1.
     pub confidence: f64,
-    /// Fixes the resamples, and the critics of fitted Q evaluation.
+    /// Seed of the resamples, and of the critics of fitted Q evaluation.
     pub seed: u64,
-    /// The least effective sample size of importance sampling; `None`: 10, or a hundredth of the episodes if that is more.
+    /// Least effective sample size of importance sampling; `None`: 10, or a hundredth of the episodes if that is more.
     pub least_effective: Option<f64>,
-    /// How critics are fitted.
+    /// Training of the critics.
     pub fqe: FqeConfig,
 }
 
-/// How the critics of fitted Q evaluation learn.
+/// Training of the critics of fitted Q evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FqeConfig {
-    /// Critics, at least 1. Each learns from a resample of the log's episodes, so that they differ as much as estimates
-    /// from other logs would ([Hao et al. 2021](https://arxiv.org/abs/2102.03607)). One alone learns from the log itself,
-    /// and its interval is only that of the first states.
+    /// Number of critics, at least 1. Each learns from a resample of the log's episodes, so that they differ as much as
+    /// estimates from other logs would ([Hao et al. 2021](https://arxiv.org/abs/2102.03607)). A single critic learns
+    /// from the log itself, and its interval is only that of the first states.
     pub critics: usize,
-    /// Optimiser steps of each, at least 1.
+    /// Optimiser steps of each critic, at least 1.
     pub steps: usize,
-    /// Turns of a step, at least 1.
+    /// Turns per step, at least 1.
     pub batch: usize,
-    /// The first learning rate, from which it falls to 0 in a straight line.
+    /// Initial learning rate, which falls linearly to 0.
     pub learning_rate: f64,
-    /// How far the target head moves toward the head at each step.
+    /// Polyak coefficient: how far the target head moves toward the head at each step.
     pub polyak: f64,
 }
 
-/// What was estimated.
+/// Report of an off-policy evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EstimateReport {
-    /// The run whose policy is judged.
+    /// Name of the run whose policy is evaluated.
     pub policy: String,
-    /// What its scores are divided by.
+    /// Temperature of the policy, which divides its logits.
     pub temperature: f32,
-    /// How likely it plays a random legal action.
+    /// Probability that it plays a random legal action.
     pub epsilon: f64,
     /// Discount from turn to turn.
     pub gamma: f64,
-    /// How likely an interval is to hold the value.
+    /// Confidence level of the intervals.
     pub confidence: f64,
-    /// Episodes of the log.
+    /// Number of finished episodes in the log.
     pub episodes: usize,
-    /// Their turns.
+    /// Number of their turns.
     pub turns: usize,
-    /// Episodes that were cut off while they ran, and are left out.
+    /// Number of episodes that were cut off while they ran, and are left out.
     pub cut: usize,
-    /// The mean discounted return of what was logged: what the policies that played are worth.
+    /// Mean discounted return of the log: the value of the policies that played.
     pub logged: Value,
-    /// One for each method that was asked for.
+    /// Estimates, one for each requested method.
     pub estimates: Vec<Estimate>,
-    /// What the judged policy is worth by calculation, where the log's environment is known and small enough.
+    /// Exact value of the evaluated policy, if the log's environment is known and small enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<f64>,
 }
 
-/// What one method says.
+/// Result of one method.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
     /// The method.
     pub method: Method,
-    /// What it says.
+    /// Estimate, or the reason why there is none.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What a method says.
+/// Outcome of a method.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
     /// An estimate.
     Estimated(Value),
-    /// None, since the log does not bear it.
+    /// No estimate: the log does not support one.
     Refused {
-        /// Why.
+        /// Reason for the refusal.
         refused: String,
     },
 }
@@ -137,9 +137,10 @@ pub struct Value {
     pub low: f64,
     /// The upper end.
     pub high: f64,
-    /// Of how many resamples the interval is.
+    /// Number of resamples that the interval is based on.
     pub resamples: usize,
-    /// How many episodes of the judged policy's own the log is worth ([`effective_sample_size`]).
+    /// Effective sample size: how many episodes of the evaluated policy's own the log is worth
+    /// ([`effective_sample_size`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_sample_size: Option<f64>,
 }
@@ -166,11 +167,11 @@ impl Default for FqeConfig {
     }
 }
 
-/// Judges an agent's policy by a log: Parquet files, directories of them, or patterns.
+/// Evaluates an agent's policy on a log: Parquet files, directories of them, or patterns.
 ///
 /// # Errors
-/// A configuration that cannot be, a log that cannot be read or has no finished episode, or episodes that the model
-/// cannot read. What a single method cannot do is told in its [`Outcome`].
+/// An invalid configuration, a log that cannot be read or has no finished episode, or episodes that the model cannot
+/// read. The failure of a single method is told in its [`Outcome`].
 pub fn estimate(
     agent: &Agent,
     registry: &Registry,
@@ -206,7 +207,7 @@ pub fn estimate(
     })
 }
 
-/// What a method of importance sampling says.
+/// Outcome of a method of importance sampling.
 fn importance<'a>(method: Method, recorded: &'a Recorded, config: &EstimateConfig) -> Outcome {
     if let Some(reason) = &recorded.no_ratios {
         return Outcome::refused(reason);
@@ -233,7 +234,7 @@ fn importance<'a>(method: Method, recorded: &'a Recorded, config: &EstimateConfi
     let value = match method {
         Method::Wis => resample(weighted_importance_sampling),
         Method::Cwpdis => resample(weighted_per_decision),
-        // It is a mean over episodes, so that each needs to be looked at only once.
+        // A mean over episodes, so that each is read only once.
         Method::Pdis => {
             let single = |episode: &&OffPolicyEpisode| per_decision(&[*episode], gamma).expect("there is an episode");
             mean_of(&episodes.iter().map(single).collect::<Vec<_>>(), config)
@@ -244,14 +245,14 @@ fn importance<'a>(method: Method, recorded: &'a Recorded, config: &EstimateConfi
     Outcome::Estimated(Value { effective_sample_size: Some(effective), ..value })
 }
 
-/// A mean of one number for each episode, with its bootstrap interval.
+/// Mean of one number per episode, with its bootstrap interval.
 fn mean_of(values: &[f64], config: &EstimateConfig) -> Option<Value> {
     let mean = |sample: &[f64]| Some(sample.iter().sum::<f64>() / sample.len() as f64);
     let interval = bootstrap(values, config.resamples, config.confidence, config.seed, mean)?;
     Some(Value::new(mean(values)?, interval))
 }
 
-/// The exact value in the environment that the log tells of, else in the run's, where it is the log's.
+/// Exact value in the environment that the log names, or in the run's if that is the log's.
 fn exact_value(
     agent: &Agent,
     registry: &Registry,
@@ -270,10 +271,10 @@ fn exact_value(
 }
 
 impl Method {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 4] = [Self::Fqe, Self::Wis, Self::Pdis, Self::Cwpdis];
 
-    /// What it is called.
+    /// Name of the method.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fqe => "fqe",
@@ -285,7 +286,7 @@ impl Method {
 }
 
 impl EstimateConfig {
-    /// Refuses values that no estimate can be made with.
+    /// Checks the values that estimates are made with.
     ///
     /// # Errors
     /// Names the field, its value and what would be right.
@@ -308,7 +309,7 @@ impl EstimateConfig {
 }
 
 impl EstimateReport {
-    /// Whether every method was refused.
+    /// True if every method was refused.
     pub fn is_refused(&self) -> bool {
         self.estimates.iter().all(|estimate| matches!(estimate.outcome, Outcome::Refused { .. }))
     }
@@ -357,7 +358,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// A number without digits that rounding made.
+/// Formats a number with at most four decimals, without trailing zeros.
 fn shortest(value: f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_string()

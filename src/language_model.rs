@@ -1,7 +1,7 @@
-//! A language model with its tokenizer, as a directory has them: opened, and made to write.
+//! A language model with its tokenizer, opened from a directory to generate text.
 //!
-//! Knows files, models and text; knows nothing of environments, learners or run files. A run's directory is one too:
-//! its last checkpoint is the model.
+//! Knows files, models and text; knows nothing of environments, learners or run files. A run's directory works too: its
+//! last checkpoint is the model.
 
 mod merge;
 
@@ -29,57 +29,57 @@ pub use merge::{Merged, merge};
 pub struct LanguageModel {
     /// The model, outside autodiff.
     pub policy: Policy,
-    /// Its tokens.
+    /// Tokenizer of the model.
     pub tokenizer: Tokenizer,
-    /// The tokens that end its texts, and how it is meant to sample.
+    /// Generation settings of the model: end tokens and sampling.
     pub generation: GenerationConfig,
-    /// How conversations are written for it, where its directory says.
+    /// Chat template, if the directory has one.
     pub chat: Option<ChatTemplate>,
 }
 
-/// How a text is written.
+/// Settings of text generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Writing {
-    /// How tokens are chosen.
+    /// Sampling settings.
     pub sampling: Sampling,
-    /// The most tokens written.
+    /// Maximum number of new tokens.
     pub max_new_tokens: usize,
-    /// Texts that end it; they are left out.
+    /// Stop strings, which end the text and are left out of it.
     pub stop: Vec<String>,
-    /// Fixes what is sampled.
+    /// Seed of sampling.
     pub seed: u64,
 }
 
-/// Why a text ended.
+/// Reason why a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
-    /// By an end token or a stop text.
+    /// An end token or a stop string.
     Stop,
-    /// At the most tokens asked for, or the model's context.
+    /// The maximum number of new tokens, or the model's context.
     Length,
 }
 
-/// What was written.
+/// A generated text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Written {
-    /// The text, without what ended it.
+    /// Text without the end token or stop string.
     pub text: String,
-    /// Its tokens, the ending one included.
+    /// Tokens of the text, the end token included.
     pub tokens: Vec<u32>,
-    /// How many tokens were read.
+    /// Number of tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Why it ended.
+    /// Reason why the text ended.
     pub finish: Finish,
-    /// How long reading and writing took.
+    /// Seconds that reading and generating took.
     pub seconds: f64,
-    /// Tokens written a second.
+    /// Generated tokens per second.
     pub tokens_per_second: f64,
 }
 
 impl LanguageModel {
-    /// Opens a Hugging Face model directory, or the last checkpoint of a run's; one of adapters, with the model that they
-    /// stand beside.
+    /// Opens a Hugging Face model directory, or the last checkpoint of a run's directory. A checkpoint of adapters is
+    /// opened with its base model.
     ///
     /// # Errors
     /// A file that is missing or damaged, weights that do not fit, or a tokenizer of another model.
@@ -100,11 +100,11 @@ impl LanguageModel {
         Ok(Self { policy, tokenizer, generation, chat: ChatTemplate::from_directory(&directory)? })
     }
 
-    /// The model with the adapters of a PEFT directory or of a run, and with the chat template beside them, where there is
-    /// one. Adapters that it had before are merged into it.
+    /// Adds the adapters of a PEFT directory or of a run, and the chat template beside them, if there is one. Adapters
+    /// that the model had before are merged into it.
     ///
     /// # Errors
-    /// As [`read_adapters`], or a template that is none.
+    /// As [`read_adapters`], or an invalid template.
     pub fn with_adapters(self, path: &Path) -> Result<Self> {
         let directory = model_directory(path)?;
         let policy = read_adapters(merged(self.policy.transformer), &directory)?.into();
@@ -112,7 +112,7 @@ impl LanguageModel {
         Ok(Self { policy, chat, ..self })
     }
 
-    /// How the directory says that tokens are chosen: the likeliest, unless it says otherwise.
+    /// Sampling settings of the model's directory; greedy decoding by default.
     pub fn sampling(&self) -> Sampling {
         let GenerationConfig { do_sample, temperature, top_k, top_p, min_p, .. } = self.generation;
         match do_sample {
@@ -126,7 +126,7 @@ impl LanguageModel {
         }
     }
 
-    /// The tokens of a text.
+    /// Encodes a text.
     ///
     /// # Errors
     /// Text that the tokenizer cannot encode.
@@ -136,8 +136,8 @@ impl LanguageModel {
         Ok(tokens)
     }
 
-    /// Continues several texts at once; each prompt comes with the seed that fixes its text, so that what is written beside
-    /// it changes nothing. The writing's own seed is not used.
+    /// Continues several texts at once. Each prompt comes with the seed of its text, so that the other prompts of the
+    /// batch have no effect on it. The seed of `writing` is not used.
     ///
     /// # Errors
     /// A prompt that [`check_room`](Self::check_room) refuses.
@@ -165,10 +165,10 @@ impl LanguageModel {
         written.iter().map(|written| text(&written.tokens)).collect()
     }
 
-    /// Refuses a prompt of so many tokens that its continuation may not fit into the model's context.
+    /// Checks that a prompt of `prompt` tokens and its continuation fit into the model's context.
     ///
     /// # Errors
-    /// A prompt without tokens, or too long a one.
+    /// A prompt without tokens, or one that is too long.
     pub fn check_room(&self, prompt: usize, max_new_tokens: usize) -> Result<()> {
         let context = self.policy.transformer.config().context;
         match prompt {
@@ -181,10 +181,10 @@ impl LanguageModel {
         }
     }
 
-    /// Continues a text, and tells each piece of it as soon as it stands.
+    /// Continues a text, and passes each piece of it to `tell` as soon as it is complete.
     ///
     /// # Errors
-    /// A prompt without tokens, or longer than the model's context; what `tell` fails with.
+    /// A prompt without tokens, or longer than the model's context; an error of `tell`.
     pub fn write(
         &self,
         prompt: &[u32],
@@ -222,14 +222,14 @@ impl LanguageModel {
     }
 }
 
-/// A text on its way: what was written, and what of it may be told.
+/// State of a text that is being generated: the text so far, and the part of it that was passed on.
 struct Progress<'a> {
     stream: TextStream<'a>,
     end: &'a [u32],
     stop: &'a [String],
     tell: &'a mut dyn FnMut(&str) -> Result<()>,
     text: String,
-    /// Bytes of the text that were told. The rest may be the beginning of a stop text.
+    /// Number of bytes of the text that were passed on. The rest may be the beginning of a stop string.
     told: usize,
     stopped: bool,
     failure: Option<Error>,
@@ -249,7 +249,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Takes the last of the tokens written; whether the text ends.
+    /// Takes the last of the tokens written; returns true if the text ends.
     fn take(&mut self, tokens: &[u32]) -> bool {
         let Some(&token) = tokens.last() else { return false };
         if self.end.contains(&token) {
@@ -270,7 +270,7 @@ impl<'a> Progress<'a> {
             self.stopped = true;
             return self.tell_until(self.text.len());
         }
-        // A stop text that has begun is held back.
+        // Holds back the beginning of a stop string.
         let begun = |at: &usize| self.stop.iter().any(|stop| stop.starts_with(&self.text[*at..]));
         let mut ends = self.text.char_indices().map(|(at, _)| at).filter(|at| *at >= unseen.max(self.told));
         let until = ends.find(begun).unwrap_or(self.text.len());
@@ -299,7 +299,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// The directory with the model's files: itself, or the last checkpoint of a run.
+/// The directory with the model's files: `path` itself, or the last checkpoint of a run.
 ///
 /// # Errors
 /// A path that is neither.
@@ -315,10 +315,10 @@ pub fn model_directory(path: &Path) -> Result<PathBuf> {
     Err(Error::Config(format!("{shown} {reason}; give a Hugging Face model directory, or that of a run")))
 }
 
-/// The tokenizer of a model directory, which knows no token that the model does not.
+/// The tokenizer of a model directory; all its tokens are in the model's vocabulary.
 ///
 /// # Errors
-/// A tokenizer that is missing, or of another model.
+/// A tokenizer that is missing, or that belongs to another model.
 pub fn open_tokenizer(directory: &Path) -> Result<Tokenizer> {
     let path = directory.join("tokenizer.json");
     let tokenizer = Tokenizer::from_file(&path)?;

@@ -1,4 +1,4 @@
-//! What it takes to train a language model: parameters, tokens, FLOPs, time and memory, by formula.
+//! Cost of training a language model: parameters, tokens, FLOPs, time and memory, by formula.
 //!
 //! Knows the shape of a model; reads no files and computes with no tensors, so that models of any size can be planned.
 
@@ -13,7 +13,7 @@ use palestra_model::huggingface::parameter_shapes;
 use palestra_model::lora::{LoraConfig, is_adapter};
 use palestra_model::{Family, ModelConfig};
 
-/// How far a run goes, and in which pieces.
+/// Length of a run, and the batches that it is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Optimiser steps.
@@ -24,56 +24,56 @@ pub struct Extent {
     pub batch: usize,
     /// Windows that one device computes at once.
     pub micro_batch: usize,
-    /// Whether the backward pass computes each block again, and keeps only its input.
+    /// True if the backward pass recomputes each block and keeps only its input.
     pub gradient_checkpointing: bool,
-    /// Devices, among which the windows of a step are divided.
+    /// Number of devices, among which the windows of a step are divided.
     pub devices: u64,
 }
 
-/// How many numbers a model has, and how many of them training moves.
+/// Parameter counts of a model, in all and trained.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Parameters {
-    /// All of them, adapters' included.
+    /// All parameters, adapters included.
     pub all: u64,
-    /// Those that training moves. Gradients and moments are theirs alone.
+    /// Trained parameters. Only these have gradients and moments.
     pub trained: u64,
-    /// Those of all that activations are multiplied by: the output layer, lookups not.
+    /// Parameters that activations are multiplied by: the output layer is included, lookups are not.
     pub multiplied: u64,
-    /// Those of the trained that activations are multiplied by.
+    /// Trained parameters that activations are multiplied by.
     pub trained_multiplied: u64,
 }
 
-/// What a run takes.
+/// Plan of a run: its size, time and memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// The model's shape in a line.
+    /// Shape of the model, in one line.
     pub shape: String,
-    /// Numbers of the model, adapters' included.
+    /// Parameters of the model, adapters included.
     pub parameters: u64,
-    /// Those that training moves.
+    /// Trained parameters.
     pub trained_parameters: u64,
     /// Optimiser steps.
     pub steps: u64,
-    /// Tokens of an optimiser step.
+    /// Tokens per optimiser step.
     pub tokens_per_step: u64,
     /// Tokens that are read, repetitions included.
     pub tokens: u64,
-    /// Tokens for each parameter; about 20 is where a training budget is spent best
+    /// Tokens per parameter; about 20 spends a training budget best
     /// ([Hoffmann et al. 2022](https://arxiv.org/abs/2203.15556)).
     pub tokens_per_parameter: f64,
-    /// Floating-point operations for each token.
+    /// Floating-point operations per token.
     pub flops_per_token: f64,
-    /// All of them.
+    /// Floating-point operations of the whole run.
     pub flops: f64,
-    /// Devices.
+    /// Number of devices.
     pub devices: u64,
-    /// FLOP/s that one device achieves, where they are measured or given.
+    /// FLOP/s that one device achieves, if measured or given.
     pub flops_per_second: Option<f64>,
-    /// Tokens a second, on all devices.
+    /// Tokens per second, on all devices.
     pub tokens_per_second: Option<f64>,
-    /// Seconds that the steps take, evaluation and checkpoints aside.
+    /// Seconds of all steps, without evaluation and checkpoints.
     pub seconds: Option<f64>,
-    /// What a device holds.
+    /// Memory of one device.
     pub memory: Memory,
 }
 
@@ -86,23 +86,24 @@ pub struct Memory {
     pub gradients: u64,
     /// AdamW's two moments, 8 bytes a trained parameter.
     pub moments: u64,
-    /// What is kept of the forward pass of the windows computed at once, for the backward pass; an estimate, and with frozen
-    /// weights an upper bound.
+    /// Activations of the windows computed at once, kept for the backward pass. An estimate; with frozen weights, an
+    /// upper bound.
     pub activations: u64,
     /// The logits of those windows and their gradient.
     pub logits: u64,
-    /// All of these.
+    /// Total of these.
     pub total: u64,
-    /// All of these, if weights, gradients and moments were divided among the devices
+    /// Total of these, if weights, gradients and moments were sharded among the devices
     /// (ZeRO stage 3, [Rajbhandari et al. 2020](https://arxiv.org/abs/1910.02054)), which this program does not do.
     pub total_if_sharded: u64,
 }
 
 impl Parameters {
-    /// Those of a model of this shape with these adapters. `frozen` tells which of some names training leaves as they are.
+    /// Counts the parameters of a model of this shape with these adapters. `frozen` returns those of the given names
+    /// that training leaves unchanged.
     ///
     /// # Errors
-    /// Adapters that fit no layer; what `frozen` fails with.
+    /// Adapters that fit no layer; any error of `frozen`.
     pub fn count(
         config: &ModelConfig,
         lora: Option<&LoraConfig>,
@@ -139,13 +140,14 @@ impl Parameters {
 }
 
 impl Plan {
-    /// The plan of a run. `flops_per_second` are those that one device achieves in training.
+    /// Computes the plan of a run. `flops_per_second` is the rate that one device achieves in training.
     ///
-    /// A token takes `2 N + 4 layers width window` operations forward, as many again for the gradients of activations and
-    /// of attention's scores, and `2 T` for those of weights: N are the parameters that activations are multiplied by, T
-    /// those of them that are trained, and the second term is attention, which is twice as much backward. Where all is
-    /// trained, that is `6 N + 12 layers width window` ([Chowdhery et al. 2022, appendix B](https://arxiv.org/abs/2204.02311)).
-    /// Gradient checkpointing takes the forward pass twice.
+    /// A token takes `2 N + 4 layers width window` operations in the forward pass, as many again for the gradients of
+    /// activations and of attention scores, and `2 T` for those of weights. N is the number of parameters that
+    /// activations are multiplied by, and T the number of those that are trained. The second term is attention, which
+    /// costs twice as much in the backward pass. If all parameters are trained, the sum is `6 N + 12 layers width
+    /// window` ([Chowdhery et al. 2022, appendix B](https://arxiv.org/abs/2204.02311)). Gradient checkpointing computes
+    /// the forward pass twice.
     pub fn new(config: &ModelConfig, counted: Parameters, extent: Extent, flops_per_second: Option<f64>) -> Self {
         let Extent { steps, window, batch, devices, .. } = extent;
         let tokens_per_step = (batch * window) as u64;
@@ -187,10 +189,10 @@ fn shape(config: &ModelConfig) -> String {
     )
 }
 
-/// Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in 32 bits, without dropout and
-/// with attention that keeps no scores: each block keeps its two inputs, the norms' outputs, query, key and value, what
-/// attention mixed, and each step of the feed-forward layer; with gradient checkpointing its input, and one block at a time
-/// all.
+/// Memory of one device. Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in
+/// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, the norms'
+/// outputs, query, key and value, the output of attention, and each step of the feed-forward layer. With gradient
+/// checkpointing, each block keeps its input, and one block at a time keeps everything.
 fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
     const FLOAT: u64 = 4;
     let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
@@ -258,7 +260,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// A number with three digits and a letter for its thousands.
+/// Formats a number with three digits and a letter for its thousands.
 fn short(number: f64) -> String {
     const STEPS: [(f64, &str); 6] = [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     match STEPS.into_iter().find(|(step, _)| number >= *step) {
@@ -308,7 +310,7 @@ mod tests {
         shape.resolve(32_000).unwrap()
     }
 
-    /// Of a model that is trained whole.
+    /// Parameters of a model that is trained whole.
     fn whole(config: &ModelConfig) -> Parameters {
         Parameters::count(config, None, |_| Ok(BTreeSet::new())).unwrap()
     }

@@ -1,6 +1,6 @@
-//! Play that is kept: episodes of any player, written to an experience log while they are played.
+//! Recording: episodes of any policy, written to an experience log while they are played.
 //!
-//! It knows players, agents and logs; it knows nothing of learning.
+//! It knows players, agents and logs. It knows nothing of learning.
 
 mod spans;
 pub mod verify;
@@ -23,96 +23,96 @@ use palestra_learn::rollout::{Played, RolloutConfig, Seen, now};
 use crate::{Error, Result};
 pub use spans::Spans;
 
-/// Who plays, and where.
+/// Policy to record, and the environment it plays in.
 pub enum Recorded {
     /// A player without a model.
     Player {
         /// Chooses the actions.
         player: Box<dyn Player>,
-        /// What it plays.
+        /// Environment that it plays in.
         env: Definition,
     },
     /// A trained policy, in the environment of its run.
     Agent {
         /// The policy with its tokenizer.
         agent: Box<Agent>,
-        /// How it chooses its tokens.
+        /// Sampling of its tokens.
         sampling: Sampling,
-        /// The probability with which a turn's action is a random legal one in place of its own.
+        /// Probability that a turn's action is a random legal one instead of the policy's own.
         epsilon: f64,
     },
 }
 
-/// What is recorded.
+/// Options of a recording.
 #[derive(Debug, Clone, Default)]
 pub struct RecordOptions {
-    /// How many episodes, at least 1: those numbered from 0 on of the run with this seed.
+    /// Number of episodes, at least 1: those numbered from 0 of the run with this seed.
     pub episodes: u64,
-    /// Fixes the episodes, with the player and the environment.
+    /// Seed that fixes the episodes, for a given policy and environment.
     pub seed: u64,
-    /// The part of the data that they are for, such as `train`.
+    /// Split of the data that the episodes belong to, such as `train`.
     pub split: Option<String>,
 }
 
-/// Who looks on while episodes are recorded.
+/// Stop flag and callback of a recording.
 pub struct Watch<'a> {
-    /// Once set, the log is finished with the episodes that are whole by then.
+    /// Flag that ends the recording. Once set, the log is finished with the episodes that are complete by then.
     pub stop: &'a AtomicBool,
-    /// Told of every episode that ended.
+    /// Callback for every episode that ended.
     pub ended: &'a dyn Fn(),
 }
 
-/// What was recorded.
+/// Report of a recording.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RecordReport {
-    /// The log.
+    /// Path of the log.
     pub file: PathBuf,
-    /// The environment.
+    /// Id of the environment.
     pub env_id: String,
-    /// What the log calls the player.
+    /// Name of the policy in the log.
     pub policy_id: String,
-    /// How many updates it had learned from.
+    /// Number of updates that the policy had learned from.
     pub policy_step: u64,
-    /// Episodes in the log; fewer than were asked for where a person stopped.
+    /// Number of episodes in the log; fewer than were asked for if a person stopped the recording.
     pub episodes: u64,
-    /// Turns in the log, which are its rows.
+    /// Number of turns in the log, which are its rows.
     pub rows: u64,
-    /// The mean of the episodes' undiscounted returns.
+    /// Mean undiscounted return of the episodes.
     pub mean_return: f64,
     /// The standard error of `mean_return`.
     pub standard_error: f64,
-    /// Which part of all actions the environment could not read or forbade.
+    /// Share of all actions that the environment could not read or forbade.
     pub invalid_action_rate: f64,
-    /// What each reward came to, before its weight.
+    /// Summary of each reward, before its weight.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rewards: BTreeMap<String, RewardSummary>,
-    /// Episodes that lack a reward, and so are not in the log.
+    /// Number of episodes that lack a reward, and so are not in the log.
     pub unscored: u64,
-    /// The size of the log.
+    /// Size of the log, in bytes.
     pub bytes: u64,
-    /// Seconds of play and writing.
+    /// Seconds of playing and writing.
     pub seconds: f64,
-    /// Turns played and written a second.
+    /// Turns played and written per second.
     pub turns_per_second: f64,
 }
 
-/// What a log tells of the player, beside what the episode knows itself.
+/// Origin of logged episodes: what a log says of the policy that the episodes do not say themselves.
 #[derive(Debug, Clone, Default)]
 pub struct Provenance {
     /// The environment's definition, as JSON.
     pub env_spec: Option<String>,
-    /// What the log calls the player.
+    /// Name of the policy in the log.
     pub policy_id: String,
-    /// How many updates it has learned from.
+    /// Number of updates that the policy has learned from.
     pub policy_step: u64,
-    /// The fingerprint of its tokenizer, where token ids are kept.
+    /// Fingerprint of its tokenizer, if token ids are kept.
     pub tokenizer_hash: Option<String>,
-    /// What its logits are divided by; 0 where it takes the likeliest token.
+    /// Sampling temperature, which divides the logits; 0 if the policy takes the likeliest token.
     pub temperature: Option<f32>,
 }
 
 impl Provenance {
-    /// Of an agent that plays with this sampling, which its name in the log tells; the environment is its run's.
+    /// Provenance of an agent in its run's environment. Its name in the log contains the sampling.
     pub fn of(agent: &Agent, sampling: &Sampling) -> Self {
         let spec = |env| serde_json::to_string(env).expect("a definition has no maps with keys that are no text");
         Self {
@@ -128,7 +128,7 @@ impl Provenance {
         }
     }
 
-    /// Writes it to an episode of a rollout, whose id then says of which environment and policy it is.
+    /// Writes the provenance to an episode of a rollout. The episode's id then names the environment and the policy.
     pub fn label(&self, episode: Episode) -> Episode {
         let Self { env_spec, policy_id, policy_step, tokenizer_hash, temperature } = self.clone();
         let id = format!("{}/{policy_id}@{policy_step}/{}", episode.env_id, episode.id);
@@ -136,11 +136,11 @@ impl Provenance {
     }
 }
 
-/// Plays episodes and writes them to a new file, which is begun with the first that ends.
+/// Plays episodes and writes them to a new file. The file is created when the first episode ends.
 ///
 /// # Errors
-/// A file that exists, or an environment that this player cannot play. Where playing fails later, what was played before
-/// is in the log.
+/// A file that exists, or an environment that this policy cannot play. If playing fails later, the log has the episodes
+/// that were played before.
 pub fn record(
     registry: &Registry,
     who: Recorded,
@@ -210,7 +210,7 @@ fn play_agent(
         let scores = played.scores;
         let mut episode = provenance.label(played.episode);
         if is_certain {
-            // Rollouts tell how likely a greedy token is by sampling; it was taken with certainty.
+            // Rollouts give the log-probability of a greedy token under sampling. Here it was taken with certainty.
             let log_probs = episode.turns.iter_mut().flat_map(|turn| turn.log_probs.iter_mut().flatten());
             log_probs.for_each(|log_prob| *log_prob = 0.0);
         }
@@ -229,11 +229,11 @@ impl Watch<'_> {
     }
 }
 
-/// A log that is being written, and what is in it so far.
+/// Log that is being written, with the totals of its episodes so far.
 struct Recording<'a> {
     options: &'a RecordOptions,
     file: &'a Path,
-    /// Made with the first episode, so that what cannot be played leaves no file.
+    /// Created with the first episode, so that an environment that cannot be played leaves no file.
     log: Option<LogWriter>,
     began: Instant,
     env_id: String,
@@ -242,7 +242,7 @@ struct Recording<'a> {
     episodes: u64,
     invalid: u64,
     mean: f64,
-    /// The sum of squared differences from the mean return.
+    /// Sum of squared differences from the mean return.
     squares: f64,
     rewards: BTreeMap<String, RewardSummary>,
     unscored: u64,
@@ -267,7 +267,7 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Writes an episode, unless it lacks a reward: then nobody knows its return.
+    /// Writes an episode, unless it lacks a reward: its return is then unknown.
     fn write(&mut self, episode: Episode, scores: &Scores) -> Result<()> {
         scores.iter().for_each(|(name, score)| self.rewards.entry(name.clone()).or_default().add(*score));
         if scores.values().any(Option::is_none) {

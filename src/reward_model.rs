@@ -1,7 +1,7 @@
-//! A reward model with its tokenizer, as a directory has them: opened, and made to score answers.
+//! A reward model with its tokenizer, opened from a directory to score answers.
 //!
-//! Knows files, models and text; knows nothing of environments, run files or what is done with scores. A run's directory is
-//! one too: its last checkpoint is the model.
+//! Knows files, models and text; knows nothing of environments, run files or the use of scores. A run's directory works
+//! too: its last checkpoint is the model.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use palestra_model::Device;
 use palestra_datasets::preferences::Text;
 
 use palestra_learn::batch::TextRow;
-use crate::language_model::{model_directory, open_tokenizer};
+use palestra_learn::language_model::{model_directory, open_tokenizer};
 use palestra_learn::learners::judged::{Reading, read_answers};
 use palestra_model::{Heads, Policy, classifier, read_config_json, read_model};
 use palestra_learn::source::{ExampleEncoder, TooLong};
@@ -20,18 +20,19 @@ use crate::{Error, Result};
 pub struct RewardModel {
     /// The model, outside autodiff; its value head is the score head.
     pub policy: Policy,
-    /// Its tokens.
+    /// Tokenizer of the model.
     pub tokenizer: Tokenizer,
-    /// How conversations are written for it, where its directory says.
+    /// Chat template, if the directory has one.
     pub chat: Option<ChatTemplate>,
 }
 
 impl RewardModel {
-    /// Opens a directory in Hugging Face's layout for sequence classification with one label, or that of a run that trained
-    /// one.
+    /// Opens a directory in Hugging Face's layout for sequence classification with one label, or the directory of a run
+    /// that trained one.
     ///
     /// # Errors
-    /// A file that is missing or damaged, a model that is no reward model, or another tokenizer than it was trained with.
+    /// A file that is missing or damaged, a model that is not a reward model, or a tokenizer other than that of
+    /// training.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let directory = model_directory(path)?;
         let wrong = |reason: String| Error::Checkpoint { path: directory.display().to_string(), reason };
@@ -57,11 +58,12 @@ impl RewardModel {
         Ok(Self { policy, tokenizer, chat: ChatTemplate::from_directory(&directory)? })
     }
 
-    /// Scores answers to prompts, so many at once. The end of one that is longer than the model's context is not read.
+    /// Scores answers to prompts, `batch` at a time. An answer that exceeds the model's context is truncated at its
+    /// end.
     ///
     /// # Errors
-    /// A text that cannot be encoded, a conversation without a template, a prompt that leaves no room for its answer: with the
-    /// number of the answer, from 0.
+    /// A text that cannot be encoded, a conversation without a template, or a prompt that leaves no space for its
+    /// answer; the message names the index of the answer, from 0.
     pub fn score(&self, answers: &[(Text, Text)], batch: usize) -> Result<Vec<f32>> {
         let encoder = self.encoder();
         let rows = answers.iter().enumerate().map(|(number, (prompt, answer))| {
@@ -73,12 +75,12 @@ impl RewardModel {
         Ok(self.score_rows(&rows, batch))
     }
 
-    /// Scores rows of tokens, so many at once; each is read whole.
+    /// Scores rows of tokens, `batch` at a time; each is read whole.
     pub fn score_rows(&self, rows: &[&TextRow], batch: usize) -> Vec<f32> {
         read_answers(&self.policy, Reading::Score, rows, batch)
     }
 
-    /// What encodes answers for it.
+    /// Encoder of answers for this model.
     pub fn encoder(&self) -> ExampleEncoder<'_> {
         ExampleEncoder {
             tokenizer: &self.tokenizer,

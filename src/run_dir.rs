@@ -1,5 +1,5 @@
-//! The directory that one run writes, and that `resume`, `evaluate` and `report` read. Knows names, the lock and safe
-//! writing; knows nothing of what is in the files.
+//! The directory that one run writes, and that `resume`, `evaluate` and `report` read. Knows names, the lock and atomic
+//! writes; knows nothing of the files' contents.
 //!
 //! ```text
 //! runs/<name>/
@@ -8,12 +8,12 @@
 //!   metrics.jsonl   one line a log step
 //!   episodes.jsonl  sample episodes
 //!   samples.jsonl   held-out texts, continued by a language model as it learned
-//!   reference.json  log-probabilities of judged answers before training
-//!   experience/     what was played to learn from, where that is kept
+//!   reference.json  log-probabilities of labelled answers before training
+//!   experience/     logged experience, if it is kept
 //!   plots/          SVG
 //!   report.html
 //!   tensorboard/
-//!   lock            who trains in it
+//!   lock            process id of the process that trains in it
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -26,26 +26,27 @@ use crate::{Error, Result};
 const LOCK: &str = "lock";
 const RUN_FILE: &str = "run.toml";
 
-/// The directory of one run. One made for training keeps every other process from training in it until it is dropped.
+/// The directory of one run. One that is opened for training keeps other processes from training in it until it is
+/// dropped.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Held while training; the system lets go of it however the process ends.
+    /// Lock, held while training; the system releases it however the process ends.
     _lock: Option<File>,
 }
 
-/// What came of asking for a directory to train in.
+/// Result of claiming a directory for training.
 enum Claim {
     Ours(RunDir),
-    /// Why not.
+    /// Reason why the directory is not free.
     Taken(Error),
 }
 
 impl RunDir {
-    /// Takes a new or empty directory for training.
+    /// Claims a new or empty directory for training.
     ///
     /// # Errors
-    /// A directory with something in it, or in use by another process; nothing there is touched.
+    /// A directory that is not empty, or that another process uses; its contents stay untouched.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
         match claim(path.into())? {
             Claim::Ours(run) => Ok(run),
@@ -53,10 +54,10 @@ impl RunDir {
         }
     }
 
-    /// Takes the first free one of `<runs>/<name>`, `<runs>/<name>-2`, `<runs>/<name>-3`, ... for training.
+    /// Claims the first free one of `<runs>/<name>`, `<runs>/<name>-2`, `<runs>/<name>-3`, ... for training.
     ///
     /// # Errors
-    /// A directory that cannot be made.
+    /// A directory that cannot be created.
     pub fn create_numbered(runs: &Path, name: &str) -> Result<Self> {
         let mut number = 1;
         loop {
@@ -68,20 +69,20 @@ impl RunDir {
         }
     }
 
-    /// Takes the directory of an earlier run to go on training in it.
+    /// Claims the directory of an earlier run to resume training in it.
     ///
     /// # Errors
-    /// No run's directory, or one in use by another process.
+    /// A path that is not a run's directory, or one that another process uses.
     pub fn resume(path: impl Into<PathBuf>) -> Result<Self> {
         let Self { path, .. } = Self::open(path)?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: Some(lock) })
     }
 
-    /// Opens the directory of a run to read it, also while it trains.
+    /// Opens the directory of a run for reading, also while it trains.
     ///
     /// # Errors
-    /// No run's directory.
+    /// A path that is not a run's directory.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if !path.join(RUN_FILE).is_file() {
@@ -92,68 +93,68 @@ impl RunDir {
         Ok(Self { path, _lock: None })
     }
 
-    /// The directory itself.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The resolved configuration.
+    /// Path of the resolved configuration.
     pub fn run_file(&self) -> PathBuf {
         self.path.join(RUN_FILE)
     }
 
-    /// Where [`checkpoint::save`](palestra_model::checkpoint::save) puts checkpoints.
+    /// Directory in which [`checkpoint::save`](palestra_model::checkpoint::save) puts checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
-    /// Metrics, one JSON object a line.
+    /// Path of the metrics, one JSON object a line.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// Sample episodes, one JSON object a line.
+    /// Path of the sample episodes, one JSON object a line.
     pub fn episodes(&self) -> PathBuf {
         self.path.join("episodes.jsonl")
     }
 
-    /// Texts that a language model wrote as it learned, one JSON object a line.
+    /// Path of the texts that a language model wrote during training, one JSON object a line.
     pub fn samples(&self) -> PathBuf {
         self.path.join("samples.jsonl")
     }
 
-    /// Log-probabilities of judged answers by the policy that a run starts from.
+    /// Path of the log-probabilities of labelled answers under the initial policy.
     pub fn reference(&self) -> PathBuf {
         self.path.join("reference.json")
     }
 
-    /// Where the experience log of what was played to learn from goes.
+    /// Path of the log of the experience that was collected for training.
     pub fn experience(&self) -> PathBuf {
         self.path.join("experience")
     }
 
-    /// Where plots go.
+    /// Directory of the plots.
     pub fn plots(&self) -> PathBuf {
         self.path.join("plots")
     }
 
-    /// The report.
+    /// Path of the report.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
     }
 
-    /// Where TensorBoard's event files go.
+    /// Directory of TensorBoard's event files.
     pub fn tensorboard(&self) -> PathBuf {
         self.path.join("tensorboard")
     }
 }
 
-/// Writes a small file so that a reader, or a crash, sees the old contents or the new and never a part.
+/// Writes a small file so that a reader, or a crash, finds the old contents or the new, but never a part.
 ///
-/// Makes the directory when missing.
+/// Creates the parent directory if missing.
 ///
 /// # Errors
-/// A file that cannot be written; the old one is as it was.
+/// A file that cannot be written; the old one stays unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = folder_of(path);
     fs::create_dir_all(directory).map_err(Error::io(directory))?;
@@ -195,7 +196,7 @@ fn claim(path: PathBuf) -> Result<Claim> {
     Ok(Claim::Ours(RunDir { path, _lock: Some(lock) }))
 }
 
-/// Whether a path is a directory with nothing in it but the lock of a run that came to nothing.
+/// True if a path is a directory that is empty except for the lock of a run that failed to start.
 fn is_free(path: &Path) -> Result<bool> {
     if !path.is_dir() {
         return Ok(false);
@@ -208,7 +209,7 @@ fn is_free(path: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Locks a run's directory for this process, which writes its number into the lock file for the next one to tell.
+/// Locks a run's directory for this process, and writes its process id into the lock file for error messages.
 fn lock(directory: &Path) -> Result<File> {
     let path = directory.join(LOCK);
     let mut file =
@@ -307,7 +308,7 @@ mod tests {
         write_atomically(&path, b"old").unwrap();
         write_atomically(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        // A directory in the way of the temporary file makes the write fail.
+        // A directory in place of the temporary file makes the write fail.
         let temporary = format!(".loss.svg.{}.tmp", std::process::id());
         fs::create_dir(path.with_file_name(temporary)).unwrap();
         assert!(message(write_atomically(&path, b"newer")).contains("loss.svg"));

@@ -1,4 +1,4 @@
-//! One training run, from its file to its directory: the only place that puts all the parts together.
+//! Training run, from its file to its directory. The only place that puts all the parts together.
 
 mod directory;
 mod held_out;
@@ -45,24 +45,24 @@ pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 
-/// Where a run goes, and how it is shown.
+/// Output of a run, and its display.
 #[derive(Debug, Clone, Default)]
 pub struct TrainOptions {
-    /// The directory to write; the first free one of `runs/<name>`, `runs/<name>-2`, ... where absent.
+    /// Directory to write; if absent, the first free one of `runs/<name>`, `runs/<name>-2`, ...
     pub out: Option<PathBuf>,
-    /// Go on from the directory's last checkpoint.
+    /// True to resume from the directory's last checkpoint.
     pub resume: bool,
-    /// How progress is shown.
+    /// Display of progress.
     pub display: Display,
-    /// Whether a game of the finished agent is shown on standard error.
+    /// True to show a game of the finished agent on standard error.
     pub replay: bool,
 }
 
-/// Trains as a run file says.
+/// Trains a model as a run file describes.
 ///
 /// # Errors
-/// An environment, log, device or directory that cannot be used, before anything is written; whatever stops training.
-/// [`Error::Interrupted`] where a person did; then everything is saved.
+/// An environment, log, device or directory that cannot be used, before anything is written; any error of training.
+/// [`Error::Interrupted`] if a person stopped the run; everything is then saved.
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
     let mut run = run.resolve(registry)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
@@ -127,7 +127,7 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     }
 }
 
-/// All that a run is made of.
+/// Parts of a run.
 struct Training<'a, L, S> {
     agent: Agent,
     learner: L,
@@ -256,11 +256,11 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
     }
 }
 
-/// The play that a run learns from. Where rewards are learned or written by hand, how far the policy moves from where it
-/// started is measured also where it costs nothing.
+/// Rollouts that a run learns from. If rewards are learned or written by hand, the divergence from the starting policy
+/// is measured even if it is not penalised.
 fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<Fresh> {
     let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
-    // One look at the first state, so that a model that cannot read it is refused before anything is written.
+    // Reads the first state, so that a model that cannot read it is refused before anything is written.
     rollout.try_out(&agent.policy)?;
     let reference = match agent.run.algorithm()?.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
         true if agent.run.lora.is_some() => ReferencePolicy::WithoutAdapters,
@@ -275,7 +275,7 @@ fn open_log(data: &DataConfig) -> Result<Log> {
     Ok(Log::open(&data.files, options)?)
 }
 
-/// What a learner takes from a log whose episodes have these returns.
+/// Part of a log that a learner reads, for a log whose episodes have these returns.
 fn selection(agent: &Agent, algorithm: &Algorithm, returns: Vec<f64>) -> Result<Selection> {
     let data = agent.run.data.as_ref().expect("a learner of logs has data");
     let least_return = match algorithm {
@@ -287,11 +287,11 @@ fn selection(agent: &Agent, algorithm: &Algorithm, returns: Vec<f64>) -> Result<
     Ok(Selection { encoder: agent.encoder()?, cutting, split: data.split.clone(), least_return, resample: None })
 }
 
-/// Plays episodes with the last checkpoint of a run; `overrides` are laid over its run file, and `episodes` are the
-/// run's where absent.
+/// Evaluates the last checkpoint of a run. `overrides` are applied to its run file; if `episodes` is absent, the run's
+/// number is used.
 ///
 /// # Errors
-/// A directory that is no run's, or a device that this program or machine does not have.
+/// A directory that is not a run, or a device that this program or machine does not have.
 pub fn evaluate_run(
     run_dir: &Path,
     registry: &Registry,
@@ -304,8 +304,7 @@ pub fn evaluate_run(
     Ok(agent.evaluate(&agent.policy, registry, episodes, seed)?.0)
 }
 
-/// The number of threads, which is part of what fixes the bits of a run: that of the run that is resumed, else one for
-/// each core.
+/// Number of threads, which affects the bits of a run: that of the resumed run, or one per core.
 fn threads_of(options: &TrainOptions) -> usize {
     let earlier = options.out.as_ref().filter(|_| options.resume).and_then(|out| RunDir::open(out).ok());
     let earlier = earlier.and_then(|dir| RunFile::load(&dir.run_file(), &[] as &[&str]).ok());
@@ -316,7 +315,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The players that the agent is compared with.
+/// Scores that the agent is compared with.
 struct Players {
     logged: Option<LogSummary>,
     before: Option<Baseline>,
@@ -349,7 +348,7 @@ impl Players {
     }
 }
 
-/// What a player scores that is judged as the agent is.
+/// Score of a player, evaluated as the agent is.
 fn played_by(env: &mut dyn Env, player: &mut dyn Player, agent: &Agent) -> Result<Baseline> {
     let RunFile { evaluation, seed, .. } = &agent.run;
     Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, player, &agent.rewards)?)
@@ -371,7 +370,7 @@ fn observer_options(
     let (headline, lower_is_better) = held_out.map_or(("episode/return_mean", false), HeldOut::headline);
     Options {
         updates: run.train.updates,
-        // A run that died before its first checkpoint goes on from update 0, over the metrics that it left.
+        // A run that died before its first checkpoint restarts at update 0, and overwrites the metrics that it left.
         resume_at: options.resume.then_some(agent.updates),
         references: references.into_iter().flatten().collect(),
         display: options.display,
@@ -381,7 +380,7 @@ fn observer_options(
     }
 }
 
-/// Set by the first Ctrl-C or termination; the second ends the process at once.
+/// Returns a flag that the first Ctrl-C or termination sets. The second ends the process at once.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_by(&stop).map(|()| stop)
@@ -396,10 +395,10 @@ fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
-/// Episodes that the report page shows.
+/// Number of episodes on the report page.
 const SHOWN: usize = 5;
 
-/// The first of the episodes that an agent played, with its name, and without the times at which it did.
+/// First episodes of an agent, with its name, and without timestamps.
 fn samples(played: Vec<Played>, agent: &Agent, count: usize) -> Vec<Episode> {
     let sample = |played: Played| {
         let mut episode = played.episode;
@@ -415,7 +414,7 @@ fn write_episodes<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episo
     write_atomically(&dir.episodes(), lines.as_bytes())
 }
 
-/// The pictures of one game of the agent.
+/// Pictures of one game of the agent.
 fn frames(agent: &Agent, registry: &Registry) -> Result<Vec<String>> {
     let mut frames = Vec::new();
     agent.watch(registry, agent.run.seed, 1, &mut |_, _, env| {

@@ -1,4 +1,5 @@
-//! How fast a log is checked and summed up: `cargo bench -p palestra-datasets --bench check [-- ROWS]`.
+//! Benchmark of checking a log and computing its statistics:
+//! `cargo bench -p palestra-datasets --bench check [-- ROWS]`.
 
 use std::time::Instant;
 
@@ -50,7 +51,7 @@ fn main() {
     });
 }
 
-/// An episode like a maze's: few words, many turns, hardly an observation twice.
+/// Returns an episode like one from a maze: short texts, many turns, almost no observation repeated.
 fn walk(number: usize) -> Episode {
     let mut random = number as u64 + 1;
     let mut next = |below: u64| {

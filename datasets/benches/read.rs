@@ -1,4 +1,4 @@
-//! How fast a log is read, by one thread: `cargo bench -p palestra-datasets --bench read [-- ROWS]`.
+//! Benchmark of reading a log with one thread: `cargo bench -p palestra-datasets --bench read [-- ROWS]`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -47,7 +47,7 @@ fn main() {
     }
 }
 
-/// Writes a log like a maze's: few words, many turns. Returns the bytes of text and ids in it.
+/// Writes a log like one from a maze: short texts, many turns. Returns the number of bytes of text and ids in it.
 fn write(path: &Path, rows: usize, with_ids: bool) -> u64 {
     let mut writer = LogWriter::create(path, WriteOptions::default()).expect("a new log");
     let mut text = 0;

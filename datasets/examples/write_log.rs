@@ -1,5 +1,6 @@
-//! Writes a small experience log, with every column in use: `cargo run -p palestra-datasets --example write_log -- out.parquet`.
-//! `tests/foreign/read.py` opens it with pyarrow, Polars and DuckDB and expects exactly this.
+//! Writes a small experience log that uses every column:
+//! `cargo run -p palestra-datasets --example write_log -- out.parquet`. `tests/foreign/read.py` opens it with pyarrow,
+//! Polars and DuckDB and expects exactly these values.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Cells of Arrow columns as JSON values: the one rule for every reader of other tools' Parquet.
+//! Conversion of Arrow cells to JSON values, used by every reader of Parquet files from other tools.
 //!
-//! A number keeps its shortest digits. NaN and infinity are no values in JSON and are refused, since null would read as
-//! "nothing was said"; so are types that JSON has no form for, such as times and bytes.
+//! A number keeps its shortest decimal digits. JSON has no NaN and no infinity, and null would read as a missing value,
+//! so they are refused. Types without a JSON form, such as times and bytes, are refused too.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::util::display::array_value_to_string;
 use serde_json::{Number, Value};
 
-/// Whether values of a type have a form as JSON.
+/// True if values of a type have a JSON form.
 pub(crate) fn has_json(kind: &DataType) -> bool {
     match kind {
         DataType::Struct(fields) => fields.iter().all(|field| has_json(field.data_type())),
@@ -23,7 +23,7 @@ pub(crate) fn has_json(kind: &DataType) -> bool {
     }
 }
 
-/// The value of a row; `Err` says what has no form as JSON.
+/// Returns the value of a row; `Err` names what has no JSON form.
 pub(crate) fn value_of(column: &ArrayRef, row: usize) -> Result<Value, String> {
     if column.is_null(row) {
         return Ok(Value::Null);
@@ -39,7 +39,7 @@ pub(crate) fn value_of(column: &ArrayRef, row: usize) -> Result<Value, String> {
         DataType::List(_) => list(column.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(column.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => list(column.as_fixed_size_list().value(row)),
-        // Through its digits: 0.1 in 32 bits is 0.1, and not 0.10000000149.
+        // Converted by its decimal digits, so that 0.1 in 32 bits becomes 0.1 and not 0.10000000149.
         DataType::Float32 => number(column.as_primitive::<Float32Type>().value(row).to_string()),
         DataType::Float64 => number(column.as_primitive::<Float64Type>().value(row).to_string()),
         DataType::Boolean => Ok(column.as_boolean().value(row).into()),

@@ -1,9 +1,9 @@
-//! Whether a log keeps its rules, and what it cannot teach.
+//! Validation of a log against its rules, with warnings about data that hinders learning.
 //!
-//! Findings are breaches of the rules, each with the place and what would be right. Warnings are what is true of the data
-//! and stands in the way of learning from it. One pass over the episodes; memory is about 100 bytes an episode.
+//! Findings are violations of the rules, each with its location and what would be right. Warnings report valid data
+//! that hinders learning. The check makes one pass over the episodes; memory is about 100 bytes an episode.
 //!
-//! What needs a tokenizer or an environment comes in from outside, as functions that judge an episode.
+//! Checks that need a tokenizer or an environment are passed in as functions that verify one episode.
 
 mod finding;
 mod judge;
@@ -23,41 +23,42 @@ pub use finding::{Finding, Rule};
 use judge::Judge;
 pub use warning::{Warning, WarningKind};
 
-/// Judges one episode against something outside of the log, such as a tokenizer or an environment. An error ends the
-/// check: the judge cannot do its work at all.
+/// Verifies one episode against something outside the log, such as a tokenizer or an environment. An error ends the
+/// check: the verifier cannot do its work at all.
 pub type Verify<'a> = dyn FnMut(&Episode) -> Result<Verdict> + 'a;
 
-/// What a [`Verify`] found.
+/// Result of a [`Verify`] on one episode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The log is right.
     Right,
     /// The log is wrong.
     Wrong(Mismatch),
-    /// It cannot be told of this episode: another tokenizer, no seed.
+    /// The episode cannot be verified, for example because of another tokenizer or a missing seed.
     Unknown,
 }
 
-/// Where a log says something else than what is so.
+/// A difference between the logged value and the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
     /// The turn, counted from 0.
     pub step: usize,
     /// The column.
     pub column: &'static str,
-    /// What the log says.
+    /// The value in the log.
     pub logged: String,
-    /// What would be right.
+    /// The right value.
     pub right: String,
 }
 
-/// What `check` does beyond reading.
+/// Options of `check`.
 pub struct CheckOptions<'a> {
-    /// After this many findings, the others are only counted.
+    /// Maximum number of findings that are reported; further ones are only counted.
     pub most_findings: usize,
-    /// Rule 5: whether the text of actions is what their ids decode to.
+    /// Verifier of rule 5: the text of each action is the decoding of its ids.
     pub decode: Option<&'a mut Verify<'a>>,
-    /// Rule 6: whether the environment, given seed and actions, gives the same observations, rewards and end.
+    /// Verifier of rule 6: the environment, given the seed and the actions, reproduces the observations, rewards and
+    /// end.
     pub replay: Option<&'a mut Verify<'a>>,
 }
 
@@ -67,47 +68,47 @@ impl Default for CheckOptions<'_> {
     }
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckReport {
-    /// How many files were read.
+    /// Number of files read.
     pub files: usize,
     /// Rows of the episodes that can be read.
     pub rows: u64,
     /// Episodes that can be read.
     pub episodes: u64,
-    /// The first breaches of the rules, in the order of the log. An episode that cannot be read is told of once, by the
-    /// first of its rows that breaks a rule.
+    /// The first violations of the rules, in the order of the log. An episode that cannot be read is reported once, for
+    /// the first of its rows that breaks a rule.
     pub findings: Vec<Finding>,
-    /// How many breaches there are of each rule, told or not.
+    /// Number of violations of each rule, reported or not.
     pub breaches: BTreeMap<Rule, u64>,
-    /// What stands in the way of learning from it.
+    /// Properties of the data that hinder learning.
     pub warnings: Vec<Warning>,
-    /// What the warnings are drawn from.
+    /// Statistics that the warnings are derived from.
     pub coverage: Coverage,
-    /// Rule 5, where a tokenizer was given.
+    /// Result of rule 5, if a tokenizer was given.
     pub decoded: Option<Verified>,
-    /// Rule 6, where environments were given.
+    /// Result of rule 6, if environments were given.
     pub replayed: Option<Verified>,
 }
 
-/// How far a [`Verify`] came.
+/// Counts of the results of a [`Verify`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// Episodes that are right.
     pub right: u64,
     /// Episodes that are wrong.
     pub wrong: u64,
-    /// Episodes of which it cannot be told.
+    /// Episodes that could not be verified.
     pub unknown: u64,
 }
 
-/// What the episodes show of the environment and of the policy that played.
+/// Statistics of the episodes about the environment and the policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Coverage {
-    /// Sums of rewards.
+    /// Episode returns (sums of rewards).
     pub returns: Option<Summary>,
-    /// Turns whose action the environment could not read.
+    /// Turns whose action the environment could not parse.
     pub invalid_actions: Share,
     /// Episodes with the observations and actions of an earlier one.
     pub duplicates: Share,
@@ -119,9 +120,9 @@ pub struct Coverage {
     pub log_probs: Share,
 }
 
-/// Reads a log, opened with all columns, once and tells everything that is wrong with it, but not more than `most_findings`
-/// of it. Open the log without `skip_bad`, so that what cannot be read is told with its place; with it, it is told too, as
-/// the reader puts it.
+/// Reads a log, opened with all columns, once and reports everything that is wrong with it, up to `most_findings`
+/// findings. Open the log without `skip_bad`, so that unreadable parts are reported with their location. With
+/// `skip_bad` they are reported too, with the reader's message.
 pub fn check(log: &Log, mut options: CheckOptions<'_>) -> Result<CheckReport> {
     let mut judge = Judge::new(log, options.most_findings);
     let mut decoded = options.decode.is_some().then(Verified::default);
@@ -155,7 +156,7 @@ pub fn check(log: &Log, mut options: CheckOptions<'_>) -> Result<CheckReport> {
 }
 
 impl CheckReport {
-    /// Whether the log keeps all rules that were checked. Warnings do not count.
+    /// True if the log follows all rules that were checked. Warnings do not count.
     pub fn is_good(&self) -> bool {
         self.breaches.is_empty()
     }

@@ -1,8 +1,8 @@
-//! Texts, one after the other, from the files that people keep them in.
+//! Documents for training, read one by one from plain text, JSON lines and Parquet files.
 //!
-//! A `.parquet` file holds a document in each row of its column `text`, a `.jsonl` file (`.ndjson`, `.json`) in the field
-//! `text` of each line, and any other file is one document of UTF-8. The column may have another name, and with a column
-//! `split` only the documents of one split may be asked for.
+//! A `.parquet` file holds a document in each row of its column `text`, a `.jsonl` file (`.ndjson`, `.json`) in the
+//! field `text` of each line, and any other file is one document of UTF-8. The column name is configurable. With a
+//! column `split`, only the documents of one split can be selected.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,12 +19,13 @@ use crate::log::paths::find_files;
 use crate::log::shield::shield;
 use crate::rows::{Lines, read_columns};
 
-/// Which documents are read.
+/// Selection of the documents to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentOptions {
     /// The column or field that holds the text.
     pub column: String,
-    /// Only documents whose column or field `split` says this; files of plain text have none and are refused.
+    /// Selects the documents whose column or field `split` has this value. Plain text files have no split and are
+    /// refused.
     pub split: Option<String>,
 }
 
@@ -34,7 +35,8 @@ impl Default for DocumentOptions {
     }
 }
 
-/// The documents of some files, in order, each file read as it is needed. After an error nothing more comes.
+/// Iterator over the documents of some files, in order. Each file is read as it is needed. Iteration ends after an
+/// error.
 pub struct Documents {
     options: DocumentOptions,
     files: VecDeque<PathBuf>,
@@ -58,10 +60,10 @@ enum Reader {
 }
 
 impl Documents {
-    /// The documents of files, folders and patterns.
+    /// Opens the documents of files, folders and patterns.
     ///
     /// # Errors
-    /// A pattern that stands for no file.
+    /// A pattern that matches no file.
     pub fn open(patterns: &[impl AsRef<str>], options: DocumentOptions) -> Result<Self> {
         let files = find_files(patterns, &["txt", "jsonl", "ndjson", "parquet"])?;
         let mut total_bytes = 0;
@@ -71,7 +73,7 @@ impl Documents {
         Ok(Self { options, files: files.into(), open: None, total_bytes, done_bytes: 0, failed: false })
     }
 
-    /// The bytes of the files read whole so far, and of all: how far it has come.
+    /// Returns the progress: the bytes of the files read whole so far, and of all files.
     pub fn progress(&self) -> (u64, u64) {
         (self.done_bytes, self.total_bytes)
     }

@@ -1,7 +1,7 @@
-//! Examples to learn from one by one, from the rows of JSON lines and Parquet files: texts, conversations, prompts with
-//! their completions.
+//! Supervised training examples from the rows of JSON lines and Parquet files: texts, conversations, and prompts with
+//! completions.
 //!
-//! Columns have the names that published data sets have. Messages are `{"role", "content"}`, and keep what else they hold.
+//! Column names are those of published data sets. Messages are `{"role", "content"}`; other keys are kept.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -15,51 +15,53 @@ use crate::preferences::{Message, Text};
 pub use crate::rows::{Origin, Place};
 use crate::rows::{Rows, shown};
 
-/// Which columns make an example.
+/// Columns that make up an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// `text`: all of it is learned.
+    /// `text`: the loss covers all of it.
     Text,
-    /// `messages`: what the assistant says is learned.
+    /// `messages`: the loss covers the messages of the assistant.
     Messages,
-    /// `prompt` and `completion`, texts or messages: the completion is learned.
+    /// `prompt` and `completion`, texts or messages: the loss covers the completion.
     Completion,
-    /// `prompt` and `chosen` of preferences, or `chosen` alone where it is a whole conversation: the answer is learned.
+    /// `prompt` and `chosen` of preferences, or `chosen` alone if it is a whole conversation: the loss covers the
+    /// answer.
     Chosen,
 }
 
-/// A row of a file.
+/// An example from a row of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// Where it stands.
+    /// Location of the row.
     pub origin: Origin,
-    /// What is learned from it.
+    /// Content of the example.
     pub lesson: Lesson,
 }
 
-/// What is learned.
+/// Content of an example, divided into context and text that the loss covers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lesson {
-    /// All of a text.
+    /// A text, covered by the loss as a whole.
     Text(String),
-    /// How a text goes on.
+    /// A prompt and its completion.
     Continuation {
-        /// What is read.
+        /// The context, which the loss does not cover.
         prompt: String,
-        /// What is learned.
+        /// The text that the loss covers.
         completion: String,
     },
-    /// What the assistant says in a conversation.
+    /// A conversation; the loss covers the messages of the assistant.
     Conversation {
-        /// Objects with texts `role` and `content`, at least one.
+        /// JSON objects with strings `role` and `content`, at least one.
         messages: Vec<Value>,
-        /// The first message that is learned, where it is the assistant's.
+        /// Index of the first message that the loss may cover; only messages of the assistant are covered.
         from: usize,
     },
 }
 
-/// The examples of some files, in order, each file read as it is needed. After an error nothing more comes.
+/// Iterator over the examples of some files, in order. Each file is read as it is needed. Iteration ends after an
+/// error.
 pub struct Examples {
     form: Form,
     files: VecDeque<PathBuf>,
@@ -68,8 +70,8 @@ pub struct Examples {
 }
 
 impl Lesson {
-    /// How a prompt is answered, as files of judgements have both. An answer that repeats the whole conversation is taken
-    /// as one. `Err` says why the two make no example.
+    /// Returns the example of a prompt and its answer, as preference files have both. An answer that repeats the whole
+    /// conversation is recognized. `Err` says why the two make no example.
     pub fn of_answer(prompt: &Text, answer: &Text) -> Result<Self, String> {
         let said = |text: &Text| match text {
             Text::Plain(text) => Said::Text(text.clone()),
@@ -87,10 +89,10 @@ impl Lesson {
 }
 
 impl Examples {
-    /// The examples of files, folders and patterns: `.parquet` files, and JSON lines in all others.
+    /// Opens the examples of files, folders and patterns: `.parquet` files as Parquet, all others as JSON lines.
     ///
     /// # Errors
-    /// A pattern that stands for no file.
+    /// A pattern that matches no file.
     pub fn open(patterns: &[impl AsRef<str>], form: Form) -> Result<Self> {
         let files = find_files(patterns, &["jsonl", "ndjson", "json", "parquet"])?;
         Ok(Self { form, files: files.into(), open: None, failed: false })
@@ -129,7 +131,7 @@ impl Iterator for Examples {
 }
 
 impl Form {
-    /// The columns that are read, and how many of the first of them must be there.
+    /// Returns the columns to read, and how many of the first of them are required.
     fn columns(self) -> (&'static [&'static str], usize) {
         match self {
             Self::Text => (&["text"], 1),
@@ -140,7 +142,7 @@ impl Form {
     }
 }
 
-/// What is wrong with a row: the column, and why.
+/// An invalid row: the column, and the reason.
 type Wrong = (&'static str, String);
 
 /// A text, or the messages of a conversation.
@@ -183,7 +185,8 @@ fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
     }
 }
 
-/// A prompt and what follows it; the second may repeat the first, as in preferences of whole conversations.
+/// Returns the example of a prompt and its completion. The completion may repeat the prompt, as in preferences of whole
+/// conversations.
 fn follow(prompt: Said, completion: Said) -> Result<Lesson, String> {
     let message = |role: &str, content: String| json!({ "role": role, "content": content });
     let (prompt, completion) = match (prompt, completion) {
@@ -202,7 +205,7 @@ fn follow(prompt: Said, completion: Said) -> Result<Lesson, String> {
     }
 }
 
-/// A conversation whose last message is learned.
+/// Returns the example of a conversation whose last message is covered by the loss.
 fn whole(conversation: Said) -> Result<Lesson, String> {
     match conversation {
         Said::Messages(messages) if messages[messages.len() - 1]["role"] == "assistant" => {
@@ -227,7 +230,7 @@ fn said(value: Value) -> Result<Said, String> {
     }
 }
 
-/// A message with texts for `role` and `content`, without what is null, as columns of structs have it.
+/// Returns a message with strings for `role` and `content`, without null values, which columns of structs contain.
 fn message(value: Value) -> Result<Value, String> {
     let Value::Object(mut object) = value else {
         return Err(format!("{} where {{\"role\", \"content\"}} should be", shown(&value)));
@@ -237,7 +240,7 @@ fn message(value: Value) -> Result<Value, String> {
         return Err(format!("{} has no text `role`", shown(&Value::Object(object))));
     }
     let content = match object.remove("content") {
-        // An assistant that only calls tools says nothing.
+        // An assistant message that only calls tools has no content.
         None => Some(String::new()),
         Some(Value::String(text)) => Some(text),
         Some(Value::Array(parts)) => parts.iter().map(|part| part["text"].as_str()).collect(),

@@ -1,8 +1,8 @@
-//! Logs of other kinds to experience logs.
+//! Import of other kinds of logs as experience logs.
 //!
-//! Every import reads episode by episode, however large the source is. It writes to a hidden file beside the new log and
-//! renames that at the end: a log with the name that was asked for is always whole. Where the source does not say how an
-//! episode ended, it is cut, never terminated.
+//! Every import reads episode by episode, however large the source is. It writes to a hidden file beside the new log
+//! and renames it at the end, so a log with the requested name is always complete. An episode whose end the source does
+//! not give is cut, never terminated.
 
 mod arrow_text;
 mod fields;
@@ -23,18 +23,18 @@ pub use judgements::import_judgements;
 pub use minari::import_minari;
 pub use report::ImportReport;
 
-/// What an import adds to what the source says.
+/// Values that an import adds to those of the source.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// The environment's id, for episodes that have none.
+    /// The environment's id, for episodes without one.
     pub env_id: Option<String>,
-    /// The policy that acted, for episodes that name none.
+    /// The policy's id, for episodes without one.
     pub policy_id: Option<String>,
-    /// The split, for episodes that have none.
+    /// The split, for episodes without one.
     pub split: Option<String>,
-    /// Who gave the rewards (`rules`, `model` or `human`), for episodes that do not say.
+    /// Source of the rewards (`rules`, `model` or `human`), for episodes without one.
     pub reward_source: Option<String>,
-    /// How the log is written.
+    /// Options of the log writer.
     pub write: WriteOptions,
 }
 
@@ -51,8 +51,8 @@ pub fn import_jsonl(inputs: &[PathBuf], to: &Path, options: &ImportOptions) -> R
     target.finish()
 }
 
-/// Writes a log of any tool, or any number of them, as one new log `to` of ours, with checksums and without episodes that
-/// straddle row groups. A log opened with `skip_bad` loses what is bad; the report counts it.
+/// Rewrites any number of logs, of any tool, as one new log `to` with checksums and without episodes that span row
+/// groups. A log opened with `skip_bad` loses its invalid parts; the report counts them.
 pub fn rewrite(log: &Log, to: &Path, options: &ImportOptions) -> Result<ImportReport> {
     let mut target = Target::create(to, options)?;
     for located in log.episodes() {
@@ -62,7 +62,7 @@ pub fn rewrite(log: &Log, to: &Path, options: &ImportOptions) -> Result<ImportRe
     target.finish()
 }
 
-/// The new log, under another name until it is whole.
+/// The new log, under a hidden name until it is complete.
 struct Target<'a> {
     to: &'a Path,
     hidden: PathBuf,
@@ -119,7 +119,7 @@ impl<'a> Target<'a> {
         if self.report.episodes == 0 {
             return Err(Error::file(self.to, "not written: there is not a single episode in what was to be imported"));
         }
-        // Whoever made the file meanwhile keeps it.
+        // A file that was created meanwhile is not overwritten.
         refuse_existing(self.to)?;
         std::fs::rename(&self.hidden, self.to).map_err(Error::io(self.to, "give the finished log its name"))?;
         Ok(std::mem::take(&mut self.report))
@@ -128,7 +128,7 @@ impl<'a> Target<'a> {
 
 impl Drop for Target<'_> {
     fn drop(&mut self) {
-        // Where it has got its name, nothing is left to remove.
+        // After a successful rename, nothing is left to remove.
         let _ = std::fs::remove_file(&self.hidden);
     }
 }

@@ -1,7 +1,7 @@
-//! What is learned from, as data: episodes and the files that hold them.
+//! Data for learning: episodes, documents, preferences, and the files that hold them.
 //!
-//! This crate knows no tensors, no environments and no learners. Everything that plays, logs or
-//! learns in Palestra speaks of an [`Episode`]: turns of observation text and action text, with rewards.
+//! This crate has no tensors, environments or learners. Rollouts, logs and learners in Palestra exchange [`Episode`]s:
+//! turns of observation text and action text, with rewards.
 
 mod cells;
 pub mod check;

@@ -1,14 +1,15 @@
-//! The experience log: Parquet files with a row for each turn, which any Parquet tool can read and write.
+//! The experience log: Parquet files with one row per turn, which any Parquet tool can read and write.
 //!
-//! [`LogWriter`] writes one file; [`Log`] reads any number of them. Readers hold a part of a row group in memory, never a
-//! file. A log made elsewhere needs the columns `episode_id`, `step`, `observation`, `action`, `reward`, `terminated` and
-//! `truncated`, an episode's rows together and in order; all other columns may be absent or null.
+//! [`LogWriter`] writes one file; [`Log`] reads any number of them. Readers hold a part of a row group in memory, never
+//! a file. A log of another tool needs the columns `episode_id`, `step`, `observation`, `action`, `reward`,
+//! `terminated` and `truncated`, and the rows of an episode contiguous and in order; all other columns may be absent or
+//! null.
 //!
-//! A row with both flags ends its episode by the game's rules: terminated wins. An episode without a flag was cut off;
-//! its `end_reason` is `cut` where the file says nothing else.
+//! A row with both flags ends its episode as terminated. An episode without a flag was cut off; its `end_reason` is
+//! `cut` if the file gives no other.
 //!
-//! Every row group is followed by a record of it, so that a log whose writer was killed opens up to the last whole row
-//! group; checksums tell damaged row groups from whole ones. This module knows nothing of what the texts mean.
+//! Every row group is followed by a record of it, so a log whose writer was killed can be read up to the last whole row
+//! group. Checksums detect damaged row groups. This module does not interpret the texts.
 //!
 //! ```
 //! use palestra_datasets::{End, Episode, Turn};
@@ -56,35 +57,35 @@ pub(crate) use rows::bytes_of;
 pub use schema::Columns;
 pub use writer::{LogWriter, WriteOptions};
 
-/// A row group of a log. Every episode belongs to the one in which its first row stands.
+/// A row group of a log. Every episode belongs to the row group that holds its first row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
-    /// The file's place in [`Log::files`].
+    /// Index of the file in [`Log::files`].
     pub file: usize,
-    /// The row group's place in the file.
+    /// Index of the row group in the file.
     pub row_group: usize,
-    /// How many rows it has.
+    /// Number of rows.
     pub rows: u64,
-    /// Its bytes before compression, of the columns that are read. Text that repeats counts once.
+    /// Uncompressed bytes of the columns that are read. Repeated text counts once.
     pub bytes: u64,
 }
 
-/// Where an episode stands.
+/// Location of an episode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// The file's place in [`Log::files`].
+    /// Index of the file in [`Log::files`].
     pub file: usize,
-    /// The row group's place in the file.
+    /// Index of the row group in the file.
     pub row_group: usize,
-    /// Its first row, counted from 0 through the whole file.
+    /// Index of the first row, from 0 through the whole file.
     pub row: u64,
 }
 
-/// An episode and where it stands.
+/// An episode and its location.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Located {
     /// The episode.
     pub episode: Episode,
-    /// Where it stands.
+    /// The location.
     pub place: Place,
 }

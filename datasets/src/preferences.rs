@@ -1,6 +1,6 @@
-//! People's judgements of text, as files hold them: which of two answers is better, whether one is good, how good.
+//! Human preference data of text in files: pairwise preferences, good/bad labels, and ratings.
 //!
-//! Files are JSON lines or Parquet, with one judgement a row, in the columns that other tools write and read. `prompt`
+//! Files are JSON lines or Parquet, with one record per row, in the columns that other tools write and read. `prompt`
 //! and answers are texts, or lists of messages `[{"role": ..., "content": ...}]`:
 //!
 //! | columns | what it says | of |
@@ -13,10 +13,11 @@
 //! | `prompt`, `completion`, `rating` (or `score`) | how good an answer is | |
 //! | `input`, `preferred_output`, `non_preferred_output` | one answer is better | OpenAI, fine-tuning |
 //! | `info`, `summaries`, `choice`, `worker` | one summary is better | OpenAI, summarize from feedback |
-//! | `question`, `answer_0`, `answer_1`, `score_0`, `score_1` | the answer of the higher score is better | OpenAI, WebGPT |
+//! | `question`, `answer_0`, `answer_1`, `score_0`, `score_1` | the higher score is better | OpenAI, WebGPT |
 //!
-//! Any of them may have `annotator` (`worker`, `rater_id`), who judged, and `weight`, how much it counts. Other columns are
-//! kept as they are. This module knows files alone: not who may judge, nor what is learned from it.
+//! All of them may have `annotator` (`worker`, `rater_id`), the person who labelled, and `weight`, the weight of the
+//! record. Other columns are kept as they are. This module handles files only: neither access rights of annotators nor
+//! learning.
 
 mod columns;
 mod conflicts;
@@ -41,79 +42,80 @@ pub use scores::Scores;
 pub use text::{Message, Text};
 pub use write::{Format, encode, write};
 
-/// What somebody judged of answers to a prompt.
+/// A record of preference data: labels of answers to a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// What was answered; empty where a file has answers alone.
+    /// The prompt; empty if the file has answers only.
     pub prompt: Text,
-    /// What was judged.
+    /// The label, with the answers.
     pub judgement: Judgement,
-    /// Who judged, where that is known.
+    /// The annotator, if known.
     pub annotator: Option<String>,
-    /// How much it counts; 1 where nothing else is said.
+    /// The weight of the record; 1 by default.
     pub weight: f64,
     /// The row's other columns.
     pub other: Map<String, Value>,
 }
 
-/// A judgement of one answer or of two.
+/// A label of one answer, or a preference between answers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Judgement {
-    /// `chosen` is better than `rejected`, by `margin` where somebody said how much.
+    /// `chosen` is better than `rejected`, by `margin` if it is given.
     Better {
         /// The better answer.
         chosen: Text,
-        /// The other.
+        /// The worse answer.
         rejected: Text,
-        /// How much better, in the units of who judged.
+        /// The difference in quality, in the annotator's units.
         margin: Option<f64>,
     },
     /// Neither of two answers is better.
     Tie {
-        /// The two answers, in no order that means anything.
+        /// The two answers, in arbitrary order.
         answers: [Text; 2],
     },
     /// An answer is good, or it is not.
     Label {
         /// The answer.
         completion: Text,
-        /// Whether it is good.
+        /// True if it is good.
         good: bool,
     },
     /// The steps of one answer, each right or wrong.
     Steps {
         /// The steps, in order.
         completions: Vec<Text>,
-        /// Whether each is right.
+        /// One flag per step: true if it is right.
         good: Vec<bool>,
     },
     /// One of several answers is the best.
     Best {
         /// The answers, at least two.
         completions: Vec<Text>,
-        /// The place of the best one.
+        /// Index of the best one.
         best: usize,
     },
-    /// How good an answer is.
+    /// A rating of an answer.
     Rating {
         /// The answer.
         completion: Text,
-        /// More is better, in the units of who judged.
+        /// The rating; higher is better, in the annotator's units.
         rating: f64,
     },
 }
 
-/// The files of judgements that paths, folders and patterns stand for, sorted.
+/// Returns the files of preference data that paths, folders and patterns match, sorted.
 ///
 /// # Errors
-/// A pattern that stands for no file.
+/// A pattern that matches no file.
 pub fn find(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
     find_files(patterns, &["jsonl", "ndjson", "json", "parquet"])
 }
 
-/// Reads a file of judgements, row by row, with memory for a few rows however long the file is.
+/// Reads a file of preference data, row by row, with memory for a few rows whatever the file's length.
 ///
-/// An error of one row names file, row and column; the rows after it can be read on. A file without rows is an error.
+/// An error of one row names file, row and column; reading can continue with the next row. A file without rows is an
+/// error.
 pub fn read(file: &Path) -> Result<impl Iterator<Item = Result<Record>> + use<>> {
     Ok(Rows::open(file)?.map(|row| row?.record()))
 }

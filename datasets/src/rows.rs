@@ -1,4 +1,4 @@
-//! Rows of files that other tools wrote, lines of text and rows of Parquet alike, and where they stand.
+//! Rows of files of other tools, lines of text as well as rows of Parquet, and their locations.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,31 +14,32 @@ use crate::cells::value_of;
 use crate::error::{Error, Result};
 use crate::log::shield::shield;
 
-/// Rows of Parquet that are decoded at once.
+/// Number of Parquet rows decoded at a time.
 pub(crate) const ROWS_AT_A_TIME: usize = 256;
 
-/// As much of a value as an error tells.
+/// Maximum number of characters of a value in an error message.
 const LONGEST_VALUE: usize = 60;
 
-/// Where a row stands.
+/// Location of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The file.
     pub file: Arc<Path>,
-    /// The place in it.
+    /// The position in the file.
     pub place: Place,
 }
 
-/// A place in a file.
+/// Position in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A line of text, counted from 1 as editors do.
+    /// A line of text, counted from 1 as in editors.
     Line(u64),
     /// A row of Parquet, counted from 0.
     Row(u64),
 }
 
-/// The rows of a file as JSON objects, read as they are needed: of Parquet where its name ends so, else of JSON lines.
+/// Iterator over the rows of a file as JSON objects, read as they are needed: Parquet if its name ends so, otherwise
+/// JSON lines.
 pub struct Rows {
     file: Arc<Path>,
     reader: Reader,
@@ -50,7 +51,7 @@ enum Reader {
 }
 
 impl Rows {
-    /// All columns of a file.
+    /// Opens a file with all columns.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -58,7 +59,8 @@ impl Rows {
         Self::open_with(path, |file| ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build()))
     }
 
-    /// Those of the wanted columns that a Parquet file has; it must have the first `needed`. JSON lines are read whole.
+    /// Opens a file with those of the wanted columns that a Parquet file has; the first `needed` are required. JSON
+    /// lines are read with all fields.
     pub(crate) fn open_columns(path: &Path, wanted: &[&str], needed: usize) -> Result<Self> {
         Self::open_with(path, |file| read_columns(file, wanted, needed))
     }
@@ -124,7 +126,7 @@ impl Iterator for Rows {
 }
 
 impl Origin {
-    /// An error in a column of this row.
+    /// Returns an error about a column of this row.
     pub fn error(&self, column: impl Into<String>, reason: impl Into<String>) -> Error {
         let (file, column, reason) = (self.file.to_path_buf(), column.into(), reason.into());
         match self.place {
@@ -134,7 +136,7 @@ impl Origin {
     }
 }
 
-/// The lines of a file that hold something, with their numbers from 1.
+/// The non-blank lines of a file, with their numbers from 1.
 pub(crate) struct Lines {
     reader: BufReader<File>,
     buffer: Vec<u8>,
@@ -146,7 +148,7 @@ impl Lines {
         Self { reader: BufReader::with_capacity(1 << 18, file), buffer: Vec::new(), number: 0 }
     }
 
-    /// The next line, its end included; `None` after the last.
+    /// Returns the next line, including its line end; `None` after the last.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         loop {
             self.buffer.clear();
@@ -161,7 +163,7 @@ impl Lines {
     }
 }
 
-/// A reader of those of the wanted columns that a Parquet file has; it must have the first `needed`.
+/// Returns a reader of those of the wanted columns that a Parquet file has; the first `needed` are required.
 pub(crate) fn read_columns(file: File, wanted: &[&str], needed: usize) -> Result<ParquetRecordBatchReader, String> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
     let fields = builder.parquet_schema().root_schema().get_fields();
@@ -174,7 +176,7 @@ pub(crate) fn read_columns(file: File, wanted: &[&str], needed: usize) -> Result
     builder.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| error.to_string())
 }
 
-/// A value as an error shows it, cut where it is long.
+/// Returns a value for an error message, truncated if it is long.
 pub(crate) fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(LONGEST_VALUE) {

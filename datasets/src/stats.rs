@@ -1,7 +1,7 @@
-//! What is in a log: sizes, returns, ends, actions, and how much of the environment was seen.
+//! Statistics of a log: sizes, returns, ends, actions, and coverage of the environment.
 //!
-//! One pass over the episodes. Memory does not grow with the rows: 16 bytes an episode for the spread of returns and
-//! lengths, and hashes of observations and actions up to a limit. This module judges nothing; `check` does.
+//! One pass over the episodes. Memory does not grow with the rows: 16 bytes an episode for the distribution of returns
+//! and lengths, and hashes of observations and actions up to a limit. This module only counts; `check` finds problems.
 
 mod summary;
 mod tally;
@@ -21,13 +21,13 @@ use tally::Counter;
 pub use tally::{Distinct, Named, Share, Tally};
 pub(crate) use tally::{Seen, hash_of, percent};
 
-/// What `stats` counts, and how far.
+/// Options of `stats`.
 #[derive(Debug, Clone)]
 pub struct StatsOptions {
-    /// How many of the most frequent actions, policies, ... are told by name.
+    /// Number of the most frequent actions, policies, ... that are listed by name.
     pub top: usize,
-    /// How many different observations, pairs of observation and action, and action texts are told apart. Memory is about
-    /// 20 bytes for each observation and pair, and 100 bytes for each action.
+    /// Maximum number of distinct observations, pairs of observation and action, and action texts. Memory is about 20
+    /// bytes for each observation and pair, and 100 bytes for each action.
     pub most_distinct: usize,
 }
 
@@ -37,44 +37,44 @@ impl Default for StatsOptions {
     }
 }
 
-/// What is in a log.
+/// Statistics of a log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stats {
-    /// How many files.
+    /// Number of files.
     pub files: usize,
-    /// How many of them have no end: their writer was killed or is still writing.
+    /// Number of truncated files, whose writer was killed or is still writing.
     pub cut_files: usize,
-    /// How many row groups.
+    /// Number of row groups.
     pub row_groups: usize,
-    /// Rows of the episodes that were read: turns.
+    /// Rows (turns) of the episodes that were read.
     pub rows: u64,
     /// Episodes that were read.
     pub episodes: u64,
-    /// Files, row groups and episodes that were passed over because they cannot be read.
+    /// Files, row groups and episodes that were skipped because they cannot be read.
     pub skipped: u64,
     /// Bytes of the files.
     pub file_bytes: u64,
-    /// Bytes of text and ids in them, uncompressed.
+    /// Uncompressed bytes of text and ids in them.
     pub text_bytes: u64,
-    /// The columns that the files have, and how many files have each.
+    /// The columns of the files, with the number of files that have each.
     pub columns: BTreeMap<&'static str, usize>,
-    /// Sums of rewards of the episodes.
+    /// Episode returns (sums of rewards).
     pub returns: Option<Summary>,
-    /// Turns of the episodes.
+    /// Episode lengths in turns.
     pub lengths: Option<Summary>,
     /// The rewards of the turns.
     pub rewards: Option<Rewards>,
-    /// How the episodes ended.
+    /// Kinds of ends of the episodes.
     pub ends: Ends,
-    /// Turns whose action the environment could not read.
+    /// Turns whose action the environment could not parse.
     pub invalid_actions: Share,
     /// Turns with log-probabilities.
     pub log_probs: Share,
     /// Turns with the token ids of their action.
     pub action_ids: Share,
-    /// What was written.
+    /// The texts of the actions.
     pub actions: Tally,
-    /// How much of the environment was seen.
+    /// Coverage of the environment.
     pub coverage: Coverage,
     /// Episodes of each environment.
     pub envs: Tally,
@@ -99,35 +99,35 @@ pub struct Rewards {
     pub values: Tally,
 }
 
-/// How episodes ended.
+/// Counts of episode ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ends {
-    /// By the game's rules.
+    /// Episodes that ended by the environment's rules.
     pub terminated: u64,
-    /// By a limit.
+    /// Episodes that ended by a limit.
     pub truncated: u64,
-    /// Of the truncated, those without a final observation: nothing can be bootstrapped from them.
+    /// Truncated episodes without a final observation: nothing can be bootstrapped from them.
     pub truncated_without_final_observation: u64,
-    /// Not at all: the recording was cut short.
+    /// Episodes without an end: the recording was cut short.
     pub cut: u64,
-    /// By the word that the log gives as reason.
+    /// Reasons that the log gives for the ends.
     pub reasons: Tally,
 }
 
-/// How much of the environment was seen.
+/// Coverage of the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Coverage {
-    /// Different observations, of the same environment.
+    /// Distinct observations, per environment.
     pub observations: Distinct,
-    /// Different pairs of an observation and the action that it was answered with.
+    /// Distinct pairs of an observation and its action.
     pub pairs: Distinct,
-    /// Of the legal actions of all different observations that list them, those that were tried. Spaces around an action
-    /// do not count.
+    /// Share of legal actions that were tried, over all distinct observations that list them. White space around an
+    /// action is ignored.
     pub legal_actions_tried: Option<Share>,
 }
 
-/// Reads a log, opened with all columns, once and says what is in it. An episode that cannot be read is an error, unless the
-/// log was opened with `skip_bad`.
+/// Reads a log, opened with all columns, once and returns its statistics. An episode that cannot be read is an error,
+/// unless the log was opened with `skip_bad`.
 pub fn stats(log: &Log, options: &StatsOptions) -> Result<Stats> {
     let mut pass = Pass::new(options.most_distinct);
     for located in log.episodes() {
@@ -184,7 +184,7 @@ impl Pass {
             observations: seen(),
             pairs: seen(),
             legal_states: seen(),
-            // No more than the legal actions of the states that are counted.
+            // The number is bounded by the legal actions of the counted states.
             legal_pairs: Seen::new(usize::MAX),
             legal_actions: 0,
             envs: counter(),
@@ -226,7 +226,7 @@ impl Pass {
         }
     }
 
-    /// Counts what could have been done in a state when the state is first seen, and what was done when it first was.
+    /// Counts the legal actions of a state when it first occurs, and an action in it when it is first tried.
     fn add_legal(&mut self, state: u64, legal: &[String], action: &str) {
         if self.legal_states.is_new(state) {
             self.legal_actions += legal.len() as u64;
@@ -283,7 +283,7 @@ impl Pass {
     }
 }
 
-/// Mean and deviation by Welford's updates, which lose no digits to large sums.
+/// Mean and standard deviation by Welford's updates, which do not lose digits to large sums.
 struct RewardPass {
     mean: f64,
     squares: f64,
@@ -305,7 +305,7 @@ impl RewardPass {
         self.mean += above / self.count;
         self.squares += above * (f64::from(reward) - self.mean);
         (self.min, self.max) = (self.min.min(reward), self.max.max(reward));
-        // So that 0 and -0 are one.
+        // Adding 0 makes 0 and -0 equal.
         self.values.add_as(u64::from((reward + 0.0).to_bits()), || (reward + 0.0).to_string());
     }
 

@@ -1,7 +1,7 @@
-//! How many steps a second one core plays: `cargo bench -p palestra-envs`.
+//! Environment steps per second on one core: `cargo bench -p palestra-envs`.
 //!
-//! Each figure is the median of several repeats. Actions are drawn beforehand, so that only the environment is timed;
-//! resets are part of it.
+//! Each figure is the median of several repeats. Actions are drawn beforehand, so that only the environment is timed.
+//! Resets are included.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 const REPEATS: usize = 7;
 
 fn main() {
-    // `cargo test --all-targets` runs this file too, without `--bench`: it then only shows that it works.
+    // `cargo test --all-targets` runs this file too, without `--bench`: it then only checks that the benchmark runs.
     let steps = if std::env::args().any(|argument| argument == "--bench") { 500_000 } else { 1_000 };
     let registry = Registry::builtin();
     for name in ["frozen-lake-4x4", "frozen-lake-8x8", "double-t-maze", "cliff-walking"] {

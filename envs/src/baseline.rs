@@ -1,4 +1,5 @@
-//! Whole episodes with simple players, and what they score: the numbers that a learner is held against.
+//! Plays whole episodes with simple policies and summarizes their scores: the baselines that a learner is compared
+//! with.
 
 use std::collections::BTreeMap;
 
@@ -11,69 +12,70 @@ use crate::player::{Choice, Player, Random, Scripted, random_action};
 use crate::reward::RewardSummary;
 use crate::{Env, Info, Observation, Result, Rewards, record};
 
-/// What a player scored over some episodes.
+/// Summary of the episodes of one policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// The player.
+    /// The policy.
     pub policy: String,
-    /// How many episodes it played.
+    /// Number of episodes.
     pub episodes: u64,
-    /// The mean of the episodes' undiscounted returns.
+    /// Mean of the episodes' undiscounted returns.
     pub mean_return: f64,
-    /// The standard error of `mean_return`.
+    /// Standard error of `mean_return`.
     pub standard_error: f64,
-    /// The mean number of turns of an episode.
+    /// Mean number of turns of an episode.
     pub mean_turns: f64,
-    /// Which part of all actions the environment could not read or forbade.
+    /// Fraction of all actions that the environment could not parse or that it forbade.
     pub invalid_action_rate: f64,
-    /// The mean of every number, and the share of every truth, that the environment tells of an episode's last state.
+    /// Mean of every number, and the fraction of true for every bool, in the info of an episode's last state.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub info: BTreeMap<String, f64>,
 }
 
-/// Plays the episode of a seed: the policy answers each observation.
+/// Plays the episode of a seed: `policy` answers each observation.
 ///
 /// # Errors
-/// Whatever the environment reports.
+/// Any error of the environment.
 pub fn play(env: &mut dyn Env, seed: u64, policy: &mut dyn FnMut(&Observation) -> String) -> Result<Episode> {
     Ok(record::play(env, seed, &mut Answers(policy), &mut own_stream(seed))?.0)
 }
 
-/// Plays the episode of a seed with the environment's own scripted player.
+/// Plays the episode of a seed with the environment's own scripted policy.
 ///
 /// # Errors
-/// An environment without a scripted player.
+/// An environment without a scripted policy.
 pub fn play_scripted(env: &mut dyn Env, seed: u64) -> Result<Episode> {
     Ok(record::play(env, seed, &mut Scripted, &mut own_stream(seed))?.0)
 }
 
-/// A player that chooses every legal action with equal probability. Where an environment lists none, it says nothing.
+/// Returns a policy that chooses every legal action with equal probability. If an environment lists none, it writes an
+/// empty text.
 pub fn random_policy(seed: u64) -> impl FnMut(&Observation) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     move |observation| random_action(observation, &mut rng).unwrap_or_default()
 }
 
-/// Scores the random player over episodes `0..episodes` of a run.
+/// Evaluates the random policy on episodes `0..episodes` of a run.
 ///
 /// # Errors
-/// An environment that lists no legal actions has no random player.
+/// An environment that lists no legal actions has no random policy.
 pub fn random(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baseline> {
     play_many(env, episodes, run_seed, &mut Random, &Rewards::default())
 }
 
-/// Scores the environment's scripted player over episodes `0..episodes` of a run.
+/// Evaluates the environment's scripted policy on episodes `0..episodes` of a run.
 ///
 /// # Errors
-/// An environment without a scripted player.
+/// An environment without a scripted policy.
 pub fn scripted(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Baseline> {
     play_many(env, episodes, run_seed, &mut Scripted, &Rewards::default())
 }
 
-/// Scores a player over episodes `0..episodes` of a run, by the environment's rules and by rewards, whose means stand among
-/// the numbers of `info`. Episodes that lack a reward are left out.
+/// Evaluates a policy on episodes `0..episodes` of a run, by the environment's rules and by rewards, whose means are
+/// among the numbers of `info`. Episodes that lack a reward are left out.
 ///
 /// # Errors
-/// Whatever the player, the environment or a reward reports.
+/// Any error of the policy, the environment or a reward.
 pub fn play_many(
     env: &mut dyn Env,
     episodes: u64,
@@ -92,7 +94,7 @@ pub fn play_many(
     Ok(baseline)
 }
 
-/// Scores a player over episodes, each with the info of its last state.
+/// Summarizes episodes of a policy, each given with the info of its last state.
 pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'a Info)>) -> Baseline {
     let (mut returns, mut turns, mut invalid) = (Vec::new(), 0, 0);
     let mut info: BTreeMap<String, (f64, usize)> = BTreeMap::new();
@@ -121,7 +123,7 @@ pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'
     }
 }
 
-/// The mean of some values, and its standard error; 0 and 0 of none.
+/// Mean of some values and its standard error; 0 and 0 without values.
 pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -129,7 +131,7 @@ pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (count - 1.0).max(1.0) / count).sqrt())
 }
 
-/// A function as a player.
+/// Adapter from a function to a [`Player`].
 struct Answers<'a>(&'a mut dyn FnMut(&Observation) -> String);
 
 impl Player for Answers<'_> {
@@ -146,7 +148,7 @@ impl Player for Answers<'_> {
     }
 }
 
-/// The stream of a player that draws nothing from it.
+/// Random stream for a policy that draws nothing from it.
 fn own_stream(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(!seed)
 }

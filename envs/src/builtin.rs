@@ -1,4 +1,4 @@
-//! The table of the environments that come with Palestra: adding one is one row.
+//! The table of the environments that come with Palestra. Adding one adds one row.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::{cliff_walking, completion, double_t_maze, frozen_lake, snake, tic_ta
 pub(crate) struct Builtin {
     /// The kind's name.
     pub kind: &'static str,
-    /// What the game is, in one line.
+    /// Description of the game, in one line.
     pub summary: &'static str,
-    /// What builds it.
+    /// Returns the function that builds it.
     pub build: fn() -> Build,
-    /// The TOML texts of its named definitions.
+    /// TOML texts of its named definitions.
     pub definitions: &'static [&'static str],
-    /// Calculates what a policy is worth, where the game is small enough.
+    /// Calculates the exact value of a policy, if the game is small enough.
     pub exact: Option<ExactEvaluator>,
     /// Its card, in Markdown.
     pub card: &'static str,

@@ -1,6 +1,6 @@
-//! The checker: does an environment keep what the [`Env`] trait promises?
+//! The checker: tests that an environment fulfills the contract of the [`Env`] trait.
 //!
-//! It plays whole episodes, several times over, and knows no environment in particular.
+//! It plays whole episodes several times and knows no environment in particular.
 
 mod hostile;
 mod player;
@@ -13,58 +13,58 @@ use crate::registry::split_version;
 use crate::{Env, EnvSpec, Result, episode_seed};
 use player::{Actor, Player, Transcript};
 
-/// How much is checked.
+/// Settings of the checker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckOptions {
-    /// How many episodes are played, each of them four times; at least 1.
+    /// Number of episodes to play, each of them four times; at least 1.
     pub episodes: u64,
-    /// After how many turns an episode is given up where the environment has no limit of its own; at least 1.
+    /// Number of turns after which an episode is stopped if the environment has no limit of its own; at least 1.
     pub max_turns: u32,
-    /// The seed that the episodes' seeds are made from.
+    /// Seed that the episodes' seeds are derived from.
     pub seed: u64,
 }
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// The environment breaks a promise.
+    /// The environment breaks the contract.
     Error,
-    /// It may be meant.
+    /// Possibly intended.
     Warning,
 }
 
-/// One rule that an environment breaks, told once with its first occasion.
+/// One rule that an environment breaks, reported once with its first occurrence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The rule's name, one of [`RULES`].
+    /// Name of the rule, one of [`RULES`].
     pub rule: &'static str,
-    /// How bad it is.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// What was seen, and what would be right.
+    /// Description of the observed behavior and of the correct one.
     pub message: String,
-    /// The episode of the first occasion, counted from 0, where there is one.
+    /// Episode of the first occurrence, counted from 0, if there is one.
     pub episode: Option<u64>,
-    /// The turn of the first occasion, counted from 1; 0 is the reset.
+    /// Turn of the first occurrence, counted from 1; 0 is the reset.
     pub turn: Option<u32>,
-    /// How many occasions there were.
+    /// Number of occurrences.
     pub times: u32,
 }
 
-/// What the checker saw.
+/// Result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The environment's id.
     pub env_id: String,
-    /// How many episodes were played, replays counted.
+    /// Number of episodes played, replays included.
     pub episodes: u64,
-    /// How many turns were played.
+    /// Number of turns played.
     pub turns: u64,
     /// The broken rules, in the order in which they were found.
     pub findings: Vec<Finding>,
 }
 
-/// Every rule: its name and what it asks.
+/// Every rule: its name and its requirement.
 pub const RULES: [(&str, &str); 18] = [
     ("make", "the environment can be made"),
     ("spec", "the spec's numbers are finite and in order, and do not change"),
@@ -89,9 +89,9 @@ pub const RULES: [(&str, &str); 18] = [
     ("render", "rendering works at any time, without control characters other than newline"),
 ];
 
-/// Plays whole episodes of an environment and reports what breaks the rules of [`RULES`].
+/// Plays whole episodes of an environment and reports violations of the rules of [`RULES`].
 ///
-/// `make` gives a fresh instance each time. Panics of the environment are caught and reported.
+/// `make` returns a fresh instance on each call. Panics of the environment are caught and reported.
 ///
 /// ```
 /// use palestra_envs::{Registry, check::{CheckOptions, check}};
@@ -101,12 +101,12 @@ pub const RULES: [(&str, &str); 18] = [
 /// ```
 pub fn check(make: &dyn Fn() -> Result<Box<dyn Env>>, options: CheckOptions) -> Report {
     let mut report = Report::default();
-    // A broken rule that ends the check is in the report; there is nothing else to say here.
+    // A broken rule that stops the check is already in the report.
     let _ = run(make, options, &mut report);
     report
 }
 
-/// The check cannot go on: the report says why.
+/// Signal that the check cannot continue. The report has the reason.
 struct Stop;
 
 fn run(make: &dyn Fn() -> Result<Box<dyn Env>>, options: CheckOptions, report: &mut Report) -> Result<(), Stop> {
@@ -117,7 +117,7 @@ fn run(make: &dyn Fn() -> Result<Box<dyn Env>>, options: CheckOptions, report: &
     for number in 0..options.episodes.max(1) {
         let seed = episode_seed(options.seed, number);
         player.episode = Some(number);
-        // Every second episode is the scripted player's, where there is one: it reaches other states.
+        // Every second episode uses the scripted policy, if there is one, because it reaches other states.
         let actor = if number % 2 == 1 { Actor::scripted(seed) } else { Actor::random(seed) };
         let played = player.play(seed, actor)?;
         player.after_end(&played)?;
@@ -129,7 +129,7 @@ fn run(make: &dyn Fn() -> Result<Box<dyn Env>>, options: CheckOptions, report: &
     hostile::check(&mut player)
 }
 
-/// Plays an episode again: on the same instance, on one that leaves another episode behind, and on a fresh one.
+/// Plays an episode again: on the same instance, after half of another episode, and on a fresh instance.
 fn replay(player: &mut Player<'_>, seed: u64, played: &Transcript) -> Result<(), Stop> {
     let again = player.play(seed, Actor::recorded(played))?;
     if player.differs("same-seed", played, &again, "played again") {
@@ -202,7 +202,7 @@ impl Default for CheckOptions {
 }
 
 impl Report {
-    /// Whether no promise is broken; there may be warnings.
+    /// True if no rule is broken; warnings are allowed.
     pub fn passed(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity == Severity::Warning)
     }

@@ -1,4 +1,5 @@
-//! CliffWalking: along the edge of a cliff to the goal (Sutton and Barto, *Reinforcement Learning*, 2018, example 6.6).
+//! CliffWalking: walk along the edge of a cliff to the goal (Sutton and Barto, *Reinforcement Learning*, 2018, example
+//! 6.6).
 
 use std::num::NonZeroU32;
 
@@ -30,10 +31,10 @@ pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(world(options)?))
 }
 
-/// What a policy is worth, with rewards discounted by `gamma` from turn to turn, by dynamic programming.
+/// Exact value of a policy, with rewards discounted by `gamma` from turn to turn, by dynamic programming.
 ///
 /// # Errors
-/// Options that [`build`] refuses, or what the policy fails with.
+/// Options that [`build`] refuses, or any error of the policy.
 pub fn exact_value(options: &Options, gamma: f64, ask: &mut exact::Ask) -> Result<exact::ExactValue> {
     exact::of_grid_world(&world(options)?, gamma, ask)
 }
@@ -57,7 +58,7 @@ pub fn world(options: &Options) -> Result<GridWorld> {
     GridWorld::new(game, view, |cell| describe(&grid, cell))
 }
 
-/// Where each direction leads from each cell; a fall from the cliff leads back to the start.
+/// Outcomes of each direction in each cell. A fall from the cliff leads back to the start.
 fn outcomes(grid: &Grid) -> Vec<Vec<Outcome>> {
     let start = grid.find(b'S')[0];
     let step = |cell: usize, direction: Direction| {

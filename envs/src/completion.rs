@@ -1,4 +1,5 @@
-//! Prompts from a file, to be answered. The environment judges nothing: rewards do. What it reads is in `CARD.md`.
+//! Prompts from a file, to be completed. The environment gives no reward of its own: configured rewards score the
+//! answers. `CARD.md` describes the file formats.
 
 mod tasks;
 #[cfg(test)]
@@ -17,8 +18,8 @@ use crate::registry::Build;
 use crate::{End, Env, EnvSpec, Info, Observation, Options, Result, Step};
 use tasks::{CompletionOptions, Task, Tasks};
 
-/// What builds environments of prompts. Those of the same options share what was read as long as one of them lives, so that
-/// many at once read a file once.
+/// Returns the function that builds environments of prompts. Environments with the same options share the parsed tasks
+/// as long as one of them is alive, so that many of them read a file once.
 pub(crate) fn builder() -> Build {
     let shared: Mutex<BTreeMap<String, Weak<Tasks>>> = Mutex::default();
     Arc::new(move |options: &Options| {
@@ -38,9 +39,9 @@ pub(crate) fn builder() -> Build {
 struct Completion {
     tasks: Arc<Tasks>,
     phase: Phase,
-    /// The number of the task that is being answered.
+    /// Number of the current task.
     current: usize,
-    /// What was answered so far.
+    /// Answers so far.
     answers: Vec<String>,
 }
 
@@ -55,7 +56,7 @@ impl Completion {
         if !row.is_empty() {
             info.insert("row".to_string(), Value::Object(row.clone()));
         }
-        // After the last answer there is nothing to read.
+        // The observation after the last answer is empty.
         let text = turns.get(self.answers.len()).cloned().unwrap_or_default();
         Observation { text, legal_actions: None, info }
     }

@@ -1,6 +1,6 @@
-//! An environment as a person writes it: a kind, its options, its wrappers.
+//! An environment as written in a TOML file: a kind, its options, its wrappers.
 //!
-//! A definition is data. The registry knows which kinds there are and builds environments from it.
+//! A definition is data. The registry knows the available kinds and builds environments from definitions.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,7 @@ use crate::reward::RewardDefinition;
 use crate::wrappers::InvalidRule;
 use crate::{Error, Result};
 
-/// The options of an environment or a reward, as a person wrote them: a TOML table that is parsed by the kind they are
-/// for.
+/// Options of an environment or a reward, as written by the user: a TOML table that is parsed by the kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Options {
@@ -23,11 +22,11 @@ pub struct Options {
     origin: Option<Origin>,
 }
 
-/// One environment as a TOML file or a run file writes it: a registered kind, its options and its wrappers.
+/// One environment as written in a TOML file or a run file: a registered kind, its options and its wrappers.
 ///
-/// With a `kind`, it stands alone, and `id` is its name (the kind's own name where it is absent). With only the
-/// `id` of a registered definition, or only the `file` of another, it is that definition, with the options and wrappers
-/// given here laid over it, and with the rewards given here in place of its own.
+/// With a `kind`, the definition is complete, and `id` is its name (default: the kind's name). With only the `id` of a
+/// registered definition, or only the `file` of another, it extends that definition: options and wrappers given here
+/// override its values, and rewards given here replace its rewards.
 ///
 /// ```toml
 /// id = "my-lake"
@@ -42,10 +41,10 @@ pub struct Options {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
-    /// The TOML file of the definition that this one is laid over.
+    /// The TOML file of the definition that this one extends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// The id. Where it has no version (`-v1`), it takes that of its kind.
+    /// The id. If it has no version (`-v1`), it gets the version of its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The registered kind.
@@ -54,34 +53,34 @@ pub struct Definition {
     /// The options of the kind.
     #[serde(default)]
     pub options: Options,
-    /// What is put around the environment.
+    /// Wrappers around the environment.
     #[serde(default)]
     pub wrappers: Wrappers,
-    /// What scores whole episodes, beside the environment's own rules.
+    /// Rewards for whole episodes, in addition to the environment's own rules.
     #[serde(default, rename = "reward", skip_serializing_if = "Vec::is_empty")]
     pub rewards: Vec<RewardDefinition>,
 }
 
-/// What is put around an environment, from the inside to the outside in the order of the fields.
+/// Wrappers around an environment, applied from the inside to the outside in the order of the fields.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wrappers {
-    /// The most turns of an episode, at least 1; beyond it the episode is truncated.
+    /// Maximum number of turns of an episode, at least 1. Longer episodes are truncated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<std::num::NonZeroU32>,
-    /// What an invalid action costs, in place of the environment's own rule.
+    /// Rule for invalid actions, in place of the environment's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalid: Option<InvalidRule>,
-    /// What every reward is multiplied by, finite and not 0.
+    /// Factor for every reward, finite and not 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reward_scale: Option<f32>,
-    /// Whether the last step's info has the episode's return, length and number of invalid actions.
+    /// True if the last step's info has the episode's return, length and number of invalid actions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<bool>,
 }
 
-/// Options of these names are paths, or lists of paths, wherever they stand: relative ones are as seen from the file that
-/// they are written in.
+/// Options of these names are paths, or lists of paths, at any depth. Relative paths are relative to the file that they
+/// are written in.
 const PATHS: [&str; 4] = ["file", "files", "model", "store"];
 
 impl Options {
@@ -90,7 +89,7 @@ impl Options {
         Self { table, origin: None }
     }
 
-    /// The options as a person wrote them.
+    /// The options as written by the user.
     pub fn table(&self) -> &toml::Table {
         &self.table
     }
@@ -100,7 +99,7 @@ impl Options {
         self.table.insert(name.to_string(), value.into());
     }
 
-    /// The options as the type that the kind declares (`#[serde(default, deny_unknown_fields)]`).
+    /// Parses the options as the type that the kind declares (`#[serde(default, deny_unknown_fields)]`).
     ///
     /// # Errors
     /// An unknown option (with the nearest known one) or a value of the wrong type.
@@ -108,13 +107,13 @@ impl Options {
         if let Ok(options) = self.table.clone().try_into() {
             return Ok(options);
         }
-        // A table has no lines. The file that it came from has, and makes the same mistake unless the table was
-        // changed since.
+        // A table has no line numbers. The file that it came from has them, and parsing it gives the same error unless
+        // the table was changed since.
         let located = self.origin.as_ref().and_then(|origin| origin.parse::<T>().err());
         located.map_or_else(|| parse_toml_table("options", &self.table), Err)
     }
 
-    /// An error about one of the options, with file and line where they are known; `reason` says what would be right.
+    /// Error about one of the options, with file and line if they are known; `reason` says what would be right.
     pub fn wrong(&self, option: &str, reason: impl Display) -> Error {
         Error::Definition(match &self.origin {
             Some(origin) => format!("{}: {reason}", origin.place_inside(option)),
@@ -122,7 +121,7 @@ impl Options {
         })
     }
 
-    /// An error with the place of the field beside the options that caused it, where they were written in a file.
+    /// Adds the position of the field that caused an error, next to the options, if they come from a file.
     pub(crate) fn blame(&self, field: &str, error: Error) -> Error {
         match &self.origin {
             Some(origin) => Error::Definition(format!("{}: {error}", origin.place_beside(field))),
@@ -130,12 +129,12 @@ impl Options {
         }
     }
 
-    /// Remembers where the options were written: the file, its text, and the dotted path of their table in it.
+    /// Records the origin of the options: the file, its text, and the dotted path of their table in it.
     pub(crate) fn written_in(&mut self, file: &str, text: &str, table: &str) {
         self.origin = Some(Origin::new(file, text, table));
     }
 
-    /// Takes relative paths among the options as seen from a folder, and makes them absolute.
+    /// Resolves relative paths among the options against a folder.
     pub(crate) fn seen_from(&mut self, folder: &Path) {
         let seen = |path: &mut toml::Value| {
             let absolute = path.as_str().and_then(|path| std::path::absolute(folder.join(path)).ok());
@@ -154,7 +153,7 @@ impl Options {
 }
 
 impl Definition {
-    /// The definition of that id or of that name in a registry, with nothing changed.
+    /// The definition of that id or name in a registry, unchanged.
     pub fn named(id: &str) -> Self {
         Self { id: Some(id.to_string()), ..Self::default() }
     }
@@ -162,7 +161,7 @@ impl Definition {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// The file cannot be read, or is no definition: the message names the line and the field.
+    /// A file that cannot be read or is not a valid definition. The message names the line and the field.
     pub fn from_file(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path)
@@ -175,13 +174,13 @@ impl Definition {
         }
     }
 
-    /// Reads the text of a TOML file; `file` is what errors call it.
+    /// Parses the text of a TOML file; `file` is its name in error messages.
     pub fn from_toml(file: &str, text: &str) -> Result<Self> {
         Ok(Origin::new(file, text, "").parse::<Self>()?.written_in(file, text, ""))
     }
 
-    /// Remembers where the definition was written, so that errors about its options name the line: the file, its
-    /// text, and the dotted path of the definition's table in it (`env` for `[env]`, empty for the whole file).
+    /// Records the origin of the definition, so that errors about its options name the line: the file, its text, and
+    /// the dotted path of the definition's table in it (`env` for `[env]`, empty for the whole file).
     pub fn written_in(mut self, file: &str, text: &str, table: &str) -> Self {
         self.options.written_in(file, text, &format!("{table}.options"));
         let rewards = self.rewards.into_iter().enumerate();
@@ -192,18 +191,18 @@ impl Definition {
         self
     }
 
-    /// Takes relative paths among the options as seen from a folder.
+    /// Resolves relative paths among the options against a folder.
     pub fn seen_from(&mut self, folder: &Path) {
         self.options.seen_from(folder);
         self.rewards.iter_mut().for_each(|reward| reward.seen_from(folder));
     }
 
-    /// An error with the place of the field that caused it, where the definition was written in a file.
+    /// Adds the position of the field that caused an error, if the definition comes from a file.
     pub(crate) fn blame(&self, field: &str, error: Error) -> Error {
         self.options.blame(field, error)
     }
 
-    /// This definition laid over another: whatever it says wins.
+    /// Merges this definition over `base`. Values of this definition take precedence.
     pub(crate) fn over(&self, base: &Definition) -> Self {
         let mut options = self.options.clone();
         for (key, value) in &base.options.table {

@@ -1,6 +1,6 @@
-//! Mistakes in TOML files, told with file, line, field and the nearest word that would be right.
+//! Errors in TOML files, reported with file, line, field and the nearest valid word.
 //!
-//! It knows TOML and serde, and nothing of environments.
+//! This module knows TOML and serde, and nothing about environments.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::{Error, Result};
 
-/// Reads the text of a TOML file that a person wrote; `file` is what errors call it.
+/// Parses the text of a TOML file written by a user; `file` is its name in error messages.
 ///
 /// ```
 /// #[derive(Debug, serde::Deserialize)]
@@ -25,18 +25,18 @@ use crate::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// Text that is no TOML, or none of this type: the message has the line, the key or value, and what would be right.
+/// Text that is not TOML, or not of this type. The message has the line, the key or value, and what would be right.
 pub fn parse_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T> {
     Origin::new(file, text, "").parse()
 }
 
-/// As [`parse_toml`], of a table that has no text any more; `origin` is what errors call it.
+/// Variant of [`parse_toml`] for a table without source text; `origin` is its name in error messages.
 pub fn parse_toml_table<T: DeserializeOwned>(origin: &str, table: &toml::Table) -> Result<T> {
     T::deserialize(table.clone())
         .map_err(|error| Error::Definition(format!("{origin}: {}", explain(&keys_of(&error), error.message()))))
 }
 
-/// Where a person wrote a TOML table: the file, its text, and the path of the table in it.
+/// Origin of a TOML table: the file, its text, and the path of the table in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Origin {
     file: Arc<str>,
@@ -45,13 +45,13 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The table at a dotted path of a file's text; the whole file where the path is empty.
+    /// The table at a dotted path of a file's text; the whole file if the path is empty.
     pub(crate) fn new(file: &str, text: &str, table: &str) -> Self {
         let table = table.split('.').filter(|key| !key.is_empty()).map(str::to_string).collect();
         Self { file: file.into(), text: text.into(), table }
     }
 
-    /// The table as a type, or an error that says in which line the file is wrong.
+    /// Parses the table as a type. Errors name the line of the file.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         let tell = |error: toml::de::Error| Error::Definition(self.tell(&error));
         let root = DeTable::parse(&self.text).map_err(tell)?;
@@ -77,7 +77,7 @@ impl Origin {
         self.place(self.table.iter().map(String::as_str).chain([field]).collect())
     }
 
-    /// File, line and path of a field that stands beside the table.
+    /// File, line and path of a field next to the table.
     pub(crate) fn place_beside(&self, field: &str) -> String {
         let beside = self.table.len().saturating_sub(1);
         self.place(self.table[..beside].iter().map(String::as_str).chain([field]).collect())
@@ -95,7 +95,7 @@ impl Origin {
 
     fn tell(&self, error: &toml::de::Error) -> String {
         let root = DeTable::parse(&self.text).ok();
-        // What the file lacks as a whole is in no line of it.
+        // A key missing from the whole file has no line.
         let whole = root.as_ref().map(toml::Spanned::span);
         let Some(span) = error.span().filter(|span| Some(span) != whole.as_ref()) else {
             return format!("{}: {}", self.file, explain(&keys_of(error), error.message()));
@@ -105,8 +105,8 @@ impl Origin {
     }
 }
 
-/// A message of serde about the field at a dotted path, as a person reads it: with the nearest known word where it
-/// names an unknown one.
+/// Rewrites a serde message about the field at a dotted path for users, with the nearest known word if it names an
+/// unknown one.
 pub(crate) fn explain(path: &str, message: &str) -> String {
     let message = message.trim_end();
     let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
@@ -136,7 +136,7 @@ pub(crate) fn explain(path: &str, message: &str) -> String {
     }
 }
 
-/// A type of Rust as whoever writes TOML knows it.
+/// Translates a Rust type name into TOML terms.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
@@ -149,15 +149,14 @@ fn in_words(expected: &str) -> &str {
     }
 }
 
-/// The dotted path that an error carries when it has no place in a text: toml prints it as a last line and tells
-/// it in no other way.
+/// Dotted path of an error without a position in a text. The toml crate only prints it as the last line of the message.
 fn keys_of(error: &toml::de::Error) -> String {
     let text = error.to_string();
     let keys = text.trim_end().rsplit_once("\nin `").and_then(|(_, keys)| keys.strip_suffix('`'));
     keys.unwrap_or_default().to_string()
 }
 
-/// The candidates that a mistyped or shortened word may stand for, the nearest first.
+/// Candidates for a mistyped or abbreviated word, the nearest first.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let word = word.to_lowercase();
     let allowed = (word.chars().count() / 3).max(2);
@@ -173,7 +172,7 @@ fn empty<T: DeserializeOwned>() -> Result<T, toml::de::Error> {
     T::deserialize(toml::Table::new())
 }
 
-/// Where the key at a path begins, or as much of the path as there is.
+/// Position of the key at a path, or of the longest existing part of the path.
 fn key_at(table: &DeTable<'_>, path: &[&str]) -> Option<usize> {
     let (first, rest) = path.split_first()?;
     let (key, value) = table.iter().find(|(key, _)| key.get_ref() == *first)?;
@@ -188,7 +187,7 @@ fn key_at(table: &DeTable<'_>, path: &[&str]) -> Option<usize> {
     inner.or(Some(key.span().start))
 }
 
-/// The dotted path of the innermost key whose name or value covers a place of the text.
+/// Dotted path of the innermost key whose name or value covers a position of the text.
 fn field_at(table: &DeTable<'_>, place: &Range<usize>) -> String {
     for (key, value) in table {
         let covers = |span: Range<usize>| span.start <= place.start && place.start < span.end.max(span.start + 1);

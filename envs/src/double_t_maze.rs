@@ -1,4 +1,4 @@
-//! The double-T maze: from any cell to the foot of the T (Snell and others, *Offline RL for Natural Language
+//! The double-T maze: walk from any cell to the foot of the T (Snell and others, *Offline RL for Natural Language
 //! Generation with Implicit Language Q-Learning*, 2023; Abdulhai and others, *LMRL-Gym*, 2023).
 
 use std::num::NonZeroU32;
@@ -32,14 +32,14 @@ struct MazeOptions {
     region: Option<Region>,
 }
 
-/// A part of the maze that episodes keep to. Together, the three hold every cell and every move, but none holds a way
-/// from a bar to the goal: a learner has to join parts of episodes.
+/// A part of the maze that episodes are confined to. Together, the three regions contain every cell and every move, but
+/// none contains a path from a bar to the goal: a learner has to combine parts of episodes.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Region {
     /// The left bar, the left stem and the crossbar up to the junction.
     Left,
-    /// Its mirror image.
+    /// The right bar, the right stem and the crossbar up to the junction.
     Right,
     /// The crossbar and the stem of the T down to the goal.
     Stem,
@@ -56,10 +56,10 @@ pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(world(options)?))
 }
 
-/// What a policy is worth, with rewards discounted by `gamma` from turn to turn, by dynamic programming.
+/// Exact value of a policy, with rewards discounted by `gamma` from turn to turn, by dynamic programming.
 ///
 /// # Errors
-/// Options that [`build`] refuses, or what the policy fails with.
+/// Options that [`build`] refuses, or any error of the policy.
 pub fn exact_value(options: &Options, gamma: f64, ask: &mut exact::Ask) -> Result<exact::ExactValue> {
     exact::of_grid_world(&world(options)?, gamma, ask)
 }
@@ -108,9 +108,9 @@ impl Region {
         }
     }
 
-    /// The rules of an episode that starts in the region and is truncated when it leaves it. Each move leads to where it
-    /// leads in the whole maze and costs the same, so that whatever is logged is true of the whole maze: a border that
-    /// stopped a move would teach a wall that is none.
+    /// Rules of an episode that starts in the region and is truncated when it leaves it. Each move has the same
+    /// destination and the same reward as in the whole maze, so that logged transitions are valid for the whole maze. A
+    /// border that blocked a move would show a wall that the whole maze does not have.
     fn confine(self, grid: &Grid, whole: &Tabular) -> Tabular {
         let mut rules = whole.clone();
         rules.starts.retain(|&cell| self.contains(grid, cell));
@@ -125,8 +125,8 @@ impl Region {
         rules
     }
 
-    /// The best moves towards the goal of the whole maze of those that stay in the region: at its border, the player
-    /// walks against a wall and waits.
+    /// Best moves towards the goal of the whole maze among those that stay in the region. At the border, the policy
+    /// walks against a wall and so stays in place.
     fn script(self, grid: &Grid, whole: &Tabular) -> Plan {
         whole.solve_among(&|cell, action| {
             whole.outcomes(cell, action).iter().all(|outcome| self.contains(grid, outcome.next))
@@ -134,7 +134,7 @@ impl Region {
     }
 }
 
-/// Where each direction leads from each cell; a wall stops the move, which costs as any other.
+/// Outcomes of each direction in each cell. A wall blocks the move, which has the same reward as any other.
 fn outcomes(grid: &Grid) -> Vec<Vec<Outcome>> {
     let step = |cell: usize, direction: Direction| {
         let ahead = grid.neighbour(cell, direction);

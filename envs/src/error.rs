@@ -1,9 +1,9 @@
-//! What can go wrong with an environment, told to the person who can mend it.
+//! Errors of environments, worded for the user who can fix them.
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong with an environment.
+/// Error of an environment.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No environment, kind or option of that name.
@@ -15,28 +15,28 @@ pub enum Error {
     /// `step` was called when no episode was running.
     #[error("{env}: step() was called {when}; call reset(seed) first")]
     NotRunning {
-        /// The environment's id.
+        /// Id of the environment.
         env: String,
         /// `before reset()` or `after the episode's end`.
         when: &'static str,
     },
-    /// A policy or player answered what it may not; the message goes on from "the policy:".
+    /// A policy gave an answer that is not allowed; the message continues after "the policy:".
     #[error("the policy: {0}")]
     Policy(String),
     /// A reward could not be computed.
     #[error("reward {name}: {reason}")]
     Reward {
-        /// The reward's name.
+        /// Name of the reward.
         name: String,
-        /// What went wrong.
+        /// Reason of the failure.
         reason: String,
     },
     /// A file could not be read.
     #[error("{path}: {reason}")]
     File {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// What went wrong.
+        /// Reason of the failure.
         reason: String,
     },
 }

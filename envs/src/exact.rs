@@ -1,7 +1,7 @@
-//! What a policy is worth by calculation, in the games that are small enough: no luck of the draw in the figure.
+//! Exact values of policies by calculation, for games that are small enough. The result has no sampling error.
 //!
-//! A policy is known by the probabilities that it gives to the legal actions of an observation; one that always
-//! answers in the same way gives 1 to one of them ([`one_hot`]).
+//! A policy is represented by its probabilities for the legal actions of an observation. A deterministic policy gives 1
+//! to one of them ([`one_hot`]).
 
 use std::collections::BTreeMap;
 
@@ -10,26 +10,26 @@ use serde::Serialize;
 use crate::grid_world::GridWorld;
 use crate::{Error, Observation, Options, Result, tic_tac_toe};
 
-/// What a policy is worth.
+/// Exact value of a policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExactValue {
-    /// The expectation of the episode's return, with the discount that was asked for.
+    /// Expected return of an episode, with the requested discount.
     pub expected_return: f64,
-    /// Probabilities of the ways that an episode can end, where the game names them.
+    /// Probabilities of the possible outcomes of an episode, if the game names them.
     #[serde(flatten)]
     pub ends: BTreeMap<String, f64>,
 }
 
-/// A policy that knows each observation alone: for each, it gives the probability of each of the observation's
-/// [legal actions](Observation::legal_actions), in their order, which sum to 1. The same observation must always get
-/// the same probabilities.
+/// A policy that depends on each observation alone. For each observation, it returns the probabilities of the [legal
+/// actions](Observation::legal_actions), in their order, which sum to 1. The same observation must always get the same
+/// probabilities.
 pub type Ask<'a> = dyn FnMut(&[Observation]) -> Result<Vec<Vec<f64>>> + 'a;
 
 /// Calculates the value of a policy in the game with these options, with this discount from turn to turn.
 pub type ExactEvaluator = fn(&Options, f64, &mut Ask) -> Result<ExactValue>;
 
-/// The probabilities of a policy that always writes this action: 1 for it, 0 for every other legal action. The action
-/// is trimmed and read in any case.
+/// Probabilities of a policy that always writes this action: 1 for it, 0 for every other legal action. The action is
+/// trimmed and compared case-insensitively.
 ///
 /// # Errors
 /// An action that is not among the legal ones, or an observation that lists none.
@@ -44,13 +44,13 @@ pub fn one_hot(observation: &Observation, action: &str) -> Result<Vec<f64>> {
     Ok(legal.iter().map(|listed| f64::from(u8::from(is_action(listed)))).collect())
 }
 
-/// The probabilities of a policy that chooses every legal action equally often.
+/// Probabilities of a policy that chooses every legal action with equal probability.
 pub fn uniform(observation: &Observation) -> Vec<f64> {
     let count = legal(observation).len();
     vec![1.0 / count as f64; count]
 }
 
-/// Asks a policy, and takes no answer that is no distribution over the legal actions.
+/// Queries a policy and refuses answers that are not distributions over the legal actions.
 pub(crate) fn ask(policy: &mut Ask, observations: &[Observation]) -> Result<Vec<Vec<f64>>> {
     const ROUNDING: f64 = 1e-6;
     let answers = policy(observations)?;
@@ -76,10 +76,10 @@ pub(crate) fn ask(policy: &mut Ask, observations: &[Observation]) -> Result<Vec<
     Ok(answers)
 }
 
-/// The value of a policy in a grid game, by dynamic programming over its cells.
+/// Value of a policy in a grid game, by dynamic programming over its cells.
 ///
 /// # Errors
-/// What the policy fails with, or an answer that is no distribution.
+/// Any error of the policy, or an answer that is not a distribution.
 pub(crate) fn of_grid_world(world: &GridWorld, gamma: f64, policy: &mut Ask) -> Result<ExactValue> {
     let rules = world.rules();
     let cells = rules.reachable();
@@ -96,7 +96,7 @@ pub(crate) fn of_grid_world(world: &GridWorld, gamma: f64, policy: &mut Ask) -> 
     Ok(ExactValue { expected_return, ends: BTreeMap::new() })
 }
 
-/// The value of a policy in tic-tac-toe, over the whole game tree.
+/// Value of a policy in tic-tac-toe, over the whole game tree.
 pub(crate) fn of_tic_tac_toe(options: &Options, gamma: f64, policy: &mut Ask) -> Result<ExactValue> {
     let exact = tic_tac_toe::evaluate_discounted(options, gamma, policy)?;
     let ends = [("win", exact.win), ("draw", exact.draw), ("loss", exact.loss)];

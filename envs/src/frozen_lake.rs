@@ -17,7 +17,7 @@ const MAP_8X8: [&str; 8] =
 #[serde(default, deny_unknown_fields)]
 struct LakeOptions {
     map: Map,
-    /// Whether the intended direction or one of its two perpendiculars is taken, 1/3 each.
+    /// True if a move goes in the intended direction or in one of its two perpendiculars, with probability 1/3 each.
     slippery: bool,
     limit: Option<NonZeroU32>,
     view: View,
@@ -28,7 +28,7 @@ struct LakeOptions {
 struct Map {
     grid: Grid,
     limit: u32,
-    /// Gymnasium's threshold, which holds for slippery ice and the map's own limit.
+    /// Gymnasium's threshold, which is valid for slippery ice and the map's own turn limit.
     solved: Option<f64>,
 }
 
@@ -74,10 +74,10 @@ pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(world(options)?))
 }
 
-/// What a policy is worth, with rewards discounted by `gamma` from turn to turn, by dynamic programming.
+/// Exact value of a policy, with rewards discounted by `gamma` from turn to turn, by dynamic programming.
 ///
 /// # Errors
-/// Options that [`build`] refuses, or what the policy fails with.
+/// Options that [`build`] refuses, or any error of the policy.
 pub fn exact_value(options: &Options, gamma: f64, ask: &mut exact::Ask) -> Result<exact::ExactValue> {
     exact::of_grid_world(&world(options)?, gamma, ask)
 }
@@ -102,7 +102,7 @@ pub fn world(options: &Options) -> Result<GridWorld> {
     GridWorld::new(game, view, |cell| describe(&grid, cell))
 }
 
-/// Where each direction leads from each cell.
+/// Outcomes of each direction in each cell.
 fn outcomes(grid: &Grid, slippery: bool) -> Vec<Vec<Outcome>> {
     let slide = |cell: usize, direction: Direction, probability: f64| {
         let next = grid.neighbour(cell, direction);

@@ -1,8 +1,8 @@
-//! Boards of square cells and the four ways to move on them.
+//! Boards of square cells and the four directions of movement.
 
 use std::ops::Range;
 
-/// A way to move, in Gymnasium's order.
+/// Direction of a move, in Gymnasium's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// One column less.
@@ -47,7 +47,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// A board from its rows, written with the letters of `alphabet` (ASCII).
+    /// Parses a board from its rows, written with the letters of `alphabet` (ASCII).
     ///
     /// # Errors
     /// No cells, rows of different lengths or another letter; the message names the row.
@@ -73,7 +73,7 @@ impl Grid {
         0..self.cells.len()
     }
 
-    /// What is in a cell.
+    /// Letter of a cell.
     pub fn at(&self, cell: usize) -> u8 {
         self.cells[cell]
     }
@@ -88,7 +88,7 @@ impl Grid {
         (cell / self.columns, cell % self.columns)
     }
 
-    /// The cell that a move leads to; at the border, the same.
+    /// Neighbor of a cell in a direction; at the border, the cell itself.
     pub fn neighbour(&self, cell: usize, direction: Direction) -> usize {
         let (row, column) = self.place(cell);
         match direction {
@@ -100,7 +100,7 @@ impl Grid {
         }
     }
 
-    /// The board as lines of text, with `P` where the player is.
+    /// The board as lines of text, with `P` at the agent's cell.
     pub fn draw(&self, player: Option<usize>) -> String {
         let mut text = String::with_capacity(self.cells.len() + self.rows);
         for (cell, &letter) in self.cells.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! The environment of every game in which one piece walks on a board by known rules.
+//! The environment of every game in which one piece moves on a board by known rules.
 //!
-//! A game gives its rules as a [`Tabular`] whose states are cells and whose actions are [`Direction::ALL`], and the
-//! words that describe a cell. It knows no particular game.
+//! A game defines its rules as a [`Tabular`] whose states are cells and whose actions are [`Direction::ALL`], and the
+//! text that describes a cell. This module knows no particular game.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::phase::Phase;
 use crate::tabular::{Outcome, Plan, Tabular};
 use crate::{End, Env, EnvSpec, Error, Observation, Result, Step};
 
-/// How the agent sees a board.
+/// Observation format of a board.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum View {
@@ -24,33 +24,33 @@ pub enum View {
     Text,
     /// Column letter and row digit of the cell, such as `C0`; actions are letters. For agents from scratch.
     Compact,
-    /// Nothing; actions are letters. For the speed of bare stepping.
+    /// Empty observations; actions are letters. For measuring bare stepping speed.
     None,
 }
 
-/// What a game tells of itself.
+/// Definition of a game.
 pub struct Game<'a> {
     /// The id, with version.
     pub id: &'a str,
     /// The board.
     pub grid: Grid,
-    /// Where each action leads from each cell.
+    /// Outcomes of each action in each cell.
     pub rules: Tabular,
-    /// The cells that solve the game.
+    /// The goal cells.
     pub goals: Vec<usize>,
-    /// The reward of an action that is no direction. It does not move the piece; the turn counts.
+    /// Reward of an action that is not a direction. It does not move the piece; the turn counts.
     pub invalid_reward: f32,
     /// The mean return from which the game counts as solved.
     pub solved_return: Option<f64>,
-    /// What the scripted player follows, where that is not the best play of `rules`. The optimum is then not told.
+    /// Plan of the scripted policy, if it is not the best policy of `rules`. The optimal return is then not reported.
     pub script: Option<Plan>,
 }
 
 /// A game on a board, as an environment.
 ///
-/// A direction that the rules may truncate the episode at is not listed among the legal actions, and taken all the
-/// same where an agent writes it. The last step's info tells `solved`, and as `outcome` whether the episode came to its
-/// end at the `goal`, elsewhere (`lost`), where the rules truncate it (`border`) or at the `limit` of turns.
+/// A direction whose rules may truncate the episode is not listed among the legal actions, but it is executed if an
+/// agent writes it. The last step's info has `solved`, and `outcome`: the episode ended at the `goal`, elsewhere
+/// (`lost`), by truncation of the rules (`border`) or at the turn `limit`.
 pub struct GridWorld {
     grid: Grid,
     rules: Tabular,
@@ -69,7 +69,7 @@ pub struct GridWorld {
 }
 
 impl GridWorld {
-    /// A game seen through a view; `describe` gives the `text` view of each cell.
+    /// Builds a game with a view; `describe` returns the `text` observation of each cell.
     ///
     /// # Errors
     /// A board that is too large for the `compact` view: more than 26 columns or 10 rows.
@@ -124,12 +124,12 @@ impl GridWorld {
         &self.rules
     }
 
-    /// What the agent sees in a cell.
+    /// Observation text of a cell.
     pub fn observation(&self, cell: usize) -> &str {
         &self.observations[cell]
     }
 
-    /// All that the agent sees in a cell.
+    /// Complete observation of a cell.
     pub(crate) fn observe_cell(&self, cell: usize) -> Observation {
         Observation {
             text: self.observations[cell].clone(),
@@ -138,7 +138,7 @@ impl GridWorld {
         }
     }
 
-    /// The number of the action that a text stands for: trimmed, in any case.
+    /// Number of the action that a text names; trimmed, case-insensitive.
     pub fn action(&self, text: &str) -> Option<usize> {
         let text = text.trim();
         self.actions.iter().position(|action| action.eq_ignore_ascii_case(text))
@@ -221,13 +221,13 @@ impl Env for GridWorld {
     }
 }
 
-/// A cell as on a chess board: column letter, row digit.
+/// Chess notation of a cell: column letter, row digit.
 fn square(grid: &Grid, cell: usize) -> String {
     let (row, column) = grid.place(cell);
     format!("{}{row}", char::from(b'A' + column as u8))
 }
 
-/// The directions that no outcome truncates the episode at, of each cell. Most cells share the list of all.
+/// Directions of each cell that no outcome truncates the episode at. Most cells share the list of all directions.
 fn legal_actions(rules: &Tabular, actions: &Arc<[String]>) -> Vec<Arc<[String]>> {
     let stays = |cell, action| rules.outcomes(cell, action).iter().all(|outcome| outcome.end != Some(End::Truncated));
     let listed = |cell| {

@@ -1,6 +1,6 @@
 //! Environments in which an agent acts by writing text.
 //!
-//! This crate knows no tensors and no models: whoever writes an environment compiles only this.
+//! This crate knows no tensors and no models: the author of an environment compiles only this crate.
 //!
 //! # Playing
 //! A [`Registry`] makes environments by name or from a TOML file, and an [`Env`] is played by its text:
@@ -15,11 +15,11 @@
 //! # Ok::<(), palestra_envs::Error>(())
 //! ```
 //!
-//! [`Pool`] steps many of them together, [`wrappers`] change rewards and ends, and [`episode_seed`] is where an
-//! episode's seed comes from.
+//! [`Pool`] steps many of them together, [`wrappers`] change rewards and ends, and [`episode_seed`] derives the seed of
+//! an episode.
 //!
 //! # Defining an environment
-//! Implement [`Env`], register how it is built, and let [`check`](check::check) look at it:
+//! Implement [`Env`], register its build function, and test it with [`check`](check::check):
 //!
 //! ```
 //! use palestra_envs::{End, Env, EnvSpec, Error, Observation, Options, Registry, Result, Step, check};
@@ -76,7 +76,8 @@
 //! assert!(report.passed(), "{report}");
 //! ```
 //!
-//! Games with a known table of outcomes need less: [`tabular`] solves them, and [`grid_world`] plays them on a board.
+//! Games with a known table of outcomes need less code: [`tabular`] solves them, and [`grid_world`] plays them on a
+//! board.
 
 mod builtin;
 mod definition;

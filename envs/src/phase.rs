@@ -1,8 +1,8 @@
-//! Where in its life an environment is: the one check that every game makes before it plays an action.
+//! Phase of an environment's life cycle, and the check that every game makes before it plays an action.
 
 use crate::{Error, Result};
 
-/// Whether an episode runs.
+/// Phase of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// `reset` was never called.
@@ -14,7 +14,7 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    /// Refuses a step unless an episode runs.
+    /// Returns an error unless an episode is running.
     pub(crate) fn check_running(self, env: &str) -> Result<()> {
         let when = match self {
             Phase::Running => return Ok(()),

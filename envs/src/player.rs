@@ -1,38 +1,38 @@
-//! Who plays: players that choose an action, and know how likely they were to choose it.
+//! Policies that choose actions and report the probability of their choice.
 //!
-//! Whoever learns from a log, or estimates from it what another policy is worth, has to know the probability of each
-//! action under the policy that was recorded. A player knows nothing of how episodes are kept.
+//! Learning from a log, or estimating the value of another policy from it, needs the probability of each action under
+//! the policy that was recorded. A policy does not know how episodes are stored.
 
 use rand::{Rng, RngExt};
 
 use crate::{Env, Error, Observation, Result};
 
-/// What a player does on its turn.
+/// Action of a policy on its turn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    /// The text that it writes.
+    /// The text of the action.
     pub action: String,
-    /// The natural logarithm of the probability with which it writes it here; `None` where that is not known, as of a
+    /// Natural logarithm of the probability of this action in this state; `None` if it is unknown, for example for a
     /// person.
     pub log_prob: Option<f64>,
 }
 
-/// Chooses actions. All its randomness comes from the stream that it is given.
+/// Chooses actions. All its randomness comes from the random stream that it is given.
 pub trait Player {
-    /// The name that logs give the policy, such as `random`.
+    /// Name of the policy in logs, such as `random`.
     fn name(&self) -> String;
 
-    /// Chooses an action. The environment stands where `seen` was observed.
+    /// Chooses an action. The environment is in the state where `seen` was observed.
     ///
     /// # Errors
-    /// The player cannot play this environment.
+    /// The policy cannot play this environment.
     fn act(&mut self, env: &dyn Env, seen: &Observation, rng: &mut dyn Rng) -> Result<Choice>;
 
-    /// How likely [`act`](Self::act) writes this action here, as [`Choice::log_prob`]: minus infinity where it never
-    /// does.
+    /// Log-probability that [`act`](Self::act) writes this action here, as [`Choice::log_prob`]; minus infinity if it
+    /// never does.
     ///
     /// # Errors
-    /// The player cannot play this environment.
+    /// The policy cannot play this environment.
     fn log_prob(&mut self, env: &dyn Env, seen: &Observation, action: &str) -> Result<Option<f64>>;
 }
 
@@ -40,19 +40,19 @@ pub trait Player {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Random;
 
-/// Does what the environment's [scripted player](Env::scripted_action) does.
+/// Writes the action of the environment's [scripted policy](Env::scripted_action).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scripted;
 
-/// With probability epsilon a random legal action, else what another player chooses.
+/// Chooses a random legal action with probability epsilon, else the action of another policy.
 #[derive(Debug, Clone)]
 pub struct Mixture<P> {
     epsilon: f64,
     inner: P,
 }
 
-/// A player that with probability `epsilon` chooses any legal action, each equally likely, and otherwise leaves the
-/// choice to `inner`.
+/// Returns a policy that with probability `epsilon` chooses any legal action, each equally likely, and otherwise the
+/// action of `inner`.
 ///
 /// ```
 /// use palestra_envs::player::{Player, Scripted, mix};
@@ -61,7 +61,7 @@ pub struct Mixture<P> {
 /// ```
 ///
 /// # Errors
-/// An epsilon that is no probability.
+/// An epsilon that is not a probability.
 pub fn mix<P: Player>(epsilon: f64, inner: P) -> Result<Mixture<P>> {
     if !(0.0..=1.0).contains(&epsilon) {
         return Err(Error::Policy(format!("epsilon = {epsilon}; a probability from 0 to 1 would be right")));
@@ -69,20 +69,20 @@ pub fn mix<P: Player>(epsilon: f64, inner: P) -> Result<Mixture<P>> {
     Ok(Mixture { epsilon, inner })
 }
 
-/// The log-probability of an action under a mixture: `ln(epsilon exp(random) + (1 - epsilon) exp(inner))`, from its
-/// log-probabilities under random choice and under the other policy.
+/// Log-probability of an action under a mixture: `ln(epsilon exp(random) + (1 - epsilon) exp(inner))`, from its
+/// log-probabilities under uniform choice and under the other policy.
 pub fn mixture_log_prob(epsilon: f64, random: f64, inner: f64) -> f64 {
     let probability = epsilon * random.exp() + (1.0 - epsilon) * inner.exp();
     probability.ln().min(0.0) // rounding may have made more than 1 of 1
 }
 
-/// A legal action, each equally likely; `None` where the environment lists none.
+/// Draws a legal action, each equally likely; `None` if the environment lists none.
 pub fn random_action(seen: &Observation, rng: &mut dyn Rng) -> Option<String> {
     let legal = seen.legal_actions.as_deref().filter(|legal| !legal.is_empty())?;
     Some(legal[rng.random_range(0..legal.len())].clone())
 }
 
-/// The log-probability of an action where every one of the legal actions is equally likely.
+/// Log-probability of an action if all legal actions are equally likely.
 pub fn random_log_prob(legal: &[String], action: &str) -> f64 {
     let times = legal.iter().filter(|listed| *listed == action).count();
     (times as f64 / legal.len() as f64).ln()
@@ -131,7 +131,7 @@ impl<P: Player> Player for Mixture<P> {
         } else {
             self.inner.act(env, seen, rng)?
         };
-        // Either of the two may write what one of them wrote.
+        // Both components can write the same action, so its probability is that of the mixture.
         let log_prob = self.mixed(env, seen, &action, log_prob)?;
         Ok(Choice { action, log_prob })
     }

@@ -1,10 +1,10 @@
-//! Many equal environments, stepped together by a policy that answers in batches.
+//! Several instances of one environment, stepped together by a policy that answers in batches.
 
 use crate::{Definition, Env, EnvSpec, Observation, Registry, Result, Step};
 
-/// Equal environments in numbered slots, each playing one episode at a time.
+/// Instances of one environment in numbered slots, each playing one episode at a time.
 ///
-/// Slots do not know each other: an episode is the same in any slot, beside any others.
+/// Slots are independent: an episode does not depend on its slot or on the other slots.
 ///
 /// ```
 /// use palestra_envs::{Definition, Pool, Registry, episode_seed};
@@ -21,7 +21,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `slots` environments of one definition, at least 1.
+    /// Builds `slots` instances of one definition, at least 1.
     ///
     /// # Errors
     /// As [`Registry::build`].
@@ -37,25 +37,25 @@ impl Pool {
         self.envs.len()
     }
 
-    /// What is known of each environment.
+    /// Spec of each environment.
     pub fn spec(&self) -> &EnvSpec {
         self.envs[0].spec()
     }
 
-    /// Starts a new episode in a slot; the episode that it played is over.
+    /// Starts a new episode in a slot; the slot's previous episode is abandoned.
     pub fn reset(&mut self, slot: usize, seed: u64) -> Result<Observation> {
         self.envs[slot].reset(seed)
     }
 
-    /// Plays one action in each of the slots named, in their order.
+    /// Plays one action in each of the given slots, in their order.
     ///
     /// # Errors
-    /// A slot in which no episode runs. The actions before it have been played.
+    /// A slot in which no episode is running. The actions before it have been played.
     pub fn step(&mut self, actions: &[(usize, &str)]) -> Result<Vec<Step>> {
         actions.iter().map(|&(slot, action)| self.envs[slot].step(action)).collect()
     }
 
-    /// The environment of a slot, for its rendering and its scripted player.
+    /// The environment of a slot, for its rendering and its scripted policy.
     pub fn env(&self, slot: usize) -> &dyn Env {
         &*self.envs[slot]
     }

@@ -1,4 +1,4 @@
-//! Episodes as the experience log keeps them, played by any player.
+//! Plays episodes with any policy and records them in the format of the experience log.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::player::Player;
 use crate::{Definition, Env, Info, Observation, Registry, Result, episode_seed};
 
-/// Plays the episodes of these numbers of a run, one whenever the iterator is asked, with all that the experience log
-/// has a column for but times, splits and tokens.
+/// Plays the episodes of these numbers of a run, one for each item of the iterator, with all columns of the experience
+/// log except times, splits and tokens.
 ///
-/// An episode is fixed by the definition, the player, the run's seed and its number.
+/// An episode is determined by the definition, the policy, the run's seed and its number.
 ///
 /// ```
 /// use palestra_envs::player::{Scripted, mix};
@@ -28,7 +28,7 @@ use crate::{Definition, Env, Info, Observation, Registry, Result, episode_seed};
 /// ```
 ///
 /// # Errors
-/// An environment that cannot be built; an episode is an error where the player or the environment fails.
+/// An environment that cannot be built; an item is an error if the policy or the environment fails.
 pub fn record<'a>(
     registry: &Registry,
     definition: &Definition,
@@ -47,7 +47,7 @@ pub fn record<'a>(
     }))
 }
 
-/// Plays one episode of a run. The player's random stream is another than the environment's.
+/// Plays one episode of a run. The policy's random stream is independent of the environment's.
 pub(crate) fn play_number(
     env: &mut dyn Env,
     run_seed: u64,
@@ -58,10 +58,10 @@ pub(crate) fn play_number(
     play(env, episode_seed(run_seed, number), player, &mut rng)
 }
 
-/// Plays the episode of a seed; gives it with the info of its last state.
+/// Plays the episode of a seed; returns it with the info of its last state.
 ///
 /// # Errors
-/// Whatever the player or the environment reports.
+/// Any error of the policy or the environment.
 pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn Rng) -> Result<(Episode, Info)> {
     let env_id = env.spec().id.clone();
     let mut episode = Episode {
@@ -93,7 +93,7 @@ pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn
     Ok((episode, observation.info))
 }
 
-/// Why an episode ended: what the environment calls its outcome, where it does.
+/// Reason for the end of an episode: the environment's `outcome`, if it reports one.
 pub fn end_reason(episode: &Episode, last: &Observation, limit: Option<u32>) -> String {
     let told = last.info.get("outcome").and_then(|outcome| outcome.as_str());
     let reason = told.unwrap_or(match episode.end {
@@ -104,7 +104,7 @@ pub fn end_reason(episode: &Episode, last: &Observation, limit: Option<u32>) -> 
     reason.to_string()
 }
 
-/// Info as the log keeps it: a JSON object, where it says anything.
+/// Info as a JSON object for the log; `None` if it is empty.
 pub fn info_json(info: &Info) -> Option<String> {
     (!info.is_empty()).then(|| serde_json::to_string(info).expect("it is JSON"))
 }

@@ -1,4 +1,4 @@
-//! Environments by name: which kinds there are, and which definitions have a name; and the kinds of rewards.
+//! Registry of environments by name: the kinds of environments, the named definitions, and the kinds of rewards.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub type Build = Arc<dyn Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync>;
 /// Builds a reward of one kind from its options.
 pub type BuildReward = Arc<dyn Fn(&Options) -> Result<Box<dyn Reward>> + Send + Sync>;
 
-/// Which kinds of environment there are, which definitions have a name, and which kinds of reward there are.
+/// The registered kinds of environments, the named definitions, and the registered kinds of rewards.
 #[derive(Clone, Default)]
 pub struct Registry {
     kinds: BTreeMap<String, Kind>,
@@ -24,14 +24,14 @@ pub struct Registry {
     rewards: BTreeMap<String, BuildReward>,
 }
 
-/// What a registry tells about one of its names.
+/// Description of one name of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The name, without version.
     pub name: &'a str,
     /// The kind that builds it.
     pub kind: &'a str,
-    /// What the game is, in one line; empty for a kind that a user added.
+    /// Description of the game, in one line; empty for a kind that a user added.
     pub summary: &'a str,
     /// Its card, in Markdown: rules, observations, rewards, optimum, baselines.
     pub card: Option<&'a str>,
@@ -103,7 +103,7 @@ impl Registry {
         Rewards::new(built.collect::<Result<Vec<_>>>()?)
     }
 
-    /// Every name, in alphabetical order, with what is known about it.
+    /// Every name with its description, in alphabetical order.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.definitions.iter().filter_map(|(name, definition)| {
             let (kind, facts) = self.kinds.get_key_value(definition.kind.as_deref()?)?;
@@ -111,13 +111,13 @@ impl Registry {
         })
     }
 
-    /// What is known about one name, with or without its version.
+    /// Description of one name, with or without its version.
     pub fn entry(&self, name: &str) -> Option<Entry<'_>> {
         let name = split_version(name).0;
         self.entries().find(|entry| entry.name == name)
     }
 
-    /// The definition that a name, with or without its version, or the path of a TOML file stands for.
+    /// Looks up the definition of a name, with or without its version, or reads it from the path of a TOML file.
     ///
     /// # Errors
     /// No environment of that name (the message has the nearest ones), or a file that is missing or wrong.
@@ -128,7 +128,7 @@ impl Registry {
         self.resolve(&Definition::named(name_or_file))
     }
 
-    /// The definition with its id and kind, laid over the registered one where it only names it.
+    /// Returns the definition with its id and kind, merged over the registered one if it only refers to it.
     pub fn resolve(&self, definition: &Definition) -> Result<Definition> {
         if let Some(file) = &definition.file {
             if let Some(key) =
@@ -169,19 +169,18 @@ impl Registry {
         Ok(if env.spec().id == id { env } else { Box::new(wrappers::Named::new(env, id)) })
     }
 
-    /// What a policy is worth in an environment by calculation; `None` where the game is too large for it, or
-    /// wrappers change it.
+    /// Exact value of a policy in an environment; `None` if the game is too large for it, or if wrappers change it.
     ///
     /// # Errors
-    /// An unknown name or kind, or what the policy fails with.
+    /// An unknown name or kind, or any error of the policy.
     pub fn exact_value(&self, definition: &Definition, ask: &mut Ask) -> Result<Option<ExactValue>> {
         self.exact_discounted_value(definition, 1.0, ask)
     }
 
-    /// As [`exact_value`](Self::exact_value), with the reward of turn t (from 0) counted `gamma^t` times.
+    /// Variant of [`exact_value`](Self::exact_value) that counts the reward of turn t (from 0) `gamma^t` times.
     ///
     /// # Errors
-    /// As [`exact_value`](Self::exact_value).
+    /// See [`exact_value`](Self::exact_value).
     pub fn exact_discounted_value(
         &self,
         definition: &Definition,
@@ -199,7 +198,7 @@ impl Registry {
     /// Builds the environment of a name or of a TOML file.
     ///
     /// # Errors
-    /// As [`definition`](Self::definition) and [`build`](Self::build).
+    /// See [`definition`](Self::definition) and [`build`](Self::build).
     pub fn make(&self, name_or_file: &str) -> Result<Box<dyn Env>> {
         self.build(&self.definition(name_or_file)?)
     }
@@ -209,7 +208,7 @@ impl Registry {
         let definition = self.definitions.get(name);
         let definition = definition.ok_or_else(|| unknown("environment", name, self.definitions.keys()))?;
         let Some(version) = version else { return Ok(definition) };
-        // An old version's results are not this one's: it is refused rather than taken for the present one.
+        // Results of an old version are not comparable with the current one, so an old version is refused.
         let present = self.build(definition)?.spec().id.clone();
         if split_version(&present).1 != Some(version) {
             return Err(Error::Unknown(format!("no environment `{id}`: the present version is `{present}`")));
@@ -218,7 +217,7 @@ impl Registry {
     }
 }
 
-/// An id and its version, such as `-v1`, where it has one.
+/// Splits an id into its name and its version, such as `-v1`, if it has one.
 pub(crate) fn split_version(id: &str) -> (&str, Option<&str>) {
     match id.rfind("-v") {
         Some(at) if id.len() > at + 2 && id[at + 2..].bytes().all(|byte| byte.is_ascii_digit()) => {

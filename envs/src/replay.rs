@@ -1,4 +1,4 @@
-//! Logged episodes played again: does a log tell the truth about its environment?
+//! Replays logged episodes to check that a log agrees with its environment.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,51 +9,51 @@ use palestra_datasets::Episode;
 use crate::record::RULES;
 use crate::{Definition, Env, Registry, Result};
 
-/// What playing an episode's actions again shows.
+/// Result of replaying an episode.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Replay {
-    /// All that the episode tells is what the environment does.
+    /// The episode agrees with the environment.
     Same,
-    /// The environment does something else.
+    /// The environment behaves differently.
     Differs(Mismatch),
-    /// The episode cannot be played again, and why.
+    /// The episode cannot be replayed, with the reason.
     NotCheckable(String),
 }
 
-/// Where an episode and its replay part.
+/// First difference between an episode and its replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mismatch {
-    /// The first turn where they do, counted from 0 as the log's `step`.
+    /// The first differing turn, counted from 0 like the log's `step`.
     pub turn: usize,
     /// The column of the log.
     pub field: &'static str,
-    /// What the log has.
+    /// Value in the log.
     pub logged: String,
-    /// What the environment gives.
+    /// Value from the environment.
     pub replayed: String,
 }
 
-/// What an episode tells of its environment: `env_id`, `env_spec`.
+/// The environment of an episode: `env_id`, `env_spec`.
 type Recorded = (String, Option<String>);
 
-/// Plays logged episodes again. It keeps the environments that it built for the next episode.
+/// Replays logged episodes. It keeps the environments that it built for later episodes.
 pub struct Replayer<'a> {
     registry: &'a Registry,
-    /// The environment of each `env_id` and `env_spec`, or why there is none.
+    /// The environment of each `env_id` and `env_spec`, or the reason why there is none.
     envs: BTreeMap<Recorded, Result<Box<dyn Env>, String>>,
 }
 
 impl<'a> Replayer<'a> {
-    /// A replayer for the environments of a registry.
+    /// Creates a replayer for the environments of a registry.
     pub fn new(registry: &'a Registry) -> Self {
         Self { registry, envs: BTreeMap::new() }
     }
 
-    /// Plays an episode's actions again with its seed, and compares observations, legal actions where they are logged,
-    /// rewards where the rules gave them, and the end.
+    /// Replays an episode's actions with its seed, and compares observations, legal actions if they are logged, rewards
+    /// if the rules gave them, and the end.
     ///
     /// # Errors
-    /// Whatever the environment reports.
+    /// Any error of the environment.
     pub fn replay(&mut self, episode: &Episode) -> Result<Replay> {
         let Some(seed) = episode.seed else {
             return Ok(Replay::NotCheckable("it has no seed".to_string()));
@@ -70,7 +70,7 @@ impl<'a> Replayer<'a> {
     }
 }
 
-/// The environment that an episode was recorded in, or why there is none.
+/// Builds the environment that an episode was recorded in, or returns the reason why there is none.
 fn build(registry: &Registry, episode: &Episode) -> Result<Box<dyn Env>, String> {
     let definition = match &episode.env_spec {
         Some(json) => serde_json::from_str(json).map_err(|error| format!("env_spec is no definition: {error}"))?,

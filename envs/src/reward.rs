@@ -1,7 +1,7 @@
-//! Rewards for whole episodes, beside those that an environment's rules give at each step.
+//! Rewards for whole episodes, in addition to those that an environment's rules give at each step.
 //!
-//! A [`Reward`] scores what was written; [`Rewards`] sums several of them by weight. Learned models are rewards too, but
-//! this crate knows none: whoever has one registers it ([`Registry::with_reward`](crate::Registry::with_reward)).
+//! A [`Reward`] scores the text of an episode; [`Rewards`] sums several of them by weight. Learned models are rewards
+//! too, but this crate contains none: they are registered with [`Registry::with_reward`](crate::Registry::with_reward).
 
 mod definition;
 mod length;
@@ -21,9 +21,9 @@ pub use length::overlong_penalty;
 pub use summary::RewardSummary;
 pub use weighted::{Judgement, Rewards, Scores};
 
-/// Scores whole episodes: a file of labels, a learned model, a rule.
+/// Scores whole episodes: from a file of labels, with a learned model, or by a rule.
 ///
-/// Scores are summed with weights and land on the last action token of the episode.
+/// Scores are summed with weights and added to the last action token of the episode.
 ///
 /// ```
 /// use palestra_envs::{Episode, Result, Reward, reward::answer};
@@ -41,25 +41,25 @@ pub use weighted::{Judgement, Rewards, Scores};
 /// }
 /// ```
 pub trait Reward: Send + Sync {
-    /// One score for each episode, in their order; `None` where there is no label or the reward failed for this one,
-    /// which is never the same as 0. A score depends on its episode alone.
+    /// Returns one score for each episode, in their order; `None` if there is no label or the reward failed for this
+    /// one, which is distinct from 0. A score depends on its episode alone.
     ///
     /// # Errors
     /// The reward could not be computed at all.
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>>;
 
-    /// Who gives the scores.
+    /// Source of the scores.
     fn source(&self) -> RewardSource {
         RewardSource::Rules
     }
 
-    /// What becomes of an episode without a score, where the run file does not say.
+    /// Treatment of an episode without a score, if the run file does not set it.
     fn when_missing(&self) -> Missing {
         Missing::Drop
     }
 }
 
-/// Who gives rewards; of several, a log tells the last of these.
+/// Source of rewards. With several sources, a log records the last of them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RewardSource {
     /// Rules.
@@ -70,13 +70,13 @@ pub enum RewardSource {
     Human,
 }
 
-/// What becomes of an episode that a reward has no score for.
+/// Treatment of an episode that a reward has no score for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// It is neither learned from nor logged, and counted.
+    /// The episode is excluded from training and from the log, and counted.
     Drop,
-    /// It ends the run.
+    /// The run stops with an error.
     Error,
 }
 
@@ -97,7 +97,7 @@ pub(crate) const BUILTIN_REWARDS: &[BuiltinReward] = &[
 ];
 
 impl RewardSource {
-    /// What a log calls it.
+    /// Name of the source in a log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rules => crate::record::RULES,
@@ -107,12 +107,12 @@ impl RewardSource {
     }
 }
 
-/// What is judged in an episode by rules on text: the last that was written.
+/// The text that text rules score: the last action of an episode.
 pub fn answer(episode: &Episode) -> &str {
     episode.turns.last().map_or("", |turn| &turn.action)
 }
 
-/// What the environment said of an episode's last state; empty where it said nothing.
+/// The info of an episode's last state; empty if there is none.
 pub fn last_info(episode: &Episode) -> Info {
     let info = episode.turns.last().and_then(|turn| turn.info.as_deref());
     info.and_then(|info| serde_json::from_str(info).ok()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Snake: eat, grow, and do not bite yourself. The rules and the measured baselines are in `CARD.md`.
+//! Snake: eat, grow, and avoid the walls and your own body. `CARD.md` has the rules and the measured baselines.
 
 mod game;
 mod grid;
@@ -16,25 +16,25 @@ use game::{Game, Moved, START_LENGTH, cycle_heading};
 use grid::Grid;
 use view::View;
 
-/// The definitions with a name, as TOML.
+/// The named definitions, as TOML.
 pub const DEFINITIONS: [&str; 3] =
     [include_str!("snake/snake-4x4.toml"), include_str!("snake/snake-6x6.toml"), include_str!("snake/snake-8x8.toml")];
 
-/// What an action costs that is none, beside its turn.
+/// Reward of an invalid action, which also uses up a turn.
 const INVALID_REWARD: f32 = -0.1;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct SnakeOptions {
-    /// Cells a side, 3 to 10.
+    /// Number of cells of a side, 3 to 10.
     size: u32,
-    /// Turns until the episode is truncated; size^4 where none is given, which the cycle never needs.
+    /// Number of turns until the episode is truncated; default: size^4, which the cycle never needs.
     limit: Option<u32>,
-    /// Turns without food until the episode is truncated; 2 size^2 where none is given.
+    /// Number of turns without food until the episode is truncated; default: 2 size^2.
     starve: Option<u32>,
-    /// What each turn costs, 0 to 1.
+    /// Cost of each turn, 0 to 1.
     step_cost: f32,
-    /// How the agent sees the board.
+    /// Observation format of the board.
     view: View,
 }
 
@@ -47,7 +47,7 @@ impl Default for SnakeOptions {
 /// Builds a game of Snake.
 ///
 /// # Errors
-/// An unknown option, or a value that no game can have.
+/// An unknown option, or an invalid value.
 pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(Snake::new(options.parse()?)?))
 }
@@ -59,7 +59,7 @@ struct Snake {
     limit: u32,
     starve: u32,
     step_cost: f32,
-    /// By heading: with absolute actions, the one that turns back onto the neck is missing.
+    /// By heading. With absolute actions, the action that turns back onto the neck is missing.
     legal_actions: [Arc<[String]>; 4],
     no_actions: Arc<[String]>,
     phase: Phase,
@@ -84,7 +84,7 @@ impl Snake {
                 return definition(format!("{name} = 0: an episode needs at least 1 turn"));
             }
         }
-        // The cycle needs at most size^2 moves for each food, and has a reward for finishing early nowhere.
+        // The cycle needs at most size^2 moves for each food, and no reward depends on finishing early.
         let cells = size * size;
         let ceiling = cells - START_LENGTH as u32;
         let cycle_finishes = size % 2 == 0 && step_cost == 0.0 && starve >= cells && limit >= ceiling * cells;
@@ -188,7 +188,7 @@ impl Env for Snake {
         format!("score {score}, turn {turns}\n{}", view::draw(&self.game))
     }
 
-    /// Follows a cycle through all cells, which fills the board. Only boards with an even side have one.
+    /// Follows a cycle through all cells, which fills the board. Only boards with an even side have such a cycle.
     fn scripted_action(&self) -> Option<String> {
         if self.phase != Phase::Running || self.grid.size % 2 == 1 {
             return None;
@@ -200,7 +200,7 @@ impl Env for Snake {
     }
 }
 
-/// The actions allowed with a heading: all that do not turn back.
+/// The legal actions for a heading: all that do not turn back.
 fn legal_actions(view: View, heading: usize) -> Arc<[String]> {
     let heading = grid::Heading::ALL[heading];
     let actions = view.actions().iter().enumerate();

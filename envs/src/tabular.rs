@@ -1,38 +1,38 @@
-//! Games small enough to solve exactly: a table of what every action in every state leads to.
+//! Games small enough to solve exactly: a table of the outcomes of every action in every state.
 //!
-//! It knows numbers of states and actions, and nothing of grids, text or environments. Values are exact, by
-//! backward induction over the turns (R. Bellman, *Dynamic Programming*, 1957), so the limit of turns is part of
-//! the problem: the best action may depend on how many turns are left.
+//! This module knows numbers of states and actions, and nothing of grids, text or environments. Values are exact, by
+//! backward induction over the turns (R. Bellman, *Dynamic Programming*, 1957). The turn limit is part of the problem:
+//! the best action may depend on the number of turns left.
 
 use palestra_datasets::End;
 
-/// One thing that an action can lead to.
+/// One possible outcome of an action.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
-    /// How likely it is; the outcomes of an action sum to 1.
+    /// Probability of the outcome; the outcomes of an action sum to 1.
     pub probability: f64,
     /// The next state.
     pub next: usize,
     /// The reward.
     pub reward: f32,
-    /// How the episode ends, where it does.
+    /// End of the episode, if this outcome ends it.
     pub end: Option<End>,
 }
 
-/// The rules of a game with few states: a Markov decision process with a limit of turns.
+/// The rules of a game with few states: a Markov decision process with a turn limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tabular {
     /// The number of actions, the same in every state.
     pub actions: usize,
-    /// The states that an episode may start in, each equally likely.
+    /// The start states of an episode, each equally likely.
     pub starts: Vec<usize>,
-    /// The most turns of an episode, at least 1.
+    /// Maximum number of turns of an episode, at least 1.
     pub limit: u32,
-    /// What each action leads to, at `state * actions + action`.
+    /// Outcomes of each action, at `state * actions + action`.
     pub outcomes: Vec<Vec<Outcome>>,
 }
 
-/// The best way to play a [`Tabular`] game.
+/// The best policy of a [`Tabular`] game.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The mean return of the best policy.
@@ -42,7 +42,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The best action in a state on a turn, counted from 0. Among equals it is the one that ends the game sooner.
+    /// The best action in a state on a turn, counted from 0. Among equal actions it is the one that ends the game
+    /// sooner.
     pub fn action(&self, turn: u32, state: usize) -> usize {
         self.best[turn as usize * self.states + state].into()
     }
@@ -54,19 +55,19 @@ impl Tabular {
         self.outcomes.len() / self.actions
     }
 
-    /// What an action in a state can lead to.
+    /// Outcomes of an action in a state.
     pub fn outcomes(&self, state: usize, action: usize) -> &[Outcome] {
         &self.outcomes[state * self.actions + action]
     }
 
-    /// The best policy and its mean return.
+    /// Computes the best policy and its mean return.
     pub fn solve(&self) -> Plan {
         self.solve_among(&|_, _| true)
     }
 
-    /// The policy that takes the best of the actions `allowed(state, action)`, each of them judged by what it is worth
-    /// to a player that is allowed everything afterwards; with that player's mean return. Where nothing is allowed, it
-    /// takes action 0.
+    /// Computes the policy that takes the best of the actions `allowed(state, action)`. Each action is valued by the
+    /// return of a policy that is unrestricted afterwards; `optimal_return` is that unrestricted policy's mean return.
+    /// If no action is allowed, the policy takes action 0.
     pub fn solve_among(&self, allowed: &dyn Fn(usize, usize) -> bool) -> Plan {
         let (states, turns) = (self.states(), self.limit as usize);
         let mut best = vec![0; turns * states];
@@ -92,7 +93,7 @@ impl Tabular {
         Plan { optimal_return: self.mean_over_starts(&value), states, best }
     }
 
-    /// The states in which an episode can wait for an action, in ascending order.
+    /// The non-terminal states that an episode can reach, in ascending order.
     pub fn reachable(&self) -> Vec<usize> {
         let mut seen = vec![false; self.states()];
         let mut waiting = self.starts.clone();
@@ -105,18 +106,18 @@ impl Tabular {
         (0..self.states()).filter(|&state| seen[state]).collect()
     }
 
-    /// The exact mean return of choosing every action with equal probability.
+    /// Exact mean return of the policy that chooses every action with equal probability.
     pub fn random_return(&self) -> f64 {
         self.exact_return(&|_, _| 1.0 / self.actions as f64)
     }
 
-    /// The exact mean return of a policy that knows only the state: `policy(state, action)` is how likely it takes the
-    /// action there.
+    /// Exact mean return of a policy that depends on the state alone: `policy(state, action)` is the probability of the
+    /// action in the state.
     pub fn exact_return(&self, policy: &dyn Fn(usize, usize) -> f64) -> f64 {
         self.discounted_return(1.0, policy)
     }
 
-    /// As [`exact_return`](Self::exact_return), with the reward of turn t (from 0) counted `gamma^t` times.
+    /// Variant of [`exact_return`](Self::exact_return) that counts the reward of turn t (from 0) `gamma^t` times.
     pub fn discounted_return(&self, gamma: f64, policy: &dyn Fn(usize, usize) -> f64) -> f64 {
         let mut value = vec![Ahead::default(); self.states()];
         for _ in 0..self.limit {
@@ -147,7 +148,7 @@ impl Tabular {
     }
 }
 
-/// What lies ahead of a state: the mean return and the mean number of turns.
+/// Value of a state: mean return and mean number of turns until the end.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ahead {
     total: f64,

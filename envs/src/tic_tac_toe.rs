@@ -1,4 +1,4 @@
-//! Tic-tac-toe against a random or a perfect opponent. The rules and the measured baselines are in `CARD.md`.
+//! Tic-tac-toe against a random or a perfect opponent. `CARD.md` has the rules and the measured baselines.
 
 mod board;
 mod exact;
@@ -20,14 +20,14 @@ use solve::Opponent;
 
 pub use exact::{Exact, evaluate_discounted, evaluate_exactly};
 
-/// The definitions with a name, as TOML.
+/// The named definitions, as TOML.
 pub const DEFINITIONS: [&str; 2] = [include_str!("tic_tac_toe/tic-tac-toe.toml"), include_str!("tic_tac_toe/tic-tac-toe-second.toml")];
 
-/// What an action costs that is none, beside its turn. With the default limit, an agent that writes nothing
-/// legal gets what a loss costs.
+/// Reward of an invalid action, which also uses up a turn. With the default limit, an agent that writes only invalid
+/// actions gets the return of a loss.
 const INVALID_REWARD: f32 = -0.1;
 
-/// Who makes the first move.
+/// Side that makes the first move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum First {
@@ -37,7 +37,7 @@ enum First {
     Random,
 }
 
-/// How the agent sees the board.
+/// Observation format of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum View {
@@ -51,7 +51,7 @@ struct TicTacToeOptions {
     first: First,
     opponent: Opponent,
     view: View,
-    /// Turns of the agent, invalid ones included, until the episode is truncated.
+    /// Number of the agent's turns, including invalid ones, until the episode is truncated.
     limit: u32,
 }
 
@@ -64,7 +64,7 @@ impl Default for TicTacToeOptions {
 /// Builds a game of tic-tac-toe.
 ///
 /// # Errors
-/// An unknown option, or a value that no game can have.
+/// An unknown option, or an invalid value.
 pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(TicTacToe::new(options.parse()?)?))
 }
@@ -115,7 +115,7 @@ impl TicTacToe {
         Ok(env)
     }
 
-    /// The positions of the agent's first turn, and how likely each is.
+    /// Positions of the agent's first turn, and the probability of each.
     fn starts(&self) -> Level {
         let second = match self.options.first {
             First::Agent => 0.0,
@@ -218,8 +218,7 @@ impl Env for TicTacToe {
         draw(self.board)
     }
 
-    /// The cell with the highest mean return against this opponent. Against the random one that is not play
-    /// that never loses.
+    /// The cell with the highest mean return against this opponent. Against the random opponent, this policy can lose.
     fn scripted_action(&self) -> Option<String> {
         if self.phase != Phase::Running {
             return None;
@@ -238,13 +237,13 @@ impl View {
     }
 }
 
-/// The legal actions of each set of free cells.
+/// Legal actions of each set of free cells.
 static LEGAL_ACTIONS: LazyLock<Vec<Arc<[String]>>> = LazyLock::new(|| {
     let names = |free| cells(free).map(|cell| (cell + 1).to_string()).collect();
     (0..512).map(names).collect()
 });
 
-/// The free cell, 0 to 8, that an action names with 1 to 9.
+/// Parses an action from 1 to 9 as a free cell, 0 to 8.
 fn read_cell(action: &str, board: Board) -> Option<usize> {
     let [digit @ b'1'..=b'9'] = *action.trim().as_bytes() else {
         return None;

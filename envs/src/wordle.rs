@@ -1,4 +1,4 @@
-//! Wordle: find a word from the marks that guesses get. The rules and the measured baselines are in `CARD.md`.
+//! Wordle: find a word from the feedback on guesses. `CARD.md` has the rules and the measured baselines.
 
 mod words;
 
@@ -14,10 +14,10 @@ use crate::{End, Env, EnvSpec, Error, Info, Observation, Options, Result, Step};
 
 use words::{Feedback, Mark, Word, Words, feedback, text_of};
 
-/// The definitions with a name, as TOML.
+/// The named definitions, as TOML.
 pub const DEFINITIONS: [&str; 1] = [include_str!("wordle/wordle.toml")];
 
-/// How the agent sees its guesses.
+/// Observation format of the guesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum View {
@@ -28,9 +28,9 @@ enum View {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct WordleOptions {
-    /// A file of words, one a line, instead of the list that comes with the environment.
+    /// A file of words, one per line, in place of the built-in list.
     words: Option<String>,
-    /// Guesses until the answer has not been found.
+    /// Maximum number of guesses.
     limit: u32,
     view: View,
 }
@@ -44,7 +44,7 @@ impl Default for WordleOptions {
 /// Builds a game of Wordle.
 ///
 /// # Errors
-/// An unknown option, a value that no game can have, or a list of words that cannot be used.
+/// An unknown option, an invalid value, or an invalid list of words.
 pub fn build(options: &Options) -> Result<Box<dyn Env>> {
     Ok(Box::new(Wordle::new(options.parse()?)?))
 }
@@ -125,7 +125,7 @@ impl Wordle {
         text
     }
 
-    /// One line for each guess: the word and its marks.
+    /// One line per guess: the word and its marks.
     fn transcript(&self) -> String {
         let line = |(guess, marks): &(Word, Feedback)| {
             let marks = marks.iter().map(|mark| mark.letter());
@@ -186,7 +186,7 @@ impl Env for Wordle {
         format!("{}guesses left: {left}", self.transcript())
     }
 
-    /// The word that splits the possible answers best, of those that may be the answer. It reads the marks alone.
+    /// The possible answer that splits the remaining possible answers best. It uses only the feedback, not the answer.
     fn scripted_action(&self) -> Option<String> {
         if self.phase != Phase::Running {
             return None;

@@ -1,4 +1,4 @@
-//! What can be put around any environment: each wrapper is an environment itself.
+//! Wrappers for any environment. Each wrapper is an environment itself.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::definition::Wrappers;
 use crate::phase::Phase;
 use crate::{End, Env, EnvSpec, Error, Observation, Result, Step};
 
-/// Truncates an episode after a number of turns. An episode that terminates on its last turn has terminated.
+/// Truncates an episode after a number of turns. An episode that terminates on its last turn counts as terminated.
 pub struct TimeLimit {
     inner: Box<dyn Env>,
     spec: EnvSpec,
@@ -16,21 +16,21 @@ pub struct TimeLimit {
     phase: Phase,
 }
 
-/// Multiplies every reward by a number.
+/// Multiplies every reward by a constant.
 pub struct RewardScale {
     inner: Box<dyn Env>,
     spec: EnvSpec,
     scale: f32,
 }
 
-/// What an invalid action costs, in place of the environment's own rule.
+/// Rule for invalid actions, in place of the environment's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InvalidRule {
-    /// The reward of an invalid action; absent: what the environment gives.
+    /// The reward of an invalid action; default: the environment's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reward: Option<f32>,
-    /// Whether an invalid action ends the episode, as terminated.
+    /// True if an invalid action terminates the episode.
     pub end: bool,
 }
 
@@ -42,8 +42,8 @@ pub struct InvalidAction {
     phase: Phase,
 }
 
-/// Counts what an episode came to, and tells it in the last step's info under `episode`: `return`, `length`
-/// (turns) and `invalid_actions`.
+/// Adds statistics of an episode to the last step's info under `episode`: `return`, `length` (turns) and
+/// `invalid_actions`.
 pub struct EpisodeStatistics {
     inner: Box<dyn Env>,
     total: f64,
@@ -57,7 +57,7 @@ pub(crate) struct Named {
     spec: EnvSpec,
 }
 
-/// Puts around an environment what its definition asks for.
+/// Wraps an environment as its definition specifies.
 pub(crate) fn wrap(mut env: Box<dyn Env>, wrappers: &Wrappers) -> Result<Box<dyn Env>> {
     if let Some(limit) = wrappers.limit {
         env = Box::new(TimeLimit::new(env, limit.get()));
@@ -75,7 +75,8 @@ pub(crate) fn wrap(mut env: Box<dyn Env>, wrappers: &Wrappers) -> Result<Box<dyn
 }
 
 impl TimeLimit {
-    /// At most `limit` turns, at least 1. A limit below the environment's own leaves its optimum unknown.
+    /// Limits episodes to `limit` turns, at least 1. With a limit below the environment's own, the optimal return is
+    /// unknown.
     pub fn new(inner: Box<dyn Env>, limit: u32) -> Self {
         let mut spec = inner.spec().clone();
         let limit = limit.max(1);
@@ -123,7 +124,7 @@ impl Env for TimeLimit {
 }
 
 impl RewardScale {
-    /// Multiplies by `scale`, which is finite and not 0.
+    /// Multiplies rewards by `scale`, which is finite and not 0.
     pub fn new(inner: Box<dyn Env>, scale: f32) -> Result<Self> {
         if !scale.is_finite() || scale == 0.0 {
             return Err(Error::Definition(format!("wrappers.reward_scale: {scale} must be finite and not 0")));
@@ -131,7 +132,7 @@ impl RewardScale {
         let mut spec = inner.spec().clone();
         let (low, high) = (spec.reward_range.0 * scale, spec.reward_range.1 * scale);
         spec.reward_range = (low.min(high), low.max(high));
-        // A negative scale makes the best policy the worst.
+        // A negative scale turns the best policy into the worst.
         spec.optimal_return = spec.optimal_return.filter(|_| scale > 0.0).map(|value| value * f64::from(scale));
         spec.solved_return = spec.solved_return.filter(|_| scale > 0.0).map(|value| value * f64::from(scale));
         Ok(Self { inner, spec, scale })
@@ -173,8 +174,8 @@ impl InvalidAction {
             }
             spec.reward_range = (low.min(reward), high.max(reward));
         }
-        // Making invalid actions no better than any other leaves the optimum where it was. Ending the episode may
-        // be an escape where staying costs.
+        // An invalid action that is no better than any other leaves the optimal return unchanged. Ending the episode
+        // may be an advantage if each further turn has a cost.
         if rule.reward.is_some_and(|reward| reward > low) || (rule.end && low < 0.0) {
             spec.optimal_return = None;
             spec.solved_return = None;
@@ -219,7 +220,7 @@ impl Env for InvalidAction {
 }
 
 impl EpisodeStatistics {
-    /// Counts the episodes of `inner`.
+    /// Collects statistics of the episodes of `inner`.
     pub fn new(inner: Box<dyn Env>) -> Self {
         Self { inner, total: 0.0, length: 0, invalid: 0 }
     }

@@ -1,4 +1,4 @@
-//! The numbers in the cards of the grid games are what playing and dynamic programming give.
+//! Checks the numbers in the cards of the grid games against played episodes and dynamic programming.
 
 use palestra_envs::grid_world::GridWorld;
 use palestra_envs::{Env, Options, Registry, Result, baseline, cliff_walking, double_t_maze, frozen_lake};

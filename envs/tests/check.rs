@@ -1,11 +1,11 @@
-//! The checker: every built-in environment passes, and every way of breaking one is caught by its rule.
+//! The checker: every built-in environment passes, and every flaw is found by its rule.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use palestra_envs::check::{CheckOptions, RULES, Report, Severity, check};
 use palestra_envs::{Definition, End, Env, EnvSpec, Error, Observation, Registry, Result, Step};
 
-/// The ways in which the corridor below can be broken.
+/// Possible flaws of the corridor below.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Flaw {
     Sound,
@@ -28,7 +28,7 @@ enum Flaw {
     RewardNotFinite,
     RewardOutOfRange,
     NeverEnds,
-    /// No flaw, but nothing that the checker could play or see a difference in.
+    /// Not a flaw, but the checker has no action to play and no difference to find.
     ListsNothing,
     ForbidsLegal,
     ScriptForbidden,
@@ -70,7 +70,7 @@ const FLAWS: [(Flaw, &str); 24] = [
 static INSTANCES: AtomicU32 = AtomicU32::new(0);
 static RESETS: AtomicU32 = AtomicU32::new(0);
 
-/// A corridor of four cells: the seed says where one starts, `r` goes right, the last cell ends the episode.
+/// A corridor of four cells: the seed selects the start, `r` moves right, the last cell ends the episode.
 struct Corridor {
     flaw: Flaw,
     spec: EnvSpec,
@@ -125,7 +125,7 @@ impl Env for Corridor {
         if self.flaw == SpecChanges && self.played {
             self.spec.max_turns = Some(60);
         }
-        // This flaw leaves the cell where an unfinished episode was.
+        // With this flaw, the position of an unfinished episode is kept.
         if self.flaw != KeepsPosition || !self.running {
             self.cell = if self.flaw == SeedUnused { 0 } else { (seed % 3) as u32 };
         }
@@ -203,7 +203,7 @@ fn every_flaw_is_caught_by_its_rule() {
         let errors = report.findings.iter().filter(|finding| finding.severity == Severity::Error);
         let rules: Vec<&str> = errors.map(|finding| finding.rule).collect();
         assert!(rules.contains(&rule), "{flaw:?}: {report}");
-        // A reward range that is upside down holds no reward; the others break nothing else.
+        // A reward range with swapped bounds contains no reward; the other flaws break only one rule.
         assert!(rules.len() == 1 || flaw == RangeUpsideDown, "{flaw:?}: {report}");
     }
 }

@@ -1,4 +1,5 @@
-//! Exact values of policies, stochastic ones too, against what is known of the games and against playing them.
+//! Exact values of policies, including stochastic ones, compared with known values of the games and with played
+//! episodes.
 
 use palestra_envs::exact::{one_hot, uniform};
 use palestra_envs::{Definition, Observation, Registry, Result, baseline};
@@ -10,13 +11,13 @@ fn value(definition: &Definition, policy: &mut dyn FnMut(&Observation) -> Result
     Ok(value.expect("the game is small enough").expected_return)
 }
 
-/// A random action with probability epsilon, else this one.
+/// Mixture policy: a random action with probability epsilon, else this one.
 fn mixture(epsilon: f64, action: &str, observation: &Observation) -> Result<Vec<f64>> {
     let mixed = one_hot(observation, action)?.into_iter().zip(uniform(observation));
     Ok(mixed.map(|(chosen, random)| epsilon * random + (1.0 - epsilon) * chosen).collect())
 }
 
-/// An action drawn with these probabilities of the legal ones.
+/// Draws a legal action with these probabilities.
 fn drawn(seen: &Observation, probabilities: Vec<f64>, rng: &mut ChaCha8Rng) -> String {
     let mut left: f64 = rng.random();
     let chosen = probabilities.into_iter().position(|probability| {
@@ -43,7 +44,8 @@ fn the_random_policy_has_its_known_values() {
 
 #[test]
 fn a_mixture_with_random_play_lies_between_the_two() {
-    // Along the edge of the cliff; to the first of the free cells that lie on most lines.
+    // The first policy walks along the edge of the cliff; the second takes the first of the free cells on the most
+    // lines.
     let along_the_edge = |seen: &Observation| match seen.text.as_str() {
         "A3" => "u",
         "L2" => "d",

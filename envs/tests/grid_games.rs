@@ -1,4 +1,4 @@
-//! The grid games against what dynamic programming and the literature say of them.
+//! The grid games compared with dynamic programming and published values.
 
 use palestra_envs::grid_world::GridWorld;
 use palestra_envs::{End, Env, Options, cliff_walking, double_t_maze, frozen_lake};

@@ -1,4 +1,4 @@
-//! The regions of the double-T maze: true to the whole maze, and together as much as a learner needs.
+//! The regions of the double-T maze: consistent with the whole maze, and together sufficient for a learner.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ fn whole() -> GridWorld {
     double_t_maze::world(&Options::default()).unwrap()
 }
 
-/// Every cell that an episode of the region can be in, and every move that stays in it, with what it leads to.
+/// Every cell that an episode of the region can be in, and every move that stays in it, with its outcome.
 fn moves(world: &GridWorld) -> BTreeMap<(usize, usize), Outcome> {
     let cells = world.rules().reachable().into_iter();
     let all = cells.flat_map(|cell| (0..4).map(move |action| (cell, action)));
@@ -68,7 +68,7 @@ fn a_move_out_of_the_region_is_not_listed_and_truncates_beyond_the_border() {
     let seed = (0..).find(|&seed| left.reset(seed).unwrap().text.starts_with(junction)).unwrap();
     let start = left.reset(seed).unwrap();
     assert_eq!(start.legal_actions.as_deref().unwrap(), ["left", "up"]);
-    // The player waits at the wall above.
+    // The policy waits at the wall above.
     assert_eq!(left.scripted_action().as_deref(), Some("up"));
     let stood = left.step("up").unwrap();
     assert_eq!((stood.observation.text, stood.reward, stood.end), (start.text, -1.0, None));
@@ -96,7 +96,7 @@ fn logs_of_a_region_keep_to_it_and_play_again() {
         let reasons: BTreeSet<&str> = episodes.iter().filter_map(|it| it.end_reason.as_deref()).collect();
         assert_eq!(reasons, if name == "stem" { ["goal", "limit"].into() } else { ["limit"].into() });
         assert_eq!(episodes[0].env_id, format!("double-t-maze-{name}-v1"));
-        // All that can be seen and done there is in the log.
+        // The log covers every observation and every action of the region.
         let turns = episodes.iter().flat_map(|it| &it.turns);
         let done: BTreeSet<_> = turns.map(|turn| (&turn.observation, &turn.action)).collect();
         assert_eq!(done.len(), moves(&region(name)).len(), "{name}");

@@ -1,4 +1,4 @@
-//! Playing many episodes: pools, seeds, and the baselines that the cards tell.
+//! Playing many episodes: pools, seeds, and the baselines stated in the cards.
 
 use std::collections::HashSet;
 

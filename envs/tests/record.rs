@@ -1,4 +1,4 @@
-//! Recording players, and playing what was recorded again.
+//! Recording policies, and replaying the recordings.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ fn recorded(name: &str, numbers: std::ops::Range<u64>, player: &mut dyn Player) 
     episodes.unwrap().collect::<Result<_>>().unwrap()
 }
 
-/// The shares of the log-probabilities that were logged, rounded to 1e-4.
+/// Frequencies of the logged log-probabilities, rounded to 1e-4.
 fn shares(episodes: &[Episode]) -> BTreeMap<i64, f64> {
     let turns: Vec<_> = episodes.iter().flat_map(|episode| &episode.turns).collect();
     let mut shares = BTreeMap::new();
@@ -34,13 +34,13 @@ fn every_player_logs_how_likely_it_was() {
     assert_eq!(shares(&recorded("double-t-maze", 0..3, &mut Random)).into_keys().collect::<Vec<_>>(), [log(0.25)]);
     assert_eq!(shares(&recorded("wordle", 0..3, &mut Scripted)).into_keys().collect::<Vec<_>>(), [0]);
 
-    // The script's move comes of either branch; each of the three others of the random one alone.
+    // The scripted move can come from either branch; each of the three other moves only from the random one.
     let (own, other) = (0.15 + 0.85 / 4.0, 0.85 / 4.0);
     let mixed = shares(&recorded("double-t-maze", 0..200, &mut mix(0.85, Scripted).unwrap()));
     assert_eq!(mixed.keys().copied().collect::<Vec<_>>(), [log(other), log(own)]);
     assert!((mixed[&log(own)] - own).abs() < 0.02, "{mixed:?}"); // four standard errors of 10,000 turns
 
-    // A mixture of a mixture is a mixture with the product of what is left to the script.
+    // A mixture of a mixture is a mixture whose weight for the scripted policy is the product of both weights.
     let mut twice = mix(0.5, mix(0.7, Scripted).unwrap()).unwrap();
     assert_eq!(twice.name(), "scripted+0.7 random+0.5 random");
     let twice = shares(&recorded("double-t-maze", 0..200, &mut twice)); // 1 - 0.5 * 0.3 = 0.85
@@ -48,7 +48,7 @@ fn every_player_logs_how_likely_it_was() {
     assert!((twice[&log(own)] - own).abs() < 0.02, "{twice:?}");
 }
 
-/// Always writes the last legal action, and does not know how likely.
+/// Always writes the last legal action, and does not know its probability.
 struct Last;
 
 impl Player for Last {
@@ -122,7 +122,7 @@ fn what_was_recorded_plays_again_in_every_environment() {
         let has_list = recorded_or_none(entry.name, &mut Random);
         let has_script = recorded_or_none(entry.name, &mut Scripted);
         let episodes: Vec<Episode> = has_list.into_iter().chain(has_script).flatten().collect();
-        // Prompts without answers have neither legal actions nor a script.
+        // Prompts without answers have neither legal actions nor a scripted policy.
         assert!(!episodes.is_empty() || entry.kind == "completion", "{}", entry.name);
         for episode in episodes {
             let told = Episode { env_spec: None, ..episode.clone() };
@@ -189,7 +189,7 @@ fn what_cannot_be_checked_is_told_apart() {
     assert_eq!(old, "it was recorded in `cliff-walking-v0`, and its definition now gives `cliff-walking-v1`");
     assert!(because(&|it| it.env_spec = Some("{".to_string())).starts_with("env_spec is no definition"));
 
-    // Rewards of a model, and parts beside the rules', are none that the environment could give again.
+    // Rewards of a model, and reward parts other than the rules', cannot be reproduced by the environment.
     let mut other = episode.clone();
     other.turns[0].reward = 3.0;
     other.turns[0].reward_parts = [("rules".to_string(), -1.0), ("style".to_string(), 4.0)].into();
@@ -198,7 +198,7 @@ fn what_cannot_be_checked_is_told_apart() {
     assert!(matches!(replayer.replay(&other).unwrap(), Replay::Differs(_)));
     other.reward_source = Some("model".to_string());
     assert_eq!(replayer.replay(&other).unwrap(), Replay::Same);
-    // A recording that was cut short is compared as far as it goes.
+    // A truncated recording is compared up to its end.
     let cut = Episode { end: None, end_reason: Some("cut".to_string()), final_observation: None, ..episode };
     let cut = Episode { turns: cut.turns[..5].to_vec(), ..cut };
     assert_eq!(replayer.replay(&cut).unwrap(), Replay::Same);

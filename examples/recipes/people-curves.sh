@@ -1,7 +1,7 @@
 #!/bin/sh
-# How much PPO, GRPO, DPO and the best of n please people, and how far they go for it, after `people.sh` (docs/people.md):
-# each learns from the labels of the first round alone, and is scored as it goes; GRPO also with a quarter of the price on going
-# far. Writes runs/people/curves/*.jsonl and a picture of them.
+# Measures true reward against KL for PPO, GRPO, DPO and best-of-n sampling, after `people.sh` (docs/people.md). Each
+# learner uses only the labels of the first round, and is scored at several checkpoints. GRPO also runs with a quarter
+# of the KL coefficient. Writes runs/people/curves/*.jsonl and a plot of them.
 #
 #   sh examples/recipes/people-curves.sh
 set -eu
@@ -14,7 +14,8 @@ start=$folder/start/checkpoints/step-00001500
 judge=$folder/reward-1
 mkdir -p "$folder/curves"
 
-# How well the reward model knows the rule: other answers of the start policy, of which people who never err say what is better.
+# How well the reward model agrees with the reward function: on other answers of the start policy, with annotators who make
+# no errors.
 "$palestra" label add "$folder/truth.db" --prompts "$folder/prompts.jsonl" --from "$start" --samples 2 --seed $((100 * seed - 1)) \
     --max-new-tokens 48 --batch 256 --threads 1
 "$simulated" judge "$folder/truth.db" --noise 0

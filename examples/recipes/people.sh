@@ -1,9 +1,9 @@
 #!/bin/sh
-# Three rounds of learning from people, in a world in which the truth is known (docs/people.md): the policy answers, people
-# compare, a reward model learns from all that they said so far, the policy follows it. The people are simulated by a hidden
-# rule and err in one of ten labels; they judge in the label store as anybody does. What each round's policy is truly worth
-# is in runs/people/rounds.jsonl. Each round begins where the last one ended, and KL is counted from there: its price is twice
-# that of people/ppo.toml. Run from the repository's root, after
+# Three rounds of RLHF against simulated annotators with a known reward function (docs/people.md). In each round the
+# policy answers, annotators compare, a reward model learns from all labels so far, and PPO trains the policy with it.
+# One label of ten is wrong. The annotators use the label store like human annotators. runs/people/rounds.jsonl has
+# the true reward of each round's policy. Each round starts where the last one ended and measures KL from there, so
+# its KL coefficient is twice that of people/ppo.toml. Run it from the root of the repository:
 #
 #   cargo build --release --features libtorch --bin palestra --example simulated_people
 #   sh examples/recipes/people.sh

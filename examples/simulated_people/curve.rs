@@ -1,4 +1,4 @@
-//! Pictures of worth against distance from the start.
+//! Plots of reward against distance from the start.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use palestra::report::{Figure, Plot, Series};
 
 use super::measure::Score;
 
-/// Draws a line for each file of scores: what answers are truly worth, and what the reward model says of them.
+/// Draws two plots with a line for each file of scores: the true reward of answers, and the reward model's score.
 pub fn draw(out: &Path, files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
     let mut curves = Vec::new();
     for file in files {

@@ -1,12 +1,13 @@
-//! People simulated by a hidden rule, in a world in which the truth is known: what a reward model learns from them, and how far
-//! a policy that follows it pleases them. `examples/recipes/people.sh` runs all of it; docs/people.md tells what comes of it.
+//! People simulated by a hidden reward, in a world in which the truth is known: what a reward model learns from them,
+//! and how well a policy trained on it pleases them. `examples/recipes/people.sh` runs all of it; docs/people.md shows
+//! the results.
 //!
 //! ```text
 //! cargo run --release --features libtorch --example simulated_people -- world people
 //! ```
 //!
-//! writes the texts of that world; `judge` answers for people what is in a label store; `score` and `best-of` say what answers
-//! are truly worth, and how far from the start policy they are; `draw` makes a picture of that.
+//! This command writes the texts of that world. `judge` labels the items of a label store for the people. `score` and
+//! `best-of` report the true reward of answers, and their distance from the start policy. `draw` plots this.
 
 mod curve;
 mod measure;
@@ -31,43 +32,43 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write texts to learn to write from, reviews and opinions, and prompts for reviews
+    /// Write training texts, reviews and opinions, and prompts for reviews
     World {
         /// The folder to write texts.jsonl and prompts.jsonl into
         folder: PathBuf,
-        /// Texts, half of them reviews
+        /// Number of texts, half of them reviews
         #[arg(long, default_value_t = 20_000)]
         texts: usize,
-        /// Prompts
+        /// Number of prompts
         #[arg(long, default_value_t = 2_000)]
         prompts: usize,
-        /// Fixes all of them
+        /// Seed of all texts and prompts
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Judge everything in a label store, as people who go by the hidden rule
+    /// Label everything in a label store, as people who follow the hidden reward
     Judge {
         /// The label store
         store: PathBuf,
-        /// How many people take turns
+        /// Number of people who take turns
         #[arg(long, default_value_t = 4)]
         people: usize,
-        /// How often a person says the opposite
+        /// Probability that a person says the opposite
         #[arg(long, default_value_t = 0.1)]
         noise: f64,
-        /// Fixes what they say
+        /// Seed of the labels
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Say what samples of models are truly worth, and how far the models are from the one that they started from
+    /// Report the true reward of models' samples, and the distance of the models from the one that they started from
     Score(measure::ScoreArgs),
-    /// Say what the best of several answers are truly worth, where a reward model chooses
+    /// Report the true reward of the best of several answers, if a reward model chooses
     BestOf(measure::BestArgs),
-    /// Draw what `score` and `best-of` printed: worth against distance
+    /// Plot the output of `score` and `best-of`: reward against distance
     Draw {
         /// The picture to write, .svg
         out: PathBuf,
-        /// Files of what they printed; each is a line, named for its file
+        /// Files of this output; each is a line, named for its file
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },

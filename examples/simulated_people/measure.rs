@@ -1,14 +1,15 @@
-//! What samples of models are truly worth, what a reward model says of them, and how far the models are from their start.
+//! Measurements of models' samples: the true reward, the reward model's score, and the distance of the model from its
+//! start.
 
 use std::error::Error;
 use std::path::PathBuf;
 
 use palestra::envs::episode_seed;
-use palestra::language_model::LanguageModel;
+use palestra::learn::language_model::LanguageModel;
 use palestra::model::math::Sampling;
 use palestra::model::generate::{Limits, Request, generate};
 use palestra::model::ops::{available_devices, open_device, set_threads};
-use palestra::reward_model::RewardModel;
+use palestra::learn::reward_model::RewardModel;
 use palestra_datasets::preferences::Text;
 use palestra_labels::prompts_of_file;
 use rand::SeedableRng;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::world::worth;
 
-/// What to score.
+/// Models to score.
 #[derive(clap::Args)]
 pub struct ScoreArgs {
     /// Runs, checkpoints or model directories
@@ -28,12 +29,12 @@ pub struct ScoreArgs {
     start: PathBuf,
     #[command(flatten)]
     sampling: SamplingArgs,
-    /// A reward model, to be told what it says of the samples
+    /// Reward model whose score of the samples is also reported
     #[arg(long)]
     reward_model: Option<PathBuf>,
 }
 
-/// What to choose from.
+/// Models for best-of-n sampling.
 #[derive(clap::Args)]
 pub struct BestArgs {
     /// The model that answers
@@ -41,38 +42,38 @@ pub struct BestArgs {
     /// The reward model that chooses
     #[arg(long)]
     reward_model: PathBuf,
-    /// How many answers it chooses from
+    /// Numbers of answers to choose from
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64")]
     of: Vec<usize>,
     #[command(flatten)]
     sampling: SamplingArgs,
 }
 
-/// How models are sampled.
+/// Sampling of the models.
 #[derive(clap::Args)]
 struct SamplingArgs {
     /// JSON lines with a column `prompt`
     #[arg(long)]
     prompts: PathBuf,
-    /// How many of them are answered
+    /// Number of prompts to answer
     #[arg(long, default_value_t = 1000)]
     samples: usize,
-    /// The most tokens of an answer
+    /// Maximum number of tokens of an answer
     #[arg(long, default_value_t = 48)]
     max_new_tokens: usize,
-    /// Fixes the answers
+    /// Seed of the answers
     #[arg(long, default_value_t = 7)]
     seed: u64,
 }
 
-/// What was measured of one model.
+/// Measurements of one model.
 #[derive(Serialize, Deserialize)]
 pub struct Score {
-    /// Which one.
+    /// Name of the model.
     pub model: String,
-    /// Answers that were looked at.
+    /// Number of answers.
     pub samples: usize,
-    /// The mean of the hidden rule.
+    /// Mean true reward of the answers.
     pub mean: f64,
     /// Its standard deviation over answers.
     pub deviation: f64,
@@ -80,7 +81,7 @@ pub struct Score {
     pub error: f64,
     /// KL(model, start) of an answer in nats: the mean of log(model / start) over the answers.
     pub kl: f64,
-    /// The mean of the reward model's score.
+    /// Mean score of the reward model.
     pub reward: Option<f64>,
     /// One of the answers.
     pub example: String,
@@ -93,10 +94,10 @@ struct Sampled {
     log_prob: f64,
 }
 
-/// How many samples are computed at once.
+/// Samples per forward pass.
 const BATCH: usize = 256;
 
-/// Prints a JSON object a model.
+/// Prints a JSON object per model.
 pub fn score(args: &ScoreArgs) -> Result<(), Box<dyn Error>> {
     set_threads(1);
     let device = open_device(available_devices().last().copied().unwrap_or("flex"))?;
@@ -124,8 +125,8 @@ pub fn score(args: &ScoreArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints a JSON object for each number of answers that the reward model chooses from. To choose the best of n moves no
-/// further from the model than log n - (n - 1) / n nats.
+/// Prints a JSON object for each number of answers that the reward model chooses from. Choosing the best of n moves the
+/// policy at most log n - (n - 1) / n nats from the model.
 pub fn best_of(args: &BestArgs) -> Result<(), Box<dyn Error>> {
     set_threads(1);
     let device = open_device(available_devices().last().copied().unwrap_or("flex"))?;
@@ -157,7 +158,7 @@ fn print(model: &str, liked: &[f64], kl: f64, reward: Option<f64>, example: Stri
     Ok(())
 }
 
-/// What a reward model says of the samples.
+/// Reward model's scores of the samples.
 fn judged(judge: &RewardModel, prompts: &[String], sampled: &[Sampled]) -> palestra::Result<Vec<f64>> {
     let answers = prompts.iter().zip(sampled).map(|(prompt, one)| (prompt.as_str().into(), one.text.as_str().into()));
     let scores = judge.score(&answers.collect::<Vec<(Text, Text)>>(), BATCH)?;
@@ -207,7 +208,7 @@ fn sample(
     sampled.collect()
 }
 
-/// How likely another model finds the samples.
+/// Log-probabilities of the samples under another model.
 fn log_probs(model: &LanguageModel, prompts: &[Vec<u32>], sampled: &[Sampled]) -> Vec<f64> {
     let request = |(prompt, sampled): (&Vec<u32>, &Sampled)| Request {
         prompt: prompt.clone(),

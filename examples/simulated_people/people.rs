@@ -1,4 +1,4 @@
-//! People who judge by the hidden rule, and sometimes say the opposite of what they mean.
+//! Simulated people who label by the hidden reward, and sometimes say the opposite of what they mean.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,8 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::world::worth;
 
-/// Judges until nothing is left in the store: so many people, one after the other an item each. Returns how many labels they
-/// gave.
+/// Labels items until none is left in the store: the people take turns, one item each. Returns the number of labels.
 pub fn judge(file: &Path, people: usize, noise: f64, seed: u64) -> Result<u64, Box<dyn Error>> {
     let mut store = Store::open(file)?;
     let mut annotators = Vec::new();
@@ -35,7 +34,7 @@ pub fn judge(file: &Path, people: usize, noise: f64, seed: u64) -> Result<u64, B
     }
 }
 
-/// The answer that the rule likes best, or with `errs` the one that it likes least. A single answer is good above 0.
+/// Answer with the highest hidden reward, or with `errs` the lowest. A single answer is good above 0.
 fn verdict(task: &Task, errs: bool) -> Verdict {
     let liked: Vec<f64> = task.answers.iter().map(|answer| worth(&plain(answer))).collect();
     let (best, worst) =

@@ -1,9 +1,9 @@
-//! A small world in which the truth is known: reviews, and a hidden rule of what people like to read.
+//! Synthetic world with a known reward: reviews, and a hidden rule for what people like to read.
 //!
-//! A review says what some things were like: " The soup was very cold, the bed was warm and the view was lovely." Whoever reads
-//! it likes good news, finds exaggeration stronger, and soon has enough. Of all that a writer of reviews knows nothing; but
-//! other texts tell what people felt about single things, as texts do, so that a model knows which words go with which feelings
-//! before anybody compares its answers.
+//! A review describes a few things: " The soup was very cold, the bed was warm and the view was lovely." Readers like
+//! good news, take exaggeration as stronger, and lose interest after a few things. The model that writes reviews knows
+//! none of this. Other texts tell what people felt about single things, so the model knows which words go with which
+//! feelings before anybody compares its answers.
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -32,27 +32,27 @@ const THINGS: [&str; 16] = [
     "wine",
 ];
 
-/// What things can be, from the worst to the best; what each is worth runs evenly from -1 to 1.
+/// Qualities of things, from the worst to the best. Their rewards are spaced evenly from -1 to 1.
 const QUALITIES: [&str; 16] = [
     "foul", "filthy", "rude", "damp", "stale", "cold", "dull", "dark", "plain", "quiet", "neat", "warm", "fresh",
     "friendly", "lovely", "splendid",
 ];
 
-/// What stands before a quality, how often, and what it makes of its worth.
+/// Word before a quality, its probability, and the factor that it applies to the reward.
 const DEGREES: [(&str, f64, f64); 2] = [("", 0.75, 1.0), ("very ", 0.25, 1.5)];
 
-/// What people feel about a thing, from the worst to the best.
+/// Feelings about a thing, from the worst to the best.
 const FEELINGS: [&str; 4] = ["hated", "disliked", "liked", "loved"];
 
-/// As many things as anybody wants to hear of.
+/// Number of things after which a further one is a penalty.
 const ENOUGH: usize = 4;
 
-/// A prompt: what is reviewed.
+/// Prompt: the place to review.
 pub fn prompt(rng: &mut impl Rng) -> String {
     format!("A review of the {} in {}:", any(&HOUSES, rng), any(&TOWNS, rng))
 }
 
-/// A review as somebody writes it who does not know what people like.
+/// Review by a writer who does not know what people like.
 pub fn review(rng: &mut impl Rng) -> String {
     let count = *[2, 3, 3, 3, 4].choose(rng).expect("the list is not empty");
     let clauses: Vec<String> = (0..count).map(|_| clause(rng)).collect();
@@ -61,7 +61,7 @@ pub fn review(rng: &mut impl Rng) -> String {
     format!(" T{}", &text[1..])
 }
 
-/// A question, and what somebody felt about one thing there.
+/// Question with an answer that tells what somebody felt about one thing there.
 pub fn opinion(rng: &mut impl Rng) -> (String, String) {
     let clause = clause(rng);
     let feeling = 2.0 + worth_of_clause(&clause).expect("it is a clause") + rng.random_range(-0.5..0.5); // from 0 to 4
@@ -83,10 +83,10 @@ fn any(list: &[&'static str], rng: &mut impl Rng) -> &'static str {
     list.choose(rng).expect("the lists are not empty")
 }
 
-/// The hidden rule: how much people like a review.
+/// Hidden reward: how much people like a review.
 ///
-/// Each thing is worth what is said of it. Each thing beyond the fourth, a thing of which nothing is said, and a missing full
-/// stop are worth -1 each.
+/// Each thing scores the reward of what is said of it. Each thing beyond the fourth, a thing of which nothing is said,
+/// and a missing full stop score -1 each.
 pub fn worth(review: &str) -> f64 {
     let text = review.trim().to_lowercase();
     let (text, unfinished) = match text.strip_suffix('.') {
@@ -101,7 +101,7 @@ pub fn worth(review: &str) -> f64 {
     clauses.enumerate().map(worth_of).sum::<f64>() + unfinished
 }
 
-/// What is said of a thing; `None` of what is no clause.
+/// Reward of what is said of a thing; `None` if the text is not a clause.
 fn worth_of_clause(clause: &str) -> Option<f64> {
     let (thing, said) = clause.strip_prefix("the ")?.split_once(" was ")?;
     let (degree, _, times) = DEGREES[1..].iter().find(|(degree, ..)| said.starts_with(degree)).unwrap_or(&DEGREES[0]);

@@ -17,29 +17,30 @@ use palestra_model::Policy;
 use palestra_learn::trajectory::{Segment, Trajectory};
 use crate::{Error, Result};
 
-/// Rows of one forward pass.
+/// Rows per forward pass.
 const ROWS: usize = 256;
 
-/// A policy as it is judged: a model at a temperature, and now and then a random legal action instead; and how likely it
-/// writes what.
+/// Policy as it is evaluated: a model at a temperature, mixed with random legal actions, and the log-probabilities of
+/// what it writes.
 #[derive(Debug, Clone)]
 pub struct EvaluationPolicy {
-    /// The model, its temperature, and how likely a random legal action is played instead.
+    /// Model with its temperature and the probability of a random legal action instead.
     pub tokens: TokenPolicy,
-    /// What the model reads.
+    /// Encoder of the model's input.
     pub encoder: Encoder,
 }
 
-/// What the log-probabilities of a segment's action tokens depend on.
+/// Inputs that determine the log-probabilities of a segment's action tokens: its tokens, and each action's position and
+/// allowed tokens.
 type Written = (Vec<u32>, Vec<(usize, Option<Arc<[u32]>>)>);
 
 impl Agent {
-    /// This agent's policy, with weights that may be of another update, at a temperature (0 is greedy) and with a random
-    /// legal action with probability epsilon.
+    /// Returns this agent's policy for evaluation, with weights that may be of another update, at a temperature (0 is
+    /// greedy) and with a random legal action with probability epsilon.
     ///
     /// # Errors
-    /// A temperature or an epsilon that cannot be; a policy that plays by the return that it is asked for, which logs
-    /// do not have.
+    /// A temperature or an epsilon that is out of range; a policy that is conditioned on a target return, which logs do
+    /// not have.
     pub fn evaluation_policy(&self, policy: &Policy, temperature: f32, epsilon: f64) -> Result<EvaluationPolicy> {
         if !(temperature >= 0.0 && temperature.is_finite()) {
             return Err(Error::Config(format!("temperature: {temperature} is not 0 or above")));
@@ -60,11 +61,12 @@ impl Agent {
 }
 
 impl EvaluationPolicy {
-    /// The log-probability of each turn's action, had this policy played: minus infinity for what it never writes.
-    /// Where an action is no list's and not in this tokenizer's ids, it is that of its text encoded.
+    /// Log-probability of each turn's action under this policy; minus infinity for an action that it never writes. For
+    /// an action that is neither listed nor given in this tokenizer's ids, it is the log-probability of the encoded
+    /// text.
     ///
     /// # Errors
-    /// An episode that the model cannot read; with a random action now and then, a turn without legal actions.
+    /// An episode that the model cannot read; with epsilon above 0, a turn without legal actions.
     pub fn log_probs(&mut self, episodes: &[Episode]) -> Result<Vec<Vec<f64>>> {
         let (mut seen, mut distinct) = (HashMap::<Written, usize>::new(), Vec::new());
         let mut wanted: Vec<(Trajectory, Vec<usize>)> = Vec::with_capacity(episodes.len());
@@ -100,7 +102,8 @@ impl EvaluationPolicy {
         episodes.iter().zip(wanted).map(of_episode).collect()
     }
 
-    /// The probabilities of each observation's legal actions, in their order, for a policy that reads it alone.
+    /// Probabilities of each observation's legal actions, in their order, for a policy that reads each observation
+    /// alone.
     ///
     /// # Errors
     /// An observation that the model cannot read, or that lists no actions; a policy that reads whole transcripts or
@@ -111,7 +114,7 @@ impl EvaluationPolicy {
                 "rollout.context: only a policy of single observations and listed actions can be asked".into(),
             ));
         }
-        // A turn for each action: turns are read alone, so that they may as well be those of one episode.
+        // One turn per action. Turns are read alone, so they can share one episode.
         let every_action = |observation: &Observation| {
             let legal = observation.legal_actions.as_deref().unwrap_or_default();
             let turn = |action: &String| Turn {
@@ -132,8 +135,8 @@ impl EvaluationPolicy {
         Ok(probabilities)
     }
 
-    /// What this policy is worth by calculation, with rewards discounted from turn to turn, where the game is small
-    /// enough, and the policy reads turns alone and writes nothing but listed actions.
+    /// Exact value of this policy, with rewards discounted per turn. `None` unless the game is small enough, and the
+    /// policy reads turns alone and writes only listed actions.
     ///
     /// # Errors
     /// An unknown environment, or one whose observations the model cannot read.
@@ -165,7 +168,7 @@ impl EvaluationPolicy {
         encoding.context == Context::Observation && encoding.legal_actions_only
     }
 
-    /// The log-probabilities of each segment's action tokens by the model alone.
+    /// Log-probabilities of each segment's action tokens under the model alone.
     fn score(&self, segments: &[Segment]) -> Vec<Vec<f64>> {
         let mut scored = Vec::with_capacity(segments.len());
         let vocab_size = self.encoder.tokenizer().vocab_size();
@@ -184,7 +187,7 @@ impl EvaluationPolicy {
         scored
     }
 
-    /// The log-probability of a turn's action, random actions included; `None` where nobody knows which those are.
+    /// Log-probability of a turn's action, random actions included; `None` if the turn does not list its legal actions.
     fn mixed(&self, turn: &Turn, own: f64) -> Option<f64> {
         if self.tokens.epsilon == 0.0 {
             return Some(own);
@@ -194,7 +197,7 @@ impl EvaluationPolicy {
     }
 }
 
-/// Log-probabilities below this are those of what cannot be written.
+/// Threshold: a token with a log-probability below this one is forbidden.
 const IMPOSSIBLE: f32 = -1e8;
 
 const NO_LIST: &str = "legal_actions: there are none, and a random action (epsilon) is one of them";

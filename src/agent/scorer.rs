@@ -1,4 +1,4 @@
-//! What an agent that is a reward model has of its own: how its head starts, and which token pads.
+//! Parts of an agent that are specific to reward models: the initial score head, and the padding token.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use palestra_text::Tokenizer;
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// The policy with the score head that a run asks for, where it has a new one: those are zero.
+/// Initialises the score head as the run asks. A head of zeros counts as new; a trained one is left unchanged.
 pub(super) fn with_head_started(mut policy: Policy, algorithm: &Algorithm, seed: u64) -> Policy {
     let wants_noise = matches!(algorithm, Algorithm::RewardModel(config) if config.head == HeadStart::Normal);
     let is_new = |head: &Linear| head.weight.val().abs().max().into_scalar::<f32>() == 0.0;
@@ -28,7 +28,7 @@ pub(super) fn with_head_started(mut policy: Policy, algorithm: &Algorithm, seed:
     policy
 }
 
-/// What the files of a reward model say of its scores.
+/// Score settings that are saved with a reward model.
 pub(super) fn settings(policy: &Policy, tokenizer: &Tokenizer) -> ScoreSettings {
     ScoreSettings {
         scale: policy.score_scale(),
@@ -37,13 +37,14 @@ pub(super) fn settings(policy: &Policy, tokenizer: &Tokenizer) -> ScoreSettings 
     }
 }
 
-/// A token that ends no text: transformers takes the score at the last token that is not it.
+/// Padding token: one that ends no text. transformers takes the score at the last token that is not padding.
 fn padding(tokenizer: &Tokenizer) -> u32 {
     let special = tokenizer.special();
     std::iter::once(special.pad).chain(0..).find(|&token| Some(token) != special.end).expect("there are two tokens")
 }
 
-/// Lets `tokenizer_config.json` name that token, and the one that ends texts where there is no such file yet.
+/// Sets the padding token in `tokenizer_config.json`. If there is no such file yet, it is created with the end token
+/// too.
 pub(super) fn name_padding(companions: &mut BTreeMap<String, String>, tokenizer: &Tokenizer) {
     let text = companions.remove(TOKENIZER_CONFIG).unwrap_or_else(|| tokenizer.to_config_json());
     let mut config: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({}));

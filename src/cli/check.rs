@@ -6,11 +6,11 @@ use palestra_envs::check::{CheckOptions, check};
 use super::output::Output;
 use crate::Result;
 
-/// Check that an environment keeps its promises
+/// Check that an environment follows the rules
 ///
-/// Plays whole episodes, several times over, and looks for what breaks learning without a word: a seed that does not
-/// fix an episode, rewards out of range, an end that never comes, a panic on odd text. Each finding names its rule,
-/// the episode and the turn. The exit code is 1 where a promise is broken; warnings alone leave it 0.
+/// Plays whole episodes, several times over, and looks for mistakes that silently break learning: a seed that does not
+/// fix an episode, rewards out of range, an end that never comes, a panic on odd text. Each finding names its rule, the
+/// episode and the turn. The exit code is 1 if a rule is broken; with warnings alone it is 0.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -21,18 +21,18 @@ Examples:
   palestra check my_lake.toml --episodes 50
   palestra check frozen-lake-4x4 --json | jq .findings")]
 pub struct Args {
-    /// A registered name, or the path of a TOML definition
+    /// Name of a registered environment, or path of a TOML definition
     env: String,
-    /// How many episodes are played, each of them four times
+    /// Number of episodes to play, each of them four times
     #[arg(long, default_value_t = CheckOptions::default().episodes, value_parser = clap::value_parser!(u64).range(1..))]
     episodes: u64,
-    /// The seed that the episodes' seeds are made from
+    /// Seed that the episodes' seeds are derived from
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
-    // A name that is wrong is the caller's mistake, and no finding about an environment.
+    // A wrong name is the caller's mistake, and not a finding about an environment.
     let definition = registry.definition(&args.env)?;
     registry.rewards(&definition.rewards)?;
     let options = CheckOptions { episodes: args.episodes, seed: args.seed, ..CheckOptions::default() };

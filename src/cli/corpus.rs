@@ -9,16 +9,16 @@ use super::output::Output;
 use crate::Result;
 use palestra_report::peak_memory_bytes;
 
-/// Make clean shards for training from raw text
+/// Build clean training shards from raw text
 ///
 /// Reads text, Markdown, HTML, JSON lines and Parquet, each also as .gz or .zst: files, folders, quoted patterns. Each
-/// document is decoded, mended (charsets, mojibake such as "Ã©", Unicode forms), judged by the rules of C4 and Gopher, and
-/// freed of e-mail addresses, IP addresses and phone numbers; exact and near duplicates are dropped.
+/// document is decoded, repaired (charsets, mojibake such as "Ã©", Unicode forms), filtered by the rules of C4 and
+/// Gopher, and stripped of e-mail addresses, IP addresses and phone numbers. Exact and near duplicates are dropped.
 ///
 /// Writes the folder of --out: train-*.parquet and validation-*.parquet (id, text, source, row, language, ...),
-/// report.html and report.json with what was dropped, why, and samples of it, and corpus.toml with every setting. It
-/// appears when everything is done; until then DIR.partial holds the finished shards, and a run that was stopped or
-/// killed goes on behind them when it is started again, to the same bytes.
+/// report.html and report.json with what was dropped, why, and samples of it, and corpus.toml with every setting. The
+/// folder appears when the corpus is complete; until then DIR.partial holds the finished shards. A run that was stopped
+/// or killed continues after them when it is started again, and writes the same bytes.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -39,45 +39,45 @@ A small corpus.toml (every key with its default: docs/corpus.md, or the corpus.t
   [split]
   validation = 0.02")]
 pub struct Args {
-    /// Files, folders and patterns to read, in place of the file's `inputs`
+    /// Files, folders and patterns to read, instead of `inputs` in the settings file
     #[arg(value_name = "IN")]
     inputs: Vec<String>,
-    /// The folder to write, in place of the file's `out`
+    /// Folder to write, instead of `out` in the settings file
     #[arg(long, value_name = "DIR")]
     out: Option<String>,
-    /// A file with settings
+    /// TOML file with settings
     #[arg(long, value_name = "CORPUS.toml")]
     config: Option<PathBuf>,
-    /// Keep only this language, such as eng; may be given again
+    /// Language to keep, such as eng; can be repeated [default: all]
     #[arg(long = "language", value_name = "CODE")]
     languages: Vec<String>,
-    /// The column of JSON lines and Parquet with the text ["text"]
+    /// Column or field with the text, in Parquet and JSON lines [default: text]
     #[arg(long, value_name = "NAME")]
     text_column: Option<String>,
-    /// The share of documents for validation [0.01]
+    /// Share of documents for validation, from 0 to 1 [default: 0.01]
     #[arg(long, value_name = "SHARE")]
     validation: Option<f64>,
-    /// Switch off the rules of C4 and Gopher, and keep whatever is no duplicate
+    /// Switch off the rules of C4 and Gopher, and keep everything that is not a duplicate
     #[arg(long)]
     no_filters: bool,
-    /// Stop after so many documents, to try settings out
+    /// Maximum number of documents, to try out settings
     #[arg(long, value_name = "N")]
     max_documents: Option<u64>,
-    /// Pass over rows and files that cannot be read, and count them, in place of stopping
+    /// Skip rows and files that cannot be read, and count them, instead of stopping
     #[arg(long)]
     skip_bad: bool,
-    /// Threads that clean; one a core where absent. The output is the same on any number
+    /// Number of threads that clean [default: one per core]. The output is the same with any number
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Throw away what an unfinished run left in DIR.partial
+    /// Discard what an unfinished run left in DIR.partial
     #[arg(long)]
     restart: bool,
-    /// Set a key of the settings, such as gopher.words=[20,100000]; may be given again
+    /// Setting to change, such as gopher.words=[20,100000]; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }
 
-/// The report, and how long it took.
+/// Report of a build, with the time that it took.
 #[derive(Serialize)]
 struct Made {
     #[serde(flatten)]
@@ -114,7 +114,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file's settings, and over them what the command line says.
+/// Settings of the file, with those of the command line applied.
 fn settings(args: &Args) -> Result<Settings> {
     let mut settings = match &args.config {
         Some(file) => Settings::load(file, &args.overrides)?,

@@ -9,8 +9,8 @@ use crate::Result;
 /// List the environments, or show one
 ///
 /// Without a name, prints a table: each environment's name and version, its optimum (the mean return of the best
-/// policy, where it is known), the most turns of an episode, and what the game is. With a name, or with the path
-/// of a TOML file that defines one, prints its card: rules, observations, rewards, baselines.
+/// policy, if known), the maximum number of turns of an episode, and a summary of the game. With a name, or with the
+/// path of a TOML file that defines an environment, prints its card: rules, observations, rewards, baselines.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -21,11 +21,11 @@ Examples:
   palestra envs frozen-lake-4x4
   palestra envs --json | jq '.environments[].spec.id'")]
 pub struct Args {
-    /// A registered name, or the path of a TOML definition
+    /// Name of a registered environment, or path of a TOML definition
     name: Option<String>,
 }
 
-/// One environment, as `--json` tells it.
+/// Environment in the output of `--json`.
 #[derive(Serialize)]
 struct Facts<'a> {
     name: String,
@@ -63,7 +63,7 @@ fn list(registry: &Registry, output: &mut Output) -> Result<()> {
 fn show(name: &str, registry: &Registry, output: &mut Output) -> Result<()> {
     let definition = registry.definition(name)?;
     let spec = registry.build(&definition)?.spec().clone();
-    // A definition of one's own has the card of its kind.
+    // A custom definition has the card of its kind.
     let entry = registry.entry(name).or_else(|| {
         let kind = definition.kind.as_deref();
         registry.entries().find(|entry| Some(entry.kind) == kind)
@@ -103,7 +103,7 @@ fn facts_line(spec: &EnvSpec) -> String {
     format!("{}: {optimum}, {turns}", spec.id)
 }
 
-/// Four decimals, without those that say nothing.
+/// Formats a number with at most four decimals, without trailing zeros.
 fn short(value: f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_string()

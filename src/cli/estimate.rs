@@ -9,16 +9,16 @@ use super::policy;
 use crate::Result;
 use crate::estimate::{EstimateConfig, FqeConfig, Method, estimate};
 
-/// Judge a trained model by a log, without playing
+/// Evaluate a trained model on a log, without playing
 ///
-/// Estimates from logged episodes, which any policy may have played, the mean discounted return that the last
-/// checkpoint of a run would have, each with an interval. Importance sampling (wis, pdis, cwpdis) needs the log's
-/// log_probs, and an effective sample size (ESS) that is not too small. Fitted Q evaluation (fqe) needs neither, takes
-/// minutes, and is only as right as the values that it learns: those of actions that the log hardly shows are guessed,
-/// which its interval does not tell. They are values of the game without a limit of turns.
+/// Estimates the mean discounted return of the last checkpoint of a run, with an interval, from logged episodes of any
+/// policy. Importance sampling (wis, pdis, cwpdis) needs the log's log_probs, and an effective sample size (ESS) that
+/// is not too small. Fitted Q evaluation (fqe) needs neither and takes minutes. It is only as right as the values that
+/// it learns: those of actions that are rare in the log are guessed, which its interval does not show. They are values
+/// of the game without a limit of turns.
 ///
-/// A method that the log does not bear is refused, with the reason; the exit code is 1 where all are. Where the log
-/// tells its environment, and that is small enough, the exact value (with the limit of turns) stands beside.
+/// A method that the log does not support is refused, with the reason; the exit code is 1 if all are. If the log names
+/// its environment, and that is small enough, the exact value (with the limit of turns) is printed too.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -29,49 +29,49 @@ Examples:
   palestra estimate runs/lake-bc --log logs --method wis --temperature 1 --epsilon 0.1
   palestra estimate runs/lake-bc --log logs --json | jq '.estimates[] | {method, value, low, high}'")]
 pub struct Args {
-    /// The directory of a run
+    /// Directory of a run
     #[arg(value_name = "RUN_DIR")]
     run: PathBuf,
-    /// Parquet files, directories of them, or patterns
+    /// Parquet files, directories of them, or quoted patterns
     #[arg(long, required = true, num_args = 1.., value_name = "FILES")]
     log: Vec<String>,
-    /// How to estimate; may be given again
+    /// Method of estimation; can be repeated
     #[arg(long, value_enum, default_value = "all")]
     method: Vec<Asked>,
-    /// Discount from turn to turn, 0 to 1
+    /// Discount from turn to turn, from 0 to 1
     #[arg(long, default_value_t = EstimateConfig::default().gamma)]
     gamma: f64,
-    /// How likely the judged policy plays a random legal action instead of its own
+    /// Probability that the evaluated policy plays a random legal action instead of its own
     #[arg(long, default_value_t = 0.0)]
     epsilon: f64,
-    /// Divides the policy's scores; 0 is greedy. As the run is evaluated where absent
+    /// Temperature of the policy, which divides its logits; 0 is greedy [default: as the run is evaluated]
     #[arg(long)]
     temperature: Option<f32>,
-    /// Resamples of the bootstrap
+    /// Number of bootstrap resamples
     #[arg(long, default_value_t = EstimateConfig::default().resamples)]
     bootstrap: usize,
-    /// How likely an interval is to hold the value
+    /// Confidence level of the intervals, between 0 and 1
     #[arg(long, default_value_t = EstimateConfig::default().confidence)]
     confidence: f64,
-    /// Fixes resamples and critics
+    /// Seed of resamples and critics
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The least ESS of importance sampling; 10, or a hundredth of the episodes if that is more, where absent
+    /// Least ESS of importance sampling [default: 10, or a hundredth of the episodes if that is more]
     #[arg(long, value_name = "ESS")]
     min_ess: Option<f64>,
     /// Optimiser steps of each critic of fitted Q evaluation
     #[arg(long, default_value_t = FqeConfig::default().steps)]
     steps: usize,
-    /// Critics of fitted Q evaluation, each of a resample of the log: their spread makes the interval
+    /// Number of critics of fitted Q evaluation, each of a resample of the log; their spread gives the interval
     #[arg(long, default_value_t = FqeConfig::default().critics)]
     critics: usize,
-    /// The greatest learning rate of fitted Q evaluation
+    /// Initial learning rate of fitted Q evaluation, which falls to 0
     #[arg(long, default_value_t = FqeConfig::default().learning_rate)]
     learning_rate: f64,
-    /// What to compute on, in place of the run's `device`: flex, libtorch, libtorch-cuda:<index>
+    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the run's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
-    /// Set a key of the run's file, such as ilql.beta=0; may be given again
+    /// Key of the run file to change, such as ilql.beta=0; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `palestra eval`: how likely a language model finds texts and answers.
+//! `palestra eval`: the likelihood of texts and answers under a language model.
 
 mod choices;
 
@@ -13,17 +13,17 @@ use std::sync::Arc;
 use super::output::Output;
 use super::writing::MachineArgs;
 use palestra_learn::batch::TextRow;
-use crate::language_model::LanguageModel;
+use palestra_learn::language_model::LanguageModel;
 use palestra_learn::likelihood::{Likelihood, TextScore};
 use palestra_learn::source::check_tokenizer;
 use crate::{Error, Result};
 
-/// Measure how likely a language model finds texts, or how often the right answers
+/// Measure the likelihood of texts under a language model, or its accuracy on questions
 ///
-/// Of texts: the mean negative log-likelihood of a token in nats, perplexity, and bits per byte, which compares models of
-/// different tokenizers. A text is read in windows of the model's context; the first token of each document is not
-/// predicted. Of JSON lines with `prompt`, `choices` and `answer` (the right choice's number from 0, or its text): the
-/// share of questions whose right choice is the likeliest, by its log-likelihood and by that for each byte.
+/// For texts: the mean negative log-likelihood of a token in nats, perplexity, and bits per byte, which compares models
+/// of different tokenizers. A text is read in windows of the model's context; the first token of each document is not
+/// predicted. For JSON lines with `prompt`, `choices` and `answer` (the right choice's number from 0, or its text): the
+/// share of questions whose right choice is the likeliest, by its log-likelihood and by its log-likelihood per byte.
 ///
 /// To measure how an agent plays, see `palestra evaluate`.
 ///
@@ -37,22 +37,23 @@ Examples:
   palestra eval smollm2-135m --data questions.jsonl
   {\"prompt\": \"The sky is\", \"choices\": [\" blue\", \" a fish\"], \"answer\": 0}")]
 pub struct Args {
-    /// The directory of a run, or of a Hugging Face model
+    /// Directory of a run, or of a Hugging Face model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Plain text, JSON lines or Parquet with a column `text`, a token shard, or JSON lines of questions
+    /// Data to measure on: plain text, JSON lines or Parquet with a column `text`, a token shard, or JSON lines of
+    /// questions
     #[arg(long, value_name = "FILE")]
     data: String,
-    /// The column or field that holds the text
+    /// Column or field with the text
     #[arg(long, default_value = "text")]
     column: String,
-    /// Only documents whose column or field `split` says this, such as validation
+    /// Read only documents with this value in the column or field `split`, such as validation
     #[arg(long)]
     split: Option<String>,
-    /// Tokens from one window to the next; fewer than the context give each token more to go by [default: the context]
+    /// Tokens from one window to the next; fewer than the context give each token more context [default: the context]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     stride: Option<u64>,
-    /// Windows computed at once
+    /// Windows per forward pass
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
     #[command(flatten)]
@@ -91,7 +92,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Windows follow each other through the shard, as they do in training.
+/// Scores a shard in consecutive windows, as in training.
 fn score_shard(model: &LanguageModel, args: &Args, context: usize, likelihood: &mut Likelihood) -> Result<u64> {
     let shard = Arc::new(Shard::open(Path::new(&args.data))?);
     check_tokenizer(&shard, &model.tokenizer)?;
@@ -136,7 +137,7 @@ fn score_documents(
     Ok(count)
 }
 
-/// A document in windows of a context and the token after it, in which each token but the first counts once.
+/// Windows of a document, each of a context and the token after it, in which each token but the first counts once.
 fn windows(tokens: &[u32], context: usize, stride: usize, lengths: &[u32]) -> Vec<TextRow> {
     let (mut rows, mut start, mut next) = (Vec::new(), 0, 1);
     while next < tokens.len() {
@@ -148,7 +149,7 @@ fn windows(tokens: &[u32], context: usize, stride: usize, lengths: &[u32]) -> Ve
     rows
 }
 
-/// A row whose tokens count from a place on.
+/// Row whose tokens count from position `from` on.
 fn row(tokens: &[u32], from: usize, lengths: &[u32]) -> TextRow {
     let bytes = tokens[from..].iter().map(|&token| lengths[token as usize] as usize).sum();
     TextRow { tokens: tokens.to_vec(), counted: (from..tokens.len()).collect(), borders: Vec::new(), bytes }

@@ -11,14 +11,14 @@ use crate::run_dir::write_atomically;
 use crate::train_run::evaluate_run;
 use crate::{Error, Result};
 
-/// Judge a trained model by playing
+/// Evaluate a trained model by playing
 ///
-/// Plays episodes with the last checkpoint of a run, greedily or sampled as its run file says, and reports the
-/// mean return with its standard error, beside the optimum where that is known. How likely a language model finds a
-/// text, `palestra eval` measures.
+/// Plays episodes with the last checkpoint of a run, greedily or sampled as its run file says, and reports the mean
+/// return with its standard error, and the optimum if it is known. To measure how likely a language model finds a text,
+/// see `palestra eval`.
 ///
-/// With --over, it plays once for each value of a key: how values outweigh cloning, or what comes of the return that
-/// a Decision Transformer is asked for.
+/// With --over, it plays once for each value of a key: for example, to see how much the values should outweigh cloning,
+/// or which return follows from the target return of a Decision Transformer.
 ///
 /// Writes nothing but its output, and the picture of --plot.
 #[derive(clap::Args)]
@@ -31,22 +31,22 @@ Examples:
   palestra evaluate runs/double-t-maze-ilql --over ilql.beta=0,1,4,16,64 --plot beta.svg
   palestra evaluate runs/from-my-log --set env.id=frozen-lake-4x4  (a run that learned without an environment)")]
 pub struct Args {
-    /// The directory of a run
+    /// Directory of a run
     #[arg(value_name = "RUN_DIR")]
     run: PathBuf,
-    /// How many episodes to play, in place of the run's `evaluation.episodes`
+    /// Number of episodes to play [default: the run's `evaluation.episodes`]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     episodes: Option<u64>,
-    /// The seed that the episodes' seeds are made from
+    /// Seed that the episodes' seeds are derived from
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What to compute on, in place of the run's `device`: flex, libtorch, libtorch-cuda:<index>
+    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the run's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
-    /// Set a key of the run's file, such as ilql.beta=0 or env.id=frozen-lake-4x4; may be given again
+    /// Key of the run file to change, such as ilql.beta=0 or env.id=frozen-lake-4x4; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Play once with each of these values of a key of the run's file
+    /// Evaluate once with each of these values of a key of the run file
     #[arg(long, value_name = "KEY=V1,V2,...", allow_hyphen_values = true)]
     over: Option<String>,
     /// Draw the mean returns of --over, with bands of 95 %, into this SVG file
@@ -82,7 +82,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// What play came to for each value of a key.
+/// Evaluations for several values of a key.
 #[derive(Serialize)]
 struct Sweep<'a> {
     key: &'a str,
@@ -118,7 +118,7 @@ impl Sweep<'_> {
     }
 }
 
-/// `KEY=V1,V2,...`, the values in rising order.
+/// Parses `KEY=V1,V2,...`, and sorts the values in rising order.
 fn values_of(over: &str) -> Result<(&str, Vec<f64>)> {
     let wrong = |reason: String| Error::Config(format!("--over {over}: {reason}; it is KEY=V1,V2,..."));
     let (key, values) = over.split_once('=').ok_or_else(|| wrong("there is no =".into()))?;

@@ -6,18 +6,18 @@ use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
 use super::writing::{MachineArgs, WritingArgs};
-use crate::language_model::{LanguageModel, Writing, Written};
+use palestra_learn::language_model::{LanguageModel, Writing, Written};
 use palestra_text::Message;
 use crate::{Error, Result};
 
-/// Let a language model write, or talk with it
+/// Generate text with a language model, or chat with it
 ///
 /// MODEL is a Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json) or the directory of a
-/// run, whose last checkpoint is taken. The prompt is given or read from standard input; what the model writes appears
-/// as it is written. With --chat each line of standard input is a message, in the chat template of the directory.
-/// Tokens are chosen as the directory's generation_config.json says, else the likeliest; options say otherwise.
+/// run, whose last checkpoint is used. The prompt is given or read from standard input; the generated text appears
+/// token by token. With --chat each line of standard input is a message, in the chat template of the directory. Tokens
+/// are chosen as the directory's generation_config.json says, otherwise greedily; options override this.
 ///
-/// Writes nothing but its output; how fast it was goes to standard error.
+/// Writes nothing but its output; the speed goes to standard error.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -28,31 +28,31 @@ Examples:
   palestra generate models/smollm2 --prompt 'Q: 2 + 2 =' --stop '\\n' --json | jq -r .text
   palestra generate models/smollm2 --adapter runs/finance/adapter --chat")]
 pub struct Args {
-    /// A Hugging Face model directory, or the directory of a run
+    /// Directory of a Hugging Face model, or of a run
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// What to go on from; read from standard input where it is not given
+    /// Text to continue [default: read from standard input]
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Talk: --prompt, or each line of standard input, is a message to be answered
+    /// Chat: --prompt, or each line of standard input, is a message to be answered
     #[arg(long)]
     chat: bool,
-    /// The message that a conversation begins with
+    /// System message that the conversation begins with
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
     #[command(flatten)]
     writing: WritingArgs,
-    /// Fixes what is sampled
+    /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Adapters to put on the model: a PEFT directory, or that of a run
+    /// Adapters to put on the model: a PEFT directory, or the directory of a run
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArgs,
 }
 
-/// What `--json` tells.
+/// Output of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     model: String,
@@ -88,7 +88,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A conversation until the input ends; what was said, and how the last answer was written.
+/// Holds a conversation until the input ends. Returns what was said, and how the last answer was written.
 fn talk(
     args: &Args,
     model: &LanguageModel,
@@ -125,7 +125,7 @@ fn talk(
     Ok((messages, last))
 }
 
-/// Shows the text as it comes, unless one JSON object is asked for.
+/// Shows the text as it is generated, unless the output is a JSON object.
 fn write(model: &LanguageModel, prompt: &[u32], writing: &Writing, output: &mut Output) -> Result<Written> {
     let (shown, quiet) = (!output.wants_json(), output.is_quiet());
     let screen = output.screen();
@@ -152,7 +152,7 @@ const STANDARD_INPUT: &str = "standard input";
 fn read_all() -> Result<String> {
     let mut text = String::new();
     io::stdin().lock().read_to_string(&mut text).map_err(Error::io(STANDARD_INPUT))?;
-    // The line break that a shell or an editor puts at the end is none of the prompt's.
+    // A line break that a shell or an editor puts at the end is not part of the prompt.
     Ok(text.strip_suffix('\n').map(String::from).unwrap_or(text))
 }
 

@@ -1,4 +1,4 @@
-//! `palestra label`: one file a subcommand, and judging in the terminal.
+//! `palestra label`: one file per subcommand, and labelling in the terminal.
 
 mod add;
 mod export;
@@ -16,12 +16,12 @@ use palestra_labels::{Store, terminal};
 use super::output::Output;
 use crate::{Error, Result};
 
-/// Collect people's judgements of answers
+/// Collect people's preferences among answers
 ///
-/// A label store is one file with prompts, answers to them, the people who judge and what they said. `label add` makes it
-/// from a file of prompts with answers, or of prompts to which models answer; `label serve` shows a page on which people
-/// judge, `label STORE` does the same in this terminal for one person, `label stats` says how far they agree, and `label
-/// export` writes what they said in the forms that training reads. See docs/labels.md.
+/// A label store is one file with prompts, answers to them, the people who label and their labels. `label add` creates
+/// it from a file of prompts with answers, or of prompts to which models answer. `label serve` shows a page on which
+/// people label, `label STORE` does the same in this terminal for one person, `label stats` says how far they agree,
+/// and `label export` writes the labels in the forms that training reads. See docs/labels.md.
 ///
 /// Writes labels into the store, each on the disk before it is acknowledged.
 #[derive(clap::Args)]
@@ -38,10 +38,10 @@ Examples:
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Judge what is in this label store, here in the terminal
+    /// Label store to label, here in the terminal
     #[arg(required = true)]
     store: Option<PathBuf>,
-    /// The name under which your labels are kept
+    /// Name under which your labels are kept
     #[arg(long, value_name = "NAME", default_value = "me")]
     name: String,
 }

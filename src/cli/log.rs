@@ -1,4 +1,4 @@
-//! `palestra log`: one file a subcommand.
+//! `palestra log`: one file per subcommand.
 
 mod check;
 mod import;
@@ -16,11 +16,11 @@ use palestra_envs::Registry;
 use super::output::Output;
 use crate::{Error, Result};
 
-/// Check, sum up, read and import logs of experience
+/// Check, summarise, show and import logs of experience
 ///
-/// A log is any number of Parquet files with a row for each turn. Wherever files are asked for, a folder stands for all
-/// *.parquet below it, and a quoted pattern such as 'logs/*.parquet' for what it matches. `palestra rollout` records
-/// logs, and a training run keeps its own play with rollout.record = true.
+/// A log is any number of Parquet files with one row per turn. Wherever files are asked for, a folder stands for all
+/// *.parquet below it, and a quoted pattern such as 'logs/*.parquet' for the files that match it. `palestra rollout`
+/// records logs, and a training run keeps its own rollouts with rollout.record = true.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, arg_required_else_help = true)]
 #[command(after_help = "`palestra log <command> --help` explains a command, with an example and what it writes.")]
@@ -48,7 +48,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     }
 }
 
-/// Tells what was passed over, and why, in the log of the command.
+/// Warns of the parts of a log that were skipped, with the reasons.
 fn warn_of_skipped(log: &Log) {
     let skipped = log.skipped();
     let total = skipped.total();
@@ -62,7 +62,7 @@ fn warn_of_skipped(log: &Log) {
     }
 }
 
-/// Refuses a name for a new log by which it would not be found in its folder.
+/// Refuses a name for a new log that would not be found in its folder.
 pub fn check_name(out: &Path) -> Result<()> {
     match out.extension().is_some_and(|ending| ending == "parquet") {
         true => Ok(()),

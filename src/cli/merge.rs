@@ -6,19 +6,19 @@ use clap::ValueEnum;
 use super::output::Output;
 use crate::Result;
 use palestra_model::checkpoint::NumberType;
-use crate::language_model::merge;
+use palestra_learn::language_model::merge;
 
 /// Merge adapters into their model
 ///
-/// A run with [lora] saves adapters alone, which need the model of start_from beside them. Merged, they are part of its
-/// weights: one Hugging Face directory that transformers, and every command of palestra, loads like any model. It answers as
-/// the model with its adapters does, but for rounding.
+/// A run with [lora] saves only adapters, which need the model of start_from. Merged, they are part of its weights: one
+/// Hugging Face directory that transformers, and every command of palestra, loads like any model. It answers as the
+/// model with its adapters does, except for rounding.
 ///
-/// MODEL is what has the adapters: the directory of a run, whose last checkpoint is taken, or one of PEFT
+/// MODEL is what has the adapters: the directory of a run, whose last checkpoint is used, or a PEFT directory
 /// (adapter_config.json, which names the model). With --adapter it is the model, and the adapters are those of DIR.
 ///
-/// Writes the directory of --out: config.json, model.safetensors (in shards of 5 GB), tokenizer.json, and what else stands
-/// beside the model, such as its chat template. It gets its name when it is complete, and must not be there before.
+/// Writes the directory of --out: config.json, model.safetensors (in shards of 5 GB), tokenizer.json, and the other
+/// files of the model, such as its chat template. It gets its name when it is complete, and must not exist before.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -29,16 +29,16 @@ Examples:
 
 In Python: transformers.AutoModelForCausalLM.from_pretrained(\"models/finance\")")]
 pub struct Args {
-    /// The directory of a run, of adapters, or with --adapter of a Hugging Face model
+    /// Directory of a run, of adapters, or with --adapter of a Hugging Face model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// The adapters to merge into MODEL: the directory of a run, or one of PEFT
+    /// Adapters to merge into MODEL: the directory of a run, or a PEFT directory
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// The directory to write
+    /// Directory to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The type of its numbers: 32-bit floats, 16-bit floats, or brain floats
+    /// Type of its numbers: 32-bit floats, 16-bit floats, or bfloat16
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
 }

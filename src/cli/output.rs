@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// Standard output, for a person or for a program.
 ///
-/// An error in writing is returned and no panic, as `println!` would have it: a reader may close the pipe.
+/// A write error is returned, where `println!` would panic: a reader may close the pipe.
 pub struct Output {
     json: bool,
     quiet: bool,
@@ -20,12 +20,12 @@ impl Output {
         Self { json, quiet, stdout: BufWriter::new(io::stdout()) }
     }
 
-    /// Whether the one thing to print is a JSON object.
+    /// True if the output is a single JSON object.
     pub fn wants_json(&self) -> bool {
         self.json
     }
 
-    /// Whether progress is not to be shown.
+    /// True if progress is hidden.
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
@@ -43,12 +43,12 @@ impl Output {
         writeln!(self.stdout, "{text}").map_err(Error::io(STANDARD_OUTPUT))
     }
 
-    /// Where a game is shown as it goes.
+    /// Writer that shows a game as it is played.
     pub fn screen(&mut self) -> &mut dyn Write {
         &mut self.stdout
     }
 
-    /// A bar on standard error, where that is a terminal and somebody wants to see it.
+    /// Progress bar on standard error, if that is a terminal and `--quiet` is not set.
     pub fn progress(&self, total: u64, what: &str) -> ProgressBar {
         if self.quiet {
             return ProgressBar::hidden();
@@ -58,7 +58,7 @@ impl Output {
         ProgressBar::new(total).with_style(style.progress_chars("━╸─"))
     }
 
-    /// What was printed is to be seen now, as before a command that runs on.
+    /// Flushes what was printed, as before a command that keeps running.
     pub fn flush(&mut self) -> Result<()> {
         self.stdout.flush().map_err(Error::io(STANDARD_OUTPUT))
     }

@@ -8,15 +8,16 @@ use crate::Result;
 use crate::config::RunFile;
 use crate::train_run::{Hardware, plan_run};
 
-/// Say what a training run on text takes, without training
+/// Estimate the cost of a training run on text, without training
 ///
-/// Parameters, tokens, floating-point operations, and the time and memory of each device, by the formulae that
-/// docs/language-models.md gives. Gradients and the optimiser's memory are those of the parameters that are trained: under
-/// [lora] the adapters', else what no [[optimizer.group]] freezes.
+/// Prints parameters, tokens, floating-point operations, and the time and memory of each device, by the formulae of
+/// docs/language-models.md. Gradients and optimiser memory count only trained parameters: under [lora] those of the
+/// adapters, otherwise all that no [[optimizer.group]] freezes.
 ///
-/// Without --gpus, a few steps are computed on the run's device, which measures its speed; with it nothing is computed, and
-/// of start_from only config.json is read, so that models and hardware that are not there can be planned. The FLOP/s that a
-/// GPU achieves are what this command measures on one, or its peak times what training uses of it: about 0.4.
+/// Without --gpus, a few steps are computed on the run's device to measure its speed. With --gpus nothing is computed,
+/// and only config.json is read of start_from, so that models and hardware that are not there can be planned. The
+/// FLOP/s that a GPU achieves are what this command measures on one, or its peak times the share of it that training
+/// uses: about 0.4.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -44,16 +45,16 @@ A run file of 7 billion parameters, big.toml:
   [train]
   updates = 250000")]
 pub struct Args {
-    /// The run file
+    /// Run file to plan
     #[arg(value_name = "RUN.toml")]
     file: PathBuf,
-    /// So many GPUs, in place of the run's device
+    /// Number of GPUs to plan for, instead of the run's device
     #[arg(long, value_name = "N", requires = "tflops", value_parser = clap::value_parser!(u64).range(1..))]
     gpus: Option<u64>,
-    /// The TFLOP/s that each of them achieves in training
+    /// TFLOP/s that each GPU achieves in training
     #[arg(long, value_name = "T", requires = "gpus", value_parser = positive)]
     tflops: Option<f64>,
-    /// Set a key of the file, such as model.layers=24; may be given again
+    /// Key of the run file to change, such as model.layers=24; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }

@@ -15,9 +15,9 @@ use crate::{Error, Result};
 
 /// Play an environment, or watch it played
 ///
-/// You play in the terminal: each turn shows the state and the legal actions, and asks for yours; end the input
-/// (Ctrl-D) to stop. With --policy a player is watched instead: `random` chooses among the legal actions, `scripted`
-/// is the environment's own player where it has one, and the directory of a run is the model trained there.
+/// You play in the terminal: each turn shows the state and the legal actions, and asks for your action. End the input
+/// (Ctrl-D) to stop. With --policy you watch a policy instead: `random` chooses among the legal actions, `scripted` is
+/// the environment's own policy, if it has one, and the directory of a run is the model trained there.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -29,30 +29,30 @@ Examples:
   palestra play frozen-lake-4x4 --policy random --episodes 10 --json | jq .mean_return
   palestra play frozen-lake-4x4 --policy runs/frozen-lake-ppo")]
 pub struct Args {
-    /// A registered name, or the path of a TOML definition
+    /// Name of a registered environment, or path of a TOML definition
     env: String,
-    /// human, random, scripted, or the directory of a run
+    /// Policy that plays: human, random, scripted, or the directory of a run
     #[arg(long, default_value = "human", value_name = "PLAYER")]
     policy: String,
-    /// The first episode's seed; further episodes count up from it
+    /// Seed of the first episode; it rises by 1 with each further episode
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// How many episodes to play
+    /// Number of episodes to play
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     episodes: u64,
-    /// Seconds to wait after each turn of a watched player
+    /// Seconds to wait after each turn of a policy that you watch
     #[arg(long, default_value = "0", value_name = "SECONDS", value_parser = seconds)]
     delay: Duration,
 }
 
-/// Who acts.
+/// Policy that chooses the actions.
 enum Player {
     Person(Box<dyn BufRead>),
     Random,
     Scripted,
 }
 
-/// What was played, as `--json` tells it.
+/// Episodes in the output of `--json`.
 #[derive(Serialize)]
 struct Played<'a> {
     env_id: &'a str,
@@ -93,7 +93,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     report(args, &env.spec().id, &episodes, output)
 }
 
-/// Shows the model of a run at play in the environment that is named.
+/// Shows the model of a run at play in the named environment.
 fn watch_trained(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     let agent = policy::trained(&args.policy, &args.env, registry, &[] as &[&str])?;
     let env_id = registry.build(agent.env()?)?.spec().id.clone();
@@ -130,7 +130,7 @@ fn report(args: &Args, env_id: &str, episodes: &[Episode], output: &mut Output) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Plays one episode and shows it; without an end where a person stopped it.
+/// Plays one episode and shows it. An episode that a person stops has no end.
 fn play(env: &mut dyn Env, seed: u64, player: &mut Player, delay: Duration, screen: &mut dyn Write) -> Result<Episode> {
     let show = |result: io::Result<()>| result.map_err(Error::io(STANDARD_OUTPUT));
     let env_id = env.spec().id.clone();

@@ -6,7 +6,7 @@ use crate::agent::Agent;
 use palestra_model::ops::set_threads;
 use crate::{Error, Result};
 
-/// The last model of a run, computed on as many threads as the run was.
+/// Loads the last checkpoint of a run, with as many threads as the run had.
 ///
 /// # Errors
 /// As [`Agent::load`].
@@ -16,11 +16,11 @@ pub fn load(folder: &Path, registry: &Registry, overrides: &[impl AsRef<str>]) -
     Ok(agent)
 }
 
-/// The last model of a run, seated in the environment that was asked for. Where that is the one it was trained in, it
-/// has the options of the training, such as how states are shown; wrappers are as asked.
+/// Loads the last checkpoint of a run for the environment that was asked for. If that is the environment of the
+/// training, it has the training's options, such as how states are shown; wrappers are as asked.
 ///
 /// # Errors
-/// A directory that is no run's, or an environment of another kind than the model was trained in.
+/// A directory that is not a run, or an environment of another kind than the model was trained in.
 pub fn trained(folder: &str, env: &str, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Agent> {
     let mut agent = load(Path::new(folder), registry, overrides)?;
     let rewards: Vec<RewardDefinition> = agent.run.all_rewards().cloned().collect();

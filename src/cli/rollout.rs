@@ -11,15 +11,15 @@ use crate::record::{RecordOptions, Recorded, Watch, record};
 use crate::train_run::stop_on_signals;
 use crate::{Error, Result};
 
-/// Play episodes and keep them as an experience log
+/// Play episodes and record them as an experience log
 ///
-/// The player is `random` (any legal action), `scripted` (the environment's own player where it has one), or the model
-/// of a run's directory, which samples as in its rollouts unless told otherwise. With --epsilon a player is mixed with
-/// random play, turn by turn; the log then has the probability of each action under the mixture.
+/// The policy is `random` (any legal action), `scripted` (the environment's own policy, if it has one), or the model of
+/// a run's directory, which samples as in its rollouts unless an option says otherwise. --epsilon mixes in random
+/// actions, turn by turn; the log then holds the probability of each action under the mixture.
 ///
-/// Writes the Parquet file of --out, with a row for each turn. Several files in a folder are one log: for a log of mixed
-/// skill, record several players. Killed, it leaves a file that opens up to the last 8 MB; interrupted (Ctrl-C), one
-/// that is whole.
+/// Writes the Parquet file of --out, with one row per turn. Several files in a folder form one log: for a log of mixed
+/// skill, record several policies. If interrupted (Ctrl-C), it leaves a complete file. If killed, it leaves a file that
+/// can be read up to the last 8 MB.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -30,36 +30,36 @@ Examples:
   palestra rollout snake-6x6 --policy runs/snake-ppo --seed 1 --split validation --episodes 50 --out logs/v.parquet
   palestra log stats logs/maze")]
 pub struct Args {
-    /// A registered name, or the path of a TOML definition
+    /// Name of a registered environment, or path of a TOML definition
     env: String,
-    /// random, scripted, or the directory of a run
+    /// Policy that plays: random, scripted, or the directory of a run
     #[arg(long, value_name = "PLAYER")]
     policy: String,
-    /// How many episodes to play
+    /// Number of episodes to play
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     episodes: u64,
-    /// The new Parquet file
+    /// Parquet file to create
     #[arg(long, value_name = "FILE.parquet")]
     out: PathBuf,
-    /// The probability, turn by turn, of a random legal action in place of the player's
+    /// Probability, in each turn, of a random legal action instead of the policy's own, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "E", value_parser = probability)]
     epsilon: f64,
-    /// What the model's logits are divided by, in place of the run's: below 1 sharpens, above 1 flattens
+    /// Sampling temperature, which divides the logits: below 1 sharpens, above 1 flattens [default: as in the run]
     #[arg(long, value_name = "T", value_parser = temperature, conflicts_with = "greedy")]
     temperature: Option<f32>,
-    /// Let the model take the likeliest token
+    /// Take the likeliest token instead of sampling
     #[arg(long)]
     greedy: bool,
-    /// The seed that the episodes' seeds are made from
+    /// Seed that the episodes' seeds are derived from
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The part of the data that the episodes are for, such as train
+    /// Split of the data that the episodes belong to, such as train
     #[arg(long)]
     split: Option<String>,
-    /// What the model computes on, in place of the run's `device`: flex, libtorch, libtorch-cuda:<index>
+    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the run's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
-    /// Set a key of the run's file, such as ilql.beta=0; may be given again
+    /// Key of the run file to change, such as ilql.beta=0; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }

@@ -13,11 +13,12 @@ use crate::train_run::rows_of_run;
 
 /// Show the rows that a training run on text learns from
 ///
-/// The rows of the first steps, in the order of the run: the text with its template and special tokens as the model reads it,
-/// and which tokens of it are learned. Look at them before fine-tuning: a template or a mask that is wrong shows here.
+/// Prints the rows of the first steps, in the order of the run: the text with its template and special tokens as the
+/// model reads it, and which of its tokens are learned. Look at them before fine-tuning: a wrong template or loss mask
+/// shows here.
 ///
-/// With --json, a row is its tokens, the places of those that are learned (`counted`), the places where another text begins
-/// that sees nothing of those before it (`borders`), and the bytes of what is learned.
+/// With --json, a row has its tokens, the positions of those that are learned (`counted`), the positions where another
+/// text begins that does not attend to those before it (`borders`), and the number of bytes that are learned.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -28,13 +29,13 @@ Examples:
   palestra rows tune.toml --set text.packing=false --steps 3
   palestra rows tune.toml --steps 10 --json | jq '.steps[0][0].tokens'")]
 pub struct Args {
-    /// The run file
+    /// Run file to show
     #[arg(value_name = "RUN.toml")]
     file: PathBuf,
-    /// How many steps
+    /// Number of steps to show
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Set a key of the file, such as text.window=128; may be given again
+    /// Key of the run file to change, such as text.window=128; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }
@@ -57,7 +58,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// The text of a row; what is learned stands between ⟦ and ⟧, and another text begins in a line of its own.
+/// Text of a row. Learned parts stand between ⟦ and ⟧, and another text begins in a line of its own.
 fn marked(row: &TextRow, tokenizer: &Tokenizer) -> Result<String> {
     let is_learned = |at: usize| row.counted.binary_search(&at).is_ok();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! `palestra score`: a reward model's scores of judged answers, and how well they agree with the judgements.
+//! `palestra score`: a reward model's scores of labelled answers, and their agreement with the labels.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,15 +12,15 @@ use super::writing::MachineArgs;
 use crate::Result;
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::{JudgedPrompt, TextRow};
-use crate::reward_model::RewardModel;
+use palestra_learn::reward_model::RewardModel;
 use crate::run_dir::write_atomically;
 use palestra_learn::source::{JudgementCounts, Wanted, read_judgements};
 
-/// Score judged answers with a reward model, and compare the scores with the judgements
+/// Score labelled answers with a reward model, and compare the scores with the preferences
 ///
-/// Reads a file of judgements (docs/preferences.md): pairs, ties, the best of several, labels, ratings. Tells how often the
-/// better answer has the higher score, by how much, and how far the probabilities that scores make of preferences are from
-/// how often people prefer: the expected calibration error.
+/// Reads a file of preferences (docs/preferences.md): pairs, ties, the best of several, labels, ratings. Reports how
+/// often the better answer has the higher score, by how much, and the expected calibration error: how far the
+/// preference probabilities that follow from the scores are from how often people prefer.
 ///
 /// Writes nothing but its output, unless --out names a file for the scores.
 #[derive(clap::Args)]
@@ -31,19 +31,19 @@ Examples:
   palestra score runs/reward-convincing --data judged.jsonl --json | jq .accuracy
   palestra score reward-model-directory --data judged.parquet --out scores.jsonl")]
 pub struct Args {
-    /// The directory of a run that trained a reward model, or of one in Hugging Face's layout
+    /// Directory of a run that trained a reward model, or of a reward model in Hugging Face's layout
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// JSON lines or Parquet, folders, patterns of judgements
+    /// Files of preferences: JSON lines or Parquet, folders, patterns
     #[arg(long, value_name = "FILE")]
     data: String,
-    /// A column; the accuracy is also told for each of its values
+    /// Column to group by: the accuracy is also reported for each of its values
     #[arg(long, value_name = "COLUMN")]
     by: Option<String>,
     /// Write each answer with its score into this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Answers computed at once
+    /// Answers per forward pass
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
     #[command(flatten)]

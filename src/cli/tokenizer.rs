@@ -1,4 +1,4 @@
-//! `palestra tokenizer`: one file a subcommand.
+//! `palestra tokenizer`: one file per subcommand.
 
 mod encode;
 mod stats;
@@ -14,11 +14,11 @@ use super::output::Output;
 use crate::Result;
 use palestra_text::Tokenizer;
 
-/// Learn vocabularies, encode texts into token shards, look into both
+/// Train tokenizers, encode texts into token shards, and inspect both
 ///
-/// A tokenizer is a `tokenizer.json` with a `tokenizer_config.json` beside it, as Hugging Face's tokenizers and transformers
-/// read them. Texts are plain files (each one document), JSON lines with a field `text`, or Parquet with a column `text`,
-/// such as `palestra corpus` writes.
+/// A tokenizer is a `tokenizer.json` with a `tokenizer_config.json` next to it, as Hugging Face's tokenizers and
+/// transformers read them. Texts are plain files (each one document), JSON lines with a field `text`, or Parquet with a
+/// column `text`, such as `palestra corpus` writes.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, arg_required_else_help = true)]
 #[command(after_help = "`palestra tokenizer <command> --help` explains a command, with an example and what it writes.")]
@@ -34,16 +34,16 @@ enum Command {
     Stats(stats::Args),
 }
 
-/// Which texts are read.
+/// Texts to read.
 #[derive(clap::Args)]
 pub struct TextArgs {
-    /// Files of text, folders or patterns
+    /// Text files, folders or quoted patterns
     #[arg(value_name = "FILES", required = true)]
     files: Vec<String>,
-    /// The column or field that holds the text
+    /// Column or field with the text
     #[arg(long, default_value = "text")]
     column: String,
-    /// Only documents whose column or field `split` says this, such as train
+    /// Read only documents with this value in the column or field `split`, such as train
     #[arg(long)]
     split: Option<String>,
 }
@@ -63,7 +63,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     }
 }
 
-/// Reads a tokenizer: its file, or the directory that it is in.
+/// Reads a tokenizer from its file, or from the directory that it is in.
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     let file: PathBuf = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
     Tokenizer::from_file(&file)

@@ -9,14 +9,15 @@ use crate::config::RunFile;
 use palestra_report::Display;
 use crate::train_run::{TrainOptions, train_run};
 
-/// Train a model as a TOML file says
+/// Train a model as a TOML file describes
 ///
 /// The file names the run, its environment, and what differs from the defaults in the sections [model], [rollout],
-/// [ppo], [optimizer], [train] and [evaluation]. It is checked whole before anything is written.
+/// [ppo], [optimizer], [train] and [evaluation]. The whole file is checked before anything is written.
 ///
 /// Writes one directory, runs/<name> or that of --out: the resolved run file, checkpoints in Hugging Face's layout,
-/// metrics, plots, sample episodes and, with rollout.record = true, a log of all play. Interrupted (Ctrl-C), it saves a checkpoint first; --resume goes on from
-/// the last one, to the same bits as if it had not stopped.
+/// metrics, plots, sample episodes and, with rollout.record = true, a log of all rollouts. If interrupted (Ctrl-C), it
+/// saves a checkpoint first. --resume continues from the last checkpoint, to the same bits as a run that was not
+/// stopped.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -30,19 +31,19 @@ A small run file:
   [env]
   id = \"frozen-lake-4x4\"")]
 pub struct Args {
-    /// The run file
+    /// Run file to train from
     #[arg(value_name = "RUN.toml")]
     file: PathBuf,
-    /// The directory to write; runs/<name> where absent
+    /// Directory to write [default: runs/<name>, or the first free one of runs/<name>-2, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// What to compute on, in place of the file's `device`: flex, libtorch, libtorch-cuda:<index>
+    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the file's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
-    /// Go on from the directory's last checkpoint
+    /// Continue from the last checkpoint of the directory
     #[arg(long)]
     resume: bool,
-    /// Set a key of the file, such as ppo.epochs=2; may be given again
+    /// Key of the run file to change, such as ppo.epochs=2; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }

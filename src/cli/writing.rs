@@ -1,41 +1,41 @@
 use palestra_model::Device;
 
-use crate::language_model::Writing;
+use palestra_learn::language_model::Writing;
 use palestra_model::math::Sampling;
 use palestra_model::ops::{available_devices, open_device, set_threads};
 use crate::{Error, Result};
 
-/// How a language model writes, for every command that lets one.
+/// Generation options, for every command that lets a language model write.
 #[derive(clap::Args)]
 pub struct WritingArgs {
-    /// The most tokens to write (in each answer)
+    /// Maximum number of tokens to generate (in each answer)
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
     max_new_tokens: u64,
-    /// A text that ends what is written; may be given again; \n is a line break
+    /// Text that ends the generation; can be repeated; \n is a line break
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Take the likeliest token, whatever the directory says
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
     pub greedy: bool,
-    /// Divides the logits: below 1 sharpens, above 1 flattens; 0 is greedy
+    /// Sampling temperature, which divides the logits: below 1 sharpens, above 1 flattens; 0 is greedy
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
-    /// Sample among the K likeliest tokens; 0 is all
+    /// Sample among the K likeliest tokens; 0 means all
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
-    /// Sample among the fewest likeliest tokens with this probability together
+    /// Sample among the fewest likeliest tokens that have this probability together; 1 means all
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
-    /// Sample among tokens at least this fraction as likely as the likeliest
+    /// Sample among tokens at least this fraction as likely as the likeliest, from 0 to 1; 0 means all
     #[arg(long, value_name = "P")]
     min_p: Option<f32>,
 }
 
 impl WritingArgs {
-    /// What the options say, over how a model samples by itself. To say how to sample is to sample.
+    /// Applies the options to a model's own sampling. An option for sampling on a greedy model switches sampling on.
     ///
     /// # Errors
-    /// A value out of its range, by the name of its option.
+    /// A value out of its range, with the name of its option.
     pub fn over(&self, own: Sampling, seed: u64) -> Result<Writing> {
         Ok(Writing {
             sampling: self.sampling(own)?,
@@ -70,19 +70,19 @@ impl WritingArgs {
     }
 }
 
-/// What a language model is computed on.
+/// Device and threads that a language model is computed with.
 #[derive(clap::Args)]
 pub struct MachineArgs {
-    /// What to compute on: flex, libtorch, libtorch-cuda:<index>; libtorch where it is built in
+    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: libtorch if it is built in, else flex]
     #[arg(long, value_name = "D")]
     device: Option<String>,
-    /// Threads of libtorch
+    /// Number of threads that libtorch uses
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 
 impl MachineArgs {
-    /// Sets the threads, and opens the device.
+    /// Sets the number of threads, and opens the device.
     ///
     /// # Errors
     /// A device that is not there.

@@ -1,4 +1,4 @@
-//! Which learner a run has: the section of the run file that names it, and what the model needs for it.
+//! Choice of the learner: the section of the run file that names it, and what the model needs for it.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use palestra_learn::learners::supervised::SupervisedConfig;
 use palestra_model::{CriticShape, Decoding, Heads};
 use palestra_learn::source::Wanted;
 
-/// A learner and its knobs: in a run file, the section of its name.
+/// Learner of a run with its settings. In a run file, the section of the same name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
-    /// `[ppo]`: from its own play.
+    /// `[ppo]`: learns from its own rollouts.
     Ppo(PpoConfig),
-    /// `[grpo]`: from groups of completions of the same prompts.
+    /// `[grpo]`: learns from groups of completions of the same prompts.
     Grpo(GroupConfig),
     /// `[bc]`: behaviour cloning.
     Bc(BehaviourCloningConfig),
@@ -43,15 +43,15 @@ pub enum Algorithm {
     Iql(IqlConfig),
     /// `[ilql]`: implicit language Q-learning.
     Ilql(IlqlConfig),
-    /// `[decision_transformer]`: cloning that is asked for a return.
+    /// `[decision_transformer]`: behaviour cloning conditioned on a target return.
     DecisionTransformer(DecisionTransformerConfig),
-    /// `[supervised]`: the likelihood of text.
+    /// `[supervised]`: maximises the likelihood of text.
     Supervised(SupervisedConfig),
-    /// `[reward_model]`: scores that agree with judgements.
+    /// `[reward_model]`: learns scores that agree with preferences.
     RewardModel(RewardModelConfig),
     /// `[dpo]`: direct preference optimisation and its relatives.
     Dpo(DpoConfig),
-    /// `[kto]`: from answers that are good or not.
+    /// `[kto]`: learns from answers that are labelled good or bad.
     Kto(KtoConfig),
 }
 
@@ -76,7 +76,7 @@ impl Algorithm {
         }
     }
 
-    /// Refuses knobs that the learner cannot work with.
+    /// Checks the settings of the learner.
     ///
     /// # Errors
     /// Names the field, its value and what would be right.
@@ -98,7 +98,7 @@ impl Algorithm {
         }
     }
 
-    /// What the learner's model has beside the language model.
+    /// Heads that the learner's model has in addition to the language model.
     pub fn heads(&self) -> Heads {
         let critic = |shape: CriticShape| Heads { value: false, critic: Some(shape) };
         match self {
@@ -113,7 +113,7 @@ impl Algorithm {
         }
     }
 
-    /// What the trained policy chooses tokens by.
+    /// Decoding of the trained policy: the quantity that its tokens are chosen by.
     pub fn decoding(&self) -> Decoding {
         match self {
             Self::Mc(config) => Decoding::Advantage { beta: config.beta },
@@ -123,17 +123,17 @@ impl Algorithm {
         }
     }
 
-    /// Whether it learns from its own play.
+    /// True if the learner collects its own rollouts.
     pub fn plays(&self) -> bool {
         matches!(self, Self::Ppo(_) | Self::Grpo(_))
     }
 
-    /// Whether it can train adapters beside a frozen model.
+    /// True if the learner can train adapters on a frozen model.
     pub fn trains_adapters(&self) -> bool {
         self.plays() || matches!(self, Self::Supervised(_)) || self.wanted().is_some()
     }
 
-    /// The weight of the KL from the policy that the run started from.
+    /// Weight of the KL divergence from the policy that the run started from.
     pub fn kl_coefficient(&self) -> f64 {
         match self {
             Self::Ppo(config) => config.kl_coefficient,
@@ -142,12 +142,12 @@ impl Algorithm {
         }
     }
 
-    /// Whether its batches need the states that stretches of episodes lead to.
+    /// True if the learner bootstraps: its batches need the states that chunks of episodes lead to.
     pub fn bootstraps(&self) -> bool {
         matches!(self, Self::Cql(_) | Self::Iql(_) | Self::Ilql(_))
     }
 
-    /// What it takes of judgements; `None` for one that learns from something else.
+    /// Kinds of preferences that the learner uses; `None` for a learner of other data.
     pub fn wanted(&self) -> Option<Wanted> {
         match self {
             Self::RewardModel(_) => Some(Wanted::All),
@@ -157,7 +157,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether it needs the log-probabilities of judged answers by the policy that the run starts from.
+    /// True if the learner needs the log-probabilities of labelled answers under the policy that the run starts from.
     pub fn has_reference(&self) -> bool {
         match self {
             Self::Dpo(config) => config.has_reference(),
@@ -165,7 +165,8 @@ impl Algorithm {
         }
     }
 
-    /// The loss of a learner of judgements; `known_answers` are those that a reward model is normalised by.
+    /// Loss of a learner of preferences. `known_answers` are the answers that a reward model's scores are normalised
+    /// by.
     pub fn objective(&self, known_answers: Vec<TextRow>) -> Option<Arc<dyn Objective>> {
         match self {
             Self::RewardModel(config) => Some(Arc::new(RewardModel { config: config.clone(), known_answers })),
@@ -175,7 +176,7 @@ impl Algorithm {
         }
     }
 
-    /// The learner of logged experience; `None` for one that learns from its own play, from text or from judgements.
+    /// Learner of logged experience; `None` for one that learns from its own rollouts, from text or from preferences.
     pub fn offline_learner(&self) -> Option<OfflineLearner> {
         Some(match self {
             Self::Ppo(_) | Self::Grpo(_) | Self::Supervised(_) => return None,

@@ -1,11 +1,11 @@
-//! What of a run file cannot be, alone or together.
+//! Checks of a run file: values that are invalid, alone or in combination.
 
 use super::{Algorithm, RunFile, sections};
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use crate::{Error, Result};
 
 impl RunFile {
-    /// Refuses what cannot be.
+    /// Checks the run file for invalid values and combinations.
     ///
     /// # Errors
     /// Names the field, its value and what would be right.

@@ -1,4 +1,4 @@
-//! The sections of a run file that are no other module's: how long to train, and how to judge.
+//! Sections of a run file that belong to no other module: how long to train, and how to evaluate.
 
 use std::fmt::Display;
 
@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 use palestra_learn::rollout::RolloutConfig;
 use crate::{Error, Result};
 
-/// How long to train, and what to keep.
+/// Length of training, and the checkpoints to keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// How many times to play and learn, at least 1.
+    /// Number of updates, at least 1. Each collects or reads data, and learns from it.
     pub updates: u64,
-    /// Updates from one checkpoint to the next, at least 1. The last update always makes one.
+    /// Updates from one checkpoint to the next, at least 1. The last update always writes one.
     pub checkpoint_every: u64,
-    /// How many checkpoints to keep, the newest, at least 1.
+    /// Number of checkpoints to keep, at least 1. The newest are kept.
     pub keep_checkpoints: usize,
-    /// Updates from one evaluation to the next, at least 1; absent, only the finished model is evaluated.
+    /// Updates from one evaluation to the next, at least 1. If absent, only the finished model is evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_every: Option<u64>,
-    /// Whether the blocks of a language model are computed again in the backward pass, rather than kept: less memory for a
-    /// longer step. Only for learners of text and of judgements.
+    /// True if the backward pass recomputes the blocks of a language model instead of keeping their activations. Takes
+    /// less memory and a longer step. Only for learners of text and of preferences.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
-    /// Threads to compute with, at least 1; absent, one for each core. Another number gives other roundings.
+    /// Number of threads to compute with, at least 1; if absent, one per core. Another number changes the rounding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
 }
 
-/// How a model is judged.
+/// Evaluation of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
-    /// Episodes to play, at least 1.
+    /// Number of episodes to play, at least 1.
     pub episodes: usize,
-    /// Whether the likeliest token is taken, rather than one sampled as in the rollouts.
+    /// True to take the likeliest token, false to sample as in the rollouts.
     pub greedy: bool,
 }
 
@@ -78,8 +78,8 @@ impl EvaluationConfig {
     }
 }
 
-/// Refuses rollouts that cannot be played, or that PPO cannot learn from: it scores each action with the
-/// distribution that the action was sampled from.
+/// Checks the rollout settings. PPO scores each action under the distribution that it was sampled from, so sampling
+/// must not be truncated.
 pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
     at_least_one("rollout.episodes", rollout.episodes as u64)?;
     at_least_one("rollout.environments", rollout.environments as u64)?;

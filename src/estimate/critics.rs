@@ -16,12 +16,12 @@ use palestra_learn::source::{Cutting, DataConfig, Selection, Stored, resampled_t
 use palestra_learn::train::{Span, train};
 use crate::{Error, Result};
 
-/// Updates of a critic: how often the learning rate falls.
+/// Number of updates of a critic. The learning rate falls after each.
 const UPDATES: usize = 50;
-/// States of one forward pass.
+/// States per forward pass.
 const ROWS: usize = 256;
 
-/// What fitted Q evaluation says: the mean of the critics, and how far they are apart.
+/// Outcome of fitted Q evaluation: the mean of the critics, with an interval from their spread.
 pub fn fitted(
     policy: &EvaluationPolicy,
     files: &[String],
@@ -60,7 +60,7 @@ pub fn fitted(
     Ok(Outcome::Estimated(Value::new(mean, interval)))
 }
 
-/// The values of the first states by one critic.
+/// Values of the first states under one critic.
 fn first_values(
     policy: &EvaluationPolicy,
     files: &[String],

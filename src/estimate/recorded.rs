@@ -11,33 +11,33 @@ use crate::agent::EvaluationPolicy;
 use palestra_model::math::OffPolicyEpisode;
 use crate::{Error, Result};
 
-/// Bytes of text that are read at once.
+/// Bytes of text read at once.
 const PORTION: usize = 4 << 20;
 
-/// What the methods have to know of a log. Its texts are not kept.
+/// Contents of a log that the methods need. Its texts are not kept.
 #[derive(Default)]
 pub struct Recorded {
-    /// The finished episodes. Without log-ratios where [`no_ratios`](Self::no_ratios) says so.
+    /// Finished episodes, without log-ratios if [`no_ratios`](Self::no_ratios) is set.
     pub episodes: Vec<OffPolicyEpisode>,
-    /// Why there is no importance sampling.
+    /// Reason why there is no importance sampling.
     pub no_ratios: Option<String>,
-    /// Why there is no fitted Q evaluation.
+    /// Reason why there is no fitted Q evaluation.
     pub no_values: Option<String>,
-    /// The states that episodes begin in, each once.
+    /// Distinct states that episodes begin in.
     pub first_states: Vec<FirstState>,
-    /// Where each episode stands, and its first state.
+    /// Place of each episode in the log, with the index of its first state.
     pub begins: Vec<(Place, usize)>,
-    /// Episodes that were cut off while they ran: nobody knows their returns.
+    /// Number of episodes that were cut off while they ran, so that their returns are unknown.
     pub cut: usize,
-    /// The environment's id and definition, where all episodes have the same.
+    /// Id and definition of the environment, if all episodes have the same.
     pub environment: Option<(String, Option<String>)>,
 }
 
-/// What the policy reads before its first token, and the tokens that it can write.
+/// Tokens that the policy reads before its first action token, and the tokens that it can write.
 pub type FirstState = (Vec<u32>, Option<Arc<[u32]>>);
 
 impl Recorded {
-    /// Goes through a log once.
+    /// Reads a log once.
     pub fn read(log: &Log, policy: &mut EvaluationPolicy, config: &EstimateConfig) -> Result<Self> {
         let wants_ratios = config.methods.iter().any(|method| *method != Method::Fqe);
         let wants_values = config.methods.contains(&Method::Fqe);
@@ -89,7 +89,7 @@ impl Recorded {
         Ok(recorded)
     }
 
-    /// Takes up an episode's first state, and whether fitted Q evaluation can mix random actions into its turns.
+    /// Adds an episode's first state, and checks that fitted Q evaluation can mix random actions into its turns.
     fn begin(
         &mut self,
         episode: &Episode,
@@ -129,12 +129,12 @@ impl Recorded {
     }
 }
 
-/// The log-probability of a turn's action under the policy that was recorded.
+/// Log-probability of a turn's action under the recorded policy.
 fn log_prob(turn: &Turn) -> f64 {
     turn.log_probs.iter().flatten().map(|&log_prob| f64::from(log_prob)).sum()
 }
 
-/// Why nobody knows how likely the recorded policy was to play this episode, where that is so.
+/// Reason why the probability of this episode under the recorded policy is unknown, if it is.
 fn unknown_probability(episode: &Episode, place: Place, file: &Path) -> Option<String> {
     let at = |turn: usize| format!("{}: row {}", file.display(), place.row + turn as u64);
     if let Some(turn) = episode.turns.iter().position(|turn| turn.log_probs.is_none()) {

@@ -1,4 +1,4 @@
-//! Adapters merged into their model, so that what they learned needs no adapters any more.
+//! Merging adapters into their model, so that the result needs no adapters.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,32 +13,33 @@ use palestra_model::parameters::{collect, tensors_of};
 use palestra_model::{FileLayout, read_companions, write_model, write_text};
 use crate::{Error, Result};
 
-/// What was merged, and into what.
+/// Summary of a merge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Merged {
-    /// The directory of the model that the adapters stand beside.
+    /// Directory of the base model of the adapters.
     pub model: PathBuf,
-    /// The directory of the adapters.
+    /// Directory of the adapters.
     pub adapter: PathBuf,
-    /// The directory that was written.
+    /// Directory that was written.
     pub out: PathBuf,
-    /// Linear layers that had an adapter.
+    /// Number of linear layers that had an adapter.
     pub adapted_layers: usize,
-    /// Numbers of the model that was written.
+    /// Number of parameters of the model that was written.
     pub parameters: u64,
-    /// Their type, as PyTorch calls it.
+    /// Number type, in PyTorch's name.
     pub dtype: &'static str,
-    /// Bytes of all files that were written.
+    /// Number of bytes of all files that were written.
     pub bytes: u64,
 }
 
-/// Adds adapters to the weights of their model, and writes that as a Hugging Face directory with the model's tokenizer.
+/// Merges adapters into the weights of their model, and writes the result as a Hugging Face directory with the model's
+/// tokenizer.
 ///
-/// `model` is what has adapters, a run's directory or PEFT's, or else any model for those of `adapter`. A chat template
-/// beside the adapters takes the place of the model's.
+/// `model` is the directory of a run or of PEFT, which has adapters, or else any model for those of `adapter`. A chat
+/// template beside the adapters replaces that of the model.
 ///
 /// # Errors
-/// A directory `out` that is there already, a model without adapters, adapters that do not fit, or a number that the type
+/// A directory `out` that already exists, a model without adapters, adapters that do not fit, or a number that the type
 /// cannot hold; nothing is left behind.
 pub fn merge(model: &Path, adapter: Option<&Path>, out: &Path, numbers: NumberType) -> Result<Merged> {
     if out.exists() {

@@ -1,4 +1,4 @@
-//! What a run plays to learn from, kept in a file for each span of updates between two checkpoints.
+//! Experience that a run learns from, kept in one file for each span of updates between two checkpoints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ use super::Provenance;
 use palestra_model::checkpoint::sync_directory;
 use crate::{Error, Result};
 
-/// A file under this name is not whole.
+/// Name of the file that is being written. It is incomplete.
 const UNFINISHED: &str = ".recording";
 
-/// The experience of a run that trains: `updates-000000-000049.parquet` is what was played in updates 0 to 49.
+/// Experience of a run in training: `updates-000000-000049.parquet` holds the episodes of updates 0 to 49.
 ///
-/// A file gets its name just before the checkpoint after its last update. A run that is resumed does the updates after
-/// its checkpoint again, and begins by removing what it kept of them: no episode is lost, and none stands there twice.
+/// A file gets its name just before the checkpoint after its last update. A resumed run repeats the updates after its
+/// checkpoint, and first removes the experience of these updates. No episode is lost, and none is kept twice.
 pub struct Spans {
     folder: PathBuf,
     provenance: Provenance,
-    /// The first update of the file that is being written.
+    /// First update of the file that is being written.
     first: u64,
     log: Option<LogWriter>,
 }
 
 impl Spans {
-    /// Begins after so many updates. The policy's step in `provenance` is told anew with each update.
+    /// Begins after `done` updates. Each update sets the policy's step in `provenance`.
     ///
     /// # Errors
-    /// A folder that cannot be made, or a file of a forgotten update that cannot be removed.
+    /// A folder that cannot be made, or a file of a repeated update that cannot be removed.
     pub fn begin(folder: PathBuf, done: u64, provenance: Provenance) -> Result<Self> {
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
@@ -41,7 +41,7 @@ impl Spans {
         Ok(Self { folder, provenance, first: done, log: None })
     }
 
-    /// Adds what was played in an update.
+    /// Adds the episodes of an update.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -57,7 +57,7 @@ impl Spans {
         Ok(())
     }
 
-    /// Ends the span, and gives its file a name; to be called before the checkpoint after so many updates.
+    /// Ends the span, and gives its file its name. Must be called before the checkpoint after `done` updates.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -75,7 +75,7 @@ fn is_unfinished(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == UNFINISHED)
 }
 
-/// The last update whose play a finished file holds.
+/// Last update whose episodes a finished file holds.
 fn last_update(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?.strip_prefix("updates-")?.strip_suffix(".parquet")?;
     name.split_once('-')?.1.parse().ok()

@@ -1,4 +1,4 @@
-//! Whether a log tells what is so: its token ids by their tokenizers, its rewards and states by their environments.
+//! Checks of a log's contents: its token ids by their tokenizers, its rewards and states by their environments.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,17 +15,17 @@ use palestra_text::Tokenizer;
 use palestra_model::checkpoint;
 use crate::Result;
 
-/// Judges whether the text of actions is what their ids stand for, with the tokenizers of some runs.
+/// Checks that the text of actions is what their token ids decode to, with the tokenizers of given runs.
 #[derive(Default)]
 pub struct Decoding {
-    /// By fingerprint.
+    /// Tokenizers by fingerprint.
     tokenizers: BTreeMap<String, (Tokenizer, RolloutConfig)>,
 }
 
-/// Judges whether an environment answers the actions of an episode as the log tells.
+/// Checks that an environment answers the actions of an episode as the log says.
 pub struct Replaying<'a> {
     replayer: Replayer<'a>,
-    /// Why episodes could not be played again, and how many.
+    /// Reasons why episodes could not be replayed, with counts.
     pub reasons: BTreeMap<String, u64>,
 }
 
@@ -43,10 +43,10 @@ impl Decoding {
         Ok(())
     }
 
-    /// An episode without ids, or with ids of another tokenizer, cannot be judged.
+    /// Checks the token ids of an episode. An episode without ids, or with ids of another tokenizer, cannot be checked.
     ///
     /// # Errors
-    /// None: ids that stand for nothing are the log's fault.
+    /// None: ids that decode to nothing are a finding about the log.
     pub fn judge(&self, episode: &Episode) -> Result<Verdict, LogError> {
         let known = episode.tokenizer_hash.as_ref().and_then(|hash| self.tokenizers.get(hash));
         let Some((tokenizer, rollout)) = known else { return Ok(Verdict::Unknown) };
@@ -71,15 +71,15 @@ impl Decoding {
 }
 
 impl<'a> Replaying<'a> {
-    /// A judge with the environments of a registry.
+    /// Creates a check with the environments of a registry.
     pub fn new(registry: &'a Registry) -> Self {
         Self { replayer: Replayer::new(registry), reasons: BTreeMap::new() }
     }
 
-    /// An episode without a seed, or of an environment that is not here, cannot be judged.
+    /// Replays an episode. One without a seed, or of an environment that is not registered, cannot be checked.
     ///
     /// # Errors
-    /// Whatever the environment fails with.
+    /// Any error of the environment.
     pub fn judge(&mut self, episode: &Episode) -> Result<Verdict, LogError> {
         let replay = self.replayer.replay(episode).map_err(|error| LogError::Episode {
             id: episode.id.clone(),
@@ -102,7 +102,7 @@ impl<'a> Replaying<'a> {
     }
 }
 
-/// An optional end in words.
+/// Writes an optional end in words.
 fn plain(end: &str) -> String {
     end.strip_prefix("Some(").and_then(|end| end.strip_suffix(')')).unwrap_or("no end").to_lowercase()
 }

@@ -1,4 +1,4 @@
-//! What people said of answers, as a reward: from files of judgements, or from a label store in which they are asked.
+//! Reward from people's labels: read from files of preferences, or asked for in a label store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use serde::Deserialize;
 
 use palestra_learn::source::Conflicts;
 
-/// How often it is looked whether people have judged.
+/// Interval between checks of the store for new labels.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How often it is told how many answers wait, where that has changed.
+/// Least time between messages about the number of waiting answers. A message needs a changed number.
 const TELL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct LabelOptions {
-    /// JSON lines or Parquet, folders, patterns of judgements.
+    /// Files of preferences: JSON lines or Parquet, folders, patterns.
     files: Vec<String>,
-    /// A label store, in which answers that nobody has judged are put on the queue.
+    /// Label store. Answers without a label are added to its queue.
     store: Option<PathBuf>,
-    /// What becomes of different judgements of the same answers in the files.
+    /// Rule for different labels of the same answers in the files.
     conflicts: Conflicts,
-    /// The least and the greatest rating of the files' scale; absent: the least and the greatest that are there.
+    /// Lowest and highest rating of the files' scale; if absent, the lowest and highest that occur.
     scale: Option<(f64, f64)>,
-    /// The most minutes that training waits for people; absent: as long as it takes.
+    /// Longest time that training waits for people, in minutes; if absent, there is no limit.
     timeout: Option<f64>,
 }
 
@@ -45,8 +45,8 @@ impl Default for LabelOptions {
 /// Builds the reward `labels`.
 ///
 /// # Errors
-/// Neither files nor a store, or both; a file without judgements, or in which one person says two things; a store that
-/// cannot be opened.
+/// Neither files nor a store, or both; a file without preferences, or in which one person gives two different labels; a
+/// store that cannot be opened.
 pub(super) fn build(options: &Options, stop: &Arc<AtomicBool>) -> Result<Box<dyn Reward>> {
     let labels: LabelOptions = options.parse()?;
     match (&labels.store, labels.files.is_empty()) {
@@ -88,7 +88,7 @@ fn read_scores(labels: &LabelOptions) -> Result<Scores, String> {
     Scores::of(&records, labels.scale).map_err(|reason| format!("{}: {reason}", files()))
 }
 
-/// A store that is there must be one; one that is not is made when people are first asked.
+/// Checks the path of a store. An existing file must be a store; a missing one is created when people are first asked.
 fn check_store(store: &Path) -> Result<(), String> {
     let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match store.exists() {
@@ -98,7 +98,7 @@ fn check_store(store: &Path) -> Result<(), String> {
     }
 }
 
-/// Scores from files.
+/// Scores from files of preferences.
 struct JudgedAnswers {
     scores: Scores,
     files: String,
@@ -128,7 +128,7 @@ impl Reward for JudgedAnswers {
     }
 }
 
-/// Scores of people who are asked, and waited for.
+/// Scores from people, who are asked and waited for.
 struct AskedPeople {
     store: PathBuf,
     timeout: Option<Duration>,
@@ -152,7 +152,7 @@ impl Reward for AskedPeople {
 }
 
 impl AskedPeople {
-    /// Until people have judged these items.
+    /// Waits until people have labelled these items.
     fn wait(&self, store: &Store, items: &[ItemId]) -> Result<()> {
         let (began, file) = (Instant::now(), self.store.display());
         let mut told: Option<(Instant, usize)> = None;
@@ -190,7 +190,7 @@ fn question_of(episode: &Episode) -> Question {
     Question { prompt: question(episode), answer: Answer { text: answer(episode).into(), policy } }
 }
 
-/// What the last action of an episode answered: an observation, or after several turns the whole conversation.
+/// Prompt of an episode's last action: an observation, or after several turns the whole conversation.
 fn question(episode: &Episode) -> Text {
     let [earlier @ .., last] = &episode.turns[..] else { return "".into() };
     if earlier.is_empty() {

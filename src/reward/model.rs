@@ -1,4 +1,4 @@
-//! A reward model that scores what was written.
+//! Reward that scores answers with a reward model.
 
 use std::path::PathBuf;
 
@@ -10,18 +10,18 @@ use serde::Deserialize;
 
 use palestra_learn::batch::TextRow;
 use palestra_model::ops::open_device;
-use crate::reward_model::RewardModel;
+use palestra_learn::reward_model::RewardModel;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ModelOptions {
-    /// The directory of a reward model, in Hugging Face's layout for sequence classification, or of a run that trained one.
+    /// Directory of a reward model in Hugging Face's layout for sequence classification, or of a run that trained one.
     model: Option<PathBuf>,
-    /// Whether prompts and answers are the messages of a conversation, written by the reward model's chat template.
+    /// True if prompts and answers are the messages of a conversation, written by the reward model's chat template.
     chat: bool,
-    /// Answers computed at once.
+    /// Answers per forward pass.
     batch: usize,
-    /// Where it is computed; absent: where the run is.
+    /// Device to compute on; if absent, the device of the run.
     device: Option<String>,
 }
 
@@ -34,8 +34,8 @@ impl Default for ModelOptions {
 /// Builds the reward `model`.
 ///
 /// # Errors
-/// A directory that is missing or holds no reward model, or another tokenizer than it was trained with; `chat` of one without
-/// a chat template.
+/// A directory that is missing or holds no reward model; another tokenizer than the model was trained with; `chat` for
+/// a model without a chat template.
 pub(super) fn build(options: &Options, device: &Device) -> Result<Box<dyn Reward>> {
     let ModelOptions { model, chat, batch, device: other } = options.parse()?;
     let path = model.ok_or_else(|| {
@@ -63,7 +63,7 @@ struct Scored {
 }
 
 impl Reward for Scored {
-    /// An answer that the model cannot read has no score.
+    /// Scores the last answer of each episode. An answer that the model cannot read has no score.
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
         let encoder = self.model.encoder();
         let row = |episode: &Episode| {
@@ -83,7 +83,7 @@ impl Reward for Scored {
 }
 
 impl Scored {
-    /// What was asked, with all that was said before, and what was answered last.
+    /// Prompt with all earlier turns, and the last answer.
     fn asked(&self, episode: &Episode) -> (Text, Text) {
         let said = |role: &str, content: &str| Message { role: role.to_string(), content: content.to_string() };
         let (mut messages, mut text) = (Vec::new(), String::new());

@@ -1,4 +1,4 @@
-//! The directory of a run: opened, and taken up again from its last checkpoint.
+//! Directory of a run: opened, and resumed from its last checkpoint.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,15 +23,15 @@ use palestra_learn::source::Source;
 use palestra_learn::train::Progress;
 use crate::{Error, Result};
 
-/// The directory to train in.
+/// Directory to train in.
 pub(super) struct Directory {
     pub dir: RunDir,
-    /// The checkpoint to go on from, and where it stands.
+    /// Checkpoint to resume from, with its path.
     pub saved: Option<(PathBuf, Checkpoint)>,
 }
 
 impl Directory {
-    /// Opens the directory of a run that nothing speaks against any more, and writes what the run is.
+    /// Opens the directory of a run after all checks have passed, and writes the resolved run file.
     pub fn open(agent: &Agent, options: &TrainOptions) -> Result<Self> {
         AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
         let (dir, saved) = open_directory(&agent.run, options)?;
@@ -63,7 +63,7 @@ fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Opti
     Ok((dir, Some((path, saved))))
 }
 
-/// Takes up what a checkpoint says of the learner, its source and the optimiser; how the agent played before it learned.
+/// Restores the learner, its source and the optimiser from a checkpoint. Returns the scores from before training.
 pub(super) fn resume_into<L: Learner, S: Source<L>>(
     saved: &Checkpoint,
     path: &Path,
@@ -101,14 +101,14 @@ pub(super) fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
     agent.checkpoint(progress.model, progress.done, tensors_of(moments), state)
 }
 
-/// How good the agent was before it learned.
+/// Scores of the agent before training.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Before {
-    /// In its environment.
+    /// Score in its environment.
     pub play: Option<Baseline>,
-    /// On what is held out.
+    /// Score on held-out data.
     pub held_out: Option<HeldOutScore>,
-    /// What it did, where rewards judge it: the same prompts are answered again in the end.
+    /// Episodes that it played, if rewards score them: the same prompts are answered again at the end.
     #[serde(default)]
     pub episodes: Vec<Episode>,
 }

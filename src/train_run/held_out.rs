@@ -1,4 +1,4 @@
-//! What a run does not learn from, and how good the model is on it: text, which it also goes on with, or judgements.
+//! Held-out data, and the model's score on it: text, which the model also continues as samples, or preferences.
 
 use std::path::Path;
 
@@ -22,26 +22,26 @@ use palestra_learn::source::{TextConfig, Texts};
 use palestra_text::Tokenizer;
 use crate::{Error, Result};
 
-/// What is held out.
+/// Held-out data of a run.
 pub(super) enum HeldOut {
     /// Text.
     Text(HeldOutText),
-    /// Judgements.
+    /// Preferences.
     Judgements(HeldOutJudgements),
 }
 
-/// How good a model is on what is held out.
+/// Score of a model on held-out data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum HeldOutScore {
-    /// On text.
+    /// Score on text.
     Text(TextScore),
-    /// On judgements.
+    /// Score on preferences.
     Judgements(PreferenceScore),
 }
 
 impl HeldOut {
-    /// How good the model is on it.
+    /// Scores the model on the held-out data.
     pub fn score(&self, policy: &Policy) -> HeldOutScore {
         match self {
             Self::Text(text) => HeldOutScore::Text(text.score(policy)),
@@ -49,7 +49,7 @@ impl HeldOut {
         }
     }
 
-    /// The metric that the run is judged by, and whether less of it is better.
+    /// Metric that the run is evaluated by, and true if lower is better.
     pub fn headline(&self) -> (&'static str, bool) {
         match self {
             Self::Text(_) => ("validation/mean_nll", true),
@@ -57,7 +57,7 @@ impl HeldOut {
         }
     }
 
-    /// The text among it.
+    /// Held-out text; `None` for preferences.
     pub fn text_mut(&mut self) -> Option<&mut HeldOutText> {
         match self {
             Self::Text(text) => Some(text),
@@ -65,7 +65,7 @@ impl HeldOut {
         }
     }
 
-    /// What was written so far.
+    /// Samples written so far.
     pub fn samples(&self) -> &[TextSample] {
         match self {
             Self::Text(text) => &text.samples,
@@ -84,7 +84,7 @@ impl HeldOutScore {
     }
 }
 
-/// Held-out windows, always the same, and what was written in their place so far.
+/// Held-out windows, always the same, and the samples written so far.
 pub(super) struct HeldOutText {
     rows: Vec<TextRow>,
     batch: usize,
@@ -98,7 +98,7 @@ pub(super) struct HeldOutText {
 }
 
 impl HeldOutText {
-    /// The held-out text of a run whose windows have so many tokens.
+    /// Held-out text of a run whose windows have `window` tokens.
     ///
     /// # Errors
     /// Less held-out text than a window.
@@ -106,7 +106,7 @@ impl HeldOutText {
         let (rows, prompts) = texts.held_out(window, config.validation_windows, config.samples)?;
         Ok(Self {
             rows,
-            // As many tokens at once as a step of training computes, or a few more: there is no gradient.
+            // As many tokens at once as a training step computes, or a few more, since there is no gradient.
             batch: config.batch.max(4096 / window.max(1)),
             tokenizer: agent.tokenizer.clone(),
             sampling: agent.run.rollout.sampling,
@@ -117,14 +117,14 @@ impl HeldOutText {
         })
     }
 
-    /// How likely the model finds it.
+    /// Likelihood of the held-out text under the model.
     pub fn score(&self, policy: &Policy) -> TextScore {
         let mut likelihood = Likelihood::default();
         likelihood.add(policy, &self.rows, self.batch);
         likelihood.score().expect("there is a window, and it has tokens to predict")
     }
 
-    /// Takes up what a resumed run wrote up to an update.
+    /// Reads the samples that a resumed run wrote up to an update.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -140,7 +140,7 @@ impl HeldOutText {
         Ok(())
     }
 
-    /// Goes on with the beginnings of held-out texts, and writes all samples so far.
+    /// Continues the beginnings of held-out texts, and writes all samples so far.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -156,7 +156,7 @@ impl HeldOutText {
         write_atomically(path, self.samples.iter().map(line).collect::<String>().as_bytes())
     }
 
-    /// Writes on from a prompt; beyond the model's context, from the last half of what stands there.
+    /// Continues a prompt. When the model's context is full, it goes on from the last half of the context.
     fn go_on(&self, policy: &Policy, prompt: &[u32], mut rng: ChaCha8Rng) -> Vec<u32> {
         let context = policy.transformer.config().context;
         let mut all = prompt.to_vec();

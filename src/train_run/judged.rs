@@ -1,4 +1,4 @@
-//! Runs that learn from judgements: what they are made of, and the judgements that they hold out.
+//! Runs that learn from preferences: their parts, and the preferences that they hold out.
 
 use std::sync::Arc;
 
@@ -15,25 +15,25 @@ use crate::run_dir::RunDir;
 use palestra_learn::source::{Judgements, PreferenceSource};
 use crate::{Error, Result};
 
-/// What a run that learns from judgements is made of.
+/// Parts of a run that learns from preferences.
 pub(super) struct Parts {
     pub learner: Judged,
     pub source: PreferenceSource,
     pub held_out: HeldOutJudgements,
 }
 
-/// Judgements that the run does not learn from.
+/// Preferences that the run does not learn from.
 pub(super) struct HeldOutJudgements {
     prompts: Vec<JudgedPrompt>,
     objective: Arc<dyn Objective>,
-    /// Answers computed at once.
+    /// Answers per forward pass.
     batch: usize,
 }
 
-/// Reads the judgements of a run.
+/// Reads the preferences of a run.
 ///
 /// # Errors
-/// As [`Judgements::open`]; held-out judgements in which nothing can be compared.
+/// As [`Judgements::open`]; held-out preferences without two answers that can be compared.
 pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<Judgements> {
     let config = agent.run.preferences.as_ref().expect("a learner of judgements has files of them");
     let wanted = algorithm.wanted().expect("a learner of judgements");
@@ -51,10 +51,10 @@ pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<Judgements> {
     }
 }
 
-/// The parts of a run in a directory.
+/// Creates the parts of a run in a directory.
 ///
 /// # Errors
-/// Log-probabilities of another reference in the directory; a reference that finds an answer impossible.
+/// Log-probabilities of another reference in the directory; an answer that has probability 0 under the reference.
 pub(super) fn parts(
     agent: &Agent,
     algorithm: &Algorithm,
@@ -79,13 +79,13 @@ pub(super) fn parts(
     Ok(Parts { learner, source, held_out })
 }
 
-/// Answers computed at once where there is no gradient.
+/// Answers per forward pass without gradients.
 pub(super) fn at_once(micro_batch: usize) -> usize {
     if micro_batch == 0 { 16 } else { micro_batch }
 }
 
 impl HeldOutJudgements {
-    /// How well the model's rewards agree with them.
+    /// Agreement of the model's rewards with the held-out preferences.
     pub fn score(&self, policy: &Policy) -> PreferenceScore {
         let rows: Vec<&TextRow> = self.prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let numbers = read_answers(policy, self.objective.reading(), &rows, self.batch);

@@ -1,4 +1,4 @@
-//! A run on text, seen before it begins: its plan, from formulae and from a few measured steps, and its rows.
+//! Preview of a run on text: its plan, from formulae and from a few measured steps, and its rows.
 
 use std::time::{Duration, Instant};
 
@@ -17,26 +17,26 @@ use palestra_learn::source::TextConfig;
 use palestra_text::Tokenizer;
 use crate::{Error, Result};
 
-/// Steps that are measured, at most, after one that warms up.
+/// Maximum number of measured steps, after one warm-up step.
 const STEPS: u32 = 5;
-/// Beyond this no further step is measured.
+/// Time after which no further step is measured.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
-/// Runs of fewer steps begin without measuring: they would be over before long.
+/// Runs of fewer steps begin without measuring: they end soon.
 const SHORT: u64 = 100;
 
 /// Devices to plan for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hardware {
-    /// How many.
+    /// Number of devices.
     pub devices: u64,
-    /// FLOP/s that each of them achieves in training.
+    /// FLOP/s that each device achieves in training.
     pub flops_per_second: f64,
 }
 
-/// What a run on text takes: on some hardware, or measured on the run's own device.
+/// Plans a run on text: for some hardware, or measured on the run's own device.
 ///
 /// # Errors
-/// A run that learns from something else; a vocabulary that is not known; what the run itself would be refused for.
+/// A run that learns from other data; an unknown vocabulary size; any reason to refuse the run itself.
 pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -> Result<Plan> {
     let run = run.resolve(registry)?;
     let Some(Hardware { devices, flops_per_second }) = hardware else {
@@ -70,17 +70,17 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
     Ok(Plan::new(&config, counted(&run, &config)?, extent, Some(flops_per_second)))
 }
 
-/// The rows of the first steps of a run on text, step by step, and the tokenizer that they were encoded by.
+/// Rows of the first steps of a run on text, step by step, and the tokenizer that they were encoded by.
 ///
 /// # Errors
-/// A run that learns from something else; what the run itself would be refused for.
+/// A run that learns from other data; any reason to refuse the run itself.
 pub fn rows_of_run(run: RunFile, registry: &Registry, steps: u64) -> Result<(Vec<Vec<TextRow>>, Tokenizer)> {
     let (agent, mut source, _) = text_source(run.resolve(registry)?, registry)?;
     let steps = (0..steps).map(|_| source.next_rows()).collect::<Result<_>>()?;
     Ok((steps, agent.tokenizer))
 }
 
-/// The text of a run that was resolved.
+/// Text section of a resolved run.
 fn text_of(run: &RunFile) -> Result<TextConfig> {
     match (run.algorithm()?, &run.text) {
         (Algorithm::Supervised(_), Some(text)) => Ok(text.clone()),
@@ -91,7 +91,7 @@ fn text_of(run: &RunFile) -> Result<TextConfig> {
     }
 }
 
-/// What a run on text starts from, what it learns from, and the tokens of its windows.
+/// Agent, source and tokens per window of a run on text.
 fn text_source(mut run: RunFile, registry: &Registry) -> Result<(Agent, TextSource, usize)> {
     let text = text_of(&run)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
@@ -103,7 +103,7 @@ fn text_source(mut run: RunFile, registry: &Registry) -> Result<(Agent, TextSour
     Ok((agent, source, window))
 }
 
-/// The plan of a run at its beginning: of a run of many steps it computes a few, and forgets them.
+/// Plans a run at its beginning. A few steps of a long run are computed to measure them, and discarded.
 pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
     let extent = extent(agent, window);
     match extent.steps < SHORT {
@@ -115,7 +115,7 @@ pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usiz
     }
 }
 
-/// The numbers of a run's model, and those that it trains.
+/// Parameters of a run's model, and those that it trains.
 fn counted(run: &RunFile, config: &ModelConfig) -> Result<Parameters> {
     let optimizer = AdamW::new(run.optimizer.clone())?;
     Parameters::count(config, run.lora.as_ref(), |names| optimizer.frozen(names))
@@ -148,7 +148,7 @@ fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
         for part in source.next_parts()? {
             learner.gradients(&model, part, &mut gradients);
         }
-        // The norm of the gradients is read from the device, so that all is done when the step returns.
+        // The norm of the gradients is read from the device, so the step is complete when the call returns.
         (model, _) = optimizer.step(model, gradients, 1e-9)?;
         if step == 0 {
             began = Instant::now();

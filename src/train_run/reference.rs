@@ -1,7 +1,8 @@
-//! What the policy that a run starts from makes of judged answers: computed once, and kept with the run.
+//! Reference policy, which a run starts from: its log-probabilities of labelled answers, computed once and kept with
+//! the run.
 //!
-//! A file of such log-probabilities tells what they are of: the model's weights, its tokenizer, and the tokens of the
-//! answers as they were cut. Those of another run are refused.
+//! A file of such log-probabilities records what they belong to: the model's weights, its tokenizer, and the tokens of
+//! the answers after truncation. A file of another run is refused.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::run_dir::write_atomically;
 use palestra_learn::source::Judgements;
 use crate::{Error, Result};
 
-/// Log-probabilities of judged answers, and what they are of.
+/// Log-probabilities of labelled answers, and what they belong to.
 #[derive(Serialize, Deserialize)]
 struct Reference {
     /// Fingerprints of `model`, `tokenizer` and `answers`.
@@ -26,8 +27,8 @@ struct Reference {
     log_probs: Vec<f32>,
 }
 
-/// Gives each answer its log-probability by the policy that the run starts from, without adapters: from a file where there is
-/// one, else computed and written.
+/// Sets the log-probability of each answer under the policy that the run starts from, without adapters. They are read
+/// from the file if it exists, and otherwise computed and written.
 ///
 /// # Errors
 /// A file that is damaged, or of another model, tokenizer or other answers; an answer without a finite log-probability.

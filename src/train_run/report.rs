@@ -1,4 +1,4 @@
-//! What a training run came to: for a program, for the terminal, and as a page.
+//! Report of a training run: for a program, for the terminal, and as a page.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,46 +17,46 @@ use palestra_report::{Report, Table, TextSample};
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 
-/// What a training run came to.
+/// Report of a training run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainReport {
-    /// The directory that was written.
+    /// Directory that was written.
     pub run_dir: PathBuf,
-    /// Updates done, those before a resumption included.
+    /// Number of updates done, those before a resumption included.
     pub updates: u64,
     /// Seconds from start to end, those before a resumption included.
     pub seconds: f64,
-    /// The most memory that this process has held, in bytes, where the system tells it.
+    /// Peak memory of this process, in bytes, if the system reports it.
     pub peak_memory_bytes: Option<u64>,
-    /// The log that was learned from.
+    /// Log that the run learned from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogSummary>,
-    /// How it played before it learned; this and what follows are `None` where there is no environment to play.
+    /// Score before training. This and the next three fields are `None` if there is no environment to play.
     pub before: Option<Baseline>,
-    /// How a random player plays; `None` where the environment lists no legal actions.
+    /// Score of a random policy; `None` if the environment lists no legal actions.
     pub random: Option<Baseline>,
-    /// How the environment's scripted player plays; `None` where there is none.
+    /// Score of the environment's scripted policy; `None` if there is none.
     pub scripted: Option<Baseline>,
-    /// How the finished model plays.
+    /// Evaluation of the finished model.
     pub evaluation: Option<Evaluation>,
-    /// How likely it finds held-out text; `None` where it did not learn from text.
+    /// Likelihood of held-out text; `None` if the run did not learn from text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<HeldOutScores>,
-    /// How well its rewards agree with held-out judgements; `None` where it did not learn from judgements.
+    /// Agreement of its rewards with held-out preferences; `None` if the run did not learn from preferences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferences: Option<PreferenceScores>,
 }
 
-/// How well rewards agree with held-out judgements.
+/// Agreement of rewards with held-out preferences.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PreferenceScores {
-    /// Before the model learned.
+    /// Score before training.
     pub before: PreferenceScore,
-    /// Those of the finished model.
+    /// Score of the finished model.
     pub after: PreferenceScore,
 }
 
-/// What was held out, before and after learning side by side, each kind by itself.
+/// Held-out scores before and after training side by side, by kind.
 pub(super) fn held_out_scores(
     before: Option<HeldOutScore>,
     after: Option<HeldOutScore>,
@@ -88,19 +88,19 @@ impl PreferenceScores {
     }
 }
 
-/// How likely held-out text is.
+/// Likelihood of held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeldOutScores {
-    /// Before the model learned.
+    /// Score before training.
     pub before: TextScore,
-    /// To the finished model.
+    /// Score of the finished model.
     pub after: TextScore,
-    /// Tokens that there are.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
 }
 
 impl HeldOutScores {
-    /// Every token alike, before and after learning side by side.
+    /// Table of a uniform distribution over tokens, and of the model before and after training.
     fn comparison(&self) -> Table {
         let TextScore { tokens, bytes, .. } = self.after;
         let uniform = TextScore::new((self.vocab_size as f64).ln() * tokens as f64, tokens, bytes);
@@ -120,21 +120,21 @@ impl HeldOutScores {
     }
 }
 
-/// What was learned from.
+/// Summary of the log that a run learned from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogSummary {
-    /// Episodes in the log.
+    /// Number of episodes in the log.
     pub episodes: u64,
-    /// The mean of their returns.
+    /// Mean of their returns.
     pub mean_return: f64,
-    /// The standard error of `mean_return`.
+    /// Standard error of `mean_return`.
     pub standard_error: f64,
-    /// The best of their returns.
+    /// Highest of their returns.
     pub best_return: f64,
 }
 
 impl LogSummary {
-    /// What the episodes of a log with these returns came to.
+    /// Summarises a log whose episodes have these returns.
     ///
     /// # Errors
     /// A log without an episode.
@@ -146,7 +146,7 @@ impl LogSummary {
     }
 }
 
-/// What the report page shows.
+/// Report page of a run.
 pub(super) fn page(
     agent: &Agent,
     report: &TrainReport,
@@ -198,7 +198,7 @@ pub(super) fn page(
 }
 
 impl TrainReport {
-    /// Random, untrained, trained, scripted and optimal play side by side.
+    /// Table of random, untrained, trained, scripted and optimal returns.
     fn comparison(&self) -> Table {
         if let Some(text) = &self.text {
             return text.comparison();

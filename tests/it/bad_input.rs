@@ -1,4 +1,4 @@
-//! Each mistake a person can make is answered with one line that names it, exit code 1, and nothing written.
+//! Every mistake of a person is answered with one line that names it, exit code 1, and nothing written.
 
 mod language_models;
 
@@ -145,7 +145,7 @@ fn a_wrong_command_line_is_a_usage_error() {
     }
 }
 
-/// The one line that a command is refused with, which blames this file.
+/// Checks that a command is refused with one line that names this file.
 #[track_caller]
 fn assert_blamed(desk: &Desk, args: &[&str], file: &Path, reason: &str) {
     let refused = desk.run(args);

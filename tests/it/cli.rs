@@ -1,4 +1,4 @@
-//! What each command prints when all is well.
+//! Output of each command on valid input.
 
 use std::io::Read;
 

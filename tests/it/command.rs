@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A directory with some files in it, in which the program is run.
+/// Temporary directory with some files in it, in which the program is run.
 pub struct Desk {
     folder: tempfile::TempDir,
     files: Vec<String>,
 }
 
-/// What the program did.
+/// Exit code and output of the program.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: Option<i32>,
@@ -52,7 +52,7 @@ impl Desk {
         command
     }
 
-    /// The program says this one line on standard error, nothing on standard output, and has written nothing.
+    /// Checks that the program prints only this line, on standard error, and writes nothing.
     #[track_caller]
     pub fn assert_refused(&self, args: &[&str], message: &str) {
         let outcome = self.run(args);

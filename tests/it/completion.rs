@@ -1,4 +1,4 @@
-//! Policies learn to complete prompts by rewards whose best is known; what rewards say is logged; and what is refused.
+//! Policies learn to complete prompts by rewards with a known optimum; rewards are logged; mistakes are refused.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::command::Desk;
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
-/// Each prompt has a letter of its own, which is to stand in the answer, for 1; and each x in it costs 0.2.
+/// Each prompt has a letter of its own. An answer with that letter scores 1, and each x in it costs 0.2.
 const PROMPTS: &str = "{\"prompt\": \"p\", \"answer\": \"a\"}\n{\"prompt\": \"q\", \"answer\": \"b\"}\n\
                        {\"prompt\": \"r\", \"answer\": \"c\"}\n";
 
@@ -97,7 +97,7 @@ fn dr_grpo_and_rloo_learn_it_too() {
     }
 }
 
-/// Metrics of a run, update by update.
+/// Metrics of a run, one object per update.
 fn metrics(run_dir: &Path) -> Vec<Value> {
     metrics_lines(run_dir).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -151,7 +151,7 @@ fn every_part_of_a_reward_stands_in_metrics_log_and_report() {
     assert!(told["info"]["reference"].is_number() && told["info"]["crosses"].is_number(), "{told}");
 }
 
-/// Fails for answers without an a, and gives no number for those with an x where it is asked to.
+/// Reward that scores only answers with an a. If the flag is set, answers with an x score NaN.
 struct Odd(bool);
 
 impl Reward for Odd {
@@ -249,7 +249,7 @@ fn groups_prompts_and_templates_that_cannot_be_are_refused() {
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
                         {% if add_generation_prompt %}a:{% endif %}";
 
-/// A run that starts from the model directory `m`, with two turns an episode, read by its chat template.
+/// Run that starts from the model directory `m`, with two turns per episode, read by its chat template.
 fn chat_run(learner: &str) -> String {
     let (head, tail) = RUN.split_once("[model]").unwrap();
     let tail = tail.split_once("[rollout]").unwrap().1;

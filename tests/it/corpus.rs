@@ -1,4 +1,4 @@
-//! `palestra corpus`: what it prints, writes and refuses. What it does to documents is tested in its crate.
+//! `palestra corpus`: its output, its files and its errors. The processing of documents is tested in its crate.
 
 use crate::command::Desk;
 

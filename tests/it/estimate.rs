@@ -1,4 +1,5 @@
-//! Policies are judged by logs: near the exact value, and refused with the reason where the log does not bear it.
+//! Off-policy evaluation: estimates are near the exact value, and refused with the reason if the log does not support
+//! them.
 
 use std::path::Path;
 
@@ -38,7 +39,7 @@ fn played(env: &Definition, count: u64, player: &mut dyn Player) -> Vec<Episode>
     record(&Registry::builtin(), env, 0..count, 9, player).unwrap().map(Result::unwrap).collect()
 }
 
-/// The agent of a run file before it has learned anything.
+/// Agent of a run file before training.
 fn fresh(text: &str, device: &str) -> Agent {
     set_threads(1);
     let registry = Registry::builtin();
@@ -79,7 +80,7 @@ fn estimates_are_near_the_exact_value() {
 
 #[test]
 fn the_exact_value_of_a_sampled_policy_is_what_playing_it_gives() {
-    // Actions of several tokens, so that a policy's probabilities are products.
+    // Actions of several tokens, so that an action's probability is a product.
     let text = LAKE
         .replace(
             "[\"SFF\", \"FHF\", \"FFG\"], limit = 40, view = \"compact\"",
@@ -144,7 +145,7 @@ fn what_a_log_does_not_bear_is_refused_with_the_reason() {
         "unlisted.parquet: row 0: the action \"ll\" is none of legal_actions; fitted Q evaluation goes by tokens",
     );
 
-    // What can be judged is, beside what cannot.
+    // Methods that the log supports are reported next to those that are refused.
     let report: serde_json::Value = serde_json::from_str(&judge("silent.parquet", &["--json"]).success()).unwrap();
     let estimates = report["estimates"].as_array().unwrap();
     assert!(estimates[0]["value"].is_number() && estimates[0]["method"] == "fqe", "{report}");
@@ -169,7 +170,7 @@ fn random_actions_of_several_tokens_are_refused_by_tokens_and_weighed_as_a_whole
         estimate(&agent, &Registry::builtin(), &[log.display().to_string()], &config).unwrap()
     };
     let report = judge(1.0);
-    // Random play is what was logged.
+    // The log is random play.
     let Outcome::Estimated(wis) = &report.estimates[0].outcome else { panic!("{report}") };
     assert!((wis.effective_sample_size.unwrap() - 60.0).abs() < 1e-3, "{report}");
     assert!((wis.value - report.logged.value).abs() < 1e-6, "{report}");

@@ -1,4 +1,4 @@
-//! A published form of model is fine-tuned on conversations: whole, by adapters, resumed; and what is refused.
+//! Fine-tuning of a model directory on conversations: whole, by adapters, resumed; mistakes are refused.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::command::Desk;
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
-/// How the model of these tests writes conversations.
+/// Chat template of the model of these tests.
 pub const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
                         {% if add_generation_prompt %}a:{% endif %}";
 
-/// A run that learns the conversations `chats.jsonl` from the model `m`.
+/// Run that learns the conversations `chats.jsonl` from the model `m`.
 pub const RUN: &str = "\
 name = \"tuned\"
 seed = 3
@@ -41,7 +41,7 @@ fn desk() -> Desk {
     desk
 }
 
-/// A model directory `m` and conversations `chats.jsonl`.
+/// Writes a model directory `m` and conversations `chats.jsonl`.
 pub fn write_model_and_chats(folder: &Path) {
     let mut chats = String::new();
     for (ask, answer) in [("one", "two"), ("two", "three"), ("three", "four"), ("a long way", "round"), ("end", "no")] {
@@ -59,10 +59,10 @@ fn train(desk: &Desk, out: &str, options: &[&str]) -> Value {
     desk.run(&[&["train", "tuned.toml", "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
 }
 
-/// What trains adapters alone.
+/// Options that train only adapters.
 pub const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
 
-/// The files of a run's last checkpoint.
+/// Files of a run's last checkpoint.
 pub fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
     let last = checkpoints(&desk.path().join(out)).pop().unwrap();
     let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(last)
@@ -76,7 +76,7 @@ pub fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn conversations_become_likelier_and_a_resumed_run_has_the_same_bits() {
-    // Measured on what is learned: four steps on a few words say nothing of others.
+    // Measured on the training data: four steps on a few words do not generalise.
     for (out, options) in [("whole", &[][..]), ("adapters", &LORA[..]), ("again", &["--set", "text.packing=false"])] {
         let desk = desk();
         let report = train(&desk, out, options);
@@ -153,7 +153,7 @@ fn merged_adapters_are_a_model_that_answers_as_before() {
     };
     assert_eq!(answer("models/whole"), answer("out"));
 
-    // Its model and its adapters named apart give the same bytes; numbers of 16 bits take half of them.
+    // Naming the model and the adapters separately gives the same bytes; 16-bit numbers take half of them.
     merge(&["m", "--adapter", "out", "--out", "apart"]);
     let files = |directory: &str| -> Vec<(String, Vec<u8>)> {
         let paths = std::fs::read_dir(desk.path().join(directory)).unwrap().map(|entry| entry.unwrap().path());
@@ -174,7 +174,7 @@ fn merged_adapters_are_a_model_that_answers_as_before() {
     assert!(half < report["bytes"].as_u64().unwrap() * 3 / 5, "{half} {report}");
     assert!((measured("half") - before).abs() < 0.05);
 
-    // And a run can start from it.
+    // A run can start from the merged model.
     let again = ["train", "tuned.toml", "--quiet", "--set", "start_from=models/whole", "--set", "train.updates=1"];
     desk.run(&[&again[..], &["--out", "again"]].concat()).success();
 }
@@ -189,7 +189,7 @@ fn a_plan_counts_what_is_trained() {
     assert_eq!(number(&whole, "/trained_parameters"), parameters);
     // Rank 2 on query and output of 24 x 24, key and value of 24 x 12, in two layers.
     let adapters = 2 * 2 * (2 * (24 + 24) + 2 * (24 + 12));
-    // By calculation alone, of start_from the shape is enough.
+    // The calculation needs only the shape of start_from.
     std::fs::remove_file(desk.path().join("m/model.safetensors")).unwrap();
     let lora = planned(&[&LORA[..], &["--gpus", "1", "--tflops", "1"]].concat());
     assert_eq!([number(&lora, "/parameters"), number(&lora, "/trained_parameters")], [parameters + adapters, adapters]);

@@ -1,4 +1,4 @@
-//! Models that write: directories of Hugging Face's, runs, conversations, and what is refused.
+//! Text generation: from Hugging Face directories and runs, in conversations; mistakes are refused.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::tiny_run::{trained, write_model};
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}a:";
 
-/// A published form of model with 40 tokens, and a tokenizer of as many characters.
+/// Model directory with 40 tokens, and a tokenizer of as many characters.
 fn model() -> Desk {
     let desk = Desk::new();
     write_model(desk.path(), TEMPLATE);

@@ -65,7 +65,7 @@ fn what_is_no_store_and_what_cannot_be_judged_is_named_and_makes_nothing() {
     );
 }
 
-/// Two models, and prompts: a text, and a conversation.
+/// Two models, and two prompts: a text, and a conversation.
 fn models() -> Desk {
     let prompts = "{\"prompt\": \"sky\", \"topic\": 1}\n{\"prompt\": [{\"role\": \"user\", \"content\": \"why?\"}]}\n";
     let desk = Desk::new().with("prompts.jsonl", prompts);

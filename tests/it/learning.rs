@@ -1,4 +1,4 @@
-//! PPO learns games with a known answer, on every device.
+//! PPO learns games with a known optimum, on every device.
 
 use palestra::config::RunFile;
 use palestra::envs::{End, Env, EnvSpec, Observation, Options, Registry, Result, Step};
@@ -6,8 +6,8 @@ use palestra::report::Display;
 use palestra::model::ops::available_devices;
 use palestra::train_run::{TrainOptions, TrainReport, train_run};
 
-/// Two turns. The first shows a letter; it is to be written, for 0.4. The second shows only a question mark; the
-/// letter is to be written once more, for 0.6, which takes a memory of the first turn.
+/// Environment of two turns that needs memory. The first observation is a letter, and repeating it earns 0.4. The
+/// second is only a question mark, and writing the letter again earns 0.6.
 struct Recall {
     spec: EnvSpec,
     letter: usize,
@@ -59,7 +59,7 @@ impl Env for Recall {
     }
 }
 
-/// Trains on a device, and reports.
+/// Trains on a device, and returns the report.
 fn trained(file: &str, device: &str) -> TrainReport {
     let registry = Registry::builtin().with("recall", Recall::build);
     let run = RunFile::from_toml("run.toml", file, &[format!("device={device}")]).unwrap();

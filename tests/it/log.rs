@@ -1,4 +1,4 @@
-//! Logs of experience: recorded by any player, checked, summed up, shown, imported, and learned from.
+//! Logs of experience: recorded from any policy, checked, summarised, shown, imported, and learned from.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,10 @@ use serde_json::json;
 use crate::command::Desk;
 use crate::tiny_run::{LAKE, checkpoints, lake, metrics_lines, trained, wait_for_updates};
 
-/// The run of `tiny_run`'s environment, by its definition.
+/// Definition of the environment of `tiny_run`.
 const POND: &str = "id = \"pond\"\nkind = \"frozen-lake\"\noptions = { view = \"compact\", limit = 30 }\n";
 
-/// A desk with `pond.toml`, and a log of random play in it.
+/// Desk with `pond.toml`, and a log of random play in it.
 fn recorded() -> Desk {
     let desk = Desk::new().with("pond.toml", POND);
     desk.run(&["rollout", "pond.toml", "--policy", "random", "--episodes", "60", "--out", "logs/random.parquet"])
@@ -27,7 +27,7 @@ fn episodes(path: &Path) -> Vec<Episode> {
     log.episodes().map(|located| located.unwrap().episode).collect()
 }
 
-/// All episodes of a log that was recorded, without the times at which they were.
+/// All episodes of a recorded log, without timestamps.
 fn untimed(path: &Path) -> Vec<Episode> {
     let mut episodes = episodes(path);
     for turn in episodes.iter_mut().flat_map(|episode| &mut episode.turns) {
@@ -36,7 +36,7 @@ fn untimed(path: &Path) -> Vec<Episode> {
     episodes
 }
 
-/// Writes a log anew in row groups of few rows; how many.
+/// Rewrites a log in row groups of few rows. Returns the number of row groups.
 fn in_small_groups(from: &Path, to: &Path) -> usize {
     let options = WriteOptions { row_group_rows: 100, ..WriteOptions::default() };
     let mut writer = LogWriter::create(to, options).unwrap();
@@ -346,7 +346,7 @@ fn minari_datasets_are_imported() {
     desk.run(&["log", "check", "lake.parquet"]).success();
 }
 
-/// The files that a run keeps its play in, whole or not.
+/// Files of a run's experience, complete or not.
 fn kept(run_dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(run_dir.join("experience")).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -388,7 +388,7 @@ fn a_run_keeps_its_play_once_however_often_it_is_killed() {
     assert_eq!((&checked["findings"], &checked["replayed"]["right"]), (&json!([]), &json!(384)));
     assert_eq!(checked["decoded"]["right"], json!(384));
 
-    // As if the last checkpoint were lost: the play after the one before it is played, and kept, again.
+    // Removes the last checkpoint: the updates after the one before it are played and recorded again.
     let last = checkpoints(&run_dir).pop().unwrap();
     std::fs::remove_dir_all(last).unwrap();
     desk.run(&[&train("killed")[..], resume].concat()).success();
@@ -403,7 +403,7 @@ fn only_play_is_kept() {
     desk.assert_refused(&["train", "x.toml"], "x.toml: rollout.record: [bc] plays nothing to learn from; remove it");
 }
 
-/// Ctrl-C ends a recording in order: what was played is whole.
+/// Ctrl-C ends a recording in order: the episodes so far are complete.
 #[test]
 fn a_recording_that_is_interrupted_is_whole() {
     let desk = Desk::new();

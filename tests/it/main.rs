@@ -1,4 +1,4 @@
-//! The one integration test program, so that libtorch is linked once: a module for each part of the project.
+//! The one integration test program, so that libtorch is linked once. It has a module for each part of the project.
 
 mod bad_input;
 mod cli;

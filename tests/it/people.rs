@@ -1,4 +1,4 @@
-//! Runs whose reward is what people say, asked while the run trains.
+//! Runs whose reward is people's labels, asked for during training.
 
 use std::path::Path;
 use std::process::{Child, Command};
@@ -41,12 +41,12 @@ fn desk() -> Desk {
 
 const TRAIN: [&str; 5] = ["train", "asked.toml", "--quiet", "--out", "asked"];
 
-/// Judges what waits in the store until that is so or the program has ended: the first answer shown is good, or better.
+/// Labels waiting items until `enough` holds or the program has ended. The first answer shown is good, or better.
 fn judge_until(desk: &Desk, child: &mut Child, enough: impl Fn(&Path) -> bool) {
     let file = desk.path().join("asked.db");
     while child.try_wait().unwrap().is_none() && !enough(&desk.path().join("asked")) {
         std::thread::sleep(Duration::from_millis(5));
-        // It may be that the program is just making the store.
+        // The program may be creating the store at this moment.
         let Ok(mut store) = Store::open(&file) else { continue };
         let ada = store.annotator("ada").unwrap();
         while let Some(task) = store.next(&ada).unwrap() {
@@ -78,7 +78,7 @@ fn a_run_that_is_stopped_while_it_waits_has_saved_what_it_learned_and_goes_on() 
     let desk = desk();
     let mut child = desk.command(&TRAIN).spawn().unwrap();
     judge_until(&desk, &mut child, |run| !metrics_lines(run).is_empty());
-    // The second update's answers wait, and nobody comes.
+    // The second update's answers wait, and nobody labels them.
     std::thread::sleep(Duration::from_millis(300));
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let stopped = child.wait_with_output().unwrap();

@@ -1,9 +1,9 @@
-//! Judgements become a reward model, or move a policy: trained, resumed, scored; and what is refused.
+//! Training on preferences: reward models and policies are trained, resumed and scored; mistakes are refused.
 
 use std::path::Path;
 
 use palestra::model::ops::{available_devices, open_device};
-use palestra::reward_model::RewardModel;
+use palestra::learn::reward_model::RewardModel;
 use palestra_datasets::preferences::Text;
 use serde_json::{Value, json};
 
@@ -30,12 +30,12 @@ evaluate_every = 2
 threads = 1
 ";
 
-/// A run file with the section of a learner.
+/// Run file with the section of a learner.
 fn run_file(learner: &str) -> String {
     RUN.replace("[optimizer]", &format!("{learner}\n[optimizer]"))
 }
 
-/// A model, judgements of six prompts, and run files for every learner of judgements.
+/// Model, preferences for six prompts, and run files for every learner of preferences.
 fn desk() -> Desk {
     let desk = Desk::new()
         .with("reward.toml", &run_file("[reward_model]"))
@@ -45,7 +45,7 @@ fn desk() -> Desk {
     desk
 }
 
-/// A model directory `m` and judgements `judged.jsonl`.
+/// Writes a model directory `m` and the preferences `judged.jsonl`.
 pub fn write_model_and_judgements(folder: &Path) {
     write_model(folder, TEMPLATE);
     let mut lines = String::new();
@@ -82,7 +82,7 @@ fn rewards_agree_with_judgements_and_a_resumed_run_has_the_same_bits() {
         let desk = desk();
         let report = train(&desk, file, "out", options);
         let score = |when: &str, name: &str| report["preferences"][when][name].as_f64().unwrap();
-        // Measured on what is learned: four steps on a few words say nothing of others.
+        // Measured on the training data: four steps on a few words do not generalise.
         assert!(score("after", "accuracy") > 0.9, "{file} {options:?}: {report}");
         assert!(score("after", "mean_margin") > score("before", "mean_margin"), "{file} {options:?}: {report}");
         let run_dir = desk.path().join("out");
@@ -117,7 +117,7 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
         assert_eq!(&scored["accuracy"], accuracy);
         assert_eq!(scored["accuracy_by_group"].as_object().unwrap().len(), 3);
         assert_eq!((&scored["answers"], &scored["judgements"]), (&json!(24), &json!(18)));
-        // They were normalised by the same answers.
+        // Both are normalised by the same answers.
         assert!(scored["mean_reward"].as_f64().unwrap().abs() < 1e-4, "{scored}");
         assert!((scored["std_reward"].as_f64().unwrap() - 1.0).abs() < 1e-3, "{scored}");
 
@@ -135,7 +135,7 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
         assert_eq!((first["prompt"].as_str(), first["completion"].as_str()), (Some("question one"), Some(" yes")));
         assert!((first["score"].as_f64().unwrap() - f64::from(scores[0])).abs() < 1e-5);
 
-        // A reward model is trained further as it is.
+        // A reward model can be trained further.
         let again = ["--set", "start_from=\"out/checkpoints/step-00000004\"", "--set", "train.updates=1"];
         let report = train(&desk, "reward.toml", "again", &again);
         assert_eq!(&report["preferences"]["before"]["accuracy"], accuracy);
@@ -167,7 +167,7 @@ fn a_new_head_starts_at_zero_or_at_random_and_one_that_was_trained_as_it_is() {
     assert_eq!(nll(&start, "one"), nll(&[start, random].concat(), "other"));
 }
 
-/// What transformers makes of a saved reward model, where the environment asks for it.
+/// Compares the scores with those of transformers, if the environment asks for it.
 fn compare_with_transformers(model: &RewardModel, directory: &Path) {
     if std::env::var_os("PALESTRA_TRANSFORMERS").is_none() {
         return;

@@ -1,4 +1,4 @@
-//! Every recipe, and the example of an environment of one's own, in a few episodes each.
+//! Every recipe, and the example of a custom environment, in a few episodes each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::fine_tuning::write_model_and_chats;
 use crate::preferences::write_model_and_judgements;
 use crate::tiny_run::checkpoints;
 
-/// What makes a recipe small.
+/// Overrides that make a recipe small.
 const SMALL: [&str; 7] = [
     "--set=train.updates=2",
     "--set=train.checkpoint_every=1",
@@ -26,7 +26,7 @@ const SMALL: [&str; 7] = [
     "--set=evaluation.episodes=4",
 ];
 
-/// Every recipe, with the name that its place gives it.
+/// All recipes, each with the name that follows from its path.
 fn recipes() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes");
     let mut recipes = Vec::new();
@@ -39,7 +39,7 @@ fn recipes() -> Vec<(String, PathBuf)> {
     recipes
 }
 
-/// A few games of a random player, where a recipe learns from a log.
+/// Writes a few episodes of a random policy, if a recipe learns from a log.
 fn write_log(run: &RunFile, path: &Path) {
     let fallback = Definition::named("double-t-maze");
     let env = run.env.as_ref().unwrap_or(&fallback);
@@ -50,7 +50,7 @@ fn write_log(run: &RunFile, path: &Path) {
     writer.finish().unwrap();
 }
 
-/// A finished run of two updates left everything that `palestra train --help` promises.
+/// Checks that a finished run of two updates left all files that `palestra train --help` promises.
 #[track_caller]
 fn assert_complete(run_dir: &Path) {
     let read =
@@ -70,7 +70,7 @@ fn assert_complete(run_dir: &Path) {
     assert_eq!(events.len(), 1, "one file of events a session");
 }
 
-/// Small stand-ins for the files that a recipe names, and what puts them in their place.
+/// Writes small stand-ins for the files that a recipe names. Returns the overrides that use them.
 fn stand_ins(run: &RunFile, folder: &Path) -> Vec<String> {
     let path = |name: &str| folder.join(name).display().to_string();
     let one = |key: &str, name: &str| format!("--set={key}={:?}", path(name));
@@ -117,7 +117,7 @@ fn stand_ins(run: &RunFile, folder: &Path) -> Vec<String> {
         args.push(set("rollout.group=2"));
     }
     if run.rewards.iter().any(|reward| reward.kind == "model") {
-        // Without the reward model that another recipe trains: a rule.
+        // Uses a rule instead of the reward model that another recipe trains.
         std::fs::write(folder.join("prompts.jsonl"), "{\"prompt\": \"one\"}\n").unwrap();
         args.extend([one("env.options.file", "prompts.jsonl"), set("reward.0.kind=length")]);
         args.extend([set("reward.0.options={ target = 4 }"), set("rollout.max_new_tokens=8")]);
@@ -145,7 +145,7 @@ fn every_recipe_trains() {
     }
 }
 
-/// An example program, where all of the suite was built: `cargo test --test it` alone builds no examples.
+/// Runs an example program if all of the suite was built: `cargo test --test it` alone builds no examples.
 fn example(name: &str, desk: &Desk, args: &[&str]) -> Option<String> {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().unwrap().with_file_name("examples").join(name);

@@ -1,4 +1,4 @@
-//! A run that is stopped or killed goes on to the same bits as one that is not.
+//! A run that is stopped or killed resumes to the same bits as one that is not.
 
 use std::path::Path;
 use std::process::{Child, Command};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::command::{Desk, Outcome};
 use crate::tiny_run::{checkpoints, lake, metrics_lines, wait_for_updates};
 
-/// Metrics that tell of the machine and not of the run.
+/// Metrics that depend on the machine and not on the run.
 const OF_THE_CLOCK: [&str; 7] = [
     "time",
     "rollout/seconds",
@@ -21,7 +21,7 @@ const OF_THE_CLOCK: [&str; 7] = [
     "update/seconds",
 ];
 
-/// The arguments that train into a directory.
+/// Arguments that train into a directory.
 fn train<'a>(device: &'a str, out: &'a str) -> Vec<&'a str> {
     vec!["train", "lake.toml", "--quiet", "--device", device, "--out", out]
 }
@@ -37,7 +37,7 @@ fn metrics(run_dir: &Path) -> Vec<Value> {
     lines
 }
 
-/// Two finished runs have the same metrics, and last checkpoints of the same bits.
+/// Checks that two finished runs have the same metrics and, bit by bit, the same last checkpoint.
 #[track_caller]
 fn assert_same_run(desk: &Desk, found: &str, expected: &str) {
     let [found, expected] = [found, expected].map(|name| desk.path().join(name));

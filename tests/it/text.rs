@@ -1,4 +1,4 @@
-//! From a text to a language model: vocabularies, token shards, pretraining, and what it measures.
+//! From a text to a language model: vocabularies, token shards, pretraining, and held-out metrics.
 
 use palestra::model::ops::available_devices;
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn desk() -> Desk {
     Desk::new().with("tale.txt", &tale()).with("tale.toml", RUN).with("tale.jsonl", &lines)
 }
 
-/// The desk with `bpe/tokenizer.json` and `tale.tokens`.
+/// Desk with `bpe/tokenizer.json` and `tale.tokens`.
 fn encoded() -> Desk {
     let desk = desk();
     desk.run(&["tokenizer", "train", "tale.txt", "--vocab-size", "300", "--out", "bpe", "--quiet"]).success();

@@ -1,7 +1,7 @@
-//! The invariants of ARCHITECTURE.md that a program can check by reading the tree.
+//! Invariants of ARCHITECTURE.md that a program can check by reading the tree.
 //!
-//! Each check is a function from a [`Tree`] to complaints, each of which starts with the file and mostly the line.
-//! `broken.rs` gives every check a tree that is wrong, so that none passes by never looking.
+//! Each check is a function from a [`Tree`] to complaints. A complaint starts with the file and, in most checks, the
+//! line. `broken.rs` gives every check a wrong tree, so that none passes because it checks nothing.
 
 mod broken;
 mod read;
@@ -10,21 +10,22 @@ use std::path::Path;
 
 use read::*;
 
-/// A file that grows past this is more than one story. Style asks to look again above 400 lines; the room up to here is
-/// for the few that are one story all the same, a table of cases or an environment's rules.
+/// Maximum length of a file. A longer file has more than one topic. Style asks to review files above 400 lines; the
+/// range up to here is for the few that have one topic all the same, such as a table of cases or an environment's
+/// rules.
 const MOST_LINES: usize = 600;
 
-/// ARCHITECTURE.md is read before anything else, in one sitting.
+/// Maximum length of ARCHITECTURE.md, which is read first, in one sitting.
 const MOST_LINES_OF_ARCHITECTURE: usize = 150;
 
-/// Names that say nothing of what is inside, and so gather everything.
+/// File names that do not describe the contents.
 const EMPTY_NAMES: [&str; 9] =
     ["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc", "miscellaneous"];
 
-/// What is left unfinished. Finish it, or file an issue.
+/// Marks of unfinished work. Finish it, or file an issue.
 const UNFINISHED: [&str; 7] = ["TODO", "FIXME", "XXX", "todo!", "unimplemented!", "dbg!", "#[ignore"];
 
-/// Words that praise. Say what it does, with a number.
+/// Words of praise. Say what the program does, with a number.
 const PRAISE: [&str; 11] = [
     "blazing",
     "cutting-edge",
@@ -39,7 +40,7 @@ const PRAISE: [&str; 11] = [
     "world-class",
 ];
 
-/// How Rust says it, as rustfmt lays it out. Web pages have an `unsafe-inline` of their own.
+/// Forms of unsafe code, as rustfmt lays them out. Web pages have an `unsafe-inline` of their own.
 const UNSAFE: [&str; 7] =
     ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern", "unsafe(", "unsafe_code"];
 
@@ -70,8 +71,8 @@ fn the_tree_is_tidy() {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-/// Every module under `src/` imports only what the table in ARCHITECTURE.md lets it, directly or through what it may
-/// import. Unit tests may import what they like; `config` and `cli` put everything together.
+/// Checks that every module under `src/` imports only what the table in ARCHITECTURE.md lets it, directly or through
+/// what it may import. Unit tests may import anything; `config` and `cli` put everything together.
 fn imports_follow_the_table(tree: &Tree) -> Vec<String> {
     let table = import_table(tree.get("ARCHITECTURE.md").map_or("", String::as_str));
     let mut complaints = Vec::new();
@@ -96,7 +97,8 @@ fn imports_follow_the_table(tree: &Tree) -> Vec<String> {
     complaints
 }
 
-/// Whoever writes an environment or collects labels compiles no tensors: the small crates know neither burn nor the root crate.
+/// Checks that the small crates know neither burn nor the root crate, so that authors of environments and collectors of
+/// labels compile no tensor library.
 fn tensors_stay_in_the_root_crate(tree: &Tree) -> Vec<String> {
     let mut complaints = Vec::new();
     let small = ["corpus/", "datasets/", "envs/", "labels/"];
@@ -185,7 +187,8 @@ fn architecture_is_short(tree: &Tree) -> Vec<String> {
     vec![format!("ARCHITECTURE.md: {lines} lines, of at most {MOST_LINES_OF_ARCHITECTURE}")]
 }
 
-/// Paths in ARCHITECTURE.md's code spans (`src/...` and the like) and what Markdown files link to are there.
+/// Checks that the paths in ARCHITECTURE.md's code spans (`src/...` and the like) and the links of Markdown files
+/// exist.
 fn named_paths_exist(tree: &Tree) -> Vec<String> {
     let exists = |path: &str| {
         let any_ending = path.ends_with('*');
@@ -209,7 +212,7 @@ fn named_paths_exist(tree: &Tree) -> Vec<String> {
     complaints
 }
 
-/// Every dependency has a reason in ARCHITECTURE.md.
+/// Checks that every dependency has a reason in ARCHITECTURE.md.
 fn dependencies_are_explained(tree: &Tree) -> Vec<String> {
     let explained = tree.get("ARCHITECTURE.md").map_or("", String::as_str);
     let mut complaints = Vec::new();

@@ -1,4 +1,4 @@
-//! Runs so small that a test can train them: a model of one layer, a few episodes an update.
+//! Runs that are small enough to train in a test: a model of one layer, a few episodes per update.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -8,7 +8,7 @@ use palestra::text::Tokenizer;
 
 use crate::command::Desk;
 
-/// A run with everything in it that has a state of its own: moments, an adapted KL coefficient, schedules.
+/// Run with everything that has a state of its own: moments, an adapted KL coefficient, schedules.
 pub const LAKE: &str = "\
 name = \"lake\"
 seed = 3
@@ -43,20 +43,20 @@ threads = 1
 episodes = 4
 ";
 
-/// A desk with the file `lake.toml`.
+/// Desk with the file `lake.toml`.
 pub fn lake() -> Desk {
     Desk::new().with("lake.toml", LAKE)
 }
 
-/// A desk with the run `runs/lake`, of two updates.
+/// Desk with the run `runs/lake`, of two updates.
 pub fn trained() -> Desk {
     let desk = lake();
     desk.run(&["train", "lake.toml", "--quiet", "--set", "train.updates=2"]).success();
     desk
 }
 
-/// Writes the directory `m` in a folder: a published form of model with 40 tokens, a tokenizer of as many characters, and
-/// a chat template.
+/// Writes the directory `m` in a folder: a model of a published architecture with 40 tokens, a tokenizer of as many
+/// characters, and a chat template.
 pub fn write_model(folder: &Path, template: &str) {
     let directory = folder.join("m");
     std::fs::create_dir_all(&directory).unwrap();
@@ -69,7 +69,7 @@ pub fn write_model(folder: &Path, template: &str) {
     std::fs::write(directory.join("chat_template.jinja"), template).unwrap();
 }
 
-/// The checkpoints of a run, oldest first.
+/// Checkpoints of a run, oldest first.
 pub fn checkpoints(run_dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(run_dir.join("checkpoints")).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -77,13 +77,13 @@ pub fn checkpoints(run_dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The whole lines of a run's metrics so far.
+/// Complete lines of a run's metrics so far.
 pub fn metrics_lines(run_dir: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap_or_default();
     text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(String::from).collect()
 }
 
-/// Waits until a run that trains has done so many updates, or has ended.
+/// Waits until a training run has done `count` updates, or has ended.
 pub fn wait_for_updates(child: &mut Child, run_dir: &Path, count: usize) {
     let began = Instant::now();
     while metrics_lines(run_dir).len() < count && child.try_wait().unwrap().is_none() {

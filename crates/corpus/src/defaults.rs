@@ -1,4 +1,4 @@
-//! The defaults of every setting: the published thresholds where there are any.
+//! Defaults of all settings: the published thresholds, if there are any.
 
 use crate::settings::*;
 

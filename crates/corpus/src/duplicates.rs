@@ -1,8 +1,8 @@
-//! Near duplicates: what two texts share, in a few bytes a document.
+//! Near duplicates: detection of similar texts by a signature of a few bytes per document.
 //!
-//! A text is the set of its sequences of five words. [`signature`] is MinHash over that set: 112 values that agree
-//! between two texts with the probability of the sets' Jaccard similarity. The [`index`] finds earlier texts that
-//! agree in one of 14 bands of 8 values (the parameters of FineWeb, Penedo et al. 2024).
+//! A text is represented by the set of its sequences of five words. [`signature`] is MinHash over that set: 112 values
+//! that agree between two texts with a probability equal to the sets' Jaccard similarity. The [`index`] finds earlier
+//! texts that agree in one of 14 bands of 8 values (the parameters of FineWeb, Penedo et al. 2024).
 
 mod index;
 mod signature;

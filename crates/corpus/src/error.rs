@@ -1,52 +1,52 @@
-//! What can go wrong, told to the person who can mend it.
+//! Errors of a corpus run, with messages for the person who can fix them.
 
 use std::path::{Path, PathBuf};
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. Each message names the file, the place in it and the value, and what would be right.
+/// Error of a corpus run. Each message names the file, the position in it and the value, and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Settings that cannot be followed.
+    /// Settings that cannot be used.
     #[error("{0}")]
     Settings(String),
-    /// What was named as input is not there.
+    /// An input that does not exist.
     #[error("{0}")]
     Input(String),
     /// A document or row of a file that cannot be read.
     #[error("{file}{place}: {reason}")]
     Document {
-        /// Which file.
+        /// The file.
         file: String,
-        /// Where in it, such as `:12` for line 12, or `, row 3`.
+        /// The position in the file, such as `:12` for line 12, or `, row 3`.
         place: String,
-        /// What is wrong and what would be right.
+        /// The problem, and what would be right.
         reason: String,
     },
-    /// A file that is damaged, so that nothing behind the place can be read.
+    /// A file that is damaged, so that nothing after the position can be read.
     #[error("{file} is damaged: {reason}; fetch it again, or pass over it with --skip-bad")]
     Damaged {
-        /// Which file.
+        /// The file.
         file: String,
-        /// What the reader of its format said.
+        /// The message of the format's reader.
         reason: String,
     },
-    /// Nothing is left to write.
+    /// A corpus without any remaining document.
     #[error("{0}")]
     Empty(String),
-    /// The output cannot be written here, or not gone on with.
+    /// An output that cannot be written or resumed.
     #[error("{0}")]
     Output(String),
-    /// A file could not be read or written.
+    /// A file that could not be read or written.
     #[error("{}: cannot {doing}: {source}", file.display())]
     Io {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What was tried, such as "read".
+        /// The attempted operation, such as "read".
         doing: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! What is read: files by their names, and documents out of files.
+//! Input of a corpus run: files identified by their names, and the documents in them.
 
 mod columns;
 mod compressed;
@@ -15,36 +15,36 @@ use crate::settings::{Format, Settings};
 
 pub use files::{InputFile, Kind, find_inputs};
 
-/// A document as it stands in a file.
+/// A document as stored in a file.
 #[derive(Debug, Clone)]
 pub(crate) struct RawDocument {
     pub file: Arc<str>,
-    /// Which file of the input, from 0.
+    /// Index of the file in the input, from 0.
     pub file_number: usize,
-    /// Which record of the file, from 0, however many of them are good: where to go on from.
+    /// Index of the record in the file, from 0, valid or not: the position to resume from.
     pub record: u64,
-    /// Where it stands for a person: the line, the row or the part, from 1.
+    /// Position for messages: the line, the row or the part, from 1.
     pub row: u64,
     pub content: Content,
-    /// Of parts of one document the same, so that they are not split.
+    /// Key that is the same for all parts of one document, so that they stay in one split.
     pub split_key: Option<u64>,
 }
 
-/// What stands there.
+/// Content of a document.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     /// Bytes in this format.
     Bytes(Vec<u8>, Format),
-    /// A line of JSON, still to be parsed.
+    /// A line of JSON that is not parsed yet.
     Json(Vec<u8>),
-    /// A text that was in a column of this format.
+    /// A text from a column with this format.
     Column(String, Format),
-    /// Nothing that can be used: the rule, and the error where that is not passed over.
+    /// Unusable content: the rule, and the error unless it is to be skipped.
     Bad(Failed, Option<Arc<Error>>),
 }
 
 impl RawDocument {
-    /// The bytes that it takes in memory, about.
+    /// Returns the approximate memory in bytes.
     pub fn size(&self) -> usize {
         match &self.content {
             Content::Bytes(bytes, _) | Content::Json(bytes) => bytes.len(),
@@ -53,7 +53,7 @@ impl RawDocument {
         }
     }
 
-    /// Where it stands, in an error.
+    /// Returns the position for an error message.
     pub fn place(&self) -> String {
         match self.content {
             Content::Json(_) => format!(":{}", self.row),
@@ -64,15 +64,15 @@ impl RawDocument {
     }
 }
 
-/// Where the documents of a file go. It breaks when no more are wanted.
+/// Receiver of the documents of a file. It breaks if no more are wanted.
 pub(crate) type Sink<'a> = dyn FnMut(RawDocument) -> ControlFlow<()> + 'a;
 
-/// Numbers the records of one file on their way to the sink.
+/// Assigns numbers to the records of one file before they reach the sink.
 struct Records<'a> {
     file: Arc<str>,
     file_number: usize,
     next: u64,
-    /// Records before this one were read in an earlier run.
+    /// Number of records that were read in an earlier run.
     skip: u64,
     sink: &'a mut Sink<'a>,
 }
@@ -94,9 +94,10 @@ impl Records<'_> {
     }
 }
 
-/// Sends the documents of a file to the sink, from record `skip` on. `on_bytes` is told of bytes read from the disk.
+/// Sends the documents of a file to the sink, from record `skip` on. `on_bytes` receives the number of bytes read from
+/// disk.
 ///
-/// A file that is damaged sends one last record that says so.
+/// For a damaged file, the last record is an error.
 pub(crate) fn read_file(
     input: &InputFile,
     file_number: usize,
@@ -125,7 +126,7 @@ pub(crate) fn read_file(
     }
 }
 
-/// A reader's answer: whether more is wanted, or what is wrong with the file.
+/// Result of a reader: whether more documents are wanted, or the problem of the file.
 type Reading = Result<ControlFlow<()>>;
 
 fn damaged(input: &InputFile, error: impl std::fmt::Display) -> Error {

@@ -1,4 +1,4 @@
-//! One document, read and judged by itself: the work that is done on many threads at once.
+//! Reading and filtering of one document by itself: the part of the work that runs on many threads.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::settings::{Format, Settings};
 use crate::tally::excerpt;
 use crate::work::Position;
 
-/// A document that was cleaned, on its way to the duplicates.
+/// A document after cleaning, before deduplication.
 pub(crate) struct Judged {
     pub file: Arc<str>,
     pub position: Position,
@@ -27,7 +27,7 @@ pub(crate) enum Outcome {
     Error(Arc<Error>),
 }
 
-/// Decodes, cleans and judges a document.
+/// Decodes, cleans and filters a document.
 pub(crate) fn judge(document: RawDocument, settings: &Settings, cleaner: &Cleaner) -> Judged {
     let (size, place) = (document.size() as u64, document.place());
     let mut changes = Changes::default();

@@ -1,7 +1,7 @@
-//! From raw text to clean shards of Parquet that a model can be trained on.
+//! Conversion of raw text to clean Parquet shards for training.
 //!
-//! [`build`] reads text, Markdown, HTML, JSON lines and Parquet, mends and judges each document, drops duplicates, and
-//! writes training and validation shards with a report on what was dropped and why. This crate knows no tensors, no
+//! [`build`] reads text, Markdown, HTML, JSON lines and Parquet, repairs and filters each document, drops duplicates,
+//! and writes training and validation shards with a report on what was dropped and why. This crate has no tensors, no
 //! tokenizers and no command line.
 //!
 //! ```

@@ -1,11 +1,11 @@
-//! `report.html`: what was dropped and why, for people to look at. One file, light or dark as the reader has it.
+//! `report.html`: a page on what was dropped and why. One file, light or dark as the browser prefers.
 
 use std::fmt::Write;
 
 use crate::report::{DroppedBy, Report, megabytes};
 use crate::tally::{Changed, Sample};
 
-/// The page of a report. All text is escaped: markup and scripts of a document are shown and never run.
+/// Returns the page of a report. All text is escaped, so markup and scripts of a document are shown and never run.
 pub(crate) fn page(report: &Report) -> String {
     let body = [
         facts(report),
@@ -19,7 +19,7 @@ pub(crate) fn page(report: &Report) -> String {
         section("Settings", format!("<pre>{}</pre>\n", escape(&report.settings.to_toml()))),
     ]
     .concat();
-    // The policy forbids every outside resource and every script, should markup ever slip through.
+    // The content security policy forbids every outside resource and every script, in case markup is not escaped.
     format!(
         r#"<!DOCTYPE html>
 <html lang="en">
@@ -186,7 +186,7 @@ fn shards(report: &Report) -> String {
     )
 }
 
-/// A line of a bar chart.
+/// Returns a line of a bar chart.
 fn bar(name: &str, count: u64, most: u64, note: &str) -> String {
     let width = 100.0 * count as f64 / most.max(1) as f64;
     format!(

@@ -1,4 +1,4 @@
-//! What a corpus was made of and what was dropped on the way: the figures of `report.json`.
+//! Report of a corpus: the input and the dropped documents, as in `report.json`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,63 +14,63 @@ use crate::shards::{Shard, look_up};
 use crate::tally::{Changed, Count, Sample};
 use crate::work::Manifest;
 
-/// The account of a corpus. The same input and settings give the same report, to the byte.
+/// Report of a corpus. The same input and settings give the same report, byte for byte.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The folder of the corpus.
     pub out: String,
-    /// Files that were read.
+    /// Number of files read.
     pub files: u64,
-    /// Their bytes.
+    /// Size of the files in bytes.
     pub file_bytes: u64,
-    /// Documents that stood in them.
+    /// Number of documents in the files.
     pub documents: u64,
-    /// The bytes of those before anything was taken out, markup included.
+    /// Bytes of these documents before anything was removed, markup included.
     pub document_bytes: u64,
     /// Documents for training.
     pub train: Count,
     /// Documents for validation.
     pub validation: Count,
-    /// What each step left over, in order.
+    /// Number of documents that remain after each step, in order.
     pub funnel: Vec<FunnelStep>,
-    /// What each rule dropped, in the order in which they are asked.
+    /// Documents dropped by each rule, in the order in which the rules are applied.
     pub dropped: Vec<DroppedBy>,
     /// Documents that were changed.
     pub changed: Changed,
     /// Languages of the documents that were kept, by ISO 639-3 code.
     pub languages: BTreeMap<String, Count>,
-    /// Kept documents by length: of those at place i, from 2^i up to 2^(i+1) - 1 words.
+    /// Kept documents by length: index i counts those with 2^i up to 2^(i+1) - 1 words.
     pub kept_lengths: Vec<u64>,
-    /// Dropped documents by length, as far as their text had come.
+    /// Dropped documents by length, measured on their text up to that point.
     pub dropped_lengths: Vec<u64>,
-    /// Some that were kept.
+    /// Samples of kept documents.
     pub kept_samples: Vec<Sample>,
     /// The files of the corpus.
     pub shards: Vec<Shard>,
-    /// Every setting.
+    /// All settings.
     pub settings: Settings,
 }
 
 /// A step of the funnel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunnelStep {
-    /// Which step.
+    /// The step.
     pub step: Step,
-    /// Documents that it dropped.
+    /// Documents dropped by the step.
     pub dropped: u64,
-    /// Documents that were left behind it.
+    /// Documents that remain after the step.
     pub left: u64,
 }
 
-/// What a rule dropped.
+/// Documents dropped by a rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DroppedBy {
     /// The rule.
     pub rule: Rule,
-    /// Documents, and the bytes of their text as far as it had come.
+    /// Number of documents, and the bytes of their text up to that point.
     #[serde(flatten)]
     pub count: Count,
-    /// Some of them, chosen by hash.
+    /// Samples of them, chosen by hash.
     pub samples: Vec<Sample>,
 }
 
@@ -114,19 +114,19 @@ impl Report {
             dropped_lengths: tally.dropped_lengths,
             kept_samples: tally.kept_samples,
             shards: manifest.shards.clone(),
-            // On how many threads it was made is no part of what it is.
+            // The number of threads does not affect the corpus.
             settings: Settings { threads: 0, ..settings.clone() },
         })
     }
 
-    /// The report of a finished corpus.
+    /// Reads the report of a finished corpus.
     pub fn load(out: impl AsRef<Path>) -> Result<Self> {
         let path = out.as_ref().join("report.json");
         let text = std::fs::read(&path).map_err(|source| Error::io(&path, "read", source))?;
         serde_json::from_slice(&text).map_err(|error| Error::Output(format!("{}: {error}", path.display())))
     }
 
-    /// Documents that were kept, and the bytes of their text.
+    /// Returns the number of kept documents, and the bytes of their text.
     pub fn kept(&self) -> Count {
         Count {
             documents: self.train.documents + self.validation.documents,
@@ -134,12 +134,12 @@ impl Report {
         }
     }
 
-    /// The report as JSON with line breaks.
+    /// Returns the report as JSON with line breaks.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a report has text keys and finite numbers")
     }
 
-    /// The report as one HTML page that needs nothing else.
+    /// Returns the report as a self-contained HTML page.
     pub fn to_html(&self) -> String {
         crate::page::page(self)
     }
@@ -159,7 +159,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Bytes as a person reads them.
+/// Formats a number of bytes for display.
 pub(crate) fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),

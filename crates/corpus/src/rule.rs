@@ -1,29 +1,29 @@
-//! The rules that drop a document: names, what each asks, and who published it.
+//! Rules that drop a document: names, descriptions, and references.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a document was dropped, in the order in which the rules are asked.
+/// Reason for which a document was dropped, in the order in which the rules are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Rule {
-    /// A file whose rest cannot be read.
+    /// A damaged file, the rest of which cannot be read.
     #[serde(rename = "damaged_file")]
     DamagedFile,
-    /// A row without the text, or that is no JSON.
+    /// A row without the text column, or that is not JSON.
     #[serde(rename = "bad_row")]
     BadRow,
-    /// Bytes that are text in no charset.
+    /// Bytes that are not text in any charset.
     #[serde(rename = "undecodable")]
     Undecodable,
     /// Larger than `read.max_document_bytes`.
     #[serde(rename = "too_large")]
     TooLarge,
-    /// Nothing but white space, or nothing left of it.
+    /// No text other than white space, or none left after cleaning.
     #[serde(rename = "empty")]
     Empty,
     /// No line is left after C4's rules on lines.
     #[serde(rename = "c4.no_lines")]
     C4NoLines,
-    /// "lorem ipsum".
+    /// The text "lorem ipsum".
     #[serde(rename = "c4.lorem_ipsum")]
     C4LoremIpsum,
     /// A curly bracket.
@@ -38,7 +38,7 @@ pub enum Rule {
     /// Another language.
     #[serde(rename = "language.keep")]
     Language,
-    /// A language that is not sure.
+    /// Too low a confidence in the language.
     #[serde(rename = "language.min_confidence")]
     LanguageConfidence,
     /// Too few or too many words.
@@ -65,10 +65,10 @@ pub enum Rule {
     /// Too few stop words.
     #[serde(rename = "gopher.stop_words")]
     GopherStopWords,
-    /// Lines that stood before.
+    /// Lines that occurred before.
     #[serde(rename = "repetition.lines")]
     RepeatedLines,
-    /// Paragraphs that stood before.
+    /// Paragraphs that occurred before.
     #[serde(rename = "repetition.paragraphs")]
     RepeatedParagraphs,
     /// Bytes in such lines.
@@ -80,32 +80,32 @@ pub enum Rule {
     /// A frequent n-gram.
     #[serde(rename = "repetition.top_ngrams")]
     TopNgrams,
-    /// N-grams that stood before.
+    /// N-grams that occurred before.
     #[serde(rename = "repetition.ngrams")]
     RepeatedNgrams,
-    /// The text of an earlier document.
+    /// The same text as an earlier document.
     #[serde(rename = "duplicates.exact")]
     ExactDuplicate,
-    /// Nearly the text of an earlier document.
+    /// Nearly the same text as an earlier document.
     #[serde(rename = "duplicates.near")]
     NearDuplicate,
 }
 
-/// Which step of the funnel a rule belongs to.
+/// Step of the funnel that a rule belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Bytes become text.
+    /// Decoding of bytes to text.
     Read,
     /// C4's rules.
     C4,
-    /// The language.
+    /// The language filter.
     Language,
     /// Gopher's quality rules.
     Gopher,
     /// Gopher's repetition rules.
     Repetition,
-    /// Exact and near duplicates.
+    /// Removal of exact and near duplicates.
     Duplicates,
 }
 
@@ -113,7 +113,7 @@ impl Step {
     /// All steps in their order.
     pub const ALL: [Self; 6] = [Self::Read, Self::C4, Self::Language, Self::Gopher, Self::Repetition, Self::Duplicates];
 
-    /// What the step does, and who published its rules.
+    /// Returns a description of the step, with the reference for its rules.
     pub fn title(self) -> &'static str {
         match self {
             Self::Read => "Reading and text extraction",
@@ -127,13 +127,13 @@ impl Step {
 }
 
 impl Rule {
-    /// The rule's name: its key in the settings, where it has one.
+    /// Returns the rule's name: its key in the settings, if it has one.
     pub fn name(self) -> String {
         let value = serde_json::to_value(self).expect("a rule is a text");
         value.as_str().expect("a rule is a text").to_string()
     }
 
-    /// Which step of the funnel the rule belongs to.
+    /// Returns the step of the funnel that the rule belongs to.
     pub fn step(self) -> Step {
         match self {
             Self::DamagedFile | Self::BadRow | Self::Undecodable | Self::TooLarge | Self::Empty => Step::Read,
@@ -160,10 +160,10 @@ impl Rule {
     }
 }
 
-/// A rule that a text failed, and by what.
+/// A rule that a text failed, with the measured value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failed {
-    /// Which rule.
+    /// The rule.
     pub rule: Rule,
     /// The measured value beside the threshold, such as "12 words, at least 50".
     pub detail: String,

@@ -1,4 +1,4 @@
-//! What a person asks for: `corpus.toml`, every key with its default.
+//! Settings of a corpus run: `corpus.toml`, every key with its default.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// A corpus run: what is read, what is done to it and where it goes. In TOML, every key may be left out but `inputs`
-/// and `out`, which the command line gives as well.
+/// Settings of a corpus run: input, processing and output. In TOML, every key is optional except `inputs` and `out`,
+/// which can also be given on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Files, folders (all files below with a known ending) and glob patterns.
     pub inputs: Vec<String>,
-    /// The folder to write; it appears when everything is done, and until then `<out>.partial` holds what is.
+    /// The output folder; it appears when everything is done. Until then `<out>.partial` holds the finished part.
     pub out: String,
-    /// Threads that clean; 0 for one a core. The output does not depend on it.
+    /// Number of cleaning threads; 0 for one per core. The output does not depend on it.
     pub threads: usize,
-    /// Pass over rows, documents and files that cannot be read, and count them, instead of stopping at the first.
+    /// Skips rows, documents and files that cannot be read, and counts them, instead of stopping at the first.
     pub skip_bad: bool,
-    /// Stop after this many documents, to try settings out; 0 for all.
+    /// Maximum number of documents, to try settings out; 0 for all.
     pub max_documents: u64,
-    /// How files become documents.
+    /// Conversion of files to documents.
     pub read: Read,
-    /// What is mended in a text before it is judged.
+    /// Repairs of a text before the rules are applied.
     pub repair: Repair,
     /// Languages to keep.
     pub language: Language,
@@ -35,48 +35,49 @@ pub struct Settings {
     pub c4: C4,
     /// Personal data to take out.
     pub scrub: Scrub,
-    /// Which duplicates go.
+    /// Removal of duplicates.
     pub duplicates: Duplicates,
-    /// Training and validation.
+    /// Split into training and validation.
     pub split: Split,
-    /// The files that are written.
+    /// Output files.
     pub shards: Shards,
 }
 
-/// How files become documents.
+/// Conversion of files to documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Read {
-    /// What a text or Markdown file is made of: one document, one a line, or one a paragraph (blank lines between).
+    /// Documents of a text or Markdown file: one per file, one per line, or one per paragraph (separated by blank
+    /// lines).
     pub text_unit: TextUnit,
-    /// A text file longer than this is cut at blank lines into parts of about this size (bytes). The parts are judged
-    /// one by one and stay together in training or validation.
+    /// Size (bytes) above which a text file is cut at blank lines into parts of about this size. The parts are filtered
+    /// separately and stay together in training or validation.
     pub part_bytes: usize,
     /// The column of JSON lines and Parquet that holds the text.
     pub text_column: String,
-    /// What that column holds.
+    /// Format of that column.
     pub column_format: Format,
-    /// Larger documents (bytes) are dropped: what bounds the memory.
+    /// Maximum size of a document (bytes), which bounds the memory; larger ones are dropped.
     pub max_document_bytes: usize,
-    /// Of HTML, the article without menus and such, or all text of the page.
+    /// Text to extract from HTML: the article without menus and such, or all text of the page.
     pub html: HtmlText,
-    /// Markdown as it is written, or the text without its marks.
+    /// Text to extract from Markdown: as it is written, or without its markup.
     pub markdown: MarkdownText,
 }
 
-/// What a text file is made of.
+/// Division of a text file into documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TextUnit {
-    /// A file is a document.
+    /// One document per file.
     File,
-    /// A line is a document.
+    /// One document per line.
     Line,
-    /// What stands between blank lines is a document.
+    /// One document per paragraph, separated by blank lines.
     Paragraph,
 }
 
-/// What a text is written in.
+/// Format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -88,33 +89,33 @@ pub enum Format {
     Html,
 }
 
-/// What is taken from an HTML page.
+/// Text to extract from an HTML page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HtmlText {
-    /// The main content, as Mozilla's Readability finds it; all text where it finds none.
+    /// The main content, as Mozilla's Readability finds it; all text if it finds none.
     Article,
     /// All text of the page's body.
     All,
 }
 
-/// What is taken from Markdown.
+/// Text to extract from Markdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MarkdownText {
-    /// The file as it is.
+    /// The file unchanged.
     Keep,
-    /// Its text without marks.
+    /// Its text without markup.
     Plain,
 }
 
-/// What is mended in a text before it is judged.
+/// Repairs of a text before the rules are applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Repair {
-    /// Guess the charset of bytes that are no UTF-8; otherwise they are undecodable.
+    /// Guesses the charset of bytes that are not UTF-8; otherwise they are undecodable.
     pub charset: bool,
-    /// Undo UTF-8 that was read as windows-1252, such as "Ã©" for "é".
+    /// Repairs UTF-8 that was decoded as windows-1252, such as "Ã©" for "é".
     pub mojibake: bool,
     /// The Unicode normal form.
     pub unicode: Unicode,
@@ -124,11 +125,11 @@ pub struct Repair {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unicode {
-    /// Canonical composition: looks the same, one spelling.
+    /// Canonical composition: same appearance, unique encoding.
     Nfc,
     /// Compatibility composition: also unifies ligatures, full-width letters, superscripts.
     Nfkc,
-    /// As it is.
+    /// No normalization.
     None,
 }
 
@@ -138,7 +139,7 @@ pub enum Unicode {
 pub struct Language {
     /// ISO 639-3 codes such as "eng"; empty for all.
     pub keep: Vec<String>,
-    /// Drop documents whose language is less sure than this (0 to 1).
+    /// Minimum confidence in the language (0 to 1); documents below it are dropped.
     pub min_confidence: Limit<f64>,
 }
 
@@ -146,39 +147,39 @@ pub struct Language {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gopher {
-    /// Fewest and most words.
+    /// Minimum and maximum number of words.
     pub words: Limit<[usize; 2]>,
-    /// Least and greatest mean length of a word in characters.
+    /// Minimum and maximum mean length of a word in characters.
     pub mean_word_length: Limit<[f64; 2]>,
-    /// Most "#" a word.
+    /// Maximum number of "#" per word.
     pub hashes: Limit<f64>,
-    /// Most ellipses a word.
+    /// Maximum number of ellipses per word.
     pub ellipses: Limit<f64>,
-    /// Largest share of lines that begin with a bullet.
+    /// Maximum share of lines that begin with a bullet.
     pub bullet_lines: Limit<f64>,
-    /// Largest share of lines that end with an ellipsis.
+    /// Maximum share of lines that end with an ellipsis.
     pub ellipsis_lines: Limit<f64>,
-    /// Smallest share of words with a letter.
+    /// Minimum share of words with a letter.
     pub alphabetic_words: Limit<f64>,
-    /// Fewest different of the, be, to, of, and, that, have, with. Judged on English alone.
+    /// Minimum number of different words among the, be, to, of, and, that, have, with. Applied to English only.
     pub stop_words: Limit<usize>,
 }
 
-/// Gopher's repetition rules: Rae et al. 2021, table A1. Each is the largest share that may be repeated.
+/// Gopher's repetition rules: Rae et al. 2021, table A1. Each is the maximum share that may be repeated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Repetition {
-    /// Lines that stood before.
+    /// Lines that occurred before.
     pub lines: Limit<f64>,
-    /// Paragraphs that stood before.
+    /// Paragraphs that occurred before.
     pub paragraphs: Limit<f64>,
-    /// Bytes in lines that stood before.
+    /// Bytes in lines that occurred before.
     pub line_bytes: Limit<f64>,
-    /// Bytes in paragraphs that stood before.
+    /// Bytes in paragraphs that occurred before.
     pub paragraph_bytes: Limit<f64>,
     /// Bytes in the most frequent n-gram of n = 2, 3, 4 words.
     pub top_ngrams: Limit<[f64; 3]>,
-    /// Bytes in n-grams of n = 5, 6, 7, 8, 9, 10 words that stood before.
+    /// Bytes in n-grams of n = 5, 6, 7, 8, 9, 10 words that occurred before.
     pub ngrams: Limit<[f64; 6]>,
 }
 
@@ -186,23 +187,23 @@ pub struct Repetition {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct C4 {
-    /// Remove lines that do not end in a terminal punctuation mark. Off by default: it removes verse, headings, lists.
+    /// Removes lines that do not end in a terminal punctuation mark. Off by default: it removes verse, headings, lists.
     pub terminal_punctuation: bool,
-    /// Remove lines of fewer words (C4: 5). Off by default, for the same reason.
+    /// Minimum number of words per line; shorter lines are removed (C4: 5). Off by default, for the same reason.
     pub words_per_line: Limit<usize>,
-    /// Remove lines with the word "javascript". Lines beyond 1,000 bytes stay: they are texts and no notices.
+    /// Removes lines with the word "javascript". Lines over 1,000 bytes stay: they are text and not notices.
     pub javascript_lines: bool,
-    /// Remove lines on cookies, privacy and terms of use, up to the same length.
+    /// Removes lines on cookies, privacy and terms of use, up to the same length.
     pub policy_lines: bool,
-    /// Remove citation marks of Wikipedia, such as `[3]` and `[citation needed]`.
+    /// Removes citation marks of Wikipedia, such as `[3]` and `[citation needed]`.
     pub citations: bool,
-    /// Drop documents with "lorem ipsum".
+    /// Drops documents with "lorem ipsum".
     pub lorem_ipsum: bool,
-    /// Drop documents with a curly bracket. Off by default: it drops whatever has code or formulas.
+    /// Drops documents with a curly bracket. Off by default: it drops every document with code or formulas.
     pub curly_bracket: bool,
-    /// Drop documents of fewer sentences.
+    /// Minimum number of sentences; shorter documents are dropped.
     pub sentences: Limit<usize>,
-    /// Drop documents with a word of this file (one a line; C4 used LDNOOBW's list); empty for none.
+    /// Drops documents with a word of this file (one per line; C4 used LDNOOBW's list); empty for none.
     pub bad_words: String,
 }
 
@@ -210,25 +211,25 @@ pub struct C4 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scrub {
-    /// Addresses of e-mail become `<email>`.
+    /// Replaces e-mail addresses by `<email>`.
     pub email: bool,
-    /// Public IPv4 and IPv6 addresses become `<ip>`.
+    /// Replaces public IPv4 and IPv6 addresses by `<ip>`.
     pub ip: bool,
-    /// Phone numbers, international or North American, become `<phone>`.
+    /// Replaces phone numbers, international or North American, by `<phone>`.
     pub phone: bool,
 }
 
-/// Which duplicates go. The first of them, in the order of the input, stays.
+/// Removal of duplicates. The first one, in the order of the input, is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Duplicates {
-    /// The same cleaned text.
+    /// Removes texts that are equal after cleaning.
     pub exact: bool,
-    /// Texts whose sets of five-word sequences have this estimated Jaccard similarity (.7 to 1).
+    /// Removes texts with at least this estimated Jaccard similarity of their sets of five-word sequences (.7 to 1).
     pub near: Limit<f64>,
 }
 
-/// Training and validation.
+/// Split into training and validation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
@@ -236,14 +237,14 @@ pub struct Split {
     pub validation: f64,
 }
 
-/// The files that are written.
+/// Output files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shards {
-    /// A training file and a validation file are closed when they hold this much text together; a killed run goes on
-    /// from there.
+    /// Bytes of text at which a pair of a training file and a validation file is closed; a killed run resumes from
+    /// there.
     pub text_bytes: u64,
-    /// zstd's level, 1 to 19.
+    /// zstd compression level, 1 to 19.
     pub zstd_level: i32,
 }
 
@@ -257,7 +258,7 @@ pub enum Limit<T> {
 }
 
 impl<T: Copy> Limit<T> {
-    /// The threshold, where the rule is on.
+    /// Returns the threshold, if the rule is on.
     pub fn get(self) -> Option<T> {
         match self {
             Self::Off => None,
@@ -272,7 +273,7 @@ impl Settings {
         (self.gopher, self.repetition, self.c4) = (Gopher::OFF, Repetition::OFF, C4::OFF);
     }
 
-    /// Refuses what cannot be done. Whoever runs a corpus need not call it: the run does.
+    /// Refuses invalid settings. Callers of a run need not call it: the run does.
     pub fn check(&self) -> Result<()> {
         let refuse = |key: &str, value: &dyn fmt::Display, right: &str| {
             Err(Error::Settings(format!("`{key}` is {value}; {right}")))

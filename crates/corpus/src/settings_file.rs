@@ -1,4 +1,4 @@
-//! `corpus.toml` as a person writes it: keys that are not known are refused with the nearest that is.
+//! Parsing of `corpus.toml`: unknown keys are refused with the nearest known key.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 
 impl Settings {
-    /// Reads a TOML file. Each of `overrides` is a `key=value` that comes after it.
+    /// Reads a TOML file. Each of `overrides` is a `key=value` that is applied after it.
     pub fn load(file: &Path, overrides: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|source| Error::io(file, "read", source))?;
         Self::parse(&text, &file.display().to_string(), overrides)
     }
 
-    /// The settings of a TOML text, whose name is told in errors.
+    /// Parses the settings from a TOML text; `name` is used in errors.
     ///
     /// ```
     /// use palestra_corpus::Settings;
@@ -40,13 +40,13 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The settings as TOML, every key with its value.
+    /// Returns the settings as TOML, every key with its value.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("settings are TOML")
     }
 }
 
-/// Refuses keys that the defaults do not have, with the nearest that they have.
+/// Refuses unknown keys, with the nearest key of the defaults.
 fn check_keys(
     table: &toml::de::DeTable<'_>,
     defaults: &toml::Table,
@@ -70,7 +70,7 @@ fn set(table: &mut toml::Table, change: &str, defaults: &toml::Table) -> Result<
     let Some((key, value)) = change.split_once('=') else {
         return Err(Error::Settings(format!("--set {change}: write KEY=VALUE, such as gopher.stop_words=false")));
     };
-    // A bare word is a text, so that no quotes within quotes are needed.
+    // A bare word is a string, so that no nested quotes are needed.
     let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
         .ok()
         .and_then(|mut parsed| parsed.remove("value"))

@@ -1,7 +1,7 @@
-//! The files of a corpus: pairs of a training and a validation shard, which hold the same stretch of the input.
+//! Output files of a corpus: pairs of a training and a validation shard from the same segment of the input.
 //!
-//! A shard is written under a temporary name, synced and renamed. Its bytes depend on its rows alone, not on when or by
-//! how many threads they came.
+//! A shard is written under a temporary name, synced and renamed. Its bytes depend on its rows only, not on timing or
+//! the number of threads.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -24,13 +24,13 @@ use crate::tally::{Original, excerpt};
 /// A finished shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
-    /// Its name in the folder of the corpus.
+    /// The file name in the folder of the corpus.
     pub name: String,
-    /// Its rows.
+    /// Number of rows.
     pub documents: u64,
-    /// The bytes of their texts.
+    /// Bytes of the texts.
     pub text_bytes: u64,
-    /// Its size.
+    /// Size of the file in bytes.
     pub file_bytes: u64,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Row {
     pub validation: bool,
 }
 
-/// Writes the pairs of shards, one after the other.
+/// Writer of the pairs of shards, one after the other.
 pub(crate) struct ShardWriter {
     folder: PathBuf,
     zstd_level: i32,
@@ -63,13 +63,13 @@ struct Open {
     text_bytes: u64,
 }
 
-/// Rows are handed to Parquet so many, or with so much text, at a time, and row groups hold so much text.
+/// Limits of a batch for Parquet, in rows and bytes of text, and of a row group in bytes of text.
 const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 1 << 20;
 const GROUP_BYTES: usize = 16 << 20;
 
 impl ShardWriter {
-    /// A writer whose next pair has this number.
+    /// Creates a writer whose next pair has this number.
     pub fn new(folder: &Path, number: usize, zstd_level: i32) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -90,7 +90,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Closes the pair: what of it has rows gets its name, and is on the disk.
+    /// Closes the pair: shards with rows get their names, and are on disk.
     pub fn seal(&mut self) -> Result<Vec<Shard>> {
         let mut shards = Vec::new();
         for open in [&mut self.train, &mut self.validation] {
@@ -148,14 +148,14 @@ impl Open {
     }
 }
 
-/// The name of a text as it is written: its hash in hexadecimal.
+/// Formats the id of a text: its hash in hexadecimal.
 pub(crate) fn id_text(id: u64) -> String {
     format!("{id:016x}")
 }
 
-/// Makes the names in a folder outlast a loss of power.
+/// Makes the names in a folder survive a power failure.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    // Windows has no handle of a folder to sync; renaming is as safe there as it gets.
+    // Windows has no handle of a folder to sync; renaming alone must suffice there.
     if cfg!(unix) {
         let handle = File::open(folder).and_then(|folder| folder.sync_all());
         handle.map_err(|source| Error::io(folder, "sync", source))?;
@@ -163,7 +163,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Hands over the texts of finished shards with their languages, in order.
+/// Reads the texts of finished shards with their languages, in order.
 pub(crate) fn read_back(folder: &Path, shards: &[Shard], mut each: impl FnMut(u64, &str, &str)) -> Result<()> {
     for shard in shards {
         let path = folder.join(&shard.name);
@@ -183,7 +183,7 @@ pub(crate) fn read_back(folder: &Path, shards: &[Shard], mut each: impl FnMut(u6
     Ok(())
 }
 
-/// The documents of these ids, as they are shown. Only their rows are read whole.
+/// Reads the documents of these ids as originals for the report. Only their rows are read in full.
 pub(crate) fn look_up(folder: &Path, shards: &[Shard], ids: &[String]) -> Result<HashMap<String, Original>> {
     let mut found = HashMap::new();
     for shard in shards {
@@ -270,7 +270,7 @@ fn properties(zstd_level: i32) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_statistics_enabled(EnabledStatistics::Chunk);
-    // Every text and id is another, so that a dictionary of them only costs time.
+    // Texts and ids are all distinct, so a dictionary of them only costs time.
     for column in ["id", "text"] {
         let path = ColumnPath::from(column);
         properties = properties

@@ -1,4 +1,4 @@
-//! What is counted of documents on their way. A tally is a sum over documents and depends on no order but theirs.
+//! Counts of documents over a run. A tally is a sum over documents and depends on their order only.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use twox_hash::XxHash3_64;
 use crate::clean::{Changes, Removed, Scrubbed};
 use crate::rule::{Failed, Rule};
 
-/// Counts of everything that was read so far.
+/// Counts of all documents read so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tally {
-    /// All documents, and the bytes that they had in their files, markup included.
+    /// All documents, and their bytes in the files, markup included.
     pub read: Count,
-    /// What went into the shards.
+    /// Documents that were written to training shards.
     pub train: Count,
     pub validation: Count,
     pub dropped: BTreeMap<Rule, Count>,
@@ -25,63 +25,63 @@ pub(crate) struct Tally {
     pub changed: Changed,
 }
 
-/// Documents and the bytes of their text.
+/// Number of documents and the bytes of their text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// How many documents.
+    /// Number of documents.
     pub documents: u64,
     /// Bytes of text.
     pub bytes: u64,
 }
 
-/// How many documents have from 2^i up to 2^(i+1) - 1 words; those without words are in the first.
+/// Number of documents that have from 2^i up to 2^(i+1) - 1 words; those without words are in the first.
 pub(crate) type Lengths = Vec<u64>;
 
-/// Documents that were changed, by what was done.
+/// Counts of changed documents, by kind of change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
-    /// Documents that were no UTF-8, by the charset that they were read in.
+    /// Documents that were not UTF-8, by the charset used to decode them.
     pub charsets: BTreeMap<String, u64>,
-    /// Documents in which mojibake was undone.
+    /// Documents in which mojibake was repaired.
     pub mojibake: u64,
-    /// Lines that C4's rules removed.
+    /// Lines that were removed by C4's rules.
     pub lines: Removed,
     /// Personal data that was replaced, in documents that passed the rules.
     pub scrubbed: Scrubbed,
 }
 
-/// A document of which a part is shown in the report.
+/// A sample document of the report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Its file.
+    /// The file.
     pub source: String,
-    /// Its line, row or part there.
+    /// The line, row or part in the file.
     pub row: u64,
-    /// What was measured, of a dropped one.
+    /// The measured value, if it was dropped.
     pub detail: String,
-    /// Its first characters.
+    /// The first characters.
     pub excerpt: String,
-    /// The earlier document that it nearly is.
+    /// The earlier document that it nearly equals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
-    /// Samples with the smallest ranks are kept: a choice by hash, which is as good as chance and always the same.
+    /// Rank of the sample; those with the smallest are kept. A choice by hash is as good as random and reproducible.
     pub(crate) rank: u64,
 }
 
-/// The document that a near duplicate is like.
+/// The document that a near duplicate is similar to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Original {
-    /// Its name in the shards.
+    /// The id in the shards.
     pub id: String,
-    /// Its file.
+    /// The file.
     pub source: String,
-    /// Its line, row or part there.
+    /// The line, row or part in the file.
     pub row: u64,
-    /// Its first characters.
+    /// The first characters.
     pub excerpt: String,
 }
 
-/// So many samples are kept of each rule.
+/// Number of samples kept per rule.
 const SAMPLES: usize = 5;
 const EXCERPT: usize = 600;
 
@@ -119,7 +119,7 @@ impl Tally {
     }
 }
 
-/// What is counted of a text.
+/// Properties of a text that are counted.
 pub(crate) struct Text<'a> {
     pub source: &'a str,
     pub row: u64,
@@ -140,7 +140,7 @@ impl Count {
     }
 }
 
-/// The first characters of a text.
+/// Returns the first characters of a text.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT) {
         Some((end, _)) => format!("{}…", &text[..end]),

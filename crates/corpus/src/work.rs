@@ -1,7 +1,7 @@
-//! The folder in which a corpus grows: `<out>.partial` until it is whole, then `<out>`.
+//! Working folder of a corpus run: `<out>.partial` until the corpus is complete, then `<out>`.
 //!
-//! Its manifest tells which shards are finished and how far the input was read when they were. Whatever else stands
-//! there was being written when the run stopped, and is removed by the run that goes on.
+//! Its manifest records the finished shards and the position in the input at that point. Any other file in it was
+//! incomplete when the run stopped, and is removed by the run that resumes it.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,21 +16,21 @@ use crate::settings::Settings;
 use crate::shards::{Shard, sync_folder};
 use crate::tally::Tally;
 
-/// How far a corpus has come. It is written whenever a pair of shards is.
+/// Progress of a corpus. It is written with every pair of shards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     version: u32,
-    /// What makes the result what it is.
+    /// The settings that determine the result.
     settings: Settings,
-    /// How many pairs of shards are finished.
+    /// Number of finished pairs of shards.
     pub pairs: usize,
     pub shards: Vec<Shard>,
-    /// Where to go on reading.
+    /// The position to resume reading from.
     pub position: Position,
-    /// A hash of the names and sizes of the files up to that place.
+    /// A hash of the names and sizes of the files up to that position.
     files_hash: u64,
     pub tally: Tally,
-    /// All of the input was read.
+    /// True if all of the input was read.
     pub finished: bool,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Position {
     pub record: u64,
 }
 
-/// The folder of a run, which no other run can write to.
+/// The folder of a run, locked against other runs.
 pub(crate) struct Work {
     pub folder: PathBuf,
     out: PathBuf,
@@ -66,7 +66,7 @@ impl Manifest {
         }
     }
 
-    /// Notes that all before a position is in shards.
+    /// Records that all documents before a position are in shards.
     pub fn advance(&mut self, position: Position, files: &[InputFile]) {
         self.position = position;
         self.files_hash = hash_of(files, position);
@@ -89,7 +89,7 @@ impl Manifest {
         write_whole(&folder.join(MANIFEST), &text)
     }
 
-    /// Refuses to go on with other settings or other files than those that made what is there.
+    /// Refuses to resume with other settings or other files than those of the earlier run.
     fn check(&self, settings: &Settings, files: &[InputFile], folder: &Path) -> Result<()> {
         let folder = folder.display();
         if let Some(difference) = difference(&self.settings, &relevant(settings)) {
@@ -109,11 +109,11 @@ impl Manifest {
     }
 }
 
-/// What is there when a run starts.
+/// State of the folder when a run starts.
 pub(crate) enum Start {
-    /// Work to be done, from the manifest's position on.
+    /// A run to start or resume, from the manifest's position on.
     Work(Work, Box<Manifest>),
-    /// The corpus is there, whole, made from the same settings and files.
+    /// A complete corpus, built from the same settings and files.
     Done,
 }
 
@@ -153,7 +153,7 @@ impl Work {
         Ok(Start::Work(work, Box::new(manifest)))
     }
 
-    /// Gives the folder its name.
+    /// Renames the folder to its final name.
     pub fn finish(self) -> Result<PathBuf> {
         let lock = self.folder.join(LOCK);
         fs::remove_file(&lock).map_err(|source| Error::io(lock, "remove", source))?;
@@ -164,12 +164,12 @@ impl Work {
         Ok(self.out)
     }
 
-    /// Whether there are finished shards to go on behind.
+    /// True if there are finished shards to resume from.
     pub fn has_shards(&self) -> bool {
         Manifest::load(&self.folder).ok().flatten().is_some_and(|manifest| !manifest.shards.is_empty())
     }
 
-    /// Removes the folder, where nothing in it is worth going on with.
+    /// Removes the folder, if nothing in it is worth resuming.
     pub fn discard(self) -> Result<()> {
         fs::remove_dir_all(&self.folder).map_err(|source| Error::io(&self.folder, "remove", source))
     }
@@ -203,8 +203,8 @@ impl Work {
     }
 }
 
-/// The settings less what changes nothing about the documents: where they go, on how many threads, and whether an error
-/// that did not come up would have been passed over.
+/// Returns the settings that affect the documents: without the paths, the number of threads, and the skipping of errors
+/// that did not occur.
 fn relevant(settings: &Settings) -> Settings {
     Settings { inputs: Vec::new(), out: String::new(), threads: 0, skip_bad: false, ..settings.clone() }
 }
@@ -230,7 +230,7 @@ fn hash_of(files: &[InputFile], position: Position) -> u64 {
     XxHash3_64::oneshot(names.collect::<String>().as_bytes())
 }
 
-/// Writes a file so that it is there whole, or as it was before.
+/// Writes a file atomically: afterwards it is complete, or as it was before.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");

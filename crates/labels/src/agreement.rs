@@ -1,24 +1,27 @@
-//! How far people agree beyond what chance would bring: Cohen's kappa of two, Fleiss' kappa of many.
+//! Inter-annotator agreement corrected for chance: Cohen's kappa of two annotators, Fleiss' kappa of many.
 //!
-//! Both are (observed - expected) / (1 - expected): 1 is agreement in everything, 0 what chance brings, and below 0 is less
-//! than that. Where everybody always says the same one thing, chance would bring that too, and kappa is not defined: `None`.
+//! Both are (observed - expected) / (1 - expected): 1 is perfect agreement, 0 is agreement at chance level, and
+//! negative values are below chance. If all annotators always choose the same category, the expected agreement is 1 and
+//! kappa is not defined: `None`.
 
-/// Cohen's kappa of two people (Cohen 1960, A coefficient of agreement for nominal scales), from the category that each gave
-/// the items that both judged. `None` without items.
+/// Cohen's kappa of two annotators (Cohen 1960, A coefficient of agreement for nominal scales), from the pair of
+/// categories of each item that both labeled. `None` without items.
 pub fn cohen_kappa<T: PartialEq>(judged: &[(T, T)]) -> Option<f64> {
     let count = judged.len() as f64;
     let observed = judged.iter().filter(|(first, second)| first == second).count() as f64 / count;
-    // Over all items, how often the second said what the first said here: the sum over categories, item by item.
+    // Number of items to which the second annotator gave this category. Summed item by item, this is the sum over
+    // categories.
     let same = |category: &T| judged.iter().filter(|(_, second)| second == category).count() as f64;
     let expected = judged.iter().map(|(first, _)| same(first)).sum::<f64>() / (count * count);
     beyond_chance(observed, expected)
 }
 
-/// Fleiss' kappa (Fleiss 1971, Measuring nominal scale agreement among many raters), from counts `[item, category]` of how
-/// many people put an item in a category.
+/// Fleiss' kappa (Fleiss 1971, Measuring nominal scale agreement among many raters), from counts `[item, category]` of
+/// the annotators who put an item in a category.
 ///
-/// Items that fewer than two people judged say nothing of agreement and are left out. Fleiss has as many people on every
-/// item; where numbers differ, an item's agreement is among those who judged it, and categories are weighed by judgements.
+/// Items with fewer than two labels carry no information about agreement and are left out. Fleiss assumes the same
+/// number of annotators for every item. If the numbers differ, an item's agreement is computed among its own
+/// annotators, and categories are weighted by labels.
 pub fn fleiss_kappa(counts: &[Vec<usize>]) -> Option<f64> {
     let judged: Vec<(&Vec<usize>, usize)> =
         counts.iter().map(|row| (row, row.iter().sum())).filter(|(_, people)| *people > 1).collect();
@@ -78,7 +81,7 @@ mod tests {
         let mut counts: Vec<Vec<usize>> = table.iter().map(|row| row.to_vec()).collect();
         let kappa = fleiss_kappa(&counts).unwrap();
         assert_eq!(format!("{kappa:.3}"), "0.210");
-        // An item of one person says nothing of agreement.
+        // An item with one label carries no information about agreement.
         counts.push(vec![1, 0, 0, 0, 0]);
         assert_eq!(fleiss_kappa(&counts), Some(kappa));
     }

@@ -1,77 +1,77 @@
-//! What can go wrong in collecting labels, told to the person who can mend it.
+//! Errors of collecting labels, worded for the user who can fix them.
 
 use std::path::{Path, PathBuf};
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. Where a label is refused, nothing of it is kept, and what was there stays.
+/// Error of collecting labels. A refused label is not stored, and existing data stays unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A label store that cannot be opened, read or written.
     #[error("{}: {reason}", file.display())]
     Store {
-        /// Which file.
+        /// Path of the file.
         file: PathBuf,
-        /// What is wrong, and what would be right.
+        /// Description of the error and of the correct state.
         reason: String,
     },
     /// A label for an item that is not in the store.
     #[error("item {0}: there is no such item in the store; label what the store gave out")]
     UnknownItem(i64),
-    /// A label for an item that the person was never given.
+    /// A label for an item that was never assigned to the annotator.
     #[error("item {item}: was not given to {annotator}; label what the store gave out")]
     NotGiven {
-        /// Which item.
+        /// The item.
         item: i64,
-        /// Who labelled it.
+        /// The annotator.
         annotator: String,
     },
-    /// A second, different label of one person for one item.
+    /// A second, different label of one annotator for one item.
     #[error("item {item}: {annotator} has labelled it before, and not like this; undo that label first")]
     AlreadyLabelled {
-        /// Which item.
+        /// The item.
         item: i64,
-        /// Who labelled it.
+        /// The annotator.
         annotator: String,
     },
-    /// A label that says nothing possible of its item.
+    /// A label that is invalid for its item.
     #[error("label, {field}: {reason}")]
     Label {
-        /// Which part of the label.
+        /// The invalid field of the label.
         field: &'static str,
-        /// The value, what is wrong with it, and what would be right.
+        /// The value, the reason why it is invalid, and what would be right.
         reason: String,
     },
-    /// A name that nobody can have, or that nobody has.
+    /// An invalid or unknown annotator name.
     #[error("annotator {name:?}: {reason}")]
     Annotator {
         /// The name.
         name: String,
-        /// What is wrong, and what would be right.
+        /// The reason why it is refused, and what would be right.
         reason: String,
     },
-    /// A file of prompts or judgements.
+    /// Error of a file of prompts or preferences.
     #[error(transparent)]
     Data(#[from] palestra_datasets::Error),
-    /// An address on which the page cannot be shown.
+    /// An address that the server cannot listen on.
     #[error("{address}: {reason}")]
     Address {
-        /// As it was given.
+        /// The address as given.
         address: String,
-        /// What is wrong, and what would be right.
+        /// The reason why it is refused, and what would be right.
         reason: String,
     },
     /// The terminal could not be read or written.
     #[error("terminal: {0}")]
     Terminal(#[from] std::io::Error),
-    /// What writes answers failed.
+    /// A writer failed to generate answers.
     #[error("{policy}: {reason}")]
     Writer {
-        /// Which policy.
+        /// Name of the policy.
         policy: String,
-        /// Why it failed.
+        /// Reason of the failure.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What was judged, as records of [`palestra_datasets::preferences`]. Items that check who judges are left out.
+//! Exports labels as records of [`palestra_datasets::preferences`]. Gold items are left out.
 
 use palestra_datasets::preferences::{Judgement, Record};
 use serde_json::{Map, Value};
@@ -7,26 +7,27 @@ use crate::error::{Error, Result};
 use crate::label::Verdict;
 use crate::store::{Judged, Store};
 
-/// Which judgements to make of labels.
+/// Record format that labels are converted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// `prompt, chosen, rejected`, with `margin` where both were rated and the chosen one higher: a best answer against every
-    /// other, a ranking as every pair of it. Ties come with `tie = true` where they are asked for; a reader that does not
-    /// know that column takes them for preferences.
+    /// `prompt, chosen, rejected`, with `margin` if both were rated and the chosen one higher: a best answer paired
+    /// with every other one, a ranking as all its pairs. Ties are included with `tie = true` if requested; a reader
+    /// that does not know that column takes them for preferences.
     Pairs {
-        /// Whether ties come too.
+        /// True if ties are included.
         ties: bool,
     },
-    /// `prompt, completions, best`: which of several answers is best, of a ranking its first.
+    /// `prompt, completions, best`: the best of several answers; for a ranking, its first.
     Best,
-    /// `prompt, completion, label`: a best answer is good, the other of two is not, and of all bad ones none is.
+    /// `prompt, completion, label`: a best answer is good; of two answers, the other one is not good; under the verdict
+    /// "all bad", every answer is not good.
     Labels,
-    /// `prompt, completion, rating`: each answer that was rated.
+    /// `prompt, completion, rating`: one record for each rated answer.
     Ratings,
 }
 
 impl Form {
-    /// By its name: `pairs`, `pairs+ties`, `best`, `labels` or `ratings`.
+    /// Parses a name: `pairs`, `pairs+ties`, `best`, `labels` or `ratings`.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "pairs" => Some(Self::Pairs { ties: false }),
@@ -39,11 +40,11 @@ impl Form {
     }
 }
 
-/// All judgements of a form, by item and person. Beside the form's columns they have `annotator`, `item`, `seconds`,
-/// `comment`? and the policies that wrote the answers, where they are known.
+/// All records of a form, by item and annotator. In addition to the form's columns they have `annotator`, `item`,
+/// `seconds`, `comment`? and the policies that wrote the answers, if they are known.
 ///
 /// # Errors
-/// When nothing was labelled that makes a judgement of this form.
+/// A store without labels that yield a record of this form.
 pub fn records(store: &Store, form: Form) -> Result<Vec<Record>> {
     let judged = store.judged()?;
     let records: Vec<Record> =
@@ -117,7 +118,7 @@ pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
     }
 }
 
-/// All pairs of a list, the earlier of each first.
+/// All pairs of a list, the earlier element of each pair first.
 fn pairs(places: &[usize]) -> impl Iterator<Item = (usize, usize)> {
     places.iter().enumerate().flat_map(|(number, first)| places[number + 1..].iter().map(|second| (*first, *second)))
 }

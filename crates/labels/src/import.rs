@@ -1,4 +1,4 @@
-//! Items to judge: from files, or from whatever writes answers.
+//! Items to label: from files, or from a generator of answers.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use palestra_datasets::preferences::{Judgement, Row, Rows, Text};
 use crate::error::{Error, Result};
 use crate::item::{Answer, NewItem};
 
-/// The items of a file of JSON lines or Parquet, row by row.
+/// Reads the items of a file of JSON lines or Parquet, row by row.
 ///
-/// A row is `prompt` and `completions` (two or more answers, with `policies`?, who wrote each), or `prompt` and
-/// `completion` (one answer to rate, with `policy`?), or any judgement that [`palestra_datasets::preferences`] reads: its
-/// answers are judged anew. With `gold`, the item checks who judges: that number of the `completions`, or else the answer
-/// that is `chosen`, is known to be best. `all_gold` makes every row such an item.
+/// A row is `prompt` and `completions` (two or more answers, with `policies`?, the author of each), or `prompt` and
+/// `completion` (one answer to rate, with `policy`?), or any record that [`palestra_datasets::preferences`] reads: its
+/// answers are labeled anew. With `gold`, the item is a gold item, which tests the annotators: its known best answer is
+/// the one with that index among the `completions`, or else the `chosen` one. `all_gold` makes every row a gold item.
 pub fn items_of_file(
     file: &Path,
     all_gold: bool,
@@ -20,23 +20,23 @@ pub fn items_of_file(
     Ok(Rows::open(file)?.map(move |row| item_of(row?, all_gold)))
 }
 
-/// The prompts of a file of JSON lines or Parquet, row by row: the column `prompt`, a text or messages. Other columns are
-/// passed over.
+/// Reads the prompts of a file of JSON lines or Parquet, row by row: the column `prompt`, a text or messages. Other
+/// columns are ignored.
 pub fn prompts_of_file(file: &Path) -> Result<impl Iterator<Item = palestra_datasets::Result<Text>> + use<>> {
     Ok(Rows::open(file)?.map(|row| row?.text("prompt")))
 }
 
-/// Writes answers to prompts, such as the policy of a checkpoint.
+/// Generates answers to prompts, such as the policy of a checkpoint.
 pub trait Writer {
-    /// The name under which its answers are kept.
+    /// Policy name that its answers are stored with.
     fn policy(&self) -> &str;
 
-    /// So many answers to each of some prompts; the error is for the person who waits for them.
+    /// Generates `count` answers to each prompt; the error is shown to the user.
     fn answers(&mut self, prompts: &[Text], count: usize) -> Result<Vec<Vec<Text>>, String>;
 }
 
-/// An item for each prompt, with so many answers of each writer. Answers that are equal are kept once, and a prompt to which
-/// everybody answers the same makes no item: there is nothing to compare.
+/// Creates an item for each prompt, with `count` answers of each writer. Equal answers are kept once. A prompt with
+/// only one distinct answer yields no item, since there is nothing to compare, unless only one answer is requested.
 pub fn sample(prompts: &[Text], writers: &mut [impl Writer], count: usize) -> Result<Vec<NewItem>> {
     let mut written: Vec<Vec<Answer>> = vec![Vec::new(); prompts.len()];
     for writer in &mut *writers {
@@ -86,7 +86,7 @@ fn item_of(mut row: Row, all_gold: bool) -> palestra_datasets::Result<NewItem> {
     };
     let gold = match gold {
         None if !all_gold => None,
-        // The first is the one that was chosen.
+        // The chosen answer is the first one.
         None if whole.has(&["chosen"]) => Some(0),
         None => return Err(whole.error("gold", "missing; it should be the place of the best completion, from 0")),
         Some(value) if value.as_bool() == Some(true) && whole.has(&["chosen"]) => Some(0),
@@ -185,7 +185,7 @@ mod tests {
             answers(["0", "1", "2", "3"])
         );
         assert_eq!(policies(&items[0]), ["old", "old", "new", "new"].map(|name| Some(name.to_string())));
-        // Of the second prompt's answers 1, 2, 3 and 4.
+        // The second prompt has the answers 1, 2, 3 and 4.
         assert_eq!(items[1].answers.len(), 4);
         let mut same = [Counting("one", 1), Counting("other", 1)];
         assert_eq!(sample(&["p".into()], &mut same, 1).unwrap(), []);

@@ -1,30 +1,31 @@
-//! What is judged.
+//! Items to label.
 
 use palestra_datasets::preferences::Text;
 use sha2::{Digest, Sha256};
 
-/// One answer, and who wrote it.
+/// One answer and the policy that wrote it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// What was answered.
+    /// The text of the answer.
     pub text: Text,
-    /// The policy that wrote it, such as a run's checkpoint; people who judge do not see it.
+    /// The policy that wrote it, such as a run's checkpoint; it is hidden from annotators.
     pub policy: Option<String>,
 }
 
-/// A prompt with the answers to judge: one to rate, two to compare, or more.
+/// A prompt with the answers to label: one to rate, two to compare, or more.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewItem {
-    /// What was asked.
+    /// The prompt.
     pub prompt: Text,
-    /// The answers, in an order that nobody who judges sees.
+    /// The answers, in an order that annotators do not see.
     pub answers: Vec<Answer>,
-    /// The place of the answer that is known to be best: such an item checks who judges, and is in no export.
+    /// Index of the known best answer. Such a gold item tests the annotators and is not exported.
     pub gold: Option<usize>,
 }
 
 impl NewItem {
-    /// Items of the same prompt and the same answers are the same item, whichever answer stands first.
+    /// Hash of the item. Items with the same prompt and the same answers are the same item, in any order of the
+    /// answers.
     pub(crate) fn key(&self) -> Vec<u8> {
         let json = |text: &Text| serde_json::to_string(text).expect("texts are JSON");
         let mut answers: Vec<String> = self.answers.iter().map(|answer| json(&answer.text)).collect();
@@ -37,7 +38,7 @@ impl NewItem {
         hash.finalize().to_vec()
     }
 
-    /// Why it cannot be judged, where it cannot: the column and the reason.
+    /// Reason why the item is invalid: the column and the description; `None` if it is valid.
     pub(crate) fn fault(&self) -> Option<(&'static str, String)> {
         let count = self.answers.len();
         let twice =
@@ -60,5 +61,5 @@ impl NewItem {
     }
 }
 
-/// As many as there are digits to choose one with.
+/// Maximum number of answers of an item: one digit key selects one answer.
 pub(crate) const MOST_ANSWERS: usize = 9;

@@ -1,60 +1,61 @@
-//! What a person says of an item.
+//! The label that an annotator gives to an item.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Ratings are from 1 to this.
+/// Maximum rating; the minimum is 1.
 pub const SCALE: u8 = 5;
 
-/// The longest comment that is kept, in bytes.
+/// Maximum length of a comment in bytes.
 const LONGEST_COMMENT: usize = 10_000;
 
-/// What a person says of an item. Places are those of the item's answers, or of the answers as they were shown.
+/// The label of an annotator for an item. Indices are those of the item's answers, or of the answers as they were
+/// shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Label {
-    /// Which answer is best, or that none is.
+    /// The best answer, or the verdict that none is best.
     pub verdict: Verdict,
     /// A rating of each answer, from 1 to [`SCALE`]; empty where none was rated.
     #[serde(default)]
     pub ratings: Vec<Option<f64>>,
-    /// In the person's own words.
+    /// Free-text comment.
     #[serde(default)]
     pub comment: String,
 }
 
-/// Which answer is best, or that none is.
+/// The best answer, or the verdict that none is best.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Verdict {
-    /// One answer is better than every other; of a single answer, that it is good.
+    /// One answer is better than every other; a single answer is good.
     Best {
-        /// Its place.
+        /// Index of the answer.
         answer: usize,
     },
     /// All answers, from the best to the worst.
     Ranking {
-        /// Their places.
+        /// Indices of the answers.
         answers: Vec<usize>,
     },
     /// No answer is better than another, and they are not all bad.
     Tie,
     /// Every answer is bad.
     AllBad,
-    /// The person cannot say; somebody else is asked.
+    /// The annotator cannot decide; the item is given to another annotator.
     Skip,
-    /// The ratings say it all.
+    /// The label consists of the ratings alone.
     Rated,
 }
 
 impl Label {
-    /// A label that is a verdict and nothing else.
+    /// Creates a label with a verdict only.
     pub fn of(verdict: Verdict) -> Self {
         Self { verdict, ratings: Vec::new(), comment: String::new() }
     }
 
-    /// Refuses what cannot be said of an item with so many answers.
+    /// Checks that the label is valid for an item with `answers` answers.
     pub fn check(&self, answers: usize) -> Result<()> {
         let wrong = |reason: String| Err(Error::label("verdict", reason));
         match &self.verdict {
@@ -93,7 +94,8 @@ impl Label {
         Ok(())
     }
 
-    /// The same label of answers in another order: `order[place]` is where the answer at `place` goes. It has been checked.
+    /// The same label for reordered answers: `order[place]` is the new index of the answer at `place`. The label must
+    /// have passed [`check`](Self::check).
     pub fn reordered(&self, order: &[usize]) -> Self {
         let verdict = match &self.verdict {
             Verdict::Best { answer } => Verdict::Best { answer: order[*answer] },
@@ -109,7 +111,7 @@ impl Label {
         Self { verdict, ratings, comment: self.comment.clone() }
     }
 
-    /// The place of the answer that is best by this label.
+    /// Index of the best answer of this label.
     pub fn best(&self) -> Option<usize> {
         match &self.verdict {
             Verdict::Best { answer } => Some(*answer),
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_label_of_what_was_shown_is_one_of_what_there_is() {
-        // Shown first: the item's answer 2; then 0; then 1.
+        // The order shown: the item's answer 2, then 0, then 1.
         let order = [2, 0, 1];
         let label = Label {
             ratings: vec![Some(5.0), None, Some(1.0)],

@@ -1,11 +1,11 @@
-//! People's judgements of generated answers: kept in one file, collected in a web page or a terminal, exported.
+//! Preference labels for generated answers: stored in one file, collected in a web page or a terminal, exported.
 //!
-//! A [`Store`] holds items (a prompt and the answers to it), the people who judge them and every [`Label`] that they gave.
-//! [`server`] is the page on which they judge, [`terminal`] the same for one person without a browser, [`export`] writes what
-//! was judged in the forms of [`palestra_datasets::preferences`], [`summary`] says how much there is and how far people agree,
-//! and through [`queue`] a program asks people as it goes on.
+//! A [`Store`] holds items (a prompt and the answers to it), the annotators and every [`Label`] that they gave.
+//! [`server`] is the web page for annotators, [`terminal`] the same for one annotator without a browser, [`export`]
+//! writes labels in the formats of [`palestra_datasets::preferences`], [`summary`] reports counts and agreement, and
+//! with [`queue`] a program requests labels while it runs.
 //!
-//! This crate knows no tensors and no models: answers come from files, or from whatever implements [`Writer`].
+//! This crate knows no tensors and no models: answers come from files or from an implementation of [`Writer`].
 
 pub mod agreement;
 mod error;

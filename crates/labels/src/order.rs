@@ -1,12 +1,13 @@
-//! The order in which answers are shown: at random, so that no policy always stands first, and known afterwards.
+//! The random order in which answers are shown. It avoids a position bias towards a policy and is recorded.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// `order[shown]` is the place of the answer shown there. The store's seed, the item and the person fix it, so that
-/// a person who comes back sees the same, and two people may see different orders.
+/// Display order of an item's answers: `order[shown]` is the index of the answer shown at that position. It is
+/// determined by the store's seed, the item and the annotator, so that a returning annotator sees the same order, and
+/// two annotators may see different orders.
 pub(crate) fn order(seed: u64, item_key: &[u8], annotator: &str, answers: usize) -> Vec<usize> {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
@@ -18,7 +19,7 @@ pub(crate) fn order(seed: u64, item_key: &[u8], annotator: &str, answers: usize)
     order
 }
 
-/// The order that undoes an order.
+/// The inverse permutation of an order.
 pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     for (shown, place) in order.iter().enumerate() {

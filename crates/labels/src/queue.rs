@@ -1,4 +1,4 @@
-//! Answers that wait to be judged, and what they are worth once they are: what a program asks of people as it goes on.
+//! Answers that wait for labels, and their scores once they are labeled: a program requests labels while it runs.
 
 use palestra_datasets::preferences::{Record, Scores, Text};
 
@@ -8,17 +8,17 @@ use crate::item::{Answer, MOST_ANSWERS, NewItem};
 use crate::label::{SCALE, Verdict};
 use crate::store::{Added, Judged, Store};
 
-/// An answer to a prompt, and who wrote it.
+/// A prompt with an answer to label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
-    /// What was asked.
+    /// The prompt.
     pub prompt: Text,
-    /// What was answered.
+    /// The answer and the policy that wrote it.
     pub answer: Answer,
 }
 
-/// Puts those answers on the queue that nobody has judged yet. Answers to one prompt are compared, up to nine at once; a
-/// single one is rated. What is on the queue already is not put there again.
+/// Adds those answers to the queue that have no score yet. Answers to one prompt are compared, up to nine at once; a
+/// single one is rated. Items that are already in the queue are not added again.
 pub fn ask(store: &mut Store, questions: &[Question]) -> Result<Added> {
     let scores = scores(store)?;
     let mut items: Vec<NewItem> = Vec::new();
@@ -39,9 +39,9 @@ pub fn ask(store: &mut Store, questions: &[Question]) -> Result<Added> {
     store.add(items.into_iter().map(Ok::<_, Error>))
 }
 
-/// What people said of the answers of a store, as one number each: see [`Scores`]. Ratings are from 1 to [`SCALE`]; a single
-/// answer is good or not, and where all are bad each is bad; else answers are compared. Items that fewer people have judged
-/// than should are left out, and those that check who judges.
+/// Scores of the labeled answers of a store, one number for each answer: see [`Scores`]. Ratings are from 1 to
+/// [`SCALE`]. A single answer is good or bad; with the verdict "all bad", each answer is bad; otherwise answers are
+/// compared. Gold items and items with fewer labels than the overlap requires are left out.
 ///
 /// # Errors
 /// A store that cannot be read.
@@ -102,7 +102,7 @@ mod tests {
 
         let scores = scores(&store).unwrap();
         let score = |prompt: &str, text: &str| scores.get(&prompt.into(), &text.into());
-        // A rating of 4 from 1 to 5 counts before the verdict.
+        // A rating of 4 on the scale from 1 to 5 takes precedence over the verdict.
         assert_eq!([score("p", "a"), score("p", "b"), score("q", "one")], [Some(-1.0), Some(1.0), Some(0.5)]);
         let asked = ask(&mut store, &[question("p", "b"), question("p", "c")]).unwrap();
         assert_eq!((asked.added, asked.ids), (1, vec![3]), "the new answer alone");

@@ -1,8 +1,8 @@
-//! The web page on which people judge: a single file from this program, which asks for nothing else.
+//! The web page for annotators: a single file served by this program, without external resources.
 //!
-//! Every call carries `Authorization: Bearer <token>`, so that no other page can make it in a person's name. People have
-//! tokens of their own, in the part of the link after `#`, which browsers do not send. On a loopback address the page
-//! also works without: it then carries a key of this process, which pages of other origins cannot read.
+//! Every call carries `Authorization: Bearer <token>`, so that no other page can make it on an annotator's behalf. Each
+//! annotator has a token, in the part of the link after `#`, which browsers do not send. On a loopback address the page
+//! also works without a token: it then carries a key of this process, which pages of other origins cannot read.
 
 mod api;
 mod page;
@@ -13,14 +13,15 @@ use std::sync::{Arc, Mutex};
 use crate::error::{Error, Result};
 use crate::store::{Annotator, Store};
 
-/// Where the page is, and who may use it.
+/// Address of the page, and access to it.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Host and port to listen at; port 0 takes a free one.
     pub address: String,
-    /// The name of who sits at this machine, and needs no token on a loopback address.
+    /// Name of the local annotator, who needs no token on a loopback address.
     pub person: String,
-    /// Ask for a token on a loopback address too, as behind a proxy, or on a machine that several people use.
+    /// True if a token is required on a loopback address too, for example behind a proxy or on a machine that several
+    /// people use.
     pub require_token: bool,
 }
 
@@ -30,30 +31,31 @@ impl Default for Options {
     }
 }
 
-/// The page, ready to be served.
+/// The page server, bound to its address.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     state: Arc<State>,
 }
 
-/// What calls share.
+/// State shared by all calls.
 struct State {
     store: Mutex<Store>,
     local: Option<Local>,
 }
 
-/// Who sits at this machine.
+/// The annotator on this machine.
 struct Local {
     key: String,
     person: Annotator,
 }
 
 impl Server {
-    /// Takes the address.
+    /// Binds the address.
     ///
     /// # Errors
-    /// When it is taken or no address, or when nobody could enter: a token is needed, and nobody has one.
+    /// An address that is invalid or in use, or a server that nobody could use: tokens are required, and nobody has
+    /// one.
     pub fn bind(mut store: Store, options: &Options) -> Result<Self> {
         let refused = |reason: String| Error::Address { address: options.address.clone(), reason };
         let mut addresses = options
@@ -77,17 +79,18 @@ impl Server {
         Ok(Self { listener, address, state: Arc::new(State { store: Mutex::new(store), local }) })
     }
 
-    /// Where it listens, with the port that it took.
+    /// Address that the server listens on, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether whoever opens the page on this machine needs no token.
+    /// True if the page needs no token on this machine.
     pub fn is_open_here(&self) -> bool {
         self.state.local.is_some()
     }
 
-    /// Serves until the process ends. Every label is on the disk before it is acknowledged, so it may end at any time.
+    /// Serves until the process ends. Every label is on the disk before it is acknowledged, so the process may be
+    /// stopped at any time.
     pub fn run(self) -> Result<()> {
         let refused =
             |error: std::io::Error| Error::Address { address: self.address.to_string(), reason: error.to_string() };

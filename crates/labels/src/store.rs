@@ -1,4 +1,4 @@
-//! The file that holds items, people and labels: SQLite, so that a label that was acknowledged survives a crash.
+//! The file that holds items, annotators and labels: SQLite, so that an acknowledged label survives a crash.
 
 mod items;
 mod judged;
@@ -19,21 +19,22 @@ pub use people::Annotator;
 pub(crate) use people::new_token;
 pub use tasks::{Progress, Task};
 
-/// How long to wait for another program that is writing.
+/// Maximum time to wait for another program that is writing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A label store. Whatever a method wrote is on the disk when it returns; several programs may have the file open at once.
+/// A label store. Every write of a method is on the disk when it returns; several programs may have the file open at
+/// once.
 pub struct Store {
     file: PathBuf,
     connection: Connection,
 }
 
-/// What holds for a whole store.
+/// Settings of a whole store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// How many people judge each item, at least 1.
+    /// Number of annotators for each item, at least 1.
     pub overlap: u32,
-    /// What the order of answers is drawn from.
+    /// Seed of the order of answers.
     pub seed: u64,
 }
 
@@ -44,10 +45,11 @@ impl Default for Settings {
 }
 
 impl Store {
-    /// Opens a store that is there.
+    /// Opens an existing store.
     ///
     /// # Errors
-    /// When there is no such file, it is no label store, it was written by a newer version, or another program holds it.
+    /// A file that does not exist, is not a label store, was written by a newer version, or is locked by another
+    /// program.
     pub fn open(file: &Path) -> Result<Self> {
         if !file.exists() {
             return Err(Error::store(file, "there is no such label store; `palestra label add` makes one"));
@@ -55,7 +57,7 @@ impl Store {
         Self::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, Settings::default())
     }
 
-    /// Opens a store, and makes it with these settings where there is none. A store that is there keeps its own.
+    /// Opens a store, or creates it with these settings if it does not exist. An existing store keeps its own settings.
     pub fn create(file: &Path, settings: Settings) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         Self::connect(file, flags, settings)
@@ -69,12 +71,12 @@ impl Store {
         Ok(Self { file: file.to_owned(), connection })
     }
 
-    /// Which file it is.
+    /// Path of the file.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// What holds for the whole store.
+    /// The settings of the store.
     pub fn settings(&self) -> Result<Settings> {
         let number = |key: &str| {
             let sql = "SELECT value FROM setting WHERE key = ?1";
@@ -83,7 +85,7 @@ impl Store {
         Ok(Settings { overlap: number("overlap")? as u32, seed: number("seed")? as u64 })
     }
 
-    /// Changes how many people judge each item.
+    /// Changes the number of annotators for each item.
     pub fn set_overlap(&mut self, overlap: u32) -> Result<()> {
         if overlap == 0 {
             return Err(Error::store(&self.file, "overlap 0 where at least 1 should judge each item"));
@@ -94,10 +96,10 @@ impl Store {
         })
     }
 
-    /// Runs a change as a whole: it is there, on the disk, when this returns `Ok`, and else nothing of it is.
+    /// Runs a change in a transaction: it is on the disk when this returns `Ok`; otherwise nothing of it is stored.
     fn write<T>(&mut self, change: impl FnOnce(&Transaction, &Path) -> Result<T, Failure>) -> Result<T> {
         let file = &self.file;
-        // Immediate: whoever writes waits at the start, where nothing was read that could be outdated.
+        // Immediate: a writer waits at the start, before it has read anything that could become outdated.
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(told(file))?;
         let done = change(&transaction, file).map_err(|failure| failure.told(file))?;
@@ -106,7 +108,7 @@ impl Store {
     }
 }
 
-/// What stops a change: the database, or what was asked of it.
+/// Cause of a failed change: a database error, or a refused request.
 enum Failure {
     Database(rusqlite::Error),
     Refused(Error),
@@ -133,7 +135,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// For `map_err`: what SQLite said of this file.
+/// Converts SQLite errors of this file, for `map_err`.
 fn told(file: &Path) -> impl Fn(rusqlite::Error) -> Error {
     move |error| {
         let reason = match error.sqlite_error_code() {
@@ -158,7 +160,7 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// A value of a column that holds JSON, or what is wrong with the file.
+/// Parses a column value that holds JSON.
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> rusqlite::Result<T> {
     serde_json::from_str(json)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
@@ -168,7 +170,7 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("labels and texts have string keys and no fallible parts")
 }
 
-/// A row that may be missing.
+/// Reads a row that may be missing.
 fn find<T>(
     connection: &Connection,
     sql: &str,

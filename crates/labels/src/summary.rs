@@ -1,4 +1,4 @@
-//! How much was judged, by whom, how far people agree, and which policy they prefer.
+//! Statistics of a store: number of labels, annotators, agreement, and preferred policies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,77 +10,78 @@ use crate::error::Result;
 use crate::label::Verdict;
 use crate::store::{Judged, Store};
 
-/// How a store stands.
+/// Statistics of a store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// Items to judge, without those that check who judges.
+    /// Items to label, without gold items.
     pub items: u64,
-    /// Items that as many people judged as should.
+    /// Items with as many labels as the overlap requires; skips are not counted.
     pub finished: u64,
-    /// Items that check who judges.
+    /// Gold items.
     pub gold: u64,
-    /// How many people should judge each item.
+    /// Number of annotators for each item.
     pub overlap: u32,
     /// Labels of all kinds.
     pub labels: u64,
-    /// How often each verdict was given: `first`, `later` (of the answers as shown), `tie`, `all_bad`, `skip`, `rated`.
+    /// Number of labels with each verdict: `first`, `later` (of the answers as shown), `tie`, `all_bad`, `skip`,
+    /// `rated`.
     pub verdicts: BTreeMap<&'static str, u64>,
-    /// Each person.
+    /// Statistics of each annotator.
     pub annotators: Vec<Person>,
-    /// Each policy whose answers stood against those of another.
+    /// Statistics of each policy whose answers were compared with those of another.
     pub policies: Vec<Policy>,
-    /// Cohen's kappa of each two people who judged the same items.
+    /// Cohen's kappa of each pair of annotators with common items.
     pub cohen: Vec<Pair>,
-    /// Fleiss' kappa of all.
+    /// Fleiss' kappa of all annotators.
     pub fleiss: Option<f64>,
-    /// The items that it is from: those that two or more judged.
+    /// Number of items that it is computed from: those with two or more labels.
     pub fleiss_items: u64,
 }
 
-/// One person.
+/// Statistics of one annotator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Person {
     /// The name.
     pub name: String,
-    /// Labels, with skips.
+    /// Labels, including skips.
     pub labels: u64,
-    /// Items that the person could not judge.
+    /// Items that the annotator skipped.
     pub skips: u64,
-    /// The median of the seconds that a label took.
+    /// Median of the seconds per label.
     pub seconds: Option<f64>,
-    /// Checks that the person judged as is known to be right.
+    /// Gold items that the annotator labeled correctly.
     pub gold_right: u64,
-    /// Checks that the person judged.
+    /// Gold items that the annotator labeled and did not skip.
     pub gold: u64,
 }
 
-/// One policy, in comparisons with answers of others.
+/// Results of one policy in comparisons with answers of other policies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Policy {
     /// The name.
     pub name: String,
-    /// Comparisons of two answers in which its own was better.
+    /// Comparisons of two answers that its answer won.
     pub wins: u64,
-    /// Comparisons in which the other was.
+    /// Comparisons that the other answer won.
     pub losses: u64,
-    /// Comparisons in which neither was.
+    /// Comparisons that neither won.
     pub ties: u64,
 }
 
-/// Two people who judged the same items.
+/// Two annotators with common items.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
-    /// One of them.
+    /// The first annotator.
     pub first: String,
-    /// The other.
+    /// The second annotator.
     pub second: String,
-    /// Items that both judged and neither skipped.
+    /// Items that both labeled and neither skipped.
     pub items: u64,
-    /// Cohen's kappa, where it is defined.
+    /// Cohen's kappa, if it is defined.
     pub kappa: Option<f64>,
 }
 
-/// Sums up a store.
+/// Computes the statistics of a store.
 pub fn summary(store: &Store) -> Result<Summary> {
     let [items, finished, gold] = store.item_counts()?;
     let judged = store.judged()?;
@@ -116,7 +117,8 @@ fn verdict_name(judged: &Judged) -> &'static str {
     }
 }
 
-/// What agreement is about: which answer is best, or that none is. Skips and mere ratings are not compared.
+/// Category of a label for the agreement: the best answer, or no best answer. Skips and labels with ratings only are
+/// not compared.
 fn category(judged: &Judged) -> Option<usize> {
     match (&judged.label.verdict, judged.label.best()) {
         (_, Some(best)) => Some(2 + best),
@@ -177,7 +179,7 @@ fn policies(judged: &[&Judged]) -> Vec<Policy> {
     policies.into_values().collect()
 }
 
-/// Whether the first of two answers is better than the second, where the label says it.
+/// True if the first of two answers is better than the second; `None` if the label does not decide it.
 fn outcome(judged: &Judged, first: usize, second: usize) -> Option<bool> {
     match &judged.label.verdict {
         Verdict::Best { answer } if *answer == first || *answer == second => Some(*answer == first),

@@ -1,4 +1,4 @@
-//! Judging in a terminal, by one person.
+//! Labeling in a terminal, by one annotator.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::label::{Label, SCALE, Verdict};
 use crate::store::{Annotator, Store, Task};
 
-/// What was typed at an item.
+/// Parsed input at an item.
 #[derive(Debug, PartialEq)]
 enum Said {
     Label(Label),
@@ -19,8 +19,8 @@ enum Said {
     Quit,
 }
 
-/// Shows one item after another and keeps what is typed, until nothing is left, `q`, or the end of the input. Returns how
-/// many labels were kept.
+/// Shows one item after another and stores the entered labels, until no item is left, `q`, or the end of the input.
+/// Returns the number of stored labels.
 pub fn judge(store: &mut Store, annotator: &Annotator, mut input: impl BufRead, mut output: impl Write) -> Result<u64> {
     let mut kept = 0u64;
     let mut line = String::new();
@@ -142,7 +142,7 @@ fn show(task: &Task, output: &mut impl Write) -> std::io::Result<()> {
     writeln!(output)
 }
 
-/// A text as a terminal may see it: what would move the cursor or change colours is shown, not done.
+/// A text that is safe for a terminal: control characters, which could move the cursor or change colors, are escaped.
 fn told(text: &Text) -> String {
     let text = match text {
         Text::Plain(text) => text.clone(),
@@ -188,7 +188,7 @@ mod tests {
         let judged = store.judged().unwrap();
         let labels: Vec<&Label> = judged.iter().map(|judged| &judged.label).collect();
         assert_eq!(labels.len(), 3);
-        // A of what was shown, with its rating.
+        // Answer A as shown, with its rating.
         assert_eq!(labels[0].best(), Some(judged[0].shown[0]));
         assert_eq!(labels[0].ratings[judged[0].shown[0]], Some(4.0));
         assert_eq!(labels[0].comment, "it is true");

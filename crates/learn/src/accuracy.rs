@@ -1,6 +1,6 @@
-//! How well rewards agree with what people judged: accuracy, margins, calibration.
+//! Agreement of rewards with human preferences: accuracy, margins, calibration.
 //!
-//! Knows judged prompts and numbers; knows neither models nor runs.
+//! This module knows rated prompts and numbers; it knows neither models nor runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,51 +14,51 @@ use palestra_report::{Figure, Metrics, Plot, Series};
 /// Bins of a reliability diagram, from 1/2 to 1.
 const BINS: usize = 10;
 
-/// How well rewards agree with judgements.
+/// Agreement of rewards with preferences.
 ///
-/// What is compared are two answers to a prompt: of a pair that is no tie, or the best of several with each of the others;
-/// two ratings that differ; an answer that is good or not is compared with the reward 0.
+/// A comparison has two answers to a prompt: those of a pair that is not a tie, or the best of several and one of the
+/// others. Ratings are compared if they differ. An answer labelled good or bad is compared with the reward 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PreferenceScore {
-    /// Comparisons.
+    /// Number of comparisons.
     pub comparisons: u64,
-    /// The part in which the better answer has the higher reward; equal rewards count as half.
+    /// Fraction in which the better answer has the higher reward; equal rewards count as half.
     pub accuracy: f64,
-    /// The same of each group of prompts, such as a topic, where there are groups.
+    /// Accuracy of each group of prompts, such as a topic, if there are groups.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub accuracy_by_group: BTreeMap<String, f64>,
-    /// The mean reward of better answers.
+    /// Mean reward of better answers.
     pub mean_chosen: f64,
-    /// The mean reward of the others.
+    /// Mean reward of worse answers.
     pub mean_rejected: f64,
-    /// The mean of the one less the other.
+    /// Mean margin: reward of the better answer less that of the worse.
     pub mean_margin: f64,
-    /// The mean of `-log s(margin)`, in nats.
+    /// Mean of `-log s(margin)`, in nats.
     pub mean_nll: f64,
-    /// The expected calibration error of `s(margin)` as the probability that people prefer the answer of the higher reward:
-    /// the mean distance from the part of the time that they do
+    /// Expected calibration error of `s(margin)` as the probability that people prefer the answer with the higher
+    /// reward: the mean distance from the fraction of cases in which they do
     /// ([Guo et al. 2017](https://arxiv.org/abs/1706.04599), eq. 3), over ten bins.
     pub calibration_error: f64,
     /// The bins.
     pub reliability: Vec<ReliabilityBin>,
-    /// The mean reward of all answers.
+    /// Mean reward of all answers.
     pub mean_reward: f64,
-    /// The standard deviation of the reward of all answers.
+    /// Standard deviation of the rewards of all answers.
     pub std_reward: f64,
 }
 
-/// Comparisons of like confidence.
+/// Comparisons of similar confidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReliabilityBin {
-    /// How many.
+    /// Number of comparisons.
     pub comparisons: u64,
-    /// The mean probability that the answer of the higher reward is the better one, by the rewards.
+    /// Mean probability, according to the rewards, that the answer with the higher reward is the better one.
     pub confidence: f64,
-    /// The part in which it is.
+    /// Fraction in which it is the better one.
     pub accuracy: f64,
 }
 
-/// A better answer's reward and another's.
+/// Rewards of a better and a worse answer.
 struct Comparison {
     chosen: f64,
     rejected: f64,
@@ -66,8 +66,8 @@ struct Comparison {
 }
 
 impl PreferenceScore {
-    /// The score of rewards, one for each answer of the prompts in order. `scale` turns a difference of rewards into log-odds.
-    /// `None` where nothing can be compared.
+    /// Scores rewards, one for each answer of the prompts in order. `scale` turns a difference of rewards into
+    /// log-odds. `None` if nothing can be compared.
     pub fn new(prompts: &[JudgedPrompt], rewards: &[f32], scale: f64) -> Option<Self> {
         let comparisons = compare(prompts, rewards);
         if comparisons.is_empty() {
@@ -102,7 +102,7 @@ impl PreferenceScore {
         })
     }
 
-    /// The score as metrics of what was held out.
+    /// Returns the score as metrics of the validation data.
     pub fn metrics(&self) -> Metrics {
         let named = [
             ("eval/rewards/accuracies", self.accuracy),
@@ -115,10 +115,10 @@ impl PreferenceScore {
         named.map(|(name, value)| (name.to_string(), value)).into()
     }
 
-    /// How often the answer of the higher reward is the better one, over how probable the rewards make it.
+    /// Reliability diagram: how often the answer with the higher reward is the better one, by its probability.
     pub fn reliability_diagram(&self) -> Figure {
         let points = self.reliability.iter().map(|bin| (bin.confidence, bin.accuracy)).collect();
-        // Two standard errors of a share.
+        // Two standard errors of a fraction.
         let error =
             |bin: &ReliabilityBin| 2.0 * (bin.accuracy * (1.0 - bin.accuracy) / bin.comparisons.max(1) as f64).sqrt();
         let measured = Series { name: "measured".into(), points, errors: self.reliability.iter().map(error).collect() };
@@ -166,7 +166,7 @@ fn compare(prompts: &[JudgedPrompt], rewards: &[f32]) -> Vec<Comparison> {
             let reward = reward(label.answer);
             if label.value > 0.5 { add(reward, 0.0) } else { add(0.0, reward) }
         }
-        // Each rating with the one before it: there may be one a prompt.
+        // Each rating is compared with the one before it, since a prompt may have only one.
         for rating in &prompt.ratings {
             let own = (rating.value, reward(rating.answer));
             if let Some(before) = rated.replace(own) {

@@ -1,4 +1,4 @@
-//! The only place that pads and masks: samples of different lengths become tensors.
+//! Batching: turns samples of different lengths into tensors. No other module pads or masks.
 
 mod judged;
 mod text;
@@ -11,113 +11,115 @@ use crate::trajectory::Segment;
 pub use judged::{AnswerRows, Choice, JudgedBatch, JudgedPrompt, Pair, Pairs, Single, Singles, Totals};
 pub use text::{TextBatch, TextRow};
 
-/// A sequence and what a learner wants of its action tokens; all vectors but `tokens` have one entry for each of them.
+/// A token sequence with the training targets of its action tokens; all vectors but `tokens` have one entry per action
+/// token.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
-    /// Everything read and written.
+    /// All tokens, read and written.
     pub tokens: Vec<u32>,
-    /// Where the action tokens stand in `tokens`.
+    /// Positions of the action tokens in `tokens`.
     pub at: Vec<usize>,
-    /// The tokens that each was chosen among; `None` for any.
+    /// Allowed tokens at each action token; `None` for any.
     pub allowed: Vec<Option<Arc<[u32]>>>,
-    /// Log-probabilities under the policy that sampled them.
+    /// Log-probabilities under the sampling policy.
     pub log_probs: Vec<f32>,
     /// Log-probabilities under a reference policy; empty without one.
     pub reference_log_probs: Vec<f32>,
-    /// Values of the states that they were written in, when they were sampled.
+    /// Values at sampling time of the states in which the tokens were written.
     pub values: Vec<f32>,
     /// Advantages.
     pub advantages: Vec<f32>,
-    /// Returns that a value head learns.
+    /// Returns, the targets of the value head.
     pub returns: Vec<f32>,
-    /// What each of its action tokens counts in the loss of the optimiser step.
+    /// Weight of each action token in the loss of the optimiser step.
     pub weight: f32,
 }
 
-/// Samples as tensors. Rows are padded on the right, where a causal model cannot see, so that no mask is needed; the
-/// quantities of action tokens are gathered into flat vectors `[tokens]`, so that padding is not among them.
+/// Samples as tensors. Rows are padded on the right, where a causal model cannot see, so that no mask is needed.
+/// Quantities of action tokens are gathered into flat vectors `[tokens]`, so that padding is not among them.
 #[derive(Debug, Clone)]
 pub struct ActionBatch {
     /// `[rows, time]`
     pub tokens: Tensor<2, Int>,
-    /// The place in `rows * time` whose output predicts each action token: the one before it.
+    /// Position in `rows * time` whose output predicts each action token: the one before it.
     pub predicted_at: Tensor<1, Int>,
     /// The action tokens.
     pub targets: Tensor<1, Int>,
-    /// Which tokens each could not be, `[tokens, vocab]`; `None` where all could be any.
+    /// Forbidden tokens at each action token, `[tokens, vocab]`; `None` if all tokens are allowed everywhere.
     pub forbidden: Option<Tensor<2, Bool>>,
-    /// Log-probabilities under the policy that sampled them.
+    /// Log-probabilities under the sampling policy.
     pub log_probs: Tensor<1>,
-    /// Log-probabilities under a reference policy, where there is one.
+    /// Log-probabilities under a reference policy, if there is one.
     pub reference_log_probs: Option<Tensor<1>>,
-    /// Values when they were sampled.
+    /// Values at sampling time.
     pub values: Tensor<1>,
     /// Advantages.
     pub advantages: Tensor<1>,
     /// Returns.
     pub returns: Tensor<1>,
-    /// What each counts in the loss of the optimiser step.
+    /// Weight of each action token in the loss of the optimiser step.
     pub weights: Tensor<1>,
-    /// The number of action tokens in the whole batch of the optimiser step, of which this may be one part: what
-    /// means are taken over, so that parts add up to the whole.
+    /// Number of action tokens in the whole batch of the optimiser step, of which this may be one part. Means divide by
+    /// it, so that parts add up to the whole.
     pub token_count: usize,
 }
 
-/// A stretch of an episode to learn values from: some of its segments, and the state that they lead to.
+/// A chunk of an episode for value learning: some of its segments, and the state that they lead to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stretch {
-    /// The segments, with the rewards on their action tokens.
+    /// Segments, with the rewards on their action tokens.
     pub segments: Vec<Segment>,
-    /// The discount of what follows each action token.
+    /// Discount after each action token.
     pub discounts: Vec<f32>,
-    /// The discounted sum of the episode's rewards from each action token on.
+    /// Discounted sum of the episode's rewards from each action token on.
     pub returns: Vec<f32>,
-    /// What the last action leads to.
+    /// Outcome of the last action.
     pub next: Next,
 }
 
-/// What the last action of a stretch leads to.
+/// Outcome of the last action of a chunk.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
-    /// The end of the game: nothing follows, and nothing is bootstrapped.
+    /// Terminated: there is no next state and no bootstrapping.
     Nothing,
-    /// A state, as the model reads it, and the tokens that can be written in it (`None`: any). A game that was
-    /// truncated has one, as has a stretch that is not the last of its episode.
+    /// Next state, as the model reads it, and the tokens that can be written in it (`None`: any). A truncated episode
+    /// has one, as does a chunk that is not the last of its episode.
     State(Vec<u32>, Option<Arc<[u32]>>),
-    /// Nobody knows: the log was cut, or did not keep the last observation. No value can be learned from the action.
+    /// Unknown: the log was cut off, or did not keep the last observation. No value can be learned from the action.
     Unknown,
 }
 
-/// Stretches as tensors: states, the action tokens written in them, and what followed.
+/// Chunks as tensors: states, the action tokens written in them, and the next states.
 ///
-/// States are all places where something was or could be written: first those of the action tokens, in order, then
-/// those that truncated stretches lead to.
+/// States are all positions at which a token was or could be written: first those of the action tokens, in order, then
+/// the next states of the chunks that have one.
 #[derive(Debug, Clone)]
 pub struct TransitionBatch {
     /// `[rows, time]`
     pub tokens: Tensor<2, Int>,
-    /// The place in `rows * time` whose output tells of each state, `[states]`.
+    /// Position in `rows * time` whose output represents each state, `[states]`.
     pub states_at: Tensor<1, Int>,
-    /// Which tokens could not be written in each state, `[states, vocab]`; `None` where all could be any.
+    /// Forbidden tokens in each state, `[states, vocab]`; `None` if all tokens are allowed everywhere.
     pub forbidden: Option<Tensor<2, Bool>>,
-    /// The action tokens, `[tokens]`, written in the first of the states.
+    /// Action tokens, `[tokens]`, written in the first of the states.
     pub targets: Tensor<1, Int>,
-    /// The state that follows each, `[tokens]`; state 0 where none does, which a discount of 0 makes no odds.
+    /// Index of the next state of each action token, `[tokens]`; 0 without a next state, which the discount 0 makes
+    /// irrelevant.
     pub next: Tensor<1, Int>,
-    /// The discount of that state, `[tokens]`; 0 where the game is over.
+    /// Discount of the next state, `[tokens]`; 0 if the episode terminated.
     pub discounts: Tensor<1>,
-    /// The reward of each token, `[tokens]`.
+    /// Reward of each token, `[tokens]`.
     pub rewards: Tensor<1>,
-    /// The discounted sum of rewards from each on, `[tokens]`.
+    /// Discounted sum of rewards from each token on, `[tokens]`.
     pub returns: Tensor<1>,
-    /// 1 where what followed is known, else 0, `[tokens]`.
+    /// Mask of known outcomes: 1 if the outcome of the token is known, else 0, `[tokens]`.
     pub known: Tensor<1>,
-    /// The number of action tokens in the whole batch of the optimiser step, of which this may be one part.
+    /// Number of action tokens in the whole batch of the optimiser step, of which this may be one part.
     pub token_count: usize,
 }
 
 impl ActionBatch {
-    /// Samples as one part of a batch that holds `token_count` action tokens.
+    /// Batches samples as one part of a batch that holds `token_count` action tokens.
     pub fn new(samples: &[&Sample], token_count: usize, vocab_size: usize, device: &Device) -> Self {
         let (tokens, time) = padded(samples.iter().map(|sample| sample.tokens.as_slice()), device);
         let (mut predicted_at, mut targets) = (Vec::new(), Vec::new());
@@ -151,7 +153,7 @@ impl ActionBatch {
 }
 
 impl TransitionBatch {
-    /// Stretches as one part of a batch that holds `token_count` action tokens.
+    /// Batches chunks as one part of a batch that holds `token_count` action tokens.
     pub fn new(stretches: &[Stretch], token_count: usize, vocab_size: usize, device: &Device) -> Self {
         let segments = || stretches.iter().flat_map(|stretch| &stretch.segments);
         let last_states = || {
@@ -212,13 +214,13 @@ impl TransitionBatch {
         }
     }
 
-    /// The number of action tokens in this part.
+    /// Number of action tokens in this part.
     pub fn actions(&self) -> usize {
         self.targets.dims()[0]
     }
 }
 
-/// Rows of different lengths as `[rows, time]`, padded on the right with token 0, which no row sees.
+/// Pads rows of different lengths to `[rows, time]`, on the right, with token 0; no row attends to the padding.
 fn padded<'a>(rows: impl Iterator<Item = &'a [u32]> + Clone, device: &Device) -> (Tensor<2, Int>, usize) {
     let count = rows.clone().count();
     let time = rows.clone().map(<[u32]>::len).max().unwrap_or(0);
@@ -239,7 +241,7 @@ fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values, [count]), device)
 }
 
-/// `[rows, vocab]`, true for what is not among the allowed tokens of its row; `None` where every row allows all.
+/// Mask `[rows, vocab]`, true for tokens that are not allowed in their row; `None` if every row allows all.
 fn forbidden(allowed: &[Option<&[u32]>], vocab_size: usize, device: &Device) -> Option<Tensor<2, Bool>> {
     if allowed.iter().all(Option::is_none) {
         return None;

@@ -1,7 +1,7 @@
-//! Episodes in tokens: what the model reads before it writes, what it may write, and what it wrote.
+//! Encoding of episodes as tokens: prompts, allowed actions, and written actions.
 //!
-//! The one place that builds contexts, for play and for logs alike, so that a policy reads in a game what it read in a
-//! log. It knows tokenizers and episodes; it knows no models, environments or files.
+//! No other module builds contexts. Rollouts and logged episodes share this code, so that a policy reads the same
+//! tokens in both. This module knows tokenizers and episodes; it knows no models, environments or files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,30 +15,30 @@ use palestra_text::{ChatTemplate, Message, Tokenizer};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
 
-/// What the policy sees when it writes.
+/// Context of the policy when it writes an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Context {
     /// The observation of this turn alone.
     Observation,
-    /// The whole episode so far; where that grows beyond the model's context, it starts again from this turn.
+    /// The whole episode so far; if that exceeds the model's context, it starts again from this turn.
     Transcript,
 }
 
-/// How contexts are built.
+/// Settings of the context.
 #[derive(Debug, Clone)]
 pub struct Encoding {
-    /// What the policy sees.
+    /// Context of the policy.
     pub context: Context,
-    /// The most tokens that the model reads.
+    /// Max length of the context, in tokens.
     pub room: usize,
-    /// Whether only legal actions can be written, where they are listed.
+    /// True if only legal actions are allowed, where they are listed.
     pub legal_actions_only: bool,
-    /// The decimals of the return to go that stands before each observation; `None`: there is none.
+    /// Decimals of the return to go before each observation; `None`: there is no return to go.
     pub return_to_go: Option<usize>,
 }
 
-/// Turns episodes into tokens, with one tokenizer and in one way.
+/// Encoder of episodes, with one tokenizer and fixed settings.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     tokenizer: Tokenizer,
@@ -48,32 +48,32 @@ pub struct Encoder {
     choices: HashMap<Arc<[String]>, Arc<Choices>>,
 }
 
-/// The characters that a return to go is written with, beside those of a game.
+/// Characters of a return to go, in addition to those of a game.
 pub const RETURN_ALPHABET: &str = "0123456789.- ";
 
 impl Encoder {
-    /// An encoder of episodes.
+    /// Creates an encoder of episodes.
     pub fn new(tokenizer: Tokenizer, encoding: Encoding) -> Self {
         Self { tokenizer, encoding, chat: None, choices: HashMap::new() }
     }
 
-    /// An encoder that reads observations by a chat template, as what a user says, or as the messages that they list.
+    /// Formats observations with a chat template, as a user message or as the messages that they list.
     pub fn with_chat(self, template: ChatTemplate) -> Self {
         Self { chat: Some(template), ..self }
     }
 
-    /// The tokens that it writes in.
+    /// Tokenizer of this encoder.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// How contexts are built.
+    /// Settings of the context.
     pub fn encoding(&self) -> &Encoding {
         &self.encoding
     }
 
-    /// What the policy reads before it writes at most `room` tokens: what was read and written so far, where it sees
-    /// that, and this turn's observation.
+    /// Returns the prompt of an action of at most `room` tokens: the tokens of the episode so far, if the context
+    /// includes them, and this turn's observation.
     ///
     /// # Errors
     /// Characters that the tokenizer lacks; an observation that is empty, or too long for the model.
@@ -104,7 +104,7 @@ impl Encoder {
         Ok(prompt)
     }
 
-    /// An observation after what was read and written so far.
+    /// Appends an observation to the tokens of the episode so far.
     fn shown(&self, so_far: &[u32], observation: &str, return_to_go: Option<f32>) -> Result<Vec<u32>> {
         let special = self.tokenizer.special();
         let mut prompt = so_far.to_vec();
@@ -116,7 +116,7 @@ impl Encoder {
             let text = if so_far.is_empty() {
                 template.render(&messages, true)?
             } else {
-                // An answer that was cut short still ends before the next message begins.
+                // A truncated answer still gets its end token before the next message.
                 prompt.extend(special.end.filter(|end| so_far.last() != Some(end)));
                 template.render_further(&messages)?
             };
@@ -134,7 +134,7 @@ impl Encoder {
         Ok(prompt)
     }
 
-    /// The token sequences of a list of legal actions; `None` where anything may be written.
+    /// Returns the token sequences of a list of legal actions; `None` if any text is allowed.
     ///
     /// # Errors
     /// Characters that the tokenizer lacks.
@@ -155,8 +155,8 @@ impl Encoder {
         Ok(Some(choices))
     }
 
-    /// A logged episode in tokens. Logged ids are taken where they belong to this tokenizer; else the text is encoded.
-    /// Each turn's reward stands on its last token.
+    /// Encodes a logged episode. Logged ids are used if they belong to this tokenizer; otherwise the text is encoded.
+    /// Each turn's reward is on its last token.
     ///
     /// # Errors
     /// As [`Encoder::prompt`], naming the episode and the turn.
@@ -188,7 +188,7 @@ impl Encoder {
         Ok(Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() })
     }
 
-    /// One turn, and whether it goes on from what was read so far.
+    /// Encodes one turn; the bool is true if the turn continues the tokens of the episode so far.
     fn turn(
         &mut self,
         so_far: &[u32],
@@ -218,7 +218,7 @@ impl Encoder {
         Ok((Segment { tokens, actions }, goes_on))
     }
 
-    /// The tokens of a logged action: its own where they are this tokenizer's.
+    /// Tokens of a logged action: its logged ids if they belong to this tokenizer.
     fn action(&self, turn: &Turn, choices: Option<&Choices>, has_our_ids: bool) -> Result<Vec<u32>> {
         if let Some(ids) = turn.action_ids.as_ref().filter(|ids| has_our_ids && !ids.is_empty()) {
             return Ok(ids.clone());
@@ -226,7 +226,7 @@ impl Encoder {
         self.written(&turn.action, choices)
     }
 
-    /// The tokens that an action is written as, with the ending one where it is not complete without it.
+    /// Encodes an action, with the end token if the action is not complete without it.
     ///
     /// # Errors
     /// Characters that the tokenizer lacks, or nothing to write.

@@ -1,6 +1,6 @@
-//! Learners: each is a loss on batches, and one file.
+//! Learners: each is a loss on batches, and has its own file.
 //!
-//! A learner knows models and batches. It knows neither environments nor where batches come from.
+//! A learner knows models and batches. It knows neither environments nor the source of its batches.
 
 #[cfg(test)]
 pub(crate) mod check;
@@ -28,28 +28,28 @@ use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
 pub use on_policy::{OnPolicy, Passes};
 
-/// A loss and what was measured on the way, each `[1]`. All of them add up over the parts of a batch.
+/// A loss and its metrics, each `[1]`. All of them add up over the parts of a batch.
 pub struct Loss {
-    /// What is minimised.
+    /// The minimised loss.
     pub total: Tensor<1>,
-    /// What is reported, by name.
+    /// Metrics by name.
     pub metrics: Vec<(&'static str, Tensor<1>)>,
 }
 
-/// A way of learning.
+/// A learning algorithm.
 pub trait Learner {
-    /// What learns.
+    /// The trained model.
     type Model: Module;
-    /// What it learns from at one step, or a part of it.
+    /// The batch of one optimiser step, or a part of it.
     type Batch;
 
-    /// Tells how much of the run is over, 0 to 1, before each update: what schedules of the learner's own go by.
+    /// Sets the fraction of the run that is done, 0 to 1, before each update. The learner's own schedules depend on it.
     fn set_progress(&mut self, _fraction: f64) {}
 
-    /// The loss of one part of a batch.
+    /// Computes the loss of one part of a batch.
     fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
 
-    /// Adds the gradients of one part of a batch, and tells what was measured on the way.
+    /// Adds the gradients of one part of a batch to `sum`, and returns the metrics.
     fn gradients(
         &self,
         model: &Self::Model,
@@ -61,7 +61,7 @@ pub trait Learner {
         metrics
     }
 
-    /// Changes the model after each optimiser step: what moves without a gradient, such as averages of weights.
+    /// Changes the model after each optimiser step: updates without a gradient, such as moving averages of weights.
     fn after_step(&self, model: Self::Model) -> Self::Model {
         model
     }
@@ -71,15 +71,15 @@ pub trait Learner {
         model
     }
 
-    /// Adds to what was measured over an update what follows from the means, such as a perplexity.
+    /// Adds metrics that are computed from the means of an update, such as perplexity.
     fn sum_up(&self, _means: &mut Metrics) {}
 
-    /// State that a resumed run needs, beside the model and the optimiser.
+    /// State that a resumed run needs, besides the model and the optimiser.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Takes up the state of [`Learner::state`].
+    /// Restores the state of [`Learner::state`].
     ///
     /// # Errors
     /// The state is not this learner's.
@@ -125,19 +125,19 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
     }
 }
 
-/// What a policy says of a batch's action tokens.
+/// Policy outputs at the action tokens of a batch.
 pub struct Outlook {
-    /// Log-probability of each, `[tokens]`.
+    /// Log-probability of each action token, `[tokens]`.
     pub log_probs: Tensor<1>,
-    /// Log-probabilities of all that they could have been, `[tokens, vocab]`, where they were asked for.
+    /// Log-probabilities of the whole vocabulary at each action token, `[tokens, vocab]`, if requested.
     pub all_log_probs: Option<Tensor<2>>,
-    /// Values of the states that they were written in, `[tokens]`; `None` without a value head.
+    /// Values of the states in which the tokens were written, `[tokens]`; `None` without a value head.
     pub values: Option<Tensor<1>>,
 }
 
-/// The log-probabilities of a batch's action tokens at the temperature and among the tokens that they were sampled
-/// with, by one full forward pass. Those of all other tokens take several times the memory, and are told only where they are
-/// asked for or have to be made anyway.
+/// Evaluates the log-probabilities of a batch's action tokens in one full forward pass, at the sampling temperature and
+/// over the tokens that were allowed. The log-probabilities of the whole vocabulary take several times the memory; they
+/// are returned only if requested or if they are computed anyway.
 pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32, wants_all: bool) -> Outlook {
     let hidden = policy.read(batch.tokens.clone(), &Placement::causal(), None);
     let hidden = hidden.select(&batch.predicted_at); // [tokens, width]
@@ -154,15 +154,15 @@ pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32, wants_all: b
     Outlook { log_probs, all_log_probs: Some(all_log_probs), values }
 }
 
-/// Whether a learner computes the entropy of a policy's choices: where it is part of the loss, or costs little.
+/// True if a learner computes the policy's entropy: when it is part of the loss, or costs little.
 fn wants_entropy(policy: &Policy, coefficient: f32) -> bool {
-    /// Tokens from which on the log-probabilities of all take more memory than the model.
+    /// Vocabulary size from which the log-probabilities of all tokens take more memory than the model.
     const MANY: usize = 4096;
     coefficient != 0.0 || policy.transformer.config().vocab_size < MANY
 }
 
-/// The log-probabilities of all tokens that could be written, `[rows, width]` to `[rows, vocab]`: at a temperature, and
-/// among those that are not forbidden. At temperature 0 the likeliest token has all the probability. What has none has the
+/// Log-probabilities of all tokens, `[rows, width]` to `[rows, vocab]`, at a temperature and over the tokens that are
+/// not forbidden. At temperature 0 the most likely token has probability 1. A token of probability 0 has the
 /// log-probability -1e9.
 pub fn token_log_probs(
     policy: &Policy,
@@ -183,7 +183,7 @@ pub fn token_log_probs(
     log_softmax(scores, 1)
 }
 
-/// Makes what is forbidden as good as impossible, `[rows, vocab]`.
+/// Sets the scores of forbidden tokens to -1e9, `[rows, vocab]`.
 fn masked(scores: Tensor<2>, forbidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
     match forbidden {
         Some(forbidden) => scores.mask_fill(forbidden, -1e9),

@@ -1,6 +1,6 @@
-//! How likely a language model finds a text: mean negative log-likelihood, perplexity, bits per byte.
+//! Likelihood of a text under a language model: mean negative log-likelihood, perplexity, bits per byte.
 //!
-//! Knows models and batches; knows neither files nor runs.
+//! This module knows models and batches; it knows neither files nor runs.
 
 use std::f64::consts::LN_2;
 
@@ -13,30 +13,30 @@ use crate::learners::supervised::text_log_probs;
 use palestra_model::Policy;
 use palestra_report::Metrics;
 
-/// How likely a text is to a model.
+/// Likelihood of a text under a model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TextScore {
-    /// Negative log-likelihood of a token in nats, the mean over tokens.
+    /// Mean negative log-likelihood per token, in nats.
     pub mean_nll: f64,
     /// `exp(mean_nll)`
     pub perplexity: f64,
-    /// Negative log-likelihood of all tokens in bits, over the bytes of text that they stand for: this compares models of
-    /// different tokenizers.
+    /// Negative log-likelihood of all tokens in bits, divided by the bytes of their text; comparable between models
+    /// with different tokenizers.
     pub bits_per_byte: f64,
-    /// Tokens that were predicted.
+    /// Number of predicted tokens.
     pub tokens: u64,
-    /// Bytes of text that they stand for.
+    /// Number of bytes of their text.
     pub bytes: u64,
 }
 
 impl TextScore {
-    /// The score of so many nats over tokens and bytes.
+    /// Creates the score from the total negative log-likelihood in nats and the numbers of tokens and bytes.
     pub fn new(nats: f64, tokens: u64, bytes: u64) -> Self {
         let mean_nll = nats / tokens as f64;
         Self { mean_nll, perplexity: mean_nll.exp(), bits_per_byte: nats / LN_2 / bytes.max(1) as f64, tokens, bytes }
     }
 
-    /// The score as metrics of held-out text.
+    /// Returns the score as metrics of held-out text.
     pub fn metrics(&self) -> Metrics {
         let named = [
             ("validation/mean_nll", self.mean_nll),
@@ -47,7 +47,7 @@ impl TextScore {
     }
 }
 
-/// The likelihood of what was read so far.
+/// Accumulated likelihood of the rows so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Likelihood {
     nats: f64,
@@ -56,7 +56,7 @@ pub struct Likelihood {
 }
 
 impl Likelihood {
-    /// Reads further rows, so many at once.
+    /// Adds rows, `batch` at a time.
     pub fn add(&mut self, policy: &Policy, rows: &[TextRow], batch: usize) {
         let log_probs = log_likelihoods(policy, rows, batch);
         self.nats -= log_probs.iter().flatten().map(|&log_prob| f64::from(log_prob)).sum::<f64>();
@@ -64,13 +64,13 @@ impl Likelihood {
         self.bytes += rows.iter().map(|row| row.bytes as u64).sum::<u64>();
     }
 
-    /// The score of all of it; `None` where nothing was predicted.
+    /// Score of all rows; `None` if no token was predicted.
     pub fn score(&self) -> Option<TextScore> {
         (self.tokens > 0).then(|| TextScore::new(self.nats, self.tokens, self.bytes))
     }
 }
 
-/// The log-probability of each counted token of each row, so many rows at once.
+/// Log-probability of each counted token of each row, computed `batch` rows at a time.
 pub fn log_likelihoods(policy: &Policy, rows: &[TextRow], batch: usize) -> Vec<Vec<f32>> {
     let policy = policy.valid();
     let device: Device = policy.transformer.device();

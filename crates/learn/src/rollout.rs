@@ -1,4 +1,4 @@
-//! Environments and a policy become episodes: the policy writes for many environments at once.
+//! Rollouts: a policy acts in many environments at once and produces episodes.
 
 mod judged;
 mod running;
@@ -24,31 +24,32 @@ pub use judged::{reward_means, summary};
 use running::Running;
 pub use running::now;
 
-/// How episodes are played.
+/// Settings of rollouts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutConfig {
     /// Episodes of one rollout; each is played to its end.
     pub episodes: usize,
-    /// Environments played at once: more fill the processor better.
+    /// Number of parallel environments; more make better use of the processor.
     pub environments: usize,
-    /// Episodes in a row that begin in the same state, each with random numbers of its own: the completions of a prompt.
+    /// Group size: consecutive episodes that begin in the same state, each with its own random stream; the completions
+    /// of a prompt.
     pub group: usize,
-    /// What the policy sees when it writes.
+    /// Context of the policy when it writes.
     pub context: Context,
-    /// Whether observations are read by the model's chat template, as messages of a user.
+    /// True if observations are formatted with the model's chat template, as user messages.
     pub chat: bool,
-    /// How tokens are chosen.
+    /// Sampling parameters.
     pub sampling: Sampling,
-    /// Whether only legal actions can be written, where the environment lists them.
+    /// True if only legal actions are allowed, where the environment lists them.
     pub legal_actions_only: bool,
-    /// The most tokens of an action, where it is not chosen from a list.
+    /// Max number of new tokens of an action, if it is not chosen from a list.
     pub max_new_tokens: usize,
-    /// Texts that end an action, where it is not chosen from a list; the action is what stands before them.
+    /// Stop texts of an action, if it is not chosen from a list; the action is the text before them.
     pub stop: Vec<String>,
-    /// Taken off the reward of an action that reached that limit without its ending token.
+    /// Penalty subtracted from the reward of an action that reached the max number of new tokens without an end token.
     pub missing_end_penalty: f32,
-    /// Whether all that is played to learn from is kept, as an experience log in the run's directory.
+    /// True if all training episodes are recorded, as an experience log in the run's directory.
     pub record: bool,
 }
 
@@ -71,94 +72,94 @@ impl Default for RolloutConfig {
 }
 
 impl RolloutConfig {
-    /// How contexts are built for a model that reads at most `room` tokens.
+    /// Context settings for a model that reads at most `room` tokens.
     pub fn encoding(&self, room: usize) -> Encoding {
         Encoding { context: self.context, room, legal_actions_only: self.legal_actions_only, return_to_go: None }
     }
 }
 
-/// One episode in both of its forms.
+/// Result of one episode, as text and as tokens.
 pub struct Played {
-    /// As text.
+    /// The episode as text.
     pub episode: Episode,
-    /// As tokens.
+    /// The episode as tokens.
     pub trajectory: Trajectory,
-    /// What the environment said of the last state.
+    /// Info of the environment in the last state.
     pub info: Info,
-    /// What each reward said of it, before weights.
+    /// Score of each reward function, before weights.
     pub scores: Scores,
 }
 
 impl Played {
-    /// Whether no reward is missing: only then is its return what it earned.
+    /// True if no reward is missing; only then is the return complete.
     pub fn is_scored(&self) -> bool {
         self.scores.values().all(Option::is_some)
     }
 }
 
-/// Where the time of a rollout went, and what it was spent on.
+/// Timings and counts of a rollout.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Effort {
-    /// In the environments.
+    /// Time in the environments.
     pub environments: Duration,
-    /// In the model and in the choice of tokens.
+    /// Time in the model and in sampling.
     pub model: Duration,
-    /// In the rewards.
+    /// Time in the reward functions.
     pub rewards: Duration,
-    /// Altogether.
+    /// Total time.
     pub total: Duration,
     /// Tokens read and written.
     pub tokens: usize,
-    /// Turns played.
+    /// Number of turns.
     pub turns: usize,
 }
 
-/// Plays episodes of one environment.
+/// Runs episodes of one environment.
 pub struct Rollout {
     pool: Pool,
     encoder: Encoder,
     config: RolloutConfig,
-    /// The return that each episode is asked for, where the policy reads it.
+    /// Target return of each episode, if the policy reads it.
     target_return: Option<f32>,
-    /// The probability with which a turn's action is a random legal one.
+    /// Probability that the action of a turn is a random legal one.
     exploration: f64,
     rewards: Rewards,
 }
 
-/// What a watcher of a rollout is shown.
+/// Event of a rollout.
 pub enum Seen<'a> {
-    /// An episode has begun.
+    /// An episode has started.
     Begun,
-    /// An action was played.
+    /// The environment has taken a step.
     Played(&'a str, &'a Step),
 }
 
 impl Rollout {
-    /// A rollout over the environments of the pool. The return that episodes are asked for counts where the encoder
-    /// writes it.
+    /// Creates a rollout over the environments of the pool. The target return is used only if the encoder writes it.
     pub fn new(pool: Pool, encoder: Encoder, config: RolloutConfig, target_return: Option<f32>) -> Self {
         Self { pool, encoder, config, target_return, exploration: 0.0, rewards: Rewards::default() }
     }
 
-    /// A rollout whose episodes are judged by rewards too.
+    /// Adds reward functions that score the episodes.
     pub fn judged_by(self, rewards: Rewards) -> Self {
         Self { rewards, ..self }
     }
 
-    /// A rollout of a mixture: each turn, with probability `epsilon`, any legal action is played, each equally likely.
-    /// An episode's turns then have the log-probability of the whole action under the mixture, where the policy chooses
-    /// among legal actions, and no token ids; its trajectory is not one to learn from.
+    /// Mixes the policy with random actions: each turn, with probability `epsilon`, the action is drawn uniformly from
+    /// the legal ones. If the policy chooses among legal actions, the turns then hold the log-probability of the whole
+    /// action under the mixture, and no token ids. The trajectories cannot be used for training.
     pub fn exploring(self, epsilon: f64) -> Self {
         Self { exploration: epsilon, ..self }
     }
 
-    /// Plays the episodes of these numbers, in that order, each to its end.
+    /// Runs the episodes of these numbers, in that order, each to its end.
     ///
-    /// An episode's number and the run's seed fix its environment and its random numbers, so that how many are played
-    /// at once does not change what is sampled. The policy must be outside autodiff.
+    /// An episode's number and the run's seed fix its environment and its random numbers, so that the number of
+    /// parallel environments does not change the samples. The policy must be outside autodiff.
     ///
     /// # Errors
-    /// An environment or a reward fails, an observation has characters that the tokenizer lacks, or is too long for the model.
+    /// An environment or a reward fails, an observation has characters that the tokenizer lacks, or is too long for the
+    /// model.
     pub fn play(
         &mut self,
         policy: &Policy,
@@ -169,7 +170,7 @@ impl Rollout {
         self.play_watched(policy, run_seed, numbers, sampling, &mut |_, _, _| Ok(()))
     }
 
-    /// As [`Rollout::play`], and shows each episode's number, what happened, and the environment after it.
+    /// Same as [`Rollout::play`], and passes each episode's number, the event, and the environment after it to `watch`.
     ///
     /// # Errors
     /// As [`Rollout::play`], or what the watcher could not do.
@@ -198,8 +199,8 @@ impl Rollout {
         Ok((played, effort))
     }
 
-    /// As [`Rollout::play_watched`], and hands over each episode with its number as soon as it has ended, so that memory
-    /// does not grow with their number. The value of a truncated end is left at 0.
+    /// Same as [`Rollout::play_watched`], and passes each episode with its number to `take` soon after its end, so that
+    /// memory does not grow with the number of episodes. The value of a truncated final state stays 0.
     ///
     /// # Errors
     /// As [`Rollout::play_watched`], or what the taker could not do.
@@ -222,7 +223,7 @@ impl Rollout {
         effort
     }
 
-    /// Plays each episode to its end, and hands it over before it is judged.
+    /// Runs each episode to its end, and passes it to `take` before its rewards are computed.
     fn run(
         &mut self,
         policy: &Policy,
@@ -278,7 +279,7 @@ impl Rollout {
         Ok(effort)
     }
 
-    /// Reads a first state and writes an action, so that a policy that cannot is found out before a run.
+    /// Resets an environment and writes one action, so that an unusable policy is reported before a run.
     ///
     /// # Errors
     /// As [`Rollout::play`].
@@ -287,12 +288,12 @@ impl Rollout {
         self.write(policy, &mut [(0, running)], &Sampling::GREEDY, &mut Effort::default()).map(|_| ())
     }
 
-    /// How episodes are played.
+    /// Settings of the rollout.
     pub fn config(&self) -> &RolloutConfig {
         &self.config
     }
 
-    /// The number of tokens that the policy can write.
+    /// Vocabulary size of the policy.
     pub fn vocab_size(&self) -> usize {
         self.encoder.tokenizer().vocab_size()
     }
@@ -306,7 +307,7 @@ impl Rollout {
         Ok(episode)
     }
 
-    /// Lets the policy write an action for every running episode.
+    /// Generates an action of the policy for every running episode.
     fn write(
         &mut self,
         policy: &Policy,
@@ -350,7 +351,8 @@ impl Rollout {
                 }
             };
             episode.rng = request.rng;
-            // What is written freely can be written in several ways, and this is the probability of one.
+            // Free text can have several tokenizations, and the log-probability is that of one. Only choices from a
+            // list get one.
             let own = request.choices.filter(|_| self.exploration > 0.0).map(|_| {
                 let is_certain = is_own && sampling.temperature <= 0.0;
                 if is_certain { 0.0 } else { text.log_probs.iter().copied().map(f64::from).sum() }
@@ -366,7 +368,7 @@ impl Rollout {
         Ok(actions)
     }
 
-    /// The random action that is to be played in place of the policy's own, where it is its turn.
+    /// Draws a random action with the exploration probability; `None` if the policy acts.
     fn random_action(&self, slot: usize, episode: &mut Running) -> Result<Option<String>> {
         if self.exploration == 0.0 || episode.rng.random::<f64>() >= self.exploration {
             return Ok(None);
@@ -380,7 +382,7 @@ impl Rollout {
     }
 }
 
-/// The action that a policy wrote in these tokens: their text, up to a stop text.
+/// Decodes the action in a policy's tokens: their text, up to a stop text.
 ///
 /// # Errors
 /// Tokens that the tokenizer does not have.

@@ -1,4 +1,4 @@
-//! Where the batches of a learner come from: fresh from its own play, or stored in files.
+//! Sources of a learner's batches: on-policy rollouts, or data stored in files.
 
 mod examples;
 mod fresh;
@@ -31,24 +31,24 @@ use crate::Result;
 use crate::learners::Learner;
 use palestra_report::Metrics;
 
-/// A supply of batches for a learner, update by update.
+/// A source of batches for a learner, update by update.
 pub trait Source<L: Learner> {
-    /// Begins update number `update`: collects what it will be learned from. The model acts outside autodiff.
+    /// Begins update number `update` and collects its data. The model acts outside autodiff.
     ///
     /// # Errors
     /// Nothing could be collected.
     fn begin(&mut self, learner: &mut L, model: &L::Model, update: u64) -> Result<Metrics>;
 
-    /// The parts of the next optimiser step's batch; `None` ends the update.
+    /// Returns the parts of the next optimiser step's batch; `None` ends the update.
     ///
     /// # Errors
     /// The batch could not be read.
     fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<L::Batch>>>;
 
-    /// The number of tokens in the batches of this update so far, padding aside.
+    /// Number of tokens in the batches of this update so far, without padding.
     fn tokens(&self) -> usize;
 
-    /// Told what the step on the last batch measured.
+    /// Receives the metrics of the step on the last batch.
     ///
     /// # Errors
     /// The step shows that its batch was wrong.
@@ -56,22 +56,22 @@ pub trait Source<L: Learner> {
         Ok(())
     }
 
-    /// What is to be told of the update, once its last step is done.
+    /// Metrics of the update, after its last step.
     fn end(&mut self) -> Metrics {
         Metrics::new()
     }
 
-    /// The last episodes that were collected, where it collects them itself.
+    /// Episodes of the last rollout, if the source collects them itself.
     fn episodes(&self) -> Vec<&Episode> {
         Vec::new()
     }
 
-    /// The position in the data that a resumed run goes on from.
+    /// Position in the data, from which a resumed run continues.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Takes up the state of [`Source::state`].
+    /// Restores the state of [`Source::state`].
     ///
     /// # Errors
     /// The state is not this source's.

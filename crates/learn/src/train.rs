@@ -1,4 +1,4 @@
-//! The training loop: the one loop of every learner.
+//! The training loop, shared by all learners.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -11,26 +11,26 @@ use palestra_report::Metrics;
 use palestra_model::optim::{AdamW, GradientSum};
 use crate::source::Source;
 
-/// How far a run goes.
+/// Range of updates of a run.
 pub struct Span<'a> {
-    /// The update to begin with; above 0 in a resumed run.
+    /// First update; above 0 in a resumed run.
     pub start: u64,
-    /// The number of updates of the whole run: what schedules go by.
+    /// Number of updates of the whole run, which schedules depend on.
     pub updates: u64,
-    /// Set when a person asks to stop: the loop ends after the update at hand.
+    /// Stop flag, set on a user's request: the loop ends after the current update.
     pub stop: &'a AtomicBool,
 }
 
-/// What the loop tells after each update.
+/// State of the training loop after an update.
 pub struct Progress<'a, L: Learner, S> {
-    /// Updates done.
+    /// Number of completed updates.
     pub done: u64,
-    /// Whether the loop ends here: the run is over, or a person asked to stop.
+    /// True if the loop ends here: the run is over, or the user asked to stop.
     pub is_last: bool,
-    /// Whether the update has not been told before. Where the next one could not be collected, the last is told again, so that
-    /// it can be saved.
+    /// True if the update is reported for the first time. If the data of the next update could not be collected, the
+    /// last update is reported again, so that it can be saved.
     pub is_new: bool,
-    /// The means of everything measured in this update.
+    /// Means of all metrics of this update.
     pub metrics: &'a Metrics,
     /// The learner, after the update.
     pub learner: &'a L,
@@ -38,17 +38,17 @@ pub struct Progress<'a, L: Learner, S> {
     pub model: &'a L::Model,
     /// The optimiser, after the update.
     pub optimizer: &'a AdamW,
-    /// The source, which still has what it collected.
+    /// The source, which still holds its collected data.
     pub source: &'a mut S,
 }
 
-/// Trains: each update collects, then takes one optimiser step on each batch of what was collected.
+/// Trains a model: each update collects data, then takes one optimiser step on each batch of it.
 ///
-/// `observe` is called after every update, and decides what is logged, saved and evaluated.
+/// `observe` is called after every update, and decides on logging, saving and evaluation.
 ///
 /// # Errors
-/// What the source, the optimiser or the observer could not do; but where a person asked to stop, a source that collected
-/// nothing more has done so.
+/// Errors of the source, the optimiser or the observer. If the user asked to stop, it is no error that the source
+/// collected nothing more.
 pub fn train<L: Learner, S: Source<L>>(
     learner: &mut L,
     mut model: L::Model,
@@ -59,13 +59,13 @@ pub fn train<L: Learner, S: Source<L>>(
 ) -> Result<L::Model> {
     for update in span.start..span.updates {
         let fraction = update as f64 / span.updates as f64;
-        // Strictly between the ends, so that no update is wasted on a rate of 0.
+        // Strictly between 0 and 1, so that no update is wasted on a rate of 0.
         let learning_rate = optimizer.config().learning_rate_at((update + 1) as f64 / (span.updates + 1) as f64);
         learner.set_progress(fraction);
         let mut metrics = match source.begin(learner, &model, update) {
             Ok(metrics) => metrics,
             Err(error) => {
-                // The model is as the last update left it: what it learned is not lost with what could not be collected.
+                // The model is as the last update left it, and is reported again so that it is not lost.
                 if update > span.start {
                     let (done, metrics) = (update, &Metrics::new());
                     let model = &model;
@@ -111,7 +111,7 @@ pub fn train<L: Learner, S: Source<L>>(
         learner.sum_up(&mut means);
         metrics.extend(means);
         metrics.extend(source.end());
-        // Asked once, so that what is told to be the last update, and is saved as that, is the last.
+        // Read once, so that the update reported and saved as the last one is the last.
         let is_last = update + 1 == span.updates || span.stop.load(Ordering::Relaxed);
         if update + 1 == span.updates {
             model = learner.finish(model);
@@ -125,7 +125,7 @@ pub fn train<L: Learner, S: Source<L>>(
     Ok(model)
 }
 
-/// Reads a part's measurements off the device at once and adds them to those of the other parts.
+/// Reads a part's metrics off the device at once and adds them to those of the other parts.
 fn read_into(measured: &mut Metrics, metrics: Vec<(&'static str, Tensor<1>)>) {
     let (names, values): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
     if values.is_empty() {
@@ -137,7 +137,7 @@ fn read_into(measured: &mut Metrics, metrics: Vec<(&'static str, Tensor<1>)>) {
     }
 }
 
-/// The means of measurements over the steps of an update.
+/// Means of metrics over the steps of an update.
 #[derive(Default)]
 struct Means {
     sums: Metrics,

@@ -1,65 +1,65 @@
-//! An episode in tokens: what every learner learns from.
+//! An episode as tokens, the training data of the learners.
 
 use std::sync::Arc;
 
 pub use palestra_datasets::End;
 
-/// One episode as the model read and wrote it.
+/// One episode, as the model read and wrote it.
 ///
-/// The action tokens of all segments, in order, form one chain for returns and advantages, whichever context the
-/// model saw them in.
+/// The action tokens of all segments, in order, form one chain for returns and advantages, regardless of the context in
+/// which the model wrote them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trajectory {
-    /// What the model read in one go: the whole episode (context `transcript`), or one turn each (`observation`).
+    /// Token sequences that the model read at once: the whole episode (context `transcript`), or one turn each
+    /// (`observation`).
     pub segments: Vec<Segment>,
-    /// How the episode ended; `None` where it was cut off.
+    /// End of the episode; `None` if it was cut off.
     pub end: Option<End>,
-    /// What the model would read to act after the last action, where the episode was truncated and the observation
-    /// after it is known.
+    /// Prompt of the action after the last one, if the episode was truncated and the observation after it is known.
     pub final_prompt: Option<Vec<u32>>,
-    /// The value of that state when the episode was played; else 0.
+    /// Value of that state at rollout time; otherwise 0.
     pub last_value: f32,
-    /// The episodes of a group began in the same state.
+    /// Group number; the episodes of a group began in the same state.
     pub group: u64,
 }
 
 /// One sequence of tokens that the model reads from position 0.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Segment {
-    /// Everything read and written, in order.
+    /// All tokens, read and written, in order.
     pub tokens: Vec<u32>,
-    /// The tokens that the model wrote, in order.
+    /// Tokens that the model wrote, in order.
     pub actions: Vec<ActionToken>,
 }
 
 /// One token that the model wrote.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActionToken {
-    /// Its place in [`Segment::tokens`]; at least 1, since the model writes it after reading something.
+    /// Position in [`Segment::tokens`]; at least 1, since the model writes it after reading something.
     pub at: usize,
-    /// The turn of the episode that it belongs to.
+    /// Turn of the episode that it belongs to.
     pub turn: usize,
-    /// Its log-probability under the policy that sampled it.
+    /// Log-probability under the sampling policy.
     pub log_prob: f32,
-    /// Its log-probability under a reference policy, where the learner holds to one.
+    /// Log-probability under a reference policy, if the learner uses one.
     pub reference_log_prob: Option<f32>,
-    /// The value of the state that it was written in; 0 without a value head.
+    /// Value of the state in which it was written; 0 without a value head.
     pub value: f32,
-    /// The reward that it earned: a turn's reward stands on the turn's last token.
+    /// Reward: a turn's reward is on the turn's last token.
     pub reward: f32,
-    /// The tokens that it was chosen among, ascending; `None` for any.
+    /// Allowed tokens at this position, ascending; `None` for any.
     pub allowed: Option<Arc<[u32]>>,
 }
 
 impl ActionToken {
-    /// `log policy - log reference`, where there is a reference.
+    /// Log-ratio `log policy - log reference`, if there is a reference.
     pub fn log_ratio(&self) -> Option<f32> {
         self.reference_log_prob.map(|reference| self.log_prob - reference)
     }
 }
 
 impl Trajectory {
-    /// The chain of action tokens.
+    /// Iterates over the chain of action tokens.
     pub fn actions(&self) -> impl Iterator<Item = &ActionToken> {
         self.segments.iter().flat_map(|segment| &segment.actions)
     }
@@ -73,13 +73,13 @@ impl Trajectory {
         last.expect("an episode has an action, and an action has a token").reward += reward;
     }
 
-    /// The undiscounted sum of rewards.
+    /// Undiscounted sum of rewards.
     pub fn total_reward(&self) -> f32 {
         self.actions().map(|action| action.reward).sum()
     }
 
-    /// The discount of what follows each action token: `gamma` where the next one belongs to another turn (and after
-    /// the last), `gamma_token` inside a turn, so that the tokenizer does not set the horizon.
+    /// Discount after each action token: `gamma` if the next one belongs to another turn (and after the last),
+    /// `gamma_token` inside a turn, so that the horizon does not depend on the tokenizer.
     pub fn discounts(&self, gamma: f32, gamma_token: f32) -> Vec<f32> {
         let turns: Vec<usize> = self.actions().map(|action| action.turn).collect();
         let next = turns.iter().skip(1).map(Some).chain([None]);

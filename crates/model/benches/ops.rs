@@ -1,7 +1,8 @@
-//! Times each operation of `palestra_model::ops` in both of its forms: `cargo bench --features libtorch --bench ops libtorch`.
+//! Times each operation of `palestra_model::ops` in both of its forms:
+//! `cargo bench --features libtorch --bench ops libtorch`.
 //!
-//! Each number is the median of repeats, in milliseconds. Set OMP_NUM_THREADS to the cores that are free: libtorch's
-//! threads wait for each other, so that a core that is busy elsewhere costs milliseconds an operation.
+//! Each number is the median of repeats, in milliseconds. Set OMP_NUM_THREADS to the number of free cores: libtorch's
+//! threads wait for each other, so a core that is busy elsewhere costs milliseconds per operation.
 
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
@@ -14,7 +15,7 @@ type NormForm = fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>;
 type GateForm = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
 type AdamWForm = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamW) -> (Tensor<2>, Tensor<2>, Tensor<2>);
 
-/// How long to repeat one measurement.
+/// Time to repeat one measurement.
 const BUDGET: Duration = Duration::from_millis(700);
 
 fn main() {
@@ -128,7 +129,7 @@ fn log_probs(device: &Device) {
     }
 }
 
-/// As in SmolLM2-135M: 576 wide, 1536 inside the feed-forward layer; 1024 tokens.
+/// Times the norm and the gate in the shape of SmolLM2-135M: 576 wide, 1536 inside the feed-forward layer; 1024 tokens.
 fn norm_and_gate(device: &Device) {
     let device = &device.clone().autodiff();
     let rows = |width| Tensor::<2>::random([1024, width], Distribution::Default, device).require_grad();
@@ -176,7 +177,7 @@ fn take(tensor: &mut Tensor<2>) -> Tensor<2> {
     std::mem::replace(tensor, Tensor::empty([1, 1], &Device::flex()))
 }
 
-/// A small model: 4 layers, 256 wide, 8 heads, 4096 tokens, without norms; a batch of 8 x 128.
+/// Times a training step of a small model: 4 layers, 256 wide, 8 heads, 4096 tokens, without norms; a batch of 8 x 128.
 fn training_step(device: &Device) {
     let device = &device.clone().autodiff();
     let weight = |shape: [usize; 2]| -> Tensor<2> {
@@ -213,7 +214,7 @@ fn read<const D: usize>(tensor: Tensor<D>) {
     std::hint::black_box(&tensor);
 }
 
-/// Times two forms in turns, so that what slows the machine down slows both.
+/// Times two forms in turns, so that a slowdown of the machine affects both.
 fn row(what: &str, mut own: impl FnMut(), mut composed: impl FnMut()) {
     let (mut own_times, mut composed_times) = (Vec::new(), Vec::new());
     own();

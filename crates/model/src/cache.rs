@@ -1,4 +1,4 @@
-//! The keys and values of what a model has read, kept so that each new token costs one step.
+//! Key-value cache: the keys and values of the tokens read so far, so that each new token costs one step.
 
 use burn::tensor::{Device, Int, Tensor, s};
 
@@ -18,19 +18,19 @@ pub struct LayerCache {
 }
 
 impl KvCache {
-    /// Room for `capacity` tokens in each of `batch` rows.
+    /// An empty cache of `capacity` tokens for each of `batch` rows.
     pub fn new(config: &ModelConfig, batch: usize, capacity: usize, device: &Device) -> Self {
         let zeros = || Tensor::zeros([batch, config.kv_heads, capacity, config.head_dim()], device);
         let layers = (0..config.layers).map(|_| LayerCache { keys: zeros(), values: zeros() }).collect();
         Self { layers, capacity, length: 0 }
     }
 
-    /// How many tokens each row holds, padding included.
+    /// Number of tokens that each row holds, padding included.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// How many tokens each row has room for.
+    /// Maximum number of tokens of each row.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -50,7 +50,7 @@ impl KvCache {
         self.length += time;
     }
 
-    /// Keeps only some rows, once the others have ended.
+    /// Keeps only the given rows, once the others have ended.
     pub fn keep_rows(&mut self, rows: Tensor<1, Int>) {
         for layer in &mut self.layers {
             layer.keys.inplace(|keys| keys.select(0, rows.clone()));

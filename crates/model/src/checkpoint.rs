@@ -2,8 +2,8 @@
 //! than the steps since the last save. Knows files and named arrays; knows no model, learner or tensor library.
 //!
 //! A checkpoint is a directory `step-00000123` in Hugging Face's layout (`config.json`, `model.safetensors`,
-//! `tokenizer.json`), or in PEFT's where adapters are trained, plus what training needs to go on (`optimizer.safetensors`, `trainer_state.json`). It appears
-//! under that name only once every byte is on the disk.
+//! `tokenizer.json`), or in PEFT's if adapters are trained. It also holds the files to resume training
+//! (`optimizer.safetensors`, `trainer_state.json`). It appears under that name only once every byte is on the disk.
 
 mod checksum;
 mod directory;
@@ -34,41 +34,41 @@ const TOKENIZER: &str = "tokenizer.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const TRAINER_STATE: &str = "trainer_state.json";
 
-/// The layout of `trainer_state.json` that this version writes and reads.
+/// Format version of `trainer_state.json` that this version writes and reads.
 const FORMAT: u64 = 1;
 
-/// Everything that a run needs to go on, or a user to load its model elsewhere.
+/// Everything needed to resume a run, or to load its model elsewhere.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     /// Number of optimiser steps taken.
     pub step: u64,
-    /// What `config` and `model` are of.
+    /// Kind of weights that `config` and `model` describe.
     pub contents: Contents,
     /// The model's Hugging Face `config.json`, or the adapters' `adapter_config.json`.
     pub config: Value,
     /// The weights under their Hugging Face names, or PEFT's.
     pub model: Tensors,
-    /// The optimiser's moments.
+    /// Moments of the optimiser.
     pub optimizer: Tensors,
-    /// Counters, positions in the data and the learner's own state.
+    /// Counters, positions in the data and the state of the learner.
     pub state: Value,
     /// The contents of the Hugging Face `tokenizer.json`.
     pub tokenizer_json: String,
-    /// Other texts that belong to the model, by the names of their files, such as `chat_template.jinja`.
+    /// Other text files of the model by file name, such as `chat_template.jinja`.
     pub companions: BTreeMap<String, String>,
 }
 
-/// Which weights a checkpoint holds.
+/// Kind of weights of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contents {
-    /// All of the model's.
+    /// All weights of the model.
     Model,
-    /// Those of adapters on a model that stands elsewhere.
+    /// Weights of adapters; the base model is stored elsewhere.
     Adapters,
 }
 
 impl Contents {
-    /// The configuration and the weights.
+    /// File names of the configuration and of the weights.
     fn files(self) -> [&'static str; 2] {
         match self {
             Self::Model => [CONFIG, MODEL],
@@ -77,31 +77,33 @@ impl Contents {
     }
 }
 
-/// `trainer_state.json`: the trainer's state, and what the other files must look like.
+/// `trainer_state.json`: the trainer's state, and the length and checksum of every other file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct TrainerState {
     format: u64,
     step: u64,
     state: Value,
     files: BTreeMap<String, Record>,
-    /// Of this structure as compact JSON, with this field empty.
+    /// Checksum of this structure as compact JSON, with this field empty.
     crc32: String,
 }
 
-/// Saves a checkpoint as `step-<step>` in a directory, which is made when missing; the path of the new one.
+/// Saves a checkpoint as `step-<step>` in a directory, which is created if missing; returns the path of the new
+/// checkpoint.
 ///
-/// It appears whole ([`write_directory`]), so that whatever happens meanwhile earlier checkpoints stay as they were. One of
-/// the same step is replaced. Only one process may save into a directory; [`RunDir`](crate::run_dir::RunDir) sees to that.
+/// The write is atomic ([`write_directory`]), so earlier checkpoints stay intact whatever happens meanwhile. A
+/// checkpoint of the same step is replaced. Only one process may save into a directory;
+/// [`RunDir`](crate::run_dir::RunDir) ensures that.
 ///
 /// # Errors
-/// A weight that is no finite number, or a file that cannot be written, such as on a full disk. Nothing is left behind.
+/// A weight that is not finite, or a file that cannot be written, such as on a full disk. Nothing is left behind.
 pub fn save(directory: &Path, checkpoint: &Checkpoint) -> Result<PathBuf> {
     let target = directory.join(step_name(checkpoint.step));
     write_directory(&target, |temporary| write_files(temporary, checkpoint))?;
     Ok(target)
 }
 
-/// Loads a checkpoint after checking every file of it against what was written.
+/// Loads a checkpoint after checking every file of it against its recorded length and checksum.
 ///
 /// # Errors
 /// Names the file that is missing, cut short, changed or of another format.
@@ -128,7 +130,7 @@ pub fn load(directory: &Path) -> Result<Checkpoint> {
 
 /// The newest complete checkpoint in a directory; `None` if there is none or no such directory.
 ///
-/// One with a missing or shortened file is passed over with a warning. Contents are checked by [`load`].
+/// A checkpoint with a missing or shortened file is skipped with a warning. [`load`] checks the contents.
 ///
 /// # Errors
 /// A directory that cannot be listed.
@@ -142,7 +144,7 @@ pub fn latest(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// As [`latest`], where there has to be one.
+/// As [`latest`], with an error if there is none.
 ///
 /// # Errors
 /// A directory without a complete checkpoint, or one that cannot be listed.
@@ -150,9 +152,9 @@ pub fn last(directory: &Path) -> Result<PathBuf> {
     latest(directory)?.ok_or_else(|| damaged(directory, "there is no checkpoint yet"))
 }
 
-/// Removes the oldest checkpoints until `keep` complete ones are left, and what killed runs left half written.
+/// Removes the oldest checkpoints until `keep` complete ones are left, and the partial writes of killed runs.
 ///
-/// The newest complete one always stays, whatever `keep` says; without a complete one nothing is removed.
+/// The newest complete checkpoint always stays, even with `keep` = 0; without a complete one nothing is removed.
 ///
 /// # Errors
 /// A directory that cannot be listed or removed.
@@ -165,7 +167,7 @@ pub fn prune(directory: &Path, keep: usize) -> Result<()> {
     }
     let oldest_kept = complete[complete.len().saturating_sub(keep.max(1))];
     for (_, path) in steps.iter().filter(|(step, _)| *step < oldest_kept) {
-        // Renamed first: a removal cut short must not leave something that looks like a checkpoint.
+        // Renamed first, so that an interrupted removal leaves nothing that looks like a checkpoint.
         let hidden = temporary_sibling(path)?;
         remove_if_there(&hidden)?;
         fs::rename(path, &hidden).map_err(Error::io(path))?;
@@ -207,7 +209,7 @@ fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
     .map(drop)
 }
 
-/// Writes one file to the disk and tells what it looks like.
+/// Writes one file to the disk and returns its length and checksum.
 fn write_file(path: &Path, fill: impl FnOnce(&mut Checksum<BufWriter<File>>) -> io::Result<()>) -> Result<Record> {
     let write = || {
         let mut out = Checksum::new(BufWriter::with_capacity(1 << 20, File::create_new(path)?));
@@ -242,7 +244,7 @@ fn read_trainer_state(directory: &Path) -> Result<TrainerState> {
     Ok(trainer)
 }
 
-/// Checks that every file is there in its full length.
+/// Checks that every file exists with its full length.
 fn check_complete(directory: &Path) -> Result<()> {
     let trainer = read_trainer_state(directory)?;
     let required = trainer.contents().files().into_iter().chain([TOKENIZER, OPTIMIZER]);
@@ -285,7 +287,7 @@ fn read_checked<T>(
     Ok(contents)
 }
 
-/// Opens a file that is there in its full length.
+/// Opens a file after checking that it has its full length.
 fn open<'a>(directory: &Path, name: &str, trainer: &'a TrainerState) -> Result<(File, &'a Record)> {
     let path = directory.join(name);
     let expected = trainer.files.get(name).ok_or_else(|| {
@@ -303,12 +305,12 @@ fn open<'a>(directory: &Path, name: &str, trainer: &'a TrainerState) -> Result<(
     Ok((file, expected))
 }
 
-/// Refuses tensors that training could not go on from.
+/// Refuses tensors with numbers that training cannot continue from.
 fn check_numbers(path: &Path, tensors: &Tensors) -> Result<()> {
     tensors::check_finite(tensors).map_err(|reason| damaged(path, reason))
 }
 
-/// The checkpoints in a directory by step, oldest first; hidden temporary ones are none.
+/// Checkpoints in a directory by step, oldest first; hidden temporary directories are skipped.
 fn steps(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -318,7 +320,8 @@ fn steps(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
     for entry in entries {
         let path = entry.map_err(Error::io(directory))?.path();
         let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("step-")?.parse().ok());
-        // Only the name that `save` would give: step-5 beside step-00000005 would be one step twice.
+        // Accepts only the name that `save` would give; otherwise step-5 beside step-00000005 would be the same step
+        // twice.
         if let Some(step) = step.filter(|step| path.ends_with(step_name(*step))) {
             steps.push((step, path));
         }

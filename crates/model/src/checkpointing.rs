@@ -1,16 +1,16 @@
-//! Gradient checkpointing: of the forward pass only the input of each block is kept, and each block is computed again when
-//! its gradients are wanted ([Chen et al. 2016](https://arxiv.org/abs/1604.06174)).
+//! Gradient checkpointing: the forward pass keeps only the input of each block, and the backward pass computes each
+//! block again ([Chen et al. 2016](https://arxiv.org/abs/1604.06174)).
 //!
-//! Memory for activations falls from that of all blocks to that of one, and the forward pass is computed twice.
+//! Memory for activations falls from that of all blocks to that of one. The forward pass is computed twice.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Int, Tensor};
 
 use super::{Placement, Transformer};
 
-/// Computes a loss of what the model makes of tokens (`[batch * time, width]`, as [`Transformer::forward`] gives it), and
-/// its gradients, block by block from the last to the first: `take` is given those of some parameters at a time, and those
-/// of a parameter that is used twice in two parts.
+/// Computes a loss of the model's hidden states (`[batch * time, width]`, as [`Transformer::forward`] returns them) and
+/// its gradients, block by block from the last to the first. `take` receives the gradients of some parameters at a
+/// time; a parameter that is used twice arrives in two parts.
 pub fn backward(
     model: &Transformer,
     tokens: Tensor<2, Int>,
@@ -55,7 +55,7 @@ fn inputs_of_blocks(model: &Transformer, tokens: Tensor<2, Int>, placement: &Pla
     inputs
 }
 
-/// The gradients of all that an output is computed from, given the output's own.
+/// Gradients of everything that `output` is computed from, given the gradient of `output`.
 fn pulled_back(output: Tensor<2>, gradient: Tensor<2>) -> Gradients {
     (output * Tensor::from_inner(gradient)).sum().backward()
 }

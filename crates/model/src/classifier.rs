@@ -1,9 +1,9 @@
 //! A model with a score head in Hugging Face's layout for sequence classification with one label, such as
 //! `LlamaForSequenceClassification`: `score.weight` in the place of an output layer.
 //!
-//! Its head has no bias, and scores may be scaled: both stand in `config.json`, as `score_bias`, which is added to what
-//! transformers computes, and `score_scale`, which makes log-odds of a difference of scores. Transformers reads the score
-//! at the last token that is not `pad_token_id`, which must therefore not be the token that ends texts.
+//! The head has no bias of its own, and scores may be scaled. `config.json` holds both: `score_bias` is added to the
+//! score that transformers computes, and `score_scale` turns a difference of scores into log-odds. Transformers reads
+//! the score at the last token that is not `pad_token_id`, so the padding token must not be the end token.
 
 use std::path::Path;
 
@@ -20,23 +20,23 @@ const ENDING: &str = "ForSequenceClassification";
 const LANGUAGE_MODELS: [&str; 2] = ["ForCausalLM", "LMHeadModel"];
 const FINGERPRINT: &str = "tokenizer_fingerprint";
 
-/// What a classifier's `config.json` says beside the model's shape.
+/// Fields of a classifier's `config.json` beside the model's shape.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScoreSettings {
-    /// What makes log-odds of a difference of scores.
+    /// Factor that turns a difference of scores into log-odds.
     pub scale: f32,
-    /// The token that pads.
+    /// Padding token.
     pub pad: Option<u32>,
-    /// The fingerprint of the tokenizer that it was trained with.
+    /// Fingerprint of the tokenizer that the classifier was trained with.
     pub tokenizer: Option<String>,
 }
 
-/// Whether a `config.json` is a sequence classifier's.
+/// True if a `config.json` is that of a sequence classifier.
 pub fn is_classifier(config: &Value) -> bool {
     config["architectures"][0].as_str().is_some_and(|name| name.ends_with(ENDING))
 }
 
-/// Makes a classifier's files of those of a language model with a value head.
+/// Turns the files of a language model with a value head into those of a classifier.
 ///
 /// # Panics
 /// If there is no value head.
@@ -54,7 +54,7 @@ pub fn to_classifier(config: &mut Value, tensors: &mut Tensors, settings: &Score
     config[FINGERPRINT] = json!(settings.tokenizer);
 }
 
-/// Makes a value head of a classifier's score head; an output layer is left behind. `origin` is for messages.
+/// Turns a classifier's score head into a value head; an output layer is dropped. `origin` is for messages.
 ///
 /// # Errors
 /// A classifier with more than one label, or without its head.
@@ -71,7 +71,7 @@ pub fn from_classifier(config: &Value, tensors: &mut Tensors, origin: &Path) -> 
     Ok(())
 }
 
-/// What `config.json` says of scores.
+/// Reads the score settings of a `config.json`.
 pub fn score_settings(config: &Value) -> ScoreSettings {
     ScoreSettings {
         scale: config["score_scale"].as_f64().unwrap_or(1.0) as f32,

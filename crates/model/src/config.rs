@@ -1,11 +1,11 @@
-//! The shape of a model: what a person chooses, and what `config.json` records.
+//! The shape of a model: the settings that a user chooses and that `config.json` records.
 
 use serde::{Deserialize, Serialize};
 
 use super::config_json;
 use crate::{Error, Result};
 
-/// Which published architecture the decoder follows.
+/// Published architecture that the decoder follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -16,35 +16,35 @@ pub enum Family {
     Llama,
 }
 
-/// Which GELU a GPT-2 has ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)).
+/// GELU variant of a GPT-2 ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gelu {
     /// `x Phi(x)`.
     #[default]
     Exact,
-    /// Its approximation by tanh, which published GPT-2 models have; never more than 0.0005 away.
+    /// Approximation by tanh, as in the published GPT-2 models; at most 0.0005 away from the exact form.
     Tanh,
 }
 
-/// How rotary positions are stretched beyond the context that a model was trained on (Llama).
+/// Scaling of rotary positions beyond the context that a model was trained on (Llama).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum RopeScaling {
-    /// Every position is divided ([Chen et al. 2023](https://arxiv.org/abs/2306.15595)).
+    /// Divides every position ([Chen et al. 2023](https://arxiv.org/abs/2306.15595)).
     Linear {
-        /// By what.
+        /// Divisor of the positions.
         factor: f64,
     },
-    /// Low frequencies are divided, high ones kept, those between blended (Llama 3.1).
+    /// Divides low frequencies, keeps high ones and blends those in between (Llama 3.1).
     Llama3 {
-        /// By what low frequencies are divided.
+        /// Divisor of low frequencies.
         factor: f64,
-        /// A frequency that turns fewer times than this in the original context is low.
+        /// A frequency with fewer rotations than this in the original context is low.
         low_freq_factor: f64,
-        /// One that turns more often than this is high.
+        /// A frequency with more rotations than this in the original context is high.
         high_freq_factor: f64,
-        /// The context that the model was first trained on, in tokens.
+        /// Context that the model was first trained on, in tokens.
         original_context: usize,
     },
 }
@@ -60,11 +60,11 @@ pub enum RopeScaling {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// The published architecture that the decoder follows.
+    /// Published architecture that the decoder follows.
     pub family: Family,
     /// Number of tokens; 0 takes it from the tokenizer.
     pub vocab_size: usize,
-    /// The longest sequence in tokens.
+    /// Maximum sequence length in tokens.
     pub context: usize,
     /// Number of blocks.
     pub layers: usize,
@@ -72,31 +72,32 @@ pub struct ModelConfig {
     pub width: usize,
     /// Number of query heads; divides `width`, unless `head_dim` is given.
     pub heads: usize,
-    /// Number of key and value heads; divides `heads`. 0 means as many as `heads`. GPT-2 has no fewer.
+    /// Number of key and value heads; divides `heads`. 0 means as many as `heads`. GPT-2 always has as many as `heads`.
     pub kv_heads: usize,
-    /// Width of one head; 0 means `width / heads`. GPT-2 has no other.
+    /// Width of one head; 0 means `width / heads`, the only choice for GPT-2.
     pub head_dim: usize,
     /// Width of the feed-forward layer; 0 means 4 times `width` (GPT-2) or 8/3 times, rounded up to a multiple of 8 (Llama).
     pub feed_forward: usize,
-    /// Whether the output layer is the transpose of the token embedding.
+    /// True if the output layer is the transpose of the token embedding.
     pub tie_embeddings: bool,
-    /// What is added to the variance in a norm.
+    /// Epsilon added to the variance in a norm.
     pub norm_eps: f64,
     /// Base of the rotary frequencies (Llama).
     pub rope_theta: f64,
-    /// How many tokens each token sees at most, itself included (Mistral); 0 means all. GPT-2 sees all.
+    /// Maximum number of tokens that each token attends to, itself included (Mistral); 0 means all. GPT-2 attends to
+    /// all.
     pub sliding_window: usize,
-    /// Whether query, key and value have biases (Qwen2); GPT-2 always has all biases.
+    /// True if query, key and value have biases (Qwen2); GPT-2 always has all biases.
     pub qkv_bias: bool,
-    /// Whether attention's output layer has a bias.
+    /// True if attention's output layer has a bias.
     pub output_bias: bool,
-    /// Whether the layers of the feed-forward have biases.
+    /// True if the layers of the feed-forward have biases.
     pub mlp_bias: bool,
-    /// Whether each head's query and key pass an RMSNorm before they are rotated (Qwen3).
+    /// True if each head's query and key pass an RMSNorm before the rotation (Qwen3).
     pub qk_norm: bool,
-    /// The activation of GPT-2.
+    /// Activation of GPT-2.
     pub gelu: Gelu,
-    /// How rotary positions are stretched (Llama).
+    /// Scaling of rotary positions (Llama).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<RopeScaling>,
 }
@@ -128,7 +129,7 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// Fills what was left to be derived: the vocabulary from the tokenizer, `kv_heads`, `feed_forward`.
+    /// Fills in the fields that are left to be derived: the vocabulary from the tokenizer, `kv_heads`, `feed_forward`.
     ///
     /// # Errors
     /// A shape that no model can have, or a vocabulary smaller than the tokenizer's.
@@ -155,7 +156,7 @@ impl ModelConfig {
         Ok(self)
     }
 
-    /// Refuses a shape that no model can have.
+    /// Checks that the shape is a possible one.
     ///
     /// # Errors
     /// Names the field, its value and what would be right.
@@ -204,7 +205,7 @@ impl ModelConfig {
         if self.head_dim == 0 { self.width / self.heads } else { self.head_dim }
     }
 
-    /// The first field that is set and that a GPT-2 cannot have.
+    /// First field that is set and that GPT-2 does not support.
     fn beyond_gpt2(&self) -> Option<&'static str> {
         let set = [
             ("head_dim", self.head_dim != 0 && self.head_dim * self.heads != self.width),
@@ -220,7 +221,7 @@ impl ModelConfig {
 }
 
 impl RopeScaling {
-    /// What makes it impossible.
+    /// Reason why the values are invalid; `None` if they are valid.
     fn fault(self) -> Option<String> {
         match self {
             Self::Linear { factor } | Self::Llama3 { factor, .. } if !(factor >= 1.0 && factor.is_finite()) => {

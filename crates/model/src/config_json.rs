@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::{Family, Gelu, ModelConfig, RopeScaling};
 use crate::{Error, Result};
 
-/// GPT-2's exact GELU, and what the tanh form is called, which older files have by default.
+/// Name of GPT-2's exact GELU; the next constant is the name of the tanh form, the default of older files.
 const EXACT_GELU: &str = "gelu";
 const TANH_GELU: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
 
-/// A relative of Llama: what transformers takes for granted of it where `config.json` does not say.
+/// A model family related to Llama, with the defaults of transformers for fields that `config.json` leaves out.
 struct Relative {
     model_type: &'static str,
     architecture: &'static str,
@@ -20,14 +20,14 @@ struct Relative {
     kv_heads: Option<usize>,
     /// `None`: the model's width divided by the number of heads.
     head_dim: Option<usize>,
-    /// Whether query, key and value always have biases.
+    /// True if query, key and value always have biases.
     qkv_bias: bool,
-    /// Whether `attention_bias` is a field of its `config.json`, for all four layers of attention.
+    /// True if its `config.json` has the field `attention_bias`, which stands for all four layers of attention.
     has_attention_bias: bool,
-    /// Whether `mlp_bias` is.
+    /// True if its `config.json` has the field `mlp_bias`.
     has_mlp_bias: bool,
     qk_norm: bool,
-    /// The window where the file names none.
+    /// Default window of a file that names none.
     sliding_window: usize,
 }
 
@@ -75,7 +75,7 @@ const QWEN3: Relative = Relative {
 };
 const RELATIVES: [&Relative; 4] = [&LLAMA, &MISTRAL, &QWEN2, &QWEN3];
 
-/// What Hugging Face calls a model of this shape; `None` for a mixture of features that none of its architectures has.
+/// Hugging Face's `model_type` for this shape; `None` for a mixture of features that none of its architectures has.
 pub fn model_type(config: &ModelConfig) -> Option<&'static str> {
     match config.family {
         Family::Gpt2 => Some("gpt2"),
@@ -83,7 +83,7 @@ pub fn model_type(config: &ModelConfig) -> Option<&'static str> {
     }
 }
 
-/// The plainest relative that has all that this shape has.
+/// The simplest Llama relative that supports every feature of this shape.
 fn relative(config: &ModelConfig) -> Option<&'static Relative> {
     let &ModelConfig { qkv_bias, output_bias, mlp_bias, qk_norm, sliding_window, .. } = config;
     RELATIVES.into_iter().find(|relative| {
@@ -101,7 +101,8 @@ fn relative(config: &ModelConfig) -> Option<&'static Relative> {
 
 /// The `config.json` of a resolved shape.
 ///
-/// The special tokens are `null`: the tokenizer's owner sets `bos_token_id`, `eos_token_id` and `pad_token_id`.
+/// The special tokens are `null`; the code that holds the tokenizer sets `bos_token_id`, `eos_token_id` and
+/// `pad_token_id`.
 ///
 /// # Panics
 /// If the shape is one that [`ModelConfig::check`] refuses.
@@ -199,13 +200,13 @@ fn read_fields(json: &Value) -> Result<ModelConfig, String> {
     Ok(config)
 }
 
-/// Fields that a file may leave out have the values of transformers' configurations.
+/// Reads a Llama relative; fields that a file leaves out have the defaults of transformers' configurations.
 fn read_relative(json: &Value, relative: &Relative) -> Result<ModelConfig, String> {
     let heads = size(json, "num_attention_heads", None)?;
     let width = size(json, "hidden_size", None)?;
     let head_dim = size(json, "head_dim", Some(relative.head_dim.unwrap_or(width / heads)))?;
     let attention_bias = relative.has_attention_bias && switch(json, "attention_bias", false)?;
-    // transformers 5 keeps everything rotary together.
+    // transformers 5 keeps all rotary settings in one object.
     let rotary = if json["rope_parameters"].is_null() { json } else { &json["rope_parameters"] };
     only(json, "hidden_act", &[json!("silu")])?;
     only(json, "use_sliding_window", &[json!(false)])?;
@@ -260,7 +261,7 @@ fn read_rope_scaling(json: &Value) -> Result<Option<RopeScaling>, String> {
     }
 }
 
-/// Fields that a file may leave out have the values of transformers' `GPT2Config`.
+/// Reads a GPT-2; fields that a file leaves out have the defaults of transformers' `GPT2Config`.
 fn read_gpt2(json: &Value) -> Result<ModelConfig, String> {
     let (width, heads) = (size(json, "n_embd", None)?, size(json, "n_head", None)?);
     let activation = &json["activation_function"];
@@ -317,7 +318,7 @@ fn number(json: &Value, field: &str, default: f64) -> Result<f64, String> {
     }
 }
 
-/// Refuses a variant of the family that is not computed here. A field left out is the usual variant.
+/// Refuses unsupported variants of the family. A field that is left out means the usual variant.
 fn only(json: &Value, field: &str, supported: &[Value]) -> Result<(), String> {
     let value = &json[field];
     if value.is_null() || supported.contains(value) {
@@ -374,7 +375,7 @@ mod tests {
 
     #[test]
     fn published_files_are_read() {
-        // SmolLM2-135M-Instruct, and the first GPT-2, in the fields that matter.
+        // SmolLM2-135M-Instruct, and the first GPT-2, reduced to the fields that matter.
         let smol = json!({
             "architectures": ["LlamaForCausalLM"], "attention_bias": false, "bos_token_id": 1, "hidden_act": "silu",
             "hidden_size": 576, "intermediate_size": 1536, "max_position_embeddings": 8192, "mlp_bias": false,

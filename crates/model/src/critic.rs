@@ -11,54 +11,55 @@ use serde::{Deserialize, Serialize};
 use super::layers::Init;
 use super::{Linear, ModelConfig, Placement, Transformer};
 
-/// Which parts a critic has.
+/// Parts of a critic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CriticShape {
-    /// Whether it reads with a transformer of its own; else it looks at what the policy made of the tokens, and their
-    /// losses meet in one trunk.
+    /// True if the critic has a transformer of its own; otherwise it reads the policy's hidden states, and both losses
+    /// train one trunk.
     pub own_trunk: bool,
-    /// How many action-value heads: none, one, or twins whose smaller value counts.
+    /// Number of action-value heads: none, one, or twins of which the smaller value counts.
     pub q_heads: usize,
-    /// What of the action values has slowly moving averages to learn from.
+    /// Part of the action-value network that has a target network (a Polyak average) to bootstrap from.
     pub targets: Targets,
-    /// Whether states have a value of their own.
+    /// True if there is a state-value head.
     pub v_head: bool,
 }
 
-/// What is averaged over the steps of training.
+/// Part of the critic that has a target network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Targets {
-    /// Nothing, which no run file asks for.
+    /// No target network; no run file can select this.
     #[default]
     #[serde(skip)]
     None,
-    /// The action-value heads, which look at what the moving transformer makes of the tokens: for a trunk that learns
-    /// so slowly, or is so large, that a copy of it is not worth its memory.
+    /// The action-value heads, which read the hidden states of the current transformer. Suits a trunk that learns so
+    /// slowly, or is so large, that a copy is not worth its memory.
     Heads,
-    /// All that action values are made with, transformer and heads.
+    /// The whole action-value network, transformer and heads.
     Network,
 }
 
-/// Values of what could be written next, Q(s, ·), and of being where one is, V(s).
+/// Action values of the next token, Q(s, ·), and values of the current state, V(s).
 ///
-/// Twin heads, of which the smaller value counts ([Fujimoto et al. 2018](https://arxiv.org/abs/1802.09477)), and
-/// Polyak averages of them to bootstrap from, as in ILQL ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)).
+/// Has twin heads, of which the smaller value counts ([Fujimoto et al. 2018](https://arxiv.org/abs/1802.09477)), and
+/// target networks to bootstrap from, which are Polyak averages, as in ILQL ([Snell et al.
+/// 2023](https://arxiv.org/abs/2206.11871)).
 #[derive(Module, Debug)]
 pub struct Critic {
-    /// The transformer that it reads with, where it is not the policy's.
+    /// The critic's own transformer; `None` if it reads the policy's hidden states.
     pub trunk: Option<Transformer>,
     /// The action-value heads, `[width]` to `[vocab]`.
     pub q: Vec<Head>,
-    /// Their Polyak averages; as many, or none.
+    /// Target heads: Polyak averages of the action-value heads; as many as these, or none.
     pub targets: Vec<Head>,
-    /// The average of the transformer that they read with, where that is averaged too.
+    /// Target transformer of the target heads, where the transformer is averaged too.
     pub target_trunk: Option<Transformer>,
     /// The state-value head, `[width]` to `[1]`.
     pub v: Option<Head>,
 }
 
-/// `outer(relu(inner(x)))`, the outer layer zero at first: a fresh head has no opinion.
+/// `outer(relu(inner(x)))`. The outer layer starts at zero, so that a new head predicts 0.
 #[derive(Module, Debug)]
 pub struct Head {
     inner: Linear,
@@ -66,7 +67,8 @@ pub struct Head {
 }
 
 impl Critic {
-    /// A critic from nothing. `actor` is the policy's transformer, which it reads with where it has none of its own.
+    /// A newly initialised critic. `actor` is the policy's transformer, which the critic uses if it has none of its
+    /// own.
     pub fn new(
         config: &ModelConfig,
         shape: CriticShape,
@@ -83,8 +85,8 @@ impl Critic {
         Self { trunk, q, targets, target_trunk, v }
     }
 
-    /// What the critic makes of each token of rows without padding on the left, `[batch, time]` to
-    /// `[batch * time, width]`. Without a trunk of its own it is `actor`, which is what the policy makes of them.
+    /// Hidden states of rows without padding on the left, `[batch, time]` to `[batch * time, width]`. Without a trunk
+    /// of its own, the critic returns `actor`, the policy's hidden states.
     pub fn read(&self, tokens: Tensor<2, Int>, actor: &Tensor<2>) -> Tensor<2> {
         match &self.trunk {
             Some(trunk) => trunk.forward(tokens, &Placement::causal(), None),
@@ -92,7 +94,7 @@ impl Critic {
         }
     }
 
-    /// The smaller of the heads' values of every token, `[rows, width]` to `[rows, vocab]`.
+    /// Minimum of the heads' values of every token, `[rows, width]` to `[rows, vocab]`.
     ///
     /// # Panics
     /// If there are no heads.
@@ -100,10 +102,10 @@ impl Critic {
         smallest(&self.q, hidden)
     }
 
-    /// As [`Critic::smaller_q`], by the heads' averages, apart from the gradient.
+    /// As [`Critic::smaller_q`], by the target heads and without a gradient.
     ///
     /// # Panics
-    /// If there are none.
+    /// If there are no target heads.
     pub fn smaller_target(&self, hidden: Tensor<2>) -> Tensor<2> {
         smallest(&self.targets, hidden.detach()).detach()
     }
@@ -113,8 +115,7 @@ impl Critic {
         self.v.as_ref().map(|head| head.forward(hidden).squeeze_dim(1))
     }
 
-    /// Moves the averages toward what they are of: `target += rate * (new - target)`. `actor` is the policy's
-    /// transformer.
+    /// Polyak update of the target networks: `target += rate * (new - target)`. `actor` is the policy's transformer.
     #[must_use]
     pub fn with_targets_moved(mut self, actor: &Transformer, rate: f64) -> Self {
         self.targets = moved_toward(self.targets, &self.q, rate);
@@ -126,7 +127,7 @@ impl Critic {
 
 impl Head {
     fn new(width: usize, outputs: usize, init: &mut Init, device: &Device) -> Self {
-        // Kaiming's scale for relu, so that the first layer keeps the size of what it reads.
+        // Kaiming initialisation for relu, so that the first layer keeps the scale of its input.
         let std = (2.0 / width as f64).sqrt();
         let inner = Linear::new([width, width], std, true, init, device);
         Self { inner, outer: Linear::new([width, outputs], 0.0, true, init, device) }
@@ -138,8 +139,8 @@ impl Head {
     }
 }
 
-/// Each parameter of `module`, moved by `rate` of the way to that of `toward`, which is of the same shape. What comes of
-/// it takes no gradient.
+/// Moves each parameter of `module` by the fraction `rate` toward that of `toward`, which has the same shape. The
+/// result has no gradient.
 fn moved_toward<M: Module>(module: M, toward: &M, rate: f64) -> M {
     /// The parameters in the order of the walk, flat.
     struct Collect(VecDeque<Tensor<1>>);

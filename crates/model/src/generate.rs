@@ -1,4 +1,4 @@
-//! Writing: batches of prompts are continued token by token, each row with its own random stream.
+//! Text generation: batches of prompts are continued token by token, each row with its own random generator.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use super::{Placement, Policy};
 use crate::math::{Sampling, sample_token, token_log_prob};
 use crate::ops::AttentionMask;
 
-/// The token sequences that an action can be, where it has to be one of a list.
+/// Token sequences that an action is restricted to.
 #[derive(Debug, PartialEq)]
 pub struct Choices {
-    /// Ascending, no two equal, none the beginning of another.
+    /// Ascending, without duplicates; none is a prefix of another.
     sequences: Vec<Vec<u32>>,
-    /// The first tokens, which every turn asks for.
+    /// Distinct first tokens, kept because every turn needs them.
     first: Arc<[u32]>,
 }
 
 impl Choices {
-    /// The choice among token sequences. Where one sequence is the beginning of another, `end` is appended to all, so
-    /// that both can be written.
+    /// A choice among token sequences. If one sequence is a prefix of another, `end` is appended to all, so that both
+    /// can be written.
     pub fn new(mut sequences: Vec<Vec<u32>>, end: u32) -> Self {
         sequences.sort();
         sequences.dedup();
@@ -32,17 +32,17 @@ impl Choices {
         Self { sequences, first }
     }
 
-    /// The number of tokens of the longest choice.
+    /// Number of tokens of the longest choice.
     pub fn longest(&self) -> usize {
         self.sequences.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// Whether this sequence is one of the choices.
+    /// True if the sequence is one of the choices.
     pub fn contains(&self, sequence: &[u32]) -> bool {
         self.sequences.binary_search_by(|choice| choice.as_slice().cmp(sequence)).is_ok()
     }
 
-    /// The tokens that may follow what was written, ascending; none where a choice is complete.
+    /// Tokens that may follow the prefix `written`, ascending; none if a choice is complete.
     pub fn allowed_after(&self, written: &[u32]) -> Arc<[u32]> {
         if written.is_empty() {
             return Arc::clone(&self.first);
@@ -53,66 +53,66 @@ impl Choices {
     }
 }
 
-/// The distinct tokens at one depth of sorted sequences.
+/// Distinct tokens at one depth of sorted sequences.
 fn next_tokens(sequences: &[Vec<u32>], depth: usize) -> Arc<[u32]> {
     let mut tokens: Vec<u32> = sequences.iter().filter_map(|sequence| sequence.get(depth).copied()).collect();
     tokens.dedup();
     tokens.into()
 }
 
-/// What is to be continued.
+/// A prompt to continue.
 pub struct Request {
-    /// The tokens read so far; at least one.
+    /// Tokens of the prompt; at least one.
     pub prompt: Vec<u32>,
     /// The only continuations allowed; `None` allows any text.
     pub choices: Option<Arc<Choices>>,
-    /// This row's own random numbers.
+    /// Random generator of this row.
     pub rng: ChaCha8Rng,
-    /// The tokens that are written whatever the policy prefers, at least one: they are scored and not sampled. Where
-    /// there are choices, they are one of them.
+    /// Tokens to write regardless of the policy, at least one: they are scored and not sampled. With choices, they are
+    /// one of them.
     pub forced: Option<Vec<u32>>,
 }
 
 impl Request {
-    /// The most tokens that may be written.
+    /// Maximum number of new tokens of this request.
     fn longest(&self, limits: &Limits) -> usize {
         let forced = self.forced.as_ref().map(Vec::len);
         forced.or(self.choices.as_ref().map(|choices| choices.longest())).unwrap_or(limits.max_new_tokens)
     }
 }
 
-/// Whether the tokens written so far hold a stop string.
+/// Stop check: true if the tokens written so far contain a stop string.
 pub type Stopped<'a> = dyn Fn(&[u32]) -> bool + 'a;
 
-/// When a continuation ends, beside the completion of a choice.
+/// Stop conditions of a continuation, beside the completion of a choice.
 pub struct Limits<'a> {
-    /// The token that ends a text; it is part of the text.
+    /// End token; it is part of the text.
     pub end: Option<u32>,
-    /// The most tokens written.
+    /// Maximum number of new tokens.
     pub max_new_tokens: usize,
-    /// What else ends a text.
+    /// Further stop condition.
     pub stopped: Option<&'a Stopped<'a>>,
 }
 
-/// What was written.
+/// A generated continuation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Continuation {
-    /// The tokens written, the ending one included.
+    /// Tokens written, the end token included.
     pub tokens: Vec<u32>,
-    /// The log-probability of each token under the distribution that it was sampled from.
+    /// Log-probability of each token under the distribution that it was sampled from.
     pub log_probs: Vec<f32>,
-    /// The value of the state before each token; empty without a value head.
+    /// Value of the state before each token; empty without a value head.
     pub values: Vec<f32>,
-    /// The tokens that each token was chosen among; `None` for any token.
+    /// Tokens that each token was chosen from; `None` for any token.
     pub allowed: Vec<Option<Arc<[u32]>>>,
-    /// Whether it ended by itself and not at the limit of tokens.
+    /// True if the continuation ended by itself and not at the maximum length.
     pub ended: bool,
 }
 
-/// Continues every prompt until it ends. Log-probabilities and values are those that a full forward pass over the
-/// finished text gives.
+/// Continues every prompt until it ends. Log-probabilities and values equal those of a full forward pass over the
+/// finished text.
 ///
-/// Rows end at different times; those that have ended are dropped once they are half of the batch.
+/// Rows end at different times; finished rows are dropped once they are half of the batch.
 /// The model must be outside autodiff ([`burn::module::Module::valid`]).
 pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, sampling: &Sampling) -> Vec<Continuation> {
     let mut written = vec![Continuation::default(); requests.len()];
@@ -122,7 +122,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     let device = policy.transformer.device();
     let longest_prompt = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
     let room = requests.iter().map(|request| request.longest(limits)).max().unwrap_or(0);
-    // The last token written is never read, and one token alone needs no cache.
+    // The last token written is never read, so that generating a single token needs no cache.
     let mut cache = (room > 1).then(|| policy.cache(requests.len(), longest_prompt + room - 1, &device));
 
     let mut active: Vec<usize> = (0..requests.len()).collect(); // the request of each row that is still computed
@@ -180,7 +180,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     written
 }
 
-/// The value of the state after each prompt; 0 without a value head.
+/// Value of the state after each prompt; 0 without a value head.
 pub fn state_values(policy: &Policy, prompts: &[&[u32]]) -> Vec<f32> {
     /// Rows of one forward pass.
     const ROWS: usize = 256;
@@ -201,7 +201,7 @@ pub fn state_values(policy: &Policy, prompts: &[&[u32]]) -> Vec<f32> {
     values
 }
 
-/// How far each row is padded on the left, where rows differ in length.
+/// Number of padding tokens on the left of each row; `None` if all rows have the same length.
 struct Padding {
     left: Option<Vec<usize>>,
 }
@@ -226,7 +226,7 @@ impl Padding {
     }
 }
 
-/// Prompts as `[batch, longest]`, each ending in the last column. Padding is token 0, which nobody sees.
+/// Prompts as `[batch, longest]`, each ending in the last column. Padding is token 0, which the mask hides.
 fn left_padded<'a>(
     prompts: impl ExactSizeIterator<Item = &'a [u32]>,
     longest: usize,

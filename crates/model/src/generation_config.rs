@@ -1,15 +1,15 @@
 use serde_json::{Value, json};
 
-/// How a published model is meant to write: `generation_config.json`.
+/// Generation settings of a published model: `generation_config.json`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GenerationConfig {
-    /// The token that texts begin with.
+    /// Token at the beginning of texts.
     pub bos: Option<u32>,
-    /// The tokens that end a text; any of them does.
+    /// Tokens that end a text; any of them does.
     pub eos: Vec<u32>,
-    /// The token that fills rows.
+    /// Padding token.
     pub pad: Option<u32>,
-    /// Whether tokens are sampled; else the likeliest is taken.
+    /// True if tokens are sampled; otherwise decoding is greedy.
     pub do_sample: Option<bool>,
     /// Divides the logits.
     pub temperature: Option<f32>,
@@ -22,7 +22,7 @@ pub struct GenerationConfig {
 }
 
 impl GenerationConfig {
-    /// What a `generation_config.json`, or a `config.json`, says.
+    /// Reads a `generation_config.json` or a `config.json`.
     ///
     /// # Errors
     /// A field of another type, by name.
@@ -44,7 +44,7 @@ impl GenerationConfig {
         })
     }
 
-    /// What is set here, and the rest from another.
+    /// The settings of `self`; fields that it leaves unset come from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl GenerationConfig {
         }
     }
 
-    /// The `generation_config.json`.
+    /// The settings as the JSON of `generation_config.json`.
     pub fn write(&self) -> Value {
         let mut json = json!({});
         self.put_ids(&mut json);

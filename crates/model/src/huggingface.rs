@@ -1,7 +1,7 @@
 //! Weights under the names and in the layouts of Hugging Face's GPT-2 and Llama, and Llama's relatives.
 //!
-//! Ours hold linear layers as `[input, output]`. Llama's files hold them transposed; GPT-2's do not, but join query,
-//! key and value side by side.
+//! Our linear layers are `[input, output]`. Llama's files hold them transposed. GPT-2's do not, but join query, key and
+//! value side by side.
 
 use std::path::Path;
 
@@ -9,26 +9,26 @@ use super::{Family, ModelConfig, config_json};
 use crate::checkpoint::{NamedTensor, Tensors};
 use crate::{Error, Result};
 
-/// Parameters that Hugging Face's models do not have. They keep their names, and other readers pass them over.
+/// Prefixes of parameters that Hugging Face's models do not have. They keep their names, and other readers ignore them.
 const OWN: [&str; 2] = ["value_head.", "critic."];
 
-/// What stands in the names of an adapter's parameters, which are our own too.
+/// Part of the names of an adapter's parameters, which Hugging Face's models do not have either.
 const ADAPTER: &str = ".adapter.";
 
-/// What older files hold beside parameters: masks and rotary frequencies, which follow from the shape.
+/// Suffixes of buffers in older files: masks and rotary frequencies, which follow from the shape.
 const BUFFERS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
-/// One tensor of a Hugging Face file, and those of ours that make it up.
+/// One tensor of a Hugging Face file, and the parameters of ours that it holds.
 struct Place {
     theirs: String,
-    /// In a file, `[output, input]` for a Llama's linear layer.
+    /// Shape in the file, `[output, input]` for a Llama's linear layer.
     shape: Vec<usize>,
-    /// Joined along the last axis, where there is more than one.
+    /// Names of our parameters; several are joined along the last axis.
     ours: Vec<String>,
     transposed: bool,
 }
 
-/// Names and lays out a model's parameters as Hugging Face does. `config` must be resolved.
+/// Converts a model's parameters to Hugging Face's names and layouts. `config` must be resolved.
 ///
 /// # Panics
 /// If the parameters are not those of a model of this shape.
@@ -51,7 +51,7 @@ pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors
     tensors
 }
 
-/// Names and lays out the tensors of a Hugging Face file as ours, with or without the prefix (`model.`,
+/// Converts the tensors of a Hugging Face file to our names and layouts, with or without the prefix (`model.`,
 /// `transformer.`) of a model that has an output layer. `config` must be resolved; `origin` is for messages.
 ///
 /// # Errors
@@ -102,25 +102,25 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     }
 }
 
-/// Whether a parameter is one that Hugging Face's models do not have.
+/// True if a parameter is one that Hugging Face's models do not have.
 pub fn is_own(name: &str) -> bool {
     OWN.iter().any(|start| name.starts_with(start)) || name.contains(ADAPTER)
 }
 
-/// Whether a tensor of a file is no parameter, but what follows from the shape.
+/// True if a tensor of a file is no parameter but a buffer, which follows from the shape.
 pub fn is_buffer(name: &str) -> bool {
     BUFFERS.iter().any(|buffer| name.ends_with(buffer))
 }
 
-/// A linear layer as Hugging Face has it, and the layers of ours that it holds side by side.
+/// A linear layer in Hugging Face's layout, and the layers of ours that it joins.
 pub struct JoinedLinear {
-    /// Its name, such as `model.layers.0.self_attn.q_proj`.
+    /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj`.
     pub theirs: String,
     /// Our names, such as `blocks.0.attention.query`.
     pub ours: Vec<String>,
-    /// Numbers that each of its inputs has.
+    /// Width of its input.
     pub input: usize,
-    /// Numbers that each of its outputs has.
+    /// Width of its output.
     pub output: usize,
 }
 
@@ -137,7 +137,7 @@ pub fn linears(config: &ModelConfig) -> Vec<JoinedLinear> {
     weights.collect()
 }
 
-/// Every parameter of a model of this shape: its name of ours, and its length along each axis. `config` must be resolved.
+/// Our name and the shape of every parameter of a model of this shape. `config` must be resolved.
 pub fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let parts = places(config).into_iter().flat_map(|Place { mut shape, ours, transposed, .. }| {
         if transposed {
@@ -240,7 +240,7 @@ impl Place {
     }
 }
 
-/// What stands before the names of everything but the output layer.
+/// Prefix of every name but that of the output layer.
 fn prefix(family: Family) -> &'static str {
     match family {
         Family::Gpt2 => "transformer.",
@@ -281,7 +281,7 @@ fn join_columns(mut parts: Vec<NamedTensor>) -> NamedTensor {
     NamedTensor::new(shape, data)
 }
 
-/// Takes apart what [`join_columns`] put together.
+/// Splits a tensor that [`join_columns`] joined.
 fn split_columns(tensor: NamedTensor, parts: usize) -> Vec<NamedTensor> {
     if parts == 1 {
         return vec![tensor];
@@ -318,13 +318,13 @@ pub(super) mod tests {
         }
     }
 
-    /// Different numbers everywhere.
+    /// A tensor of numbers that all differ.
     fn numbered(shape: &[usize], start: usize) -> NamedTensor {
         let count = shape.iter().product::<usize>();
         NamedTensor::new(shape, (start..start + count).map(|number| number as f32).collect())
     }
 
-    /// What a file of a model of this shape holds.
+    /// The tensors of a file of a model of this shape.
     pub fn file_of(config: &ModelConfig) -> Tensors {
         let mut start = 0;
         let mut number = |place: Place| {

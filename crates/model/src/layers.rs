@@ -8,22 +8,22 @@ use rand_distr::{Distribution, Normal};
 use super::lora::Adapter;
 use crate::ops::rms_norm;
 
-/// What the weights of a new model are.
+/// Initialisation of the weights of a new model.
 pub enum Init<'a> {
-    /// Drawn from these random numbers.
+    /// Random, drawn from this generator.
     Random(&'a mut ChaCha8Rng),
-    /// Nothing: zeros that take no memory, for weights that come from a file.
+    /// Zeros that take no memory, for weights that come from a file.
     Blank,
 }
 
-/// `y = x W + b`, and what an adapter adds.
+/// `y = x W + b`, plus the output of an adapter.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[input, output]`
     pub weight: Param<Tensor<2>>,
     /// `[output]`
     pub bias: Option<Param<Tensor<1>>>,
-    /// What is trained beside frozen weights.
+    /// LoRA adapter, trained beside frozen weights.
     pub adapter: Option<Adapter>,
 }
 

@@ -1,6 +1,7 @@
 //! LoRA: low-rank adapters beside frozen linear layers ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)).
 //!
-//! Knows the layers of a transformer by name; knows nothing of learners. What trains a model trains an adapted one.
+//! Knows the layers of a transformer by name; knows nothing of learners. Code that trains a model trains an adapted one
+//! unchanged.
 
 mod peft;
 
@@ -16,25 +17,25 @@ use super::{Init, Linear, Transformer, parameters};
 use crate::{Error, Result};
 pub use peft::{adapter_files, base_of_adapters, read_adapters, write_adapters};
 
-/// What is added to a linear layer: `scale * (x A) B`.
+/// Adapter of a linear layer; its output `scale * (x A) B` is added to that of the layer.
 #[derive(Module, Debug)]
 pub struct Adapter {
     /// A, `[input, rank]`
     pub down: Param<Tensor<2>>,
-    /// B, `[rank, output]`; zero at first, so that a fresh adapter changes nothing.
+    /// B, `[rank, output]`; zero at first, so that a new adapter changes nothing.
     pub up: Param<Tensor<2>>,
     scale: f64,
 }
 
-/// What a person chooses of adapters.
+/// Settings of LoRA.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraConfig {
-    /// Numbers between the two matrices of an adapter; more can learn more.
+    /// Rank of an adapter, the width between its two matrices; a higher rank can learn more.
     pub rank: usize,
-    /// The adapter's output is multiplied by `alpha / rank`.
+    /// Numerator of the scale: the adapter's output is multiplied by `alpha / rank`.
     pub alpha: f64,
-    /// Which linear layers are adapted: patterns on names such as `blocks.0.attention.query`.
+    /// Linear layers to adapt: patterns on names such as `blocks.0.attention.query`.
     pub targets: Vec<String>,
 }
 
@@ -50,27 +51,27 @@ impl Adapter {
         Self { down, up, scale }
     }
 
-    /// What is multiplied onto the adapter's output.
+    /// Factor of the adapter's output.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// What is added to the layer's output, `[rows, input]` to `[rows, output]`.
+    /// The term added to the layer's output, `[rows, input]` to `[rows, output]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         input.matmul(self.down.val()).matmul(self.up.val()).mul_scalar(self.scale)
     }
 
-    /// What it adds to the layer's weight, `[input, output]`.
+    /// The term added to the layer's weight on merging, `[input, output]`.
     fn difference(&self) -> Tensor<2> {
         self.down.val().matmul(self.up.val()).mul_scalar(self.scale)
     }
 }
 
 impl LoraConfig {
-    /// Those of some linear layers that are adapted.
+    /// The subset of `layers` that is adapted.
     ///
     /// # Errors
-    /// A rank or alpha that is none, or a pattern that is wrong or that no layer matches.
+    /// A rank of 0 or an alpha that is not above 0, or a pattern that is invalid or that no layer matches.
     pub fn adapted(&self, layers: &BTreeSet<String>) -> Result<BTreeSet<String>> {
         if self.rank == 0 {
             return Err(Error::Config("lora.rank: 0 is no rank; it must be at least 1".into()));
@@ -95,7 +96,8 @@ impl LoraConfig {
     }
 }
 
-/// Puts fresh adapters on the layers that are asked for and freezes all else. The model computes what it did before.
+/// Adds new adapters to the layers that `config` selects and freezes all other parameters. The model's outputs stay the
+/// same.
 ///
 /// # Errors
 /// As [`LoraConfig::adapted`].
@@ -108,7 +110,7 @@ pub fn attach(mut model: Transformer, config: &LoraConfig, rng: &mut ChaCha8Rng)
     Ok(freeze_base(model))
 }
 
-/// A from a normal distribution whose output has the size of its input, B zero.
+/// A new adapter: A is normal, scaled so that its output has the scale of its input; B is zero.
 fn fresh(layer: &Linear, config: &LoraConfig, rng: &mut ChaCha8Rng, device: &Device) -> Adapter {
     let [input, output] = layer.weight.val().dims();
     let down = normal([input, config.rank], (1.0 / input as f64).sqrt(), &mut Init::Random(rng), device);
@@ -116,12 +118,12 @@ fn fresh(layer: &Linear, config: &LoraConfig, rng: &mut ChaCha8Rng, device: &Dev
     Adapter::new(down, up, config.alpha / config.rank as f64)
 }
 
-/// Only adapters are trained.
+/// Freezes all parameters but those of adapters.
 fn freeze_base(model: Transformer) -> Transformer {
     parameters::set_trained(model, &|name, _| is_adapter(name))
 }
 
-/// Whether a parameter of this name is an adapter's.
+/// True if a parameter of this name belongs to an adapter.
 pub fn is_adapter(name: &str) -> bool {
     name.contains(".adapter.")
 }
@@ -133,7 +135,7 @@ pub fn without_adapters(mut model: Transformer) -> Transformer {
     model
 }
 
-/// The model with its adapters added to its weights; all of it can be trained again.
+/// The model with its adapters merged into its weights; all parameters can be trained again.
 #[must_use]
 pub fn merged(mut model: Transformer) -> Transformer {
     for (_, layer) in model.linears_mut() {

@@ -1,6 +1,6 @@
 //! Pure functions on tensors and slices: each is its equation, with its source and sign convention.
 //!
-//! Knows no model, no configuration and no files.
+//! This module knows no model, no configuration and no files.
 
 mod advantage;
 mod group;

@@ -10,53 +10,54 @@ use crate::parameters::{self, Path};
 use crate::ops::{self, adamw_step};
 use crate::{Error, Result};
 
-/// How the learning rate goes on after the warm-up.
+/// Learning-rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Stays.
+    /// Keeps the peak learning rate.
     Constant,
-    /// Goes to its final fraction in a straight line.
+    /// Decays linearly to the final fraction.
     Linear,
-    /// Goes to its final fraction along half a cosine ([Loshchilov and Hutter 2017](https://arxiv.org/abs/1608.03983)).
+    /// Decays to the final fraction along half a cosine ([Loshchilov and Hutter
+    /// 2017](https://arxiv.org/abs/1608.03983)).
     Cosine,
 }
 
-/// What a person chooses of the optimiser.
+/// Settings of the optimiser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// The greatest learning rate.
+    /// Peak learning rate.
     pub learning_rate: f64,
-    /// The part of the run over which the learning rate grows to its greatest, 0 to 1.
+    /// Fraction of the run over which the learning rate rises to its peak, 0 to 1.
     pub warmup: f64,
-    /// How it goes on.
+    /// Schedule after the warm-up.
     pub schedule: Schedule,
-    /// The fraction of the greatest learning rate that the schedule ends at.
+    /// Final learning rate as a fraction of the peak.
     pub final_fraction: f64,
-    /// Decay of the means of gradients and of their squares.
+    /// Decay rates of the running means of gradients and of their squares.
     pub betas: (f64, f64),
     /// Added to the denominator.
     pub eps: f64,
-    /// Decoupled weight decay, on parameters of two dimensions and more.
+    /// Decoupled weight decay, for parameters of two or more dimensions.
     pub weight_decay: f64,
-    /// The norm that all gradients together are clipped to; 0 for none.
+    /// Global gradient norm to clip to; 0 for no clipping.
     pub max_grad_norm: f64,
-    /// Parameters that are treated apart; the first group whose pattern matches is taken.
+    /// Parameter groups with settings of their own; a parameter belongs to the first group whose pattern matches.
     #[serde(rename = "group")]
     pub groups: Vec<ParameterGroup>,
 }
 
-/// Parameters by a pattern on their names, such as `value_head.*` or `blocks.0.*`.
+/// A group of parameters by a pattern on their names, such as `value_head.*` or `blocks.0.*`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParameterGroup {
-    /// The names, with `*` for any text.
+    /// Pattern of the names, with `*` for any text.
     pub pattern: String,
-    /// Multiplies the learning rate; 0 freezes.
+    /// Factor of the learning rate; 0 freezes.
     #[serde(default = "one")]
     pub learning_rate_scale: f64,
-    /// Replaces the weight decay.
+    /// Weight decay of the group, in place of the general one.
     pub weight_decay: Option<f64>,
 }
 
@@ -81,7 +82,7 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// The learning rate when `fraction` of the run, 0 to 1, is over.
+    /// Learning rate after `fraction` of the run, 0 to 1.
     pub fn learning_rate_at(&self, fraction: f64) -> f64 {
         if fraction < self.warmup {
             return self.learning_rate * fraction / self.warmup;
@@ -95,7 +96,7 @@ impl OptimizerConfig {
         self.learning_rate * (self.final_fraction + (1.0 - self.final_fraction) * shape.clamp(0.0, 1.0))
     }
 
-    /// Refuses values that no optimiser can work with.
+    /// Checks that the values are possible.
     ///
     /// # Errors
     /// Names the field, its value and what would be right.
@@ -122,8 +123,8 @@ impl OptimizerConfig {
     }
 }
 
-/// The gradients of one step by parameter name, flat. The one place where parts of a batch are summed, and where the
-/// gradients of several ranks will be.
+/// Sum of the gradients of one step by parameter name, flat. Gradients of the parts of a batch, and later those of
+/// several ranks, are summed only here.
 #[derive(Default)]
 pub struct GradientSum(BTreeMap<String, Tensor<1>>);
 
@@ -134,7 +135,7 @@ impl GradientSum {
         model.visit(&mut visitor);
     }
 
-    /// The norm of all gradients together.
+    /// Global norm of the gradients.
     pub fn norm(&self) -> f64 {
         let squares: Vec<Tensor<1>> = self.0.values().map(|gradient| gradient.clone().square().sum()).collect();
         match squares.is_empty() {
@@ -158,17 +159,17 @@ pub struct AdamW {
     steps: u64,
 }
 
-/// The running means of a parameter's gradient and of its square, flat.
+/// Running means of a parameter's gradient and of its square, flat.
 struct Moments {
     mean: Tensor<1>,
     square: Tensor<1>,
 }
 
 impl AdamW {
-    /// An optimiser that has seen nothing.
+    /// A new optimiser without moments.
     ///
     /// # Errors
-    /// A value that no optimiser can work with.
+    /// A value that is not possible.
     pub fn new(config: OptimizerConfig) -> Result<Self> {
         config.check()?;
         let pattern = |group: &ParameterGroup| glob::Pattern::new(&group.pattern).expect("checked above");
@@ -176,8 +177,8 @@ impl AdamW {
         Ok(Self { config, groups, moments: BTreeMap::new(), steps: 0 })
     }
 
-    /// The model, in the autodiff context, without gradients for what the groups freeze: it takes no memory for them, nor
-    /// for moments, and keeps its bits.
+    /// Turns off gradients for the parameters that the groups freeze, of a model in the autodiff context. They need no
+    /// memory for gradients or moments, and their values stay bit-identical.
     ///
     /// # Errors
     /// A pattern that freezes nothing, or groups that leave nothing to train.
@@ -190,7 +191,7 @@ impl AdamW {
         }
     }
 
-    /// Those of some parameters that the groups freeze.
+    /// The subset of `names` that the groups freeze.
     ///
     /// # Errors
     /// A pattern that freezes nothing.
@@ -208,15 +209,15 @@ impl AdamW {
         Ok(names.iter().filter(|name| self.group(name).is_some_and(freezes)).cloned().collect())
     }
 
-    /// The schedule and the knobs.
+    /// The settings.
     pub fn config(&self) -> &OptimizerConfig {
         &self.config
     }
 
-    /// Moves the parameters against their gradients, clipped to the global norm; returns the norm before clipping.
+    /// Updates the parameters with the gradients, clipped to the global norm; returns the norm before clipping.
     ///
     /// # Errors
-    /// Gradients that are no numbers: nothing is moved.
+    /// Gradients that are not finite; no parameter is changed.
     pub fn step<M: Module>(&mut self, model: M, gradients: GradientSum, learning_rate: f64) -> Result<(M, f64)> {
         let norm = gradients.norm();
         if !norm.is_finite() {
@@ -232,7 +233,7 @@ impl AdamW {
         Ok((model.map(&mut mapper), norm))
     }
 
-    /// The optimiser's state by name, for a checkpoint: `{name}.mean` and `{name}.square`.
+    /// The number of steps, and the state by name for a checkpoint: `{name}.mean` and `{name}.square`.
     pub fn state(&self) -> (u64, BTreeMap<String, TensorData>) {
         let tensors = self.moments.iter().flat_map(|(name, moments)| {
             [(format!("{name}.mean"), moments.mean.to_data()), (format!("{name}.square"), moments.square.to_data())]
@@ -240,7 +241,7 @@ impl AdamW {
         (self.steps, tensors.collect())
     }
 
-    /// Takes up a state of [`AdamW::state`].
+    /// Restores a state of [`AdamW::state`].
     ///
     /// # Errors
     /// A mean without its square.

@@ -1,4 +1,4 @@
-//! The parameters of any module by name: for saving, loading and optimising.
+//! The parameters of any module by name, for saving, loading and optimising.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub fn collect<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
     collect_some(module, &|_| true)
 }
 
-/// As [`collect`], of the parameters with some names.
+/// As [`collect`], for the parameters whose names are selected.
 pub fn collect_some<M: Module>(module: &M, is_wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, TensorData> {
     struct Collect<'a> {
         path: Path,
@@ -61,12 +61,12 @@ pub fn names<M: Module>(module: &M) -> BTreeSet<String> {
     visitor.found
 }
 
-/// Tensors of a file as data of parameters; no number is copied.
+/// Converts tensors of a file to data of parameters, without copying.
 pub fn data_of(tensors: Tensors) -> BTreeMap<String, TensorData> {
     tensors.into_iter().map(|(name, tensor)| (name, TensorData::new(tensor.data, tensor.shape))).collect()
 }
 
-/// Data of parameters as tensors of a file.
+/// Converts data of parameters to tensors of a file.
 pub fn tensors_of(data: impl IntoIterator<Item = (String, TensorData)>) -> Tensors {
     let named = |(name, data): (String, TensorData)| {
         let shape = data.shape().to_vec();
@@ -78,7 +78,8 @@ pub fn tensors_of(data: impl IntoIterator<Item = (String, TensorData)>) -> Tenso
 /// Replaces every parameter by the tensor of its name.
 ///
 /// # Errors
-/// A parameter without a tensor, or with one of another shape. The module is dropped: half a load is none.
+/// A parameter without a tensor, or with one of another shape. The module is dropped, because it is loaded only in
+/// part.
 pub fn replace<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> Result<M, Vec<String>> {
     let missing = names(&module).into_iter().filter(|name| !tensors.contains_key(name));
     let missing: Vec<String> = missing.map(|name| format!("{name} is missing")).collect();
@@ -88,7 +89,7 @@ pub fn replace<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> R
     }
 }
 
-/// As [`replace`]; parameters without a tensor stay as they are.
+/// As [`replace`]; parameters without a tensor keep their values.
 ///
 /// # Errors
 /// A tensor of another shape than the parameter's, or without a parameter.
@@ -125,8 +126,8 @@ pub fn replace_some<M: Module>(module: M, tensors: BTreeMap<String, TensorData>)
     if mapper.wrong.is_empty() { Ok(module) } else { Err(mapper.wrong) }
 }
 
-/// Sets which parameters training moves, by name and by whether it moves them now (never, outside the autodiff context); the others need no gradient, and so no
-/// memory for it.
+/// Selects the parameters to train by name and by whether they are trained now (never, outside the autodiff context).
+/// The others need no gradient and no memory for it.
 #[must_use]
 pub fn set_trained<M: Module>(module: M, is_trained: &dyn Fn(&str, bool) -> bool) -> M {
     struct Choose<'a> {
@@ -148,7 +149,7 @@ pub fn set_trained<M: Module>(module: M, is_trained: &dyn Fn(&str, bool) -> bool
     module.map(&mut Choose { path: Path::default(), is_trained })
 }
 
-/// How many numbers training moves, of a module in the autodiff context.
+/// Number of trained values of a module in the autodiff context.
 pub fn count_trained<M: Module>(module: &M) -> u64 {
     struct Count(u64);
     impl ModuleVisitor for Count {
@@ -164,12 +165,12 @@ pub fn count_trained<M: Module>(module: &M) -> u64 {
     count.0
 }
 
-/// Where a walk through a module stands.
+/// Position in a walk through a module.
 #[derive(Default, Clone)]
 pub struct Path(pub Vec<String>);
 
 impl Path {
-    /// The parameter's name. The transformer inside a policy is the model that files hold, so it adds no prefix.
+    /// Name of the parameter. The transformer inside a policy is the model that files hold, so it adds no prefix.
     pub fn name(&self) -> String {
         let name = self.0.join(".");
         name.strip_prefix("transformer.").map(str::to_string).unwrap_or(name)

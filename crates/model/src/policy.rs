@@ -1,4 +1,4 @@
-//! A transformer that acts, with the value heads that its learner wants.
+//! The policy: a language model that acts, with the value heads that its learner needs.
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
@@ -13,14 +13,14 @@ use super::{KvCache, Linear, ModelConfig, Placement, Transformer, parameters};
 use crate::Result;
 use crate::checkpoint::Tensors;
 
-/// A language model that acts by writing; the actor, and with value heads the critic.
+/// A language model that acts by writing tokens: the actor, and with value heads the critic.
 #[derive(Module, Debug)]
 pub struct Policy {
     /// The language model.
     pub transformer: Transformer,
-    /// The value of a state, read where the model is about to write: `[width, 1]`.
+    /// Value head: the value of a state, read at the last token before the model writes, `[width, 1]`.
     pub value_head: Option<Linear>,
-    /// Values of tokens and states, learned from logs.
+    /// Critic: values of tokens and states, learned from logged experience.
     pub critic: Option<Critic>,
     #[module(skip)]
     decoding: Decoding,
@@ -28,7 +28,7 @@ pub struct Policy {
     score_scale: f32,
 }
 
-/// What a policy has beside its language model.
+/// Heads of a policy beside its language model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Heads {
     /// A linear value head on the language model.
@@ -37,43 +37,43 @@ pub struct Heads {
     pub critic: Option<CriticShape>,
 }
 
-/// What a policy chooses tokens by.
+/// Scores that a policy chooses tokens by.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Decoding {
-    /// The language model alone: log pi.
+    /// Log-probabilities of the language model alone: log pi.
     #[default]
     Model,
-    /// `log pi + beta (Q - V)` ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)). V is the same for all tokens
-    /// of a state, so that it changes no choice and is left out. At `beta = 0` it is the language model.
+    /// `log pi + beta (Q - V)` ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)). V is the same for all tokens of
+    /// a state, so it changes no choice and is left out. With `beta = 0` it is the language model.
     Advantage {
-        /// How far values outweigh the language model.
+        /// Weight of the values against the language model.
         beta: f32,
     },
-    /// `beta Q`: values alone.
+    /// `beta Q`: action values alone.
     Values {
         /// The inverse temperature.
         beta: f32,
     },
 }
 
-/// What was made of tokens, `[rows, width]` each.
+/// Hidden states of tokens, `[rows, width]` each.
 #[derive(Clone)]
 pub struct Hidden {
-    /// By the language model.
+    /// Hidden states of the language model.
     pub actor: Tensor<2>,
-    /// By the critic, where tokens are chosen by its values.
+    /// Hidden states of the critic, if tokens are chosen by its values.
     pub critic: Option<Tensor<2>>,
 }
 
-/// The keys and values of what a policy has read.
+/// Key-value caches of a policy's transformers.
 pub struct PolicyCache {
     actor: KvCache,
     critic: Option<KvCache>,
 }
 
 impl Policy {
-    /// A policy from nothing. The seed fixes its weights on every device, and those of the language model whatever
-    /// the heads. Heads start at zero.
+    /// A newly initialised policy. The seed fixes its weights on every device; those of the language model do not
+    /// depend on the heads. Heads start at zero.
     pub fn new(config: &ModelConfig, heads: Heads, seed: u64, device: &Device) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let transformer = Transformer::new(config, &mut Init::Random(&mut rng), device);
@@ -83,7 +83,7 @@ impl Policy {
     /// A policy with all of its weights given.
     ///
     /// # Errors
-    /// Tells each weight that is missing, unknown or of another shape.
+    /// Names each weight that is missing, unknown or of another shape.
     pub fn from_tensors(
         config: &ModelConfig,
         heads: Heads,
@@ -95,11 +95,11 @@ impl Policy {
         parameters::replace(blank, parameters::data_of(tensors))
     }
 
-    /// A policy that starts from a language model. Heads that are not among the weights start as those of a new policy,
-    /// heads of another learner are left behind, and a critic reads as the language model does.
+    /// A policy that starts from a pretrained language model. Heads that are not among the weights are newly
+    /// initialised, heads of another learner are dropped, and a critic's trunk starts as a copy of the language model.
     ///
     /// # Errors
-    /// Tells each weight that is missing, unknown or of another shape.
+    /// Names each weight that is missing, unknown or of another shape.
     pub fn starting_from(
         config: &ModelConfig,
         heads: Heads,
@@ -138,10 +138,10 @@ impl Policy {
         Self { transformer, value_head, critic, decoding: Decoding::Model, score_scale: 1.0 }
     }
 
-    /// The policy, choosing tokens in this way.
+    /// The policy with this decoding.
     ///
     /// # Panics
-    /// If values are asked for and there is no critic with action-value heads.
+    /// If the decoding needs action values and there is no critic with action-value heads.
     #[must_use]
     pub fn with_decoding(mut self, decoding: Decoding) -> Self {
         let has_values = self.critic.as_ref().is_some_and(|critic| !critic.q.is_empty());
@@ -150,7 +150,8 @@ impl Policy {
         self
     }
 
-    /// Reads tokens, `[batch, time]` to `[batch * time, width]`. With a cache, `tokens` are those not yet read.
+    /// Computes hidden states, `[batch, time]` to `[batch * time, width]`. With a cache, `tokens` are those not yet
+    /// read.
     pub fn read(&self, tokens: Tensor<2, Int>, placement: &Placement, cache: Option<&mut PolicyCache>) -> Hidden {
         let (actor_cache, critic_cache) =
             cache.map_or((None, None), |cache| (Some(&mut cache.actor), cache.critic.as_mut()));
@@ -162,7 +163,7 @@ impl Policy {
         Hidden { actor, critic }
     }
 
-    /// What tokens are chosen by, up to a constant of each row: `[rows, width]` to logits `[rows, vocab]`.
+    /// Scores that tokens are chosen by, up to a constant of each row: `[rows, width]` to logits `[rows, vocab]`.
     pub fn scores(&self, hidden: Hidden) -> Tensor<2> {
         let values = self.deciding_critic().zip(hidden.critic).map(|(critic, hidden)| critic.smaller_q(hidden));
         match (self.decoding, values) {
@@ -174,13 +175,13 @@ impl Policy {
         }
     }
 
-    /// The values of states by the linear head, `[rows, width]` to `[rows]`; `None` without one.
+    /// Values of states by the linear value head, `[rows, width]` to `[rows]`; `None` without one.
     pub fn values(&self, hidden: Tensor<2>) -> Option<Tensor<1>> {
         self.value_head.as_ref().map(|head| head.forward(hidden).squeeze_dim(1))
     }
 
-    /// A reward model whose scores of some answers, now of this mean and standard deviation, are those of mean 0 and deviation
-    /// 1.
+    /// Normalises a reward model: answers whose scores have this mean and standard deviation now get mean 0 and
+    /// standard deviation 1.
     #[must_use]
     pub fn with_scores_normalised(mut self, mean: f64, std: f64) -> Self {
         let changed = |head: Linear| Linear {
@@ -194,32 +195,32 @@ impl Policy {
         self.with_score_scale(std as f32)
     }
 
-    /// The policy with a number that makes log-odds of a difference of scores.
+    /// Sets the factor that turns a difference of scores into log-odds.
     #[must_use]
     pub fn with_score_scale(self, score_scale: f32) -> Self {
         Self { score_scale, ..self }
     }
 
-    /// What a difference of scores is multiplied by to be log-odds: 1, unless scores were normalised.
+    /// Factor that turns a difference of scores into log-odds: 1, unless scores were normalised.
     pub fn score_scale(&self) -> f32 {
         self.score_scale
     }
 
-    /// Moves the critic's averages toward what they are of: `target += rate * (new - target)`.
+    /// Polyak update of the critic's target networks: `target += rate * (new - target)`.
     #[must_use]
     pub fn with_targets_moved(mut self, rate: f64) -> Self {
         self.critic = self.critic.map(|critic| critic.with_targets_moved(&self.transformer, rate));
         self
     }
 
-    /// A cache for [`Policy::read`] with room for `capacity` tokens in each of `batch` rows.
+    /// A cache for [`Policy::read`] that holds `capacity` tokens in each of `batch` rows.
     pub fn cache(&self, batch: usize, capacity: usize, device: &Device) -> PolicyCache {
         let cache = |model: &Transformer| KvCache::new(model.config(), batch, capacity, device);
         let trunk = self.deciding_critic().and_then(|critic| critic.trunk.as_ref());
         PolicyCache { actor: cache(&self.transformer), critic: trunk.map(cache) }
     }
 
-    /// The critic, where tokens are chosen by its values.
+    /// The critic, if tokens are chosen by its values.
     fn deciding_critic(&self) -> Option<&Critic> {
         match self.decoding {
             Decoding::Model => None,
@@ -228,33 +229,33 @@ impl Policy {
     }
 }
 
-/// A parameter's value, changed outside autodiff and trained as before.
+/// Changes a parameter's value outside autodiff; it is trained as before.
 fn keeping_track<const D: usize>(value: Tensor<D>, change: impl FnOnce(Tensor<D>) -> Tensor<D>) -> Tensor<D> {
     let trains = value.is_require_grad();
     change(value.detach()).detach().set_require_grad(trains)
 }
 
 impl From<Transformer> for Policy {
-    /// A language model alone.
+    /// A policy without heads.
     fn from(transformer: Transformer) -> Self {
         Self { transformer, value_head: None, critic: None, decoding: Decoding::Model, score_scale: 1.0 }
     }
 }
 
 impl Hidden {
-    /// What was made of some of the rows.
+    /// The hidden states of the given rows.
     pub fn select(self, rows: &Tensor<1, Int>) -> Self {
         self.map(|hidden| hidden.select(0, rows.clone()))
     }
 
-    /// Both parts, changed alike.
+    /// Applies `change` to both parts.
     pub fn map(self, change: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
         Self { actor: change(self.actor), critic: self.critic.map(change) }
     }
 }
 
 impl PolicyCache {
-    /// Keeps only some rows, once the others have ended.
+    /// Keeps only the given rows, once the others have ended.
     pub fn keep_rows(&mut self, rows: Tensor<1, Int>) {
         self.actor.keep_rows(rows.clone());
         if let Some(critic) = &mut self.critic {

@@ -1,4 +1,4 @@
-//! Model directories of Hugging Face, in and out. Each checkpoint is one too.
+//! Reading and writing Hugging Face model directories. Each checkpoint is one too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,20 +18,21 @@ const GENERATION: &str = "generation_config.json";
 const MODEL: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// What else is taken along of a model: how it writes, its chat template, and what its tokenizer's special tokens are.
+/// Other files of a model that are copied: its generation settings, its chat template and its tokenizer's special
+/// tokens.
 const COMPANIONS: [&str; 4] = ["chat_template.jinja", GENERATION, "special_tokens_map.json", "tokenizer_config.json"];
 
-/// How a model is written.
+/// File layout of a model that is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FileLayout {
-    /// The type of its numbers.
+    /// Type of the numbers.
     pub numbers: NumberType,
-    /// The most bytes of tensors in one file; a larger model is written in shards.
+    /// Maximum number of bytes of tensors in one file; a larger model is written in shards.
     pub shard_bytes: usize,
 }
 
 impl Default for FileLayout {
-    /// 32-bit floats, 5 GB a file as transformers has it.
+    /// 32-bit floats, 5 GB a file, the default of transformers.
     fn default() -> Self {
         Self { numbers: NumberType::F32, shard_bytes: 5_000_000_000 }
     }
@@ -84,7 +85,7 @@ pub fn read_config_json(directory: &Path) -> Result<Value> {
     read_json(&directory.join(CONFIG))
 }
 
-/// Reads how the model in a directory is meant to write: `generation_config.json` over the token ids of `config.json`.
+/// Reads the generation settings of a model directory: `generation_config.json` over the token ids of `config.json`.
 ///
 /// # Errors
 /// A file that is damaged, or a field of another type.
@@ -98,7 +99,7 @@ pub fn read_generation_config(directory: &Path) -> Result<GenerationConfig> {
     Ok(found)
 }
 
-/// Reads the texts that stand beside a model and its tokenizer, such as `chat_template.jinja`, by the names of their files.
+/// Reads the text files beside a model and its tokenizer, such as `chat_template.jinja`, by file name.
 ///
 /// # Errors
 /// A file that is there and cannot be read.
@@ -113,8 +114,8 @@ pub fn read_companions(directory: &Path) -> Result<BTreeMap<String, String>> {
     Ok(companions)
 }
 
-/// Writes a model as a Hugging Face directory, which is made when missing: `config.json`, `generation_config.json` and
-/// the weights, whose names are our own. `config` must be resolved. The tokenizer's files are the caller's to add.
+/// Writes a model as a Hugging Face directory, which is created if missing: `config.json`, `generation_config.json` and
+/// the weights. `parameters` have our own names. `config` must be resolved. The caller adds the tokenizer's files.
 ///
 /// # Errors
 /// A directory that holds a model already, a number that the type cannot hold, or a file that cannot be written.
@@ -152,7 +153,8 @@ pub fn write_model(
     write_json(&directory.join(CONFIG), &json) // last: a directory without it is no model
 }
 
-/// Tensors in the order of their names, in as few groups as hold so many bytes each; a larger tensor stands alone.
+/// Groups tensors, in the order of their names, into as few groups of at most `layout.shard_bytes` as possible; a
+/// larger tensor is a group of its own.
 fn shards(mut tensors: Tensors, layout: &FileLayout) -> Vec<Tensors> {
     let mut shards = vec![Tensors::new()];
     let mut bytes = 0;
@@ -222,7 +224,7 @@ mod tests {
         ModelConfig { layers: 1, width: 2, heads: 1, ..ModelConfig::default() }.resolve(3).unwrap()
     }
 
-    /// A model under our own names, with numbers that 16 bits hold.
+    /// The parameters of a model under our own names, with numbers that 16 bits represent exactly.
     fn parameters() -> Tensors {
         from_hugging_face(&tiny(), file_of(&tiny()), Path::new("m")).unwrap()
     }
@@ -231,7 +233,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut file = file_of(&tiny());
         change(&mut file);
-        // As another program would write it: nothing is checked.
+        // Writes the file without checks, as another program might.
         let views = file.iter().map(|(name, tensor)| {
             let bytes = bytemuck::cast_slice(&tensor.data);
             (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, tensor.shape.clone(), bytes).unwrap())

@@ -22,8 +22,8 @@ pub struct Rotation {
 }
 
 impl RotaryTable {
-    /// Angles `position * frequency`, each standing twice, half a head apart. Rounded where transformers rounds, so that
-    /// far positions are those that published models were trained with.
+    /// Angles `position * frequency`, each in both halves of a head. They are rounded as in transformers, so that far
+    /// positions are those that published models were trained with.
     pub fn new(config: &ModelConfig, device: &Device) -> Self {
         let frequencies = frequencies(config);
         let (context, head_dim) = (config.context, 2 * frequencies.len());
@@ -54,8 +54,8 @@ impl RotaryTable {
     }
 }
 
-/// The angle between neighbouring positions for each half of a head: `theta^(-2i / head_dim)`, stretched as
-/// [`RopeScaling`] says.
+/// The angle between neighbouring positions for each pair of a head: `theta^(-2i / head_dim)`, scaled by
+/// [`RopeScaling`].
 fn frequencies(config: &ModelConfig) -> Vec<f32> {
     let head_dim = config.head_dim();
     let plain = (0..head_dim / 2).map(|i| config.rope_theta.powf(-2.0 * i as f64 / head_dim as f64) as f32 as f64);
@@ -72,7 +72,7 @@ fn frequencies(config: &ModelConfig) -> Vec<f32> {
 }
 
 impl Rotation {
-    /// Brings the table into the autodiff context of the model that is rotated.
+    /// Moves the table into the autodiff context of `tensor`.
     pub fn like(self, tensor: &Tensor<2>) -> Self {
         match tensor.is_autodiff() {
             true => Self { cos: self.cos.autodiff(), sin: self.sin.autodiff() },
@@ -80,7 +80,7 @@ impl Rotation {
         }
     }
 
-    /// Turns `[batch, heads, time, head_dim]`: `x cos + rotate_half(x) sin`, `rotate_half(x1, x2) = (-x2, x1)`.
+    /// Rotates `[batch, heads, time, head_dim]`: `x cos + rotate_half(x) sin`, `rotate_half(x1, x2) = (-x2, x1)`.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, _, head_dim] = x.dims();
         let first = x.clone().narrow(3, 0, head_dim / 2);

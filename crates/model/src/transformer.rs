@@ -12,17 +12,17 @@ use super::rotary::{RotaryTable, Rotation};
 use super::{Family, Gelu, KvCache, Linear, ModelConfig, Norm};
 use crate::ops::{AttentionMask, attention, swiglu};
 
-/// Where the tokens of a forward pass stand: their positions, and which of them each may see.
+/// Positions and attention mask of the tokens of a forward pass.
 #[derive(Debug, Clone)]
 pub struct Placement {
-    /// Who sees whom.
+    /// Attention mask: the tokens that each token attends to.
     pub mask: AttentionMask,
     /// Each row's own positions, `[batch, time]`; `None`: every row continues from the cache's length, or from 0.
     pub positions: Option<Tensor<2, Int>>,
 }
 
 impl Placement {
-    /// Rows without padding on the left: each token sees itself and what stands before it.
+    /// Rows without padding on the left: each token attends to itself and to the tokens before it.
     pub fn causal() -> Self {
         Self { mask: AttentionMask::causal(), positions: None }
     }
@@ -47,7 +47,7 @@ pub struct Transformer {
     config: ModelConfig,
 }
 
-/// How the tokens of a forward pass are seen, the same for every block.
+/// Inputs of attention that are the same in every block.
 pub(super) struct View {
     /// Batch and time.
     size: [usize; 2],
@@ -71,7 +71,7 @@ pub struct Attention {
     key: Linear,
     value: Linear,
     output: Linear,
-    /// Of each head's query, `[head_dim]`, and key (Qwen3).
+    /// Norm of each head's query, `[head_dim]`; the next field is that of its key (Qwen3).
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     heads: usize,
@@ -89,8 +89,8 @@ pub struct FeedForward {
 }
 
 impl Transformer {
-    /// A new model: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
-    /// biases 0 (GPT-2's initialisation, used for both families); or blank, where a file's weights follow.
+    /// A new model: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), biases 0
+    /// (GPT-2's initialisation, used for both families); or blank, if a file's weights follow.
     pub fn new(config: &ModelConfig, init: &mut Init, device: &Device) -> Self {
         const STD: f64 = 0.02;
         let &ModelConfig { vocab_size, width, context, norm_eps, .. } = config;
@@ -111,14 +111,14 @@ impl Transformer {
         &self.config
     }
 
-    /// The device of the weights; in the autodiff context where the model is being trained.
+    /// The device of the weights; in the autodiff context if the model is being trained.
     pub fn device(&self) -> Device {
         self.embedding.val().device()
     }
 
-    /// What the model makes of each token, after the last norm: `[batch, time]` to `[batch * time, width]`.
+    /// Hidden states after the last norm: `[batch, time]` to `[batch * time, width]`.
     ///
-    /// With a cache, `tokens` are those not yet read, and the cache takes them up.
+    /// With a cache, `tokens` are those not yet read; they are added to the cache.
     pub fn forward(&self, tokens: Tensor<2, Int>, placement: &Placement, mut cache: Option<&mut KvCache>) -> Tensor<2> {
         let size = tokens.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.length());
@@ -134,7 +134,8 @@ impl Transformer {
         self.norm.forward(x)
     }
 
-    /// What the blocks are given: `[batch, time]` to `[batch * time, width]`. `start` is the first token's place.
+    /// Input of the first block: `[batch, time]` to `[batch * time, width]`. `start` is the position of the first
+    /// token.
     pub(super) fn embed(&self, tokens: Tensor<2, Int>, placement: &Placement, start: usize) -> Tensor<2> {
         let [batch, time] = tokens.dims();
         let mut x = module::embedding(self.embedding.val(), tokens); // [batch, time, width]
@@ -148,7 +149,7 @@ impl Transformer {
         x.reshape([batch * time, self.config.width])
     }
 
-    /// What all blocks share in reading tokens of this size, in the autodiff context of the weights.
+    /// Computes the `View` of tokens of this size that all blocks share, in the autodiff context of the weights.
     pub(super) fn view(&self, size: [usize; 2], placement: &Placement, start: usize) -> View {
         let [_, time] = size;
         let rotation = self.rotary.as_ref().map(|table| {
@@ -184,8 +185,8 @@ impl Transformer {
         })
     }
 
-    /// The logits of the next token, `[rows, width]` to `[rows, vocab]`. Ask only for the rows that are needed:
-    /// this is the largest product of a small model.
+    /// Logits of the next token, `[rows, width]` to `[rows, vocab]`. Pass only the rows that are needed: this is the
+    /// largest matrix product of a small model.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.head {
             Some(head) => head.forward(hidden),
@@ -222,7 +223,7 @@ impl Block {
         Self { attention_norm: norm(), attention, feed_forward_norm: norm(), feed_forward }
     }
 
-    /// `[batch * time, width]` to the same.
+    /// Output of the block, `[batch * time, width]` to the same shape.
     pub(super) fn forward(&self, x: Tensor<2>, view: &View, cache: Option<(usize, &mut KvCache)>) -> Tensor<2> {
         let x = x.clone() + self.attention.forward(self.attention_norm.forward(x), view, cache);
         x.clone() + self.feed_forward.forward(self.feed_forward_norm.forward(x))

@@ -4,7 +4,7 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 
 use super::number;
 
-/// A linear axis with ticks at multiples of 1, 2 or 5 times a power of ten. plotters' own axes compute ticks with
+/// A linear axis with ticks at multiples of 1, 2 or 5 times a power of ten. The axes of plotters compute ticks with
 /// absolute tolerances, and fail on values such as 1e-30.
 pub struct Axis {
     low: f64,
@@ -13,7 +13,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis with at most about `ticks` ticks, which are `least` or more apart.
+    /// An axis with at most about `ticks` ticks, at least `least` apart.
     pub fn new(low: f64, high: f64, ticks: u32, least: f64) -> Self {
         let rough = (high - low) / f64::from(ticks);
         let power = 10f64.powf(rough.log10().floor());
@@ -29,7 +29,7 @@ impl Axis {
         (0..count).map(|index| (first + index as f64) * self.step).collect()
     }
 
-    /// The texts at the ticks.
+    /// Labels of the ticks.
     pub fn labels(&self) -> Vec<String> {
         self.ticks().iter().map(|tick| self.format_ext(tick)).collect()
     }
@@ -63,7 +63,7 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// The range of the vertical axis with some air above and below, never empty, also around a constant.
+/// Range of the vertical axis with a margin above and below; never empty, even for a constant.
 pub fn values(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) =
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));

@@ -1,4 +1,4 @@
-//! Histograms as SVG text, in the look of the plots.
+//! Histograms as SVG text, in the style of the plots.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -9,22 +9,22 @@ use super::replay::harmless;
 
 const HEIGHT: u32 = 300;
 
-/// How many numbers lie where.
+/// A histogram.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bars {
-    /// The line above the axes.
+    /// Title above the axes.
     pub title: String,
-    /// What the numbers are.
+    /// Label of the horizontal axis: the quantity that is measured.
     pub what: String,
-    /// What is counted.
+    /// Label of the vertical axis: the things that are counted.
     pub of: String,
-    /// Where the bars begin, in order, and behind them where the last ends: one more than `counts`.
+    /// Edges of the bars in ascending order, the end of the last one included: one more than `counts`.
     pub edges: Vec<f64>,
-    /// How many numbers lie in each bar.
+    /// Count of each bar.
     pub counts: Vec<u64>,
 }
 
-/// Histograms below each other as one self-contained SVG, 700 pixels wide.
+/// Renders histograms below each other as one self-contained SVG, 700 pixels wide.
 pub fn bars_svg(histograms: &[Bars]) -> String {
     let height = HEIGHT * histograms.len().max(1) as u32;
     let mut svg = String::new();

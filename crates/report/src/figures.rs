@@ -1,12 +1,12 @@
-//! Which metrics share a picture: the learning curve, and one figure for each group.
+//! Grouping of metrics into figures: the learning curve, and one figure for each group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::metrics::History;
 use super::plot::{Figure, Plot, Reference, Series};
 
-/// The learning curve, which is the `headline` metric against its references, and a figure for each group of
-/// metrics. A group is what stands before the slash of a metric's name.
+/// The learning curve, which is the `headline` metric with its references, and a figure for each group of metrics. The
+/// group is the part of a metric's name before the slash.
 pub fn figures(history: &History, headline: &str, references: &[Reference]) -> Vec<Figure> {
     let title = stem(headline).0;
     let mut curve = plot_of(history, title);

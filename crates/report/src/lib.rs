@@ -1,16 +1,16 @@
-//! How a training run is seen: metrics on disk, TensorBoard, plots, the report, the terminal.
+//! Monitoring of a training run: metrics on disk, TensorBoard, plots, the report, the terminal.
 //!
-//! An [`Observer`] is handed the numbers of each update, and at the end what the run reached. It writes into the
-//! run's directory:
+//! An [`Observer`] receives the metrics of each update, and at the end the results of the run. It writes into the run's
+//! directory:
 //!
 //! | file | what |
 //! |---|---|
-//! | `metrics.jsonl` | one JSON object an update; the truth that everything else is drawn from |
+//! | `metrics.jsonl` | one JSON object for each update; the source of everything else |
 //! | `tensorboard/events.out.tfevents.*` | the same for TensorBoard |
 //! | `plots/*.svg`, `plots/metrics/*.svg` | the learning curve, and a figure for each group of metrics |
 //! | `report.html` | all of it on one page |
 //!
-//! This module knows no models, no learners and no tensors: numbers by name, and episodes, come in.
+//! This module knows no models, no learners and no tensors: its inputs are numbers by name, and episodes.
 //!
 //! ```no_run
 //! use palestra_report::{Observer, Options, Report};
@@ -54,25 +54,25 @@ pub use replay::{Playback, harmless, replay};
 pub use report::{Report, Table, TextSample};
 pub use tensorboard::EventWriter;
 
-/// Numbers by their names in the field, such as `policy/clipfrac_avg`.
+/// Metrics by their usual names, such as `policy/clipfrac_avg`.
 pub type Metrics = BTreeMap<String, f64>;
 
-/// What an observer has to know about its run.
+/// Settings of an observer.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many updates the run will have.
+    /// Total number of updates of the run.
     pub updates: u64,
-    /// The step to go on after; `None` for a new run.
+    /// Step to resume after; `None` for a new run.
     pub resume_at: Option<u64>,
-    /// The metric that the run is judged by; the learning curve shows it.
+    /// Main metric of the run, which the learning curve shows.
     pub headline: String,
-    /// Whether less of the headline metric is better, as of a loss.
+    /// True if a lower value of the headline metric is better, as for a loss.
     pub lower_is_better: bool,
-    /// What the learning curve is compared with.
+    /// Reference values in the learning curve.
     pub references: Vec<Reference>,
-    /// How progress is shown.
+    /// Display of the progress.
     pub display: Display,
-    /// The least time between two lines of progress, where lines are shown.
+    /// Minimum time between two lines of progress, if lines are shown.
     pub line_every: Duration,
 }
 
@@ -90,7 +90,7 @@ impl Default for Options {
     }
 }
 
-/// Watches one run and writes what it sees into the run's directory.
+/// Records one run into the run's directory.
 #[derive(Debug)]
 pub struct Observer {
     dir: PathBuf,
@@ -104,13 +104,13 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Starts to observe the run in `dir`, which is created where it is missing.
+    /// Starts to observe the run in `dir`, which is created if missing.
     ///
-    /// With [`Options::resume_at`] the history up to that step is read back and later lines are dropped.
+    /// With [`Options::resume_at`] the history up to that step is read back and later lines are removed.
     ///
     /// # Errors
-    /// A new run in a directory that has metrics already; a broken metrics file; input and output. Every message
-    /// names the file.
+    /// A new run in a directory that has metrics already; a broken metrics file; an I/O error. Every message names the
+    /// file.
     pub fn create(dir: &Path, options: Options) -> io::Result<Self> {
         std::fs::create_dir_all(dir).map_err(at(dir))?;
         let (log, history) = MetricsLog::open(&dir.join("metrics.jsonl"), options.resume_at)?;
@@ -136,10 +136,10 @@ impl Observer {
         })
     }
 
-    /// Takes in what update number `step` measured; takes well under a millisecond.
+    /// Records the metrics of update number `step`; takes well under a millisecond.
     ///
     /// # Errors
-    /// A step that does not come after the last one; a metric named `step` or `time`; output.
+    /// A step that does not come after the last one; a metric named `step` or `time`; an output error.
     pub fn update(&mut self, step: u64, metrics: &BTreeMap<String, f64>) -> io::Result<()> {
         let refused = |message| Err(io::Error::new(ErrorKind::InvalidInput, message));
         if let Some(last) = self.history.last_step().filter(|&last| last >= step) {
@@ -156,14 +156,14 @@ impl Observer {
         Ok(())
     }
 
-    /// Draws the plots of what was measured so far; a few milliseconds a figure, so for checkpoints.
+    /// Draws the plots of the metrics so far. Takes a few milliseconds for each figure, so call it at checkpoints.
     pub fn draw_plots(&self) -> io::Result<()> {
         self.figures().iter().try_for_each(|figure| write_whole(&self.dir.join(&figure.file), &figure.to_svg()))
     }
 
-    /// Draws the plots and writes `report.html`, whose path it returns.
+    /// Draws the plots and writes `report.html`; returns its path.
     ///
-    /// `report` holds what the run knows; the observer adds its figures, times, throughput and peak memory.
+    /// `report` holds the run's own information; the observer adds its figures, times, throughput and peak memory.
     pub fn finish(mut self, mut report: Report) -> io::Result<PathBuf> {
         self.progress.finish(&self.history);
         self.draw_plots()?;
@@ -174,17 +174,17 @@ impl Observer {
         Ok(path)
     }
 
-    /// Writes a line to the terminal without tearing the progress bar; silent where the display is.
+    /// Writes a line to the terminal without breaking the progress bar; silent if the display is.
     pub fn say(&self, line: &str) {
         self.progress.say(line);
     }
 
-    /// All that was measured so far, earlier sessions of a resumed run included.
+    /// All metrics so far, earlier sessions of a resumed run included.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// Seconds that the run has taken so far; while it was stopped, its clock stood still.
+    /// Seconds that the run has taken so far, without the time that it was stopped.
     pub fn elapsed(&self) -> f64 {
         self.earlier + self.clock.elapsed().as_secs_f64()
     }
@@ -216,19 +216,19 @@ impl Observer {
     }
 }
 
-/// Says which file an error is about, and keeps its kind.
+/// Adds the path to an error and keeps its kind.
 fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// The name under which a file is written until it is complete.
+/// Temporary name of a file until it is complete.
 fn temporary(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     name.into()
 }
 
-/// Replaces a file as a whole, so that a reader never sees half of it.
+/// Replaces a file atomically, so that a reader never sees a part of it.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(at(dir))?;

@@ -1,8 +1,8 @@
-//! How much memory the process has used.
+//! Memory use of the process.
 
-/// The largest resident memory of this process so far in bytes; `None` where the system does not tell.
+/// Peak resident memory of this process so far in bytes; `None` if the system does not report it.
 ///
-/// Linux counts it as `VmHWM` in `/proc/self/status`. Memory on a graphics card is not in it.
+/// Linux reports it as `VmHWM` in `/proc/self/status`. GPU memory is not included.
 pub fn peak_memory_bytes() -> Option<u64> {
     high_water_mark(&std::fs::read_to_string("/proc/self/status").ok()?)
 }

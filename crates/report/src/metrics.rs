@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one JSON object an update, the truth from which plots and reports are drawn.
+//! `metrics.jsonl`: one JSON object for each update, the source of plots and reports.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{at, temporary};
 
-/// What one update measured: one line of the file.
+/// Metrics of one update: one line of the file.
 ///
 /// The line is a flat object, `{"step":7,"time":3.2,"objective/kl":0.03}`. A value that is not finite is
 /// written as `null` and read back as NaN.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Record {
-    /// How many updates the policy has seen, this one included.
+    /// Number of updates of the policy so far, this one included.
     pub step: u64,
-    /// Seconds since the run's start; while a run is stopped, its clock stands still.
+    /// Seconds since the run's start, without the time that the run was stopped.
     pub time: f64,
-    /// The measured values by name, such as `objective/kl`.
+    /// Metrics by name, such as `objective/kl`.
     #[serde(flatten)]
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// All that a run measured so far, as one series of (step, value) a metric.
+/// All metrics of a run so far, as one series of (step, value) for each metric.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     series: BTreeMap<String, Vec<(u64, f64)>>,
@@ -42,13 +42,13 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the log of a run, and gives back what is already in it.
+    /// Opens the log of a run and returns the metrics that are already in it.
     ///
-    /// With `resume_at` the run goes on after that step: later lines are cut off, as is a last line that
-    /// a crash left unfinished, so that the file tells one clean history. Without it the run is new.
+    /// With `resume_at` the run resumes after that step: later lines are removed, as is a last line that a crash left
+    /// unfinished, so that the file holds one consistent history. Without it the run is new.
     ///
     /// # Errors
-    /// A new run whose file already holds lines; a broken line that is not the last; input and output.
+    /// A new run whose file already holds lines; a broken line that is not the last; an I/O error.
     pub fn open(path: &Path, resume_at: Option<u64>) -> io::Result<(Self, History)> {
         let is_empty = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
         let history = match resume_at {
@@ -84,7 +84,7 @@ impl History {
         Ok(history)
     }
 
-    /// Adds one update.
+    /// Adds the metrics of one update.
     pub fn push(&mut self, record: &Record) {
         for (name, &value) in &record.metrics {
             self.non_finite += u64::from(!value.is_finite());
@@ -100,35 +100,35 @@ impl History {
         self.elapsed = record.time;
     }
 
-    /// The (step, value) pairs of a metric; none where it was never measured.
+    /// The (step, value) pairs of a metric; empty if it was never recorded.
     pub fn series(&self, name: &str) -> &[(u64, f64)] {
         self.series.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The names of all metrics, in order.
+    /// Names of all metrics, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.series.keys().map(String::as_str)
     }
 
-    /// The latest finite value of a metric.
+    /// Latest finite value of a metric.
     pub fn latest(&self, name: &str) -> Option<f64> {
         let values = self.series(name).iter().rev().map(|&(_, value)| value);
         values.into_iter().find(|value| value.is_finite())
     }
 
-    /// The mean of a metric's finite values.
+    /// Mean of a metric's finite values.
     pub fn mean(&self, name: &str) -> Option<f64> {
         let values = self.series(name).iter().map(|&(_, value)| value);
         let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    /// How many updates there were.
+    /// Number of updates.
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
-    /// The step of the last update.
+    /// Step of the last update.
     pub fn last_step(&self) -> Option<u64> {
         self.last_step
     }
@@ -138,7 +138,7 @@ impl History {
         self.elapsed
     }
 
-    /// How many values were not finite.
+    /// Number of values that were not finite.
     pub fn non_finite(&self) -> u64 {
         self.non_finite
     }
@@ -163,7 +163,7 @@ fn cut_after(path: &Path, step: u64) -> io::Result<History> {
     Ok(history)
 }
 
-/// Hands each line to `visit`, as bytes and as a record; what a crash left unfinished at the end is passed over.
+/// Passes each line to `visit`, as bytes and as a record; an unfinished last line of a crash is skipped.
 fn for_each_line(path: &Path, mut visit: impl FnMut(&[u8], Record) -> io::Result<()>) -> io::Result<()> {
     let mut reader = BufReader::new(File::open(path).map_err(at(path))?);
     let mut line = Vec::new();
@@ -254,7 +254,7 @@ mod tests {
         for length in first_line..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             let (mut log, history) = MetricsLog::open(&path, Some(2)).unwrap();
-            // A line that only lacks its line break is a whole one.
+            // A line that lacks only its line break is complete.
             let whole_lines = if length == whole.len() - 1 { 2 } else { 1 };
             assert_eq!(history.updates(), whole_lines, "cut at byte {length}");
             log.append(&record(3, 0.5)).unwrap();

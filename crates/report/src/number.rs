@@ -1,4 +1,4 @@
-//! How numbers are written for people: in plots, in the report and on the terminal.
+//! Number formats for plots, the report and the terminal.
 
 /// A value with four significant digits, such as `0.0312`, `12.5k` or `3.1e-5`.
 pub fn significant(value: f64) -> String {
@@ -18,7 +18,7 @@ pub fn significant(value: f64) -> String {
     trimmed(format!("{scaled:.decimals$}")) + suffix
 }
 
-/// The label of a tick at `value` on an axis whose ticks are `step` apart and at most `largest` in size.
+/// Label of a tick at `value` on an axis with ticks `step` apart and values of at most `largest` in size.
 pub fn tick(value: f64, step: f64, largest: f64) -> String {
     let value = if value.abs() < step * 1e-6 { 0.0 } else { value };
     if value == 0.0 {
@@ -54,7 +54,7 @@ pub fn bytes(size: u64) -> String {
     }
 }
 
-/// Numbers of at least 10,000 are written in thousands, millions or billions.
+/// Unit of a number: thousands, millions or billions from 10,000 on.
 fn unit(size: f64) -> (f64, &'static str) {
     match size {
         1e9.. => (1e9, "G"),
@@ -64,7 +64,7 @@ fn unit(size: f64) -> (f64, &'static str) {
     }
 }
 
-/// How many decimals it takes to tell multiples of `step` apart.
+/// Number of decimals that distinguish multiples of `step`.
 fn decimals(step: f64) -> usize {
     (0..9)
         .find(|&decimals| {

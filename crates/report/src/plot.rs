@@ -1,4 +1,4 @@
-//! Plots of values over updates, or over a knob, as SVG text.
+//! Plots of values over updates, or over a setting, as SVG text.
 
 use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
@@ -9,19 +9,19 @@ use super::axis::{self, Axis};
 use super::number;
 use super::replay::harmless;
 
-/// A horizontal line to compare with, such as what a random policy reaches.
+/// A horizontal reference line, such as the return of a random policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
-    /// What it is, such as `random` or `optimum`.
+    /// Name, such as `random` or `optimum`.
     pub name: String,
-    /// Where it lies.
+    /// Height of the line.
     pub value: f64,
 }
 
 /// One line of a plot.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Series {
-    /// What the legend says; shown where a plot has several series.
+    /// Label in the legend, which is shown if a plot has several series.
     pub name: String,
     /// The (update, value) pairs in order; a value that is not finite leaves a gap.
     pub points: Vec<(f64, f64)>,
@@ -32,34 +32,36 @@ pub struct Series {
 /// One pair of axes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plot {
-    /// The name above the axes.
+    /// Title above the axes.
     pub title: String,
-    /// What the horizontal axis shows, such as `update`.
+    /// Label of the horizontal axis, such as `update`.
     pub across: String,
-    /// The lines.
+    /// Lines of the plot.
     pub series: Vec<Series>,
-    /// The lines to compare with.
+    /// Reference lines.
     pub references: Vec<Reference>,
 }
 
 /// One picture: a single large plot, or several small ones in two columns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figure {
-    /// What the report calls it.
+    /// Title in the report.
     pub title: String,
-    /// Where it is written, relative to the run's directory.
+    /// Path of its file, relative to the run's directory.
     pub file: String,
-    /// The plots, row by row.
+    /// Plots, row by row.
     pub plots: Vec<Plot>,
 }
 
-/// Everything is drawn at twice its size, because plotters rounds to whole pixels, and then shown at half.
+/// Scale of the drawing. Everything is drawn at twice its size, because plotters rounds to whole pixels, and then shown
+/// at half.
 pub(super) const SCALE: u32 = 2;
 pub(super) const WIDTH: u32 = 700;
-/// A series is condensed to this many points; a picture has no more room, and a report stays small.
+/// Maximum number of points of a series. Longer series are condensed, because a picture shows no more and the report
+/// stays small.
 const POINTS: usize = 160;
 
-// Okabe and Ito's colours, which colour-blind people can tell apart.
+// Okabe and Ito's colours, which are safe for colour-blind readers.
 pub(super) const COLORS: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -77,7 +79,7 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
 pub(super) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 impl Figure {
-    /// The picture as a self-contained SVG, 700 pixels wide.
+    /// Renders the figure as a self-contained SVG, 700 pixels wide.
     pub fn to_svg(&self) -> String {
         let columns = if self.plots.len() > 1 { 2 } else { 1 };
         let rows = self.plots.len().max(1).div_ceil(columns);
@@ -156,7 +158,7 @@ impl Plot {
         curves().try_for_each(|(curve, color)| draw_curve(&mut chart, curve, color))
     }
 
-    /// Draws the title and, where there is more than one series, the legend. Returns the height that they take.
+    /// Draws the title and, for more than one series, the legend. Returns their height.
     fn draw_title(&self, area: &Area, is_large: bool) -> Result<u32, Box<dyn std::error::Error>> {
         let size = if is_large { 15 } else { 13 };
         let (left, middle) = (14 * SCALE as i32, 16 * SCALE as i32);
@@ -179,7 +181,7 @@ impl Plot {
     }
 }
 
-/// Dashed lines over the whole width, with their names in the right margin.
+/// Draws references as dashed lines over the whole width, with their names in the right margin.
 fn draw_references(area: &Area, chart: &mut Chart, lines: &[&Reference], (first, last): (f64, f64)) -> Drawn {
     let (left, top) = area.get_base_pixel();
     let ends = lines.iter().map(|line| chart.backend_coord(&(last, line.value)));
@@ -196,7 +198,7 @@ fn draw_references(area: &Area, chart: &mut Chart, lines: &[&Reference], (first,
     Ok(())
 }
 
-/// How far the values go that each point of a condensed curve stands for, or how sure each point is.
+/// Draws the band of a curve: the range of the values behind each condensed point, or its error.
 fn draw_band(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Drawn {
     for run in curve.split(Option::is_none) {
         let spots = || run.iter().flatten();
@@ -210,7 +212,7 @@ fn draw_band(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Dra
     Ok(())
 }
 
-/// A line through each run of points between gaps; a dot where a point stands alone.
+/// Draws a line through each run of points between gaps, and a dot for a single point.
 fn draw_curve(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Drawn {
     for run in curve.split(Option::is_none) {
         let points = run.iter().flatten().map(|spot| (spot.x, spot.mean));
@@ -224,7 +226,7 @@ fn draw_curve(chart: &mut Chart, curve: &[Option<Spot>], color: &RGBColor) -> Dr
     Ok(())
 }
 
-/// One drawn point: the mean, and the range, of the values that it stands for.
+/// One drawn point: mean and range of the values that it represents.
 struct Spot {
     x: f64,
     mean: f64,
@@ -251,12 +253,12 @@ fn condense(series: &Series) -> Vec<Option<Spot>> {
     points.chunks(size).enumerate().map(spot).collect()
 }
 
-/// Values beyond these bounds would make the arithmetic of an axis overflow.
+/// True if a value is within bounds; others would make the arithmetic of an axis overflow.
 fn is_drawable(value: f64) -> bool {
     value.abs() < 1e100
 }
 
-/// The range of the horizontal axis, never empty.
+/// Range of the horizontal axis, never empty.
 fn ends(spots: &[&Spot]) -> (f64, f64) {
     let all = || spots.iter().map(|spot| spot.x);
     let (first, last) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
@@ -268,7 +270,7 @@ fn ends(spots: &[&Spot]) -> (f64, f64) {
     }
 }
 
-/// Moves labels that would cover each other apart; keeps their order.
+/// Moves labels that would overlap apart and keeps their order.
 fn spread(mut heights: Vec<i32>) -> Vec<i32> {
     let mut order: Vec<usize> = (0..heights.len()).collect();
     // Lowest first: a lower label has a larger coordinate.
@@ -279,12 +281,12 @@ fn spread(mut heights: Vec<i32>) -> Vec<i32> {
     heights
 }
 
-/// A typical width of a sans-serif text in pixels. What is drawn depends on the reader's fonts.
+/// Typical width of a sans-serif text in pixels. The actual width depends on the reader's fonts.
 pub(super) fn text_width(text: &str, size: u32) -> u32 {
     (text.chars().count() as f64 * f64::from(size) * 0.56).ceil() as u32
 }
 
-/// plotters writes a font's size into the SVG divided by 1.24.
+/// A font that shows at this size: plotters writes a font's size into the SVG divided by 1.24.
 pub(super) fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
     let family = "system-ui, sans-serif";
     let mut style = TextStyle::from((family, f64::from(size * SCALE) * 1.24));
@@ -304,7 +306,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_series_can_be_drawn() {
-        // Lines and points in the first series' colour.
+        // Lines and points in the colour of the first series.
         let drawn = |points| {
             let svg = figure(points).to_svg();
             let count = |tag| {

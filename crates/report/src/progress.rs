@@ -1,4 +1,4 @@
-//! What a person sees on the terminal while a run trains. Everything goes to standard error.
+//! Terminal output while a run trains. Everything goes to standard error.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,24 +9,24 @@ use super::metrics::History;
 use super::number;
 use super::replay::harmless;
 
-/// How progress is shown.
+/// Display of progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Display {
-    /// A bar where standard error is a terminal, else lines.
+    /// A bar if standard error is a terminal, otherwise lines.
     #[default]
     Auto,
     /// One live bar with the run's figures.
     Bar,
-    /// One plain line now and then.
+    /// One plain line from time to time.
     Lines,
-    /// Nothing.
+    /// No output.
     Quiet,
 }
 
-/// One figure of the display: its label and the metric that it shows the latest value of.
+/// One figure of the display: its label, and the metric whose latest value it shows.
 pub type Figure = (&'static str, &'static str);
 
-/// The figures that are shown where the run measures them; of several with one label, the first.
+/// Figures that are shown if the run records them; of several with one label, the first.
 pub const FIGURES: [Figure; 7] = [
     ("loss", "loss/total"),
     ("loss", "loss"),
@@ -55,12 +55,12 @@ enum Kind {
     Quiet,
 }
 
-/// A bar redraws at most this often; drawing text takes longer than a small update.
+/// Minimum time between redraws of a bar; drawing takes longer than a small update.
 const REDRAW: Duration = Duration::from_millis(100);
 const SPARKLINE: usize = 32;
 
 impl Progress {
-    /// A display that starts after `done` of `total` updates. Lines come at most every `every`.
+    /// A display that starts after `done` of `total` updates, with at least `every` between two lines.
     pub fn new(
         display: Display,
         total: u64,
@@ -92,7 +92,7 @@ impl Progress {
         }
     }
 
-    /// Shows the last state and leaves it standing.
+    /// Shows the final state, which stays on the terminal.
     pub fn finish(&mut self, history: &History) {
         self.show(history);
         if let Kind::Bar(bar) = &self.kind {
@@ -138,12 +138,13 @@ fn bar(total: u64, done: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the template is well formed");
     let bar = ProgressBar::new(total).with_position(done);
     bar.set_style(style.progress_chars("━╸─"));
-    // The time left is told from this session's speed: a resumed run did not do its first updates now.
+    // The remaining time is estimated from the speed of this session: a resumed run did its first updates in another
+    // one.
     bar.reset_eta();
     bar
 }
 
-/// Seconds until `left` updates are done, where `done` took `seconds`.
+/// Estimated seconds until `left` updates are done, if `done` took `seconds`.
 fn remaining(seconds: f64, done: u64, left: u64) -> Option<f64> {
     (done > 0 && left > 0).then(|| seconds / done as f64 * left as f64)
 }
@@ -181,7 +182,7 @@ fn figures(history: &History, headline: &str, lower_is_better: bool) -> String {
     harmless(&parts.join("  "))
 }
 
-/// A curve in one line of text, at most `width` characters; each stands for the mean of its share of the values.
+/// Curve in one line of text of at most `width` characters; each shows the mean of its share of the values.
 pub fn sparkline(values: &[f64], width: usize) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let size = values.len().div_ceil(width.max(1)).max(1);

@@ -3,25 +3,25 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-/// How a replay is shown.
+/// Display of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Playback {
     /// Each frame is drawn over the one before, after a delay. For terminals.
     Animated {
-        /// How long a frame stands.
+        /// Time that a frame is shown.
         delay: Duration,
     },
     /// Only the first and the last frames, one below the other. For files and pipes.
     Excerpt {
-        /// How many frames from the start.
+        /// Number of frames from the start.
         first: usize,
-        /// How many frames up to the end.
+        /// Number of frames up to the end.
         last: usize,
     },
 }
 
 impl Playback {
-    /// Animated where `stream` is a terminal, else an excerpt of the first two and last three frames.
+    /// Animated if `stream` is a terminal, otherwise an excerpt of the first two and last three frames.
     pub fn for_stream(stream: &impl IsTerminal, delay: Duration) -> Self {
         if stream.is_terminal() { Self::Animated { delay } } else { Self::Excerpt { first: 2, last: 3 } }
     }
@@ -29,10 +29,10 @@ impl Playback {
 
 /// Shows `frames` on `out`.
 ///
-/// Control characters are shown as `\u{fffd}`: frames hold what a model wrote, and a terminal would obey it.
+/// Control characters are shown as `\u{fffd}`, because frames hold a model's output, which a terminal would interpret.
 ///
 /// # Errors
-/// Whatever `out` cannot write.
+/// A failed write to `out`.
 pub fn replay(out: &mut impl Write, frames: &[String], playback: Playback) -> io::Result<()> {
     let total = frames.len();
     let frames = frames.iter().map(|frame| harmless(frame)).enumerate();
@@ -40,7 +40,7 @@ pub fn replay(out: &mut impl Write, frames: &[String], playback: Playback) -> io
     match playback {
         Playback::Animated { delay } => {
             for (index, frame) in frames {
-                // Without line wrapping (mode 7), the number of lines to go back over is known.
+                // Without line wrapping (mode 7), the number of lines to move back is known.
                 write!(out, "\x1b[?7l{}\n{}\n\x1b[?7h", heading(index), frame)?;
                 out.flush()?;
                 std::thread::sleep(delay);
@@ -64,7 +64,7 @@ pub fn replay(out: &mut impl Write, frames: &[String], playback: Playback) -> io
     out.flush()
 }
 
-/// The text with line breaks as its only control characters, and no empty lines at its end.
+/// The text without control characters other than line breaks, and without empty lines at its end.
 pub fn harmless(text: &str) -> String {
     let shown = |c: char| {
         if c.is_control() && c != '\n' { '\u{fffd}' } else { c }

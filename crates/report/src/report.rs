@@ -1,4 +1,4 @@
-//! `report.html`: what a run was and what it reached, in one file that needs nothing else.
+//! `report.html`: settings and results of a run in one self-contained file.
 
 use std::fmt::Write;
 
@@ -8,59 +8,59 @@ use serde::{Deserialize, Serialize};
 use super::number;
 use super::plot::Figure;
 
-/// Everything that the report shows. What is empty is left out.
+/// Contents of the report. Empty parts are left out.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The heading, such as `PPO on snake-6x6-v1`.
     pub title: String,
-    /// What was run, as (name, value) pairs: environment, model, learner, seed, device.
+    /// Setup of the run as (name, value) pairs: environment, model, learner, seed, device.
     pub summary: Vec<(String, String)>,
-    /// The result: before and after training against random, scripted and optimal play.
+    /// Results: before and after training, against random, scripted and optimal policies.
     pub comparison: Table,
     /// The plots; an observer adds those of its metrics.
     pub figures: Vec<Figure>,
-    /// Timing, throughput and memory; an observer adds what it knows.
+    /// Timing, throughput and memory; an observer adds its own measurements.
     pub resources: Vec<(String, String)>,
-    /// The rendered frames of one episode, to be stepped through.
+    /// Rendered frames of one episode, to step through.
     pub frames: Vec<String>,
     /// Sample episodes, shown turn by turn.
     pub episodes: Vec<Episode>,
-    /// How the same began before training, turn by turn.
+    /// The same episodes before training, turn by turn.
     pub before: Vec<Episode>,
-    /// Texts that a language model wrote as it learned, oldest first.
+    /// Texts that a language model wrote during training, oldest first.
     pub texts: Vec<TextSample>,
-    /// How to go on from here, as (purpose, command line) pairs.
+    /// Next steps, as (purpose, command line) pairs.
     pub commands: Vec<(String, String)>,
     /// The resolved configuration as TOML.
     pub config: String,
 }
 
-/// A text that a language model went on with.
+/// A continuation that a language model wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextSample {
-    /// Updates that it had learned from.
+    /// Number of updates before it was written.
     pub update: u64,
-    /// What it was given.
+    /// Prompt.
     pub prompt: String,
-    /// What it wrote.
+    /// Text that the model wrote.
     pub continuation: String,
 }
 
 /// Rows of text under a header; all columns but the first are aligned as numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
-    /// The names of the columns.
+    /// Names of the columns.
     pub header: Vec<String>,
-    /// The cells, row by row.
+    /// Cells, row by row.
     pub rows: Vec<Vec<String>>,
-    /// The row to stand out, such as the trained policy.
+    /// Index of the row to highlight, such as the trained policy.
     pub marked: Option<usize>,
 }
 
 impl Report {
-    /// The report as one HTML document without external resources.
+    /// Renders the report as one HTML document without external resources.
     ///
-    /// All text is escaped: what a model wrote, markup and scripts included, is shown and never run.
+    /// All text is escaped: a model's output, markup and scripts included, is shown and never run.
     pub fn render(&self) -> String {
         let body = [
             self.heading(),
@@ -74,7 +74,7 @@ impl Report {
             section("Going on from here", commands(&self.commands)),
         ]
         .concat();
-        // The policy forbids every outside resource, should markup ever slip through.
+        // The content security policy forbids every external resource, in case markup slips through.
         format!(
             r#"<!DOCTYPE html>
 <html lang="en">
@@ -143,7 +143,7 @@ fn comparison(table: &Table) -> String {
     )
 }
 
-/// The first figure, which is the learning curve, is open to view; the others are folded away.
+/// Plots of the report. The first figure, the learning curve, is open; the others are folded.
 fn plots(figures: &[Figure]) -> String {
     let figure = |figure: &Figure| {
         let title = escape(&figure.title);
@@ -182,7 +182,7 @@ fn replay(frames: &[String]) -> String {
     )
 }
 
-/// Episodes of at most so many turns are unfolded.
+/// Number of turns up to which an episode is unfolded.
 const OPEN: usize = 2;
 
 fn episode(episode: &Episode) -> String {
@@ -241,7 +241,8 @@ fn commands(commands: &[(String, String)]) -> String {
     commands.iter().map(command).collect()
 }
 
-/// Text for HTML elements and quoted attributes. Control characters, which HTML forbids, are shown as `\u{fffd}`.
+/// Escapes text for HTML elements and quoted attributes. Control characters, which HTML forbids, are shown as
+/// `\u{fffd}`.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -299,7 +300,7 @@ mod tests {
         assert_eq!(attacked.matches("<script").count(), harmless.matches("<script").count());
         assert_eq!(attacked.matches("</script").count(), harmless.matches("</script").count());
         assert!(!attacked.contains("<img") && !attacked.contains('\u{1b}'));
-        // Every text is there all the same; the report's title shows twice and the figure's three times.
+        // Every text is in the document; the report's title occurs twice and the figure's three times.
         assert_eq!(attacked.matches("&lt;img src=x").count(), 23);
     }
 

@@ -18,8 +18,8 @@ pub struct EventWriter {
 impl EventWriter {
     /// Creates a new event file in `dir`.
     ///
-    /// TensorBoard reads all event files of a directory as one run. Where the run resumes, the file says so,
-    /// and TensorBoard then hides what earlier files hold after the step `resume_at`.
+    /// TensorBoard reads all event files of a directory as one run. The file of a resumed run says so, and TensorBoard
+    /// then hides the events of earlier files after the step `resume_at`.
     pub fn create(dir: &Path, resume_at: Option<u64>) -> io::Result<Self> {
         let now = seconds_since_epoch();
         let (file, path) = create_file(dir, now as u64)?;
@@ -41,8 +41,8 @@ impl EventWriter {
     }
 }
 
-/// A file of that name may exist where a run was resumed within a second: then the next second is taken,
-/// because TensorBoard reads the files in the order of their names.
+/// Creates the event file. A file of that name may exist if a run was resumed within a second; then the next second is
+/// taken, because TensorBoard reads the files in name order.
 fn create_file(dir: &Path, now: u64) -> io::Result<(File, PathBuf)> {
     let host = host_name();
     for second in now.. {
@@ -77,7 +77,7 @@ fn frame(data: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// CRC-32C, rotated and shifted: TFRecord's guard against the CRC of data that contains CRCs.
+/// Masked CRC: CRC-32C, rotated and shifted, because the CRC of data that contains CRCs is weak.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -92,8 +92,8 @@ fn version(wall_time: f64) -> Vec<u8> {
     event
 }
 
-/// `Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }`: from this step on, what
-/// earlier files hold is void.
+/// `Event { wall_time = 1, step = 2, session_log = 7 { status = 1: START } }`: voids the events of earlier files from
+/// this step on.
 fn session_start(wall_time: f64, step: u64) -> Vec<u8> {
     let mut session = Vec::new();
     put_varint(&mut session, 1, 1);
@@ -153,7 +153,7 @@ fn varint(message: &mut Vec<u8>, mut value: u64) {
 mod tests {
     use super::*;
 
-    /// Takes a file apart into the data of its records, checking every CRC.
+    /// Splits a file into the data of its records and checks every CRC.
     fn records(mut file: &[u8]) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
         while !file.is_empty() {
@@ -172,7 +172,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The bytes are those that TensorBoard 2 writes for the same events from its own protobuf classes.
+    /// The bytes equal those that TensorBoard 2 writes for the same events with its own protobuf classes.
     #[test]
     fn records_are_those_of_tensorboard() {
         let metrics = [("objective/kl".to_string(), 0.25)].into();

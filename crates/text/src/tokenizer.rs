@@ -1,8 +1,8 @@
 //! Text to token ids and back.
 //!
-//! A tokenizer is either made from an environment's alphabet, one token a character, or read from a Hugging
-//! Face `tokenizer.json`. It knows no models, environments or batches, and adds no tokens of its own: whoever
-//! builds a context places the special ones.
+//! A tokenizer is either made from an environment's alphabet, with one token for each character, or read from a Hugging
+//! Face `tokenizer.json`. It knows no models, environments or batches, and adds no tokens of its own: the code that
+//! builds a context adds the special tokens.
 
 mod characters;
 mod chat_template;
@@ -23,7 +23,7 @@ pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
 pub use text_stream::{TextStream, before_stop};
 pub use train::{Method, VocabularyOptions};
 
-/// Turns text into token ids and back. Cheap to clone.
+/// Encodes text to token ids and decodes them back. Cheap to clone.
 ///
 /// ```
 /// # use palestra_text::Tokenizer;
@@ -43,17 +43,17 @@ pub struct Tokenizer {
     fingerprint: String,
 }
 
-/// Tokens that are no text.
+/// Special tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// Fills rows up to the length of their batch. Which positions are padding is the mask's to say: this may be
-    /// the same token as `end`, or even one of the text.
+    /// Padding token, which fills rows up to the length of their batch. The padding mask says which positions are
+    /// padding, so this may be the same token as `end`, or even a token of the text.
     pub pad: u32,
-    /// Stands before what the agent reads.
+    /// Token before each observation.
     pub observation: Option<u32>,
-    /// Stands before what the agent writes.
+    /// Token before each action.
     pub action: Option<u32>,
-    /// Ends what the agent writes.
+    /// End token of each action.
     pub end: Option<u32>,
 }
 
@@ -76,8 +76,8 @@ impl Tokenizer {
     /// Reads a Hugging Face `tokenizer.json`.
     ///
     /// The end and padding tokens are those that `tokenizer_config.json` or `special_tokens_map.json` in the same
-    /// directory names, else the file's own special tokens of a customary name. A file without a padding token
-    /// pads with its end token, or else with token 0. A limit on length or padding set in the file is ignored.
+    /// directory names, otherwise the file's own special tokens with a common name. A file without a padding token pads
+    /// with its end token, or otherwise with token 0. Truncation and padding settings of the file are ignored.
     ///
     /// # Errors
     /// A file that is missing or no tokenizer.
@@ -98,7 +98,7 @@ impl Tokenizer {
         Self::of_hugging_face(inner, &configs).map_err(|error| broken(error.to_string()))
     }
 
-    /// A tokenizer whose end and padding tokens are those that the first of some configurations names.
+    /// A tokenizer with the end and padding tokens of the first of `configs` that names them.
     fn of_hugging_face(inner: tokenizers::Tokenizer, configs: &[Value]) -> Result<Self> {
         let special = find_special(&inner, configs);
         let last_id = inner.get_vocab(true).into_values().max();
@@ -115,8 +115,8 @@ impl Tokenizer {
         }
     }
 
-    /// The `tokenizer_config.json` that tells Hugging Face's libraries, and [`Tokenizer::from_file`], which
-    /// tokens end and pad.
+    /// The `tokenizer_config.json` that tells Hugging Face's libraries, and [`Tokenizer::from_file`], the end and
+    /// padding tokens.
     pub fn to_config_json(&self) -> String {
         let name = |id: Option<u32>| id.and_then(|id| self.token(id));
         let turns: Vec<String> = [self.special.observation, self.special.action].into_iter().filter_map(name).collect();
@@ -130,16 +130,16 @@ impl Tokenizer {
             config["additional_special_tokens"] = turns.into();
         }
         if let Kind::Characters(_) = self.kind {
-            // A text that spells a special token out is its characters, there as here.
+            // Text that spells out a special token is encoded as its characters, here and in transformers.
             config["split_special_tokens"] = true.into();
         }
         format!("{config:#}")
     }
 
-    /// Appends the tokens of `text` to `out`; on an error `out` is as it was.
+    /// Appends the tokens of `text` to `out`; on an error `out` is unchanged.
     ///
     /// # Errors
-    /// A character that the alphabet does not have, with its place.
+    /// A character that is not in the alphabet, with its position.
     pub fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
         match &self.kind {
             Kind::Characters(characters) => characters.encode(text, out),
@@ -152,7 +152,7 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of each text, computed in parallel where the tokenizer is a Hugging Face one.
+    /// The tokens of each text; a Hugging Face tokenizer encodes them in parallel.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -174,7 +174,7 @@ impl Tokenizer {
         }
     }
 
-    /// The text of `ids`, special tokens left out.
+    /// Decodes `ids` to text without special tokens.
     ///
     /// # Errors
     /// An id beyond the vocabulary.
@@ -182,7 +182,7 @@ impl Tokenizer {
         self.decode_as(ids, true)
     }
 
-    /// The text of `ids`, special tokens as they are spelled.
+    /// Decodes `ids` to text with special tokens spelled out.
     ///
     /// # Errors
     /// An id beyond the vocabulary.
@@ -202,29 +202,29 @@ impl Tokenizer {
         }
     }
 
-    /// One more than the greatest token id: the rows that an embedding needs.
+    /// Vocabulary size, the greatest token id plus one: the number of rows of the embedding.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// The tokens that are no text.
+    /// The special tokens.
     pub fn special(&self) -> &SpecialTokens {
         &self.special
     }
 
-    /// 32 hexadecimal digits that are the same for tokenizers of the same content, on every machine: whether the
-    /// token ids in a file are this tokenizer's.
+    /// Fingerprint: 32 hexadecimal digits that are the same for tokenizers of the same content, on every machine. Shows
+    /// whether the token ids in a file are those of this tokenizer.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// What token shards record of the tokenizer: documents in them end with its end token.
+    /// Vocabulary settings that token shards record: size, fingerprint, and the end token, which ends each document.
     pub fn vocabulary(&self) -> Vocabulary {
         let size = self.vocab_size as u32;
         Vocabulary { size, fingerprint: self.fingerprint.clone(), separator: self.special.end }
     }
 
-    /// The bytes of text that each token stands for; special tokens have none.
+    /// Number of bytes of text of each token; 0 for special tokens.
     pub fn token_bytes(&self) -> Vec<u32> {
         match &self.kind {
             Kind::Characters(characters) => characters.token_bytes(),
@@ -232,7 +232,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token of an id as it stands in the vocabulary.
+    /// The vocabulary entry of a token id.
     pub fn token(&self, id: u32) -> Option<String> {
         match &self.kind {
             Kind::Characters(characters) => characters.token(id),
@@ -240,7 +240,7 @@ impl Tokenizer {
         }
     }
 
-    /// The token that stands for what the vocabulary does not have, where there is one.
+    /// The unknown token, if the vocabulary has one.
     pub fn unknown(&self) -> Option<u32> {
         match &self.kind {
             Kind::Characters(_) => None,
@@ -260,7 +260,7 @@ impl Tokenizer {
     }
 }
 
-/// What Hugging Face's widespread models call their end and padding tokens.
+/// Names of the end token in widespread models of Hugging Face.
 const END_NAMES: [&str; 8] =
     ["<|end|>", "<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<eos>", "[EOS]"];
 const PAD_NAMES: [&str; 4] = ["<|pad|>", "<pad>", "[PAD]", "<|padding|>"];

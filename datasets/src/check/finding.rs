@@ -1,4 +1,4 @@
-//! A breach of the log's rules, and where it is.
+//! A violation of the log's rules, and its location.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,54 +7,54 @@ use serde::Serialize;
 
 use crate::error::Error;
 
-/// What every log keeps to.
+/// Rules that every log must follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// The file, its columns and their values can be read.
     Readable,
-    /// 1: an episode's steps are 0, 1, 2, ..., its rows stand together, and no other episode has its id.
+    /// 1: the steps of an episode are 0, 1, 2, ..., its rows are contiguous, and no other episode has its id.
     Steps,
-    /// 2: an end flag stands on the last row and nowhere else; an episode that was cut short says so.
+    /// 2: an end flag is set on the last row only; an episode that was cut short is marked as such.
     Ends,
-    /// 3: rewards are finite, and the parts of a reward add up to it.
+    /// 3: rewards are finite, and the parts of a reward sum to it.
     Rewards,
-    /// 4: log-probabilities are as many as the ids of the action, finite, and at most 0.
+    /// 4: an action has one log-probability per id, each finite and at most 0.
     LogProbs,
-    /// 5: the text of an action is what its ids decode to.
+    /// 5: the text of an action is the decoding of its ids.
     Text,
-    /// 6: the environment, given seed and actions, gives the same observations, rewards and end.
+    /// 6: the environment, given the seed and the actions, reproduces the observations, rewards and end.
     Replay,
-    /// 7: what an environment makes of a seed stands in one split.
+    /// 7: the episodes that an environment generates from one seed belong to one split.
     Splits,
 }
 
-/// A breach of a rule.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which rule.
+    /// The rule that is violated.
     pub rule: Rule,
-    /// Which file.
+    /// The file.
     pub file: Option<PathBuf>,
-    /// Which row group of the file, counted from 0.
+    /// Index of the row group in the file, from 0.
     pub row_group: Option<usize>,
-    /// Which row of the file, counted from 0.
+    /// Index of the row in the file, from 0.
     pub row: Option<u64>,
-    /// Which column.
+    /// The column.
     pub column: Option<&'static str>,
-    /// Which episode, where its id is known.
+    /// The episode's id, if known.
     pub episode: Option<String>,
     /// The value, what is wrong with it, and what would be right.
     pub reason: String,
 }
 
 impl Rule {
-    /// Its number in the log's description; 0 for [`Rule::Readable`].
+    /// Returns the rule's number in the log's description; 0 for [`Rule::Readable`].
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// The rule that a value broke which the reader refuses.
+    /// Returns the rule that a value refused by the reader violates.
     fn of_column(column: &str) -> Self {
         match column {
             "episode_id" | "step" => Self::Steps,
@@ -80,7 +80,7 @@ impl Rule {
 }
 
 impl Finding {
-    /// What cannot be read at all.
+    /// Returns the finding for something that cannot be read at all.
     pub(super) fn unreadable(reason: String) -> Self {
         let rule = Rule::Readable;
         Self { rule, file: None, row_group: None, row: None, column: None, episode: None, reason }

@@ -1,4 +1,4 @@
-//! The rules that the reader does not enforce, over one pass.
+//! Checks, in one pass, the rules that the reader does not enforce.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use crate::log::{Log, Place};
 use crate::stats::{Seen, Share, Summary, hash_of};
 use crate::{End, Episode, Turn};
 
-/// The parts of a reward were added in f32, in whatever order.
+/// Relative tolerance for the sum of reward parts, which were added in f32 in an unknown order.
 const TOLERANCE: f64 = 1e-5;
 
 pub(super) struct Judge<'a> {
@@ -18,9 +18,9 @@ pub(super) struct Judge<'a> {
     most_findings: usize,
     findings: Vec<Finding>,
     breaches: BTreeMap<Rule, u64>,
-    /// By the hash of their ids.
+    /// First rows of the episodes, by the hash of the episode's id.
     episodes: HashMap<u64, FirstRow>,
-    /// The first episode of an environment and a seed, with its split.
+    /// First episode of each environment and seed, with its split.
     seeds: HashMap<u64, (FirstRow, u32)>,
     splits: Vec<String>,
     contents: Seen,
@@ -62,7 +62,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What the reader refused.
+    /// Records an error of the reader.
     pub fn unreadable(&mut self, error: &Error) {
         self.tell(Finding::from(error));
     }
@@ -224,7 +224,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// With `skip_bad`, the reader has kept to itself what it could not read.
+    /// Reports what the reader skipped: with `skip_bad`, it returns no error for it.
     fn tell_skipped(&mut self) {
         let skipped = self.log.skipped();
         let count = skipped.total() as u64;
@@ -260,7 +260,8 @@ fn wrong_sum(turn: &Turn) -> Option<String> {
         .then(|| format!("{:?} add up to {sum}, and reward is {reward}; they should be equal", turn.reward_parts))
 }
 
-/// An episode of another tool's log may begin in an earlier row group than the row stands in.
+/// Returns the row group that holds a row. In a log of another tool, the row's episode may begin in an earlier row
+/// group.
 fn row_group_of(log: &Log, file: usize, row: u64) -> usize {
     let mut groups = log.groups().iter().filter(|group| group.file == file);
     let mut end = 0;

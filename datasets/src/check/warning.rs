@@ -1,4 +1,4 @@
-//! What is true of the data and stands in the way of learning from it.
+//! Warnings about properties of the data that hinder learning.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,22 @@ use serde::Serialize;
 use super::Coverage;
 use crate::stats::{Summary, short};
 
-/// Play is called near-expert where the mean return has come this far on the way from the weakest episodes (the 5 %
-/// quantile, so that a few accidents do not decide) to the best.
+/// Threshold of near-expert data: the mean return, as a fraction of the way from the weakest episodes (the 5 %
+/// quantile, so that a few outliers do not decide) to the best.
 const NEAR_EXPERT: f64 = 0.9;
-/// The share of turns with an unreadable action from which it is worth a word.
+/// Share of turns with an unparsable action from which a warning is given.
 const MANY_INVALID: f64 = 0.1;
 
-/// Something that stands in the way of learning.
+/// A property of the data that hinders learning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// What it is about.
+    /// The kind of warning.
     pub kind: WarningKind,
-    /// What is so, and what it means for learning.
+    /// The observed property, and its consequence for learning.
     pub text: String,
 }
 
-/// What a warning is about.
+/// Kinds of warnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningKind {
@@ -36,11 +36,11 @@ pub enum WarningKind {
     NoLogProbs,
     /// Many actions could not be read.
     InvalidActions,
-    /// Episodes stand there more than once.
+    /// Episodes occur more than once.
     Duplicates,
     /// All returns are equal.
     EqualReturns,
-    /// Hardly any play is worse than the best.
+    /// Almost no episode is worse than the best.
     NearExpert,
 }
 
@@ -94,7 +94,8 @@ pub(super) fn warnings(coverage: &Coverage, cut_files: &[PathBuf]) -> Vec<Warnin
     warnings
 }
 
-/// What the spread of returns means for offline reinforcement learning, which weighs better play against worse.
+/// Returns the warning about the spread of returns, which offline reinforcement learning needs: it compares better and
+/// worse behaviour.
 fn spread(returns: &Summary) -> Option<Warning> {
     let (best, mean) = (short(returns.max), short(returns.mean));
     if returns.min == returns.max {

@@ -5,21 +5,22 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::util::display::array_value_to_string;
 use serde_json::Value;
 
-/// What Minari's metadata says of values that Arrow keeps flat: which structs are tuples, and the shapes of arrays.
+/// Structure of values that Arrow stores flat, from Minari's metadata: which structs are tuples, and the shapes of
+/// arrays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Space {
     /// Structs of named spaces.
     Dict(Vec<(String, Space)>),
     /// Structs whose fields are numbered.
     Tuple(Vec<Space>),
-    /// Arrays of any dimensions, row by row.
+    /// Arrays of any number of dimensions, in row-major order.
     Array(Vec<usize>),
-    /// What Arrow says it is.
+    /// Anything else, with the structure that Arrow gives.
     Plain,
 }
 
 impl Space {
-    /// From the serialized form of a Gymnasium space.
+    /// Parses the serialized form of a Gymnasium space.
     pub fn parse(space: &Value) -> Self {
         let subspaces = &space["subspaces"];
         match space["type"].as_str() {
@@ -46,7 +47,7 @@ impl Space {
     }
 }
 
-/// The text of a row; `Err` names what is no text and no JSON either.
+/// Returns the text of a row; `Err` names a type that is neither text nor representable as JSON.
 pub(super) fn text_of_row(column: &ArrayRef, row: usize, space: &Space) -> Result<String, String> {
     match column.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if column.is_valid(row) => {
@@ -84,7 +85,7 @@ fn write_json(json: &mut String, column: &ArrayRef, row: usize, space: &Space) -
         DataType::FixedSizeList(..) => write_list(json, &column.as_fixed_size_list().value(row), space)?,
         DataType::List(_) => write_list(json, &column.as_list::<i32>().value(row), space)?,
         DataType::LargeList(_) => write_list(json, &column.as_list::<i64>().value(row), space)?,
-        // A model reads null where JSON knows no number: NaN and infinity.
+        // NaN and infinity, which JSON does not have, become null.
         DataType::Float32 => json.push_str(&number(column.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => json.push_str(&number(column.as_primitive::<Float64Type>().value(row))),
         kind if kind.is_integer() || *kind == DataType::Boolean => json.push_str(&shown(column, row)?),
@@ -111,7 +112,7 @@ fn write_list(json: &mut String, values: &ArrayRef, space: &Space) -> Result<(),
     write_array(json, values, shape, &mut 0)
 }
 
-/// The values from `next` on, as nested lists of this shape; a single value where it has no dimensions.
+/// Writes the values from `next` on as nested lists of this shape, or as a single value if the shape has no dimensions.
 fn write_array(json: &mut String, values: &ArrayRef, shape: &[usize], next: &mut usize) -> Result<(), String> {
     let Some((size, inner)) = shape.split_first() else {
         *next += 1;

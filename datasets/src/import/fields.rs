@@ -1,4 +1,4 @@
-//! A JSON object that is taken apart field by field.
+//! A JSON object that is consumed field by field.
 
 use std::path::Path;
 
@@ -9,16 +9,16 @@ use super::report::Notes;
 use crate::error::{Error, Result};
 use crate::rows::shown;
 
-/// Where a value stands.
+/// Location of a value.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     pub file: &'a Path,
     pub line: u64,
-    /// The step, of a line that holds many.
+    /// Index of the step, if the line holds many.
     pub step: Option<usize>,
 }
 
-/// The fields of an object that nobody has taken yet. A field that is null is as good as none.
+/// Fields of an object that are not consumed yet. A null field counts as absent.
 pub(super) struct Fields<'a> {
     pub at: At<'a>,
     pub object: Map<String, Value>,
@@ -47,7 +47,7 @@ impl<'a> Fields<'a> {
         names.iter().any(|name| self.object.get(*name).is_some_and(Value::is_array))
     }
 
-    /// The first of the names that is there, with its value.
+    /// Removes the first present field among the names, and returns it with its value.
     pub fn take<'n>(&mut self, names: &[&'n str]) -> Option<(&'n str, Value)> {
         names.iter().find_map(|name| match self.object.remove(*name) {
             None | Some(Value::Null) => None,
@@ -55,7 +55,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A value of any type that serde reads.
+    /// Removes a field and deserializes it with serde.
     pub fn typed<T: DeserializeOwned>(&mut self, name: &str, right: &str) -> Result<Option<T>> {
         let Some((_, value)) = self.take(&[name]) else { return Ok(None) };
         match T::deserialize(&value) {
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text, or the JSON of what is none.
+    /// Removes the first present field among the names as a text; a value of another type becomes its JSON.
     pub fn text(&mut self, names: &[&str], notes: &mut Notes) -> Option<String> {
         self.take(names).map(|(_, value)| text_of(value, notes))
     }
@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
 
     pub fn required_number(&mut self, names: &[&str]) -> Result<f32> {
         let (name, value) = self.take(names).ok_or_else(|| self.missing(names))?;
-        // What is no number, and what f32 does not hold.
+        // Excludes values that are not numbers and numbers that f32 cannot hold.
         let number = value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
         number.ok_or_else(|| self.at.wrong(name, &value, "a finite number"))
     }
@@ -89,7 +89,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Notes the fields that nobody took.
+    /// Adds the fields that were not consumed to the notes.
     pub fn end(self, notes: &mut Notes) {
         for (name, value) in self.object {
             if !value.is_null() {
@@ -108,7 +108,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A text as it is, anything else as its compact JSON.
+/// Returns a text as it is, any other value as compact JSON.
 pub(super) fn text_of(value: Value, notes: &mut Notes) -> String {
     match value {
         Value::String(text) => text,

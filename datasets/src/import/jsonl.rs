@@ -1,19 +1,19 @@
-//! Episodes from JSON lines, in the customary shapes.
+//! Import of episodes from JSON lines, in the customary shapes.
 //!
 //! Each line is an object, of one of three shapes:
 //!
-//! - a transition: `{"state": "...", "action": "...", "reward": 0, "done": false}`. The state may be named `observation` or
-//!   `obs`; the end `done`, or `terminated` (`terminal`) and `truncated` (`timeout`) apart. `episode_id`, `next_state`
-//!   (`next_observation`, `next_obs`), `info`, `legal_actions`, `log_probs`, `end_reason`, `env_id`, `seed`, `policy_id` and
-//!   the other columns of a log may stand there too. An episode's lines stand together and in order; it ends with its end
-//!   flag, or where `episode_id` changes.
+//! - a transition: `{"state": "...", "action": "...", "reward": 0, "done": false}`. The state may be named
+//!   `observation` or `obs`. The end is `done`, or separate flags `terminated` (`terminal`) and `truncated`
+//!   (`timeout`). `episode_id`, `next_state` (`next_observation`, `next_obs`), `info`, `legal_actions`, `log_probs`,
+//!   `end_reason`, `env_id`, `seed`, `policy_id` and the other columns of a log are optional. The lines of an episode
+//!   are contiguous and in order; an episode ends with its end flag, or where `episode_id` changes.
 //! - a trajectory: lists of the same, `{"states": [...], "actions": [...], "rewards": [...], "dones": [...]}`, where
 //!   `states` may have one more than `actions`, or `{"steps": [{...}, ...]}` with a transition in each.
 //! - an [`Episode`] of this crate, as serde writes it.
 //!
-//! Observations and actions that are no texts (numbers, lists, objects) become their compact JSON. An episode id that is
-//! a number is unique in its file alone, so the file's name goes in front of it: `run/17`; so it does for episodes
-//! without an id, which are counted.
+//! Observations and actions that are not texts (numbers, lists, objects) become compact JSON. An episode id that is a
+//! number is unique only in its file, so the file's name is prepended: `run/17`. The same applies to episodes without
+//! an id, which are numbered.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -29,35 +29,35 @@ use crate::Episode;
 use crate::error::{Error, Result};
 use crate::rows::shown;
 
-/// The episodes of a file of JSON lines. After an error nothing more comes.
+/// Iterator over the episodes of a file of JSON lines. Iteration ends after an error.
 pub struct Episodes<R> {
     file: PathBuf,
     reader: R,
-    /// The number of the line that was read last, from 1.
+    /// Number of the line that was read last, from 1.
     line: u64,
     buffer: Vec<u8>,
-    /// The episode of the transitions read last.
+    /// The incomplete episode of the transitions read last.
     open: Option<Open>,
     ready: VecDeque<Ready>,
-    /// Episodes without an id.
+    /// Number of episodes without an id.
     count: u64,
     notes: Notes,
-    /// The lines of the turns of the episode that was returned last.
+    /// Line numbers of the turns of the episode that was returned last.
     lines: Vec<u64>,
     failed: bool,
 }
 
 struct Ready {
     episode: Episode,
-    /// The line of each turn; a single one for a trajectory.
+    /// Line number of each turn; a single one for a trajectory.
     lines: Vec<u64>,
 }
 
 struct Open {
     ready: Ready,
-    /// `episode_id` as it stands on its lines.
+    /// Value of `episode_id` on its lines.
     id: Option<Value>,
-    /// What the last action led to, where its line says so.
+    /// Next observation of the last action, if its line has one.
     next: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Episodes<BufReader<File>> {
 }
 
 impl<R: BufRead> Episodes<R> {
-    /// Reads from anything; `name` is what errors and ids call it.
+    /// Reads from any reader; `name` is used in errors and ids.
     pub fn new(name: impl Into<PathBuf>, reader: R) -> Self {
         Self {
             file: name.into(),
@@ -86,12 +86,12 @@ impl<R: BufRead> Episodes<R> {
         }
     }
 
-    /// What was read beside the episodes until now.
+    /// Returns the notes on the input read so far.
     pub fn notes(&self) -> &Notes {
         &self.notes
     }
 
-    /// What somebody who could not use the episode returned last says of it, with the line that it stands on.
+    /// Adds the line to an error about a turn of the episode that was returned last.
     pub(super) fn located(&self, error: Error) -> Error {
         let Error::Episode { id, step, column, reason } = error else { return error };
         let line = self.lines.get(step).or(self.lines.last()).copied().unwrap_or(self.line);
@@ -99,7 +99,7 @@ impl<R: BufRead> Episodes<R> {
         at.error(column, if column == "episode_id" { format!("{id:?} {reason}") } else { reason })
     }
 
-    /// Reads on until an episode is complete or none is left.
+    /// Reads until an episode is complete or the input ends.
     fn read(&mut self) -> Result<Option<Ready>> {
         while self.ready.is_empty() {
             self.buffer.clear();
@@ -124,7 +124,7 @@ impl<R: BufRead> Episodes<R> {
         if !fields.has_list(&["turns", "steps", "actions", "rewards"]) {
             return self.read_transition(fields);
         }
-        // A file may go on with whole episodes after transitions.
+        // Whole episodes may follow transitions in one file.
         self.ready.extend(self.open.take().map(|open| open.ready));
         let episode = if fields.has_list(&["turns"]) {
             serde_json::from_value(Value::Object(fields.object))
@@ -233,7 +233,7 @@ impl<R: BufRead> Iterator for Episodes<R> {
 }
 
 impl Open {
-    /// The episode with one more turn.
+    /// Returns the episode with one more turn.
     fn with(mut self, step: Step, at: At) -> Result<Self> {
         let Step { turn, end, end_reason, next, final_observation } = step;
         if let Some(expected) = self.next.take().filter(|expected| *expected != turn.observation) {
@@ -255,7 +255,7 @@ impl Open {
     }
 }
 
-/// What serde says, without its place in the one line that it was given.
+/// Returns the message of serde without its position, which refers to the single line that was parsed.
 fn told(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let reason = text.split(" at line ").next().unwrap_or(&text);

@@ -1,4 +1,4 @@
-//! People's judgements of answers as episodes of one turn, for learners of logged experience.
+//! Import of human preference data as episodes of one turn, for learners of logged experience.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 use crate::preferences::{Rule, Scores, read, resolve};
 use crate::{End, Episode, Turn};
 
-/// Reads files of judgements ([`crate::preferences`]) into a new log `to`: each answer is an episode that ends with it, and
-/// its reward is what [`Scores`] makes of all that people said of it, from -1 to 1.
+/// Reads files of preference data ([`crate::preferences`]) into a new log `to`. Each answer becomes a terminated
+/// episode of one turn; its reward is the score in -1 to 1 that [`Scores`] computes from all labels of the answer.
 ///
 /// # Errors
-/// A row that is no judgement, a person who judged the same answers twice and not alike, judgements of steps.
+/// A row that is not preference data, or an annotator who labelled the same answers twice and differently.
 pub fn import_judgements(inputs: &[PathBuf], to: &Path, options: &ImportOptions) -> Result<ImportReport> {
     let mut records = Vec::new();
     for input in inputs {

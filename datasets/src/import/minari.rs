@@ -1,8 +1,8 @@
-//! Datasets of Minari (<https://minari.farama.org>), as its Arrow and Parquet storages keep them.
+//! Import of Minari datasets (<https://minari.farama.org>) in the Arrow and Parquet storage formats.
 //!
-//! A dataset is a folder `data` with `metadata.json` and a folder for each episode: its own `metadata.json`, and Arrow IPC
-//! or Parquet files with the columns `observations`, `actions`, `rewards`, `terminations`, `truncations` and, where it has
-//! them, `infos`. There is one row more than actions, with the last observation and padding in the other columns.
+//! A dataset is a folder `data` with `metadata.json` and a folder for each episode: its own `metadata.json`, and Arrow
+//! IPC or Parquet files with the columns `observations`, `actions`, `rewards`, `terminations`, `truncations` and
+//! optionally `infos`. There is one more row than actions, with the last observation and padding in the other columns.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -22,10 +22,10 @@ use crate::{End, Episode, Turn};
 
 const ROWS_AT_A_TIME: usize = 1024;
 
-/// Reads a Minari dataset into a new log `to`: its folder, or the folder `data` in it. Observations and actions that are no
-/// texts become their compact JSON: a Discrete its number, a Box its lists, a Dict its object. The observation after the
-/// last action becomes `final_observation`, and `infos` the `info` of the turn that they came with. A dataset of pictures is
-/// refused, and so is the HDF5 storage.
+/// Reads a Minari dataset into a new log `to`, from its folder or the folder `data` in it. Observations and actions
+/// that are not texts become compact JSON: a Discrete its number, a Box its lists, a Dict its object. The observation
+/// after the last action becomes `final_observation`, and `infos` the `info` of their turn. Datasets of images and the
+/// HDF5 storage are refused.
 pub fn import_minari(folder: &Path, to: &Path, options: &ImportOptions) -> Result<ImportReport> {
     let dataset = Dataset::open(folder)?;
     let mut target = Target::create(to, options)?;
@@ -39,13 +39,13 @@ pub fn import_minari(folder: &Path, to: &Path, options: &ImportOptions) -> Resul
 
 struct Dataset {
     folder: PathBuf,
-    /// In front of the numbers of episodes.
+    /// Prefix of the episode ids, before their numbers.
     id: String,
     env_id: String,
     policy_id: String,
     observation_space: Space,
     action_space: Space,
-    /// What the files of an episode end with.
+    /// File extension of the episode files.
     format: &'static str,
 }
 
@@ -69,10 +69,10 @@ impl Dataset {
                 return Err(Error::file(&path, reason));
             }
         };
-        // Spaces and the environment are JSON inside of JSON.
+        // Spaces and the environment are JSON strings inside JSON.
         let inner = |name: &str| serde_json::from_str::<Value>(text(name)).unwrap_or_default();
         let id = match text("dataset_id") {
-            // Datasets that were converted have none.
+            // Converted datasets have no id.
             "" => named.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             id => id.to_string(),
         };
@@ -87,7 +87,7 @@ impl Dataset {
         })
     }
 
-    /// The numbers of its episodes, in order.
+    /// Returns the numbers of the episodes, in order.
     fn episodes(&self) -> Result<Vec<u64>> {
         let mut numbers: Vec<u64> =
             names_in(&self.folder)?.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
@@ -98,7 +98,7 @@ impl Dataset {
         Ok(numbers)
     }
 
-    /// An episode, and how many of its observations and actions are no texts.
+    /// Reads an episode, and counts its observations and actions that are not texts.
     fn read(&self, number: u64) -> Result<(Episode, u64)> {
         let folder = self.folder.join(number.to_string());
         let metadata = folder.join("metadata.json");
@@ -120,7 +120,7 @@ impl Dataset {
                 let columns = Columns::of(&batch).map_err(|reason| Error::file(file, reason))?;
                 for place in 0..batch.num_rows() {
                     let refused = |reason| Error::file(file, format!("row {}: {reason}", row + place));
-                    // What comes after a row shows that it is not the padded one.
+                    // A following row shows that the previous one is not the padded last row.
                     if let Some(Row { turn, end, no_texts }) = last_row.take() {
                         if episode.end.is_some() {
                             return Err(refused("the episode goes on after its end flag".to_string()));
@@ -145,7 +145,7 @@ impl Dataset {
 struct Row {
     turn: Turn,
     end: Option<End>,
-    /// How many of observation and action are no texts.
+    /// Number of non-text values among observation and action (0 to 2).
     no_texts: u64,
 }
 
@@ -203,7 +203,7 @@ impl Columns {
     }
 }
 
-/// The rows of a file, some at a time. An error says what is wrong with the file.
+/// Reads the rows of a file in batches. An error says what is wrong with the file.
 fn batches(path: &Path) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, String>>>> {
     let file = File::open(path).map_err(Error::io(path, "open it"))?;
     let refused = |error: &dyn std::fmt::Display| Error::file(path, format!("cannot be read: {error}"));

@@ -1,4 +1,4 @@
-//! What an import did.
+//! Report of an import.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,35 +8,35 @@ use serde::Serialize;
 
 use crate::stats::grouped;
 
-/// What an import did.
+/// Result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ImportReport {
     /// The new log.
     pub to: PathBuf,
-    /// Episodes that were written.
+    /// Number of episodes written.
     pub episodes: u64,
-    /// Rows that were written: turns.
+    /// Number of rows (turns) written.
     pub rows: u64,
-    /// Episodes that ended by the game's rules.
+    /// Episodes that ended by the environment's rules.
     pub terminated: u64,
-    /// Episodes that a limit ended.
+    /// Episodes that were ended by a limit.
     pub truncated: u64,
-    /// Episodes of which the source does not tell an end.
+    /// Episodes whose end the source does not give.
     pub cut: u64,
-    /// Files, row groups and episodes of the source that could not be read and were passed over.
+    /// Files, row groups and episodes of the source that could not be read and were skipped.
     pub skipped: u64,
-    /// Observations and actions that were no text in the source, and are now their compact JSON.
+    /// Observations and actions that were not texts in the source, and are now compact JSON.
     pub as_json: u64,
-    /// Fields of the source that a log has no column for, and how often they stand there.
+    /// Fields of the source that have no column in a log, with their number of occurrences.
     pub ignored_fields: BTreeMap<String, u64>,
 }
 
-/// What a source says beside its episodes.
+/// Notes on a source, beside its episodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Observations and actions that were no text.
+    /// Number of observations and actions that were not texts.
     pub as_json: u64,
-    /// Fields without a column, and how often they stand there.
+    /// Fields without a column, with their number of occurrences.
     pub ignored_fields: BTreeMap<String, u64>,
 }
 

@@ -1,4 +1,4 @@
-//! The fields of a turn and of an episode, under all the names that people give them.
+//! Fields of a turn and of an episode, under all their customary names.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const TERMINATED: [&str; 2] = ["terminated", "terminal"];
 const TRUNCATED: [&str; 3] = ["truncated", "truncation", "timeout"];
 const FINAL: [&str; 2] = ["final_observation", "final_state"];
 
-/// The columns of a trajectory that is kept as lists, with the name of one of their values.
+/// Columns of a trajectory that are lists, each with the name of one of its values.
 const LISTS: [(&str, &str); 22] = [
     ("observations", "observation"),
     ("states", "observation"),
@@ -44,19 +44,19 @@ const LISTS: [(&str, &str); 22] = [
     ("timestamps", "timestamp"),
 ];
 
-/// A turn, and what its line says of the episode around it.
+/// A turn, and the fields of its line about the episode.
 pub(super) struct Step {
     pub turn: Turn,
-    /// Whether the episode ends here: `None` where nothing is said about ends, and `Some(None)` where it goes on.
+    /// End of the episode: `None` if the line has no end flag, and `Some(None)` if the episode continues.
     pub end: Option<Option<End>>,
     pub end_reason: Option<String>,
-    /// What the action led to.
+    /// The next observation, after the action.
     pub next: Option<String>,
-    /// The observation after the last action, where it has a name of its own.
+    /// The observation after the last action, if it has its own field.
     pub final_observation: Option<String>,
 }
 
-/// Takes what belongs to a turn.
+/// Consumes the fields of a turn.
 pub(super) fn take_step(fields: &mut Fields, notes: &mut Notes) -> Result<Step> {
     let observation = fields.required_text(&OBSERVATION, notes)?;
     let action = fields.required_text(&ACTION, notes)?;
@@ -90,24 +90,24 @@ pub(super) fn take_step(fields: &mut Fields, notes: &mut Notes) -> Result<Step> 
         turn,
         end,
         end_reason: fields.typed("end_reason", "a text")?,
-        // The same observation stands on the next line, and is counted there.
+        // The same observation is on the next line, and is counted there.
         next: fields.text(&NEXT, &mut unnoted),
         final_observation: take_final(fields),
     })
 }
 
-/// Takes the observation after the last action.
+/// Consumes the observation after the last action.
 pub(super) fn take_final(fields: &mut Fields) -> Option<String> {
     fields.text(&FINAL, &mut Notes::default())
 }
 
-/// Takes the flags of an end. `done` alone does not tell the two ends apart; where anything beside it says that a limit was
-/// reached, the episode is truncated.
+/// Consumes the flags of an end. `done` alone does not distinguish the two kinds of end; if another field beside it
+/// says that a limit was reached, the episode is truncated.
 pub(super) fn take_end(fields: &mut Fields, info: Option<&Value>) -> Result<Option<Option<End>>> {
     let done = fields.flag(&DONE)?;
     let terminated = fields.flag(&TERMINATED)?;
     let truncated = fields.flag(&TRUNCATED)?;
-    // As Gym's TimeLimit told it while there was only `done`.
+    // Gym's TimeLimit reported it so when there was only `done`.
     let limit = info.and_then(|info| info.get("TimeLimit.truncated")).and_then(Value::as_bool).unwrap_or_default();
     if done.is_none() && terminated.is_none() && truncated.is_none() {
         return Ok(None);
@@ -121,7 +121,7 @@ pub(super) fn take_end(fields: &mut Fields, info: Option<&Value>) -> Result<Opti
     }))
 }
 
-/// Takes what belongs to an episode as a whole. Its id is still to be given.
+/// Consumes the fields of an episode as a whole. Its id is set later.
 pub(super) fn take_episode(fields: &mut Fields) -> Result<Episode> {
     Ok(Episode {
         env_id: fields.typed("env_id", "a text")?.unwrap_or_default(),
@@ -139,7 +139,7 @@ pub(super) fn take_episode(fields: &mut Fields) -> Result<Episode> {
     })
 }
 
-/// Takes the lists of a trajectory apart into an object for each step. One observation may stand behind the last step.
+/// Splits the lists of a trajectory into one object per step. One observation may follow the last step.
 pub(super) fn take_lists(fields: &mut Fields, notes: &mut Notes) -> Result<(Vec<Value>, Option<String>)> {
     let Some((_, Value::Array(actions))) = fields.take(&["actions"]) else {
         return Err(fields.at.error("actions", "missing; a trajectory of lists has an action for each step"));

@@ -1,4 +1,4 @@
-//! Rows to episodes.
+//! Conversion of rows to episodes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{Located, Place};
 use crate::error::{Error, Result};
 use crate::{End, Episode, Turn};
 
-/// Puts the rows of a row group together. An episode with a row at fault comes out as an error, the others go on.
+/// Assembles the rows of a row group. An episode with an invalid row is returned as an error; the others continue.
 pub(super) struct Assembler {
     path: Arc<std::path::Path>,
     file: usize,
@@ -29,17 +29,17 @@ impl Assembler {
         Self { path, file, open: None }
     }
 
-    /// Whether the last row may have a successor.
+    /// True if an episode is incomplete, so that more rows of it may follow.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Whether the last row was its episode's end.
+    /// True if the last row ended its episode.
     pub fn has_ended(&self) -> bool {
         self.open.as_ref().is_none_or(|open| open.ended)
     }
 
-    /// Takes rows of a row group; the batch starts at `first_row` of the file. Episodes that a row shows to be complete
+    /// Adds rows of a row group; the batch starts at `first_row` of the file. Episodes that a row shows to be complete
     /// are appended to `done`.
     pub fn push(
         &mut self,
@@ -67,7 +67,7 @@ impl Assembler {
         }
     }
 
-    /// The episode whose last row has been seen.
+    /// Takes the open episode, after its last row.
     pub fn take(&mut self) -> Option<Result<Located>> {
         let Open { mut episode, place, ended, fault } = self.open.take()?;
         if let Some(fault) = fault {
@@ -117,7 +117,7 @@ impl Open {
         episode.turns.push(turn);
         episode.final_observation = text(&batch.final_observation, row).map(str::to_owned);
         episode.end_reason = text(&batch.end_reason, row).map(str::to_owned);
-        // A state that is terminal by the rules has no future, whatever limit was reached in the same turn.
+        // A terminal state has no future, even if a limit was reached in the same turn.
         episode.end = if flag(&batch.terminated, row) {
             Some(End::Terminated)
         } else {
@@ -128,7 +128,7 @@ impl Open {
     }
 }
 
-/// What the first row says of the whole episode.
+/// Creates an episode from the columns of its first row.
 fn begin(batch: &Batch, row: usize, id: &str) -> Episode {
     let owned = |column| text(column, row).map(str::to_owned);
     Episode {
@@ -151,13 +151,13 @@ fn begin(batch: &Batch, row: usize, id: &str) -> Episode {
     }
 }
 
-/// How many rows of the batch seem to belong to the episode that begins in a row.
+/// Returns the apparent number of rows of the batch that belong to the episode that begins in a row.
 fn turns_ahead(batch: &Batch, row: usize) -> usize {
     let steps = batch.step.as_ref().map_or(&[][..], |steps| &steps.values()[row + 1..]);
     1 + steps.iter().take_while(|step| **step != 0).count()
 }
 
-/// An id without a version gets that of `env_version`.
+/// Returns the environment id; an id without a version gets that of `env_version`.
 fn env_id(batch: &Batch, row: usize) -> Option<String> {
     let id = text(&batch.env_id, row)?;
     match number(&batch.env_version, row) {
@@ -183,7 +183,7 @@ fn turn(batch: &Batch, row: usize) -> Turn {
     }
 }
 
-/// What belongs to an episode is told on its first row; later rows repeat it or leave it null.
+/// Checks the columns of an episode: the first row sets them, later rows repeat them or leave them null.
 fn same_as_before(batch: &Batch, row: usize, episode: &Episode) -> Result<(), Breach> {
     let texts = [
         ("env_spec", &batch.env_spec, episode.env_spec.as_deref()),

@@ -1,4 +1,4 @@
-//! Arrow columns, of whatever types a file has, to the types of an episode.
+//! Conversion of Arrow columns, of any accepted type, to the types of an episode.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,10 +15,10 @@ use arrow::util::display::array_value_to_string;
 use super::rules::Breach;
 use super::schema::{COLUMNS, Need};
 
-/// Rows of a file. A column that the file has not, or that is null in all of these rows, is `None`.
+/// A batch of rows of a file. A column that is absent from the file, or null in all of these rows, is `None`.
 pub(super) struct Batch {
     pub rows: usize,
-    /// The first thing wrong with a row, by its place in the batch.
+    /// The first error of each invalid row, by the row's index in the batch.
     pub faults: BTreeMap<usize, Breach>,
     pub episode_id: Option<StringViewArray>,
     pub step: Option<UInt32Array>,
@@ -51,18 +51,18 @@ pub(super) struct Batch {
     pub timestamp: Option<TimestampMicrosecondArray>,
 }
 
-/// A list for each row, all in one array.
+/// One list per row, with all values in one array.
 pub(super) struct Lists<A> {
     offsets: OffsetBuffer<i32>,
     nulls: Option<NullBuffer>,
     values: A,
 }
 
-/// Numbers by name for each row.
+/// Named numbers of each row.
 pub(super) enum Parts {
     /// A map, or a list of pairs.
     Pairs(Box<Lists<StringArray>>, Float32Array),
-    /// A struct: a column for each name.
+    /// A struct with one column per name.
     Fields(Option<NullBuffer>, Vec<(String, Float32Array)>),
 }
 
@@ -105,19 +105,19 @@ impl Batch {
     }
 }
 
-/// The text of a row, where it has one.
+/// Returns the text of a row, if it has one.
 pub(super) fn text(column: &Option<StringViewArray>, row: usize) -> Option<&str> {
     let column = column.as_ref()?;
     column.is_valid(row).then(|| column.value(row))
 }
 
-/// The number of a row, where it has one.
+/// Returns the number of a row, if it has one.
 pub(super) fn number<T: ArrowPrimitiveType>(column: &Option<PrimitiveArray<T>>, row: usize) -> Option<T::Native> {
     let column = column.as_ref()?;
     column.is_valid(row).then(|| column.value(row))
 }
 
-/// Whether a flag is set.
+/// True if a flag is set.
 pub(super) fn flag(column: &Option<BooleanArray>, row: usize) -> bool {
     column.as_ref().is_some_and(|column| column.is_valid(row) && column.value(row))
 }
@@ -232,7 +232,7 @@ impl Converter<'_> {
         Some(Parts::Pairs(Box::new(lists.with(names)), numbers.as_primitive::<Float32Type>().clone()))
     }
 
-    /// The lists of a column without their values, and all their values.
+    /// Returns the lists of a column without their values, and all their values.
     fn lists(&mut self, name: &'static str) -> Option<(Lists<()>, ArrayRef)> {
         let column = self.column(name)?;
         let lists = column.as_list::<i32>();
@@ -241,7 +241,7 @@ impl Converter<'_> {
         Some((without, lists.values().clone()))
     }
 
-    /// A column of the file, if any of it is not null.
+    /// Returns a column of the file, unless all of it is null.
     fn column(&mut self, name: &'static str) -> Option<ArrayRef> {
         let column = self.batch.column_by_name(name)?;
         if column.null_count() > 0 && COLUMNS.iter().any(|known| known.name == name && known.need == Need::Required) {
@@ -253,8 +253,8 @@ impl Converter<'_> {
         (!is_null).then(|| column.clone())
     }
 
-    /// Another type with the same values; the rows of values that do not fit are at fault. `offsets` tell which row an
-    /// element of a list belongs to.
+    /// Casts values to another type; rows with values that do not fit are recorded as faults. `offsets` map the
+    /// elements of a list to rows.
     fn cast(
         &mut self,
         name: &'static str,
@@ -303,7 +303,7 @@ impl Lists<()> {
     }
 }
 
-/// The row whose list holds an element.
+/// Returns the row whose list holds an element.
 fn row_of(offsets: &OffsetBuffer<i32>, element: usize) -> usize {
     offsets.partition_point(|offset| *offset as usize <= element).saturating_sub(1)
 }

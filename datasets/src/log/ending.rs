@@ -1,4 +1,4 @@
-//! What the end of a file says it holds: its Parquet footer, or our last record where the footer is missing.
+//! Contents of a file, read from its end: from the Parquet footer, or from our last record if the footer is missing.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::error::{Error, Result};
 
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 
-/// What the end of a file says.
+/// Contents of a file, as its end describes them.
 pub(super) struct Contents {
     pub metadata: ParquetMetaData,
-    /// One for each column chunk, in files that we wrote.
+    /// One checksum for each column chunk, in files that this crate wrote.
     pub checksums: Option<Vec<u32>>,
-    /// The end of the last whole record, where the file is cut after it.
+    /// The end of the last whole record, if the file is cut after it.
     pub cut_at: Option<u64>,
-    /// Everything that belongs to row groups lies before this place.
+    /// Offset before which all data of row groups lies.
     pub data_end: u64,
 }
 
-/// What a file holds: by its Parquet footer, or by its last whole record where it was cut off.
+/// Returns the contents of a file: from its Parquet footer, or from its last whole record if the file was cut off.
 pub(super) fn contents(path: &Path, file: &mut File) -> Result<Contents> {
     let io = || Error::io(path, "read it");
     let len = file.metadata().map_err(io())?.len();
@@ -43,7 +43,7 @@ pub(super) fn contents(path: &Path, file: &mut File) -> Result<Contents> {
     }
 }
 
-/// Refuses files of a later schema.
+/// Refuses files with a later schema version.
 pub(super) fn check_version(path: &Path, metadata: &FileMetaData) -> Result<()> {
     let key_values = metadata.key_value_metadata().map_or(&[][..], Vec::as_slice);
     let version = key_values.iter().find(|pair| pair.key == "schema_version").and_then(|pair| pair.value.as_deref());
@@ -56,7 +56,7 @@ pub(super) fn check_version(path: &Path, metadata: &FileMetaData) -> Result<()> 
     }
 }
 
-/// The inner error says why there is no usable footer.
+/// Reads the contents from the Parquet footer. The inner error says why there is no usable footer.
 fn by_footer(file: &mut File, len: u64) -> std::io::Result<Result<Contents, String>> {
     let tail = read_at(file, len - FOOTER_TAIL, FOOTER_TAIL as usize)?;
     let (size, magic) = tail.split_at(4);
@@ -85,8 +85,8 @@ fn by_footer(file: &mut File, len: u64) -> std::io::Result<Result<Contents, Stri
         .map_err(|reason| format!("its footer is damaged: {reason}")))
 }
 
-/// A file without a usable footer. Where the seal and as many bytes as it tells of are there, the file is not cut but
-/// damaged, and whoever has it should know.
+/// Reads the contents of a file without a usable footer from its records. A file with a seal and as many bytes after it
+/// as the seal announces is not cut but damaged, and is refused.
 fn by_records(path: &Path, file: &mut File, len: u64, last: Record, reason: &str) -> Result<Contents> {
     let end = last.end;
     if let Body::Seal { footer_len, .. } = &last.body

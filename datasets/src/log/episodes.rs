@@ -1,4 +1,4 @@
-//! The episodes of one row group, a batch of rows at a time.
+//! Iteration over the episodes of one row group, one batch of rows at a time.
 
 use std::collections::VecDeque;
 
@@ -13,16 +13,16 @@ use super::schema::Columns;
 use super::shield::shield;
 use crate::error::{Error, Result};
 
-/// About how much of a row group is decoded at a time.
+/// Approximate number of bytes of a row group that are decoded at a time.
 const BATCH_BYTES: u64 = 1 << 20;
-/// Rows that are decoded at a time where an episode may go on in the next row group.
+/// Number of rows decoded at a time from the next row group, into which an episode may continue.
 const ROWS_TO_PEEK_AT: usize = 64;
 
-/// The episodes whose first row stands in a row group.
+/// Iterator over the episodes whose first row is in a row group.
 ///
-/// Other tools end row groups where they like. An episode that straddles two is then read from the one in which it
-/// begins, and the reader of the other passes over its rows: those at the start that are not step 0. That these rows do
-/// continue the episode before is checked where it begins.
+/// Other tools may end a row group anywhere. An episode that spans two row groups is read from the one in which it
+/// begins. The reader of the other skips its rows, which are those at the start that are not step 0. The reader of the
+/// first checks that these rows do continue the episode.
 pub(super) struct Episodes<'a> {
     log: &'a Log,
     file: usize,
@@ -35,19 +35,19 @@ pub(super) struct Episodes<'a> {
 
 enum Stage {
     Start,
-    /// Within the row group. `begun` once a first row of an episode was seen.
+    /// Within the row group. `begun` is true after the first row of an episode.
     Within {
         rows: Rows,
         begun: bool,
     },
-    /// In a row group after it, as far as the last episode reaches.
+    /// In a later row group, as far as the last episode extends.
     Beyond {
         rows: Rows,
     },
     End,
 }
 
-/// Where a row group is being read.
+/// Read position in a row group.
 struct Rows {
     reader: ParquetRecordBatchReader,
     row_group: usize,
@@ -61,7 +61,7 @@ impl<'a> Episodes<'a> {
         Self { log, file, row_group, columns, assembler, ready: VecDeque::new(), stage: Stage::Start }
     }
 
-    /// Reads on until an episode is ready or none is left.
+    /// Reads until an episode is ready or the end is reached.
     fn advance(&mut self) {
         let file = self.log.file(self.file);
         self.stage = match std::mem::replace(&mut self.stage, Stage::End) {
@@ -112,7 +112,8 @@ impl<'a> Episodes<'a> {
         Stage::End
     }
 
-    /// A row group that cannot be read is the concern of whoever reads it, unless an episode needs it for its end.
+    /// Handles an error of a later row group. The reader of that row group reports it, unless an incomplete episode
+    /// needs the rows.
     fn fail_beyond(&mut self, error: Error) -> Stage {
         if self.assembler.has_ended() { self.end() } else { self.fail(error) }
     }
@@ -142,7 +143,7 @@ impl Rows {
         Ok(Self { reader, row_group, next_row: group.first_row, end: group.first_row + group.rows })
     }
 
-    /// The next rows, with the place of the first of them in the file.
+    /// Returns the next batch of rows, with the index of its first row in the file.
     fn next(&mut self, file: &LogFile) -> Result<Option<(Batch, u64)>> {
         let row_group = self.row_group;
         let damaged = |reason| Error::RowGroup { file: file.path.clone(), row_group, reason };
@@ -162,8 +163,8 @@ impl Rows {
     }
 }
 
-/// The place in the batch of the first row with step 0; the number of rows where there is none. Rows whose step cannot be
-/// read count too, so that somebody complains of them.
+/// Returns the index in the batch of the first row with step 0, or the number of rows if there is none. Rows with an
+/// invalid step count too, so that they are reported.
 fn first_of_an_episode(batch: &Batch) -> usize {
     (0..batch.rows).find(|row| number(&batch.step, *row).unwrap_or_default() == 0).unwrap_or(batch.rows)
 }

@@ -1,4 +1,4 @@
-//! One file of a log: where its row groups lie, and their bytes.
+//! One file of a log: the locations of its row groups, and their bytes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,22 +20,23 @@ use super::shield::shield;
 use super::source::Source;
 use crate::error::{Error, Result};
 
-/// A row group whose columns take no more than this is read in one go; a larger one of another tool, page by page.
+/// Maximum number of bytes of a row group's columns to read at once. A larger row group of another tool is read page by
+/// page.
 const READ_AT_ONCE: u64 = 16 << 20;
 
 /// A file of a log, of which only the end has been read.
 pub(super) struct LogFile {
     pub path: PathBuf,
     len: u64,
-    /// Whether it ends in the middle, so that its last row group may be lost.
+    /// True if the file is truncated, so that its last row group may be lost.
     pub is_cut: bool,
-    /// Whether we wrote it, with checksums; an episode then never straddles two row groups.
+    /// True if this crate wrote the file, with checksums; an episode then never spans two row groups.
     pub is_ours: bool,
     pub groups: Vec<RowGroup>,
     pub selection: Selection,
 }
 
-/// Where a row group lies. The Parquet crate's own form takes ten times the memory, which a large log notices.
+/// Location of a row group. The Parquet crate's own type takes ten times the memory, which matters for large logs.
 pub(super) struct RowGroup {
     pub first_row: u64,
     pub rows: u64,
@@ -71,12 +72,12 @@ impl LogFile {
         })
     }
 
-    /// Bytes of a row group before compression, of the columns that are read.
+    /// Returns the uncompressed bytes of a row group, of the columns that are read.
     pub fn bytes(&self, group: usize) -> u64 {
         self.groups[group].chunks.iter().map(|chunk| chunk.uncompressed).sum()
     }
 
-    /// Starts to read a row group. Checksums are verified first, of the columns that are read.
+    /// Starts to read a row group. Verifies the checksums of the columns that are read first.
     pub fn batches(&self, group: usize, columns: Columns, batch_rows: usize) -> Result<ParquetRecordBatchReader> {
         let refused = |reason: String| Error::RowGroup { file: self.path.clone(), row_group: group, reason };
         let roots: Vec<usize> =
@@ -124,7 +125,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// A row group for the Parquet crate, as a file of its own.
+    /// Returns the metadata of a row group for the Parquet crate, as if it were a file of its own.
     fn metadata(&self, table: &RowGroup) -> Result<ParquetMetaData, ParquetError> {
         let mut group = RowGroupMetaData::builder(self.selection.schema.clone()).set_num_rows(table.rows as i64);
         for (chunk, column) in table.chunks.iter().zip(self.selection.schema.columns()) {
@@ -144,7 +145,7 @@ impl LogFile {
     }
 }
 
-/// Where the row groups lie. Everything that is computed with later is checked here.
+/// Returns the locations of the row groups. All values that later computations use are validated here.
 fn table(contents: &Contents, is_read: &[bool]) -> Result<Vec<RowGroup>, String> {
     let metadata = &contents.metadata;
     let columns = is_read.len();
@@ -164,7 +165,7 @@ fn table(contents: &Contents, is_read: &[bool]) -> Result<Vec<RowGroup>, String>
             if chunk.file_path().is_some() {
                 return Err(format!("row group {index}: its data lies in another file, which is not supported"));
             }
-            // Some writers say 0 for "none".
+            // Some writers use 0 for "none".
             let dictionary_page =
                 chunk.dictionary_page_offset().filter(|page| (1..chunk.data_page_offset()).contains(page));
             let start = u64::try_from(dictionary_page.unwrap_or(chunk.data_page_offset())).map_err(|_| damaged())?;

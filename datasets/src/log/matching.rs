@@ -1,4 +1,4 @@
-//! The columns of a file, found and judged: which of the log's it has, and whether they can be read as such.
+//! Matching of a file's columns to the columns of the log, with checks of their types.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use super::schema::{COLUMNS, Column, Columns, Need};
 use super::shield::shield;
 use crate::error::{Error, Result};
 
-/// The part of a file's columns that is read, as a schema of its own.
+/// The selected columns of a file, as a schema of its own.
 pub(super) struct Selection {
-    /// In the file's order.
+    /// The columns, in the file's order.
     pub columns: Vec<&'static Column>,
     pub schema: SchemaDescPtr,
-    /// The types to ask for: the file's own, with text as views, which do not copy it.
+    /// The types to request: the file's own, with text as views, which avoid copies.
     pub arrow: SchemaRef,
-    /// For each leaf column of the file whether it is read.
+    /// One flag per leaf column of the file: true if it is read.
     pub is_read: Vec<bool>,
 }
 
 impl Selection {
-    /// Fails where a required column is missing, and where a column is of another type.
+    /// Selects the columns. Fails if a required column is missing, or if a column has another type.
     pub fn new(path: &Path, of_file: &SchemaDescriptor, columns: Columns) -> Result<Self> {
         let found = find_columns(path, of_file, columns)?;
         let roots = of_file.root_schema().get_fields();
@@ -44,7 +44,7 @@ impl Selection {
     }
 }
 
-/// The columns to read, each with its place among the file's, in the file's order.
+/// Returns the columns to read, each with its index in the file, in the file's order.
 fn find_columns(path: &Path, schema: &SchemaDescriptor, columns: Columns) -> Result<Vec<(usize, &'static Column)>> {
     let names: Vec<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
     let mut found = Vec::new();
@@ -68,7 +68,7 @@ fn find_columns(path: &Path, schema: &SchemaDescriptor, columns: Columns) -> Res
     Ok(found)
 }
 
-/// The name that may stand for a missing column: mistyped, shortened, or with something added.
+/// Returns the name in the file that may stand for a missing column: misspelled, abbreviated, or with an affix.
 fn nearest<'a>(column: &str, names: &[&'a str]) -> Option<&'a str> {
     let is_known = |name: &str| COLUMNS.iter().any(|column| column.name == name);
     names

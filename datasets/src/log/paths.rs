@@ -1,11 +1,11 @@
-//! From what a person names to files.
+//! Resolution of paths, folders and patterns to files.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The files that paths, folders (all files below with one of these endings) and glob patterns stand for, sorted, each
-/// once. A pattern that stands for no file is an error: it is mistyped, or its files are not there yet.
+/// Returns the files that paths, folders (all files below with one of these extensions) and glob patterns match, sorted
+/// and without duplicates. A pattern without a match is an error: it is misspelled, or its files do not exist yet.
 pub(crate) fn find_files(patterns: &[impl AsRef<str>], endings: &[&str]) -> Result<Vec<PathBuf>> {
     if patterns.is_empty() {
         let first = endings[0];

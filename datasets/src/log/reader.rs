@@ -1,4 +1,4 @@
-//! Reading logs of any size: row group after row group, from as many threads as ask.
+//! Reading of logs of any size: row group by row group, from any number of threads.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,20 +12,20 @@ use super::schema::Columns;
 use super::{Group, Located};
 use crate::error::{Error, Result};
 
-/// Enough to see what is wrong; a log with a million bad rows would fill the memory with them.
+/// Maximum number of stored messages. A log with a million bad rows would fill the memory with them.
 const MOST_REASONS: usize = 100;
 
-/// How logs are read.
+/// Options of the log reader.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
-    /// Passes over files, row groups and episodes that cannot be read, and counts them ([`Log::skipped`]). Otherwise
-    /// they are errors.
+    /// Skips files, row groups and episodes that cannot be read, and counts them ([`Log::skipped`]). Otherwise they are
+    /// errors.
     pub skip_bad: bool,
-    /// The columns that are read.
+    /// The columns to read.
     pub columns: Columns,
 }
 
-/// The files of a log, opened: any number, of any size. In memory is only where their row groups lie.
+/// The open files of a log: any number, of any size. Only the locations of their row groups are in memory.
 pub struct Log {
     options: ReadOptions,
     paths: Vec<PathBuf>,
@@ -34,24 +34,25 @@ pub struct Log {
     passed_over: Mutex<PassedOver>,
 }
 
-/// One file of a [`Log`].
+/// Information about one file of a [`Log`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileInfo {
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
-    /// How many rows it has.
+    /// Number of rows.
     pub rows: u64,
-    /// How many row groups.
+    /// Number of row groups.
     pub row_groups: usize,
-    /// Whether its end is missing, since its writer was killed or is still writing: the last row group may be lost.
+    /// True if the file's end is missing, because its writer was killed or is still writing: the last row group may be
+    /// lost.
     pub is_cut: bool,
-    /// Whether it carries checksums, as logs that this crate wrote do.
+    /// True if the file has checksums, as logs written by this crate do.
     pub has_checksums: bool,
-    /// The columns that are read of it, in its order.
+    /// The columns that are read from the file, in the file's order.
     pub columns: Vec<&'static str>,
 }
 
-/// What was passed over with [`ReadOptions::skip_bad`]. What is read twice counts once.
+/// Counts of the data skipped with [`ReadOptions::skip_bad`]. Data that is read twice counts once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skipped {
     /// Files that could not be opened.
@@ -60,23 +61,24 @@ pub struct Skipped {
     pub row_groups: usize,
     /// Episodes with a row that breaks the log's rules.
     pub episodes: usize,
-    /// Why: the messages of the first hundred.
+    /// The error messages, at most the first hundred.
     pub reasons: Vec<String>,
 }
 
 #[derive(Default)]
 struct PassedOver {
     files: usize,
-    /// By file and place in it.
+    /// Skipped row groups: index of the file, index in the file.
     row_groups: BTreeSet<(usize, usize)>,
-    /// By file and the row at fault.
+    /// Skipped episodes: index of the file, index of the invalid row.
     episodes: BTreeSet<(usize, u64)>,
     reasons: Vec<String>,
 }
 
 impl Log {
-    /// Opens files, folders (all `*.parquet` below) and glob patterns, sorted by path. Reads the ends of the files alone.
-    /// A pattern without a file is an error; with `skip_bad` a file that is no log is one only where no other is left.
+    /// Opens files, folders (all `*.parquet` below) and glob patterns, sorted by path. Reads only the ends of the
+    /// files. A pattern without a match is an error. With `skip_bad`, a file that is not a log is an error only if no
+    /// other file is left.
     pub fn open(patterns: &[impl AsRef<str>], options: ReadOptions) -> Result<Self> {
         let (mut paths, mut files, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         let mut passed_over = PassedOver::default();
@@ -108,12 +110,12 @@ impl Log {
         }
     }
 
-    /// The files, in the order in which they are read.
+    /// Returns the files, in the order in which they are read.
     pub fn files(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// What is known of a file of [`files`](Self::files).
+    /// Returns information about a file of [`files`](Self::files).
     pub fn info(&self, file: usize) -> FileInfo {
         let LogFile { path, is_cut, is_ours, groups, selection, .. } = &self.files[file];
         FileInfo {
@@ -126,19 +128,20 @@ impl Log {
         }
     }
 
-    /// The row groups of all files, in order.
+    /// Returns the row groups of all files, in order.
     pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
-    /// The episodes that begin in a row group. An episode that another tool laid across row groups is read to its end.
-    /// Memory is that of these episodes, which in a file of another tool can be many; see [`read_chunks`](Self::read_chunks).
+    /// Reads the episodes that begin in a row group. An episode that another tool wrote across row groups is read to
+    /// its end. All these episodes are held in memory, which in a file of another tool can be many; see
+    /// [`read_chunks`](Self::read_chunks).
     pub fn read(&self, group: &Group) -> Result<Vec<Located>> {
         self.episodes_of(group, self.options.columns).collect()
     }
 
-    /// The episodes that begin in a row group, in portions of about `max_bytes` of text and ids (at least an episode).
-    /// An error is an item of its own, and reading can go on after it.
+    /// Reads the episodes that begin in a row group, in chunks of about `max_bytes` of text and ids (at least one
+    /// episode). An error is an item of its own, and reading can continue after it.
     pub fn read_chunks<'a>(
         &'a self,
         group: &Group,
@@ -169,20 +172,20 @@ impl Log {
         })
     }
 
-    /// All episodes, file after file. Memory does not grow with the log. Reading can go on after an error: it tells of one
-    /// episode, or of the rest of a row group.
+    /// Iterates over all episodes, file by file. Memory does not grow with the log. Reading can continue after an
+    /// error: it concerns one episode, or the rest of a row group.
     pub fn episodes(&self) -> impl Iterator<Item = Result<Located>> + '_ {
         self.groups.iter().flat_map(|group| self.episodes_of(group, self.options.columns))
     }
 
-    /// The sum of rewards of each episode, in order. Reads only the columns that this needs, and so does not notice, and
-    /// does not pass over, an episode that is bad in another.
+    /// Returns the return (sum of rewards) of each episode, in order. Reads only the columns that this needs. An
+    /// episode that is invalid in another column is therefore neither reported nor skipped.
     pub fn returns(&self) -> Result<Vec<f64>> {
         let episodes = self.groups.iter().flat_map(|group| self.episodes_of(group, Columns::Rewards));
         episodes.map(|located| Ok(located?.episode.total_reward())).collect()
     }
 
-    /// What `skip_bad` has passed over until now.
+    /// Returns the counts of data skipped so far with `skip_bad`.
     pub fn skipped(&self) -> Skipped {
         let PassedOver { files, row_groups, episodes, reasons } = &*self.passed_over();
         Skipped { files: *files, row_groups: row_groups.len(), episodes: episodes.len(), reasons: reasons.clone() }
@@ -192,7 +195,7 @@ impl Log {
         &self.files[index]
     }
 
-    /// Whether an error that occurred in a row group is to be passed over. Then it is counted.
+    /// True if an error in a row group is to be skipped. The error is then counted.
     pub(super) fn passes_over(&self, file: usize, row_group: usize, error: &Error) -> bool {
         if !self.options.skip_bad {
             return false;
@@ -219,7 +222,7 @@ impl Log {
 }
 
 impl Skipped {
-    /// How many files, row groups and episodes there are together.
+    /// Returns the total number of files, row groups and episodes.
     pub fn total(&self) -> usize {
         self.files + self.row_groups + self.episodes
     }

@@ -1,16 +1,17 @@
-//! Marks between the row groups of a log, from which a file that was cut off is read.
+//! Records between the row groups of a log, from which a truncated file is read.
 //!
-//! A Parquet file says what it holds at its very end, so a killed writer leaves nothing that a reader could open. We
-//! therefore write a record after every row group: the Parquet metadata of that one row group, the checksums of its
-//! column chunks, and where the record before it ends. Parquet addresses everything by absolute offsets, so other tools
-//! never see these bytes. A record is as long as one row group's metadata, however long the file grows.
+//! A Parquet file describes its contents only at its very end, so a killed writer would leave a file that no reader can
+//! open. We therefore write a record after every row group: the Parquet metadata of that row group, the checksums of
+//! its column chunks, and the end of the previous record. Parquet addresses everything by absolute offsets, so other
+//! tools never see these bytes. The size of a record depends on the metadata of one row group, not on the file's
+//! length.
 //!
-//! The last record, the seal, stands right before the Parquet footer and holds the checksums of the whole file.
+//! The last record, the seal, lies right before the Parquet footer and holds the checksums of the whole file.
 //!
 //! ```text
 //! PAR1 | record | row group | record | row group | record | ... | seal | footer length PAR1
 //! ```
-//! A tool that rewrites a log drops all records, and with them checksums that would no longer fit.
+//! A tool that rewrites a log drops all records, and with them checksums that would no longer match.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -23,30 +24,30 @@ use parquet::file::metadata::{
 
 use super::shield::shield;
 
-/// Not text, so that no log contains it by chance; the checksum settles the rest.
+/// Not valid UTF-8, so no text of a log contains it; the checksum rules out other matches.
 const MAGIC: [u8; 8] = *b"\xffpalLOG\xff";
-/// Length and checksum of the body, start of the record, end of the record before it, magic.
+/// Length and checksum of the body, start of the record, end of the previous record, magic.
 const TRAILER: u64 = 4 + 4 + 8 + 8 + 8;
 /// The length of a Parquet footer and `PAR1`.
 pub(super) const FOOTER_TAIL: u64 = 8;
 
-/// A record as it stands in a file.
+/// A record as stored in a file.
 pub(super) struct Record {
     pub body: Body,
     pub start: u64,
     pub end: u64,
-    /// Where the record before it ends; 0 for the first.
+    /// End of the previous record; 0 for the first.
     pub previous: u64,
 }
 
 pub(super) enum Body {
-    /// After a row group; at the start of the file, with no row group.
+    /// Record after a row group; at the start of the file, without a row group.
     Group { metadata: Box<ParquetMetaData>, checksums: Vec<u32> },
-    /// Before the footer, of whose bytes (with their tail) it has the length and the checksum.
+    /// Record before the footer, with the length and the checksum of the footer including its tail.
     Seal { checksums: Vec<u32>, footer_len: u32, footer_checksum: u32 },
 }
 
-/// The bytes of a record that stands after a row group, or at the start of the file.
+/// Returns the bytes of a record that follows a row group or starts the file.
 pub(super) fn group_record(
     file: &FileMetaData,
     group: Option<&RowGroupMetaData>,
@@ -61,7 +62,7 @@ pub(super) fn group_record(
     Ok(with_trailer(body, start, previous))
 }
 
-/// The bytes that end a file: the seal, then the footer, which is given with its tail.
+/// Returns the bytes that end a file: the seal, then the footer, which is passed with its tail.
 pub(super) fn closing(footer: Vec<u8>, checksums: &[u32], start: u64, previous: u64) -> Vec<u8> {
     let mut body = checksums_to_bytes(1, checksums);
     body.extend((footer.len() as u32).to_le_bytes());
@@ -71,14 +72,14 @@ pub(super) fn closing(footer: Vec<u8>, checksums: &[u32], start: u64, previous: 
     bytes
 }
 
-/// A Parquet footer with its tail.
+/// Returns a Parquet footer with its tail.
 pub(super) fn footer_of(file: &FileMetaData, groups: Vec<RowGroupMetaData>) -> Result<Vec<u8>, ParquetError> {
     let mut footer = Vec::new();
     ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file.clone(), groups)).finish()?;
     Ok(footer)
 }
 
-/// The record that ends at a place of a file; `None` where there is none, or a damaged one.
+/// Returns the record that ends at an offset of a file; `None` if there is none, or a damaged one.
 pub(super) fn ending_at(file: &mut File, end: u64) -> std::io::Result<Option<Record>> {
     let Some(trailer_start) = end.checked_sub(TRAILER) else { return Ok(None) };
     let trailer = read_at(file, trailer_start, TRAILER as usize)?;
@@ -98,7 +99,7 @@ pub(super) fn ending_at(file: &mut File, end: u64) -> std::io::Result<Option<Rec
     Ok(parse(&body).map(|body| Record { body, start, end, previous }))
 }
 
-/// The last whole record of a file.
+/// Returns the last whole record of a file.
 pub(super) fn last(file: &mut File, len: u64) -> std::io::Result<Option<Record>> {
     const STRETCH: u64 = 1 << 20;
     let mut end = len;
@@ -112,13 +113,13 @@ pub(super) fn last(file: &mut File, len: u64) -> std::io::Result<Option<Record>>
                 return Ok(Some(record));
             }
         }
-        // The next stretch overlaps with this one by less than a mark, which may lie across the two.
+        // The next chunk overlaps with this one by less than a magic number, which may span the two.
         end = if start == 0 { 0 } else { start + MAGIC.len() as u64 - 1 };
     }
     Ok(None)
 }
 
-/// What a chain of records describes.
+/// Contents of a chain of records.
 pub(super) struct Chain {
     /// Schema, writer and key-value metadata.
     pub metadata: ParquetMetaData,
@@ -126,7 +127,7 @@ pub(super) struct Chain {
     pub checksums: Vec<u32>,
 }
 
-/// All row groups up to a record. `None` where a record before it is damaged.
+/// Returns all row groups up to a record. `None` if an earlier record is damaged.
 pub(super) fn chain(file: &mut File, last: Record) -> std::io::Result<Option<Chain>> {
     let mut found = Vec::new();
     let mut record = last;
@@ -153,7 +154,7 @@ pub(super) fn chain(file: &mut File, last: Record) -> std::io::Result<Option<Cha
     Ok(Some(Chain { metadata, groups, checksums }))
 }
 
-/// Reads a stretch of a file.
+/// Reads a range of bytes of a file.
 pub(super) fn read_at(file: &mut File, start: u64, len: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     file.seek(SeekFrom::Start(start))?;
@@ -194,7 +195,7 @@ fn parse(body: &[u8]) -> Option<Body> {
     let checksums = sums.chunks_exact(4).map(|sum| u32_at(sum, 0)).collect();
     match kind {
         0 => {
-            // In full, so that a repaired file gets the footer that it would have had.
+            // Full statistics, so that a repaired file gets the same footer as a finished one.
             let options = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
             let decode = || ParquetMetaDataReader::decode_metadata_with_options(rest, Some(&options));
             let metadata = Box::new(shield(decode).ok()?);

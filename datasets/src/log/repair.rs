@@ -1,4 +1,4 @@
-//! Giving a file that was cut off its end back, so that every Parquet tool opens it.
+//! Repair of a truncated file, so that every Parquet tool can open it.
 
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
@@ -8,19 +8,19 @@ use super::ending::contents;
 use super::record::{self, Chain};
 use crate::error::{Error, Result};
 
-/// What [`repair`] did.
+/// Result of [`repair`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repaired {
-    /// How many rows the log has now.
+    /// Number of rows that the log has now.
     pub rows: u64,
-    /// How many row groups.
+    /// Number of row groups.
     pub row_groups: usize,
-    /// Bytes of an unfinished row group or a damaged footer that were cut away.
+    /// Bytes of an unfinished row group or a damaged footer that were removed.
     pub bytes_dropped: u64,
 }
 
-/// Ends a log after its last whole row group, in place. `None` where nothing is wrong with its end. Only logs that this
-/// crate wrote can be repaired, and only while nobody writes them.
+/// Ends a log after its last whole row group, in place. `None` if its end is intact. Only logs written by this crate
+/// can be repaired, and only while no process writes to them.
 pub fn repair(path: &Path) -> Result<Option<Repaired>> {
     let mut file =
         OpenOptions::new().read(true).write(true).open(path).map_err(Error::io(path, "open it for writing"))?;
@@ -32,7 +32,7 @@ pub fn repair(path: &Path) -> Result<Option<Repaired>> {
     let last = record::last(&mut file, len).map_err(Error::io(path, "read it"))?;
     let beyond_repair = || Error::file(path, "cannot be repaired: it has no whole record of Palestra's");
     let last = last.ok_or_else(beyond_repair)?;
-    // A seal is written again, as it must stand right before the footer.
+    // A seal is written again, because it must lie right before the footer.
     let end = if let record::Body::Seal { .. } = last.body { last.start } else { last.end };
     let previous = if let record::Body::Seal { .. } = last.body { last.previous } else { last.end };
     let chain = record::chain(&mut file, last).map_err(Error::io(path, "read it"))?;

@@ -1,4 +1,4 @@
-//! Episodes to Arrow columns.
+//! Conversion of episodes to Arrow columns.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
 use super::schema::written;
 use crate::{End, Episode, Turn};
 
-/// Rows that wait to be encoded, a builder for each column.
+/// Rows that are not encoded yet, with one builder per column.
 pub(super) struct Rows {
     schema: SchemaRef,
-    /// How many there are.
+    /// Number of rows.
     pub count: usize,
-    /// Bytes of text and ids in them; what all rows of an episode share counts once.
+    /// Bytes of text and ids in the rows; values shared by all rows of an episode count once.
     pub bytes: usize,
     episode_id: StringDictionaryBuilder<Int32Type>,
     step: UInt32Builder,
@@ -92,7 +92,7 @@ impl Rows {
         }
     }
 
-    /// Adds the rows of an episode.
+    /// Appends the rows of an episode.
     pub fn append(&mut self, episode: &Episode) {
         let turns = episode.turns.len();
         let env_version = version_of(&episode.env_id);
@@ -123,7 +123,7 @@ impl Rows {
         self.bytes += bytes_of(episode);
     }
 
-    /// The rows so far, which are then forgotten.
+    /// Returns the rows so far and clears them.
     pub fn take(&mut self) -> RecordBatch {
         (self.count, self.bytes) = (0, 0);
         let columns: Vec<ArrayRef> = vec![
@@ -185,7 +185,7 @@ impl Rows {
     }
 }
 
-/// Bytes of text and ids in an episode.
+/// Returns the bytes of text and ids in an episode.
 pub(crate) fn bytes_of(episode: &Episode) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let shared = episode.id.len() + text(&episode.env_spec) + text(&episode.final_observation);
@@ -200,7 +200,7 @@ pub(super) fn bytes_of_turn(turn: &Turn) -> usize {
     turn.observation.len() + turn.action.len() + texts + numbers * size_of::<u32>()
 }
 
-/// The number at the end of an environment's id: 1 of `snake-6x6-v1`.
+/// Returns the number at the end of an environment's id: 1 of `snake-6x6-v1`.
 pub(super) fn version_of(env_id: &str) -> Option<u32> {
     env_id.rsplit_once("-v")?.1.parse().ok()
 }

@@ -1,11 +1,11 @@
-//! What holds for every turn of a log, whoever wrote it.
+//! Rules for every turn of a log, whichever tool wrote it.
 
 use crate::Turn;
 
-/// The column that breaks a rule, and in which way.
+/// A violation of a rule: the column, and the reason.
 pub(super) type Breach = (&'static str, String);
 
-/// Rewards and log-probabilities that a learner can use: finite numbers, one log-probability for each token.
+/// Checks that rewards and log-probabilities are usable for learning: finite numbers, one log-probability per token.
 pub(super) fn check_turn(turn: &Turn) -> Result<(), Breach> {
     if !turn.reward.is_finite() {
         return Err(("reward", format!("{} is not a finite number", turn.reward)));

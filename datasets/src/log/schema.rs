@@ -1,4 +1,4 @@
-//! The columns of the experience log: what we write, and what we accept of others.
+//! Columns of the experience log: the types written, and the types accepted from other tools.
 
 use std::sync::Arc;
 
@@ -7,19 +7,20 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 /// The value of `schema_version` in a file's key-value metadata.
 pub(super) const SCHEMA_VERSION: &str = "1";
 
-/// Which columns a reader takes from the files. The rest is not even read from disk.
+/// Selection of the columns that a reader takes from the files. Other columns are not read from disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Columns {
     /// Every column.
     #[default]
     All,
-    /// What a learner reads: all but `env_spec`, `reward_source`, `rater_id`, `info` and `timestamp`.
+    /// The columns for learning: all but `env_spec`, `reward_source`, `rater_id`, `info` and `timestamp`.
     Learning,
-    /// `episode_id`, `step`, `reward`, `terminated` and `truncated`: enough for returns and lengths. Turns have no text.
+    /// The columns `episode_id`, `step`, `reward`, `terminated` and `truncated`: enough for returns and lengths. Turns
+    /// have no text.
     Rewards,
 }
 
-/// What a column holds, as Rust sees it.
+/// Type of a column's values in Rust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -39,14 +40,14 @@ pub(super) enum Kind {
     Parts,
 }
 
-/// Who cannot do without a column.
+/// Requirement level of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Every log has it, and no row leaves it null.
+    /// Present in every log, and null in no row.
     Required,
-    /// Learners read it where it is there.
+    /// Read for learning if present.
     Learning,
-    /// People and `check` read it.
+    /// Read by people and by `check`.
     Record,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct Column {
     pub name: &'static str,
     pub kind: Kind,
     pub need: Need,
-    /// Whether all rows of an episode say the same, which a dictionary stores once.
+    /// True if the value is the same in all rows of an episode; a dictionary stores it once.
     pub of_episode: bool,
 }
 
@@ -91,7 +92,7 @@ pub(super) const COLUMNS: [Column; 29] = [
     of_turn("timestamp", Kind::Time, Need::Record),
 ];
 
-/// The Arrow schema of what we write.
+/// Returns the Arrow schema of written logs.
 pub(super) fn written() -> SchemaRef {
     let field = |column: &Column| {
         let repeated_text = column.of_episode && column.kind == Kind::Text;
@@ -122,7 +123,7 @@ impl Column {
         }
     }
 
-    /// Whether a column of this Arrow type can be read as this one.
+    /// True if a column of this Arrow type can be read as this column.
     pub fn accepts(&self, found: &DataType) -> bool {
         self.kind.accepts(found) || (*found == DataType::Null && self.need != Need::Required)
     }
@@ -149,11 +150,11 @@ impl Kind {
         }
     }
 
-    /// What may stand in a file for it: any width of number, text however it is kept, flags as 0 and 1.
+    /// True if an Arrow type is accepted for it: any width of number, text in any representation, flags as 0 and 1.
     fn accepts(self, found: &DataType) -> bool {
         let is_number = |kind: &DataType| kind.is_numeric() || *kind == DataType::Boolean;
         match self {
-            // Writers that do not mark text as such leave plain bytes; whether they are UTF-8 is seen on reading.
+            // Some writers store text as unmarked bytes; the reader checks that they are UTF-8.
             Self::Text => matches!(found, DataType::Utf8 | DataType::Binary),
             Self::U32 | Self::U64 => found.is_integer(),
             Self::F32 => is_number(found),
@@ -175,7 +176,7 @@ impl Kind {
         }
     }
 
-    /// In the words of an error message.
+    /// Returns the name of the type for an error message.
     pub fn wanted(self) -> &'static str {
         match self {
             Self::Text => "a string",

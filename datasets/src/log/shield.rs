@@ -1,10 +1,11 @@
-//! Damaged files make the Parquet crate panic in places; to us they are files like any other.
+//! Conversion of panics to errors: on damaged files, the Parquet crate panics in places.
 
 use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs code of the Parquet crate. Whatever it was given mutably is not to be used again after an error.
+/// Runs code of the Parquet crate, and returns a panic as an error. Values passed to it mutably must not be used after
+/// an error.
 pub(crate) fn shield<T, E: Display>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),

@@ -1,4 +1,4 @@
-//! The bytes of a row group, as the Parquet crate asks for them.
+//! The bytes of a row group, in the form that the Parquet crate reads.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -10,18 +10,18 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::record::read_at;
 
-/// Column chunks that lie no further apart than this are read in one go: reading over a gap costs less than a seek.
+/// Maximum gap between column chunks that are read together: reading over a gap costs less than a seek.
 const GAP: u64 = 256 << 10;
 
 pub(super) enum Source {
-    /// Stretches of the file, in order, each with where it starts.
+    /// Ranges of the file in memory, in order, each with its start offset.
     Loaded(Vec<(u64, Bytes)>),
-    /// A page at a time. The position of the file is shared, so each reader has its own file.
+    /// The file itself, read one page at a time. The position of a file is shared, so each reader has its own file.
     File(Arc<File>, u64),
 }
 
 impl Source {
-    /// Reads the stretches of `chunks` (start and length each) into memory.
+    /// Reads the ranges of `chunks` (start and length each) into memory.
     pub fn load(file: &mut File, mut chunks: Vec<(u64, u64)>) -> std::io::Result<Self> {
         chunks.sort_unstable();
         let mut stretches: Vec<(u64, u64)> = Vec::new();
@@ -81,7 +81,7 @@ impl ChunkReader for Source {
     }
 }
 
-/// A reader with a position of its own on a file that others read too, in the same thread.
+/// A reader with its own position on a file that is shared with other readers of the same thread.
 struct Place {
     file: Arc<File>,
     at: u64,

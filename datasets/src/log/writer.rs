@@ -1,4 +1,4 @@
-//! Writing a log, so that a kill at any moment costs at most the row group that was being filled.
+//! Writing of a log, so that a kill at any moment loses at most the row group in progress.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -19,20 +19,21 @@ use super::schema::{SCHEMA_VERSION, written};
 use crate::error::{Error, Result};
 use crate::{Episode, Turn};
 
-/// Rows are handed to the encoder in batches of this many bytes, so that the builders stay small.
+/// Rows are passed to the encoder in batches of this many bytes, to keep the builders small.
 const BATCH_BYTES: usize = 1 << 20;
-/// Far above any real episode, and far below where 32-bit offsets end.
+/// Far above the size of any real episode, and far below the limit of 32-bit offsets.
 const MOST_BYTES_OF_AN_EPISODE: usize = 1 << 30;
 
-/// How a log is written.
+/// Options of the log writer.
 #[derive(Debug, Clone)]
 pub struct WriteOptions {
-    /// Uncompressed bytes of text and ids at which a row group ends, after the episode that reaches them. A reader holds
-    /// a row group in memory, and shuffling is by row groups, so larger ones cost memory; smaller ones compress worse.
+    /// Uncompressed bytes of text and ids at which a row group ends, after the episode that reaches them. Larger row
+    /// groups cost memory, because a reader holds a row group in memory and data is shuffled by row group. Smaller ones
+    /// compress worse.
     pub row_group_bytes: usize,
     /// Rows at which a row group ends, after the episode that reaches them.
     pub row_group_rows: usize,
-    /// zstd's level, 1 to 22: higher is smaller and slower to write, and as fast to read.
+    /// zstd compression level, 1 to 22: higher is smaller and slower to write, and as fast to read.
     pub zstd_level: i32,
 }
 
@@ -42,8 +43,8 @@ impl Default for WriteOptions {
     }
 }
 
-/// Writes episodes to one Parquet file. Dropped without [`finish`](Self::finish), it leaves a file that is cut: readers of
-/// this crate open it up to the last whole row group, other tools after [`repair`](super::repair).
+/// Writes episodes to one Parquet file. If dropped without [`finish`](Self::finish), it leaves a truncated file.
+/// Readers of this crate open such a file up to the last whole row group, other tools after [`repair`](super::repair).
 pub struct LogWriter {
     path: PathBuf,
     file: File,
@@ -55,18 +56,18 @@ pub struct LogWriter {
     /// Rows and bytes of the open row group that the encoder already has.
     encoded: (usize, usize),
     total_rows: u64,
-    /// A checksum for each column chunk written.
+    /// One checksum for each column chunk written.
     checksums: Vec<u32>,
-    /// The file's length, where the next bytes go.
+    /// The file's length, which is the offset of the next bytes.
     len: u64,
-    /// Where the last record ends.
+    /// End offset of the last record.
     last_record: u64,
-    /// Why nothing can be written any more.
+    /// Reason why the file can no longer be written to.
     broken: Option<String>,
 }
 
 impl LogWriter {
-    /// Starts a log in a new file. Fails where the file exists: two runs never write into one log.
+    /// Starts a log in a new file. Fails if the file exists: two runs never write to one log.
     pub fn create(path: &Path, options: WriteOptions) -> Result<Self> {
         let refused = |source: ParquetError| Error::file(path, format!("cannot write a log: {source}"));
         let key_values = vec![KeyValue::new("schema_version".to_string(), SCHEMA_VERSION.to_string())];
@@ -79,9 +80,9 @@ impl LogWriter {
             .set_max_row_group_row_count(None)
             .set_statistics_enabled(EnabledStatistics::None)
             .set_offset_index_disabled(true)
-            // Half a row group: games show the same few thousand observations again and again.
+            // Half a row group, because episodes repeat the same few thousand observations.
             .set_dictionary_page_size_limit(4 << 20)
-            // Hardly two of them are equal.
+            // Almost all values are distinct.
             .set_column_dictionary_enabled(ColumnPath::new(names(&["log_probs", "list", "element"])), false)
             .set_column_dictionary_enabled(ColumnPath::new(names(&["timestamp"])), false)
             .build();
@@ -112,14 +113,14 @@ impl LogWriter {
             broken: None,
         };
         writer.guarded(Self::write_record)?;
-        // So that the file's name survives a power cut too, where folders can be synced at all.
+        // Makes the file's name survive a power failure too, on systems that can sync folders.
         if let Some(Ok(folder)) = path.parent().map(File::open) {
             let _ = folder.sync_all();
         }
         Ok(writer)
     }
 
-    /// Adds an episode. One that breaks the log's rules is refused whole, and the log goes on without it.
+    /// Adds an episode. An episode that breaks the log's rules is refused as a whole, and the log continues without it.
     pub fn write(&mut self, episode: &Episode) -> Result<()> {
         check_episode(episode)?;
         self.guarded(|writer| {
@@ -136,9 +137,9 @@ impl LogWriter {
         })
     }
 
-    /// Ends the row group and waits until the disk has it: what was written so far survives a kill and a power cut.
-    /// For checkpoints rather than for every episode: a row group costs some 5 KB of file however small it is, and 25 KB of
-    /// memory until the end of the log.
+    /// Ends the row group and waits until it is on disk: everything written so far survives a kill and a power failure.
+    /// Intended for checkpoints rather than for every episode: a row group of any size costs about 5 KB of file and 25
+    /// KB of memory until the end of the log.
     pub fn flush(&mut self) -> Result<()> {
         self.guarded(|writer| {
             writer.end_row_group()?;
@@ -147,7 +148,7 @@ impl LogWriter {
         })
     }
 
-    /// Writes the Parquet footer and waits until the disk has it. Returns the number of rows in the log.
+    /// Writes the Parquet footer and waits until it is on disk. Returns the number of rows in the log.
     pub fn finish(mut self) -> Result<u64> {
         self.guarded(|writer| {
             writer.end_row_group()?;
@@ -161,7 +162,7 @@ impl LogWriter {
         Ok(self.total_rows)
     }
 
-    /// Hands the waiting rows to the encoder.
+    /// Passes the waiting rows to the encoder.
     fn encode(&mut self) -> Result<(), ParquetError> {
         self.encoded.0 += self.rows.count;
         self.encoded.1 += self.rows.bytes;
@@ -179,7 +180,7 @@ impl LogWriter {
         self.write_record()
     }
 
-    /// Writes what the encoder has ready, a row group or the head of the file, and a record of it.
+    /// Writes the bytes that the encoder has ready, a row group or the head of the file, and a record of it.
     fn write_record(&mut self) -> Result<(), ParquetError> {
         self.encoder.sync()?;
         let mut bytes = std::mem::take(self.encoder.inner_mut());
@@ -193,7 +194,7 @@ impl LogWriter {
         let start = self.len + bytes.len() as u64;
         let record = record::group_record(&self.metadata, group, &checksums, start, self.last_record)?;
         self.checksums.extend(checksums);
-        // Through the encoder, because it counts the bytes that stand before the next row group.
+        // Written through the encoder, because it counts the bytes before the next row group.
         self.encoder.write_all(&record)?;
         self.encoder.sync()?;
         bytes.append(self.encoder.inner_mut());
@@ -203,7 +204,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// After a write that failed, nobody knows what of it is in the file: nothing is added to it.
+    /// Runs a write, unless an earlier one failed. After a failed write the contents of the file are unknown, so
+    /// nothing is added to it.
     fn guarded(&mut self, work: impl FnOnce(&mut Self) -> Result<(), ParquetError>) -> Result<()> {
         if let Some(reason) = &self.broken {
             let reason = format!("nothing more can be written, because a write failed: {reason}");

@@ -1,4 +1,4 @@
-//! Batches of Arrow columns to rows of JSON values and back.
+//! Conversion between batches of Arrow columns and rows of JSON values.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::cells::{has_json, value_of};
 
 type Columns = Map<String, Value>;
 
-/// The rows of a batch; `Err` of a row names the column and says what is wrong there. Columns of types that have no form
-/// as JSON are left out: data sets hold dates and pictures beside their judgements.
+/// Returns the rows of a batch; `Err` of a row names the column and the problem. Columns of types without a JSON form
+/// are left out: data sets contain dates and images beside the preference data.
 pub(super) fn rows_of(batch: &RecordBatch) -> Vec<Result<Columns, (String, String)>> {
     let schema = batch.schema();
     let columns: Vec<(&String, &ArrayRef)> = schema
@@ -37,8 +37,8 @@ pub(super) fn rows_of(batch: &RecordBatch) -> Vec<Result<Columns, (String, Strin
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// Rows as a batch. A column's type is that of its values: all texts, all messages, all whole numbers, ...; what is of
-/// several kinds is an error.
+/// Returns rows as a batch. A column's type is that of its values: all texts, all messages, all whole numbers, ...;
+/// mixed types are an error.
 pub(super) fn batch_of(names: &[String], rows: &[Columns]) -> Result<RecordBatch, ArrowError> {
     let columns = names.iter().map(|name| {
         let values: Vec<&Value> = rows.iter().map(|row| row.get(name).unwrap_or(&Value::Null)).collect();

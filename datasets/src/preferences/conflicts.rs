@@ -1,34 +1,34 @@
-//! One judgement of what several people judged.
+//! Aggregation of the labels of several annotators.
 
 use std::collections::HashMap;
 
 use super::{Judgement, Record, Text};
 
-/// What is done where people judge the same answers differently. A record's `weight` counts as so many people.
+/// Rule for answers that annotators label differently. A record's `weight` counts as that many annotators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// One judgement of what most people said: the verdict with the most weight, the median of ratings. Where two verdicts
-    /// have as much, pairs become a tie, and what is no pair is dropped.
+    /// Majority vote: the label with the most weight, or the median of ratings. If two labels tie for the most weight,
+    /// pairs become a tie, and records that are not pairs are dropped.
     Majority,
-    /// Every verdict is kept, with its share of the weight, so that all about the same answers add up to 1.
+    /// Every label is kept, weighted by its share of the weight, so that the weights for the same answers sum to 1.
     Share,
 }
 
-/// What [`resolve`] came to.
+/// Result of [`resolve`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
-    /// What is left, in the order in which the answers first came.
+    /// The remaining records, in the order in which the answers first occurred.
     pub records: Vec<Record>,
-    /// How many answers, or pairs of them, people judged differently.
+    /// Number of answers, or pairs of them, with conflicting labels.
     pub conflicts: usize,
-    /// How many were dropped, because no verdict had more weight than another.
+    /// Number of dropped answers, because no label had more weight than another.
     pub dropped: usize,
 }
 
-/// Resolves judgements of the same answers to the same prompt by a rule.
+/// Resolves labels of the same answers to the same prompt by a rule.
 ///
 /// # Errors
-/// A person who judged the same answers twice, and not alike, with the two judgements. What is the same counts once.
+/// An annotator who labelled the same answers twice and differently, with the two labels. Identical labels count once.
 pub fn resolve(records: impl IntoIterator<Item = Record>, rule: Rule) -> Result<Resolved, String> {
     let mut places: HashMap<Subject, usize> = HashMap::new();
     let mut groups: Vec<Vec<Record>> = Vec::new();
@@ -63,7 +63,7 @@ pub fn resolve(records: impl IntoIterator<Item = Record>, rule: Rule) -> Result<
     Ok(resolved)
 }
 
-/// What was judged, whatever the verdict and whichever answer stood first.
+/// The labelled item, independent of the label and of the order of the answers.
 #[derive(PartialEq, Eq, Hash)]
 struct Subject {
     kind: &'static str,
@@ -71,7 +71,7 @@ struct Subject {
     answers: Vec<Text>,
 }
 
-/// What distinguishes verdicts on the same answers.
+/// The part of a record that distinguishes labels of the same answers.
 #[derive(PartialEq)]
 enum Verdict {
     Chosen(Text),
@@ -110,7 +110,7 @@ fn verdict_of(record: &Record) -> Verdict {
     }
 }
 
-/// One record for each verdict, with the weights of all who gave it; it has a name only where one person did.
+/// Returns one record per label, with the total weight of its annotators; it keeps the annotator only if there is one.
 fn verdicts_of(group: Vec<Record>) -> Vec<Record> {
     let mut verdicts: Vec<Record> = Vec::new();
     for record in group {
@@ -143,7 +143,7 @@ fn majority(mut verdicts: Vec<Record>) -> Option<Record> {
     }
 }
 
-/// The rating with as much weight below as above it; the middle of two where both have that.
+/// Returns the weighted median of the ratings; the midpoint of two if both are medians.
 fn median(mut ratings: Vec<Record>) -> Record {
     let rating_of = |record: &Record| match record.judgement {
         Judgement::Rating { rating, .. } => rating,

@@ -1,4 +1,4 @@
-//! The forms in which files say what was judged.
+//! Formats of preference data in files.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::text::split_prompt;
 use super::{Judgement, Record, Text};
 use crate::error::Result;
 
-/// A row as the judgement that it is.
+/// Parses a row as a record of preference data.
 pub(super) fn record_of(mut row: Row) -> Result<Record> {
     let annotator = row.string(&["annotator", "worker", "rater_id"])?;
     let weight = match row.number(&["weight"])? {
@@ -48,7 +48,7 @@ fn pair(row: &mut Row) -> Result<(Text, Judgement)> {
     let is_tie = row.flag("tie")?.unwrap_or(false);
     refuse_equal(row, &chosen, &rejected)?;
     let prompt = match row.has(&["prompt"]).then(|| row.text("prompt")).transpose()? {
-        // A text beside whole conversations, as in UltraFeedback: the conversations begin with it.
+        // A prompt text beside whole conversations, as in UltraFeedback: the conversations begin with it.
         Some(Text::Plain(_)) if is_conversation(&chosen) && is_conversation(&rejected) => None,
         prompt => prompt,
     };
@@ -66,7 +66,7 @@ fn verdict(chosen: Text, rejected: Text, margin: Option<f64>, is_tie: bool) -> J
     }
 }
 
-/// Whether somebody else than the assistant speaks, so that it is more than an answer.
+/// True if a role other than the assistant has a message, so that the text is more than an answer.
 fn is_conversation(text: &Text) -> bool {
     matches!(text, Text::Messages(messages) if messages.first().is_some_and(|message| message.role != "assistant"))
 }
@@ -84,7 +84,7 @@ fn steps(row: &mut Row) -> Result<(Text, Judgement)> {
     Ok((prompt, Judgement::Steps { completions, good }))
 }
 
-/// The best of several answers, by its place or by its text.
+/// Parses the best of several answers, given by its index or by its text.
 fn best(row: &mut Row) -> Result<(Text, Judgement)> {
     let (prompt, completions) = (row.text("prompt")?, row.texts("completions")?);
     let twice = (1..completions.len()).find(|&place| completions[..place].contains(&completions[place]));
@@ -113,7 +113,7 @@ fn single(row: &mut Row) -> Result<(Text, Judgement)> {
     }
 }
 
-/// OpenAI's preference fine-tuning: `input.messages`, `preferred_output`, `non_preferred_output`.
+/// Parses OpenAI's preference fine-tuning format: `input.messages`, `preferred_output`, `non_preferred_output`.
 fn openai_fine_tuning(row: &mut Row) -> Result<(Text, Judgement)> {
     let (chosen, rejected) = (row.text("preferred_output")?, row.text("non_preferred_output")?);
     refuse_equal(row, &chosen, &rejected)?;
@@ -122,7 +122,8 @@ fn openai_fine_tuning(row: &mut Row) -> Result<(Text, Judgement)> {
     Ok((prompt, Judgement::Better { chosen, rejected, margin: None }))
 }
 
-/// OpenAI's summarize from feedback: `info.post` (or `info.article`), two `summaries` with their `policy`, `choice` 0 or 1.
+/// Parses OpenAI's summarize-from-feedback format: `info.post` (or `info.article`), two `summaries` with their
+/// `policy`, `choice` 0 or 1.
 fn openai_summaries(row: &mut Row) -> Result<(Text, Judgement)> {
     let (choice, summaries) = (row.required("choice")?, row.required("summaries")?);
     let text = |place: usize| summaries[place]["text"].as_str().map(Text::from);
@@ -142,7 +143,8 @@ fn openai_summaries(row: &mut Row) -> Result<(Text, Judgement)> {
     Ok((prompt, Judgement::Better { chosen, rejected, margin: None }))
 }
 
-/// OpenAI's WebGPT comparisons: `question` (a text, or an object with `full_text`), two answers and their scores.
+/// Parses OpenAI's WebGPT comparisons: `question` (a text, or an object with `full_text`), two answers and their
+/// scores.
 fn openai_web(row: &mut Row) -> Result<(Text, Judgement)> {
     let question = row.required("question")?;
     let prompt = question.as_str().or(question["full_text"].as_str()).map(Text::from);

@@ -1,4 +1,4 @@
-//! Rows of a file of JSON lines or Parquet, taken apart column by column.
+//! Rows of a file of JSON lines or Parquet, consumed column by column.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,15 +16,15 @@ use super::text::Text;
 use crate::error::{Error, Result};
 use crate::rows::{Lines, Origin, Place, ROWS_AT_A_TIME, shown};
 
-/// One row, with where it stands. Columns that are null are as good as none.
+/// One row and its location. Null columns count as absent.
 #[derive(Debug, Clone)]
 pub struct Row {
     origin: Origin,
-    /// The columns that nobody has taken yet.
+    /// The columns that are not consumed yet.
     pub columns: Map<String, Value>,
 }
 
-/// The rows of a file, one by one. An error is of one row, and the next can be read on.
+/// Iterator over the rows of a file. An error concerns one row, and reading can continue with the next.
 pub struct Rows {
     file: Arc<Path>,
     source: Source,
@@ -42,7 +42,7 @@ enum Source {
 }
 
 impl Rows {
-    /// Opens a file; its first bytes tell whether it is Parquet.
+    /// Opens a file; the first bytes decide between Parquet and JSON lines.
     pub fn open(file: &Path) -> Result<Self> {
         let mut opened = File::open(file).map_err(Error::io(file, "open it"))?;
         let mut magic = Vec::new();
@@ -130,32 +130,32 @@ impl Row {
         Ok(self)
     }
 
-    /// Where it stands.
+    /// Returns the location.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The row as the judgement that it is.
+    /// Parses the row as a record of preference data.
     pub fn record(self) -> Result<Record> {
         record_of(self)
     }
 
-    /// What is wrong with a column of this row.
+    /// Returns an error about a column of this row.
     pub fn error(&self, column: &str, reason: impl Into<String>) -> Error {
         self.origin.error(column, reason)
     }
 
-    /// Whether all of these columns are there.
+    /// True if all of these columns are present.
     pub fn has(&self, names: &[&str]) -> bool {
         names.iter().all(|name| self.columns.contains_key(*name))
     }
 
-    /// The first of these columns that is there, with its name.
+    /// Removes the first present column among the names, and returns it with its name.
     pub fn take<'n>(&mut self, names: &[&'n str]) -> Option<(&'n str, Value)> {
         names.iter().find_map(|name| Some((*name, self.columns.remove(*name)?)))
     }
 
-    /// A column that must be there.
+    /// Removes a required column.
     pub fn required(&mut self, name: &str) -> Result<Value> {
         self.columns.remove(name).ok_or_else(|| {
             let found: Vec<&str> = self.columns.keys().map(String::as_str).collect();
@@ -163,20 +163,20 @@ impl Row {
         })
     }
 
-    /// A text or messages that must be there.
+    /// Removes a required column with a text or messages.
     pub fn text(&mut self, name: &str) -> Result<Text> {
         let value = self.required(name)?;
         Text::parse(&value).map_err(|reason| self.error(name, reason))
     }
 
-    /// A list of texts or messages that must be there.
+    /// Removes a required column with a list of texts or messages.
     pub fn texts(&mut self, name: &str) -> Result<Vec<Text>> {
         let value = self.required(name)?;
         let list = value.as_array().ok_or_else(|| self.wrong(name, &value, "a list of answers"))?;
         list.iter().map(|text| Text::parse(text).map_err(|reason| self.error(name, reason))).collect()
     }
 
-    /// The first of these columns that is there, as a finite number.
+    /// Removes the first present column among the names, as a finite number.
     pub fn number(&mut self, names: &[&str]) -> Result<Option<f64>> {
         let Some((name, value)) = self.take(names) else { return Ok(None) };
         match value.as_f64().filter(|number| number.is_finite()) {
@@ -185,13 +185,13 @@ impl Row {
         }
     }
 
-    /// A column that is true or false, also as 1 or 0.
+    /// Removes a boolean column; 1 and 0 are accepted too.
     pub fn flag(&mut self, name: &str) -> Result<Option<bool>> {
         let Some((_, value)) = self.take(&[name]) else { return Ok(None) };
         flag_of(&value).map(Some).ok_or_else(|| self.wrong(name, &value, "true or false"))
     }
 
-    /// The first of these columns that is there, as a text; numbers as their digits.
+    /// Removes the first present column among the names, as a text; numbers become their digits.
     pub fn string(&mut self, names: &[&str]) -> Result<Option<String>> {
         match self.take(names) {
             None => Ok(None),
@@ -201,7 +201,7 @@ impl Row {
         }
     }
 
-    /// An [`Row::error`] that shows a value and what should stand in its place.
+    /// Returns an error like [`Row::error`] that shows a value and what is right in its place.
     pub fn wrong(&self, column: &str, value: &Value, right: &str) -> Error {
         self.error(column, format!("{} where {right} should be", shown(value)))
     }

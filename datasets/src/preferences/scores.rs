@@ -1,37 +1,38 @@
-//! One number for each answer that people judged.
+//! Aggregation of human preference data into one score per answer.
 
 use std::collections::BTreeMap;
 
 use super::steps::beginnings;
 use super::{Judgement, Record, Text};
 
-/// How good the answers are that people judged, each from -1, the worst that can be said, to 1, the best; 0 is undecided.
+/// Scores of labelled answers, each from -1 (worst) to 1 (best); 0 is undecided.
 ///
-/// An answer that was rated has the mean of its ratings, from the least to the greatest of the scale; else one that was called
-/// good or not, the mean of 1 and -1, as is each beginning of one whose steps were judged; else one that was compared, 2 w - 1
-/// for the share w of comparisons that it won, a tie being half a win. Each counts by the record's weight. A prompt is the same
-/// as a text and as the message of a user.
+/// A rated answer has the mean of its ratings, scaled from the lowest and highest rating to -1 and 1. Otherwise an
+/// answer with good/bad labels has the mean of 1 and -1, as has each prefix of an answer with labelled steps. Otherwise
+/// a compared answer has 2 w - 1 for the share w of comparisons that it won, with a tie as half a win. Each label
+/// counts by the record's weight. A prompt as a text and the same prompt as a user message are identical.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
-    /// By the prompt as an observation shows it.
+    /// Scores of answers, by the prompt in the form of an observation.
     of: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
-/// Sums over what was said of one answer in one way.
+/// Weighted sum of one kind of label of one answer.
 #[derive(Default)]
 struct Mean {
     sum: f64,
     weight: f64,
 }
 
-/// What was said of one answer: ratings, then labels, then comparisons.
+/// Labels of one answer: ratings, then good/bad labels, then comparisons.
 type Said = [Mean; 3];
 
 impl Scores {
-    /// The scores of these judgements. `scale` is the least and the greatest rating; without it, those of the judgements.
+    /// Computes the scores of these records. `scale` is the lowest and the highest rating; by default, those of the
+    /// records.
     ///
     /// # Errors
-    /// A rating outside of the scale.
+    /// A rating outside the scale.
     pub fn of(records: &[Record], scale: Option<(f64, f64)>) -> Result<Self, String> {
         let scale = scale.unwrap_or_else(|| range_of_ratings(records));
         let mut said: BTreeMap<(String, String), Said> = BTreeMap::new();
@@ -71,35 +72,35 @@ impl Scores {
         Ok(scores)
     }
 
-    /// How good an answer to a prompt is; `None` where nobody judged it.
+    /// Returns the score of an answer to a prompt; `None` if it has no label.
     pub fn get(&self, prompt: &Text, completion: &Text) -> Option<f64> {
         self.of_answer(&prompt.to_observation(), &as_written(completion))
     }
 
-    /// The same of an answer as an agent wrote it to an observation: see [`Text::to_observation`].
+    /// Returns the score of an agent's action for an observation: see [`Text::to_observation`].
     pub fn of_answer(&self, observation: &str, action: &str) -> Option<f64> {
         self.of.get(observation)?.get(action).copied()
     }
 
-    /// Each observation, action and score, in the order of their letters.
+    /// Iterates over observation, action and score, in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, f64)> {
         self.of.iter().flat_map(|(prompt, answers)| {
             answers.iter().map(move |(answer, score)| (prompt.as_str(), answer.as_str(), *score))
         })
     }
 
-    /// How many answers have a score.
+    /// Returns the number of answers with a score.
     pub fn len(&self) -> usize {
         self.of.values().map(BTreeMap::len).sum()
     }
 
-    /// Whether no answer has one.
+    /// True if no answer has a score.
     pub fn is_empty(&self) -> bool {
         self.of.is_empty()
     }
 }
 
-/// A message of the assistant is an answer as much as its text is.
+/// Returns the text of an answer; a single assistant message and its text are identical.
 fn as_written(completion: &Text) -> String {
     match completion {
         Text::Messages(messages) => match messages.as_slice() {
@@ -122,7 +123,7 @@ fn range_of_ratings(records: &[Record]) -> (f64, f64) {
     ratings.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), rating| (low.min(rating), high.max(rating)))
 }
 
-/// From -1 at the low end of a scale to 1 at its high end; 0 where the two are one.
+/// Scales a rating to -1 at the low end and 1 at the high end; 0 if the two ends are equal.
 fn place_in((low, high): (f64, f64), rating: f64) -> Result<f64, String> {
     match (low..=high).contains(&rating) {
         true if low == high => Ok(0.0),
@@ -170,7 +171,7 @@ mod tests {
     fn ratings_lie_on_their_scale_and_count_before_labels_and_those_before_comparisons() {
         let records = [rating("a", 2.0), rating("a", 4.0), rating("b", 5.0), label("b", false), label("c", true)];
         assert_eq!(of(&records, Some((1.0, 5.0)), &["a", "b", "c"]), [Some(0.0), Some(1.0), Some(1.0)]);
-        // Without a scale 2 is the least and 5 the greatest: -1 and 1/3.
+        // Without a scale, 2 is the lowest and 5 the highest rating: -1 and 1/3.
         assert!((of(&records, None, &["a"])[0].unwrap() + 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(
             of(&[label("a", true), label("a", false), better("a", "b")], None, &["a", "b"]),

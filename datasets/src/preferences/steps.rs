@@ -1,11 +1,12 @@
-//! An answer whose steps were judged, as answers that were: its beginnings.
+//! Conversion of step labels to labels of the answer's prefixes.
 
 use super::{Judgement, Message, Record, Text};
 
 impl Record {
-    /// The record as judgements of answers. One of an answer's steps is one of each beginning that ends with a step, the whole
-    /// answer last; a beginning is good while all of its steps are right ("Let's Verify Step by Step", Lightman et al. 2023).
-    /// Steps that are texts stand on lines of their own. Any other record is what it was.
+    /// Converts step labels to answer labels. A record with labelled steps becomes one record per step, for the prefix
+    /// of the answer that ends with the step; the last is the whole answer. A prefix is good if all of its steps are
+    /// right ("Let's Verify Step by Step", Lightman et al. 2023). Steps that are texts are joined by line breaks. Any
+    /// other record is returned unchanged.
     pub fn of_answers(self) -> Vec<Self> {
         let Judgement::Steps { completions, good } = &self.judgement else { return vec![self] };
         let beginning = |(completion, good)| Self {
@@ -19,7 +20,7 @@ impl Record {
     }
 }
 
-/// Each beginning of an answer, and whether all of its steps are right.
+/// Returns each prefix of an answer, with a flag that is true if all of its steps are right.
 pub(super) fn beginnings(steps: &[Text], right: &[bool]) -> impl Iterator<Item = (Text, bool)> {
     (1..=steps.len()).map(|count| (joined(&steps[..count]), right[..count].iter().all(|right| *right)))
 }

@@ -6,7 +6,7 @@ use super::*;
 
 mod every_form;
 
-/// A file of these lines in a directory of its own.
+/// Writes a file of these lines in a directory of its own.
 fn file(lines: &str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("labels.jsonl");
@@ -48,7 +48,7 @@ fn pairs_of_trl_with_the_prompt_apart_or_in_front_of_both() {
         one(json!({"chosen": "The sky is blue.", "rejected": "The sky is red."})),
         better("The sky is", " blue.", " red.")
     );
-    // The first letter differs: there is no prompt, and no character before it.
+    // The first character differs: the prompt is empty, and there is no character before it.
     assert_eq!(one(json!({"chosen": "é", "rejected": "è"})), better("", "é", "è"));
     let ask = json!({"role": "user", "content": "Sky?"});
     let chat = |answer: &str| json!([ask, {"role": "assistant", "content": answer}]);
@@ -204,7 +204,7 @@ fn the_majority_decides_and_shares_add_up() {
     assert_eq!(majority, Resolved { records: vec![for_a(), better("q", "a", "b")], conflicts: 1, dropped: 0 });
     let shares: Vec<f64> = resolve(votes(), Rule::Share).unwrap().records.iter().map(|record| record.weight).collect();
     assert_eq!(shares, [2.0 / 3.0, 1.0 / 3.0, 1.0]);
-    // As many for one as for the other: a tie of pairs, and nothing that could be said of labels.
+    // Equal weight for both: a tie of pairs, and no decision for labels.
     let even = resolve([by("1", for_a()), by("2", for_b())], Rule::Majority).unwrap();
     assert!(matches!(even.records[0].judgement, Judgement::Tie { .. }));
     let label = |good| Record { judgement: Judgement::Label { completion: "a".into(), good }, ..better("p", "", " ") };

@@ -7,9 +7,9 @@ use serde_json::Value;
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, ...
+    /// Role of the author: `system`, `user`, `assistant`, ...
     pub role: String,
-    /// What is said.
+    /// Text of the message.
     pub content: String,
 }
 
@@ -17,17 +17,17 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Text {
-    /// A text as it is.
+    /// A plain text.
     Plain(String),
     /// Messages, in order.
     Messages(Vec<Message>),
 }
 
-/// What [`Text::parse`] accepts, for errors.
+/// Description of the input that [`Text::parse`] accepts, for errors.
 pub(super) const RIGHT: &str = "a text, or a list of {\"role\", \"content\"}";
 
 impl Text {
-    /// From JSON; a single message stands for a list of one. `Err` says what is wrong with it.
+    /// Parses JSON; a single message counts as a list of one. `Err` gives the problem.
     pub fn parse(value: &Value) -> Result<Self, String> {
         match value {
             Value::String(text) => Ok(Self::Plain(text.clone())),
@@ -37,7 +37,7 @@ impl Text {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// True if there is no text or no message.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Plain(text) => text.is_empty(),
@@ -47,8 +47,8 @@ impl Text {
 }
 
 impl Text {
-    /// As an agent reads it in an observation: what a user says as it is, any other messages as their JSON list.
-    /// [`Text::of_observation`] is the way back.
+    /// Returns the text of an observation: a single user message as its content, other messages as a JSON list.
+    /// [`Text::of_observation`] is the inverse.
     pub fn to_observation(&self) -> String {
         match self {
             Self::Plain(text) => match Self::of_observation(text) {
@@ -62,7 +62,7 @@ impl Text {
         }
     }
 
-    /// What an observation shows: the messages of a JSON list, any other text as it is.
+    /// Parses an observation: a JSON list as messages, any other text as plain text.
     pub fn of_observation(text: &str) -> Self {
         let messages = text.starts_with('[').then(|| serde_json::from_str::<Vec<Message>>(text).ok()).flatten();
         messages.filter(|messages| !messages.is_empty()).map_or_else(|| Self::Plain(text.into()), Self::Messages)
@@ -79,10 +79,10 @@ impl From<&str> for Text {
     }
 }
 
-/// Splits two whole conversations into what both begin with, and the two answers.
+/// Splits two whole conversations into their common prefix, the prompt, and the two answers.
 ///
-/// Texts are split as TRL's `extract_prompt` does: before the first character in which they differ, and before a space
-/// that stands in front of it. `Err` says why they have no such form.
+/// Texts are split as in TRL's `extract_prompt`: before the first character in which they differ, and before a space
+/// that precedes it. `Err` says why they cannot be split.
 pub(super) fn split_prompt(chosen: &Text, rejected: &Text) -> Result<(Text, Text, Text), String> {
     match (chosen, rejected) {
         (Text::Plain(chosen), Text::Plain(rejected)) => {
@@ -103,7 +103,7 @@ pub(super) fn split_prompt(chosen: &Text, rejected: &Text) -> Result<(Text, Text
     }
 }
 
-/// A message; its content may be a list of parts `{"type": "text", "text": ...}`, as OpenAI writes it.
+/// Parses a message; its content may be a list of parts `{"type": "text", "text": ...}`, as in OpenAI's format.
 fn message(value: &Value) -> Result<Message, String> {
     let role = value["role"].as_str();
     let content = match &value["content"] {

@@ -1,4 +1,4 @@
-//! Judgements to files, in the columns of the forms that they are read from.
+//! Writing of preference data to files, in the columns of the formats that are read.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,17 +13,17 @@ use super::columns::batch_of;
 use super::{Judgement, Record, Text};
 use crate::error::{Error, Result};
 
-/// How a file of judgements is laid out.
+/// Format of a file of preference data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// An object a line.
+    /// JSON lines: one object per line.
     JsonLines,
-    /// Parquet, zstd.
+    /// Parquet with zstd compression.
     Parquet,
 }
 
 impl Format {
-    /// By the ending of a file's name: `.jsonl`, `.ndjson`, `.json` or `.parquet`.
+    /// Returns the format by the extension of a file's name: `.jsonl`, `.ndjson`, `.json` or `.parquet`.
     pub fn of(file: &Path) -> Result<Self> {
         match file.extension().and_then(|ending| ending.to_str()) {
             Some("jsonl" | "ndjson" | "json") => Ok(Self::JsonLines),
@@ -33,7 +33,7 @@ impl Format {
     }
 }
 
-/// Writes a new file, whole or not at all: under a hidden name until it is on the disk. Nothing is written over.
+/// Writes a new file atomically: under a hidden name until it is on disk. An existing file is never overwritten.
 pub fn write(file: &Path, records: &[Record]) -> Result<()> {
     let name = file.file_name().ok_or_else(|| Error::file(file, "is not the name of a file"))?;
     let bytes = encode(records, Format::of(file)?).map_err(|reason| Error::file(file, reason))?;
@@ -44,13 +44,13 @@ pub fn write(file: &Path, records: &[Record]) -> Result<()> {
     let mut out = File::create(&hidden).map_err(Error::io(file, "create it"))?;
     let written = out.write_all(&bytes).and_then(|()| out.sync_all()).and_then(|()| std::fs::rename(&hidden, file));
     written.map_err(|error| {
-        // What is left of it is of no use to anybody.
+        // An incomplete file is of no use.
         let _ = std::fs::remove_file(&hidden);
         Error::io(file, "write it")(error)
     })
 }
 
-/// The bytes of a file; `Err` says which column cannot be written in this format.
+/// Returns the bytes of a file; `Err` names the column that cannot be written in this format.
 pub fn encode(records: &[Record], format: Format) -> Result<Vec<u8>, String> {
     let rows: Vec<Map<String, Value>> = records.iter().map(row_of).collect();
     let names = names_of(&rows);
@@ -79,7 +79,7 @@ pub fn encode(records: &[Record], format: Format) -> Result<Vec<u8>, String> {
     }
 }
 
-/// In this order; what else there is comes after them.
+/// The first columns, in order; other columns follow.
 const FIRST: [&str; 14] = [
     "prompt",
     "chosen",

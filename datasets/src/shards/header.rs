@@ -2,54 +2,54 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The bytes before the first token.
+/// Number of bytes before the first token.
 pub(super) const HEADER_BYTES: usize = 128;
 const MAGIC: [u8; 8] = *b"PALTOKEN";
 const VERSION: u32 = 1;
 const NO_TOKEN: u32 = u32::MAX;
-/// The bytes that the header's own checksum is of; it follows them.
+/// Number of bytes that the header's own checksum covers; the checksum follows them.
 const CHECKED: usize = 96;
 
-/// Which tokenizer the ids of a shard are of.
+/// The tokenizer's vocabulary that the ids of a shard belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
-    /// One more than the greatest id.
+    /// Vocabulary size: one more than the greatest id.
     pub size: u32,
-    /// 32 hexadecimal digits that tell tokenizers apart.
+    /// Fingerprint of the tokenizer: 32 hexadecimal digits.
     pub fingerprint: String,
-    /// The token that ends each document, where there is one.
+    /// The token that ends each document, if there is one.
     pub separator: Option<u32>,
 }
 
-/// What a shard says of itself.
+/// Header of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardHeader {
-    /// The tokenizer that the ids are of.
+    /// The vocabulary of the ids.
     pub vocabulary: Vocabulary,
-    /// Tokens, separators included.
+    /// Number of tokens, separators included.
     pub tokens: u64,
-    /// Documents.
+    /// Number of documents.
     pub documents: u64,
-    /// Bytes of the documents' text as UTF-8.
+    /// Bytes of the documents' text in UTF-8.
     pub text_bytes: u64,
-    /// CRC-32 of the ids, and of the documents' ends.
+    /// CRC-32 of the ids, and of the document ends.
     pub checksums: [u32; 2],
 }
 
 impl Vocabulary {
-    /// The bytes of an id.
+    /// Returns the number of bytes of an id.
     pub(super) fn width(&self) -> usize {
         if self.size <= 1 << 16 { 2 } else { 4 }
     }
 }
 
 impl ShardHeader {
-    /// Where the documents' ends begin.
+    /// Returns the offset of the document ends.
     pub(super) fn ends_at(&self) -> u64 {
         HEADER_BYTES as u64 + self.tokens * self.vocabulary.width() as u64
     }
 
-    /// The length of the whole file.
+    /// Returns the length of the whole file.
     pub(super) fn file_bytes(&self) -> u64 {
         self.ends_at() + self.documents * 8
     }

@@ -1,7 +1,8 @@
 use crate::split_mix::mix;
 
-/// A shuffle of `0..count` that is computed place by place, in no memory: a Feistel network over the next power of four,
-/// walked until it comes back into the range ([Black and Rogaway 2002](https://doi.org/10.1007/3-540-45760-7_9)).
+/// A permutation of `0..count` that is computed element by element, without memory: a Feistel network over the next
+/// power of four, iterated until the result is in range
+/// ([Black and Rogaway 2002](https://doi.org/10.1007/3-540-45760-7_9)).
 ///
 /// ```
 /// # use palestra_datasets::shards::Shuffle;
@@ -18,14 +19,14 @@ pub struct Shuffle {
 }
 
 impl Shuffle {
-    /// The shuffle of a seed.
+    /// Creates the permutation of a seed.
     pub fn new(count: u64, seed: u64) -> Self {
         let bits = u64::BITS - count.saturating_sub(1).leading_zeros();
         let keys = [0, 1, 2, 3].map(|round| mix(seed.wrapping_add(mix(round))));
         Self { count, half_bits: bits.div_ceil(2).max(1), keys }
     }
 
-    /// What stands at a place below `count`.
+    /// Returns the element at an index below `count`.
     pub fn at(&self, number: u64) -> u64 {
         debug_assert!(number < self.count);
         let mut value = number;
@@ -62,7 +63,7 @@ mod tests {
         let order = |seed| (0..1000).map(|number| Shuffle::new(1000, seed).at(number)).collect::<Vec<_>>();
         assert_eq!(order(1), order(1));
         assert_ne!(order(1), order(2));
-        // Neighbours end up apart: the mean distance of two random places is a third of the range.
+        // Neighbours end up far apart: the mean distance of two random elements is a third of the range.
         let distance: u64 = order(1).windows(2).map(|pair| pair[0].abs_diff(pair[1])).sum();
         assert!((250..420).contains(&(distance / 999)), "{}", distance / 999);
     }

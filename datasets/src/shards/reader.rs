@@ -24,10 +24,10 @@ enum Store {
 }
 
 impl Shard {
-    /// Opens a file, of which it reads the header alone.
+    /// Opens a file and reads its header only.
     ///
     /// # Errors
-    /// A file that is no shard, is cut, or whose header is damaged.
+    /// A file that is not a shard, is truncated, or has a damaged header.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path, "open it"))?;
         let found = file.metadata().map_err(Error::io(path, "look into it"))?.len();
@@ -44,8 +44,8 @@ impl Shard {
         Ok(Self { file: path.to_owned(), header, store: Store::File(file) })
     }
 
-    /// Documents that were encoded just now; `name` is what errors call them. Each ends with the separator, where the
-    /// vocabulary has one.
+    /// Creates a shard from documents in memory that were just encoded; `name` is used in errors. Each document ends
+    /// with the separator, if the vocabulary has one.
     pub fn in_memory(name: &Path, documents: &[Vec<u32>], vocabulary: Vocabulary, text_bytes: u64) -> Self {
         let mut tokens = Vec::new();
         let ends = documents.iter().map(|document| {
@@ -58,17 +58,17 @@ impl Shard {
         Self { file: name.to_owned(), header, store: Store::Memory { tokens, ends } }
     }
 
-    /// What the shard says of itself.
+    /// Returns the header.
     pub fn header(&self) -> &ShardHeader {
         &self.header
     }
 
-    /// Where it was read from.
+    /// Returns the path of the file.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Reads the tokens of a range, which lies in the shard.
+    /// Reads the tokens of a range, which must lie in the shard.
     ///
     /// # Errors
     /// A file that cannot be read, or an id beyond the vocabulary.
@@ -99,7 +99,7 @@ impl Shard {
         }
     }
 
-    /// The document that a token is in, with its separator.
+    /// Returns the token range of the document that contains a token, with its separator.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -113,7 +113,7 @@ impl Shard {
         Ok(start..self.end(low)?)
     }
 
-    /// The documents' ends inside a range of tokens, its end included.
+    /// Returns the document ends inside a range of tokens, its end included.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -130,10 +130,10 @@ impl Shard {
         Ok(ends)
     }
 
-    /// Reads the whole file against its checksums.
+    /// Verifies the checksums of the whole file.
     ///
     /// # Errors
-    /// Damage, with the part that it is in.
+    /// Damage, with the part of the file that it is in.
     pub fn verify(&self) -> Result<()> {
         let Store::File(file) = &self.store else { return Ok(()) };
         let (ends_at, len) = (self.header.ends_at(), self.header.file_bytes());

@@ -14,42 +14,42 @@ use crate::split_mix::mix;
 pub struct Span {
     /// The shard.
     pub shard: Arc<Shard>,
-    /// Which of its tokens.
+    /// The range of its tokens.
     pub tokens: Range<u64>,
 }
 
-/// Shards that belong together.
+/// Shards that form one corpus.
 #[derive(Debug, Clone)]
 pub struct Corpus {
     /// The parts of shards, in order.
     pub spans: Vec<Span>,
-    /// How much of what is learned from comes from here, beside the weights of the other corpora.
+    /// Sampling weight, relative to the weights of the other corpora.
     pub weight: f64,
 }
 
-/// Where in a corpus the next window is.
+/// Position of the next window in a corpus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Times that the corpus has been gone through.
+    /// Number of completed passes over the corpus.
     pub epoch: u64,
-    /// Windows drawn in this epoch.
+    /// Number of windows drawn in this epoch.
     pub number: u64,
-    /// Windows drawn in all epochs.
+    /// Number of windows drawn in all epochs.
     pub drawn: u64,
 }
 
-/// Tokens as they stand in a shard.
+/// Tokens of a shard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text {
     /// The tokens.
     pub tokens: Vec<u32>,
-    /// The documents' ends among them: each is the number of tokens up to it.
+    /// The document ends among them: each is the number of tokens up to it.
     pub ends: Vec<usize>,
 }
 
-/// Windows of one length, in which each token but the first is predicted: every epoch goes through all of a corpus, in an
-/// order and from a first token of its own, and corpora are mixed by weight. What comes is fixed by the seed and by the
-/// [`Place`]s.
+/// Sampler of windows of a fixed length, in which each token but the first is predicted. Every epoch covers a whole
+/// corpus, in a different order and from a different first token; corpora are mixed by weight. The seed and the
+/// [`Place`]s determine the windows.
 #[derive(Debug, Clone)]
 pub struct Windows {
     corpora: Vec<Corpus>,
@@ -59,14 +59,14 @@ pub struct Windows {
 }
 
 impl Span {
-    /// All of a shard.
+    /// Creates a span of a whole shard.
     pub fn whole(shard: Arc<Shard>) -> Self {
         let tokens = 0..shard.header().tokens;
         Self { shard, tokens }
     }
 
-    /// The span without its last part, and that part: at least so much of it, from the end of a document on where there
-    /// are several.
+    /// Splits the span into two parts. The second has at least the fraction `last`, and starts after the end of a
+    /// document if there are several.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -83,7 +83,7 @@ impl Span {
         Ok([part(start..cut), part(cut..end)])
     }
 
-    /// Reads some of its tokens.
+    /// Reads a range of its tokens.
     ///
     /// # Errors
     /// A file that cannot be read, or an id beyond the vocabulary.
@@ -98,14 +98,14 @@ impl Span {
         self.tokens.end - self.tokens.start
     }
 
-    /// The windows that follow each other from a token on.
+    /// Returns the number of consecutive windows from a token on.
     fn windows(&self, length: u64, shift: u64) -> u64 {
         self.len().saturating_sub(1 + shift) / length
     }
 
-    /// The first token of an epoch, so that windows are cut elsewhere each time.
+    /// Returns the first token of an epoch, so that window boundaries differ between epochs.
     fn shift(&self, length: u64, epoch_seed: u64) -> u64 {
-        // A span of one window or less has no other place to begin at.
+        // A span of one window or less has no other start.
         match length.min(self.len().saturating_sub(length)) {
             0 => 0,
             places => epoch_seed % places,
@@ -114,12 +114,13 @@ impl Span {
 }
 
 impl Corpus {
-    /// The tokens of all spans.
+    /// Returns the number of tokens of all spans.
     pub fn tokens(&self) -> u64 {
         self.spans.iter().map(Span::len).sum()
     }
 
-    /// Windows that follow each other through the corpus, at most so many, evenly spread: always the same.
+    /// Returns at most `most` non-overlapping windows, evenly spaced and in the order of the corpus. They are always
+    /// the same.
     ///
     /// # Errors
     /// A file that cannot be read, or fewer tokens than a window has.
@@ -147,7 +148,7 @@ impl Corpus {
 }
 
 impl Windows {
-    /// Windows of which `length` tokens are read, and as many predicted.
+    /// Creates windows of which `length` tokens are inputs, and as many are targets.
     ///
     /// # Errors
     /// A corpus with fewer tokens than a window has.
@@ -161,7 +162,7 @@ impl Windows {
         Ok(Self { corpora, length, seed, places })
     }
 
-    /// The next window.
+    /// Returns the next window.
     ///
     /// # Errors
     /// A file that cannot be read, or an id beyond the vocabulary.
@@ -182,12 +183,12 @@ impl Windows {
         corpus.window(number, self.length, |span| span.shift(self.length, seed))
     }
 
-    /// Where in each corpus the next window is.
+    /// Returns the position of the next window in each corpus.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// Goes to places of [`Windows::places`]; false where they are of another number of corpora.
+    /// Restores positions from [`Windows::places`]; false if they belong to another number of corpora.
     pub fn go_to(&mut self, places: Vec<Place>) -> bool {
         let fits = places.len() == self.places.len();
         if fits {
@@ -196,12 +197,12 @@ impl Windows {
         fits
     }
 
-    /// The corpora, in order.
+    /// Returns the corpora, in order.
     pub fn corpora(&self) -> &[Corpus] {
         &self.corpora
     }
 
-    /// The corpus that is furthest behind its share, the first of those that are equally far.
+    /// Returns the corpus that is furthest behind its share; the first one if several are equally far.
     fn next_corpus(&self) -> usize {
         let total: u64 = self.places.iter().map(|place| place.drawn).sum();
         let weights: f64 = self.corpora.iter().map(|corpus| corpus.weight).sum();

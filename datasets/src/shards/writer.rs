@@ -7,8 +7,8 @@ use crc32fast::Hasher;
 use super::header::{HEADER_BYTES, ShardHeader, Vocabulary};
 use crate::error::{Error, Result};
 
-/// Writes a shard, document by document, with a bounded memory. The file gets its name in [`ShardWriter::finish`], when
-/// all of it is on the disk; dropped before, the writer leaves nothing.
+/// Writes a shard, document by document, with bounded memory. [`ShardWriter::finish`] gives the file its name, after
+/// all of it is on disk. If the writer is dropped before, it leaves nothing.
 pub struct ShardWriter {
     path: PathBuf,
     header: ShardHeader,
@@ -17,7 +17,7 @@ pub struct ShardWriter {
     is_finished: bool,
 }
 
-/// A file that grows, with the checksum of what was written.
+/// A growing file, with the checksum of the bytes written.
 struct Part {
     path: PathBuf,
     file: BufWriter<File>,
@@ -28,10 +28,10 @@ impl ShardWriter {
     /// Starts a shard.
     ///
     /// # Errors
-    /// A name that is taken, or a file that cannot be made.
+    /// A name that is taken, or a file that cannot be created.
     ///
     /// # Panics
-    /// If the fingerprint is not of 32 ASCII characters.
+    /// Panics if the fingerprint is not of 32 ASCII characters.
     pub fn create(path: &Path, vocabulary: Vocabulary) -> Result<Self> {
         assert!(vocabulary.fingerprint.len() == 32 && vocabulary.fingerprint.is_ascii(), "no fingerprint");
         if path.exists() {
@@ -44,13 +44,13 @@ impl ShardWriter {
         Ok(Self { path: path.to_owned(), header, tokens, ends, is_finished: false })
     }
 
-    /// Adds a document of so many bytes of text, and the separator after it.
+    /// Adds a document with `text_bytes` bytes of text, and the separator after it.
     ///
     /// # Errors
     /// A file that cannot be written.
     ///
     /// # Panics
-    /// If an id is beyond the vocabulary.
+    /// Panics if an id is beyond the vocabulary.
     pub fn add(&mut self, tokens: &[u32], text_bytes: u64) -> Result<()> {
         let Vocabulary { size, separator, .. } = self.header.vocabulary;
         let width = self.header.vocabulary.width();
@@ -93,7 +93,7 @@ impl ShardWriter {
 
 impl Drop for ShardWriter {
     fn drop(&mut self) {
-        // What is left behind is hidden and harmless, and the failure before this is the one to tell.
+        // A leftover file is hidden and harmless, and the earlier failure is the one to report.
         let _ = fs::remove_file(&self.ends.path);
         if !self.is_finished {
             let _ = fs::remove_file(&self.tokens.path);
@@ -117,7 +117,7 @@ impl Part {
     }
 }
 
-/// A hidden sibling.
+/// Returns the path of a hidden file in the same folder.
 fn hidden(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{what}"))

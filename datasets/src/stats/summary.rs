@@ -1,18 +1,18 @@
-//! Numbers of many episodes in a few.
+//! Summary statistics and histograms.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// At most about this many bars in a histogram, so that it fits on a screen.
+/// Approximate maximum number of histogram bars, so that it fits on a screen.
 const MOST_BARS: f64 = 20.0;
-/// Characters of the longest bar.
+/// Length of the longest bar in characters.
 const LONGEST_BAR: u64 = 40;
 
-/// How numbers are spread.
+/// Summary of the distribution of some numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many numbers.
+    /// Number of values.
     pub count: u64,
     /// Their mean.
     pub mean: f64,
@@ -20,27 +20,27 @@ pub struct Summary {
     pub std: f64,
     /// The smallest.
     pub min: f64,
-    /// What a quarter, half and three quarters of them are at most, interpolated linearly.
+    /// The quartiles (25 %, 50 %, 75 %), interpolated linearly.
     pub quartiles: [f64; 3],
     /// The largest.
     pub max: f64,
-    /// What a twentieth of them are at most: the smallest but for accidents.
+    /// The 5 % quantile: a minimum without outliers.
     pub low: f64,
-    /// How many lie where.
+    /// The histogram.
     pub histogram: Histogram,
 }
 
-/// Counts of numbers, in bars that begin and end at round numbers.
+/// Counts of numbers, in bars with round edges.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Histogram {
-    /// Where the bars begin, in order, and behind them where the last ends: one more than `counts`.
+    /// The start of each bar in order, followed by the end of the last: one more than `counts`.
     pub edges: Vec<f64>,
-    /// How many numbers are at least a bar's edge and less than the next one.
+    /// Number of values of each bar, from its edge up to but not including the next.
     pub counts: Vec<u64>,
 }
 
 impl Summary {
-    /// Of finite numbers, in any order; `None` of none.
+    /// Summarizes finite numbers, in any order; `None` if there are none.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_unstable_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -65,7 +65,7 @@ impl Histogram {
         let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
         let is_whole = sorted.iter().all(|value| value.fract() == 0.0);
         let width = round_up((max - min) / MOST_BARS).max(if is_whole || min == max { 1.0 } else { 0.0 });
-        // 0.7 / 0.1 is a little less than 7, and 0.7 belongs to the bar that begins there.
+        // 0.7 / 0.1 is slightly less than 7, and 0.7 belongs to the bar that starts there.
         let bar = |value: f64| (value / width + 1e-9).floor();
         let first = bar(min);
         let mut counts = vec![0; (bar(max) - first) as usize + 1];
@@ -77,14 +77,14 @@ impl Histogram {
     }
 }
 
-/// The number that a share of the sorted numbers are at most.
+/// Returns a quantile of sorted numbers.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = sorted[place.floor() as usize];
     below + (sorted[place.ceil() as usize] - below) * place.fract()
 }
 
-/// 1, 2 or 5 times a power of ten, at least this.
+/// Returns the smallest of 1, 2 or 5 times a power of ten that is at least this width.
 fn round_up(width: f64) -> f64 {
     if width <= 0.0 {
         return 0.0;
@@ -113,7 +113,7 @@ impl fmt::Display for Histogram {
         let wide = edges.iter().map(String::len).max().unwrap_or_default();
         let highest = self.counts.iter().max().copied().unwrap_or_default().max(1);
         for (edge, count) in edges.iter().zip(&self.counts) {
-            // What is there at all is seen.
+            // A non-zero count has at least one character.
             let bar = "#".repeat((count * LONGEST_BAR).div_ceil(highest) as usize);
             writeln!(f, "{edge:>wide$} | {bar:<width$} {}", grouped(*count), width = LONGEST_BAR as usize)?;
         }
@@ -121,7 +121,7 @@ impl fmt::Display for Histogram {
     }
 }
 
-/// A number with as many digits as people read.
+/// Formats a number with few digits for display.
 pub(crate) fn short(value: f64) -> String {
     let digits = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 6) as usize };
     let text = format!("{value:.digits$}");
@@ -129,7 +129,7 @@ pub(crate) fn short(value: f64) -> String {
     if text == "-0" { "0".to_string() } else { text.to_string() }
 }
 
-/// A whole number with its thousands apart: 1,234,567.
+/// Formats a whole number with thousands separators: 1,234,567.
 pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Counting what is different, in memory that has an end.
+//! Counts of distinct items, in bounded memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,64 +8,64 @@ use serde::Serialize;
 
 use super::summary::grouped;
 
-/// A longer text is cut off where it is counted by name: answers of a model can be long, and there can be many.
+/// Maximum length of a name. Longer texts are truncated, because a model's answers can be long and numerous.
 const LONGEST_NAME: usize = 80;
 
-/// How many different things there are.
+/// Number of distinct items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Distinct {
-    /// How many were counted.
+    /// Number of items counted.
     pub count: u64,
-    /// Whether counting stopped there, to save memory: there are more.
+    /// True if counting stopped at this number to save memory, and there are more.
     pub more: bool,
 }
 
-/// A part of a whole.
+/// A part of a total.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Share {
-    /// How many.
+    /// The part.
     pub count: u64,
-    /// Of how many.
+    /// The total.
     pub of: u64,
-    /// `count / of`; 0 of nothing.
+    /// `count / of`; 0 if the total is 0.
     pub share: f64,
 }
 
-/// How often each text stands there.
+/// Frequencies of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// The most frequent texts, most frequent first.
     pub top: Vec<Named>,
-    /// How often any other stands there.
+    /// Total count of all other texts.
     pub others: u64,
-    /// How many different texts there are.
+    /// Number of distinct texts.
     pub distinct: Distinct,
 }
 
-/// A text and how often it stands there.
+/// A text and its frequency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Named {
-    /// The text, or the beginning of a long one.
+    /// The text, truncated if it is long.
     pub name: String,
-    /// How often it stands there.
+    /// Number of occurrences.
     pub count: u64,
 }
 
-/// Different things, told apart by 64-bit hashes, up to a limit. Of a billion things, some will share a hash.
+/// Set of distinct items, identified by 64-bit hashes, up to a limit. Among a billion items, some hashes may collide.
 pub(crate) struct Seen {
     hashes: HashSet<u64>,
     most: usize,
     more: bool,
 }
 
-/// Texts that are being counted; those that are new after `most` different ones are all `others`.
+/// Counter of texts; texts that are new after `most` distinct ones count as `others`.
 pub(super) struct Counter {
     counts: HashMap<u64, Named>,
     most: usize,
     others: u64,
 }
 
-/// A hash that is the same in every run.
+/// Returns a hash that is the same in every run.
 pub(crate) fn hash_of(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
@@ -77,7 +77,7 @@ impl Seen {
         Self { hashes: HashSet::new(), most, more: false }
     }
 
-    /// Whether it is new. What is new after the limit is not kept, and not called new.
+    /// Inserts a hash; true if it is new. After the limit, new hashes are not stored and the result is false.
     pub fn is_new(&mut self, hash: u64) -> bool {
         if self.hashes.len() < self.most {
             return self.hashes.insert(hash);
@@ -104,7 +104,7 @@ impl Counter {
         self.add_as(hash_of(name), || beginning(name));
     }
 
-    /// Counts something that is told apart by `key`, and named where it is new.
+    /// Counts an item that is identified by `key`; `name` is called for a new one.
     pub fn add_as(&mut self, key: u64, name: impl FnOnce() -> String) {
         if let Some(named) = self.counts.get_mut(&key) {
             named.count += 1;
@@ -132,7 +132,7 @@ impl Share {
 }
 
 impl Tally {
-    /// How many texts were counted.
+    /// Returns the total count.
     pub fn total(&self) -> u64 {
         self.others + self.top.iter().map(|named| named.count).sum::<u64>()
     }
@@ -151,7 +151,7 @@ impl fmt::Display for Share {
     }
 }
 
-/// A share as people read it. Less than everything is never shown as everything, nor more than nothing as nothing.
+/// Formats a share as a percentage. A share below 1 is never shown as 100 %, nor one above 0 as 0 %.
 pub(crate) fn percent(share: f64) -> String {
     if share > 0.0 && share < 0.001 {
         return "under 0.1 %".to_string();

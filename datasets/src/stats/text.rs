@@ -1,4 +1,4 @@
-//! Statistics as people read them.
+//! Display of statistics as text.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -85,7 +85,7 @@ impl Stats {
     }
 }
 
-/// Texts with their counts, a line each; a tally of a single text takes one line in all.
+/// Writes texts with their counts, one per line; a tally of a single text takes one line in total.
 fn write_tally(f: &mut Formatter<'_>, title: &str, of: &str, tally: &Tally) -> fmt::Result {
     let total = tally.total();
     if total == 0 {
@@ -107,7 +107,7 @@ fn write_tally(f: &mut Formatter<'_>, title: &str, of: &str, tally: &Tally) -> f
     Ok(())
 }
 
-/// On one line whatever it holds: line ends and tabs as their escapes.
+/// Returns a text on one line: line breaks and tabs are escaped.
 fn shown(name: &str) -> String {
     name.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }

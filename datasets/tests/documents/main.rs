@@ -1,4 +1,4 @@
-//! Texts are read from plain, JSON lines and Parquet files, and what is wrong is named.
+//! Reading of documents from plain text, JSON lines and Parquet files, with errors that name the problem.
 
 use std::path::Path;
 use std::sync::Arc;

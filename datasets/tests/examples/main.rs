@@ -1,4 +1,4 @@
-//! Examples are read from JSON lines and Parquet, in every form, and what is wrong is named.
+//! Reading of examples from JSON lines and Parquet, in every form, with errors that name the problem.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ fn read(path: &Path, form: Form) -> Result<Vec<Example>, String> {
     examples.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
-/// The lessons of one line of JSON.
+/// Returns the lesson of one line of JSON.
 fn lesson_of(line: &Value, form: Form) -> Result<Lesson, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
@@ -35,7 +35,7 @@ fn write_parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     writer.close().unwrap();
 }
 
-/// A column of conversations, as pyarrow makes it: structs with all fields, null where a message has none.
+/// Returns a column of conversations as pyarrow builds it: structs with all fields, null if a message lacks one.
 fn conversations(rows: &[&[(&str, &str)]]) -> ArrayRef {
     let fields = ["role", "content", "name"].map(|name| Field::new(name, DataType::Utf8, true));
     let mut list = ListBuilder::new(StructBuilder::from_fields(fields.to_vec(), 0));

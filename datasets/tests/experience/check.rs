@@ -1,4 +1,4 @@
-//! Everything that breaks a rule is found, and told where it is.
+//! Checks that every violation of a rule is found and reported with its location.
 
 use palestra_datasets::check::{CheckOptions, CheckReport, Mismatch, Rule, Verdict, Verified, WarningKind, check};
 use palestra_datasets::log::{Log, ReadOptions};
@@ -16,7 +16,7 @@ fn report_of(episodes: &[Episode]) -> CheckReport {
     checked(&open(&path))
 }
 
-/// The only finding: rule, row group, row and column, and its reason.
+/// Returns the only finding: rule, row group, row, column and reason.
 fn only(report: &CheckReport) -> (Rule, usize, u64, &str, &str) {
     let [finding] = report.findings.as_slice() else { panic!("{report}") };
     let (row_group, row) = (finding.row_group.unwrap(), finding.row.unwrap());
@@ -185,7 +185,7 @@ fn near_expert_play_is_named() {
     assert_eq!(of(&expert), [WarningKind::NearExpert]);
     assert_eq!(of(&[1.0, 1.0, 1.0]), [WarningKind::EqualReturns]);
     assert_eq!(of(&[0.0, 1.0, 1.0]), []);
-    // One disaster does not make all others experts.
+    // One very bad episode does not make all others near-expert.
     let mut mixed: Vec<f32> = (0..50).map(|number| number as f32).collect();
     mixed[0] = -1e6;
     assert_eq!(of(&mixed), []);

@@ -1,11 +1,11 @@
-//! JSON lines as people write them.
+//! Import of JSON lines in the customary shapes.
 
 use palestra_datasets::import::{ImportOptions, ImportReport, import_jsonl};
 use palestra_datasets::{End, Episode, Result, Turn};
 
 use crate::made::{episodes, place};
 
-/// What becomes of a file `run.jsonl` with these lines.
+/// Imports a file `run.jsonl` with these lines.
 fn import(text: &str) -> Result<(Vec<Episode>, ImportReport)> {
     let (folder, to) = place();
     let input = folder.path().join("run.jsonl");

@@ -1,4 +1,4 @@
-//! What people said of answers as experience.
+//! Import of human preference data as episodes.
 
 use palestra_datasets::End;
 use palestra_datasets::import::{ImportOptions, import_judgements};

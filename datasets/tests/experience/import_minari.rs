@@ -1,4 +1,4 @@
-//! Datasets that Minari itself wrote; `tests/minari/make.py` made them.
+//! Import of datasets written by Minari itself; `tests/minari/make.py` generates them.
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ use palestra_datasets::log::{Log, LogWriter, ReadOptions, WriteOptions};
 use palestra_datasets::{End, Episode, Turn};
 use parquet::arrow::ArrowWriter;
 
-/// A good episode with these rewards.
+/// Returns a valid episode with these rewards.
 pub fn episode(id: &str, rewards: &[f32]) -> Episode {
     let turn = |(step, reward): (usize, &f32)| Turn {
         observation: format!("{id}: state {step}"),
@@ -25,7 +25,7 @@ pub fn episode(id: &str, rewards: &[f32]) -> Episode {
     }
 }
 
-/// Writes a log, with a row group for each episode.
+/// Writes a log with one row group per episode.
 pub fn write(path: &Path, episodes: &[Episode]) {
     let mut writer = LogWriter::create(path, WriteOptions::default()).unwrap();
     for episode in episodes {
@@ -43,14 +43,15 @@ pub fn episodes(path: &Path) -> Vec<Episode> {
     open(path).episodes().map(|located| located.unwrap().episode).collect()
 }
 
-/// A path in a new folder, which goes when the first is dropped.
+/// Returns a path in a new folder, which is removed when the first value is dropped.
 pub fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.parquet");
     (folder, path)
 }
 
-/// A log of another tool, with nothing but the required columns: `(episode_id, step, reward, terminated, truncated)`.
+/// Writes a log as another tool does, with only the required columns:
+/// `(episode_id, step, reward, terminated, truncated)`.
 pub fn write_foreign(path: &Path, rows: &[(&str, u32, f32, bool, bool)]) {
     let texts = |text: &str| Arc::new(StringArray::from(vec![text; rows.len()])) as ArrayRef;
     let columns: Vec<(&str, ArrayRef)> = vec![

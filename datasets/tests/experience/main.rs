@@ -1,4 +1,4 @@
-//! What is done with logs from outside: checking them, summing them up, importing others.
+//! Operations on logs from other sources: check, statistics, import.
 
 mod check;
 mod import_jsonl;

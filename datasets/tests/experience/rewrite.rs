@@ -1,4 +1,4 @@
-//! A foreign log becomes one of ours.
+//! Rewriting of a log of another tool.
 
 use palestra_datasets::End;
 use palestra_datasets::import::{ImportOptions, rewrite};

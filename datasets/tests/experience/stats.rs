@@ -11,7 +11,7 @@ fn stats_of(episodes: &[Episode], options: &StatsOptions) -> Stats {
     stats(&open(&path), options).unwrap()
 }
 
-/// Three episodes in a corridor of two places.
+/// Returns three episodes in a corridor of two cells.
 fn corridor() -> Vec<Episode> {
     let legal = |actions: &[&str]| Some(actions.iter().map(ToString::to_string).collect());
     let mut one = Episode { env_id: "corridor-v1".to_string(), ..episode("1", &[-1.0, -1.0, 2.0]) };
@@ -64,7 +64,7 @@ fn coverage_counts_states_and_what_was_tried_in_them() {
     let coverage = stats_of(&corridor(), &StatsOptions::default()).coverage;
     assert_eq!(coverage.observations, Distinct { count: 2, more: false });
     assert_eq!(coverage.pairs, Distinct { count: 3, more: false });
-    // Of stay and right at the left end both, of three at the right end none: to jump is not legal there.
+    // At the left end, both of stay and right were tried; at the right end, none of three: jump is not legal there.
     let tried = coverage.legal_actions_tried.unwrap();
     assert_eq!((tried.count, tried.of, tried.share), (2, 5, 0.4));
     assert_eq!(stats_of(&[episode("a", &[0.0])], &StatsOptions::default()).coverage.legal_actions_tried, None);

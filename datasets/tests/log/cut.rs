@@ -1,4 +1,4 @@
-//! A log that was cut off anywhere opens up to its last whole row group, and can be repaired.
+//! Checks that a log truncated anywhere can be read up to its last whole row group, and can be repaired.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use palestra_datasets::log::{LogWriter, ReadOptions, Repaired, WriteOptions, rep
 
 use crate::made::*;
 
-/// Set for the child process that is killed, to the log that it writes.
+/// Environment variable of the child process that is killed: the path of the log that it writes.
 const VICTIM: &str = "PALESTRA_TEST_WRITES_UNTIL_KILLED";
 
 #[test]
@@ -101,7 +101,8 @@ fn only_our_own_logs_can_be_repaired() {
     assert_eq!(std::fs::read(&path).unwrap().len(), bytes.len() - 1);
 }
 
-/// The test below runs this program once more, for this one alone. Otherwise it does nothing.
+/// Entry point of the child process: the test below runs this program again with only this test. Otherwise it does
+/// nothing.
 #[test]
 fn victim() {
     let Ok(path) = std::env::var(VICTIM) else { return };

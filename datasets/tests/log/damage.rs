@@ -1,4 +1,4 @@
-//! Damage is refused with file, row group and reason, passed over where that is asked for, and never a panic.
+//! Checks that damage is refused with file, row group and reason, skipped on request, and never causes a panic.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::made::*;
 
 const SKIP_BAD: ReadOptions = ReadOptions { skip_bad: true, columns: Columns::All };
 
-/// All episodes or the first error, as text.
+/// Returns all episodes, or the first error as text.
 fn read(path: &Path) -> Result<Vec<Episode>, String> {
     let log = try_open(path, ReadOptions::default()).map_err(|error| error.to_string())?;
     log.episodes().map(|located| Ok(located.map_err(|error| error.to_string())?.episode)).collect()
@@ -32,7 +32,7 @@ fn a_flipped_bit_never_changes_what_is_read() {
             Err(_) => refused += 1,
         }
     }
-    // The others hit records, which are of no use in a file that has its end.
+    // The other bytes belong to records, which are not used in a complete file.
     assert!(refused > 20, "{refused}");
 }
 
@@ -82,7 +82,7 @@ fn a_file_that_is_no_log_is_named_or_passed_over() {
     }
 }
 
-/// Without checksums a change may go unnoticed; it must not do more.
+/// Without checksums a change may go undetected, but it must not cause a panic.
 #[test]
 fn no_damage_to_other_tools_files_panics() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
@@ -109,7 +109,7 @@ fn a_log_can_be_shared_by_threads() {
     shared::<Log>();
 }
 
-/// A byte of the observations of a row group.
+/// Returns the offset of a byte in the observations of a row group.
 fn middle_of_observations(path: &Path, row_group: usize) -> usize {
     let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
     let chunks = file.metadata().row_group(row_group).columns();

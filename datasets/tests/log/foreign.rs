@@ -1,4 +1,4 @@
-//! Logs that other tools wrote (`../foreign/make.py`) are read, and told apart from what is no log.
+//! Reading of logs written by other tools (`../foreign/make.py`), and refusal of files that are not logs.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign").join(name)
 }
 
-/// What every fixture holds.
+/// Returns the contents of every fixture.
 fn expected() -> Vec<Episode> {
     let turn = |(observation, action, reward): &(&str, &str, f32)| Turn {
         observation: observation.to_string(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use palestra_datasets::log::{Located, Log, LogWriter, ReadOptions, WriteOptions};
 use palestra_datasets::{End, Episode, Result, Turn};
 
-/// An episode with every field in use.
+/// Returns an episode that uses every field.
 pub fn full(number: u32) -> Episode {
     let turns = (0..number % 4 + 1).map(|step| Turn {
         observation: format!("state {step} of {number}: a ü 蛇\n"),
@@ -40,7 +40,7 @@ pub fn full(number: u32) -> Episode {
     }
 }
 
-/// An episode with nothing but what is required.
+/// Returns an episode with only the required fields.
 pub fn bare(number: u32) -> Episode {
     let turn = |step: u32| Turn {
         observation: format!("state {step} of {number}"),
@@ -82,7 +82,7 @@ pub fn located(log: &Log) -> Vec<Located> {
     log.groups().iter().flat_map(|group| log.read(group).unwrap()).collect()
 }
 
-/// A path in a new folder, which goes when the first is dropped.
+/// Returns a path in a new folder, which is removed when the first value is dropped.
 pub fn place() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.parquet");

@@ -1,4 +1,4 @@
-//! The experience log from outside: what is written is read, whatever was killed or damaged in between.
+//! The experience log through its public interface: episodes survive a round trip, kills and damage.
 
 mod cut;
 mod damage;

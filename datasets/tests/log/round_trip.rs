@@ -1,4 +1,4 @@
-//! What is written is what is read.
+//! Checks that episodes are read as they were written.
 
 use palestra_datasets::log::{Columns, Log, LogWriter, ReadOptions, WriteOptions};
 use palestra_datasets::{End, Episode, Turn};

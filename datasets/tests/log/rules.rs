@@ -1,4 +1,4 @@
-//! Files that break the log's rules are refused by file, row, column and value.
+//! Checks that files that break the log's rules are refused with file, row, column and value.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::made::{episodes, open, place, try_open};
 
 type Named = (&'static str, ArrayRef);
 
-/// Two episodes, of two turns and of one, in the columns that every log has.
+/// Returns two episodes, of two turns and of one, in the required columns.
 fn good() -> Vec<Named> {
     vec![
         ("episode_id", text(&["a", "a", "b"])),
@@ -25,7 +25,7 @@ fn good() -> Vec<Named> {
     ]
 }
 
-/// The good columns, with one in place of the column of its name or after all.
+/// Returns the valid columns, with one replaced by name or appended.
 fn with(name: &'static str, array: ArrayRef) -> Vec<Named> {
     let mut columns = good();
     match columns.iter_mut().find(|column| column.0 == name) {
@@ -185,7 +185,7 @@ fn bad_episodes_are_passed_over_and_counted() {
     assert_eq!((skipped.files, skipped.row_groups, skipped.episodes), (0, 0, 1));
     assert!(skipped.reasons[0].contains("row 1 (row group 0), column reward: NaN"), "{:?}", skipped.reasons);
     assert_eq!(log.returns().unwrap(), [2.0]);
-    // Without that, reading goes on after the error too, for whoever wants to see them all.
+    // Without `skip_bad`, reading can continue after the error too.
     let log = open(&path);
     assert_eq!(log.episodes().map(|located| located.is_ok()).collect::<Vec<_>>(), [false, true]);
     assert!(log.read(&log.groups()[0]).is_err());

@@ -1,4 +1,4 @@
-//! Token shards: what is written is read, damage is refused, and windows come in an order that a place fixes.
+//! Token shards: round trip, refusal of damaged files, and the order of windows, which a position determines.
 
 mod damage;
 mod windows;
@@ -12,7 +12,7 @@ pub(crate) fn vocabulary(size: u32) -> Vocabulary {
     Vocabulary { size, fingerprint: "0123456789abcdef".repeat(2), separator: Some(0) }
 }
 
-/// A shard of these documents.
+/// Writes a shard of these documents.
 pub(crate) fn write(path: &Path, documents: &[Vec<u32>], size: u32) {
     let mut writer = ShardWriter::create(path, vocabulary(size)).unwrap();
     for document in documents {
@@ -21,7 +21,7 @@ pub(crate) fn write(path: &Path, documents: &[Vec<u32>], size: u32) {
     writer.finish().unwrap();
 }
 
-/// Documents of 1, 2, ... tokens, which count up from 1.
+/// Returns documents of 1, 2, ... tokens, which count up from 1.
 pub(crate) fn documents(count: u32) -> Vec<Vec<u32>> {
     let mut next = 0;
     let mut token = || {

@@ -8,7 +8,7 @@ fn corpus(documents: &[Vec<u32>], weight: f64) -> Corpus {
     Corpus { spans: vec![Span::whole(shard(documents))], weight }
 }
 
-/// One document of tokens from 1 on, and its separator.
+/// Returns one document of tokens that count up from 1; `tokens` includes its separator.
 fn counting(tokens: u32) -> Vec<Vec<u32>> {
     vec![(1..tokens).collect()]
 }

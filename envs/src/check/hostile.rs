@@ -1,10 +1,10 @@
-//! Texts that no player should write and that every environment has to survive.
+//! Adversarial texts that every environment must handle.
 
 use super::Stop;
 use super::player::{Player, shown};
 use crate::{Observation, episode_seed};
 
-/// Plays each hostile text as the first action of an episode, twice, and a legal action after it.
+/// Plays each adversarial text as the first action of an episode, twice, and a legal action after it.
 pub(super) fn check(player: &mut Player<'_>) -> Result<(), Stop> {
     player.episode = None;
     let seed = episode_seed(player.options.seed, 0);
@@ -23,7 +23,8 @@ pub(super) fn check(player: &mut Player<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Whether the text was flagged invalid, and all that it led to.
+/// Plays a text and a legal action after it. Returns true if the text was flagged invalid, and the transcript of the
+/// steps.
 fn play(player: &mut Player<'_>, seed: u64, text: &str) -> Result<(bool, String), Stop> {
     player.reset(seed)?;
     let step = player.step(text, Some(1))?;
@@ -35,7 +36,7 @@ fn play(player: &mut Player<'_>, seed: u64, text: &str) -> Result<(bool, String)
     Ok((step.invalid_action, lines))
 }
 
-/// Whether a text means one of the listed actions; without a list, any may.
+/// True if a text matches one of the listed actions, or if there is no list.
 fn listed(observation: &Observation, text: &str) -> bool {
     let Some(legal) = observation.legal_actions.as_deref() else { return true };
     legal.iter().any(|action| action.trim().to_lowercase() == text.trim().to_lowercase())

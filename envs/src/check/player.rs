@@ -1,4 +1,4 @@
-//! Plays episodes for the checker and looks at every step.
+//! Plays episodes for the checker and checks every step.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,28 +6,28 @@ use super::{CheckOptions, Report, Severity, Stop};
 use crate::baseline::random_policy;
 use crate::{Env, EnvSpec, Error, Observation, Result, Step};
 
-/// An instance under check.
+/// An environment instance under check.
 pub(super) struct Player<'a> {
     make: &'a dyn Fn() -> Result<Box<dyn Env>>,
     pub options: CheckOptions,
     pub report: &'a mut Report,
     env: Box<dyn Env>,
     spec: EnvSpec,
-    /// The episode that findings name.
+    /// The episode that findings refer to.
     pub episode: Option<u64>,
 }
 
-/// What was written and what was answered.
+/// Actions of an episode and the environment's answers.
 pub(super) struct Transcript {
     pub actions: Vec<String>,
     /// The reset's observation and every step, in full.
     pub lines: Vec<String>,
     pub ended: bool,
-    /// Whether any action was a valid one.
+    /// True if any action was valid.
     pub understood: bool,
 }
 
-/// Who writes the actions.
+/// Source of the actions.
 pub(super) enum Actor<'a> {
     Recorded(std::slice::Iter<'a, String>),
     Scripted(Box<dyn FnMut(&Observation) -> String>),
@@ -39,7 +39,7 @@ impl<'a> Actor<'a> {
         Self::Random(Box::new(random_policy(!seed)))
     }
 
-    /// The scripted player; the random one where there is none.
+    /// The scripted policy, or the random one if there is none.
     pub fn scripted(seed: u64) -> Self {
         Self::Scripted(Box::new(random_policy(!seed)))
     }
@@ -64,7 +64,7 @@ impl<'a> Player<'a> {
         &self.spec
     }
 
-    /// Goes on with a fresh instance.
+    /// Replaces the environment with a fresh instance.
     pub fn renew(&mut self) -> Result<(), Stop> {
         self.env = fresh(self.make, self.report)?.0;
         Ok(())
@@ -78,7 +78,7 @@ impl<'a> Player<'a> {
         self.report.add(rule, Severity::Warning, self.episode, turn, message);
     }
 
-    /// What has to hold before the first reset.
+    /// Checks the state before the first reset.
     pub fn before_reset(&mut self) -> Result<(), Stop> {
         self.look(None)?;
         if self.call(None, |env| env.step("anything"))?.is_ok() {
@@ -88,7 +88,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// What has to hold after an episode's end.
+    /// Checks the state after an episode's end.
     pub fn after_end(&mut self, played: &Transcript) -> Result<(), Stop> {
         let turn = Some(played.actions.len() as u32);
         let Some(last) = played.actions.last().filter(|_| played.ended) else { return Ok(()) };
@@ -120,7 +120,7 @@ impl<'a> Player<'a> {
         Ok(played)
     }
 
-    /// Plays at most so many turns of an episode.
+    /// Plays at most `turns` turns of an episode.
     pub fn play_part(&mut self, seed: u64, mut actor: Actor<'_>, turns: u32) -> Result<Transcript, Stop> {
         let mut observation = self.reset(seed)?;
         let mut played =
@@ -160,7 +160,7 @@ impl<'a> Player<'a> {
         Ok(played)
     }
 
-    /// Starts an episode and looks at it.
+    /// Starts an episode and checks its first observation.
     pub fn reset(&mut self, seed: u64) -> Result<Observation, Stop> {
         self.report.episodes += 1;
         match self.call(Some(0), |env| env.reset(seed))? {
@@ -177,7 +177,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Plays an action and looks at what it led to.
+    /// Plays an action and checks the resulting step.
     pub fn step(&mut self, action: &str, turn: Option<u32>) -> Result<Step, Stop> {
         self.report.turns += 1;
         let step = match self.call(turn, |env| env.step(action))? {
@@ -197,7 +197,7 @@ impl<'a> Player<'a> {
         Ok(step)
     }
 
-    /// Tells of the first difference between two plays of an episode.
+    /// Reports the first difference between two plays of an episode. Returns true if there is one.
     pub fn differs(&mut self, rule: &'static str, first: &Transcript, second: &Transcript, how: &str) -> bool {
         let longest = first.lines.len().max(second.lines.len());
         let Some(turn) = (0..longest).find(|&turn| first.lines.get(turn) != second.lines.get(turn)) else {
@@ -219,7 +219,7 @@ impl<'a> Player<'a> {
         if observation.legal_actions.as_deref().is_some_and(|legal| !legal.is_empty()) {
             return Ok(policy(observation));
         }
-        // Without a list, only the scripted player knows a legal action.
+        // Without a list, only the scripted policy knows a legal action.
         Ok(self.call(turn, |env| env.scripted_action())?.unwrap_or_default())
     }
 
@@ -241,7 +241,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Renders, asks the scripted player and compares the spec.
+    /// Renders, queries the scripted policy and compares the spec.
     fn look(&mut self, turn: Option<u32>) -> Result<(), Stop> {
         let picture = self.call(turn, |env| env.render())?;
         if let Some(control) = picture.chars().find(|&letter| letter.is_control() && letter != '\n') {
@@ -264,16 +264,16 @@ impl<'a> Player<'a> {
     }
 }
 
-/// Runs environment code; a panic becomes its message.
+/// Runs environment code and converts a panic into its message.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    // What a panic leaves half done is dropped: no instance is used after one.
+    // State that a panic leaves half-modified is dropped: no instance is used after a panic.
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_string()
     })
 }
 
-/// A text, quoted, and cut where it is long.
+/// A text, quoted, and truncated if it is long.
 pub(super) fn shown(text: &str) -> String {
     const LONGEST: usize = 120;
     match text.char_indices().nth(LONGEST) {

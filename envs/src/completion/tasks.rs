@@ -1,4 +1,4 @@
-//! Prompts as files and options give them, read into what an agent is shown turn by turn.
+//! Prompts from files and options, converted to the observations of each turn.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,17 +13,17 @@ use crate::{EnvSpec, Error, Options, Result};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct CompletionOptions {
-    /// JSON lines or Parquet with a column `prompt`, `turns` or `messages`.
+    /// JSON lines or Parquet file with a column `prompt`, `turns` or `messages`.
     file: Option<String>,
-    /// Prompts written out, in place of a file.
+    /// Inline prompts, in place of a file.
     prompts: Vec<String>,
-    /// A message of the system before each conversation.
+    /// System message before each conversation.
     system: Option<String>,
-    /// The most turns of an episode; 0: as many as a row has.
+    /// Maximum number of turns of an episode; 0: as many as a row has.
     max_turns: u32,
-    /// Characters that answers are written with, beside those of the prompts and of their answers.
+    /// Characters of answers, in addition to those of the prompts and of their answers.
     alphabet: String,
-    /// The column with the answer of the scripted player.
+    /// The column with the scripted policy's answer.
     answer: String,
 }
 
@@ -40,29 +40,29 @@ impl Default for CompletionOptions {
     }
 }
 
-/// All that can be asked.
+/// All tasks of an environment.
 pub(super) struct Tasks {
     pub spec: EnvSpec,
-    /// At least one.
+    /// The tasks; at least one.
     pub tasks: Vec<Task>,
 }
 
-/// One thing to be asked.
+/// One prompt or conversation to be answered.
 #[derive(Debug, PartialEq)]
 pub(super) struct Task {
-    /// What is shown before each answer; at least one, none empty.
+    /// Observation before each answer; at least one, none empty.
     pub turns: Vec<String>,
-    /// An answer that is known to be good.
+    /// A known good answer.
     pub answer: Option<String>,
-    /// The columns of the row that are no prompt.
+    /// The columns of the row that are not part of the prompt.
     pub row: Map<String, Value>,
 }
 
-/// What is wrong with a row: the column, and why.
+/// Error in a row: the column and the reason.
 type Wrong = (&'static str, String);
 
 impl Tasks {
-    /// Reads what the options name.
+    /// Reads the prompts that the options name.
     ///
     /// # Errors
     /// Neither a file nor prompts, or both; a file that cannot be read, is empty, or has a row without a prompt.
@@ -136,7 +136,7 @@ impl CompletionOptions {
         }
     }
 
-    /// What is shown of the messages before an answer.
+    /// Observation that shows the messages before an answer.
     fn observation(&self, turn: usize, mut messages: Vec<Message>) -> String {
         if let Some(system) = self.system.as_ref().filter(|_| turn == 0) {
             messages.insert(0, Message { role: "system".into(), content: system.clone() });
@@ -149,7 +149,7 @@ fn user(content: String) -> Message {
     Message { role: "user".into(), content }
 }
 
-/// A prompt as the messages before the one answer: a text is what a user says.
+/// Converts a prompt to the messages before the single answer. A plain text becomes a user message.
 fn history(prompt: Value) -> Result<Vec<Message>, String> {
     match Text::parse(&prompt)? {
         Text::Plain(text) => Ok(vec![user(text)]),
@@ -161,8 +161,8 @@ fn history(prompt: Value) -> Result<Vec<Message>, String> {
     }
 }
 
-/// The messages before each answer of a conversation whose answers are the agent's to write: what the assistant says in
-/// the file is left out.
+/// Messages before each answer of a conversation whose answers are written by the agent. The assistant's messages in
+/// the file are dropped.
 fn by_user(messages: Value) -> Result<Vec<Vec<Message>>, String> {
     let Text::Messages(messages) = Text::parse(&messages)? else {
         return Err("is a text where a list of {\"role\", \"content\"} should be".to_string());

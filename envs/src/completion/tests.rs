@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::check::{CheckOptions, check};
 use crate::{Definition, End, Env, Registry, Result, baseline};
 
-/// An environment of a definition beside a file of prompts.
+/// Builds an environment from a definition next to a file of prompts.
 fn make(lines: &str, options: &str) -> Result<Box<dyn Env>> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("prompts.jsonl"), lines).unwrap();
@@ -15,7 +15,7 @@ fn make(lines: &str, options: &str) -> Result<Box<dyn Env>> {
     Registry::builtin().make(path.to_str().unwrap())
 }
 
-/// What an episode of the only row shows, turn by turn.
+/// Observations of an episode of the only row, turn by turn.
 fn shown(row: serde_json::Value, options: &str) -> Vec<String> {
     let mut env = make(&row.to_string(), options).unwrap();
     let mut texts = vec![env.reset(0).unwrap().text];

@@ -1,4 +1,4 @@
-//! A reward as a person writes it: a kind, its weight and its options.
+//! A reward as written in a TOML file: a kind, its weight and its options.
 
 use std::path::Path;
 
@@ -20,13 +20,13 @@ use crate::{Error, Options, Result};
 pub struct RewardDefinition {
     /// The registered kind.
     pub kind: String,
-    /// What the reward is called in logs and metrics; the kind where it is absent.
+    /// Name of the reward in logs and metrics; default: the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What its scores are multiplied by in the sum; 0 only measures.
+    /// Weight of its scores in the sum; with 0, the scores are only logged.
     #[serde(default = "one")]
     pub weight: f32,
-    /// What becomes of an episode without a score; absent: as the kind says.
+    /// Treatment of an episode without a score; default: the kind's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
     /// The options of the kind.
@@ -39,29 +39,29 @@ fn one() -> f32 {
 }
 
 impl RewardDefinition {
-    /// A reward of a kind, with its default options.
+    /// Creates a reward of a kind, with its default options.
     pub fn of_kind(kind: &str) -> Self {
         Self { kind: kind.to_string(), name: None, weight: 1.0, missing: None, options: Options::default() }
     }
 
-    /// What it is called.
+    /// Name of the reward in logs and metrics.
     pub fn name(&self) -> &str {
         self.name.as_ref().unwrap_or(&self.kind)
     }
 
-    /// Remembers where the reward was written, so that errors about it name the line: the file, its text, and the dotted
-    /// path of its table, such as `reward.0`.
+    /// Records the origin of the reward, so that errors about it name the line: the file, its text, and the dotted path
+    /// of its table, such as `reward.0`.
     pub fn written_in(mut self, file: &str, text: &str, table: &str) -> Self {
         self.options.written_in(file, text, &format!("{table}.options"));
         self
     }
 
-    /// Takes relative paths among the options as seen from a folder.
+    /// Resolves relative paths among the options against a folder.
     pub fn seen_from(&mut self, folder: &Path) {
         self.options.seen_from(folder);
     }
 
-    /// Refuses what no sum of rewards can hold.
+    /// Refuses values that are invalid in a sum of rewards.
     pub(crate) fn check(&self) -> Result<()> {
         if !self.weight.is_finite() {
             let reason = format!("weight: {} must be finite", self.weight);

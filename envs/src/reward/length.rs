@@ -1,17 +1,17 @@
-//! How long an answer is: near a target, or not beyond a limit.
+//! Reward for the length of an answer: near a target, or not above a limit.
 
 use serde::Deserialize;
 
 use super::{Reward, answer};
 use crate::{Episode, Options, Result};
 
-/// What is counted.
+/// Unit of length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Unit {
     Characters,
     Words,
-    /// The model's own; of an answer without token ids nothing is known.
+    /// The model's own tokens; an answer without token ids has no score.
     Tokens,
 }
 
@@ -19,11 +19,11 @@ enum Unit {
 #[serde(default, deny_unknown_fields)]
 struct LengthOptions {
     unit: Unit,
-    /// The length that scores 1, in a straight line down to 0 at nothing and at its double.
+    /// The length with score 1. The score falls linearly to 0 at length 0 and at twice the target.
     target: Option<u32>,
     /// The length from which an answer scores -1.
     max: Option<u32>,
-    /// Over how much before `max` the penalty grows.
+    /// Length of the interval before `max` in which the penalty grows.
     cache: u32,
 }
 
@@ -81,8 +81,8 @@ impl Length {
     }
 }
 
-/// The soft penalty of what is too long: 0 up to `max - cache`, -1 beyond `max`, a straight line between
-/// ([Yu et al. 2025](https://arxiv.org/abs/2503.14476), eq. 13).
+/// Soft overlong penalty: 0 up to `max - cache`, -1 beyond `max`, linear in between ([Yu et al.
+/// 2025](https://arxiv.org/abs/2503.14476), eq. 13).
 ///
 /// ```
 /// # use palestra_envs::reward::overlong_penalty;

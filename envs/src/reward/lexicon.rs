@@ -1,4 +1,4 @@
-//! Words that count for or against an answer.
+//! Reward for words with positive or negative weights.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use crate::{Episode, Options, Result};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct LexiconOptions {
-    /// What each word counts. Case makes no difference.
+    /// Weight of each word; case-insensitive.
     words: BTreeMap<String, f32>,
-    /// Whether the sum is divided by the number of words that were written.
+    /// True if the sum is divided by the number of words of the answer.
     per_word: bool,
 }
 
 /// Builds the reward `lexicon`.
 ///
 /// # Errors
-/// An unknown option, no words, or a weight that is no number.
+/// An unknown option, no words, or a weight that is not a number.
 pub(super) fn build(options: &Options) -> Result<Box<dyn Reward>> {
     let LexiconOptions { words, per_word } = options.parse()?;
     if words.is_empty() {

@@ -1,4 +1,4 @@
-//! Whether an answer has a form, or how often something stands in it.
+//! Reward for a regular expression: an answer matches, or the number of matches in it.
 
 use regex::Regex;
 use serde::Deserialize;
@@ -11,11 +11,11 @@ use crate::{Episode, Options, Result};
 struct PatternOptions {
     /// A regular expression, in the syntax of the crate `regex`.
     pattern: String,
-    /// Whether all of the answer must match, and not only a part of it.
+    /// True if the pattern must match the whole answer and not only a part of it.
     whole: bool,
-    /// Whether every match counts 1, and not only the first.
+    /// True if every match counts 1 and not only the first.
     count: bool,
-    /// The most matches that count.
+    /// Maximum number of matches that count.
     at_most: u32,
 }
 
@@ -28,7 +28,7 @@ impl Default for PatternOptions {
 /// Builds the reward `pattern`.
 ///
 /// # Errors
-/// An unknown option, or a pattern that is missing or no regular expression.
+/// An unknown option, or a pattern that is missing or not a regular expression.
 pub(super) fn build(options: &Options) -> Result<Box<dyn Reward>> {
     let PatternOptions { pattern, whole, count, at_most } = options.parse()?;
     if pattern.is_empty() {

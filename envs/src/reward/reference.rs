@@ -1,4 +1,4 @@
-//! Whether an answer is the right one, which the environment's info has.
+//! Reward for a correct answer, compared with a reference in the environment's info.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,20 +6,20 @@ use serde_json::Value;
 use super::{Reward, answer, last_info};
 use crate::{Episode, Options, Result};
 
-/// How an answer is right.
+/// Criterion for a correct answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum By {
-    /// It is the reference, white space around both aside.
+    /// The answer equals the reference; leading and trailing white space is ignored.
     Equals,
-    /// The reference stands in it.
+    /// The answer contains the reference.
     Contains,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ReferenceOptions {
-    /// Where the reference is: a column of the prompt's row, or else a key of the environment's info.
+    /// Location of the reference: a column of the prompt's row, or else a key of the environment's info.
     column: String,
     by: By,
     ignore_case: bool,
@@ -39,7 +39,7 @@ pub(super) fn build(options: &Options) -> Result<Box<dyn Reward>> {
     Ok(Box::new(Reference(options.parse()?)))
 }
 
-/// Scores 1 for a right answer, 0 for a wrong one; an episode without a reference has no score.
+/// Scores 1 for a correct answer and 0 for a wrong one; an episode without a reference has no score.
 struct Reference(ReferenceOptions);
 
 impl Reward for Reference {

@@ -1,4 +1,4 @@
-//! What a reward came to over many episodes.
+//! Statistics of a reward over many episodes.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use super::Scores;
 
-/// What one reward came to, before its weight.
+/// Statistics of one reward, before its weight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RewardSummary {
-    /// The mean of the scores.
+    /// Mean of the scores.
     pub mean: f64,
-    /// Their standard deviation.
+    /// Standard deviation of the scores.
     pub std: f64,
-    /// How many episodes have one.
+    /// Number of episodes with a score.
     pub scored: u64,
-    /// How many have none.
+    /// Number of episodes without a score.
     pub missing: u64,
 }
 
 impl RewardSummary {
-    /// Counts one episode more.
+    /// Adds one episode.
     pub fn add(&mut self, score: Option<f32>) {
         let Some(score) = score.map(f64::from) else {
             self.missing += 1;
@@ -34,7 +34,7 @@ impl RewardSummary {
         self.std = ((squares + off * (score - self.mean)) / before.max(1.0)).sqrt();
     }
 
-    /// What each reward came to, by its name.
+    /// Statistics of each reward, by its name.
     pub fn of<'a>(scores: impl IntoIterator<Item = &'a Scores>) -> BTreeMap<String, Self> {
         let mut summaries: BTreeMap<String, Self> = BTreeMap::new();
         for (name, score) in scores.into_iter().flatten() {

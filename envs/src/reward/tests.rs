@@ -2,7 +2,7 @@ use super::*;
 use crate::record::RULES;
 use crate::{Error, Registry, Turn};
 
-/// An episode whose last action is this text, after a turn that the rules rewarded with 1.
+/// An episode with this text as its last action, after a turn with reward 1 from the rules.
 fn episode(action: &str) -> Episode {
     let turn = |action: &str, reward| Turn { action: action.into(), reward, ..Turn::default() };
     Episode { id: format!("of {action}"), turns: vec![turn("first", 1.0), turn(action, 0.0)], ..Episode::default() }
@@ -26,7 +26,7 @@ fn scores<const N: usize>(text: &str, answers: [&str; N]) -> [Option<f32>; N] {
     std::array::from_fn(|at| judged[at].scores[&name])
 }
 
-/// Fails for `?`, gives no number for `!`, and as many scores too few as there are answers `-`.
+/// Fails for `?`, gives a score that is not a number for `!`, and one score too few for each answer `-`.
 struct Odd;
 
 impl Reward for Odd {

@@ -1,4 +1,4 @@
-//! Several rewards as one: scores summed by weight, each part told apart.
+//! Weighted sum of several rewards, with each part reported separately.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::{Missing, Reward, RewardDefinition, RewardSource};
 use crate::record::RULES;
 use crate::{Episode, Error, Result};
 
-/// What each reward said of an episode, by its name, before weights; `None` where it had no score.
+/// Score of each reward for an episode, by its name, before weights; `None` if there is no score.
 pub type Scores = BTreeMap<String, Option<f32>>;
 
 /// Rewards that are summed by weight. Cheap to clone.
@@ -24,20 +24,20 @@ struct Part {
     reward: Arc<dyn Reward>,
 }
 
-/// What rewards came to for one episode.
+/// Scores of one episode.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgement {
-    /// The weighted sum; `None` where a score is missing.
+    /// The weighted sum; `None` if a score is missing.
     pub total: Option<f32>,
-    /// The scores.
+    /// The score of each reward, before weights.
     pub scores: Scores,
 }
 
 impl Rewards {
-    /// Rewards with their definitions, which give names and weights.
+    /// Combines rewards with their definitions, which give names and weights.
     ///
     /// # Errors
-    /// Two of one name, a name that is none, or a weight that is no number.
+    /// Two rewards of one name, an invalid name, or a weight that is not a number.
     pub fn new(parts: impl IntoIterator<Item = (RewardDefinition, Box<dyn Reward>)>) -> Result<Self> {
         let (mut names, mut all) = (BTreeSet::new(), Vec::new());
         for (definition, reward) in parts {
@@ -53,27 +53,27 @@ impl Rewards {
         Ok(Self { parts: all })
     }
 
-    /// Whether there is none.
+    /// True if there are no rewards.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// The names, in order.
+    /// The names of the rewards, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|part| part.name.as_str())
     }
 
-    /// Who gives them.
+    /// Source of the rewards.
     pub fn source(&self) -> RewardSource {
         self.parts.iter().map(|part| part.reward.source()).max().unwrap_or(RewardSource::Rules)
     }
 
-    /// Scores episodes, and adds the weighted sum to the reward of each one's last turn, where the parts are told apart:
-    /// each weighted score by its name, and what the environment gave as `rules` where that is not 0. An episode that
-    /// lacks a score is left as it is.
+    /// Scores episodes, and adds the weighted sum to the reward of each one's last turn. Its reward parts list each
+    /// weighted score by its name, and the environment's own reward as `rules` if it is not 0. An episode that lacks a
+    /// score is left unchanged.
     ///
     /// # Errors
-    /// A reward that fails, gives a score that is no number, or has none where that is an error.
+    /// A reward that fails, gives a score that is not a number, or has no score although its `missing` is `error`.
     pub fn judge(&self, episodes: &mut [Episode]) -> Result<Vec<Judgement>> {
         let mut judgements = vec![Judgement::default(); episodes.len()];
         for part in &self.parts {

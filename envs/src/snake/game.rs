@@ -8,36 +8,36 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::grid::{Cells, Grid, Heading, bit};
 
-/// How long the snake is at the start.
+/// Length of the snake at the start.
 pub(super) const START_LENGTH: usize = 3;
 
-/// What a move led to.
+/// Result of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moved {
     On,
     Ate,
-    /// Ate, and no cell is left.
+    /// The snake ate, and no cell is left.
     Filled,
     IntoWall,
     IntoBody,
 }
 
-/// A position and the stream that places the food.
+/// A position, with the random stream that places the food.
 #[derive(Debug)]
 pub(super) struct Game {
     pub(super) grid: Grid,
-    /// The cells of the snake, the head first.
+    /// Cells of the snake, the head first.
     pub(super) body: VecDeque<u8>,
     pub(super) occupied: Cells,
     pub(super) heading: Heading,
-    /// Nothing once the board is full.
+    /// Cell of the food; `None` once the board is full.
     pub(super) food: Option<u8>,
     random: ChaCha8Rng,
 }
 
 impl Game {
-    /// The start: the snake near the middle, heading right, on an odd row. There its body lies on the
-    /// cycle that the scripted player follows.
+    /// The start position: the snake near the middle, heading right, on an odd row. There its body lies on the cycle
+    /// that the scripted policy follows.
     pub(super) fn new(grid: Grid, seed: u64) -> Self {
         let size = grid.size;
         let tail = (((size - 1) / 2) | 1) * size + (size - START_LENGTH as u8) / 2;
@@ -57,13 +57,13 @@ impl Game {
         self.body[self.body.len() - 1]
     }
 
-    /// How much the snake has eaten.
+    /// Number of times that the snake has eaten.
     pub(super) fn score(&self) -> usize {
         self.body.len() - START_LENGTH
     }
 
-    /// Moves one cell. A snake that dies stays where it is. The tail's cell is free to move into,
-    /// since the tail leaves it in the same move.
+    /// Moves one cell. A snake that dies stays in place. It may move into the tail's cell, since the tail leaves it in
+    /// the same move.
     pub(super) fn advance(&mut self, heading: Heading) -> Moved {
         let Some(cell) = self.grid.next(self.head(), heading) else {
             return Moved::IntoWall;
@@ -86,7 +86,7 @@ impl Game {
         if self.food.is_some() { Moved::Ate } else { Moved::Filled }
     }
 
-    /// Puts the food on one of the free cells, each as likely as the others.
+    /// Puts the food on one of the free cells, each equally likely.
     fn place_food(&mut self) {
         let mut free = self.grid.all & !self.occupied;
         if free == 0 {
@@ -100,9 +100,9 @@ impl Game {
     }
 }
 
-/// Where the cycle through all cells goes on from a cell: up the last column, left along row 0, then row
-/// by row, odd rows to the right and even rows to the left, without the last column. It closes where the
-/// number of rows is even.
+/// Heading from a cell to the next one of the cycle through all cells: up the last column, left along row 0, then row
+/// by row, odd rows to the right and even rows to the left, without the last column. The cycle is closed if the number
+/// of rows is even.
 pub(super) fn cycle_heading(grid: &Grid, cell: u8) -> Heading {
     let (row, column) = grid.place(cell);
     let last = grid.size - 1;

@@ -3,7 +3,7 @@
 /// A set of cells: bit `row * size + column`.
 pub(super) type Cells = u128;
 
-/// A side of the board as one looks at it from above.
+/// A side of the board, seen from above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heading {
     Up,
@@ -15,7 +15,7 @@ pub(super) enum Heading {
 impl Heading {
     pub(super) const ALL: [Heading; 4] = [Heading::Up, Heading::Right, Heading::Down, Heading::Left];
 
-    /// This heading after quarter turns to the right.
+    /// This heading after a number of quarter turns to the right.
     pub(super) fn turned(self, quarter_turns: usize) -> Self {
         Self::ALL[(self as usize + quarter_turns) % 4]
     }
@@ -43,7 +43,7 @@ impl Grid {
         (cell / self.size, cell % self.size)
     }
 
-    /// The next cell in a direction, or nothing at the wall.
+    /// The next cell in a direction; `None` at the wall.
     pub(super) fn next(&self, cell: u8, heading: Heading) -> Option<u8> {
         let (row, column) = self.place(cell);
         match heading {
@@ -54,14 +54,14 @@ impl Grid {
         }
     }
 
-    /// All cells beside a set, and perhaps some inside it.
+    /// All cells next to a set, and possibly some inside it.
     pub(super) fn neighbours(&self, cells: Cells) -> Cells {
         let vertical = (cells << self.size) | (cells >> self.size);
         let horizontal = ((cells & self.not_last_column) << 1) | ((cells & self.not_first_column) >> 1);
         (vertical | horizontal) & self.all
     }
 
-    /// `start` and all that can be reached from it through `open` cells.
+    /// `start` and all cells that can be reached from it through `open` cells.
     pub(super) fn flood(&self, start: Cells, open: Cells) -> Cells {
         let mut reached = start;
         loop {

@@ -1,4 +1,4 @@
-//! What each of the three moves would lead to: the facts that the compact view writes.
+//! Evaluates the result of each of the three moves for the compact view.
 
 use super::game::Game;
 use super::grid::{Cells, bit};
@@ -6,43 +6,43 @@ use super::grid::{Cells, bit};
 /// Forward, left and right, in quarter turns to the right.
 pub(super) const TURNS: [usize; 3] = [0, 3, 1];
 
-/// What lies in the cell that a move enters.
+/// Content of the cell that a move enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entered {
-    /// A wall or the snake: the move kills.
+    /// A wall or the snake: the move is fatal.
     Blocked,
     Free,
     Food,
 }
 
-/// How much of the board is left to the snake after a move.
+/// Free space that is left to the snake after a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
-    /// It can reach the end of its tail, and so go on for ever by following it.
+    /// It can reach the end of its tail, and so survive forever by following it.
     Tail,
-    /// It cannot reach its tail, but as many free cells as it is long.
+    /// It cannot reach its tail, but at least as many free cells as its length.
     Enough,
-    /// It has walled itself in.
+    /// It can reach fewer free cells than its length.
     Little,
 }
 
-/// What one move would lead to.
+/// Result of one move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) entered: Entered,
     pub(super) room: Room,
-    /// How many moves the food is away after this one, round the snake as it lies now; nothing where the
-    /// snake is in the way.
+    /// Number of moves to the food after this one, around the snake in its present position; `None` if the snake blocks
+    /// every path.
     pub(super) to_food: Option<u32>,
 }
 
-/// Looks forward, left and right without moving. Most of it comes from two floods, one from the food and
-/// one from the tail, since a shortest way never passes the cell that it started from again.
+/// Evaluates the moves forward, left and right without moving. Most of the result comes from two flood fills, one from
+/// the food and one from the tail, since a shortest path never returns to its start.
 pub(super) fn look(game: &Game) -> [Look; 3] {
     let grid = &game.grid;
     let tail = bit(game.tail());
     let food = game.food.map_or(0, bit);
-    // A move that does not eat takes the tail away from its cell.
+    // A move that does not eat frees the tail's cell.
     let open = grid.all & !(game.occupied & !tail);
     let moved_tail = bit(game.body[game.body.len() - 2]);
     let targets = TURNS.map(|turn| {
@@ -82,7 +82,7 @@ pub(super) fn look(game: &Game) -> [Look; 3] {
     looks
 }
 
-/// How far each target is from the food through open cells.
+/// Distance of each target from the food through open cells.
 fn distances(game: &Game, food: Cells, open: Cells, targets: [Cells; 3]) -> [Option<u32>; 3] {
     let wanted = targets[0] | targets[1] | targets[2];
     let mut found = [None; 3];

@@ -8,7 +8,7 @@ fn snake(options: &str) -> Result<Box<dyn Env>> {
     build(&Options::new(options.parse().unwrap()))
 }
 
-/// How an episode went.
+/// Result of one episode.
 struct Played {
     score: u64,
     turns: u32,
@@ -17,7 +17,7 @@ struct Played {
     outcome: String,
 }
 
-/// Plays one episode; the player sees the environment and the observation.
+/// Plays one episode; the policy gets the environment and the observation.
 fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> Played {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
@@ -45,8 +45,8 @@ fn scripted(env: &dyn Env, _: &Observation) -> String {
     env.scripted_action().unwrap()
 }
 
-/// A memoryless player that reads the compact view alone: of the moves that leave the most room it takes
-/// the one nearest to the food.
+/// A memoryless policy that reads the compact view alone. Of the moves that leave the most free space, it takes the one
+/// nearest to the food.
 fn reads_compact(_: &dyn Env, observation: &Observation) -> String {
     let characters = observation.text.as_bytes();
     let worth = |index: usize| {
@@ -111,7 +111,7 @@ fn actions_are_trimmed_and_any_case() {
     let mut env = snake("").unwrap();
     env.reset(0).unwrap();
     assert!(!env.step(" UP\n").unwrap().invalid_action);
-    // Absolute actions: all but the one that turns back.
+    // Absolute actions: all except the one that turns back.
     let legal = env.step("").unwrap().observation.legal_actions.unwrap();
     assert_eq!(*legal, ["up", "right", "left"]);
 }
@@ -119,7 +119,7 @@ fn actions_are_trimmed_and_any_case() {
 #[test]
 fn an_episode_without_food_is_truncated() {
     let mut env = snake("size = 4\nstarve = 8\nview = 'compact'").unwrap();
-    // Seed 4 puts the food outside the ring of four cells that the snake runs in.
+    // Seed 4 puts the food outside the ring of four cells that the snake moves in.
     env.reset(4).unwrap();
     let ends: Vec<_> = (0..8).map(|_| env.step("l").unwrap().end).collect();
     assert_eq!(ends[..7], [None; 7]);
@@ -134,7 +134,7 @@ fn the_turn_limit_truncates_and_death_terminates() {
     env.reset(0).unwrap();
     assert_eq!(env.step("up").unwrap().reward, -0.5);
     assert_eq!(env.step("up").unwrap().end, Some(End::Truncated));
-    // A snake that is dead on the last turn has died.
+    // A snake that dies on the last turn terminates the episode.
     let mut env = snake("size = 4\nlimit = 2").unwrap();
     env.reset(0).unwrap();
     env.step("up").unwrap();

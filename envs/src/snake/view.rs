@@ -1,4 +1,4 @@
-//! How a position is written for the agent.
+//! Text formats of a position for the agent.
 
 use std::fmt::Write;
 
@@ -8,25 +8,25 @@ use super::game::Game;
 use super::grid::{Heading, bit};
 use super::look::{Entered, Room, TURNS, look};
 
-/// How the agent sees the board, and which actions it writes.
+/// Observation format of the board, and the actions of the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum View {
     /// A sentence and a drawn board; `up`, `down`, `left`, `right`.
     Text,
-    /// One character a cell, row by row, and the heading; `u`, `d`, `l`, `r`.
+    /// One character per cell, row by row, and the heading; `u`, `d`, `l`, `r`.
     Board,
-    /// The cells around the head, turned so that forward is up, and where the food lies; `f`, `l`, `r`.
+    /// The cells around the head, rotated so that forward is up, and the direction of the food; `f`, `l`, `r`.
     Window,
-    /// What each of the three moves would lead to, and where the food lies; `f`, `l`, `r`.
+    /// The result of each of the three moves, and the direction of the food; `f`, `l`, `r`.
     Compact,
 }
 
-/// How far the window view looks from the head.
+/// Range of the window view, in cells from the head.
 const WINDOW_RADIUS: i32 = 2;
 
 impl View {
-    /// Every character that observations and actions of this view are written with.
+    /// All characters of the observations and actions of this view.
     pub(super) fn alphabet(self) -> &'static str {
         match self {
             View::Text => "\n ,.:0123456789FSYadefghiklmnoprtuvw@*~",
@@ -36,7 +36,7 @@ impl View {
         }
     }
 
-    /// The actions that the agent writes: by heading, or by turn where the view turns with the snake.
+    /// The agent's actions: absolute headings, or turns if the view rotates with the snake.
     pub(super) fn actions(self) -> &'static [&'static str] {
         match self {
             View::Text => &["up", "right", "down", "left"],
@@ -45,7 +45,7 @@ impl View {
         }
     }
 
-    /// Where an action leads, by its place in [`View::actions`].
+    /// Heading after an action, given by its index in [`View::actions`].
     pub(super) fn heading(self, action: usize, current: Heading) -> Heading {
         match self {
             View::Text | View::Board => Heading::ALL[action],
@@ -64,7 +64,7 @@ impl View {
     }
 }
 
-/// The board as lines, for the text view and for people.
+/// The board as lines of text, for the text view and for rendering.
 pub(super) fn draw(game: &Game) -> String {
     let size = game.grid.size;
     let mut drawing = String::with_capacity(2 * usize::from(size * size));
@@ -149,7 +149,7 @@ fn compact(game: &Game) -> String {
     text
 }
 
-/// Adds on which side of the head the food lies: `a`head, `b`ehind or `=`, then `l`eft, `r`ight or `=`.
+/// Appends the side of the head that the food is on: `a`head, `b`ehind or `=`, then `l`eft, `r`ight or `=`.
 fn push_food_direction(text: &mut String, game: &Game) {
     let (behind, right) = game.food.map_or((0, 0), |food| {
         let (down, east) = food_offset(game, food);
@@ -173,14 +173,14 @@ fn cell_character(game: &Game, cell: u8) -> char {
     }
 }
 
-/// How far down and to the right of the head the food lies.
+/// Offset of the food from the head: down, right.
 fn food_offset(game: &Game, food: u8) -> (i32, i32) {
     let (row, column) = signed(game.grid.place(game.head()));
     let (food_row, food_column) = signed(game.grid.place(food));
     (food_row - row, food_column - column)
 }
 
-/// (down, right) on the board as (behind, right) of the snake.
+/// Converts (down, right) on the board to (behind, right) of the snake.
 fn to_snake(heading: Heading, down: i32, right: i32) -> (i32, i32) {
     match heading {
         Heading::Up => (down, right),
@@ -190,7 +190,7 @@ fn to_snake(heading: Heading, down: i32, right: i32) -> (i32, i32) {
     }
 }
 
-/// (behind, right) of the snake as (down, right) on the board.
+/// Converts (behind, right) of the snake to (down, right) on the board.
 fn from_snake(heading: Heading, behind: i32, right: i32) -> (i32, i32) {
     match heading {
         Heading::Up => (behind, right),
@@ -200,7 +200,7 @@ fn from_snake(heading: Heading, behind: i32, right: i32) -> (i32, i32) {
     }
 }
 
-/// Row and column, so that they can be subtracted.
+/// Row and column as signed numbers, for subtraction.
 fn signed((row, column): (u8, u8)) -> (i32, i32) {
     (i32::from(row), i32::from(column))
 }
@@ -211,7 +211,7 @@ mod tests {
     use super::super::grid::Grid;
     use super::*;
 
-    /// A snake of five in the middle of a 4 x 4 board, heading up, with the food behind it to the right.
+    /// A snake of length five in the middle of a 4 x 4 board, heading up, with the food behind it to the right.
     fn position() -> Game {
         let mut game = Game::new(Grid::new(4), 0);
         game.body = [5, 9, 8, 12, 13].into();
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn compact_tells_each_move_apart() {
         let mut game = position();
-        // Forward, left and right: each is free and keeps the way to the tail; the food is 4, 6 and 2 away.
+        // Forward, left and right: each is free and keeps a path to the tail; the food is 4, 6 and 2 moves away.
         assert_eq!(View::Compact.write(&game), ".t4.t6.t2br");
         game.body = [1, 5, 4, 8, 12].into();
         game.occupied = game.body.iter().map(|&cell| bit(cell)).sum();

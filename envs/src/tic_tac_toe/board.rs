@@ -1,14 +1,14 @@
 //! The rules of tic-tac-toe.
 
-/// A position with the agent to move, or a finished one. Bit `cell` is set where a side has its mark; cells
-/// are numbered 0 to 8, row by row.
+/// A position with the agent to move, or a finished one. Bit `cell` is set if a side has its mark there; cells are
+/// numbered 0 to 8, row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(super) struct Board {
     pub(super) agent: u16,
     pub(super) opponent: u16,
 }
 
-/// How a game ended, for the agent.
+/// Result of a game, for the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Win,
@@ -42,7 +42,7 @@ impl Board {
         Self { opponent: self.opponent | 1 << cell, ..self }
     }
 
-    /// How the game ended, or nothing while it goes on.
+    /// Result of the game; `None` while it is running.
     pub(super) fn outcome(self) -> Option<Outcome> {
         let has_line = |marks: u16| LINES.iter().any(|line| line & !marks == 0);
         if has_line(self.agent) {
@@ -54,7 +54,7 @@ impl Board {
         }
     }
 
-    /// The same position with the other side as the agent.
+    /// The same position with the sides exchanged.
     pub(super) fn swapped(self) -> Self {
         Self { agent: self.opponent, opponent: self.agent }
     }

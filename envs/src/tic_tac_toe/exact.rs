@@ -1,4 +1,4 @@
-//! The exact result of a policy, by visiting every position that it can reach.
+//! Exact result of a policy, by visiting every position that it can reach.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,31 @@ use crate::{Options, Result};
 use super::TicTacToe;
 use super::board::{Board, Outcome, cells};
 
-/// How a policy fares, over all that the opponent may play.
+/// Result of a policy, over all moves that the opponent may play.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Exact {
-    /// The mean return, with the discount that was asked for.
+    /// Mean return, with the requested discount.
     pub expected_return: f64,
-    /// The probability of a win.
+    /// Probability of a win.
     pub win: f64,
-    /// The probability of a draw.
+    /// Probability of a draw.
     pub draw: f64,
-    /// The probability of a loss.
+    /// Probability of a loss.
     pub loss: f64,
-    /// Whether any game is lost, however unlikely.
+    /// True if any game is lost, however unlikely.
     pub can_lose: bool,
-    /// How many different positions the policy was asked about.
+    /// Number of different positions that the policy was queried for.
     pub positions: usize,
 }
 
-/// Plays every game that a policy can come into, and weighs each with its probability.
+/// Plays every game that a policy can reach, weighted by its probability.
 ///
-/// The policy gets the observations of all positions of the same depth at once, at most five times. The options are
-/// those of the kind: who begins, the opponent, the view.
+/// The policy gets the observations of all positions of the same depth at once, in at most five calls. The options are
+/// those of the kind: first player, opponent, view.
 ///
 /// # Errors
-/// Options that [`build`](super::build) refuses, whatever the policy fails with, and answers that are no distributions
-/// over the legal actions.
+/// Options that [`build`](super::build) refuses, any error of the policy, and answers that are not distributions over
+/// the legal actions.
 ///
 /// ```
 /// use palestra_envs::{Options, exact::uniform, tic_tac_toe::evaluate_exactly};
@@ -44,10 +44,10 @@ pub fn evaluate_exactly(options: &Options, policy: &mut Ask) -> Result<Exact> {
     evaluate_discounted(options, 1.0, policy)
 }
 
-/// As [`evaluate_exactly`], with the reward of turn t (from 0) counted `gamma^t` times.
+/// Variant of [`evaluate_exactly`] that counts the reward of turn t (from 0) `gamma^t` times.
 ///
 /// # Errors
-/// As [`evaluate_exactly`].
+/// See [`evaluate_exactly`].
 pub fn evaluate_discounted(options: &Options, gamma: f64, policy: &mut Ask) -> Result<Exact> {
     let env = TicTacToe::new(options.parse()?)?;
     let mut exact = Exact::default();
@@ -72,7 +72,7 @@ pub fn evaluate_discounted(options: &Options, gamma: f64, policy: &mut Ask) -> R
 }
 
 impl Exact {
-    /// Counts how a game may end after the agent's move, and adds the positions where it goes on.
+    /// Counts the possible ends of a game after the agent's move, and adds the positions where it continues.
     fn play(&mut self, env: &TicTacToe, moved: Board, probability: f64, discount: f64, next: &mut Level) {
         if let Some(outcome) = moved.outcome() {
             return self.count(outcome, probability, discount);
@@ -101,5 +101,5 @@ impl Exact {
     }
 }
 
-/// Positions and how likely the game comes to them.
+/// Positions and the probability of each.
 pub(super) type Level = BTreeMap<Board, f64>;

@@ -1,4 +1,4 @@
-//! Best play, by visiting every position.
+//! Optimal play, by visiting every position.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -7,18 +7,18 @@ use serde::Deserialize;
 
 use super::board::{Board, cells};
 
-/// How the opponent plays.
+/// Policy of the opponent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Opponent {
-    /// Every free cell is as likely as the others.
+    /// Every free cell is equally likely.
     Random,
-    /// The best move against a perfect player; any of them, equally likely, where there are several.
+    /// An optimal move against a perfect player; if there are several, each is equally likely.
     Perfect,
 }
 
 impl Opponent {
-    /// The cells that the opponent may choose, each as likely as the others, where it is to move.
+    /// The cells that the opponent may choose, each equally likely, when it is to move.
     pub(super) fn choices(self, board: Board) -> u16 {
         let free = board.free();
         match self {
@@ -32,7 +32,7 @@ impl Opponent {
         }
     }
 
-    /// The mean return of the best player against this opponent, where the agent is to move.
+    /// Mean return of the best policy against this opponent, when the agent is to move.
     pub(super) fn value(self, board: Board) -> f64 {
         static AGAINST_RANDOM: LazyLock<HashMap<Board, f64>> = LazyLock::new(|| best_values(Opponent::Random));
         static AGAINST_PERFECT: LazyLock<HashMap<Board, f64>> = LazyLock::new(|| best_values(Opponent::Perfect));
@@ -42,7 +42,7 @@ impl Opponent {
         }
     }
 
-    /// The mean of a value over what the opponent may play; a finished game has its return.
+    /// Mean of a value over the opponent's possible moves; a finished game has its own return.
     pub(super) fn mean_after(self, board: Board, mut value: impl FnMut(Board) -> f64) -> f64 {
         if let Some(outcome) = board.outcome() {
             return outcome.reward().into();
@@ -52,7 +52,7 @@ impl Opponent {
         values.sum::<f64>() / f64::from(choices.count_ones())
     }
 
-    /// The cell with the highest mean return, the first of them where there are several.
+    /// The cell with the highest mean return; the first of them if there are several.
     pub(super) fn best_cell(self, board: Board) -> Option<usize> {
         let worth = |cell| self.mean_after(board.with_agent(cell), |answered| self.value(answered));
         cells(board.free()).reduce(|best, cell| {
@@ -62,7 +62,7 @@ impl Opponent {
     }
 }
 
-/// The value of every position with the agent to move, whoever began.
+/// Value of every position with the agent to move, for either first player.
 fn best_values(opponent: Opponent) -> HashMap<Board, f64> {
     fn visit(opponent: Opponent, board: Board, values: &mut HashMap<Board, f64>) -> f64 {
         if let Some(&value) = values.get(&board) {
@@ -80,14 +80,14 @@ fn best_values(opponent: Opponent) -> HashMap<Board, f64> {
     let mut values = HashMap::new();
     let empty = Board::default();
     visit(opponent, empty, &mut values);
-    // The agent may meet positions that a perfect opponent would not begin with: it can be set to begin.
+    // The opponent can be configured to begin, so the positions after each of its first moves are included.
     for cell in 0..9 {
         visit(opponent, empty.with_opponent(cell), &mut values);
     }
     values
 }
 
-/// What the agent gets where it is to move and both sides play perfectly.
+/// Return of the agent if it is to move and both sides play perfectly.
 fn minimax(board: Board) -> f32 {
     fn visit(board: Board, values: &mut HashMap<Board, f32>) -> f32 {
         if let Some(&value) = values.get(&board) {
@@ -102,7 +102,7 @@ fn minimax(board: Board) -> f32 {
         values.insert(board, value);
         value
     }
-    // From the empty board, the side to move meets every position that either side can meet.
+    // From the empty board, the side to move can reach every position that either side can reach.
     static VALUES: LazyLock<HashMap<Board, f32>> = LazyLock::new(|| {
         let mut values = HashMap::new();
         visit(Board::default(), &mut values);
@@ -116,7 +116,7 @@ mod tests {
     use super::super::board::Outcome;
     use super::*;
 
-    /// The mean return of a player that plays all its allowed cells equally often.
+    /// Mean return of a policy that chooses all its allowed cells with equal probability.
     fn mean_return(board: Board, allowed: &dyn Fn(Board) -> u16) -> f64 {
         if let Some(outcome) = board.outcome() {
             return outcome.reward().into();
@@ -127,7 +127,7 @@ mod tests {
         values.sum::<f64>() / f64::from(allowed_cells.count_ones())
     }
 
-    /// The best mean return of a player that never makes a move which could lose.
+    /// Best mean return of a policy that never makes a move that could lose.
     fn safe_return(board: Board) -> f64 {
         if let Some(outcome) = board.outcome() {
             return outcome.reward().into();
@@ -162,7 +162,7 @@ mod tests {
         assert!((second - 0.9164).abs() < 5e-5, "{second}");
     }
 
-    /// How likely a player loses that chooses among the cells with the highest mean return by `prefer`.
+    /// Probability of a loss for a policy that chooses among the cells with the highest mean return by `prefer`.
     fn loss(board: Board, prefer: fn(f64, f64) -> f64) -> f64 {
         if let Some(outcome) = board.outcome() {
             return f64::from(u8::from(outcome == Outcome::Loss));
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn best_play_as_the_second_player_may_lose() {
         assert_eq!(loss(Board::default(), f64::max), 0.0);
-        // Several policies have the highest mean return. Their chances to lose reach from .42 % to .95 %.
+        // Several policies have the highest mean return. Their loss probabilities range from .42 % to .95 %.
         for (prefer, known) in [(f64::min as fn(f64, f64) -> f64, 0.0042), (f64::max, 0.0095)] {
             let loss = Opponent::Random.mean_after(Board::default(), |board| loss(board, prefer));
             assert!((loss - known).abs() < 5e-5, "{loss}");
@@ -203,7 +203,7 @@ mod tests {
         let threatened = Board { agent: 0b000_000_011, opponent: 0b000_010_000 };
         assert_eq!(Opponent::Perfect.choices(threatened), 0b000_000_100);
         let winning = Board { agent: 0b000_001_011, opponent: 0b110_000_000 };
-        // It wins at once rather than block.
+        // It wins at once instead of blocking.
         assert_eq!(Opponent::Perfect.choices(winning), 0b001_000_000);
     }
 }

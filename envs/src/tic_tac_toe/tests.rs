@@ -10,7 +10,7 @@ fn parse(options: &str) -> Options {
     Options::new(options.parse().unwrap())
 }
 
-/// Plays one episode; gives its return, its outcome and its turns.
+/// Plays one episode; returns its return, its outcome and its number of turns.
 fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> (f32, String, u32) {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
@@ -31,7 +31,7 @@ fn scripted(env: &dyn Env, _: &Observation) -> String {
     env.scripted_action().unwrap()
 }
 
-/// The policy of the scripted player, from what it sees.
+/// The scripted policy, computed from the observations.
 fn best(observations: &[Observation]) -> Result<Vec<Vec<f64>>> {
     let read = |observation: &Observation| {
         let set = |wanted| {

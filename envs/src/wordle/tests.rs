@@ -5,7 +5,7 @@ fn wordle(options: &str) -> Result<Box<dyn Env>> {
     build(&Options::new(options.parse().unwrap()))
 }
 
-/// Plays one episode; gives its return, its turns, and whether the word was found.
+/// Plays one episode; returns its return, its number of turns, and true if the word was found.
 fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> (f32, u32, bool) {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
@@ -28,7 +28,7 @@ fn scripted(env: &dyn Env, _: &Observation) -> String {
     env.scripted_action().unwrap()
 }
 
-/// The word to be found, from what the agent does not see.
+/// The answer, from the info that the agent does not see.
 fn answer(observation: &Observation) -> String {
     observation.info["answer"].as_str().unwrap().to_string()
 }

@@ -1,28 +1,28 @@
-//! The words that may be guessed, and the feedback that a guess gets.
+//! The list of allowed guesses, and the feedback on a guess.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::{Error, Result};
 
-/// How many letters a word has.
+/// Number of letters of a word.
 pub(super) const LENGTH: usize = 5;
 
 /// A word of lower-case letters a to z.
 pub(super) type Word = [u8; LENGTH];
 
-/// What a guess tells about one of its letters.
+/// Feedback on one letter of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
     /// The answer has this letter here.
     Green,
-    /// The answer has this letter elsewhere, in a place that no other letter of the guess accounts for.
+    /// The answer has this letter elsewhere, at a position that no other letter of the guess accounts for.
     Yellow,
-    /// The answer does not have this letter, or not as often as the guess.
+    /// The answer does not have this letter, or fewer times than the guess.
     Black,
 }
 
-/// What a guess tells about each of its letters.
+/// Feedback on each letter of a guess.
 pub(super) type Feedback = [Mark; LENGTH];
 
 /// A list of words without repetition.
@@ -36,7 +36,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// The list of 400 words that comes with the environment.
+    /// The built-in list of 400 words.
     pub(super) fn builtin() -> Arc<Self> {
         static BUILTIN: LazyLock<Arc<Words>> = LazyLock::new(|| {
             let words = Words::parse("words.txt", include_str!("words.txt"));
@@ -45,16 +45,16 @@ impl Words {
         BUILTIN.clone()
     }
 
-    /// The list in a file: one word a line.
+    /// Reads the list from a file: one word per line.
     ///
     /// # Errors
-    /// The file cannot be read, or a line is no word of five letters a to z, or there twice.
+    /// A file that cannot be read, or a line that is not a word of five letters a to z, or a duplicate.
     pub(super) fn read(path: &str) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
         Self::parse(path, &text)
     }
 
-    /// A list from text; `path` is for messages.
+    /// Parses a list; `path` is its name in error messages.
     pub(super) fn parse(path: &str, text: &str) -> Result<Self> {
         let mut words = Vec::new();
         let mut index = HashMap::new();
@@ -89,7 +89,7 @@ impl Words {
         self.index.contains_key(&word).then_some(word)
     }
 
-    /// The word that tells most about the answer after some guesses, of those that may be the answer.
+    /// The most informative guess among the words that can still be the answer, after some guesses.
     pub(super) fn best_guess(&self, guesses: &[(Word, Feedback)]) -> Option<Word> {
         if guesses.is_empty() {
             return Some(*self.best_opening.get_or_init(|| most_telling(&self.words)));
@@ -130,8 +130,8 @@ pub(super) fn text_of(word: &Word) -> String {
     word.iter().copied().map(char::from).collect()
 }
 
-/// The candidate whose feedback leaves the fewest candidates in the mean, which is the sum of the squared
-/// sizes of the groups that it splits them into; the first of equals.
+/// The candidate whose feedback leaves the fewest candidates on average. This minimizes the sum of the squared sizes of
+/// the groups that the feedback splits the candidates into; the first of equals.
 fn most_telling(candidates: &[Word]) -> Word {
     let left = |guess: &&Word| {
         let mut groups = [0u64; 3usize.pow(LENGTH as u32)];
@@ -171,12 +171,12 @@ mod tests {
     #[test]
     fn repeated_letters_are_accounted_for_once() {
         assert_eq!(marks("crane", "crane"), "GGGGG");
-        // One e in the answer: the first e of the guess has it.
+        // The answer has one e: it is assigned to the first e of the guess.
         assert_eq!(marks("eerie", "blame"), "BBBBG");
         assert_eq!(marks("speed", "abide"), "BBYBY");
-        // Two in the answer: both are marked.
+        // The answer has two: both are marked.
         assert_eq!(marks("speed", "erase"), "YBYYB");
-        // A green takes the letter before a yellow to its left.
+        // A green mark takes the letter before a yellow one to its left.
         assert_eq!(marks("allow", "label"), "YYYBB");
         assert_eq!(marks("geese", "these"), "BBGGG");
         assert_eq!(marks("llama", "label"), "GYYBB");

@@ -1,4 +1,4 @@
-//! Questions with choices: which of them the model finds likeliest.
+//! Questions with choices: accuracy of the choice that the model finds likeliest.
 
 use std::fmt;
 use std::fs::File;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use palestra_learn::batch::TextRow;
 use crate::cli::output::Output;
-use crate::language_model::LanguageModel;
+use palestra_learn::language_model::LanguageModel;
 use palestra_learn::likelihood::log_likelihoods;
 use crate::{Error, Result};
 
@@ -22,20 +22,20 @@ struct Question {
     answer: Value,
 }
 
-/// How often the right choice is the likeliest.
+/// Accuracy of the likeliest choice.
 #[derive(Serialize)]
 pub struct Report {
     data: PathBuf,
     questions: u64,
     /// By the log-likelihood of the choice.
     accuracy: f64,
-    /// By that of each of its bytes, on average.
+    /// By the log-likelihood per byte of the choice.
     accuracy_per_byte: f64,
-    /// What choosing at random comes to.
+    /// Expected accuracy of random choices.
     chance: f64,
 }
 
-/// Whether a file is one of questions: JSON lines, the first of which has `choices`.
+/// True if a file holds questions: JSON lines, the first of which has `choices`.
 pub fn are_in(data: &str) -> Result<bool> {
     let path = Path::new(data);
     let is_lines = path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson" || ending == "json");
@@ -48,7 +48,7 @@ pub fn are_in(data: &str) -> Result<bool> {
     Ok(serde_json::from_slice::<Value>(&first).is_ok_and(|line| line.get("choices").is_some()))
 }
 
-/// Answers all questions of a file by likelihood.
+/// Answers all questions of a file by likelihood, and scores the answers.
 pub fn judge(model: &LanguageModel, path: &Path, batch: usize, output: &Output) -> Result<Report> {
     let reader = BufReader::new(File::open(path).map_err(Error::io(path))?);
     let progress = output.progress(std::fs::metadata(path).map_err(Error::io(path))?.len(), "bytes");
@@ -86,7 +86,7 @@ pub fn judge(model: &LanguageModel, path: &Path, batch: usize, output: &Output) 
     })
 }
 
-/// The number of the right choice.
+/// Index of the right choice.
 fn answer(question: &Question) -> Result<usize, String> {
     let count = question.choices.len();
     let found = match &question.answer {
@@ -99,8 +99,8 @@ fn answer(question: &Question) -> Result<usize, String> {
     })
 }
 
-/// A prompt with a choice after it, whose tokens count. Spaces that end the prompt are read with the choice, as tokenizers
-/// put them before words.
+/// Row of a prompt with a choice after it, whose tokens count. Spaces at the end of the prompt are read with the
+/// choice, as tokenizers put them before words.
 fn row(model: &LanguageModel, prompt: &str, choice: &str) -> Result<TextRow, String> {
     let kept = prompt.trim_end();
     let encode = |text: &str| {
@@ -129,7 +129,7 @@ fn row(model: &LanguageModel, prompt: &str, choice: &str) -> Result<TextRow, Str
     Ok(TextRow { tokens, counted, borders: Vec::new(), bytes: choice.len() })
 }
 
-/// The place of the greatest number, the first of equal ones.
+/// Index of the largest number, the first of equal ones.
 fn likeliest(numbers: &[f64]) -> usize {
     (1..numbers.len()).fold(0, |best, at| if numbers[at] > numbers[best] { at } else { best })
 }

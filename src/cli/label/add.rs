@@ -11,18 +11,20 @@ use crate::Result;
 /// Add prompts with answers to a label store
 ///
 /// Each row of the files (JSON lines or Parquet) is a prompt with its answers: {"prompt", "completions": [...]}, where
-/// "policies": [...] may say who wrote each; or one answer to rate, {"prompt", "completion"}; or any preferences that
-/// training reads, such as {"prompt", "chosen", "rejected"}, to be judged anew. Prompts and answers are texts, or lists
-/// of {"role", "content"}. What is there already, with the same prompt and answers, is not added again.
+/// "policies": [...] may name the policy of each answer; or one answer to rate, {"prompt", "completion"}; or any
+/// preferences that training reads, such as {"prompt", "chosen", "rejected"}, to be labelled again. Prompts and answers
+/// are texts, or lists of {"role", "content"}. An item that is already in the store, with the same prompt and answers,
+/// is not added again.
 ///
-/// With --prompts and --from, answers are sampled from models: as their generation_config.json says, else at temperature 1;
-/// conversations in their chat templates. The seed and a prompt's place in its file fix its answers. Equal answers are kept
-/// once, and a prompt with a single one left makes no item. Each batch is in the store as soon as it is written.
+/// With --prompts and --from, answers are sampled from models: as their generation_config.json says, otherwise at
+/// temperature 1; conversations in their chat templates. The seed and a prompt's place in its file fix its answers. Of
+/// equal answers one is kept; a prompt with a single answer left makes no item. Each batch is in the store as soon as
+/// it is written.
 ///
-/// "gold": 0 says that the first of the completions is known to be best: such an item checks whoever judges, is mixed among
-/// the others, and is in no export.
+/// "gold": 0 says that the first completion is known to be the best. Such an item checks the people who label. It is
+/// mixed among the others, and is in no export.
 ///
-/// Writes the store, which is made where there is none; all of the files' rows, or none.
+/// Writes the store, which is created if it does not exist: all rows of the files, or none.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -36,18 +38,18 @@ Examples:
 A line of answers.jsonl:
   {\"prompt\": \"Why is the sky blue?\", \"completions\": [\"Because ...\", \"It ...\"], \"policies\": [\"old\", \"new\"]}")]
 pub struct Args {
-    /// The label store
+    /// Label store to add to
     store: PathBuf,
-    /// Files of prompts and answers
+    /// Files of prompts with answers
     #[arg(required_unless_present = "prompts")]
     files: Vec<PathBuf>,
-    /// How many people judge each item of the store, from now on [default: 1, or as it was]
+    /// Number of people who label each item of the store, from now on [default: 1, or unchanged]
     #[arg(long, value_name = "PEOPLE", value_parser = clap::value_parser!(u32).range(1..))]
     overlap: Option<u32>,
-    /// What answers are sampled from, and of a store that is made, the order in which they are shown
+    /// Seed of the sampled answers and, for a new store, of the order in which they are shown
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
-    /// Every row of the files has a best answer that is known: `gold` of the completions, or the `chosen` one
+    /// Treat every row of the files as one with a known best answer: `gold` of the completions, or the `chosen` one
     #[arg(long)]
     gold: bool,
     #[command(flatten)]
@@ -55,7 +57,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    // A row that cannot be read, or a model that is not there, is no reason to make a store.
+    // A row that cannot be read, or a model that is not there, must not leave a new store.
     for file in &args.files {
         items_of_file(file, args.gold)?.try_for_each(|item| item.map(|_| ()))?;
     }

@@ -9,19 +9,19 @@ use serde_json::json;
 use super::Output;
 use crate::Result;
 
-/// Write what people said as a file for training
+/// Export labels as a file for training
 ///
-/// pairs    {"prompt", "chosen", "rejected"}, with "margin" where both answers were rated and the chosen one higher; a best
-///          answer against each other, a ranking as all its pairs. --ties adds {"tie": true} rows, which only readers that
-///          know that column take as ties
-/// best     {"prompt", "completions", "best"}: the place of the best answer, from 0; of a ranking its first
-/// labels   {"prompt", "completion", "label"}: good or not. The better of two is good and the other is not
+/// pairs    {"prompt", "chosen", "rejected"}, with "margin" if both answers were rated and the chosen one higher; a
+///          best answer against each other, a ranking as all its pairs. --ties adds {"tie": true} rows, which only
+///          readers that know that column take as ties
+/// best     {"prompt", "completions", "best"}: the index of the best answer, from 0; of a ranking its first
+/// labels   {"prompt", "completion", "label"}: good or bad. The better of two is good and the other is bad
 /// ratings  {"prompt", "completion", "rating"}
 ///
-/// Each row also says who judged (annotator), item, seconds, comment and the policy of each answer. Where people differ, all
-/// that they said is there: training resolves it by a rule. Items that check who judges are left out.
+/// Each row also holds the annotator, item, seconds, comment and the policy of each answer. If people differ, all their
+/// labels are exported: training resolves them by a rule. Items that check the people who label are left out.
 ///
-/// Writes the new file, JSON lines or Parquet by its ending, whole or not at all.
+/// Writes the new file, JSON lines or Parquet by its ending, completely or not at all.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -29,14 +29,14 @@ Examples:
   palestra label export answers.db judged.jsonl
   palestra label export answers.db judged.parquet --form labels")]
 pub struct Args {
-    /// The label store
+    /// Label store to export
     store: PathBuf,
-    /// The new file, .jsonl or .parquet
+    /// File to create, .jsonl or .parquet
     out: PathBuf,
-    /// What a row is
+    /// Form of a row
     #[arg(long, value_parser = ["pairs", "best", "labels", "ratings"], default_value = "pairs")]
     form: String,
-    /// With pairs: also those of which neither answer is better
+    /// Export pairs without a better answer as ties, too; only with pairs
     #[arg(long)]
     ties: bool,
 }

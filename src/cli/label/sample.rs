@@ -6,24 +6,24 @@ use palestra_labels::{Added, Store, Writer, prompts_of_file, sample};
 
 use super::Output;
 use crate::cli::writing::{MachineArgs, WritingArgs};
-use crate::language_model::{LanguageModel, Writing, model_directory};
+use palestra_learn::language_model::{LanguageModel, Writing, model_directory};
 use palestra_model::math::Sampling;
 use palestra_text::Message;
 use crate::{Error, Result};
 
-/// Which answers to sample, and from what.
+/// Answers to sample, and the models to sample from.
 #[derive(clap::Args)]
 pub struct SampleArgs {
     /// Prompts to sample answers to: JSON lines or Parquet with a column `prompt`
     #[arg(long, value_name = "FILE", requires = "from")]
     prompts: Option<PathBuf>,
-    /// What to sample from: a Hugging Face model directory, or a run's; given again, models are compared
+    /// Model to sample from: the directory of a Hugging Face model, or of a run; if repeated, models are compared
     #[arg(long, value_name = "MODEL", requires = "prompts")]
     from: Vec<PathBuf>,
-    /// How many answers of each model to each prompt [default: 2 of one model, 1 of each of several]
+    /// Number of answers of each model to each prompt [default: 2 of one model, 1 of each of several]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9), requires = "prompts")]
     samples: Option<u8>,
-    /// How many answers to write at once; changes nothing of them
+    /// Number of answers to write at once; does not change the answers
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct SampleArgs {
     machine: MachineArgs,
 }
 
-/// Prompts, and the models that answer them: all that can be refused has been.
+/// Prompts, and the models that answer them, after all checks.
 pub struct Sampler {
     prompts: Vec<Text>,
     writers: Vec<ModelWriter>,
@@ -40,17 +40,17 @@ pub struct Sampler {
     batch: usize,
 }
 
-/// A model that answers prompts, the same for the same seed.
+/// Model that answers prompts; the same seed gives the same answers.
 struct ModelWriter {
     policy: String,
     model: LanguageModel,
     writing: Writing,
-    /// Prompts that it was asked so far.
+    /// Number of prompts that it was asked so far.
     asked: u64,
 }
 
 impl SampleArgs {
-    /// Opens what to sample from, where that is asked for.
+    /// Opens the prompts and models, if answers are to be sampled.
     ///
     /// # Errors
     /// A file without prompts, a directory without a model, a prompt that one of the models cannot read.
@@ -64,7 +64,7 @@ impl SampleArgs {
         for (number, path) in self.from.iter().enumerate() {
             let model = LanguageModel::open(path, &device)?;
             let own = if model.sampling() == Sampling::GREEDY { Sampling::default() } else { model.sampling() };
-            // Models that are nearly the same shall not draw the same random numbers.
+            // Models that are nearly the same must not draw the same random numbers.
             let writing = self.writing.over(own, episode_seed(seed, number as u64))?;
             let policy = model_directory(path)?.display().to_string();
             let writer = ModelWriter { policy, model, writing, asked: 0 };
@@ -94,11 +94,11 @@ impl SampleArgs {
     }
 }
 
-/// As many as a store takes in one item.
+/// Maximum number of answers in an item of a store.
 const MOST_ANSWERS: usize = 9;
 
 impl Sampler {
-    /// Samples, and adds each batch as soon as it is written. Returns also how many prompts made no item.
+    /// Samples, and adds each batch as soon as it is written. Also returns the number of prompts that made no item.
     pub fn add_to(mut self, store: &mut Store, output: &Output) -> Result<(Added, usize)> {
         let progress = output.progress(self.prompts.len() as u64, "prompts answered");
         let (mut added, mut alike) = (Added::default(), 0);
@@ -116,7 +116,7 @@ impl Sampler {
 }
 
 impl ModelWriter {
-    /// Refuses the first prompt that the model cannot read, by its place in the file.
+    /// Refuses the first prompt that the model cannot read, by its number in the file.
     fn check(&self, prompts: &[Text], file: &Path) -> Result<()> {
         for (number, prompt) in prompts.iter().enumerate() {
             let readable =
@@ -163,7 +163,7 @@ impl Writer for ModelWriter {
     }
 }
 
-/// An answer is of the kind of its prompt: a text, or a message.
+/// Answer of the same kind as its prompt: a text, or a message.
 fn answer_to(prompt: &Text, text: &str) -> Text {
     match prompt {
         Text::Plain(_) => text.into(),

@@ -9,14 +9,16 @@ use super::Output;
 use super::sample::SampleArgs;
 use crate::Result;
 
-/// Show the page on which people judge
+/// Serve the page on which people label answers
 ///
-/// Prompt and answers side by side, in a random order that is kept with each label; keys for everything (1 and 2, or the
-/// arrows: that answer is better; T tie, X all bad, S skip, R then a digit: a rating, K ranking, C comment, U undo). Works on
-/// a phone. Whoever opens the page on this machine judges as --name and sees counts and exports.
+/// Shows a prompt and its answers side by side, in a random order that is kept with each label. There are keys for
+/// everything (1 and 2, or the arrows: that answer is better; T tie, X all bad, S skip, R then a digit: a rating, K
+/// ranking, C comment, U undo). The page works on a phone. Anyone who opens it on this machine labels as --name, and
+/// sees counts and exports.
 ///
-/// Others need a token each: --invite makes one and prints the link with it, which is the only time that it is shown, and
-/// ends any link that the person had. With --address the page is shown to other machines; then everybody needs a token.
+/// Other people need a token each: --invite makes one and prints the link with it, which is the only time that it is
+/// shown, and ends any link that the person had. With --address the page is open to other machines; then everybody
+/// needs a token.
 ///
 /// With --prompts and --from, answers are sampled into the store first, as `palestra label add` does it.
 ///
@@ -30,31 +32,31 @@ Examples:
   palestra label serve answers.db --address 0.0.0.0:7878 --invite ada --admin eve
   palestra label serve answers.db --prompts prompts.jsonl --from runs/old --from runs/new")]
 pub struct Args {
-    /// The label store, as `palestra label add` makes it; made where answers are sampled into it
+    /// Label store, as `palestra label add` creates it; created if answers are sampled into it
     store: PathBuf,
-    /// Host and port to listen at
+    /// Host and port to listen on
     #[arg(long, default_value_t = Options::default().address)]
     address: String,
-    /// The name under which whoever sits at this machine judges
+    /// Name of the person who labels at this machine
     #[arg(long, default_value_t = Options::default().person)]
     name: String,
     /// Make a new token for this person, and print the link
     #[arg(long, value_name = "NAME")]
     invite: Vec<String>,
-    /// The same, for a person who also sees counts and exports
+    /// Make a new token for a person who also sees counts and exports, and print the link
     #[arg(long, value_name = "NAME")]
     admin: Vec<String>,
-    /// Ask for a token on this machine too, as where several people use it, or behind a proxy
+    /// Require a token on this machine too, as where several people use it, or behind a proxy
     #[arg(long)]
     require_token: bool,
-    /// What answers are sampled from, and of a store that is made, the order in which they are shown
+    /// Seed of the sampled answers and, for a new store, of the order in which they are shown
     #[arg(long, default_value_t = Settings::default().seed, requires = "prompts")]
     seed: u64,
     #[command(flatten)]
     sample: SampleArgs,
 }
 
-/// What `--json` prints before the page is served.
+/// Output of `--json` before the page is served.
 #[derive(Serialize)]
 struct Serving {
     address: String,

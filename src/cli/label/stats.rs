@@ -7,11 +7,11 @@ use palestra_labels::summary::summary;
 use super::Output;
 use crate::Result;
 
-/// Say how much was judged, by whom, and how far people agree
+/// Report how much is labelled, by whom, and how far people agree
 ///
-/// Agreement is beyond what chance would bring: Cohen's kappa of each two people, Fleiss' kappa of all, 1 where they agree in
-/// everything. `first` among the verdicts counts answers that stood first and were best: far from half, people look at the
-/// place. Checks are the items whose best answer is known.
+/// Agreement is corrected for chance: Cohen's kappa of each two people, Fleiss' kappa of all; 1 is full agreement.
+/// `first` among the verdicts counts answers that were shown first and were best: far from half, people favour a
+/// position. Checks are the items whose best answer is known.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ Examples:
   palestra label stats answers.db
   palestra label stats answers.db --json | jq .fleiss")]
 pub struct Args {
-    /// The label store
+    /// Label store to report on
     store: PathBuf,
 }
 

@@ -12,18 +12,18 @@ use super::Output;
 use crate::Result;
 use crate::record::verify::{Decoding, Replaying};
 
-/// Check that a log keeps its rules
+/// Check that a log follows the rules of its format
 ///
-/// Reads everything, goes on after what is wrong, and names the file, row, column and value of each finding. The rules:
+/// Reads the whole log, goes on after a mistake, and names the file, row, column and value of each finding. The rules:
 ///   1  steps are 0, 1, 2, ..., an episode's rows stand together, and no other episode has its id
-///   2  an end flag stands on the last row alone; an episode that was cut short says so
+///   2  an end flag is set on the last row only; an episode that was cut short says so
 ///   3  rewards are finite, and the parts of a reward add up to it
 ///   4  log-probabilities are as many as the ids of the action, finite, and at most 0
 ///   5  with --tokenizer: the text of an action is what its ids decode to
 ///   6  with --replay: the environment answers the same actions in the same way
-///   7  what an environment makes of a seed stands in one split
-/// Warnings tell what stands in the way of learning, such as near-expert play alone. The exit code is 1 where a rule is
-/// broken or something cannot be read; warnings alone leave it 0.
+///   7  all episodes of an environment and seed are in one split
+/// Warnings report what hinders learning, such as a log of near-expert play alone. The exit code is 1 if a rule is
+/// broken or something cannot be read; with warnings alone it is 0.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -35,28 +35,28 @@ Examples:
   palestra log check runs/snake-ppo/experience --tokenizer runs/snake-ppo --replay
   palestra log check logs/maze --json | jq '.breaches, .warnings[].text'")]
 pub struct Args {
-    /// Parquet files, folders or patterns
+    /// Parquet files, folders or quoted patterns
     #[arg(required = true)]
     files: Vec<String>,
-    /// Play every episode again where its environment and seed are known
+    /// Replay every episode whose environment and seed are known
     #[arg(long)]
     replay: bool,
-    /// The directory of a run whose tokenizer wrote the token ids; may be given again
+    /// Directory of a run whose tokenizer wrote the token ids; can be repeated
     #[arg(long = "tokenizer", value_name = "RUN_DIR")]
     tokenizers: Vec<PathBuf>,
-    /// After this many findings, count the others only
+    /// Number of findings to list; further findings are only counted
     #[arg(long, value_name = "N", default_value_t = CheckOptions::default().most_findings)]
     most: usize,
 }
 
-/// What was checked.
+/// Results of a check.
 #[derive(Serialize)]
 struct Checked {
-    /// Why files could not be opened.
+    /// Reasons why files could not be opened.
     unreadable_files: Vec<String>,
     #[serde(flatten)]
     report: CheckReport,
-    /// Why episodes could not be played again, and how many.
+    /// Reasons why episodes could not be replayed, with counts.
     not_replayable: BTreeMap<String, u64>,
 }
 
@@ -64,7 +64,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let mut decoding = Decoding::default();
     args.tokenizers.iter().try_for_each(|run_dir| decoding.add(run_dir))?;
     let mut replaying = Replaying::new(registry);
-    // What cannot be opened is a finding too; all else is read without passing over anything.
+    // A file that cannot be opened is also a finding. All other data is read without skipping anything.
     let openable = Log::open(&args.files, ReadOptions { skip_bad: true, ..ReadOptions::default() })?;
     let files: Vec<_> = openable.files().iter().map(|path| path.display().to_string()).collect();
     let log = Log::open(&files, ReadOptions::default())?;

@@ -7,20 +7,22 @@ use palestra_datasets::log::{Log, ReadOptions};
 use super::{Output, check_name, warn_of_skipped};
 use crate::{Error, Result};
 
-/// Make a log of experience that another program wrote
+/// Import experience of another program as a log
 ///
-/// jsonl    lines of {"state", "action", "reward", "done"}, one a turn; lists of the same, one line an episode
-///          ({"states": [...], "actions": [...], ...}); {"steps": [...]}; or what `palestra play --json` calls an episode.
-///          `episode_id`, `terminated` and `truncated`, `next_state`, `legal_actions`, `log_probs`, ... may stand there too.
-/// minari   the folder of a Minari dataset in Arrow or Parquet form; what is no text becomes its JSON
-/// parquet  logs with the columns of an experience log, of any tool: rewritten with checksums, as one file
+/// jsonl    lines of {"state", "action", "reward", "done"}, one per turn; lists of the same, one line per episode
+///          ({"states": [...], "actions": [...], ...}); {"steps": [...]}; or an episode as `palestra play --json`
+///          prints it. `episode_id`, `terminated` and `truncated`, `next_state`, `legal_actions`, `log_probs`, ... are
+///          optional.
+/// minari   the folder of a Minari dataset in Arrow or Parquet form; values that are not text become their JSON
+/// parquet  logs of any tool with the columns of an experience log: rewritten with checksums, as one file
 /// judgements
-///          what people said of answers, in any form that docs/labels.md tells: each answer is an episode of one turn, and its
-///          reward, from -1 to 1, is the mean of its ratings, of good and not good, or the share of comparisons that it won
+///          preferences in any form that docs/labels.md describes. Each answer becomes an episode of one turn. Its
+///          reward, from -1 to 1, is the mean of its ratings or of its good and bad labels, or the share of
+///          comparisons that it won.
 ///
-/// Where the source does not tell how an episode ended, it is cut: neither terminated nor truncated.
+/// If the source does not say how an episode ended, the episode is cut: neither terminated nor truncated.
 ///
-/// Writes the Parquet file of --out, under a hidden name until it is whole.
+/// Writes the Parquet file of --out, under a hidden name until it is complete.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -34,28 +36,28 @@ A sample of lines:
   {\"episode_id\": \"a\", \"state\": \"S...\", \"action\": \"right\", \"reward\": 0, \"done\": false}
   {\"episode_id\": \"a\", \"state\": \".S..\", \"action\": \"down\", \"reward\": 1, \"done\": true}")]
 pub struct Args {
-    /// Files, or the folder of a Minari dataset
+    /// Files to import, or the folder of a Minari dataset
     #[arg(required = true)]
     source: Vec<String>,
-    /// The new Parquet file
+    /// Parquet file to create
     #[arg(long, value_name = "FILE.parquet")]
     out: PathBuf,
-    /// What the source is, where its name does not tell
+    /// Format of the source, if its name does not tell
     #[arg(long)]
     format: Option<Format>,
-    /// The environment's id with its version, for episodes that have none
+    /// Id of the environment with its version, for episodes that have none
     #[arg(long, value_name = "ID")]
     env_id: Option<String>,
-    /// Who played, for episodes that do not say
+    /// Name of the policy that played, for episodes that have none
     #[arg(long, value_name = "NAME")]
     policy_id: Option<String>,
-    /// The part of the data, such as train, for episodes that have none
+    /// Split of the data, such as train, for episodes that have none
     #[arg(long)]
     split: Option<String>,
-    /// Who gave the rewards, for episodes that do not say
+    /// Source of the rewards, for episodes that have none
     #[arg(long, value_name = "WHO", value_parser = ["rules", "model", "human"])]
     reward_source: Option<String>,
-    /// Pass over files, row groups and episodes of a Parquet source that cannot be read, and count them
+    /// Skip files, row groups and episodes of a Parquet source that cannot be read, and count them
     #[arg(long)]
     skip_bad: bool,
 }
@@ -112,7 +114,7 @@ fn paths(files: &[String]) -> Vec<PathBuf> {
     files.iter().map(PathBuf::from).collect()
 }
 
-/// What a source is, by its name or, of a folder, by what is in it.
+/// Format of a source, by its name or, for a folder, by its contents.
 fn format_of(source: &str) -> Result<Format> {
     let path = Path::new(source);
     if path.is_dir() {

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::Output;
 use crate::Result;
 
-/// Give a log that was cut off its end back
+/// Repair the end of a log that was cut off
 ///
-/// A log whose writer was killed has no Parquet footer: Palestra reads it up to its last whole row group, other tools do
-/// not open it. This cuts the unfinished row group away and writes the footer. Only logs that Palestra wrote can be
-/// repaired, and only while nobody writes them; a log with nothing wrong at its end is left as it is.
+/// A log whose writer was killed has no Parquet footer: Palestra reads it up to its last complete row group, other
+/// tools do not open it. This command removes the incomplete row group and writes the footer. It repairs only logs that
+/// Palestra wrote, and only while no process writes them. A log with an intact end is left as it is.
 ///
 /// Writes the end of the file, in place.
 #[derive(clap::Args)]
@@ -21,11 +21,11 @@ use crate::Result;
 Examples:
   palestra log repair logs/maze/mixed.parquet")]
 pub struct Args {
-    /// The Parquet file
+    /// Parquet file to repair
     file: PathBuf,
 }
 
-/// What was done.
+/// Result of a repair.
 #[derive(Serialize)]
 struct Outcome<'a> {
     file: &'a Path,

@@ -9,10 +9,10 @@ use super::{Output, warn_of_skipped};
 use palestra_report::harmless;
 use crate::{Error, Result};
 
-/// Show episodes of a log as a person reads them
+/// Show episodes of a log in readable form
 ///
-/// Each turn: what the agent saw, what it wrote, how likely that was where it is known, and the reward. Without an option
-/// the first episode of the log is shown.
+/// Shows each turn: the observation, the action, its probability where known, and the reward. Without an option, shows
+/// the first episode of the log.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -25,27 +25,27 @@ Examples:
   palestra log show logs/maze --best 3
   palestra log show logs/maze --worst 1 --json | jq '.episodes[0].episode.turns[0]'")]
 pub struct Args {
-    /// Parquet files, folders or patterns
+    /// Parquet files, folders or quoted patterns
     #[arg(required = true)]
     files: Vec<String>,
-    /// The episode with this id
+    /// Id of the episode to show
     #[arg(long, value_name = "ID", group = "which")]
     episode: Option<String>,
-    /// The episode with this number, counted from 0 over all files
+    /// Number of the episode to show, counted from 0 over all files
     #[arg(long, value_name = "N", group = "which")]
     number: Option<u64>,
-    /// The episodes with the highest returns
+    /// Show the K episodes with the highest returns
     #[arg(long, value_name = "K", group = "which", value_parser = clap::value_parser!(u64).range(1..))]
     best: Option<u64>,
-    /// The episodes with the lowest returns
+    /// Show the K episodes with the lowest returns
     #[arg(long, value_name = "K", group = "which", value_parser = clap::value_parser!(u64).range(1..))]
     worst: Option<u64>,
-    /// Pass over files, row groups and episodes that cannot be read, and count them
+    /// Skip files, row groups and episodes that cannot be read, and count them
     #[arg(long)]
     skip_bad: bool,
 }
 
-/// An episode, and where it stands.
+/// Episode with its place in the log.
 #[derive(Serialize)]
 struct Shown<'a> {
     number: u64,
@@ -100,7 +100,7 @@ fn chosen<'a>(args: &Args, log: &'a Log) -> Result<Vec<Shown<'a>>> {
     for shown in episodes {
         let shown = shown?;
         let rank = sign * shown.total_reward;
-        // Behind those of the same return, which came earlier.
+        // Inserted behind those of the same return, which came earlier.
         let at = ranked.partition_point(|other| sign * other.total_reward <= rank);
         if at < most as usize {
             ranked.insert(at, shown);

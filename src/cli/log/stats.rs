@@ -9,11 +9,11 @@ use crate::Result;
 use palestra_report::{Bars, bars_svg};
 use crate::run_dir::write_atomically;
 
-/// Sum up what is in a log
+/// Summarise the contents of a log
 ///
-/// Sizes and columns, returns and lengths with their histograms, rewards, ends, actions and the share of invalid ones,
-/// how much of the environment was seen, and who played what. What is damaged ends the command with its file, row group
-/// and reason; --skip-bad passes over it and counts.
+/// Prints the size and columns of the log, the returns and lengths of its episodes with their histograms, rewards,
+/// ends, actions and the share of invalid ones, how much of the environment was seen, and which policy played what.
+/// Damaged data ends the command with its file, row group and reason; --skip-bad skips and counts it.
 ///
 /// Writes nothing but its output, and the picture of --histogram.
 #[derive(clap::Args)]
@@ -24,16 +24,16 @@ Examples:
   palestra log stats logs/maze --histogram maze.svg
   palestra log stats 'runs/*/experience' --skip-bad --json | jq .returns.mean")]
 pub struct Args {
-    /// Parquet files, folders or patterns
+    /// Parquet files, folders or quoted patterns
     #[arg(required = true)]
     files: Vec<String>,
     /// Draw the histograms of returns and lengths into this SVG file
     #[arg(long, value_name = "FILE.svg")]
     histogram: Option<PathBuf>,
-    /// How many of the most frequent actions, policies, ... are named
+    /// Number of the most frequent actions, policies, ... to name
     #[arg(long, value_name = "N", default_value_t = StatsOptions::default().top)]
     top: usize,
-    /// Pass over files, row groups and episodes that cannot be read, and count them
+    /// Skip files, row groups and episodes that cannot be read, and count them
     #[arg(long)]
     skip_bad: bool,
 }

@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::{Output, TextArgs, open_tokenizer};
 use crate::{Error, Result};
 
-/// Bytes of text that are encoded at once, on all cores.
+/// Bytes of text encoded at once, on all cores.
 const BYTES_AT_ONCE: usize = 8 << 20;
 
 /// Encode texts into a token shard
 ///
-/// A shard holds the token ids of many documents, each ended by the tokenizer's end token, with a fingerprint of the
+/// A shard holds the token ids of many documents, each followed by the tokenizer's end token, with a fingerprint of the
 /// tokenizer and checksums. `palestra train` learns from shards, and `palestra eval` measures on them.
 ///
 /// Writes the file of --out, which gets its name when it is complete.
@@ -26,10 +26,10 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     texts: TextArgs,
-    /// A tokenizer.json, or the directory that it is in
+    /// Tokenizer: a tokenizer.json, or the directory that it is in
     #[arg(long, value_name = "PATH")]
     tokenizer: PathBuf,
-    /// The file to write; its name ends in .tokens
+    /// File to write; its name ends in .tokens
     #[arg(long, value_name = "FILE.tokens")]
     out: PathBuf,
 }
@@ -86,7 +86,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The next documents, of so many bytes together.
+/// Reads the next documents, of about `BYTES_AT_ONCE` bytes together.
 fn some(documents: &mut Documents) -> Result<Vec<String>> {
     let (mut texts, mut bytes) = (Vec::new(), 0);
     while bytes < BYTES_AT_ONCE {

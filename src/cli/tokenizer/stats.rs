@@ -10,15 +10,15 @@ use crate::Result;
 use palestra_learn::source::check_tokenizer;
 use palestra_text::Tokenizer;
 
-/// How many of the longest tokens are shown.
+/// Number of the longest tokens to show.
 const LONGEST: usize = 10;
-/// Tokens of a shard that are read at once.
+/// Tokens of a shard read at once.
 const TOKENS_AT_ONCE: u64 = 1 << 20;
 
-/// Sum up how a tokenizer encodes texts, or what is in token shards
+/// Summarise how a tokenizer encodes texts, or the contents of token shards
 ///
-/// Tokens, bytes per token, the share of tokens that stand for what the vocabulary does not have, how much of the
-/// vocabulary is used, and the longest tokens. A shard (*.tokens) is checked whole against its checksums.
+/// Prints the number of tokens, bytes per token, the share of unknown tokens, the share of the vocabulary that is used,
+/// and the longest tokens. A shard (*.tokens) is checked against its checksums.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     texts: TextArgs,
-    /// A tokenizer.json, or the directory that it is in
+    /// Tokenizer: a tokenizer.json, or the directory that it is in
     #[arg(long, value_name = "PATH")]
     tokenizer: PathBuf,
 }
@@ -58,7 +58,7 @@ struct Token {
     count: u64,
 }
 
-/// What was counted so far.
+/// Counts so far.
 struct Tally {
     counts: Vec<u64>,
     documents: u64,

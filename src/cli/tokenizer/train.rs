@@ -9,10 +9,10 @@ use crate::run_dir::write_atomically;
 use palestra_text::{Method, Tokenizer, VocabularyOptions};
 use crate::{Error, Result};
 
-/// Learn a vocabulary from texts
+/// Train a tokenizer on texts
 ///
-/// Byte-pair and unigram tokens are made of bytes, so that any text can be encoded and decoded without loss; characters
-/// are those of the texts alone. Reads the texts once, and holds their distinct words in memory.
+/// Byte-pair and unigram tokens are made of bytes, so that any text can be encoded and decoded without loss. A
+/// tokenizer of characters has only those of the texts. Reads the texts once, and holds their distinct words in memory.
 ///
 /// Writes tokenizer.json and tokenizer_config.json into the directory of --out.
 #[derive(clap::Args)]
@@ -27,26 +27,26 @@ In Python: transformers.AutoTokenizer.from_pretrained(\"tokenizers/english\")")]
 pub struct Args {
     #[command(flatten)]
     texts: TextArgs,
-    /// How tokens are found
+    /// Method of finding tokens
     #[arg(long, value_enum, default_value = "bpe")]
     method: MethodName,
-    /// Tokens, the special ones included [default: 4096]
+    /// Number of tokens, special tokens included [default: 4096]
     #[arg(long, value_name = "N")]
     vocab_size: Option<usize>,
-    /// Times that a pair of tokens must be seen to be merged [default: 2]
+    /// Number of occurrences that a pair of tokens needs to be merged [default: 2]
     #[arg(long, value_name = "N")]
     min_frequency: Option<u64>,
-    /// A special token; may be given again. The first ends documents [default: <|endoftext|> and <|pad|>]
+    /// Special token; can be repeated. The first ends documents [default: <|endoftext|> and <|pad|>]
     #[arg(long, value_name = "TOKEN")]
     special: Vec<String>,
-    /// The directory to write
+    /// Directory to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MethodName {
-    /// Byte-pair encoding of bytes, as GPT-2's
+    /// Byte-pair encoding of bytes, as in GPT-2
     Bpe,
     /// A unigram language model over pieces of bytes
     Unigram,

@@ -5,7 +5,7 @@ use palestra_labels::{Label, Verdict};
 use super::*;
 use crate::reward::with_kinds;
 
-/// The reward of a table, with paths as seen from a folder.
+/// Builds the reward of a TOML table, with paths relative to a folder.
 fn reward(folder: &Path, toml: &str) -> Result<palestra_envs::reward::Rewards> {
     let text = format!("kind = \"labels\"\n[options]\n{toml}");
     let definition: RewardDefinition = parse_toml("run.toml", &text)?;

@@ -1,4 +1,4 @@
-//! Mistakes in models, tokenizers and texts: each is answered by every command that meets it, before it writes.
+//! Mistakes in models, tokenizers and texts: every command that reads them reports the mistake before it writes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,13 +11,13 @@ use crate::command::Desk;
 use crate::fine_tuning::{RUN, write_model_and_chats};
 use crate::tiny_run::metrics_lines;
 
-/// What meets a model: training from it, writing, measuring, and merging adapters into it.
+/// Commands that read a model: training from it, generation, evaluation, and merging adapters into it.
 const USES: [&[&str]; 4] = [TRAIN, GENERATE, EVAL, &["merge", "m", "--adapter", "lora", "--out", "merged"]];
 const TRAIN: &[&str] = &["train", "tuned.toml", "--quiet"];
 const GENERATE: &[&str] = &["generate", "m", "--prompt", "a", "--quiet", "--device", "flex"];
 const EVAL: &[&str] = &["eval", "m", "--data", "text.txt", "--quiet", "--device", "flex"];
 
-/// What reads texts: pretraining, measuring, learning a vocabulary, and encoding.
+/// Commands that read texts: pretraining, evaluation, training a tokenizer, and encoding.
 const READS: [&[&str]; 4] = [
     &["train", "tale.toml", "--quiet"],
     &["eval", "m", "--data", "FILE", "--quiet", "--device", "flex"],
@@ -25,7 +25,7 @@ const READS: [&[&str]; 4] = [
     &["tokenizer", "encode", "FILE", "--tokenizer", "m", "--out", "new.tokens", "--quiet"],
 ];
 
-/// A model `m` with 40 tokens, adapters `lora` for it, conversations, a text, and run files.
+/// Model `m` with 40 tokens, adapters `lora` for it, conversations, a text, and run files.
 fn desk() -> Desk {
     let tale = "name = \"tale\"\n[text]\nfiles = [\"FILE\"]\n[model]\ncontext = 4\n";
     let desk = Desk::new().with("tuned.toml", RUN).with("text.txt", "one two three").with("tale.toml", tale);
@@ -38,14 +38,14 @@ fn desk() -> Desk {
     desk
 }
 
-/// The program says one line, which begins and goes on so, and leaves the desk as it was.
+/// Checks that the program prints one line that begins with the first part and contains the others, and writes nothing.
 #[track_caller]
 fn assert_refused(desk: &Desk, args: &[&str], parts: &[&str]) {
     let there =
         || -> BTreeSet<_> { std::fs::read_dir(desk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
     let before = there();
     let refused = desk.run(args);
-    // Runs know files by their whole paths.
+    // Runs name files by their absolute paths.
     let told = refused.stderr.replace(&format!("{}/", desk.path().display()), "");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{args:?}: {told}");
     assert_eq!(told.lines().count(), 1, "{args:?}: {told}");
@@ -54,7 +54,7 @@ fn assert_refused(desk: &Desk, args: &[&str], parts: &[&str]) {
     assert_eq!(there(), before, "{args:?} wrote something");
 }
 
-/// As [`assert_refused`], of each command that reads texts, with a file of these bytes in the place of `FILE`.
+/// Checks as [`assert_refused`] does, for each command that reads texts, with a file of these bytes in place of `FILE`.
 #[track_caller]
 fn assert_unread(desk: &Desk, file: &str, bytes: &[u8], parts: [&[&str]; 4]) {
     std::fs::write(desk.path().join(file), bytes).unwrap();
@@ -223,7 +223,7 @@ fn a_template_that_fails_is_told_with_its_line() {
     assert_refused(&desk, &chat, &[&format!("tokenizer: {reason}")]);
     put("{{ messages[9].content.upper() }}");
     assert_refused(&desk, TRAIN, &["chats.jsonl: line 1, messages: tokenizer: m/chat_template.jinja: line 1: "]);
-    // The text of the messages before is not the beginning of the whole: what is the assistant's cannot be told.
+    // The text of the earlier messages is not a prefix of the whole, so the assistant's part cannot be found.
     put("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}");
     assert_refused(&desk, TRAIN, &["chats.jsonl: line 1, messages: ", "what message 2 adds cannot be told", "{% gen"]);
     std::fs::remove_file(desk.path().join("m/chat_template.jinja")).unwrap();
@@ -252,7 +252,7 @@ fn what_is_longer_than_the_context_is_told_or_counted() {
         &["chats.jsonl: of 5 rows none is left to learn from: 5 are longer than text.window = 3"],
     );
 
-    // The prompts of the longest conversation fill its row; the others lose their end or nothing.
+    // The prompts of the longest conversation fill its row; the others are cut at the end or not at all.
     let some = ["train", "tuned.toml", "--quiet", "--out", "out", "--set=text.window=13", "--set=train.updates=1"];
     desk.run(&some).success();
     let line: Value = serde_json::from_str(&metrics_lines(&desk.path().join("out"))[0]).unwrap();

@@ -1,7 +1,7 @@
 //! Our models against Hugging Face's transformers and PEFT: the same files must give the same logits and texts.
 //!
-//! `tests/transformers/parity.py` wrote the fixtures, and is the other side of the tests that ask for it by
-//! environment variables.
+//! `tests/transformers/parity.py` writes the fixtures. It also runs the other side of the tests that environment
+//! variables enable.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use serde_json::json;
 
-use palestra::language_model::merge;
+use palestra::learn::language_model::merge;
 use palestra::model::checkpoint::{NumberType, read_tensors};
 use palestra::model::generate::{Limits, Request, generate};
 use palestra::model::huggingface::to_hugging_face;
@@ -25,14 +25,14 @@ use palestra::text::{ChatTemplate, Message, Tokenizer};
 
 use super::{root, script};
 
-/// How far logits may be apart.
+/// Tolerance of logits.
 const TOLERANCE: f32 = 1e-4;
 
 const MODELS: [&str; 10] =
     ["gpt2", "gpt2-exact", "llama", "llama-biases", "llama-linear", "llama3", "mistral", "qwen2", "qwen3", "smollm"];
 const ADAPTED: [&str; 2] = ["llama", "gpt2"];
 
-/// What transformers makes of a model.
+/// Outputs of a model in transformers.
 #[derive(Deserialize)]
 struct Expected {
     tokens: Vec<Vec<i64>>,
@@ -141,7 +141,7 @@ fn adapters_are_those_of_peft() {
     });
 }
 
-/// Writes what we make of the model in a directory beside it, for the script to compare.
+/// Writes our outputs of the model in a directory beside it, for the script to compare.
 fn write_ours(directory: &Path, policy: &Policy, like: &Expected, base: &str) {
     let flat = logits(&policy.transformer, &like.tokens);
     let rows: Vec<&[f32]> = flat.chunks(flat.len() / (like.tokens.len() * like.tokens[0].len())).collect();
@@ -154,8 +154,8 @@ fn write_ours(directory: &Path, policy: &Policy, like: &Expected, base: &str) {
     write_json(&directory.join("ours.json"), &ours).unwrap();
 }
 
-/// Models of other weights than the fixtures', in every type of number, whole and in shards, are loaded by
-/// transformers with the same logits; adapters by PEFT, and merged by transformers.
+/// Models with other weights than the fixtures', in every type of number, whole and in shards, give the same logits in
+/// transformers; so do adapters in PEFT, and merged ones in transformers.
 #[test]
 fn what_is_saved_is_loaded_by_transformers() {
     if std::env::var_os("PALESTRA_TRANSFORMERS").is_none() {
@@ -217,7 +217,7 @@ struct RealCase {
     greedy: Vec<u32>,
 }
 
-/// A real model, as `shared/tools/smollm2.py` writes it, where the environment variable names its directory.
+/// A real model, as `shared/tools/smollm2.py` writes it, if the environment variable names its directory.
 #[test]
 fn a_real_model_writes_what_transformers_does() {
     let Ok(directory) = std::env::var("PALESTRA_SMOLLM2") else { return };

@@ -1,6 +1,6 @@
-//! Direct preference optimisation beside TRL's: the same model, pairs and order, 20 steps of each loss.
+//! Comparison of direct preference optimisation with TRL: the same model, pairs and order, 20 steps of each loss.
 //!
-//! `tests/transformers/trl_dpo.py` recorded what TRL computes, and trains again where an environment variable asks for it.
+//! `tests/transformers/trl_dpo.py` recorded TRL's results, and trains again if an environment variable asks for it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use palestra::learn::batch::{JudgedPrompt, Pair, TextRow};
-use palestra::learn::learners::Learner;
-use palestra::learn::learners::dpo::{Dpo, DpoConfig, PairLoss};
-use palestra::learn::learners::judged::{Judged, Reading, read_answers};
+use palestra::learn::learners::batch::{JudgedPrompt, Pair, TextRow};
+use palestra::learn::learners::learners::Learner;
+use palestra::learn::learners::learners::dpo::{Dpo, DpoConfig, PairLoss};
+use palestra::learn::learners::learners::judged::{Judged, Reading, read_answers};
 use palestra::model::ops::{available_devices, open_device};
 use palestra::model::optim::{AdamW, GradientSum, OptimizerConfig};
 use palestra::model::{Device, Heads, Module, Policy, read_model};
 
-/// How far numbers may be apart.
+/// Largest allowed difference between two numbers.
 const TOLERANCE: f64 = 1e-3;
 
-/// Ours by TRL's names.
+/// Our metrics by TRL's names.
 const NAMES: [(&str, &str); 7] = [
     ("loss/dpo", "loss"),
     ("rewards/chosen", "rewards/chosen"),
@@ -69,7 +69,7 @@ fn start(device: &Device) -> Policy {
     Policy::from_tensors(&config, Heads::default(), tensors, device).unwrap()
 }
 
-/// Each pair as a prompt, with the log-probabilities of the model that is trained from.
+/// Each pair as a prompt, with the log-probabilities of the initial model.
 fn prompts(pairs: &[TokenPair], policy: &Policy) -> Vec<JudgedPrompt> {
     let prompt = |pair: &TokenPair| {
         let row = |answer: &[u32]| {
@@ -123,7 +123,7 @@ fn twenty_steps_are_those_of_trl() {
             let expected = &recorded.runs[name];
             assert_eq!((steps.len(), expected.len()), (20, 20));
             for (number, (step, expected)) in steps.iter().zip(expected).enumerate() {
-                // Before the first step all rewards are rounding, and which is greater says nothing.
+                // Before the first step all rewards are rounding errors, so their order is arbitrary.
                 let compared = NAMES.iter().filter(|(_, name)| number > 0 || *name != "rewards/accuracies");
                 for (_, metric) in compared {
                     let (found, expected) = (step[*metric], expected[*metric]);

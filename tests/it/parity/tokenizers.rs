@@ -8,13 +8,13 @@ use palestra::text::{ChatTemplate, Message, Method, Tokenizer, VocabularyOptions
 
 use super::script;
 
-/// What the assistant writes is marked by the template itself, which transformers needs for a mask.
+/// Marks the assistant's text in the template itself, which transformers needs for a mask.
 const TEMPLATE: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}\
                         {% generation %}{{ m.content + eos_token }}{% endgeneration %}{% else %}\
                         {{ m.content + eos_token }}{% endif %}{{ '\n' }}{% endfor %}\
                         {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/// As [`TEMPLATE`]: what is the assistant's follows from what each message adds to the text.
+/// As [`TEMPLATE`] without marks: the assistant's parts follow from the text that each message adds.
 fn unmarked() -> String {
     TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
 }
@@ -28,7 +28,8 @@ fn texts() -> Vec<String> {
     lines.map(String::from).to_vec()
 }
 
-/// Learned vocabularies of each method are read by `AutoTokenizer`, encode alike, and mark alike in conversations.
+/// Vocabularies trained with each method load in `AutoTokenizer`, and give the same tokens and the same conversation
+/// masks.
 #[test]
 fn what_is_encoded_is_encoded_by_transformers() {
     if std::env::var_os("PALESTRA_TRANSFORMERS").is_none() {

@@ -1,8 +1,8 @@
-//! A wrong tree for every check, to see it complain, and a right one, to see it silent.
+//! Trees for every check: a wrong one that it must complain of, and a right one that it must pass.
 
 use super::*;
 
-/// Files, each as path and text, that a check must pass and then must not.
+/// Checks that `check` passes the right files and complains of the wrong ones. Files are given as path and text.
 fn assert_tells_apart(check: Check, right: &[(&str, &str)], wrong: &[(&str, &str)], complaint: &str) {
     let tree = |files: &[(&str, &str)]| files.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
     assert_eq!(check(&tree(right)), Vec::<String>::new(), "the right tree");

@@ -1,13 +1,13 @@
-//! What the checks read: the tree's files, and the few things that they look for inside.
+//! Reading of the tree: its files, and the few things that the checks look for in them.
 //!
-//! These read Rust and Markdown by their surface, line by line and word by word. That is enough for code that rustfmt
-//! has laid out, and a check that can be read beats one that parses.
+//! These functions read Rust and Markdown line by line and word by word. That is enough for code that rustfmt has laid
+//! out, and simpler to read than a parser.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Paths from the repository's root with `/`, and the text of those that people write (empty for all others).
+/// Paths from the repository's root with `/`, each with its text (empty for files that people do not write).
 pub type Tree = BTreeMap<String, String>;
 
 pub fn read_tree(root: &Path) -> Tree {
@@ -18,7 +18,8 @@ pub fn read_tree(root: &Path) -> Tree {
             let entry = entry.unwrap();
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
             if path.is_dir() {
-                // What is built and what a run writes is not ours; `.git` and the like are not the tree.
+                // Build outputs and the files that runs write are not checked; `.git` and the like are not part of the
+                // tree.
                 if !name.starts_with('.') && !["target", "runs", "logs", "data"].contains(&name.as_str()) {
                     folders.push(path);
                 }
@@ -41,12 +42,12 @@ pub fn manifests(tree: &Tree) -> impl Iterator<Item = (&String, &String)> {
     tree.iter().filter(|(path, _)| path.ends_with("Cargo.toml"))
 }
 
-/// The checks and their wrong trees name what they forbid.
+/// True for the checks and their wrong trees, which contain the words that they forbid.
 pub fn is_a_check(path: &str) -> bool {
     path.starts_with("tests/it/tidy")
 }
 
-/// Whether a file of `src/` is a module that its parent compiles for unit tests alone.
+/// True if a file of `src/` is a module that its parent compiles only for unit tests.
 pub fn is_for_tests(tree: &Tree, path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or_default();
     let declaration = format!("mod {};", name.trim_end_matches(".rs"));
@@ -59,7 +60,7 @@ pub fn is_for_tests(tree: &Tree, path: &str) -> bool {
     })
 }
 
-/// The names of all dependencies of a manifest, of whatever kind.
+/// Names of all dependencies of a manifest, of any kind.
 pub fn dependencies(manifest: &str) -> BTreeSet<String> {
     fn collect(table: &toml::Table, names: &mut BTreeSet<String>) {
         for (key, value) in table.iter().filter_map(|(key, value)| Some((key, value.as_table()?))) {
@@ -74,7 +75,8 @@ pub fn dependencies(manifest: &str) -> BTreeSet<String> {
     names
 }
 
-/// The table `| Module | May import |` of ARCHITECTURE.md, closed: who may import `model` may import what `model` may.
+/// Parses the table `| Module | May import |` of ARCHITECTURE.md, and closes it: a module that may import `model` may
+/// import what `model` may.
 pub fn import_table(architecture: &str) -> BTreeMap<String, BTreeSet<String>> {
     let rows = architecture.lines().skip_while(|line| !line.starts_with("| Module | May import |")).skip(2);
     let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -85,7 +87,7 @@ pub fn import_table(architecture: &str) -> BTreeMap<String, BTreeSet<String>> {
             table.insert(module, names(cells[2]));
         }
     }
-    // Once through for each module is enough: a chain is no longer than that.
+    // One pass per module is enough: a chain is no longer than that.
     for _ in 0..table.len() {
         let before = table.clone();
         for allowed in table.values_mut() {
@@ -96,8 +98,8 @@ pub fn import_table(architecture: &str) -> BTreeMap<String, BTreeSet<String>> {
     table
 }
 
-/// The modules and sister crates that a file names, with the line: `crate::model::X`, `crate::{batch, model::X}`,
-/// `palestra_envs::X`, and `super::` where it leaves the file's top-level module.
+/// Finds the modules and sister crates that a file names, with the line: `crate::model::X`, `crate::{batch, model::X}`,
+/// `palestra_envs::X`, and `super::` if it leaves the file's top-level module.
 pub fn imports(path: &str, text: &str) -> Vec<(usize, String)> {
     let code: String = text.lines().map(|line| format!("{}\n", without_comment(line))).collect();
     let mut found = Vec::new();
@@ -145,7 +147,7 @@ pub fn imports(path: &str, text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Complaints about every line of code, comments apart, that has one of `words`.
+/// Returns a complaint for every line of code, without comments, that contains one of `words`.
 pub fn find<'a>(files: impl Iterator<Item = (&'a String, &'a String)>, words: &[&str], complaint: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     for (path, text) in files {
@@ -171,12 +173,12 @@ pub fn has_word(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(start, _)| !within_word(text, start) && !part_of_name(&text[start + word.len()..]))
 }
 
-/// Whether the name that starts at `start` goes on to the left.
+/// True if the name that starts at `start` continues to the left.
 pub fn within_word(text: &str, start: usize) -> bool {
     text[..start].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// Whether a code span is meant as a path of the repository rather than as code.
+/// True if a code span is a path of the repository rather than code.
 pub fn is_path(span: &str) -> bool {
     let roots = ["src/", "envs/", "datasets/", "examples/", "tests/", "xtask/", "docs/", ".cargo/", ".ci/"];
     roots.iter().any(|root| span.starts_with(root)) && !span.contains([' ', '<', '{'])

@@ -9,16 +9,16 @@ use crate::error::{Error, Result};
 use crate::rule::{Failed, Rule};
 use crate::settings::C4;
 
-/// Lines that were removed from documents, by rule.
+/// Counts of lines that were removed from documents, by rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
-    /// Without a terminal punctuation mark.
+    /// Lines without a terminal punctuation mark.
     pub terminal_punctuation: u64,
-    /// Of too few words.
+    /// Lines with too few words.
     pub words_per_line: u64,
-    /// On javascript.
+    /// Lines about javascript.
     pub javascript_lines: u64,
-    /// On cookies, privacy and terms of use.
+    /// Lines about cookies, privacy and terms of use.
     pub policy_lines: u64,
 }
 
@@ -31,7 +31,7 @@ impl Removed {
     }
 }
 
-/// Words that drop a document.
+/// List of words that cause a document to be dropped.
 pub(super) struct BadWords(Regex);
 
 static POLICY: LazyLock<Regex> =
@@ -44,12 +44,13 @@ fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is well formed")
 }
 
-/// Of a longer line (bytes) a phrase is not what it is about: some texts have all of a chapter on one line.
+/// Maximum length in bytes of a line to match phrases in. A phrase is not the topic of a longer line: some texts have a
+/// whole chapter on one line.
 const LONGEST_NOTICE: usize = 1000;
 const ENDS: [char; 8] = ['.', '?', '!', '"', '”', '。', '？', '！'];
 
 impl BadWords {
-    /// Reads a list of one word or phrase a line.
+    /// Reads a list of one word or phrase per line.
     pub fn load(file: &str) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|source| Error::io(file, "read", source))?;
         let words: Vec<String> =
@@ -57,17 +58,17 @@ impl BadWords {
         if words.is_empty() {
             return Err(Error::Settings(format!("c4.bad_words: {file} has no word; one a line is right")));
         }
-        // As T5 matched them: surrounded by what is no letter or digit.
+        // As in T5: surrounded by characters that are not letters or digits.
         Regex::new(&format!(r"(?i)(?:^|\W)({})(?:\W|$)", words.join("|")))
             .map(Self)
             .map_err(|error| Error::Settings(format!("c4.bad_words: {file}: {error}")))
     }
 }
 
-/// The text without the lines and marks that C4 removes; `None` where it has none of them.
+/// Returns the text without the lines and marks that C4 removes; `None` if it has none of them.
 pub(super) fn remove_lines(text: &str, rules: &C4, removed: &mut Removed) -> Result<Option<String>, Failed> {
     let without_marks = if rules.citations { CITATION.replace_all(text, "") } else { text.into() };
-    // Most texts have none of the phrases, which is quicker to see of a whole text than of its lines.
+    // Most texts contain none of the phrases, which is faster to check on a whole text than on its lines.
     let javascript = rules.javascript_lines && JAVASCRIPT.is_match(&without_marks);
     let policy = rules.policy_lines && POLICY.is_match(&without_marks);
     let least = rules.words_per_line.get();
@@ -113,7 +114,7 @@ pub(super) fn remove_lines(text: &str, rules: &C4, removed: &mut Removed) -> Res
     Ok(Some(kept))
 }
 
-/// Asks C4's rules on documents.
+/// Checks C4's rules on documents.
 pub(super) fn check(text: &str, rules: &C4, bad_words: Option<&BadWords>) -> Result<(), Failed> {
     if rules.lorem_ipsum && LOREM_IPSUM.is_match(text) {
         return Err(Failed::new(Rule::C4LoremIpsum, "it has \"lorem ipsum\""));
@@ -133,8 +134,8 @@ pub(super) fn check(text: &str, rules: &C4, bad_words: Option<&BadWords>) -> Res
     Ok(())
 }
 
-/// The sentences of a text, counted up to `enough`. A line break in the midst of a sentence, as in verse, ends none,
-/// which it does by Unicode's rules (UAX #29).
+/// Counts the sentences of a text, up to `enough`. A line break inside a sentence, as in verse, does not end it,
+/// although it does by Unicode's rules (UAX #29).
 fn sentences(text: &str, enough: usize) -> usize {
     let mut count = 0;
     let mut open = false;

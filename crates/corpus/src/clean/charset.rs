@@ -5,17 +5,17 @@ use encoding_rs::{Encoding, UTF_8};
 
 use crate::rule::{Failed, Rule};
 
-/// A text and, where its bytes were no UTF-8, what they were taken for.
+/// A decoded text, with the charset that was used if its bytes were not UTF-8.
 #[derive(Debug)]
 pub(super) struct Decoded<'a> {
     pub text: Cow<'a, str>,
     pub charset: Option<&'static str>,
 }
 
-/// Decodes bytes: UTF-8 where they are that, else as declared, else (`guess`) in the charset of the web that fits best.
+/// Decodes bytes as UTF-8 if valid, else as declared, else (with `guess`) in the best-fitting charset of the web.
 ///
-/// Text has next to no control characters. Where more than one in a hundred is one, the bytes are no text, but an image
-/// or a program, whatever charset was guessed.
+/// Text contains almost no control characters. If more than one character in a hundred is one, the bytes are not text
+/// but an image or a program, whatever charset was guessed.
 pub(super) fn decode<'a>(
     bytes: &'a [u8],
     declared: Option<&'static Encoding>,
@@ -50,7 +50,7 @@ pub(super) fn decode<'a>(
     checked(Decoded { text, charset: Some(charset.name()) }, bytes)
 }
 
-/// The charset in the head of an HTML page: `<meta charset=...>` or in `content="text/html; charset=..."`.
+/// Returns the charset in the head of an HTML page: `<meta charset=...>` or in `content="text/html; charset=..."`.
 pub(super) fn declared_in_html(bytes: &[u8]) -> Option<&'static Encoding> {
     const HEAD: usize = 1024; // where the HTML standard looks
     let head = &bytes[..bytes.len().min(HEAD)].to_ascii_lowercase();
@@ -65,7 +65,7 @@ fn simple_utf8(bytes: &[u8]) -> Result<&str, usize> {
     std::str::from_utf8(bytes).map_err(|error| error.valid_up_to())
 }
 
-/// UTF-8 with a few broken places: more letters beyond ASCII are whole than broken.
+/// True for UTF-8 with a few invalid places: more valid than invalid characters beyond ASCII.
 fn almost_utf8(bytes: &[u8]) -> bool {
     let (mut whole, mut broken) = (0, 0);
     for chunk in bytes.utf8_chunks() {

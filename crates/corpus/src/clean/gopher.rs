@@ -5,8 +5,8 @@ use crate::settings::Gopher;
 const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
 const BULLETS: [char; 6] = ['•', '●', '‣', '▪', '*', '-'];
 
-/// Asks Gopher's quality rules. Words are what white space parts; in languages without spaces the rules on words, which
-/// would say nothing, are passed over.
+/// Checks Gopher's quality rules. Words are separated by white space; in languages without spaces, the rules on words
+/// are meaningless and are skipped.
 pub(super) fn check(text: &str, words: &[&str], language: &Language, rules: &Gopher) -> Result<(), Failed> {
     let count = words.len();
     let share = |part: usize| part as f64 / count.max(1) as f64;
@@ -73,7 +73,7 @@ fn ellipses(text: &str) -> usize {
     points + memchr::memmem::find_iter(text.as_bytes(), "…".as_bytes()).count()
 }
 
-/// Whether so many different stop words stand in a text; it mostly shows in the first sentence.
+/// True if a text contains at least this many different stop words; in most texts the first sentence decides.
 fn has_stop_words(words: &[&str], least: usize) -> bool {
     let mut seen = [false; STOP_WORDS.len()];
     let mut count = 0;

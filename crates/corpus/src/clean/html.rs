@@ -6,14 +6,14 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use crate::settings::{HtmlText, MarkdownText};
 
-/// Elements without text for a reader.
+/// Elements without readable text.
 const NO_TEXT: &str = "script, style, noscript, template, svg, iframe, object, select, button";
-/// Pages with more elements, or nested deeper (browsers stop at 512), are not searched for an article, which would take
-/// time by the square of either.
+/// Limits for article extraction, whose time is quadratic in the number of elements and in their depth: larger or more
+/// deeply nested pages (browsers stop at 512) are not searched for an article.
 const MOST_ELEMENTS: usize = 100_000;
 const DEEPEST: usize = 512;
 
-/// The text of a page, blocks on lines of their own.
+/// Returns the text of a page, with each block on its own lines.
 pub(super) fn text_of_html(page: &str, what: HtmlText) -> String {
     let document = Document::from(page);
     let is_tame = is_tame(&document);
@@ -48,7 +48,7 @@ fn is_tame(document: &Document) -> bool {
     true
 }
 
-/// The text of Markdown: as it is, or without marks. Front matter between `---` goes either way.
+/// Returns the text of Markdown, unchanged or without markup. Front matter between `---` is removed in both cases.
 pub(super) fn text_of_markdown(text: Cow<'_, str>, what: MarkdownText) -> Cow<'_, str> {
     match what {
         MarkdownText::Keep => match after_front_matter(&text) {
@@ -61,7 +61,7 @@ pub(super) fn text_of_markdown(text: Cow<'_, str>, what: MarkdownText) -> Cow<'_
 
 fn after_front_matter(text: &str) -> usize {
     let Some(rest) = text.strip_prefix("---\n") else { return 0 };
-    // A rule of three dashes opens a text as well; front matter has its first key at once.
+    // A rule of three dashes may start a text too; front matter continues with a key on the next line.
     let has_key = rest.lines().next().is_some_and(|line| line.contains(':'));
     match rest.find("\n---\n") {
         Some(end) if has_key => "---\n".len() + end + "\n---\n".len(),
@@ -119,7 +119,7 @@ mod tests {
     fn all_text_has_the_menu_and_no_script() {
         let text = text_of_html(PAGE, HtmlText::All);
         assert!(text.contains("Shop") && text.contains("Copyright") && !text.contains("track"), "{text}");
-        // A page without an article gives what it has.
+        // A page without an article returns all of its text.
         assert_eq!(
             text_of_html("<p>One</p><p>Two", HtmlText::Article).split_whitespace().collect::<Vec<_>>(),
             ["One", "Two"]

@@ -3,20 +3,20 @@ use whatlang::Lang;
 use crate::rule::{Failed, Rule};
 use crate::settings;
 
-/// The language of a text, as its letters and trigrams tell (whatlang, after Cavnar and Trenkle 1994).
+/// Language of a text, detected from its letters and trigrams (whatlang, after Cavnar and Trenkle 1994).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Language {
-    /// ISO 639-3; "und" where it is not known.
+    /// ISO 639-3 code; "und" if unknown.
     pub code: &'static str,
-    /// From 0 to 1.
+    /// Confidence from 0 to 1.
     pub confidence: f32,
 }
 
-/// What is looked at, in bytes from the middle of a text: titles and menus stand at the start. More of it takes time, a
-/// third of all cleaning at 2,048, and rarely changes the answer.
+/// Number of bytes, from the middle of a text, used for detection, because titles and menus are at the start. A larger
+/// sample costs time, a third of all cleaning at 2,048, and rarely changes the result.
 const SAMPLE: usize = 1024;
 
-/// Languages that are written without spaces between words, so that rules on words say nothing.
+/// Languages that are written without spaces between words, to which rules on words do not apply.
 const UNSPACED: [&str; 5] = ["cmn", "jpn", "khm", "mya", "tha"];
 
 impl Language {

@@ -2,13 +2,13 @@ use std::sync::LazyLock;
 
 use encoding_rs::WINDOWS_1252;
 
-/// A text in which UTF-8 was once read as windows-1252, put right; `None` of a text that has none of it.
+/// Repairs a text in which UTF-8 was decoded as windows-1252; `None` if there is nothing to repair.
 ///
-/// A sequence of letters is put right where their windows-1252 bytes are the UTF-8 of one letter, such as "Ã©" of "é" and
-/// "â€™" of "’". Two-letter sequences occur in real words as well ("CAFÉ”" ends in the bytes of "ɔ"), so that those of
-/// Western letters are spared where a quotation mark or dash follows a capital, and those of others, "Ð¿Ñ€Ð¸" of "при",
-/// must stand two in a row. The idea, and tables for many more cases, are ftfy's (Speer 2019). What was garbled twice or
-/// three times is put right as often.
+/// A sequence of letters is repaired if its windows-1252 bytes are the UTF-8 of one letter, such as "Ã©" of "é" and
+/// "â€™" of "’". Two-letter sequences occur in real words as well ("CAFÉ”" ends in the bytes of "ɔ"). So sequences of
+/// Western letters are left unchanged if a quotation mark or dash follows a capital, and those of other letters,
+/// "Ð¿Ñ€Ð¸" of "при", must occur two in a row. The idea, and tables for many more cases, are from ftfy (Speer 2019).
+/// Text that was garbled two or three times is repaired as often.
 pub(super) fn undo(text: &str) -> Option<String> {
     let mut mended = undo_once(text)?;
     for _ in 0..2 {
@@ -44,14 +44,14 @@ fn undo_once(text: &str) -> Option<String> {
     Some(mended)
 }
 
-/// Letters that are the bytes of one letter.
+/// A sequence of letters whose windows-1252 bytes are one letter.
 struct Sequence {
     letter: char,
-    /// In bytes of the garbled text.
+    /// Length in bytes of the garbled text.
     len: usize,
-    /// In letters of it.
+    /// Length in letters of the garbled text.
     letters: usize,
-    /// The second of them.
+    /// The second letter of the garbled text.
     second: char,
 }
 
@@ -92,7 +92,8 @@ fn is_mojibake(text: &str, at: usize, found: &Sequence) -> bool {
     has_neighbour(sequence(&text[at + found.len..])) || has_neighbour(two_before())
 }
 
-/// The byte of a letter in windows-1252, where its five free bytes are the control characters of their number.
+/// Returns the byte of a letter in windows-1252, whose five unassigned bytes are mapped to the control characters with
+/// their number.
 fn byte_of(letter: char) -> Option<u8> {
     static HIGH: LazyLock<Vec<(char, u8)>> = LazyLock::new(|| {
         let mut letters: Vec<(char, u8)> = (0x80..0xa0)
@@ -114,7 +115,7 @@ fn byte_of(letter: char) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// UTF-8 read as windows-1252.
+    /// Decodes UTF-8 as windows-1252.
     fn garble(text: &str) -> String {
         WINDOWS_1252.decode_without_bom_handling(text.as_bytes()).0.into_owned()
     }

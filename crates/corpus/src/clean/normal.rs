@@ -2,7 +2,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is
 
 use crate::settings::Unicode;
 
-/// A text in one normal form: Unicode's, line ends as "\n", no control characters or soft hyphens, no white space at
+/// Normalizes a text: Unicode normal form, line ends as "\n", no control characters or soft hyphens, no white space at
 /// line ends, at most one blank line in a row, nothing blank at start and end.
 pub(super) fn normalize(text: &str, form: Unicode) -> String {
     let composed: String;

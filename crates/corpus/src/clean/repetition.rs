@@ -7,7 +7,7 @@ use super::gopher::at_most;
 use crate::rule::{Failed, Rule};
 use crate::settings::Repetition;
 
-/// Asks Gopher's repetition rules. Shares are of the text's bytes, where Gopher counts characters.
+/// Checks Gopher's repetition rules. Shares are of the text's bytes, where Gopher counts characters.
 pub(super) fn check(text: &str, words: &[&str], rules: &Repetition) -> Result<(), Failed> {
     if rules.lines.get().is_some() || rules.line_bytes.get().is_some() {
         let lines = Repeated::count(text.split('\n').filter(|line| !line.is_empty()));
@@ -47,7 +47,7 @@ pub(super) fn check(text: &str, words: &[&str], rules: &Repetition) -> Result<()
     })
 }
 
-/// Parts of a text that stood in it before.
+/// Counts of repeated parts of a text.
 #[derive(Default)]
 struct Repeated {
     parts: usize,
@@ -78,8 +78,8 @@ impl Repeated {
     }
 }
 
-/// The bytes of the most frequent n-gram times its count, where it stands more than once; of equally frequent ones the
-/// longest.
+/// Returns the bytes of the most frequent n-gram times its count, if it occurs more than once; of equally frequent ones
+/// the longest.
 fn top_ngram(words: &[&str], hashes: &[u64], n: usize, counter: &mut Counter) -> usize {
     counter.clear(words.len());
     let (mut most, mut bytes) = (1, 0);
@@ -94,8 +94,8 @@ fn top_ngram(words: &[&str], hashes: &[u64], n: usize, counter: &mut Counter) ->
     most as usize * bytes
 }
 
-/// The bytes of n-grams that stood before, none counted twice: behind a repeated n-gram the count goes on after it, as
-/// in DataTrove's Gopher filter.
+/// Returns the bytes of n-grams that occurred before, none counted twice: after a repeated n-gram, counting continues
+/// behind it, as in DataTrove's Gopher filter.
 fn repeated_ngrams(words: &[&str], hashes: &[u64], n: usize, counter: &mut Counter) -> usize {
     counter.clear(words.len());
     let mut bytes = 0;
@@ -112,7 +112,7 @@ fn repeated_ngrams(words: &[&str], hashes: &[u64], n: usize, counter: &mut Count
     bytes
 }
 
-/// Where each n-gram starts, and its hash.
+/// Iterates over the start and the hash of each n-gram.
 fn ngrams(hashes: &[u64], n: usize) -> impl Iterator<Item = (usize, u64)> {
     let combine = |ngram: &[u64]| ngram.iter().fold(0u64, |hash, word| (hash.rotate_left(7) ^ word).wrapping_mul(ODD));
     hashes.windows(n).map(combine).enumerate()
@@ -124,9 +124,9 @@ thread_local! {
     static COUNTER: RefCell<Counter> = const { RefCell::new(Counter { slots: Vec::new(), round: 0 }) };
 }
 
-/// Counts hashes. Its places are used again from one n to the next, which is most of the speed of these rules.
+/// Counter of hashes. The table is reused from one n to the next, which accounts for most of the speed of these rules.
 struct Counter {
-    /// Hash, count, and the round that it was counted in: what is of an earlier round is free.
+    /// Hash, count, and the round of counting; entries of earlier rounds are free.
     slots: Vec<(u64, u32, u32)>,
     round: u32,
 }
@@ -134,7 +134,7 @@ struct Counter {
 impl Counter {
     fn clear(&mut self, most: usize) {
         let size = (2 * most).next_power_of_two().max(64);
-        // Shrinks after a long text, so that a short one stays in the nearest cache.
+        // Shrinks after a long text, so that the table for a short one stays in the nearest cache.
         if self.slots.len() < size || self.slots.len() > 16 * size || self.round == u32::MAX {
             self.slots = vec![(0, 0, 0); size];
             self.round = 0;

@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::Scrub;
 
-/// Personal data that was replaced.
+/// Counts of replaced personal data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scrubbed {
-    /// Addresses of e-mail.
+    /// E-mail addresses.
     pub email: u64,
-    /// Public addresses of machines.
+    /// Public IP addresses.
     pub ip: u64,
     /// Phone numbers.
     pub phone: u64,
 }
 
-/// The patterns of what is to be replaced.
+/// Patterns of personal data.
 pub(super) struct Scrubber {
     email: Option<Regex>,
     ip: Option<(Regex, Regex)>,
@@ -28,11 +28,12 @@ pub(super) struct Scrubber {
 impl Scrubber {
     pub fn new(wanted: &Scrub) -> Self {
         let pattern = |pattern: &str| Regex::new(pattern).expect("the pattern is well formed");
-        // ASCII letters, as the patterns of Dolma (Soldaini et al. 2024) have it.
+        // ASCII letters, as in the patterns of Dolma (Soldaini et al. 2024).
         let email = r"(?i-u)\b[a-z0-9](?:[a-z0-9._%+-]{0,62}[a-z0-9_+-])?@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,24}\b";
         let ipv4 = r"(?-u:\b)(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?-u:\b)";
         let ipv6 = r"(?i-u)\b(?:[0-9a-f]{1,4}:){1,7}(?::[0-9a-f]{1,4}){1,6}\b|\b(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}\b";
-        // With the code of a country (+49 30 1234567), or North American: (212) 555-0123, 212-555-0123, 212.555.0123.
+        // International with a country code (+49 30 1234567), or North American: (212) 555-0123, 212-555-0123,
+        // 212.555.0123.
         let phone = concat!(
             r"\+[1-9][0-9]{0,2}(?:[ .\-]?\(?[0-9]{1,4}\)?){2,5}(?-u:\b)",
             r"|(?-u:\b)(?:1[ .\-])?[2-9][0-9]{2}(?:-[2-9][0-9]{2}-|\.[2-9][0-9]{2}\.)[0-9]{4}(?-u:\b)",
@@ -45,7 +46,7 @@ impl Scrubber {
         }
     }
 
-    /// The text with placeholders in place of personal data; `None` where it has none.
+    /// Returns the text with placeholders in place of personal data; `None` if it has none.
     pub fn scrub(&self, text: &str, count: &mut Scrubbed) -> Option<String> {
         let mut text = Cow::Borrowed(text);
         if let Some(email) = &self.email
@@ -97,7 +98,7 @@ fn owned(text: Cow<'_, str>) -> Option<String> {
     }
 }
 
-/// Whether an address can be somebody's: private, loopback and documentation addresses cannot.
+/// True if an address can belong to a person: private, loopback and documentation addresses cannot.
 fn is_public(address: &Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
     let nobodys = address.is_private()
@@ -105,13 +106,13 @@ fn is_public(address: &Ipv4Addr) -> bool {
         || address.is_link_local()
         || address.is_documentation()
         || address.is_multicast();
-    // What starts with 0 is mostly the number of a version or section.
+    // Numbers that start with 0 are mostly numbers of a version or section.
     first != 0 && first < 240 && !nobodys
 }
 
 fn is_public_v6(address: &Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
-    // 2000::/3 is what is given out, of which 2001:db8::/32 is for documentation.
+    // 2000::/3 is the allocated range, of which 2001:db8::/32 is for documentation.
     first & 0xe000 == 0x2000 && (first, second) != (0x2001, 0xdb8)
 }
 

@@ -1,23 +1,23 @@
 use super::signature::{BANDS, Signature, mix, similarity};
 
-/// What is known of the texts that were kept: of each its id and its signature, and where to find it by each of them.
+/// Index of the texts that were kept: the id and the signature of each, and tables to find it by either.
 ///
-/// A document takes 8 bytes of id and 112 of signature, and 15 places of 4 bytes in tables that are between 1/2 and 3/4
-/// full: 200 to 240 bytes, whatever its length; up to 16 without near duplicates.
+/// A document takes 8 bytes for the id, 112 for the signature, and 15 entries of 4 bytes in tables that are between 1/2
+/// and 3/4 full: 200 to 240 bytes, whatever its length; up to 16 without near duplicates.
 pub(crate) struct Index {
-    /// Ids and bands of the documents, `width` numbers each, in blocks so that growth copies nothing.
+    /// Ids and bands of the documents, `width` numbers each, in blocks, so that growth does not copy.
     blocks: Vec<Vec<u64>>,
     count: usize,
-    /// One table by id and one a band.
+    /// One table by id and one per band.
     tables: Vec<Table>,
 }
 
-/// Numbers of documents at places given by a key: open addressing with linear probing.
+/// Hash table from a key to document numbers: open addressing with linear probing.
 struct Table {
     slots: Vec<u32>,
 }
 
-/// An earlier text that a text is like.
+/// An earlier text that is similar to a text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Match {
     /// The earlier text.
@@ -30,19 +30,19 @@ const FREE: u32 = u32::MAX;
 const BLOCK: usize = 4096;
 
 impl Index {
-    /// An empty index, of ids alone where near duplicates do not matter.
+    /// Creates an empty index, of ids only if near duplicates are not detected.
     pub fn new(near: bool) -> Self {
         let tables = if near { 1 + BANDS } else { 1 };
         Self { blocks: Vec::new(), count: 0, tables: (0..tables).map(|_| Table { slots: vec![FREE; 64] }).collect() }
     }
 
-    /// Whether a text with this id is known.
+    /// True if a text with this id is in the index.
     pub fn has(&self, id: u64) -> bool {
         self.find(0, id).next().is_some()
     }
 
-    /// The most similar text of those that share a band and are at least `least` similar; of equals the one of the
-    /// smallest id, so that the order of adding does not matter.
+    /// Returns the most similar text of those that share a band and are at least `least` similar; of equally similar
+    /// ones the one with the smallest id, so that the order of insertion does not matter.
     pub fn nearest(&self, signature: &Signature, least: f64) -> Option<Match> {
         let mut best: Option<Match> = None;
         for (band, key) in signature.iter().enumerate() {
@@ -60,10 +60,10 @@ impl Index {
         best
     }
 
-    /// Adds a text. One without a signature has no near duplicates.
+    /// Adds a text. A text without a signature has no near duplicates.
     ///
     /// # Panics
-    /// After four thousand million texts, of which the index would take a terabyte.
+    /// After four thousand million texts, for which the index would take a terabyte.
     pub fn add(&mut self, id: u64, signature: Option<&Signature>) {
         let number = u32::try_from(self.count).ok().filter(|number| *number != FREE);
         let number = number.expect("the index holds fewer than 2^32 - 1 documents");
@@ -92,12 +92,12 @@ impl Index {
         &self.blocks[number / BLOCK][number % BLOCK * width..][..width]
     }
 
-    /// The documents that have this key in a table.
+    /// Returns the documents that have this key in a table.
     fn find(&self, table: usize, key: u64) -> impl Iterator<Item = u32> {
         self.tables[table].probe(key).filter(move |number| self.document(*number)[table] == key)
     }
 
-    /// Half as many places again: the old table's numbers tell their keys.
+    /// Grows a table by half; the keys come from the document numbers in the old table.
     fn grow(&mut self, table: usize) {
         let size = self.tables[table].slots.len() * 3 / 2;
         let old = std::mem::replace(&mut self.tables[table].slots, vec![FREE; size]);
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn bytes(index: &Index) -> usize {
-        // Of the last block what is used, since its free room does not grow with the documents.
+        // Only the used part of the last block counts, since its free space does not grow with the documents.
         let blocks: usize = index.blocks.iter().map(|block| block.len() * 8).sum();
         blocks + index.tables.iter().map(|table| table.slots.len() * 4).sum::<usize>()
     }

@@ -1,11 +1,11 @@
 use twox_hash::XxHash3_64;
 
-/// Groups of values of which one must agree for two texts to meet in the index.
+/// Number of bands. Two texts are compared if all values of one band agree.
 pub(crate) const BANDS: usize = 14;
-/// Values in a group; of each 8 bits are kept, so that a band is a `u64`.
+/// Number of values per band; 8 bits of each are kept, so that a band is a `u64`.
 const ROWS: usize = 8;
 const VALUES: usize = BANDS * ROWS;
-/// Words in a sequence.
+/// Number of words in a sequence.
 const WORDS: usize = 5;
 
 /// The MinHash values of a text, 8 bits of each (b-bit minwise hashing, Li and König 2010).
@@ -21,12 +21,12 @@ pub fn probability_of_meeting(similarity: f64) -> f64 {
     1.0 - (1.0 - similarity.powi(ROWS as i32)).powi(BANDS as i32)
 }
 
-/// The signature of a text; `None` of one without words.
+/// Returns the signature of a text; `None` for a text without words.
 ///
-/// One hash a sequence decides both the place of its value among the 112 and the value (one permutation hashing, Li,
-/// Owen and Zhang 2012); empty places copy from a place that the same hash function picks for every text
-/// (optimal densification, Shrivastava 2017). Words are runs of letters and digits in lower case, or single
-/// letters in languages that are written without spaces.
+/// One hash per sequence decides both the bin of its value among the 112 and the value (one permutation hashing, Li,
+/// Owen and Zhang 2012). Empty bins copy from a bin that the same hash function picks for every text (optimal
+/// densification, Shrivastava 2017). Words are runs of letters and digits in lower case, or single letters in languages
+/// that are written without spaces.
 pub(crate) fn signature(text: &str, single_letters: bool) -> Option<Signature> {
     let words = words(text, single_letters);
     if words.is_empty() {
@@ -48,14 +48,14 @@ pub(crate) fn signature(text: &str, single_letters: bool) -> Option<Signature> {
     }
     let mut bands = [0; BANDS];
     for (place, value) in least.iter().enumerate() {
-        // A place of its own in the mix, so that copies do not look alike in different places.
+        // The bin index is mixed in, so that copies differ between bins.
         let byte = mix(value ^ (place as u64) << 40) >> 56;
         bands[place / ROWS] = bands[place / ROWS] << 8 | byte;
     }
     Some(bands)
 }
 
-/// The estimated Jaccard similarity: the share of values that agree, less those that agree by chance in 8 bits.
+/// Returns the estimated Jaccard similarity: the share of values that agree, corrected for chance agreement of 8 bits.
 pub(super) fn similarity(a: &[u64], b: &[u64]) -> f64 {
     let agree = |(a, b): (&u64, &u64)| (a ^ b).to_le_bytes().iter().filter(|byte| **byte == 0).count();
     let share = a.iter().zip(b).map(agree).sum::<usize>() as f64 / VALUES as f64;
@@ -85,7 +85,7 @@ fn words(text: &str, single_letters: bool) -> Vec<u64> {
 
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The finaliser of SplitMix64 (Steele et al. 2014).
+/// The finalizer of SplitMix64 (Steele et al. 2014).
 pub(super) fn mix(mut hash: u64) -> u64 {
     hash = hash.wrapping_add(ODD);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -97,7 +97,8 @@ pub(super) fn mix(mut hash: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Two texts that share `shared` of `shared + 2 * own` words, in one run, so that their similarity is known.
+    /// Returns two texts that share `shared` of `shared + 2 * own` words, in one run, so that their similarity is
+    /// known.
     fn pair(seed: usize, shared: usize, own: usize) -> (String, String, f64) {
         let word = |kind: &str, n: usize| format!("{kind}{seed}x{n} ");
         let common: String = (0..shared).map(|n| word("c", n)).collect();

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::rule::{Failed, Rule};
 use crate::settings::Settings;
 
-/// Rows are decoded so many at a time: few, since a row may hold a book.
+/// Number of rows decoded at a time: small, since a row may hold a book.
 const BATCH: usize = 64;
 
 /// Sends the texts of a column of a Parquet file, row by row.
@@ -29,7 +29,7 @@ pub(super) fn read_parquet(
 ) -> Reading {
     let file = match input.compression {
         Compression::None => File::open(&input.path).map_err(|source| Error::io(&input.path, "open", source))?,
-        // Parquet is read from its end, so that it must be whole.
+        // A Parquet file is read from its end, so it must be complete.
         _ => {
             let mut whole = tempfile::tempfile().map_err(|source| Error::io(std::env::temp_dir(), "write", source))?;
             copy(&mut open(input, &|_| ())?, &mut whole).map_err(|error| damaged(input, error))?;
@@ -100,7 +100,7 @@ fn start(file: File, input: &InputFile, settings: &Settings) -> Result<(ParquetR
     batches.map(|batches| (batches, rows)).map_err(|error| damaged(input, error))
 }
 
-/// Damaged files make the Parquet crate panic in places; to us they are files like any other.
+/// Runs code of the Parquet crate, which panics on some damaged files, and returns a panic as an error.
 fn shield<T>(input: &InputFile, work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| damaged(input, "its pages do not fit together"))
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 const BUFFER: usize = 1 << 16;
 
-/// The bytes of a file as they were before compression; `on_bytes` is told of those that come from the disk.
+/// Opens a file and decompresses it; `on_bytes` receives the number of bytes read from disk.
 pub(super) fn open<'a>(input: &InputFile, on_bytes: &'a (dyn Fn(u64) + Sync)) -> Result<Box<dyn Read + 'a>> {
     let file = File::open(&input.path).map_err(|source| Error::io(&input.path, "open", source))?;
     let counted = Counted { file, on_bytes };
@@ -23,7 +23,8 @@ pub(super) fn open<'a>(input: &InputFile, on_bytes: &'a (dyn Fn(u64) + Sync)) ->
     })
 }
 
-/// Like [`open`], where a byte order mark of UTF-16 is obeyed: whole lines can be looked for.
+/// Opens a file like [`open`], and decodes UTF-16 if there is a byte order mark, so that the text can be split into
+/// lines.
 pub(super) fn open_text<'a>(
     input: &InputFile,
     on_bytes: &'a (dyn Fn(u64) + Sync),

@@ -2,20 +2,20 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// A file to read, and what its name says of it.
+/// An input file, with the properties derived from its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InputFile {
-    /// Where it is, as it was named.
+    /// The path, as it was given.
     pub path: PathBuf,
-    /// What is in it.
+    /// The kind of content.
     pub kind: Kind,
-    /// How it is compressed.
+    /// The compression.
     pub compression: Compression,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
 }
 
-/// What is in a file.
+/// Kind of content of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Plain text.
@@ -30,10 +30,10 @@ pub enum Kind {
     Parquet,
 }
 
-/// How a file is compressed.
+/// Compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Compression {
-    /// It is not.
+    /// No compression.
     None,
     /// gzip.
     Gzip,
@@ -44,11 +44,12 @@ pub enum Compression {
 const ENDINGS: &str =
     ".txt .text .md .markdown .html .htm .xhtml .jsonl .ndjson .json .parquet, each also with .gz or .zst";
 
-/// The files that paths, folders and patterns stand for, in the order of their paths, each once; and how many files of
-/// folders and patterns were passed over because their names do not tell what is in them.
+/// Returns the files that paths, folders and patterns match, in the order of their paths and without duplicates. The
+/// second list holds files of folders and patterns that were skipped because their names do not identify their content.
 ///
 /// # Errors
-/// A path that is not there, a pattern or folder without a file to read, a file whose name says nothing.
+/// A path that does not exist, a pattern or folder without a file to read, a file whose name does not identify its
+/// content.
 pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
     let (mut files, mut unknown) = (Vec::new(), Vec::new());
     for name in named {
@@ -97,7 +98,7 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
     Ok((files, unknown))
 }
 
-/// All files below a folder. Hidden ones and links to folders, which may lead in circles, are left alone.
+/// Finds all files below a folder. Skips hidden files, and links to folders, which may form cycles.
 fn walk(folder: &Path, files: &mut Vec<InputFile>, unknown: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|source| Error::io(folder, "list", source))?;
     for entry in entries {

@@ -29,16 +29,16 @@ pub(super) fn read_json(
     Ok(ControlFlow::Continue(()))
 }
 
-/// How a line was read.
+/// Result of reading a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Whole,
-    /// Longer than wanted: it was passed over.
+    /// The line is longer than the limit and was skipped.
     TooLong,
     End,
 }
 
-/// Reads the next line of at most `most` bytes with its line end, however long it is in the file.
+/// Reads the next line of at most `most` bytes including its line end, however long it is in the file.
 pub(super) fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> io::Result<Line> {
     line.clear();
     let mut read = 0;

@@ -18,8 +18,8 @@ pub(super) fn read_text(
 ) -> Reading {
     let mut reader = open_text(input, on_bytes)?;
     let (unit, part_bytes) = (settings.read.text_unit, settings.read.part_bytes);
-    // A part ends at the first blank line behind its size; without one, at the first line end behind twice its size.
-    // A text without line ends is cut at twice that again.
+    // A part ends at the first blank line after its size is reached; without one, at the first line end after twice its
+    // size. A text without line ends is split at twice that again.
     let most_in_line = 4 * part_bytes;
     let mut lines = 0;
     let (mut part, mut started_at, mut parts) = (Vec::new(), 1, 0);
@@ -58,14 +58,14 @@ pub(super) fn read_text(
         }
     }
     let flow = send(&mut part, started_at, &mut parts);
-    // An empty file is a document without text, so that it is counted.
+    // An empty file counts as a document without text.
     match parts == 0 && flow.is_continue() {
         true => Ok(records.send(1, Content::Bytes(Vec::new(), format), None)),
         false => Ok(flow),
     }
 }
 
-/// A line, or as much of it as is wanted.
+/// Reads a line, up to a maximum length.
 fn read_up_to_line_end(reader: &mut impl std::io::BufRead, line: &mut Vec<u8>, most: usize) -> std::io::Result<Line> {
     line.clear();
     let mut limited = reader.take(most as u64);
@@ -85,7 +85,7 @@ pub(super) fn read_page(
     if page.len() > most {
         return Ok(records.too_large(1, settings));
     }
-    // UTF-16 is told by its byte order mark.
+    // UTF-16 is detected by its byte order mark.
     let page = match encoding_rs::Encoding::for_bom(&page) {
         Some((charset, _)) => charset.decode(&page).0.into_owned().into_bytes(),
         None => page,

@@ -1,4 +1,4 @@
-//! What is read and what is kept.
+//! Checks of the documents that are read and kept.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ fn every_dropped_document_is_counted_by_its_reason() {
         report.documents
     );
     assert!(report.dropped.iter().all(|by| by.samples.len() == 1 && !by.samples[0].detail.is_empty()));
-    // The files say the same as what was returned.
+    // The files contain the same values as the returned report.
     let read = palestra_corpus::Report::load(place.path("out")).unwrap();
     assert_eq!(read, report);
 }
@@ -145,7 +145,7 @@ fn validation_is_chosen_by_the_document() {
     };
     let first = split("out");
     assert_eq!(first.len(), 400);
-    // In another company and order, the same documents are held out.
+    // In another set and order, the same documents are in validation.
     place.put("a.jsonl", (100..400).rev().map(|number| json(&prose(number))).collect::<String>());
     place.build(&["split.validation=0.25", "out=again"]).unwrap();
     let again = split("again");

@@ -1,4 +1,4 @@
-//! Folders with input, and what a run makes of them.
+//! Folders with input, and runs on them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,7 +32,7 @@ impl Place {
         path
     }
 
-    /// The defaults with changes, over the whole input.
+    /// Returns the default settings with changes, over the whole input.
     pub fn settings(&self, changes: &[&str]) -> Settings {
         let changes: Vec<String> = changes.iter().map(|change| change.to_string()).collect();
         let settings = Settings::parse("", "test", &changes).unwrap();
@@ -45,14 +45,14 @@ impl Place {
         build(&self.settings(changes), &Options::default())
     }
 
-    /// Runs and fails; gives what was said. Nothing may be left behind.
+    /// Expects a run to fail; returns the error message. No file may be left behind.
     pub fn refused(&self, changes: &[&str]) -> String {
         let error = self.build(changes).unwrap_err().to_string();
         assert!(!self.path("out").exists() && !self.path("out.partial").exists(), "something is left behind");
         error.replace(&format!("{}/", self.0.path().display()), "")
     }
 
-    /// (file without folder, text) of all rows, sorted.
+    /// Returns (file without folder, text) of all rows, sorted.
     pub fn texts(&self) -> Vec<(String, String)> {
         let mut texts: Vec<_> = rows(&self.path("out")).into_iter().map(|row| (row.source, row.text)).collect();
         texts.sort();
@@ -70,7 +70,7 @@ pub struct Row {
     pub split: String,
 }
 
-/// All rows of a corpus, shard after shard.
+/// Returns all rows of a corpus, shard after shard.
 pub fn rows(out: &Path) -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, _) in files(out).into_iter().filter(|(name, _)| name.ends_with(".parquet")) {
@@ -91,7 +91,7 @@ pub fn rows(out: &Path) -> Vec<Row> {
     rows
 }
 
-/// Every file of a folder with its bytes.
+/// Returns every file of a folder with its bytes.
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
     let names = fs::read_dir(folder).unwrap().map(name);
@@ -104,7 +104,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Prose that every rule lets pass, another for each number.
+/// Returns prose that passes every rule, different for each number.
 pub fn prose(number: u64) -> String {
     const WORDS: [&str; 24] = [
         "harbour", "captain", "morning", "letter", "garden", "window", "soldier", "river", "mountain", "question",

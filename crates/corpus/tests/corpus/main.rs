@@ -1,4 +1,4 @@
-//! Whole runs: what is read, what is kept, what is refused, and that neither threads nor a kill change a byte.
+//! Whole runs: documents read, kept and refused, and output that does not depend on threads or kills.
 
 mod kept;
 mod made;

@@ -1,4 +1,4 @@
-//! Input and settings that cannot be used: what is said, and that nothing is left behind.
+//! Input and settings that cannot be used: the error messages, and no leftover files.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ fn damaged_files_are_named() {
     let whole = parquet(vec![("text", Arc::new(StringArray::from(texts)))]);
     place.put("a.parquet", &whole[..whole.len() - 20]);
     assert!(place.refused(&[]).starts_with("in/a.parquet is damaged: "));
-    // Wherever a byte is wrong, there is no panic.
+    // No position of a damaged byte causes a panic.
     for place_of_damage in (0..whole.len()).step_by(whole.len() / 25) {
         let mut bytes = whole.clone();
         bytes[place_of_damage] ^= 0x55;
@@ -124,7 +124,7 @@ fn settings_and_folders_that_cannot_be_used_are_refused() {
     assert!(place.refused(&["split.validation=1.5"]).contains("a share from 0 to below 1"));
     assert!(place.refused(&["c4.bad_words=none.txt"]).contains("none.txt: cannot read"));
     place.build(&[]).unwrap();
-    // Made again it is there; made otherwise it is refused, and stays.
+    // A second run with the same settings finds the corpus; with other settings it is refused, and the corpus stays.
     assert_eq!(place.build(&[]).unwrap().documents, 1);
     let before = files(&place.path("out"));
     let error = place.build(&["gopher.words=[1,1000]"]).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Neither the number of threads nor a kill in the middle changes a byte.
+//! Checks that the output does not depend on the number of threads or on a kill in the middle.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use palestra_corpus::{Options, build};
 
 use crate::made::*;
 
-/// Set for the child process that is killed, to the folder of its test.
+/// Environment variable of the child process that is killed: the folder of its test.
 const VICTIM: &str = "PALESTRA_TEST_CORPUS_UNTIL_KILLED";
 const CHANGES: [&str; 2] = ["shards.text_bytes=50000", "split.validation=0.1"];
 
-/// Documents with duplicates far apart, across shards and files.
+/// Writes documents with duplicates far apart, across shards and files.
 fn fill(place: &Place) {
     let rows = |from: u64| (from..from + 200).map(|number| json(&prose(number % 350))).collect::<String>();
     for file in 0..4 {
@@ -33,7 +33,7 @@ fn the_bytes_do_not_depend_on_the_threads() {
         place.build(&[CHANGES[0], CHANGES[1], &threads]).unwrap();
         let mut files = files(&place.path("out"));
         std::fs::remove_dir_all(place.path("out")).unwrap();
-        // Which says on how many threads it was made.
+        // It contains the number of threads.
         files.remove("corpus.toml");
         files
     };
@@ -60,7 +60,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
             .spawn()
             .unwrap();
         let patience = Instant::now();
-        // Killed as soon as it has so many shards, in the middle of writing the next.
+        // Kills the process as soon as it has this many shards, while it writes the next one.
         loop {
             let shards = partial.exists() && files_ready(&partial) >= wanted;
             let ended = child.try_wait().unwrap().is_some();
@@ -74,7 +74,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
         assert!(files_ready(&partial) >= wanted);
     }
     assert_eq!(kills, 3);
-    // What a kill leaves of a shard is no trouble.
+    // An incomplete shard of a killed run causes no problem.
     std::fs::write(partial.join("train-00009.parquet.tmp"), b"half").unwrap();
     std::fs::write(partial.join("train-00999.parquet"), b"never noted").unwrap();
 
@@ -90,7 +90,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     }
 }
 
-/// Does nothing, but in the child process of the test above.
+/// Runs in the child process of the test above; otherwise does nothing.
 #[test]
 fn runs_as_the_victim() {
     if let Ok(folder) = std::env::var(VICTIM) {
@@ -98,7 +98,7 @@ fn runs_as_the_victim() {
         let settings = palestra_corpus::Settings::parse("", "test", &changes).unwrap();
         let (inputs, out) = (vec![format!("{folder}in")], format!("{folder}out"));
         let settings = palestra_corpus::Settings { inputs, out, ..settings };
-        // Slow, so that there is time to be killed.
+        // Slow, so that there is time for the kill.
         let on_progress = |_| std::thread::sleep(Duration::from_millis(5));
         build(&settings, &Options { on_progress: Some(&on_progress), ..Options::default() }).unwrap();
     }
@@ -126,7 +126,7 @@ fn an_unfinished_corpus_is_not_gone_on_with_otherwise() {
     let error = place.build(&CHANGES).unwrap_err().to_string();
     assert!(error.contains("was begun with other files"), "{error}");
 
-    // Mended, it goes on.
+    // After the repair, the run resumes.
     place.put("0.jsonl", &first);
     std::fs::remove_file(broken).unwrap();
     place.build(&CHANGES).unwrap();

@@ -1,4 +1,4 @@
-//! What the page asks of the server: who I am, what is next, a label, undo; and of admins the counts and exports.
+//! HTTP API of the page: identity, next item, label, undo; for admins also counts and exports.
 
 use std::sync::{Arc, PoisonError};
 
@@ -22,7 +22,8 @@ use crate::label::{Label, SCALE};
 use crate::store::{Annotator, ItemId, Progress, Store, Task, new_token};
 use crate::summary::summary;
 
-/// A label is an answer's number, ratings and a comment: this is room enough, and little to be flooded with.
+/// Maximum size of a request body. It is sufficient for a label (an answer's index, ratings and a comment) and limits
+/// the effect of floods of requests.
 const LARGEST_BODY: usize = 64 << 10;
 
 pub(super) fn routes(state: Arc<State>) -> Router {
@@ -38,20 +39,20 @@ pub(super) fn routes(state: Arc<State>) -> Router {
         .with_state(state)
 }
 
-/// What the page shows.
+/// Content of the page.
 #[derive(Serialize)]
 struct Shown {
     person: String,
     is_admin: bool,
     scale: u8,
     progress: Progress,
-    /// What to judge next; none when there is nothing left for this person.
+    /// The next item to label; `None` if no item is left for this annotator.
     task: Option<Task>,
-    /// What the person had said of it, where it was undone.
+    /// The annotator's previous label of the item, after an undo.
     said: Option<Label>,
 }
 
-/// A label of the answers as they were shown.
+/// A label for the answers in the order shown.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Given {
@@ -60,13 +61,14 @@ struct Given {
     seconds: f64,
 }
 
-/// Anything to undo?
+/// Body of an undo request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Undo {}
 
 async fn show_page(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
-    // A page elsewhere may have a name that leads here (DNS rebinding): it shall not read the key.
+    // A page of another origin may use a host name that resolves to this server (DNS rebinding). It must not read the
+    // key.
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let key = state.local.as_ref().filter(|_| is_loopback(host)).map_or("", |local| &local.key);
     page(&new_token(), key)
@@ -132,14 +134,14 @@ fn shown(store: &mut Store, person: &Annotator) -> Answer<Shown> {
     Ok(Shown { person: person.name.clone(), is_admin: person.is_admin, scale: SCALE, progress, task, said: None })
 }
 
-/// Finds out who asks, and does the work in a thread in which it may wait for the disk.
+/// Authenticates the annotator, and runs the work in a thread that may block on disk access.
 async fn on_store<T: IntoResponse + Send + 'static>(
     state: Arc<State>,
     headers: HeaderMap,
     work: impl FnOnce(&mut Store, &Annotator) -> Answer<T> + Send + 'static,
 ) -> Answer<Response> {
     let done = tokio::task::spawn_blocking(move || {
-        // Whoever held the lock and panicked has left no half of a change: those are SQLite's.
+        // A panic while the lock was held leaves no partial change, because SQLite rolls it back.
         let mut store = state.store.lock().unwrap_or_else(PoisonError::into_inner);
         let person = who(&state, &store, &headers)?;
         work(&mut store, &person)
@@ -174,7 +176,7 @@ fn is_loopback(host: &str) -> bool {
 
 type Answer<T> = Result<T, Refusal>;
 
-/// What a person is told who cannot be served: `{"error": "..."}`.
+/// Error response: `{"error": "..."}`.
 struct Refusal(StatusCode, String);
 
 impl IntoResponse for Refusal {
@@ -197,7 +199,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// A JSON body, sent as such: a form of another page cannot be.
+/// A body with the content type JSON. A form of another page cannot send it.
 struct Body<T>(T);
 
 impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {

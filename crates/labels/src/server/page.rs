@@ -1,4 +1,4 @@
-//! The page itself, put together from its parts.
+//! The HTML page, assembled from its parts.
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -9,8 +9,8 @@ const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// The page. Only its own style and script may run, which `nonce` proves, and it may talk to this server alone; whatever
-/// stands in a prompt or an answer is text. `key` lets who sits at this machine in without a token.
+/// Builds the page. Only its own style and script may run, which `nonce` authorizes, and it may connect to this server
+/// alone. Prompts and answers are always shown as text. `key` gives the local annotator access without a token.
 pub(super) fn page(nonce: &str, key: &str) -> Response {
     let html =
         HTML.replace("{nonce}", nonce).replace("{key}", key).replace("{style}", STYLE).replace("{script}", SCRIPT);

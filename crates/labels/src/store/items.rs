@@ -1,4 +1,4 @@
-//! Items into the store and out of it.
+//! Adds items to the store and reads them.
 
 use palestra_datasets::preferences::Text;
 use rusqlite::Connection;
@@ -10,14 +10,14 @@ use crate::item::{Answer, NewItem};
 /// The number of an item in its store.
 pub type ItemId = i64;
 
-/// What came of adding items.
+/// Result of adding items.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Added {
     /// Items that are new.
     pub added: usize,
-    /// Items that were there before, with the same prompt and answers.
+    /// Items that already existed, with the same prompt and answers.
     pub known: usize,
-    /// Where each of them is, in order.
+    /// Ids of all given items, in order.
     #[serde(skip)]
     pub ids: Vec<ItemId>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Stored {
 }
 
 impl Store {
-    /// Adds items, all or none of them; the first error ends it. An item that is there already stays as it is.
+    /// Adds items, all or none of them; the first error aborts. An existing item stays unchanged.
     pub fn add<E>(&mut self, items: impl IntoIterator<Item = Result<NewItem, E>>) -> Result<Added>
     where
         Error: From<E>,

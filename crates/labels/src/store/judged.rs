@@ -1,4 +1,4 @@
-//! Everything that was judged, for exports and summaries.
+//! All labels of a store, for exports and summaries.
 
 use palestra_datasets::preferences::Text;
 
@@ -8,40 +8,40 @@ use crate::error::Result;
 use crate::item::Answer;
 use crate::label::Label;
 
-/// One label with all that is known of it.
+/// One label with its item and annotator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
     /// The item.
     pub item: ItemId,
-    /// What was asked.
+    /// The prompt.
     pub prompt: Text,
-    /// The answers; labels speak of their places.
+    /// The answers; labels refer to their indices.
     pub answers: Vec<Answer>,
-    /// The place of the answer that is known to be best, of an item that checks who judges.
+    /// Index of the known best answer of a gold item.
     pub gold: Option<usize>,
-    /// Who judged.
+    /// Name of the annotator.
     pub annotator: String,
-    /// What was said.
+    /// The label.
     pub label: Label,
-    /// The places of the answers in the order in which they were shown.
+    /// Indices of the answers in the order in which they were shown.
     pub shown: Vec<usize>,
-    /// From showing to judging.
+    /// Seconds from showing the item to labeling it.
     pub seconds: f64,
 }
 
 impl Store {
-    /// All labels, by item and then by the name of who gave them.
+    /// All labels, by item and then by the annotator's name.
     pub fn judged(&self) -> Result<Vec<Judged>> {
         self.read_judged("").map_err(told(&self.file))
     }
 
-    /// The labels of one item, such as one that waits for people to judge it.
+    /// The labels of one item.
     pub fn judged_of(&self, item: ItemId) -> Result<Vec<Judged>> {
         self.stored(item)?;
         self.read_judged(&format!("WHERE item = {item}")).map_err(told(&self.file))
     }
 
-    /// How many of these items fewer people have judged than should.
+    /// Number of these items that have fewer labels than the overlap requires.
     pub fn waiting(&self, items: &[ItemId]) -> Result<usize> {
         let overlap = self.settings()?.overlap;
         let sql = "SELECT count(*) >= ?2 FROM label WHERE item = ?1 AND NOT is_skip";
@@ -55,7 +55,7 @@ impl Store {
         read().map_err(told(&self.file))
     }
 
-    /// How many items there are to judge, how many of them as many people judged as should, and how many check who judges.
+    /// Number of items to label, number of those with as many labels as the overlap requires, and number of gold items.
     pub(crate) fn item_counts(&self) -> Result<[u64; 3]> {
         let overlap = self.settings()?.overlap;
         let sql = "SELECT coalesce(sum(gold IS NULL), 0), coalesce(sum(gold IS NULL AND
@@ -66,7 +66,7 @@ impl Store {
         self.connection.query_row(sql, [overlap], read).map_err(told(&self.file))
     }
 
-    /// The names of all who may judge.
+    /// Names of all annotators.
     pub(crate) fn names(&self) -> Result<Vec<String>> {
         let read = || {
             let mut select = self.connection.prepare("SELECT name FROM annotator ORDER BY name")?;

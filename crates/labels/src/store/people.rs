@@ -1,22 +1,22 @@
-//! The people who judge, and the tokens by which they are known.
+//! The annotators and their access tokens.
 
 use sha2::{Digest, Sha256};
 
 use super::{Store, find, told};
 use crate::error::{Error, Result};
 
-/// Somebody who judges.
+/// A person who labels items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotator {
     pub(super) id: i64,
-    /// The name, as exports have it.
+    /// Name in exports.
     pub name: String,
-    /// Whether the person may see counts and export.
+    /// True if the annotator may see counts and export.
     pub is_admin: bool,
 }
 
 impl Store {
-    /// The person of this name, who is made where there is none.
+    /// Returns the annotator of this name, and creates it if it does not exist.
     pub fn annotator(&mut self, name: &str) -> Result<Annotator> {
         let name = name.trim();
         if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
@@ -30,8 +30,8 @@ impl Store {
         })
     }
 
-    /// A new token for this person, who is made where there is none; one that was there before opens nothing any more.
-    /// The store keeps its hash alone, so this is the only time that anybody can read it.
+    /// Creates a new token for this annotator, who is created if missing; a previous token becomes invalid. The store
+    /// keeps only the token's hash, so it can only be read from this return value.
     pub fn invite(&mut self, name: &str, is_admin: bool) -> Result<String> {
         let annotator = self.annotator(name)?;
         let token = new_token();
@@ -43,13 +43,13 @@ impl Store {
         Ok(token)
     }
 
-    /// Whose token it is.
+    /// The annotator who holds a token.
     pub fn holder(&self, token: &str) -> Result<Option<Annotator>> {
         let sql = "SELECT id, name, is_admin FROM annotator WHERE token_hash = ?1";
         find(&self.connection, sql, [hash(token)], annotator_of).map_err(told(&self.file))
     }
 
-    /// Whether anybody has a token.
+    /// True if any annotator has a token.
     pub fn has_holders(&self) -> Result<bool> {
         let sql = "SELECT 1 FROM annotator WHERE token_hash IS NOT NULL LIMIT 1";
         Ok(find(&self.connection, sql, [], |_| Ok(())).map_err(told(&self.file))?.is_some())
@@ -60,14 +60,14 @@ pub(super) fn annotator_of(row: &rusqlite::Row) -> rusqlite::Result<Annotator> {
     Ok(Annotator { id: row.get(0)?, name: row.get(1)?, is_admin: row.get(2)? })
 }
 
-/// 128 bits of the operating system's randomness, which nobody guesses.
+/// 128 random bits of the operating system, which cannot be guessed.
 pub(crate) fn new_token() -> String {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Tokens are random, so that one round of a fast hash is enough: there is no dictionary to try.
+/// Hash of a token. Tokens are random, so one round of a fast hash is sufficient: dictionary attacks are not possible.
 fn hash(token: &str) -> Vec<u8> {
     Sha256::digest(token.as_bytes()).to_vec()
 }

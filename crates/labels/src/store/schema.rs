@@ -1,4 +1,4 @@
-//! The tables of a label store, and the versions of them.
+//! The tables of a label store and their versions.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{Settings, told};
 use crate::error::{Error, Result};
 
-/// The version of the tables that this program makes and reads, in SQLite's `user_version`.
+/// Version of the tables that this program creates and reads, in SQLite's `user_version`.
 const VERSION: i64 = 1;
 
-/// Says that a file is a label store, in SQLite's `application_id`: "PaLa".
+/// Marks a file as a label store, in SQLite's `application_id`: "PaLa".
 const APPLICATION: i64 = 0x5061_4c61;
 
 const TABLES: &str = "
@@ -62,14 +62,15 @@ CREATE TABLE label (
 CREATE INDEX label_annotator ON label (annotator);
 ";
 
-/// Makes the tables where there are none, and refuses files that are not ours or of a later version, as they are.
+/// Creates the tables if the file is empty. A file that is not a label store or has a later version is refused and left
+/// unchanged.
 pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
-    // At one moment: another program may be making the tables.
+    // One transaction, so that both reads see the same state: another program may be creating the tables.
     let moment = connection.transaction().map_err(&failed)?;
     let is_new = !is_ours(&moment, file)?;
     drop(moment);
-    // Of a label that was acknowledged the write-ahead log is on the disk, also if the machine loses its power.
+    // The write-ahead log of an acknowledged label is on the disk, even after a power failure.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(&failed)?;
     connection.pragma_update(None, "synchronous", "full").map_err(&failed)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(&failed)?;
@@ -79,7 +80,7 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settin
     }
 }
 
-/// Whether it is a store of our version; `false` of a file without anything in it.
+/// True if the file is a label store of this version, false if it is empty.
 fn is_ours(connection: &Connection, file: &Path) -> Result<bool> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(told(file));
     let application = number("PRAGMA application_id")?;
@@ -102,7 +103,7 @@ fn create(connection: &mut Connection, file: &Path, settings: Settings) -> Resul
         return Err(Error::store(file, "overlap 0 where at least 1 should judge each item"));
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
-    // Another program may have been faster.
+    // Another program may have created the tables first.
     if is_ours(&transaction, file)? {
         return Ok(());
     }

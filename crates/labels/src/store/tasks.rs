@@ -1,4 +1,4 @@
-//! What a person judges next, the label that comes back, and taking it back.
+//! Assigns items to annotators, stores their labels and undoes them.
 
 use palestra_datasets::preferences::Text;
 use rusqlite::{Connection, Transaction};
@@ -10,35 +10,35 @@ use crate::error::{Error, Result};
 use crate::label::{Label, Verdict};
 use crate::order::{inverse, order};
 
-/// After so many other items comes one that checks who judges, while there are any.
+/// Number of other items between two gold items, while there are any.
 const OTHERS_PER_GOLD: i64 = 9;
 
-/// An item that was given out and not judged for so long, in seconds, may be given to somebody else too.
+/// Seconds after which an assigned item without a label may be assigned to another annotator too.
 const STALE: i64 = 30 * 60;
 
-/// An item as one person sees it: which policy wrote what is not there.
+/// An item as shown to one annotator, without the policies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Task {
     /// The item.
     pub item: ItemId,
-    /// What was asked.
+    /// The prompt.
     pub prompt: Text,
-    /// The answers, in the order in which this person sees them. Labels speak of their places here.
+    /// The answers, in the order shown to this annotator. Labels refer to indices in this order.
     pub answers: Vec<Text>,
 }
 
-/// How far one person is.
+/// Progress of one annotator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Progress {
-    /// Items that the person judged or skipped.
+    /// Items that the annotator labeled or skipped.
     pub done: u64,
-    /// Items that there are for the person now. Others may take some of them.
+    /// Items that are available to the annotator now. Others may take some of them.
     pub left: u64,
 }
 
 impl Store {
-    /// What this person judges next: the same until it is judged, and never what the person judged or skipped before.
-    /// `None` when nothing is left for this person.
+    /// Next item of this annotator: the same until it is labeled, and never an item that the annotator labeled or
+    /// skipped before. `None` if no item is left for this annotator.
     pub fn next(&mut self, annotator: &Annotator) -> Result<Option<Task>> {
         let overlap = self.settings()?.overlap;
         let item = self.write(|transaction, _| {
@@ -55,8 +55,9 @@ impl Store {
         item.map(|item| self.task(annotator, item)).transpose()
     }
 
-    /// Keeps a label of an item that was given to this person, with the seconds that it took. When this returns `Ok`, the
-    /// label is on the disk. The same label a second time is well: whoever did not hear the answer may ask again.
+    /// Stores a label of an item that was assigned to this annotator, with the seconds that it took. When this returns
+    /// `Ok`, the label is on the disk. Submitting the same label again succeeds, so that a client that missed the
+    /// response can retry.
     pub fn submit(&mut self, annotator: &Annotator, item: ItemId, label: &Label, seconds: f64) -> Result<()> {
         let seconds = if seconds.is_finite() { seconds.clamp(0.0, 86_400.0) } else { 0.0 };
         let order = self.shown(annotator, item)?;
@@ -83,7 +84,7 @@ impl Store {
         })
     }
 
-    /// Takes this person's last label back, and returns it with its item, which is what the person judges next.
+    /// Removes this annotator's last label, and returns it with its item, which is the annotator's next item again.
     pub fn undo(&mut self, annotator: &Annotator) -> Result<Option<(Task, Label)>> {
         let undone = self.write(|transaction, _| {
             let sql = "SELECT id, item, label FROM label WHERE annotator = ?1 ORDER BY id DESC LIMIT 1";
@@ -91,7 +92,7 @@ impl Store {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, ItemId>(1)?, parse::<Label>(&row.get::<_, String>(2)?)?))
             })?;
             let Some((id, item, label)) = last else { return Ok(None) };
-            // What was shown meanwhile goes back to the others.
+            // Items assigned in the meantime become available to others.
             transaction.execute("DELETE FROM assignment AS a WHERE annotator = ?1 AND NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator)", [annotator.id])?;
             transaction.execute("DELETE FROM label WHERE id = ?1", [id])?;
             transaction.execute("UPDATE assignment SET given = ?1 WHERE item = ?2 AND annotator = ?3", (now(), item, annotator.id))?;
@@ -102,7 +103,7 @@ impl Store {
         Ok(Some((self.task(annotator, item)?, label)))
     }
 
-    /// How far this person is.
+    /// Progress of this annotator.
     pub fn progress(&self, annotator: &Annotator) -> Result<Progress> {
         let overlap = i64::from(self.settings()?.overlap);
         let count = || {
@@ -134,13 +135,14 @@ impl Store {
     }
 }
 
-/// What was given to a person (1) who has not judged it.
+/// Items assigned to an annotator (1) and not yet labeled.
 const OPEN: &str = "
 SELECT a.item FROM assignment AS a WHERE a.annotator = ?1
 AND NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator) ORDER BY a.given DESC";
 
-/// Items that were not given to a person (1) and that fewer than the overlap (3) judged, or were given since (2) to judge.
-/// Those that others judged come first, so that items are finished before new ones are begun.
+/// Items that were not assigned to an annotator (1) and whose labels, together with the assignments since (2), are
+/// fewer than the overlap (3). Items that others have labeled come first, so that they are finished before new ones are
+/// started.
 const FREE: &str = "
 SELECT id FROM (SELECT i.id,
     (SELECT count(*) FROM assignment AS a LEFT JOIN label AS l ON l.item = a.item AND l.annotator = a.annotator
@@ -149,7 +151,7 @@ SELECT id FROM (SELECT i.id,
     WHERE i.gold IS NULL AND NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = i.id AND a.annotator = ?1))
 WHERE taken < ?3 ORDER BY taken DESC, id";
 
-/// Items that check who judges, and that were not given to a person (1): everybody gets all of them.
+/// Gold items that were not assigned to an annotator (1): each annotator gets all of them.
 const FREE_GOLD: &str = "
 SELECT i.id FROM item AS i WHERE i.gold IS NOT NULL
 AND NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = i.id AND a.annotator = ?1) ORDER BY i.id";

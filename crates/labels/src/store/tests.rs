@@ -26,7 +26,7 @@ fn first() -> Label {
     Label::of(Verdict::Best { answer: 0 })
 }
 
-/// Judges everything that there is for a person, and returns the items in order.
+/// Labels all available items of an annotator, and returns the items in order.
 fn judge_all(store: &mut Store, name: &str, label: &Label) -> Vec<ItemId> {
     let person = store.annotator(name).unwrap();
     let mut items = Vec::new();
@@ -63,7 +63,7 @@ fn two_at_once_get_different_items_and_a_skip_asks_somebody_else() {
     assert_eq!(store.next(&ada).unwrap(), None, "the other is with ben");
     store.submit(&ben, of_ben, &first(), 1.0).unwrap();
     assert_eq!(store.next(&ben).unwrap().unwrap().item, of_ada);
-    // Whoever went away holds an item for half an hour.
+    // An annotator who leaves keeps an assigned item for half an hour.
     let sql = "UPDATE assignment SET given = given - 1801 WHERE annotator = ?1";
     assert_eq!(store.connection.execute(sql, [ben.id]).unwrap(), 2);
     let cyd = store.annotator("cyd").unwrap();

@@ -1,8 +1,8 @@
-//! The page in a real browser, where `PALESTRA_BROWSER` names one of Chromium's kind:
+//! Tests the page in a real browser, if `PALESTRA_BROWSER` names a Chromium-based one:
 //!
 //!     PALESTRA_BROWSER=chromium cargo test -p palestra-labels --release browser
 //!
-//! `PALESTRA_SCREENSHOTS` names a directory for pictures of what was seen. Without the first variable nothing is tested.
+//! `PALESTRA_SCREENSHOTS` names a directory for screenshots. Without the first variable nothing is tested.
 
 mod driver;
 
@@ -45,14 +45,15 @@ fn people_judge_in_a_browser() {
     browser.resize(1280, 800, false);
     browser.colours("light");
 
-    // Without a token one is asked for; a link with one opens the page, and the token leaves the address.
+    // Without a token the page asks for one. A link with a token opens the page, and the token is removed from the
+    // address.
     browser.call("Page.navigate", json!({"url": format!("http://{address}/")}));
     browser.wait_for("!document.getElementById('enter').hidden");
     browser.call("Page.navigate", json!({"url": format!("http://{address}/#{token}")}));
     browser.wait_for("!document.getElementById('judge').hidden");
     assert_eq!(browser.value("location.hash"), "");
 
-    // Markup in answers is text.
+    // Markup in answers is shown as text.
     let answers = "[...document.querySelectorAll('.answer .text')].map(node => node.textContent)";
     let shown = browser.value(answers);
     assert!(shown.as_array().unwrap().contains(&HOSTILE.into()), "{shown}");
@@ -62,7 +63,7 @@ fn people_judge_in_a_browser() {
     browser.colours("dark");
     browser.picture("desktop-dark.png");
 
-    // On a phone nothing stands out at the side, answers are below each other, and buttons are large.
+    // On a phone nothing overflows horizontally, answers are stacked vertically, and buttons are large.
     browser.resize(390, 844, true);
     assert_eq!(browser.value("document.documentElement.scrollWidth <= 390"), true);
     let tops = "[...document.querySelectorAll('.answer')].map(node => node.getBoundingClientRect().top)";
@@ -76,7 +77,8 @@ fn people_judge_in_a_browser() {
     browser.picture("phone-light-below.png");
     browser.resize(1280, 800, false);
 
-    // Keys: ratings of both, a comment, the first is better; undone, it is there again, and becomes a tie.
+    // Keys: ratings of both, a comment, and the verdict that the first is better. After an undo, the item is shown
+    // again and is labeled as a tie.
     for key in ["r", "4", "2", "c"] {
         browser.press(key);
     }
@@ -114,7 +116,7 @@ fn people_judge_in_a_browser() {
     let outside: Vec<_> =
         browser.requests.iter().filter(|url| !url.starts_with(&origin) && !url.starts_with("data:")).collect();
     assert!(outside.is_empty(), "{outside:?}");
-    // That it was asked for a token is what the browser complains of, and nothing else.
+    // The only complaint of the browser is about the request without a token.
     browser.complaints.retain(|complaint| !complaint.contains("status of 401"));
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
 }
@@ -131,7 +133,7 @@ fn check_kept(file: &Path) {
     assert_eq!((&rated.label.verdict, &rated.label.ratings), (&Verdict::Rated, &vec![Some(3.0)]));
 }
 
-/// What a person finds better: `yes` or `no` by the number of the prompt.
+/// Chooses the answer of the simulated annotator: `yes` or `no` by the number of the prompt.
 fn choose(browser: &mut Browser, is_ben: bool) {
     let prompt = browser.value("document.querySelector('#prompt .text').textContent");
     let number: usize = prompt.as_str().unwrap().strip_prefix("prompt ").unwrap().parse().unwrap();
@@ -198,7 +200,8 @@ fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
     let summary = summary(&store).unwrap();
     let kappas = [summary.cohen[0].kappa.unwrap(), summary.fleiss.unwrap()];
     for kappa in kappas {
-        // Of the 18 that check nobody they differ about 0, 5, 10 and 15, and each says no of six: (14/18 - 5/9) / (4/9).
+        // On the 18 items that are not gold, the annotators differ on 0, 5, 10 and 15, and each says no to six: (14/18
+        // - 5/9) / (4/9).
         assert!((kappa - 0.5).abs() < 1e-9, "{kappas:?}");
         assert!(page.as_str().unwrap().contains("0.5"), "{page}");
     }

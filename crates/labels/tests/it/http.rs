@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::served::*;
 
-/// The key of who sits at this machine, as the page carries it.
+/// The key of the local annotator, as contained in the page.
 fn key_of(page: &str) -> String {
     let after = page.split("palestra-key\" content=\"").nth(1).unwrap();
     after.split('"').next().unwrap().to_string()
@@ -63,7 +63,7 @@ fn only_those_who_are_known_get_in_and_only_admins_see_counts() {
     let empty = get(address, "/api/export/pairs/jsonl", &admin);
     assert!(empty.status == 503 && empty.text().contains("nothing was labelled yet"), "{empty:?}");
     assert_eq!(get(address, "/etc/passwd", &admin).status, 404);
-    // Whoever is invited anew has the new token alone.
+    // After a new invitation, only the new token is valid.
     store.invite("ada", false).unwrap();
     assert_eq!(get(address, "/api/next", &ada).status, 401);
 }

@@ -1,4 +1,4 @@
-//! A server that is killed with SIGKILL while people judge.
+//! A server that is killed with SIGKILL during labeling.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -12,10 +12,10 @@ use palestra_labels::{ItemId, Store};
 
 use crate::served::*;
 
-/// Tells this program, run once more, to be the server of a store.
+/// Environment variable with the store. If it is set, this test program acts as the server.
 const STORE: &str = "PALESTRA_LABELS_TEST_STORE";
 
-/// Tells it where to listen.
+/// Environment variable with the address to listen on.
 const ADDRESS: &str = "PALESTRA_LABELS_TEST_ADDRESS";
 
 #[test]
@@ -27,7 +27,7 @@ fn child() {
     server.run().unwrap();
 }
 
-/// A server of a store in a process of its own, which a token opens; port 0 takes a free one.
+/// Starts a server of a store in a separate process that requires tokens; port 0 takes a free one.
 pub fn start(file: &Path, address: &str) -> (Child, SocketAddr) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child", "--nocapture"])
@@ -38,11 +38,11 @@ pub fn start(file: &Path, address: &str) -> (Child, SocketAddr) {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = lines.find_map(|line| line.unwrap().strip_prefix("serving at ").map(String::from)).unwrap();
-    // Nobody reads what the child goes on to say; it says nothing.
+    // Later output of the child is not read; it writes none.
     (child, address.parse().unwrap())
 }
 
-/// Judges until the server is gone; what it acknowledged, by item.
+/// Labels items until the server is gone. Returns the acknowledged answers, by item.
 fn judge(address: SocketAddr, token: &str, count: &AtomicUsize) -> BTreeMap<ItemId, usize> {
     let mut acknowledged = BTreeMap::new();
     let Ok(mut shown) = try_get(address, "/api/next", token).map(|reply| reply.json()) else { return acknowledged };
@@ -90,7 +90,7 @@ fn no_acknowledged_label_is_lost() {
             }
         }
         let heard: usize = acknowledged.values().map(BTreeMap::len).sum();
-        // At the moment of the kill each of the two may have been waiting to hear of one more.
+        // At the moment of the kill, each of the two annotators may have been waiting for one more response.
         assert!(heard >= 30 && judged.len() <= heard + 4, "{heard} acknowledged, {} kept", judged.len());
     }
 }

@@ -1,4 +1,4 @@
-//! The page as people and programs meet it: over HTTP, through a kill, in a browser.
+//! End-to-end tests of the page: over HTTP, through a kill, in a browser.
 
 mod browser;
 mod http;

@@ -1,4 +1,4 @@
-//! A store with things to judge, a server of it, and as much of an HTTP client as talks to that.
+//! A store with items to label, a server of it, and a minimal HTTP client.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use palestra_labels::server::{Options, Server};
 use palestra_labels::{Answer, Error, NewItem, Settings, Store};
 use serde_json::Value;
 
-/// A store in a directory of its own, with these items.
+/// A store in its own directory, with these items.
 pub struct Made {
     pub directory: tempfile::TempDir,
     pub file: PathBuf,
@@ -35,7 +35,7 @@ pub fn options(require_token: bool) -> Options {
     Options { address: "127.0.0.1:0".to_string(), person: "me".to_string(), require_token }
 }
 
-/// Serves a store in a thread that lives as long as the tests.
+/// Serves a store in a thread that runs until the tests end.
 pub fn serve(file: &Path, require_token: bool) -> SocketAddr {
     let server = Server::bind(Store::open(file).unwrap(), &options(require_token)).unwrap();
     let address = server.address();
@@ -60,12 +60,12 @@ impl Reply {
     }
 }
 
-/// One request; `head` is its lines of headers. Nobody there, or gone in the middle, is an error.
+/// Sends one request; `head` is its header lines. A missing server or a broken connection is an error.
 pub fn request(address: SocketAddr, line: &str, head: &str, body: &[u8]) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(address)?;
     let length = body.len();
     write!(stream, "{line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n")?;
-    // A server that refuses a body need not read it.
+    // A server that refuses a body may not read it, so a failed write is ignored.
     let _ = stream.write_all(body);
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;

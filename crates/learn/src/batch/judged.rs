@@ -1,4 +1,4 @@
-//! Judged answers as tensors: each answer once, and judgements that refer to answers.
+//! Preference data as tensors: each answer occurs once, and preferences refer to answers by index.
 
 use std::sync::Arc;
 
@@ -6,90 +6,90 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use super::{TextRow, floats, ints, padded};
 
-/// All that was judged of the answers to one prompt. Judgements name answers by their places.
+/// Preference data of the answers to one prompt. Preferences refer to answers by index.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JudgedPrompt {
     /// The prompt with each of its answers, every answer once; the answer's tokens count. The last token is read too.
     pub answers: Vec<TextRow>,
-    /// The prompt with answers to other prompts, for learners that ask for them.
+    /// The prompt with answers to other prompts, for learners that need them.
     pub mismatched: Vec<TextRow>,
-    /// The log-probability of each answer, then of each mismatched one, by the policy that a run starts from; empty where
-    /// nobody asks for them.
+    /// Log-probability of each answer, then of each mismatched one, under the policy that the run starts from; empty if
+    /// not needed.
     pub references: Vec<f32>,
-    /// One answer against another.
+    /// Pairwise preferences.
     pub pairs: Vec<Pair>,
-    /// The best of several answers.
+    /// Choices of the best of several answers.
     pub choices: Vec<Choice>,
-    /// Answers that are good (1) or not (0).
+    /// Labels of answers: good (1) or bad (0).
     pub labels: Vec<Single>,
-    /// Answers with a rating.
+    /// Ratings of answers.
     pub ratings: Vec<Single>,
-    /// What the prompt belongs to, such as a topic, where a column says so.
+    /// Group of the prompt, such as a topic, if a column gives it.
     pub group: Option<Arc<str>>,
 }
 
-/// One answer against another.
+/// Pairwise preference between two answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair {
-    /// The better answer.
+    /// Index of the better answer.
     pub chosen: usize,
-    /// The other.
+    /// Index of the worse answer.
     pub rejected: usize,
-    /// Whether neither is better: then chosen and rejected say nothing.
+    /// True for a tie: the roles of chosen and rejected then have no meaning.
     pub is_tie: bool,
-    /// How much better the chosen one is at least to be scored.
+    /// Margin by which the chosen answer should outscore the rejected one.
     pub margin: f32,
-    /// How much the judgement counts.
+    /// Weight of the preference.
     pub weight: f32,
 }
 
-/// The best of several answers.
+/// Choice of the best of several answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    /// The best answer first, then the others.
+    /// Indices of the answers, the best first.
     pub answers: Vec<usize>,
-    /// How much the judgement counts.
+    /// Weight of the choice.
     pub weight: f32,
 }
 
-/// What was said of one answer alone.
+/// Label or rating of a single answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Single {
-    /// The answer.
+    /// Index of the answer.
     pub answer: usize,
-    /// What was said.
+    /// Label or rating.
     pub value: f32,
-    /// How much the judgement counts.
+    /// Weight of the label or rating.
     pub weight: f32,
 }
 
-/// Judged answers as tensors.
+/// Preference data as tensors.
 ///
-/// What is computed of an answer is one number, `[answers]`, the longest answer first; judgements gather from these.
-/// Answers of one batch may be computed one chunk after the other, so that a prompt with many answers needs no more memory
-/// than one with few.
+/// Losses use one number per answer, `[answers]`, the longest answer first; preferences gather from these numbers. The
+/// answers of one batch may be computed chunk by chunk, so that a prompt with many answers needs no more memory than
+/// one with few.
 #[derive(Debug, Clone)]
 pub struct JudgedBatch {
-    /// The answers, in chunks.
+    /// Answers, in chunks.
     pub answers: Vec<AnswerRows>,
     /// Answers to other prompts, in chunks.
     pub mismatched: Vec<AnswerRows>,
-    /// Tokens that count in each answer, `[answers]`.
+    /// Number of counted tokens of each answer, `[answers]`.
     pub lengths: Tensor<1>,
-    /// Log-probabilities by the policy that the run starts from, `[answers]`.
+    /// Log-probabilities under the policy that the run starts from, `[answers]`.
     pub references: Option<Tensor<1>>,
-    /// The same of mismatched answers.
+    /// Log-probabilities of mismatched answers under the same policy.
     pub mismatched_references: Option<Tensor<1>>,
-    /// One answer against another.
+    /// Pairwise preferences.
     pub pairs: Option<Pairs>,
-    /// The best of several answers.
+    /// Choices of the best of several answers.
     pub choices: Option<Choices>,
-    /// Answers that are good (1) or not (0).
+    /// Labels of answers: good (1) or bad (0).
     pub labels: Option<Singles>,
-    /// Answers with a rating.
+    /// Ratings of answers.
     pub ratings: Option<Singles>,
-    /// The weights of the whole batch of the optimiser step, of which this may be one part: what means are taken over, so
-    /// that parts add up to the whole.
+    /// Sums of weights over the whole batch of the optimiser step, of which this may be one part. Means divide by them,
+    /// so that parts add up to the whole.
     pub totals: Totals,
 }
 
@@ -98,72 +98,72 @@ pub struct JudgedBatch {
 pub struct AnswerRows {
     /// `[rows, time]`
     pub tokens: Tensor<2, Int>,
-    /// The place in `rows * time` of each row's last token, `[rows]`.
+    /// Position in `rows * time` of each row's last token, `[rows]`.
     pub last_at: Tensor<1, Int>,
-    /// The place in `rows * time` whose output predicts each counted token, `[tokens]`.
+    /// Position in `rows * time` whose output predicts each counted token, `[tokens]`.
     pub predicted_at: Tensor<1, Int>,
     /// The counted tokens.
     pub targets: Tensor<1, Int>,
-    /// Which of the counted tokens are each row's, `[rows * longest]`; the number of all where a row has fewer.
+    /// Indices of each row's counted tokens, `[rows * longest]`, padded with the number of all counted tokens.
     tokens_of_rows: Tensor<1, Int>,
 }
 
 /// Pairs of answers; all `[pairs]`.
 #[derive(Debug, Clone)]
 pub struct Pairs {
-    /// Places of the better answers.
+    /// Indices of the better answers.
     pub chosen: Tensor<1, Int>,
-    /// Places of the others.
+    /// Indices of the worse answers.
     pub rejected: Tensor<1, Int>,
-    /// How probable it is that the chosen one is preferred: 1, or 1/2 in a tie.
+    /// Probability that the chosen answer is preferred: 1, or 1/2 in a tie.
     pub probabilities: Tensor<1>,
-    /// By how much.
+    /// Margins.
     pub margins: Tensor<1>,
-    /// How much each counts.
+    /// Weights.
     pub weights: Tensor<1>,
-    /// The same, and 0 for a tie.
+    /// Weights, with 0 for a tie.
     pub decided: Tensor<1>,
 }
 
-/// Choices among answers.
+/// Choices of the best of several answers.
 #[derive(Debug, Clone)]
 pub struct Choices {
-    /// Places of the answers, the best first, `[choices * most]`; 0 where a choice has fewer.
+    /// Indices of the answers, the best first, `[choices * most]`, padded with 0.
     answers: Tensor<1, Int>,
-    /// Whether there is one, `[choices, most]`.
+    /// Padding mask, `[choices, most]`: true for an answer.
     pub present: Tensor<2, Bool>,
-    /// How much each counts, `[choices]`.
+    /// Weights, `[choices]`.
     pub weights: Tensor<1>,
 }
 
-/// Answers judged alone; all `[singles]`.
+/// Labels or ratings of single answers; all `[singles]`.
 #[derive(Debug, Clone)]
 pub struct Singles {
-    /// Places of the answers.
+    /// Indices of the answers.
     pub answers: Tensor<1, Int>,
-    /// What was said.
+    /// Labels or ratings.
     pub values: Tensor<1>,
-    /// How much each counts.
+    /// Weights.
     pub weights: Tensor<1>,
 }
 
 /// Sums of weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Totals {
-    /// Of all judgements.
+    /// Of all preference data.
     pub judgements: f32,
     /// Of pairs.
     pub pairs: f32,
-    /// Of pairs that are no ties.
+    /// Of pairs without ties.
     pub decided: f32,
-    /// Of answers that are good.
+    /// Of answers labelled good.
     pub good: f32,
-    /// Of answers that are not.
+    /// Of answers labelled bad.
     pub bad: f32,
 }
 
 impl JudgedPrompt {
-    /// Judgements of all kinds.
+    /// Number of preferences of all kinds.
     pub fn judgements(&self) -> usize {
         self.pairs.len() + self.choices.len() + self.labels.len() + self.ratings.len()
     }
@@ -175,8 +175,8 @@ impl JudgedPrompt {
 }
 
 impl JudgedBatch {
-    /// Prompts as batches of at most so many answers, which are the parts of one optimiser step; 0: one part. A prompt with
-    /// more answers is one part all the same, in chunks.
+    /// Batches prompts into parts of at most the given number of answers, which together form one optimiser step; 0:
+    /// one part. A prompt with more answers is still one part, in chunks.
     pub fn parts(prompts: &[&JudgedPrompt], most: usize, device: &Device) -> Vec<Self> {
         let totals = Totals::of(prompts);
         let mut parts: Vec<Vec<&JudgedPrompt>> = Vec::new();
@@ -195,7 +195,7 @@ impl JudgedBatch {
         parts.iter().map(|part| Self::new(part, most, totals, device)).collect()
     }
 
-    /// Prompts as one batch, whose answers are computed so many at once; 0: all.
+    /// Batches prompts as one part, whose answers are computed `chunk` at a time; 0: all.
     pub fn whole(prompts: &[&JudgedPrompt], chunk: usize, device: &Device) -> Self {
         Self::new(prompts, chunk, Totals::of(prompts), device)
     }
@@ -203,7 +203,7 @@ impl JudgedBatch {
     fn new<'a>(prompts: &[&'a JudgedPrompt], chunk: usize, totals: Totals, device: &Device) -> Self {
         let answers: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let mismatched: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.mismatched).collect();
-        // Rows of like length are computed together, so that little is padded.
+        // Rows of similar length are computed together, to reduce padding.
         let (order, mismatched_order) = (by_length(&answers), by_length(&mismatched));
         let mut places = vec![0; order.len()];
         order.iter().enumerate().for_each(|(place, &number)| places[number] = place as i64);
@@ -243,7 +243,7 @@ impl JudgedBatch {
     }
 }
 
-/// The numbers of rows, the longest first.
+/// Row indices, sorted by length, the longest first.
 fn by_length(rows: &[&TextRow]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(rows[at].tokens.len()));
@@ -251,13 +251,13 @@ fn by_length(rows: &[&TextRow]) -> Vec<usize> {
 }
 
 impl AnswerRows {
-    /// Rows, so many at once; 0: all.
+    /// Batches rows in chunks of the given size; 0: all.
     fn chunks(rows: &[&TextRow], most: usize, device: &Device) -> Vec<Self> {
         let most = if most == 0 { rows.len().max(1) } else { most };
         rows.chunks(most).map(|rows| Self::new(rows, device)).collect()
     }
 
-    /// Rows as one batch.
+    /// Batches rows as one chunk.
     pub fn new(rows: &[&TextRow], device: &Device) -> Self {
         let (tokens, time) = padded(rows.iter().map(|row| row.tokens.as_slice()), device);
         let (mut last_at, mut predicted_at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
@@ -280,12 +280,13 @@ impl AnswerRows {
         }
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn count(&self) -> usize {
         self.tokens.dims()[0]
     }
 
-    /// The sum over each row's counted tokens, `[tokens]` to `[rows]`. Nothing else is among them, so that nothing is masked.
+    /// Sums over each row's counted tokens, `[tokens]` to `[rows]`. `of_tokens` holds only counted tokens, so no mask
+    /// is needed.
     pub fn sums(&self, of_tokens: Tensor<1>) -> Tensor<1> {
         let none = Tensor::zeros([1], &of_tokens.device());
         let [places] = self.tokens_of_rows.dims();
@@ -293,7 +294,7 @@ impl AnswerRows {
         by_row.reshape([self.count(), places / self.count()]).sum_dim(1).squeeze_dim(1)
     }
 
-    /// The same rows outside autodiff.
+    /// Returns the same rows outside autodiff.
     #[must_use]
     pub fn inner(&self) -> Self {
         Self {
@@ -319,7 +320,7 @@ impl Pairs {
         })
     }
 
-    /// The numbers of both sides, `[answers]` to twice `[pairs]`.
+    /// Gathers the numbers of both sides, `[answers]` to twice `[pairs]`.
     pub fn sides(&self, numbers: &Tensor<1>) -> (Tensor<1>, Tensor<1>) {
         (numbers.clone().select(0, self.chosen.clone()), numbers.clone().select(0, self.rejected.clone()))
     }
@@ -346,7 +347,7 @@ impl Choices {
         })
     }
 
-    /// The numbers of the answers of each choice, the best first, `[answers]` to `[choices, most]`.
+    /// Gathers the numbers of the answers of each choice, the best first, `[answers]` to `[choices, most]`.
     pub fn gather(&self, numbers: &Tensor<1>) -> Tensor<2> {
         numbers.clone().select(0, self.answers.clone()).reshape(self.present.dims())
     }
@@ -361,7 +362,7 @@ impl Singles {
         })
     }
 
-    /// The numbers of the answers, `[answers]` to `[singles]`.
+    /// Gathers the numbers of the answers, `[answers]` to `[singles]`.
     pub fn gather(&self, numbers: &Tensor<1>) -> Tensor<1> {
         numbers.clone().select(0, self.answers.clone())
     }

@@ -5,16 +5,16 @@ use serde::Serialize;
 
 use super::{ints, padded};
 
-/// A row of text to learn from, or to be scored: one text, or several end to end.
+/// A row of text for training or scoring: one text, or several packed end to end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TextRow {
     /// The tokens; the last is predicted and not read.
     pub tokens: Vec<u32>,
-    /// The places of `tokens`, ascending and above 0, that count: each is predicted by those before it.
+    /// Positions in `tokens`, ascending and above 0, that count: each token is predicted from those before it.
     pub counted: Vec<usize>,
-    /// The places of `tokens`, ascending and above 0, where a text begins that sees nothing of those before it.
+    /// Positions in `tokens`, ascending and above 0, where a text begins; it cannot attend to the texts before it.
     pub borders: Vec<usize>,
-    /// The bytes of text that the counted tokens stand for.
+    /// Number of bytes of the counted tokens' text.
     pub bytes: usize,
 }
 
@@ -23,34 +23,34 @@ pub struct TextRow {
 pub struct TextBatch {
     /// `[rows, time]`
     pub tokens: Tensor<2, Int>,
-    /// Who sees whom, `[rows, 1, time, time]`, and the position of each token in its text, `[rows, time]`, where rows hold
-    /// several texts; `None`: every row is one text.
+    /// Attention mask, `[rows, 1, time, time]`, and the position of each token in its text, `[rows, time]`, if rows
+    /// hold several texts; `None`: every row is one text.
     pub texts: Option<(Tensor<4, Bool>, Tensor<2, Int>)>,
-    /// The place in `rows * time` whose output predicts each counted token: the one before it.
+    /// Position in `rows * time` whose output predicts each counted token: the one before it.
     pub predicted_at: Tensor<1, Int>,
     /// The counted tokens.
     pub targets: Tensor<1, Int>,
-    /// The number of counted tokens in the whole batch of the optimiser step, of which this may be one part: what means
-    /// are taken over, so that parts add up to the whole.
+    /// Number of counted tokens in the whole batch of the optimiser step, of which this may be one part. Means divide
+    /// by it, so that parts add up to the whole.
     pub token_count: usize,
-    /// The bytes of text that they stand for, likewise of the whole batch.
+    /// Number of bytes of the counted tokens' text, likewise in the whole batch.
     pub byte_count: usize,
 }
 
 impl TextRow {
-    /// A row of one text, every token of which counts but the first, which nothing predicts.
+    /// A row of one text in which every token counts but the first, which is never predicted.
     pub fn whole(tokens: Vec<u32>, bytes: usize) -> Self {
         Self { counted: (1..tokens.len()).collect(), tokens, borders: Vec::new(), bytes }
     }
 }
 
 impl TextBatch {
-    /// Rows as one batch.
+    /// Batches rows as one part.
     pub fn whole(rows: &[TextRow], device: &Device) -> Self {
         Self::new(rows, counted(rows), bytes(rows), device)
     }
 
-    /// Rows as batches of at most so many of them, which are the parts of one optimiser step; 0: one part.
+    /// Batches rows into parts of at most the given size, which together form one optimiser step; 0: one part.
     pub fn parts(rows: &[TextRow], most: usize, device: &Device) -> Vec<Self> {
         let (token_count, byte_count) = (counted(rows), bytes(rows));
         let most = if most == 0 { rows.len().max(1) } else { most };
@@ -90,7 +90,8 @@ fn bytes(rows: &[TextRow]) -> usize {
     rows.iter().map(|row| row.bytes).sum()
 }
 
-/// Who sees whom where rows hold several texts: each token sees its own text up to itself; and positions in each text.
+/// Attention mask of rows with several texts, in which each token sees its own text up to itself; and positions in each
+/// text.
 fn apart(rows: &[TextRow], time: usize, device: &Device) -> (Tensor<4, Bool>, Tensor<2, Int>) {
     let mut visible = vec![false; rows.len() * time * time];
     let mut positions = vec![0i64; rows.len() * time];

@@ -21,7 +21,7 @@ fn the_return_to_go_stands_before_each_observation() {
     let turns = rewards.map(|reward| turn("a", reward, None)).to_vec();
     let trajectory = encoder.trajectory(&Episode { turns, ..Episode::default() }).unwrap();
     let read: Vec<String> = trajectory.segments.iter().map(|segment| text(&encoder, &segment.tokens)).collect();
-    // What is still to come: 0, -.5, -.25, -.25, .05. No return is written as -0.0.
+    // Returns to go: 0, -.5, -.25, -.25, .05. No return is written as -0.0.
     assert_eq!(read, ["0.0 aba", "-0.5 aba", "-0.2 aba", "-0.2 aba", "0.1 aba"]);
     let asked = encoder.prompt(&[], "c", Some(7.0), 1).unwrap();
     assert_eq!(text(&encoder, &asked), "7.0 c");
@@ -41,10 +41,10 @@ fn an_action_ends_where_its_choice_is_complete_and_else_with_the_end_token() {
     };
     let plain = Some(["a", "bc", "bb"].as_slice());
     assert_eq!(written(&mut encoder, turn("bc", 0.0, plain)), ("bc".into(), false, vec![Some(2), Some(2)]));
-    // `a` begins `ab`, so that every choice is ended.
+    // `a` is a prefix of `ab`, so every choice gets an end token.
     let nested = Some(["a", "ab"].as_slice());
     assert_eq!(written(&mut encoder, turn("a", 0.0, nested)), ("a".into(), true, vec![Some(1), Some(2)]));
-    // What was not legal may have been any text.
+    // An illegal action may have been any text.
     assert_eq!(written(&mut encoder, turn("ca", 0.0, plain)), ("ca".into(), true, vec![None; 3]));
     assert_eq!(written(&mut encoder, turn("a", 0.0, None)), ("a".into(), true, vec![None; 2]));
 }

@@ -1,4 +1,4 @@
-//! What every learner is tested for: [`check_learner`] runs all of it on an [`Example`].
+//! Shared checks of every learner: [`check_learner`] runs all of them on an [`Example`].
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,24 @@ use palestra_model::parameters;
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
 
-/// A learner with something to learn from.
+/// A learner with a model and a batch to train on.
 pub struct Example<L: Learner> {
-    /// The learner, before it has learned anything; the same each time.
+    /// The learner before training; the same on every call.
     pub learner: fn() -> L,
-    /// The model, outside autodiff; the same each time.
+    /// The model, outside autodiff; the same on every call.
     pub model: fn(&Device) -> L::Model,
-    /// The one batch, in as many parts: 1, or [`Example::rows`]. Rows must differ in length, so that those of a whole
-    /// batch are padded and those of parts are not.
+    /// The one batch, split into this many parts: 1, or [`Example::rows`]. Rows must differ in length, so that the rows
+    /// of the whole batch are padded and the rows of the parts are not.
     pub batch: fn(parts: usize, &Device) -> Vec<L::Batch>,
     /// The number of rows in the batch.
     pub rows: usize,
 }
 
-/// Checks on every device that:
-/// - parts of a batch add up to the whole, in loss, measurements and gradients: neither gradient accumulation nor
-///   padding changes anything; and a learner's own way to gradients comes to those of its loss;
-/// - the loss of a fixed batch falls over 50 steps;
-/// - a run that is stopped, saved and taken up again has the same bits as one that is not.
+/// Checks on every device:
+/// - The parts of a batch add up to the whole in loss, metrics and gradients, so that neither gradient accumulation nor
+///   padding changes the result. A learner's own gradient computation agrees with the gradients of its loss.
+/// - The loss of a fixed batch falls over 50 steps.
+/// - A run that is stopped, saved and resumed is bitwise equal to an uninterrupted run.
 pub fn check_learner<L: Learner>(example: &Example<L>) {
     for device in available_devices() {
         let device = open_device(device).unwrap().autodiff();
@@ -37,10 +37,10 @@ pub fn check_learner<L: Learner>(example: &Example<L>) {
     }
 }
 
-/// Measurements by name, and gradients by the names of parameters.
+/// Metrics by name, and gradients by parameter name.
 pub type Measured = (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>);
 
-/// The loss, measurements and gradients of a batch in parts.
+/// Returns the loss, metrics and gradients of a batch that is given in parts.
 pub fn measure<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
     summed(parts, |part, gradients| {
         let Loss { total, mut metrics } = learner.loss(model, part);
@@ -50,12 +50,12 @@ pub fn measure<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) 
     })
 }
 
-/// As [`measure`] but for the loss, by the learner's own way to gradients.
+/// Same as [`measure`], without the loss, through the learner's own gradient computation.
 pub fn own_way<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
     summed(parts, |part, gradients| learner.gradients(model, part, gradients))
 }
 
-/// What the parts of a batch come to together.
+/// Sums metrics and gradients over the parts of a batch.
 fn summed<B>(parts: Vec<B>, mut take: impl FnMut(B, &mut GradientSum) -> Vec<(&'static str, Tensor<1>)>) -> Measured {
     let mut numbers = BTreeMap::new();
     let mut gradients = GradientSum::default();
@@ -96,7 +96,7 @@ fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
     }
 }
 
-/// What is saved and taken up again when a run is stopped.
+/// State that is saved when a run stops and restored when it resumes.
 struct Run<L: Learner> {
     learner: L,
     model: L::Model,
@@ -109,7 +109,7 @@ impl<L: Learner> Run<L> {
         Self { learner: (example.learner)(), model: start(example, device), optimizer: AdamW::new(config).unwrap() }
     }
 
-    /// Takes a step and returns the loss before it.
+    /// Takes one step and returns the loss before it.
     fn step(mut self, example: &Example<L>, device: &Device) -> (Self, f32) {
         let mut gradients = GradientSum::default();
         let mut loss = 0.0;
@@ -126,7 +126,7 @@ impl<L: Learner> Run<L> {
         (0..count).fold(self, |run, _| run.step(example, device).0)
     }
 
-    /// Everything as a checkpoint holds it, in a new run.
+    /// Returns a new run, restored from the state that a checkpoint holds.
     fn taken_up(self, example: &Example<L>, device: &Device) -> Self {
         let mut new = Self::new(example, device);
         let state = serde_json::from_str(&self.learner.state().to_string()).unwrap();

@@ -1,8 +1,9 @@
-//! Direct preference optimisation and its relatives: the policy is its own reward model, and learns from pairs.
+//! Direct preference optimisation and its variants: the policy is its own reward model and learns from preference
+//! pairs.
 //!
-//! An answer's reward is `beta (log pi - log ref)`, how much likelier the policy finds it than the policy that the run
-//! started from; without a reference it is `beta` times the mean log-probability of its tokens. The loss of a pair is, by
-//! `loss`:
+//! The implicit reward of an answer is `beta (log pi - log ref)`: its log-probability under the policy less that under
+//! the policy that the run started from. Without a reference it is `beta` times the mean log-probability of the
+//! answer's tokens. The loss of a pair depends on `loss`:
 //! - `sigmoid`: `-(1 - e) log s(beta D) - e log s(-beta D)` ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)),
 //!   with `e` the label smoothing;
 //! - `ipo`: `(D - 1 / (2 beta))^2` ([Azar et al. 2023](https://arxiv.org/abs/2310.12036));
@@ -19,26 +20,27 @@ use crate::batch::JudgedBatch;
 use palestra_model::math::preference::{hinge, implicit_difference, ipo, orpo, preference_nll, simpo};
 use crate::{Error, Result};
 
-/// What a person chooses of direct preference optimisation.
+/// Hyperparameters of direct preference optimisation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpoConfig {
-    /// The loss of a pair.
+    /// Loss function of a pair.
     pub loss: PairLoss,
-    /// How far rewards are worth leaving the reference for, above 0: smaller goes further. SimPO's is larger, about 2.
+    /// Strength of the pull towards the reference, above 0: smaller values let the policy move further from it. SimPO
+    /// needs a larger value, about 2.
     pub beta: f32,
-    /// The part of judgements taken to be wrong, 0 to 1/2, of the loss `sigmoid`.
+    /// Label smoothing of the loss `sigmoid`, 0 to 1/2: the fraction of preference labels assumed to be wrong.
     pub label_smoothing: f32,
-    /// By how much SimPO's chosen reward is to be above the rejected one.
+    /// Target reward margin of SimPO between the chosen and the rejected answer.
     pub gamma: f32,
-    /// Whether IPO's log-probabilities are means over an answer's tokens, rather than sums.
+    /// True if IPO averages the log-probabilities over the tokens of an answer, false if it sums them.
     pub length_normalised: bool,
-    /// How much of the chosen answer's negative log-likelihood a token is added, at least 0: it keeps the chosen answers from
-    /// becoming less likely with the rejected ones ([Pang et al. 2024](https://arxiv.org/abs/2404.19733)).
+    /// Weight of the chosen answer's negative log-likelihood per token, at least 0. It keeps the chosen answers from
+    /// becoming less likely along with the rejected ones ([Pang et al. 2024](https://arxiv.org/abs/2404.19733)).
     pub nll_coefficient: f32,
 }
 
-/// The loss of a pair.
+/// Loss function of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PairLoss {
@@ -46,7 +48,7 @@ pub enum PairLoss {
     Sigmoid,
     /// IPO.
     Ipo,
-    /// SLiC's hinge.
+    /// Hinge loss of SLiC.
     Hinge,
     /// SimPO, without a reference.
     Simpo,
@@ -93,18 +95,18 @@ impl DpoConfig {
         Ok(())
     }
 
-    /// Whether the log-probabilities of the policy that the run starts from are needed.
+    /// True if the loss needs the log-probabilities of the policy that the run starts from.
     pub fn has_reference(&self) -> bool {
         !matches!(self.loss, PairLoss::Simpo | PairLoss::Orpo)
     }
 
-    /// Whether it looks at means over an answer's tokens.
+    /// True if the loss uses means over the tokens of an answer.
     fn takes_means(&self) -> bool {
         !self.has_reference() || self.length_normalised
     }
 }
 
-/// The objective.
+/// Objective of direct preference optimisation.
 pub struct Dpo(pub DpoConfig);
 
 impl Objective for Dpo {

@@ -11,7 +11,7 @@ use crate::batch::{ActionBatch, Sample};
 const VOCAB: usize = 11;
 const END: u32 = 3;
 
-/// Both families, tied and not, on every device; Llama with grouped heads.
+/// Runs a test with both families, with tied and untied embeddings, on every device; Llama with grouped heads.
 fn each_policy(test: impl Fn(&Policy)) {
     for device in available_devices() {
         for family in [Family::Gpt2, Family::Llama] {
@@ -25,7 +25,7 @@ fn each_policy(test: impl Fn(&Policy)) {
     }
 }
 
-/// A policy with weights large enough, in every part, that a wrong position or mask shows.
+/// A policy with weights large enough, in every part, that a wrong position or mask changes the result.
 fn policy(config: &ModelConfig, device: &Device) -> Policy {
     let policy = Policy::new(config, Heads { value: true, critic: None }, 1, device);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
@@ -38,7 +38,7 @@ fn policy(config: &ModelConfig, device: &Device) -> Policy {
     parameters::replace(policy, weights).unwrap()
 }
 
-/// Prompts of different lengths, so that all but the longest are padded; some may write anything, some choose.
+/// Prompts of different lengths, so that all but the longest are padded; some write free text, others have choices.
 fn requests() -> Vec<Request> {
     let choices = Arc::new(Choices::new(vec![vec![4, 5], vec![4, 5, 6], vec![7], vec![8, 9, 10, 4]], END));
     let lengths = [1, 5, 3, 8, 2, 4, 8, 6];
@@ -57,7 +57,7 @@ fn sampling(temperature: f32) -> Sampling {
     Sampling { temperature, ..Sampling::default() }
 }
 
-/// What one full forward pass over a text says of its last `written` tokens.
+/// Evaluates the last `written` tokens of a text with one full forward pass.
 fn full_pass(policy: &Policy, tokens: Vec<u32>, allowed: Vec<Option<Arc<[u32]>>>, temperature: f32) -> Outlook {
     let count = allowed.len();
     let at = (tokens.len() - count..tokens.len()).collect();

@@ -1,9 +1,9 @@
-//! Learners that hold each completion against others of the same prompt, and so need no values: GRPO
+//! Learners that compare each completion with others of the same prompt and therefore need no value function: GRPO
 //! ([Shao et al. 2024](https://arxiv.org/abs/2402.03300)), Dr. GRPO, RLOO, and DAPO's clipping
 //! ([Yu et al. 2025](https://arxiv.org/abs/2503.14476)).
 //!
-//! `loss = sum_t w_t (max(-A rho, -A clip(rho, 1 - low, 1 + high)) + beta k3) - c_e mean entropy`; all tokens of an episode
-//! have its advantage within the group, and the weights `w` are those of the aggregation.
+//! `loss = sum_t w_t (max(-A rho, -A clip(rho, 1 - low, 1 + high)) + beta k3) - c_e mean entropy`. All tokens of an
+//! episode share its advantage within the group; the weights `w` come from the aggregation.
 
 use std::collections::BTreeMap;
 
@@ -19,28 +19,29 @@ use palestra_report::Metrics;
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
 
-/// The knobs of group learners.
+/// Hyperparameters of group learners.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupConfig {
-    /// Times that what was collected is learned from; 1 to 4.
+    /// Number of epochs over the collected samples; 1 to 4.
     pub epochs: usize,
-    /// Samples (turns with context `observation`, episodes with `transcript`) of one optimiser step.
+    /// Samples (turns with context `observation`, episodes with `transcript`) per optimiser step.
     pub batch: usize,
-    /// Samples computed at once, where memory is short; 0: the whole batch.
+    /// Samples per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
-    /// What a score is held against: `grpo`, `dr_grpo` or `rloo`.
+    /// Advantage estimator of a group: `grpo`, `dr_grpo` or `rloo`.
     pub advantage: GroupAdvantage,
-    /// How the losses of tokens become one: `token_mean`, `sequence_mean_token_mean`, `sequence_mean_token_sum` or
-    /// `constant`.
+    /// Aggregation of token losses into one loss: `token_mean`, `sequence_mean_token_mean`, `sequence_mean_token_sum`
+    /// or `constant`.
     pub aggregation: Aggregation,
-    /// How far the probability ratio may fall below 1 before its gradient stops.
+    /// Lower clip range: the gradient stops when the probability ratio falls below `1 - clip_low`.
     pub clip_low: f32,
-    /// How far it may rise above 1; more than `clip_low` lets unlikely tokens grow (DAPO: 0.28).
+    /// Upper clip range: the gradient stops when the ratio rises above `1 + clip_high`. A value above `clip_low` lets
+    /// unlikely tokens grow (DAPO: 0.28).
     pub clip_high: f32,
-    /// Weight of the KL (k3) from the policy that the run started from; 0 for none.
+    /// Weight of the KL (k3) penalty against the policy that the run started from; 0 for none.
     pub kl_coefficient: f32,
-    /// Weight of the entropy bonus: more keeps the policy exploring.
+    /// Weight of the entropy bonus; larger values keep the policy exploring.
     pub entropy_coefficient: f32,
 }
 
@@ -61,7 +62,7 @@ impl Default for GroupConfig {
 }
 
 impl GroupConfig {
-    /// Refuses values that a group learner cannot work with.
+    /// Rejects values that a group learner cannot work with.
     ///
     /// # Errors
     /// Names the field, its value and what would be right.
@@ -87,17 +88,17 @@ impl GroupConfig {
     }
 }
 
-/// The learner.
+/// Group learner.
 pub struct Group {
     config: GroupConfig,
-    /// What the logits were divided by when the tokens were sampled.
+    /// Sampling temperature: the logits were divided by it.
     temperature: f32,
-    /// The most tokens that a completion can have.
+    /// Max length of a completion, in tokens.
     longest: usize,
 }
 
 impl Group {
-    /// A group learner for samples of at most so many tokens, drawn at this temperature.
+    /// Creates a group learner for completions up to the given max length, sampled at the given temperature.
     ///
     /// # Errors
     /// A knob that it cannot work with.
@@ -106,7 +107,7 @@ impl Group {
         Ok(Self { config, temperature, longest })
     }
 
-    /// The advantage of each episode within its group; `None` where no other of the group is left to hold it against.
+    /// Advantage of each episode within its group; `None` if the group has no other episode left to compare with.
     fn advantages(&self, trajectories: &[Trajectory]) -> (Vec<Option<f32>>, Metrics) {
         let mut groups: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (at, trajectory) in trajectories.iter().enumerate() {

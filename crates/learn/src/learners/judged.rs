@@ -1,8 +1,9 @@
-//! What learners of judgements share: each is a loss on one number of each answer, its score or its log-probability.
+//! Shared parts of preference learners: each is a loss on one number per answer, its score or its log-probability.
 //!
-//! A loss that sees answers through one number each needs their gradients only: where the answers of a batch are computed
-//! in chunks, all numbers come first, without autodiff, then each chunk again with it. Memory is that of a chunk, and the
-//! gradient that of the whole ([Gao et al. 2021](https://arxiv.org/abs/2101.06983), section 3).
+//! A loss that depends on each answer through one number needs only the gradients of these numbers. If the answers of a
+//! batch are computed in chunks, all numbers are first computed without autodiff, then each chunk is computed again
+//! with it. Memory use is that of one chunk; the gradient is that of the whole batch
+//! ([Gao et al. 2021](https://arxiv.org/abs/2101.06983), section 3).
 
 use std::sync::Arc;
 
@@ -15,25 +16,25 @@ use palestra_model::{Placement, Policy, checkpointing};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
 
-/// The number that a learner sees of an answer.
+/// The number per answer that a loss depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// What the value head says at the last token.
+    /// Output of the value head at the last token.
     Score,
-    /// The sum of the log-probabilities of the tokens that count.
+    /// Sum of the log-probabilities of the counted tokens.
     LogProb,
 }
 
-/// A loss on judgements.
+/// A loss on preference data.
 pub trait Objective {
-    /// What it sees of answers.
+    /// The number per answer that the loss depends on.
     fn reading(&self) -> Reading;
 
-    /// The rewards that the model gives to answers, by which it is judged: `numbers` are its readings, `references` those of
-    /// the policy that the run started from, `lengths` the answers' tokens. All `[answers]`.
+    /// Rewards that the model assigns to answers, used for evaluation: `numbers` are the model's readings, `references`
+    /// those of the policy that the run started from, `lengths` the token counts of the answers. All `[answers]`.
     fn rewards(&self, numbers: Tensor<1>, references: Option<Tensor<1>>, lengths: Tensor<1>) -> Tensor<1>;
 
-    /// The loss of readings, `[answers]`. `mismatched` are those of mismatched answers, without autodiff.
+    /// Loss of the readings, `[answers]`. `mismatched` holds the readings of mismatched answers, without autodiff.
     fn loss(&self, numbers: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss;
 
     /// Changes the model after the last update.
@@ -42,11 +43,11 @@ pub trait Objective {
     }
 }
 
-/// The learner of an objective.
+/// Learner that minimises an [`Objective`].
 pub struct Judged {
     /// The loss.
     pub objective: Arc<dyn Objective>,
-    /// Whether blocks are computed again in the backward pass: less memory for more time.
+    /// True if transformer blocks are recomputed in the backward pass (gradient checkpointing): less memory, more time.
     pub checkpointing: bool,
 }
 
@@ -101,7 +102,7 @@ impl Judged {
         of_hidden(model, self.objective.reading(), hidden, rows)
     }
 
-    /// The readings of mismatched answers, which have no gradient.
+    /// Readings of mismatched answers, without gradient.
     fn mismatched(&self, model: &Policy, batch: &JudgedBatch) -> Option<Tensor<1>> {
         let inner = model.valid();
         let numbers: Vec<_> = batch.mismatched.iter().map(|rows| self.read(&inner, &rows.inner())).collect();
@@ -109,13 +110,13 @@ impl Judged {
     }
 }
 
-/// A number of each answer, `[rows]`.
+/// One number per answer, `[rows]`.
 fn read(model: &Policy, reading: Reading, rows: &AnswerRows) -> Tensor<1> {
     let hidden = model.transformer.forward(rows.tokens.clone(), &Placement::causal(), None);
     of_hidden(model, reading, hidden, rows)
 }
 
-/// The same, of what the model makes of all tokens, `[rows * time, width]`.
+/// Same as [`read`], from the hidden states of all tokens, `[rows * time, width]`.
 fn of_hidden(model: &Policy, reading: Reading, hidden: Tensor<2>, rows: &AnswerRows) -> Tensor<1> {
     match reading {
         Reading::Score => {
@@ -129,7 +130,7 @@ fn of_hidden(model: &Policy, reading: Reading, hidden: Tensor<2>, rows: &AnswerR
     }
 }
 
-/// A number of each answer, so many rows at once, outside autodiff. Rows of like length are computed together.
+/// Reads one number per answer, `batch` rows at a time, outside autodiff. Rows of similar length are batched together.
 pub fn read_answers(policy: &Policy, reading: Reading, rows: &[&TextRow], batch: usize) -> Vec<f32> {
     let policy = policy.valid();
     let device = policy.transformer.device();
@@ -144,8 +145,8 @@ pub fn read_answers(policy: &Policy, reading: Reading, rows: &[&TextRow], batch:
     numbers
 }
 
-/// Tells of the rewards of pairs that are no ties: the chosen ones', the rejected ones', by how much the one is above the
-/// other, and how often. Each is this part's share of a mean over the whole batch.
+/// Reward metrics over pairs that are not ties: mean chosen reward, mean rejected reward, mean margin and accuracy.
+/// Each is this part's share of a mean over the whole batch.
 pub fn pair_metrics(rewards: &Tensor<1>, batch: &JudgedBatch) -> Vec<(&'static str, Tensor<1>)> {
     let Some(pairs) = batch.pairs.as_ref().filter(|_| batch.totals.decided > 0.0) else { return Vec::new() };
     let (chosen, rejected) = pairs.sides(&rewards.clone().detach());

@@ -1,10 +1,10 @@
-//! KTO: the policy learns from answers that are good or not, each by itself
+//! KTO: the policy learns from single answers with a binary label, good or bad
 //! ([Ethayarajh et al. 2024](https://arxiv.org/abs/2402.01306)).
 //!
-//! With `x = log pi - log ref` of an answer, the loss is the mean of `w (1 - s(beta (x - kl)))` over good answers and of
-//! `w (1 - s(beta (kl - x)))` over others, each kind with a weight of its own. `kl` is how far the policy is from its
-//! reference: the mean of `x` over prompts with answers to other prompts, at least 0, without a gradient. It is one of the
-//! whole batch of a step, which is therefore one part.
+//! With `x = log pi - log ref` of an answer, the loss is the mean of `w (1 - s(beta (x - kl)))` over good answers and
+//! of `w (1 - s(beta (kl - x)))` over bad ones; each kind has its own weight. `kl` estimates the KL of the policy from
+//! its reference: the mean of `x` over prompts paired with answers to other prompts, at least 0, without a gradient.
+//! The estimate uses the whole batch of a step, so the batch cannot be split into parts.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -15,16 +15,16 @@ use crate::batch::JudgedBatch;
 use palestra_model::math::preference::{kto, mismatched_kl};
 use crate::{Error, Result};
 
-/// What a person chooses of KTO.
+/// Hyperparameters of KTO.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KtoConfig {
-    /// How far rewards are worth leaving the reference for, above 0: smaller goes further.
+    /// Strength of the pull towards the reference, above 0: smaller values let the policy move further from it.
     pub beta: f32,
-    /// How much a good answer counts, at least 0. The paper has this times the number of good answers between 1 and 4/3 of
-    /// the same of the others.
+    /// Weight of good answers, at least 0. The paper recommends that this weight times the number of good answers be 1
+    /// to 4/3 times the same product of the bad answers.
     pub desirable_weight: f32,
-    /// How much another answer counts, at least 0.
+    /// Weight of bad answers, at least 0.
     pub undesirable_weight: f32,
 }
 
@@ -50,7 +50,7 @@ impl KtoConfig {
     }
 }
 
-/// The objective.
+/// Objective of KTO.
 pub struct Kto(pub KtoConfig);
 
 impl Objective for Kto {
@@ -81,7 +81,7 @@ impl Objective for Kto {
         let none = || labels.weights.zeros_like();
         let of_good = labels.weights.clone().mask_where(is_good.clone().bool_not(), none());
         let of_bad = labels.weights.clone().mask_where(is_good, none());
-        // A step without answers of a kind tells nothing of them.
+        // A step without answers of one kind has no metrics for that kind.
         let kinds = [
             (["rewards/chosen", "logps/chosen"], of_good, batch.totals.good),
             (["rewards/rejected", "logps/rejected"], of_bad, batch.totals.bad),

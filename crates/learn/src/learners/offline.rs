@@ -1,7 +1,7 @@
-//! Learners that learn from logged experience: each turns what was done, and what came of it, into a loss.
+//! Offline learners: each turns logged actions and their outcomes into a loss.
 //!
-//! Their common steps are here: reading a batch, cloning what was written, values from the rewards and states that
-//! followed, and weights for what turned out well.
+//! This module holds their common steps: reading a batch, behaviour cloning, values from the rewards and next states,
+//! and advantage weights.
 
 mod awr;
 mod behaviour_cloning;
@@ -33,11 +33,11 @@ use palestra_model::{Critic, Head, Placement, Policy};
 use palestra_model::ops::selected_log_probs;
 use crate::{Error, Result};
 
-/// A learner of logged experience. All of them learn a [`Policy`] from the same batches, so that a run needs to know
-/// only which of them it has.
+/// An offline learner. All of them train a [`Policy`] on the same batches, so that a run only needs to know which of
+/// them it has.
 pub type OfflineLearner = Box<dyn Learner<Model = Policy, Batch = TransitionBatch>>;
 
-/// What a model makes of the states of a batch, `[states, width]` each.
+/// Hidden states of a model in the states of a batch, `[states, width]` each.
 struct States<'a> {
     batch: &'a TransitionBatch,
     critic: Option<&'a Critic>,
@@ -58,40 +58,41 @@ impl<'a> States<'a> {
         self.critic.expect("a learner of values has a model with a critic")
     }
 
-    /// The sum of a quantity of the action tokens, as a part of the mean over the whole batch.
+    /// Sum of a per-token quantity, as this part's share of the mean over the whole batch.
     fn mean(&self, quantity: Tensor<1>) -> Tensor<1> {
         quantity.sum().div_scalar(self.batch.token_count as f32)
     }
 
-    /// Those rows of a quantity of the states that action tokens were written in.
+    /// Selects the states in which action tokens were written from a per-state quantity.
     fn acted<const D: usize>(&self, quantity: Tensor<D>) -> Tensor<D> {
         quantity.narrow(0, 0, self.batch.actions())
     }
 
-    /// The log-probability of each action token among what could be written, `[tokens]`.
+    /// Log-probability of each action token over the tokens that could be written, `[tokens]`.
     fn log_probs(&self, model: &Policy) -> Tensor<1> {
         let logits = model.transformer.logits(self.acted(self.actor_hidden.clone()));
         selected_log_probs(self.without_forbidden(logits), self.batch.targets.clone())
     }
 
-    /// The values that a head gives to every token, `[tokens, vocab]`, and to the one that was written, `[tokens]`.
+    /// Q-values of one head for every token, `[tokens, vocab]`, and for the written token, `[tokens]`.
     fn q(&self, head: &Head) -> (Tensor<2>, Tensor<1>) {
         let all = head.forward(self.acted(self.critic_hidden.clone()));
         let chosen = self.chosen(all.clone());
         (all, chosen)
     }
 
-    /// The smaller of the averaged heads' values of every token in every state, without a gradient, `[states, vocab]`.
+    /// Minimum over the target heads of the Q-values of every token in every state, without a gradient,
+    /// `[states, vocab]`.
     fn all_target_q(&self) -> Tensor<2> {
         self.critic().smaller_target(self.averaged_hidden())
     }
 
-    /// The smaller of the averaged heads' values of what was written, without a gradient, `[tokens]`.
+    /// Minimum over the target heads of the Q-value of each written token, without a gradient, `[tokens]`.
     fn target_q(&self) -> Tensor<1> {
         self.chosen(self.critic().smaller_target(self.acted(self.averaged_hidden())))
     }
 
-    /// What the averaged heads look at, `[states, width]`.
+    /// Hidden states that the target heads read, `[states, width]`.
     fn averaged_hidden(&self) -> Tensor<2> {
         match &self.critic().target_trunk {
             Some(trunk) => {
@@ -102,18 +103,18 @@ impl<'a> States<'a> {
         }
     }
 
-    /// The state values, `[states]`.
+    /// State values, `[states]`.
     fn v(&self) -> Tensor<1> {
         self.critic().state_values(self.critic_hidden.clone()).expect("the learner's model has a state-value head")
     }
 
-    /// `r + gamma V(s')`, without a gradient, from values of all states: where a game is over, r alone.
+    /// `r + gamma V(s')`, without a gradient, from the values of all states; r alone if the episode terminated.
     fn bootstrapped(&self, values: Tensor<1>) -> Tensor<1> {
         let next = values.detach().select(0, self.batch.next.clone());
         self.batch.rewards.clone() + next * self.batch.discounts.clone()
     }
 
-    /// The squared error of each head's value of what was written, summed over heads, where a target is known.
+    /// Squared error of each head's value of the written tokens, summed over heads, on tokens with a known target.
     fn q_loss(&self, chosen: &[Tensor<1>], target: Tensor<1>, known: Option<Tensor<1>>) -> Tensor<1> {
         let errors = chosen.iter().map(|chosen| (chosen.clone() - target.clone()).square());
         let errors = errors.reduce(|a, b| a + b).expect("there is a head");
@@ -123,8 +124,7 @@ impl<'a> States<'a> {
         })
     }
 
-    /// How much less a head's values make of what was written than of all that could be:
-    /// `logsumexp Q - Q(a)`, which is the cross-entropy of `softmax(Q)`; summed over heads.
+    /// Conservative loss `logsumexp Q - Q(a)`, which is the cross-entropy of `softmax(Q)`; summed over heads.
     fn conservative_loss(&self, all: Vec<Tensor<2>>) -> Tensor<1> {
         let one = |values| selected_log_probs(self.without_forbidden(values), self.batch.targets.clone()).neg();
         self.mean(all.into_iter().map(one).reduce(|a, b| a + b).expect("there is a head"))
@@ -134,14 +134,14 @@ impl<'a> States<'a> {
         all.gather(1, self.batch.targets.clone().unsqueeze_dim(1)).squeeze_dim(1)
     }
 
-    /// Makes what could not be written in the states of the action tokens as good as impossible.
+    /// Sets the scores of tokens that could not be written in the states of the action tokens to -1e9.
     fn without_forbidden(&self, scores: Tensor<2>) -> Tensor<2> {
         let forbidden = self.batch.forbidden.clone().map(|forbidden| forbidden.narrow(0, 0, self.batch.actions()));
         masked(scores, forbidden)
     }
 }
 
-/// The asymmetric square `|tau - 1(u < 0)| u^2`, whose minimum over samples of u + V is their expectile.
+/// Asymmetric square `|tau - 1(u < 0)| u^2`, whose minimum over samples of u + V is their expectile.
 fn expectile_loss(u: Tensor<1>, tau: f32) -> Tensor<1> {
     let weight = u.clone().lower_scalar(0.0).float().sub_scalar(tau).abs();
     weight * u.square()
@@ -149,11 +149,11 @@ fn expectile_loss(u: Tensor<1>, tau: f32) -> Tensor<1> {
 
 /// `min(exp(scale * advantage), most)`, without a gradient.
 fn exponential_weight(advantage: Tensor<1>, scale: f32, most: f32) -> Tensor<1> {
-    // The exponent is bounded first: beyond f32 there is no smaller one to take.
+    // The exponent is clamped before `exp`, which could overflow f32.
     advantage.detach().mul_scalar(scale).clamp_max(most.ln()).exp()
 }
 
-/// Refuses a knob outside of its range.
+/// Rejects a hyperparameter outside of its range.
 fn check_range(name: &str, value: f32, range: std::ops::RangeInclusive<f32>) -> Result<()> {
     if range.contains(&value) && value.is_finite() {
         return Ok(());
@@ -163,7 +163,7 @@ fn check_range(name: &str, value: f32, range: std::ops::RangeInclusive<f32>) -> 
     Err(Error::Config(format!("{name}: {value} is not {right}")))
 }
 
-/// Refuses a knob that is not above 0.
+/// Rejects a hyperparameter that is not above 0.
 fn check_positive(name: &str, value: f32) -> Result<()> {
     match value > 0.0 && value.is_finite() {
         true => Ok(()),

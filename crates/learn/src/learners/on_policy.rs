@@ -1,4 +1,4 @@
-//! What learners from their own play share: their samples, the clipped policy term, and how far they are from a reference.
+//! Shared parts of on-policy learners: samples, the clipped policy loss, and the distance from a reference policy.
 
 use burn::tensor::Tensor;
 
@@ -9,53 +9,54 @@ use palestra_model::Policy;
 use palestra_report::Metrics;
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 
-/// A learner that learns from what its own model has just done.
+/// A learner that trains on the latest rollouts of its own model.
 pub trait OnPolicy: Learner<Model = Policy, Batch = ActionBatch> {
     /// Turns episodes into samples: returns, advantages, penalties.
     fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics);
 
-    /// How many times each sample is learned from, and in batches of how many samples.
+    /// Number of epochs over the samples, and batch sizes.
     fn passes(&self) -> Passes;
 
-    /// What each action token counts in the loss of a step whose samples have so many of them: a weight for each sample.
+    /// Weight of each action token in the loss of one step: one weight per sample, from the samples' numbers of action
+    /// tokens.
     fn token_weights(&self, lengths: &[usize]) -> Vec<f32>;
 
-    /// Whether the policy has moved so far from the one that acted that the rest of its samples are dropped.
+    /// True if the policy has moved so far from the sampling policy that the remaining samples are dropped.
     fn has_moved_too_far(&self, _step: &Metrics) -> bool {
         false
     }
 }
 
-/// How samples are gone through.
+/// Epochs and batch sizes of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passes {
-    /// Times that each sample is learned from.
+    /// Number of epochs over the samples.
     pub epochs: usize,
-    /// Samples in the batch of one optimiser step.
+    /// Samples per optimiser step.
     pub batch: usize,
-    /// Samples computed at once; a batch is the sum of such parts.
+    /// Samples per forward pass; a batch is the sum of such parts.
     pub micro_batch: usize,
 }
 
 impl Passes {
-    /// With `micro_batch` 0 the whole batch is computed at once.
+    /// Creates the passes of an update; `micro_batch` 0 computes the whole batch at once.
     pub(super) fn new(epochs: usize, batch: usize, micro_batch: usize) -> Self {
         Self { epochs, batch, micro_batch: if micro_batch == 0 { batch } else { micro_batch } }
     }
 }
 
-/// How far the probability ratio may move before its gradient stops.
+/// Clip range of the probability ratio, beyond which its gradient stops.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clip {
-    /// Below 1.
+    /// Range below 1.
     pub low: f32,
-    /// Above 1.
+    /// Range above 1.
     pub high: f32,
     /// Bound on the loss of negative advantages.
     pub dual: Option<f32>,
 }
 
-/// The clipped policy term of each action token, and what is measured on the way as means over them.
+/// Clipped policy loss of each action token, and its metrics as means over tokens.
 pub(super) fn clipped_policy(
     outlook: &Outlook,
     batch: &ActionBatch,
@@ -76,7 +77,7 @@ pub(super) fn clipped_policy(
     (losses, metrics)
 }
 
-/// A segment as a sample, with the advantages and returns of its action tokens.
+/// Turns a segment into a sample, with the advantages and returns of its action tokens.
 pub(super) fn sample(segment: &Segment, advantages: &[f32], returns: &[f32]) -> Sample {
     let each = |field: fn(&ActionToken) -> f32| segment.actions.iter().map(field).collect();
     let reference: Option<Vec<f32>> = segment.actions.iter().map(|action| action.reference_log_prob).collect();
@@ -93,8 +94,8 @@ pub(super) fn sample(segment: &Segment, advantages: &[f32], returns: &[f32]) -> 
     }
 }
 
-/// What is aimed at, as means over episodes: scores, entropy, and where there is a reference the KL from it, which counts
-/// `beta` against the scores.
+/// Objective metrics as means over episodes: score, entropy, and with a reference the KL from it, which is subtracted
+/// from the score with weight `beta`.
 pub(super) fn objective(trajectories: &[Trajectory], beta: f64) -> Metrics {
     let mean = |of: &dyn Fn(&Trajectory) -> f32| {
         trajectories.iter().map(|trajectory| f64::from(of(trajectory))).sum::<f64>() / trajectories.len().max(1) as f64

@@ -1,7 +1,8 @@
 //! Proximal policy optimisation ([Schulman et al. 2017](https://arxiv.org/abs/1707.06347)) on action tokens.
 //!
-//! `loss = mean max(-A rho, -A clip(rho)) + c_v mean value_loss - c_e mean entropy`, means over the action tokens of the
-//! batch; advantages by GAE over each episode's chain of action tokens, whitened over all that was collected.
+//! `loss = mean max(-A rho, -A clip(rho)) + c_v mean value_loss - c_e mean entropy`, with means over the action tokens
+//! of the batch. Advantages come from GAE over each episode's chain of action tokens, whitened over all collected
+//! samples.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -15,43 +16,43 @@ use palestra_report::Metrics;
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
 
-/// PPO's knobs.
+/// Hyperparameters of PPO.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PpoConfig {
-    /// Times that what was collected is learned from; 3 to 10.
+    /// Number of epochs over the collected samples; 3 to 10.
     pub epochs: usize,
-    /// Samples (turns with context `observation`, episodes with `transcript`) of one optimiser step.
+    /// Samples (turns with context `observation`, episodes with `transcript`) per optimiser step.
     pub batch: usize,
-    /// Samples computed at once, where memory is short; 0: the whole batch.
+    /// Samples per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
     /// Discount from turn to turn, 0 to 1.
     pub gamma: f32,
-    /// Discount from token to token inside a turn; 1 keeps the tokenizer from setting the horizon.
+    /// Discount from token to token inside a turn; 1 makes the horizon independent of the tokenizer.
     pub gamma_token: f32,
-    /// GAE's lambda, 0 to 1: 0 trusts the values, 1 the returns.
+    /// Lambda of GAE, 0 to 1: 0 relies on the values, 1 on the returns.
     pub lambda: f32,
-    /// How far the probability ratio may move from 1 before its gradient stops.
+    /// Clip range of the probability ratio around 1, beyond which its gradient stops.
     pub clip: f32,
     /// Bound on the loss of negative advantages, above 1, usually 3; 0 for none.
     pub dual_clip: f32,
-    /// How far a value may move from the one at sampling time before its gradient stops; 0 for any way.
+    /// Clip range of a value around its value at sampling time, beyond which its gradient stops; 0 for no clipping.
     pub value_clip: f32,
     /// Weight of the value loss: 0.1 for text, 0.5 for games.
     pub value_coefficient: f32,
-    /// Weight of the entropy bonus: more keeps the policy exploring.
+    /// Weight of the entropy bonus; larger values keep the policy exploring.
     pub entropy_coefficient: f32,
-    /// The entropy bonus goes linearly to this weight over the run.
+    /// Final weight of the entropy bonus: the weight changes linearly to it over the run.
     pub final_entropy_coefficient: Option<f32>,
-    /// Approximate KL from the acting policy at which the rest of the samples are dropped; 0 for never.
+    /// Approximate KL from the sampling policy at which the remaining samples are dropped; 0 for never.
     pub target_kl: f32,
-    /// Whether advantages are whitened over what was collected.
+    /// True if advantages are whitened over the collected samples.
     pub whiten_advantages: bool,
-    /// Weight of the KL penalty that holds the policy near the one that the run started from; 0 for none.
+    /// Weight of the KL penalty against the policy that the run started from; 0 for none.
     pub kl_coefficient: f64,
-    /// KL of an episode, in nats, that the weight is adapted to hold; 0 keeps the weight fixed.
+    /// Target KL of an episode, in nats, of the adaptive KL weight; 0 keeps the weight fixed.
     pub kl_target: f64,
-    /// Episodes over which an adapted weight can change by its own size.
+    /// Episodes over which an adaptive KL weight can change by its own size.
     pub kl_horizon: f64,
 }
 
@@ -80,7 +81,7 @@ impl Default for PpoConfig {
 }
 
 impl PpoConfig {
-    /// Refuses values that PPO cannot work with.
+    /// Rejects values that PPO cannot work with.
     ///
     /// # Errors
     /// Names the field, its value and what would be right.
@@ -111,17 +112,17 @@ impl PpoConfig {
     }
 }
 
-/// The learner: its knobs, and the coefficients that change as the run goes on.
+/// PPO learner: its hyperparameters, and the coefficients that change during the run.
 pub struct Ppo {
     config: PpoConfig,
-    /// What the logits were divided by when the tokens were sampled.
+    /// Sampling temperature: the logits were divided by it.
     temperature: f32,
     entropy_coefficient: f32,
     kl: AdaptiveKl,
 }
 
 impl Ppo {
-    /// PPO for samples that were drawn at this temperature.
+    /// Creates a PPO learner for samples drawn at this temperature.
     ///
     /// # Errors
     /// A knob that PPO cannot work with.
@@ -131,7 +132,7 @@ impl Ppo {
         Ok(Self { entropy_coefficient: config.entropy_coefficient, config, temperature, kl })
     }
 
-    /// A trajectory's rewards, less the KL penalty of each token.
+    /// Rewards of a trajectory, less the KL penalty of each token.
     fn rewards(&self, trajectory: &Trajectory) -> Vec<f32> {
         let penalty = |log_ratio: f32| (self.kl.beta * f64::from(kl_k1(log_ratio))) as f32;
         let reward = |action: &ActionToken| action.reward - action.log_ratio().map_or(0.0, penalty);
@@ -237,7 +238,7 @@ fn whiten_advantages(samples: &mut [Sample]) {
     }
 }
 
-/// `1 - Var(R - V) / Var(R)`: 1 where values foresee returns, 0 where they know nothing.
+/// Explained variance `1 - Var(R - V) / Var(R)`: 1 if the values predict the returns, 0 if they carry no information.
 fn explained_variance(samples: &[Sample]) -> f64 {
     let returns = || samples.iter().flat_map(|sample| &sample.returns).map(|&x| f64::from(x));
     let values = || samples.iter().flat_map(|sample| &sample.values).map(|&x| f64::from(x));

@@ -1,15 +1,15 @@
-//! Reward models: a score for each answer that agrees with what people judged.
+//! Reward models: a score for each answer that agrees with human preferences.
 //!
-//! The score is what a linear head reads at the answer's last token. A step's loss is the mean over its judgements:
+//! A linear head reads the score at the answer's last token. A step's loss is the mean over its preference data:
 //! - of pairs, `-log s(r_chosen - r_rejected - margin)`, in a tie that of probability 1/2
 //!   ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), eq. 1), and optionally `centring (r_chosen + r_rejected)^2`;
 //! - of a choice among several, `-log softmax(r)[best]` ([Ziegler et al. 2019](https://arxiv.org/abs/1909.08593), eq. 1);
-//! - of labels, `-log s(r)` of a good answer and `-log s(-r)` of another;
+//! - of labels, `-log s(r)` of a good answer and `-log s(-r)` of a bad one;
 //! - of ratings, `(r - rating)^2`.
 //!
-//! Pairs tell nothing of a score's origin and little of its unit: after the last update the head is scaled so that known
-//! answers have mean 0 and standard deviation 1, as a policy that is trained by it expects. Adapters are merged then, so that
-//! what reads a reward model needs no other files.
+//! Pairs do not determine the offset of a score, and hardly its scale. After the last update the head is rescaled so
+//! that known answers have mean 0 and standard deviation 1, as the training of a policy expects. Adapters are then
+//! merged, so that a reward model can be loaded without other files.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -21,21 +21,22 @@ use palestra_model::math::preference::{best_of_nll, centring, preference_nll, ra
 use palestra_model::{Policy, lora};
 use crate::{Error, Result};
 
-/// What a person chooses of a reward model.
+/// Hyperparameters of a reward model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardModelConfig {
-    /// What a new score head starts as; one that a checkpoint has is trained further.
+    /// Initialisation of a new score head; a score head from a checkpoint is trained further.
     pub head: HeadStart,
-    /// Multiplies the margins that a file gives; 0 ignores them.
+    /// Factor of the margins that a file gives; 0 ignores them.
     pub margin_scale: f32,
-    /// How strongly the mean of scores is held at 0, at least 0; 0.01 is customary.
+    /// Weight of the term that keeps the mean score at 0, at least 0; 0.01 is customary.
     pub centring: f32,
-    /// Whether scores of the answers that the run held out have mean 0 and standard deviation 1 in the end.
+    /// True if the head is rescaled after training, so that held-out answers have scores of mean 0 and standard
+    /// deviation 1.
     pub normalise: bool,
 }
 
-/// What a new score head starts as.
+/// Initialisation of a new score head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadStart {
@@ -64,11 +65,11 @@ impl RewardModelConfig {
     }
 }
 
-/// The objective.
+/// Objective of a reward model.
 pub struct RewardModel {
-    /// What a person chose.
+    /// Hyperparameters.
     pub config: RewardModelConfig,
-    /// Answers whose scores are normal in the end.
+    /// Answers whose scores are normalised after training.
     pub known_answers: Vec<TextRow>,
 }
 

@@ -1,7 +1,7 @@
-//! Supervised learning of text: pretraining where every token counts, fine-tuning where the answer does.
+//! Supervised learning of text: pretraining counts every token, fine-tuning only the tokens of the answer.
 //!
-//! `loss = - sum_t w_t log p(x_t | x_<t) / sum_t w_t` with weights 1 and 0 that the data gives, over all tokens of the
-//! optimiser step: however it is cut into parts, they add up to the same loss and gradient.
+//! `loss = - sum_t w_t log p(x_t | x_<t) / sum_t w_t` with weights 1 and 0 from the data, over all tokens of the
+//! optimiser step. Splitting the batch into parts changes neither loss nor gradient.
 
 use std::f64::consts::LN_2;
 
@@ -15,12 +15,12 @@ use palestra_report::Metrics;
 use palestra_model::ops::{AttentionMask, selected_log_probs};
 use palestra_model::optim::GradientSum;
 
-/// Supervised learning has no knobs of its own.
+/// Hyperparameters of supervised learning: it has none of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SupervisedConfig {}
 
-/// The learner.
+/// Learner of supervised learning.
 pub struct Supervised;
 
 impl Learner for Supervised {
@@ -39,7 +39,8 @@ impl Learner for Supervised {
     }
 }
 
-/// As [`Supervised`], in less memory and more time: blocks are computed again in the backward pass.
+/// Same as [`Supervised`], with gradient checkpointing: blocks are recomputed in the backward pass, with less memory
+/// and more time.
 pub struct Checkpointed;
 
 impl Learner for Checkpointed {
@@ -67,12 +68,12 @@ impl Learner for Checkpointed {
     }
 }
 
-/// The learner, with gradient checkpointing or without.
+/// Creates the learner, with gradient checkpointing or without.
 pub fn supervised_learner(checkpointing: bool) -> Box<dyn Learner<Model = Policy, Batch = TextBatch>> {
     if checkpointing { Box::new(Checkpointed) } else { Box::new(Supervised) }
 }
 
-/// The log-probability of each counted token, `[tokens]`.
+/// Log-probability of each counted token, `[tokens]`.
 pub fn text_log_probs(policy: &Policy, batch: &TextBatch) -> Tensor<1> {
     let hidden = policy.transformer.forward(batch.tokens.clone(), &placement(batch), None);
     log_probs_of(policy, hidden, batch)
@@ -87,7 +88,7 @@ fn placement(batch: &TextBatch) -> Placement {
     }
 }
 
-/// The loss, of what the model makes of all tokens, `[rows * time, width]`.
+/// Loss, from the hidden states of all tokens, `[rows * time, width]`.
 fn loss_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Loss {
     let nats = log_probs_of(policy, hidden, batch).sum().neg();
     let bits = nats.clone().detach().div_scalar(LN_2 * batch.byte_count.max(1) as f64);

@@ -1,4 +1,4 @@
-//! Episodes that were played, judged by rewards; and what many of them were like.
+//! Rewards of finished episodes, and summaries of many episodes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use super::Played;
 use crate::Result;
 use palestra_report::Metrics;
 
-/// Episodes that are judged at once where they are handed over one by one.
+/// Number of episodes that are scored together when they are passed on one by one.
 const AT_ONCE: usize = 64;
 
-/// Judges episodes: what rewards give is added to the last turn and to the last action token. How long that took; no time
-/// without rewards.
+/// Scores episodes: the total reward is added to the last turn and to the last action token. Returns the time spent,
+/// zero without reward functions.
 ///
 /// # Errors
 /// A reward that fails.
@@ -35,7 +35,7 @@ pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<Duration
     Ok(began.elapsed())
 }
 
-/// Hands episodes over in the order in which they ended, judged several at once.
+/// Queue that passes episodes on in the order in which they ended, after scoring several at once.
 pub(super) struct HandingOver<'a> {
     rewards: Rewards,
     take: &'a mut dyn FnMut(u64, Played) -> Result<()>,
@@ -55,7 +55,7 @@ impl<'a> HandingOver<'a> {
         if self.rewards.is_empty() || self.waiting.len() == AT_ONCE { self.hand_over() } else { Ok(()) }
     }
 
-    /// Hands over the rest; how long judging took.
+    /// Passes on the remaining episodes, and returns the time spent on scoring.
     pub fn finish(mut self) -> Result<Duration> {
         self.hand_over()?;
         Ok(self.spent)
@@ -67,7 +67,7 @@ impl<'a> HandingOver<'a> {
     }
 }
 
-/// The mean of each reward, before its weight, by its name; and of what the rules gave, as `rules`, where that is not
+/// Mean of each reward, before its weight, by name; and of the environment's own reward, as `rules`, unless it is
 /// always 0.
 pub fn reward_means(played: &[Played]) -> BTreeMap<String, f64> {
     let summaries = reward_summaries(played).into_iter().filter(|(_, summary)| summary.scored > 0);
@@ -85,8 +85,8 @@ fn reward_summaries(played: &[Played]) -> BTreeMap<String, RewardSummary> {
     summaries
 }
 
-/// What a set of episodes was like: returns, lengths, ends, what each reward came to, and the mean of every number in the
-/// environments' info. Episodes that lack a reward count in that reward's `missing` alone.
+/// Summary metrics of episodes: returns, lengths, ends, the scores of each reward, and the mean of every number in the
+/// environments' info. Episodes that lack a reward count only in that reward's `missing`.
 pub fn summary(played: &[Played]) -> Metrics {
     let scored: Vec<&Played> = played.iter().filter(|played| played.is_scored()).collect();
     let all = score("", scored.iter().map(|played| (&played.episode, &played.info)));

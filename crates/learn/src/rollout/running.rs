@@ -1,4 +1,4 @@
-//! One episode while it is played: its text and its tokens grow turn by turn.
+//! A running episode: its text and its tokens grow turn by turn.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,26 +12,26 @@ use super::{Context, Played, RolloutConfig};
 use palestra_model::generate::Continuation;
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 
-/// An episode that is being played.
+/// A running episode.
 pub(super) struct Running {
     pub number: u64,
-    /// What its environment was reset with.
+    /// Seed of its environment.
     pub seed: u64,
-    /// Episodes of one group have the same.
+    /// Group number, shared by the episodes of one group.
     pub group: u64,
     pub rng: ChaCha8Rng,
     pub observation: Observation,
-    /// What the model has read and written since its context began.
+    /// All tokens since the start of the model's context, read and written.
     pub context: Vec<u32>,
     pub turns: Vec<Turn>,
     pub segments: Vec<Segment>,
-    /// The return that is still asked for.
+    /// Remaining target return.
     pub return_to_go: Option<f32>,
 }
 
 impl Running {
-    /// Episode `number` of a run, of which so many in a row are a group: they begin in the same state, and each has random
-    /// numbers of its own.
+    /// Creates episode `number` of a run. Consecutive episodes form groups of `group_size`: they begin in the same
+    /// state, and each has its own random stream.
     pub fn new(run_seed: u64, number: u64, group_size: u64) -> Self {
         let group = number / group_size;
         let mut rng = ChaCha8Rng::seed_from_u64(episode_seed(run_seed, number));
@@ -49,7 +49,7 @@ impl Running {
         }
     }
 
-    /// Keeps what was read and written as tokens. Rewards follow with the environment's answer.
+    /// Stores the tokens that were read and written. The reward follows with the environment's step.
     pub fn remember(&mut self, prompt: Vec<u32>, text: Continuation, config: &RolloutConfig) {
         let goes_on = config.context == Context::Transcript
             && self.segments.last().is_some_and(|segment| prompt.starts_with(&segment.tokens));
@@ -78,7 +78,7 @@ impl Running {
         self.turns.push(Turn { action_ids: Some(text.tokens), log_probs: Some(text.log_probs), ..Turn::default() });
     }
 
-    /// Completes the turn that was written with what the environment made of it.
+    /// Completes the current turn with the result of the environment's step.
     pub fn take_turn(&mut self, action: String, reward: f32, invalid_action: bool) {
         let turn = self.turns.last_mut().expect("written before");
         turn.observation = std::mem::take(&mut self.observation.text);
@@ -91,19 +91,19 @@ impl Running {
         segment.actions.last_mut().expect("an action has a token").reward += reward;
     }
 
-    /// Takes the last action for one of a mixture of policies, which did not choose it token by token.
+    /// Marks the last action as one of a mixture of policies, which did not choose it token by token.
     pub fn was_mixed(&mut self, log_prob: Option<f64>) {
         let turn = self.turns.last_mut().expect("written before");
         turn.action_ids = None;
         turn.log_probs = log_prob.map(|log_prob| vec![log_prob as f32]);
     }
 
-    /// Keeps what the environment said of the state after the last action.
+    /// Stores the environment's info after the last action.
     pub fn note(&mut self, info: &Info) {
         self.turns.last_mut().expect("written before").info = info_json(info);
     }
 
-    /// Keeps, for a log, the time of the last action.
+    /// Stores the time of the last action, for a log.
     pub fn note_time(&mut self) {
         self.turns.last_mut().expect("written before").timestamp = Some(now());
     }

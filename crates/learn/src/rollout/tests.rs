@@ -7,8 +7,8 @@ use palestra_model::ops::{available_devices, open_device};
 use palestra_text::Tokenizer;
 use crate::trajectory::ActionToken;
 
-/// Two or three turns: a letter is shown, and any of four may be written. An odd seed ends in the third turn by
-/// the limit, an even one in the second by the game.
+/// An environment of two or three turns: it shows a letter and allows any of four actions. An odd seed is truncated in
+/// the third turn, an even one terminates in the second.
 struct Letters {
     spec: EnvSpec,
     seed: u64,
@@ -58,7 +58,7 @@ impl Env for Letters {
     }
 }
 
-/// Plays on every device, in so many environments at once.
+/// Runs a test on every device, with the given number of parallel environments.
 fn each_rollout(context: Context, environments: usize, test: impl Fn(Rollout, &Policy)) {
     for device in available_devices() {
         let device = open_device(device).unwrap();
@@ -197,7 +197,7 @@ fn a_logged_episode_has_the_tokens_that_it_was_played_with() {
                 for Played { episode, trajectory, .. } in &played {
                     let with_ids = Episode { tokenizer_hash: Some(hash.clone()), ..episode.clone() };
                     assert_same_tokens(&rollout.encoder.trajectory(&with_ids).unwrap(), trajectory);
-                    // A text that reached its limit of tokens has no end token, which the text cannot tell.
+                    // A text that reached the max length has no end token, and its text does not show that.
                     if legal_actions_only {
                         assert_same_tokens(&rollout.encoder.trajectory(episode).unwrap(), trajectory);
                     }
@@ -235,7 +235,7 @@ fn a_mixture_knows_how_likely_its_actions_were() {
             turns.map(probability).collect::<Vec<_>>()
         };
         let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-        // The mean of 1 / p over actions drawn from p is the number of actions that can be drawn.
+        // The mean of 1 / p over actions drawn from p is the number of possible actions.
         let inverse = mean(probabilities(Sampling::default()).iter().map(|p| 1.0 / p).collect());
         assert!((inverse - 4.0).abs() < 0.25, "{inverse} actions of 4");
         let greedy = probabilities(Sampling::GREEDY);

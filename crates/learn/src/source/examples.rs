@@ -1,4 +1,4 @@
-//! Examples to fine-tune on, as rows of tokens: one a row, or packed, in an order of each epoch.
+//! Fine-tuning examples as rows of tokens, one per row or packed, shuffled in each epoch.
 
 use std::fmt;
 use std::path::Path;
@@ -16,62 +16,62 @@ use palestra_report::Metrics;
 use palestra_text::{ChatTemplate, EncodedChat, Message, Tokenizer};
 use crate::{Error, Result};
 
-/// What becomes of an example that is longer than a row.
+/// Treatment of examples that are longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TooLong {
-    /// Its end is left out; without a token to learn it is dropped.
+    /// Truncates the example; drops it if no counted token is left.
     Cut,
-    /// It is dropped.
+    /// Drops the example.
     Drop,
 }
 
-/// What examples are encoded by.
+/// Encoder of examples.
 pub struct ExampleEncoder<'a> {
-    /// Their tokens.
+    /// Tokenizer of the examples.
     pub tokenizer: &'a Tokenizer,
-    /// How conversations are written, where that is known.
+    /// Chat template of conversations, if known.
     pub template: Option<&'a ChatTemplate>,
-    /// The most tokens of a row, the last of which is predicted and not read.
+    /// Max length of a row, in tokens; the last token is predicted and not read.
     pub room: usize,
-    /// What becomes of longer ones.
+    /// Treatment of longer examples.
     pub too_long: TooLong,
 }
 
-/// What became of the examples of some files.
+/// Counts of the examples of some files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExampleCounts {
     /// Examples read.
     pub read: usize,
-    /// Those that lost their end.
+    /// Truncated examples.
     pub cut: usize,
-    /// Those dropped for their length, whole or because nothing to learn was left.
+    /// Examples dropped for their length, including those left without a counted token after truncation.
     pub too_long: usize,
-    /// Those dropped because they have nothing to learn, such as a conversation in which the assistant says nothing.
+    /// Examples dropped because they have no counted token, such as a conversation without a message of the assistant.
     pub without_target: usize,
-    /// Tokens that are learned.
+    /// Tokens that count in the loss.
     pub counted: usize,
-    /// All tokens that are kept.
+    /// All kept tokens.
     pub tokens: usize,
-    /// Tokens that were cut off.
+    /// Truncated tokens.
     pub cut_off: usize,
 }
 
-/// The examples of some files, encoded: a row each.
+/// The encoded examples of some files, one per row.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ExampleRows {
-    /// A row for each example that was kept, in the order of the files.
+    /// One row per kept example, in the order of the files.
     pub rows: Vec<TextRow>,
-    /// What became of all.
+    /// Counts over all examples.
     pub counts: ExampleCounts,
 }
 
-/// Draws rows without end: each epoch goes through all examples, in an order and a packing of its own.
+/// Endless stream of rows: each epoch goes through all examples in its own order and packing.
 #[derive(Debug, Clone)]
 pub struct ExampleOrder {
     examples: Arc<[TextRow]>,
     lengths: Vec<usize>,
-    /// The most tokens of a row of several examples; `None`: one a row.
+    /// Max length of a packed row; `None`: one example per row.
     packed_to: Option<usize>,
     seed: u64,
     place: ExamplePlace,
@@ -79,27 +79,27 @@ pub struct ExampleOrder {
     epoch_rows: Vec<Vec<usize>>,
 }
 
-/// Where in the examples the next row is.
+/// Position of the next row in the examples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExamplePlace {
-    /// Times that all were gone through.
+    /// Completed passes over all examples.
     pub epoch: u64,
     /// Rows drawn in this epoch.
     pub number: u64,
 }
 
-/// What is wrong with an example: the column, and why.
+/// Error of an example: the column and the reason.
 pub type Wrong = (&'static str, String);
 
-/// An example in the room that a row has.
+/// An example fitted to the max length of a row.
 pub(super) enum Encoded {
-    /// As it was.
+    /// Unchanged.
     Whole(TextRow),
-    /// Without its end, and how many tokens that has.
+    /// Truncated; with the number of removed tokens.
     Cut(TextRow, usize),
     /// Dropped for its length.
     TooLong,
-    /// Dropped because it has nothing to learn.
+    /// Dropped because it has no counted token.
     WithoutTarget,
 }
 
@@ -107,8 +107,8 @@ impl ExampleEncoder<'_> {
     /// Reads and encodes all examples of some files.
     ///
     /// # Errors
-    /// A row without what its form needs, a template that fails, a text that cannot be encoded: with file, row and column.
-    /// Files in which there is nothing to learn.
+    /// A row without what its form needs, a template that fails, a text that cannot be encoded: with file, row and
+    /// column. Files in which there is nothing to learn.
     pub fn read(&self, files: &[String], form: Form) -> Result<ExampleRows> {
         let lengths = self.tokenizer.token_bytes();
         let mut found = ExampleRows::default();
@@ -131,7 +131,7 @@ impl ExampleEncoder<'_> {
         }
     }
 
-    /// The tokens of an example, and whether each is learned.
+    /// Returns the tokens of an example, and for each token whether it counts in the loss.
     pub(super) fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), Wrong> {
         let encode = |column: &'static str, text: &str| {
             let mut tokens = Vec::new();
@@ -173,10 +173,10 @@ impl ExampleEncoder<'_> {
         }
     }
 
-    /// A prompt with its answer as a row of at most as many tokens as there is room for.
+    /// Encodes a prompt and its answer as one row, truncated to the max length.
     ///
     /// # Errors
-    /// What cannot be encoded, or leaves nothing of the answer: the column, and why.
+    /// A text that cannot be encoded, or a row with nothing left of the answer: the column, and why.
     pub fn answer(&self, prompt: &Text, answer: &Text) -> Result<TextRow, Wrong> {
         let lesson = Lesson::of_answer(prompt, answer).map_err(|reason| ("completion", reason))?;
         match self.fit(self.encode(&lesson)?) {
@@ -189,10 +189,9 @@ impl ExampleEncoder<'_> {
         }
     }
 
-    /// Tokens, and whether each is learned, as a row of at most as many tokens as there is room for. Its bytes are not
-    /// counted.
+    /// Turns tokens and their loss mask into a row, truncated to the max length. The bytes of the row are left at 0.
     pub(super) fn fit(&self, (mut tokens, mut learned): (Vec<u32>, Vec<bool>)) -> Encoded {
-        // Nothing predicts the first token.
+        // The first token is never predicted.
         let has_target = |learned: &[bool]| learned.iter().skip(1).any(|&learned| learned);
         if !has_target(&learned) {
             return Encoded::WithoutTarget;
@@ -227,7 +226,7 @@ impl ExampleRows {
         self.rows.push(row);
     }
 
-    /// Splits off the last part, at least one example.
+    /// Splits off the given share at the end, at least one example.
     ///
     /// # Errors
     /// Fewer than two examples.
@@ -244,7 +243,7 @@ impl ExampleRows {
 }
 
 impl ExampleCounts {
-    /// What is told of each update.
+    /// Metrics of each update.
     pub fn metrics(&self) -> Metrics {
         let named = [
             ("data/examples_cut", self.cut),
@@ -256,7 +255,7 @@ impl ExampleCounts {
 }
 
 impl ExampleOrder {
-    /// The rows of these examples; the seed fixes their order.
+    /// Creates a stream of rows from these examples; the seed fixes their order.
     pub fn new(examples: Arc<[TextRow]>, packed_to: Option<usize>, seed: u64) -> Self {
         let lengths = examples.iter().map(|row| row.tokens.len()).collect();
         let place = ExamplePlace::default();
@@ -270,19 +269,19 @@ impl ExampleOrder {
         if self.place.number >= self.epoch_rows.len() as u64 {
             self.begin_epoch(self.place.epoch + 1);
         }
-        // Packing sorts by length, so that rows are shuffled once more.
+        // Packing sorts by length, so rows are shuffled again.
         let shuffle = Shuffle::new(self.epoch_rows.len() as u64, !episode_seed(self.seed, self.place.epoch));
         let row = &self.epoch_rows[shuffle.at(self.place.number) as usize];
         self.place.number += 1;
         join(row.iter().map(|&at| &self.examples[at]))
     }
 
-    /// Where the next row is.
+    /// Position of the next row.
     pub fn place(&self) -> ExamplePlace {
         self.place
     }
 
-    /// Goes to a place; whether it is one.
+    /// Moves to a position; returns false if the position does not exist.
     pub fn go_to(&mut self, place: ExamplePlace) -> bool {
         self.begin_epoch(place.epoch);
         self.place = place;
@@ -301,14 +300,14 @@ impl ExampleOrder {
     }
 }
 
-/// Examples packed into as few rows as go, in an order that is always the same.
+/// Packs examples into as few rows as possible, always in the same order.
 pub fn packed(examples: &[TextRow], room: usize) -> Vec<TextRow> {
     let lengths: Vec<usize> = examples.iter().map(|row| row.tokens.len()).collect();
     let rows = pack(&lengths, 0..examples.len(), room);
     rows.iter().map(|row| join(row.iter().map(|&at| &examples[at]))).collect()
 }
 
-/// Examples end to end in one row, none of which sees another.
+/// Joins examples into one row; attention does not cross their borders.
 fn join<'a>(examples: impl IntoIterator<Item = &'a TextRow>) -> TextRow {
     let mut row = TextRow::default();
     for example in examples {
@@ -323,7 +322,7 @@ fn join<'a>(examples: impl IntoIterator<Item = &'a TextRow>) -> TextRow {
     row
 }
 
-/// The template that conversations are written with: of its own file, else of a model's directory.
+/// Returns the chat template: from its own file if given, otherwise from a model's directory.
 ///
 /// # Errors
 /// A file that cannot be read, or is no template.

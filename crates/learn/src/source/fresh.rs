@@ -1,4 +1,4 @@
-//! Batches from the policy's own play: each update plays, then goes over what was played several times.
+//! On-policy batches: each update collects rollouts of the current policy, then makes several passes over them.
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
@@ -16,40 +16,40 @@ use crate::rollout::{Effort, Played, Rollout, summary};
 use crate::trajectory::Segment;
 use crate::{Error, Result};
 
-/// The furthest that the probability of a token that was just sampled may be, on average, from the one that the
-/// learner computes for it, relative to it: beyond this, sampling and scoring disagree.
+/// Largest allowed mean relative error between the probability of a token at sampling and the one that the learner
+/// computes for it. A larger error means that sampling and scoring disagree.
 const MAX_RATIO_ERROR: f64 = 1e-2;
 
-/// The policy that the run started from, from which its distance is measured.
+/// Reference policy: the policy that the run started from, for the KL from it.
 pub enum ReferencePolicy {
-    /// Not measured.
+    /// No reference.
     None,
-    /// A model of its own.
+    /// A separate model.
     Policy(Box<Policy>),
-    /// The model that learns, with its adapters off: it needs no memory of its own.
+    /// The trained model with its adapters disabled, which needs no extra memory.
     WithoutAdapters,
 }
 
-/// Plays before each update.
+/// Source that collects rollouts before each update.
 pub struct Fresh {
     rollout: Rollout,
     seed: u64,
     device: Device,
     reference: ReferencePolicy,
     samples: Vec<Sample>,
-    /// The samples of each step that is still to come, last first.
+    /// Sample indices of each remaining step, last step first.
     steps: Vec<Vec<usize>>,
     is_first_step: bool,
     tokens: usize,
     /// The last episodes played.
     pub played: Vec<Played>,
-    /// Where the time of the last rollout went.
+    /// Timings of the last rollout.
     pub effort: Effort,
 }
 
 impl Fresh {
-    /// A source that plays with this rollout; the seed fixes every episode and every shuffle.
-    /// `device` is where batches are made, in the autodiff context of the model.
+    /// Creates a source that collects with this rollout; the seed fixes every episode and every shuffle. `device` is
+    /// the device of the batches, in the autodiff context of the model.
     pub fn new(rollout: Rollout, seed: u64, device: Device, reference: ReferencePolicy) -> Self {
         Self {
             rollout,
@@ -84,7 +84,7 @@ impl<L: OnPolicy> Source<L> for Fresh {
             let segments = scored.flat_map(|played| &mut played.trajectory.segments).collect();
             score_by(&reference, segments, passes.micro_batch, sampling.temperature);
         }
-        // What lacks a reward cannot be learned from, and is never taken for worth 0.
+        // An episode with a missing reward is skipped: treating it as reward 0 would be wrong.
         let mut trajectories = Vec::with_capacity(played.len());
         for played in played.iter_mut().filter(|played| played.is_scored()) {
             trajectories.push(std::mem::take(&mut played.trajectory));
@@ -167,7 +167,7 @@ fn even_parts(order: &[usize], size: usize) -> Vec<Vec<usize>> {
     (0..parts).map(|part| order[part * order.len() / parts..(part + 1) * order.len() / parts].to_vec()).collect()
 }
 
-/// Writes a reference policy's log-probability to every action token, so many segments at once, those of one length together.
+/// Sets the reference policy's log-probability of every action token, a batch of segments at a time, sorted by length.
 fn score_by(reference: &Policy, mut segments: Vec<&mut Segment>, rows: usize, temperature: f32) {
     let vocab_size = reference.transformer.config().vocab_size;
     let device = reference.transformer.device();

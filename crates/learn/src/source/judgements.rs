@@ -1,4 +1,4 @@
-//! Files of judgements as judged prompts: each answer encoded once, judgements by the places of answers.
+//! Preference files as prompts with their answers: each answer is encoded once, preferences refer to answers by index.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,48 +13,48 @@ use crate::batch::{Choice, JudgedPrompt, Pair, Single, TextRow};
 use palestra_report::Metrics;
 use crate::{Error, Result};
 
-/// What a learner takes of judgements.
+/// Kinds of preference data that a learner uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// Every kind: pairs, ties, choices, labels, ratings.
     All,
-    /// Pairs of a better and a worse answer; a choice makes one of its best answer and each other.
+    /// Pairs of a better and a worse answer; a choice becomes one pair of its best answer with each other answer.
     Pairs,
-    /// Answers that are good or not; a pair makes one of each.
+    /// Binary labels of answers, good or bad; a pair becomes one of each.
     Labels,
 }
 
-/// What became of the judgements of some files.
+/// Counts of the preference data of some files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JudgementCounts {
-    /// Judgements read.
+    /// Preferences read.
     pub read: usize,
-    /// Answers, or pairs of them, that people judged differently.
+    /// Answers, or pairs of answers, with conflicting preferences.
     pub conflicts: usize,
-    /// Judgements of a kind that the learner does not take, and those that a conflict left undecided.
+    /// Preferences of a kind that the learner does not use, or left undecided by a conflict.
     pub unused: usize,
-    /// Answers that lost their end.
+    /// Truncated answers.
     pub cut: usize,
     /// Answers dropped for their length.
     pub too_long: usize,
-    /// Judgements dropped with their answers, or because the answers had lost what told them apart.
+    /// Preferences dropped because an answer was dropped, or because truncation made their answers equal.
     pub dropped: usize,
-    /// Prompts that are kept.
+    /// Kept prompts.
     pub prompts: usize,
-    /// Their answers.
+    /// Answers of the kept prompts.
     pub answers: usize,
-    /// Their judgements.
+    /// Preferences of the kept prompts.
     pub kept: usize,
-    /// Tokens of prompts with their answers.
+    /// Tokens of the kept prompts with their answers.
     pub tokens: usize,
 }
 
-/// The encoded answers to a prompt, by their text; `None` for one that was dropped.
+/// Encoded answers to a prompt, by their text; `None` for a dropped answer.
 type Answers = HashMap<Text, Option<TextRow>>;
 
-/// The judgements of some files that a learner wants, prompt by prompt in the order in which they first come. `group` is a
-/// column whose value is the prompts' group; without a rule every judgement counts by itself. Judgements of steps are of each
-/// beginning of their answer, or, where labels are wanted, of the whole.
+/// Reads the preferences of some files that a learner uses, grouped by prompt in order of first occurrence. `group` is
+/// the column that holds the prompts' group; without a rule every preference counts by itself. Step labels become
+/// preferences over each prefix of their answer, or, if binary labels are wanted, over the whole answer.
 ///
 /// # Errors
 /// A row that is no judgement or cannot be encoded, with file, row and column; files with nothing to learn from.
@@ -100,7 +100,7 @@ pub fn read_judgements(
     gathered.finish(files, encoder)
 }
 
-/// A row as a judgement that can be learned from.
+/// Parses a row as preference data, and checks that it has the group column.
 fn record_of(row: Row, group: Option<&str>) -> Result<(Origin, Record)> {
     let origin = row.origin().clone();
     let record = row.record()?;
@@ -150,7 +150,7 @@ fn encode(
     })
 }
 
-/// Judged prompts as they come together.
+/// Accumulator of prompts with their preferences.
 struct Gathered {
     wanted: Wanted,
     counts: JudgementCounts,
@@ -209,7 +209,7 @@ impl Gathered {
     }
 }
 
-/// Adds a judgement of some answers to those of a prompt, if it is of a kind that is wanted.
+/// Adds preference data over some answers to a prompt, if the learner uses its kind.
 fn take_judgement(prompt: &mut JudgedPrompt, judgement: &Judgement, judged: &[&TextRow], weight: f32, wanted: Wanted) {
     let mut place = |number: usize| {
         let known = prompt.answers.iter().position(|row| row == judged[number]);
@@ -259,7 +259,7 @@ fn take_judgement(prompt: &mut JudgedPrompt, judgement: &Judgement, judged: &[&T
 }
 
 impl JudgementCounts {
-    /// What is told of each update.
+    /// Metrics of each update.
     pub fn metrics(&self) -> Metrics {
         let named = [
             ("data/answers_cut", self.cut),

@@ -1,10 +1,10 @@
-//! Which examples share a row.
+//! Packing of examples into rows.
 
 use std::collections::BTreeSet;
 
-/// Puts things of some lengths into rows of at most `room`: the longest first, each into the row that it fills best
-/// (best-fit decreasing). Things of one length keep the order of `order`, which names each once. A thing longer than
-/// `room` is alone in its row.
+/// Packs items into rows of at most `room`: the longest first, each into the row that it fills best (best-fit
+/// decreasing). Items of equal length keep the order of `order`, which names each once. An item longer than `room` gets
+/// a row of its own.
 pub fn pack(lengths: &[usize], order: impl IntoIterator<Item = usize>, room: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = order.into_iter().collect();
     order.sort_by_key(|&at| std::cmp::Reverse(lengths[at])); // stable
@@ -32,7 +32,7 @@ mod tests {
     fn the_longest_come_first_and_the_rest_fills_up() {
         // [1, 2, 3], [4, 5, 6, 7], [8] into rows of 4: [4, 5, 6, 7], [1, 2, 3, 8].
         assert_eq!(pack(&[3, 4, 1], 0..3, 4), [vec![1], vec![0, 2]]);
-        // 2 fits the row with 2 left better than that with 3 left.
+        // Best fit: 2 goes into the row with 2 left, not into the one with 3 left.
         assert_eq!(pack(&[5, 6, 2, 3], 0..4, 8), [vec![1, 2], vec![0, 3]]);
         assert_eq!(pack(&[9, 1], 0..2, 8), [vec![0], vec![1]]);
     }
@@ -45,7 +45,7 @@ mod tests {
         let mut all = rows.concat();
         all.sort_unstable();
         assert_eq!(all, (0..200).collect::<Vec<_>>());
-        // As few rows as there could be, or one more.
+        // At most one row more than the minimum.
         assert!(rows.len() <= lengths.iter().sum::<usize>().div_ceil(64) + 1, "{}", rows.len());
     }
 }

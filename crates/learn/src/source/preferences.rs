@@ -1,4 +1,4 @@
-//! Batches of judged answers, from files of judgements: whole prompts, in an order of each epoch.
+//! Batches of preference data from files: whole prompts, shuffled in each epoch.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,52 +19,53 @@ use palestra_report::Metrics;
 use palestra_text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 
-/// Which judgements are learned from, and how they are gone through.
+/// Preference data of a run, and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PreferenceConfig {
-    /// JSON lines or Parquet, folders, patterns, in the columns of docs/preferences.md. As seen from the run file.
+    /// JSON lines or Parquet files, folders or patterns, with the columns of docs/preferences.md. Relative to the run
+    /// file.
     pub files: Vec<String>,
-    /// Files that are held out of training and measured; absent, a part of the prompts of `files`.
+    /// Validation files, which are not trained on; absent, a part of the prompts of `files` is held out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<String>,
-    /// The part of the prompts that is held out, above 0 and at most 1/2, where `validation` names no files. It is made one
-    /// over a whole number: 0.2 makes five parts, one of which is held out.
+    /// Fraction of the prompts that is held out, above 0 and at most 1/2, if `validation` names no files. It is made
+    /// one over a whole number: 0.2 makes five folds, one of which is held out.
     pub validation_share: f64,
-    /// A column, such as `topic`: prompts that have the same in it are held out together, and results are told for each.
+    /// Group column, such as `topic`: prompts of one group are held out together, and results are reported per group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_by: Option<String>,
-    /// Which of the parts is held out, from 0; all of them in turn are a cross-validation.
+    /// Index of the held-out fold, from 0; using each fold in turn is a cross-validation.
     pub fold: usize,
-    /// What becomes of different judgements of the same answers.
+    /// Resolution of conflicting preferences over the same answers.
     pub conflicts: Conflicts,
-    /// The `tokenizer.json` of a model from nothing; a model of `start_from` has its own.
+    /// The `tokenizer.json` of a model trained from scratch; a model of `start_from` has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// The Jinja file that conversations are written with, where it is not that of `start_from`.
+    /// Jinja file of the chat template, if it is not that of `start_from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<PathBuf>,
-    /// The most tokens of a prompt with its answer, at most the model's context; 0: the model's context.
+    /// Max length of a prompt with its answer, in tokens, at most the model's context; 0: the model's context.
     pub window: usize,
-    /// What becomes of an answer that is longer with its prompt: `cut` at its end, or `drop`.
+    /// Treatment of longer answers: `cut` truncates the end, `drop` drops the answer.
     pub too_long: TooLong,
-    /// The fewest judgements of one optimiser step, at least 1: prompts come whole, until there are as many.
+    /// Min number of preferences per optimiser step, at least 1: whole prompts are added until it is reached.
     pub batch: usize,
-    /// Answers computed at once, where memory is short; 0: the whole batch.
+    /// Answers per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
     /// Optimiser steps of one update, at least 1.
     pub steps: usize,
 }
 
-/// What becomes of different judgements of the same answers.
+/// Resolution of conflicting preferences over the same answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Conflicts {
-    /// What most people said is taken; as many against as for make a tie.
+    /// Majority vote; an equal number of votes is a tie.
     Majority,
-    /// Each verdict counts by its share.
+    /// Each verdict counts with its share of the votes.
     Share,
-    /// Each judgement counts by itself, as if it were of other answers.
+    /// Each preference counts by itself, as if it were about other answers.
     All,
 }
 
@@ -111,12 +112,12 @@ impl PreferenceConfig {
         }
     }
 
-    /// All lists of files that the section names.
+    /// All lists of files in this section.
     pub fn file_lists(&mut self) -> impl Iterator<Item = &mut Vec<String>> {
         [&mut self.files, &mut self.validation].into_iter()
     }
 
-    /// The most tokens of a row of a model with this context.
+    /// Max length of a row, in tokens, for a model with this context.
     ///
     /// # Errors
     /// A window longer than the context.
@@ -136,7 +137,7 @@ impl PreferenceConfig {
 }
 
 impl Conflicts {
-    /// The rule of `palestra_datasets`, where there is one.
+    /// Rule of `palestra_datasets`, if there is one.
     pub fn rule(self) -> Option<Rule> {
         match self {
             Self::Majority => Some(Rule::Majority),
@@ -146,19 +147,20 @@ impl Conflicts {
     }
 }
 
-/// The judgements of a run: what is learned from, and what is held out.
+/// Preference data of a run, split into training and validation.
 #[derive(Debug, Clone)]
 pub struct Judgements {
-    /// What is learned from.
+    /// Training prompts.
     pub training: Vec<JudgedPrompt>,
-    /// What is held out.
+    /// Held-out prompts.
     pub validation: Vec<JudgedPrompt>,
-    /// What became of the files.
+    /// Counts over the files.
     pub counts: JudgementCounts,
 }
 
 impl Judgements {
-    /// Reads all judgements of a run's files that a learner wants. A prompt with its answer has at most `window` tokens.
+    /// Reads all preferences of a run's files that a learner uses. A prompt with its answer has at most `window`
+    /// tokens.
     ///
     /// # Errors
     /// Files that cannot be read, a row that is no judgement or cannot be encoded, with file, row and column; a person who
@@ -183,14 +185,14 @@ impl Judgements {
         Ok(Self { training, validation, counts })
     }
 
-    /// All prompts, those that are held out last.
+    /// All prompts, with the held-out ones last.
     pub fn prompts_mut(&mut self) -> impl Iterator<Item = &mut JudgedPrompt> {
         self.training.iter_mut().chain(&mut self.validation)
     }
 }
 
-/// Divides prompts into as many parts as there are folds, groups whole and judgements as evenly as that allows, and holds one
-/// part out. Without groups each prompt is one.
+/// Splits prompts into folds and holds one out. Groups stay whole, and preferences are spread as evenly as that allows.
+/// Without groups each prompt is its own group.
 fn hold_out(prompts: Vec<JudgedPrompt>, config: &PreferenceConfig) -> Result<(Vec<JudgedPrompt>, Vec<JudgedPrompt>)> {
     let mut groups: Vec<(Option<Arc<str>>, usize)> = Vec::new();
     let mut group_of = Vec::new();
@@ -213,7 +215,7 @@ fn hold_out(prompts: Vec<JudgedPrompt>, config: &PreferenceConfig) -> Result<(Ve
             groups.len()
         )));
     }
-    // The largest first, each to the part that has the least so far.
+    // Largest group first, each into the fold with the fewest preferences so far.
     let mut order: Vec<usize> = (0..groups.len()).collect();
     order.sort_by_key(|&place| std::cmp::Reverse(groups[place].1));
     let (mut sizes, mut fold_of) = (vec![0; folds], vec![0; groups.len()]);
@@ -228,7 +230,7 @@ fn hold_out(prompts: Vec<JudgedPrompt>, config: &PreferenceConfig) -> Result<(Ve
     Ok((training, validation))
 }
 
-/// Gives each prompt the answers of the next one, as many as it has of its own.
+/// Pairs each prompt with the answers of the next prompt, as many as it has of its own.
 fn mismatch(prompts: &mut [JudgedPrompt], window: usize) -> Result<()> {
     if prompts.len() < 2 {
         return Err(Error::Data(
@@ -253,12 +255,12 @@ fn mismatch(prompts: &mut [JudgedPrompt], window: usize) -> Result<()> {
     Ok(())
 }
 
-/// Learns from judged prompts without end: each epoch goes through all of them, in an order of its own.
+/// Endless source of preference data: each epoch goes through all prompts, in its own order.
 pub struct PreferenceSource {
     prompts: Vec<JudgedPrompt>,
     counts: JudgementCounts,
     config: PreferenceConfig,
-    /// Whether the loss of a step is one of all its answers together.
+    /// True if the loss of a step depends on all its answers together.
     is_whole: bool,
     seed: u64,
     place: ExamplePlace,
@@ -268,15 +270,15 @@ pub struct PreferenceSource {
 }
 
 impl PreferenceSource {
-    /// A source of a run's judgements; the seed fixes their order. `device` is where batches are made, in the autodiff
-    /// context of the model.
+    /// Creates a source of a run's preferences; the seed fixes their order. `device` is the device of the batches, in
+    /// the autodiff context of the model.
     pub fn new(judgements: Judgements, config: PreferenceConfig, wanted: Wanted, seed: u64, device: Device) -> Self {
         let Judgements { training: prompts, counts, .. } = judgements;
         let (place, is_whole) = (ExamplePlace::default(), wanted == Wanted::Labels);
         Self { prompts, counts, config, is_whole, seed, place, device, steps_left: 0, tokens: 0 }
     }
 
-    /// The parts of the batch of one step.
+    /// Returns the parts of one step's batch.
     pub fn next_parts(&mut self) -> Vec<JudgedBatch> {
         let (mut drawn, mut judgements) = (Vec::new(), 0);
         while judgements < self.config.batch {

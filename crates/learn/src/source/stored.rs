@@ -1,4 +1,4 @@
-//! Batches from logged experience: the stretches of one window after the other, drawn until they make a batch.
+//! Batches from logged experience: chunks of one window after the other, drawn until they fill a batch.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -16,30 +16,31 @@ use palestra_model::Policy;
 use palestra_report::Metrics;
 use crate::{Error, Result};
 
-/// Which experience is learned from, and how it is gone through.
+/// Logged data and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// Parquet files, directories of them, or patterns such as `logs/*.parquet`, as seen from the run file.
+    /// Parquet files, directories or patterns such as `logs/*.parquet`, relative to the run file.
     pub files: Vec<String>,
-    /// Whether damaged row groups are passed over and counted, instead of refused.
+    /// True if damaged row groups are skipped and counted; false makes them an error.
     pub skip_bad: bool,
     /// Only episodes of this split, such as `train`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
     /// Discount from turn to turn, 0 to 1.
     pub gamma: f32,
-    /// Discount from token to token inside a turn; 1 keeps the tokenizer from setting the horizon.
+    /// Discount from token to token inside a turn; 1 makes the horizon independent of the tokenizer.
     pub gamma_token: f32,
-    /// Turns of one optimiser step, at least 1.
+    /// Turns per optimiser step, at least 1.
     pub batch: usize,
-    /// Turns computed at once, where memory is short; 0: the whole batch.
+    /// Turns per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
-    /// Consecutive turns of an episode that stay together, at least 1: more share the reading of the states between.
+    /// Consecutive turns of an episode in one chunk, at least 1: more turns share the forward pass of the states
+    /// between.
     pub stretch: usize,
     /// Optimiser steps of one update, at least 1.
     pub steps: usize,
-    /// Megabytes of the log's text in which episodes are shuffled, at least 1.
+    /// Megabytes of the log's text within which episodes are shuffled, at least 1.
     pub window: usize,
 }
 
@@ -86,7 +87,7 @@ impl DataConfig {
     }
 }
 
-/// Learns from a log.
+/// Source of batches from a log.
 pub struct Stored {
     reader: Arc<Reader>,
     config: DataConfig,
@@ -97,24 +98,24 @@ pub struct Stored {
     cursor: Cursor,
     steps_left: usize,
     tokens: usize,
-    /// Since the update began.
+    /// Time spent waiting for windows since the update began.
     waited: Duration,
     began: Instant,
     episodes: u64,
 }
 
-/// What one step learns from.
+/// Chunks of one step.
 pub(super) type Drawn = Vec<Stretch>;
 
 impl Stored {
-    /// A source of a log's experience; the seed fixes its order. `device` is where batches are made, in the autodiff
-    /// context of the model.
+    /// Creates a source of a log's experience; the seed fixes its order. `device` is the device of the batches, in the
+    /// autodiff context of the model.
     pub fn new(log: Log, selection: Selection, config: DataConfig, seed: u64, device: Device) -> Self {
         let window_bytes = config.window as u64 * 1_000_000;
         Self::with_window(log, selection, config, window_bytes, seed, device)
     }
 
-    /// As [`Stored::new`], with windows of so many bytes.
+    /// Same as [`Stored::new`], with the window size in bytes.
     pub(super) fn with_window(
         log: Log,
         selection: Selection,
@@ -142,7 +143,7 @@ impl Stored {
         }
     }
 
-    /// Reads the first window, so that a log that cannot be learned from is found out before a run.
+    /// Reads the first window, so that an unusable log is reported before training starts.
     ///
     /// # Errors
     /// A damaged log, or episodes that the model cannot read.
@@ -150,7 +151,7 @@ impl Stored {
         self.next_window()
     }
 
-    /// The parts of the batch of one step.
+    /// Returns the parts of one step's batch.
     ///
     /// # Errors
     /// As [`Stored::try_out`].
@@ -164,18 +165,18 @@ impl Stored {
         Ok(parts.into_iter().map(batch).collect())
     }
 
-    /// Which pass through the log it is in.
+    /// Number of the current pass through the log.
     #[cfg(test)]
     pub(super) fn epoch(&self) -> u64 {
         self.cursor.epoch
     }
 
-    /// Where in the log the next batch begins.
+    /// Position of the next batch in the log.
     pub(super) fn position(&self) -> serde_json::Value {
         serde_json::to_value(self.cursor).expect("a cursor is numbers")
     }
 
-    /// Goes to a place of [`Stored::position`].
+    /// Moves to a position of [`Stored::position`].
     pub(super) fn go_to(&mut self, position: &serde_json::Value) -> Result<()> {
         self.cursor = serde_json::from_value(position.clone())
             .map_err(|error| Error::Training(format!("the source's state {position} is no place in a log: {error}")))?;
@@ -184,7 +185,7 @@ impl Stored {
         Ok(())
     }
 
-    /// The stretches of the next step: as many as have the turns of a batch.
+    /// Draws the chunks of the next step, until they hold the turns of a batch.
     pub(super) fn draw(&mut self) -> Result<Drawn> {
         let (mut drawn, mut turns) = (Vec::new(), 0);
         while turns < self.config.batch {
@@ -204,7 +205,7 @@ impl Stored {
         let window = self.windows.recv();
         self.waited += began.elapsed();
         let window = window.map_err(|_| Error::Training("the thread that reads the log has died".into()))??;
-        // A window that is taken up again after a resume is gone on with where it was left.
+        // A window that is read again after a resume continues at the saved position.
         let is_resumed = window.start == Cursor { at: 0, ..self.cursor };
         if !is_resumed || !self.window.order.is_empty() {
             self.cursor = window.start;
@@ -252,7 +253,7 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
     }
 }
 
-/// Cuts a batch into parts of at most so many turns; 0: one part.
+/// Splits a batch into parts of at most the given number of turns; 0: one part.
 fn parts(stretches: &[Stretch], turns: usize) -> Vec<&[Stretch]> {
     if turns == 0 {
         return vec![stretches];

@@ -1,26 +1,26 @@
-//! Cuts the trajectory of a logged episode into stretches: what one step of a learner of values looks at.
+//! Cuts the trajectory of a logged episode into chunks, the training samples of value learners.
 
 use std::sync::Arc;
 
 use crate::batch::{Next, Stretch};
 use crate::trajectory::{End, Segment, Trajectory};
 
-/// How trajectories are cut, and how the future counts.
+/// Chunk length and discounts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cutting {
-    /// Turns of a stretch; the last of an episode may be shorter. Where the model sees whole transcripts, a stretch is
-    /// all that it reads in one go, if that is longer.
+    /// Turns of a chunk; the last of an episode may be shorter. If the model reads whole transcripts, a chunk is
+    /// everything that it reads at once, if that is longer.
     pub turns: usize,
     /// Discount from turn to turn.
     pub gamma: f32,
     /// Discount from token to token inside a turn.
     pub gamma_token: f32,
-    /// Whether the states that stretches lead to are wanted.
+    /// True if chunks include the state that they lead to.
     pub with_next: bool,
 }
 
 impl Cutting {
-    /// The stretches of a trajectory, in order.
+    /// Cuts a trajectory into chunks, in order.
     pub fn cut(&self, trajectory: Trajectory) -> Vec<Stretch> {
         let discounts = trajectory.discounts(self.gamma, self.gamma_token);
         let returns = returns(&trajectory, &discounts);
@@ -74,7 +74,7 @@ impl Cutting {
     }
 }
 
-/// What can be written after the end: what can be written in every turn, where that is always the same.
+/// Tokens that can be written after the end: those of every turn, if all turns allow the same.
 fn choice(trajectory: &Trajectory) -> Option<Arc<[u32]>> {
     let mut turns = trajectory.actions().filter({
         let mut last = None;
@@ -84,7 +84,7 @@ fn choice(trajectory: &Trajectory) -> Option<Arc<[u32]>> {
     turns.all(|action| action.allowed == first).then_some(first).flatten()
 }
 
-/// `R_t = r_t + discount_t R_{t+1}`, over the whole chain of action tokens; after the last there is nothing more to add.
+/// `R_t = r_t + discount_t R_{t+1}`, over the whole chain of action tokens, with R = 0 after the last.
 fn returns(trajectory: &Trajectory, discounts: &[f32]) -> Vec<f32> {
     let mut returns: Vec<f32> = trajectory.actions().map(|action| action.reward).collect();
     for at in (0..returns.len().saturating_sub(1)).rev() {
@@ -94,14 +94,14 @@ fn returns(trajectory: &Trajectory, discounts: &[f32]) -> Vec<f32> {
 }
 
 impl Stretch {
-    /// The number of turns in it.
+    /// Number of turns in the chunk.
     pub fn turns(&self) -> usize {
         let mut last = None;
         let actions = self.segments.iter().flat_map(|segment| &segment.actions);
         actions.filter(|action| last.replace(action.turn) != Some(action.turn)).count()
     }
 
-    /// The number of action tokens in it.
+    /// Number of action tokens in the chunk.
     pub fn actions(&self) -> usize {
         self.discounts.len()
     }

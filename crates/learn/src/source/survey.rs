@@ -1,4 +1,4 @@
-//! What a run asks of a whole log before it learns from it.
+//! Statistics of a whole log that a run needs before training.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,15 @@ use palestra_datasets::log::Log;
 
 use crate::{Error, Result};
 
-/// The return that the best `percent` of the episodes have at least. Episodes that share it all count among the best.
+/// Return threshold of the best `percent` of the episodes. Episodes whose return equals the threshold all count among
+/// the best.
 pub fn least_of_best(mut returns: Vec<f64>, percent: f32) -> f64 {
     returns.sort_by(|a, b| b.total_cmp(a));
     let kept = (returns.len() as f64 * f64::from(percent) / 100.0).ceil() as usize;
     returns.get(kept.clamp(1, returns.len().max(1)) - 1).copied().unwrap_or(f64::NEG_INFINITY)
 }
 
-/// Every character of a log's observations and actions.
+/// Returns every character of a log's observations and actions.
 ///
 /// # Errors
 /// A log that cannot be read, or with so many characters that they are no alphabet.

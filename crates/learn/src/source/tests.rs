@@ -15,7 +15,7 @@ fn encoder(context: Context, room: usize) -> Encoder {
     Encoder::new(Tokenizer::from_alphabet("abcdefgh").unwrap(), encoding)
 }
 
-/// An episode that sees the letters one after the other, writes `a` and earns 1, 2, 3, ...
+/// An episode that observes the letters one after the other, writes `a` and receives the rewards 1, 2, 3, ...
 fn episode(id: usize, turns: usize, end: Option<End>) -> Episode {
     let letter = |turn: usize| ["b", "c", "d", "e", "f", "g"][turn % 6].to_string();
     let turn = |turn: usize| Turn {
@@ -85,7 +85,7 @@ fn what_the_model_reads_in_one_go_is_not_cut() {
     assert_eq!((stretches.len(), stretches[0].turns()), (1, 5));
 }
 
-/// A log of so many episodes in small row groups.
+/// A log of the given number of episodes, in small row groups.
 fn log_of(folder: &Path, episodes: usize) -> Log {
     let path = folder.join("log.parquet");
     let options = WriteOptions { row_group_rows: 40, ..WriteOptions::default() };
@@ -107,7 +107,7 @@ fn source(log: Log, window_bytes: u64, seed: u64) -> Stored {
     resampled(log, window_bytes, seed, None)
 }
 
-/// As [`source`], of a resample of the log.
+/// Same as [`source`], from a resample of the log.
 fn resampled(log: Log, window_bytes: u64, seed: u64, resample: Option<u64>) -> Stored {
     let encoder = encoder(Context::Observation, 8);
     let selection = Selection { encoder, cutting: CUTTING, split: None, least_return: None, resample };
@@ -115,7 +115,7 @@ fn resampled(log: Log, window_bytes: u64, seed: u64, resample: Option<u64>) -> S
     Stored::with_window(log, selection, config, window_bytes, seed, Default::default())
 }
 
-/// How often each sequence of returns was drawn in so many steps: what tells stretches apart.
+/// Chunks drawn in each of the given number of steps.
 fn drawn(source: &mut Stored, steps: usize) -> Vec<Drawn> {
     (0..steps).map(|_| source.draw().unwrap()).collect()
 }

@@ -1,4 +1,4 @@
-//! Batches of text: what a person chooses of them, and the source that draws them row by row.
+//! Batches of text: the configuration, and the source that draws them row by row.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,52 +17,52 @@ use palestra_model::Policy;
 use palestra_report::Metrics;
 use crate::{Error, Result};
 
-/// Which text is learned from, and how it is gone through.
+/// Text data and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
-    /// Token shards (`*.tokens`), or files of text that are encoded when the run starts and held in memory: plain text, JSON
-    /// lines or Parquet with a column `text`. As seen from the run file.
+    /// Token shards (`*.tokens`), or text files that are encoded when the run starts and held in memory: plain text,
+    /// JSON lines or Parquet with a column `text`. Relative to the run file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// Which columns of JSON lines and Parquet files are learned from, row by row: `text`, `messages`, `completion` (with
+    /// Columns of JSON lines and Parquet files that are learned, row by row: `text`, `messages`, `completion` (with
     /// `prompt`) or `chosen` (with `prompt`). Absent, `files` are documents that windows run through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Form>,
     /// Several corpora, mixed by weight, in place of `files`.
     #[serde(rename = "corpus", skip_serializing_if = "Vec::is_empty")]
     pub corpora: Vec<CorpusConfig>,
-    /// Files that are held out of training and measured; absent, the last part of each training file.
+    /// Validation files, which are not trained on; absent, the last part of each training file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<String>,
-    /// The part of each training file that is held out, 0 to 1, where `validation` names no files.
+    /// Fraction of each training file that is held out, 0 to 1, if `validation` names no files.
     pub validation_share: f64,
-    /// The `tokenizer.json` that the shards were encoded with, or that the texts are encoded by. Absent, that of
-    /// `start_from`, or for texts one token for each of their characters.
+    /// The `tokenizer.json` that encoded the shards, or that encodes the texts. Absent, that of `start_from`, or for
+    /// texts one token per character.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// The Jinja file that conversations are written with, where it is not that of `start_from`.
+    /// Jinja file of the chat template, if it is not that of `start_from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<PathBuf>,
-    /// Tokens of a window, at most the model's context; 0: the model's context. With `format`, the most tokens of a row.
+    /// Tokens of a window, at most the model's context; 0: the model's context. With `format`, the max length of a row.
     pub window: usize,
-    /// Whether rows hold as many examples as fit, which see nothing of each other; otherwise one each, and shorter ones are
-    /// padded. The loss is the same.
+    /// True if a row holds as many examples as fit, with attention masked between them; false if it holds one example
+    /// and padding. The loss is the same.
     pub packing: bool,
-    /// What becomes of an example that is longer than a row: `cut` at its end, or `drop`.
+    /// Treatment of examples that are longer than a row: `cut` truncates the end, `drop` drops the example.
     pub too_long: TooLong,
-    /// Whether documents in a window see nothing of each other. Otherwise they stand one after the other, as most models are
-    /// pretrained, which is faster.
+    /// True if attention is masked between the documents of a window. If false, a document sees those before it in its
+    /// window, as in the pretraining of most models, which is faster.
     pub borders: bool,
-    /// Windows of one optimiser step, at least 1.
+    /// Windows per optimiser step, at least 1.
     pub batch: usize,
-    /// Windows computed at once, where memory is short; 0: the whole batch.
+    /// Windows per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
     /// Optimiser steps of one update, at least 1.
     pub steps: usize,
-    /// Held-out windows that are measured, evenly spread over the held-out text; at least 1.
+    /// Held-out windows per evaluation, evenly spread over the held-out text; at least 1.
     pub validation_windows: usize,
-    /// Held-out texts that the model continues each time that it is evaluated, to be read by people.
+    /// Number of held-out texts that the model continues at each evaluation, for people to read.
     pub samples: usize,
     /// Tokens of such a continuation.
     pub sample_tokens: usize,
@@ -72,9 +72,9 @@ pub struct TextConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusConfig {
-    /// As `text.files`.
+    /// Same as `text.files`.
     pub files: Vec<String>,
-    /// How much of what is learned from comes from here, beside the weights of the others; above 0.
+    /// Weight of this corpus relative to the others; above 0.
     pub weight: f64,
 }
 
@@ -147,13 +147,13 @@ impl TextConfig {
         }
     }
 
-    /// All lists of files that the section names.
+    /// All lists of files in this section.
     pub fn file_lists(&mut self) -> impl Iterator<Item = &mut Vec<String>> {
         let corpora = self.corpora.iter_mut().map(|corpus| &mut corpus.files);
         corpora.chain([&mut self.files, &mut self.validation])
     }
 
-    /// The tokens of a window of a model with this context.
+    /// Number of tokens of a window for a model with this context.
     ///
     /// # Errors
     /// A window longer than the context.
@@ -169,7 +169,7 @@ impl TextConfig {
     }
 }
 
-/// Learns from windows of text, or from examples.
+/// Source of windows of text, or of examples.
 pub struct TextSource {
     supply: Supply,
     config: TextConfig,
@@ -178,15 +178,15 @@ pub struct TextSource {
     tokens: usize,
 }
 
-/// Where rows come from.
+/// Supply of rows.
 enum Supply {
     Windows(Windows, Rows),
     Examples(ExampleOrder, ExampleCounts),
 }
 
 impl TextSource {
-    /// A source of rows of at most so many tokens; the seed fixes their order. `device` is where batches are made, in the
-    /// autodiff context of the model.
+    /// Creates a source of rows up to the given window; the seed fixes their order. `device` is the device of the
+    /// batches, in the autodiff context of the model.
     ///
     /// # Errors
     /// A corpus with fewer tokens than a window.
@@ -202,7 +202,7 @@ impl TextSource {
         Ok(Self { supply, config, device, steps_left: 0, tokens: 0 })
     }
 
-    /// The rows of the next step.
+    /// Returns the rows of the next step.
     ///
     /// # Errors
     /// A file that cannot be read any more.
@@ -214,7 +214,7 @@ impl TextSource {
         (0..self.config.batch).map(draw).collect()
     }
 
-    /// The parts of the batch of the next step.
+    /// Returns the parts of the next step's batch.
     ///
     /// # Errors
     /// A file that cannot be read any more.

@@ -1,4 +1,4 @@
-//! The text of a run: read and encoded once, held out in part, and cut to rows.
+//! Text of a run: read and encoded once, split into training and validation, and cut into rows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,40 +12,40 @@ use crate::batch::TextRow;
 use palestra_text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 
-/// The text of a run: what is learned from, and what is held out.
+/// Text of a run, split into training and validation.
 pub enum Texts {
     /// Documents, which windows run through.
     Documents {
-        /// What is learned from.
+        /// Training text.
         training: Vec<Corpus>,
-        /// What is held out.
+        /// Held-out text.
         validation: Corpus,
         /// Turns windows into rows.
         rows: Rows,
     },
     /// Examples.
     Examples {
-        /// What is learned from.
+        /// Training rows.
         training: Arc<[TextRow]>,
-        /// What is held out.
+        /// Held-out rows.
         validation: Vec<TextRow>,
-        /// What became of the rows of the files.
+        /// Counts over the rows of the files.
         counts: ExampleCounts,
-        /// The most tokens of a packed row.
+        /// Max length of a packed row; `None`: one example per row.
         packed_to: Option<usize>,
     },
 }
 
-/// What turns windows of tokens into rows to learn from.
+/// Converter of token windows to training rows.
 #[derive(Clone)]
 pub struct Rows {
-    /// The bytes that each token stands for.
+    /// Number of bytes of each token's text.
     lengths: Arc<[u32]>,
     borders: bool,
     has_separator: bool,
 }
 
-/// The tokenizer of a run that learns from text: the file that it names, or one token for each character of its texts.
+/// Returns the tokenizer of a run on text: the configured file, or one token for each character of its texts.
 ///
 /// # Errors
 /// A file that cannot be read, or shards without the tokenizer that they were encoded with.
@@ -72,8 +72,8 @@ pub fn tokenizer_of(config: &TextConfig) -> Result<Tokenizer> {
 }
 
 impl Texts {
-    /// Opens the text of a run, and reads all of it once, so that damage is found out before a run. `template` writes
-    /// conversations; a row has `window` tokens and the one after it.
+    /// Opens the text of a run, and reads all of it once, so that damage is reported before training starts. `template`
+    /// formats conversations; a row has `window` tokens plus one.
     ///
     /// # Errors
     /// Files that cannot be read, are damaged or were encoded by another tokenizer; less text than a window; a row that is
@@ -126,8 +126,8 @@ impl Texts {
         Ok(Self::Documents { training, validation: Corpus { spans: held_out, weight: 1.0 }, rows })
     }
 
-    /// At most so many held-out windows or examples, evenly spread, as rows; and the beginnings of some of them, to be
-    /// continued.
+    /// Returns at most the given number of held-out windows or examples, evenly spread, as rows; and the beginnings of
+    /// some of them as prompts for continuations.
     ///
     /// # Errors
     /// Less held-out text than a window.
@@ -153,7 +153,7 @@ impl Texts {
         }
     }
 
-    /// What became of the examples that were read, where it is examples.
+    /// Counts of the examples that were read; `None` for documents.
     pub fn counts(&self) -> Option<ExampleCounts> {
         match self {
             Self::Documents { .. } => None,
@@ -163,8 +163,8 @@ impl Texts {
 }
 
 impl Rows {
-    /// A window as a row in which every token counts but the first; with borders, documents are apart: the separator that
-    /// ends one is predicted in it and read as the beginning of the next.
+    /// Turns a window into a row in which every token but the first counts. With borders, documents are separate: the
+    /// separator that ends one document is predicted in it and read as the beginning of the next.
     pub fn row(&self, text: Text) -> TextRow {
         let Text { tokens, ends } = text;
         let places = || 1..tokens.len();
@@ -186,7 +186,7 @@ fn is_shard(file: &str) -> bool {
     Path::new(file).extension().is_some_and(|ending| ending == "tokens")
 }
 
-/// Each shard, and what is not encoded yet as one more.
+/// Opens each shard, and encodes all other files into one more span.
 fn open(files: &[String], tokenizer: &Tokenizer) -> Result<Vec<Span>> {
     let (shards, texts): (Vec<&String>, Vec<&String>) = files.iter().partition(|file| is_shard(file));
     let mut spans = Vec::new();
@@ -225,7 +225,7 @@ fn encode(files: &[&String], name: &Path, tokenizer: &Tokenizer) -> Result<Shard
         bytes += document.len() as u64;
         documents.push(tokens);
     }
-    // A text alone is never ended, so that a model never learns to.
+    // A single text gets no end token, so that a model never learns to end.
     let separator = tokenizer.special().end.filter(|_| documents.len() > 1);
     Ok(Shard::in_memory(name, &documents, Vocabulary { separator, ..tokenizer.vocabulary() }, bytes))
 }

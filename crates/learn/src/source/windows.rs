@@ -1,8 +1,8 @@
-//! A log, window by window: read ahead, cut into stretches, and shuffled.
+//! A log in windows: read ahead, cut into chunks, and shuffled.
 //!
-//! An epoch goes through the log's row groups in an order of its own, a window of them at a time: episodes mix inside a
-//! window, and no more than three windows are in memory. A window is fixed by the seed, the epoch and its number, so
-//! that a resumed run reads on where it stopped without reading what came before.
+//! An epoch goes through the log's row groups in its own order, one window of them at a time. Episodes mix inside a
+//! window, and at most three windows are in memory. The seed, the epoch and its number fix a window, so that a resumed
+//! run continues where it stopped without reading what came before.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -18,33 +18,33 @@ use crate::batch::Stretch;
 use crate::encoder::Encoder;
 use crate::{Error, Result};
 
-/// What of the log is learned from, and in which form.
+/// Selection of episodes from a log, and their encoding.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// How episodes become tokens.
+    /// Encoder of episodes.
     pub encoder: Encoder,
-    /// How trajectories are cut.
+    /// Chunk length and discounts.
     pub cutting: Cutting,
-    /// Only episodes of this split.
+    /// Keeps only episodes of this split.
     pub split: Option<String>,
-    /// Only episodes of at least this return.
+    /// Keeps only episodes of at least this return.
     pub least_return: Option<f64>,
-    /// The seed of a resample of the log, in which an episode stands [`resampled_times`] times; `None`: once.
+    /// Seed of a resample of the log, in which an episode occurs [`resampled_times`] times; `None`: once.
     pub resample: Option<u64>,
 }
 
-/// Where in the log the next batch begins.
+/// Position of the next batch in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
     pub epoch: u64,
     pub window: u64,
-    /// Of a window that is one large row group, read part by part.
+    /// Part of a window that is one large row group, which is read part by part.
     pub part: u64,
-    /// Among the part's stretches.
+    /// Index among the part's chunks.
     pub at: usize,
 }
 
-/// What a thread of its own needs to read ahead.
+/// State of the thread that reads ahead.
 pub struct Reader {
     log: Log,
     selection: Selection,
@@ -52,18 +52,18 @@ pub struct Reader {
     window_bytes: u64,
 }
 
-/// Stretches of some row groups, and the order in which they are learned from.
+/// Chunks of some row groups, and the order in which they are drawn.
 #[derive(Default)]
 pub struct Window {
-    /// Where it begins.
+    /// Position of its first chunk.
     pub start: Cursor,
     pub stretches: Arc<Vec<Stretch>>,
     pub order: Vec<usize>,
-    /// How many episodes they are of.
+    /// Number of episodes that the chunks come from.
     pub episodes: u64,
 }
 
-/// Reads windows from a place on, in a thread of its own that is one window ahead, until nobody wants them.
+/// Reads windows from a position on, in a thread that stays one window ahead, until the receiver is dropped.
 pub fn read_ahead(reader: &Arc<Reader>, from: Cursor) -> Receiver<Result<Window>> {
     let (sender, receiver) = sync_channel(1);
     let reader = Arc::clone(reader);
@@ -90,19 +90,19 @@ pub fn read_ahead(reader: &Arc<Reader>, from: Cursor) -> Receiver<Result<Window>
     receiver
 }
 
-/// The reading of a log, window by window.
+/// Iteration over the windows of a log.
 struct Reading<'a> {
     reader: &'a Reader,
     encoder: Encoder,
-    /// A log of one window is read once.
+    /// Content of a log that fits one window, which is read only once.
     whole: Option<Read>,
 }
 
-/// The stretches of a window's episodes, and how many episodes there were.
+/// Chunks of a window's episodes, and the number of episodes.
 type Read = (Arc<Vec<Stretch>>, u64);
 
 impl Reading<'_> {
-    /// Hands on the windows of an epoch from a place on, until they are all read or not wanted any more.
+    /// Passes the windows of an epoch from a position on to `take`, until all are read or `take` returns false.
     fn epoch(&mut self, from: Cursor, take: &mut dyn FnMut(Result<Window>) -> bool) -> bool {
         let reader = self.reader;
         let plan = reader.plan(from.epoch);
@@ -153,7 +153,7 @@ impl Reader {
         Self { log, selection, seed, window_bytes }
     }
 
-    /// The row groups of each window of an epoch.
+    /// Row groups of each window of an epoch.
     fn plan(&self, epoch: u64) -> Vec<Vec<Group>> {
         let mut groups = self.log.groups().to_vec();
         if groups.iter().map(weight).sum::<u64>() > self.window_bytes {
@@ -172,8 +172,7 @@ impl Reader {
         plan
     }
 
-    /// The episodes of a window: in parts where it is a row group that is larger than windows should be, as other
-    /// tools write them.
+    /// Reads the episodes of a window. A row group larger than a window, as other tools write them, comes in parts.
     fn parts<'a>(&'a self, groups: &'a [Group]) -> Box<dyn Iterator<Item = Result<Vec<Located>>> + 'a> {
         if self.is_large(groups) {
             let parts = self.log.read_chunks(&groups[0], self.window_bytes as usize);
@@ -200,7 +199,7 @@ impl Reader {
         Window { start, stretches: Arc::clone(stretches), order, episodes: *episodes }
     }
 
-    /// The random stream of a window, or part of one.
+    /// Random stream of a window, or of a part of one.
     fn rng(&self, start: Cursor) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(palestra_envs::episode_seed(self.seed, start.epoch));
         rng.set_stream(start.window.wrapping_add(start.part << 32));
@@ -208,14 +207,14 @@ impl Reader {
     }
 }
 
-/// The bytes that a row group counts for: those of its columns, where text that repeats counts once, but no less than
-/// short turns take in memory.
+/// Size of a row group in bytes: the size of its columns, in which repeated text counts once, but at least the memory
+/// that short turns take.
 fn weight(group: &Group) -> u64 {
     group.bytes.max(group.rows * 256)
 }
 
-/// How often an episode stands in the resample of a seed: a Poisson number of mean 1, which is what drawing as many
-/// episodes as there are, with replacement, comes to, and needs no count of them
+/// Number of times that an episode occurs in the resample of a seed: a Poisson number of mean 1. This approximates
+/// drawing as many episodes as there are, with replacement, without knowing their number
 /// ([Oza and Russell 2001](https://proceedings.mlr.press/r3/oza01a.html)).
 pub fn resampled_times(seed: u64, place: Place) -> usize {
     let bits = palestra_envs::episode_seed(palestra_envs::episode_seed(seed, place.file as u64), place.row);

@@ -5,7 +5,7 @@ use super::*;
 use crate::learners::Loss;
 use palestra_model::optim::OptimizerConfig;
 
-/// One number, pulled towards that of each batch.
+/// One number, pulled towards the target of each batch.
 #[derive(Module, Debug)]
 struct Number {
     value: Param<Tensor<1>>,
@@ -29,7 +29,7 @@ impl Learner for Pull {
     }
 }
 
-/// Two steps an update, on batches of two parts and of one.
+/// Two steps per update, on batches of two parts and of one.
 #[derive(Default)]
 struct Targets {
     begun: Vec<u64>,
@@ -75,7 +75,7 @@ fn each_update_collects_and_takes_a_step_on_each_batch() {
     let (model, learner, source) = run(&span, |progress| {
         let metrics = progress.metrics;
         assert_eq!(metrics["begun"], (progress.done - 1) as f64);
-        // Parts of a batch add up to 3; then the mean with the batch of 6.
+        // The parts of a batch add up to 3; the result is the mean with the batch of 6.
         assert_eq!((metrics["target"], metrics["update/steps"]), (4.5, 2.0));
         assert_eq!(progress.is_last, progress.done == 4);
         rates.push(metrics["optimizer/learning_rate"]);
@@ -94,7 +94,7 @@ fn a_run_ends_with_the_update_that_was_told_to_be_its_last() {
     let span = Span { start: 0, updates: 9, stop: &stop };
     run(&span, |progress| {
         told.push((progress.done, progress.is_last));
-        // As when a person asks while the second update is being saved.
+        // Simulates a stop request while the second update is saved.
         stop.fetch_or(progress.done == 2, Ordering::Relaxed);
         Ok(())
     });

@@ -1,17 +1,17 @@
-//! Length and CRC-32 of what is written or read, on the way.
+//! Length and CRC-32 of bytes, computed while they are written or read.
 
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// What a file of a checkpoint looked like when it was written.
+/// Length and checksum of a checkpoint's file, recorded when it was written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) bytes: u64,
     pub(super) crc32: String,
 }
 
-/// A file with the length and CRC-32 of what went through.
+/// A file that computes the length and CRC-32 of the bytes that pass through.
 pub(super) struct Checksum<F> {
     inner: F,
     crc: crc32fast::Hasher,

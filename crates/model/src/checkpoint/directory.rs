@@ -1,4 +1,4 @@
-//! Directories that appear whole or not at all.
+//! Atomic writes of whole directories.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Writes a directory so that a reader, or a crash, sees the old one, or none, or the new one and never a part.
+/// Writes a directory so that a reader, or a crash, finds the old one, or none, or the new one, but never a part of it.
 ///
-/// `fill` writes files, each of which it syncs, into a hidden sibling, which is then synced and renamed. What had the name
-/// before is replaced. Only one process may write a directory at a time.
+/// `fill` writes files into a hidden sibling, and syncs each of them. The sibling is then synced and renamed. An
+/// existing directory of that name is replaced. Only one process may write a directory at a time.
 ///
 /// # Errors
-/// What `fill` fails with, or a name that cannot be given. Nothing is left behind.
+/// An error of `fill`, or a name that cannot be used. Nothing is left behind.
 pub fn write_directory(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = temporary_sibling(target)?;
     let parent = folder_of(target);
@@ -29,7 +29,7 @@ pub fn write_directory(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) ->
     written
 }
 
-/// Renames what was written to its name, and out of the way what had that name.
+/// Renames the temporary directory to its final name, after moving an existing one out of the way.
 fn put_in_place(temporary: &Path, target: &Path) -> Result<()> {
     let replaced = target.exists().then(|| {
         let mut name = temporary.as_os_str().to_owned();
@@ -50,16 +50,16 @@ fn put_in_place(temporary: &Path, target: &Path) -> Result<()> {
     replaced.map_or(Ok(()), |replaced| remove_if_there(&replaced))
 }
 
-/// Makes the names in a directory survive a loss of power.
+/// Syncs a directory, so that its entries survive a loss of power.
 pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    // Elsewhere a directory cannot be opened as a file, and renaming is as durable as the system makes it.
+    // On other systems a directory cannot be opened as a file, and the durability of a rename depends on the system.
     if cfg!(unix) {
         File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io(path))?;
     }
     Ok(())
 }
 
-/// The folder that something is in; the current one where its path is a bare name.
+/// The parent directory of a path; the current directory for a bare name.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -67,7 +67,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Where a directory is written or taken apart, on the same file system.
+/// Path of a temporary directory on the same file system, for writing or removing.
 pub(super) fn temporary_sibling(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::IsADirectory.into()).map_err(Error::io(path))?;
     Ok(path.with_file_name(format!(".tmp-{}", name.to_string_lossy())))

@@ -22,11 +22,11 @@ pub struct NamedTensor {
     pub data: Vec<f32>,
 }
 
-/// Tensors by name, in the order of their names.
+/// Tensors by name, in name order.
 pub type Tensors = BTreeMap<String, NamedTensor>;
 
 impl NamedTensor {
-    /// Puts numbers into a shape.
+    /// A tensor of this shape.
     ///
     /// # Panics
     /// If `data` does not hold exactly the product of `shape` numbers.
@@ -37,10 +37,10 @@ impl NamedTensor {
     }
 }
 
-/// How numbers are written to a file.
+/// Number format of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NumberType {
-    /// 32-bit floats: every bit is kept.
+    /// 32-bit floats, without loss.
     #[default]
     F32,
     /// 16-bit floats, up to 65504.
@@ -50,7 +50,7 @@ pub enum NumberType {
 }
 
 impl NumberType {
-    /// The size of one number in a file.
+    /// Bytes of one number in a file.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -58,7 +58,7 @@ impl NumberType {
         }
     }
 
-    /// What PyTorch, and so `config.json`, calls it.
+    /// Name of the type in PyTorch and in `config.json`.
     pub fn torch_name(self) -> &'static str {
         match self {
             Self::F32 => "float32",
@@ -76,10 +76,11 @@ impl NumberType {
     }
 }
 
-/// Reads a safetensors file of 32-bit, 16-bit or brain floats, all as `f32`, without those tensors that `skip` names.
+/// Reads a safetensors file of 32-bit, 16-bit or brain floats, all as `f32`, without the tensors that `skip` accepts.
 ///
 /// # Errors
-/// A file that cannot be opened, is no whole safetensors file, or holds another type of number or one that is not finite.
+/// A file that cannot be opened or is not a complete safetensors file, or that holds another type of number or one that
+/// is not finite.
 pub fn read_tensors(path: &Path, skip: &dyn Fn(&str) -> bool) -> Result<Tensors> {
     let wrong = |reason| Error::Checkpoint { path: path.display().to_string(), reason };
     let file = File::open(path).map_err(Error::io(path))?;
@@ -89,7 +90,7 @@ pub fn read_tensors(path: &Path, skip: &dyn Fn(&str) -> bool) -> Result<Tensors>
     Ok(tensors)
 }
 
-/// Writes a safetensors file in which every number has one type.
+/// Writes a safetensors file whose numbers all have the same type.
 ///
 /// # Errors
 /// A number that is not finite, or too large for the type; a file that cannot be written.
@@ -108,7 +109,7 @@ pub fn write_tensors(path: &Path, tensors: &Tensors, numbers: NumberType) -> Res
     write().map_err(Error::io(path))
 }
 
-/// Refuses tensors with a number that is not finite, by name.
+/// Refuses tensors with a number that is not finite; the error names the tensor.
 pub(super) fn check_finite(tensors: &Tensors) -> Result<(), String> {
     for (name, tensor) in tensors {
         if let Some(index) = tensor.data.iter().position(|number| !number.is_finite()) {
@@ -118,7 +119,7 @@ pub(super) fn check_finite(tensors: &Tensors) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes tensors as a safetensors file, with the `format` that Hugging Face's loaders ask for.
+/// Writes tensors as a safetensors file, with the `format` entry that Hugging Face's loaders require.
 pub(super) fn write_safetensors(out: &mut impl Write, tensors: &Tensors, numbers: NumberType) -> io::Result<()> {
     let mut offset = 0;
     let mut entries = Vec::with_capacity(tensors.len());
@@ -145,7 +146,7 @@ pub(super) fn write_safetensors(out: &mut impl Write, tensors: &Tensors, numbers
     Ok(())
 }
 
-/// Converts and writes a part at a time: a tensor is not held twice.
+/// Converts and writes in parts, so that no tensor is in memory twice.
 fn write_halves(out: &mut impl Write, data: &[f32], bits: impl Fn(f32) -> u16) -> io::Result<()> {
     const PART: usize = 1 << 16;
     data.chunks(PART).try_for_each(|part| {
@@ -154,7 +155,7 @@ fn write_halves(out: &mut impl Write, data: &[f32], bits: impl Fn(f32) -> u16) -
     })
 }
 
-/// Reads a safetensors file of a known length, each tensor straight into its place.
+/// Reads a safetensors file of a known length, each tensor straight into its own memory.
 pub(super) fn read_safetensors(input: &mut impl Read, bytes: u64) -> Result<Tensors, String> {
     read_chosen(input, bytes, &|_| false)
 }
@@ -191,7 +192,7 @@ fn read_chosen(input: &mut impl Read, bytes: u64, skip: &dyn Fn(&str) -> bool) -
     Ok(tensors)
 }
 
-/// The numbers of one tensor as `f32`; `None` for a type of number that is not read.
+/// Numbers of one tensor as `f32`; `None` for an unsupported type of number.
 fn read_numbers(input: &mut impl Read, info: &TensorInfo) -> io::Result<Option<Vec<f32>>> {
     let count = info.shape.iter().product();
     Ok(Some(match info.dtype {
@@ -206,7 +207,7 @@ fn read_numbers(input: &mut impl Read, info: &TensorInfo) -> io::Result<Option<V
     }))
 }
 
-/// As [`write_halves`], a part at a time.
+/// Reads in parts, the inverse of [`write_halves`].
 fn read_halves(input: &mut impl Read, count: usize, number: impl Fn(u16) -> f32) -> io::Result<Vec<f32>> {
     const PART: usize = 1 << 16;
     let mut data = Vec::with_capacity(count);

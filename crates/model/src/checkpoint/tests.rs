@@ -19,7 +19,7 @@ fn example(step: u64) -> Checkpoint {
         config: json!({"model_type": "llama", "rms_norm_eps": 1e-5}),
         model: tensors(["model.norm.weight", "lm_head.weight"]),
         optimizer: tensors(["model.norm.weight.moment_1", "time"]),
-        // The last two lose bits in a reader of numbers that is only nearly right.
+        // A reader of numbers that is only nearly right loses bits of the last two.
         state: json!({"episodes": u64::MAX, "kl": 0.1 + 0.2, "a": 6.220_000_000_000_001e-7, "b": 1.234_567_890_123_456_7e-9}),
         tokenizer_json: "{\"version\": \"1.0\", \"ω\": 1}".to_owned(),
         companions: BTreeMap::new(),
@@ -99,7 +99,7 @@ fn every_damaged_byte_is_found_and_its_file_named() {
         let whole = fs::read(&file).unwrap();
         for (index, &byte) in whole.iter().enumerate() {
             put(&file, index, byte ^ (1 << (index % 8)));
-            // White space and the like in trainer_state.json may change without a change of meaning.
+            // White space and the like in trainer_state.json may change without changing its meaning.
             match load(&path) {
                 Err(Error::Checkpoint { path, .. }) => assert!(path.ends_with(&name), "{path} for {name}"),
                 Ok(loaded) => assert!(name == TRAINER_STATE && loaded == example(1), "{name}, byte {index}"),
@@ -190,7 +190,7 @@ fn save_in_child(test: &str, directory: &Path, trap: &str) -> Output {
         .unwrap()
 }
 
-/// In the child: saves more than fits.
+/// Saves, in the child process, more than fits.
 fn save_if_child() {
     if let Some(directory) = std::env::var_os("PALESTRA_TEST_SAVE") {
         let mut large = example(2);

@@ -1,7 +1,7 @@
-//! Adapters as PEFT has them: `adapter_config.json` and `adapter_model.safetensors`.
+//! Adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! Its matrices are transposed, and GPT-2's query, key and value share one layer. Adapters of ours on such parts are
-//! written as one of the summed rank, each part's B in its own rows.
+//! PEFT's matrices are transposed, and GPT-2's query, key and value share one layer. Our adapters on such parts are
+//! written as one of the summed rank, with each part's B in its own rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +25,7 @@ const PREFIX: &str = "base_model.model.";
 const DOWN: &str = ".lora_A.weight";
 const UP: &str = ".lora_B.weight";
 
-/// Settings that change what an adapter computes, with the values under which it is what we compute.
+/// Settings that change the output of an adapter, with the values that are supported.
 const PLAIN: [(&str, &[Value]); 8] = [
     ("peft_type", &[]),
     ("bias", &[]),
@@ -37,17 +37,17 @@ const PLAIN: [(&str, &[Value]); 8] = [
     ("layer_replication", &[]),
 ];
 
-/// The matrices of one adapted layer of theirs: A `[rank, input]`, B `[output, rank]`.
+/// Matrices of one adapted layer in PEFT's layout: A `[rank, input]`, B `[output, rank]`.
 struct Matrices {
     down: NamedTensor,
     up: NamedTensor,
     scale: f64,
 }
 
-/// Puts the adapters of a PEFT directory on a model and freezes all else.
+/// Loads the adapters of a PEFT directory into a model and freezes all other parameters.
 ///
 /// # Errors
-/// A file that is missing or damaged, a variant of LoRA that is not computed here, or tensors that do not fit the model.
+/// A file that is missing or damaged, a variant of LoRA that is not supported, or tensors that do not fit the model.
 pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transformer> {
     let (config_path, path) = (directory.join(CONFIG), directory.join(MODEL));
     let config = read_json(&config_path)?;
@@ -93,7 +93,7 @@ pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transfo
     Ok(freeze_base(model))
 }
 
-/// Our adapters of one layer of theirs: name, A `[input, rank]`, B `[rank, output]`, scale.
+/// Splits PEFT's adapter of one layer into ours: name, A `[input, rank]`, B `[rank, output]`, scale.
 fn split(place: &JoinedLinear, matrices: Matrices) -> Vec<(String, (NamedTensor, NamedTensor, f64))> {
     let Matrices { down, up, scale } = matrices;
     let rank = down.shape[0];
@@ -108,12 +108,12 @@ fn split(place: &JoinedLinear, matrices: Matrices) -> Vec<(String, (NamedTensor,
         .collect()
 }
 
-/// What adapters' outputs are multiplied by.
+/// Factors of the adapters' outputs.
 struct Scales {
     alpha: f64,
-    /// Of layers whose names end so.
+    /// Alpha by the suffix of layers' names.
     alphas: BTreeMap<String, f64>,
-    /// Whether alpha is divided by the root of the rank ([Kalajdzievski 2023](https://arxiv.org/abs/2312.03732)).
+    /// True if alpha is divided by the root of the rank ([Kalajdzievski 2023](https://arxiv.org/abs/2312.03732)).
     by_root: bool,
 }
 
@@ -155,7 +155,7 @@ impl Scales {
     }
 }
 
-/// Writes a model's adapters as a PEFT directory, which is made when missing; `base` is the name or directory of the
+/// Writes a model's adapters as a PEFT directory, which is created if missing. `base` is the name or directory of the
 /// model that they belong to.
 ///
 /// # Errors
@@ -169,7 +169,7 @@ pub fn write_adapters(model: &Transformer, directory: &Path, base: &str) -> Resu
     write_json(&directory.join(CONFIG), &config)
 }
 
-/// A model's adapters as PEFT's files hold them: the configuration and the tensors; `None` where it has none.
+/// A model's adapters in PEFT's format: the configuration and the tensors; `None` if it has none.
 pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)> {
     let mut model = model.clone();
     let mut ours = BTreeMap::new();
@@ -212,10 +212,10 @@ pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)
     Some((config, tensors))
 }
 
-/// The directory of the model that the adapters of a PEFT directory belong to; `None` where it is no PEFT directory.
+/// The directory of the base model that the adapters of a PEFT directory belong to; `None` if it is no PEFT directory.
 ///
 /// # Errors
-/// A configuration that cannot be read, or names no directory.
+/// A configuration that cannot be read, or that names no directory.
 pub fn base_of_adapters(directory: &Path) -> Result<Option<PathBuf>> {
     let path = directory.join(CONFIG);
     if !path.is_file() {
@@ -232,12 +232,12 @@ pub fn base_of_adapters(directory: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The adapters of one layer of theirs as one; `None` where it has none.
+/// Joins our adapters of one PEFT layer into one; `None` if it has none.
 fn join(place: &JoinedLinear, ours: &BTreeMap<String, (NamedTensor, NamedTensor, f64)>) -> Option<Matrices> {
     let found: Vec<(usize, &(NamedTensor, NamedTensor, f64))> =
         place.ours.iter().enumerate().filter_map(|(part, name)| Some((part, ours.get(name)?))).collect();
     let (_, (first, _, scale)) = *found.first()?;
-    // As PEFT trains them, and as they stand after reading: one A for all parts.
+    // One A for all parts, as PEFT trains them, and as they are after reading.
     let shared = found.iter().all(|(_, (down, _, other))| (down, other) == (first, scale));
     let rank = if shared { first.shape[1] } else { found.iter().map(|(_, (down, ..))| down.shape[1]).sum() };
     let rows = place.output / place.ours.len();
@@ -260,7 +260,7 @@ fn join(place: &JoinedLinear, ours: &BTreeMap<String, (NamedTensor, NamedTensor,
     Some(Matrices { down, up: NamedTensor::new([place.output, rank], up), scale: *scale })
 }
 
-/// The last parts of names where all layers that end so are adapted, else whole names.
+/// The last parts of names if all layers with that suffix are adapted, otherwise whole names.
 fn targets(places: &[JoinedLinear], layers: &[(String, Matrices)]) -> BTreeSet<String> {
     let adapted: BTreeSet<&str> = layers.iter().map(|(name, _)| name.as_str()).collect();
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_string();

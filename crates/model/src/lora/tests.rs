@@ -28,7 +28,7 @@ fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(7)
 }
 
-/// Adapters that do something.
+/// A model with adapters that change its outputs.
 fn adapted(model: Transformer, targets: &[&str]) -> Transformer {
     let mut model = attach(model, &config(targets), &mut rng()).unwrap();
     let device = model.device();

@@ -2,11 +2,11 @@
 
 /// Generalised advantage estimation ([Schulman et al. 2016](https://arxiv.org/abs/1506.02438)), eq. 16.
 ///
-/// `delta_t = r_t + discount_t V_{t+1} - V_t` and `A_t = delta_t + discount_t lambda A_{t+1}`. The chain holds action
-/// tokens only, in the order that they were written: whatever stands between two of them (observations, padding) has
-/// no reward, no value and no step of its own. `discounts[t]` is what the future after token t counts: gamma between
-/// turns, gamma_token inside one. `last_value` is V of the state after the last token: 0 where the episode
-/// terminated, V(final observation) where it was truncated.
+/// `delta_t = r_t + discount_t V_{t+1} - V_t` and `A_t = delta_t + discount_t lambda A_{t+1}`. The chain holds only
+/// action tokens, in the order of writing. Tokens between two of them (observations, padding) have no reward, no value
+/// and no step of their own. `discounts[t]` is the discount after token t: gamma between turns, gamma_token inside a
+/// turn. `last_value` is V of the state after the last token: 0 if the episode terminated, V(final observation) if it
+/// was truncated.
 ///
 /// Returns advantages and returns (`advantage + value`), before any whitening.
 ///

@@ -1,26 +1,27 @@
-//! Advantages within a group of completions of one prompt, and how the losses of sequences of different lengths become one.
+//! Advantages within a group of completions of one prompt, and aggregation of token losses over sequences of different
+//! lengths.
 
 use serde::{Deserialize, Serialize};
 
-/// What a completion's score is held against: those of its group.
+/// Baseline of a completion's score within its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupAdvantage {
     /// `(r - mean) / (std + 1e-4)`, the standard deviation with n - 1
     /// ([Shao et al. 2024](https://arxiv.org/abs/2402.03300), section 4.1.2).
     Grpo,
-    /// `r - mean`: Dr. GRPO ([Liu et al. 2025](https://arxiv.org/abs/2503.20783)), which leaves hard and easy prompts their
-    /// weight.
+    /// `r - mean`: Dr. GRPO ([Liu et al. 2025](https://arxiv.org/abs/2503.20783)), which keeps the weight of hard and
+    /// easy prompts.
     DrGrpo,
     /// `r - mean of the others` ([Ahmadian et al. 2024](https://arxiv.org/abs/2402.14740), eq. 9).
     Rloo,
 }
 
-/// What keeps the standard deviation of equal scores from dividing by 0.
+/// Added to the standard deviation, so that equal scores do not divide by 0.
 const EPSILON: f32 = 1e-4;
 
 impl GroupAdvantage {
-    /// The advantage of each score of a group of two or more.
+    /// Advantage of each score of a group of two or more.
     pub fn of(self, scores: &[f32]) -> Vec<f32> {
         let count = scores.len() as f32;
         let mean = scores.iter().sum::<f32>() / count;
@@ -33,7 +34,7 @@ impl GroupAdvantage {
     }
 }
 
-/// The standard deviation of two or more scores, with n - 1; exactly 0 where all are equal.
+/// Standard deviation of two or more scores, with n - 1; exactly 0 if all are equal.
 pub fn standard_deviation(scores: &[f32]) -> f32 {
     if scores.iter().all(|score| *score == scores[0]) {
         return 0.0;
@@ -43,23 +44,23 @@ pub fn standard_deviation(scores: &[f32]) -> f32 {
     (squares / (scores.len() as f32 - 1.0)).sqrt()
 }
 
-/// How the losses of the tokens of sequences become one number.
+/// Aggregation of the token losses of sequences into one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
-    /// The mean over all tokens: long sequences count more ([Yu et al. 2025](https://arxiv.org/abs/2503.14476), eq. 12).
+    /// Mean over all tokens: long sequences count more ([Yu et al. 2025](https://arxiv.org/abs/2503.14476), eq. 12).
     TokenMean,
-    /// The mean over sequences of the mean over their tokens: each sequence counts alike (GRPO as it was published).
+    /// Mean over sequences of the mean over their tokens: each sequence has the same weight (GRPO as published).
     SequenceMeanTokenMean,
-    /// The mean over sequences of the sum over their tokens.
+    /// Mean over sequences of the sum over their tokens.
     SequenceMeanTokenSum,
-    /// The sum over all tokens, divided by the number of sequences times the most tokens that one can have (Dr. GRPO): no
-    /// length of a sequence enters.
+    /// Sum over all tokens, divided by the number of sequences times the max length of a sequence (Dr. GRPO): it
+    /// does not depend on the lengths of the sequences.
     Constant,
 }
 
 impl Aggregation {
-    /// What each token of sequences with these lengths counts, one weight a sequence; `most` tokens are the longest possible.
+    /// Weight of each token, one value per sequence, for sequences with these lengths; `most` is the max length.
     pub fn token_weights(self, lengths: &[usize], most: usize) -> Vec<f32> {
         let (tokens, sequences) = (lengths.iter().sum::<usize>().max(1), lengths.len().max(1));
         let weight = |length: usize| match self {

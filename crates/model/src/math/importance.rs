@@ -1,6 +1,7 @@
-//! What a policy is worth, estimated from episodes that another one played: importance sampling.
+//! Importance sampling: estimates the expected return of a policy from episodes of another policy.
 //!
-//! An episode's weight is how much likelier the judged policy pi would have written its actions than the recorded one b.
+//! The weight of an episode is the ratio of the probabilities of its actions under the evaluated policy pi and under
+//! the behaviour policy b.
 //! Sources: Precup, Sutton and Singh 2000, *Eligibility Traces for Off-Policy Policy Evaluation*; Thomas 2015, *Safe
 //! Reinforcement Learning*, ch. 3; [Efron 1979](https://doi.org/10.1214/aos/1176344552), *Bootstrap Methods*.
 
@@ -9,27 +10,27 @@ use std::borrow::Borrow;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A log-ratio above this counts as this, so that one slip of a recorded probability does not outweigh a log. Below,
-/// nothing is clamped: an action that pi never takes has the ratio 0.
+/// Upper bound of a log-ratio, so that one wrong recorded probability does not outweigh a log. There is no lower bound:
+/// an action that pi never takes has the ratio 0.
 pub const MAX_LOG_RATIO: f64 = 20.0;
 
-/// Weights that are not divided by others are at most `exp` of this, which is finite.
+/// Upper bound of the log of a weight that is not normalised; its `exp` is finite.
 const MAX_LOG_WEIGHT: f64 = 700.0;
 
-/// What an importance sampler has to know of a recorded episode: of each decision (a turn of the agent, whatever the
-/// number of its tokens) one log-ratio and the reward that followed.
+/// Recorded episode for importance sampling: one log-ratio and one reward per decision (a turn of the agent, whatever
+/// its number of tokens).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OffPolicyEpisode {
     /// `ln pi(a_t | s_t) - ln b(a_t | s_t)`; minus infinity where pi never takes the action.
     pub log_ratios: Vec<f64>,
-    /// The rewards, as many as the ratios.
+    /// Rewards, one per log-ratio.
     pub rewards: Vec<f64>,
 }
 
-/// Weighted importance sampling: `sum_i w_i G_i / sum_i w_i`, where `w_i` is the product of an episode's ratios and `G_i`
-/// its discounted return. Consistent; biased towards what b is worth while episodes are few.
+/// Weighted importance sampling: `sum_i w_i G_i / sum_i w_i`, where `w_i` is the product of an episode's ratios and
+/// `G_i` its discounted return. Consistent; biased towards the expected return of b if there are few episodes.
 ///
-/// `None` where there is no episode, or none that pi could have played.
+/// `None` if there is no episode, or none that is possible under pi.
 pub fn weighted_importance_sampling<E: Borrow<OffPolicyEpisode>>(episodes: &[E], gamma: f64) -> Option<f64> {
     let weights = relative_weights(&log_weights(episodes))?;
     let total: f64 = weights.iter().sum();
@@ -42,11 +43,11 @@ pub fn discounted_return(rewards: &[f64], gamma: f64) -> f64 {
     rewards.iter().rev().fold(0.0, |after, reward| reward + gamma * after)
 }
 
-/// Weighted per-decision importance sampling: `sum_t gamma^t (sum_i w_it r_it) / (sum_i w_it)`, where `w_it` is the product
-/// of an episode's ratios up to decision t (the consistent form of Thomas 2015): a reward is not weighted
-/// with what was decided after it. An episode that is over keeps its weight and has rewards 0.
+/// Weighted per-decision importance sampling: `sum_t gamma^t (sum_i w_it r_it) / (sum_i w_it)`, where `w_it` is the
+/// product of an episode's ratios up to decision t (the consistent form of Thomas 2015): a reward is not weighted by
+/// later decisions. After its end, an episode keeps its weight and has rewards 0.
 ///
-/// `None` where there is no episode, or a time that pi could have come to with none of them.
+/// `None` if there is no episode, or if at some time none of them is possible under pi.
 pub fn weighted_per_decision<E: Borrow<OffPolicyEpisode>>(episodes: &[E], gamma: f64) -> Option<f64> {
     if episodes.is_empty() {
         return None;
@@ -64,10 +65,11 @@ pub fn weighted_per_decision<E: Borrow<OffPolicyEpisode>>(episodes: &[E], gamma:
     Some(value)
 }
 
-/// Per-decision importance sampling: `(1/n) sum_i sum_t gamma^t w_it r_it`, with `w_it` as in [`weighted_per_decision`].
-/// Unbiased where b takes every action that pi takes; its variance grows with the length of episodes.
+/// Per-decision importance sampling: `(1/n) sum_i sum_t gamma^t w_it r_it`, with `w_it` as in
+/// [`weighted_per_decision`]. Unbiased if b takes every action that pi takes; its variance grows with the length of
+/// episodes.
 ///
-/// `None` where there is no episode. A weight is at most `exp(700)`, so that the sum is a number.
+/// `None` if there is no episode. A weight is at most `exp(700)`, so that the sum is finite.
 pub fn per_decision<E: Borrow<OffPolicyEpisode>>(episodes: &[E], gamma: f64) -> Option<f64> {
     let mut cumulative = vec![0.0; episodes.len()];
     let (mut value, mut discount) = (0.0, 1.0);
@@ -82,9 +84,9 @@ pub fn per_decision<E: Borrow<OffPolicyEpisode>>(episodes: &[E], gamma: f64) -> 
     (!episodes.is_empty()).then(|| value / episodes.len() as f64)
 }
 
-/// How many episodes of pi's own these are worth: `(sum_i w_i)^2 / sum_i w_i^2` (Kish 1965), with the weights of
-/// [`weighted_importance_sampling`]. As many as there are where pi is b, near 1 where one episode outweighs the others
-/// (then no estimate is to be trusted), and 0 where pi could have played none.
+/// Effective sample size: `(sum_i w_i)^2 / sum_i w_i^2` (Kish 1965), with the weights of
+/// [`weighted_importance_sampling`]. It equals the number of episodes if pi is b, is near 1 if one episode outweighs
+/// the others (no estimate is then reliable), and is 0 if no episode is possible under pi.
 pub fn effective_sample_size<E: Borrow<OffPolicyEpisode>>(episodes: &[E]) -> f64 {
     relative_weights(&log_weights(episodes)).map_or(0.0, |weights| {
         let sum: f64 = weights.iter().sum();
@@ -95,20 +97,21 @@ pub fn effective_sample_size<E: Borrow<OffPolicyEpisode>>(episodes: &[E]) -> f64
 /// A confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
-    /// Its lower end.
+    /// Lower end.
     pub low: f64,
-    /// Its upper end.
+    /// Upper end.
     pub high: f64,
-    /// How many resamples had an estimate. Where these are fewer than were drawn, the interval tells too little.
+    /// Number of resamples with an estimate. If it is below the number of drawn resamples, the interval is not
+    /// reliable.
     pub resamples: usize,
 }
 
-/// The percentile bootstrap over episodes (Efron 1979): the estimate of `resamples` samples of as many episodes, drawn
-/// with replacement, lies in the interval in a share `level` (such as 0.95) of them, with as many below as above. Ends
-/// between two estimates are interpolated. The seed fixes the draws.
+/// Percentile bootstrap over episodes (Efron 1979). Each of `resamples` samples draws as many episodes as there are,
+/// with replacement. A fraction `level` (such as 0.95) of their estimates lies in the interval, with as many below as
+/// above. Ends between two estimates are interpolated. The seed fixes the draws.
 ///
-/// `None` where no resample has an estimate. Where the effective sample size is small, the interval is too narrow: it
-/// cannot know of weights that were never drawn.
+/// `None` if no resample has an estimate. If the effective sample size is small, the interval is too narrow: it does
+/// not account for weights that were never drawn.
 ///
 /// ```
 /// use palestra_model::math::{OffPolicyEpisode, bootstrap, weighted_importance_sampling};
@@ -142,7 +145,7 @@ pub fn bootstrap<E: Copy>(
     Some(Interval { low, high, resamples: estimates.len() })
 }
 
-/// The value below which a share of sorted values lies, interpolated.
+/// Quantile of sorted values, interpolated.
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let place = share.clamp(0.0, 1.0) * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
@@ -158,7 +161,7 @@ fn log_weights<E: Borrow<OffPolicyEpisode>>(episodes: &[E]) -> Vec<f64> {
     episodes.iter().map(log_weight).collect()
 }
 
-/// Adds the log-ratios of decision t to the cumulative ones; an episode that is over keeps its own.
+/// Adds the log-ratios of decision t to the cumulative ones; an episode that has ended keeps its own.
 fn advance<E: Borrow<OffPolicyEpisode>>(cumulative: &mut [f64], episodes: &[E], t: usize) {
     for (sum, episode) in cumulative.iter_mut().zip(episodes) {
         let OffPolicyEpisode { log_ratios, rewards } = episode.borrow();
@@ -172,7 +175,7 @@ fn clamped(log_ratio: f64) -> f64 {
     log_ratio.min(MAX_LOG_RATIO)
 }
 
-/// The weights divided by the greatest of them, so that none overflows and not all vanish; `None` where all are 0.
+/// Weights divided by their maximum, so that none overflows and not all vanish; `None` if all are 0.
 fn relative_weights(log_weights: &[f64]) -> Option<Vec<f64>> {
     let greatest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let relative = || log_weights.iter().map(|log_weight| (log_weight - greatest).exp()).collect();
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn estimates_by_hand() {
-        // Weights 1 and 0.5, returns 2 and 3; the second episode is over after its first decision.
+        // Weights 1 and 0.5, returns 2 and 3; the second episode ends after its first decision.
         let episodes = [episode(&[2.0, 0.5], &[1.0, 2.0]), episode(&[0.5], &[3.0])];
         assert_close(weighted_importance_sampling(&episodes, 0.5).unwrap(), (2.0 + 1.5) / 1.5);
         assert_close(weighted_per_decision(&episodes, 0.5).unwrap(), (2.0 + 1.5) / 2.5 + 0.5 * 2.0 / 1.5);
@@ -239,7 +242,7 @@ mod tests {
             rewards: (0..1_000).map(|t| if t == 999 { reward } else { 0.0 }).collect(),
         };
         for log_ratio in [-50.0, 15.0] {
-            // Weights e^-1000 apart would leave one of them: these are 2 to 1 apart.
+            // Weights a factor e^-1000 apart would leave only one of them: these are 2 to 1 apart.
             let episodes = [long(log_ratio, 0.0), long(log_ratio + 2f64.ln() / 1_000.0, 3.0)];
             for estimate in &ESTIMATORS[..2] {
                 assert!((estimate(&episodes, 1.0).unwrap() - 2.0).abs() < 1e-6);
@@ -255,9 +258,9 @@ mod tests {
     const RECORDED: [u32; 2] = [3, 6];
     const JUDGED: [u32; 2] = [8, 1];
 
-    /// Every episode of a small game, once for each of the 10^3 ways in which b comes to play it: three turns at most.
-    /// Action 0 earns 1 and leads to the other state; action 1 earns 5 in state 0 and ends the game, and costs 2 in
-    /// state 1 and stays.
+    /// Every episode of a small game of at most three turns, once for each of the 10^3 ways in which b can reach it.
+    /// Action 0 has reward 1 and leads to the other state. Action 1 has reward 5 in state 0 and ends the game; its
+    /// reward in state 1 is -2, and it stays there.
     fn all_episodes() -> Vec<OffPolicyEpisode> {
         fn play(state: usize, so_far: OffPolicyEpisode, times: u32, played: &mut Vec<OffPolicyEpisode>) {
             let turn = so_far.rewards.len();
@@ -283,7 +286,7 @@ mod tests {
         played
     }
 
-    /// The value of state 0 by dynamic programming.
+    /// Value of state 0 by dynamic programming.
     fn exact_value(gamma: f64) -> f64 {
         let probability = JUDGED.map(|ones| f64::from(ones) / 10.0);
         (0..3).fold([0.0; 2], |after: [f64; 2], _| {
@@ -333,7 +336,8 @@ mod tests {
         use palestra_envs::exact::{one_hot, uniform};
         use palestra_envs::player::{Scripted, mix};
         use palestra_envs::{Definition, Observation, Registry, Turn, record::record};
-        // Judged: the last free cell with probability .3, else a random one. Recorded: the script with .3.
+        // Evaluated policy: the last free cell with probability .3, else a random one. Behaviour policy: the script
+        // with .3.
         let policy = |seen: &Observation| -> Vec<f64> {
             let last = seen.legal_actions.as_ref().unwrap().last().unwrap();
             let mixed = one_hot(seen, last).unwrap().into_iter().zip(uniform(seen));

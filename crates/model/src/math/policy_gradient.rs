@@ -2,14 +2,14 @@
 
 use burn::tensor::Tensor;
 
-/// The furthest that a log-ratio is trusted in an exponent.
+/// Largest log-ratio that is used in an exponent.
 const MAX_LOG_RATIO: f32 = 20.0;
 
 /// `max(-A rho, -A clip(rho, 1 - low, 1 + high))` (eq. 7, negated so that it is minimised), and the ratio
 /// `rho = exp(new - old)`. All `[tokens]`. PPO has one number for `low` and `high`; DAPO lets the second be greater
 /// ([Yu et al. 2025](https://arxiv.org/abs/2503.14476), eq. 10).
 ///
-/// With `dual_clip` c > 1 the loss of a negative advantage is held below `-A c`
+/// With `dual_clip` c > 1 the loss of a negative advantage is bounded by `-A c`
 /// ([Ye et al. 2020](https://arxiv.org/abs/1912.09729), eq. 5), since rho is unbounded there.
 pub fn clipped_policy_loss(
     new_log_probs: Tensor<1>,
@@ -48,8 +48,8 @@ pub fn clipped_value_loss(
     loss.mul_scalar(0.5)
 }
 
-/// `-sum p log p` of each row of log-probabilities, `[tokens, vocab]` to `[tokens]`. Forbidden tokens stand at large
-/// negative ones and add nothing.
+/// Entropy `-sum p log p` of each row of log-probabilities, `[tokens, vocab]` to `[tokens]`. Forbidden tokens have
+/// large negative log-probabilities and add nothing.
 pub fn entropy(log_probs: Tensor<2>) -> Tensor<1> {
     (log_probs.clone().exp() * log_probs).sum_dim(1).squeeze_dim::<1>(1).neg()
 }
@@ -75,15 +75,15 @@ pub fn kl_k3_tokens(log_ratio: Tensor<1>) -> Tensor<1> {
     log_ratio.clone().neg().clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp().sub_scalar(1.0) + log_ratio
 }
 
-/// The controller that holds KL to the reference near a target
+/// Adaptive KL controller, which keeps the KL to the reference near a target
 /// ([Ziegler et al. 2019](https://arxiv.org/abs/1909.08593), section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct AdaptiveKl {
     /// The coefficient of the KL penalty.
     pub beta: f64,
-    /// The KL of a sequence, in nats, that is aimed at.
+    /// Target KL of a sequence, in nats.
     pub target: f64,
-    /// The number of episodes over which beta would double or halve, at most 0.2 of it at once.
+    /// Number of episodes over which beta would double or halve, at most 0.2 of it at once.
     pub horizon: f64,
 }
 

@@ -1,52 +1,53 @@
-//! Losses on people's judgements: each is its equation, on vectors with one entry for each comparison or answer.
+//! Losses on preference data: each is its equation, on vectors with one entry per comparison or answer.
 //!
-//! A loss takes numbers of answers: scores `r` of a reward model, or sums of log-probabilities of an answer's tokens. A
-//! difference is that of the chosen answer less that of the rejected one.
+//! A loss takes numbers of answers: scores `r` of a reward model, or sums of log-probabilities over an answer's tokens.
+//! A difference is that of the chosen answer minus that of the rejected one.
 
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Bool, Tensor};
 
-/// Probabilities of a whole answer are held this far below 1, where their odds are infinite.
+/// Lower bound of `1 - p` for the probability p of a whole answer, which keeps its odds finite.
 const LEAST_DOUBT: f32 = 1e-6;
 
-/// `-p log s(d) - (1 - p) log s(-d)`: how unlikely it is that the first of two answers is preferred with probability `p`, if
-/// `d` is how much better it is in logits. All `[comparisons]`.
+/// `-p log s(d) - (1 - p) log s(-d)`: negative log-likelihood of the first of two answers being preferred with
+/// probability `p`, if `d` is its advantage in logits. All `[comparisons]`.
 ///
-/// With `p = 1` and `d = r_chosen - r_rejected - margin` it is the loss of Bradley and Terry's model
+/// With `p = 1` and `d = r_chosen - r_rejected - margin` it is the Bradley-Terry loss
 /// ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), eq. 1; the margin:
 /// [Touvron et al. 2023](https://arxiv.org/abs/2307.09288), eq. 2); a tie has `p = 1/2` and no margin. With
-/// `d = beta D` of [`implicit_difference`] it is DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290), eq. 7), and
-/// with `p = 1 - epsilon` its conservative form for judgements of which a part `epsilon` is wrong
+/// `d = beta D` of [`implicit_difference`] it is DPO ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290), eq. 7),
+/// and with `p = 1 - epsilon` conservative DPO, for labels of which a fraction `epsilon` is wrong
 /// ([Mitchell 2023](https://ericmitchell.ai/cdpo.pdf)).
 pub fn preference_nll(logits: Tensor<1>, probabilities: Tensor<1>) -> Tensor<1> {
     let second = log_sigmoid(logits.clone().neg()) * probabilities.clone().neg().add_scalar(1.0);
     (log_sigmoid(logits) * probabilities + second).neg()
 }
 
-/// `(r_first + r_second)^2`, which holds the mean of scores near 0: differences leave it open
+/// `(r_first + r_second)^2`, which keeps the mean of scores near 0, since differences do not determine it
 /// ([Eisenstein et al. 2023](https://arxiv.org/abs/2312.09244), eq. 8). All `[comparisons]`.
 pub fn centring(first: Tensor<1>, second: Tensor<1>) -> Tensor<1> {
     (first + second).square()
 }
 
-/// `-log softmax(r)[best]`: how unlikely the choice of the best of several answers is. `scores` is `[choices, answers]`
-/// with the best in column 0; what is not `present` is no answer, and may hold anything. Returns `[choices]`.
+/// `-log softmax(r)[best]`: negative log-likelihood of choosing the best of several answers. `scores` is
+/// `[choices, answers]` with the best in column 0; entries that are not `present` are no answers and may hold any
+/// value. Returns `[choices]`.
 ///
-/// This is one stage of Plackett and Luce's model: a whole ranking is the choice of its best, then of the best of the rest.
-/// Over four answers it is what [Ziegler et al. 2019](https://arxiv.org/abs/1909.08593), eq. 1, learn from.
+/// This is one stage of the Plackett-Luce model: a full ranking is the choice of its best, then of the best of the
+/// rest. [Ziegler et al. 2019](https://arxiv.org/abs/1909.08593), eq. 1, use it over four answers.
 pub fn best_of_nll(scores: Tensor<2>, present: Tensor<2, Bool>) -> Tensor<1> {
     let [choices, _] = scores.dims();
     let scores = scores.mask_fill(present.bool_not(), -1e9);
     log_softmax(scores, 1).slice([0..choices, 0..1]).squeeze_dim::<1>(1).neg()
 }
 
-/// `(r - rating)^2`: a score against what people gave. All `[answers]`.
+/// `(r - rating)^2`: squared error of a score against a human rating. All `[answers]`.
 pub fn rating_error(scores: Tensor<1>, ratings: Tensor<1>) -> Tensor<1> {
     (scores - ratings).square()
 }
 
-/// `D = (pi_chosen - ref_chosen) - (pi_rejected - ref_rejected)` of log-probabilities, all `[comparisons]`: by how much
-/// more than the reference the policy prefers the chosen answer.
+/// `D = (pi_chosen - ref_chosen) - (pi_rejected - ref_rejected)` of log-probabilities, all `[comparisons]`: the
+/// policy's preference for the chosen answer, relative to the reference.
 pub fn implicit_difference(
     chosen: Tensor<1>,
     rejected: Tensor<1>,
@@ -56,8 +57,8 @@ pub fn implicit_difference(
     (chosen - chosen_reference) - (rejected - rejected_reference)
 }
 
-/// `(D - 1 / (2 beta))^2`: IPO ([Azar et al. 2023](https://arxiv.org/abs/2310.12036), eq. 17), which aims at a difference
-/// and does not go on past it. `[comparisons]`.
+/// `(D - 1 / (2 beta))^2`: IPO ([Azar et al. 2023](https://arxiv.org/abs/2310.12036), eq. 17), whose minimum is at a
+/// finite difference. `[comparisons]`.
 pub fn ipo(difference: Tensor<1>, beta: f32) -> Tensor<1> {
     difference.sub_scalar(0.5 / beta).square()
 }
@@ -69,14 +70,14 @@ pub fn hinge(difference: Tensor<1>, beta: f32) -> Tensor<1> {
 }
 
 /// `-log s(beta (mean_chosen - mean_rejected) - gamma)`: SimPO, which needs no reference
-/// ([Meng et al. 2024](https://arxiv.org/abs/2405.14734), eq. 6). The means are those of an answer's log-probabilities over its
-/// tokens, `[comparisons]`.
+/// ([Meng et al. 2024](https://arxiv.org/abs/2405.14734), eq. 6). The means are those of an answer's log-probabilities
+/// over its tokens, `[comparisons]`.
 pub fn simpo(mean_chosen: Tensor<1>, mean_rejected: Tensor<1>, beta: f32, gamma: f32) -> Tensor<1> {
     log_sigmoid((mean_chosen - mean_rejected).mul_scalar(beta).sub_scalar(gamma)).neg()
 }
 
-/// `-mean_chosen - beta log s(log odds_chosen - log odds_rejected)`, `odds = p / (1 - p)` with `log p` the mean of an answer's
-/// log-probabilities over its tokens: ORPO, which needs no reference
+/// `-mean_chosen - beta log s(log odds_chosen - log odds_rejected)`, `odds = p / (1 - p)` with `log p` the mean of an
+/// answer's log-probabilities over its tokens: ORPO, which needs no reference
 /// ([Hong et al. 2024](https://arxiv.org/abs/2403.07691), eq. 6). `[comparisons]`.
 pub fn orpo(mean_chosen: Tensor<1>, mean_rejected: Tensor<1>, beta: f32) -> Tensor<1> {
     let ratio = log_sigmoid(log_odds(mean_chosen.clone()) - log_odds(mean_rejected));
@@ -89,18 +90,18 @@ fn log_odds(log_probs: Tensor<1>) -> Tensor<1> {
     log_probs - rest.log()
 }
 
-/// `1 - s(beta (x - kl))` of a desirable answer and `1 - s(beta (kl - x))` of an undesirable one, `x` the log-ratio of policy
-/// and reference: KTO ([Ethayarajh et al. 2024](https://arxiv.org/abs/2402.01306), eq. 8). `desirable` is 1 or 0;
-/// `kl` is `[1]`, of [`mismatched_kl`]; the others `[answers]`.
+/// `1 - s(beta (x - kl))` of a desirable answer and `1 - s(beta (kl - x))` of an undesirable one, where `x` is the
+/// log-ratio of policy and reference: KTO ([Ethayarajh et al. 2024](https://arxiv.org/abs/2402.01306), eq. 8).
+/// `desirable` is 1 or 0; `kl` is `[1]`, of [`mismatched_kl`]; the others are `[answers]`.
 pub fn kto(log_ratios: Tensor<1>, desirable: Tensor<1>, kl: Tensor<1>, beta: f32) -> Tensor<1> {
     let sign = desirable.mul_scalar(2.0).sub_scalar(1.0);
     let gain = (log_ratios - kl).mul_scalar(beta) * sign;
-    // 1 - s(x) = s(-x), which keeps its digits where s(x) is near 1.
+    // 1 - s(x) = s(-x), which keeps precision if s(x) is near 1.
     log_sigmoid(gain.neg()).exp()
 }
 
-/// KTO's estimate of KL(policy, reference): the mean log-ratio of answers that belong to other prompts, `[answers]` to `[1]`;
-/// never below 0, and without a gradient.
+/// KTO's estimate of KL(policy, reference): the mean log-ratio of answers to other prompts, `[answers]` to `[1]`; at
+/// least 0, and without a gradient.
 pub fn mismatched_kl(log_ratios: Tensor<1>) -> Tensor<1> {
     log_ratios.detach().mean().clamp_min(0.0)
 }
@@ -171,7 +172,7 @@ mod tests {
             assert_close(preference_nll(far(), tensor([1.0, 1.0], device)), &[0.0, 1e4]);
             assert_close(preference_nll(far(), tensor([0.5, 0.5], device)), &[5e3, 5e3]);
             assert_close(kto(far(), tensor([1.0, 1.0], device), tensor([0.0], device), 0.1), &[0.0, 1.0]);
-            // exp(-0) leaves nothing for the other: the odds stop at 1e6.
+            // exp(-0) leaves probability 0 for the other answer: the odds stop at 1e6.
             let certain = orpo(tensor([0.0], device), tensor([-1e4], device), 0.1);
             assert_close(certain, &[0.0]);
         });
@@ -185,7 +186,7 @@ mod tests {
             // log(1 + exp(-0.5)) and ln 2.
             assert_close(preference_nll(logits, tensor([1.0, 0.5], device)), &[0.474077, LN_2]);
             assert_close(centring(chosen, rejected), &[1.0, 16.0]);
-            // A tie is least at equal scores: 0.5 (log(1 + e) + log(1 + 1/e)).
+            // The loss of a tie is smallest at equal scores: 0.5 (log(1 + e) + log(1 + 1/e)).
             assert_close(preference_nll(tensor([1.0], device), tensor([0.5], device)), &[0.813262]);
         });
     }

@@ -1,21 +1,21 @@
-//! Choosing a token from logits.
+//! Sampling of a token from logits.
 
 use rand::Rng;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-/// How a token is chosen from logits.
+/// Sampling parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
-    /// Divides the logits: below 1 sharpens, above 1 flattens; 0 takes the most likely token.
+    /// Divisor of the logits: below 1 sharpens, above 1 flattens; 0 takes the most likely token.
     pub temperature: f32,
-    /// Keeps only the k most likely tokens; 0 keeps all.
+    /// Top-k: keeps only the k most likely tokens; 0 keeps all.
     pub top_k: usize,
-    /// Keeps the fewest most likely tokens whose probability together reaches this
+    /// Top-p: keeps the fewest most likely tokens whose total probability reaches this
     /// ([Holtzman et al. 2020](https://arxiv.org/abs/1904.09751)); 1 keeps all.
     pub top_p: f32,
-    /// Keeps tokens at least this fraction as likely as the most likely one
+    /// Min-p: keeps tokens at least this fraction as likely as the most likely one
     /// ([Nguyen et al. 2024](https://arxiv.org/abs/2407.01082)); 0 keeps all.
     pub min_p: f32,
 }
@@ -27,11 +27,11 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// The most likely token, always.
+    /// Greedy choice: always the most likely token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
 
-    /// Whether some tokens are cut off, so that log-probabilities under the full distribution are not those that
-    /// the tokens were sampled with.
+    /// True if some tokens are cut off, so that log-probabilities under the full distribution differ from those at
+    /// sampling.
     pub fn truncates(&self) -> bool {
         self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
     }
@@ -64,8 +64,8 @@ pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling
     (candidates.token(chosen), candidates.logit(chosen) - max - total.ln() as f32)
 }
 
-/// The log-probability of choosing a token by temperature alone, which greedy choice (temperature 0) makes 0 for the
-/// token that it takes and minus infinity for any other, as it is for a token that is not allowed.
+/// Log-probability of choosing a token by temperature alone. Greedy choice (temperature 0) has log-probability 0 for
+/// the most likely token and minus infinity for any other. A token that is not allowed has minus infinity.
 ///
 /// `allowed`: token ids in ascending order; `None` allows all.
 pub fn token_log_prob(logits: &[f32], allowed: Option<&[u32]>, temperature: f32, token: u32) -> f32 {
@@ -80,15 +80,15 @@ pub fn token_log_prob(logits: &[f32], allowed: Option<&[u32]>, temperature: f32,
     candidates.logit(at) - candidates.max - total.ln() as f32
 }
 
-/// The tokens that may be chosen, numbered from 0.
+/// Tokens that may be chosen, numbered from 0.
 struct Candidates<'a> {
     logits: &'a [f32],
     allowed: Option<&'a [u32]>,
     scale: f32,
     count: usize,
-    /// The first of the likeliest.
+    /// First of the most likely candidates.
     best: usize,
-    /// Its logit.
+    /// Scaled logit of that candidate.
     max: f32,
 }
 

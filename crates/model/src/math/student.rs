@@ -1,8 +1,8 @@
 use super::Interval;
 
-/// The interval in which a quantity lies, with this confidence, of which each of `replicates` is an estimate from a
-/// resample of the data: their mean, plus and minus `t s sqrt(1 + 1/n)`, with s their standard deviation and t Student's
-/// quantile of n - 1 degrees of freedom. s is how far an estimate strays, and the mean of n has a part of that of its own.
+/// Prediction interval of a quantity at this confidence, if each of `replicates` is an estimate from a resample of the
+/// data: their mean, plus and minus `t s sqrt(1 + 1/n)`. Here s is their standard deviation and t is Student's quantile
+/// with n - 1 degrees of freedom. s is the spread of one estimate; the term `1/n` accounts for the error of the mean.
 ///
 /// `None` for fewer than two replicates.
 pub fn replicate_interval(replicates: &[f64], confidence: f64) -> Option<Interval> {
@@ -16,8 +16,8 @@ pub fn replicate_interval(replicates: &[f64], confidence: f64) -> Option<Interva
     Some(Interval { low: mean - reach, high: mean + reach, resamples: n })
 }
 
-/// The t that a variable of Student's distribution with `freedom` degrees of freedom stays within, on both sides, with
-/// this probability, by bisection of Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
+/// Two-sided quantile of Student's distribution with `freedom` degrees of freedom: the t for which `|t|` stays below it
+/// with this probability. Found by bisection of Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
 fn student_quantile(freedom: usize, probability: f64) -> f64 {
     let (mut low, mut high) = (0.0, std::f64::consts::FRAC_PI_2);
     for _ in 0..60 {
@@ -31,7 +31,7 @@ fn student_quantile(freedom: usize, probability: f64) -> f64 {
 fn within(freedom: usize, angle: f64) -> f64 {
     let (sine, cosine) = angle.sin_cos();
     let is_odd = freedom % 2 == 1;
-    // The terms of the finite series, each from the one before.
+    // Terms of the finite series, each computed from the one before.
     let mut term = if is_odd { cosine } else { 1.0 };
     let mut sum = 0.0;
     for step in 0..freedom / 2 {

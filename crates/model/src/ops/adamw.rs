@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-/// The settings of one step of [`adamw_step`].
+/// Settings of one step of [`adamw_step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// Step size.
@@ -11,14 +11,15 @@ pub struct AdamW {
     pub beta2: f64,
     /// Added to the denominator, outside the square root.
     pub eps: f64,
-    /// Share of the parameter, times `lr`, that is taken away each step; never part of the gradient.
+    /// Weight decay: this fraction of the parameter, times `lr`, is subtracted each step; it is never part of the
+    /// gradient.
     pub weight_decay: f64,
-    /// Number of this step, from 1: what the bias of the young averages is corrected with.
+    /// Number of this step, from 1, for the bias correction.
     pub step: u64,
 }
 
 impl AdamW {
-    /// What the parameter is multiplied with before the update.
+    /// Factor of the parameter before the update.
     pub(super) fn decay(&self) -> f64 {
         1.0 - self.lr * self.weight_decay
     }
@@ -41,8 +42,8 @@ impl AdamW {
 /// param      = param - lr / (1 - beta1^step) * exp_avg / (sqrt(exp_avg_sq / (1 - beta2^step)) + eps)
 /// ```
 ///
-/// All tensors have one shape and no autodiff; both averages start as zeros. On libtorch the tensors that nobody else
-/// holds are changed in place.
+/// All tensors have one shape and no autodiff; both averages start as zeros. On libtorch, tensors without other
+/// owners are changed in place.
 pub fn adamw_step<const D: usize>(
     param: Tensor<D>,
     grad: Tensor<D>,

@@ -2,20 +2,20 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor};
 use std::sync::OnceLock;
 
-/// What is added to the score of a key that a query may not see.
+/// Mask value: added to the score of a key that a query may not see.
 ///
-/// Finite, so that a query that sees no key at all gives the average of all values instead of NaN; so large that
-/// adding any score to it leaves it unchanged in 32-bit floats, and its exponential beside a visible key's is 0.
+/// It is finite, so that a query that sees no key returns the average of all values instead of NaN. It is so large that
+/// adding any score leaves it unchanged in 32-bit floats, and that its exponential is 0 next to that of a visible key.
 const HIDDEN: f32 = -1e30;
 
-/// Which keys each query of a forward pass may see; built once and shared by all layers.
+/// Attention mask of a forward pass; built once and shared by all layers.
 ///
 /// Causality is aligned bottom-right: query `i` sees the keys `<= i + key_len - query_len`, so that the last query
 /// always sits on the last key, with and without a cache of earlier keys.
 ///
 /// Rows of a batch that are padded on the *right* need no mask of their own when `query_len == key_len`: causality
-/// already keeps real queries from the padding behind them, and what padded queries give is left out of the loss.
-/// [`AttentionMask::causal`] is right for them, and fastest. Padding on the left, and padding in a cache, need
+/// already hides the padding from real queries, and the loss leaves out the outputs of padded queries.
+/// [`AttentionMask::causal`] is correct for them, and fastest. Padding on the left, and padding in a cache, need
 /// [`AttentionMask::padded`].
 #[derive(Clone, Debug)]
 pub struct AttentionMask {
@@ -24,7 +24,7 @@ pub struct AttentionMask {
 
 #[derive(Clone, Debug)]
 enum Rule {
-    /// Causal alone. Forms that need a tensor for it keep it here, for the layers that follow.
+    /// Causal alone. Implementations that need a tensor for it store it here, for the layers that follow.
     Causal { additive: OnceLock<Tensor<4>> },
     /// 0 where visible, [`HIDDEN`] elsewhere: `[batch or 1, 1, query_len, key_len]`, without autodiff.
     Additive(Tensor<4>),
@@ -38,8 +38,8 @@ impl AttentionMask {
 
     /// Causal, without the keys that are padding: `key_is_real` is `[batch, key_len]`, and covers cached keys too.
     ///
-    /// A query that sees no key, as padding on the left has, gives the average of all values. That has no meaning, but
-    /// it is finite, and so are the gradients; a loss that leaves such queries out gets nothing from them.
+    /// A query that sees no key, such as padding on the left, returns the average of all values. That has no meaning,
+    /// but it is finite, and so are the gradients; a loss that leaves out such queries gets nothing from them.
     ///
     /// # Panics
     /// If `query_len > key_len`.
@@ -79,7 +79,7 @@ impl AttentionMask {
         Self { rule: Rule::Additive(additive(hidden)) }
     }
 
-    /// Whether causality is the whole rule.
+    /// True if the mask is causal and nothing else.
     #[cfg(feature = "libtorch")]
     pub(super) fn is_causal(&self) -> bool {
         matches!(self.rule, Rule::Causal { .. })
@@ -95,7 +95,7 @@ impl AttentionMask {
                     additive(hidden.reshape([1, 1, query_len, key_len]))
                 };
                 let tensor = shared.get_or_init(build).clone();
-                // Whoever shares a mask between passes of different lengths loses speed, not correctness.
+                // Sharing a mask between passes of different lengths costs speed, not correctness.
                 Some(if tensor.dims() == [1, 1, query_len, key_len] { tensor } else { build() })
             }
             Rule::Additive(tensor) => {

@@ -1,8 +1,8 @@
 use burn::tensor::Device;
 
-/// Opens the device that a person named: `flex`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:<index>`.
+/// Opens a device by name: `flex`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:<index>`.
 ///
-/// `flex` is pure Rust and always there; the others need the feature `libtorch`. The device comes without autodiff.
+/// `flex` is pure Rust and always available; the others need the feature `libtorch`. The device has no autodiff.
 ///
 /// # Errors
 /// If the name is unknown, or names a device that this program was built without or that this machine lacks.
@@ -23,12 +23,12 @@ pub fn open_device(name: &str) -> Result<Device, String> {
     }
 }
 
-/// The names of the CPU devices that this program was built with, for [`open_device`].
+/// Names of the CPU devices that this program was built with, for [`open_device`].
 pub fn available_devices() -> Vec<&'static str> {
     if cfg!(feature = "libtorch") { vec!["flex", "libtorch"] } else { vec!["flex"] }
 }
 
-/// Sets how many threads libtorch uses inside one operation, from here on; without libtorch it does nothing.
+/// Sets the number of threads that libtorch uses inside one operation; without libtorch it does nothing.
 ///
 /// Results depend on it in the last bits, so a run keeps one number from start to end.
 ///

@@ -1,6 +1,6 @@
 //! Operations on libtorch's own kernels: the only place that uses `tch`.
 //!
-//! Each is a backend extension: called with autodiff it records its own backward step, without it runs the kernel alone.
+//! Each is a backend extension: with autodiff it records its own backward step, without it runs only the kernel.
 
 #![expect(deprecated, reason = "burn 0.22 is the last to carry libtorch: what must move with it is in this folder")]
 
@@ -19,12 +19,12 @@ pub(super) use log_probs::selected_log_probs;
 pub(super) use rms_norm::rms_norm;
 pub(super) use swiglu::swiglu;
 
-/// Whether tensors on this device are libtorch's, wherever their memory is.
+/// True if tensors on this device belong to libtorch, on any hardware.
 pub(super) fn is_libtorch(device: &Device) -> bool {
     libtorch_device(device).is_some()
 }
 
-/// Whether tensors on this device are libtorch's, in the memory of the CPU.
+/// True if tensors on this device belong to libtorch and are in CPU memory.
 pub(super) fn is_libtorch_cpu(device: &Device) -> bool {
     libtorch_device(device) == Some(LibTorchDevice::Cpu)
 }
@@ -40,12 +40,12 @@ fn libtorch_device(device: &Device) -> Option<LibTorchDevice> {
     }
 }
 
-/// Sets how many threads libtorch uses inside one operation.
+/// Sets the number of threads that libtorch uses inside one operation.
 pub(super) fn set_threads(count: usize) {
     tch::set_num_threads(i32::try_from(count).unwrap_or(i32::MAX));
 }
 
-/// How many GPUs libtorch can use.
+/// Number of GPUs that libtorch can use.
 pub(super) fn gpu_count() -> usize {
     usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
 }

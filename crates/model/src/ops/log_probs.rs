@@ -1,7 +1,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
-/// The log-probability of each row's target: `log_softmax(logits)[row, targets[row]]`.
+/// Log-probability of each row's target: `log_softmax(logits)[row, targets[row]]`.
 ///
 /// `logits` is `[rows, vocab]`, `targets` is `[rows]` with values in `0..vocab`; returns `[rows]`. Differentiable in
 /// `logits`. On libtorch the gradient is made in the memory of the log-softmax, where the composed form holds
@@ -36,7 +36,7 @@ mod tests {
 
     const LOGITS: [[f64; 4]; 3] = [[1.0, 2.0, -1.0, 0.5], [0.0, 0.0, 0.0, 0.0], [1000.0, -1000.0, 999.0, 0.0]];
     const TARGETS: [usize; 3] = [1, 3, 2];
-    /// What each row counts for in the loss.
+    /// Weight of each row in the loss.
     const WEIGHTS: [f64; 3] = [1.0, -2.0, 0.5];
 
     #[test]

@@ -2,8 +2,8 @@ use burn::tensor::Tensor;
 
 /// `x / sqrt(mean(x^2) + eps) * weight`, row by row ([Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467)).
 ///
-/// `input` is `[rows, width]`, `weight` `[width]`; returns `[rows, width]`. Differentiable in both. On libtorch nothing but
-/// the input and a number a row is kept for the backward pass.
+/// `input` is `[rows, width]`, `weight` `[width]`; returns `[rows, width]`. Differentiable in both. On libtorch nothing
+/// but the input and a number a row is kept for the backward pass.
 ///
 /// # Panics
 /// If the two differ in width.
@@ -35,7 +35,7 @@ mod tests {
     const EPS: f64 = 0.5;
     const INPUT: [[f64; 3]; 2] = [[1.0, -2.0, 0.5], [0.0, 3.0, 4.0]];
     const WEIGHT: [f64; 3] = [1.0, 0.5, -2.0];
-    /// What each number of the output counts for in the loss.
+    /// Weight of each number of the output in the loss.
     const COUNTED: [[f64; 3]; 2] = [[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]];
 
     #[test]
@@ -65,8 +65,8 @@ mod tests {
         });
     }
 
-    /// The output; and with `n = x s`, `s = 1 / sqrt(mean(x^2) + eps)`, `g = counted w`: `s (g - n mean(g n))` and the sum
-    /// over rows of `counted n`.
+    /// Returns the output and the gradients of input and weight. With `n = x s`, `s = 1 / sqrt(mean(x^2) + eps)`,
+    /// `g = counted w`, these are `s (g - n mean(g n))` and the sum over rows of `counted n`.
     fn by_hand() -> (Vec<f64>, Vec<f64>, Vec<f64>) {
         let (mut output, mut input_grad, mut weight_grad) = (Vec::new(), Vec::new(), vec![0.0; 3]);
         for (x, counted) in INPUT.iter().zip(&COUNTED) {

@@ -48,7 +48,7 @@ mod tests {
 
                 let [gate, up] = [gate, up].map(|tensor| tensor.autodiff().require_grad());
                 let output = form(gate.clone(), up.clone());
-                // Of half its square the gradient is the output itself.
+                // The loss is half the squared output, so its gradient is the output itself.
                 let grads = (output.clone() * output).sum().mul_scalar(0.5).backward();
                 let of_gate: Vec<f64> = (0..4).map(|i| expected[i] * UP[i] * slope(GATE[i])).collect();
                 let of_up: Vec<f64> = (0..4).map(|i| expected[i] * silu(GATE[i])).collect();

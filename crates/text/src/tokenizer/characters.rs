@@ -1,22 +1,22 @@
-//! The tokenizer of an agent from scratch: one token for each character of an environment's alphabet.
+//! Character tokenizer of an agent trained from scratch: one token for each character of an environment's alphabet.
 
 use serde_json::{Value, json};
 
 use super::SpecialTokens;
 use crate::{Error, Result};
 
-/// The special tokens, at ids 0 to 3. They are no text: a text that spells one out is read as its characters,
-/// so that nothing an agent or an environment writes can pass for the end of a turn.
+/// The special tokens, at ids 0 to 3. They are not text: text that spells one out is encoded as its characters, so that
+/// no output of an agent or an environment can be mistaken for the end of a turn.
 const SPECIAL: [&str; 4] = ["<|pad|>", "<|observation|>", "<|action|>", "<|end|>"];
 const FIRST_CHARACTER: u32 = SPECIAL.len() as u32;
 const UNKNOWN: u32 = u32::MAX;
 
-/// One token a character; encoding is a table look-up.
+/// One token for each character; encoding is a table look-up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Characters {
     /// Sorted, without duplicates: token `FIRST_CHARACTER + i` is the character `alphabet[i]`.
     alphabet: Vec<char>,
-    /// The token of each code point up to the alphabet's last; `UNKNOWN` for those that are not in it.
+    /// Token of each code point up to the last one of the alphabet; `UNKNOWN` for those that are not in it.
     ids: Vec<u32>,
 }
 
@@ -65,7 +65,7 @@ impl Characters {
         self.alphabet.iter().collect()
     }
 
-    /// The bytes of each token's character; special tokens have none.
+    /// Number of bytes of each token's character; 0 for special tokens.
     pub fn token_bytes(&self) -> Vec<u32> {
         let lengths = self.alphabet.iter().map(|character| character.len_utf8() as u32);
         SPECIAL.iter().map(|_| 0).chain(lengths).collect()
@@ -84,10 +84,10 @@ impl Characters {
         SpecialTokens { pad: 0, observation: Some(1), action: Some(2), end: Some(3) }
     }
 
-    /// A `tokenizer.json` that any Hugging Face reader encodes and decodes the same way with.
+    /// A `tokenizer.json` with which any Hugging Face reader encodes and decodes the same way.
     ///
-    /// The special tokens are plain vocabulary and no `added_tokens`, because those are matched inside texts.
-    /// The decoder takes them out again; a `tokenizer_config.json` beside the file gives them their roles.
+    /// The special tokens are plain vocabulary and not `added_tokens`, because those are matched inside texts. The
+    /// decoder removes them again; a `tokenizer_config.json` beside the file assigns their roles.
     pub fn to_json(&self) -> Value {
         let words = SPECIAL.iter().map(|name| name.to_string()).chain(self.alphabet.iter().map(char::to_string));
         let vocab: serde_json::Map<String, Value> = words.zip(0u32..).map(|(word, id)| (word, id.into())).collect();
@@ -104,12 +104,12 @@ impl Characters {
             },
             "post_processor": null,
             "decoder": {"type": "Sequence", "decoders": decoders},
-            // The unknown token is none of the vocabulary: an unknown character is an error there too.
+            // The unknown token is not in the vocabulary, so that an unknown character is an error there too.
             "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<|unknown|>"},
         })
     }
 
-    /// The tokenizer that [`Characters::to_json`] wrote; `None` for every other file.
+    /// Reads a tokenizer that [`Characters::to_json`] wrote; `None` for every other file.
     pub fn from_json(json: &Value) -> Option<Self> {
         let vocab = json["model"]["vocab"].as_object()?;
         let alphabet: String =

@@ -1,8 +1,8 @@
-//! Chat templates: conversations as the text, and the tokens, that a published model was trained on.
+//! Chat templates: format conversations as the text, and the tokens, that a published model was trained on.
 //!
-//! They are written for Jinja in Python, with what transformers adds: `raise_exception`, `tojson` that escapes nothing, and
-//! `{% generation %}` around what the model is to learn. `strftime_now` is left undefined, so that templates fall back
-//! on their own date and a text is the same every day.
+//! Templates are written for Jinja in Python, with the additions of transformers: `raise_exception`, `tojson` without
+//! HTML escapes, and `{% generation %}` around the text to train on. `strftime_now` is left undefined, so that
+//! templates use their own default date and a text is the same every day.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,22 +21,22 @@ use crate::{Error, Result};
 /// One message of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, or another that the template knows.
+    /// Role of the author: `system`, `user`, `assistant`, or another that the template knows.
     pub role: String,
-    /// What is said.
+    /// Text of the message.
     #[serde(default)]
     pub content: String,
-    /// What else the template reads, such as `tool_calls`.
+    /// Further fields that the template reads, such as `tool_calls`.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// A conversation as text, and where the assistant speaks in it.
+/// A conversation as text, with the assistant's parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarkedText {
     /// The text.
     pub text: String,
-    /// What the assistant is to write, as ascending ranges of bytes: its words, and what ends its turn.
+    /// The assistant's parts, as ascending byte ranges: its text and the end token of its turn.
     pub assistant: Vec<Range<usize>>,
 }
 
@@ -45,11 +45,12 @@ pub struct MarkedText {
 pub struct EncodedChat {
     /// The tokens.
     pub tokens: Vec<u32>,
-    /// Whether each of them is the assistant's to write. A token that also holds text before its turn is not.
+    /// Assistant mask: true if the token is part of the assistant's answer. A token that also holds text before its
+    /// turn is not.
     pub is_assistant: Vec<bool>,
 }
 
-/// Turns conversations into text.
+/// Formats conversations as text.
 ///
 /// ```
 /// # use palestra_text::{ChatTemplate, Message};
@@ -62,12 +63,12 @@ pub struct EncodedChat {
 pub struct ChatTemplate {
     origin: String,
     environment: Environment<'static>,
-    /// `bos_token`, `eos_token` and the like.
+    /// Special tokens by their names in templates, such as `bos_token` and `eos_token`.
     special: BTreeMap<String, String>,
     marks_generation: bool,
 }
 
-/// What `{% generation %}` puts around its text on the way out: code points that are no characters.
+/// Marks around the text of `{% generation %}` in the rendered text: code points that are not characters.
 const BEGIN: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
 
@@ -81,11 +82,11 @@ impl Message {
 }
 
 impl ChatTemplate {
-    /// The template of a model directory: `chat_template.jinja`, else that of `tokenizer_config.json`; `None` where
+    /// The template of a model directory: `chat_template.jinja`, otherwise that of `tokenizer_config.json`; `None` if
     /// there is none.
     ///
     /// # Errors
-    /// A file that cannot be read, or a template that is none.
+    /// A file that cannot be read, or an invalid template.
     pub fn from_directory(directory: &Path) -> Result<Option<Self>> {
         let own = directory.join("chat_template.jinja");
         if own.exists() {
@@ -102,20 +103,21 @@ impl ChatTemplate {
         template.map(|text| Self::new(origin, text, special_tokens(&config))).transpose()
     }
 
-    /// The template of a file; what it calls `eos_token` and the like is as a model directory has it.
+    /// The template of a file; `eos_token` and the other special tokens are those of the directory `model`.
     ///
     /// # Errors
-    /// A file that cannot be read, or a template that is none.
+    /// A file that cannot be read, or an invalid template.
     pub fn from_file(path: &Path, model: Option<&Path>) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
         let config = model.map(tokenizer_config).transpose()?.map(|(_, config)| config);
         Self::new(path.display().to_string(), &text, special_tokens(&config.unwrap_or_default()))
     }
 
-    /// A template of this text. `origin` is for messages; `special` holds what the template calls `eos_token` and the like.
+    /// A template from its text. `origin` is for messages; `special` holds the values of `eos_token` and the other
+    /// special tokens.
     ///
     /// # Errors
-    /// A text that is no template, with the line.
+    /// An invalid template, with the line.
     pub fn new(origin: impl Into<String>, text: &str, special: BTreeMap<String, String>) -> Result<Self> {
         let origin = origin.into();
         let (text, marks_generation) = with_generation_filters(text);
@@ -133,19 +135,19 @@ impl ChatTemplate {
         Ok(Self { origin, environment, special, marks_generation })
     }
 
-    /// The text of a conversation; with `add_generation_prompt` up to where the assistant is to go on.
+    /// Renders a conversation as text; `add_generation_prompt` adds the start of the assistant's next turn.
     ///
     /// # Errors
-    /// A template that fails, or refuses the conversation, with its reason.
+    /// A template that fails, or that refuses the conversation, with its reason.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         Ok(self.render_marked(messages, add_generation_prompt)?.replace([BEGIN, END], ""))
     }
 
-    /// What stands between the end of an answer of the assistant, its end token included, and where it is to go on after
+    /// Text between the end of an assistant's answer, its end token included, and the start of its next turn after
     /// further messages.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`]; a template by which an answer changes what stands before it.
+    /// As [`ChatTemplate::render`]; a template with which an answer changes the text before it.
     pub fn render_further(&self, messages: &[Message]) -> Result<String> {
         let before = vec![Message::new("user", "a"), Message::new("assistant", "b")];
         let MarkedText { text, assistant } = self.mark(&before)?;
@@ -158,18 +160,17 @@ impl ChatTemplate {
         })
     }
 
-    /// The text of a whole conversation, and where the assistant speaks in it: what `{% generation %}` surrounds, where
-    /// the template has it, else what each of its messages adds to the text of those before.
+    /// Renders a whole conversation and marks the assistant's parts: the text inside `{% generation %}` if the template
+    /// has it, otherwise the text that each assistant message adds to that of the messages before.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`]; without `{% generation %}`, a template by which the first messages' text is not
-    /// the beginning of the whole.
+    /// As [`ChatTemplate::render`]; without `{% generation %}`, a template with which the text of the first messages is
+    /// not a prefix of the whole text.
     pub fn mark(&self, messages: &[Message]) -> Result<MarkedText> {
         if self.marks_generation { self.mark_by_generation(messages) } else { self.mark_by_prefixes(messages) }
     }
 
-    /// The tokens of a whole conversation, and which the assistant is to write. Special tokens in the template are one
-    /// token each.
+    /// Tokens of a whole conversation with the assistant mask. Special tokens in the template are one token each.
     ///
     /// # Errors
     /// As [`ChatTemplate::mark`]; text that the tokenizer cannot encode.
@@ -177,11 +178,12 @@ impl ChatTemplate {
         self.encode_from(tokenizer, messages, 0)
     }
 
-    /// As [`ChatTemplate::encode`]; only what the assistant writes in messages from number `from` on, counted from 0, is
-    /// said to be its to write.
+    /// As [`ChatTemplate::encode`], with a mask that holds only the assistant's parts of messages from index `from` on,
+    /// counted from 0.
     ///
     /// # Errors
-    /// As [`ChatTemplate::encode`]; a template by which the text of the messages before is not the beginning of the whole.
+    /// As [`ChatTemplate::encode`]; a template with which the text of the messages before is not a prefix of the whole
+    /// text.
     pub fn encode_from(&self, tokenizer: &Tokenizer, messages: &[Message], from: usize) -> Result<EncodedChat> {
         let MarkedText { text, mut assistant } = self.mark(messages)?;
         if from > 0 {
@@ -232,7 +234,7 @@ impl ChatTemplate {
                     at + 1
                 )));
             }
-            // The turn ends with its end token: a line break after it is not the assistant's to write.
+            // The turn ends with its end token: a line break after it is not part of the assistant's answer.
             let own = &after[before.len()..];
             let ends = self.special.get("eos_token").is_some_and(|eos| own.trim_end().ends_with(eos.as_str()));
             let length = if ends { own.trim_end().len() } else { own.len() };
@@ -254,7 +256,7 @@ impl ChatTemplate {
     }
 }
 
-/// The `tokenizer_config.json` of a model directory; null where there is none.
+/// The `tokenizer_config.json` of a model directory; null if there is none.
 fn tokenizer_config(directory: &Path) -> Result<(PathBuf, Value)> {
     let path = directory.join("tokenizer_config.json");
     let config = match fs::read_to_string(&path) {
@@ -271,7 +273,7 @@ fn special_tokens(config: &Value) -> BTreeMap<String, String> {
     special.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect()
 }
 
-/// `{% generation %}` is a filter block here, which keeps all rules of white space; whether there was one.
+/// Turns `{% generation %}` into a filter block, which keeps all white-space rules. The bool is true if there was one.
 fn with_generation_filters(text: &str) -> (String, bool) {
     let mut out = String::new();
     let (mut rest, mut found) = (text, false);
@@ -293,7 +295,7 @@ fn with_generation_filters(text: &str) -> (String, bool) {
     (out, found)
 }
 
-/// JSON as Python's `json.dumps` lays it out, with nothing escaped for HTML.
+/// JSON in the layout of Python's `json.dumps`, without HTML escapes.
 fn tojson(value: Jinja, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     let wrong = |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
@@ -309,7 +311,7 @@ fn tojson(value: Jinja, options: Kwargs) -> Result<String, minijinja::Error> {
     Ok(String::from_utf8(out).expect("JSON is text"))
 }
 
-/// `{"a": 1, "b": [2, 3]}`
+/// Formats JSON on one line as Python does: `{"a": 1, "b": [2, 3]}`
 struct OneLine;
 
 impl serde_json::ser::Formatter for OneLine {
@@ -324,7 +326,7 @@ impl serde_json::ser::Formatter for OneLine {
     }
 }
 
-/// Tokens with the bytes of the text that each stands for.
+/// Tokens with the byte range of the text that each one covers.
 fn encode_with_places(tokenizer: &Tokenizer, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
     match &tokenizer.kind {
         Kind::Characters(_) => {

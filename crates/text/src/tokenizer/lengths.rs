@@ -1,11 +1,11 @@
-//! How many bytes of text each token stands for.
+//! Number of bytes of text of each token.
 
 use serde_json::Value;
 
-/// The bytes of each token of a Hugging Face tokenizer; special tokens have none.
+/// Number of bytes of each token of a Hugging Face tokenizer; 0 for special tokens.
 ///
-/// A token of a byte-level vocabulary has a character for each byte; elsewhere `▁` is a space, `<0x0A>` a byte, and a
-/// leading `##` the mark of a word that goes on.
+/// A token of a byte-level vocabulary has one character for each byte. In other vocabularies `▁` is a space, `<0x0A>`
+/// is a byte, and a leading `##` marks the continuation of a word.
 pub fn token_bytes(inner: &tokenizers::Tokenizer, vocab_size: usize) -> Vec<u32> {
     let json: Value = serde_json::to_value(inner).unwrap_or_default();
     let is_byte_level = mentions(&json["decoder"], "ByteLevel");
@@ -21,7 +21,7 @@ pub fn token_bytes(inner: &tokenizers::Tokenizer, vocab_size: usize) -> Vec<u32>
     (0..vocab_size as u32).map(|id| length(id) as u32).collect()
 }
 
-/// Whether a part of a tokenizer is of this type, or has such a part.
+/// True if a part of a tokenizer is of this type, or has such a part.
 fn mentions(part: &Value, name: &str) -> bool {
     part["type"] == name
         || part["decoders"].as_array().is_some_and(|parts| parts.iter().any(|part| mentions(part, name)))

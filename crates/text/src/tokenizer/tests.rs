@@ -12,7 +12,7 @@ fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     ids
 }
 
-/// A small Hugging Face tokenizer with byte-level BPE, as GPT-2's file is written.
+/// A small Hugging Face tokenizer with byte-level BPE, in the format of GPT-2's file.
 fn bpe(added: Value, truncation: Value) -> String {
     json!({
         "version": "1.0", "truncation": truncation, "padding": null, "added_tokens": added, "normalizer": null,

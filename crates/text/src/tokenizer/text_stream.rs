@@ -1,28 +1,28 @@
-//! Tokens to text as they come, never half a character.
+//! Streaming decoder: tokens to text as they arrive, in whole characters.
 
 use super::Tokenizer;
 use crate::Result;
 
-/// Decodes tokens one by one. The pieces together are the text of all tokens.
+/// Decodes tokens one by one. The concatenated pieces are the text of all tokens.
 ///
-/// A token may be a part of a character, and its text may depend on the token before it: a few tokens are decoded again
-/// with each new one, and nothing is given out that ends within a character.
+/// A token may be a part of a character, and its text may depend on the token before it. So a few tokens are decoded
+/// again with each new one, and no piece ends within a character.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     tokens: Vec<u32>,
-    /// Where the tokens begin that are decoded again.
+    /// Index of the first token that is decoded again.
     from: usize,
-    /// Tokens whose text was given out.
+    /// Number of tokens whose text was returned.
     told: usize,
 }
 
 impl<'a> TextStream<'a> {
-    /// A text that begins.
+    /// A decoder that has seen no tokens.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         Self { tokenizer, tokens: Vec::new(), from: 0, told: 0 }
     }
 
-    /// The text that is complete with this token, if any.
+    /// Adds a token and returns the text that it completes, possibly empty.
     ///
     /// # Errors
     /// An id beyond the vocabulary.
@@ -36,7 +36,7 @@ impl<'a> TextStream<'a> {
         Ok(new)
     }
 
-    /// What is left when no token follows; a character that was not completed is a replacement character.
+    /// The remaining text when no token follows; an incomplete character becomes a replacement character.
     ///
     /// # Errors
     /// An id beyond the vocabulary.
@@ -51,7 +51,7 @@ impl<'a> TextStream<'a> {
     }
 }
 
-/// What stands before the first stop text, where there is one.
+/// The text before the first stop string; `None` if there is none.
 pub fn before_stop<'a>(text: &'a str, stop: &[String]) -> Option<&'a str> {
     stop.iter().filter_map(|stop| text.find(stop.as_str())).min().map(|at| &text[..at])
 }
@@ -60,7 +60,7 @@ pub fn before_stop<'a>(text: &'a str, stop: &[String]) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// One token a byte.
+    /// A tokenizer with one token for each byte.
     fn bytes() -> Tokenizer {
         let letters = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
         let mut letters: Vec<char> = letters.into_iter().collect();

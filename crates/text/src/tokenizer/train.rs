@@ -1,4 +1,4 @@
-//! Learning a vocabulary from texts.
+//! Training a vocabulary from texts.
 
 use std::sync::Mutex;
 
@@ -13,28 +13,29 @@ use tokenizers::{AddedToken, ModelWrapper};
 use super::Tokenizer;
 use crate::{Error, Result};
 
-/// How a vocabulary is learned. All of these encode any text without loss, but characters only what they have seen.
+/// Training method of a vocabulary. Each method encodes any text without loss, except that `Characters` knows only the
+/// characters of the training texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Byte-pair encoding of bytes, as GPT-2's: the most frequent pair is merged, again and again
-    /// ([Sennrich et al. 2016](https://arxiv.org/abs/1508.07909)).
+    /// Byte-pair encoding of bytes, as in GPT-2: merges the most frequent pair again and again ([Sennrich et al.
+    /// 2016](https://arxiv.org/abs/1508.07909)).
     Bpe,
-    /// A unigram language model over pieces of bytes: those that cost the least likelihood are dropped
-    /// ([Kudo 2018](https://arxiv.org/abs/1804.10959)).
+    /// Unigram language model over pieces of bytes: drops the pieces that cost the least likelihood ([Kudo
+    /// 2018](https://arxiv.org/abs/1804.10959)).
     Unigram,
     /// One token for each character of the texts.
     Characters,
 }
 
-/// What a vocabulary of byte-pair or unigram tokens is to be.
+/// Settings of a vocabulary of byte-pair or unigram tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VocabularyOptions {
-    /// Tokens, the special ones included; at least 256 more than these.
+    /// Vocabulary size, special tokens included; at least 256 more than the number of special tokens.
     pub size: usize,
-    /// Times that a pair must be seen to be merged (byte-pair encoding).
+    /// Minimum frequency of a pair to be merged (byte-pair encoding).
     pub min_frequency: u64,
-    /// Special tokens, which stand at the first ids. The first ends documents.
+    /// Special tokens, at the first ids. The first one ends documents.
     pub special: Vec<String>,
 }
 
@@ -46,10 +47,10 @@ impl Default for VocabularyOptions {
 }
 
 impl Tokenizer {
-    /// Learns a vocabulary from texts, which are read once.
+    /// Trains a vocabulary from texts, which are read once.
     ///
     /// # Errors
-    /// A text that cannot be read, no text at all, or a vocabulary that cannot be.
+    /// A text that cannot be read, no text at all, or impossible settings.
     pub fn train(
         method: Method,
         options: &VocabularyOptions,
@@ -116,11 +117,11 @@ fn learn(
     options: &VocabularyOptions,
     mut texts: impl Iterator<Item = Result<String>> + Send,
 ) -> Result<Tokenizer> {
-    // Trainers panic, or learn nothing, where there is no text.
+    // Without text, the trainers panic or learn nothing.
     let first = texts.by_ref().find(|text| !matches!(text, Ok(text) if text.is_empty())).ok_or_else(no_text)??;
     let bytes = ByteLevel::new(false, true, true);
     inner.with_pre_tokenizer(Some(bytes)).with_decoder(Some(bytes));
-    // The trainer takes texts and no results: the first error ends them, and is told afterwards.
+    // The trainer takes texts and no results: the first error ends the texts, and is returned afterwards.
     let failed = Mutex::new(None);
     let whole = std::iter::once(Ok(first)).chain(texts).map_while(|text| match text {
         Ok(text) => Some(text),

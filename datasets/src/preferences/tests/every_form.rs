@@ -1,6 +1,6 @@
 use super::*;
 
-/// A row as another tool writes it into Parquet.
+/// Writes a row to Parquet as another tool does, and reads it.
 fn read_as_parquet(line: &serde_json::Value) -> Vec<Result<Record>> {
     let row = line.as_object().unwrap().clone();
     let names: Vec<String> = row.keys().cloned().collect();
@@ -14,7 +14,7 @@ fn read_as_parquet(line: &serde_json::Value) -> Vec<Result<Record>> {
     read(&file).unwrap().collect()
 }
 
-/// Every form, of texts and of messages, with what it says.
+/// Returns every format, with texts or messages, and the expected label.
 fn every_form(text: fn(&str, &str) -> (serde_json::Value, Text)) -> Vec<(serde_json::Value, Judgement)> {
     let [(ask, _), (good, chosen), (bad, rejected)] =
         [("user", "sky?"), ("assistant", "blue"), ("assistant", "red")].map(|(role, content)| text(role, content));
@@ -102,7 +102,7 @@ fn what_is_no_number_is_refused_wherever_a_number_should_be() {
             let error = refusal(&row);
             assert!(error.contains(&format!("{column}: {value} where a finite number should be")), "{error}");
         }
-        // JSON has no word for it; Python writes one all the same.
+        // JSON has no literal for it, but Python writes one.
         let mut row = row.clone();
         row[column] = "?".into();
         let error = refusal(row.to_string().replace("\"?\"", "NaN"));

@@ -1,4 +1,4 @@
-//! A browser without a window, and what a person does with it.
+//! A headless browser and the user's actions in it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// A browser without a window, spoken to in Chromium's DevTools protocol over two pipes.
+/// A headless browser, controlled with Chromium's DevTools protocol over two pipes.
 pub struct Browser {
     process: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
     session: Option<String>,
     count: u64,
-    /// What the page asked for, and what it complained of.
+    /// URLs that the page requested; `complaints` has the errors that it reported.
     pub requests: Vec<String>,
     pub complaints: Vec<String>,
     _profile: tempfile::TempDir,
@@ -74,7 +74,7 @@ impl Browser {
         }
     }
 
-    /// The value of an expression of JavaScript.
+    /// Evaluates a JavaScript expression.
     pub fn value(&mut self, expression: &str) -> Value {
         let found = self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}));
         assert!(found["exceptionDetails"].is_null(), "{expression}: {found}");
@@ -83,7 +83,7 @@ impl Browser {
 
     pub fn wait_for(&mut self, expression: &str) {
         let since = Instant::now();
-        // A page that is not there yet has none of what is asked for.
+        // A page that is not loaded yet lacks the elements of the expression.
         let expression = &format!("(() => {{ try {{ return {expression} }} catch {{ return false }} }})()");
         while self.value(expression) != true {
             if since.elapsed() > Duration::from_secs(60) {

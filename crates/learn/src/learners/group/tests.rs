@@ -19,7 +19,7 @@ fn group(config: GroupConfig) -> Group {
     Group::new(config, 1.0, LONGEST).unwrap()
 }
 
-/// Rows of different lengths, sampled and held to a reference.
+/// Rows of different lengths, with sampling and reference log-probabilities.
 fn samples() -> Vec<Sample> {
     let row = |row: usize| {
         let at: Vec<usize> = (1..row + 2).collect();
@@ -37,7 +37,7 @@ fn samples() -> Vec<Sample> {
     (0..8).map(row).collect()
 }
 
-/// A batch in parts, with the weights that the learner gives it.
+/// A batch in parts, with the learner's token weights.
 fn parts(learner: &Group, mut samples: Vec<Sample>, parts: usize, device: &Device) -> Vec<ActionBatch> {
     let lengths: Vec<usize> = samples.iter().map(|sample| sample.at.len()).collect();
     for (sample, weight) in samples.iter_mut().zip(learner.token_weights(&lengths)) {
@@ -132,7 +132,7 @@ fn padding_is_never_seen() {
     });
 }
 
-/// An episode of a group that earned so much, at its end.
+/// An episode of a group whose only reward comes at its end.
 fn episode(group: u64, reward: f32) -> Trajectory {
     let action = |at: usize| ActionToken {
         at,

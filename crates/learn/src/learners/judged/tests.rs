@@ -1,4 +1,4 @@
-//! What the tests of all learners of judgements share, and gradients in chunks and with blocks computed again.
+//! Shared test data of the preference learners, and tests of gradients in chunks and with gradient checkpointing.
 
 use burn::tensor::Device;
 
@@ -12,14 +12,14 @@ use palestra_model::ops::{available_devices, open_device};
 
 const VOCAB: usize = 7;
 
-/// A model of two layers.
+/// A model with two layers.
 pub fn policy(family: Family, heads: Heads, device: &Device) -> Policy {
     let config = ModelConfig { family, context: 12, layers: 2, width: 16, heads: 2, ..ModelConfig::default() };
     Policy::new(&config.resolve(VOCAB).unwrap(), heads, 1, device)
 }
 
-/// Three prompts with answers of different lengths and judgements of every kind; the first answer of each is better than the
-/// second. References and mismatched answers are there.
+/// Three prompts with answers of different lengths and preferences of every kind; the first answer of each prompt is
+/// better than the second. Reference log-probabilities and mismatched answers are included.
 pub fn prompts() -> Vec<JudgedPrompt> {
     let row = |number: usize, length: usize| {
         let tokens: Vec<u32> = (0..length).map(|at| ((number * 3 + at * 5 + at * at) % VOCAB) as u32).collect();
@@ -49,7 +49,7 @@ pub fn prompts() -> Vec<JudgedPrompt> {
         .collect()
 }
 
-/// As [`prompts`], without ties.
+/// Same as [`prompts`], without ties.
 pub fn pairs() -> Vec<JudgedPrompt> {
     let mut prompts = prompts();
     prompts.iter_mut().flat_map(|prompt| &mut prompt.pairs).for_each(|pair| pair.is_tie = false);

@@ -10,7 +10,7 @@ use crate::learners::judged::{Judged, read_answers};
 use palestra_model::{Family, Heads};
 use palestra_model::ops::{available_devices, open_device};
 
-/// One part each time, in chunks: the estimate of KL is one of the whole batch.
+/// Always one part, in chunks: the KL estimate uses the whole batch.
 fn batch(parts: usize, device: &Device) -> Vec<JudgedBatch> {
     let prompts = prompts();
     let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();

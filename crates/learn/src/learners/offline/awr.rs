@@ -1,5 +1,5 @@
-//! Advantage-weighted regression ([Peng et al. 2019](https://arxiv.org/abs/1910.00177)): cloning, weighted by how much
-//! better than expected things turned out.
+//! Advantage-weighted regression ([Peng et al. 2019](https://arxiv.org/abs/1910.00177)): behaviour cloning, weighted by
+//! the advantage of each action.
 //!
 //! `loss = mean [ - w log pi(a|s) + c_v (V(s) - R)^2 ]`, `w = min(exp((R - V(s)) / lambda), w_max)`, R the return.
 
@@ -11,17 +11,17 @@ use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss};
 use palestra_model::{CriticShape, Policy};
 
-/// AWR's knobs.
+/// Hyperparameters of AWR.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AwrConfig {
-    /// The temperature, in units of reward: less follows the advantages more, and the log less.
+    /// Temperature, in units of reward: smaller values follow the advantages more and the data less.
     pub lambda: f32,
-    /// The greatest weight.
+    /// Largest weight.
     pub max_weight: f32,
     /// Weight of the value loss.
     pub value_coefficient: f32,
-    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
+    /// True if the value head shares the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
 }
 
@@ -40,13 +40,13 @@ impl AwrConfig {
         check_range("awr.value_coefficient", self.value_coefficient, 0.0..=f32::MAX)
     }
 
-    /// The critic that it learns.
+    /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, v_head: true, ..CriticShape::default() }
     }
 }
 
-/// The learner.
+/// AWR learner.
 pub struct Awr(pub AwrConfig);
 
 impl Learner for Awr {

@@ -1,7 +1,7 @@
-//! Behaviour cloning: the log-likelihood of what was written, every token alike.
+//! Behaviour cloning: maximises the log-likelihood of the logged action tokens, all with equal weight.
 //!
-//! `loss = - mean log pi(a|s)`. Filtered cloning (%BC, [Chen et al. 2021](https://arxiv.org/abs/2106.01345)) is the same
-//! on the best episodes; which those are, its source decides.
+//! `loss = - mean log pi(a|s)`. Filtered cloning (%BC, [Chen et al. 2021](https://arxiv.org/abs/2106.01345)) applies
+//! the same loss to the best episodes; its source selects them.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +11,16 @@ use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss};
 use palestra_model::Policy;
 
-/// Behaviour cloning has no knobs of its own.
+/// Hyperparameters of behaviour cloning: it has none of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BehaviourCloningConfig {}
 
-/// The knob of filtered cloning.
+/// Hyperparameters of filtered cloning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilteredConfig {
-    /// The part of the episodes that is kept, those with the highest returns, in percent.
+    /// Percentage of episodes that is kept, those with the highest returns.
     pub percent: f32,
 }
 
@@ -38,7 +38,7 @@ impl FilteredConfig {
     }
 }
 
-/// The learner.
+/// Learner of behaviour cloning, filtered or not.
 pub struct BehaviourCloning;
 
 impl Learner for BehaviourCloning {

@@ -1,8 +1,8 @@
 //! Conservative Q-learning for discrete actions ([Kumar et al. 2020](https://arxiv.org/abs/2006.04779)).
 //!
 //! `loss = mean sum_i [ (Q_i(s, a) - y)^2 + alpha (logsumexp Q_i - Q_i(a)) ]`,
-//! `y = r + gamma min_i Qbar_i(s', argmax_b min_i Q_i(s', b))`: twin heads, double Q-learning, Polyak targets. It plays by
-//! its values alone.
+//! `y = r + gamma min_i Qbar_i(s', argmax_b min_i Q_i(s', b))`: twin heads, double Q-learning, Polyak targets. Actions
+//! are chosen by the Q-values alone.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -13,18 +13,18 @@ use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss, masked};
 use palestra_model::{CriticShape, Policy, Targets};
 
-/// CQL's knobs.
+/// Hyperparameters of CQL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CqlConfig {
-    /// Weight of the conservative term, which holds down values of what was not tried.
+    /// Weight of the conservative term, which pushes down the values of actions outside the data.
     pub alpha: f32,
-    /// Inverse temperature of sampled play.
+    /// Inverse temperature when actions are sampled.
     pub beta: f32,
-    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
-    /// and takes less memory.
+    /// Part of the value network that has a target network (a Polyak average): the whole network, or the heads alone,
+    /// which is faster and takes less memory.
     pub targets: Targets,
-    /// How far the averages move at each step.
+    /// Polyak rate of the target network per step.
     pub polyak: f32,
 }
 
@@ -43,13 +43,13 @@ impl CqlConfig {
         check_range("cql.polyak", self.polyak, 0.0..=1.0)
     }
 
-    /// The critic that it learns. There is no other policy, so that the trunk is all its own.
+    /// Critic that this learner trains. There is no other policy, so the transformer belongs to it alone.
     pub fn critic(&self) -> CriticShape {
         CriticShape { q_heads: 2, targets: self.targets, ..CriticShape::default() }
     }
 }
 
-/// The learner.
+/// CQL learner.
 pub struct Cql(pub CqlConfig);
 
 impl Learner for Cql {
@@ -76,7 +76,7 @@ impl Learner for Cql {
     }
 }
 
-/// What the averaged heads make of the token that the heads like best, `[states]`, without a gradient.
+/// Minimum over the target heads of the value of the best token by the trained heads, `[states]`, without a gradient.
 fn best_values(states: &States) -> Tensor<1> {
     let online = states.critic().smaller_q(states.critic_hidden.clone().detach()).detach();
     let online = masked(online, states.batch.forbidden.clone());

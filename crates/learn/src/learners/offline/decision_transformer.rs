@@ -1,7 +1,7 @@
-//! Decision Transformer ([Chen et al. 2021](https://arxiv.org/abs/2106.01345)): the policy reads the return that is still
-//! to come before each observation, and is cloned; at play it is asked for a return.
+//! Decision Transformer ([Chen et al. 2021](https://arxiv.org/abs/2106.01345)): behaviour cloning of a policy that
+//! reads the return to go before each observation. During rollouts the policy is conditioned on a target return.
 //!
-//! `loss = - mean log pi(a | return to go, s)`. The encoder writes the returns; the loss is behaviour cloning's.
+//! `loss = - mean log pi(a | return to go, s)`. The encoder writes the returns; the loss is that of behaviour cloning.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,15 +11,15 @@ use crate::learners::{Learner, Loss};
 use palestra_model::Policy;
 use crate::{Error, Result};
 
-/// Decision Transformer's knobs.
+/// Hyperparameters of the Decision Transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecisionTransformerConfig {
-    /// The return that is asked for at play; what was earned is taken off as the episode goes on. Absent: the best
-    /// return in the log.
+    /// Target return during rollouts; rewards are subtracted from it as the episode goes on. Absent: the best return in
+    /// the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_return: Option<f32>,
-    /// The decimals that returns are written with.
+    /// Decimals with which returns are written.
     pub decimals: usize,
 }
 
@@ -44,7 +44,7 @@ impl DecisionTransformerConfig {
     }
 }
 
-/// The learner.
+/// Decision Transformer learner.
 pub struct DecisionTransformer;
 
 impl Learner for DecisionTransformer {

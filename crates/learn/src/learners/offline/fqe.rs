@@ -1,9 +1,9 @@
-//! Fitted Q evaluation ([Le, Voloshin and Yue 2019](https://arxiv.org/abs/1903.08738)): what a policy is worth that
-//! others played for.
+//! Fitted Q evaluation ([Le, Voloshin and Yue 2019](https://arxiv.org/abs/1903.08738)): estimates the expected return
+//! of a policy from episodes of other policies.
 //!
-//! `loss = mean (Q(s, a) - y)^2`, `y = r + gamma sum_a' pi(a'|s') Qbar(s', a')`, token by token: pi is the policy that is
-//! judged, and Qbar a Polyak average of Q's head. A terminated game has no next state; a truncated one goes on in the
-//! state that it was left in, so that Q is the value of the game without a limit of turns.
+//! `loss = mean (Q(s, a) - y)^2`, `y = r + gamma sum_a' pi(a'|s') Qbar(s', a')`, token by token: pi is the evaluated
+//! policy, and Qbar a Polyak average of Q's head. A terminated episode has no next state. A truncated one continues in
+//! its final state, so that Q is the value of the game without a turn limit.
 
 use burn::tensor::Tensor;
 
@@ -12,28 +12,27 @@ use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss, token_log_probs};
 use palestra_model::{CriticShape, Placement, Policy, Targets};
 
-/// A policy as it is judged, token by token.
+/// An evaluated policy, token by token.
 #[derive(Debug, Clone)]
 pub struct TokenPolicy {
     /// The policy, outside autodiff.
     pub policy: Policy,
-    /// Divides its scores; 0 is greedy.
+    /// Divisor of the logits; 0 is greedy.
     pub temperature: f32,
-    /// How likely any of the tokens that can be written is chosen instead, each equally likely. Where a list of actions
-    /// is written with one token each, this is a random legal action; where no list is known, nothing is mixed in.
+    /// Probability of a uniformly random choice among the tokens that can be written. If a list of actions is written
+    /// with one token each, this is a random legal action; if no list is known, nothing is mixed in.
     pub epsilon: f64,
 }
 
 impl TokenPolicy {
-    /// The log-probabilities of what the policy itself would write in the states of a batch, `[states, vocab]`, outside
-    /// autodiff.
+    /// Log-probabilities of the policy itself in the states of a batch, `[states, vocab]`, outside autodiff.
     pub fn log_probs(&self, batch: &TransitionBatch) -> Tensor<2> {
         let hidden = self.policy.read(batch.tokens.clone().inner(), &Placement::causal(), None);
         let hidden = hidden.select(&batch.states_at.clone().inner());
         token_log_probs(&self.policy, hidden, batch.forbidden.clone().map(Tensor::inner), self.temperature)
     }
 
-    /// The probabilities of what is written in the states of a batch, random choices included, `[states, vocab]`.
+    /// Probabilities in the states of a batch, random choices included, `[states, vocab]`.
     fn probabilities(&self, batch: &TransitionBatch) -> Tensor<2> {
         let own = self.log_probs(batch).exp();
         let Some(forbidden) = batch.forbidden.clone().filter(|_| self.epsilon > 0.0) else { return own };
@@ -44,22 +43,22 @@ impl TokenPolicy {
     }
 }
 
-/// The learner. What it learns is a [`Policy`] only in that this has a transformer and a critic: the values read with its
-/// transformer, and nothing is written with it.
+/// FQE learner. It trains a [`Policy`] only because that type holds a transformer and a critic: the values use its
+/// transformer, and it writes no actions.
 pub struct Fqe {
-    /// The policy that is judged.
+    /// The evaluated policy.
     pub judged: TokenPolicy,
-    /// How far the target network moves toward the network at each step.
+    /// Polyak rate of the target network per step.
     pub polyak: f64,
 }
 
 impl Fqe {
-    /// The critic that it learns.
+    /// Critic that this learner trains.
     pub fn critic() -> CriticShape {
         CriticShape { q_heads: 1, targets: Targets::Network, ..CriticShape::default() }
     }
 
-    /// The value of each state of a batch, `[states]`, by the averaged head: `sum_a pi(a|s) Qbar(s, a)`.
+    /// Value of each state of a batch, `[states]`, by the target head: `sum_a pi(a|s) Qbar(s, a)`.
     pub fn values(&self, model: &Policy, batch: &TransitionBatch) -> Tensor<1> {
         self.expectation(&States::read(model, batch))
     }

@@ -12,7 +12,7 @@ use palestra_model::parameters;
 
 fn judged(temperature: f32, epsilon: f64, device: &Device) -> TokenPolicy {
     let policy = policy(None, &device.clone().inner());
-    // Another model than the one that learns.
+    // A different model than the trained one.
     let weights = parameters::collect(&policy).into_iter().map(|(name, data)| {
         let moved: Vec<f32> = data.iter::<f32>().map(|weight| 2.0 * weight).collect();
         (name, TensorData::new(moved, data.shape().to_vec()))
@@ -21,7 +21,7 @@ fn judged(temperature: f32, epsilon: f64, device: &Device) -> TokenPolicy {
     TokenPolicy { policy, temperature, epsilon }
 }
 
-/// A learner whose judged policy is where its batches are.
+/// An FQE learner that creates its evaluated policy on the device of the batch.
 struct Anywhere;
 
 impl Learner for Anywhere {
@@ -42,7 +42,8 @@ fn fqe_learns_as_every_learner_does() {
     learns(|| Anywhere, |device| policy(Some(Fqe::critic()), device));
 }
 
-/// What is judged, by hand: the softmax over what can be written of the scores by the temperature, mixed with any of it.
+/// Evaluated policy, computed by hand: the softmax of the scores divided by the temperature over the allowed tokens,
+/// mixed with a uniform choice.
 fn by_hand(judged: &TokenPolicy, scores: &[f32], allowed: Option<&[u32]>) -> Vec<f32> {
     let can_be = |token: usize| allowed.is_none_or(|allowed| allowed.contains(&(token as u32)));
     let own: Vec<f32> = if judged.temperature == 0.0 {
@@ -84,7 +85,7 @@ fn fqe_by_hand_with_every_kind_of_end() {
             let value = |state: usize, allowed: Option<&[u32]>| -> f32 {
                 by_hand(&judged, &scores[state], allowed).iter().zip(&targets[state]).map(|(p, q)| p * q).sum()
             };
-            // The states are those of the three actions, then the one that the truncated game was left in.
+            // States: those of the three actions, then the final state of the truncated episode.
             let after = [value(1, Some(&[2, 6])), value(3, lists[1])];
             let y = [0.5 + 0.9 * after[0], 1.0, -1.0 + 0.9 * after[1]];
             assert!(after.iter().all(|value| value.abs() > 0.01), "values of 0 show nothing: {after:?}");

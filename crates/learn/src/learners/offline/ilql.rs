@@ -1,5 +1,5 @@
-//! Implicit language Q-learning ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)): IQL's values on tokens, held
-//! down where the log shows nothing; at play they move the cloned language model.
+//! Implicit language Q-learning ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)): IQL's values on tokens, pushed
+//! down outside the data. At generation they shift the logits of the cloned language model.
 //!
 //! `loss = mean [ sum_i (Q_i(s, a) - (r + gamma V(s')))^2 + L_tau(min_i Qbar_i(s, a) - V(s)) + alpha sum_i CE(Q_i, a)
 //! - c_pi log pi(a|s) ]`; decoded with `log pi + beta (Q - V)`, which at `beta = 0` is behaviour cloning.
@@ -12,24 +12,25 @@ use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss};
 use palestra_model::{CriticShape, Policy, Targets};
 
-/// ILQL's knobs.
+/// Hyperparameters of ILQL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IlqlConfig {
-    /// The expectile, 0.5 to 1: 0.5 values the log's own policy, nearer to 1 the best that the log shows.
+    /// Expectile, 0.5 to 1: 0.5 estimates the value of the behaviour policy, values near 1 that of the best actions in
+    /// the data.
     pub tau: f32,
-    /// Weight of the conservative term, which holds down values of what was not tried.
+    /// Weight of the conservative term, which pushes down the values of actions outside the data.
     pub alpha: f32,
-    /// How far values outweigh cloning at play; 0 is cloning.
+    /// Weight of the values against the cloned policy at generation; 0 is behaviour cloning.
     pub beta: f32,
-    /// Weight of cloning.
+    /// Weight of the cloning loss.
     pub policy_coefficient: f32,
-    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
-    /// and takes less memory.
+    /// Part of the value network that has a target network (a Polyak average): the whole network, or the heads alone,
+    /// which is faster and takes less memory.
     pub targets: Targets,
-    /// How far the averages move at each step.
+    /// Polyak rate of the target network per step.
     pub polyak: f32,
-    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
+    /// True if the value heads share the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
 }
 
@@ -58,13 +59,13 @@ impl IlqlConfig {
         check_range("ilql.polyak", self.polyak, 0.0..=1.0)
     }
 
-    /// The critic that it learns.
+    /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
     }
 }
 
-/// The learner.
+/// ILQL learner.
 pub struct Ilql(pub IlqlConfig);
 
 impl Learner for Ilql {

@@ -1,5 +1,5 @@
-//! Implicit Q-learning ([Kostrikov et al. 2021](https://arxiv.org/abs/2110.06169)): values of the best that the log shows,
-//! without asking for what it does not; the policy is cloned with weights.
+//! Implicit Q-learning ([Kostrikov et al. 2021](https://arxiv.org/abs/2110.06169)): estimates the values of the best
+//! actions in the data without evaluating actions outside it. The policy is trained by advantage-weighted cloning.
 //!
 //! `loss = mean [ sum_i (Q_i(s, a) - (r + gamma V(s')))^2 + L_tau(min_i Qbar_i(s, a) - V(s)) - w log pi(a|s) ]`,
 //! `w = min(exp(beta (min_i Qbar_i(s, a) - V(s))), w_max)`, `L_tau(u) = |tau - 1(u < 0)| u^2`.
@@ -12,22 +12,23 @@ use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss};
 use palestra_model::{CriticShape, Policy, Targets};
 
-/// IQL's knobs.
+/// Hyperparameters of IQL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IqlConfig {
-    /// The expectile, 0.5 to 1: 0.5 values the log's own policy, nearer to 1 the best that the log shows.
+    /// Expectile, 0.5 to 1: 0.5 estimates the value of the behaviour policy, values near 1 that of the best actions in
+    /// the data.
     pub tau: f32,
-    /// How sharply the policy follows advantages, in 1 / reward.
+    /// Inverse temperature of the advantage weights, in 1 / reward: larger values follow the advantages more closely.
     pub beta: f32,
-    /// The greatest weight.
+    /// Largest weight.
     pub max_weight: f32,
-    /// What the values are learned from slowly moving averages of: the whole network, or the heads alone, which is faster
-    /// and takes less memory.
+    /// Part of the value network that has a target network (a Polyak average): the whole network, or the heads alone,
+    /// which is faster and takes less memory.
     pub targets: Targets,
-    /// How far the averages move at each step.
+    /// Polyak rate of the target network per step.
     pub polyak: f32,
-    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
+    /// True if the value heads share the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
 }
 
@@ -47,13 +48,13 @@ impl IqlConfig {
         check_range("iql.polyak", self.polyak, 0.0..=1.0)
     }
 
-    /// The critic that it learns.
+    /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
     }
 }
 
-/// The learner.
+/// IQL learner.
 pub struct Iql(pub IqlConfig);
 
 impl Learner for Iql {

@@ -1,7 +1,8 @@
-//! Monte Carlo values: Q learns the return that followed, and the policy is the cloned one, moved towards high Q.
+//! Monte Carlo values: Q learns the observed return, and the policy is the cloned one, shifted towards high Q.
 //!
-//! `loss = mean [ (Q(s, a) - R)^2 + alpha CE(Q, a) - c_pi log pi(a|s) ]`; decoded with `log pi + beta Q`. The baseline of
-//! ILQL ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)) that looks one step ahead of the log's own policy.
+//! `loss = mean [ (Q(s, a) - R)^2 + alpha CE(Q, a) - c_pi log pi(a|s) ]`; decoded with `log pi + beta Q`. This is the
+//! baseline of ILQL ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)) that takes one step of policy improvement
+//! over the behaviour policy.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,17 +12,17 @@ use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss};
 use palestra_model::{CriticShape, Policy};
 
-/// The knobs of Monte Carlo values.
+/// Hyperparameters of Monte Carlo values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MonteCarloConfig {
-    /// Weight of the conservative term, which holds down values of what was not tried.
+    /// Weight of the conservative term, which pushes down the values of actions outside the data.
     pub alpha: f32,
-    /// How far values outweigh cloning at play; 0 is cloning.
+    /// Weight of the values against the cloned policy at generation; 0 is behaviour cloning.
     pub beta: f32,
-    /// Weight of cloning.
+    /// Weight of the cloning loss.
     pub policy_coefficient: f32,
-    /// Whether the values read with the policy's transformer, which saves the memory of one of their own.
+    /// True if the value head shares the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
 }
 
@@ -40,13 +41,13 @@ impl MonteCarloConfig {
         check_range("mc.policy_coefficient", self.policy_coefficient, 0.0..=f32::MAX)
     }
 
-    /// The critic that it learns.
+    /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, q_heads: 1, ..CriticShape::default() }
     }
 }
 
-/// The learner.
+/// Learner of Monte Carlo values.
 pub struct MonteCarlo(pub MonteCarloConfig);
 
 impl Learner for MonteCarlo {

@@ -17,7 +17,7 @@ pub(super) const VOCAB: usize = 7;
 
 const ALL_PARTS: CriticShape = CriticShape { own_trunk: true, q_heads: 2, targets: Targets::Network, v_head: true };
 
-/// A policy whose heads tell states and tokens apart.
+/// A policy whose heads give different outputs for different states and tokens.
 pub(super) fn policy(shape: Option<CriticShape>, device: &Device) -> Policy {
     let config =
         ModelConfig { family: Family::Gpt2, context: 12, layers: 1, width: 8, heads: 2, ..ModelConfig::default() };
@@ -45,7 +45,7 @@ fn action(at: usize, turn: usize, reward: f32, allowed: Option<&[u32]>) -> Actio
     }
 }
 
-/// Six stretches: of one turn and of two, that end the game, are truncated, go on, or end nobody knows where.
+/// Six chunks: of one turn and of two; terminated, truncated, continued, or with an unknown next state.
 fn stretches() -> Vec<Stretch> {
     let stretch = |number: usize| {
         let turns = 1 + number % 2;
@@ -137,19 +137,19 @@ fn a_shared_trunk_learns_too() {
     learns(|| Ilql(config()), |device| policy(Some(config().critic()), device));
 }
 
-/// What a model makes of each action token and state of a batch, read off one row at a time.
+/// Model outputs at each action token and state of a batch, read one row at a time.
 struct ByHand {
-    /// Of the action tokens.
+    /// At the action tokens.
     log_probs: Vec<f32>,
     q: [Vec<f32>; 2],
     target: Vec<f32>,
     all_q: [Vec<Vec<f32>>; 2],
-    /// Of all states.
+    /// At all states.
     v: Vec<f32>,
     all_target: Vec<Vec<f32>>,
 }
 
-/// What the averaged transformer makes of the states of a batch.
+/// Hidden states of the target transformer in the states of a batch.
 pub(super) fn read_averaged(model: &Policy, batch: &TransitionBatch) -> Tensor<2> {
     let trunk = model.critic.as_ref().and_then(|critic| critic.target_trunk.as_ref()).unwrap();
     trunk.forward(batch.tokens.clone(), &Placement::causal(), None).select(0, batch.states_at.clone())
@@ -188,7 +188,7 @@ impl ByHand {
     }
 }
 
-/// Two stretches: one of two turns that ends the game with +1, and one that was truncated.
+/// Two chunks: one of two turns that terminates with +1, and one that was truncated.
 pub(super) fn ended_and_truncated() -> Vec<Stretch> {
     let segment = |tokens: [u32; 3], turn, reward| Segment {
         tokens: tokens.to_vec(),
@@ -216,8 +216,8 @@ fn ilql_by_hand_with_every_kind_of_end() {
         let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
         let batch = || parts(&ended_and_truncated(), 1, device);
         let ByHand { log_probs, q, target, all_q, v, .. } = ByHand::of(&model, &batch()[0]);
-        // The last transition of the game is worth its reward of +1 and nothing more. A known published implementation
-        // bootstraps it from itself. The truncated one goes on into the state that it led to.
+        // The last transition of the game has the value of its reward, +1, alone. A known published implementation
+        // bootstraps it from itself. The truncated one continues in its next state.
         let y = [0.5 + 0.9 * v[1], 1.0, -1.0 + 0.9 * v[3]];
         assert!(v[1].abs() > 0.01 && v[3].abs() > 0.01, "values of 0 show nothing");
         let q_loss = (0..3).map(|i| (q[0][i] - y[i]).powi(2) + (q[1][i] - y[i]).powi(2)).sum::<f32>() / 3.0;
@@ -338,7 +338,7 @@ fn what_could_not_be_written_has_no_part_in_any_loss() {
         stretches.iter_mut().for_each(forced);
         let (numbers, _) = measure(&Ilql(IlqlConfig::default()), &model, parts(&stretches, 1, device));
         assert!(numbers["loss/policy"].abs() < 1e-6 && numbers["loss/conservative"].abs() < 1e-6, "{numbers:?}");
-        // The best token of the state that follows is the only one that can be written there.
+        // The best token of the next state is the only one that can be written there.
         stretches[1].next = Next::State(vec![6, 1], Some(Arc::from([2].as_slice())));
         let ByHand { q, all_target, .. } = ByHand::of(&model, &parts(&stretches, 1, device)[0]);
         let y = [0.5 + 0.9 * all_target[1][6], 1.0, -1.0 + 0.9 * all_target[3][2]];
@@ -358,7 +358,8 @@ fn padding_may_hold_anything() {
         let ends: Vec<usize> = {
             let mut ends = vec![0; rows];
             for at in batch.states_at.to_data().iter::<i64>() {
-                // What follows a state's place in its row is the action, or padding, and no state looks at it.
+                // The tokens after a state's position in its row are the action or padding, and no state attends to
+                // them.
                 let (row, column) = (at as usize / time, at as usize % time);
                 ends[row] = ends[row].max(column + 1);
             }
@@ -395,7 +396,7 @@ fn targets_follow_by_polyak_averaging() {
                 assert!((found - expected).abs() < 1e-6, "{name}: {found} instead of {expected}");
             }
         }
-        // Two heads of two layers with biases, and a transformer as the policy's.
+        // Two heads with two layers and biases, and a transformer of the same shape as the policy's.
         let transformer = before.keys().filter(|name| !name.starts_with("critic.")).count();
         assert_eq!(moved, 2 * 4 + transformer);
     });
@@ -404,7 +405,7 @@ fn targets_follow_by_polyak_averaging() {
 #[test]
 fn ilql_without_beta_is_behaviour_cloning() {
     each_device(|device| {
-        // Trained side by side from the same start: values have a trunk of their own, and leave the policy alone.
+        // Trained from the same start: the values have their own transformer and leave the policy unchanged.
         let config = palestra_model::optim::OptimizerConfig { max_grad_norm: 0.0, ..Default::default() };
         let trained = |learner: &OfflineLearner, mut model: Policy| {
             let mut optimizer = palestra_model::optim::AdamW::new(config.clone()).unwrap();

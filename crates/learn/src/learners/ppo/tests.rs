@@ -21,7 +21,7 @@ fn ppo(config: PpoConfig) -> Ppo {
     Ppo::new(config, 1.0).unwrap()
 }
 
-/// A policy whose value head and logits tell states apart.
+/// A policy whose value head and logits differ between states.
 fn policy(device: &Device) -> Policy {
     let shape = ModelConfig { family: Family::Gpt2, context: 12, layers: 1, width: 8, heads: 2, ..Default::default() };
     let policy = Policy::new(&shape.resolve(VOCAB).unwrap(), Heads { value: true, critic: None }, 1, device);
@@ -35,7 +35,7 @@ fn policy(device: &Device) -> Policy {
     parameters::replace(policy, weights).unwrap()
 }
 
-/// Eight rows of different lengths, some with several action tokens, some chosen from a list.
+/// Eight rows of different lengths; some have several action tokens, some are chosen from a list.
 fn samples() -> Vec<Sample> {
     let row = |row: usize| {
         let at: Vec<usize> = if row.is_multiple_of(2) { vec![row / 2 + 1] } else { vec![1, row, row + 1] };
@@ -97,7 +97,7 @@ fn the_loss_by_hand() {
         let (now, values) = (host(outlook.log_probs), host(outlook.values.unwrap()));
         let all: Vec<f32> = outlook.all_log_probs.unwrap().into_data().iter().collect();
         let entropy = -all.iter().map(|x| x.exp() * x).sum::<f32>() / 3.0;
-        // Ratios 1.5, 0.5 and 1 to what was sampled with; values that moved up by 0.5, with returns 1 above.
+        // Ratios 1.5, 0.5 and 1 to the sampling policy; values that moved up by 0.5, with returns 1 above.
         sample.log_probs = now.iter().zip([1.5f32, 0.5, 1.0]).map(|(now, ratio)| now - ratio.ln()).collect();
         sample.values = values.iter().map(|value| value - 0.5).collect();
         sample.returns = values.iter().map(|value| value + 1.0).collect();
@@ -183,7 +183,7 @@ fn trajectory(rewards: &[f32], log_ratios: &[f32], end: End, last_value: f32) ->
     Trajectory { segments: vec![segment], end: Some(end), last_value, ..Trajectory::default() }
 }
 
-/// PPO whose advantages are the sums of the rewards to come.
+/// PPO whose advantages are the sums of future rewards.
 fn sums_of_rewards() -> PpoConfig {
     PpoConfig { lambda: 1.0, gamma: 1.0, whiten_advantages: false, ..plain() }
 }

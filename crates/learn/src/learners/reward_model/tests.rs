@@ -72,7 +72,7 @@ fn the_score_is_read_at_the_last_token_whatever_stands_beside() {
         let alone = read_answers(&policy, Reading::Score, &rows, 1);
         for ((row, together), alone) in rows.iter().zip(together).zip(alone) {
             assert!((together - alone).abs() < 1e-6, "{together} {alone}");
-            // By a forward pass of its own, at the last place.
+            // A separate forward pass, read at the last position.
             let tokens = burn::tensor::Tensor::<2, burn::tensor::Int>::from_data(
                 burn::tensor::TensorData::new(
                     row.tokens.iter().map(|&token| i64::from(token)).collect::<Vec<_>>(),
@@ -103,7 +103,7 @@ fn known_answers_have_mean_0_and_deviation_1_in_the_end() {
         let mean = after.iter().sum::<f32>() / after.len() as f32;
         let variance = after.iter().map(|score| (score - mean).powi(2)).sum::<f32>() / after.len() as f32;
         assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-4, "{mean} {variance}");
-        // Log-odds are as they were.
+        // Log-odds do not change.
         let scale = finished.score_scale();
         for at in 1..before.len() {
             let (before, after) = (before[at] - before[0], scale * (after[at] - after[0]));

@@ -101,7 +101,7 @@ fn a_perplexity_follows_from_the_mean_of_an_update() {
     assert_eq!(means["text/perplexity"], 2f64.exp());
 }
 
-/// What a learner's own way to gradients comes to.
+/// Metrics and gradients of a learner's own gradient computation.
 fn gradients_of(
     learner: &impl Learner<Model = Policy, Batch = TextBatch>,
     model: &Policy,
@@ -137,7 +137,7 @@ fn blocks_computed_again_give_the_same_gradients() {
                         (gradients_of(&Supervised, &model, &rows), gradients_of(&Checkpointed, &model, &rows));
                     assert!(expected.0.keys().eq(found.0.keys()));
                     for (name, expected) in &expected.0 {
-                        // The forward pass without autodiff may round otherwise.
+                        // The forward pass without autodiff may round differently.
                         assert!((expected - found.0[name]).abs() < 1e-5, "{name}: {expected} {}", found.0[name]);
                     }
                     assert!(expected.1.keys().eq(found.1.keys()), "{:?} {:?}", expected.1.keys(), found.1.keys());

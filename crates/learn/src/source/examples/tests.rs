@@ -13,7 +13,7 @@ fn template() -> ChatTemplate {
     ChatTemplate::new("t.jinja", TEMPLATE, Default::default()).unwrap()
 }
 
-/// What is read of lines, in rows of so many tokens and the one after.
+/// Reads and encodes lines, into rows of the given window plus one token.
 fn read(lines: &str, form: Form, window: usize, too_long: TooLong) -> Result<ExampleRows> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
@@ -23,7 +23,7 @@ fn read(lines: &str, form: Form, window: usize, too_long: TooLong) -> Result<Exa
     encoder.read(&[path.display().to_string()], form)
 }
 
-/// The text that is learned, `<` where a text ends.
+/// Counted text of a row; `<` marks the end of a text.
 fn learned(row: &TextRow) -> String {
     let tokenizer = tokenizer();
     let shown = |at: &usize| match tokenizer.special().end == Some(row.tokens[*at]) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::batch::Single;
 use palestra_text::Tokenizer;
 
-/// Files of judgements in a folder of their own.
+/// Preference files in a temporary folder.
 struct Files(tempfile::TempDir);
 
 impl Files {
@@ -33,7 +33,7 @@ fn pair(prompt: &str, chosen: &str, rejected: &str, more: &str) -> String {
     format!("{{\"prompt\": \"{prompt}\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"{more}}}\n")
 }
 
-/// Eight prompts of two topics each of which has three answers and two pairs.
+/// Eight prompts of two topics, each with three answers and two pairs.
 fn eight_prompts() -> Files {
     let pairs = |number: usize| {
         let topic = format!(", \"topic\": \"t{}\"", number % 4);
@@ -94,7 +94,7 @@ fn people_who_disagree_and_answers_that_lose_what_differs() {
         pair("p", " b", " a", &by("y")),
         pair("p", " a", " b", &by("z")),
         pair("q", " a", " b", ""),
-        // Alike in the twelve tokens of a row.
+        // Equal in the twelve tokens of a row.
         pair("r", " the same to here then a", " the same to here then b", ""),
         pair("s", " a", " b", ""),
         pair("t", " a", " b", ", \"tie\": true"),

@@ -1,4 +1,4 @@
-//! Both forms of attention against one written with loops in f64, on every device that is built in.
+//! Tests of both implementations of attention against loops in f64, on every device that is built in.
 
 use super::*;
 use crate::ops::{available_devices, open_device};
@@ -92,7 +92,7 @@ fn a_query_that_sees_nothing_is_finite() {
     let case = Case { padding: Padding::Left, ..CASE };
     let [query, key, value, _] = inputs(case);
     let weights = vec![1.0; query.len()];
-    // Large scores are what would make a masking constant of the wrong size overflow.
+    // A masking constant of the wrong size would overflow with large scores.
     let large: Vec<f64> = query.iter().map(|x| x * 1e4).collect();
     for_every_device(|device, form| {
         let mask = mask(case, device);
@@ -178,7 +178,7 @@ fn the_gradients_of_the_reference_are_its_differences() {
     assert_close("value", &differences(&value, &|x| loss(&query, &key, x)), &expected.value_grad);
 }
 
-/// What attention gives, and the gradients of the sum of output x weights.
+/// Attention output, and the gradients of the sum of output x weights.
 struct Run {
     output: Vec<f64>,
     query_grad: Vec<f64>,
@@ -249,7 +249,7 @@ fn sees(case: Case) -> impl Fn(usize, usize, usize) -> bool {
     move |row, query, key| key <= query + case.key_len - case.query_len && is_real(case, row, key)
 }
 
-/// Attention, and its gradients, one number at a time.
+/// Attention and its gradients, one number at a time.
 fn naive(
     case: Case,
     query: &[f64],
@@ -281,7 +281,7 @@ fn naive(
         let total: f64 = scores.iter().map(|score| (score - highest).exp()).sum();
         let p: Vec<f64> = scores.iter().map(|score| (score - highest).exp() / total).collect();
 
-        // d loss / d p, and its average, which softmax takes away.
+        // d loss / d p, and its average, which the softmax gradient subtracts.
         let p_grad = |j: usize| (0..head_dim).map(|d| weights[q(d)] * value[k(j, d)]).sum::<f64>();
         let average: f64 = (0..key_len).map(|j| p[j] * p_grad(j)).sum();
         for j in 0..key_len {

@@ -3,11 +3,11 @@ use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
 
-/// Numbers that go through all of a step before the next do, so that they are read from memory once. Of more than these
-/// libtorch computes each operation on all threads, which would wait for each other thousands of times a step.
+/// Number of elements that go through the whole step at once, so that they are read from memory once. For larger
+/// tensors libtorch runs each operation on all threads, which would wait for each other thousands of times per step.
 const PART: i64 = 1 << 15;
 
-/// [`adamw_step`](crate::ops::adamw_step) in place, where nobody else holds the tensors.
+/// [`adamw_step`](crate::ops::adamw_step) in place, for tensors without other owners.
 pub(in crate::ops) fn adamw_step<const D: usize>(
     param: Tensor<D>,
     grad: Tensor<D>,
@@ -44,7 +44,7 @@ fn step_in_place([mut param, mut scratch, mut exp_avg, mut exp_avg_sq]: [tch::Te
     let _ = param.addcdiv_(&exp_avg, &scratch);
 }
 
-/// The tensor in memory of its own, its numbers in order: its own already, unless someone else looks at it.
+/// Contiguous tensor that owns its memory; copies it if it is shared.
 fn own<const D: usize>(tensor: Tensor<D>) -> tch::Tensor {
     let tensor = tensor.try_into_primitive::<LibTorch>().expect("a libtorch tensor without autodiff");
     match (tensor.can_mut(), tensor.tensor.is_contiguous()) {

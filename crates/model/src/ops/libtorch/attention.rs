@@ -7,9 +7,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, LibTorch, backend_extension};
 use burn::tensor::Tensor;
 
-/// [`attention`](crate::ops::attention()) on libtorch's fused kernel for CPUs, which never holds all scores at once.
+/// [`attention`](crate::ops::attention()) on libtorch's fused CPU kernel, which never holds all scores at once.
 ///
-/// The tensors are on a libtorch CPU, and their shapes are checked.
+/// The tensors are on a libtorch CPU, and the caller has checked their shapes.
 pub(in crate::ops) fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
     let mask = KernelMask::new(mask, &query, &key);
     Tensor::from_dispatch(<Dispatch as FusedAttention>::fused_attention(
@@ -23,7 +23,7 @@ pub(in crate::ops) fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<
 #[derive(Clone, Debug)]
 enum KernelMask {
     AllVisible,
-    /// The kernel's own causality: aligned top-left, and so for equal lengths alone.
+    /// The kernel's own causality, which is aligned top-left and so correct only for equal lengths.
     Causal,
     Additive(TchTensor),
 }
@@ -82,7 +82,7 @@ impl<C: CheckpointStrategy> FusedAttention for Autodiff<LibTorch, C> {
 struct FusedBackward;
 
 impl Backward<LibTorch, 3> for FusedBackward {
-    /// The inputs, the output, and the logarithm of each query's sum of exponentials.
+    /// Inputs, output, and the log-sum-exp of each query's scores.
     type State = (Inputs, TchTensor, TchTensor);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -105,8 +105,8 @@ struct Inputs {
     mask: KernelMask,
 }
 
-/// What the kernel is called with: as many key heads as query heads, the numbers of a head next to each other. Of a single
-/// query, the heads that share a key head are as many queries of that head, so that a cache of keys is not copied.
+/// Inputs in the layout of the kernel: as many key heads as query heads, with stride 1 inside a head. For a single
+/// query, the query heads that share a key head become queries of that head, so that a cache of keys is not copied.
 struct KernelInputs {
     query: tch::Tensor,
     key: tch::Tensor,
@@ -116,7 +116,7 @@ struct KernelInputs {
 }
 
 impl Inputs {
-    /// The output, and the logarithm of each query's sum of exponentials.
+    /// Returns the output, and the log-sum-exp of each query's scores.
     fn forward(&self) -> (TchTensor, TchTensor) {
         let KernelInputs { query, key, value, is_causal, additive } = self.for_kernel();
         let (output, log_sum_exp) = tch::Tensor::internal_scaled_dot_product_flash_attention_for_cpu(
@@ -131,7 +131,7 @@ impl Inputs {
         (TchTensor::new(output.reshape(self.query.tensor.size())), TchTensor::new(log_sum_exp))
     }
 
-    /// The gradients of query, key and value.
+    /// Returns the gradients of query, key and value.
     fn backward(&self, output_grad: &tch::Tensor, output: &tch::Tensor, log_sum_exp: &tch::Tensor) -> [tch::Tensor; 3] {
         let KernelInputs { query, key, value, is_causal, additive } = self.for_kernel();
         let output_grad = dense_rows(&output_grad.reshape(query.size()));
@@ -178,7 +178,7 @@ impl Inputs {
         }
     }
 
-    /// The gradient of a key or value from that of its copies, if the kernel saw copies.
+    /// Gradient of a key or value, summed over its copies if the kernel used copies.
     fn sum_over_group(&self, grad: tch::Tensor) -> tch::Tensor {
         let (batch, kv_heads, key_len, head_dim) = self.key.tensor.size4().expect("key has four dimensions");
         match grad.size()[1] / kv_heads {
@@ -192,7 +192,7 @@ impl Inputs {
 
 const NO_DROPOUT: f64 = 0.0;
 
-/// The tensor with stride 1 in its last dimension, which the kernel takes for granted.
+/// Returns the tensor with stride 1 in its last dimension, which the kernel requires.
 fn dense_rows(tensor: &tch::Tensor) -> tch::Tensor {
     match tensor.stride().last() {
         Some(1) => tensor.shallow_clone(),

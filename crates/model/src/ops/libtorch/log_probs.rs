@@ -6,8 +6,8 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Dispatch, LibTorch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
-/// [`selected_log_probs`](crate::ops::selected_log_probs) with a backward step that keeps and needs one
-/// `[rows, vocab]` buffer.
+/// [`selected_log_probs`](crate::ops::selected_log_probs) with a backward step that needs only one `[rows, vocab]`
+/// buffer.
 pub(in crate::ops) fn selected_log_probs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as SelectedLogProbs>::selected_log_probs(
         logits.into_dispatch(),
@@ -43,14 +43,14 @@ impl<C: CheckpointStrategy> SelectedLogProbs for Autodiff<LibTorch, C> {
 struct SelectedLogProbsBackward;
 
 impl Backward<LibTorch, 1> for SelectedLogProbsBackward {
-    /// The log-softmax of all logits, and the targets.
+    /// Log-softmax of all logits, and the targets.
     type State = (TchTensor, TchTensor);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<LibTorch>(&ops.node).tensor.unsqueeze(1); // [rows, 1]
         let (log_probs, targets) = ops.state;
         let [Some(parent)] = ops.parents else { return };
-        // In the memory of the log-softmax, unless someone else still looks at it.
+        // Reuses the memory of the log-softmax, unless it is shared.
         let mut logits_grad = log_probs.unary_ops(|mut x| x.exp_(), |x| x.exp()).tensor;
         let _ = logits_grad.g_mul_(&grad.neg());
         let _ = logits_grad.scatter_add_(1, &columns(&targets), &grad);

@@ -6,7 +6,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, LibTorch, backend_extension};
 use burn::tensor::Tensor;
 
-/// [`rms_norm`](crate::ops::rms_norm()) in few passes over the input, of which a backward step keeps the input alone.
+/// [`rms_norm`](crate::ops::rms_norm()) in few passes over the input, which is the only large tensor kept for the
+/// backward step.
 pub(in crate::ops) fn rms_norm(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as RmsNorm>::rms_norm(input.into_dispatch(), weight.into_dispatch(), eps))
 }
@@ -40,7 +41,7 @@ impl<C: CheckpointStrategy> RmsNorm for Autodiff<LibTorch, C> {
 struct RmsNormBackward;
 
 impl Backward<LibTorch, 2> for RmsNormBackward {
-    /// The input, the weight, and the scale of each row.
+    /// Input, weight, and the scale of each row.
     type State = (TchTensor, TchTensor, TchTensor);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -65,7 +66,7 @@ impl Backward<LibTorch, 2> for RmsNormBackward {
     }
 }
 
-/// The output, and the scale of each row, `[rows, 1]`.
+/// Returns the output, and the scale of each row, `[rows, 1]`.
 fn forward(input: &TchTensor, weight: &TchTensor, eps: f64) -> (TchTensor, TchTensor) {
     let (input, weight) = (&input.tensor, &weight.tensor);
     let mut scale = input.linalg_norm(2.0, &[1_i64][..], true, None); // sqrt(width mean(x^2))

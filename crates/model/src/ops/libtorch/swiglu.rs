@@ -40,7 +40,7 @@ impl<C: CheckpointStrategy> SwiGlu for Autodiff<LibTorch, C> {
 struct SwiGluBackward;
 
 impl Backward<LibTorch, 2> for SwiGluBackward {
-    /// The gate, and what it lets through.
+    /// Inputs `gate` and `up`.
     type State = (TchTensor, TchTensor);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
