@@ -6,17 +6,18 @@
 
 use std::sync::atomic::AtomicBool;
 
-use palestra::learn::learners::encoder::Encoder;
+use palestra::Result;
 use palestra::envs::{Definition, Options, Pool, Registry};
-use palestra::learn::learners::learners::ppo::{Ppo, PpoConfig};
-use palestra::model::{Module, Family, Heads, ModelConfig, Policy};
-use palestra::report::Metrics;
+use palestra::learn::encoder::Encoder;
+use palestra::learn::learners::ppo::{Ppo, PpoConfig};
+use palestra::learn::rollout::{Rollout, RolloutConfig};
+use palestra::learn::source::{Fresh, ReferencePolicy};
+use palestra::learn::train::{Span, train};
 use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra::model::optim::{AdamW, OptimizerConfig};
-use palestra::learn::learners::rollout::{Rollout, RolloutConfig};
-use palestra::learn::learners::source::{Fresh, ReferencePolicy};
-use palestra::learn::learners::train::{Span, train};
-use palestra::{Result, Tokenizer};
+use palestra::model::{Family, Heads, ModelConfig, Module, Policy};
+use palestra::report::Metrics;
+use palestra::text::Tokenizer;
 
 const UPDATES: u64 = 9;
 const WARM_UP: usize = 2;
@@ -75,7 +76,7 @@ fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metri
     let mut updates = Vec::new();
     train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
         updates.push(progress.metrics.clone());
-        Ok(())
+        Ok::<(), palestra::learn::Error>(())
     })?;
     Ok(updates)
 }

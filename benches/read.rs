@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use palestra::text::Tokenizer;
-use palestra::learn::learners::encoder::{Encoder, Encoding};
 use palestra::envs::player::Random;
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Options, Registry};
+use palestra::learn::encoder::{Encoder, Encoding};
+use palestra::learn::rollout::Context;
+use palestra::learn::source::{Cutting, DataConfig, Selection, Stored, alphabet};
 use palestra::model::ops::open_device;
-use palestra::learn::learners::rollout::Context;
-use palestra::learn::learners::source::{Cutting, DataConfig, Selection, Stored, alphabet};
+use palestra::text::Tokenizer;
 use palestra_datasets::log::{Columns, Log, LogWriter, ReadOptions, WriteOptions};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use palestra::Result;
 use palestra::agent::Agent;
-use palestra::model::checkpoint;
 use palestra::config::RunFile;
 use palestra::envs::player::{Player, Scripted, mix};
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Registry, episode_seed};
 use palestra::estimate::{Estimate, EstimateConfig, Method, Outcome, estimate};
-use palestra::report::Display;
+use palestra::model::checkpoint;
 use palestra::model::ops::{open_device, set_threads};
+use palestra::report::Display;
 use palestra::train_run::{TrainOptions, train_run};
 use palestra_datasets::log::{LogWriter, WriteOptions};
 

@@ -6,33 +6,35 @@ mod scorer;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use palestra_model::Module;
-use palestra_model::{Device, TensorData};
 use palestra_datasets::log::Log;
 use palestra_envs::baseline::{Baseline, score};
 use palestra_envs::exact::ExactValue;
 use palestra_envs::{Definition, Env, Pool, Registry, Rewards};
+use palestra_model::Module;
+use palestra_model::{Device, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
 use crate::config::{Algorithm, RunFile};
-use palestra_learn::encoder::{Encoder, RETURN_ALPHABET};
-use palestra_learn::language_model::open_tokenizer;
-use palestra_model::math::Sampling;
-use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
-use palestra_model::parameters::{self, tensors_of};
-use palestra_model::{GenerationConfig, ModelConfig, Policy, classifier, config_json, lora, read_companions, read_model};
-use palestra_model::ops::open_device;
+use crate::language_model::open_tokenizer;
 use crate::reward::with_models;
-use palestra_learn::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
 use crate::run_dir::RunDir;
-use palestra_learn::source::{alphabet, template_of, tokenizer_of};
-use palestra_text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
+use palestra_learn::encoder::{Encoder, RETURN_ALPHABET};
+use palestra_learn::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
+use palestra_learn::source::{alphabet, template_of, tokenizer_of};
+use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
+use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
+use palestra_model::math::Sampling;
+use palestra_model::ops::open_device;
+use palestra_model::parameters::{self, tensors_of};
+use palestra_model::{
+    GenerationConfig, ModelConfig, Policy, classifier, config_json, lora, read_companions, read_model,
+};
+use palestra_text::{ChatTemplate, Tokenizer};
 
 /// Suffix of the names, among the optimiser's tensors, of adapters' own matrices and of the heads trained with them.
 pub const TRAINED: &str = ".value";
@@ -123,7 +125,7 @@ impl Agent {
     /// # Errors
     /// A file that cannot be read, or is not a template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        template_of(self.run.chat_template(), tokenizer_folder(&self.run))
+        Ok(template_of(self.run.chat_template(), tokenizer_folder(&self.run))?)
     }
 
     /// Alphabet of a model with random weights: the characters of its environment, or of a log.

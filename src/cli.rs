@@ -28,9 +28,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use palestra_model::Device;
 use clap::{ArgAction, Parser, Subcommand};
 use palestra_envs::Registry;
+use palestra_model::Device;
 use tracing::level_filters::LevelFilter;
 
 use crate::reward::with_kinds;

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+pub use algorithm::Algorithm;
 use palestra_learn::learners::dpo::DpoConfig;
 use palestra_learn::learners::group::GroupConfig;
 use palestra_learn::learners::kto::KtoConfig;
@@ -22,13 +24,11 @@ use palestra_learn::learners::offline::{
 use palestra_learn::learners::ppo::PpoConfig;
 use palestra_learn::learners::reward_model::RewardModelConfig;
 use palestra_learn::learners::supervised::SupervisedConfig;
+use palestra_learn::rollout::RolloutConfig;
+use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
 use palestra_model::optim::OptimizerConfig;
-use palestra_learn::rollout::RolloutConfig;
-use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
-use crate::{Error, Result};
-pub use algorithm::Algorithm;
 pub use sections::{EvaluationConfig, TrainConfig};
 
 /// Training run as a TOML file describes it.

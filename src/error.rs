@@ -78,6 +78,7 @@ impl From<palestra_text::Error> for Error {
     fn from(error: palestra_text::Error) -> Self {
         use palestra_text::Error as From;
         match error {
+            From::Log(it) => Self::Log(it),
             From::Tokenizer(it) => Self::Tokenizer(it),
             From::Config(it) => Self::Config(it),
             From::Data(it) => Self::Data(it),

@@ -5,7 +5,9 @@
 //! No game is played: if one is small enough, its exact value is computed in addition to an estimate.
 
 mod critics;
+pub mod importance;
 mod recorded;
+mod student;
 
 use std::fmt;
 
@@ -14,11 +16,11 @@ use palestra_envs::{Definition, Registry};
 use serde::Serialize;
 
 use crate::agent::{Agent, EvaluationPolicy};
-use palestra_model::math::{
+use crate::{Error, Result};
+use importance::{
     Interval, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
     weighted_importance_sampling, weighted_per_decision,
 };
-use crate::{Error, Result};
 use recorded::Recorded;
 
 /// Method of estimation.

@@ -14,16 +14,16 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use palestra_model::math::Sampling;
+use crate::run_dir::RunDir;
+use crate::{Error, Result};
+pub use merge::{Merged, merge};
+use palestra_model::checkpoint;
 use palestra_model::generate::{Limits, Request, generate};
 use palestra_model::huggingface::is_own;
 use palestra_model::lora::{base_of_adapters, merged, read_adapters};
+use palestra_model::math::Sampling;
 use palestra_model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
-use crate::run_dir::RunDir;
 use palestra_text::{ChatTemplate, TextStream, Tokenizer, before_stop};
-use palestra_model::checkpoint;
-use crate::{Error, Result};
-pub use merge::{Merged, merge};
 
 /// A model that reads and writes text.
 pub struct LanguageModel {
@@ -255,7 +255,7 @@ impl<'a> Progress<'a> {
         if self.end.contains(&token) {
             return true;
         }
-        let taken = self.stream.push(token).and_then(|piece| self.append(&piece));
+        let taken = self.stream.push(token).map_err(Error::from).and_then(|piece| self.append(&piece));
         self.failure = taken.err();
         self.stopped || self.failure.is_some()
     }
@@ -308,7 +308,7 @@ pub fn model_directory(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_path_buf());
     }
     if path.join("run.toml").is_file() {
-        return checkpoint::last(&RunDir::open(path)?.checkpoints());
+        return Ok(checkpoint::last(&RunDir::open(path)?.checkpoints())?);
     }
     let reason = if path.is_dir() { "has neither config.json nor run.toml" } else { "is no directory" };
     let shown = path.display();

@@ -280,16 +280,16 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use palestra_model::Module;
     use palestra_model::Device;
+    use palestra_model::Module;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
     use palestra_model::lora::attach;
+    use palestra_model::optim::{AdamW, OptimizerConfig, ParameterGroup};
     use palestra_model::parameters::count_trained;
     use palestra_model::{Heads, Policy};
-    use palestra_model::optim::{AdamW, OptimizerConfig, ParameterGroup};
 
     fn extent(devices: u64) -> Extent {
         Extent { steps: 1000, window: 4096, batch: 1024, micro_batch: 1, gradient_checkpointing: false, devices }
@@ -340,7 +340,7 @@ mod tests {
                 let group = ParameterGroup { pattern: pattern.into(), learning_rate_scale: 0.0, weight_decay: None };
                 let optimizer =
                     AdamW::new(OptimizerConfig { groups: vec![group], ..OptimizerConfig::default() }).unwrap();
-                let counted = Parameters::count(&config, lora, |names| optimizer.frozen(names)).unwrap();
+                let counted = Parameters::count(&config, lora, |names| Ok(optimizer.frozen(names)?)).unwrap();
                 assert_eq!(counted.all, policy.num_params() as u64);
                 let policy = optimizer.freeze(policy.train()).unwrap();
                 assert_eq!(counted.trained, count_trained(&policy), "{config:?} {pattern}");

@@ -18,9 +18,9 @@ use palestra_envs::{Definition, Env, Episode, Registry, record as play};
 use serde::Serialize;
 
 use crate::agent::Agent;
-use palestra_model::math::Sampling;
-use palestra_learn::rollout::{Played, RolloutConfig, Seen, now};
 use crate::{Error, Result};
+use palestra_learn::rollout::{Played, RolloutConfig, Seen, now};
+use palestra_model::math::Sampling;
 pub use spans::Spans;
 
 /// Policy to record, and the environment it plays in.

@@ -8,8 +8,8 @@ mod model;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use palestra_model::Device;
 use palestra_envs::Registry;
+use palestra_model::Device;
 
 /// Returns the registry with these kinds of rewards added. Reward models are computed on `device`. A reward that waits
 /// for people stops waiting when `stop` is set.

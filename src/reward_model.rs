@@ -5,16 +5,16 @@
 
 use std::path::Path;
 
-use palestra_model::Device;
 use palestra_datasets::preferences::Text;
+use palestra_model::Device;
 
-use palestra_learn::batch::TextRow;
-use palestra_learn::language_model::{model_directory, open_tokenizer};
-use palestra_learn::learners::judged::{Reading, read_answers};
-use palestra_model::{Heads, Policy, classifier, read_config_json, read_model};
-use palestra_learn::source::{ExampleEncoder, TooLong};
-use palestra_text::{ChatTemplate, Tokenizer};
+use crate::language_model::{model_directory, open_tokenizer};
 use crate::{Error, Result};
+use palestra_learn::batch::TextRow;
+use palestra_learn::learners::judged::{Reading, read_answers};
+use palestra_learn::source::{ExampleEncoder, TooLong};
+use palestra_model::{Heads, Policy, classifier, read_config_json, read_model};
+use palestra_text::{ChatTemplate, Tokenizer};
 
 /// A model that scores answers.
 pub struct RewardModel {

@@ -20,8 +20,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use palestra_model::checkpoint::{folder_of, sync_directory};
 use crate::{Error, Result};
+use palestra_model::checkpoint::{folder_of, sync_directory};
 
 const LOCK: &str = "lock";
 const RUN_FILE: &str = "run.toml";
@@ -170,7 +170,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary); // the failure to write is the one to tell
         return Err(Error::io(path)(error));
     }
-    sync_directory(directory)
+    Ok(sync_directory(directory)?)
 }
 
 fn claim(path: PathBuf) -> Result<Claim> {

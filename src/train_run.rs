@@ -13,34 +13,34 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use palestra_model::Module;
-use palestra_model::Device;
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::baseline::{self, Baseline};
 use palestra_envs::player::{Player, Random, Scripted};
 use palestra_envs::{Env, Episode, Registry};
+use palestra_model::Device;
+use palestra_model::Module;
 
 use crate::agent::{Agent, Evaluation};
-use palestra_model::checkpoint;
 use crate::config::{Algorithm, RunFile};
+use crate::record::{Provenance, Spans};
+use crate::run_dir::{RunDir, write_atomically};
+use crate::{Error, Result, reward};
+use directory::{Before, Directory, resume_into, snapshot};
+use held_out::{HeldOut, HeldOutText};
 use palestra_learn::learners::Learner;
 use palestra_learn::learners::group::Group;
 use palestra_learn::learners::ppo::Ppo;
 use palestra_learn::learners::supervised::supervised_learner;
-use palestra_model::Policy;
-use palestra_report::{Display, Observer, Options, Playback, Reference, replay};
-use palestra_model::ops::{open_device, set_threads};
-use palestra_model::optim::AdamW;
-use crate::record::{Provenance, Spans};
 use palestra_learn::rollout::Played;
-use crate::run_dir::{RunDir, write_atomically};
 use palestra_learn::source::{
     Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
 };
 use palestra_learn::train::{Span, train};
-use crate::{Error, Result, reward};
-use directory::{Before, Directory, resume_into, snapshot};
-use held_out::{HeldOut, HeldOutText};
+use palestra_model::Policy;
+use palestra_model::checkpoint;
+use palestra_model::ops::{open_device, set_threads};
+use palestra_model::optim::AdamW;
+use palestra_report::{Display, Observer, Options, Playback, Reference, replay};
 pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
@@ -205,7 +205,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
                 observer.draw_plots().map_err(Error::io(dir.path()))?;
             }
-            Ok(())
+            Ok::<(), Error>(())
         })?
         .valid();
         if done < run.train.updates {

@@ -21,7 +21,8 @@ use solve::Opponent;
 pub use exact::{Exact, evaluate_discounted, evaluate_exactly};
 
 /// The named definitions, as TOML.
-pub const DEFINITIONS: [&str; 2] = [include_str!("tic_tac_toe/tic-tac-toe.toml"), include_str!("tic_tac_toe/tic-tac-toe-second.toml")];
+pub const DEFINITIONS: [&str; 2] =
+    [include_str!("tic_tac_toe/tic-tac-toe.toml"), include_str!("tic_tac_toe/tic-tac-toe-second.toml")];
 
 /// Reward of an invalid action, which also uses up a turn. With the default limit, an agent that writes only invalid
 /// actions gets the return of a loss.

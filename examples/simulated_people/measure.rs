@@ -5,11 +5,11 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use palestra::envs::episode_seed;
-use palestra::learn::language_model::LanguageModel;
-use palestra::model::math::Sampling;
+use palestra::language_model::LanguageModel;
 use palestra::model::generate::{Limits, Request, generate};
+use palestra::model::math::Sampling;
 use palestra::model::ops::{available_devices, open_device, set_threads};
-use palestra::learn::reward_model::RewardModel;
+use palestra::reward_model::RewardModel;
 use palestra_datasets::preferences::Text;
 use palestra_labels::prompts_of_file;
 use rand::SeedableRng;

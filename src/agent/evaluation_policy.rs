@@ -1,21 +1,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use palestra_model::Module;
-use palestra_model::TensorData;
 use palestra_datasets::{Episode, Turn};
 use palestra_envs::exact::ExactValue;
 use palestra_envs::player::{mixture_log_prob, random_log_prob};
 use palestra_envs::{Definition, Observation, Registry};
+use palestra_model::Module;
+use palestra_model::TensorData;
 
 use super::Agent;
-use palestra_learn::batch::{Next, Stretch, TransitionBatch};
 use crate::config::Algorithm;
+use crate::{Error, Result};
+use palestra_learn::batch::{Next, Stretch, TransitionBatch};
 use palestra_learn::encoder::{Context, Encoder};
 use palestra_learn::learners::offline::TokenPolicy;
+use palestra_learn::{Segment, Trajectory};
 use palestra_model::Policy;
-use palestra_learn::trajectory::{Segment, Trajectory};
-use crate::{Error, Result};
 
 /// Rows per forward pass.
 const ROWS: usize = 256;

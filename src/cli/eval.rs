@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use super::output::Output;
 use super::writing::MachineArgs;
+use crate::language_model::LanguageModel;
+use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
-use palestra_learn::language_model::LanguageModel;
 use palestra_learn::likelihood::{Likelihood, TextScore};
 use palestra_learn::source::check_tokenizer;
-use crate::{Error, Result};
 
 /// Measure the likelihood of texts under a language model, or its accuracy on questions
 ///

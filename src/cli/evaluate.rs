@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::output::Output;
 use crate::agent::Evaluation;
-use palestra_report::{Figure, Plot, Reference, Series};
 use crate::run_dir::write_atomically;
 use crate::train_run::evaluate_run;
 use crate::{Error, Result};
+use palestra_report::{Figure, Plot, Reference, Series};
 
 /// Evaluate a trained model by playing
 ///

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
 use super::writing::{MachineArgs, WritingArgs};
-use palestra_learn::language_model::{LanguageModel, Writing, Written};
-use palestra_text::Message;
+use crate::language_model::{LanguageModel, Writing, Written};
 use crate::{Error, Result};
+use palestra_text::Message;
 
 /// Generate text with a language model, or chat with it
 ///

@@ -5,8 +5,8 @@ use clap::ValueEnum;
 
 use super::output::Output;
 use crate::Result;
+use crate::language_model::merge;
 use palestra_model::checkpoint::NumberType;
-use palestra_learn::language_model::merge;
 
 /// Merge adapters into their model
 ///

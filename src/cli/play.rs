@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::output::{Output, STANDARD_OUTPUT};
 use super::policy;
 use crate::agent::FIRST_EVALUATION;
-use palestra_learn::rollout::Seen;
 use crate::{Error, Result};
+use palestra_learn::rollout::Seen;
 
 /// Play an environment, or watch it played
 ///

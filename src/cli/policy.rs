@@ -3,8 +3,8 @@ use std::path::Path;
 use palestra_envs::{Definition, Registry, RewardDefinition};
 
 use crate::agent::Agent;
-use palestra_model::ops::set_threads;
 use crate::{Error, Result};
+use palestra_model::ops::set_threads;
 
 /// Loads the last checkpoint of a run, with as many threads as the run had.
 ///

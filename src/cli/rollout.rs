@@ -6,10 +6,10 @@ use palestra_envs::player::{Random, Scripted, mix};
 
 use super::output::Output;
 use super::{log, policy};
-use palestra_model::math::Sampling;
 use crate::record::{RecordOptions, Recorded, Watch, record};
 use crate::train_run::stop_on_signals;
 use crate::{Error, Result};
+use palestra_model::math::Sampling;
 
 /// Play episodes and record them as an experience log
 ///

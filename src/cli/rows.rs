@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::output::Output;
 use crate::Result;
-use palestra_learn::batch::TextRow;
 use crate::config::RunFile;
-use palestra_text::Tokenizer;
 use crate::train_run::rows_of_run;
+use palestra_learn::batch::TextRow;
+use palestra_text::Tokenizer;
 
 /// Show the rows that a training run on text learns from
 ///

@@ -10,10 +10,10 @@ use serde_json::json;
 use super::output::Output;
 use super::writing::MachineArgs;
 use crate::Result;
+use crate::reward_model::RewardModel;
+use crate::run_dir::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::{JudgedPrompt, TextRow};
-use palestra_learn::reward_model::RewardModel;
-use crate::run_dir::write_atomically;
 use palestra_learn::source::{JudgementCounts, Wanted, read_judgements};
 
 /// Score labelled answers with a reward model, and compare the scores with the preferences

@@ -66,5 +66,5 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
 /// Reads a tokenizer from its file, or from the directory that it is in.
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     let file: PathBuf = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-    Tokenizer::from_file(&file)
+    Ok(Tokenizer::from_file(&file)?)
 }

@@ -6,8 +6,8 @@ use palestra_envs::Registry;
 use super::output::Output;
 use crate::Result;
 use crate::config::RunFile;
-use palestra_report::Display;
 use crate::train_run::{TrainOptions, train_run};
+use palestra_report::Display;
 
 /// Train a model as a TOML file describes
 ///

@@ -1,9 +1,9 @@
 use palestra_model::Device;
 
-use palestra_learn::language_model::Writing;
+use crate::language_model::Writing;
+use crate::{Error, Result};
 use palestra_model::math::Sampling;
 use palestra_model::ops::{available_devices, open_device, set_threads};
-use crate::{Error, Result};
 
 /// Generation options, for every command that lets a language model write.
 #[derive(clap::Args)]

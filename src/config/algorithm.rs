@@ -18,8 +18,8 @@ use palestra_learn::learners::offline::{
 use palestra_learn::learners::ppo::PpoConfig;
 use palestra_learn::learners::reward_model::{RewardModel, RewardModelConfig};
 use palestra_learn::learners::supervised::SupervisedConfig;
-use palestra_model::{CriticShape, Decoding, Heads};
 use palestra_learn::source::Wanted;
+use palestra_model::{CriticShape, Decoding, Heads};
 
 /// Learner of a run with its settings. In a run file, the section of the same name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ impl Algorithm {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        match self {
+        let checked = match self {
             Self::Ppo(config) => config.check(),
             Self::Grpo(config) => config.check(),
             Self::Bc(_) | Self::Supervised(_) => Ok(()),
@@ -95,7 +95,8 @@ impl Algorithm {
             Self::RewardModel(config) => config.check(),
             Self::Dpo(config) => config.check(),
             Self::Kto(config) => config.check(),
-        }
+        };
+        Ok(checked?)
     }
 
     /// Heads that the learner's model has in addition to the language model.

@@ -1,8 +1,8 @@
 //! Checks of a run file: values that are invalid, alone or in combination.
 
 use super::{Algorithm, RunFile, sections};
-use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use crate::{Error, Result};
+use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 
 impl RunFile {
     /// Checks the run file for invalid values and combinations.

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use palestra_learn::rollout::RolloutConfig;
 use crate::{Error, Result};
+use palestra_learn::rollout::RolloutConfig;
 
 /// Length of training, and the checkpoints to keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,20 +1,20 @@
 use std::sync::atomic::AtomicBool;
 
-use palestra_model::Module;
 use palestra_datasets::log::{Columns, Log, Place, ReadOptions};
 use palestra_envs::episode_seed;
+use palestra_model::Module;
 
 use super::recorded::{FirstState, Recorded};
+use super::student::replicate_interval;
 use super::{EstimateConfig, FqeConfig, Outcome, Value, mean_of};
 use crate::agent::EvaluationPolicy;
+use crate::{Error, Result};
 use palestra_learn::batch::{Next, Stretch, TransitionBatch};
 use palestra_learn::learners::offline::Fqe;
-use palestra_model::math::replicate_interval;
-use palestra_model::{Heads, Policy};
-use palestra_model::optim::{AdamW, OptimizerConfig, Schedule};
 use palestra_learn::source::{Cutting, DataConfig, Selection, Stored, resampled_times};
 use palestra_learn::train::{Span, train};
-use crate::{Error, Result};
+use palestra_model::optim::{AdamW, OptimizerConfig, Schedule};
+use palestra_model::{Heads, Policy};
 
 /// Number of updates of a critic. The learning rate falls after each.
 const UPDATES: usize = 50;
@@ -89,7 +89,7 @@ fn first_values(
     let span = Span { start: 0, updates, stop: &stop };
     let model = train(&mut learner, model.train(), &mut source, &mut optimizer, &span, |progress| {
         tracing::debug!("update {} of {updates}: {:?}", progress.done, progress.metrics);
-        Ok(())
+        Ok::<(), Error>(())
     })?;
 
     let model = model.valid();

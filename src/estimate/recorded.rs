@@ -6,9 +6,9 @@ use std::sync::Arc;
 use palestra_datasets::log::{Located, Log, Place};
 use palestra_datasets::{Episode, Turn};
 
+use super::importance::OffPolicyEpisode;
 use super::{EstimateConfig, Method};
 use crate::agent::EvaluationPolicy;
-use palestra_model::math::OffPolicyEpisode;
 use crate::{Error, Result};
 
 /// Bytes of text read at once.

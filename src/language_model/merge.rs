@@ -7,11 +7,11 @@ use palestra_model::Device;
 use serde::Serialize;
 
 use super::{LanguageModel, model_directory};
+use crate::{Error, Result};
 use palestra_model::checkpoint::{NumberType, write_directory};
 use palestra_model::lora::{base_of_adapters, merged};
 use palestra_model::parameters::{collect, tensors_of};
 use palestra_model::{FileLayout, read_companions, write_model, write_text};
-use crate::{Error, Result};
 
 /// Summary of a merge.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -7,8 +7,8 @@ use palestra_datasets::log::{LogWriter, WriteOptions};
 use palestra_envs::Episode;
 
 use super::Provenance;
-use palestra_model::checkpoint::sync_directory;
 use crate::{Error, Result};
+use palestra_model::checkpoint::sync_directory;
 
 /// Name of the file that is being written. It is incomplete.
 const UNFINISHED: &str = ".recording";
@@ -67,7 +67,7 @@ impl Spans {
         let path = self.folder.join(format!("updates-{:06}-{:06}.parquet", self.first, done - 1));
         fs::rename(self.folder.join(UNFINISHED), &path).map_err(Error::io(&path))?;
         self.first = done;
-        sync_directory(&self.folder)
+        Ok(sync_directory(&self.folder)?)
     }
 }
 

@@ -8,12 +8,12 @@ use palestra_datasets::{Episode, Error as LogError};
 use palestra_envs::Registry;
 use palestra_envs::replay::{Replay, Replayer};
 
-use crate::config::RunFile;
-use palestra_learn::rollout::{RolloutConfig, action_text};
-use crate::run_dir::RunDir;
-use palestra_text::Tokenizer;
-use palestra_model::checkpoint;
 use crate::Result;
+use crate::config::RunFile;
+use crate::run_dir::RunDir;
+use palestra_learn::rollout::{RolloutConfig, action_text};
+use palestra_model::checkpoint;
+use palestra_text::Tokenizer;
 
 /// Checks that the text of actions is what their token ids decode to, with the tokenizers of given runs.
 #[derive(Default)]

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use palestra_model::Device;
 use palestra_datasets::preferences::{Message, Text};
 use palestra_envs::reward::{Reward, RewardSource, answer};
 use palestra_envs::{Episode, Options, Result};
+use palestra_model::Device;
 use serde::Deserialize;
 
+use crate::reward_model::RewardModel;
 use palestra_learn::batch::TextRow;
 use palestra_model::ops::open_device;
-use palestra_learn::reward_model::RewardModel;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

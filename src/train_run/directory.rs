@@ -3,25 +3,25 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use palestra_model::Module;
-use palestra_model::{Device, TensorData};
 use palestra_envs::Episode;
 use palestra_envs::baseline::Baseline;
+use palestra_model::Module;
+use palestra_model::{Device, TensorData};
 use serde_json::json;
 
 use super::TrainOptions;
 use super::held_out::HeldOutScore;
 use crate::agent::{Agent, TRAINED};
-use palestra_model::checkpoint::{self, Checkpoint};
 use crate::config::RunFile;
-use palestra_learn::learners::Learner;
-use palestra_model::Policy;
-use palestra_model::parameters::tensors_of;
-use palestra_model::optim::AdamW;
 use crate::run_dir::{RunDir, write_atomically};
+use crate::{Error, Result};
+use palestra_learn::learners::Learner;
 use palestra_learn::source::Source;
 use palestra_learn::train::Progress;
-use crate::{Error, Result};
+use palestra_model::Policy;
+use palestra_model::checkpoint::{self, Checkpoint};
+use palestra_model::optim::AdamW;
+use palestra_model::parameters::tensors_of;
 
 /// Directory to train in.
 pub(super) struct Directory {

@@ -2,25 +2,25 @@
 
 use std::path::Path;
 
-use palestra_model::Module;
 use palestra_envs::episode_seed;
+use palestra_model::Module;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::judged::HeldOutJudgements;
-use palestra_learn::accuracy::PreferenceScore;
 use crate::agent::Agent;
+use crate::run_dir::write_atomically;
+use crate::{Error, Result};
+use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::TextRow;
 use palestra_learn::likelihood::{Likelihood, TextScore};
-use palestra_model::math::Sampling;
+use palestra_learn::source::{TextConfig, Texts};
 use palestra_model::Policy;
 use palestra_model::generate::{Limits, Request, generate};
+use palestra_model::math::Sampling;
 use palestra_report::{Metrics, TextSample};
-use crate::run_dir::write_atomically;
-use palestra_learn::source::{TextConfig, Texts};
 use palestra_text::Tokenizer;
-use crate::{Error, Result};
 
 /// Held-out data of a run.
 pub(super) enum HeldOut {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use palestra_model::{Device, Tensor};
 
 use super::reference;
-use palestra_learn::accuracy::PreferenceScore;
 use crate::agent::Agent;
-use palestra_learn::batch::{JudgedPrompt, TextRow};
 use crate::config::Algorithm;
-use palestra_learn::learners::judged::{Judged, Objective, read_answers};
-use palestra_model::Policy;
 use crate::run_dir::RunDir;
-use palestra_learn::source::{Judgements, PreferenceSource};
 use crate::{Error, Result};
+use palestra_learn::accuracy::PreferenceScore;
+use palestra_learn::batch::{JudgedPrompt, TextRow};
+use palestra_learn::learners::judged::{Judged, Objective, read_answers};
+use palestra_learn::source::{Judgements, PreferenceSource};
+use palestra_model::Policy;
 
 /// Parts of a run that learns from preferences.
 pub(super) struct Parts {

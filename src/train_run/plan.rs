@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use palestra_model::Module;
 use palestra_envs::Registry;
+use palestra_model::Module;
 
 use super::{Agent, Algorithm, RunFile, TextSource, Texts};
+use crate::plan::{Extent, Parameters, Plan};
+use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::Learner;
 use palestra_learn::learners::supervised::supervised_learner;
-use palestra_model::{ModelConfig, Policy, read_config};
+use palestra_learn::source::TextConfig;
 use palestra_model::ops::{open_device, set_threads};
 use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
-use crate::plan::{Extent, Parameters, Plan};
-use palestra_learn::source::TextConfig;
+use palestra_model::{ModelConfig, Policy, read_config};
 use palestra_text::Tokenizer;
-use crate::{Error, Result};
 
 /// Maximum number of measured steps, after one warm-up step.
 const STEPS: u32 = 5;
@@ -76,7 +76,7 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
 /// A run that learns from other data; any reason to refuse the run itself.
 pub fn rows_of_run(run: RunFile, registry: &Registry, steps: u64) -> Result<(Vec<Vec<TextRow>>, Tokenizer)> {
     let (agent, mut source, _) = text_source(run.resolve(registry)?, registry)?;
-    let steps = (0..steps).map(|_| source.next_rows()).collect::<Result<_>>()?;
+    let steps = (0..steps).map(|_| source.next_rows()).collect::<Result<_, palestra_learn::Error>>()?;
     Ok((steps, agent.tokenizer))
 }
 
@@ -118,7 +118,7 @@ pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usiz
 /// Parameters of a run's model, and those that it trains.
 fn counted(run: &RunFile, config: &ModelConfig) -> Result<Parameters> {
     let optimizer = AdamW::new(run.optimizer.clone())?;
-    Parameters::count(config, run.lora.as_ref(), |names| optimizer.frozen(names))
+    Parameters::count(config, run.lora.as_ref(), |names| Ok(optimizer.frozen(names)?))
 }
 
 fn extent(agent: &Agent, window: usize) -> Extent {

@@ -12,12 +12,12 @@ use sha2::{Digest, Sha256};
 
 use super::judged::at_once;
 use crate::agent::Agent;
+use crate::run_dir::write_atomically;
+use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::judged::{Reading, read_answers};
-use palestra_model::{Policy, lora, parameters};
-use crate::run_dir::write_atomically;
 use palestra_learn::source::Judgements;
-use crate::{Error, Result};
+use palestra_model::{Policy, lora, parameters};
 
 /// Log-probabilities of labelled answers, and what they belong to.
 #[derive(Serialize, Deserialize)]

@@ -3,19 +3,19 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use palestra_model::Module;
 use palestra_envs::Episode;
 use palestra_envs::baseline::{Baseline, mean_and_error};
+use palestra_model::Module;
 use serde::Serialize;
 
 use super::held_out::HeldOutScore;
-use palestra_learn::accuracy::PreferenceScore;
 use crate::agent::{Agent, Evaluation};
 use crate::config::Algorithm;
-use palestra_learn::likelihood::TextScore;
-use palestra_report::{Report, Table, TextSample};
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
+use palestra_learn::accuracy::PreferenceScore;
+use palestra_learn::likelihood::TextScore;
+use palestra_report::{Report, Table, TextSample};
 
 /// Report of a training run.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use palestra::text::Tokenizer;
 use palestra::config::RunFile;
 use palestra::envs::{Episode, Registry, Result, Reward, reward::answer};
-use palestra::report::Display;
 use palestra::model::ops::available_devices;
+use palestra::report::Display;
+use palestra::text::Tokenizer;
 use palestra::train_run::{TrainOptions, TrainReport, train_run};
 use palestra_datasets::log::{Log, ReadOptions};
 use serde_json::Value;

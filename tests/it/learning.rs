@@ -2,8 +2,8 @@
 
 use palestra::config::RunFile;
 use palestra::envs::{End, Env, EnvSpec, Observation, Options, Registry, Result, Step};
-use palestra::report::Display;
 use palestra::model::ops::available_devices;
+use palestra::report::Display;
 use palestra::train_run::{TrainOptions, TrainReport, train_run};
 
 /// Environment of two turns that needs memory. The first observation is a letter, and repeating it earns 0.4. The

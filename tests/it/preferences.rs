@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use palestra::model::ops::{available_devices, open_device};
-use palestra::learn::reward_model::RewardModel;
+use palestra::reward_model::RewardModel;
 use palestra_datasets::preferences::Text;
 use serde_json::{Value, json};
 

@@ -10,10 +10,10 @@ use palestra_datasets::preferences::Text;
 use palestra_datasets::{End, Episode, Turn};
 use serde::{Deserialize, Serialize};
 
-use palestra_model::generate::Choices;
-use palestra_text::{ChatTemplate, Message, Tokenizer};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
+use palestra_model::generate::Choices;
+use palestra_text::{ChatTemplate, Message, Tokenizer};
 
 /// Context of the policy when it writes an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,6 @@
 #[cfg(test)]
 pub(crate) mod check;
 pub mod dpo;
-#[cfg(test)]
-mod generate_tests;
 pub mod group;
 pub mod judged;
 pub mod kto;
@@ -22,11 +20,11 @@ use burn::tensor::{Bool, Int, Tensor};
 
 use crate::Result;
 use crate::batch::ActionBatch;
-use palestra_model::{Hidden, Placement, Policy};
-use palestra_report::Metrics;
+pub use on_policy::{OnPolicy, Passes};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
-pub use on_policy::{OnPolicy, Passes};
+use palestra_model::{Hidden, Placement, Policy};
+use palestra_report::Metrics;
 
 /// A loss and its metrics, each `[1]`. All of them add up over the parts of a batch.
 pub struct Loss {

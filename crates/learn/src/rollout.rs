@@ -11,16 +11,16 @@ use palestra_envs::{End, Env, Episode, Info, Pool, Rewards, Step};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 pub use crate::encoder::Context;
 use crate::encoder::{Encoder, Encoding};
-use palestra_model::math::Sampling;
-use palestra_model::Policy;
-use palestra_model::generate::{Limits, Request, generate, state_values};
-use palestra_text::{Tokenizer, before_stop};
 use crate::trajectory::Trajectory;
+use crate::{Error, Result};
 use judged::{HandingOver, judge};
 pub use judged::{reward_means, summary};
+use palestra_model::Policy;
+use palestra_model::generate::{Limits, Request, generate, state_values};
+use palestra_model::math::Sampling;
+use palestra_text::{Tokenizer, before_stop};
 use running::Running;
 pub use running::now;
 
@@ -167,21 +167,21 @@ impl Rollout {
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
     ) -> Result<(Vec<Played>, Effort)> {
-        self.play_watched(policy, run_seed, numbers, sampling, &mut |_, _, _| Ok(()))
+        self.play_watched::<Error>(policy, run_seed, numbers, sampling, &mut |_, _, _| Ok(()))
     }
 
     /// Same as [`Rollout::play`], and passes each episode's number, the event, and the environment after it to `watch`.
     ///
     /// # Errors
     /// As [`Rollout::play`], or what the watcher could not do.
-    pub fn play_watched(
+    pub fn play_watched<E: From<Error>>(
         &mut self,
         policy: &Policy,
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
-    ) -> Result<(Vec<Played>, Effort)> {
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<(), E>,
+    ) -> Result<(Vec<Played>, Effort), E> {
         let first = numbers.start;
         let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
         let mut effort = self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
@@ -204,15 +204,15 @@ impl Rollout {
     ///
     /// # Errors
     /// As [`Rollout::play_watched`], or what the taker could not do.
-    pub fn play_each(
+    pub fn play_each<E: From<Error>>(
         &mut self,
         policy: &Policy,
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
-        take: &mut dyn FnMut(u64, Played) -> Result<()>,
-    ) -> Result<Effort> {
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<(), E>,
+        take: &mut dyn FnMut(u64, Played) -> Result<(), E>,
+    ) -> Result<Effort, E> {
         let mut handing_over = HandingOver::new(self.rewards.clone(), take);
         let mut effort = self
             .run(policy, run_seed, numbers, sampling, watch, &mut |number, played| handing_over.add(number, played));
@@ -224,15 +224,15 @@ impl Rollout {
     }
 
     /// Runs each episode to its end, and passes it to `take` before its rewards are computed.
-    fn run(
+    fn run<E: From<Error>>(
         &mut self,
         policy: &Policy,
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
-        take: &mut dyn FnMut(u64, Played) -> Result<()>,
-    ) -> Result<Effort> {
+        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<(), E>,
+        take: &mut dyn FnMut(u64, Played) -> Result<(), E>,
+    ) -> Result<Effort, E> {
         let began = Instant::now();
         let mut effort = Effort::default();
         let mut waiting = numbers;
@@ -246,7 +246,7 @@ impl Rollout {
             let stepped = Instant::now();
             let slots: Vec<(usize, &str)> =
                 running.iter().zip(&actions).map(|((slot, _), action)| (*slot, action.as_str())).collect();
-            let steps = self.pool.step(&slots)?;
+            let steps = self.pool.step(&slots).map_err(Error::from)?;
             effort.environments += stepped.elapsed();
             effort.turns += steps.len();
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 
-use crate::Result;
 use crate::learners::Learner;
-use palestra_report::Metrics;
-use palestra_model::optim::{AdamW, GradientSum};
 use crate::source::Source;
+use crate::{Error, Result};
+use palestra_model::optim::{AdamW, GradientSum};
+use palestra_report::Metrics;
 
 /// Range of updates of a run.
 pub struct Span<'a> {
@@ -49,14 +49,14 @@ pub struct Progress<'a, L: Learner, S> {
 /// # Errors
 /// Errors of the source, the optimiser or the observer. If the user asked to stop, it is no error that the source
 /// collected nothing more.
-pub fn train<L: Learner, S: Source<L>>(
+pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
     learner: &mut L,
     mut model: L::Model,
     source: &mut S,
     optimizer: &mut AdamW,
     span: &Span,
-    mut observe: impl FnMut(Progress<L, S>) -> Result<()>,
-) -> Result<L::Model> {
+    mut observe: impl FnMut(Progress<L, S>) -> Result<(), E>,
+) -> Result<L::Model, E> {
     for update in span.start..span.updates {
         let fraction = update as f64 / span.updates as f64;
         // Strictly between 0 and 1, so that no update is wasted on a rate of 0.
@@ -83,7 +83,7 @@ pub fn train<L: Learner, S: Source<L>>(
                 if span.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                return Err(error);
+                return Err(error.into());
             }
         };
 
@@ -96,7 +96,7 @@ pub fn train<L: Learner, S: Source<L>>(
                 read_into(&mut measured, learner.gradients(&model, part, &mut gradients));
             }
             let norm;
-            (model, norm) = optimizer.step(model, gradients, learning_rate)?;
+            (model, norm) = optimizer.step(model, gradients, learning_rate).map_err(Error::from)?;
             measured.insert("optimizer/grad_norm".into(), norm);
             model = learner.after_step(model);
             source.observe(learner, &measured)?;

@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{Error, Result};
 use checksum::{Checksum, Record};
 pub use directory::write_directory;
-pub(crate) use directory::{folder_of, sync_directory};
+pub use directory::{folder_of, sync_directory};
 use directory::{remove_if_there, temporary_sibling};
 pub use tensors::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
 

@@ -255,3 +255,6 @@ fn last_of_each_row(hidden: Tensor<2>, rows: usize) -> Tensor<2> {
 fn host(data: TensorData) -> Vec<f32> {
     data.try_into_vec().expect("the model computes in f32")
 }
+
+#[cfg(test)]
+mod tests;

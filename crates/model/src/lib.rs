@@ -35,6 +35,7 @@ pub use generation_config::GenerationConfig;
 pub use layers::{Init, Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub use pretrained::{
-    FileLayout, read_companions, read_config, read_config_json, read_generation_config, read_model, write_json, write_model, write_text,
+    FileLayout, read_companions, read_config, read_config_json, read_generation_config, read_model, write_json,
+    write_model, write_text,
 };
 pub use transformer::{Placement, Transformer};

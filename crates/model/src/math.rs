@@ -4,20 +4,13 @@
 
 mod advantage;
 mod group;
-mod importance;
 mod policy_gradient;
 pub mod preference;
 mod sampling;
-mod student;
 
 pub use advantage::{gae, whiten};
 pub use group::{Aggregation, GroupAdvantage, standard_deviation};
-pub use importance::{
-    Interval, MAX_LOG_RATIO, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
-    weighted_importance_sampling, weighted_per_decision,
-};
 pub use policy_gradient::{
     AdaptiveKl, clipped_policy_loss, clipped_value_loss, entropy, kl_k1, kl_k2, kl_k3, kl_k3_tokens,
 };
 pub use sampling::{Sampling, sample_token, token_log_prob};
-pub use student::replicate_interval;

@@ -6,8 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::parameters::{self, Path};
 use crate::ops::{self, adamw_step};
+use crate::parameters::{self, Path};
 use crate::{Error, Result};
 
 /// Learning-rate schedule after the warm-up.
@@ -145,8 +145,7 @@ impl GradientSum {
     }
 
     /// The gradient of each parameter, flat.
-    #[cfg(test)]
-    pub(crate) fn by_name(&self) -> BTreeMap<String, TensorData> {
+    pub fn by_name(&self) -> BTreeMap<String, TensorData> {
         self.0.iter().map(|(name, gradient)| (name.clone(), gradient.to_data())).collect()
     }
 }

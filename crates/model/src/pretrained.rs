@@ -194,12 +194,16 @@ pub(super) fn read_json(path: &Path) -> Result<Value> {
     serde_json::from_str(&text).map_err(|error| wrong(path, format!("not valid JSON: {error}")))
 }
 
-pub(super) fn write_json(path: &Path, json: &Value) -> Result<()> {
+/// Writes JSON with indentation.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_json(path: &Path, json: &Value) -> Result<()> {
     write_text(path, &format!("{json:#}\n"))
 }
 
 /// Writes a file to the disk.
-pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
     let write = || {
         let mut file = File::create(path)?;
         file.write_all(text.as_bytes())?;

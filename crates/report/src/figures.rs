@@ -62,8 +62,8 @@ fn file_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::Record;
     use super::*;
+    use crate::Record;
 
     fn history(metrics: &[&str]) -> History {
         let mut history = History::default();

@@ -206,8 +206,8 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::Record;
     use super::*;
+    use crate::Record;
 
     fn history(updates: &[(&str, f64)]) -> History {
         let mut history = History::default();

@@ -262,8 +262,8 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::plot::{Plot, Series};
     use super::*;
+    use crate::plot::{Plot, Series};
 
     const ATTACK: &str = "</pre></script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&\u{1b}[2J";
 

@@ -23,6 +23,9 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A file of records that cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] palestra_datasets::Error),
 }
 
 impl Error {

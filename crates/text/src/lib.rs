@@ -6,4 +6,5 @@ mod tokenizer;
 pub use error::{Error, Result};
 pub use tokenizer::{
     ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions,
+    before_stop,
 };

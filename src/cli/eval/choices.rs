@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use palestra_learn::batch::TextRow;
 use crate::cli::output::Output;
-use palestra_learn::language_model::LanguageModel;
-use palestra_learn::likelihood::log_likelihoods;
+use crate::language_model::LanguageModel;
 use crate::{Error, Result};
+use palestra_learn::batch::TextRow;
+use palestra_learn::likelihood::log_likelihoods;
 
 /// A line of a file of questions; other fields are ignored.
 #[derive(Deserialize)]

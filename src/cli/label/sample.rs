@@ -6,10 +6,10 @@ use palestra_labels::{Added, Store, Writer, prompts_of_file, sample};
 
 use super::Output;
 use crate::cli::writing::{MachineArgs, WritingArgs};
-use palestra_learn::language_model::{LanguageModel, Writing, model_directory};
+use crate::language_model::{LanguageModel, Writing, model_directory};
+use crate::{Error, Result};
 use palestra_model::math::Sampling;
 use palestra_text::Message;
-use crate::{Error, Result};
 
 /// Answers to sample, and the models to sample from.
 #[derive(clap::Args)]

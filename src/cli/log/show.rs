@@ -6,8 +6,8 @@ use palestra_datasets::{End, Episode};
 use serde::Serialize;
 
 use super::{Output, warn_of_skipped};
-use palestra_report::harmless;
 use crate::{Error, Result};
+use palestra_report::harmless;
 
 /// Show episodes of a log in readable form
 ///

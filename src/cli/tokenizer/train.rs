@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{Output, TextArgs};
 use crate::run_dir::write_atomically;
-use palestra_text::{Method, Tokenizer, VocabularyOptions};
 use crate::{Error, Result};
+use palestra_text::{Method, Tokenizer, VocabularyOptions};
 
 /// Train a tokenizer on texts
 ///
@@ -81,7 +81,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let progress = output.progress(text_bytes, "bytes read");
     let texts = std::iter::from_fn(|| {
         progress.set_position(documents.progress().0);
-        documents.next().map(|text| text.map_err(Error::from))
+        documents.next().map(|text| text.map_err(palestra_text::Error::from))
     });
     let tokenizer = Tokenizer::train(method, &options, texts)?;
     progress.finish_and_clear();

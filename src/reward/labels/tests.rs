@@ -1,6 +1,6 @@
-use palestra_model::Device;
 use palestra_envs::{Registry, RewardDefinition, Turn, parse_toml};
 use palestra_labels::{Label, Verdict};
+use palestra_model::Device;
 
 use super::*;
 use crate::reward::with_kinds;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use palestra::text::Tokenizer;
 use palestra::model::checkpoint::{NumberType, Tensors, read_tensors, write_tensors};
+use palestra::text::Tokenizer;
 use serde_json::Value;
 
 use crate::command::Desk;

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 use serde_json::json;
 
-use palestra::learn::language_model::merge;
+use palestra::language_model::merge;
 use palestra::model::checkpoint::{NumberType, read_tensors};
 use palestra::model::generate::{Limits, Request, generate};
 use palestra::model::huggingface::to_hugging_face;
@@ -18,8 +18,8 @@ use palestra::model::lora::{self, LoraConfig, read_adapters, write_adapters};
 use palestra::model::math::Sampling;
 use palestra::model::ops::{available_devices, open_device};
 use palestra::model::{
-    Device, FileLayout, GenerationConfig, Int, Tensor, TensorData, Heads, Placement, Policy, Transformer, read_generation_config, read_model,
-    write_json, write_model,
+    Device, FileLayout, GenerationConfig, Heads, Int, Placement, Policy, Tensor, TensorData, Transformer,
+    read_generation_config, read_model, write_json, write_model,
 };
 use palestra::text::{ChatTemplate, Message, Tokenizer};
 

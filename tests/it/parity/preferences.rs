@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use palestra::learn::learners::batch::{JudgedPrompt, Pair, TextRow};
-use palestra::learn::learners::learners::Learner;
-use palestra::learn::learners::learners::dpo::{Dpo, DpoConfig, PairLoss};
-use palestra::learn::learners::learners::judged::{Judged, Reading, read_answers};
+use palestra::learn::batch::{JudgedBatch, JudgedPrompt, Pair, TextRow};
+use palestra::learn::learners::Learner;
+use palestra::learn::learners::dpo::{Dpo, DpoConfig, PairLoss};
+use palestra::learn::learners::judged::{Judged, Reading, read_answers};
 use palestra::model::ops::{available_devices, open_device};
 use palestra::model::optim::{AdamW, GradientSum, OptimizerConfig};
 use palestra::model::{Device, Heads, Module, Policy, read_model};

@@ -6,9 +6,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{Learner, Loss};
-use palestra_model::parameters;
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
+use palestra_model::parameters;
 
 /// A learner with a model and a batch to train on.
 pub struct Example<L: Learner> {

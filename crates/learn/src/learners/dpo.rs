@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::Loss;
 use super::judged::{Objective, Reading, pair_metrics};
 use crate::batch::JudgedBatch;
-use palestra_model::math::preference::{hinge, implicit_difference, ipo, orpo, preference_nll, simpo};
 use crate::{Error, Result};
+use palestra_model::math::preference::{hinge, implicit_difference, ipo, orpo, preference_nll, simpo};
 
 /// Hyperparameters of direct preference optimisation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
 use super::{Learner, Loss, look, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
-use palestra_model::math::{Aggregation, GroupAdvantage, entropy, kl_k3_tokens, standard_deviation};
-use palestra_model::Policy;
-use palestra_report::Metrics;
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
+use palestra_model::Policy;
+use palestra_model::math::{Aggregation, GroupAdvantage, entropy, kl_k3_tokens, standard_deviation};
+use palestra_report::Metrics;
 
 /// Hyperparameters of group learners.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,9 +12,9 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::{Learner, Loss};
 use crate::batch::{AnswerRows, JudgedBatch, TextRow};
-use palestra_model::{Placement, Policy, checkpointing};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
+use palestra_model::{Placement, Policy, checkpointing};
 
 /// The number per answer that a loss depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

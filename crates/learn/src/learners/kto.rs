@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::Loss;
 use super::judged::{Objective, Reading};
 use crate::batch::JudgedBatch;
-use palestra_model::math::preference::{kto, mismatched_kl};
 use crate::{Error, Result};
+use palestra_model::math::preference::{kto, mismatched_kl};
 
 /// Hyperparameters of KTO.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -29,9 +29,9 @@ use burn::tensor::Tensor;
 
 use super::{Learner, masked};
 use crate::batch::TransitionBatch;
-use palestra_model::{Critic, Head, Placement, Policy};
-use palestra_model::ops::selected_log_probs;
 use crate::{Error, Result};
+use palestra_model::ops::selected_log_probs;
+use palestra_model::{Critic, Head, Placement, Policy};
 
 /// An offline learner. All of them train a [`Policy`] on the same batches, so that a run only needs to know which of
 /// them it has.

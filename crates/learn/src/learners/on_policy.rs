@@ -4,10 +4,10 @@ use burn::tensor::Tensor;
 
 use super::{Learner, Outlook};
 use crate::batch::{ActionBatch, Sample};
-use palestra_model::math::clipped_policy_loss;
-use palestra_model::Policy;
-use palestra_report::Metrics;
 use crate::trajectory::{ActionToken, Segment, Trajectory};
+use palestra_model::Policy;
+use palestra_model::math::clipped_policy_loss;
+use palestra_report::Metrics;
 
 /// A learner that trains on the latest rollouts of its own model.
 pub trait OnPolicy: Learner<Model = Policy, Batch = ActionBatch> {

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
 use super::{Learner, Loss, look, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
-use palestra_model::math::{AdaptiveKl, Aggregation, clipped_value_loss, entropy, gae, kl_k1, whiten};
-use palestra_model::Policy;
-use palestra_report::Metrics;
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
+use palestra_model::Policy;
+use palestra_model::math::{AdaptiveKl, Aggregation, clipped_value_loss, entropy, gae, kl_k1, whiten};
+use palestra_report::Metrics;
 
 /// Hyperparameters of PPO.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::Loss;
 use super::judged::{Objective, Reading, pair_metrics, read_answers};
 use crate::batch::{JudgedBatch, TextRow};
+use crate::{Error, Result};
 use palestra_model::math::preference::{best_of_nll, centring, preference_nll, rating_error};
 use palestra_model::{Policy, lora};
-use crate::{Error, Result};
 
 /// Hyperparameters of a reward model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

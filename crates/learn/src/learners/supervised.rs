@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Learner, Loss};
 use crate::batch::TextBatch;
-use palestra_model::{Placement, Policy, checkpointing};
-use palestra_report::Metrics;
 use palestra_model::ops::{AttentionMask, selected_log_probs};
 use palestra_model::optim::GradientSum;
+use palestra_model::{Placement, Policy, checkpointing};
+use palestra_report::Metrics;
 
 /// Hyperparameters of supervised learning: it has none of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

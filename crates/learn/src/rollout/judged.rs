@@ -8,7 +8,7 @@ use palestra_envs::reward::{RewardSummary, Rewards};
 use palestra_envs::{End, Episode};
 
 use super::Played;
-use crate::Result;
+use crate::{Error, Result};
 use palestra_report::Metrics;
 
 /// Number of episodes that are scored together when they are passed on one by one.
@@ -36,32 +36,32 @@ pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<Duration
 }
 
 /// Queue that passes episodes on in the order in which they ended, after scoring several at once.
-pub(super) struct HandingOver<'a> {
+pub(super) struct HandingOver<'a, E> {
     rewards: Rewards,
-    take: &'a mut dyn FnMut(u64, Played) -> Result<()>,
+    take: &'a mut dyn FnMut(u64, Played) -> Result<(), E>,
     numbers: Vec<u64>,
     waiting: Vec<Played>,
     spent: Duration,
 }
 
-impl<'a> HandingOver<'a> {
-    pub fn new(rewards: Rewards, take: &'a mut dyn FnMut(u64, Played) -> Result<()>) -> Self {
+impl<'a, E: From<Error>> HandingOver<'a, E> {
+    pub fn new(rewards: Rewards, take: &'a mut dyn FnMut(u64, Played) -> Result<(), E>) -> Self {
         Self { rewards, take, numbers: Vec::new(), waiting: Vec::new(), spent: Duration::ZERO }
     }
 
-    pub fn add(&mut self, number: u64, played: Played) -> Result<()> {
+    pub fn add(&mut self, number: u64, played: Played) -> Result<(), E> {
         self.numbers.push(number);
         self.waiting.push(played);
         if self.rewards.is_empty() || self.waiting.len() == AT_ONCE { self.hand_over() } else { Ok(()) }
     }
 
     /// Passes on the remaining episodes, and returns the time spent on scoring.
-    pub fn finish(mut self) -> Result<Duration> {
+    pub fn finish(mut self) -> Result<Duration, E> {
         self.hand_over()?;
         Ok(self.spent)
     }
 
-    fn hand_over(&mut self) -> Result<()> {
+    fn hand_over(&mut self) -> Result<(), E> {
         self.spent += judge(&self.rewards, &mut self.waiting)?;
         self.numbers.drain(..).zip(self.waiting.drain(..)).try_for_each(|(number, played)| (self.take)(number, played))
     }

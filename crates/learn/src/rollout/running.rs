@@ -9,8 +9,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Context, Played, RolloutConfig};
-use palestra_model::generate::Continuation;
 use crate::trajectory::{ActionToken, Segment, Trajectory};
+use palestra_model::generate::Continuation;
 
 /// A running episode.
 pub(super) struct Running {

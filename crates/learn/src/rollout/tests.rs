@@ -2,10 +2,10 @@ use burn::tensor::TensorData;
 use palestra_envs::{EnvSpec, Observation, Options, Registry, Turn};
 
 use super::*;
-use palestra_model::{Heads, ModelConfig, parameters};
-use palestra_model::ops::{available_devices, open_device};
-use palestra_text::Tokenizer;
 use crate::trajectory::ActionToken;
+use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Heads, ModelConfig, parameters};
+use palestra_text::Tokenizer;
 
 /// An environment of two or three turns: it shows a letter and allows any of four actions. An odd seed is truncated in
 /// the third turn, an even one terminates in the second.
@@ -300,7 +300,7 @@ fn scores_land_on_the_last_token_and_what_has_none_is_left_as_it_is() {
         let mut each = Vec::new();
         let mut take = |number: u64, played: Played| {
             each.push((number, played.episode.total_reward()));
-            Ok(())
+            Ok::<(), crate::Error>(())
         };
         rollout.play_each(policy, 2, 0..32, &Sampling::default(), &mut |_, _, _| Ok(()), &mut take).unwrap();
         each.sort_by_key(|(number, _)| *number);

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::packing::pack;
 use crate::batch::TextRow;
+use crate::{Error, Result};
 use palestra_report::Metrics;
 use palestra_text::{ChatTemplate, EncodedChat, Message, Tokenizer};
-use crate::{Error, Result};
 
 /// Treatment of examples that are longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -328,8 +328,8 @@ fn join<'a>(examples: impl IntoIterator<Item = &'a TextRow>) -> TextRow {
 /// A file that cannot be read, or is no template.
 pub fn template_of(file: Option<&Path>, model: Option<&Path>) -> Result<Option<ChatTemplate>> {
     match (file, model) {
-        (Some(file), _) => ChatTemplate::from_file(file, model).map(Some),
-        (None, Some(model)) => ChatTemplate::from_directory(model),
+        (Some(file), _) => Ok(Some(ChatTemplate::from_file(file, model)?)),
+        (None, Some(model)) => Ok(ChatTemplate::from_directory(model)?),
         (None, None) => Ok(None),
     }
 }

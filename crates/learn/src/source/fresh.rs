@@ -10,11 +10,11 @@ use rand_chacha::ChaCha8Rng;
 use super::Source;
 use crate::batch::{ActionBatch, Sample};
 use crate::learners::{OnPolicy, look};
-use palestra_model::{Policy, lora};
-use palestra_report::Metrics;
 use crate::rollout::{Effort, Played, Rollout, summary};
 use crate::trajectory::Segment;
 use crate::{Error, Result};
+use palestra_model::{Policy, lora};
+use palestra_report::Metrics;
 
 /// Largest allowed mean relative error between the probability of a token at sampling and the one that the learner
 /// computes for it. A larger error means that sampling and scoring disagree.

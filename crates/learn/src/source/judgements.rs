@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::examples::{Encoded, ExampleEncoder};
 use crate::batch::{Choice, JudgedPrompt, Pair, Single, TextRow};
-use palestra_report::Metrics;
 use crate::{Error, Result};
+use palestra_report::Metrics;
 
 /// Kinds of preference data that a learner uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,10 +14,10 @@ use super::judgements::{JudgementCounts, Wanted, read_judgements};
 use super::{ExamplePlace, Source};
 use crate::batch::{JudgedBatch, JudgedPrompt};
 use crate::learners::Learner;
+use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_report::Metrics;
 use palestra_text::{ChatTemplate, Tokenizer};
-use crate::{Error, Result};
 
 /// Preference data of a run, and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,9 +12,9 @@ use super::Source;
 use super::windows::{Cursor, Reader, Selection, Window, read_ahead};
 use crate::batch::{Stretch, TransitionBatch};
 use crate::learners::Learner;
+use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_report::Metrics;
-use crate::{Error, Result};
 
 /// Logged data and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use super::examples::{ExampleCounts, ExampleOrder, TooLong};
 use super::texts::{Rows, Texts};
 use crate::batch::{TextBatch, TextRow};
 use crate::learners::Learner;
+use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_report::Metrics;
-use crate::{Error, Result};
 
 /// Text data and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use palestra_datasets::shards::{Corpus, Shard, Span, Text, Vocabulary};
 use super::examples::{ExampleCounts, ExampleEncoder, packed};
 use super::text::{CorpusConfig, TextConfig};
 use crate::batch::TextRow;
-use palestra_text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
+use palestra_text::{ChatTemplate, Tokenizer};
 
 /// Text of a run, split into training and validation.
 pub enum Texts {
@@ -51,7 +51,7 @@ pub struct Rows {
 /// A file that cannot be read, or shards without the tokenizer that they were encoded with.
 pub fn tokenizer_of(config: &TextConfig) -> Result<Tokenizer> {
     if let Some(path) = &config.tokenizer {
-        return Tokenizer::from_file(path);
+        return Ok(Tokenizer::from_file(path)?);
     }
     if config.format.is_some() {
         return Err(Error::Config(
@@ -68,7 +68,7 @@ pub fn tokenizer_of(config: &TextConfig) -> Result<Tokenizer> {
     for document in Documents::open(&files, DocumentOptions::default())? {
         alphabet.extend(document?.chars());
     }
-    Tokenizer::from_alphabet(&alphabet.into_iter().collect::<String>())
+    Ok(Tokenizer::from_alphabet(&alphabet.into_iter().collect::<String>())?)
 }
 
 impl Texts {

@@ -51,7 +51,7 @@ fn put_in_place(temporary: &Path, target: &Path) -> Result<()> {
 }
 
 /// Syncs a directory, so that its entries survive a loss of power.
-pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+pub fn sync_directory(path: &Path) -> Result<()> {
     // On other systems a directory cannot be opened as a file, and the durability of a rename depends on the system.
     if cfg!(unix) {
         File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io(path))?;
@@ -60,7 +60,7 @@ pub(crate) fn sync_directory(path: &Path) -> Result<()> {
 }
 
 /// The parent directory of a path; the current directory for a bare name.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -16,8 +16,8 @@ use crate::checkpoint::{NamedTensor, NumberType, Tensors, read_tensors, write_te
 use crate::huggingface::{JoinedLinear, linears, transpose};
 use crate::parameters::data_of;
 use crate::pretrained::{read_json, write_json, wrong};
-use crate::{Family, Transformer};
 use crate::{Error, Result};
+use crate::{Family, Transformer};
 
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";

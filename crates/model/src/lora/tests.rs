@@ -4,8 +4,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rand::SeedableRng;
 
 use super::*;
-use crate::{Family, ModelConfig, Placement};
 use crate::ops::{available_devices, open_device};
+use crate::{Family, ModelConfig, Placement};
 
 fn model(family: Family, device: &Device) -> Transformer {
     let shape = ModelConfig { family, width: 8, heads: 2, context: 8, ..ModelConfig::default() };

@@ -7,8 +7,8 @@ use crate::batch::JudgedPrompt;
 use crate::learners::check::{Example, check_learner, measure};
 use crate::learners::judged::tests::{pairs, policy};
 use crate::learners::judged::{Judged, read_answers};
-use palestra_model::{Family, Heads, Policy};
 use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Family, Heads, Policy};
 
 fn config(loss: PairLoss) -> DpoConfig {
     match loss {

@@ -3,9 +3,9 @@ use burn::tensor::{Device, TensorData};
 
 use super::*;
 use crate::learners::check::{Example, check_learner, measure};
-use palestra_model::{Family, Heads, ModelConfig};
-use palestra_model::ops::{available_devices, open_device};
 use crate::trajectory::{ActionToken, Segment};
+use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Family, Heads, ModelConfig};
 
 const VOCAB: usize = 7;
 const LONGEST: usize = 9;

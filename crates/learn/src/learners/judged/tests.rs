@@ -7,8 +7,8 @@ use crate::batch::{Choice, JudgedPrompt, Pair, Single};
 use crate::learners::check::{Measured, own_way};
 use crate::learners::dpo::{Dpo, DpoConfig};
 use crate::learners::kto::{Kto, KtoConfig};
-use palestra_model::{Family, Heads, ModelConfig};
 use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Family, Heads, ModelConfig};
 
 const VOCAB: usize = 7;
 

@@ -7,8 +7,8 @@ use crate::batch::JudgedPrompt;
 use crate::learners::check::{Example, check_learner, measure};
 use crate::learners::judged::tests::{policy, prompts};
 use crate::learners::judged::{Judged, read_answers};
-use palestra_model::{Family, Heads};
 use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Family, Heads};
 
 /// Always one part, in chunks: the KL estimate uses the whole batch.
 fn batch(parts: usize, device: &Device) -> Vec<JudgedBatch> {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::BehaviourCloning;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, Loss};
-use palestra_model::Policy;
 use crate::{Error, Result};
+use palestra_model::Policy;
 
 /// Hyperparameters of the Decision Transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use rand_distr::{Distribution, Normal};
 use super::*;
 use crate::batch::{Next, Stretch};
 use crate::learners::check::{Example, check_learner, measure};
-use palestra_model::{CriticShape, Decoding, Family, Heads, ModelConfig, Targets, parameters};
-use palestra_model::ops::{available_devices, open_device};
 use crate::trajectory::{ActionToken, Segment};
+use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{CriticShape, Decoding, Family, Heads, ModelConfig, Targets, parameters};
 
 pub(super) const VOCAB: usize = 7;
 

@@ -7,9 +7,9 @@ use rand_distr::{Distribution, Normal};
 
 use super::*;
 use crate::learners::check::{Example, check_learner, measure};
-use palestra_model::{Family, Heads, ModelConfig, parameters};
-use palestra_model::ops::{available_devices, open_device};
 use crate::trajectory::Segment;
+use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Family, Heads, ModelConfig, parameters};
 
 const VOCAB: usize = 7;
 

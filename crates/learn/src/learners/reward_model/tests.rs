@@ -8,8 +8,8 @@ use crate::batch::JudgedPrompt;
 use crate::learners::check::{Example, check_learner, measure};
 use crate::learners::judged::Judged;
 use crate::learners::judged::tests::{policy, prompts};
-use palestra_model::{Family, Heads, parameters};
 use palestra_model::ops::{available_devices, open_device};
+use palestra_model::{Family, Heads, parameters};
 
 const SCORED: Heads = Heads { value: true, critic: None };
 

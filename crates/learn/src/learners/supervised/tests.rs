@@ -9,9 +9,9 @@ use super::*;
 use crate::batch::TextRow;
 use crate::learners::check::{Example, check_learner, measure};
 use palestra_model::lora::{LoraConfig, attach};
-use palestra_model::{Family, Heads, ModelConfig, parameters};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::AdamW;
+use palestra_model::{Family, Heads, ModelConfig, parameters};
 
 const VOCAB: usize = 7;
 

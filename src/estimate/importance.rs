@@ -114,7 +114,7 @@ pub struct Interval {
 /// not account for weights that were never drawn.
 ///
 /// ```
-/// use palestra_model::math::{OffPolicyEpisode, bootstrap, weighted_importance_sampling};
+/// use palestra::estimate::importance::{OffPolicyEpisode, bootstrap, weighted_importance_sampling};
 /// let one = |reward| OffPolicyEpisode { log_ratios: vec![0.0], rewards: vec![reward] };
 /// let episodes = [one(0.0), one(1.0), one(1.0), one(2.0)];
 /// let episodes: Vec<&OffPolicyEpisode> = episodes.iter().collect();

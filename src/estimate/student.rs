@@ -1,4 +1,4 @@
-use super::Interval;
+use super::importance::Interval;
 
 /// Prediction interval of a quantity at this confidence, if each of `replicates` is an estimate from a resample of the
 /// data: their mean, plus and minus `t s sqrt(1 + 1/n)`. Here s is their standard deviation and t is Student's quantile
