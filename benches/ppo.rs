@@ -11,7 +11,7 @@ use palestra::envs::{Definition, Options, Pool, Registry};
 use palestra::learn::encoder::Encoder;
 use palestra::learn::learners::ppo::{Ppo, PpoConfig};
 use palestra::learn::rollout::{Rollout, RolloutConfig};
-use palestra::learn::source::{Fresh, ReferencePolicy};
+use palestra::learn::source::{OnPolicySource, ReferencePolicy};
 use palestra::learn::train::{Span, train};
 use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra::model::optim::{AdamW, OptimizerConfig};
@@ -64,7 +64,7 @@ fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metri
     let policy =
         Policy::new(&shape.resolve(tokenizer.vocab_size())?, Heads { value: true, critic: None }, 0, &device).train();
     let config = RolloutConfig { episodes: 256, environments: 256, ..RolloutConfig::default() };
-    let mut source = Fresh::new(
+    let mut source = OnPolicySource::new(
         Rollout::new(pool, Encoder::new(tokenizer, config.encoding(16)), config, None),
         0,
         device.autodiff(),

@@ -14,7 +14,7 @@ use palestra::envs::record::record;
 use palestra::envs::{Definition, Options, Registry};
 use palestra::learn::encoder::{Encoder, Encoding};
 use palestra::learn::rollout::Context;
-use palestra::learn::source::{Cutting, DataConfig, Selection, Stored, alphabet};
+use palestra::learn::source::{Chunking, DataConfig, ReplaySource, Selection, alphabet};
 use palestra::model::ops::open_device;
 use palestra::text::Tokenizer;
 use palestra_datasets::log::{Columns, Log, LogWriter, ReadOptions, WriteOptions};
@@ -108,14 +108,14 @@ fn read_batches(path: &Path) -> Result<f64> {
     let config = DataConfig::default();
     let selection = Selection {
         encoder: Encoder::new(tokenizer, encoding),
-        cutting: Cutting { turns: config.stretch, gamma: 0.99, gamma_token: 1.0, with_next: false },
+        chunking: Chunking { turns: config.chunk, gamma: 0.99, gamma_token: 1.0, with_next: false },
         split: None,
         least_return: None,
         resample: None,
     };
     let device = open_device("flex")?;
     let began = Instant::now();
-    let mut source = Stored::new(log, selection, config, 0, device);
+    let mut source = ReplaySource::new(log, selection, config, 0, device);
     for _ in 0..rows.div_ceil(256) {
         std::hint::black_box(source.next_parts()?);
     }

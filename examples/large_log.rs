@@ -19,11 +19,11 @@ const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [gigabytes, path] = arguments.as_slice() else { return Err("usage: large_log GIGABYTES FILE".into()) };
-    let wanted = (gigabytes.parse::<f64>()? * 1e9) as u64;
+    let kinds = (gigabytes.parse::<f64>()? * 1e9) as u64;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut writer = LogWriter::create(Path::new(path), WriteOptions::default())?;
     let mut number = 0;
-    while number % 256 != 0 || std::fs::metadata(path)?.len() < wanted {
+    while number % 256 != 0 || std::fs::metadata(path)?.len() < kinds {
         writer.write(&episode(number, &mut rng))?;
         number += 1;
     }

@@ -24,7 +24,7 @@ use crate::run_dir::RunDir;
 use crate::{Error, Result};
 pub use evaluation_policy::EvaluationPolicy;
 use palestra_learn::encoder::{Encoder, RETURN_ALPHABET};
-use palestra_learn::rollout::{Played, Rollout, RolloutConfig, Seen, reward_means};
+use palestra_learn::rollout::{Rollout, RolloutConfig, RolloutEvent, RolloutResult, reward_means};
 use palestra_learn::source::{alphabet, template_of, tokenizer_of};
 use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
 use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
@@ -280,7 +280,7 @@ impl Agent {
     pub fn rollout_of(&self, config: RolloutConfig, registry: &Registry, environments: usize) -> Result<Rollout> {
         let pool = Pool::new(registry, self.env()?, environments)?;
         let target_return = self.run.decision_transformer.as_ref().and_then(|config| config.target_return);
-        Ok(Rollout::new(pool, self.encoder()?, config, target_return).judged_by(self.rewards.clone()))
+        Ok(Rollout::new(pool, self.encoder()?, config, target_return).with_rewards(self.rewards.clone()))
     }
 
     /// Plays episodes that training never saw, and scores them. The results of each reward are among the numbers of
@@ -294,7 +294,7 @@ impl Agent {
         registry: &Registry,
         episodes: u64,
         seed: u64,
-    ) -> Result<(Evaluation, Vec<Played>)> {
+    ) -> Result<(Evaluation, Vec<RolloutResult>)> {
         let policy = policy.valid();
         // Each episode begins in a state of its own.
         let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
@@ -313,13 +313,13 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Agent::evaluate`].
-    pub fn judge(
+    pub fn try_evaluate(
         &self,
         policy: &Policy,
         registry: &Registry,
         episodes: u64,
         seed: u64,
-    ) -> Result<Option<(Evaluation, Vec<Played>)>> {
+    ) -> Result<Option<(Evaluation, Vec<RolloutResult>)>> {
         self.run.env.as_ref().map(|_| self.evaluate(policy, registry, episodes, seed)).transpose()
     }
 
@@ -332,8 +332,8 @@ impl Agent {
         registry: &Registry,
         seed: u64,
         episodes: u64,
-        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<()>,
-    ) -> Result<Vec<Played>> {
+        watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<()>,
+    ) -> Result<Vec<RolloutResult>> {
         let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
         let mut rollout = self.rollout_of(config, registry, 1)?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;

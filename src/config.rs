@@ -248,7 +248,7 @@ impl RunFile {
         };
         let name = algorithm.name();
         let is_supervised = matches!(algorithm, Algorithm::Supervised(_));
-        if algorithm.wanted().is_some() || self.preferences.is_some() {
+        if algorithm.kinds().is_some() || self.preferences.is_some() {
             return self.check_judged(&algorithm).map(|()| algorithm);
         }
         match (&algorithm, &self.env, &self.data) {
@@ -281,7 +281,7 @@ impl RunFile {
     /// learner.
     fn check_judged(&self, algorithm: &Algorithm) -> Result<()> {
         let name = algorithm.name();
-        if algorithm.wanted().is_none() {
+        if algorithm.kinds().is_none() {
             let reason = format!("[preferences]: [{name}] does not learn from judgements; remove one of them");
             return Err(Error::Config(reason));
         }

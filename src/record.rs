@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::agent::Agent;
 use crate::{Error, Result};
-use palestra_learn::rollout::{Played, RolloutConfig, Seen, now};
+use palestra_learn::rollout::{RolloutConfig, RolloutEvent, RolloutResult, now};
 use palestra_model::math::Sampling;
 pub use spans::Spans;
 
@@ -181,7 +181,7 @@ fn play_simply(
         let mut episode = episode?;
         let taken = Some(now()); // just now
         episode.turns.iter_mut().for_each(|turn| turn.timestamp = taken);
-        let scores = rewards.judge(std::slice::from_mut(&mut episode))?.remove(0).scores;
+        let scores = rewards.score(std::slice::from_mut(&mut episode))?.remove(0).scores;
         recording.write(episode, &scores)?;
         (watch.ended)();
         watch.check()?;
@@ -206,7 +206,7 @@ fn play_agent(
         provenance.tokenizer_hash = None; // there are no token ids
     }
     let is_certain = epsilon == 0.0 && sampling.temperature <= 0.0;
-    let mut take = |_: u64, played: Played| {
+    let mut take = |_: u64, played: RolloutResult| {
         let scores = played.scores;
         let mut episode = provenance.label(played.episode);
         if is_certain {
@@ -218,7 +218,7 @@ fn play_agent(
         (watch.ended)();
         Ok(())
     };
-    let mut look = |_: u64, _: Seen, _: &dyn Env| watch.check();
+    let mut look = |_: u64, _: RolloutEvent, _: &dyn Env| watch.check();
     rollout.play_each(&agent.policy, seed, 0..episodes, &sampling, &mut look, &mut take)?;
     Ok(())
 }

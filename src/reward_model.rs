@@ -11,7 +11,7 @@ use palestra_model::Device;
 use crate::language_model::{model_directory, open_tokenizer};
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
-use palestra_learn::learners::judged::{Reading, read_answers};
+use palestra_learn::learners::preference::{Reading, read_answers};
 use palestra_learn::source::{ExampleEncoder, TooLong};
 use palestra_model::{Heads, Policy, classifier, read_config_json, read_model};
 use palestra_text::{ChatTemplate, Tokenizer};

@@ -2,8 +2,8 @@
 
 mod directory;
 mod held_out;
-mod judged;
 mod plan;
+mod preferences;
 mod reference;
 mod report;
 
@@ -31,9 +31,10 @@ use palestra_learn::learners::Learner;
 use palestra_learn::learners::group::Group;
 use palestra_learn::learners::ppo::Ppo;
 use palestra_learn::learners::supervised::supervised_learner;
-use palestra_learn::rollout::Played;
+use palestra_learn::rollout::RolloutResult;
 use palestra_learn::source::{
-    Cutting, DataConfig, Fresh, ReferencePolicy, Selection, Source, Stored, TextSource, Texts, least_of_best,
+    Chunking, DataConfig, OnPolicySource, ReferencePolicy, ReplaySource, Selection, Source, TextSource, Texts,
+    least_of_best,
 };
 use palestra_learn::train::{Span, train};
 use palestra_model::Policy;
@@ -110,17 +111,17 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
         (_, Some(learner), Some((log, returns))) => {
             let selection = selection(&agent, &algorithm, returns)?;
             let config = agent.run.data.clone().expect("a learner of logs has data");
-            let mut source = Stored::new(log, selection, config, agent.run.seed, batches_on);
+            let mut source = ReplaySource::new(log, selection, config, agent.run.seed, batches_on);
             source.try_out()?;
             let directory = Directory::open(&agent, &options)?;
             Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
         }
-        _ if algorithm.wanted().is_some() => {
-            let judgements = judged::open(&agent, &algorithm)?;
+        _ if algorithm.kinds().is_some() => {
+            let judgements = preferences::open(&agent, &algorithm)?;
             let directory = Directory::open(&agent, &options)?;
-            let parts = judged::parts(&agent, &algorithm, judgements, &directory.dir, &batches_on)?;
-            let judged::Parts { learner, source, held_out } = parts;
-            let held_out = Some(HeldOut::Judgements(held_out));
+            let parts = preferences::parts(&agent, &algorithm, judgements, &directory.dir, &batches_on)?;
+            let preferences::Parts { learner, source, held_out } = parts;
+            let held_out = Some(HeldOut::Preferences(held_out));
             Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
         }
         _ => unreachable!("the run file was checked: a learner of logs has data"),
@@ -150,7 +151,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
-                let (play, played) = start.judge(&start.policy, registry, episodes, start.run.seed)?.unzip();
+                let (play, played) = start.try_evaluate(&start.policy, registry, episodes, start.run.seed)?.unzip();
                 let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
                 let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
                 let episodes = samples(played.unwrap_or_default(), &start, shown);
@@ -184,7 +185,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 }
                 let mut metrics = progress.metrics.clone();
                 if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-                    let judged = agent.judge(progress.model, registry, episodes, run.seed)?;
+                    let judged = agent.try_evaluate(progress.model, registry, episodes, run.seed)?;
                     metrics
                         .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
                     if let Some(held_out) = &mut held_out {
@@ -218,7 +219,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         }
 
         let agent = Agent { policy: model, updates: done, ..agent };
-        let (evaluation, played) = agent.judge(&agent.policy, registry, episodes, run.seed)?.unzip();
+        let (evaluation, played) = agent.try_evaluate(&agent.policy, registry, episodes, run.seed)?.unzip();
         let samples = samples(played.unwrap_or_default(), &agent, 20);
         write_episodes(&dir, &samples)?;
         let frames = if run.env.is_some() { frames(&agent, registry)? } else { Vec::new() };
@@ -258,7 +259,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
 
 /// Rollouts that a run learns from. If rewards are learned or written by hand, the divergence from the starting policy
 /// is measured even if it is not penalised.
-fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<Fresh> {
+fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<OnPolicySource> {
     let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
     // Reads the first state, so that a model that cannot read it is refused before anything is written.
     rollout.try_out(&agent.policy)?;
@@ -267,7 +268,7 @@ fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<Fresh>
         true => ReferencePolicy::Policy(Box::new(agent.policy.clone())),
         false => ReferencePolicy::None,
     };
-    Ok(Fresh::new(rollout, agent.run.seed, batches_on, reference))
+    Ok(OnPolicySource::new(rollout, agent.run.seed, batches_on, reference))
 }
 
 fn open_log(data: &DataConfig) -> Result<Log> {
@@ -283,8 +284,8 @@ fn selection(agent: &Agent, algorithm: &Algorithm, returns: Vec<f64>) -> Result<
         _ => None,
     };
     let DataConfig { gamma, gamma_token, .. } = *data;
-    let cutting = Cutting { turns: data.stretch, gamma, gamma_token, with_next: algorithm.bootstraps() };
-    Ok(Selection { encoder: agent.encoder()?, cutting, split: data.split.clone(), least_return, resample: None })
+    let chunking = Chunking { turns: data.chunk, gamma, gamma_token, with_next: algorithm.bootstraps() };
+    Ok(Selection { encoder: agent.encoder()?, chunking, split: data.split.clone(), least_return, resample: None })
 }
 
 /// Evaluates the last checkpoint of a run. `overrides` are applied to its run file; if `episodes` is absent, the run's
@@ -399,8 +400,8 @@ fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
 const SHOWN: usize = 5;
 
 /// First episodes of an agent, with its name, and without timestamps.
-fn samples(played: Vec<Played>, agent: &Agent, count: usize) -> Vec<Episode> {
-    let sample = |played: Played| {
+fn samples(played: Vec<RolloutResult>, agent: &Agent, count: usize) -> Vec<Episode> {
+    let sample = |played: RolloutResult| {
         let mut episode = played.episode;
         episode.turns.iter_mut().for_each(|turn| turn.timestamp = None);
         Episode { policy_id: agent.run.name.clone(), policy_step: agent.updates, ..episode }

@@ -48,7 +48,7 @@ pub struct Record {
     /// The prompt; empty if the file has answers only.
     pub prompt: Text,
     /// The label, with the answers.
-    pub judgement: Judgement,
+    pub preference: Preference,
     /// The annotator, if known.
     pub annotator: Option<String>,
     /// The weight of the record; 1 by default.
@@ -59,7 +59,7 @@ pub struct Record {
 
 /// A label of one answer, or a preference between answers.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Judgement {
+pub enum Preference {
     /// `chosen` is better than `rejected`, by `margin` if it is given.
     Better {
         /// The better answer.

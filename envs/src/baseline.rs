@@ -85,7 +85,7 @@ pub fn play_many(
 ) -> Result<Baseline> {
     let played = (0..episodes).map(|number| record::play_number(env, run_seed, number, player));
     let (mut episodes, infos): (Vec<Episode>, Vec<Info>) = played.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let judged = rewards.judge(&mut episodes)?;
+    let judged = rewards.score(&mut episodes)?;
     let scored = episodes.iter().zip(&infos).zip(&judged).filter(|(_, judged)| judged.total.is_some());
     let mut baseline = score(&player.name(), scored.map(|(played, _)| played));
     let summaries = RewardSummary::of(judged.iter().map(|judged| &judged.scores)).into_iter();

@@ -19,7 +19,7 @@ use crate::{Episode, Info, Options, Result};
 pub use definition::RewardDefinition;
 pub use length::overlong_penalty;
 pub use summary::RewardSummary;
-pub use weighted::{Judgement, Rewards, Scores};
+pub use weighted::{RewardScores, Rewards, Scores};
 
 /// Scores whole episodes: from a file of labels, with a learned model, or by a rule.
 ///

@@ -11,7 +11,7 @@ use palestra_model::TensorData;
 use super::Agent;
 use crate::config::Algorithm;
 use crate::{Error, Result};
-use palestra_learn::batch::{Next, Stretch, TransitionBatch};
+use palestra_learn::batch::{Chunk, Next, TransitionBatch};
 use palestra_learn::encoder::{Context, Encoder};
 use palestra_learn::learners::offline::TokenPolicy;
 use palestra_learn::{Segment, Trajectory};
@@ -69,7 +69,7 @@ impl EvaluationPolicy {
     /// An episode that the model cannot read; with epsilon above 0, a turn without legal actions.
     pub fn log_probs(&mut self, episodes: &[Episode]) -> Result<Vec<Vec<f64>>> {
         let (mut seen, mut distinct) = (HashMap::<Written, usize>::new(), Vec::new());
-        let mut wanted: Vec<(Trajectory, Vec<usize>)> = Vec::with_capacity(episodes.len());
+        let mut kinds: Vec<(Trajectory, Vec<usize>)> = Vec::with_capacity(episodes.len());
         for episode in episodes {
             let trajectory = self.encoder.trajectory(episode)?;
             let index = |segment: &Segment| {
@@ -80,7 +80,7 @@ impl EvaluationPolicy {
                 })
             };
             let indices = trajectory.segments.iter().map(index).collect();
-            wanted.push((trajectory, indices));
+            kinds.push((trajectory, indices));
         }
         let known = self.score(&distinct);
         let of_episode = |(episode, (trajectory, segments)): (&Episode, (Trajectory, Vec<usize>))| {
@@ -99,7 +99,7 @@ impl EvaluationPolicy {
             };
             episode.turns.iter().zip(own).enumerate().map(mixed).collect()
         };
-        episodes.iter().zip(wanted).map(of_episode).collect()
+        episodes.iter().zip(kinds).map(of_episode).collect()
     }
 
     /// Probabilities of each observation's legal actions, in their order, for a policy that reads each observation
@@ -175,7 +175,7 @@ impl EvaluationPolicy {
         let device = self.tokens.policy.transformer.device();
         for segments in segments.chunks(ROWS) {
             let (discounts, returns) = (Vec::new(), Vec::new());
-            let rows = Stretch { segments: segments.to_vec(), discounts, returns, next: Next::Unknown };
+            let rows = Chunk { segments: segments.to_vec(), discounts, returns, next: Next::Unknown };
             let batch = TransitionBatch::new(&[rows], 1, vocab_size, &device);
             let all = self.tokens.log_probs(&batch); // [tokens, vocab]
             let chosen: TensorData = all.gather(1, batch.targets.unsqueeze_dim(1)).into_data();

@@ -11,7 +11,7 @@ use super::output::{Output, STANDARD_OUTPUT};
 use super::policy;
 use crate::agent::FIRST_EVALUATION;
 use crate::{Error, Result};
-use palestra_learn::rollout::Seen;
+use palestra_learn::rollout::RolloutEvent;
 
 /// Play an environment, or watch it played
 ///
@@ -101,10 +101,10 @@ fn watch_trained(args: &Args, registry: &Registry, output: &mut Output) -> Resul
     let screen: &mut dyn Write = if output.wants_json() { &mut sink } else { output.screen() };
     let played = agent.watch(registry, args.seed, args.episodes, &mut |number, seen, env| {
         let shown = match seen {
-            Seen::Begun => {
+            RolloutEvent::Started => {
                 writeln!(screen, "{env_id}, game {}\n\n{}", number - FIRST_EVALUATION + 1, env.render().trim_end())
             }
-            Seen::Played(action, step) => writeln!(screen, "> {action}")
+            RolloutEvent::Stepped(action, step) => writeln!(screen, "> {action}")
                 .and_then(|()| show_step(step, screen))
                 .and_then(|()| writeln!(screen, "{}", env.render().trim_end())),
         };

@@ -13,8 +13,8 @@ use crate::Result;
 use crate::reward_model::RewardModel;
 use crate::run_dir::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
-use palestra_learn::batch::{JudgedPrompt, TextRow};
-use palestra_learn::source::{JudgementCounts, Wanted, read_judgements};
+use palestra_learn::batch::{PromptPreferences, TextRow};
+use palestra_learn::source::{PreferenceCounts, PreferenceKinds, read_preferences};
 
 /// Score labelled answers with a reward model, and compare the scores with the preferences
 ///
@@ -65,21 +65,21 @@ struct Report {
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let model = RewardModel::open(&args.model, &args.machine.open()?)?;
     let files = [args.data.clone()];
-    let (prompts, counts) = read_judgements(&files, &model.encoder(), args.by.as_deref(), None, Wanted::All)?;
+    let (prompts, counts) = read_preferences(&files, &model.encoder(), args.by.as_deref(), None, PreferenceKinds::All)?;
     let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
     let scores = model.score_rows(&rows, args.batch as usize);
     if let Some(out) = &args.out {
         write_atomically(out, lines(&model, &prompts, &scores)?.as_bytes())?;
     }
     let score = PreferenceScore::new(&prompts, &scores, f64::from(model.policy.score_scale()));
-    let JudgementCounts { kept, prompts, answers, cut, .. } = counts;
+    let PreferenceCounts { kept, prompts, answers, cut, .. } = counts;
     let (model, data) = (args.model.clone(), args.data.clone());
     let report = Report { model, data, judgements: kept, prompts, answers, answers_cut: cut, score };
     output.report(&report, &report)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(model: &RewardModel, prompts: &[JudgedPrompt], scores: &[f32]) -> Result<String> {
+fn lines(model: &RewardModel, prompts: &[PromptPreferences], scores: &[f32]) -> Result<String> {
     let mut lines = String::new();
     for (row, score) in prompts.iter().flat_map(|prompt| &prompt.answers).zip(scores) {
         let (prompt, answer) = row.tokens.split_at(row.counted[0]);

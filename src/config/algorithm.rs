@@ -8,7 +8,6 @@ use crate::Result;
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::dpo::{Dpo, DpoConfig};
 use palestra_learn::learners::group::GroupConfig;
-use palestra_learn::learners::judged::Objective;
 use palestra_learn::learners::kto::{Kto, KtoConfig};
 use palestra_learn::learners::offline::{
     Awr, AwrConfig, BehaviourCloning, BehaviourCloningConfig, Cql, CqlConfig, DecisionTransformer,
@@ -16,9 +15,10 @@ use palestra_learn::learners::offline::{
     OfflineLearner,
 };
 use palestra_learn::learners::ppo::PpoConfig;
+use palestra_learn::learners::preference::Objective;
 use palestra_learn::learners::reward_model::{RewardModel, RewardModelConfig};
 use palestra_learn::learners::supervised::SupervisedConfig;
-use palestra_learn::source::Wanted;
+use palestra_learn::source::PreferenceKinds;
 use palestra_model::{CriticShape, Decoding, Heads};
 
 /// Learner of a run with its settings. In a run file, the section of the same name.
@@ -131,7 +131,7 @@ impl Algorithm {
 
     /// True if the learner can train adapters on a frozen model.
     pub fn trains_adapters(&self) -> bool {
-        self.plays() || matches!(self, Self::Supervised(_)) || self.wanted().is_some()
+        self.plays() || matches!(self, Self::Supervised(_)) || self.kinds().is_some()
     }
 
     /// Weight of the KL divergence from the policy that the run started from.
@@ -149,11 +149,11 @@ impl Algorithm {
     }
 
     /// Kinds of preferences that the learner uses; `None` for a learner of other data.
-    pub fn wanted(&self) -> Option<Wanted> {
+    pub fn kinds(&self) -> Option<PreferenceKinds> {
         match self {
-            Self::RewardModel(_) => Some(Wanted::All),
-            Self::Dpo(_) => Some(Wanted::Pairs),
-            Self::Kto(_) => Some(Wanted::Labels),
+            Self::RewardModel(_) => Some(PreferenceKinds::All),
+            Self::Dpo(_) => Some(PreferenceKinds::Pairs),
+            Self::Kto(_) => Some(PreferenceKinds::Labels),
             _ => None,
         }
     }

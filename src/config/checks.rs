@@ -45,7 +45,7 @@ impl RunFile {
             let name = algorithm.name();
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
-        let reads_text = matches!(algorithm, Algorithm::Supervised(_)) || algorithm.wanted().is_some();
+        let reads_text = matches!(algorithm, Algorithm::Supervised(_)) || algorithm.kinds().is_some();
         if self.train.gradient_checkpointing && !reads_text {
             let name = algorithm.name();
             return Err(Error::Config(format!(

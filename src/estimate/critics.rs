@@ -9,9 +9,9 @@ use super::student::replicate_interval;
 use super::{EstimateConfig, FqeConfig, Outcome, Value, mean_of};
 use crate::agent::EvaluationPolicy;
 use crate::{Error, Result};
-use palestra_learn::batch::{Next, Stretch, TransitionBatch};
+use palestra_learn::batch::{Chunk, Next, TransitionBatch};
 use palestra_learn::learners::offline::Fqe;
-use palestra_learn::source::{Cutting, DataConfig, Selection, Stored, resampled_times};
+use palestra_learn::source::{Chunking, DataConfig, ReplaySource, Selection, resampled_times};
 use palestra_learn::train::{Span, train};
 use palestra_model::optim::{AdamW, OptimizerConfig, Schedule};
 use palestra_model::{Heads, Policy};
@@ -73,10 +73,10 @@ fn first_values(
     let judged = &policy.tokens.policy;
     let device = judged.transformer.device();
     let data = DataConfig { batch, steps: steps.div_ceil(UPDATES), ..DataConfig::default() };
-    let cutting = Cutting { turns: data.stretch, gamma: config.gamma as f32, gamma_token: 1.0, with_next: true };
-    let selection = Selection { encoder: policy.encoder.clone(), cutting, split: None, least_return: None, resample };
+    let chunking = Chunking { turns: data.chunk, gamma: config.gamma as f32, gamma_token: 1.0, with_next: true };
+    let selection = Selection { encoder: policy.encoder.clone(), chunking, split: None, least_return: None, resample };
     let log = Log::open(files, ReadOptions { skip_bad: false, columns: Columns::Learning })?;
-    let mut source = Stored::new(log, selection, data, seed, device.clone().autodiff());
+    let mut source = ReplaySource::new(log, selection, data, seed, device.clone().autodiff());
     let schedule = OptimizerConfig { learning_rate, schedule: Schedule::Linear, ..OptimizerConfig::default() };
     let mut optimizer = AdamW::new(schedule)?;
 
@@ -95,14 +95,14 @@ fn first_values(
     let model = model.valid();
     let mut values = Vec::with_capacity(recorded.first_states.len());
     for states in recorded.first_states.chunks(ROWS) {
-        let alone = |(prompt, allowed): &FirstState| Stretch {
+        let alone = |(prompt, allowed): &FirstState| Chunk {
             segments: Vec::new(),
             discounts: Vec::new(),
             returns: Vec::new(),
             next: Next::State(prompt.clone(), allowed.clone()),
         };
-        let stretches: Vec<Stretch> = states.iter().map(alone).collect();
-        let batch = TransitionBatch::new(&stretches, 1, judged.transformer.config().vocab_size, &device);
+        let chunks: Vec<Chunk> = states.iter().map(alone).collect();
+        let batch = TransitionBatch::new(&chunks, 1, judged.transformer.config().vocab_size, &device);
         values.extend(learner.values(&model, &batch).into_data().iter::<f32>().map(f64::from));
     }
     Ok(values)

@@ -57,7 +57,7 @@ pub(super) fn build(options: &Options, stop: &Arc<AtomicBool>) -> Result<Box<dyn
         }
         (None, false) => {
             let scores = read_scores(&labels).map_err(|reason| options.wrong("files", reason))?;
-            Ok(Box::new(JudgedAnswers { scores, files: labels.files.join(", ") }))
+            Ok(Box::new(LabelledAnswers { scores, files: labels.files.join(", ") }))
         }
         (Some(_), true) if labels.scale.is_some() => {
             Err(options.wrong("scale", "ratings of a label store are from 1 to 5; remove it"))
@@ -99,12 +99,12 @@ fn check_store(store: &Path) -> Result<(), String> {
 }
 
 /// Scores from files of preferences.
-struct JudgedAnswers {
+struct LabelledAnswers {
     scores: Scores,
     files: String,
 }
 
-impl Reward for JudgedAnswers {
+impl Reward for LabelledAnswers {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
         let found: Vec<Option<f32>> = episodes.iter().map(|episode| score_of(&self.scores, episode)).collect();
         match episodes.first() {

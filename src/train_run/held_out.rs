@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::judged::HeldOutJudgements;
+use super::preferences::HeldOutPreferences;
 use crate::agent::Agent;
 use crate::run_dir::write_atomically;
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub(super) enum HeldOut {
     /// Text.
     Text(HeldOutText),
     /// Preferences.
-    Judgements(HeldOutJudgements),
+    Preferences(HeldOutPreferences),
 }
 
 /// Score of a model on held-out data.
@@ -37,7 +37,7 @@ pub(super) enum HeldOutScore {
     /// Score on text.
     Text(TextScore),
     /// Score on preferences.
-    Judgements(PreferenceScore),
+    Preferences(PreferenceScore),
 }
 
 impl HeldOut {
@@ -45,7 +45,7 @@ impl HeldOut {
     pub fn score(&self, policy: &Policy) -> HeldOutScore {
         match self {
             Self::Text(text) => HeldOutScore::Text(text.score(policy)),
-            Self::Judgements(judgements) => HeldOutScore::Judgements(judgements.score(policy)),
+            Self::Preferences(judgements) => HeldOutScore::Preferences(judgements.score(policy)),
         }
     }
 
@@ -53,7 +53,7 @@ impl HeldOut {
     pub fn headline(&self) -> (&'static str, bool) {
         match self {
             Self::Text(_) => ("validation/mean_nll", true),
-            Self::Judgements(_) => ("eval/rewards/accuracies", false),
+            Self::Preferences(_) => ("eval/rewards/accuracies", false),
         }
     }
 
@@ -61,7 +61,7 @@ impl HeldOut {
     pub fn text_mut(&mut self) -> Option<&mut HeldOutText> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Judgements(_) => None,
+            Self::Preferences(_) => None,
         }
     }
 
@@ -69,7 +69,7 @@ impl HeldOut {
     pub fn samples(&self) -> &[TextSample] {
         match self {
             Self::Text(text) => &text.samples,
-            Self::Judgements(_) => &[],
+            Self::Preferences(_) => &[],
         }
     }
 }
@@ -79,7 +79,7 @@ impl HeldOutScore {
     pub fn metrics(&self) -> Metrics {
         match self {
             Self::Text(score) => score.metrics(),
-            Self::Judgements(score) => score.metrics(),
+            Self::Preferences(score) => score.metrics(),
         }
     }
 }

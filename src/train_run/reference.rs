@@ -10,13 +10,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::judged::at_once;
+use super::preferences::at_once;
 use crate::agent::Agent;
 use crate::run_dir::write_atomically;
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
-use palestra_learn::learners::judged::{Reading, read_answers};
-use palestra_learn::source::Judgements;
+use palestra_learn::learners::preference::{Reading, read_answers};
+use palestra_learn::source::PreferenceData;
 use palestra_model::{Policy, lora, parameters};
 
 /// Log-probabilities of labelled answers, and what they belong to.
@@ -32,7 +32,7 @@ struct Reference {
 ///
 /// # Errors
 /// A file that is damaged, or of another model, tokenizer or other answers; an answer without a finite log-probability.
-pub(super) fn fill(judgements: &mut Judgements, agent: &Agent, file: &Path) -> Result<()> {
+pub(super) fn fill(judgements: &mut PreferenceData, agent: &Agent, file: &Path) -> Result<()> {
     let base = Policy::from(lora::without_adapters(agent.policy.transformer.clone()));
     let rows: Vec<&TextRow> =
         judgements.training.iter().chain(&judgements.validation).flat_map(|prompt| prompt.rows()).collect();

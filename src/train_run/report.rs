@@ -66,7 +66,7 @@ pub(super) fn held_out_scores(
         Some((HeldOutScore::Text(before), HeldOutScore::Text(after))) => {
             (Some(HeldOutScores { before, after, vocab_size }), None)
         }
-        Some((HeldOutScore::Judgements(before), HeldOutScore::Judgements(after))) => {
+        Some((HeldOutScore::Preferences(before), HeldOutScore::Preferences(after))) => {
             (None, Some(PreferenceScores { before, after }))
         }
         _ => (None, None),

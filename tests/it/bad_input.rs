@@ -7,14 +7,14 @@ use std::process::Command;
 
 use palestra::envs::Registry;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::{checkpoints, lake, metrics_lines, trained};
 
 const HEAD: &str = "name = \"lake\"\n\n[env]\nid = \"frozen-lake-4x4\"\n\n";
 
 #[track_caller]
 fn assert_run_refused(text: &str, message: &str) {
-    Desk::new().with("lake.toml", text).assert_refused(&["train", "lake.toml"], message);
+    Sandbox::new().with("lake.toml", text).assert_refused(&["train", "lake.toml"], message);
 }
 
 #[test]
@@ -36,8 +36,8 @@ fn a_value_of_the_wrong_type_is_answered_with_the_right_one() {
 
 #[test]
 fn what_is_no_toml_is_answered_with_its_line() {
-    let desk = Desk::new().with("lake.toml", "name = \"lake\nseed = 1\n");
-    let outcome = desk.run(&["train", "lake.toml"]);
+    let sandbox = Sandbox::new().with("lake.toml", "name = \"lake\nseed = 1\n");
+    let outcome = sandbox.run(&["train", "lake.toml"]);
     assert!(outcome.stderr.starts_with("error: lake.toml:1: "), "{}", outcome.stderr);
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1));
 }
@@ -57,17 +57,17 @@ fn an_impossible_shape_is_named() {
 
 #[test]
 fn a_missing_file_is_named() {
-    Desk::new().assert_refused(&["train", "no.toml"], "no.toml: No such file or directory (os error 2)");
-    Desk::new()
+    Sandbox::new().assert_refused(&["train", "no.toml"], "no.toml: No such file or directory (os error 2)");
+    Sandbox::new()
         .assert_refused(&["evaluate", "no"], "no is no directory; give the directory of a run, like runs/<name>");
-    Desk::new().assert_refused(&["check", "no.toml"], "no.toml: No such file or directory (os error 2)");
+    Sandbox::new().assert_refused(&["check", "no.toml"], "no.toml: No such file or directory (os error 2)");
 }
 
 #[test]
 fn an_unknown_environment_is_answered_with_the_nearest() {
     let nearest = "no environment `frozn-lake-4x4`; did you mean `frozen-lake-4x4`, `frozen-lake-8x8`?";
     for command in ["envs", "check", "play"] {
-        Desk::new().assert_refused(&[command, "frozn-lake-4x4"], nearest);
+        Sandbox::new().assert_refused(&[command, "frozn-lake-4x4"], nearest);
     }
     let run = "name = \"lake\"\n\n[env]\nid = \"frozn-lake-4x4\"\n";
     assert_run_refused(run, &format!("lake.toml:4: env.id: {nearest}"));
@@ -85,9 +85,9 @@ fn an_option_of_the_environment_is_blamed_in_the_run_file() {
 #[test]
 fn an_unknown_device_is_answered_with_the_known() {
     let message = "device \"tpu\" is unknown; it is one of flex, libtorch, libtorch-cuda, libtorch-cuda:<index>";
-    let desk = Desk::new().with("lake.toml", HEAD);
-    desk.assert_refused(&["train", "lake.toml", "--device", "tpu"], message);
-    desk.assert_refused(&["train", "lake.toml", "--set", "device=tpu"], message);
+    let sandbox = Sandbox::new().with("lake.toml", HEAD);
+    sandbox.assert_refused(&["train", "lake.toml", "--device", "tpu"], message);
+    sandbox.assert_refused(&["train", "lake.toml", "--set", "device=tpu"], message);
 }
 
 #[test]
@@ -97,18 +97,18 @@ fn a_device_that_is_not_here_is_named() {
     } else {
         ("libtorch", "this program was built without libtorch: build with --features libtorch")
     };
-    let desk = Desk::new().with("lake.toml", HEAD);
-    let refused = desk.run(&["train", "lake.toml", "--device", device]);
+    let sandbox = Sandbox::new().with("lake.toml", HEAD);
+    let refused = sandbox.run(&["train", "lake.toml", "--device", device]);
     assert!(refused.stderr.starts_with(&format!("error: {message}")), "{}", refused.stderr);
     assert_eq!((refused.code, refused.stderr.lines().count()), (Some(1), 1));
-    assert!(!desk.path().join("runs").exists(), "nothing is written");
+    assert!(!sandbox.path().join("runs").exists(), "nothing is written");
 }
 
 #[test]
 fn a_wrong_override_is_told_as_it_was_written() {
-    let desk = Desk::new().with("lake.toml", HEAD);
+    let sandbox = Sandbox::new().with("lake.toml", HEAD);
     let refused = |assignment: &str, message: &str| {
-        desk.assert_refused(&["train", "lake.toml", "--set", assignment], message);
+        sandbox.assert_refused(&["train", "lake.toml", "--set", assignment], message);
     };
     refused("ppo.epochs", "--set ppo.epochs: write key=value, such as ppo.epochs=2");
     refused(
@@ -125,11 +125,11 @@ fn a_wrong_override_is_told_as_it_was_written() {
 
 #[test]
 fn an_unknown_player_is_answered_with_the_known() {
-    Desk::new().assert_refused(
+    Sandbox::new().assert_refused(
         &["play", "frozen-lake-4x4", "--policy", "nobody"],
         "--policy nobody: no such player; it is human, random, scripted or a run's directory",
     );
-    Desk::new().assert_refused(
+    Sandbox::new().assert_refused(
         &["play", "frozen-lake-4x4", "--json"],
         "--json: a person plays in the terminal; choose another player with --policy",
     );
@@ -139,7 +139,7 @@ fn an_unknown_player_is_answered_with_the_known() {
 fn a_wrong_command_line_is_a_usage_error() {
     for args in [&["tarin"][..], &["play"], &["play", "frozen-lake-4x4", "--episodes", "0"], &["check", "x", "--jsno"]]
     {
-        let outcome = Desk::new().run(args);
+        let outcome = Sandbox::new().run(args);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{args:?}");
         assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
     }
@@ -147,9 +147,9 @@ fn a_wrong_command_line_is_a_usage_error() {
 
 /// Checks that a command is refused with one line that names this file.
 #[track_caller]
-fn assert_blamed(desk: &Desk, args: &[&str], file: &Path, reason: &str) {
-    let refused = desk.run(args);
-    let message = format!("error: {}: {reason}", file.strip_prefix(desk.path()).unwrap().display());
+fn assert_blamed(sandbox: &Sandbox, args: &[&str], file: &Path, reason: &str) {
+    let refused = sandbox.run(args);
+    let message = format!("error: {}: {reason}", file.strip_prefix(sandbox.path()).unwrap().display());
     assert!(refused.stderr.starts_with(&message), "{} instead of {message}", refused.stderr);
     assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.lines().count()), (Some(1), "", 1));
 }
@@ -162,44 +162,44 @@ const USES: [&[&str]; 3] = [
 
 #[test]
 fn a_damaged_checkpoint_is_named() {
-    let desk = trained();
-    let weights = checkpoints(&desk.path().join("runs/lake")).pop().unwrap().join("model.safetensors");
+    let sandbox = trained();
+    let weights = checkpoints(&sandbox.path().join("runs/lake")).pop().unwrap().join("model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&weights, bytes).unwrap();
     for args in USES {
-        assert_blamed(&desk, args, &weights, "its checksum is ");
+        assert_blamed(&sandbox, args, &weights, "its checksum is ");
     }
-    assert_eq!(metrics_lines(&desk.path().join("runs/lake")).len(), 2, "a refusal changes nothing");
+    assert_eq!(metrics_lines(&sandbox.path().join("runs/lake")).len(), 2, "a refusal changes nothing");
 }
 
 #[test]
 fn a_run_without_a_checkpoint_cannot_be_judged() {
-    let desk = trained();
-    let folder = desk.path().join("runs/lake/checkpoints");
+    let sandbox = trained();
+    let folder = sandbox.path().join("runs/lake/checkpoints");
     std::fs::remove_dir_all(&folder).unwrap();
     for args in &USES[..2] {
-        assert_blamed(&desk, args, &folder, "there is no checkpoint yet\n");
+        assert_blamed(&sandbox, args, &folder, "there is no checkpoint yet\n");
     }
-    std::fs::remove_file(desk.path().join("runs/lake/run.toml")).unwrap();
-    let refused = desk.run(USES[2]);
+    std::fs::remove_file(sandbox.path().join("runs/lake/run.toml")).unwrap();
+    let refused = sandbox.run(USES[2]);
     let message = "error: runs/lake has no run.toml; give the directory of a run, like runs/<name>\n";
     assert_eq!((refused.code, refused.stderr.as_str()), (Some(1), message));
 }
 
 #[test]
 fn a_checkpoint_cut_short_is_passed_over_for_an_earlier_one() {
-    let desk = lake();
+    let sandbox = lake();
     let args = ["train", "lake.toml", "--quiet", "--set", "train.checkpoint_every=1", "--set", "train.updates=2"];
-    desk.run(&args).success();
-    let [first, second]: [PathBuf; 2] = checkpoints(&desk.path().join("runs/lake")).try_into().unwrap();
+    sandbox.run(&args).success();
+    let [first, second]: [PathBuf; 2] = checkpoints(&sandbox.path().join("runs/lake")).try_into().unwrap();
     std::fs::write(second.join("optimizer.safetensors"), "").unwrap();
-    let warned = desk.run(&["evaluate", "runs/lake"]);
+    let warned = sandbox.run(&["evaluate", "runs/lake"]);
     assert_eq!(warned.code, Some(0), "{}", warned.stderr);
     assert!(warned.stderr.contains("WARN") && warned.stderr.contains("optimizer.safetensors"), "{}", warned.stderr);
-    let resumed = desk.run(&[&args[..], &["--resume"]].concat());
+    let resumed = sandbox.run(&[&args[..], &["--resume"]].concat());
     assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
-    assert_eq!(metrics_lines(&desk.path().join("runs/lake")).len(), 2, "the second update once");
+    assert_eq!(metrics_lines(&sandbox.path().join("runs/lake")).len(), 2, "the second update once");
     assert!(first.is_dir() && second.join("optimizer.safetensors").metadata().unwrap().len() > 0);
 }
 
@@ -207,13 +207,13 @@ fn a_checkpoint_cut_short_is_passed_over_for_an_earlier_one() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_told_and_costs_no_checkpoint() {
-    let desk = trained();
-    let run_dir = desk.path().join("runs/lake");
+    let sandbox = trained();
+    let run_dir = sandbox.path().join("runs/lake");
     let before = checkpoints(&run_dir);
     let output = Command::new("bash")
         .args(["-c", "trap '' XFSZ; ulimit -f 12; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_palestra")])
         .args(["train", "lake.toml", "--quiet", "--resume", "--set", "train.updates=4"])
-        .current_dir(desk.path())
+        .current_dir(sandbox.path())
         .output()
         .unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
@@ -222,6 +222,6 @@ fn a_full_disk_is_told_and_costs_no_checkpoint() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     assert_eq!(checkpoints(&run_dir), before, "nothing half written is left");
     palestra::agent::Agent::load(&run_dir, &Registry::builtin(), &[] as &[&str]).unwrap();
-    desk.run(USES[2]).success();
+    sandbox.run(USES[2]).success();
     assert_eq!(metrics_lines(&run_dir).len(), 3);
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde_json::json;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 
 #[test]
 fn every_command_teaches_itself() {
@@ -15,35 +15,35 @@ fn every_command_teaches_itself() {
     let commands = commands.map(String::from);
     for command in commands.into_iter().chain(log).chain(tokenizer) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
-        let help = Desk::new().run(&words).success();
+        let help = Sandbox::new().run(&words).success();
         assert!(help.contains(&format!("Examples:\n  palestra {command}")), "{help}");
         assert!(help.contains("\nWrites "), "{command} says what it writes: {help}");
     }
-    assert!(Desk::new().run(&["--help"]).success().contains("First steps:\n  palestra envs "));
-    let bare = Desk::new().run(&[]);
+    assert!(Sandbox::new().run(&["--help"]).success().contains("First steps:\n  palestra envs "));
+    let bare = Sandbox::new().run(&[]);
     assert_eq!((bare.code, bare.stderr.contains("Usage: palestra")), (Some(2), true));
 }
 
 #[test]
 fn envs_lists_and_shows() {
-    let list = Desk::new().run(&["envs"]).success();
+    let list = Sandbox::new().run(&["envs"]).success();
     assert!(list.starts_with("name "), "{list}");
     let line = list.lines().find(|line| line.starts_with("frozen-lake-4x4 ")).unwrap();
     let words: Vec<&str> = line.split_whitespace().take(4).collect();
     assert_eq!(words, ["frozen-lake-4x4", "v1", "0.7442", "100"]);
 
-    let list = Desk::new().run(&["envs", "--json"]).json();
+    let list = Sandbox::new().run(&["envs", "--json"]).json();
     let ids: Vec<_> = list["environments"].as_array().unwrap().iter().map(|env| &env["spec"]["id"]).collect();
     assert!(ids.contains(&&json!("frozen-lake-4x4-v1")), "{ids:?}");
 
-    let card = Desk::new().run(&["envs", "frozen-lake-4x4"]).success();
+    let card = Sandbox::new().run(&["envs", "frozen-lake-4x4"]).success();
     assert!(card.starts_with("frozen-lake-4x4-v1: optimum 0.7442, at most 100 turns\n\n# "), "{card}");
 }
 
 #[test]
 fn envs_shows_a_definition_of_ones_own() {
-    let desk = Desk::new().with("pond.toml", "id = \"pond\"\nkind = \"frozen-lake\"\noptions.slippery = false\n");
-    let pond = desk.run(&["envs", "pond.toml", "--json"]).json();
+    let sandbox = Sandbox::new().with("pond.toml", "id = \"pond\"\nkind = \"frozen-lake\"\noptions.slippery = false\n");
+    let pond = sandbox.run(&["envs", "pond.toml", "--json"]).json();
     assert_eq!((&pond["spec"]["id"], &pond["spec"]["stochastic"]), (&json!("pond-v1"), &json!(false)));
     assert_eq!(pond["definition"]["options"], json!({"slippery": false}));
     assert!(pond["card"].is_string());
@@ -51,17 +51,17 @@ fn envs_shows_a_definition_of_ones_own() {
 
 #[test]
 fn check_passes_a_sound_environment_and_counts_what_it_played() {
-    let report = Desk::new().run(&["check", "cliff-walking", "--json", "--episodes", "2"]).json();
+    let report = Sandbox::new().run(&["check", "cliff-walking", "--json", "--episodes", "2"]).json();
     assert_eq!((&report["env_id"], &report["findings"]), (&json!("cliff-walking-v1"), &json!([])));
-    let text = Desk::new().run(&["check", "cliff-walking", "--episodes", "2"]).success();
+    let text = Sandbox::new().run(&["check", "cliff-walking", "--episodes", "2"]).success();
     assert!(text.starts_with("cliff-walking-v1: passed ("), "{text}");
 }
 
 #[test]
 fn a_person_plays_to_the_end() {
-    let desk =
-        Desk::new().with("pond.toml", "kind = \"frozen-lake\"\noptions = { map = [\"SG\"], slippery = false }\n");
-    let game = desk.type_in(&["play", "pond.toml"], "jump\nright\n").success();
+    let sandbox =
+        Sandbox::new().with("pond.toml", "kind = \"frozen-lake\"\noptions = { map = [\"SG\"], slippery = false }\n");
+    let game = sandbox.type_in(&["play", "pond.toml"], "jump\nright\n").success();
     assert!(game.contains("actions: ") && game.contains("> "), "{game}");
     assert!(game.contains("reward 0  (not a legal action)"), "{game}");
     assert!(game.ends_with("The episode is over after 2 turns. Return: 1\n\n"), "{game}");
@@ -69,18 +69,18 @@ fn a_person_plays_to_the_end() {
 
 #[test]
 fn a_person_who_leaves_is_let_go() {
-    let game = Desk::new().type_in(&["play", "cliff-walking", "--episodes", "3"], "up\n").success();
+    let game = Sandbox::new().type_in(&["play", "cliff-walking", "--episodes", "3"], "up\n").success();
     assert!(game.ends_with("Stopped after 1 turns. Return: -1\n\n"), "{game}");
 }
 
 #[test]
 fn the_scripted_player_is_replayed() {
     let args = ["play", "cliff-walking", "--policy", "scripted"];
-    let replay = Desk::new().run(&args).success();
+    let replay = Sandbox::new().run(&args).success();
     assert!(replay.contains("\n> up\nreward -1\n"), "{replay}");
     assert!(replay.ends_with("The episode is over after 13 turns. Return: -13\n\n"), "{replay}");
 
-    let played = Desk::new().run(&[&args[..], &["--episodes", "2", "--seed", "5", "--json"]].concat()).json();
+    let played = Sandbox::new().run(&[&args[..], &["--episodes", "2", "--seed", "5", "--json"]].concat()).json();
     assert_eq!((&played["env_id"], &played["mean_return"]), (&json!("cliff-walking-v1"), &json!(-13.0)));
     assert_eq!((&played["episodes"][1]["seed"], &played["episodes"][1]["policy_id"]), (&json!(6), &json!("scripted")));
 }
@@ -88,16 +88,16 @@ fn the_scripted_player_is_replayed() {
 #[test]
 fn the_random_player_is_fixed_by_the_seed() {
     let play =
-        |seed: &str| Desk::new().run(&["play", "frozen-lake-4x4", "--policy", "random", "--seed", seed]).success();
+        |seed: &str| Sandbox::new().run(&["play", "frozen-lake-4x4", "--policy", "random", "--seed", seed]).success();
     assert_eq!(play("3"), play("3"));
     assert_ne!(play("3"), play("4"));
 }
 
 #[test]
 fn a_reader_that_closes_the_pipe_is_no_error() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let mut child =
-        desk.command(&["play", "frozen-lake-4x4", "--policy", "random", "--episodes", "5000"]).spawn().unwrap();
+        sandbox.command(&["play", "frozen-lake-4x4", "--policy", "random", "--episodes", "5000"]).spawn().unwrap();
     let mut first = [0; 20];
     child.stdout.take().unwrap().read_exact(&mut first).unwrap(); // and closes
     let mut errors = String::new();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Temporary directory with some files in it, in which the program is run.
-pub struct Desk {
+pub struct Sandbox {
     folder: tempfile::TempDir,
     files: Vec<String>,
 }
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-impl Desk {
+impl Sandbox {
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), files: Vec::new() }
     }

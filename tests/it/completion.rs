@@ -11,7 +11,7 @@ use palestra::train_run::{TrainOptions, TrainReport, train_run};
 use palestra_datasets::log::{Log, ReadOptions};
 use serde_json::Value;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
 /// Each prompt has a letter of its own. An answer with that letter scores 1, and each x in it costs 0.2.
@@ -54,8 +54,8 @@ updates = 40
 const GRPO: &str = "[grpo]\nbatch = 32\nepochs = 2\nentropy_coefficient = 0.02\n";
 const PPO: &str = "[ppo]\nbatch = 32\nentropy_coefficient = 0.02\nvalue_coefficient = 0.1\n";
 
-fn desk(run: &str) -> Desk {
-    Desk::new().with("letters.toml", run).with("prompts.jsonl", PROMPTS)
+fn sandbox(run: &str) -> Sandbox {
+    Sandbox::new().with("letters.toml", run).with("prompts.jsonl", PROMPTS)
 }
 
 fn trained(run: &str, registry: &Registry, device: &str, out: &str, folder: &Path) -> palestra::Result<TrainReport> {
@@ -118,9 +118,9 @@ const SHORT: [&str; 6] = [
 
 #[test]
 fn every_part_of_a_reward_stands_in_metrics_log_and_report() {
-    let desk = desk(&format!("{RUN}{GRPO}"));
-    desk.run(&[&["train", "letters.toml", "--out", "out"][..], &SHORT].concat()).success();
-    let out = desk.path().join("out");
+    let sandbox = sandbox(&format!("{RUN}{GRPO}"));
+    sandbox.run(&[&["train", "letters.toml", "--out", "out"][..], &SHORT].concat()).success();
+    let out = sandbox.path().join("out");
     for update in metrics(&out) {
         for name in ["reference_mean", "reference_std", "reference_missing", "crosses_mean"] {
             assert!(update[format!("rewards/{name}")].is_number(), "{name}: {update}");
@@ -144,10 +144,10 @@ fn every_part_of_a_reward_stands_in_metrics_log_and_report() {
         assert!((parts["crosses"] + 0.2 * crosses).abs() < 1e-6, "parts are weighted");
         assert_eq!(reward_source.as_deref(), Some("rules"));
     }
-    desk.run(&["log", "check", "out/experience", "--replay", "--tokenizer", "out"]).success();
+    sandbox.run(&["log", "check", "out/experience", "--replay", "--tokenizer", "out"]).success();
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("The same before training") && page.contains("crosses"), "samples before and after");
-    let told = desk.run(&["evaluate", "out", "--json"]).json();
+    let told = sandbox.run(&["evaluate", "out", "--json"]).json();
     assert!(told["info"]["reference"].is_number() && told["info"]["crosses"].is_number(), "{told}");
 }
 
@@ -203,7 +203,7 @@ fn rewards_that_are_no_numbers_or_all_missing_are_named() {
 #[test]
 fn what_cannot_be_rewarded_is_refused_before_anything_is_written() {
     let refused = |from: &str, to: &str, message: &str| {
-        desk(&format!("{RUN}{GRPO}").replace(from, to).replace("max_new_tokens", "group = 4\nmax_new_tokens"))
+        sandbox(&format!("{RUN}{GRPO}").replace(from, to).replace("max_new_tokens", "group = 4\nmax_new_tokens"))
             .assert_refused(&["train", "letters.toml"], message);
     };
     refused(
@@ -227,23 +227,23 @@ fn what_cannot_be_rewarded_is_refused_before_anything_is_written() {
 #[test]
 fn groups_prompts_and_templates_that_cannot_be_are_refused() {
     let run = format!("{RUN}{GRPO}");
-    desk(&run).assert_refused(
+    sandbox(&run).assert_refused(
         &["train", "letters.toml"],
         "letters.toml: rollout.group: 1 is no group; [grpo] holds at least 2 completions of a prompt against each other",
     );
-    desk(&run).assert_refused(
+    sandbox(&run).assert_refused(
         &["train", "letters.toml", "--set", "rollout.group=5"],
         "letters.toml --set rollout.group=5: rollout.episodes: 64 is not a multiple of rollout.group = 5",
     );
-    desk(&run).assert_refused(
+    sandbox(&run).assert_refused(
         &["train", "letters.toml", "--set", "rollout.group=4", "--set", "rollout.chat=true"],
         "letters.toml --set rollout.group=4 --set rollout.chat=true: rollout.chat: a model from nothing has no chat \
          template; name one that has in start_from",
     );
-    let desk = Desk::new().with("letters.toml", &run).with("prompts.jsonl", "{\"text\": \"p\"}\n");
-    let told = desk.run(&["train", "letters.toml", "--set", "rollout.group=4"]).stderr;
+    let sandbox = Sandbox::new().with("letters.toml", &run).with("prompts.jsonl", "{\"text\": \"p\"}\n");
+    let told = sandbox.run(&["train", "letters.toml", "--set", "rollout.group=4"]).stderr;
     assert!(told.contains("prompts.jsonl: line 1, prompt: is missing, and so are turns and messages"), "{told}");
-    assert!(!desk.path().join("runs").exists());
+    assert!(!sandbox.path().join("runs").exists());
 }
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
@@ -261,32 +261,32 @@ fn chat_run(learner: &str) -> String {
 fn adapters_learn_from_rewards_held_to_the_model_without_them() {
     for learner in [format!("{GRPO}kl_coefficient = 0.1\n"), format!("{PPO}kl_coefficient = 0.1\n")] {
         let run = chat_run(&learner);
-        let desk = Desk::new()
+        let sandbox = Sandbox::new()
             .with("letters.toml", &run)
             .with("prompts.jsonl", "{\"turns\": [\"one\", \"two\"], \"answer\": \"a\"}\n");
-        write_model(desk.path(), TEMPLATE);
+        write_model(sandbox.path(), TEMPLATE);
         let train = |out: &str, more: &[&str]| {
             let device = available_devices().pop().unwrap();
             let args = ["train", "letters.toml", "--out", out, "--device", device, "--set=optimizer.schedule=constant"];
             let args = [&args[..], &SHORT[1..3], &["--set=rollout.record=true", "--quiet"], more].concat();
-            desk.run(&args).success();
+            sandbox.run(&args).success();
         };
         train("whole", &["--set=train.updates=3"]);
-        let found = metrics(&desk.path().join("whole"));
+        let found = metrics(&sandbox.path().join("whole"));
         let kl = |update: usize| found[update]["objective/kl"].as_f64().unwrap();
         assert!(kl(0).abs() < 1e-4 && kl(2).abs() > 1e-4, "the base, then away from it: {} {}", kl(0), kl(2));
         train("parts", &["--set=train.updates=2"]);
         train("parts", &["--set=train.updates=3", "--resume"]);
         for file in ["adapter_model.safetensors", "optimizer.safetensors"] {
             let read = |out: &str| {
-                let last = checkpoints(&desk.path().join(out)).pop().unwrap();
+                let last = checkpoints(&sandbox.path().join(out)).pop().unwrap();
                 std::fs::read(last.join(file)).unwrap()
             };
             assert!(read("whole") == read("parts"), "{file} differs");
         }
-        let episode = log(&desk.path().join("whole/experience")).remove(0);
+        let episode = log(&sandbox.path().join("whole/experience")).remove(0);
         assert_eq!(episode.turns.len(), 2);
-        desk.run(&["evaluate", "whole", "--quiet"]).success();
+        sandbox.run(&["evaluate", "whole", "--quiet"]).success();
     }
 }
 
@@ -326,20 +326,20 @@ fn a_reward_model_is_trained_and_rewards() {
         "kind = \"reference\"\noptions = { by = \"contains\" }",
         "kind = \"model\"\noptions = { model = \"judge\" }",
     );
-    let desk = desk(&format!("{run}{PPO}")).with("judge.toml", JUDGE).with("judgements.jsonl", &judgements());
+    let sandbox = sandbox(&format!("{run}{PPO}")).with("judge.toml", JUDGE).with("judgements.jsonl", &judgements());
     let tokenizer = Tokenizer::from_alphabet("abcpqrx").unwrap();
-    std::fs::write(desk.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
-    desk.run(&["train", "judge.toml", "--out", "judge", "--quiet"]).success();
+    std::fs::write(sandbox.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    sandbox.run(&["train", "judge.toml", "--out", "judge", "--quiet"]).success();
     let device = available_devices().pop().unwrap();
     let args = ["train", "letters.toml", "--out", "out", "--quiet", "--json", "--device", device];
-    let report = desk.run(&args).json();
+    let report = sandbox.run(&args).json();
     let mean = |when: &str| report[when]["info"]["model"].as_f64().unwrap();
     assert!(mean("evaluation") > mean("before") + 1.0, "{} to {}", mean("before"), mean("evaluation"));
-    let updates = metrics(&desk.path().join("out"));
+    let updates = metrics(&sandbox.path().join("out"));
     assert!(updates.iter().all(|update| update["rewards/model_missing"] == 0.0 && update["objective/kl"].is_number()));
     let telling = |path: &str, options: &str| {
         let set = format!("--set=reward.0.options={{ model = {path:?}{options} }}");
-        desk.run(&["train", "letters.toml", "--out", "no", &set]).stderr
+        sandbox.run(&["train", "letters.toml", "--out", "no", &set]).stderr
     };
     for (model, options, expected) in [
         ("nowhere", "", "nowhere is no directory; give a Hugging Face model directory, or that of a run"),
@@ -349,9 +349,9 @@ fn a_reward_model_is_trained_and_rewards() {
         let told = telling(model, options);
         assert!(told.starts_with("error: options.") && told.contains(expected), "{told}");
     }
-    let last = checkpoints(&desk.path().join("judge")).pop().unwrap();
+    let last = checkpoints(&sandbox.path().join("judge")).pop().unwrap();
     let other = Tokenizer::from_alphabet("abcpqry").unwrap();
     std::fs::write(last.join("tokenizer.json"), other.to_json().unwrap()).unwrap();
     assert!(telling("judge", "").contains("was trained with a tokenizer"), "{}", telling("judge", ""));
-    assert!(!desk.path().join("no").exists());
+    assert!(!sandbox.path().join("no").exists());
 }

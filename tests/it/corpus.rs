@@ -1,6 +1,6 @@
 //! `palestra corpus`: its output, its files and its errors. The processing of documents is tested in its crate.
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 
 const ROWS: &str = "\
 {\"text\": \"The captain wrote to the harbour that he would be there with the ship by noon. They waited. It came.\"}
@@ -10,21 +10,21 @@ const ROWS: &str = "\
 const CORPUS: &str =
     "inputs = ['rows.jsonl']\nout = 'corpora/rows'\n[gopher]\nwords = [10, 100]\n[split]\nvalidation = 0.0\n";
 
-fn desk() -> Desk {
-    Desk::new().with("rows.jsonl", ROWS).with("corpus.toml", CORPUS)
+fn sandbox() -> Sandbox {
+    Sandbox::new().with("rows.jsonl", ROWS).with("corpus.toml", CORPUS)
 }
 
 #[test]
 fn a_corpus_is_made_and_told_of() {
-    let desk = desk();
-    let made = desk.run(&["corpus", "--config", "corpus.toml", "--json"]).json();
+    let sandbox = sandbox();
+    let made = sandbox.run(&["corpus", "--config", "corpus.toml", "--json"]).json();
     assert_eq!((&made["documents"], &made["train"]["documents"]), (&3.into(), &1.into()));
     let rules: Vec<_> = made["dropped"].as_array().unwrap().iter().map(|by| by["rule"].as_str().unwrap()).collect();
     assert_eq!(rules, ["c4.sentences", "duplicates.exact"]);
     for file in ["train-00000.parquet", "report.html", "report.json", "corpus.toml"] {
-        assert!(desk.path().join("corpora/rows").join(file).is_file(), "{file}");
+        assert!(sandbox.path().join("corpora/rows").join(file).is_file(), "{file}");
     }
-    assert!(!desk.path().join("corpora/rows.partial").exists());
+    assert!(!sandbox.path().join("corpora/rows.partial").exists());
     let flags = [
         "corpus",
         "rows.jsonl",
@@ -36,20 +36,21 @@ fn a_corpus_is_made_and_told_of() {
         "--set",
         "duplicates.exact=false",
     ];
-    let told = desk.run(&flags).success();
+    let told = sandbox.run(&flags).success();
     assert!(told.contains("3 documents in 1 files") && told.contains("dropped by duplicates.near"), "{told}");
 }
 
 #[test]
 fn mistakes_are_named() {
-    desk().assert_refused(&["corpus"], "`inputs` is empty; name files, folders or patterns such as 'books/*.txt.gz'");
-    desk().assert_refused(&["corpus", "rows.jsonl"], "`out` is empty; name the folder to write");
-    desk().assert_refused(&["corpus", "no.txt", "--out", "x"], "no.txt: no such file or folder");
-    desk().assert_refused(
+    sandbox()
+        .assert_refused(&["corpus"], "`inputs` is empty; name files, folders or patterns such as 'books/*.txt.gz'");
+    sandbox().assert_refused(&["corpus", "rows.jsonl"], "`out` is empty; name the folder to write");
+    sandbox().assert_refused(&["corpus", "no.txt", "--out", "x"], "no.txt: no such file or folder");
+    sandbox().assert_refused(
         &["corpus", "rows.jsonl", "--out", "x", "--text-column", "body"],
         "rows.jsonl:1: it has no column `body`, but text; name the column of the text with --text-column text",
     );
-    desk().assert_refused(
+    sandbox().assert_refused(
         &["corpus", "rows.jsonl", "--out", "x", "--set", "split.validaton=0"],
         "--set: unknown key `validaton` in [split]; did you mean `validation`? known keys: validation",
     );

@@ -12,7 +12,7 @@ use palestra::estimate::{EstimateConfig, FqeConfig, Method, Outcome, Value, esti
 use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra_datasets::log::{LogWriter, WriteOptions};
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::trained;
 
 const LAKE: &str = "
@@ -99,8 +99,8 @@ fn the_exact_value_of_a_sampled_policy_is_what_playing_it_gives() {
 
 #[test]
 fn what_a_log_does_not_bear_is_refused_with_the_reason() {
-    let desk = trained();
-    let path = |name: &str| desk.path().join(name);
+    let sandbox = trained();
+    let path = |name: &str| sandbox.path().join(name);
     let env = RunFile::from_toml("lake.toml", crate::tiny_run::LAKE, &[] as &[&str]).unwrap().env.unwrap();
     let env = Registry::builtin().resolve(&env).unwrap();
     let episodes = played(&env, 40, &mut Random);
@@ -118,7 +118,7 @@ fn what_a_log_does_not_bear_is_refused_with_the_reason() {
 
     let judge = |log: &str, more: &[&str]| {
         let few = ["--bootstrap", "50", "--steps", "20", "--critics", "1", "--temperature", "1", "--quiet"];
-        desk.run(&[&["estimate", "runs/lake", "--log", log], &few[..], more].concat())
+        sandbox.run(&[&["estimate", "runs/lake", "--log", log], &few[..], more].concat())
     };
     let refused = |log: &str, more: &[&str], reason: &str| {
         let outcome = judge(log, more);
@@ -181,14 +181,14 @@ fn random_actions_of_several_tokens_are_refused_by_tokens_and_weighed_as_a_whole
 
 #[test]
 fn what_cannot_be_asked_is_named() {
-    let desk = Desk::new();
-    desk.assert_refused(
+    let sandbox = Sandbox::new();
+    sandbox.assert_refused(
         &["estimate", "no", "--log", "log.parquet"],
         "no is no directory; give the directory of a run, like runs/<name>",
     );
-    let desk = trained();
+    let sandbox = trained();
     let answer = |args: &[&str]| {
-        let outcome = desk.run(&[&["estimate", "runs/lake", "--log", "log.parquet"], args].concat());
+        let outcome = sandbox.run(&[&["estimate", "runs/lake", "--log", "log.parquet"], args].concat());
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
         outcome.stderr
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
 /// Chat template of the model of these tests.
@@ -35,10 +35,10 @@ threads = 1
 ";
 
 /// A model directory with 40 tokens, conversations, and a run file.
-fn desk() -> Desk {
-    let desk = Desk::new().with("tuned.toml", RUN);
-    write_model_and_chats(desk.path());
-    desk
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new().with("tuned.toml", RUN);
+    write_model_and_chats(sandbox.path());
+    sandbox
 }
 
 /// Writes a model directory `m` and conversations `chats.jsonl`.
@@ -54,17 +54,17 @@ pub fn write_model_and_chats(folder: &Path) {
     write_model(folder, TEMPLATE);
 }
 
-fn train(desk: &Desk, out: &str, options: &[&str]) -> Value {
+fn train(sandbox: &Sandbox, out: &str, options: &[&str]) -> Value {
     let device = ["--device", palestra::model::ops::available_devices().pop().unwrap()];
-    desk.run(&[&["train", "tuned.toml", "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
+    sandbox.run(&[&["train", "tuned.toml", "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
 }
 
 /// Options that train only adapters.
 pub const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
 
 /// Files of a run's last checkpoint.
-pub fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
-    let last = checkpoints(&desk.path().join(out)).pop().unwrap();
+pub fn outcome(sandbox: &Sandbox, out: &str) -> Vec<(String, Vec<u8>)> {
+    let last = checkpoints(&sandbox.path().join(out)).pop().unwrap();
     let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(last)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -78,15 +78,15 @@ pub fn outcome(desk: &Desk, out: &str) -> Vec<(String, Vec<u8>)> {
 fn conversations_become_likelier_and_a_resumed_run_has_the_same_bits() {
     // Measured on the training data: four steps on a few words do not generalise.
     for (out, options) in [("whole", &[][..]), ("adapters", &LORA[..]), ("again", &["--set", "text.packing=false"])] {
-        let desk = desk();
-        let report = train(&desk, out, options);
+        let sandbox = sandbox();
+        let report = train(&sandbox, out, options);
         let nll = |when: &str| report["text"][when]["mean_nll"].as_f64().unwrap();
         assert!(nll("after") < nll("before"), "{out}: {report}");
-        assert_eq!(metrics_lines(&desk.path().join(out)).len(), 4);
-        let done = outcome(&desk, out);
-        std::fs::remove_dir_all(desk.path().join(out).join("checkpoints/step-00000004")).unwrap();
-        train(&desk, out, &[options, &["--resume"]].concat());
-        for ((name, found), (_, expected)) in outcome(&desk, out).iter().zip(&done) {
+        assert_eq!(metrics_lines(&sandbox.path().join(out)).len(), 4);
+        let done = outcome(&sandbox, out);
+        std::fs::remove_dir_all(sandbox.path().join(out).join("checkpoints/step-00000004")).unwrap();
+        train(&sandbox, out, &[options, &["--resume"]].concat());
+        for ((name, found), (_, expected)) in outcome(&sandbox, out).iter().zip(&done) {
             assert!(found == expected, "{out}: {name} differs");
         }
         let names: Vec<&str> = done.iter().map(|(name, _)| name.as_str()).collect();
@@ -102,10 +102,10 @@ fn conversations_become_likelier_and_a_resumed_run_has_the_same_bits() {
 
 #[test]
 fn gradient_checkpointing_changes_no_loss() {
-    let desk = desk();
+    let sandbox = sandbox();
     let first_loss = |out: &str, options: &[&str]| -> f64 {
-        train(&desk, out, &[options, &["--set", "train.updates=1", "--set", "text.batch=5"]].concat());
-        let line: Value = serde_json::from_str(&metrics_lines(&desk.path().join(out))[0]).unwrap();
+        train(&sandbox, out, &[options, &["--set", "train.updates=1", "--set", "text.batch=5"]].concat());
+        let line: Value = serde_json::from_str(&metrics_lines(&sandbox.path().join(out))[0]).unwrap();
         assert_eq!((&line["data/examples_cut"], &line["data/examples_dropped"]), (&0.0.into(), &0.0.into()));
         line["loss/nll"].as_f64().unwrap()
     };
@@ -116,18 +116,18 @@ fn gradient_checkpointing_changes_no_loss() {
 
 #[test]
 fn a_run_of_adapters_writes_as_its_model_with_them() {
-    let desk = desk();
-    train(&desk, "out", &LORA);
-    let last = checkpoints(&desk.path().join("out")).pop().unwrap().display().to_string();
+    let sandbox = sandbox();
+    train(&sandbox, "out", &LORA);
+    let last = checkpoints(&sandbox.path().join("out")).pop().unwrap().display().to_string();
     let write = |model: &str, more: &[&str]| {
         let args =
             ["generate", model, "--chat", "--prompt", "one", "--max-new-tokens", "6", "--quiet", "--device", "flex"];
-        desk.run(&[&args[..], more].concat()).success()
+        sandbox.run(&[&args[..], more].concat()).success()
     };
     assert_eq!(write("out", &[]), write("m", &["--adapter", &last]));
     let eval = |model: &str| {
-        std::fs::write(desk.path().join("t.txt"), "u:one.a:two.").unwrap();
-        desk.run(&["eval", model, "--data", "t.txt", "--json", "--quiet"]).json()["mean_nll"].as_f64().unwrap()
+        std::fs::write(sandbox.path().join("t.txt"), "u:one.a:two.").unwrap();
+        sandbox.run(&["eval", model, "--data", "t.txt", "--json", "--quiet"]).json()["mean_nll"].as_f64().unwrap()
     };
     assert!(eval("out") < eval("m"), "it was trained on this");
 }
@@ -135,28 +135,28 @@ fn a_run_of_adapters_writes_as_its_model_with_them() {
 #[test]
 fn merged_adapters_are_a_model_that_answers_as_before() {
     let template = TEMPLATE.replace("{{ m.role", "!{{ m.role").replace("%}a:", "%}!a:");
-    let desk = desk().with("own.jinja", &template).with("text.txt", "!u:one.!a:two.");
+    let sandbox = sandbox().with("own.jinja", &template).with("text.txt", "!u:one.!a:two.");
     let options = [&LORA[..], &["--set", "text.chat_template=own.jinja"]].concat();
-    train(&desk, "out", &options);
-    let merge = |args: &[&str]| desk.run(&[&["merge"], args, &["--json"]].concat()).json();
+    train(&sandbox, "out", &options);
+    let merge = |args: &[&str]| sandbox.run(&[&["merge"], args, &["--json"]].concat()).json();
     let report = merge(&["out", "--out", "models/whole"]);
     assert_eq!((&report["adapted_layers"], &report["dtype"]), (&8.into(), &"float32".into()), "{report}");
     let measured = |model: &str| {
         let texts = ["eval", model, "--data", "text.txt", "--device", "flex", "--json"];
-        desk.run(&texts).json()["mean_nll"].as_f64().unwrap()
+        sandbox.run(&texts).json()["mean_nll"].as_f64().unwrap()
     };
     let (before, whole) = (measured("out"), measured("models/whole"));
     assert!((before - whole).abs() < 1e-5 && (measured("m") - whole).abs() > 1e-3, "{before} {whole}");
     let answer = |model: &str| {
         let args = ["generate", model, "--chat", "--prompt", "one", "--max-new-tokens", "6", "--device", "flex"];
-        desk.run(&[&args[..], &["--quiet"]].concat()).success()
+        sandbox.run(&[&args[..], &["--quiet"]].concat()).success()
     };
     assert_eq!(answer("models/whole"), answer("out"));
 
     // Naming the model and the adapters separately gives the same bytes; 16-bit numbers take half of them.
     merge(&["m", "--adapter", "out", "--out", "apart"]);
     let files = |directory: &str| -> Vec<(String, Vec<u8>)> {
-        let paths = std::fs::read_dir(desk.path().join(directory)).unwrap().map(|entry| entry.unwrap().path());
+        let paths = std::fs::read_dir(sandbox.path().join(directory)).unwrap().map(|entry| entry.unwrap().path());
         let mut files: Vec<_> = paths
             .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap()))
             .collect();
@@ -176,13 +176,13 @@ fn merged_adapters_are_a_model_that_answers_as_before() {
 
     // A run can start from the merged model.
     let again = ["train", "tuned.toml", "--quiet", "--set", "start_from=models/whole", "--set", "train.updates=1"];
-    desk.run(&[&again[..], &["--out", "again"]].concat()).success();
+    sandbox.run(&[&again[..], &["--out", "again"]].concat()).success();
 }
 
 #[test]
 fn a_plan_counts_what_is_trained() {
-    let desk = desk();
-    let planned = |options: &[&str]| desk.run(&[&["plan", "tuned.toml", "--json"], options].concat()).json();
+    let sandbox = sandbox();
+    let planned = |options: &[&str]| sandbox.run(&[&["plan", "tuned.toml", "--json"], options].concat()).json();
     let number = |plan: &Value, field: &str| plan.pointer(field).and_then(Value::as_u64).unwrap();
     let whole = planned(&[]);
     let parameters = number(&whole, "/parameters");
@@ -190,7 +190,7 @@ fn a_plan_counts_what_is_trained() {
     // Rank 2 on query and output of 24 x 24, key and value of 24 x 12, in two layers.
     let adapters = 2 * 2 * (2 * (24 + 24) + 2 * (24 + 12));
     // The calculation needs only the shape of start_from.
-    std::fs::remove_file(desk.path().join("m/model.safetensors")).unwrap();
+    std::fs::remove_file(sandbox.path().join("m/model.safetensors")).unwrap();
     let lora = planned(&[&LORA[..], &["--gpus", "1", "--tflops", "1"]].concat());
     assert_eq!([number(&lora, "/parameters"), number(&lora, "/trained_parameters")], [parameters + adapters, adapters]);
     assert_eq!(number(&lora, "/memory/moments"), 8 * adapters);
@@ -203,34 +203,34 @@ fn a_plan_counts_what_is_trained() {
 
 #[test]
 fn the_rows_of_a_run_are_shown_with_what_is_learned() {
-    let desk = desk();
+    let sandbox = sandbox();
     let args = ["rows", "tuned.toml", "--quiet", "--set", "text.packing=false", "--steps", "2"];
-    let text = desk.run(&args).success();
+    let text = sandbox.run(&args).success();
     assert_eq!(text.matches("--- step").count(), 4, "two rows a step: {text}");
     let is_row = |line: &&str| line.starts_with("u:") && line.contains(".a:⟦") && line.ends_with('⟧');
     assert_eq!(text.lines().filter(is_row).count(), 4, "{text}");
-    let json = desk.run(&[&args[..], &["--json"]].concat()).json();
+    let json = sandbox.run(&[&args[..], &["--json"]].concat()).json();
     for row in json["steps"].as_array().unwrap().iter().flat_map(|rows| rows.as_array().unwrap()) {
         let count = |key: &str| row[key].as_array().unwrap().len();
         assert!(0 < count("counted") && count("counted") < count("tokens") && count("borders") == 0, "{row}");
     }
-    let other = desk.run(&["rows", "tuned.toml", "--quiet", "--set", "text.format=completion"]);
+    let other = sandbox.run(&["rows", "tuned.toml", "--quiet", "--set", "text.format=completion"]);
     assert_eq!((other.code, other.stdout.as_str()), (Some(1), ""));
 }
 
 #[test]
 fn what_cannot_be_tuned_is_refused() {
-    let desk = desk();
+    let sandbox = sandbox();
     let refused = |options: &[&str], message: &str| {
-        let found = desk.run(&[&["train", "tuned.toml", "--quiet", "--out", "out"][..], options].concat());
+        let found = sandbox.run(&[&["train", "tuned.toml", "--quiet", "--out", "out"][..], options].concat());
         assert!(found.stderr.contains(message), "{} is not {message}", found.stderr);
         assert_eq!((found.code, found.stdout.as_str(), found.stderr.lines().count()), (Some(1), "", 1));
-        assert!(!desk.path().join("out").exists(), "nothing is written");
+        assert!(!sandbox.path().join("out").exists(), "nothing is written");
     };
     refused(&["--set", "text.format=lines"], "text.format");
     refused(&["--set", "lora.targets=[\"*.querry\"]"], "lora.targets: \"*.querry\" matches no layer");
     let frozen = "--set=optimizer.group=[{pattern=\"layers.0.*\", learning_rate_scale=0.0}]";
     refused(&[frozen], "optimizer.group.pattern: \"layers.0.*\" freezes nothing");
-    std::fs::write(desk.path().join("chats.jsonl"), "").unwrap();
+    std::fs::write(sandbox.path().join("chats.jsonl"), "").unwrap();
     refused(&[], "chats.jsonl: there is no row in it");
 }

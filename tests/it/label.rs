@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 
-use palestra_datasets::preferences::{Judgement, read};
+use palestra_datasets::preferences::{Preference, read};
 use serde_json::Value;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::write_model;
 
 const ANSWERS: &str = r#"{"prompt": "Sky?", "completions": ["blue", "red"], "policies": ["new", "old"]}
@@ -14,29 +14,29 @@ const ANSWERS: &str = r#"{"prompt": "Sky?", "completions": ["blue", "red"], "pol
 
 #[test]
 fn from_answers_to_preferences() {
-    let desk = Desk::new().with("answers.jsonl", ANSWERS);
-    let added = desk.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
+    let sandbox = Sandbox::new().with("answers.jsonl", ANSWERS);
+    let added = sandbox.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
     assert_eq!(added, "sky.db: 2 items added, 0 were there before\n");
-    let judged = desk.type_in(&["label", "sky.db", "--name", "ada"], "a\nb shorter\n").success();
+    let judged = sandbox.type_in(&["label", "sky.db", "--name", "ada"], "a\nb shorter\n").success();
     assert!(judged.contains("Sky?") && judged.ends_with("kept 2 labels of ada in sky.db; 0 left\n"), "{judged}");
-    let stats = desk.run(&["label", "stats", "sky.db", "--json"]).json();
+    let stats = sandbox.run(&["label", "stats", "sky.db", "--json"]).json();
     assert_eq!((&stats["items"], &stats["finished"], &stats["labels"]), (&2.into(), &2.into(), &2.into()));
-    assert!(desk.run(&["label", "stats", "sky.db"]).success().contains("person    ada: 2 labels, 0 skipped"));
-    let exported = desk.run(&["label", "export", "sky.db", "judged.parquet"]).success();
+    assert!(sandbox.run(&["label", "stats", "sky.db"]).success().contains("person    ada: 2 labels, 0 skipped"));
+    let exported = sandbox.run(&["label", "export", "sky.db", "judged.parquet"]).success();
     assert_eq!(exported, "judged.parquet: 2 rows\n");
-    for record in read(&desk.path().join("judged.parquet")).unwrap() {
+    for record in read(&sandbox.path().join("judged.parquet")).unwrap() {
         let record = record.unwrap();
-        assert!(matches!(record.judgement, Judgement::Better { .. }), "{record:?}");
+        assert!(matches!(record.preference, Preference::Better { .. }), "{record:?}");
         assert_eq!(record.annotator.as_deref(), Some("ada"));
     }
 }
 
 #[test]
 fn the_page_says_where_it_is_before_it_is_served() {
-    let desk = Desk::new().with("answers.jsonl", ANSWERS);
-    desk.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
+    let sandbox = Sandbox::new().with("answers.jsonl", ANSWERS);
+    sandbox.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
     let args = ["label", "serve", "sky.db", "--address", "127.0.0.1:0", "--invite", "ben", "--json"];
-    let mut child = desk.command(&args).spawn().unwrap();
+    let mut child = sandbox.command(&args).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     child.kill().unwrap();
@@ -52,27 +52,27 @@ fn the_page_says_where_it_is_before_it_is_served() {
 fn what_is_no_store_and_what_cannot_be_judged_is_named_and_makes_nothing() {
     let missing = "no.db: there is no such label store; `palestra label add` makes one";
     for args in [&["label", "no.db"][..], &["label", "stats", "no.db"], &["label", "serve", "no.db"]] {
-        Desk::new().assert_refused(args, missing);
+        Sandbox::new().assert_refused(args, missing);
     }
     let bad = format!("{ANSWERS}{{\"prompt\": \"Sea?\", \"completions\": [\"blue\", \"blue\"]}}\n");
-    Desk::new().with("bad.jsonl", &bad).assert_refused(
+    Sandbox::new().with("bad.jsonl", &bad).assert_refused(
         &["label", "add", "sky.db", "bad.jsonl"],
         "bad.jsonl: line 3, completions: answer 1 is there twice; the answers should differ",
     );
-    Desk::new().with("empty.jsonl", "").assert_refused(
+    Sandbox::new().with("empty.jsonl", "").assert_refused(
         &["label", "add", "sky.db", "empty.jsonl"],
         "empty.jsonl: is empty: it should have a row for each judgement or prompt",
     );
 }
 
 /// Two models, and two prompts: a text, and a conversation.
-fn models() -> Desk {
+fn models() -> Sandbox {
     let prompts = "{\"prompt\": \"sky\", \"topic\": 1}\n{\"prompt\": [{\"role\": \"user\", \"content\": \"why?\"}]}\n";
-    let desk = Desk::new().with("prompts.jsonl", prompts);
-    write_model(desk.path(), "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}a:");
-    std::fs::rename(desk.path().join("m"), desk.path().join("old")).unwrap();
-    write_model(desk.path(), "{% for m in messages %}{{ m.content }}!{% endfor %}");
-    desk
+    let sandbox = Sandbox::new().with("prompts.jsonl", prompts);
+    write_model(sandbox.path(), "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}a:");
+    std::fs::rename(sandbox.path().join("m"), sandbox.path().join("old")).unwrap();
+    write_model(sandbox.path(), "{% for m in messages %}{{ m.content }}!{% endfor %}");
+    sandbox
 }
 
 const SAMPLED: [&str; 9] =
@@ -80,9 +80,9 @@ const SAMPLED: [&str; 9] =
 
 #[test]
 fn answers_are_sampled_from_models_and_the_seed_fixes_them() {
-    let desk = models();
+    let sandbox = models();
     let add = |store: &str, options: &[&str]| {
-        desk.run(&[&["label", "add", store, "--json"][..], &SAMPLED, options].concat()).json()
+        sandbox.run(&[&["label", "add", store, "--json"][..], &SAMPLED, options].concat()).json()
     };
     let added = add("a.db", &[]);
     assert_eq!((&added["added"], &added["known"], &added["alike"]), (&2.into(), &0.into(), &0.into()));
@@ -92,28 +92,28 @@ fn answers_are_sampled_from_models_and_the_seed_fixes_them() {
     assert_eq!(add("b.db", &["--from", "old", "--samples", "2"])["added"], 2);
     assert_eq!(add("c.db", &["--samples", "1"])["added"], 2, "to be rated");
 
-    let judged = desk.type_in(&["label", "b.db"], "cabd\nd\n").success();
+    let judged = sandbox.type_in(&["label", "b.db"], "cabd\nd\n").success();
     assert!(judged.contains("[D]") && judged.contains("user: why?"), "{judged}");
-    desk.run(&["label", "export", "b.db", "judged.jsonl"]).success();
-    let records: Vec<_> = read(&desk.path().join("judged.jsonl")).unwrap().map(Result::unwrap).collect();
+    sandbox.run(&["label", "export", "b.db", "judged.jsonl"]).success();
+    let records: Vec<_> = read(&sandbox.path().join("judged.jsonl")).unwrap().map(Result::unwrap).collect();
     assert_eq!(records.len(), 6 + 3, "all pairs of a ranking, and the best against three others");
     let policies: std::collections::BTreeSet<&str> =
         records.iter().map(|record| record.other["chosen_policy"].as_str().unwrap()).collect();
     assert!(policies.iter().all(|name| ["m", "old"].contains(name)), "{policies:?}");
-    let Judgement::Better { chosen, .. } = &records[8].judgement else { panic!("{records:?}") };
+    let Preference::Better { chosen, .. } = &records[8].preference else { panic!("{records:?}") };
     assert!(serde_json::to_string(chosen).unwrap().starts_with("[{\"role\":\"assistant\""), "{chosen:?}");
-    let rated = desk.type_in(&["label", "c.db"], "r 4\nx\n").success();
+    let rated = sandbox.type_in(&["label", "c.db"], "r 4\nx\n").success();
     assert!(rated.ends_with("kept 2 labels of me in c.db; 0 left\n"), "{rated}");
 }
 
 #[test]
 fn the_page_samples_first() {
-    let desk = models();
+    let sandbox = models();
     let args = [&["label", "serve", "sky.db", "--address", "127.0.0.1:0", "--json"][..], &SAMPLED].concat();
-    let mut child = desk.command(&args).spawn().unwrap();
+    let mut child = sandbox.command(&args).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let stats = desk.run(&["label", "stats", "sky.db", "--json"]).json();
+    let stats = sandbox.run(&["label", "stats", "sky.db", "--json"]).json();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(line.contains("http://127.0.0.1:") && stats["items"] == 2, "{line} {stats}");
@@ -121,13 +121,13 @@ fn the_page_samples_first() {
 
 #[test]
 fn what_cannot_be_sampled_is_refused_before_a_store_is_made() {
-    let desk = models();
+    let sandbox = models();
     let long = format!("{{\"prompt\": \"{}\"}}\n", "a".repeat(60));
-    let desk = desk.with("long.jsonl", &long).with("none.jsonl", "").with("texts.jsonl", "{\"text\": \"sky\"}\n");
+    let sandbox = sandbox.with("long.jsonl", &long).with("none.jsonl", "").with("texts.jsonl", "{\"text\": \"sky\"}\n");
     let refused = |options: &[&str]| {
-        let outcome = desk.run(&[&["label", "add", "sky.db"][..], options].concat());
+        let outcome = sandbox.run(&[&["label", "add", "sky.db"][..], options].concat());
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
-        assert!(!desk.path().join("sky.db").exists());
+        assert!(!sandbox.path().join("sky.db").exists());
         outcome.stderr.strip_prefix("error: ").unwrap().trim_end().to_string()
     };
     let from = |file: &'static str| ["--prompts", file, "--device", "flex", "--quiet", "--from", "m"];
@@ -150,10 +150,10 @@ fn what_cannot_be_sampled_is_refused_before_a_store_is_made() {
         refused(&with(&["--greedy"])),
         "--greedy: --samples 2 would be the same answer each time; leave one out"
     );
-    std::fs::remove_file(desk.path().join("m/chat_template.jinja")).unwrap();
+    std::fs::remove_file(sandbox.path().join("m/chat_template.jinja")).unwrap();
     assert!(
         refused(&with(&[])).starts_with("prompts.jsonl: prompt 2, for m: the prompt is a conversation, and the model")
     );
-    let missing = desk.run(&["label", "add", "sky.db", "--prompts", "prompts.jsonl"]);
+    let missing = sandbox.run(&["label", "add", "sky.db", "--prompts", "prompts.jsonl"]);
     assert!(missing.code == Some(2) && missing.stderr.contains("--from"), "{missing:?}");
 }

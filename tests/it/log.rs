@@ -7,18 +7,19 @@ use palestra_datasets::Episode;
 use palestra_datasets::log::{Log, LogWriter, ReadOptions, WriteOptions};
 use serde_json::json;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::{LAKE, checkpoints, lake, metrics_lines, trained, wait_for_updates};
 
 /// Definition of the environment of `tiny_run`.
 const POND: &str = "id = \"pond\"\nkind = \"frozen-lake\"\noptions = { view = \"compact\", limit = 30 }\n";
 
-/// Desk with `pond.toml`, and a log of random play in it.
-fn recorded() -> Desk {
-    let desk = Desk::new().with("pond.toml", POND);
-    desk.run(&["rollout", "pond.toml", "--policy", "random", "--episodes", "60", "--out", "logs/random.parquet"])
+/// Sandbox with `pond.toml`, and a log of random play in it.
+fn recorded() -> Sandbox {
+    let sandbox = Sandbox::new().with("pond.toml", POND);
+    sandbox
+        .run(&["rollout", "pond.toml", "--policy", "random", "--episodes", "60", "--out", "logs/random.parquet"])
         .success();
-    desk
+    sandbox
 }
 
 /// All episodes of a log.
@@ -47,10 +48,10 @@ fn in_small_groups(from: &Path, to: &Path) -> usize {
 
 #[test]
 fn a_log_is_recorded_checked_summed_up_shown_and_learned_from() {
-    let desk = Desk::new().with("pond.toml", POND);
+    let sandbox = Sandbox::new().with("pond.toml", POND);
     let record = |policy: &[&str], out: &str| {
         let args = ["rollout", "pond.toml", "--episodes", "50", "--split", "train", "--json", "--out", out, "--policy"];
-        desk.run(&[&args[..], policy].concat()).json()
+        sandbox.run(&[&args[..], policy].concat()).json()
     };
     let random = record(&["random"], "logs/random.parquet");
     let mixed = record(&["scripted", "--epsilon", "0.5", "--seed", "1"], "logs/mixed.parquet");
@@ -58,29 +59,29 @@ fn a_log_is_recorded_checked_summed_up_shown_and_learned_from() {
     assert!(mixed["mean_return"].as_f64() > random["mean_return"].as_f64(), "{mixed}, {random}");
     let rows = random["rows"].as_u64().unwrap() + mixed["rows"].as_u64().unwrap();
 
-    let checked = desk.run(&["log", "check", "logs", "--replay", "--json"]).json();
+    let checked = sandbox.run(&["log", "check", "logs", "--replay", "--json"]).json();
     assert_eq!((&checked["findings"], &checked["rows"]), (&json!([]), &json!(rows)));
     assert_eq!(checked["replayed"], json!({"right": 100, "wrong": 0, "unknown": 0}));
-    let text = desk.run(&["log", "check", "logs"]).success();
+    let text = sandbox.run(&["log", "check", "logs"]).success();
     assert!(text.contains("replay (rule 6): not checked") && text.ends_with("\nno rule is broken\n"), "{text}");
 
-    let stats = desk.run(&["log", "stats", "logs", "--json", "--histogram", "pictures/pond.svg"]).json();
+    let stats = sandbox.run(&["log", "stats", "logs", "--json", "--histogram", "pictures/pond.svg"]).json();
     assert_eq!((&stats["rows"], &stats["files"], &stats["skipped"]), (&json!(rows), &json!(2), &json!(0)));
     assert_eq!(stats["splits"]["top"], json!([{"name": "train", "count": 100}]));
     let mean = (random["mean_return"].as_f64().unwrap() + mixed["mean_return"].as_f64().unwrap()) / 2.0;
     assert!((stats["returns"]["mean"].as_f64().unwrap() - mean).abs() < 1e-9, "{stats}");
-    let picture = std::fs::read_to_string(desk.path().join("pictures/pond.svg")).unwrap();
+    let picture = std::fs::read_to_string(sandbox.path().join("pictures/pond.svg")).unwrap();
     assert!(picture.starts_with("<svg") && picture.contains("Return: mean ") && picture.contains("Turns of an "));
-    let text = desk.run(&["log", "stats", "logs"]).success();
+    let text = sandbox.run(&["log", "stats", "logs"]).success();
     assert!(text.contains("\nReturns ") && text.contains(" | ####") && text.contains("scripted+0.5 random"), "{text}");
 
-    let best = desk.run(&["log", "show", "logs", "--best", "3", "--json"]).json();
+    let best = sandbox.run(&["log", "show", "logs", "--best", "3", "--json"]).json();
     let returns = best["episodes"].as_array().unwrap().iter().map(|shown| shown["return"].as_f64().unwrap());
     assert_eq!(returns.collect::<Vec<_>>(), [1.0, 1.0, 1.0]);
     let id = best["episodes"][1]["episode"]["id"].as_str().unwrap();
     let number = best["episodes"][1]["number"].to_string();
-    let shown = desk.run(&["log", "show", "logs", "--episode", id]).success();
-    assert_eq!(shown, desk.run(&["log", "show", "logs", "--number", &number]).success());
+    let shown = sandbox.run(&["log", "show", "logs", "--episode", id]).success();
+    assert_eq!(shown, sandbox.run(&["log", "show", "logs", "--number", &number]).success());
     assert!(shown.starts_with(&format!("episode {id}\nnumber {number}, logs/")), "{shown}");
     assert!(shown.contains("return 1, terminated (goal)\n\nstep 0\n  "), "{shown}");
     assert!(shown.contains("  (probability 0.") && shown.contains("\n  reward 1\n\nend\n  "), "{shown}");
@@ -99,18 +100,18 @@ fn a_log_is_recorded_checked_summed_up_shown_and_learned_from() {
         .unwrap()
         .to_string()
         + "[bc]\n[train]\nupdates = 2\nthreads = 1\n[evaluation]\nepisodes = 4\n";
-    let desk = desk.with("learn.toml", &learn);
-    let report = desk.run(&["train", "learn.toml", "--quiet", "--json"]).json();
+    let sandbox = sandbox.with("learn.toml", &learn);
+    let report = sandbox.run(&["train", "learn.toml", "--quiet", "--json"]).json();
     assert_eq!((&report["log"]["episodes"], &report["updates"]), (&json!(100), &json!(2)));
 }
 
 #[test]
 fn a_trained_policy_is_recorded_with_its_tokens() {
-    let desk = trained();
+    let sandbox = trained();
     let record = |how: &[&str], out: &str| {
         let args = ["rollout", "frozen-lake-4x4", "--policy", "runs/lake", "--episodes", "30", "--out", out, "--json"];
-        let report = desk.run(&[&args[..], how].concat()).json();
-        (report, untimed(&desk.path().join(out)))
+        let report = sandbox.run(&[&args[..], how].concat()).json();
+        (report, untimed(&sandbox.path().join(out)))
     };
     let (report, sampled) = record(&[], "logs/sampled.parquet");
     assert_eq!((&report["policy_id"], &report["policy_step"]), (&json!("lake"), &json!(2)));
@@ -137,17 +138,18 @@ fn a_trained_policy_is_recorded_with_its_tokens() {
     }
 
     let args = ["log", "check", "logs", "--replay", "--tokenizer", "runs/lake", "--json"];
-    let checked = desk.run(&args).json();
+    let checked = sandbox.run(&args).json();
     assert_eq!((&checked["findings"], &checked["replayed"]["right"]), (&json!([]), &json!(90)));
     assert_eq!(checked["decoded"], json!({"right": 60, "wrong": 0, "unknown": 30}));
 }
 
 #[test]
 fn what_a_log_says_otherwise_than_it_was_is_found() {
-    let desk = trained();
-    desk.run(&["rollout", "frozen-lake-4x4", "--policy", "runs/lake", "--episodes", "3", "--out", "true.parquet"])
+    let sandbox = trained();
+    sandbox
+        .run(&["rollout", "frozen-lake-4x4", "--policy", "runs/lake", "--episodes", "3", "--out", "true.parquet"])
         .success();
-    let mut told = episodes(&desk.path().join("true.parquet"));
+    let mut told = episodes(&sandbox.path().join("true.parquet"));
     told[0].turns[1].action_ids = Some(told[0].turns[1].action_ids.iter().flatten().rev().copied().collect());
     let ids = told[0].turns[1].action_ids.as_mut().unwrap();
     ids[0] = if ids[0] == 4 { 5 } else { 4 };
@@ -155,10 +157,10 @@ fn what_a_log_says_otherwise_than_it_was_is_found() {
     let seedless = Episode { id: "seedless".into(), seed: None, ..told[2].clone() };
     told.push(seedless);
     told[2].end = Some(palestra_datasets::End::Truncated);
-    let mut writer = LogWriter::create(&desk.path().join("told.parquet"), WriteOptions::default()).unwrap();
+    let mut writer = LogWriter::create(&sandbox.path().join("told.parquet"), WriteOptions::default()).unwrap();
     told.iter().for_each(|episode| writer.write(episode).unwrap());
     writer.finish().unwrap();
-    let checked = desk.run(&["log", "check", "told.parquet", "--replay", "--tokenizer", "runs/lake"]);
+    let checked = sandbox.run(&["log", "check", "told.parquet", "--replay", "--tokenizer", "runs/lake"]);
     assert_eq!(checked.code, Some(1), "{}", checked.stdout);
     let row = told[0].turns.len();
     for line in [
@@ -178,10 +180,10 @@ fn what_a_log_says_otherwise_than_it_was_is_found() {
 
 #[test]
 fn what_cannot_be_recorded_is_refused() {
-    let desk = Desk::new().with("here.parquet", "");
+    let sandbox = Sandbox::new().with("here.parquet", "");
     let refused = |args: &[&str], message: &str| {
         let start = ["rollout", "frozen-lake-4x4", "--episodes", "3"];
-        desk.assert_refused(&[&start[..], args].concat(), message);
+        sandbox.assert_refused(&[&start[..], args].concat(), message);
     };
     refused(
         &["--policy", "random", "--out", "here.parquet"],
@@ -203,11 +205,11 @@ fn what_cannot_be_recorded_is_refused() {
     refused(&[&to[..], &["random", "--epsilon", "0.5"]].concat(), "--epsilon: random play is random already");
     for wrong in [["--epsilon", "1.5"], ["--temperature", "0"], ["--episodes", "0"]] {
         let args = ["rollout", "wordle", "--out", "log.parquet", "--policy", "random", "--episodes", "1"];
-        assert_eq!(desk.run(&[&args[..], &wrong].concat()).code, Some(2), "{wrong:?}");
+        assert_eq!(sandbox.run(&[&args[..], &wrong].concat()).code, Some(2), "{wrong:?}");
     }
-    let desk = trained();
+    let sandbox = trained();
     let other =
-        desk.run(&["rollout", "cliff-walking", "--policy", "runs/lake", "--episodes", "1", "--out", "x.parquet"]);
+        sandbox.run(&["rollout", "cliff-walking", "--policy", "runs/lake", "--episodes", "1", "--out", "x.parquet"]);
     assert_eq!(
         (other.code, other.stderr.as_str()),
         (Some(1), "error: --policy runs/lake: it was trained to play frozen-lake-4x4-v1, not cliff-walking\n")
@@ -216,59 +218,59 @@ fn what_cannot_be_recorded_is_refused() {
 
 #[test]
 fn a_log_that_was_cut_opens_and_is_repaired() {
-    let desk = recorded();
-    let [whole, cut] = ["logs/random.parquet", "cut.parquet"].map(|name| desk.path().join(name));
+    let sandbox = recorded();
+    let [whole, cut] = ["logs/random.parquet", "cut.parquet"].map(|name| sandbox.path().join(name));
     let groups = in_small_groups(&whole, &cut);
     assert!(groups > 3, "{groups} row groups");
     let bytes = std::fs::read(&cut).unwrap();
     std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
 
-    let stats = desk.run(&["log", "stats", "cut.parquet", "--json"]).json();
+    let stats = sandbox.run(&["log", "stats", "cut.parquet", "--json"]).json();
     let left = stats["episodes"].as_u64().unwrap();
     assert!(0 < left && left < 60 && stats["cut_files"] == 1, "{left} of 60 episodes are left");
-    let checked = desk.run(&["log", "check", "cut.parquet"]).success();
+    let checked = sandbox.run(&["log", "check", "cut.parquet"]).success();
     assert!(checked.starts_with("warning: cut.parquet: has no end, as its writer was killed"), "{checked}");
     let ours = episodes(&cut);
     assert!(ours == episodes(&whole)[..left as usize], "what is left is as it was");
 
-    let repaired = desk.run(&["log", "repair", "cut.parquet", "--json"]).json();
+    let repaired = sandbox.run(&["log", "repair", "cut.parquet", "--json"]).json();
     assert_eq!(repaired["rows"], stats["rows"]);
     assert!(repaired["bytes_dropped"].as_u64() > Some(0), "{repaired}");
-    let again = desk.run(&["log", "repair", "cut.parquet"]).success();
+    let again = sandbox.run(&["log", "repair", "cut.parquet"]).success();
     assert_eq!(again, "cut.parquet: has an end; nothing was changed\n");
-    assert_eq!(desk.run(&["log", "stats", "cut.parquet", "--json"]).json()["cut_files"], 0);
+    assert_eq!(sandbox.run(&["log", "stats", "cut.parquet", "--json"]).json()["cut_files"], 0);
     assert!(episodes(&cut) == ours);
 }
 
 #[test]
 fn a_damaged_log_is_refused_with_its_place_or_passed_over() {
-    let desk = recorded();
-    let damaged = desk.path().join("logs/damaged.parquet");
-    let groups = in_small_groups(&desk.path().join("logs/random.parquet"), &damaged);
-    std::fs::remove_file(desk.path().join("logs/random.parquet")).unwrap();
+    let sandbox = recorded();
+    let damaged = sandbox.path().join("logs/damaged.parquet");
+    let groups = in_small_groups(&sandbox.path().join("logs/random.parquet"), &damaged);
+    std::fs::remove_file(sandbox.path().join("logs/random.parquet")).unwrap();
     let mut bytes = std::fs::read(&damaged).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&damaged, bytes).unwrap();
-    std::fs::write(desk.path().join("logs/text.parquet"), "This is no Parquet file at all.").unwrap();
+    std::fs::write(sandbox.path().join("logs/text.parquet"), "This is no Parquet file at all.").unwrap();
 
     let file = "logs/damaged.parquet";
-    let told = desk.run(&["log", "stats", file]).stderr;
+    let told = sandbox.run(&["log", "stats", file]).stderr;
     let (place, column) = told.strip_prefix("error: ").and_then(|told| told.split_once(": column ")).unwrap();
     let (column, _) = column.split_once(" is damaged: its checksum is ").unwrap();
     let row_group = place.strip_prefix(&format!("{file}: row group ")).unwrap();
     assert!((1..groups).contains(&row_group.parse().unwrap()), "{row_group} of {groups}");
     let reason = format!("{file}: row group {row_group}: column {column} is damaged: its checksum is ");
     for args in [&["log", "stats", file][..], &["log", "show", file, "--best", "1"]] {
-        let refused = desk.run(args);
+        let refused = sandbox.run(args);
         assert!(refused.stderr.starts_with(&format!("error: {reason}")), "{}", refused.stderr);
         assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.lines().count()), (Some(1), "", 1));
     }
     let no_parquet = "error: logs/text.parquet: is no Parquet file";
-    let refused = desk.run(&["log", "stats", "logs/text.parquet"]).stderr;
+    let refused = sandbox.run(&["log", "stats", "logs/text.parquet"]).stderr;
     assert!(refused.starts_with(no_parquet), "{refused}");
 
-    let passed = desk.run(&["log", "stats", "logs", "--skip-bad", "--json"]);
+    let passed = sandbox.run(&["log", "stats", "logs", "--skip-bad", "--json"]);
     assert_eq!(passed.code, Some(0), "{}", passed.stderr);
     let stats: serde_json::Value = serde_json::from_str(&passed.stdout).unwrap();
     assert_eq!((&stats["skipped"], &stats["row_groups"]), (&json!(2), &json!(groups)));
@@ -277,7 +279,7 @@ fn a_damaged_log_is_refused_with_its_place_or_passed_over() {
     assert!(passed.stderr.contains("passed over: 1 files, 1 row groups, 0 episodes"), "{}", passed.stderr);
     assert!(passed.stderr.contains(&reason) && passed.stderr.contains("is no Parquet file"), "{}", passed.stderr);
 
-    let checked = desk.run(&["log", "check", "logs"]);
+    let checked = sandbox.run(&["log", "check", "logs"]);
     assert_eq!(checked.code, Some(1));
     assert!(checked.stdout.contains(no_parquet), "{}", checked.stdout);
     let found =
@@ -285,10 +287,10 @@ fn a_damaged_log_is_refused_with_its_place_or_passed_over() {
     assert!(checked.stdout.contains(&found), "{}", checked.stdout);
 
     let import = ["log", "import", file, "--out", "rest.parquet"];
-    assert!(desk.run(&import).stderr.starts_with(&format!("error: {reason}")));
-    let imported = desk.run(&[&import[..], &["--skip-bad"]].concat());
+    assert!(sandbox.run(&import).stderr.starts_with(&format!("error: {reason}")));
+    let imported = sandbox.run(&[&import[..], &["--skip-bad"]].concat());
     assert!(imported.stdout.starts_with("rest.parquet: "), "{}{}", imported.stdout, imported.stderr);
-    assert_eq!(episodes(&desk.path().join("rest.parquet")).len() as u64, left);
+    assert_eq!(episodes(&sandbox.path().join("rest.parquet")).len() as u64, left);
 }
 
 #[test]
@@ -298,22 +300,22 @@ fn json_lines_are_imported() {
         "{\"episode_id\": \"a\", \"state\": \".S\", \"action\": \"down\", \"reward\": 1, \"done\": true}\n",
         "{\"episode_id\": \"b\", \"state\": \"S.\", \"action\": \"down\", \"reward\": -1, \"done\": true}\n",
     );
-    let desk = Desk::new().with("played.jsonl", lines).with("played.txt", lines);
+    let sandbox = Sandbox::new().with("played.jsonl", lines).with("played.txt", lines);
     let import = ["log", "import", "played.jsonl", "--env-id", "pond-v1", "--policy-id", "me"];
-    let report = desk.run(&[&import[..], &["--out", "logs/a.parquet", "--json"]].concat()).json();
+    let report = sandbox.run(&[&import[..], &["--out", "logs/a.parquet", "--json"]].concat()).json();
     assert_eq!((&report["episodes"], &report["rows"], &report["terminated"]), (&json!(2), &json!(3), &json!(2)));
-    let shown = desk.run(&["log", "show", "logs", "--worst", "1"]).success();
+    let shown = sandbox.run(&["log", "show", "logs", "--worst", "1"]).success();
     assert_eq!(
         shown,
         "episode b\nnumber 1, logs/a.parquet row 2 (row group 0)\npond-v1, played by me\n1 turns, return -1, \
          terminated\n\nstep 0\n  S.\n> down\n  reward -1\n"
     );
     assert_eq!(
-        desk.run(&["log", "show", "logs", "--episode", "c"]).stderr,
+        sandbox.run(&["log", "show", "logs", "--episode", "c"]).stderr,
         "error: --episode c: no episode of the log has this id; `palestra log stats` tells what is there\n"
     );
     let refused = |args: &[&str], message: &str| {
-        let outcome = desk.run(&[&["log", "import"][..], args].concat());
+        let outcome = sandbox.run(&[&["log", "import"][..], args].concat());
         assert_eq!((outcome.code, outcome.stderr), (Some(1), format!("error: {message}\n")));
     };
     refused(
@@ -328,22 +330,22 @@ fn json_lines_are_imported() {
         &["played.jsonl", "--out", "logs/a.parquet"],
         "logs/a.parquet: there is a file already; a log is never written over",
     );
-    desk.run(&["log", "import", "played.txt", "--format", "jsonl", "--out", "b.parquet"]).success();
+    sandbox.run(&["log", "import", "played.txt", "--format", "jsonl", "--out", "b.parquet"]).success();
 
     let wrong = lines.replace("\"reward\": 1,", "\"reward\": \"much\",");
-    let desk = Desk::new().with("played.jsonl", &wrong);
-    let outcome = desk.run(&["log", "import", "played.jsonl", "--out", "b.parquet"]);
+    let sandbox = Sandbox::new().with("played.jsonl", &wrong);
+    let outcome = sandbox.run(&["log", "import", "played.jsonl", "--out", "b.parquet"]);
     assert!(outcome.stderr.starts_with("error: played.jsonl: line 2, reward: "), "{}", outcome.stderr);
-    assert!(!desk.path().join("b.parquet").exists(), "nothing is left of it");
+    assert!(!sandbox.path().join("b.parquet").exists(), "nothing is left of it");
 }
 
 #[test]
 fn minari_datasets_are_imported() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/tests/minari/lake/parquet-v0");
-    let desk = Desk::new();
-    let report = desk.run(&["log", "import", folder, "--out", "lake.parquet", "--json"]).json();
+    let sandbox = Sandbox::new();
+    let report = sandbox.run(&["log", "import", folder, "--out", "lake.parquet", "--json"]).json();
     assert!(report["episodes"].as_u64() > Some(0), "{report}");
-    desk.run(&["log", "check", "lake.parquet"]).success();
+    sandbox.run(&["log", "check", "lake.parquet"]).success();
 }
 
 /// Files of a run's experience, complete or not.
@@ -356,42 +358,42 @@ fn kept(run_dir: &Path) -> Vec<String> {
 
 #[test]
 fn a_run_keeps_its_play_once_however_often_it_is_killed() {
-    let desk = lake();
+    let sandbox = lake();
     let train = |out: &'static str| vec!["train", "lake.toml", "--quiet", "--set", "rollout.record=true", "--out", out];
-    desk.run(&train("whole")).success();
+    sandbox.run(&train("whole")).success();
     let spans = [(0, 2), (3, 5), (6, 8), (9, 11)].map(|(a, b)| format!("updates-{a:06}-{b:06}.parquet"));
     let whole: Vec<Episode> = {
-        assert_eq!(kept(&desk.path().join("whole")), spans);
-        untimed(&desk.path().join("whole/experience"))
+        assert_eq!(kept(&sandbox.path().join("whole")), spans);
+        untimed(&sandbox.path().join("whole/experience"))
     };
     assert_eq!(whole.len(), 12 * 32);
     for (at, episode) in whole.iter().enumerate() {
         assert_eq!((episode.policy_step, episode.policy_id.as_str()), (at as u64 / 32, "lake"));
     }
 
-    let run_dir = desk.path().join("killed");
+    let run_dir = sandbox.path().join("killed");
     let mut resume: &[&str] = &[];
     for updates in [2, 5, 10] {
-        let mut child = desk.command(&[&train("killed")[..], resume].concat()).spawn().unwrap();
+        let mut child = sandbox.command(&[&train("killed")[..], resume].concat()).spawn().unwrap();
         wait_for_updates(&mut child, &run_dir, updates);
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().code(), None, "it was over before it was killed");
         resume = &["--resume"];
     }
     assert!(kept(&run_dir).len() < 5 || kept(&run_dir).contains(&".recording".to_string()));
-    desk.run(&[&train("killed")[..], resume].concat()).success();
+    sandbox.run(&[&train("killed")[..], resume].concat()).success();
     assert_eq!(kept(&run_dir), spans, "and nothing half written");
     assert!(untimed(&run_dir.join("experience")) == whole, "the same episodes, each once");
 
     let args = ["log", "check", "killed/experience", "--replay", "--tokenizer", "killed", "--json"];
-    let checked = desk.run(&args).json();
+    let checked = sandbox.run(&args).json();
     assert_eq!((&checked["findings"], &checked["replayed"]["right"]), (&json!([]), &json!(384)));
     assert_eq!(checked["decoded"]["right"], json!(384));
 
     // Removes the last checkpoint: the updates after the one before it are played and recorded again.
     let last = checkpoints(&run_dir).pop().unwrap();
     std::fs::remove_dir_all(last).unwrap();
-    desk.run(&[&train("killed")[..], resume].concat()).success();
+    sandbox.run(&[&train("killed")[..], resume].concat()).success();
     assert_eq!((kept(&run_dir), metrics_lines(&run_dir).len()), (spans.to_vec(), 12));
     assert!(untimed(&run_dir.join("experience")) == whole);
 }
@@ -399,17 +401,17 @@ fn a_run_keeps_its_play_once_however_often_it_is_killed() {
 #[test]
 fn only_play_is_kept() {
     let learn = "name = \"x\"\n[rollout]\nrecord = true\n[data]\nfiles = [\"logs\"]\n[bc]\n";
-    let desk = Desk::new().with("x.toml", learn);
-    desk.assert_refused(&["train", "x.toml"], "x.toml: rollout.record: [bc] plays nothing to learn from; remove it");
+    let sandbox = Sandbox::new().with("x.toml", learn);
+    sandbox.assert_refused(&["train", "x.toml"], "x.toml: rollout.record: [bc] plays nothing to learn from; remove it");
 }
 
 /// Ctrl-C ends a recording in order: the episodes so far are complete.
 #[test]
 fn a_recording_that_is_interrupted_is_whole() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let args = ["rollout", "frozen-lake-4x4", "--policy", "random", "--episodes", "1000000000", "--out", "log.parquet"];
-    let mut child = desk.command(&args).spawn().unwrap();
-    let path: PathBuf = desk.path().join("log.parquet");
+    let mut child = sandbox.command(&args).spawn().unwrap();
+    let path: PathBuf = sandbox.path().join("log.parquet");
     while !path.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }

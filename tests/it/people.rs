@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use palestra_labels::{Label, Store, Verdict};
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
 const RUN: &str = "\
@@ -33,18 +33,18 @@ threads = 1
 episodes = 1
 ";
 
-fn desk() -> Desk {
-    let desk = Desk::new().with("asked.toml", RUN);
-    write_model(desk.path(), "");
-    desk
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new().with("asked.toml", RUN);
+    write_model(sandbox.path(), "");
+    sandbox
 }
 
 const TRAIN: [&str; 5] = ["train", "asked.toml", "--quiet", "--out", "asked"];
 
 /// Labels waiting items until `enough` holds or the program has ended. The first answer shown is good, or better.
-fn judge_until(desk: &Desk, child: &mut Child, enough: impl Fn(&Path) -> bool) {
-    let file = desk.path().join("asked.db");
-    while child.try_wait().unwrap().is_none() && !enough(&desk.path().join("asked")) {
+fn judge_until(sandbox: &Sandbox, child: &mut Child, enough: impl Fn(&Path) -> bool) {
+    let file = sandbox.path().join("asked.db");
+    while child.try_wait().unwrap().is_none() && !enough(&sandbox.path().join("asked")) {
         std::thread::sleep(Duration::from_millis(5));
         // The program may be creating the store at this moment.
         let Ok(mut store) = Store::open(&file) else { continue };
@@ -57,58 +57,59 @@ fn judge_until(desk: &Desk, child: &mut Child, enough: impl Fn(&Path) -> bool) {
 
 #[test]
 fn training_goes_on_when_people_have_answered() {
-    let desk = desk();
-    let mut child = desk.command(&TRAIN).spawn().unwrap();
-    judge_until(&desk, &mut child, |_| false);
+    let sandbox = sandbox();
+    let mut child = sandbox.command(&TRAIN).spawn().unwrap();
+    judge_until(&sandbox, &mut child, |_| false);
     let outcome = child.wait_with_output().unwrap();
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
-    let lines = metrics_lines(&desk.path().join("asked"));
+    let lines = metrics_lines(&sandbox.path().join("asked"));
     assert_eq!(lines.len(), 3);
     for line in &lines {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(line["rewards/labels_mean"].is_number() && line["rewards/labels_missing"] == 0.0, "{line}");
     }
-    let judged = Store::open(&desk.path().join("asked.db")).unwrap().judged().unwrap();
+    let judged = Store::open(&sandbox.path().join("asked.db")).unwrap().judged().unwrap();
     assert!(judged.len() > 3 && judged.iter().all(|judged| judged.annotator == "ada"), "{judged:?}");
 }
 
 #[cfg(unix)]
 #[test]
 fn a_run_that_is_stopped_while_it_waits_has_saved_what_it_learned_and_goes_on() {
-    let desk = desk();
-    let mut child = desk.command(&TRAIN).spawn().unwrap();
-    judge_until(&desk, &mut child, |run| !metrics_lines(run).is_empty());
+    let sandbox = sandbox();
+    let mut child = sandbox.command(&TRAIN).spawn().unwrap();
+    judge_until(&sandbox, &mut child, |run| !metrics_lines(run).is_empty());
     // The second update's answers wait, and nobody labels them.
     std::thread::sleep(Duration::from_millis(300));
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let stopped = child.wait_with_output().unwrap();
     let said = String::from_utf8(stopped.stderr).unwrap();
-    let done = metrics_lines(&desk.path().join("asked")).len();
+    let done = metrics_lines(&sandbox.path().join("asked")).len();
     assert_eq!((stopped.status.code(), done < 3), (Some(130), true), "{said}");
     assert!(said.starts_with(&format!("stopped after update {done} of 3; everything is saved.")), "{said}");
-    let saved = checkpoints(&desk.path().join("asked"));
+    let saved = checkpoints(&sandbox.path().join("asked"));
     assert!(saved.len() == 1 && saved[0].ends_with(format!("step-{done:08}")), "{saved:?}");
 
-    let mut child = desk.command(&[&TRAIN[..], &["--resume"]].concat()).spawn().unwrap();
-    judge_until(&desk, &mut child, |_| false);
+    let mut child = sandbox.command(&[&TRAIN[..], &["--resume"]].concat()).spawn().unwrap();
+    judge_until(&sandbox, &mut child, |_| false);
     let outcome = child.wait_with_output().unwrap();
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
-    assert_eq!(metrics_lines(&desk.path().join("asked")).len(), 3);
+    assert_eq!(metrics_lines(&sandbox.path().join("asked")).len(), 3);
 }
 
 #[test]
 fn labels_that_cannot_be_a_reward_are_refused_before_a_run_is_made() {
-    let desk =
-        desk().with("empty.jsonl", "").with("text.db", "no store, but a text that is long enough to be taken for one");
+    let sandbox = sandbox()
+        .with("empty.jsonl", "")
+        .with("text.db", "no store, but a text that is long enough to be taken for one");
     for (options, expected) in [
         ("{ files = [\"empty.jsonl\"] }", "empty.jsonl: is empty: it should have a row for each judgement or prompt"),
         ("{ store = \"text.db\" }", "text.db: is no label store; name one that `palestra label add` made"),
         ("{ store = \"nowhere/a.db\" }", "to make a label store in"),
     ] {
-        std::fs::write(desk.path().join("bad.toml"), RUN.replace("{ store = \"asked.db\" }", options)).unwrap();
-        let refused = desk.run(&["train", "bad.toml", "--quiet", "--out", "bad"]);
+        std::fs::write(sandbox.path().join("bad.toml"), RUN.replace("{ store = \"asked.db\" }", options)).unwrap();
+        let refused = sandbox.run(&["train", "bad.toml", "--quiet", "--out", "bad"]);
         assert!(refused.code == Some(1) && refused.stderr.contains(expected), "{options}: {refused:?}");
         assert!(refused.stderr.contains("bad.toml:9:"), "the line is named: {}", refused.stderr);
-        assert!(!desk.path().join("bad").exists());
+        assert!(!sandbox.path().join("bad").exists());
     }
 }

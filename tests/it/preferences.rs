@@ -7,7 +7,7 @@ use palestra::reward_model::RewardModel;
 use palestra_datasets::preferences::Text;
 use serde_json::{Value, json};
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::fine_tuning::{LORA, TEMPLATE, outcome};
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
@@ -36,13 +36,13 @@ fn run_file(learner: &str) -> String {
 }
 
 /// Model, preferences for six prompts, and run files for every learner of preferences.
-fn desk() -> Desk {
-    let desk = Desk::new()
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new()
         .with("reward.toml", &run_file("[reward_model]"))
         .with("dpo.toml", &run_file("[dpo]"))
         .with("kto.toml", &run_file("[kto]"));
-    write_model_and_judgements(desk.path());
-    desk
+    write_model_and_judgements(sandbox.path());
+    sandbox
 }
 
 /// Writes a model directory `m` and the preferences `judged.jsonl`.
@@ -61,9 +61,9 @@ pub fn write_model_and_judgements(folder: &Path) {
     std::fs::write(folder.join("judged.jsonl"), lines).unwrap();
 }
 
-fn train(desk: &Desk, file: &str, out: &str, options: &[&str]) -> Value {
+fn train(sandbox: &Sandbox, file: &str, out: &str, options: &[&str]) -> Value {
     let device = ["--device", available_devices().pop().unwrap()];
-    desk.run(&[&["train", file, "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
+    sandbox.run(&[&["train", file, "--quiet", "--json", "--out", out][..], &device, options].concat()).json()
 }
 
 #[test]
@@ -79,13 +79,13 @@ fn rewards_agree_with_judgements_and_a_resumed_run_has_the_same_bits() {
         ("kto.toml", &["--set", "preferences.micro_batch=0"]),
     ];
     for (file, options) in kinds {
-        let desk = desk();
-        let report = train(&desk, file, "out", options);
+        let sandbox = sandbox();
+        let report = train(&sandbox, file, "out", options);
         let score = |when: &str, name: &str| report["preferences"][when][name].as_f64().unwrap();
         // Measured on the training data: four steps on a few words do not generalise.
         assert!(score("after", "accuracy") > 0.9, "{file} {options:?}: {report}");
         assert!(score("after", "mean_margin") > score("before", "mean_margin"), "{file} {options:?}: {report}");
-        let run_dir = desk.path().join("out");
+        let run_dir = sandbox.path().join("out");
         let lines = metrics_lines(&run_dir);
         assert_eq!(lines.len(), 4);
         let last: Value = serde_json::from_str(&lines[3]).unwrap();
@@ -96,10 +96,10 @@ fn rewards_agree_with_judgements_and_a_resumed_run_has_the_same_bits() {
         let has_reference = file != "reward.toml" && !options.iter().any(|option| option.contains("simpo"));
         assert_eq!(run_dir.join("reference.json").exists(), has_reference);
 
-        let done = outcome(&desk, "out");
+        let done = outcome(&sandbox, "out");
         std::fs::remove_dir_all(run_dir.join("checkpoints/step-00000004")).unwrap();
-        train(&desk, file, "out", &[options, &["--resume"]].concat());
-        for ((name, found), (_, expected)) in outcome(&desk, "out").iter().zip(&done) {
+        train(&sandbox, file, "out", &[options, &["--resume"]].concat());
+        for ((name, found), (_, expected)) in outcome(&sandbox, "out").iter().zip(&done) {
             assert!(found == expected, "{file} {options:?}: {name} differs");
         }
     }
@@ -108,11 +108,11 @@ fn rewards_agree_with_judgements_and_a_resumed_run_has_the_same_bits() {
 #[test]
 fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
     for options in [&[][..], &LORA[..]] {
-        let desk = desk();
-        let report = train(&desk, "reward.toml", "out", options);
+        let sandbox = sandbox();
+        let report = train(&sandbox, "reward.toml", "out", options);
         let accuracy = &report["preferences"]["after"]["accuracy"];
         let scored =
-            desk.run(&["score", "out", "--data", "judged.jsonl", "--by", "topic", "--out", "s.jsonl", "--json"]);
+            sandbox.run(&["score", "out", "--data", "judged.jsonl", "--by", "topic", "--out", "s.jsonl", "--json"]);
         let scored = scored.json();
         assert_eq!(&scored["accuracy"], accuracy);
         assert_eq!(scored["accuracy_by_group"].as_object().unwrap().len(), 3);
@@ -121,23 +121,23 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
         assert!(scored["mean_reward"].as_f64().unwrap().abs() < 1e-4, "{scored}");
         assert!((scored["std_reward"].as_f64().unwrap() - 1.0).abs() < 1e-3, "{scored}");
 
-        let last = checkpoints(&desk.path().join("out")).pop().unwrap();
+        let last = checkpoints(&sandbox.path().join("out")).pop().unwrap();
         let config: Value = serde_json::from_str(&std::fs::read_to_string(last.join("config.json")).unwrap()).unwrap();
         assert_eq!(config["architectures"], json!(["LlamaForSequenceClassification"]));
         let device = open_device(available_devices().pop().unwrap()).unwrap();
-        let model = RewardModel::open(&desk.path().join("out"), &device).unwrap();
+        let model = RewardModel::open(&sandbox.path().join("out"), &device).unwrap();
         assert_ne!(config["pad_token_id"].as_u64(), model.tokenizer.special().end.map(u64::from));
         let answers = [" yes", " never"].map(|answer| (Text::from("question one"), Text::from(answer)));
         let scores = model.score(&answers, 1).unwrap();
         assert!(scores[0] > scores[1], "{scores:?}");
-        let written = std::fs::read_to_string(desk.path().join("s.jsonl")).unwrap();
+        let written = std::fs::read_to_string(sandbox.path().join("s.jsonl")).unwrap();
         let first: Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
         assert_eq!((first["prompt"].as_str(), first["completion"].as_str()), (Some("question one"), Some(" yes")));
         assert!((first["score"].as_f64().unwrap() - f64::from(scores[0])).abs() < 1e-5);
 
         // A reward model can be trained further.
         let again = ["--set", "start_from=\"out/checkpoints/step-00000004\"", "--set", "train.updates=1"];
-        let report = train(&desk, "reward.toml", "again", &again);
+        let report = train(&sandbox, "reward.toml", "again", &again);
         assert_eq!(&report["preferences"]["before"]["accuracy"], accuracy);
         compare_with_transformers(&model, &last);
     }
@@ -145,19 +145,19 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
 
 #[test]
 fn a_reward_model_of_adapters_is_whole_in_the_end_and_says_so() {
-    let desk = desk();
-    train(&desk, "reward.toml", "out", &LORA);
+    let sandbox = sandbox();
+    train(&sandbox, "reward.toml", "out", &LORA);
     let device = ["--device", available_devices().pop().unwrap()];
     let more = ["train", "reward.toml", "--quiet", "--out", "out", "--resume", "--set", "train.updates=6"];
-    let refused = desk.run(&[&more[..], &device, &LORA].concat()).stderr;
+    let refused = sandbox.run(&[&more[..], &device, &LORA].concat()).stderr;
     assert!(refused.contains("its adapters were merged when the run ended; start another run from it"), "{refused}");
 }
 
 #[test]
 fn a_new_head_starts_at_zero_or_at_random_and_one_that_was_trained_as_it_is() {
-    let desk = desk();
+    let sandbox = sandbox();
     let nll = |options: &[&str], out: &str| -> f64 {
-        let report = train(&desk, "reward.toml", out, &[&["--set", "train.updates=1"], options].concat());
+        let report = train(&sandbox, "reward.toml", out, &[&["--set", "train.updates=1"], options].concat());
         report["preferences"]["before"]["mean_nll"].as_f64().unwrap()
     };
     assert_eq!(nll(&[], "zero"), std::f64::consts::LN_2);
@@ -186,11 +186,11 @@ fn compare_with_transformers(model: &RewardModel, directory: &Path) {
 
 #[test]
 fn what_is_no_reward_model_or_has_another_tokenizer_is_refused() {
-    let desk = desk();
-    let score = |model: &str| desk.run(&["score", model, "--data", "judged.jsonl"]).stderr;
+    let sandbox = sandbox();
+    let score = |model: &str| sandbox.run(&["score", model, "--data", "judged.jsonl"]).stderr;
     assert!(score("m").contains("m: is a \"LlamaForCausalLM\", and no reward model"), "{}", score("m"));
-    train(&desk, "reward.toml", "out", &["--set", "train.updates=2"]);
-    let tokenizer = desk.path().join("out/checkpoints/step-00000002/tokenizer.json");
+    train(&sandbox, "reward.toml", "out", &["--set", "train.updates=2"]);
+    let tokenizer = sandbox.path().join("out/checkpoints/step-00000002/tokenizer.json");
     let other = palestra::text::Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!è\n012").unwrap();
     std::fs::write(&tokenizer, other.to_json().unwrap()).unwrap();
     let message = score("out");
@@ -200,13 +200,13 @@ fn what_is_no_reward_model_or_has_another_tokenizer_is_refused() {
 
 #[test]
 fn log_probabilities_of_another_reference_are_refused() {
-    let desk = desk();
-    train(&desk, "dpo.toml", "out", &["--set", "train.updates=2"]);
+    let sandbox = sandbox();
+    train(&sandbox, "dpo.toml", "out", &["--set", "train.updates=2"]);
     let device = available_devices().pop().unwrap();
     let again =
         ["train", "dpo.toml", "--quiet", "--device", device, "--out", "out", "--resume", "--set=train.updates=4"];
-    let resume = || desk.run(&again);
-    let path = desk.path().join("out/reference.json");
+    let resume = || sandbox.run(&again);
+    let path = sandbox.path().join("out/reference.json");
     let text = std::fs::read_to_string(&path).unwrap();
     let mut reference: Value = serde_json::from_str(&text).unwrap();
     for (what, message) in [
@@ -227,11 +227,11 @@ fn log_probabilities_of_another_reference_are_refused() {
 
 #[test]
 fn what_does_not_go_together_is_refused_before_anything_is_written() {
-    let desk = desk();
+    let sandbox = sandbox();
     let refused = |file: &str, set: &str, message: &str| {
-        let outcome = desk.run(&["train", file, "--quiet", "--out", "out", "--set", set]);
+        let outcome = sandbox.run(&["train", file, "--quiet", "--out", "out", "--set", set]);
         assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
-        assert!(!desk.path().join("out").exists());
+        assert!(!sandbox.path().join("out").exists());
     };
     refused("dpo.toml", "reward_model.centring=0.1", "[reward_model] and [dpo]: a run has one learner");
     refused("dpo.toml", "text.files=[\"judged.jsonl\"]", "[text]: [dpo] learns from judgements alone; remove [text]");
@@ -247,14 +247,14 @@ fn what_does_not_go_together_is_refused_before_anything_is_written() {
         "preferences.tokenizer: the checkpoint of start_from has its own",
     );
     refused("reward.toml", "preferences.files=[\"none.jsonl\"]", "none.jsonl");
-    let desk = desk.with("bare.toml", "name = \"x\"\n[preferences]\nfiles = [\"judged.jsonl\"]\n");
-    let outcome = desk.run(&["train", "bare.toml"]);
+    let sandbox = sandbox.with("bare.toml", "name = \"x\"\n[preferences]\nfiles = [\"judged.jsonl\"]\n");
+    let outcome = sandbox.run(&["train", "bare.toml"]);
     assert!(
         outcome.stderr.contains("[preferences]: no learner is named; add a section [reward_model]"),
         "{}",
         outcome.stderr
     );
-    let desk = desk.with("alone.toml", "name = \"x\"\n[dpo]\n");
-    let outcome = desk.run(&["train", "alone.toml"]);
+    let sandbox = sandbox.with("alone.toml", "name = \"x\"\n[dpo]\n");
+    let outcome = sandbox.run(&["train", "alone.toml"]);
     assert!(outcome.stderr.contains("missing key `preferences`: [dpo] learns from files"), "{}", outcome.stderr);
 }

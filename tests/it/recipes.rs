@@ -10,7 +10,7 @@ use palestra::envs::{Definition, Registry};
 use palestra_datasets::examples::Form;
 use palestra_datasets::log::{LogWriter, WriteOptions};
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::fine_tuning::write_model_and_chats;
 use crate::preferences::write_model_and_judgements;
 use crate::tiny_run::checkpoints;
@@ -131,28 +131,28 @@ fn every_recipe_trains() {
         let path = recipe.to_str().unwrap();
         let run = RunFile::load(&recipe, &[] as &[&str]).unwrap();
         assert_eq!(run.name, name, "a recipe is named as its file");
-        let desk = Desk::new();
-        let stand_ins = stand_ins(&run, desk.path());
+        let sandbox = Sandbox::new();
+        let stand_ins = stand_ins(&run, sandbox.path());
         let mut args = vec!["train", path, "--device", "flex", "--out", "out", "--quiet"];
         args.extend(stand_ins.iter().map(String::as_str));
         let plays = run.env.is_some();
         run.resolve(&Registry::builtin()).unwrap();
-        desk.run(&[&args[..], &SMALL].concat()).success();
+        sandbox.run(&[&args[..], &SMALL].concat()).success();
         match plays {
-            true => assert_complete(&desk.path().join("out")),
-            false => assert_eq!(checkpoints(&desk.path().join("out")).len(), 2),
+            true => assert_complete(&sandbox.path().join("out")),
+            false => assert_eq!(checkpoints(&sandbox.path().join("out")).len(), 2),
         }
     }
 }
 
 /// Runs an example program if all of the suite was built: `cargo test --test it` alone builds no examples.
-fn example(name: &str, desk: &Desk, args: &[&str]) -> Option<String> {
+fn example(name: &str, sandbox: &Sandbox, args: &[&str]) -> Option<String> {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().unwrap().with_file_name("examples").join(name);
     if !example.is_file() {
         return None;
     }
-    let output = Command::new(example).args(args).current_dir(desk.path()).output().unwrap();
+    let output = Command::new(example).args(args).current_dir(sandbox.path()).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).unwrap())
 }
@@ -161,23 +161,23 @@ fn example(name: &str, desk: &Desk, args: &[&str]) -> Option<String> {
 fn the_example_environment_has_the_whole_command_line() {
     let run =
         "name = \"guess\"\n[env]\nid = \"guess\"\n[model]\nlayers = 1\nwidth = 16\n[rollout]\nmax_new_tokens = 3\n";
-    let desk = Desk::new().with("guess.toml", run);
-    let first_env = |args: &[&str]| example("first_env", &desk, args);
+    let sandbox = Sandbox::new().with("guess.toml", run);
+    let first_env = |args: &[&str]| example("first_env", &sandbox, args);
     let Some(list) = first_env(&["envs"]) else { return };
     assert!(list.lines().any(|line| line.starts_with("guess ")), "{list}");
     assert!(first_env(&["check", "guess"]).unwrap().contains("guess-v1: passed"));
     first_env(&[&["train", "guess.toml", "--out", "out", "--quiet"][..], &SMALL].concat());
-    assert_complete(&desk.path().join("out"));
+    assert_complete(&sandbox.path().join("out"));
 }
 
 #[test]
 fn the_example_reward_judges_a_run() {
     let run = "name = \"mirror\"\n[env]\nkind = \"completion\"\noptions = { prompts = [\"m\", \"n\"], alphabet = \"ab\" }\n\
                [[reward]]\nkind = \"palindrome\"\n[model]\nlayers = 1\nwidth = 16\n[rollout]\nmax_new_tokens = 4\n";
-    let desk = Desk::new().with("mirror.toml", run);
+    let sandbox = Sandbox::new().with("mirror.toml", run);
     let args = [&["train", "mirror.toml", "--out", "out", "--quiet"][..], &SMALL].concat();
-    if example("custom_reward", &desk, &args).is_some() {
-        let metrics = std::fs::read_to_string(desk.path().join("out/metrics.jsonl")).unwrap();
+    if example("custom_reward", &sandbox, &args).is_some() {
+        let metrics = std::fs::read_to_string(sandbox.path().join("out/metrics.jsonl")).unwrap();
         assert_eq!(metrics.matches("\"rewards/palindrome_mean\":").count(), 2, "{metrics}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use palestra::model::ops::available_devices;
 use serde_json::Value;
 
-use crate::command::{Desk, Outcome};
+use crate::command::{Outcome, Sandbox};
 use crate::tiny_run::{checkpoints, lake, metrics_lines, wait_for_updates};
 
 /// Metrics that depend on the machine and not on the run.
@@ -39,8 +39,8 @@ fn metrics(run_dir: &Path) -> Vec<Value> {
 
 /// Checks that two finished runs have the same metrics and, bit by bit, the same last checkpoint.
 #[track_caller]
-fn assert_same_run(desk: &Desk, found: &str, expected: &str) {
-    let [found, expected] = [found, expected].map(|name| desk.path().join(name));
+fn assert_same_run(sandbox: &Sandbox, found: &str, expected: &str) {
+    let [found, expected] = [found, expected].map(|name| sandbox.path().join(name));
     for (found, expected) in metrics(&found).into_iter().zip(metrics(&expected)) {
         assert_eq!(found, expected);
     }
@@ -69,46 +69,46 @@ fn finish(child: Child) -> Outcome {
 #[test]
 fn the_same_run_twice_has_the_same_bits() {
     for device in available_devices() {
-        let desk = lake();
-        desk.run(&train(device, "once")).success();
-        desk.run(&train(device, "again")).success();
-        assert_same_run(&desk, "again", "once");
+        let sandbox = lake();
+        sandbox.run(&train(device, "once")).success();
+        sandbox.run(&train(device, "again")).success();
+        assert_same_run(&sandbox, "again", "once");
     }
 }
 
 #[test]
 fn a_run_that_was_interrupted_goes_on_as_it_says() {
     for device in available_devices() {
-        let desk = lake();
-        desk.run(&train(device, "whole")).success();
-        let mut child = desk.command(&train(device, "stopped")).spawn().unwrap();
-        wait_for_updates(&mut child, &desk.path().join("stopped"), 4);
+        let sandbox = lake();
+        sandbox.run(&train(device, "whole")).success();
+        let mut child = sandbox.command(&train(device, "stopped")).spawn().unwrap();
+        wait_for_updates(&mut child, &sandbox.path().join("stopped"), 4);
         interrupt(&child);
         let stopped = finish(child);
         assert_eq!((stopped.code, stopped.stdout.as_str()), (Some(130), ""), "{}", stopped.stderr);
 
-        let done = metrics_lines(&desk.path().join("stopped")).len();
-        let saved = checkpoints(&desk.path().join("stopped")).pop().unwrap();
+        let done = metrics_lines(&sandbox.path().join("stopped")).len();
+        let saved = checkpoints(&sandbox.path().join("stopped")).pop().unwrap();
         assert!(saved.ends_with(format!("step-{done:08}")), "{saved:?} is saved after update {done}");
         let told = format!("stopped after update {done} of 12; everything is saved. Go on with: palestra ");
         let go_on = stopped.stderr.strip_prefix(&told).unwrap_or_else(|| panic!("{}", stopped.stderr));
         let go_on: Vec<&str> = go_on.split_whitespace().chain(["--quiet"]).collect();
-        desk.run(&go_on).success();
-        assert_same_run(&desk, "stopped", "whole");
+        sandbox.run(&go_on).success();
+        assert_same_run(&sandbox, "stopped", "whole");
     }
 }
 
 #[test]
 fn a_run_that_was_killed_at_any_moment_goes_on() {
     for device in available_devices() {
-        let desk = lake();
-        desk.run(&train(device, "whole")).success();
-        let run_dir = desk.path().join("killed");
+        let sandbox = lake();
+        sandbox.run(&train(device, "whole")).success();
+        let run_dir = sandbox.path().join("killed");
         let mut delay = 7u64; // of a linear congruential generator
         let mut resume: &[&str] = &[];
         // Before the first checkpoint, and twice among later ones.
         for updates in [1, 5, 9] {
-            let mut child = desk.command(&[&train(device, "killed"), resume].concat()).spawn().unwrap();
+            let mut child = sandbox.command(&[&train(device, "killed"), resume].concat()).spawn().unwrap();
             wait_for_updates(&mut child, &run_dir, updates);
             delay = delay.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             std::thread::sleep(Duration::from_millis((delay >> 33) % 8));
@@ -116,18 +116,18 @@ fn a_run_that_was_killed_at_any_moment_goes_on() {
             assert_eq!(finish(child).code, None, "it was over before it was killed");
             resume = &["--resume"];
         }
-        desk.run(&[&train(device, "killed"), resume].concat()).success();
-        assert_same_run(&desk, "killed", "whole");
+        sandbox.run(&[&train(device, "killed"), resume].concat()).success();
+        assert_same_run(&sandbox, "killed", "whole");
     }
 }
 
 #[test]
 fn two_runs_never_share_a_directory() {
-    let desk = lake();
-    let mut first = desk.command(&train("flex", "out")).arg("--set=train.updates=100000").spawn().unwrap();
-    wait_for_updates(&mut first, &desk.path().join("out"), 1);
+    let sandbox = lake();
+    let mut first = sandbox.command(&train("flex", "out")).arg("--set=train.updates=100000").spawn().unwrap();
+    wait_for_updates(&mut first, &sandbox.path().join("out"), 1);
     let refused = |args: &[&str]| {
-        let second = desk.run(args);
+        let second = sandbox.run(args);
         assert_eq!((second.code, second.stdout.as_str()), (Some(1), ""));
         second.stderr
     };
@@ -149,10 +149,10 @@ fn two_runs_never_share_a_directory() {
 
 #[test]
 fn a_resumed_run_cannot_learn_in_another_way() {
-    let desk = lake();
-    desk.run(&[&train("flex", "out")[..], &["--set", "train.updates=1"]].concat()).success();
-    let before = std::fs::read(desk.path().join("out/run.toml")).unwrap();
-    let resume = |set: &str| desk.run(&[&train("flex", "out")[..], &["--resume", "--set", set]].concat());
+    let sandbox = lake();
+    sandbox.run(&[&train("flex", "out")[..], &["--set", "train.updates=1"]].concat()).success();
+    let before = std::fs::read(sandbox.path().join("out/run.toml")).unwrap();
+    let resume = |set: &str| sandbox.run(&[&train("flex", "out")[..], &["--resume", "--set", set]].concat());
     for (set, section) in [("ppo.epochs=3", "ppo"), ("model.width=8", "model"), ("seed=4", "seed")] {
         let refused = resume(set);
         assert_eq!(
@@ -166,7 +166,7 @@ fn a_resumed_run_cannot_learn_in_another_way() {
             )
         );
     }
-    assert_eq!(std::fs::read(desk.path().join("out/run.toml")).unwrap(), before, "a refusal changes nothing");
+    assert_eq!(std::fs::read(sandbox.path().join("out/run.toml")).unwrap(), before, "a refusal changes nothing");
     resume("train.updates=2").success();
-    assert_eq!(metrics_lines(&desk.path().join("out")).len(), 2);
+    assert_eq!(metrics_lines(&sandbox.path().join("out")).len(), 2);
 }

@@ -3,7 +3,7 @@
 use palestra::model::ops::available_devices;
 use serde_json::Value;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::{checkpoints, metrics_lines};
 
 const RUN: &str = "\
@@ -35,18 +35,20 @@ fn tale() -> String {
     (0..80).map(|day| format!("On day {day:03} the fox met the hen; all was well.\n")).collect()
 }
 
-fn desk() -> Desk {
+fn sandbox() -> Sandbox {
     let line = |line| serde_json::json!({ "text": line, "split": "train" }).to_string() + "\n";
     let lines: String = tale().lines().map(line).collect();
-    Desk::new().with("tale.txt", &tale()).with("tale.toml", RUN).with("tale.jsonl", &lines)
+    Sandbox::new().with("tale.txt", &tale()).with("tale.toml", RUN).with("tale.jsonl", &lines)
 }
 
-/// Desk with `bpe/tokenizer.json` and `tale.tokens`.
-fn encoded() -> Desk {
-    let desk = desk();
-    desk.run(&["tokenizer", "train", "tale.txt", "--vocab-size", "300", "--out", "bpe", "--quiet"]).success();
-    desk.run(&["tokenizer", "encode", "tale.jsonl", "--tokenizer", "bpe", "--out", "tale.tokens", "--quiet"]).success();
-    desk
+/// Sandbox with `bpe/tokenizer.json` and `tale.tokens`.
+fn encoded() -> Sandbox {
+    let sandbox = sandbox();
+    sandbox.run(&["tokenizer", "train", "tale.txt", "--vocab-size", "300", "--out", "bpe", "--quiet"]).success();
+    sandbox
+        .run(&["tokenizer", "encode", "tale.jsonl", "--tokenizer", "bpe", "--out", "tale.tokens", "--quiet"])
+        .success();
+    sandbox
 }
 
 fn metric(line: &str, name: &str) -> f64 {
@@ -55,42 +57,42 @@ fn metric(line: &str, name: &str) -> f64 {
 
 #[test]
 fn vocabularies_are_learned_and_texts_encoded() {
-    let desk = desk();
+    let sandbox = sandbox();
     for method in ["bpe", "unigram", "characters"] {
         let mut args = vec!["tokenizer", "train", "tale.jsonl", "--method", method, "--out", method, "--json"];
         if method != "characters" {
             args.extend(["--vocab-size", "300"]);
         }
-        let report = desk.run(&args).json();
+        let report = sandbox.run(&args).json();
         assert_eq!(report["method"], method);
-        assert!(desk.path().join(method).join("tokenizer_config.json").is_file());
+        assert!(sandbox.path().join(method).join("tokenizer_config.json").is_file());
         let shard = format!("{method}.tokens");
         let encode = ["tokenizer", "encode", "tale.jsonl", "--tokenizer", method, "--out", &shard, "--json"];
-        let encoded = desk.run(&encode).json();
+        let encoded = sandbox.run(&encode).json();
         let bytes = tale().len() as u64 - 80; // without the line ends
         assert_eq!((&encoded["documents"], &encoded["text_bytes"]), (&80.into(), &bytes.into()));
-        let of_text = desk.run(&["tokenizer", "stats", "tale.jsonl", "--tokenizer", method, "--json"]).json();
-        let of_shard = desk.run(&["tokenizer", "stats", &shard, "--tokenizer", method, "--json"]).json();
+        let of_text = sandbox.run(&["tokenizer", "stats", "tale.jsonl", "--tokenizer", method, "--json"]).json();
+        let of_shard = sandbox.run(&["tokenizer", "stats", &shard, "--tokenizer", method, "--json"]).json();
         assert_eq!(of_shard["tokens"], encoded["tokens"]);
         // A shard has a separator after each document.
         assert_eq!(of_text["tokens"].as_u64().unwrap() + 80, of_shard["tokens"].as_u64().unwrap());
         assert_eq!((&of_text["unknown_share"], &of_text["text_bytes"]), (&0.0.into(), &bytes.into()));
         assert!(of_text["longest_tokens"][0]["bytes"].as_u64().unwrap() >= 1);
     }
-    let shown = desk.run(&["tokenizer", "stats", "tale.txt", "--tokenizer", "bpe"]).success();
+    let shown = sandbox.run(&["tokenizer", "stats", "tale.txt", "--tokenizer", "bpe"]).success();
     assert!(shown.contains("bytes per token") && shown.contains("fox"), "{shown}");
 }
 
 #[test]
 fn a_language_model_learns_and_is_measured() {
     for device in available_devices() {
-        let desk = desk();
+        let sandbox = sandbox();
         let run = ["train", "tale.toml", "--device", device, "--out", "out", "--quiet", "--json"];
         let report =
-            desk.run(&[&run[..], &["--set=train.updates=40", "--set=train.evaluate_every=10"]].concat()).json();
+            sandbox.run(&[&run[..], &["--set=train.updates=40", "--set=train.evaluate_every=10"]].concat()).json();
         let nll = |when: &str| report["text"][when]["mean_nll"].as_f64().unwrap();
         assert!(nll("after") < nll("before") - 0.5, "{report}");
-        let out = desk.path().join("out");
+        let out = sandbox.path().join("out");
         let last = metrics_lines(&out).pop().unwrap();
         assert_eq!(metric(&last, "validation/mean_nll"), nll("after"));
         assert!((metric(&last, "text/perplexity").ln() - metric(&last, "loss/nll")).abs() < 1e-9);
@@ -109,13 +111,13 @@ fn a_language_model_learns_and_is_measured() {
         let tale = tale();
         let held_out = &tale[tale.len() - tale.len() / 10..];
         let whole_windows = held_out.len().saturating_sub(1) / 16 * 16 + 1;
-        std::fs::write(desk.path().join("end.txt"), &held_out[..whole_windows]).unwrap();
-        let measured = desk.run(&["eval", "out", "--data", "end.txt", "--device", device, "--json"]).json();
+        std::fs::write(sandbox.path().join("end.txt"), &held_out[..whole_windows]).unwrap();
+        let measured = sandbox.run(&["eval", "out", "--data", "end.txt", "--device", device, "--json"]).json();
         assert!((measured["mean_nll"].as_f64().unwrap() - nll("after")).abs() < 1e-5, "{measured} {report}");
         for name in ["tokens", "bytes"] {
             assert_eq!(measured[name], report["text"]["after"][name]);
         }
-        let longer = desk.run(&["eval", "out", "--data", "end.txt", "--stride", "4", "--json"]).json();
+        let longer = sandbox.run(&["eval", "out", "--data", "end.txt", "--stride", "4", "--json"]).json();
         assert_eq!(longer["tokens"], measured["tokens"]);
     }
 }
@@ -123,20 +125,22 @@ fn a_language_model_learns_and_is_measured() {
 #[test]
 fn a_resumed_run_on_text_has_the_same_bits() {
     for device in available_devices() {
-        let desk = encoded();
+        let sandbox = encoded();
         let files = "--set=text.corpus=[{files=['tale.tokens'],weight=3},{files=['tale.txt'],weight=1}]";
         let train = |out, more: &[&str]| {
             let args =
                 ["train", "tale.toml", "--device", device, "--out", out, "--quiet", files, "--set=text.files=[]"];
-            desk.run(
-                &[&args[..], &["--set=text.tokenizer=bpe/tokenizer.json", "--set=text.borders=true"], more].concat(),
-            )
-            .success();
+            sandbox
+                .run(
+                    &[&args[..], &["--set=text.tokenizer=bpe/tokenizer.json", "--set=text.borders=true"], more]
+                        .concat(),
+                )
+                .success();
         };
         train("whole", &[]);
         train("parts", &["--set=train.updates=3"]);
         train("parts", &["--resume"]);
-        let [whole, parts] = ["whole", "parts"].map(|name| desk.path().join(name));
+        let [whole, parts] = ["whole", "parts"].map(|name| sandbox.path().join(name));
         for (one, other) in metrics_lines(&whole).iter().zip(metrics_lines(&parts)) {
             for name in ["step", "loss/nll", "text/bits_per_byte", "data/epoch", "optimizer/grad_norm"] {
                 assert_eq!(metric(one, name).to_bits(), metric(&other, name).to_bits(), "{name}");
@@ -159,16 +163,17 @@ fn questions_are_answered_by_likelihood() {
             "{{\"prompt\": \"On day 001 the fox met\", \"choices\": [\" the hen\", \" wwwwwwww\"], \"answer\": {answer}}}\n"
         )
     };
-    let desk = desk().with("right.jsonl", &question("0").repeat(3)).with("wrong.jsonl", &question("\" wwwwwwww\""));
+    let sandbox =
+        sandbox().with("right.jsonl", &question("0").repeat(3)).with("wrong.jsonl", &question("\" wwwwwwww\""));
     let small = ["train", "tale.toml", "--out", "out", "--quiet", "--device", "flex"];
-    desk.run(&[&small[..], &["--set=train.updates=30", "--set=model.context=32"]].concat()).success();
-    let eval = |file| desk.run(&["eval", "out", "--device", "flex", "--data", file, "--json"]).json();
+    sandbox.run(&[&small[..], &["--set=train.updates=30", "--set=model.context=32"]].concat()).success();
+    let eval = |file| sandbox.run(&["eval", "out", "--device", "flex", "--data", file, "--json"]).json();
     let right = eval("right.jsonl");
     assert_eq!(right["questions"], 3);
     assert_eq!((right["accuracy"].as_f64(), right["chance"].as_f64()), (Some(1.0), Some(0.5)), "{right}");
     assert_eq!(eval("wrong.jsonl")["accuracy_per_byte"].as_f64(), Some(0.0));
-    let desk = desk.with("bad.jsonl", &format!("{}{}", question("0"), question("2")));
-    let error = desk.run(&["eval", "out", "--device", "flex", "--data", "bad.jsonl"]).stderr;
+    let sandbox = sandbox.with("bad.jsonl", &format!("{}{}", question("0"), question("2")));
+    let error = sandbox.run(&["eval", "out", "--device", "flex", "--data", "bad.jsonl"]).stderr;
     assert_eq!(
         error,
         "error: bad.jsonl: line 2: answer: 2 is none of the 2 choices; write its number from 0, or its text\n"
@@ -177,29 +182,30 @@ fn questions_are_answered_by_likelihood() {
 
 #[test]
 fn a_plan_needs_neither_texts_nor_hardware() {
-    let desk = desk();
+    let sandbox = sandbox();
     let set = ["--set=model.vocab_size=1000", "--set=text.files=['none.tokens']", "--set=train.updates=100"];
-    let plan = desk.run(&[&["plan", "tale.toml", "--gpus", "2", "--tflops", "10", "--json"][..], &set].concat()).json();
+    let plan =
+        sandbox.run(&[&["plan", "tale.toml", "--gpus", "2", "--tflops", "10", "--json"][..], &set].concat()).json();
     assert_eq!((&plan["tokens"], &plan["devices"]), (&6400.into(), &2.into()));
     let seconds = plan["flops"].as_f64().unwrap() / 20e12;
     assert!((plan["seconds"].as_f64().unwrap() / seconds - 1.0).abs() < 1e-9);
-    let measured = desk.run(&["plan", "tale.toml", "--json"]).json();
+    let measured = sandbox.run(&["plan", "tale.toml", "--json"]).json();
     assert!(measured["tokens_per_second"].as_f64().unwrap() > 0.0);
-    let unknown = desk.run(&["plan", "tale.toml", "--gpus", "2", "--tflops", "10"]).stderr;
+    let unknown = sandbox.run(&["plan", "tale.toml", "--gpus", "2", "--tflops", "10"]).stderr;
     assert!(unknown.starts_with("error: model.vocab_size: 0 is taken from a tokenizer"), "{unknown}");
-    assert!(!desk.path().join("runs").exists());
+    assert!(!sandbox.path().join("runs").exists());
 }
 
 #[test]
 fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
-    let desk = encoded().with("short.txt", "ab");
+    let sandbox = encoded().with("short.txt", "ab");
     let refused = |set: &[&str], part: &str| {
         let set = set.iter().map(|set| format!("--set={set}"));
         let args: Vec<String> = ["train", "tale.toml", "--quiet"].map(String::from).into_iter().chain(set).collect();
-        let outcome = desk.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let outcome = sandbox.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
         assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1), "{}", outcome.stderr);
-        assert!(!desk.path().join("runs").exists());
+        assert!(!sandbox.path().join("runs").exists());
     };
     refused(&["text.files=['no.txt']"], "no.txt: no such file or folder");
     refused(&["text.files=['short.txt']"], "are fewer than a window of 16");
@@ -213,7 +219,7 @@ fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
     refused(&["bc={}"], "[text]: [bc] does not learn from text");
     refused(&["text.file=['tale.txt']"], "unknown key `file` in [text]; did you mean `files`?");
 
-    let path = desk.path().join("tale.tokens");
+    let path = sandbox.path().join("tale.tokens");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[400] ^= 1;
     std::fs::write(&path, bytes).unwrap();
@@ -224,23 +230,24 @@ fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
 
 #[test]
 fn texts_that_cannot_be_encoded_leave_nothing() {
-    let desk = desk().with("empty.jsonl", "\n").with("body.jsonl", "{\"body\": \"x\"}\n");
-    desk.run(&["tokenizer", "train", "tale.txt", "--method", "characters", "--out", "chars", "--quiet"]).success();
+    let sandbox = sandbox().with("empty.jsonl", "\n").with("body.jsonl", "{\"body\": \"x\"}\n");
+    sandbox.run(&["tokenizer", "train", "tale.txt", "--method", "characters", "--out", "chars", "--quiet"]).success();
     let encode = |file, part: &str| {
-        let outcome = desk.run(&["tokenizer", "encode", file, "--tokenizer", "chars", "--out", "x.tokens", "--quiet"]);
+        let outcome =
+            sandbox.run(&["tokenizer", "encode", file, "--tokenizer", "chars", "--out", "x.tokens", "--quiet"]);
         assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
         assert_eq!(outcome.code, Some(1));
-        let left = std::fs::read_dir(desk.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left = std::fs::read_dir(sandbox.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("x.tokens")).collect();
         assert!(left.is_empty(), "{left:?}");
     };
     encode("empty.jsonl", "there is no text to write");
     encode("body.jsonl", "body.jsonl: line 1, text: is missing; the line has [\"body\"]");
     encode("tale.toml", "is not in the alphabet");
-    let out = desk.run(&["tokenizer", "encode", "tale.txt", "--tokenizer", "chars", "--out", "x.bin"]).stderr;
+    let out = sandbox.run(&["tokenizer", "encode", "tale.txt", "--tokenizer", "chars", "--out", "x.bin"]).stderr;
     assert!(out.contains("--out x.bin: a token shard's name ends in .tokens"), "{out}");
-    let again = desk.run(&["tokenizer", "train", "tale.txt", "--method", "characters", "--out", "chars"]).stderr;
+    let again = sandbox.run(&["tokenizer", "train", "tale.txt", "--method", "characters", "--out", "chars"]).stderr;
     assert!(again.contains("there is a tokenizer already"), "{again}");
     let sized = ["tokenizer", "train", "tale.txt", "--method", "characters", "--vocab-size", "9", "--out", "c"];
-    assert!(desk.run(&sized).stderr.contains("--method characters: its tokens are the characters"));
+    assert!(sandbox.run(&sized).stderr.contains("--method characters: its tokens are the characters"));
 }

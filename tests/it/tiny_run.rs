@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use palestra::text::Tokenizer;
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 
 /// Run with everything that has a state of its own: moments, an adapted KL coefficient, schedules.
 pub const LAKE: &str = "\
@@ -43,16 +43,16 @@ threads = 1
 episodes = 4
 ";
 
-/// Desk with the file `lake.toml`.
-pub fn lake() -> Desk {
-    Desk::new().with("lake.toml", LAKE)
+/// Sandbox with the file `lake.toml`.
+pub fn lake() -> Sandbox {
+    Sandbox::new().with("lake.toml", LAKE)
 }
 
-/// Desk with the run `runs/lake`, of two updates.
-pub fn trained() -> Desk {
-    let desk = lake();
-    desk.run(&["train", "lake.toml", "--quiet", "--set", "train.updates=2"]).success();
-    desk
+/// Sandbox with the run `runs/lake`, of two updates.
+pub fn trained() -> Sandbox {
+    let sandbox = lake();
+    sandbox.run(&["train", "lake.toml", "--quiet", "--set", "train.updates=2"]).success();
+    sandbox
 }
 
 /// Writes the directory `m` in a folder: a model of a published architecture with 40 tokens, a tokenizer of as many

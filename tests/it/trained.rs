@@ -1,37 +1,38 @@
 //! Uses of a trained run: it is evaluated and watched.
 
-use crate::command::Desk;
+use crate::command::Sandbox;
 use crate::tiny_run::{LAKE, trained};
 
 #[test]
 fn a_trained_run_is_judged_by_play_and_by_calculation() {
-    let desk = trained();
-    let judge = |seed: &str| desk.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", seed, "--json"]).json();
+    let sandbox = trained();
+    let judge =
+        |seed: &str| sandbox.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", seed, "--json"]).json();
     let report = judge("1");
     assert_eq!(report["env_id"], "frozen-lake-4x4-v1");
     assert_eq!((&report["policy"], &report["episodes"]), (&"lake".into(), &30.into()));
     let exact = report["exact"]["expected_return"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&exact), "{exact}");
     assert_eq!(report, judge("1"), "the seed fixes it");
-    let text = desk.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", "1"]).success();
+    let text = sandbox.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", "1"]).success();
     assert!(text.contains("frozen-lake-4x4-v1: lake has a mean return of "), "{text}");
     assert!(text.contains(&format!("by calculation, the policy's expected return is {exact:.4}")), "{text}");
 }
 
 #[test]
 fn a_run_is_judged_over_values_of_a_key() {
-    let desk = trained();
+    let sandbox = trained();
     let over = ["evaluate", "runs/lake", "--episodes", "8", "--set=evaluation.greedy=false"];
     let temperatures = ["--over", "rollout.sampling.temperature=1,0.5", "--plot", "heat.svg", "--json"];
-    let report = desk.run(&[&over[..], &temperatures].concat()).json();
+    let report = sandbox.run(&[&over[..], &temperatures].concat()).json();
     assert_eq!(report["key"], "rollout.sampling.temperature");
     let values: Vec<f64> = report["points"].as_array().unwrap().iter().map(|p| p["value"].as_f64().unwrap()).collect();
     assert_eq!(values, [0.5, 1.0], "in rising order");
-    let alone = desk.run(&[&over[..], &["--set=rollout.sampling.temperature=0.5", "--json"]].concat()).json();
+    let alone = sandbox.run(&[&over[..], &["--set=rollout.sampling.temperature=0.5", "--json"]].concat()).json();
     assert_eq!(report["points"][0]["mean_return"], alone["mean_return"]);
-    let picture = std::fs::read_to_string(desk.path().join("heat.svg")).unwrap();
+    let picture = std::fs::read_to_string(sandbox.path().join("heat.svg")).unwrap();
     assert!(picture.contains("rollout.sampling.temperature") && picture.contains("optimum"), "{picture}");
-    Desk::new().assert_refused(
+    Sandbox::new().assert_refused(
         &["evaluate", "runs/lake", "--over", "seed=1,many"],
         "--over seed=1,many: \"many\" is no number; it is KEY=V1,V2,...",
     );
@@ -39,30 +40,30 @@ fn a_run_is_judged_over_values_of_a_key() {
 
 #[test]
 fn tic_tac_toe_is_judged_over_its_whole_tree() {
-    let desk = Desk::new().with(
+    let sandbox = Sandbox::new().with(
         "toe.toml",
         &LAKE.replace("frozen-lake-4x4", "tic-tac-toe").replace("view = \"compact\", limit = 30", ""),
     );
     let args = ["train", "toe.toml", "--json", "--quiet", "--out", "toe"];
     let small = ["--set=train.updates=1", "--set=model.context=96", "--set=rollout.episodes=8"];
-    let report = desk.run(&[&args[..], &small].concat()).json();
+    let report = sandbox.run(&[&args[..], &small].concat()).json();
     let exact = &report["evaluation"]["exact"];
     let number = |name: &str| exact[name].as_f64().unwrap();
     assert!((number("win") + number("draw") + number("loss") - 1.0).abs() < 1e-9, "{exact}");
-    let again = desk.run(&["evaluate", "toe", "--episodes", "1", "--json"]).json();
+    let again = sandbox.run(&["evaluate", "toe", "--episodes", "1", "--json"]).json();
     assert_eq!(&again["exact"], exact, "the saved model is the trained one");
 }
 
 #[test]
 fn a_trained_run_is_watched() {
-    let desk = trained();
+    let sandbox = trained();
     let args = ["play", "frozen-lake-4x4", "--policy", "runs/lake"];
-    let seen = desk.run(&args).success();
+    let seen = sandbox.run(&args).success();
     assert!(seen.starts_with("frozen-lake-4x4-v1, game 1\n\n"), "{seen}");
     assert!(seen.contains("\n> ") && seen.contains(" turns, return "), "{seen}");
-    let played = desk.run(&[&args[..], &["--episodes", "2", "--json"]].concat()).json();
+    let played = sandbox.run(&[&args[..], &["--episodes", "2", "--json"]].concat()).json();
     assert_eq!((&played["policy"], played["episodes"].as_array().unwrap().len()), (&"runs/lake".into(), 2));
-    let other = desk.run(&["play", "cliff-walking", "--policy", "runs/lake"]);
+    let other = sandbox.run(&["play", "cliff-walking", "--policy", "runs/lake"]);
     assert_eq!(
         (other.code, other.stderr.as_str()),
         (Some(1), "error: --policy runs/lake: it was trained to play frozen-lake-4x4-v1, not cliff-walking\n")
@@ -71,8 +72,8 @@ fn a_trained_run_is_watched() {
 
 #[test]
 fn a_policy_that_may_write_anything_is_judged_by_play_alone() {
-    let desk = Desk::new().with("lake.toml", LAKE);
+    let sandbox = Sandbox::new().with("lake.toml", LAKE);
     let free = ["--set=rollout.legal_actions_only=false", "--set=rollout.max_new_tokens=2", "--set=train.updates=1"];
-    let report = desk.run(&[&["train", "lake.toml", "--json", "--quiet"][..], &free].concat()).json();
+    let report = sandbox.run(&[&["train", "lake.toml", "--json", "--quiet"][..], &free].concat()).json();
     assert!(report["evaluation"].get("exact").is_none(), "{report}");
 }

@@ -1,6 +1,6 @@
 //! Exports labels as records of [`palestra_datasets::preferences`]. Gold items are left out.
 
-use palestra_datasets::preferences::{Judgement, Record};
+use palestra_datasets::preferences::{Preference, Record};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -64,16 +64,16 @@ pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
     match form {
         Form::Pairs { ties } => {
             let better = |(chosen, rejected): (usize, usize)| {
-                let judgement = Judgement::Better {
+                let preference = Preference::Better {
                     chosen: text(chosen),
                     rejected: text(rejected),
                     margin: margin(judged, chosen, rejected),
                 };
-                record(judged, judgement, &[("chosen_policy", chosen), ("rejected_policy", rejected)])
+                record(judged, preference, &[("chosen_policy", chosen), ("rejected_policy", rejected)])
             };
             let tie = |(first, second): (usize, usize)| {
-                let judgement = Judgement::Tie { answers: [text(first), text(second)] };
-                record(judged, judgement, &[("chosen_policy", first), ("rejected_policy", second)])
+                let preference = Preference::Tie { answers: [text(first), text(second)] };
+                record(judged, preference, &[("chosen_policy", first), ("rejected_policy", second)])
             };
             let all: Vec<usize> = (0..judged.answers.len()).collect();
             match &judged.label.verdict {
@@ -89,7 +89,7 @@ pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
             let best = judged.label.best().filter(|_| judged.answers.len() > 1);
             let of = |best| {
                 let completions = judged.answers.iter().map(|answer| answer.text.clone()).collect();
-                record(judged, Judgement::Best { completions, best }, &[("chosen_policy", best)])
+                record(judged, Preference::Best { completions, best }, &[("chosen_policy", best)])
             };
             best.map(of).into_iter().collect()
         }
@@ -103,7 +103,7 @@ pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
             let labelled = (0..judged.answers.len()).filter_map(|place| Some((place, good(place)?)));
             labelled
                 .map(|(place, good)| {
-                    record(judged, Judgement::Label { completion: text(place), good }, &[("policy", place)])
+                    record(judged, Preference::Label { completion: text(place), good }, &[("policy", place)])
                 })
                 .collect()
         }
@@ -111,7 +111,7 @@ pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
             let rated = judged.label.ratings.iter().enumerate().filter_map(|(place, rating)| Some((place, (*rating)?)));
             rated
                 .map(|(place, rating)| {
-                    record(judged, Judgement::Rating { completion: text(place), rating }, &[("policy", place)])
+                    record(judged, Preference::Rating { completion: text(place), rating }, &[("policy", place)])
                 })
                 .collect()
         }
@@ -129,7 +129,7 @@ fn margin(judged: &Judged, chosen: usize, rejected: usize) -> Option<f64> {
     (margin > 0.0).then_some(margin)
 }
 
-fn record(judged: &Judged, judgement: Judgement, policies: &[(&str, usize)]) -> Record {
+fn record(judged: &Judged, preference: Preference, policies: &[(&str, usize)]) -> Record {
     let mut other = Map::new();
     other.insert("item".into(), judged.item.into());
     other.insert("seconds".into(), ((judged.seconds * 10.0).round() / 10.0).into());
@@ -141,5 +141,5 @@ fn record(judged: &Judged, judgement: Judgement, policies: &[(&str, usize)]) -> 
             other.insert((*column).into(), Value::from(policy.as_str()));
         }
     }
-    Record { prompt: judged.prompt.clone(), judgement, annotator: Some(judged.annotator.clone()), weight: 1.0, other }
+    Record { prompt: judged.prompt.clone(), preference, annotator: Some(judged.annotator.clone()), weight: 1.0, other }
 }

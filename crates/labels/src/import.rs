@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use palestra_datasets::preferences::{Judgement, Row, Rows, Text};
+use palestra_datasets::preferences::{Preference, Row, Rows, Text};
 
 use crate::error::{Error, Result};
 use crate::item::{Answer, NewItem};
@@ -67,9 +67,9 @@ fn item_of(mut row: Row, all_gold: bool) -> palestra_datasets::Result<NewItem> {
     } else {
         let policies = row.take(&["chosen_policy"]).zip(row.take(&["rejected_policy"]));
         let record = row.record()?;
-        let texts = match record.judgement {
-            Judgement::Better { chosen, rejected, .. } => vec![chosen, rejected],
-            Judgement::Tie { answers } => answers.into(),
+        let texts = match record.preference {
+            Preference::Better { chosen, rejected, .. } => vec![chosen, rejected],
+            Preference::Tie { answers } => answers.into(),
             _ => unreachable!("forms with completions were read above"),
         };
         (record.prompt, texts, policies.map(|((_, chosen), (_, rejected))| vec![chosen, rejected].into()))

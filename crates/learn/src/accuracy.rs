@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::JudgedPrompt;
+use crate::batch::PromptPreferences;
 use palestra_report::{Figure, Metrics, Plot, Series};
 
 /// Bins of a reliability diagram, from 1/2 to 1.
@@ -68,7 +68,7 @@ struct Comparison {
 impl PreferenceScore {
     /// Scores rewards, one for each answer of the prompts in order. `scale` turns a difference of rewards into
     /// log-odds. `None` if nothing can be compared.
-    pub fn new(prompts: &[JudgedPrompt], rewards: &[f32], scale: f64) -> Option<Self> {
+    pub fn new(prompts: &[PromptPreferences], rewards: &[f32], scale: f64) -> Option<Self> {
         let comparisons = compare(prompts, rewards);
         if comparisons.is_empty() {
             return None;
@@ -147,7 +147,7 @@ impl Comparison {
     }
 }
 
-fn compare(prompts: &[JudgedPrompt], rewards: &[f32]) -> Vec<Comparison> {
+fn compare(prompts: &[PromptPreferences], rewards: &[f32]) -> Vec<Comparison> {
     let mut comparisons = Vec::new();
     let mut first = 0;
     let mut rated: Option<(f32, f64)> = None;
@@ -222,13 +222,13 @@ mod tests {
     use super::*;
     use crate::batch::{Choice, Pair, Single};
 
-    fn prompt(group: &str, pairs: &[(usize, usize)]) -> JudgedPrompt {
+    fn prompt(group: &str, pairs: &[(usize, usize)]) -> PromptPreferences {
         let pair = |&(chosen, rejected)| Pair { chosen, rejected, is_tie: false, margin: 0.0, weight: 1.0 };
-        JudgedPrompt {
+        PromptPreferences {
             answers: vec![Default::default(); 3],
             pairs: pairs.iter().map(pair).collect(),
             group: Some(group.into()),
-            ..JudgedPrompt::default()
+            ..PromptPreferences::default()
         }
     }
 
@@ -253,19 +253,19 @@ mod tests {
     #[test]
     fn choices_labels_and_ratings_are_compared_too() {
         let single = |answer, value| Single { answer, value, weight: 1.0 };
-        let of = |prompt: JudgedPrompt| {
-            let prompt = JudgedPrompt { answers: vec![Default::default(); 3], group: None, ..prompt };
+        let of = |prompt: PromptPreferences| {
+            let prompt = PromptPreferences { answers: vec![Default::default(); 3], group: None, ..prompt };
             PreferenceScore::new(&[prompt], &[1.0, 2.0, -1.0], 1.0)
         };
         let choice = Choice { answers: vec![1, 0, 2], weight: 1.0 };
-        let score = of(JudgedPrompt { choices: vec![choice], ..JudgedPrompt::default() }).unwrap();
+        let score = of(PromptPreferences { choices: vec![choice], ..PromptPreferences::default() }).unwrap();
         assert_eq!((score.comparisons, score.accuracy, score.mean_margin), (2, 1.0, 2.0));
         let labels = vec![single(0, 1.0), single(1, 0.0), single(2, 0.0)];
-        let score = of(JudgedPrompt { labels, ..JudgedPrompt::default() }).unwrap();
+        let score = of(PromptPreferences { labels, ..PromptPreferences::default() }).unwrap();
         assert_eq!((score.comparisons, score.accuracy), (3, 2.0 / 3.0));
         let ratings = vec![single(0, 3.0), single(1, 5.0), single(2, 5.0), single(0, 4.0)];
-        let score = of(JudgedPrompt { ratings, ..JudgedPrompt::default() }).unwrap();
+        let score = of(PromptPreferences { ratings, ..PromptPreferences::default() }).unwrap();
         assert_eq!((score.comparisons, score.accuracy), (2, 0.5));
-        assert!(of(JudgedPrompt::default()).is_none());
+        assert!(of(PromptPreferences::default()).is_none());
     }
 }

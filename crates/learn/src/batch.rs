@@ -1,6 +1,6 @@
 //! Batching: turns samples of different lengths into tensors. No other module pads or masks.
 
-mod judged;
+mod preferences;
 mod text;
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::trajectory::Segment;
-pub use judged::{AnswerRows, Choice, JudgedBatch, JudgedPrompt, Pair, Pairs, Single, Singles, Totals};
+pub use preferences::{AnswerRows, Choice, Pair, Pairs, PreferenceBatch, PromptPreferences, Single, Singles, Totals};
 pub use text::{TextBatch, TextRow};
 
 /// A token sequence with the training targets of its action tokens; all vectors but `tokens` have one entry per action
@@ -66,7 +66,7 @@ pub struct ActionBatch {
 
 /// A chunk of an episode for value learning: some of its segments, and the state that they lead to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stretch {
+pub struct Chunk {
     /// Segments, with the rewards on their action tokens.
     pub segments: Vec<Segment>,
     /// Discount after each action token.
@@ -154,10 +154,10 @@ impl ActionBatch {
 
 impl TransitionBatch {
     /// Batches chunks as one part of a batch that holds `token_count` action tokens.
-    pub fn new(stretches: &[Stretch], token_count: usize, vocab_size: usize, device: &Device) -> Self {
-        let segments = || stretches.iter().flat_map(|stretch| &stretch.segments);
+    pub fn new(chunks: &[Chunk], token_count: usize, vocab_size: usize, device: &Device) -> Self {
+        let segments = || chunks.iter().flat_map(|chunk| &chunk.segments);
         let last_states = || {
-            stretches.iter().filter_map(|stretch| match &stretch.next {
+            chunks.iter().filter_map(|chunk| match &chunk.next {
                 Next::State(prompt, allowed) => Some((prompt, allowed)),
                 Next::Nothing | Next::Unknown => None,
             })
@@ -181,12 +181,12 @@ impl TransitionBatch {
 
         let (mut next, mut discounts, mut known) = (Vec::<i64>::new(), Vec::<f32>::new(), vec![1.0; actions]);
         let mut last_state = actions;
-        for stretch in stretches {
+        for chunk in chunks {
             let from = next.len();
-            next.extend((1..=stretch.discounts.len()).map(|i| (from + i) as i64));
-            discounts.extend(&stretch.discounts);
+            next.extend((1..=chunk.discounts.len()).map(|i| (from + i) as i64));
+            discounts.extend(&chunk.discounts);
             let (Some(next), Some(discount)) = (next.last_mut(), discounts.last_mut()) else { continue };
-            match stretch.next {
+            match chunk.next {
                 Next::State(..) => {
                     *next = last_state as i64;
                     last_state += 1;
@@ -199,7 +199,7 @@ impl TransitionBatch {
             }
         }
         let rewards = segments().flat_map(|segment| segment.actions.iter().map(|action| action.reward));
-        let returns = stretches.iter().flat_map(|stretch| &stretch.returns).copied();
+        let returns = chunks.iter().flat_map(|chunk| &chunk.returns).copied();
         Self {
             tokens,
             states_at: ints(states_at, device),

@@ -6,11 +6,11 @@
 pub(crate) mod check;
 pub mod dpo;
 pub mod group;
-pub mod judged;
 pub mod kto;
 pub mod offline;
 mod on_policy;
 pub mod ppo;
+pub mod preference;
 pub mod reward_model;
 pub mod supervised;
 
@@ -124,7 +124,7 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
 }
 
 /// Policy outputs at the action tokens of a batch.
-pub struct Outlook {
+pub struct ActionEvaluation {
     /// Log-probability of each action token, `[tokens]`.
     pub log_probs: Tensor<1>,
     /// Log-probabilities of the whole vocabulary at each action token, `[tokens, vocab]`, if requested.
@@ -136,7 +136,7 @@ pub struct Outlook {
 /// Evaluates the log-probabilities of a batch's action tokens in one full forward pass, at the sampling temperature and
 /// over the tokens that were allowed. The log-probabilities of the whole vocabulary take several times the memory; they
 /// are returned only if requested or if they are computed anyway.
-pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32, wants_all: bool) -> Outlook {
+pub fn evaluate_actions(policy: &Policy, batch: &ActionBatch, temperature: f32, wants_all: bool) -> ActionEvaluation {
     let hidden = policy.read(batch.tokens.clone(), &Placement::causal(), None);
     let hidden = hidden.select(&batch.predicted_at); // [tokens, width]
     let values = policy.values(hidden.actor.clone());
@@ -145,11 +145,15 @@ pub fn look(policy: &Policy, batch: &ActionBatch, temperature: f32, wants_all: b
         if temperature != 1.0 {
             scores = scores.div_scalar(temperature);
         }
-        return Outlook { log_probs: selected_log_probs(scores, batch.targets.clone()), all_log_probs: None, values };
+        return ActionEvaluation {
+            log_probs: selected_log_probs(scores, batch.targets.clone()),
+            all_log_probs: None,
+            values,
+        };
     }
     let all_log_probs = token_log_probs(policy, hidden, batch.forbidden.clone(), temperature);
     let log_probs = all_log_probs.clone().gather(1, batch.targets.clone().unsqueeze_dim(1)).squeeze_dim(1);
-    Outlook { log_probs, all_log_probs: Some(all_log_probs), values }
+    ActionEvaluation { log_probs, all_log_probs: Some(all_log_probs), values }
 }
 
 /// True if a learner computes the policy's entropy: when it is part of the loss, or costs little.

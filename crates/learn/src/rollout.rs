@@ -1,7 +1,7 @@
 //! Rollouts: a policy acts in many environments at once and produces episodes.
 
-mod judged;
 mod running;
+mod scoring;
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ pub use crate::encoder::Context;
 use crate::encoder::{Encoder, Encoding};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
-use judged::{HandingOver, judge};
-pub use judged::{reward_means, summary};
 use palestra_model::Policy;
 use palestra_model::generate::{Limits, Request, generate, state_values};
 use palestra_model::math::Sampling;
 use palestra_text::{Tokenizer, before_stop};
 use running::Running;
 pub use running::now;
+use scoring::{EpisodeQueue, score_episodes};
+pub use scoring::{reward_means, summary};
 
 /// Settings of rollouts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl RolloutConfig {
 }
 
 /// Result of one episode, as text and as tokens.
-pub struct Played {
+pub struct RolloutResult {
     /// The episode as text.
     pub episode: Episode,
     /// The episode as tokens.
@@ -90,7 +90,7 @@ pub struct Played {
     pub scores: Scores,
 }
 
-impl Played {
+impl RolloutResult {
     /// True if no reward is missing; only then is the return complete.
     pub fn is_scored(&self) -> bool {
         self.scores.values().all(Option::is_some)
@@ -99,7 +99,7 @@ impl Played {
 
 /// Timings and counts of a rollout.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Effort {
+pub struct RolloutTimings {
     /// Time in the environments.
     pub environments: Duration,
     /// Time in the model and in sampling.
@@ -127,11 +127,11 @@ pub struct Rollout {
 }
 
 /// Event of a rollout.
-pub enum Seen<'a> {
+pub enum RolloutEvent<'a> {
     /// An episode has started.
-    Begun,
+    Started,
     /// The environment has taken a step.
-    Played(&'a str, &'a Step),
+    Stepped(&'a str, &'a Step),
 }
 
 impl Rollout {
@@ -141,7 +141,7 @@ impl Rollout {
     }
 
     /// Adds reward functions that score the episodes.
-    pub fn judged_by(self, rewards: Rewards) -> Self {
+    pub fn with_rewards(self, rewards: Rewards) -> Self {
         Self { rewards, ..self }
     }
 
@@ -166,7 +166,7 @@ impl Rollout {
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-    ) -> Result<(Vec<Played>, Effort)> {
+    ) -> Result<(Vec<RolloutResult>, RolloutTimings)> {
         self.play_watched::<Error>(policy, run_seed, numbers, sampling, &mut |_, _, _| Ok(()))
     }
 
@@ -180,23 +180,23 @@ impl Rollout {
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<(), E>,
-    ) -> Result<(Vec<Played>, Effort), E> {
+        watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<(), E>,
+    ) -> Result<(Vec<RolloutResult>, RolloutTimings), E> {
         let first = numbers.start;
-        let mut finished: Vec<Option<Played>> = numbers.clone().map(|_| None).collect();
-        let mut effort = self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
+        let mut finished: Vec<Option<RolloutResult>> = numbers.clone().map(|_| None).collect();
+        let mut timings = self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
             finished[(number - first) as usize] = Some(played);
             Ok(())
         })?;
         let began = Instant::now();
-        let mut played: Vec<Played> = finished.into_iter().flatten().collect();
+        let mut played: Vec<RolloutResult> = finished.into_iter().flatten().collect();
         let truncated = || played.iter().filter_map(|played| played.trajectory.final_prompt.as_deref());
         let values = state_values(policy, &truncated().collect::<Vec<_>>());
         let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
         truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
-        effort.rewards = judge(&self.rewards, &mut played)?;
-        effort.total += began.elapsed();
-        Ok((played, effort))
+        timings.rewards = score_episodes(&self.rewards, &mut played)?;
+        timings.total += began.elapsed();
+        Ok((played, timings))
     }
 
     /// Same as [`Rollout::play_watched`], and passes each episode with its number to `take` soon after its end, so that
@@ -210,17 +210,17 @@ impl Rollout {
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<(), E>,
-        take: &mut dyn FnMut(u64, Played) -> Result<(), E>,
-    ) -> Result<Effort, E> {
-        let mut handing_over = HandingOver::new(self.rewards.clone(), take);
-        let mut effort = self
-            .run(policy, run_seed, numbers, sampling, watch, &mut |number, played| handing_over.add(number, played));
-        let rewards = handing_over.finish()?; // also where playing failed: what has ended is whole
-        if let Ok(effort) = &mut effort {
-            effort.rewards = rewards;
+        watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<(), E>,
+        take: &mut dyn FnMut(u64, RolloutResult) -> Result<(), E>,
+    ) -> Result<RolloutTimings, E> {
+        let mut queue = EpisodeQueue::new(self.rewards.clone(), take);
+        let mut timings =
+            self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| queue.add(number, played));
+        let rewards = queue.finish()?; // also where playing failed: what has ended is whole
+        if let Ok(timings) = &mut timings {
+            timings.rewards = rewards;
         }
-        effort
+        timings
     }
 
     /// Runs each episode to its end, and passes it to `take` before its rewards are computed.
@@ -230,29 +230,29 @@ impl Rollout {
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, Seen, &dyn Env) -> Result<(), E>,
-        take: &mut dyn FnMut(u64, Played) -> Result<(), E>,
-    ) -> Result<Effort, E> {
+        watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<(), E>,
+        take: &mut dyn FnMut(u64, RolloutResult) -> Result<(), E>,
+    ) -> Result<RolloutTimings, E> {
         let began = Instant::now();
-        let mut effort = Effort::default();
+        let mut timings = RolloutTimings::default();
         let mut waiting = numbers;
         let mut running: Vec<(usize, Running)> = Vec::new();
         for (slot, number) in (0..self.pool.len()).zip(waiting.by_ref()) {
-            running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
-            watch(number, Seen::Begun, self.pool.env(slot))?;
+            running.push((slot, self.start(slot, run_seed, number, &mut timings)?));
+            watch(number, RolloutEvent::Started, self.pool.env(slot))?;
         }
         while !running.is_empty() {
-            let actions = self.write(policy, &mut running, sampling, &mut effort)?;
+            let actions = self.write(policy, &mut running, sampling, &mut timings)?;
             let stepped = Instant::now();
             let slots: Vec<(usize, &str)> =
                 running.iter().zip(&actions).map(|((slot, _), action)| (*slot, action.as_str())).collect();
             let steps = self.pool.step(&slots).map_err(Error::from)?;
-            effort.environments += stepped.elapsed();
-            effort.turns += steps.len();
+            timings.environments += stepped.elapsed();
+            timings.turns += steps.len();
 
             let mut still_running = Vec::with_capacity(running.len());
             for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
-                watch(episode.number, Seen::Played(&action, &step), self.pool.env(slot))?;
+                watch(episode.number, RolloutEvent::Stepped(&action, &step), self.pool.env(slot))?;
                 episode.take_turn(action, step.reward, step.invalid_action);
                 if self.config.record || !self.rewards.is_empty() {
                     episode.note(&step.observation.info);
@@ -269,14 +269,14 @@ impl Rollout {
                 let final_prompt = is_valued.then(|| self.prompt(&episode, 0)).transpose()?;
                 take(episode.number, episode.finish(end, self.pool.spec(), run_seed, final_prompt))?;
                 if let Some(number) = waiting.next() {
-                    still_running.push((slot, self.start(slot, run_seed, number, &mut effort)?));
-                    watch(number, Seen::Begun, self.pool.env(slot))?;
+                    still_running.push((slot, self.start(slot, run_seed, number, &mut timings)?));
+                    watch(number, RolloutEvent::Started, self.pool.env(slot))?;
                 }
             }
             running = still_running;
         }
-        effort.total = began.elapsed();
-        Ok(effort)
+        timings.total = began.elapsed();
+        Ok(timings)
     }
 
     /// Resets an environment and writes one action, so that an unusable policy is reported before a run.
@@ -284,8 +284,8 @@ impl Rollout {
     /// # Errors
     /// As [`Rollout::play`].
     pub fn try_out(&mut self, policy: &Policy) -> Result<()> {
-        let running = self.start(0, 0, 0, &mut Effort::default())?;
-        self.write(policy, &mut [(0, running)], &Sampling::GREEDY, &mut Effort::default()).map(|_| ())
+        let running = self.start(0, 0, 0, &mut RolloutTimings::default())?;
+        self.write(policy, &mut [(0, running)], &Sampling::GREEDY, &mut RolloutTimings::default()).map(|_| ())
     }
 
     /// Settings of the rollout.
@@ -298,12 +298,12 @@ impl Rollout {
         self.encoder.tokenizer().vocab_size()
     }
 
-    fn start(&mut self, slot: usize, run_seed: u64, number: u64, effort: &mut Effort) -> Result<Running> {
+    fn start(&mut self, slot: usize, run_seed: u64, number: u64, timings: &mut RolloutTimings) -> Result<Running> {
         let began = Instant::now();
         let mut episode = Running::new(run_seed, number, self.config.group as u64);
         episode.observation = self.pool.reset(slot, episode.seed)?;
         episode.return_to_go = self.target_return;
-        effort.environments += began.elapsed();
+        timings.environments += began.elapsed();
         Ok(episode)
     }
 
@@ -313,7 +313,7 @@ impl Rollout {
         policy: &Policy,
         running: &mut [(usize, Running)],
         sampling: &Sampling,
-        effort: &mut Effort,
+        timings: &mut RolloutTimings,
     ) -> Result<Vec<String>> {
         let mut requests = Vec::with_capacity(running.len());
         let mut explored = Vec::with_capacity(running.len());
@@ -335,13 +335,13 @@ impl Rollout {
         };
         let began = Instant::now();
         let written = generate(policy, &mut requests, &limits, sampling);
-        effort.model += began.elapsed();
+        timings.model += began.elapsed();
 
         let mut actions = Vec::with_capacity(running.len());
         for ((((slot, episode), request), text), explored) in
             running.iter_mut().zip(requests).zip(written).zip(explored)
         {
-            effort.tokens += request.prompt.len() + text.tokens.len();
+            timings.tokens += request.prompt.len() + text.tokens.len();
             let is_own = explored.is_none();
             let action = match explored {
                 Some(action) => action,

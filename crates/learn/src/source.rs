@@ -1,12 +1,12 @@
 //! Sources of a learner's batches: on-policy rollouts, or data stored in files.
 
+mod chunks;
 mod examples;
-mod fresh;
-mod judgements;
+mod on_policy;
 mod packing;
+mod preference_files;
 mod preferences;
-mod stored;
-mod stretches;
+mod replay;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -14,12 +14,12 @@ mod text;
 mod texts;
 mod windows;
 
+pub use chunks::Chunking;
 pub use examples::{ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of};
-pub use fresh::{Fresh, ReferencePolicy};
-pub use judgements::{JudgementCounts, Wanted, read_judgements};
-pub use preferences::{Conflicts, Judgements, PreferenceConfig, PreferenceSource};
-pub use stored::{DataConfig, Stored};
-pub use stretches::Cutting;
+pub use on_policy::{OnPolicySource, ReferencePolicy};
+pub use preference_files::{PreferenceCounts, PreferenceKinds, read_preferences};
+pub use preferences::{Conflicts, PreferenceConfig, PreferenceData, PreferenceSource};
+pub use replay::{DataConfig, ReplaySource};
 pub use survey::{alphabet, least_of_best};
 pub use text::{CorpusConfig, TextConfig, TextSource};
 pub use texts::{Rows, Texts, check_tokenizer, tokenizer_of};

@@ -20,9 +20,9 @@ const BUDGET: Duration = Duration::from_millis(700);
 
 fn main() {
     // cargo itself passes --bench.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let kinds: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     for name in available_devices() {
-        if !wanted.is_empty() && !wanted.iter().any(|word| word == name) {
+        if !kinds.is_empty() && !kinds.iter().any(|word| word == name) {
             continue;
         }
         let device = open_device(name).expect("a listed device opens");

@@ -98,15 +98,15 @@ impl Critic {
     ///
     /// # Panics
     /// If there are no heads.
-    pub fn smaller_q(&self, hidden: Tensor<2>) -> Tensor<2> {
+    pub fn min_q(&self, hidden: Tensor<2>) -> Tensor<2> {
         smallest(&self.q, hidden)
     }
 
-    /// As [`Critic::smaller_q`], by the target heads and without a gradient.
+    /// As [`Critic::min_q`], by the target heads and without a gradient.
     ///
     /// # Panics
     /// If there are no target heads.
-    pub fn smaller_target(&self, hidden: Tensor<2>) -> Tensor<2> {
+    pub fn min_target_q(&self, hidden: Tensor<2>) -> Tensor<2> {
         smallest(&self.targets, hidden.detach()).detach()
     }
 
@@ -117,7 +117,7 @@ impl Critic {
 
     /// Polyak update of the target networks: `target += rate * (new - target)`. `actor` is the policy's transformer.
     #[must_use]
-    pub fn with_targets_moved(mut self, actor: &Transformer, rate: f64) -> Self {
+    pub fn polyak_update(mut self, actor: &Transformer, rate: f64) -> Self {
         self.targets = moved_toward(self.targets, &self.q, rate);
         let trunk = self.trunk.as_ref().unwrap_or(actor);
         self.target_trunk = self.target_trunk.map(|target| moved_toward(target, trunk, rate));

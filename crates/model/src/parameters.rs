@@ -103,9 +103,9 @@ pub fn replace_some<M: Module>(module: M, tensors: BTreeMap<String, TensorData>)
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let name = self.path.name();
             let Some(data) = self.tensors.remove(&name) else { return param };
-            let (wanted, device) = (param.val().dims(), param.val().device());
-            if data.shape().as_slice() != wanted {
-                self.wrong.push(format!("{name} has shape {:?} instead of {wanted:?}", data.shape().as_slice()));
+            let (kinds, device) = (param.val().dims(), param.val().device());
+            if data.shape().as_slice() != kinds {
+                self.wrong.push(format!("{name} has shape {:?} instead of {kinds:?}", data.shape().as_slice()));
                 return param;
             }
             param.map(|old| {

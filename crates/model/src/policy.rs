@@ -111,24 +111,24 @@ impl Policy {
         let transformer = Transformer::new(config, &mut Init::Blank, device);
         let policy = Self::with_heads(transformer, heads, &mut Init::Random(&mut rng), device);
         let known = parameters::names(&policy);
-        let mut wanted = Tensors::new();
+        let mut kinds = Tensors::new();
         for (name, tensor) in tensors {
             for trunk in ["trunk", "target_trunk"] {
                 let in_critic = format!("critic.{trunk}.{name}");
                 if known.contains(&in_critic) {
-                    wanted.insert(in_critic, tensor.clone());
+                    kinds.insert(in_critic, tensor.clone());
                 }
             }
             if !is_own(&name) || known.contains(&name) {
-                wanted.insert(name, tensor);
+                kinds.insert(name, tensor);
             }
         }
         let missing: Vec<String> = known
             .into_iter()
-            .filter(|name| !is_own(name) && !wanted.contains_key(name))
+            .filter(|name| !is_own(name) && !kinds.contains_key(name))
             .map(|name| format!("{name} is missing"))
             .collect();
-        if missing.is_empty() { parameters::replace_some(policy, parameters::data_of(wanted)) } else { Err(missing) }
+        if missing.is_empty() { parameters::replace_some(policy, parameters::data_of(kinds)) } else { Err(missing) }
     }
 
     fn with_heads(transformer: Transformer, heads: Heads, init: &mut Init, device: &Device) -> Self {
@@ -165,7 +165,7 @@ impl Policy {
 
     /// Scores that tokens are chosen by, up to a constant of each row: `[rows, width]` to logits `[rows, vocab]`.
     pub fn scores(&self, hidden: Hidden) -> Tensor<2> {
-        let values = self.deciding_critic().zip(hidden.critic).map(|(critic, hidden)| critic.smaller_q(hidden));
+        let values = self.deciding_critic().zip(hidden.critic).map(|(critic, hidden)| critic.min_q(hidden));
         match (self.decoding, values) {
             (Decoding::Advantage { beta }, Some(values)) => {
                 log_softmax(self.transformer.logits(hidden.actor), 1) + values.mul_scalar(beta)
@@ -208,8 +208,8 @@ impl Policy {
 
     /// Polyak update of the critic's target networks: `target += rate * (new - target)`.
     #[must_use]
-    pub fn with_targets_moved(mut self, rate: f64) -> Self {
-        self.critic = self.critic.map(|critic| critic.with_targets_moved(&self.transformer, rate));
+    pub fn polyak_update(mut self, rate: f64) -> Self {
+        self.critic = self.critic.map(|critic| critic.polyak_update(&self.transformer, rate));
         self
     }
 

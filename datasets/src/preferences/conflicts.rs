@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Judgement, Record, Text};
+use super::{Preference, Record, Text};
 
 /// Rule for answers that annotators label differently. A record's `weight` counts as that many annotators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,32 +81,32 @@ enum Verdict {
 }
 
 fn subject_of(record: &Record) -> Subject {
-    let (kind, answers) = match &record.judgement {
-        Judgement::Better { chosen: one, rejected: other, .. } | Judgement::Tie { answers: [one, other] } => {
+    let (kind, answers) = match &record.preference {
+        Preference::Better { chosen: one, rejected: other, .. } | Preference::Tie { answers: [one, other] } => {
             let mut answers = vec![one.clone(), other.clone()];
             answers.sort_by_cached_key(|text| serde_json::to_string(text).expect("texts are JSON"));
             ("pair", answers)
         }
-        Judgement::Label { completion, .. } => ("label", vec![completion.clone()]),
-        Judgement::Steps { completions, .. } => ("steps", completions.clone()),
-        Judgement::Best { completions, .. } => {
+        Preference::Label { completion, .. } => ("label", vec![completion.clone()]),
+        Preference::Steps { completions, .. } => ("steps", completions.clone()),
+        Preference::Best { completions, .. } => {
             let mut answers = completions.clone();
             answers.sort_by_cached_key(|text| serde_json::to_string(text).expect("texts are JSON"));
             ("best", answers)
         }
-        Judgement::Rating { completion, .. } => ("rating", vec![completion.clone()]),
+        Preference::Rating { completion, .. } => ("rating", vec![completion.clone()]),
     };
     Subject { kind, prompt: record.prompt.clone(), answers }
 }
 
 fn verdict_of(record: &Record) -> Verdict {
-    match &record.judgement {
-        Judgement::Better { chosen, .. } => Verdict::Chosen(chosen.clone()),
-        Judgement::Tie { .. } => Verdict::Tie,
-        Judgement::Label { good, .. } => Verdict::Good(vec![*good]),
-        Judgement::Steps { good, .. } => Verdict::Good(good.clone()),
-        Judgement::Best { completions, best } => Verdict::Chosen(completions[*best].clone()),
-        Judgement::Rating { rating, .. } => Verdict::Rating(*rating),
+    match &record.preference {
+        Preference::Better { chosen, .. } => Verdict::Chosen(chosen.clone()),
+        Preference::Tie { .. } => Verdict::Tie,
+        Preference::Label { good, .. } => Verdict::Good(vec![*good]),
+        Preference::Steps { good, .. } => Verdict::Good(good.clone()),
+        Preference::Best { completions, best } => Verdict::Chosen(completions[*best].clone()),
+        Preference::Rating { rating, .. } => Verdict::Rating(*rating),
     }
 }
 
@@ -126,27 +126,27 @@ fn verdicts_of(group: Vec<Record>) -> Vec<Record> {
 }
 
 fn majority(mut verdicts: Vec<Record>) -> Option<Record> {
-    if matches!(verdicts[0].judgement, Judgement::Rating { .. }) {
+    if matches!(verdicts[0].preference, Preference::Rating { .. }) {
         return Some(median(verdicts));
     }
     verdicts.sort_by(|left, right| right.weight.total_cmp(&left.weight));
     let is_open = verdicts.get(1).is_some_and(|second| second.weight == verdicts[0].weight);
     let first = Record { weight: 1.0, ..verdicts.swap_remove(0) };
-    match first.judgement {
+    match first.preference {
         _ if !is_open => Some(first),
-        Judgement::Better { chosen, rejected, .. } => {
-            let judgement = Judgement::Tie { answers: [chosen, rejected] };
-            Some(Record { judgement, annotator: None, ..first })
+        Preference::Better { chosen, rejected, .. } => {
+            let preference = Preference::Tie { answers: [chosen, rejected] };
+            Some(Record { preference, annotator: None, ..first })
         }
-        Judgement::Tie { .. } => Some(Record { annotator: None, ..first }),
+        Preference::Tie { .. } => Some(Record { annotator: None, ..first }),
         _ => None,
     }
 }
 
 /// Returns the weighted median of the ratings; the midpoint of two if both are medians.
 fn median(mut ratings: Vec<Record>) -> Record {
-    let rating_of = |record: &Record| match record.judgement {
-        Judgement::Rating { rating, .. } => rating,
+    let rating_of = |record: &Record| match record.preference {
+        Preference::Rating { rating, .. } => rating,
         _ => unreachable!("a group is of one kind"),
     };
     ratings.sort_by(|left, right| rating_of(left).total_cmp(&rating_of(right)));
@@ -161,32 +161,32 @@ fn median(mut ratings: Vec<Record>) -> Record {
     let rating = (rating_of(&ratings[place]) + rating_of(next)) / 2.0;
     let annotator = if ratings.len() == 1 { ratings[0].annotator.clone() } else { None };
     let record = ratings.swap_remove(place);
-    let Judgement::Rating { completion, .. } = record.judgement else { unreachable!("a group is of one kind") };
-    Record { judgement: Judgement::Rating { completion, rating }, annotator, weight: 1.0, ..record }
+    let Preference::Rating { completion, .. } = record.preference else { unreachable!("a group is of one kind") };
+    Record { preference: Preference::Rating { completion, rating }, annotator, weight: 1.0, ..record }
 }
 
 fn twice(first: &Record, second: &Record) -> String {
     let who = first.annotator.as_deref().unwrap_or_default();
     format!(
         "annotator {who:?} judged the same answers twice, and not alike: {} and {}; keep one of the two",
-        told(&first.judgement),
-        told(&second.judgement)
+        told(&first.preference),
+        told(&second.preference)
     )
 }
 
-fn told(judgement: &Judgement) -> String {
+fn told(preference: &Preference) -> String {
     let short = |text: &Text| match text {
         Text::Plain(text) => format!("{:?}", text.chars().take(40).collect::<String>()),
         Text::Messages(messages) => {
             format!("{:?}", messages.iter().flat_map(|message| message.content.chars()).take(40).collect::<String>())
         }
     };
-    match judgement {
-        Judgement::Better { chosen, .. } => format!("chosen {}", short(chosen)),
-        Judgement::Tie { .. } => "a tie".to_string(),
-        Judgement::Label { good, .. } => format!("label {good}"),
-        Judgement::Steps { good, .. } => format!("labels {good:?}"),
-        Judgement::Best { completions, best } => format!("best {}", short(&completions[*best])),
-        Judgement::Rating { rating, .. } => format!("rating {rating}"),
+    match preference {
+        Preference::Better { chosen, .. } => format!("chosen {}", short(chosen)),
+        Preference::Tie { .. } => "a tie".to_string(),
+        Preference::Label { good, .. } => format!("label {good}"),
+        Preference::Steps { good, .. } => format!("labels {good:?}"),
+        Preference::Best { completions, best } => format!("best {}", short(&completions[*best])),
+        Preference::Rating { rating, .. } => format!("rating {rating}"),
     }
 }

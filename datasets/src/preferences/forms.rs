@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::rows::{Row, flag_of};
 use super::text::split_prompt;
-use super::{Judgement, Record, Text};
+use super::{Preference, Record, Text};
 use crate::error::Result;
 
 /// Parses a row as a record of preference data.
@@ -16,7 +16,7 @@ pub(super) fn record_of(mut row: Row) -> Result<Record> {
         }
         weight => weight.unwrap_or(1.0),
     };
-    let (prompt, judgement) = if row.has(&["preferred_output", "non_preferred_output"]) {
+    let (prompt, preference) = if row.has(&["preferred_output", "non_preferred_output"]) {
         openai_fine_tuning(&mut row)?
     } else if row.has(&["summaries", "choice"]) {
         openai_summaries(&mut row)?
@@ -33,16 +33,16 @@ pub(super) fn record_of(mut row: Row) -> Result<Record> {
     } else {
         let found: Vec<&str> = row.columns.keys().map(String::as_str).collect();
         let reason = format!(
-            "are {}, which is no judgement; it should be prompt with chosen and rejected, completion and label, \
+            "are {}, which is no preference; it should be prompt with chosen and rejected, completion and label, \
              completions and labels, completions and best, or completion and rating",
             found.join(", ")
         );
         return Err(row.error("the columns", reason));
     };
-    Ok(Record { prompt, judgement, annotator, weight, other: row.columns })
+    Ok(Record { prompt, preference, annotator, weight, other: row.columns })
 }
 
-fn pair(row: &mut Row) -> Result<(Text, Judgement)> {
+fn pair(row: &mut Row) -> Result<(Text, Preference)> {
     let (chosen, rejected) = (row.text("chosen")?, row.text("rejected")?);
     let margin = row.number(&["margin"])?;
     let is_tie = row.flag("tie")?.unwrap_or(false);
@@ -59,10 +59,10 @@ fn pair(row: &mut Row) -> Result<(Text, Judgement)> {
     Ok((prompt, verdict(chosen, rejected, margin, is_tie)))
 }
 
-fn verdict(chosen: Text, rejected: Text, margin: Option<f64>, is_tie: bool) -> Judgement {
+fn verdict(chosen: Text, rejected: Text, margin: Option<f64>, is_tie: bool) -> Preference {
     match is_tie {
-        true => Judgement::Tie { answers: [chosen, rejected] },
-        false => Judgement::Better { chosen, rejected, margin },
+        true => Preference::Tie { answers: [chosen, rejected] },
+        false => Preference::Better { chosen, rejected, margin },
     }
 }
 
@@ -71,7 +71,7 @@ fn is_conversation(text: &Text) -> bool {
     matches!(text, Text::Messages(messages) if messages.first().is_some_and(|message| message.role != "assistant"))
 }
 
-fn steps(row: &mut Row) -> Result<(Text, Judgement)> {
+fn steps(row: &mut Row) -> Result<(Text, Preference)> {
     let (prompt, completions) = (row.text("prompt")?, row.texts("completions")?);
     let value = row.required("labels")?;
     let good: Option<Vec<bool>> = value.as_array().and_then(|list| list.iter().map(flag_of).collect());
@@ -81,11 +81,11 @@ fn steps(row: &mut Row) -> Result<(Text, Judgement)> {
             format!("has {} values for {} completions; there should be one for each", good.len(), completions.len());
         return Err(row.error("labels", reason));
     }
-    Ok((prompt, Judgement::Steps { completions, good }))
+    Ok((prompt, Preference::Steps { completions, good }))
 }
 
 /// Parses the best of several answers, given by its index or by its text.
-fn best(row: &mut Row) -> Result<(Text, Judgement)> {
+fn best(row: &mut Row) -> Result<(Text, Preference)> {
     let (prompt, completions) = (row.text("prompt")?, row.texts("completions")?);
     let twice = (1..completions.len()).find(|&place| completions[..place].contains(&completions[place]));
     if completions.len() < 2 || twice.is_some() {
@@ -97,34 +97,34 @@ fn best(row: &mut Row) -> Result<(Text, Judgement)> {
     let named = || Text::parse(&value).ok().and_then(|text| completions.iter().position(|answer| *answer == text));
     let right = "the number of one of the completions, from 0, or its text";
     let best = place.or_else(named).ok_or_else(|| row.wrong("best", &value, right))?;
-    Ok((prompt, Judgement::Best { completions, best }))
+    Ok((prompt, Preference::Best { completions, best }))
 }
 
-fn single(row: &mut Row) -> Result<(Text, Judgement)> {
+fn single(row: &mut Row) -> Result<(Text, Preference)> {
     let (prompt, completion) = (row.text("prompt")?, row.text("completion")?);
     let (good, rating) = (row.flag("label")?, row.number(&["rating", "score"])?);
     match (good, rating) {
-        (Some(good), None) => Ok((prompt, Judgement::Label { completion, good })),
-        (None, Some(rating)) => Ok((prompt, Judgement::Rating { completion, rating })),
+        (Some(good), None) => Ok((prompt, Preference::Label { completion, good })),
+        (None, Some(rating)) => Ok((prompt, Preference::Rating { completion, rating })),
         (Some(_), Some(_)) => {
-            Err(row.error("label", "stands beside a rating; a row is one judgement, so make it two rows"))
+            Err(row.error("label", "stands beside a rating; a row is one preference, so make it two rows"))
         }
         (None, None) => Err(row.error("label", "missing, and rating too; a completion needs one of them")),
     }
 }
 
 /// Parses OpenAI's preference fine-tuning format: `input.messages`, `preferred_output`, `non_preferred_output`.
-fn openai_fine_tuning(row: &mut Row) -> Result<(Text, Judgement)> {
+fn openai_fine_tuning(row: &mut Row) -> Result<(Text, Preference)> {
     let (chosen, rejected) = (row.text("preferred_output")?, row.text("non_preferred_output")?);
     refuse_equal(row, &chosen, &rejected)?;
     let input = row.required("input")?;
     let prompt = Text::parse(&input["messages"]).map_err(|reason| row.error("input.messages", reason))?;
-    Ok((prompt, Judgement::Better { chosen, rejected, margin: None }))
+    Ok((prompt, Preference::Better { chosen, rejected, margin: None }))
 }
 
 /// Parses OpenAI's summarize-from-feedback format: `info.post` (or `info.article`), two `summaries` with their
 /// `policy`, `choice` 0 or 1.
-fn openai_summaries(row: &mut Row) -> Result<(Text, Judgement)> {
+fn openai_summaries(row: &mut Row) -> Result<(Text, Preference)> {
     let (choice, summaries) = (row.required("choice")?, row.required("summaries")?);
     let text = |place: usize| summaries[place]["text"].as_str().map(Text::from);
     let (Some(first), Some(second), 2) = (text(0), text(1), summaries.as_array().map_or(0, Vec::len)) else {
@@ -140,12 +140,12 @@ fn openai_summaries(row: &mut Row) -> Result<(Text, Judgement)> {
     let prompt = info["post"].as_str().or(info["article"].as_str()).map(Text::from);
     let prompt = prompt.ok_or_else(|| row.wrong("info", &info, "an object with post or article"))?;
     row.columns.insert("info".into(), info);
-    Ok((prompt, Judgement::Better { chosen, rejected, margin: None }))
+    Ok((prompt, Preference::Better { chosen, rejected, margin: None }))
 }
 
 /// Parses OpenAI's WebGPT comparisons: `question` (a text, or an object with `full_text`), two answers and their
 /// scores.
-fn openai_web(row: &mut Row) -> Result<(Text, Judgement)> {
+fn openai_web(row: &mut Row) -> Result<(Text, Preference)> {
     let question = row.required("question")?;
     let prompt = question.as_str().or(question["full_text"].as_str()).map(Text::from);
     let prompt = prompt.ok_or_else(|| row.wrong("question", &question, "a text, or an object with full_text"))?;

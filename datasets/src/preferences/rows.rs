@@ -99,7 +99,7 @@ impl Iterator for Rows {
         let row = self.read();
         self.ended |= row.is_none();
         if row.is_none() && !self.any {
-            return Some(Err(Error::file(&self.file, "is empty: it should have a row for each judgement or prompt")));
+            return Some(Err(Error::file(&self.file, "is empty: it should have a row for each preference or prompt")));
         }
         self.any = true;
         row

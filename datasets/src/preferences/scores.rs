@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::steps::beginnings;
-use super::{Judgement, Record, Text};
+use super::{Preference, Record, Text};
 
 /// Scores of labelled answers, each from -1 (worst) to 1 (best); 0 is undecided.
 ///
@@ -42,22 +42,22 @@ impl Scores {
                 mean.sum += value * record.weight;
                 mean.weight += record.weight;
             };
-            match &record.judgement {
-                Judgement::Rating { completion, rating } => add(completion, 0, place_in(scale, *rating)?),
-                Judgement::Label { completion, good } => add(completion, 1, sign(*good)),
-                Judgement::Better { chosen, rejected, .. } => {
+            match &record.preference {
+                Preference::Rating { completion, rating } => add(completion, 0, place_in(scale, *rating)?),
+                Preference::Label { completion, good } => add(completion, 1, sign(*good)),
+                Preference::Better { chosen, rejected, .. } => {
                     add(chosen, 2, 1.0);
                     add(rejected, 2, -1.0);
                 }
-                Judgement::Best { completions, best } => {
+                Preference::Best { completions, best } => {
                     let best = &completions[*best];
                     for other in completions.iter().filter(|other| *other != best) {
                         add(best, 2, 1.0);
                         add(other, 2, -1.0);
                     }
                 }
-                Judgement::Tie { answers } => answers.iter().for_each(|answer| add(answer, 2, 0.0)),
-                Judgement::Steps { completions, good } => {
+                Preference::Tie { answers } => answers.iter().for_each(|answer| add(answer, 2, 0.0)),
+                Preference::Steps { completions, good } => {
                     for (beginning, good) in beginnings(completions, good) {
                         add(&beginning, 1, sign(good));
                     }
@@ -116,8 +116,8 @@ fn sign(good: bool) -> f64 {
 }
 
 fn range_of_ratings(records: &[Record]) -> (f64, f64) {
-    let ratings = records.iter().filter_map(|record| match record.judgement {
-        Judgement::Rating { rating, .. } => Some(rating),
+    let ratings = records.iter().filter_map(|record| match record.preference {
+        Preference::Rating { rating, .. } => Some(rating),
         _ => None,
     });
     ratings.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), rating| (low.min(rating), high.max(rating)))
@@ -136,20 +136,20 @@ fn place_in((low, high): (f64, f64), rating: f64) -> Result<f64, String> {
 mod tests {
     use super::*;
 
-    fn record(judgement: Judgement) -> Record {
-        Record { prompt: "p".into(), judgement, annotator: None, weight: 1.0, other: Default::default() }
+    fn record(preference: Preference) -> Record {
+        Record { prompt: "p".into(), preference, annotator: None, weight: 1.0, other: Default::default() }
     }
 
     fn better(chosen: &str, rejected: &str) -> Record {
-        record(Judgement::Better { chosen: chosen.into(), rejected: rejected.into(), margin: None })
+        record(Preference::Better { chosen: chosen.into(), rejected: rejected.into(), margin: None })
     }
 
     fn rating(completion: &str, rating: f64) -> Record {
-        record(Judgement::Rating { completion: completion.into(), rating })
+        record(Preference::Rating { completion: completion.into(), rating })
     }
 
     fn label(completion: &str, good: bool) -> Record {
-        record(Judgement::Label { completion: completion.into(), good })
+        record(Preference::Label { completion: completion.into(), good })
     }
 
     fn of(records: &[Record], scale: Option<(f64, f64)>, completions: &[&str]) -> Vec<Option<f64>> {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_answer_has_the_share_of_comparisons_that_it_won() {
-        let tie = record(Judgement::Tie { answers: ["a".into(), "c".into()] });
+        let tie = record(Preference::Tie { answers: ["a".into(), "c".into()] });
         let light = Record { weight: 0.5, ..better("b", "c") };
         // a: a win and a tie, w = 3/4; b: half a win of one and a half, w = 1/3; c: a tie of one and a half, w = 1/3.
         let scores = of(&[better("a", "b"), tie, light], None, &["a", "b", "c", "d"]);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_beginnings_of_an_answer_are_scored_by_its_steps() {
-        let steps = record(Judgement::Steps { completions: vec!["a".into(), "b".into()], good: vec![true, false] });
+        let steps = record(Preference::Steps { completions: vec!["a".into(), "b".into()], good: vec![true, false] });
         assert_eq!(of(&[steps], None, &["a", "a\nb", "b"]), [Some(1.0), Some(-1.0), None]);
     }
 

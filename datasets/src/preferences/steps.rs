@@ -1,6 +1,6 @@
 //! Conversion of step labels to labels of the answer's prefixes.
 
-use super::{Judgement, Message, Record, Text};
+use super::{Message, Preference, Record, Text};
 
 impl Record {
     /// Converts step labels to answer labels. A record with labelled steps becomes one record per step, for the prefix
@@ -8,9 +8,9 @@ impl Record {
     /// right ("Let's Verify Step by Step", Lightman et al. 2023). Steps that are texts are joined by line breaks. Any
     /// other record is returned unchanged.
     pub fn of_answers(self) -> Vec<Self> {
-        let Judgement::Steps { completions, good } = &self.judgement else { return vec![self] };
+        let Preference::Steps { completions, good } = &self.preference else { return vec![self] };
         let beginning = |(completion, good)| Self {
-            judgement: Judgement::Label { completion, good },
+            preference: Preference::Label { completion, good },
             prompt: self.prompt.clone(),
             annotator: self.annotator.clone(),
             weight: self.weight,
@@ -48,7 +48,7 @@ mod tests {
     fn steps(completions: Vec<Text>, good: &[bool]) -> Record {
         Record {
             prompt: "p".into(),
-            judgement: Judgement::Steps { completions, good: good.to_vec() },
+            preference: Preference::Steps { completions, good: good.to_vec() },
             annotator: Some("ada".into()),
             weight: 0.5,
             other: serde_json::Map::new(),
@@ -62,10 +62,10 @@ mod tests {
         let expected = [("a", true), ("a\nb", false), ("a\nb\nc", false)];
         assert_eq!(labels.len(), expected.len());
         for (label, (completion, good)) in labels.into_iter().zip(expected) {
-            let judgement = Judgement::Label { completion: completion.into(), good };
-            assert_eq!(label, Record { judgement, ..record.clone() });
+            let preference = Preference::Label { completion: completion.into(), good };
+            assert_eq!(label, Record { preference, ..record.clone() });
         }
-        let rating = Record { judgement: Judgement::Rating { completion: "a".into(), rating: 2.0 }, ..record };
+        let rating = Record { preference: Preference::Rating { completion: "a".into(), rating: 2.0 }, ..record };
         assert_eq!(rating.clone().of_answers(), [rating]);
     }
 
@@ -73,8 +73,8 @@ mod tests {
     fn steps_that_are_messages_are_a_conversation() {
         let says = |text: &str| Message { role: "assistant".into(), content: text.into() };
         let record = steps(vec![Text::Messages(vec![says("a")]), Text::Messages(vec![says("b")])], &[true, true]);
-        let whole = record.of_answers().pop().unwrap().judgement;
+        let whole = record.of_answers().pop().unwrap().preference;
         let completion = Text::Messages(vec![says("a"), says("b")]);
-        assert_eq!(whole, Judgement::Label { completion, good: true });
+        assert_eq!(whole, Preference::Label { completion, good: true });
     }
 }

@@ -28,8 +28,8 @@ fn refusal(line: impl ToString) -> String {
 }
 
 fn better(prompt: &str, chosen: &str, rejected: &str) -> Record {
-    let judgement = Judgement::Better { chosen: chosen.into(), rejected: rejected.into(), margin: None };
-    Record { prompt: prompt.into(), judgement, annotator: None, weight: 1.0, other: Map::new() }
+    let preference = Preference::Better { chosen: chosen.into(), rejected: rejected.into(), margin: None };
+    Record { prompt: prompt.into(), preference, annotator: None, weight: 1.0, other: Map::new() }
 }
 
 fn messages(of: &[(&str, &str)]) -> Text {
@@ -56,7 +56,7 @@ fn pairs_of_trl_with_the_prompt_apart_or_in_front_of_both() {
         let record = one(json!({"prompt": prompt, "chosen": chat("Blue."), "rejected": chat("Red.")}));
         assert_eq!(record.prompt, messages(&[("user", "Sky?")]));
         let (chosen, rejected) = (messages(&[("assistant", "Blue.")]), messages(&[("assistant", "Red.")]));
-        assert_eq!(record.judgement, Judgement::Better { chosen, rejected, margin: None });
+        assert_eq!(record.preference, Preference::Better { chosen, rejected, margin: None });
     }
 }
 
@@ -67,15 +67,15 @@ fn margins_ties_labels_steps_and_ratings() {
     );
     assert_eq!((record.annotator.as_deref(), record.weight), (Some("7"), 0.5));
     assert_eq!(record.other, json!({"topic": "t"}).as_object().unwrap().clone());
-    assert!(matches!(record.judgement, Judgement::Better { margin: Some(2.0), .. }));
-    let tie = Judgement::Tie { answers: ["a".into(), "b".into()] };
-    assert_eq!(one(json!({"prompt": "p", "chosen": "a", "rejected": "b", "tie": true})).judgement, tie);
-    let label = Judgement::Label { completion: "a".into(), good: false };
-    assert_eq!(one(json!({"prompt": "p", "completion": "a", "label": 0})).judgement, label);
-    let steps = Judgement::Steps { completions: vec!["a".into(), "b".into()], good: vec![true, false] };
-    assert_eq!(one(json!({"prompt": "p", "completions": ["a", "b"], "labels": [true, false]})).judgement, steps);
-    let rating = Judgement::Rating { completion: "a".into(), rating: 3.7 };
-    assert_eq!(one(json!({"prompt": "p", "completion": "a", "rating": 3.7})).judgement, rating);
+    assert!(matches!(record.preference, Preference::Better { margin: Some(2.0), .. }));
+    let tie = Preference::Tie { answers: ["a".into(), "b".into()] };
+    assert_eq!(one(json!({"prompt": "p", "chosen": "a", "rejected": "b", "tie": true})).preference, tie);
+    let label = Preference::Label { completion: "a".into(), good: false };
+    assert_eq!(one(json!({"prompt": "p", "completion": "a", "label": 0})).preference, label);
+    let steps = Preference::Steps { completions: vec!["a".into(), "b".into()], good: vec![true, false] };
+    assert_eq!(one(json!({"prompt": "p", "completions": ["a", "b"], "labels": [true, false]})).preference, steps);
+    let rating = Preference::Rating { completion: "a".into(), rating: 3.7 };
+    assert_eq!(one(json!({"prompt": "p", "completion": "a", "rating": 3.7})).preference, rating);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn the_columns_of_openai() {
     }));
     assert_eq!(tuning.prompt, messages(&[("user", "Sky?")]));
     let (chosen, rejected) = (messages(&[("assistant", "Blue.")]), messages(&[("assistant", "Red.")]));
-    assert_eq!(tuning.judgement, Judgement::Better { chosen, rejected, margin: None });
+    assert_eq!(tuning.preference, Preference::Better { chosen, rejected, margin: None });
 
     let summary = one(json!({
         "info": {"post": "long"}, "summaries": [{"text": "no", "policy": "a"}, {"text": "yes", "policy": "b"}],
@@ -97,10 +97,10 @@ fn the_columns_of_openai() {
 
     let web =
         json!({"question": {"full_text": "q"}, "answer_0": "x", "answer_1": "y", "score_0": -1.0, "score_1": 1.0});
-    let judgement = Judgement::Better { chosen: "y".into(), rejected: "x".into(), margin: Some(2.0) };
-    assert_eq!(one(web).judgement, judgement);
+    let preference = Preference::Better { chosen: "y".into(), rejected: "x".into(), margin: Some(2.0) };
+    assert_eq!(one(web).preference, preference);
     let tie = one(json!({"question": "q", "answer_0": "x", "answer_1": "y", "score_0": 0, "score_1": 0}));
-    assert!(matches!(tie.judgement, Judgement::Tie { .. }));
+    assert!(matches!(tie.preference, Preference::Tie { .. }));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_is_wrong_is_named_with_file_line_and_column_and_the_rest_is_read() {
         (json!({"prompt": "p", "completions": ["a", "a"], "best": 0}), "completions: should hold at least two"),
         (json!({"prompt": "p", "completion": "a"}), "label: missing, and rating too"),
         (json!({"prompt": "p", "completion": "a", "label": 1, "weight": 0}), "weight: 0.0 where a number above 0"),
-        (json!({"text": "p"}), "the columns: are text, which is no judgement"),
+        (json!({"text": "p"}), "the columns: are text, which is no preference"),
         (json!([1]), "the line: [1] where an object"),
     ];
     for (line, expected) in cases {
@@ -141,23 +141,23 @@ fn what_is_wrong_is_named_with_file_line_and_column_and_the_rest_is_read() {
 fn both_formats_hold_what_was_written() {
     let mut of_all_kinds = vec![
         by("ada", better("p", "a \"quoted\"\n", "b")),
-        Record { judgement: Judgement::Tie { answers: ["a".into(), "b".into()] }, ..better("p", "", " ") },
-        Record { judgement: Judgement::Label { completion: "é".into(), good: true }, ..better("p", "", " ") },
-        Record { judgement: Judgement::Rating { completion: "a".into(), rating: 0.1 }, ..better("p", "", " ") },
+        Record { preference: Preference::Tie { answers: ["a".into(), "b".into()] }, ..better("p", "", " ") },
+        Record { preference: Preference::Label { completion: "é".into(), good: true }, ..better("p", "", " ") },
+        Record { preference: Preference::Rating { completion: "a".into(), rating: 0.1 }, ..better("p", "", " ") },
         Record {
-            judgement: Judgement::Best { completions: vec!["a".into(), "b".into()], best: 1 },
+            preference: Preference::Best { completions: vec!["a".into(), "b".into()], best: 1 },
             ..better("p", "", " ")
         },
         Record {
-            judgement: Judgement::Steps { completions: vec!["a".into()], good: vec![false] },
+            preference: Preference::Steps { completions: vec!["a".into()], good: vec![false] },
             ..better("p", "", " ")
         },
     ];
     of_all_kinds[0].other = json!({"seconds": 1.5, "item": 3, "policies": ["x", "y"]}).as_object().unwrap().clone();
     let chosen = messages(&[("user", "q"), ("assistant", "a")]);
-    let judgement = Judgement::Better { chosen, rejected: messages(&[("user", "r")]), margin: Some(1.0) };
+    let preference = Preference::Better { chosen, rejected: messages(&[("user", "r")]), margin: Some(1.0) };
     let of_messages =
-        vec![Record { prompt: messages(&[("user", "p")]), judgement, weight: 0.25, ..better("", "", " ") }];
+        vec![Record { prompt: messages(&[("user", "p")]), preference, weight: 0.25, ..better("", "", " ") }];
     let directory = tempfile::tempdir().unwrap();
     for (name, records) in [("kinds", of_all_kinds), ("messages", of_messages)] {
         for ending in ["jsonl", "parquet"] {
@@ -206,12 +206,13 @@ fn the_majority_decides_and_shares_add_up() {
     assert_eq!(shares, [2.0 / 3.0, 1.0 / 3.0, 1.0]);
     // Equal weight for both: a tie of pairs, and no decision for labels.
     let even = resolve([by("1", for_a()), by("2", for_b())], Rule::Majority).unwrap();
-    assert!(matches!(even.records[0].judgement, Judgement::Tie { .. }));
-    let label = |good| Record { judgement: Judgement::Label { completion: "a".into(), good }, ..better("p", "", " ") };
+    assert!(matches!(even.records[0].preference, Preference::Tie { .. }));
+    let label =
+        |good| Record { preference: Preference::Label { completion: "a".into(), good }, ..better("p", "", " ") };
     let even = resolve([label(true), label(false)], Rule::Majority).unwrap();
     assert_eq!(even, Resolved { records: vec![], conflicts: 1, dropped: 1 });
     let rating =
-        |rating| Record { judgement: Judgement::Rating { completion: "a".into(), rating }, ..better("p", "", " ") };
+        |rating| Record { preference: Preference::Rating { completion: "a".into(), rating }, ..better("p", "", " ") };
     for (ratings, expected) in [(vec![5.0, 1.0, 4.0], 4.0), (vec![1.0, 4.0], 2.5), (vec![1.0, 1.0, 5.0], 1.0)] {
         let median = resolve(ratings.iter().map(|of| rating(*of)), Rule::Majority).unwrap();
         assert_eq!(median.records, [rating(expected)]);

@@ -10,7 +10,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
 use super::columns::batch_of;
-use super::{Judgement, Record, Text};
+use super::{Preference, Record, Text};
 use crate::error::{Error, Result};
 
 /// Format of a file of preference data.
@@ -109,34 +109,34 @@ fn names_of(rows: &[Map<String, Value>]) -> Vec<String> {
 }
 
 fn row_of(record: &Record) -> Map<String, Value> {
-    let Record { prompt, judgement, annotator, weight, other } = record;
+    let Record { prompt, preference, annotator, weight, other } = record;
     let mut row = other.clone();
     let mut put = |name: &str, value: Value| row.insert(name.to_string(), value);
     put("prompt", json(prompt));
-    match judgement {
-        Judgement::Better { chosen, rejected, margin } => {
+    match preference {
+        Preference::Better { chosen, rejected, margin } => {
             put("chosen", json(chosen));
             put("rejected", json(rejected));
             margin.map(|margin| put("margin", margin.into()));
         }
-        Judgement::Tie { answers: [first, second] } => {
+        Preference::Tie { answers: [first, second] } => {
             put("chosen", json(first));
             put("rejected", json(second));
             put("tie", true.into());
         }
-        Judgement::Label { completion, good } => {
+        Preference::Label { completion, good } => {
             put("completion", json(completion));
             put("label", (*good).into());
         }
-        Judgement::Steps { completions, good } => {
+        Preference::Steps { completions, good } => {
             put("completions", completions.iter().map(json).collect());
             put("labels", good.clone().into());
         }
-        Judgement::Best { completions, best } => {
+        Preference::Best { completions, best } => {
             put("completions", completions.iter().map(json).collect());
             put("best", (*best).into());
         }
-        Judgement::Rating { completion, rating } => {
+        Preference::Rating { completion, rating } => {
             put("completion", json(completion));
             put("rating", (*rating).into());
         }

@@ -22,7 +22,7 @@ fn scores<const N: usize>(text: &str, answers: [&str; N]) -> [Option<f32>; N] {
     let rewards = rewards(&[text]).unwrap();
     let mut episodes = answers.map(episode);
     let name = rewards.names().next().unwrap().to_string();
-    let judged = rewards.judge(&mut episodes).unwrap();
+    let judged = rewards.score(&mut episodes).unwrap();
     std::array::from_fn(|at| judged[at].scores[&name])
 }
 
@@ -84,7 +84,7 @@ fn an_answer_is_held_against_its_reference() {
     let told = |action: &str, info: Option<&str>| {
         let mut episode = episode(action);
         episode.turns[1].info = info.map(str::to_string);
-        let judged = rewards.judge(std::slice::from_mut(&mut episode)).unwrap().remove(0);
+        let judged = rewards.score(std::slice::from_mut(&mut episode)).unwrap().remove(0);
         [judged.scores["reference"], judged.scores["within"], judged.total]
     };
     let info = Some(r#"{"row": {"answer": " 4 ", "name": "Four"}, "name": "five"}"#);
@@ -101,7 +101,7 @@ fn scores_are_summed_by_weight_and_told_apart() {
     let rewards = rewards.unwrap();
     let mut episodes = [episode("abcd"), episode("aa"), episode("?")];
     episodes[1].turns[1].reward = 10.0;
-    let judged = rewards.judge(&mut episodes).unwrap();
+    let judged = rewards.score(&mut episodes).unwrap();
     assert_eq!(judged.iter().map(|judged| judged.total).collect::<Vec<_>>(), [Some(-1.0), Some(1.0), None]);
     let last = |at: usize| &episodes[at].turns[1];
     let parts = |at: usize| last(at).reward_parts.iter().map(|(name, part)| (name.as_str(), *part)).collect::<Vec<_>>();
@@ -120,7 +120,7 @@ fn scores_are_summed_by_weight_and_told_apart() {
 #[test]
 fn without_rewards_nothing_changes() {
     let mut played = episode("a");
-    let judged = Rewards::default().judge(std::slice::from_mut(&mut played)).unwrap();
+    let judged = Rewards::default().score(std::slice::from_mut(&mut played)).unwrap();
     assert_eq!((judged[0].total, played), (Some(0.0), episode("a")));
 }
 
@@ -128,7 +128,7 @@ fn without_rewards_nothing_changes() {
 fn a_reward_that_fails_is_named() {
     let told = |text: &str, answers: &[&str]| {
         let mut episodes: Vec<Episode> = answers.iter().map(|answer| episode(answer)).collect();
-        match rewards(&[text]).unwrap().judge(&mut episodes) {
+        match rewards(&[text]).unwrap().score(&mut episodes) {
             Err(error @ Error::Reward { .. }) => error.to_string(),
             other => panic!("{other:?}"),
         }

@@ -26,7 +26,7 @@ struct Part {
 
 /// Scores of one episode.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Judgement {
+pub struct RewardScores {
     /// The weighted sum; `None` if a score is missing.
     pub total: Option<f32>,
     /// The score of each reward, before weights.
@@ -74,8 +74,8 @@ impl Rewards {
     ///
     /// # Errors
     /// A reward that fails, gives a score that is not a number, or has no score although its `missing` is `error`.
-    pub fn judge(&self, episodes: &mut [Episode]) -> Result<Vec<Judgement>> {
-        let mut judgements = vec![Judgement::default(); episodes.len()];
+    pub fn score(&self, episodes: &mut [Episode]) -> Result<Vec<RewardScores>> {
+        let mut judgements = vec![RewardScores::default(); episodes.len()];
         for part in &self.parts {
             for (judgement, score) in judgements.iter_mut().zip(part.score(episodes)?) {
                 judgement.scores.insert(part.name.clone(), score);

@@ -28,7 +28,7 @@ fn episode(turns: &[(&str, &str)]) -> Episode {
 }
 
 fn scores(folder: &Path, toml: &str, mut episodes: Vec<Episode>) -> Vec<Option<f32>> {
-    let judged = reward(folder, toml).unwrap().judge(&mut episodes).unwrap();
+    let judged = reward(folder, toml).unwrap().score(&mut episodes).unwrap();
     judged.iter().map(|judged| judged.scores["labels"]).collect()
 }
 
@@ -56,7 +56,7 @@ fn files_score_what_they_label() {
     episodes.push(episode(&[("a", "b"), ("c", "d")]));
     let expected = [Some(1.0), Some(-1.0), Some(-1.0), Some(1.0), Some(1.0), None, Some(-1.0)];
     let options = "files = [\"judged.jsonl\"]";
-    let error = reward(folder.path(), options).unwrap().judge(&mut episodes.clone()).unwrap_err().to_string();
+    let error = reward(folder.path(), options).unwrap().score(&mut episodes.clone()).unwrap_err().to_string();
     assert!(error.contains("has no score; missing = \"drop\" leaves out such episodes"), "{error}");
     let files =
         LabelOptions { files: vec![folder.path().join("judged.jsonl").display().to_string()], ..Default::default() };
@@ -125,7 +125,7 @@ fn what_is_no_label_is_refused_when_the_run_begins() {
 fn labels_of_other_answers_are_told_with_one_that_was_written() {
     let folder = folder_with("judged.jsonl", "{\"prompt\": \"p\", \"completion\": \"a\", \"label\": true}\n");
     let rewards = reward(folder.path(), "files = [\"judged.jsonl\"]").unwrap();
-    let error = rewards.judge(&mut [episode(&[("p", "b")])]).unwrap_err().to_string();
+    let error = rewards.score(&mut [episode(&[("p", "b")])]).unwrap_err().to_string();
     assert!(error.ends_with("judged.jsonl: none of 1 answers is labelled; the first is \"b\" to \"p\""), "{error}");
 }
 
@@ -167,7 +167,7 @@ fn people_are_asked_and_waited_for() {
 fn waiting_ends_by_a_stop_or_a_limit_and_what_was_asked_stays() {
     let folder = tempfile::tempdir().unwrap();
     let rewards = reward(folder.path(), "store = \"labels.db\"\ntimeout = 0.0001").unwrap();
-    let error = rewards.judge(&mut [episode(&[("p", "a")])]).unwrap_err().to_string();
+    let error = rewards.score(&mut [episode(&[("p", "a")])]).unwrap_err().to_string();
     assert!(error.contains("after 0.0001 minutes 1 of 1 items wait for people, and stay in "), "{error}");
     assert!(error.ends_with("go on with --resume when they are judged"), "{error}");
 

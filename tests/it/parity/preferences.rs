@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use palestra::learn::batch::{JudgedBatch, JudgedPrompt, Pair, TextRow};
+use palestra::learn::batch::{Pair, PreferenceBatch, PromptPreferences, TextRow};
 use palestra::learn::learners::Learner;
 use palestra::learn::learners::dpo::{Dpo, DpoConfig, PairLoss};
-use palestra::learn::learners::judged::{Judged, Reading, read_answers};
+use palestra::learn::learners::preference::{PreferenceLearner, Reading, read_answers};
 use palestra::model::ops::{available_devices, open_device};
 use palestra::model::optim::{AdamW, GradientSum, OptimizerConfig};
 use palestra::model::{Device, Heads, Module, Policy, read_model};
@@ -70,7 +70,7 @@ fn start(device: &Device) -> Policy {
 }
 
 /// Each pair as a prompt, with the log-probabilities of the initial model.
-fn prompts(pairs: &[TokenPair], policy: &Policy) -> Vec<JudgedPrompt> {
+fn prompts(pairs: &[TokenPair], policy: &Policy) -> Vec<PromptPreferences> {
     let prompt = |pair: &TokenPair| {
         let row = |answer: &[u32]| {
             let tokens = [&pair.prompt_ids[..], answer].concat();
@@ -79,7 +79,7 @@ fn prompts(pairs: &[TokenPair], policy: &Policy) -> Vec<JudgedPrompt> {
         let answers = vec![row(&pair.chosen_ids), row(&pair.rejected_ids)];
         let references = read_answers(policy, Reading::LogProb, &answers.iter().collect::<Vec<_>>(), 2);
         let pair = Pair { chosen: 0, rejected: 1, is_tie: false, margin: 0.0, weight: 1.0 };
-        JudgedPrompt { answers, references, pairs: vec![pair], ..JudgedPrompt::default() }
+        PromptPreferences { answers, references, pairs: vec![pair], ..PromptPreferences::default() }
     };
     pairs.iter().map(prompt).collect()
 }
@@ -89,16 +89,16 @@ fn steps_of(loss: PairLoss, recorded: &Recorded, device: &Device) -> Vec<Step> {
     let start = start(device);
     let prompts = prompts(&recorded.pairs, &start);
     let config = DpoConfig { loss, beta, length_normalised: loss == PairLoss::Ipo, ..DpoConfig::default() };
-    let learner = Judged { objective: Arc::new(Dpo(config)), checkpointing: false };
+    let learner = PreferenceLearner { objective: Arc::new(Dpo(config)), checkpointing: false };
     let config = OptimizerConfig { learning_rate, max_grad_norm, eps, weight_decay: 0.0, ..OptimizerConfig::default() };
     let mut optimizer = AdamW::new(config).unwrap();
     let mut model = start.train();
     let device = model.transformer.device();
     let mut steps = Vec::new();
     for prompts in prompts.chunks(batch) {
-        let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+        let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
         let (mut sum, mut step) = (GradientSum::default(), Step::new());
-        for part in JudgedBatch::parts(&prompts, 4, &device) {
+        for part in PreferenceBatch::parts(&prompts, 4, &device) {
             for (name, value) in learner.gradients(&model, part, &mut sum) {
                 if let Some((_, theirs)) = NAMES.iter().find(|(ours, _)| *ours == name) {
                     *step.entry(theirs.to_string()).or_insert(0.0) += f64::from(value.into_scalar::<f32>());

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use palestra_datasets::preferences::{Judgement, Record, read};
+use palestra_datasets::preferences::{Preference, Record, read};
 use palestra_labels::Store;
 use palestra_labels::export::{Form, records};
 use palestra_labels::server::{Options, Server};
@@ -39,7 +39,7 @@ fn two_annotators_at_once_judge_everything_and_nothing_twice() {
     assert_eq!(of_ben, of_ada);
     let records = records(&store, Form::Pairs { ties: false }).unwrap();
     let is_yes =
-        |record: &Record| matches!(&record.judgement, Judgement::Better { chosen, .. } if *chosen == "yes".into());
+        |record: &Record| matches!(&record.preference, Preference::Better { chosen, .. } if *chosen == "yes".into());
     assert!(records.len() == 24 && records.iter().all(is_yes));
 }
 
@@ -166,7 +166,7 @@ fn exports_are_read_again_as_what_was_judged() {
         }
     }
     let pairs = records(&store, Form::Pairs { ties: false }).unwrap();
-    assert!(matches!(pairs[0].judgement, Judgement::Better { margin: Some(2.5), .. }), "{:?}", pairs[0]);
+    assert!(matches!(pairs[0].preference, Preference::Better { margin: Some(2.5), .. }), "{:?}", pairs[0]);
     assert_eq!(pairs[0].other["comment"], "so <b>it</b> is");
     let summary = get(address, "/api/summary", &admin).json();
     assert_eq!((&summary["labels"], &summary["finished"]), (&json!(4), &json!(4)));

@@ -15,8 +15,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::Loss;
-use super::judged::{Objective, Reading, pair_metrics};
-use crate::batch::JudgedBatch;
+use super::preference::{Objective, Reading, pair_metrics};
+use crate::batch::PreferenceBatch;
 use crate::{Error, Result};
 use palestra_model::math::preference::{hinge, implicit_difference, ipo, orpo, preference_nll, simpo};
 
@@ -119,7 +119,7 @@ impl Objective for Dpo {
         gain.mul_scalar(self.0.beta)
     }
 
-    fn loss(&self, log_probs: Tensor<1>, _: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss {
+    fn loss(&self, log_probs: Tensor<1>, _: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss {
         let DpoConfig { loss, beta, label_smoothing, gamma, nll_coefficient, .. } = self.0;
         let pairs = batch.pairs.as_ref().expect("a prompt of pairs has one");
         let (chosen, rejected) = pairs.sides(&log_probs);

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
-use super::{Learner, Loss, look, wants_entropy};
+use super::{Learner, Loss, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
@@ -139,21 +139,21 @@ impl Learner for Group {
 
     fn loss(&self, model: &Policy, batch: ActionBatch) -> Loss {
         let GroupConfig { clip_low: low, clip_high: high, kl_coefficient, entropy_coefficient, .. } = self.config;
-        let outlook = look(model, &batch, self.temperature, wants_entropy(model, entropy_coefficient));
+        let evaluation = evaluate_actions(model, &batch, self.temperature, wants_entropy(model, entropy_coefficient));
         let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
         let weighted = |losses: Tensor<1>| (losses * batch.weights.clone()).sum();
 
-        let (losses, mut metrics) = clipped_policy(&outlook, &batch, Clip { low, high, dual: None });
+        let (losses, mut metrics) = clipped_policy(&evaluation, &batch, Clip { low, high, dual: None });
         let mut total = weighted(losses);
         metrics.push(("loss/policy_avg", total.clone().detach()));
         if let Some(reference) = &batch.reference_log_probs {
-            let kl = kl_k3_tokens(outlook.log_probs.clone() - reference.clone());
+            let kl = kl_k3_tokens(evaluation.log_probs.clone() - reference.clone());
             metrics.push(("policy/kl_avg", mean(kl.clone().detach().sum())));
             if kl_coefficient > 0.0 {
                 total = total + weighted(kl).mul_scalar(kl_coefficient);
             }
         }
-        if let Some(all) = outlook.all_log_probs {
+        if let Some(all) = evaluation.all_log_probs {
             let entropy = mean(entropy(all).sum());
             metrics.push(("policy/entropy_avg", entropy.clone().detach()));
             total = total - entropy.mul_scalar(entropy_coefficient);

@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::Loss;
-use super::judged::{Objective, Reading};
-use crate::batch::JudgedBatch;
+use super::preference::{Objective, Reading};
+use crate::batch::PreferenceBatch;
 use crate::{Error, Result};
 use palestra_model::math::preference::{kto, mismatched_kl};
 
@@ -62,7 +62,7 @@ impl Objective for Kto {
         (log_probs - references.expect(KNOWN)).mul_scalar(self.0.beta)
     }
 
-    fn loss(&self, log_probs: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss {
+    fn loss(&self, log_probs: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss {
         let KtoConfig { beta, desirable_weight, undesirable_weight } = self.0;
         let labels = batch.labels.as_ref().expect("a prompt of labels has one");
         let mismatched = mismatched.expect("a prompt of labels has answers to others");

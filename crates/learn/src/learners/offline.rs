@@ -84,12 +84,12 @@ impl<'a> States<'a> {
     /// Minimum over the target heads of the Q-values of every token in every state, without a gradient,
     /// `[states, vocab]`.
     fn all_target_q(&self) -> Tensor<2> {
-        self.critic().smaller_target(self.averaged_hidden())
+        self.critic().min_target_q(self.averaged_hidden())
     }
 
     /// Minimum over the target heads of the Q-value of each written token, without a gradient, `[tokens]`.
     fn target_q(&self) -> Tensor<1> {
-        self.chosen(self.critic().smaller_target(self.acted(self.averaged_hidden())))
+        self.chosen(self.critic().min_target_q(self.acted(self.averaged_hidden())))
     }
 
     /// Hidden states that the target heads read, `[states, width]`.

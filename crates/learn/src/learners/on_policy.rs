@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Learner, Outlook};
+use super::{ActionEvaluation, Learner};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use palestra_model::Policy;
@@ -58,12 +58,12 @@ pub(super) struct Clip {
 
 /// Clipped policy loss of each action token, and its metrics as means over tokens.
 pub(super) fn clipped_policy(
-    outlook: &Outlook,
+    evaluation: &ActionEvaluation,
     batch: &ActionBatch,
     Clip { low, high, dual }: Clip,
 ) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
     let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
-    let (now, then) = (outlook.log_probs.clone(), batch.log_probs.clone());
+    let (now, then) = (evaluation.log_probs.clone(), batch.log_probs.clone());
     let log_ratio = now.clone().detach() - then.clone();
     let (losses, ratio) = clipped_policy_loss(now, then, batch.advantages.clone(), [low, high], dual);
     let ratio = ratio.detach();

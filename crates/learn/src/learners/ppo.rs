@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
-use super::{Learner, Loss, look, wants_entropy};
+use super::{Learner, Loss, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
@@ -151,20 +151,21 @@ impl Learner for Ppo {
 
     fn loss(&self, model: &Policy, batch: ActionBatch) -> Loss {
         let PpoConfig { clip, dual_clip, value_clip, value_coefficient, .. } = self.config;
-        let outlook = look(model, &batch, self.temperature, wants_entropy(model, self.entropy_coefficient));
+        let evaluation =
+            evaluate_actions(model, &batch, self.temperature, wants_entropy(model, self.entropy_coefficient));
         // Each mean is over the action tokens of the whole batch, so that parts of it add up.
         let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
 
         let dual = (dual_clip > 0.0).then_some(dual_clip);
-        let (losses, mut metrics) = clipped_policy(&outlook, &batch, Clip { low: clip, high: clip, dual });
+        let (losses, mut metrics) = clipped_policy(&evaluation, &batch, Clip { low: clip, high: clip, dual });
         let mut total = mean(losses.sum());
         metrics.push(("loss/policy_avg", total.clone().detach()));
-        if let Some(all) = outlook.all_log_probs {
+        if let Some(all) = evaluation.all_log_probs {
             let entropy = mean(entropy(all).sum());
             metrics.push(("policy/entropy_avg", entropy.clone().detach()));
             total = total - entropy.mul_scalar(self.entropy_coefficient);
         }
-        if let Some(values) = outlook.values {
+        if let Some(values) = evaluation.values {
             let moved = (values.clone().detach() - batch.values.clone()).abs();
             let value_clip = (value_clip > 0.0).then_some(value_clip);
             let value_loss = mean(clipped_value_loss(values, batch.values, batch.returns, value_clip).sum());

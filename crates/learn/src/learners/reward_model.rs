@@ -15,8 +15,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::Loss;
-use super::judged::{Objective, Reading, pair_metrics, read_answers};
-use crate::batch::{JudgedBatch, TextRow};
+use super::preference::{Objective, Reading, pair_metrics, read_answers};
+use crate::batch::{PreferenceBatch, TextRow};
 use crate::{Error, Result};
 use palestra_model::math::preference::{best_of_nll, centring, preference_nll, rating_error};
 use palestra_model::{Policy, lora};
@@ -82,7 +82,7 @@ impl Objective for RewardModel {
         numbers
     }
 
-    fn loss(&self, scores: Tensor<1>, _: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss {
+    fn loss(&self, scores: Tensor<1>, _: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss {
         let mut losses = Vec::new();
         if let Some(pairs) = &batch.pairs {
             let (chosen, rejected) = pairs.sides(&scores);

@@ -8,7 +8,7 @@ use palestra_envs::{End, EnvSpec, Episode, Info, Observation, Turn, episode_seed
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Context, Played, RolloutConfig};
+use super::{Context, RolloutConfig, RolloutResult};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use palestra_model::generate::Continuation;
 
@@ -108,7 +108,7 @@ impl Running {
         self.turns.last_mut().expect("written before").timestamp = Some(now());
     }
 
-    pub fn finish(self, end: End, spec: &EnvSpec, run_seed: u64, final_prompt: Option<Vec<u32>>) -> Played {
+    pub fn finish(self, end: End, spec: &EnvSpec, run_seed: u64, final_prompt: Option<Vec<u32>>) -> RolloutResult {
         let mut episode = Episode {
             id: format!("{run_seed}-{}", self.number),
             env_id: spec.id.clone(),
@@ -122,7 +122,7 @@ impl Running {
         episode.final_observation = Some(self.observation.text);
         let (segments, group) = (self.segments, self.group);
         let trajectory = Trajectory { segments, end: Some(end), final_prompt, last_value: 0.0, group };
-        Played { episode, trajectory, info: self.observation.info, scores: Scores::new() }
+        RolloutResult { episode, trajectory, info: self.observation.info, scores: Scores::new() }
     }
 }
 

@@ -90,7 +90,7 @@ fn a_truncated_end_is_valued_and_a_terminated_one_is_not() {
             let (played, _) = rollout.play(policy, 1, 0..12, &Sampling::default()).unwrap();
             let ends: Vec<Option<End>> = played.iter().map(|played| played.episode.end).collect();
             assert!(ends.contains(&Some(End::Truncated)) && ends.contains(&Some(End::Terminated)), "{ends:?}");
-            for Played { episode, trajectory, .. } in &played {
+            for RolloutResult { episode, trajectory, .. } in &played {
                 let mut read = match context {
                     Context::Observation => Vec::new(),
                     Context::Transcript => trajectory.segments.last().unwrap().tokens.clone(),
@@ -116,9 +116,12 @@ fn how_many_are_played_at_once_changes_nothing() {
                 let seen = std::cell::Cell::new(0);
                 each_rollout(context, environments, |mut rollout, policy| {
                     if seen.replace(seen.get() + 1) == device {
-                        let (played, effort) = rollout.play(policy, 5, 20..32, &Sampling::default()).unwrap();
-                        assert_eq!(effort.turns, played.iter().map(|played| played.episode.turns.len()).sum::<usize>());
-                        let text = |played: &Played| {
+                        let (played, timings) = rollout.play(policy, 5, 20..32, &Sampling::default()).unwrap();
+                        assert_eq!(
+                            timings.turns,
+                            played.iter().map(|played| played.episode.turns.len()).sum::<usize>()
+                        );
+                        let text = |played: &RolloutResult| {
                             let actions = played.episode.turns.iter().map(|turn| turn.action.clone());
                             (played.episode.id.clone(), actions.collect::<Vec<_>>())
                         };
@@ -139,7 +142,7 @@ fn tokens_hold_what_the_text_does() {
     for context in [Context::Observation, Context::Transcript] {
         each_rollout(context, 4, |mut rollout, policy| {
             let (played, _) = rollout.play(policy, 1, 0..8, &Sampling::default()).unwrap();
-            for Played { episode, trajectory, .. } in &played {
+            for RolloutResult { episode, trajectory, .. } in &played {
                 let segments = if context == Context::Observation { episode.turns.len() } else { 1 };
                 assert_eq!(trajectory.segments.len(), segments);
                 let rewards: f32 = trajectory.actions().map(|action| action.reward).sum();
@@ -194,7 +197,7 @@ fn a_logged_episode_has_the_tokens_that_it_was_played_with() {
                 rollout.encoder = Encoder::new(rollout.encoder.tokenizer().clone(), rollout.config.encoding(32));
                 let (played, _) = rollout.play(policy, 1, 0..8, &Sampling::default()).unwrap();
                 let hash = rollout.encoder.tokenizer().fingerprint().to_string();
-                for Played { episode, trajectory, .. } in &played {
+                for RolloutResult { episode, trajectory, .. } in &played {
                     let with_ids = Episode { tokenizer_hash: Some(hash.clone()), ..episode.clone() };
                     assert_same_tokens(&rollout.encoder.trajectory(&with_ids).unwrap(), trajectory);
                     // A text that reached the max length has no end token, and its text does not show that.
@@ -270,7 +273,8 @@ fn episodes_of_a_group_begin_alike_and_are_sampled_apart() {
         let groups: Vec<u64> = played.iter().map(|played| played.trajectory.group).collect();
         assert_eq!(groups, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
         for (group, seed) in played.chunks(4).zip(alone) {
-            let actions = |played: &Played| played.episode.turns.iter().map(|t| t.action.clone()).collect::<Vec<_>>();
+            let actions =
+                |played: &RolloutResult| played.episode.turns.iter().map(|t| t.action.clone()).collect::<Vec<_>>();
             assert!(group.iter().all(|played| played.episode.seed == seed));
             assert!(group.iter().any(|played| actions(played) != actions(&group[0])), "each has numbers of its own");
         }
@@ -295,10 +299,10 @@ fn scores_land_on_the_last_token_and_what_has_none_is_left_as_it_is() {
     let reward = palestra_envs::RewardDefinition { weight: 10.0, ..palestra_envs::RewardDefinition::of_kind("length") };
     let rewards = || Rewards::new([(reward.clone(), Box::new(Length) as Box<dyn palestra_envs::Reward>)]).unwrap();
     each_rollout(Context::Transcript, 4, |rollout, policy| {
-        let mut rollout = rollout.judged_by(rewards());
+        let mut rollout = rollout.with_rewards(rewards());
         let (played, _) = rollout.play(policy, 2, 0..32, &Sampling::default()).unwrap();
         let mut each = Vec::new();
-        let mut take = |number: u64, played: Played| {
+        let mut take = |number: u64, played: RolloutResult| {
             each.push((number, played.episode.total_reward()));
             Ok::<(), crate::Error>(())
         };
@@ -310,10 +314,10 @@ fn scores_land_on_the_last_token_and_what_has_none_is_left_as_it_is() {
             "judged together or in parts"
         );
         assert!(
-            played.iter().any(Played::is_scored) && !played.iter().all(Played::is_scored),
+            played.iter().any(RolloutResult::is_scored) && !played.iter().all(RolloutResult::is_scored),
             "the example shows both"
         );
-        for Played { episode, trajectory, scores, .. } in &played {
+        for RolloutResult { episode, trajectory, scores, .. } in &played {
             let last = episode.turns.last().unwrap();
             let own = last.action.len() as f32; // what the game gives
             let expected = scores["length"].map_or(own, |score| own + 10.0 * score);

@@ -10,9 +10,9 @@ use palestra_envs::episode_seed;
 use serde::{Deserialize, Serialize};
 
 use super::examples::{ExampleEncoder, TooLong};
-use super::judgements::{JudgementCounts, Wanted, read_judgements};
+use super::preference_files::{PreferenceCounts, PreferenceKinds, read_preferences};
 use super::{ExamplePlace, Source};
-use crate::batch::{JudgedBatch, JudgedPrompt};
+use crate::batch::{PreferenceBatch, PromptPreferences};
 use crate::learners::Learner;
 use crate::{Error, Result};
 use palestra_model::Policy;
@@ -149,16 +149,16 @@ impl Conflicts {
 
 /// Preference data of a run, split into training and validation.
 #[derive(Debug, Clone)]
-pub struct Judgements {
+pub struct PreferenceData {
     /// Training prompts.
-    pub training: Vec<JudgedPrompt>,
+    pub training: Vec<PromptPreferences>,
     /// Held-out prompts.
-    pub validation: Vec<JudgedPrompt>,
+    pub validation: Vec<PromptPreferences>,
     /// Counts over the files.
-    pub counts: JudgementCounts,
+    pub counts: PreferenceCounts,
 }
 
-impl Judgements {
+impl PreferenceData {
     /// Reads all preferences of a run's files that a learner uses. A prompt with its answer has at most `window`
     /// tokens.
     ///
@@ -170,30 +170,33 @@ impl Judgements {
         tokenizer: &Tokenizer,
         template: Option<&ChatTemplate>,
         window: usize,
-        wanted: Wanted,
+        kinds: PreferenceKinds,
     ) -> Result<Self> {
         let encoder = ExampleEncoder { tokenizer, template, room: window, too_long: config.too_long };
         let (group, rule) = (config.validation_by.as_deref(), config.conflicts.rule());
-        let (found, counts) = read_judgements(&config.files, &encoder, group, rule, wanted)?;
+        let (found, counts) = read_preferences(&config.files, &encoder, group, rule, kinds)?;
         let (mut training, validation) = match config.validation.is_empty() {
             true => hold_out(found, config)?,
-            false => (found, read_judgements(&config.validation, &encoder, group, rule, wanted)?.0),
+            false => (found, read_preferences(&config.validation, &encoder, group, rule, kinds)?.0),
         };
-        if wanted == Wanted::Labels {
+        if kinds == PreferenceKinds::Labels {
             mismatch(&mut training, window)?;
         }
         Ok(Self { training, validation, counts })
     }
 
     /// All prompts, with the held-out ones last.
-    pub fn prompts_mut(&mut self) -> impl Iterator<Item = &mut JudgedPrompt> {
+    pub fn prompts_mut(&mut self) -> impl Iterator<Item = &mut PromptPreferences> {
         self.training.iter_mut().chain(&mut self.validation)
     }
 }
 
 /// Splits prompts into folds and holds one out. Groups stay whole, and preferences are spread as evenly as that allows.
 /// Without groups each prompt is its own group.
-fn hold_out(prompts: Vec<JudgedPrompt>, config: &PreferenceConfig) -> Result<(Vec<JudgedPrompt>, Vec<JudgedPrompt>)> {
+fn hold_out(
+    prompts: Vec<PromptPreferences>,
+    config: &PreferenceConfig,
+) -> Result<(Vec<PromptPreferences>, Vec<PromptPreferences>)> {
     let mut groups: Vec<(Option<Arc<str>>, usize)> = Vec::new();
     let mut group_of = Vec::new();
     for prompt in &prompts {
@@ -225,19 +228,19 @@ fn hold_out(prompts: Vec<JudgedPrompt>, config: &PreferenceConfig) -> Result<(Ve
         fold_of[place] = least;
     }
     let mut places = group_of.into_iter();
-    let is_held_out = |_: &JudgedPrompt| places.next().is_some_and(|place| fold_of[place] == config.fold);
+    let is_held_out = |_: &PromptPreferences| places.next().is_some_and(|place| fold_of[place] == config.fold);
     let (validation, training) = prompts.into_iter().partition(is_held_out);
     Ok((training, validation))
 }
 
 /// Pairs each prompt with the answers of the next prompt, as many as it has of its own.
-fn mismatch(prompts: &mut [JudgedPrompt], window: usize) -> Result<()> {
+fn mismatch(prompts: &mut [PromptPreferences], window: usize) -> Result<()> {
     if prompts.len() < 2 {
         return Err(Error::Data(
             "preferences.files: KTO compares each prompt with answers to another, and there is one prompt".into(),
         ));
     }
-    let with_answer_of = |own: &JudgedPrompt, other: &JudgedPrompt, number: usize| {
+    let with_answer_of = |own: &PromptPreferences, other: &PromptPreferences, number: usize| {
         let (row, other) = (&own.answers[number], &other.answers[number % other.answers.len()]);
         let (start, from) = (row.counted[0], other.counted[0]);
         let mut mixed = row.clone();
@@ -257,8 +260,8 @@ fn mismatch(prompts: &mut [JudgedPrompt], window: usize) -> Result<()> {
 
 /// Endless source of preference data: each epoch goes through all prompts, in its own order.
 pub struct PreferenceSource {
-    prompts: Vec<JudgedPrompt>,
-    counts: JudgementCounts,
+    prompts: Vec<PromptPreferences>,
+    counts: PreferenceCounts,
     config: PreferenceConfig,
     /// True if the loss of a step depends on all its answers together.
     is_whole: bool,
@@ -272,24 +275,30 @@ pub struct PreferenceSource {
 impl PreferenceSource {
     /// Creates a source of a run's preferences; the seed fixes their order. `device` is the device of the batches, in
     /// the autodiff context of the model.
-    pub fn new(judgements: Judgements, config: PreferenceConfig, wanted: Wanted, seed: u64, device: Device) -> Self {
-        let Judgements { training: prompts, counts, .. } = judgements;
-        let (place, is_whole) = (ExamplePlace::default(), wanted == Wanted::Labels);
+    pub fn new(
+        judgements: PreferenceData,
+        config: PreferenceConfig,
+        kinds: PreferenceKinds,
+        seed: u64,
+        device: Device,
+    ) -> Self {
+        let PreferenceData { training: prompts, counts, .. } = judgements;
+        let (place, is_whole) = (ExamplePlace::default(), kinds == PreferenceKinds::Labels);
         Self { prompts, counts, config, is_whole, seed, place, device, steps_left: 0, tokens: 0 }
     }
 
     /// Returns the parts of one step's batch.
-    pub fn next_parts(&mut self) -> Vec<JudgedBatch> {
+    pub fn next_parts(&mut self) -> Vec<PreferenceBatch> {
         let (mut drawn, mut judgements) = (Vec::new(), 0);
         while judgements < self.config.batch {
             drawn.push(self.draw());
             judgements += self.prompts[drawn[drawn.len() - 1]].judgements();
         }
-        let drawn: Vec<&JudgedPrompt> = drawn.into_iter().map(|number| &self.prompts[number]).collect();
+        let drawn: Vec<&PromptPreferences> = drawn.into_iter().map(|number| &self.prompts[number]).collect();
         self.tokens += drawn.iter().flat_map(|prompt| prompt.rows()).map(|row| row.tokens.len()).sum::<usize>();
         match self.is_whole {
-            true => vec![JudgedBatch::whole(&drawn, self.config.micro_batch, &self.device)],
-            false => JudgedBatch::parts(&drawn, self.config.micro_batch, &self.device),
+            true => vec![PreferenceBatch::whole(&drawn, self.config.micro_batch, &self.device)],
+            false => PreferenceBatch::parts(&drawn, self.config.micro_batch, &self.device),
         }
     }
 
@@ -304,13 +313,13 @@ impl PreferenceSource {
     }
 }
 
-impl<L: Learner<Model = Policy, Batch = JudgedBatch>> Source<L> for PreferenceSource {
+impl<L: Learner<Model = Policy, Batch = PreferenceBatch>> Source<L> for PreferenceSource {
     fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
         (self.steps_left, self.tokens) = (self.config.steps, 0);
         Ok(Metrics::new())
     }
 
-    fn next_batch(&mut self, _: &L) -> Result<Option<Vec<JudgedBatch>>> {
+    fn next_batch(&mut self, _: &L) -> Result<Option<Vec<PreferenceBatch>>> {
         if self.steps_left == 0 {
             return Ok(None);
         }

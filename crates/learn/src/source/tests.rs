@@ -4,7 +4,7 @@ use std::path::Path;
 use palestra_datasets::log::{Columns, Located, Log, LogWriter, ReadOptions, WriteOptions};
 use palestra_datasets::{End, Episode, Turn};
 
-use super::stored::Drawn;
+use super::replay::Drawn;
 use super::*;
 use crate::batch::Next;
 use crate::encoder::{Context, Encoder, Encoding};
@@ -33,17 +33,17 @@ fn episode(id: usize, turns: usize, end: Option<End>) -> Episode {
     }
 }
 
-const CUTTING: Cutting = Cutting { turns: 2, gamma: 0.5, gamma_token: 1.0, with_next: true };
+const CUTTING: Chunking = Chunking { turns: 2, gamma: 0.5, gamma_token: 1.0, with_next: true };
 
 #[test]
 fn an_episode_is_cut_into_stretches_that_lead_to_each_other() {
     let mut encoder = encoder(Context::Observation, 8);
     let trajectory = encoder.trajectory(&episode(0, 5, Some(End::Truncated))).unwrap();
     let prompts: Vec<Vec<u32>> = ["d", "f", "g"].map(|seen| encoder.prompt(&[], seen, None, 0).unwrap()).into();
-    let stretches = CUTTING.cut(trajectory);
-    let turns: Vec<usize> = stretches.iter().map(|stretch| stretch.turns()).collect();
+    let chunks = CUTTING.cut(trajectory);
+    let turns: Vec<usize> = chunks.iter().map(|chunk| chunk.turns()).collect();
     assert_eq!(turns, [2, 2, 1]);
-    let next: Vec<&Next> = stretches.iter().map(|stretch| &stretch.next).collect();
+    let next: Vec<&Next> = chunks.iter().map(|chunk| &chunk.next).collect();
     let expected: Vec<Next> = prompts.into_iter().map(|prompt| Next::State(prompt, None)).collect();
     assert_eq!(next, expected.iter().collect::<Vec<_>>());
     // Actions are `a` and the end token. Turns are discounted, tokens inside are not: R = 1 + .5 (2 + .5 (3 + ...)).
@@ -56,23 +56,23 @@ fn an_episode_is_cut_into_stretches_that_lead_to_each_other() {
         })
         .collect();
     returns.reverse();
-    let found: Vec<f32> = stretches.iter().flat_map(|stretch| stretch.returns.clone()).collect();
+    let found: Vec<f32> = chunks.iter().flat_map(|chunk| chunk.returns.clone()).collect();
     assert_eq!(found, returns.iter().flat_map(|&r| [r, r]).collect::<Vec<_>>());
-    assert_eq!(stretches[0].discounts, [1.0, 0.5, 1.0, 0.5]);
+    assert_eq!(chunks[0].discounts, [1.0, 0.5, 1.0, 0.5]);
 }
 
 #[test]
 fn each_kind_of_end_leads_somewhere_else() {
-    let end = |episode: &Episode, cutting: Cutting| {
+    let end = |episode: &Episode, chunking: Chunking| {
         let trajectory = encoder(Context::Observation, 8).trajectory(episode).unwrap();
-        cutting.cut(trajectory).pop().unwrap().next
+        chunking.cut(trajectory).pop().unwrap().next
     };
     assert_eq!(end(&episode(0, 3, Some(End::Terminated)), CUTTING), Next::Nothing);
     assert!(matches!(end(&episode(0, 3, Some(End::Truncated)), CUTTING), Next::State(..)));
     let without_last = Episode { final_observation: None, ..episode(0, 3, Some(End::Truncated)) };
     assert_eq!(end(&without_last, CUTTING), Next::Unknown);
     assert_eq!(end(&episode(0, 3, None), CUTTING), Next::Unknown, "a log that was cut does not say what followed");
-    let alone = Cutting { with_next: false, ..CUTTING };
+    let alone = Chunking { with_next: false, ..CUTTING };
     assert_eq!(end(&episode(0, 3, Some(End::Terminated)), alone), Next::Nothing);
     assert_eq!(end(&episode(0, 3, Some(End::Truncated)), alone), Next::Unknown);
 }
@@ -81,8 +81,8 @@ fn each_kind_of_end_leads_somewhere_else() {
 fn what_the_model_reads_in_one_go_is_not_cut() {
     let trajectory = encoder(Context::Transcript, 64).trajectory(&episode(0, 5, Some(End::Terminated))).unwrap();
     assert_eq!(trajectory.segments.len(), 1);
-    let stretches = CUTTING.cut(trajectory);
-    assert_eq!((stretches.len(), stretches[0].turns()), (1, 5));
+    let chunks = CUTTING.cut(trajectory);
+    assert_eq!((chunks.len(), chunks[0].turns()), (1, 5));
 }
 
 /// A log of the given number of episodes, in small row groups.
@@ -103,20 +103,20 @@ fn open(folder: &Path) -> Log {
 }
 
 /// A source whose windows hold one row group each, or all.
-fn source(log: Log, window_bytes: u64, seed: u64) -> Stored {
+fn source(log: Log, window_bytes: u64, seed: u64) -> ReplaySource {
     resampled(log, window_bytes, seed, None)
 }
 
 /// Same as [`source`], from a resample of the log.
-fn resampled(log: Log, window_bytes: u64, seed: u64, resample: Option<u64>) -> Stored {
+fn resampled(log: Log, window_bytes: u64, seed: u64, resample: Option<u64>) -> ReplaySource {
     let encoder = encoder(Context::Observation, 8);
-    let selection = Selection { encoder, cutting: CUTTING, split: None, least_return: None, resample };
+    let selection = Selection { encoder, chunking: CUTTING, split: None, least_return: None, resample };
     let config = DataConfig { batch: 7, ..DataConfig::default() };
-    Stored::with_window(log, selection, config, window_bytes, seed, Default::default())
+    ReplaySource::with_window(log, selection, config, window_bytes, seed, Default::default())
 }
 
 /// Chunks drawn in each of the given number of steps.
-fn drawn(source: &mut Stored, steps: usize) -> Vec<Drawn> {
+fn drawn(source: &mut ReplaySource, steps: usize) -> Vec<Drawn> {
     (0..steps).map(|_| source.draw().unwrap()).collect()
 }
 
@@ -130,8 +130,8 @@ fn an_epoch_shows_every_stretch_once_in_an_order_of_its_own() {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let mut first: Vec<String> = Vec::new();
         while source.epoch() == 0 {
-            for stretch in source.draw().unwrap() {
-                first.push(format!("{:?}", stretch.returns));
+            for chunk in source.draw().unwrap() {
+                first.push(format!("{:?}", chunk.returns));
             }
         }
         first.truncate(all);
@@ -206,12 +206,12 @@ fn a_log_without_the_wanted_episodes_is_an_error_and_no_endless_search() {
     log_of(folder.path(), 20);
     let selection = Selection {
         encoder: encoder(Context::Observation, 8),
-        cutting: CUTTING,
+        chunking: CUTTING,
         split: Some("train".into()),
         least_return: None,
         resample: None,
     };
-    let mut source = Stored::new(open(folder.path()), selection, DataConfig::default(), 0, Default::default());
+    let mut source = ReplaySource::new(open(folder.path()), selection, DataConfig::default(), 0, Default::default());
     let told = source.draw().unwrap_err().to_string();
     assert_eq!(told, "data.files: there is no episode to learn from (with this data.split)");
 }

@@ -13,8 +13,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::stretches::Cutting;
-use crate::batch::Stretch;
+use super::chunks::Chunking;
+use crate::batch::Chunk;
 use crate::encoder::Encoder;
 use crate::{Error, Result};
 
@@ -24,7 +24,7 @@ pub struct Selection {
     /// Encoder of episodes.
     pub encoder: Encoder,
     /// Chunk length and discounts.
-    pub cutting: Cutting,
+    pub chunking: Chunking,
     /// Keeps only episodes of this split.
     pub split: Option<String>,
     /// Keeps only episodes of at least this return.
@@ -57,7 +57,7 @@ pub struct Reader {
 pub struct Window {
     /// Position of its first chunk.
     pub start: Cursor,
-    pub stretches: Arc<Vec<Stretch>>,
+    pub chunks: Arc<Vec<Chunk>>,
     pub order: Vec<usize>,
     /// Number of episodes that the chunks come from.
     pub episodes: u64,
@@ -99,7 +99,7 @@ struct Reading<'a> {
 }
 
 /// Chunks of a window's episodes, and the number of episodes.
-type Read = (Arc<Vec<Stretch>>, u64);
+type Read = (Arc<Vec<Chunk>>, u64);
 
 impl Reading<'_> {
     /// Passes the windows of an epoch from a position on to `take`, until all are read or `take` returns false.
@@ -128,8 +128,8 @@ impl Reading<'_> {
     }
 
     fn encode(&mut self, episodes: Vec<Located>) -> Result<Read> {
-        let Selection { cutting, split, least_return, resample, .. } = &self.reader.selection;
-        let (mut stretches, mut count) = (Vec::new(), 0);
+        let Selection { chunking, split, least_return, resample, .. } = &self.reader.selection;
+        let (mut chunks, mut count) = (Vec::new(), 0);
         for Located { episode, place } in episodes {
             let is_wanted = (split.is_none() || *split == episode.split)
                 && least_return.is_none_or(|least| episode.total_reward() >= least);
@@ -141,10 +141,10 @@ impl Reading<'_> {
                 Error::Data(format!("{file}: row {}: {error}", place.row))
             })?;
             let times = resample.map_or(1, |seed| resampled_times(seed, place));
-            stretches.extend(std::iter::repeat_n(cutting.cut(trajectory), times).flatten());
+            chunks.extend(std::iter::repeat_n(chunking.cut(trajectory), times).flatten());
             count += 1;
         }
-        Ok((Arc::new(stretches), count))
+        Ok((Arc::new(chunks), count))
     }
 }
 
@@ -192,11 +192,11 @@ impl Reader {
         groups.len() == 1 && weight(&groups[0]) > self.window_bytes
     }
 
-    fn window(&self, start: Cursor, (stretches, episodes): &Read) -> Window {
+    fn window(&self, start: Cursor, (chunks, episodes): &Read) -> Window {
         let start = Cursor { at: 0, ..start };
-        let mut order: Vec<usize> = (0..stretches.len()).collect();
+        let mut order: Vec<usize> = (0..chunks.len()).collect();
         order.shuffle(&mut self.rng(start));
-        Window { start, stretches: Arc::clone(stretches), order, episodes: *episodes }
+        Window { start, chunks: Arc::clone(chunks), order, episodes: *episodes }
     }
 
     /// Random stream of a window, or of a part of one.

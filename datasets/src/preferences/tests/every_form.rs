@@ -15,20 +15,20 @@ fn read_as_parquet(line: &serde_json::Value) -> Vec<Result<Record>> {
 }
 
 /// Returns every format, with texts or messages, and the expected label.
-fn every_form(text: fn(&str, &str) -> (serde_json::Value, Text)) -> Vec<(serde_json::Value, Judgement)> {
+fn every_form(text: fn(&str, &str) -> (serde_json::Value, Text)) -> Vec<(serde_json::Value, Preference)> {
     let [(ask, _), (good, chosen), (bad, rejected)] =
         [("user", "sky?"), ("assistant", "blue"), ("assistant", "red")].map(|(role, content)| text(role, content));
-    let better = |margin| Judgement::Better { chosen: chosen.clone(), rejected: rejected.clone(), margin };
-    let label = |good| Judgement::Label { completion: chosen.clone(), good };
-    let steps = Judgement::Steps { completions: vec![chosen.clone(), rejected.clone()], good: vec![true, false] };
-    let best = Judgement::Best { completions: vec![chosen.clone(), rejected.clone()], best: 0 };
-    let rating = Judgement::Rating { completion: chosen.clone(), rating: 4.0 };
+    let better = |margin| Preference::Better { chosen: chosen.clone(), rejected: rejected.clone(), margin };
+    let label = |good| Preference::Label { completion: chosen.clone(), good };
+    let steps = Preference::Steps { completions: vec![chosen.clone(), rejected.clone()], good: vec![true, false] };
+    let best = Preference::Best { completions: vec![chosen.clone(), rejected.clone()], best: 0 };
+    let rating = Preference::Rating { completion: chosen.clone(), rating: 4.0 };
     vec![
         (json!({"prompt": ask, "chosen": good, "rejected": bad}), better(None)),
         (json!({"prompt": ask, "chosen": good, "rejected": bad, "margin": 1.5}), better(Some(1.5))),
         (
             json!({"prompt": ask, "chosen": good, "rejected": bad, "tie": true}),
-            Judgement::Tie { answers: [chosen.clone(), rejected.clone()] },
+            Preference::Tie { answers: [chosen.clone(), rejected.clone()] },
         ),
         (json!({"prompt": ask, "completion": good, "label": true}), label(true)),
         (json!({"prompt": ask, "completion": good, "label": 0}), label(false)),
@@ -49,11 +49,13 @@ fn every_form_is_read_from_lines_and_parquet_as_texts_and_as_messages() {
         row
     };
     for (text, prompt) in [(plain as fn(&str, &str) -> _, plain("user", "sky?").1), (told, told("user", "sky?").1)] {
-        for (row, judgement) in every_form(text) {
+        for (row, preference) in every_form(text) {
             for column in ["annotator", "worker", "rater_id"] {
                 let row = named(&row, column);
-                let expected =
-                    by("ada", Record { prompt: prompt.clone(), judgement: judgement.clone(), ..better("", "a", "b") });
+                let expected = by(
+                    "ada",
+                    Record { prompt: prompt.clone(), preference: preference.clone(), ..better("", "a", "b") },
+                );
                 assert_eq!(one(row.clone()), expected, "{row}");
                 assert_eq!(read_as_parquet(&row).remove(0).unwrap(), expected, "{row} in Parquet");
             }
@@ -78,7 +80,7 @@ fn the_columns_of_openai_and_implicit_prompts_are_read_from_parquet_too() {
     for row in rows {
         let found = read_as_parquet(&row).remove(0).unwrap();
         assert_eq!(found, one(row.clone()), "{row}");
-        let Judgement::Better { chosen, .. } = &found.judgement else { panic!("{found:?}") };
+        let Preference::Better { chosen, .. } = &found.preference else { panic!("{found:?}") };
         assert!(serde_json::to_string(chosen).unwrap().contains("blue"), "{found:?}");
     }
 }
@@ -117,7 +119,7 @@ fn what_is_no_number_is_refused_wherever_a_number_should_be() {
 #[test]
 fn an_empty_file_says_so_in_either_format() {
     for text in ["", "\n\n"] {
-        assert!(refusal(text).ends_with("is empty: it should have a row for each judgement or prompt"));
+        assert!(refusal(text).ends_with("is empty: it should have a row for each preference or prompt"));
     }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("none.parquet");
@@ -126,5 +128,5 @@ fn an_empty_file_says_so_in_either_format() {
     let writer = parquet::arrow::ArrowWriter::try_new(out, batch.schema(), None).unwrap();
     writer.close().unwrap();
     let error = read(&file).unwrap().next().unwrap().unwrap_err().to_string();
-    assert!(error.ends_with("none.parquet: is empty: it should have a row for each judgement or prompt"), "{error}");
+    assert!(error.ends_with("none.parquet: is empty: it should have a row for each preference or prompt"), "{error}");
 }

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::*;
-use crate::batch::JudgedPrompt;
+use crate::batch::PromptPreferences;
 use crate::learners::check::{Example, check_learner, measure};
-use crate::learners::judged::tests::{pairs, policy};
-use crate::learners::judged::{Judged, read_answers};
+use crate::learners::preference::tests::{pairs, policy};
+use crate::learners::preference::{PreferenceLearner, read_answers};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Family, Heads, Policy};
 
@@ -19,23 +19,23 @@ fn config(loss: PairLoss) -> DpoConfig {
     }
 }
 
-fn learner(config: DpoConfig) -> Judged {
-    Judged { objective: Arc::new(Dpo(config)), checkpointing: false }
+fn learner(config: DpoConfig) -> PreferenceLearner {
+    PreferenceLearner { objective: Arc::new(Dpo(config)), checkpointing: false }
 }
 
 fn model(device: &Device) -> Policy {
     policy(Family::Llama, Heads::default(), device)
 }
 
-fn batch(parts: usize, device: &Device) -> Vec<JudgedBatch> {
+fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
     let prompts = pairs();
-    let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
-    JudgedBatch::parts(&prompts, usize::from(parts > 1), device)
+    let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
+    PreferenceBatch::parts(&prompts, usize::from(parts > 1), device)
 }
 
 #[test]
 fn every_loss_learns_as_every_learner_does() {
-    let learners: [fn() -> Judged; 5] = [
+    let learners: [fn() -> PreferenceLearner; 5] = [
         || learner(config(PairLoss::Sigmoid)),
         || learner(config(PairLoss::Ipo)),
         || learner(config(PairLoss::Hinge)),
@@ -57,12 +57,12 @@ fn where_policy_and_reference_are_the_same() {
             let rows: Vec<&crate::batch::TextRow> = prompt.rows().collect();
             prompt.references = read_answers(&model, Reading::LogProb, &rows, 2);
         }
-        let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+        let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
         for (loss, expected) in
             [(PairLoss::Sigmoid, std::f32::consts::LN_2), (PairLoss::Ipo, 25.0), (PairLoss::Hinge, 1.0)]
         {
             let learner = learner(DpoConfig { loss, ..DpoConfig::default() });
-            let (numbers, _) = measure(&learner, &model, JudgedBatch::parts(&prompts, 0, &device));
+            let (numbers, _) = measure(&learner, &model, PreferenceBatch::parts(&prompts, 0, &device));
             assert!((numbers["loss/dpo"] - expected).abs() < 1e-4, "{loss:?}: {numbers:?}");
             for name in ["rewards/chosen", "rewards/rejected", "rewards/margins"] {
                 assert!(numbers[name].abs() < 1e-5, "{loss:?}: {name} {numbers:?}");

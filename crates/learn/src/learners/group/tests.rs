@@ -90,8 +90,8 @@ fn the_loss_by_hand() {
         let config = GroupConfig { aggregation: Aggregation::Constant, kl_coefficient: 0.1, ..GroupConfig::default() };
         let learner = group(config);
         let mut sample = samples().remove(2); // three action tokens
-        let outlook = look(&model, &parts(&learner, vec![sample.clone()], 1, device)[0], 1.0, false);
-        let now: Vec<f32> = outlook.log_probs.into_data().iter().collect();
+        let evaluation = evaluate_actions(&model, &parts(&learner, vec![sample.clone()], 1, device)[0], 1.0, false);
+        let now: Vec<f32> = evaluation.log_probs.into_data().iter().collect();
         // Ratios 1.5 (clipped to 1.2), 0.5 and 1 with advantage 2; log-ratios to the reference 0.5, 0, 0.
         sample.log_probs = now.iter().zip([1.5f32, 0.5, 1.0]).map(|(now, ratio)| now - ratio.ln()).collect();
         sample.reference_log_probs = now.iter().zip([0.5, 0.0, 0.0]).map(|(now, x)| now - x).collect();

@@ -3,23 +3,23 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::*;
-use crate::batch::JudgedPrompt;
+use crate::batch::PromptPreferences;
 use crate::learners::check::{Example, check_learner, measure};
-use crate::learners::judged::tests::{policy, prompts};
-use crate::learners::judged::{Judged, read_answers};
+use crate::learners::preference::tests::{policy, prompts};
+use crate::learners::preference::{PreferenceLearner, read_answers};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Family, Heads};
 
 /// Always one part, in chunks: the KL estimate uses the whole batch.
-fn batch(parts: usize, device: &Device) -> Vec<JudgedBatch> {
+fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
     let prompts = prompts();
-    let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
-    vec![JudgedBatch::whole(&prompts, usize::from(parts > 1), device)]
+    let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
+    vec![PreferenceBatch::whole(&prompts, usize::from(parts > 1), device)]
 }
 
-fn learner() -> Judged {
+fn learner() -> PreferenceLearner {
     let config = KtoConfig { beta: 0.3, desirable_weight: 1.0, undesirable_weight: 1.3 };
-    Judged { objective: Arc::new(Kto(config)), checkpointing: false }
+    PreferenceLearner { objective: Arc::new(Kto(config)), checkpointing: false }
 }
 
 #[test]
@@ -42,9 +42,9 @@ fn where_policy_and_reference_are_the_same_the_loss_is_a_half() {
             let rows: Vec<&crate::batch::TextRow> = prompt.rows().collect();
             prompt.references = read_answers(&model, Reading::LogProb, &rows, 2);
         }
-        let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
-        let learner = Judged { objective: Arc::new(Kto(KtoConfig::default())), checkpointing: false };
-        let (numbers, _) = measure(&learner, &model, vec![JudgedBatch::whole(&prompts, 2, &device)]);
+        let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
+        let learner = PreferenceLearner { objective: Arc::new(Kto(KtoConfig::default())), checkpointing: false };
+        let (numbers, _) = measure(&learner, &model, vec![PreferenceBatch::whole(&prompts, 2, &device)]);
         assert!((numbers["total"] - 0.5).abs() < 1e-5, "{numbers:?}");
         assert!(numbers["objective/kl"].abs() < 1e-5 && numbers["rewards/chosen"].abs() < 1e-5, "{numbers:?}");
     }

@@ -72,13 +72,13 @@ impl Learner for Cql {
     }
 
     fn after_step(&self, model: Policy) -> Policy {
-        model.with_targets_moved(self.0.polyak.into())
+        model.polyak_update(self.0.polyak.into())
     }
 }
 
 /// Minimum over the target heads of the value of the best token by the trained heads, `[states]`, without a gradient.
 fn best_values(states: &States) -> Tensor<1> {
-    let online = states.critic().smaller_q(states.critic_hidden.clone().detach()).detach();
+    let online = states.critic().min_q(states.critic_hidden.clone().detach()).detach();
     let online = masked(online, states.batch.forbidden.clone());
     states.all_target_q().gather(1, online.argmax(1)).squeeze_dim(1)
 }

@@ -85,6 +85,6 @@ impl Learner for Fqe {
     }
 
     fn after_step(&self, model: Policy) -> Policy {
-        model.with_targets_moved(self.polyak)
+        model.polyak_update(self.polyak)
     }
 }

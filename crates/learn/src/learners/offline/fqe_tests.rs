@@ -33,7 +33,7 @@ impl Learner for Anywhere {
     }
 
     fn after_step(&self, model: Policy) -> Policy {
-        model.with_targets_moved(0.05)
+        model.polyak_update(0.05)
     }
 }
 
@@ -64,13 +64,13 @@ fn by_hand(judged: &TokenPolicy, scores: &[f32], allowed: Option<&[u32]>) -> Vec
 fn fqe_by_hand_with_every_kind_of_end() {
     each_device(|device| {
         let model = policy(Some(Fqe::critic()), &device.clone().inner()).train();
-        let mut stretches = ended_and_truncated();
+        let mut chunks = ended_and_truncated();
         let lists: [Option<&[u32]>; 3] = [Some(&[0, 3]), Some(&[1, 5, 6]), None];
-        stretches[0].segments[0].actions[0].allowed = lists[0].map(Arc::from);
-        stretches[0].segments[1].actions[0].allowed = Some(Arc::from([2, 6].as_slice()));
-        let Next::State(_, allowed) = &mut stretches[1].next else { panic!("the second is truncated") };
+        chunks[0].segments[0].actions[0].allowed = lists[0].map(Arc::from);
+        chunks[0].segments[1].actions[0].allowed = Some(Arc::from([2, 6].as_slice()));
+        let Next::State(_, allowed) = &mut chunks[1].next else { panic!("the second is truncated") };
         *allowed = lists[1].map(Arc::from);
-        let batch = || parts(&stretches, 1, device);
+        let batch = || parts(&chunks, 1, device);
         for (temperature, epsilon) in [(1.0, 0.0), (0.5, 0.3), (0.0, 0.0), (0.0, 0.4)] {
             let judged = judged(temperature, epsilon, device);
             let states = batch().remove(0);
@@ -81,7 +81,7 @@ fn fqe_by_hand_with_every_kind_of_end() {
             };
             let scores = rows(judged.policy.transformer.logits(read(&judged.policy.clone().train())));
             let critic = model.critic.as_ref().unwrap();
-            let targets = rows(critic.smaller_target(read_averaged(&model, &states)));
+            let targets = rows(critic.min_target_q(read_averaged(&model, &states)));
             let value = |state: usize, allowed: Option<&[u32]>| -> f32 {
                 by_hand(&judged, &scores[state], allowed).iter().zip(&targets[state]).map(|(p, q)| p * q).sum()
             };

@@ -85,6 +85,6 @@ impl Learner for Iql {
     }
 
     fn after_step(&self, model: Policy) -> Policy {
-        model.with_targets_moved(self.0.polyak.into())
+        model.polyak_update(self.0.polyak.into())
     }
 }

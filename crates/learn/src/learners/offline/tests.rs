@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::*;
-use crate::batch::{Next, Stretch};
+use crate::batch::{Chunk, Next};
 use crate::learners::check::{Example, check_learner, measure};
 use crate::trajectory::{ActionToken, Segment};
 use palestra_model::ops::{available_devices, open_device};
@@ -46,8 +46,8 @@ fn action(at: usize, turn: usize, reward: f32, allowed: Option<&[u32]>) -> Actio
 }
 
 /// Six chunks: of one turn and of two; terminated, truncated, continued, or with an unknown next state.
-fn stretches() -> Vec<Stretch> {
-    let stretch = |number: usize| {
+fn chunks() -> Vec<Chunk> {
+    let chunk = |number: usize| {
         let turns = 1 + number % 2;
         let segment = |turn: usize| {
             let length = 3 + (number + turn) % 3;
@@ -66,20 +66,20 @@ fn stretches() -> Vec<Stretch> {
             1 => Next::State(vec![number as u32, 2, 4], (number == 1).then(|| Arc::from([1, 2, 3].as_slice()))),
             _ => Next::Unknown,
         };
-        Stretch {
+        Chunk {
             segments: (0..turns).map(segment).collect(),
             discounts: vec![0.9; turns],
             returns: (0..turns).map(|turn| 0.4 * number as f32 - turn as f32).collect(),
             next,
         }
     };
-    (0..6).map(stretch).collect()
+    (0..6).map(chunk).collect()
 }
 
-pub(super) fn parts(stretches: &[Stretch], parts: usize, device: &Device) -> Vec<TransitionBatch> {
-    let count = stretches.iter().map(Stretch::actions).sum();
-    let size = stretches.len() / parts;
-    stretches.chunks(size).map(|part| TransitionBatch::new(part, count, VOCAB, device)).collect()
+pub(super) fn parts(chunks: &[Chunk], parts: usize, device: &Device) -> Vec<TransitionBatch> {
+    let count = chunks.iter().map(Chunk::actions).sum();
+    let size = chunks.len() / parts;
+    chunks.chunks(size).map(|part| TransitionBatch::new(part, count, VOCAB, device)).collect()
 }
 
 pub(super) fn each_device(test: impl Fn(&Device)) {
@@ -94,7 +94,7 @@ pub(super) fn learns<L: Learner<Model = Policy, Batch = TransitionBatch>>(
     learner: fn() -> L,
     model: fn(&Device) -> Policy,
 ) {
-    check_learner(&Example { learner, model, batch: |count, device| parts(&stretches(), count, device), rows: 6 });
+    check_learner(&Example { learner, model, batch: |count, device| parts(&chunks(), count, device), rows: 6 });
 }
 
 #[test]
@@ -176,7 +176,7 @@ impl ByHand {
             row.iter().map(|x| x - sum).collect::<Vec<_>>()
         };
         let all_q = [0, 1].map(|head| table(critic.q[head].forward(values.clone())));
-        let all_target = table(critic.smaller_target(read_averaged(model, batch)));
+        let all_target = table(critic.min_target_q(read_averaged(model, batch)));
         Self {
             log_probs: picked(&logits.iter().map(log_softmax).collect::<Vec<_>>()),
             q: [0, 1].map(|head| picked(&all_q[head])),
@@ -189,19 +189,19 @@ impl ByHand {
 }
 
 /// Two chunks: one of two turns that terminates with +1, and one that was truncated.
-pub(super) fn ended_and_truncated() -> Vec<Stretch> {
+pub(super) fn ended_and_truncated() -> Vec<Chunk> {
     let segment = |tokens: [u32; 3], turn, reward| Segment {
         tokens: tokens.to_vec(),
         actions: vec![action(2, turn, reward, None)],
     };
     vec![
-        Stretch {
+        Chunk {
             segments: vec![segment([1, 2, 3], 0, 0.5), segment([4, 5, 6], 1, 1.0)],
             discounts: vec![0.9, 0.9],
             returns: vec![1.4, 1.0],
             next: Next::Nothing,
         },
-        Stretch {
+        Chunk {
             segments: vec![segment([3, 0, 2], 0, -1.0)],
             discounts: vec![0.9],
             returns: vec![-1.0],
@@ -269,8 +269,8 @@ fn cql_by_hand() {
         assert_eq!(parameters::collect(&with_v).len(), parameters::collect(&model).len() + 4);
         let critic = model.critic.as_ref().unwrap();
         let table = |tensor: Tensor<2>| host(tensor).chunks(VOCAB).map(<[f32]>::to_vec).collect::<Vec<_>>();
-        let online = table(critic.smaller_q(States::read(&model, &batch()[0]).critic_hidden));
-        let target = table(critic.smaller_target(read_averaged(&model, &batch()[0])));
+        let online = table(critic.min_q(States::read(&model, &batch()[0]).critic_hidden));
+        let target = table(critic.min_target_q(read_averaged(&model, &batch()[0])));
         let best = |state: usize| {
             let row = &online[state];
             let token = (0..VOCAB).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
@@ -311,14 +311,13 @@ fn monte_carlo_and_awr_by_hand() {
 fn an_action_whose_outcome_nobody_knows_teaches_no_value() {
     each_device(|device| {
         let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
-        let mut stretches = ended_and_truncated();
-        let q_loss =
-            |stretches: &[Stretch]| measure(&Ilql(IlqlConfig::default()), &model, parts(stretches, 1, device)).0;
-        let known = q_loss(&stretches);
-        stretches[1].next = Next::Unknown;
-        let before = q_loss(&stretches);
-        stretches[1].segments[0].actions[0].reward = 50.0;
-        let after = q_loss(&stretches);
+        let mut chunks = ended_and_truncated();
+        let q_loss = |chunks: &[Chunk]| measure(&Ilql(IlqlConfig::default()), &model, parts(chunks, 1, device)).0;
+        let known = q_loss(&chunks);
+        chunks[1].next = Next::Unknown;
+        let before = q_loss(&chunks);
+        chunks[1].segments[0].actions[0].reward = 50.0;
+        let after = q_loss(&chunks);
         assert_eq!((before["loss/q"], before["loss/v"]), (after["loss/q"], after["loss/v"]));
         assert!(before["loss/q"] < known["loss/q"] && before["loss/policy"] == known["loss/policy"]);
     });
@@ -328,22 +327,22 @@ fn an_action_whose_outcome_nobody_knows_teaches_no_value() {
 fn what_could_not_be_written_has_no_part_in_any_loss() {
     each_device(|device| {
         let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
-        let mut stretches = ended_and_truncated();
-        let forced = |stretch: &mut Stretch| {
-            for segment in &mut stretch.segments {
+        let mut chunks = ended_and_truncated();
+        let forced = |chunk: &mut Chunk| {
+            for segment in &mut chunk.segments {
                 let token = segment.tokens[2];
                 segment.actions[0].allowed = Some(Arc::from([token].as_slice()));
             }
         };
-        stretches.iter_mut().for_each(forced);
-        let (numbers, _) = measure(&Ilql(IlqlConfig::default()), &model, parts(&stretches, 1, device));
+        chunks.iter_mut().for_each(forced);
+        let (numbers, _) = measure(&Ilql(IlqlConfig::default()), &model, parts(&chunks, 1, device));
         assert!(numbers["loss/policy"].abs() < 1e-6 && numbers["loss/conservative"].abs() < 1e-6, "{numbers:?}");
         // The best token of the next state is the only one that can be written there.
-        stretches[1].next = Next::State(vec![6, 1], Some(Arc::from([2].as_slice())));
-        let ByHand { q, all_target, .. } = ByHand::of(&model, &parts(&stretches, 1, device)[0]);
+        chunks[1].next = Next::State(vec![6, 1], Some(Arc::from([2].as_slice())));
+        let ByHand { q, all_target, .. } = ByHand::of(&model, &parts(&chunks, 1, device)[0]);
         let y = [0.5 + 0.9 * all_target[1][6], 1.0, -1.0 + 0.9 * all_target[3][2]];
         let expected = (0..3).map(|i| (q[0][i] - y[i]).powi(2) + (q[1][i] - y[i]).powi(2)).sum::<f32>() / 3.0;
-        let (numbers, _) = measure(&Cql(CqlConfig::default()), &model, parts(&stretches, 1, device));
+        let (numbers, _) = measure(&Cql(CqlConfig::default()), &model, parts(&chunks, 1, device));
         assert!((numbers["loss/q"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["loss/q"]);
     });
 }
@@ -352,7 +351,7 @@ fn what_could_not_be_written_has_no_part_in_any_loss() {
 fn padding_may_hold_anything() {
     each_device(|device| {
         let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
-        let batch = parts(&stretches(), 1, device).remove(0);
+        let batch = parts(&chunks(), 1, device).remove(0);
         let mut filled = batch.clone();
         let [rows, time] = batch.tokens.dims();
         let ends: Vec<usize> = {
@@ -380,7 +379,7 @@ fn targets_follow_by_polyak_averaging() {
     each_device(|device| {
         let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
         let before = parameters::collect(&model);
-        let after = parameters::collect(&model.with_targets_moved(0.25));
+        let after = parameters::collect(&model.polyak_update(0.25));
         let mut moved = 0;
         for (name, old) in &before {
             let averaged = [("critic.targets.", "critic.q."), ("critic.target_trunk.", "critic.trunk.")];
@@ -411,7 +410,7 @@ fn ilql_without_beta_is_behaviour_cloning() {
             let mut optimizer = palestra_model::optim::AdamW::new(config.clone()).unwrap();
             for _ in 0..5 {
                 let mut gradients = palestra_model::optim::GradientSum::default();
-                for batch in parts(&stretches(), 1, device) {
+                for batch in parts(&chunks(), 1, device) {
                     gradients.add(&model, &mut learner.loss(&model, batch).total.backward());
                 }
                 (model, _) = optimizer.step(model, gradients, 1e-2).unwrap();
@@ -424,7 +423,7 @@ fn ilql_without_beta_is_behaviour_cloning() {
         let with_values = Policy::new(&tiny(), heads, 3, &device.clone().inner());
         let cloned = trained(&(Box::new(BehaviourCloning) as OfflineLearner), plain.train());
         let ilql = trained(&(Box::new(Ilql(IlqlConfig::default())) as OfflineLearner), with_values.train());
-        let tokens = parts(&stretches(), 1, &device.clone().inner())[0].tokens.clone();
+        let tokens = parts(&chunks(), 1, &device.clone().inner())[0].tokens.clone();
         let scores = |policy: &Policy| host(policy.scores(policy.read(tokens.clone(), &Placement::causal(), None)));
         let log_softmax = |scores: Vec<f32>| -> Vec<f32> {
             let rows = scores.chunks(VOCAB);

@@ -92,10 +92,10 @@ fn the_loss_by_hand() {
             returns: vec![0.0; 3],
             ..Sample::default()
         };
-        let outlook = look(&model, &parts(std::slice::from_ref(&sample), 1, device)[0], 1.0, true);
+        let evaluation = evaluate_actions(&model, &parts(std::slice::from_ref(&sample), 1, device)[0], 1.0, true);
         let host = |tensor: Tensor<1>| tensor.into_data().try_into_vec::<f32>().unwrap();
-        let (now, values) = (host(outlook.log_probs), host(outlook.values.unwrap()));
-        let all: Vec<f32> = outlook.all_log_probs.unwrap().into_data().iter().collect();
+        let (now, values) = (host(evaluation.log_probs), host(evaluation.values.unwrap()));
+        let all: Vec<f32> = evaluation.all_log_probs.unwrap().into_data().iter().collect();
         let entropy = -all.iter().map(|x| x.exp() * x).sum::<f32>() / 3.0;
         // Ratios 1.5, 0.5 and 1 to the sampling policy; values that moved up by 0.5, with returns 1 above.
         sample.log_probs = now.iter().zip([1.5f32, 0.5, 1.0]).map(|(now, ratio)| now - ratio.ln()).collect();

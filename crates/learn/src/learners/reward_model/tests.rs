@@ -4,17 +4,17 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::*;
-use crate::batch::JudgedPrompt;
+use crate::batch::PromptPreferences;
 use crate::learners::check::{Example, check_learner, measure};
-use crate::learners::judged::Judged;
-use crate::learners::judged::tests::{policy, prompts};
+use crate::learners::preference::PreferenceLearner;
+use crate::learners::preference::tests::{policy, prompts};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Family, Heads, parameters};
 
 const SCORED: Heads = Heads { value: true, critic: None };
 
-fn learner(config: RewardModelConfig, known_answers: Vec<TextRow>) -> Judged {
-    Judged { objective: Arc::new(RewardModel { config, known_answers }), checkpointing: false }
+fn learner(config: RewardModelConfig, known_answers: Vec<TextRow>) -> PreferenceLearner {
+    PreferenceLearner { objective: Arc::new(RewardModel { config, known_answers }), checkpointing: false }
 }
 
 /// A policy whose score head is not zero.
@@ -27,10 +27,10 @@ fn scored(family: Family, device: &Device) -> Policy {
     parameters::replace(policy, moved).unwrap()
 }
 
-fn batch(parts: usize, device: &Device) -> Vec<JudgedBatch> {
+fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
     let prompts = prompts();
-    let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
-    JudgedBatch::parts(&prompts, usize::from(parts > 1), device)
+    let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
+    PreferenceBatch::parts(&prompts, usize::from(parts > 1), device)
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn a_zero_head_loses_ln_2_of_pairs_and_labels() {
             prompt.ratings.clear();
             prompt.pairs.iter_mut().for_each(|pair| pair.margin = 0.0);
         });
-        let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+        let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
         let learner = learner(RewardModelConfig::default(), Vec::new());
-        let (numbers, _) = measure(&learner, &model, JudgedBatch::parts(&prompts, 0, &device));
+        let (numbers, _) = measure(&learner, &model, PreferenceBatch::parts(&prompts, 0, &device));
         assert!((numbers["total"] - std::f32::consts::LN_2).abs() < 1e-6, "{numbers:?}");
         assert_eq!((numbers["rewards/margins"], numbers["rewards/accuracies"]), (0.0, 0.0));
     }
@@ -126,7 +126,7 @@ fn a_row_that_nothing_is_said_of_may_hold_nan() {
     only_one.labels.clear();
     only_one.ratings.clear();
     only_one.pairs.truncate(1);
-    let batch = JudgedBatch::whole(&[&only_one], 0, &device);
+    let batch = PreferenceBatch::whole(&[&only_one], 0, &device);
     // The longest answer, which is the third, comes first.
     let scores = Tensor::<1>::from_data([f32::NAN, 0.25, 0.5], &device).require_grad();
     let objective = RewardModel { config: RewardModelConfig::default(), known_answers: Vec::new() };

@@ -19,13 +19,13 @@ impl Files {
         PreferenceConfig { files: vec![file], validation_share: 0.25, ..PreferenceConfig::default() }
     }
 
-    fn open(&self, config: &PreferenceConfig, wanted: Wanted) -> Result<Judgements> {
+    fn open(&self, config: &PreferenceConfig, kinds: PreferenceKinds) -> Result<PreferenceData> {
         let tokenizer = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz 0123456789\n").unwrap();
-        Judgements::open(config, &tokenizer, None, 12, wanted)
+        PreferenceData::open(config, &tokenizer, None, 12, kinds)
     }
 
-    fn refused(&self, wanted: Wanted) -> String {
-        self.open(&self.config(), wanted).unwrap_err().to_string()
+    fn refused(&self, kinds: PreferenceKinds) -> String {
+        self.open(&self.config(), kinds).unwrap_err().to_string()
     }
 }
 
@@ -46,7 +46,7 @@ fn eight_prompts() -> Files {
 #[test]
 fn each_answer_is_encoded_once_and_pairs_name_it() {
     let files = eight_prompts();
-    let found = files.open(&files.config(), Wanted::All).unwrap();
+    let found = files.open(&files.config(), PreferenceKinds::All).unwrap();
     assert_eq!((found.training.len(), found.validation.len()), (6, 2));
     for prompt in found.training.iter().chain(&found.validation) {
         assert_eq!((prompt.answers.len(), prompt.pairs.len()), (3, 2));
@@ -66,8 +66,8 @@ fn whole_topics_are_held_out_in_turn() {
     for fold in 0..2 {
         let config =
             PreferenceConfig { validation_by: Some("topic".into()), validation_share: 0.5, fold, ..files.config() };
-        let found = files.open(&config, Wanted::All).unwrap();
-        let topics = |prompts: &[JudgedPrompt]| -> BTreeSet<String> {
+        let found = files.open(&config, PreferenceKinds::All).unwrap();
+        let topics = |prompts: &[PromptPreferences]| -> BTreeSet<String> {
             prompts.iter().map(|prompt| prompt.group.as_ref().unwrap().to_string()).collect()
         };
         let (training, validation) = (topics(&found.training), topics(&found.validation));
@@ -76,13 +76,13 @@ fn whole_topics_are_held_out_in_turn() {
     }
     assert_eq!(seen.len(), 4, "each topic is held out once");
     let many = PreferenceConfig { validation_by: Some("topic".into()), validation_share: 0.1, ..files.config() };
-    let error = files.open(&many, Wanted::All).unwrap_err().to_string();
+    let error = files.open(&many, PreferenceKinds::All).unwrap_err().to_string();
     assert!(
         error.starts_with("preferences.validation_share: 0.1 makes 10 parts, and the files have 4 groups"),
         "{error}"
     );
     let without = PreferenceConfig { validation_by: Some("theme".into()), ..files.config() };
-    let error = files.open(&without, Wanted::All).unwrap_err().to_string();
+    let error = files.open(&without, PreferenceKinds::All).unwrap_err().to_string();
     assert!(error.contains("judged.jsonl: line 1, theme: missing, and preferences.validation_by names it"), "{error}");
 }
 
@@ -100,29 +100,29 @@ fn people_who_disagree_and_answers_that_lose_what_differs() {
         pair("t", " a", " b", ", \"tie\": true"),
     ];
     let files = Files::with(&lines.concat());
-    let open = |conflicts, wanted| files.open(&PreferenceConfig { conflicts, ..files.config() }, wanted).unwrap();
-    let weights = |found: &Judgements| -> Vec<f32> {
+    let open = |conflicts, kinds| files.open(&PreferenceConfig { conflicts, ..files.config() }, kinds).unwrap();
+    let weights = |found: &PreferenceData| -> Vec<f32> {
         let all = found.training.iter().chain(&found.validation);
         let mut weights: Vec<f32> = all.flat_map(|prompt| &prompt.pairs).map(|pair| pair.weight).collect();
         weights.sort_by(f32::total_cmp);
         weights
     };
-    let majority = open(Conflicts::Majority, Wanted::All);
+    let majority = open(Conflicts::Majority, PreferenceKinds::All);
     assert_eq!(weights(&majority), [1.0, 1.0, 1.0, 1.0]);
     assert_eq!((majority.counts.conflicts, majority.counts.cut, majority.counts.dropped), (1, 2, 1));
-    assert_eq!(weights(&open(Conflicts::Share, Wanted::All)), [1.0 / 3.0, 2.0 / 3.0, 1.0, 1.0, 1.0]);
-    assert_eq!(weights(&open(Conflicts::All, Wanted::All)).len(), 6);
+    assert_eq!(weights(&open(Conflicts::Share, PreferenceKinds::All)), [1.0 / 3.0, 2.0 / 3.0, 1.0, 1.0, 1.0]);
+    assert_eq!(weights(&open(Conflicts::All, PreferenceKinds::All)).len(), 6);
     // A tie has no better answer.
     let lines = lines.concat() + &pair("u", " a", " b", "");
     let files = Files::with(&lines);
-    let pairs = files.open(&files.config(), Wanted::Pairs).unwrap();
+    let pairs = files.open(&files.config(), PreferenceKinds::Pairs).unwrap();
     assert_eq!((weights(&pairs).len(), pairs.counts.unused), (4, 1));
 }
 
 #[test]
 fn labels_are_made_of_pairs_and_have_answers_to_other_prompts() {
     let files = eight_prompts();
-    let found = files.open(&files.config(), Wanted::Labels).unwrap();
+    let found = files.open(&files.config(), PreferenceKinds::Labels).unwrap();
     let prompt = &found.training[0];
     assert!(prompt.pairs.is_empty());
     let labels: Vec<(usize, f32)> = prompt.labels.iter().map(|label| (label.answer, label.value)).collect();
@@ -142,8 +142,8 @@ fn prompts_come_whole_in_an_order_that_a_resumed_run_goes_on_with() {
     let device = Device::flex();
     let config = PreferenceConfig { batch: 3, ..files.config() };
     let source = || {
-        let judgements = files.open(&config, Wanted::All).unwrap();
-        PreferenceSource::new(judgements, config.clone(), Wanted::All, 5, device.clone())
+        let judgements = files.open(&config, PreferenceKinds::All).unwrap();
+        PreferenceSource::new(judgements, config.clone(), PreferenceKinds::All, 5, device.clone())
     };
     let tokens = |source: &mut PreferenceSource| -> Vec<i64> {
         let parts = source.next_parts();
@@ -169,37 +169,43 @@ fn steps_judge_each_beginning_of_an_answer_and_a_policy_learns_from_the_whole() 
         format!("{{\"prompt\": \"p{number}\", \"completions\": [\" a\", \"b\"], \"labels\": [true, false]}}\n")
     };
     let files = Files::with(&(0..4).map(row).collect::<String>());
-    let labels = |wanted| {
-        let found = files.open(&files.config(), wanted).unwrap();
+    let labels = |kinds| {
+        let found = files.open(&files.config(), kinds).unwrap();
         let prompt = &found.training[0];
         let label = |label: &Single| (prompt.answers[label.answer].counted.len(), label.value);
         prompt.labels.iter().map(label).collect::<Vec<_>>()
     };
     // ` a` and the end; ` a`, a new line, `b` and the end.
-    assert_eq!(labels(Wanted::All), [(3, 1.0), (5, 0.0)]);
-    assert_eq!(labels(Wanted::Labels), [(5, 0.0)]);
+    assert_eq!(labels(PreferenceKinds::All), [(3, 1.0), (5, 0.0)]);
+    assert_eq!(labels(PreferenceKinds::Labels), [(5, 0.0)]);
 }
 
 #[test]
 fn what_cannot_be_learned_from_is_refused() {
-    assert!(Files::with("").refused(Wanted::All).contains("judged.jsonl: is empty: it should have a row"));
+    assert!(Files::with("").refused(PreferenceKinds::All).contains("judged.jsonl: is empty: it should have a row"));
     let nan = Files::with("{\"prompt\": \"p\", \"completion\": \" a\", \"rating\": NaN}\n");
-    assert!(nan.refused(Wanted::All).contains("line 1, the line: is no JSON"), "{}", nan.refused(Wanted::All));
+    assert!(
+        nan.refused(PreferenceKinds::All).contains("line 1, the line: is no JSON"),
+        "{}",
+        nan.refused(PreferenceKinds::All)
+    );
     let labels = Files::with("{\"prompt\": \"p\", \"completion\": \" a\", \"label\": true}\n");
-    let error = labels.refused(Wanted::Pairs);
+    let error = labels.refused(PreferenceKinds::Pairs);
     assert!(error.contains("of 1 judgements none is left to learn from: 1 are no pairs of a better"), "{error}");
     let unknown = Files::with(&pair("p", " é", " b", ""));
     assert!(
-        unknown.refused(Wanted::All).contains("judged.jsonl: line 1, completion: "),
+        unknown.refused(PreferenceKinds::All).contains("judged.jsonl: line 1, completion: "),
         "{}",
-        unknown.refused(Wanted::All)
+        unknown.refused(PreferenceKinds::All)
     );
     let messages =
         "{\"prompt\": [{\"role\": \"user\", \"content\": \"p\"}], \"chosen\": \" a\", \"rejected\": \" b\"}\n";
-    let error = Files::with(messages).refused(Wanted::All);
+    let error = Files::with(messages).refused(PreferenceKinds::All);
     assert!(error.contains("line 1, messages: there is no chat template to write it with"), "{error}");
     let twice = pair("p", " a", " b", ", \"annotator\": \"x\"") + &pair("p", " b", " a", ", \"annotator\": \"x\"");
-    assert!(Files::with(&twice).refused(Wanted::All).contains("annotator \"x\" judged the same answers twice"));
+    assert!(
+        Files::with(&twice).refused(PreferenceKinds::All).contains("annotator \"x\" judged the same answers twice")
+    );
 }
 
 #[test]

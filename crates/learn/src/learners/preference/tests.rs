@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use super::*;
-use crate::batch::{Choice, JudgedPrompt, Pair, Single};
+use crate::batch::{Choice, Pair, PromptPreferences, Single};
 use crate::learners::check::{Measured, own_way};
 use crate::learners::dpo::{Dpo, DpoConfig};
 use crate::learners::kto::{Kto, KtoConfig};
@@ -20,14 +20,14 @@ pub fn policy(family: Family, heads: Heads, device: &Device) -> Policy {
 
 /// Three prompts with answers of different lengths and preferences of every kind; the first answer of each prompt is
 /// better than the second. Reference log-probabilities and mismatched answers are included.
-pub fn prompts() -> Vec<JudgedPrompt> {
+pub fn prompts() -> Vec<PromptPreferences> {
     let row = |number: usize, length: usize| {
         let tokens: Vec<u32> = (0..length).map(|at| ((number * 3 + at * 5 + at * at) % VOCAB) as u32).collect();
         TextRow { counted: (2..length).collect(), tokens, ..TextRow::default() }
     };
     let single = |answer, value| Single { answer, value, weight: 1.0 };
     (0..3)
-        .map(|number| JudgedPrompt {
+        .map(|number| PromptPreferences {
             answers: (0..3).map(|answer| row(7 * number + answer, 4 + (number + 2 * answer) % 5)).collect(),
             mismatched: (0..3).map(|answer| row(5 * number + answer + 1, 5 + (number + answer) % 3)).collect(),
             references: (0..6).map(|answer| -(answer as f32) - number as f32 - 3.0).collect(),
@@ -50,7 +50,7 @@ pub fn prompts() -> Vec<JudgedPrompt> {
 }
 
 /// Same as [`prompts`], without ties.
-pub fn pairs() -> Vec<JudgedPrompt> {
+pub fn pairs() -> Vec<PromptPreferences> {
     let mut prompts = prompts();
     prompts.iter_mut().flat_map(|prompt| &mut prompt.pairs).for_each(|pair| pair.is_tie = false);
     prompts
@@ -75,12 +75,12 @@ fn chunks_and_blocks_computed_again_give_the_same_gradients() {
             let model = policy(family, Heads::default(), &device).train();
             let device = model.transformer.device();
             let prompts = pairs();
-            let prompts: Vec<&JudgedPrompt> = prompts.iter().collect();
+            let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
             let objectives: [Arc<dyn Objective>; 2] =
                 [Arc::new(Dpo(DpoConfig::default())), Arc::new(Kto(KtoConfig::default()))];
             for objective in objectives {
-                let learner = |checkpointing| Judged { objective: Arc::clone(&objective), checkpointing };
-                let batch = |chunk| JudgedBatch::whole(&prompts, chunk, &device);
+                let learner = |checkpointing| PreferenceLearner { objective: Arc::clone(&objective), checkpointing };
+                let batch = |chunk| PreferenceBatch::whole(&prompts, chunk, &device);
                 let expected = own_way(&learner(false), &model, vec![batch(0)]);
                 for (checkpointing, chunk) in [(false, 1), (false, 4), (true, 0), (true, 2)] {
                     assert_same(&own_way(&learner(checkpointing), &model, vec![batch(chunk)]), &expected);

@@ -10,21 +10,21 @@ use crate::config::Algorithm;
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 use palestra_learn::accuracy::PreferenceScore;
-use palestra_learn::batch::{JudgedPrompt, TextRow};
-use palestra_learn::learners::judged::{Judged, Objective, read_answers};
-use palestra_learn::source::{Judgements, PreferenceSource};
+use palestra_learn::batch::{PromptPreferences, TextRow};
+use palestra_learn::learners::preference::{Objective, PreferenceLearner, read_answers};
+use palestra_learn::source::{PreferenceData, PreferenceSource};
 use palestra_model::Policy;
 
 /// Parts of a run that learns from preferences.
 pub(super) struct Parts {
-    pub learner: Judged,
+    pub learner: PreferenceLearner,
     pub source: PreferenceSource,
-    pub held_out: HeldOutJudgements,
+    pub held_out: HeldOutPreferences,
 }
 
 /// Preferences that the run does not learn from.
-pub(super) struct HeldOutJudgements {
-    prompts: Vec<JudgedPrompt>,
+pub(super) struct HeldOutPreferences {
+    prompts: Vec<PromptPreferences>,
     objective: Arc<dyn Objective>,
     /// Answers per forward pass.
     batch: usize,
@@ -33,13 +33,13 @@ pub(super) struct HeldOutJudgements {
 /// Reads the preferences of a run.
 ///
 /// # Errors
-/// As [`Judgements::open`]; held-out preferences without two answers that can be compared.
-pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<Judgements> {
+/// As [`PreferenceData::open`]; held-out preferences without two answers that can be compared.
+pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<PreferenceData> {
     let config = agent.run.preferences.as_ref().expect("a learner of judgements has files of them");
-    let wanted = algorithm.wanted().expect("a learner of judgements");
+    let kinds = algorithm.kinds().expect("a learner of judgements");
     let window = config.window_of(agent.policy.transformer.config().context)?;
     let template = agent.chat_template()?;
-    let judgements = Judgements::open(config, &agent.tokenizer, template.as_ref(), window, wanted)?;
+    let judgements = PreferenceData::open(config, &agent.tokenizer, template.as_ref(), window, kinds)?;
     tracing::info!("{}: {}", agent.run.name, judgements.counts);
     let answers: usize = judgements.validation.iter().map(|prompt| prompt.answers.len()).sum();
     match PreferenceScore::new(&judgements.validation, &vec![0.0; answers], 1.0) {
@@ -58,7 +58,7 @@ pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<Judgements> {
 pub(super) fn parts(
     agent: &Agent,
     algorithm: &Algorithm,
-    mut judgements: Judgements,
+    mut judgements: PreferenceData,
     dir: &RunDir,
     device: &Device,
 ) -> Result<Parts> {
@@ -66,16 +66,16 @@ pub(super) fn parts(
         reference::fill(&mut judgements, agent, &dir.reference())?;
     }
     let config = agent.run.preferences.clone().expect("a learner of judgements has files of them");
-    let wanted = algorithm.wanted().expect("a learner of judgements");
+    let kinds = algorithm.kinds().expect("a learner of judgements");
     let known = judgements.validation.iter().flat_map(|prompt| &prompt.answers).cloned().collect();
     let objective = algorithm.objective(known).expect("a learner of judgements has an objective");
-    let held_out = HeldOutJudgements {
+    let held_out = HeldOutPreferences {
         prompts: judgements.validation.clone(),
         objective: Arc::clone(&objective),
         batch: at_once(config.micro_batch),
     };
-    let learner = Judged { objective, checkpointing: agent.run.train.gradient_checkpointing };
-    let source = PreferenceSource::new(judgements, config, wanted, agent.run.seed, device.clone());
+    let learner = PreferenceLearner { objective, checkpointing: agent.run.train.gradient_checkpointing };
+    let source = PreferenceSource::new(judgements, config, kinds, agent.run.seed, device.clone());
     Ok(Parts { learner, source, held_out })
 }
 
@@ -84,14 +84,15 @@ pub(super) fn at_once(micro_batch: usize) -> usize {
     if micro_batch == 0 { 16 } else { micro_batch }
 }
 
-impl HeldOutJudgements {
+impl HeldOutPreferences {
     /// Agreement of the model's rewards with the held-out preferences.
     pub fn score(&self, policy: &Policy) -> PreferenceScore {
         let rows: Vec<&TextRow> = self.prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let numbers = read_answers(policy, self.objective.reading(), &rows, self.batch);
         let lengths: Vec<f32> = rows.iter().map(|row| row.counted.len() as f32).collect();
-        let own =
-            |prompt: &JudgedPrompt| prompt.references.iter().take(prompt.answers.len()).copied().collect::<Vec<_>>();
+        let own = |prompt: &PromptPreferences| {
+            prompt.references.iter().take(prompt.answers.len()).copied().collect::<Vec<_>>()
+        };
         let references: Vec<f32> = self.prompts.iter().flat_map(own).collect();
         let device = policy.transformer.device();
         let tensor = |values: &[f32]| Tensor::<1>::from_data(values, &device);

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Source;
 use crate::batch::{ActionBatch, Sample};
-use crate::learners::{OnPolicy, look};
-use crate::rollout::{Effort, Played, Rollout, summary};
+use crate::learners::{OnPolicy, evaluate_actions};
+use crate::rollout::{Rollout, RolloutResult, RolloutTimings, summary};
 use crate::trajectory::Segment;
 use crate::{Error, Result};
 use palestra_model::{Policy, lora};
@@ -31,7 +31,7 @@ pub enum ReferencePolicy {
 }
 
 /// Source that collects rollouts before each update.
-pub struct Fresh {
+pub struct OnPolicySource {
     rollout: Rollout,
     seed: u64,
     device: Device,
@@ -42,12 +42,12 @@ pub struct Fresh {
     is_first_step: bool,
     tokens: usize,
     /// The last episodes played.
-    pub played: Vec<Played>,
+    pub played: Vec<RolloutResult>,
     /// Timings of the last rollout.
-    pub effort: Effort,
+    pub timings: RolloutTimings,
 }
 
-impl Fresh {
+impl OnPolicySource {
     /// Creates a source that collects with this rollout; the seed fixes every episode and every shuffle. `device` is
     /// the device of the batches, in the autodiff context of the model.
     pub fn new(rollout: Rollout, seed: u64, device: Device, reference: ReferencePolicy) -> Self {
@@ -61,17 +61,17 @@ impl Fresh {
             is_first_step: true,
             tokens: 0,
             played: Vec::new(),
-            effort: Effort::default(),
+            timings: RolloutTimings::default(),
         }
     }
 }
 
-impl<L: OnPolicy> Source<L> for Fresh {
+impl<L: OnPolicy> Source<L> for OnPolicySource {
     fn begin(&mut self, learner: &mut L, model: &Policy, update: u64) -> Result<Metrics> {
         let policy = model.valid();
         let count = self.rollout.config().episodes as u64;
         let sampling = self.rollout.config().sampling;
-        let (mut played, effort) =
+        let (mut played, timings) =
             self.rollout.play(&policy, self.seed, update * count..(update + 1) * count, &sampling)?;
         let passes = learner.passes();
         let reference = match &self.reference {
@@ -112,15 +112,15 @@ impl<L: OnPolicy> Source<L> for Fresh {
         let mut metrics = summary(&played);
         metrics.extend(prepared);
         let seconds = |duration: std::time::Duration| duration.as_secs_f64().max(1e-9);
-        metrics.insert("rollout/seconds".into(), seconds(effort.total));
-        metrics.insert("rollout/turns".into(), effort.turns as f64);
-        metrics.insert("throughput/turns_per_second".into(), effort.turns as f64 / seconds(effort.total));
-        metrics.insert("throughput/tokens_per_second".into(), effort.tokens as f64 / seconds(effort.total));
-        metrics.insert("rollout/environment_share".into(), seconds(effort.environments) / seconds(effort.total));
-        if !effort.rewards.is_zero() {
-            metrics.insert("rollout/reward_share".into(), seconds(effort.rewards) / seconds(effort.total));
+        metrics.insert("rollout/seconds".into(), seconds(timings.total));
+        metrics.insert("rollout/turns".into(), timings.turns as f64);
+        metrics.insert("throughput/turns_per_second".into(), timings.turns as f64 / seconds(timings.total));
+        metrics.insert("throughput/tokens_per_second".into(), timings.tokens as f64 / seconds(timings.total));
+        metrics.insert("rollout/environment_share".into(), seconds(timings.environments) / seconds(timings.total));
+        if !timings.rewards.is_zero() {
+            metrics.insert("rollout/reward_share".into(), seconds(timings.rewards) / seconds(timings.total));
         }
-        (self.played, self.effort) = (played, effort);
+        (self.played, self.timings) = (played, timings);
         Ok(metrics)
     }
 
@@ -175,7 +175,7 @@ fn score_by(reference: &Policy, mut segments: Vec<&mut Segment>, rows: usize, te
     for segments in segments.chunks_mut(rows) {
         let samples: Vec<Sample> = segments.iter().map(|segment| unscored(segment)).collect();
         let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), 1, vocab_size, &device);
-        let log_probs: TensorData = look(reference, &batch, temperature, false).log_probs.into_data();
+        let log_probs: TensorData = evaluate_actions(reference, &batch, temperature, false).log_probs.into_data();
         let actions = segments.iter_mut().flat_map(|segment| &mut segment.actions);
         for (action, log_prob) in actions.zip(log_probs.iter::<f32>()) {
             action.reference_log_prob = Some(log_prob);

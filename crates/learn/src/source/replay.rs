@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Source;
 use super::windows::{Cursor, Reader, Selection, Window, read_ahead};
-use crate::batch::{Stretch, TransitionBatch};
+use crate::batch::{Chunk, TransitionBatch};
 use crate::learners::Learner;
 use crate::{Error, Result};
 use palestra_model::Policy;
@@ -37,7 +37,7 @@ pub struct DataConfig {
     pub micro_batch: usize,
     /// Consecutive turns of an episode in one chunk, at least 1: more turns share the forward pass of the states
     /// between.
-    pub stretch: usize,
+    pub chunk: usize,
     /// Optimiser steps of one update, at least 1.
     pub steps: usize,
     /// Megabytes of the log's text within which episodes are shuffled, at least 1.
@@ -54,7 +54,7 @@ impl Default for DataConfig {
             gamma_token: 1.0,
             batch: 256,
             micro_batch: 0,
-            stretch: 4,
+            chunk: 4,
             steps: 100,
             window: 32,
         }
@@ -72,7 +72,7 @@ impl DataConfig {
             return wrong("files", "[]".into(), "a list of Parquet files, directories or patterns");
         }
         for (field, value) in
-            [("batch", self.batch), ("stretch", self.stretch), ("steps", self.steps), ("window", self.window)]
+            [("batch", self.batch), ("chunk", self.chunk), ("steps", self.steps), ("window", self.window)]
         {
             if value == 0 {
                 return wrong(field, "0".into(), "at least 1");
@@ -88,7 +88,7 @@ impl DataConfig {
 }
 
 /// Source of batches from a log.
-pub struct Stored {
+pub struct ReplaySource {
     reader: Arc<Reader>,
     config: DataConfig,
     vocab_size: usize,
@@ -105,9 +105,9 @@ pub struct Stored {
 }
 
 /// Chunks of one step.
-pub(super) type Drawn = Vec<Stretch>;
+pub(super) type Drawn = Vec<Chunk>;
 
-impl Stored {
+impl ReplaySource {
     /// Creates a source of a log's experience; the seed fixes its order. `device` is the device of the batches, in the
     /// autodiff context of the model.
     pub fn new(log: Log, selection: Selection, config: DataConfig, seed: u64, device: Device) -> Self {
@@ -115,7 +115,7 @@ impl Stored {
         Self::with_window(log, selection, config, window_bytes, seed, device)
     }
 
-    /// Same as [`Stored::new`], with the window size in bytes.
+    /// Same as [`ReplaySource::new`], with the window size in bytes.
     pub(super) fn with_window(
         log: Log,
         selection: Selection,
@@ -154,14 +154,14 @@ impl Stored {
     /// Returns the parts of one step's batch.
     ///
     /// # Errors
-    /// As [`Stored::try_out`].
+    /// As [`ReplaySource::try_out`].
     pub fn next_parts(&mut self) -> Result<Vec<TransitionBatch>> {
-        let stretches = self.draw()?;
-        let tokens = stretches.iter().flat_map(|stretch| &stretch.segments).map(|segment| segment.tokens.len());
+        let chunks = self.draw()?;
+        let tokens = chunks.iter().flat_map(|chunk| &chunk.segments).map(|segment| segment.tokens.len());
         self.tokens += tokens.sum::<usize>();
-        let token_count = stretches.iter().map(Stretch::actions).sum();
-        let parts = parts(&stretches, self.config.micro_batch);
-        let batch = |part: &[Stretch]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
+        let token_count = chunks.iter().map(Chunk::actions).sum();
+        let parts = parts(&chunks, self.config.micro_batch);
+        let batch = |part: &[Chunk]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
         Ok(parts.into_iter().map(batch).collect())
     }
 
@@ -176,7 +176,7 @@ impl Stored {
         serde_json::to_value(self.cursor).expect("a cursor is numbers")
     }
 
-    /// Moves to a position of [`Stored::position`].
+    /// Moves to a position of [`ReplaySource::position`].
     pub(super) fn go_to(&mut self, position: &serde_json::Value) -> Result<()> {
         self.cursor = serde_json::from_value(position.clone())
             .map_err(|error| Error::Training(format!("the source's state {position} is no place in a log: {error}")))?;
@@ -192,10 +192,10 @@ impl Stored {
             while self.cursor.at >= self.window.order.len() {
                 self.next_window()?;
             }
-            let stretch = self.window.stretches[self.window.order[self.cursor.at]].clone();
+            let chunk = self.window.chunks[self.window.order[self.cursor.at]].clone();
             self.cursor.at += 1;
-            turns += stretch.turns();
-            drawn.push(stretch);
+            turns += chunk.turns();
+            drawn.push(chunk);
         }
         Ok(drawn)
     }
@@ -216,7 +216,7 @@ impl Stored {
     }
 }
 
-impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
+impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySource {
     fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
         self.steps_left = self.config.steps;
         (self.tokens, self.waited, self.began) = (0, Duration::ZERO, Instant::now());
@@ -254,18 +254,18 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for Stored {
 }
 
 /// Splits a batch into parts of at most the given number of turns; 0: one part.
-fn parts(stretches: &[Stretch], turns: usize) -> Vec<&[Stretch]> {
+fn parts(chunks: &[Chunk], turns: usize) -> Vec<&[Chunk]> {
     if turns == 0 {
-        return vec![stretches];
+        return vec![chunks];
     }
     let (mut parts, mut from, mut count) = (Vec::new(), 0, 0);
-    for (at, stretch) in stretches.iter().enumerate() {
-        if at > from && count + stretch.turns() > turns {
-            parts.push(&stretches[from..at]);
+    for (at, chunk) in chunks.iter().enumerate() {
+        if at > from && count + chunk.turns() > turns {
+            parts.push(&chunks[from..at]);
             (from, count) = (at, 0);
         }
-        count += stretch.turns();
+        count += chunk.turns();
     }
-    parts.push(&stretches[from..]);
+    parts.push(&chunks[from..]);
     parts
 }

@@ -5,17 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use palestra_datasets::examples::Lesson;
-use palestra_datasets::preferences::{Judgement, Origin, Record, Row, Rows, Rule, Text, find, resolve};
+use palestra_datasets::preferences::{Origin, Preference, Record, Row, Rows, Rule, Text, find, resolve};
 use serde_json::Value;
 
 use super::examples::{Encoded, ExampleEncoder};
-use crate::batch::{Choice, JudgedPrompt, Pair, Single, TextRow};
+use crate::batch::{Choice, Pair, PromptPreferences, Single, TextRow};
 use crate::{Error, Result};
 use palestra_report::Metrics;
 
 /// Kinds of preference data that a learner uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum PreferenceKinds {
     /// Every kind: pairs, ties, choices, labels, ratings.
     All,
     /// Pairs of a better and a worse answer; a choice becomes one pair of its best answer with each other answer.
@@ -26,7 +26,7 @@ pub enum Wanted {
 
 /// Counts of the preference data of some files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct JudgementCounts {
+pub struct PreferenceCounts {
     /// Preferences read.
     pub read: usize,
     /// Answers, or pairs of answers, with conflicting preferences.
@@ -54,29 +54,29 @@ type Answers = HashMap<Text, Option<TextRow>>;
 
 /// Reads the preferences of some files that a learner uses, grouped by prompt in order of first occurrence. `group` is
 /// the column that holds the prompts' group; without a rule every preference counts by itself. Step labels become
-/// preferences over each prefix of their answer, or, if binary labels are wanted, over the whole answer.
+/// preferences over each prefix of their answer, or, if binary labels are kinds, over the whole answer.
 ///
 /// # Errors
-/// A row that is no judgement or cannot be encoded, with file, row and column; files with nothing to learn from.
-pub fn read_judgements(
+/// A row that is no preference or cannot be encoded, with file, row and column; files with nothing to learn from.
+pub fn read_preferences(
     files: &[String],
     encoder: &ExampleEncoder,
     group: Option<&str>,
     rule: Option<Rule>,
-    wanted: Wanted,
-) -> Result<(Vec<JudgedPrompt>, JudgementCounts)> {
-    let mut counts = JudgementCounts::default();
+    kinds: PreferenceKinds,
+) -> Result<(Vec<PromptPreferences>, PreferenceCounts)> {
+    let mut counts = PreferenceCounts::default();
     let (mut records, mut encoded) = (Vec::new(), HashMap::<Text, Answers>::new());
     for file in find(files)? {
         for row in Rows::open(&file)? {
             let (origin, record) = record_of(row?, group)?;
             let answers = encoded.entry(record.prompt.clone()).or_default();
             let mut of_answers = record.of_answers();
-            if wanted == Wanted::Labels {
+            if kinds == PreferenceKinds::Labels {
                 of_answers.drain(..of_answers.len() - 1); // a policy would learn to end after a step
             }
             for record in &of_answers {
-                for answer in answers_of(&record.judgement) {
+                for answer in answers_of(&record.preference) {
                     if !answers.contains_key(answer) {
                         let row = encode(encoder, &record.prompt, answer, &origin, &mut counts)?;
                         answers.insert(answer.clone(), row);
@@ -93,7 +93,7 @@ pub fn read_judgements(
         (counts.conflicts, counts.unused) = (resolved.conflicts, resolved.dropped);
         records = resolved.records;
     }
-    let mut gathered = Gathered { wanted, counts, places: HashMap::new(), prompts: Vec::new() };
+    let mut gathered = Gathered { kinds, counts, places: HashMap::new(), prompts: Vec::new() };
     for record in records {
         gathered.take(&record, &encoded[&record.prompt], group);
     }
@@ -119,12 +119,12 @@ fn group_of(record: &Record, column: &str) -> Option<Arc<str>> {
     }
 }
 
-fn answers_of(judgement: &Judgement) -> Vec<&Text> {
-    match judgement {
-        Judgement::Better { chosen, rejected, .. } => vec![chosen, rejected],
-        Judgement::Tie { answers } => answers.iter().collect(),
-        Judgement::Label { completion, .. } | Judgement::Rating { completion, .. } => vec![completion],
-        Judgement::Best { completions, .. } | Judgement::Steps { completions, .. } => completions.iter().collect(),
+fn answers_of(preference: &Preference) -> Vec<&Text> {
+    match preference {
+        Preference::Better { chosen, rejected, .. } => vec![chosen, rejected],
+        Preference::Tie { answers } => answers.iter().collect(),
+        Preference::Label { completion, .. } | Preference::Rating { completion, .. } => vec![completion],
+        Preference::Best { completions, .. } | Preference::Steps { completions, .. } => completions.iter().collect(),
     }
 }
 
@@ -133,7 +133,7 @@ fn encode(
     prompt: &Text,
     answer: &Text,
     origin: &Origin,
-    counts: &mut JudgementCounts,
+    counts: &mut PreferenceCounts,
 ) -> Result<Option<TextRow>> {
     let lesson = Lesson::of_answer(prompt, answer).map_err(|reason| origin.error("the answer", reason))?;
     let encoded = encoder.encode(&lesson).map_err(|(column, reason)| origin.error(column, reason))?;
@@ -152,10 +152,10 @@ fn encode(
 
 /// Accumulator of prompts with their preferences.
 struct Gathered {
-    wanted: Wanted,
-    counts: JudgementCounts,
+    kinds: PreferenceKinds,
+    counts: PreferenceCounts,
     places: HashMap<Text, usize>,
-    prompts: Vec<JudgedPrompt>,
+    prompts: Vec<PromptPreferences>,
 }
 
 impl Gathered {
@@ -163,11 +163,11 @@ impl Gathered {
         let place = *self.places.entry(record.prompt.clone()).or_insert(self.prompts.len());
         if place == self.prompts.len() {
             let group = group.and_then(|column| group_of(record, column));
-            self.prompts.push(JudgedPrompt { group, ..JudgedPrompt::default() });
+            self.prompts.push(PromptPreferences { group, ..PromptPreferences::default() });
         }
         let prompt = &mut self.prompts[place];
         let judged: Option<Vec<&TextRow>> =
-            answers_of(&record.judgement).into_iter().map(|answer| encoded[answer].as_ref()).collect();
+            answers_of(&record.preference).into_iter().map(|answer| encoded[answer].as_ref()).collect();
         let Some(judged) = judged else {
             self.counts.dropped += 1;
             return;
@@ -178,22 +178,22 @@ impl Gathered {
             return;
         }
         let before = prompt.judgements();
-        take_judgement(prompt, &record.judgement, &judged, record.weight as f32, self.wanted);
+        take_judgement(prompt, &record.preference, &judged, record.weight as f32, self.kinds);
         self.counts.unused += usize::from(prompt.judgements() == before);
     }
 
-    fn finish(self, files: &[String], encoder: &ExampleEncoder) -> Result<(Vec<JudgedPrompt>, JudgementCounts)> {
-        let Self { mut counts, mut prompts, wanted, .. } = self;
+    fn finish(self, files: &[String], encoder: &ExampleEncoder) -> Result<(Vec<PromptPreferences>, PreferenceCounts)> {
+        let Self { mut counts, mut prompts, kinds, .. } = self;
         prompts.retain(|prompt| prompt.judgements() > 0);
         counts.prompts = prompts.len();
         counts.answers = prompts.iter().map(|prompt| prompt.answers.len()).sum();
-        counts.kept = prompts.iter().map(JudgedPrompt::judgements).sum();
+        counts.kept = prompts.iter().map(PromptPreferences::judgements).sum();
         counts.tokens = prompts.iter().flat_map(|prompt| &prompt.answers).map(|row| row.tokens.len()).sum();
         if prompts.is_empty() {
-            let kind = match wanted {
-                Wanted::All => "judgements",
-                Wanted::Pairs => "pairs of a better and a worse answer",
-                Wanted::Labels => "answers that are good or not",
+            let kind = match kinds {
+                PreferenceKinds::All => "judgements",
+                PreferenceKinds::Pairs => "pairs of a better and a worse answer",
+                PreferenceKinds::Labels => "answers that are good or not",
             };
             return Err(Error::Data(format!(
                 "{}: of {} judgements none is left to learn from: {} are no {kind}, and {} were dropped since answers are \
@@ -210,7 +210,13 @@ impl Gathered {
 }
 
 /// Adds preference data over some answers to a prompt, if the learner uses its kind.
-fn take_judgement(prompt: &mut JudgedPrompt, judgement: &Judgement, judged: &[&TextRow], weight: f32, wanted: Wanted) {
+fn take_judgement(
+    prompt: &mut PromptPreferences,
+    preference: &Preference,
+    judged: &[&TextRow],
+    weight: f32,
+    kinds: PreferenceKinds,
+) {
     let mut place = |number: usize| {
         let known = prompt.answers.iter().position(|row| row == judged[number]);
         known.unwrap_or_else(|| {
@@ -218,39 +224,39 @@ fn take_judgement(prompt: &mut JudgedPrompt, judgement: &Judgement, judged: &[&T
             prompt.answers.len() - 1
         })
     };
-    match (judgement, wanted) {
-        (Judgement::Better { margin, .. }, Wanted::All | Wanted::Pairs) => {
+    match (preference, kinds) {
+        (Preference::Better { margin, .. }, PreferenceKinds::All | PreferenceKinds::Pairs) => {
             let margin = margin.unwrap_or(0.0) as f32;
             let pair = Pair { chosen: place(0), rejected: place(1), is_tie: false, margin, weight };
             prompt.pairs.push(pair);
         }
-        (Judgement::Tie { .. }, Wanted::All) => {
+        (Preference::Tie { .. }, PreferenceKinds::All) => {
             let pair = Pair { chosen: place(0), rejected: place(1), is_tie: true, margin: 0.0, weight };
             prompt.pairs.push(pair);
         }
-        (Judgement::Best { completions, best }, Wanted::All) => {
+        (Preference::Best { completions, best }, PreferenceKinds::All) => {
             let others = (0..completions.len()).filter(|number| number != best);
             let answers = std::iter::once(*best).chain(others).map(place).collect();
             prompt.choices.push(Choice { answers, weight });
         }
-        (Judgement::Best { completions, best }, Wanted::Pairs) => {
+        (Preference::Best { completions, best }, PreferenceKinds::Pairs) => {
             let chosen = place(*best);
             let others: Vec<usize> = (0..completions.len()).filter(|number| number != best).map(place).collect();
             let weight = weight / others.len() as f32;
             let pair = |rejected| Pair { chosen, rejected, is_tie: false, margin: 0.0, weight };
             prompt.pairs.extend(others.into_iter().map(pair));
         }
-        (Judgement::Better { .. } | Judgement::Best { .. }, Wanted::Labels) => {
-            let best = if let Judgement::Best { best, .. } = judgement { *best } else { 0 };
+        (Preference::Better { .. } | Preference::Best { .. }, PreferenceKinds::Labels) => {
+            let best = if let Preference::Best { best, .. } = preference { *best } else { 0 };
             let label = |number| Single { answer: place(number), value: f32::from(number == best), weight };
             let labels: Vec<Single> = (0..judged.len()).map(label).collect();
             prompt.labels.extend(labels);
         }
-        (Judgement::Label { good, .. }, Wanted::All | Wanted::Labels) => {
+        (Preference::Label { good, .. }, PreferenceKinds::All | PreferenceKinds::Labels) => {
             let label = Single { answer: place(0), value: f32::from(*good), weight };
             prompt.labels.push(label);
         }
-        (Judgement::Rating { rating, .. }, Wanted::All) => {
+        (Preference::Rating { rating, .. }, PreferenceKinds::All) => {
             let rating = Single { answer: place(0), value: *rating as f32, weight };
             prompt.ratings.push(rating);
         }
@@ -258,7 +264,7 @@ fn take_judgement(prompt: &mut JudgedPrompt, judgement: &Judgement, judged: &[&T
     }
 }
 
-impl JudgementCounts {
+impl PreferenceCounts {
     /// Metrics of each update.
     pub fn metrics(&self) -> Metrics {
         let named = [
@@ -271,7 +277,7 @@ impl JudgementCounts {
     }
 }
 
-impl fmt::Display for JudgementCounts {
+impl fmt::Display for PreferenceCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { read, conflicts, unused, cut, too_long, dropped, prompts, answers, kept, tokens } = self;
         write!(f, "{read} judgements, of which {kept} are of {answers} answers to {prompts} prompts, {tokens} tokens")?;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Next, Stretch};
+use crate::batch::{Chunk, Next};
 use crate::trajectory::{End, Segment, Trajectory};
 
 /// Chunk length and discounts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cutting {
+pub struct Chunking {
     /// Turns of a chunk; the last of an episode may be shorter. If the model reads whole transcripts, a chunk is
     /// everything that it reads at once, if that is longer.
     pub turns: usize,
@@ -19,30 +19,30 @@ pub struct Cutting {
     pub with_next: bool,
 }
 
-impl Cutting {
+impl Chunking {
     /// Cuts a trajectory into chunks, in order.
-    pub fn cut(&self, trajectory: Trajectory) -> Vec<Stretch> {
+    pub fn cut(&self, trajectory: Trajectory) -> Vec<Chunk> {
         let discounts = trajectory.discounts(self.gamma, self.gamma_token);
         let returns = returns(&trajectory, &discounts);
         let end = self.end(&trajectory);
-        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut chunks: Vec<Chunk> = Vec::new();
         let (mut from, mut first_turn) = (0, 0);
         for segment in trajectory.segments {
             let Some(first) = segment.actions.first() else { continue };
             let to = from + segment.actions.len();
             let is_full = first.turn >= first_turn + self.turns;
-            match stretches.last_mut().filter(|_| !is_full) {
-                Some(stretch) => {
-                    stretch.discounts.extend(&discounts[from..to]);
-                    stretch.returns.extend(&returns[from..to]);
-                    stretch.segments.push(segment);
+            match chunks.last_mut().filter(|_| !is_full) {
+                Some(chunk) => {
+                    chunk.discounts.extend(&discounts[from..to]);
+                    chunk.returns.extend(&returns[from..to]);
+                    chunk.segments.push(segment);
                 }
                 None => {
                     first_turn = first.turn;
-                    if let Some(before) = stretches.last_mut() {
+                    if let Some(before) = chunks.last_mut() {
                         before.next = self.state_before(&segment);
                     }
-                    stretches.push(Stretch {
+                    chunks.push(Chunk {
                         discounts: discounts[from..to].to_vec(),
                         returns: returns[from..to].to_vec(),
                         segments: vec![segment],
@@ -52,10 +52,10 @@ impl Cutting {
             }
             from = to;
         }
-        if let Some(last) = stretches.last_mut() {
+        if let Some(last) = chunks.last_mut() {
             last.next = end;
         }
-        stretches
+        chunks
     }
 
     fn state_before(&self, segment: &Segment) -> Next {
@@ -93,7 +93,7 @@ fn returns(trajectory: &Trajectory, discounts: &[f32]) -> Vec<f32> {
     returns
 }
 
-impl Stretch {
+impl Chunk {
     /// Number of turns in the chunk.
     pub fn turns(&self) -> usize {
         let mut last = None;

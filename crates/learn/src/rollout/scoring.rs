@@ -7,7 +7,7 @@ use palestra_envs::baseline::score;
 use palestra_envs::reward::{RewardSummary, Rewards};
 use palestra_envs::{End, Episode};
 
-use super::Played;
+use super::RolloutResult;
 use crate::{Error, Result};
 use palestra_report::Metrics;
 
@@ -19,16 +19,16 @@ const AT_ONCE: usize = 64;
 ///
 /// # Errors
 /// A reward that fails.
-pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<Duration> {
+pub(super) fn score_episodes(rewards: &Rewards, played: &mut [RolloutResult]) -> Result<Duration> {
     if rewards.is_empty() {
         return Ok(Duration::ZERO);
     }
     let began = Instant::now();
     let mut episodes: Vec<Episode> = played.iter_mut().map(|played| std::mem::take(&mut played.episode)).collect();
-    let judgements = rewards.judge(&mut episodes)?;
-    for ((played, episode), judgement) in played.iter_mut().zip(episodes).zip(judgements) {
-        (played.episode, played.scores) = (episode, judgement.scores);
-        if let Some(total) = judgement.total {
+    let scores = rewards.score(&mut episodes)?;
+    for ((played, episode), score) in played.iter_mut().zip(episodes).zip(scores) {
+        (played.episode, played.scores) = (episode, score.scores);
+        if let Some(total) = score.total {
             played.trajectory.add_reward(total);
         }
     }
@@ -36,20 +36,20 @@ pub(super) fn judge(rewards: &Rewards, played: &mut [Played]) -> Result<Duration
 }
 
 /// Queue that passes episodes on in the order in which they ended, after scoring several at once.
-pub(super) struct HandingOver<'a, E> {
+pub(super) struct EpisodeQueue<'a, E> {
     rewards: Rewards,
-    take: &'a mut dyn FnMut(u64, Played) -> Result<(), E>,
+    take: &'a mut dyn FnMut(u64, RolloutResult) -> Result<(), E>,
     numbers: Vec<u64>,
-    waiting: Vec<Played>,
+    waiting: Vec<RolloutResult>,
     spent: Duration,
 }
 
-impl<'a, E: From<Error>> HandingOver<'a, E> {
-    pub fn new(rewards: Rewards, take: &'a mut dyn FnMut(u64, Played) -> Result<(), E>) -> Self {
+impl<'a, E: From<Error>> EpisodeQueue<'a, E> {
+    pub fn new(rewards: Rewards, take: &'a mut dyn FnMut(u64, RolloutResult) -> Result<(), E>) -> Self {
         Self { rewards, take, numbers: Vec::new(), waiting: Vec::new(), spent: Duration::ZERO }
     }
 
-    pub fn add(&mut self, number: u64, played: Played) -> Result<(), E> {
+    pub fn add(&mut self, number: u64, played: RolloutResult) -> Result<(), E> {
         self.numbers.push(number);
         self.waiting.push(played);
         if self.rewards.is_empty() || self.waiting.len() == AT_ONCE { self.hand_over() } else { Ok(()) }
@@ -62,21 +62,21 @@ impl<'a, E: From<Error>> HandingOver<'a, E> {
     }
 
     fn hand_over(&mut self) -> Result<(), E> {
-        self.spent += judge(&self.rewards, &mut self.waiting)?;
+        self.spent += score_episodes(&self.rewards, &mut self.waiting)?;
         self.numbers.drain(..).zip(self.waiting.drain(..)).try_for_each(|(number, played)| (self.take)(number, played))
     }
 }
 
 /// Mean of each reward, before its weight, by name; and of the environment's own reward, as `rules`, unless it is
 /// always 0.
-pub fn reward_means(played: &[Played]) -> BTreeMap<String, f64> {
+pub fn reward_means(played: &[RolloutResult]) -> BTreeMap<String, f64> {
     let summaries = reward_summaries(played).into_iter().filter(|(_, summary)| summary.scored > 0);
     summaries.map(|(name, summary)| (name, summary.mean)).collect()
 }
 
-fn reward_summaries(played: &[Played]) -> BTreeMap<String, RewardSummary> {
+fn reward_summaries(played: &[RolloutResult]) -> BTreeMap<String, RewardSummary> {
     let mut summaries = RewardSummary::of(played.iter().map(|played| &played.scores));
-    let by_rules = |played: &Played| played.episode.turns.iter().map(|turn| turn.by_rules()).sum::<f32>();
+    let by_rules = |played: &RolloutResult| played.episode.turns.iter().map(|turn| turn.by_rules()).sum::<f32>();
     if !summaries.is_empty() && played.iter().any(|played| by_rules(played) != 0.0) {
         let mut rules = RewardSummary::default();
         played.iter().for_each(|played| rules.add(Some(by_rules(played))));
@@ -87,8 +87,8 @@ fn reward_summaries(played: &[Played]) -> BTreeMap<String, RewardSummary> {
 
 /// Summary metrics of episodes: returns, lengths, ends, the scores of each reward, and the mean of every number in the
 /// environments' info. Episodes that lack a reward count only in that reward's `missing`.
-pub fn summary(played: &[Played]) -> Metrics {
-    let scored: Vec<&Played> = played.iter().filter(|played| played.is_scored()).collect();
+pub fn summary(played: &[RolloutResult]) -> Metrics {
+    let scored: Vec<&RolloutResult> = played.iter().filter(|played| played.is_scored()).collect();
     let all = score("", scored.iter().map(|played| (&played.episode, &played.info)));
     let truncated = scored.iter().filter(|played| played.episode.end == Some(End::Truncated)).count();
     let count = scored.len().max(1) as f64;

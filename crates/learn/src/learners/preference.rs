@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
 use super::{Learner, Loss};
-use crate::batch::{AnswerRows, JudgedBatch, TextRow};
+use crate::batch::{AnswerRows, PreferenceBatch, TextRow};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
 use palestra_model::{Placement, Policy, checkpointing};
@@ -35,7 +35,7 @@ pub trait Objective {
     fn rewards(&self, numbers: Tensor<1>, references: Option<Tensor<1>>, lengths: Tensor<1>) -> Tensor<1>;
 
     /// Loss of the readings, `[answers]`. `mismatched` holds the readings of mismatched answers, without autodiff.
-    fn loss(&self, numbers: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &JudgedBatch) -> Loss;
+    fn loss(&self, numbers: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss;
 
     /// Changes the model after the last update.
     fn finish(&self, model: Policy) -> Policy {
@@ -44,23 +44,28 @@ pub trait Objective {
 }
 
 /// Learner that minimises an [`Objective`].
-pub struct Judged {
+pub struct PreferenceLearner {
     /// The loss.
     pub objective: Arc<dyn Objective>,
     /// True if transformer blocks are recomputed in the backward pass (gradient checkpointing): less memory, more time.
     pub checkpointing: bool,
 }
 
-impl Learner for Judged {
+impl Learner for PreferenceLearner {
     type Model = Policy;
-    type Batch = JudgedBatch;
+    type Batch = PreferenceBatch;
 
-    fn loss(&self, model: &Policy, batch: JudgedBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: PreferenceBatch) -> Loss {
         let numbers = batch.answers.iter().map(|rows| self.read(model, rows)).collect();
         self.objective.loss(Tensor::cat(numbers, 0), self.mismatched(model, &batch), &batch)
     }
 
-    fn gradients(&self, model: &Policy, batch: JudgedBatch, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
+    fn gradients(
+        &self,
+        model: &Policy,
+        batch: PreferenceBatch,
+        sum: &mut GradientSum,
+    ) -> Vec<(&'static str, Tensor<1>)> {
         if batch.answers.len() == 1 && !self.checkpointing {
             let Loss { total, metrics } = self.loss(model, batch);
             sum.add(model, &mut total.backward());
@@ -93,7 +98,7 @@ impl Learner for Judged {
     }
 }
 
-impl Judged {
+impl PreferenceLearner {
     fn read(&self, model: &Policy, rows: &AnswerRows) -> Tensor<1> {
         read(model, self.objective.reading(), rows)
     }
@@ -103,7 +108,7 @@ impl Judged {
     }
 
     /// Readings of mismatched answers, without gradient.
-    fn mismatched(&self, model: &Policy, batch: &JudgedBatch) -> Option<Tensor<1>> {
+    fn mismatched(&self, model: &Policy, batch: &PreferenceBatch) -> Option<Tensor<1>> {
         let inner = model.valid();
         let numbers: Vec<_> = batch.mismatched.iter().map(|rows| self.read(&inner, &rows.inner())).collect();
         (!numbers.is_empty()).then(|| Tensor::from_inner(Tensor::cat(numbers, 0)))
@@ -147,7 +152,7 @@ pub fn read_answers(policy: &Policy, reading: Reading, rows: &[&TextRow], batch:
 
 /// Reward metrics over pairs that are not ties: mean chosen reward, mean rejected reward, mean margin and accuracy.
 /// Each is this part's share of a mean over the whole batch.
-pub fn pair_metrics(rewards: &Tensor<1>, batch: &JudgedBatch) -> Vec<(&'static str, Tensor<1>)> {
+pub fn pair_metrics(rewards: &Tensor<1>, batch: &PreferenceBatch) -> Vec<(&'static str, Tensor<1>)> {
     let Some(pairs) = batch.pairs.as_ref().filter(|_| batch.totals.decided > 0.0) else { return Vec::new() };
     let (chosen, rejected) = pairs.sides(&rewards.clone().detach());
     let is_right = chosen.clone().greater(rejected.clone()).float();

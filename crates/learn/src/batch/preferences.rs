@@ -8,7 +8,7 @@ use super::{TextRow, floats, ints, padded};
 
 /// Preference data of the answers to one prompt. Preferences refer to answers by index.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct JudgedPrompt {
+pub struct PromptPreferences {
     /// The prompt with each of its answers, every answer once; the answer's tokens count. The last token is read too.
     pub answers: Vec<TextRow>,
     /// The prompt with answers to other prompts, for learners that need them.
@@ -69,7 +69,7 @@ pub struct Single {
 /// answers of one batch may be computed chunk by chunk, so that a prompt with many answers needs no more memory than
 /// one with few.
 #[derive(Debug, Clone)]
-pub struct JudgedBatch {
+pub struct PreferenceBatch {
     /// Answers, in chunks.
     pub answers: Vec<AnswerRows>,
     /// Answers to other prompts, in chunks.
@@ -162,7 +162,7 @@ pub struct Totals {
     pub bad: f32,
 }
 
-impl JudgedPrompt {
+impl PromptPreferences {
     /// Number of preferences of all kinds.
     pub fn judgements(&self) -> usize {
         self.pairs.len() + self.choices.len() + self.labels.len() + self.ratings.len()
@@ -174,12 +174,12 @@ impl JudgedPrompt {
     }
 }
 
-impl JudgedBatch {
+impl PreferenceBatch {
     /// Batches prompts into parts of at most the given number of answers, which together form one optimiser step; 0:
     /// one part. A prompt with more answers is still one part, in chunks.
-    pub fn parts(prompts: &[&JudgedPrompt], most: usize, device: &Device) -> Vec<Self> {
+    pub fn parts(prompts: &[&PromptPreferences], most: usize, device: &Device) -> Vec<Self> {
         let totals = Totals::of(prompts);
-        let mut parts: Vec<Vec<&JudgedPrompt>> = Vec::new();
+        let mut parts: Vec<Vec<&PromptPreferences>> = Vec::new();
         let mut room = 0;
         for prompt in prompts {
             let answers = prompt.answers.len();
@@ -196,11 +196,11 @@ impl JudgedBatch {
     }
 
     /// Batches prompts as one part, whose answers are computed `chunk` at a time; 0: all.
-    pub fn whole(prompts: &[&JudgedPrompt], chunk: usize, device: &Device) -> Self {
+    pub fn whole(prompts: &[&PromptPreferences], chunk: usize, device: &Device) -> Self {
         Self::new(prompts, chunk, Totals::of(prompts), device)
     }
 
-    fn new<'a>(prompts: &[&'a JudgedPrompt], chunk: usize, totals: Totals, device: &Device) -> Self {
+    fn new<'a>(prompts: &[&'a PromptPreferences], chunk: usize, totals: Totals, device: &Device) -> Self {
         let answers: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let mismatched: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.mismatched).collect();
         // Rows of similar length are computed together, to reduce padding.
@@ -369,7 +369,7 @@ impl Singles {
 }
 
 impl Totals {
-    fn of(prompts: &[&JudgedPrompt]) -> Self {
+    fn of(prompts: &[&PromptPreferences]) -> Self {
         let mut totals = Self::default();
         for prompt in prompts {
             totals.pairs += prompt.pairs.iter().map(|pair| pair.weight).sum::<f32>();
