@@ -3,10 +3,12 @@
 //! A number keeps its shortest decimal digits. JSON has no NaN and no infinity, and null would read as a missing value,
 //! so they are refused. Types without a JSON form, such as times and bytes, are refused too.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
-use arrow::util::display::array_value_to_string;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_cast::cast;
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::DataType;
 use serde_json::{Number, Value};
 
 /// True if values of a type have a JSON form.
@@ -62,10 +64,10 @@ fn number(digits: String) -> Result<Value, String> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{
+    use arrow_array::types::{Int32Type, Int64Type};
+    use arrow_array::{
         BinaryArray, DictionaryArray, Float32Array, Float64Array, Int64Array, ListArray, StringArray, StructArray,
     };
-    use arrow::datatypes::{Int32Type, Int64Type};
     use serde_json::json;
 
     use super::*;

@@ -1,8 +1,10 @@
 //! Values of Arrow columns as text: strings as they are, anything else as compact JSON.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
-use arrow::util::display::array_value_to_string;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::DataType;
 use serde_json::Value;
 
 /// Structure of values that Arrow stores flat, from Minari's metadata: which structs are tuples, and the shapes of
@@ -141,7 +143,7 @@ fn shown(column: &ArrayRef, row: usize) -> Result<String, String> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float32Array, Int64Array, StringArray, StructArray};
+    use arrow_array::{Float32Array, Int64Array, StringArray, StructArray};
     use serde_json::json;
 
     use super::*;

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float32Array, PrimitiveArray, RecordBatch, StringArray,
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float32Array, PrimitiveArray, RecordBatch, StringArray,
     StringViewArray, StructArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Float32Type, Int64Type, TimestampMicrosecondType};
-use arrow::util::display::array_value_to_string;
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_cast::display::array_value_to_string;
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::DataType;
 
 use super::rules::Breach;
 use super::schema::{COLUMNS, Need};

@@ -173,12 +173,12 @@ fn both_formats_hold_what_was_written() {
 
 #[test]
 fn parquet_says_which_row_holds_nan_and_which_column_two_kinds() {
-    use arrow::array::{ArrayRef, Float64Array, StringArray};
+    use arrow_array::{ArrayRef, Float64Array, StringArray};
     use std::sync::Arc;
     let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
     let ratings: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN]));
     let columns = [("prompt", text.clone()), ("completion", text), ("rating", ratings)];
-    let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
+    let batch = arrow_array::RecordBatch::try_from_iter(columns).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("nan.parquet");
     let mut writer =

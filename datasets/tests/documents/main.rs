@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, LargeStringArray, RecordBatch, StringArray};
 use palestra_datasets::documents::{DocumentOptions, Documents};
 use parquet::arrow::ArrowWriter;
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder};
-use arrow::datatypes::{DataType, Field};
+use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field};
 use palestra_datasets::examples::{Example, Examples, Form, Lesson, Place};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array};
+use arrow_array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array};
 use palestra_datasets::log::{Log, LogWriter, ReadOptions, WriteOptions};
 use palestra_datasets::{End, Episode, Turn};
 use parquet::arrow::ArrowWriter;

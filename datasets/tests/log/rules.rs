@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::*;
+use arrow_array::builder::*;
+use arrow_array::*;
 use palestra_datasets::log::{Columns, ReadOptions};
 use palestra_datasets::{End, Episode};
 use parquet::arrow::ArrowWriter;

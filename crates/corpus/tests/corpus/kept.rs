@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, LargeStringArray, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, LargeStringArray, RecordBatch, StringArray};
 use palestra_corpus::Settings;
 use parquet::arrow::ArrowWriter;
 

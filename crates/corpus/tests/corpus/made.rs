@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use arrow::array::AsArray;
+use arrow_array::cast::AsArray;
 use palestra_corpus::{Error, Options, Report, Settings, build};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
