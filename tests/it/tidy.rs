@@ -47,8 +47,8 @@ const UNSAFE: [&str; 7] =
 type Check = fn(&Tree) -> Vec<String>;
 
 const CHECKS: [Check; 14] = [
-    imports_follow_the_table,
-    tensors_stay_in_the_root_crate,
+    tensors_stay_in_two_crates,
+    modules_have_one_style,
     libtorch_is_named_in_ops_alone,
     unsafe_is_in_ops_alone,
     modules_say_what_they_are,
@@ -71,42 +71,17 @@ fn the_tree_is_tidy() {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-/// Checks that every module under `src/` imports only what the table in ARCHITECTURE.md lets it, directly or through
-/// what it may import. Unit tests may import anything; `config` and `cli` put everything together.
-fn imports_follow_the_table(tree: &Tree) -> Vec<String> {
-    let table = import_table(tree.get("ARCHITECTURE.md").map_or("", String::as_str));
-    let mut complaints = Vec::new();
-    for (path, text) in rust(tree).filter(|(path, _)| path.starts_with("src/") && !is_for_tests(tree, path)) {
-        let module = path["src/".len()..].split('/').next().unwrap_or_default().trim_end_matches(".rs");
-        if ["lib", "main"].contains(&module) {
-            continue;
-        }
-        let Some(allowed) = table.get(module) else {
-            complaints.push(format!("{path}: the import table in ARCHITECTURE.md has no row for `{module}`"));
-            continue;
-        };
-        let product = text.split_once("\n#[cfg(test)]\nmod ").map_or(text.as_str(), |(product, _)| product);
-        for (line, name) in imports(path, product) {
-            if name != module && !["error", "Error", "Result"].contains(&name.as_str()) && !allowed.contains(&name) {
-                let may: Vec<_> = allowed.iter().map(String::as_str).collect();
-                complaints
-                    .push(format!("{path}:{line}: `{module}` imports `{name}`; it may import {}", may.join(", ")));
-            }
-        }
-    }
-    complaints
-}
+/// The folders whose crates may depend on burn or on libtorch's bindings. Cargo keeps the crates apart; this keeps a
+/// dependency from being added to a crate that has none.
+const WITH_TENSORS: [&str; 2] = ["crates/model/", "crates/learn/"];
 
-/// Checks that the small crates know neither burn nor the root crate, so that authors of environments and collectors of
-/// labels compile no tensor library.
-fn tensors_stay_in_the_root_crate(tree: &Tree) -> Vec<String> {
+/// Environments, labels, text and reports compile without tensors.
+fn tensors_stay_in_two_crates(tree: &Tree) -> Vec<String> {
     let mut complaints = Vec::new();
-    let small = ["corpus/", "datasets/", "envs/", "labels/"];
-    for (manifest, text) in manifests(tree).filter(|(path, _)| small.iter().any(|folder| path.starts_with(folder))) {
+    for (manifest, text) in manifests(tree).filter(|(path, _)| path.contains('/')) {
         for name in dependencies(text) {
-            let tensors = name.starts_with("burn") || ["tch", "torch-sys", "palestra"].contains(&name.as_str());
-            let above = !manifest.starts_with("envs/") && name == "palestra-envs";
-            if tensors || above {
+            let tensors = name.starts_with("burn") || name == "tch";
+            if tensors && !WITH_TENSORS.iter().any(|folder| manifest.starts_with(folder)) {
                 complaints.push(format!("{manifest}: depends on `{name}`"));
             }
         }
@@ -114,20 +89,26 @@ fn tensors_stay_in_the_root_crate(tree: &Tree) -> Vec<String> {
     complaints
 }
 
+/// A module with files of its own is `name.rs` beside `name/`.
+fn modules_have_one_style(tree: &Tree) -> Vec<String> {
+    let old = rust(tree).filter(|(path, _)| path.ends_with("/mod.rs"));
+    old.map(|(path, _)| format!("{path}: name it {}.rs", path.trim_end_matches("/mod.rs"))).collect()
+}
+
 fn libtorch_is_named_in_ops_alone(tree: &Tree) -> Vec<String> {
-    let code = rust(tree).filter(|(path, _)| !path.starts_with("src/ops/libtorch") && !is_a_check(path));
-    find(code, &["tch", "burn_tch", "torch_sys", "backend::libtorch"], "belongs in src/ops/libtorch*")
+    let code = rust(tree).filter(|(path, _)| !path.starts_with("crates/model/src/ops/libtorch") && !is_a_check(path));
+    find(code, &["tch", "burn_tch", "torch_sys", "backend::libtorch"], "belongs in crates/model/src/ops/libtorch*")
 }
 
 fn unsafe_is_in_ops_alone(tree: &Tree) -> Vec<String> {
-    let code = rust(tree).filter(|(path, _)| !path.starts_with("src/ops/") && !is_a_check(path));
-    find(code, &UNSAFE, "belongs in src/ops")
+    let code = rust(tree).filter(|(path, _)| !path.starts_with("crates/model/src/ops/") && !is_a_check(path));
+    find(code, &UNSAFE, "belongs in crates/model/src/ops")
 }
 
 fn modules_say_what_they_are(tree: &Tree) -> Vec<String> {
     let top = |path: &str| {
         let parts: Vec<_> = path.split('/').collect();
-        matches!(parts[..], ["src", _] | ["src", _, "mod.rs"] | [_, "src", "lib.rs" | "main.rs"])
+        matches!(parts[..], ["src", _] | ["crates", _, "src", _] | [_, "src", "lib.rs" | "main.rs"])
     };
     let silent = rust(tree).filter(|(path, text)| top(path) && !text.starts_with("//! "));
     silent.map(|(path, _)| format!("{path}:1: open with `//!`: what this is and what it must not know")).collect()
@@ -149,7 +130,8 @@ fn files_are_short(tree: &Tree) -> Vec<String> {
 }
 
 fn folders_are_shallow(tree: &Tree) -> Vec<String> {
-    let deep = rust(tree).filter(|(path, _)| path.starts_with("src/") && path.matches('/').count() > 3);
+    let deep = |path: &str| path.split_once("src/").is_some_and(|(_, inside)| inside.matches('/').count() > 2);
+    let deep = rust(tree).filter(|(path, _)| deep(path));
     deep.map(|(path, _)| format!("{path}: more than two folders deep under src/")).collect()
 }
 

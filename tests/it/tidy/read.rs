@@ -47,19 +47,6 @@ pub fn is_a_check(path: &str) -> bool {
     path.starts_with("tests/it/tidy")
 }
 
-/// True if a file of `src/` is a module that its parent compiles only for unit tests.
-pub fn is_for_tests(tree: &Tree, path: &str) -> bool {
-    let (folder, name) = path.rsplit_once('/').unwrap_or_default();
-    let declaration = format!("mod {};", name.trim_end_matches(".rs"));
-    let parents = [format!("{folder}/mod.rs"), format!("{folder}.rs"), format!("{folder}/lib.rs")];
-    parents.iter().filter_map(|parent| tree.get(parent)).any(|parent| {
-        parent
-            .split("#[cfg(test)]\n")
-            .skip(1)
-            .any(|rest| rest.lines().next().unwrap_or_default().ends_with(&declaration))
-    })
-}
-
 /// Names of all dependencies of a manifest, of any kind.
 pub fn dependencies(manifest: &str) -> BTreeSet<String> {
     fn collect(table: &toml::Table, names: &mut BTreeSet<String>) {
@@ -73,78 +60,6 @@ pub fn dependencies(manifest: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     collect(&manifest.parse().unwrap(), &mut names);
     names
-}
-
-/// Parses the table `| Module | May import |` of ARCHITECTURE.md, and closes it: a module that may import `model` may
-/// import what `model` may.
-pub fn import_table(architecture: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let rows = architecture.lines().skip_while(|line| !line.starts_with("| Module | May import |")).skip(2);
-    let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for row in rows.take_while(|line| line.starts_with('|')) {
-        let cells: Vec<&str> = row.split('|').collect();
-        let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(String::from).collect::<BTreeSet<_>>();
-        for module in names(cells[1]) {
-            table.insert(module, names(cells[2]));
-        }
-    }
-    // One pass per module is enough: a chain is no longer than that.
-    for _ in 0..table.len() {
-        let before = table.clone();
-        for allowed in table.values_mut() {
-            let further: Vec<String> = allowed.iter().filter_map(|name| before.get(name)).flatten().cloned().collect();
-            allowed.extend(further);
-        }
-    }
-    table
-}
-
-/// Finds the modules and sister crates that a file names, with the line: `crate::model::X`, `crate::{batch, model::X}`,
-/// `palestra_envs::X`, and `super::` if it leaves the file's top-level module.
-pub fn imports(path: &str, text: &str) -> Vec<(usize, String)> {
-    let code: String = text.lines().map(|line| format!("{}\n", without_comment(line))).collect();
-    let mut found = Vec::new();
-    let word = |at: usize| code[at..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-    for (start, _) in code.match_indices("crate::").filter(|(start, _)| !within_word(&code, *start)) {
-        let mut at = start + "crate::".len();
-        if !code[at..].starts_with('{') {
-            // A macro of this crate is no import of a module.
-            if !code[at + word(at).len()..].starts_with('!') {
-                found.push((at, word(at).to_string()));
-            }
-            continue;
-        }
-        let (mut depth, mut expected) = (0, false);
-        loop {
-            match code.as_bytes().get(at) {
-                Some(b'{') => (depth, expected) = (depth + 1, depth == 0),
-                Some(b'}') => depth -= 1,
-                Some(b',') => expected = depth == 1,
-                Some(byte) if expected && byte.is_ascii_alphabetic() => {
-                    found.push((at, word(at).to_string()));
-                    expected = false;
-                }
-                _ => {}
-            }
-            at += 1;
-            if depth == 0 || at >= code.len() {
-                break;
-            }
-        }
-    }
-    for sister in ["palestra_envs", "palestra_datasets"] {
-        let places = code.match_indices(sister).filter(|(start, _)| !within_word(&code, *start));
-        found.extend(places.map(|(start, _)| (start, sister.to_string())));
-    }
-    // From src/a.rs and src/a/mod.rs one `super` is the crate's root, from src/a/b.rs two are.
-    let depth = path.matches('/').count() - usize::from(path.ends_with("/mod.rs"));
-    let out = "super::".repeat(depth);
-    for (start, _) in code.match_indices(&format!("\nuse {out}")) {
-        let at = start + "\nuse ".len() + out.len();
-        found.push((at, word(at).to_string()));
-    }
-    let mut lines: Vec<_> = found.into_iter().map(|(at, name)| (code[..at].matches('\n').count() + 1, name)).collect();
-    lines.sort();
-    lines
 }
 
 /// Returns a complaint for every line of code, without comments, that contains one of `words`.
@@ -180,7 +95,7 @@ pub fn within_word(text: &str, start: usize) -> bool {
 
 /// True if a code span is a path of the repository rather than code.
 pub fn is_path(span: &str) -> bool {
-    let roots = ["src/", "envs/", "datasets/", "examples/", "tests/", "xtask/", "docs/", ".cargo/", ".ci/"];
+    let roots = ["src/", "crates/", "envs/", "datasets/", "examples/", "tests/", "xtask/", "docs/", ".cargo/", ".ci/"];
     roots.iter().any(|root| span.starts_with(root)) && !span.contains([' ', '<', '{'])
 }
 
