@@ -398,8 +398,21 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Keys that had another name: section, old name, new name.
+const RENAMED: [(&str, &str, &str); 1] = [("data", "stretch", "chunk")];
+
+/// An error in a run file; where a key is unknown because it was renamed, it names the new key.
 fn config(error: palestra_envs::Error) -> Error {
-    Error::Config(error.to_string())
+    let message = error.to_string();
+    let unknown = |section: &str, old: &str| format!("unknown key `{old}` in [{section}]");
+    let renamed = RENAMED.iter().find(|(section, old, _)| message.contains(&unknown(section, old)));
+    Error::Config(match renamed {
+        Some((section, old, new)) => {
+            let (place, _) = message.split_once(&unknown(section, old)).expect("it was found");
+            format!("{place}{}: it is called `{new}` now", unknown(section, old))
+        }
+        None => message,
+    })
 }
 
 #[cfg(test)]

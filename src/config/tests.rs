@@ -21,6 +21,14 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn a_renamed_key_is_refused_with_its_new_name() {
+    assert_eq!(
+        refused("name = 'x'\n[data]\nfiles = ['a.parquet']\nstretch = 4\n[bc]"),
+        "run.toml:4: unknown key `stretch` in [data]: it is called `chunk` now"
+    );
+}
+
+#[test]
 fn a_wrong_key_or_value_is_told_with_its_line() {
     assert_eq!(
         refused(&format!("{MINIMAL}[optimizer]\nleraning_rate = 1e-3")),
