@@ -9,11 +9,11 @@ use super::{Agent, Algorithm, RunFile, TextSource, Texts};
 use crate::plan::{Extent, Parameters, Plan};
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
-use palestra_learn::learners::Learner;
+use palestra_learn::learners::batch_gradients;
 use palestra_learn::learners::supervised::supervised_learner;
 use palestra_learn::source::TextConfig;
 use palestra_model::ops::{open_device, set_threads};
-use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
+use palestra_model::optim::{AdamW, OptimizerConfig};
 use palestra_model::{ModelConfig, Policy, read_config};
 use palestra_text::Tokenizer;
 
@@ -144,10 +144,7 @@ fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let (mut began, mut measured) = (Instant::now(), 0);
     for step in 0..=STEPS {
-        let mut gradients = GradientSum::default();
-        for part in source.next_parts()? {
-            learner.gradients(&model, part, &mut gradients);
-        }
+        let (gradients, _) = batch_gradients(&learner, &model, source.next_parts()?);
         // The norm of the gradients is read from the device, so the step is complete when the call returns.
         (model, _) = optimizer.step(model, gradients, 1e-9)?;
         if step == 0 {

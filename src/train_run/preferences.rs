@@ -66,7 +66,6 @@ pub(super) fn parts(
         reference::fill(&mut judgements, agent, &dir.reference())?;
     }
     let config = agent.run.preferences.clone().expect("a learner of judgements has files of them");
-    let kinds = algorithm.kinds().expect("a learner of judgements");
     let known = judgements.validation.iter().flat_map(|prompt| &prompt.answers).cloned().collect();
     let objective = algorithm.objective(known).expect("a learner of judgements has an objective");
     let held_out = HeldOutPreferences {
@@ -75,7 +74,7 @@ pub(super) fn parts(
         batch: at_once(config.micro_batch),
     };
     let learner = PreferenceLearner { objective, checkpointing: agent.run.train.gradient_checkpointing };
-    let source = PreferenceSource::new(judgements, config, kinds, agent.run.seed, device.clone());
+    let source = PreferenceSource::new(judgements, config, agent.run.seed, device.clone());
     Ok(Parts { learner, source, held_out })
 }
 

@@ -59,8 +59,11 @@ pub struct ActionBatch {
     pub returns: Tensor<1>,
     /// Weight of each action token in the loss of the optimiser step.
     pub weights: Tensor<1>,
-    /// Number of action tokens in the whole batch of the optimiser step, of which this may be one part. Means divide by
-    /// it, so that parts add up to the whole.
+    /// Row of each action token, `[tokens]`.
+    pub rows: Tensor<1, Int>,
+    /// Number of rows.
+    pub row_count: usize,
+    /// Number of action tokens of this part.
     pub token_count: usize,
 }
 
@@ -114,17 +117,18 @@ pub struct TransitionBatch {
     pub returns: Tensor<1>,
     /// Mask of known outcomes: 1 if the outcome of the token is known, else 0, `[tokens]`.
     pub known: Tensor<1>,
-    /// Number of action tokens in the whole batch of the optimiser step, of which this may be one part.
+    /// Number of action tokens of this part.
     pub token_count: usize,
 }
 
 impl ActionBatch {
-    /// Batches samples as one part of a batch that holds `token_count` action tokens.
-    pub fn new(samples: &[&Sample], token_count: usize, vocab_size: usize, device: &Device) -> Self {
+    /// Batches them as one part of a batch.
+    pub fn new(samples: &[&Sample], vocab_size: usize, device: &Device) -> Self {
         let (tokens, time) = padded(samples.iter().map(|sample| sample.tokens.as_slice()), device);
-        let (mut predicted_at, mut targets) = (Vec::new(), Vec::new());
+        let (mut predicted_at, mut targets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for (row, sample) in samples.iter().enumerate() {
             predicted_at.extend(sample.at.iter().map(|at| (row * time + at - 1) as i64));
+            rows.extend(std::iter::repeat_n(row as i64, sample.at.len()));
             targets.extend(sample.at.iter().map(|&at| i64::from(sample.tokens[at])));
         }
         let flat = |field: fn(&Sample) -> &[f32]| {
@@ -147,14 +151,16 @@ impl ActionBatch {
                 samples.iter().flat_map(|sample| std::iter::repeat_n(sample.weight, sample.at.len())).collect(),
                 device,
             ),
-            token_count,
+            token_count: rows.len(),
+            row_count: samples.len(),
+            rows: ints(rows, device),
         }
     }
 }
 
 impl TransitionBatch {
-    /// Batches chunks as one part of a batch that holds `token_count` action tokens.
-    pub fn new(chunks: &[Chunk], token_count: usize, vocab_size: usize, device: &Device) -> Self {
+    /// Batches them as one part of a batch.
+    pub fn new(chunks: &[Chunk], vocab_size: usize, device: &Device) -> Self {
         let segments = || chunks.iter().flat_map(|chunk| &chunk.segments);
         let last_states = || {
             chunks.iter().filter_map(|chunk| match &chunk.next {
@@ -210,7 +216,7 @@ impl TransitionBatch {
             rewards: floats(rewards.collect(), device),
             returns: floats(returns.collect(), device),
             known: floats(known, device),
-            token_count,
+            token_count: actions,
         }
     }
 

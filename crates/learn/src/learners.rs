@@ -14,6 +14,8 @@ pub mod preference;
 pub mod reward_model;
 pub mod supervised;
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Int, Tensor};
@@ -26,12 +28,107 @@ use palestra_model::optim::GradientSum;
 use palestra_model::{Hidden, Placement, Policy};
 use palestra_report::Metrics;
 
-/// A loss and its metrics, each `[1]`. All of them add up over the parts of a batch.
+/// Sum over one part of a batch, with the count that it is over: tokens, sequences or weights. The parts of a batch (and the
+/// ranks of a run) are added first and divided once.
+#[derive(Debug, Clone)]
+pub struct Sum {
+    /// The sum, `[1]`.
+    pub sum: Tensor<1>,
+    /// The count, known without reading the device.
+    pub count: f64,
+}
+
+/// Loss of one part of a batch, and the metrics that are measured with it.
 pub struct Loss {
-    /// The minimised loss.
-    pub total: Tensor<1>,
-    /// Metrics by name.
-    pub metrics: Vec<(&'static str, Tensor<1>)>,
+    /// The quantity to minimise is the mean that this gives over all parts.
+    pub total: Sum,
+    /// Metrics by name, each a mean over a count of its own.
+    pub metrics: Vec<(&'static str, Sum)>,
+}
+
+impl Sum {
+    /// Sum of values, `[n]`, over a count.
+    pub fn of(values: Tensor<1>, count: f64) -> Self {
+        Self { sum: values.sum(), count }
+    }
+
+    /// The same sum without a gradient.
+    #[must_use]
+    pub fn detach(self) -> Self {
+        Self { sum: self.sum.detach(), ..self }
+    }
+
+    /// The sum times a coefficient.
+    #[must_use]
+    pub fn mul_scalar(self, coefficient: f32) -> Self {
+        Self { sum: self.sum.mul_scalar(coefficient), ..self }
+    }
+
+    /// The mean, `[1]`.
+    pub fn mean(self) -> Tensor<1> {
+        self.sum.div_scalar(self.count)
+    }
+}
+
+impl std::ops::Add for Sum {
+    type Output = Self;
+
+    /// Adds two terms of a loss, which are over the same count.
+    fn add(self, other: Self) -> Self {
+        debug_assert_eq!(self.count, other.count, "terms of one loss are over the same count");
+        Self { sum: self.sum + other.sum, ..self }
+    }
+}
+
+impl std::ops::Sub for Sum {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self + other.mul_scalar(-1.0)
+    }
+}
+
+/// Gradients and metrics of one optimiser step on a batch that comes in parts: what the parts give is added, then divided
+/// once, so that any split of a batch gives the step of the whole. All metrics are read off the device together.
+pub fn batch_gradients<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> (GradientSum, Metrics) {
+    let mut statistics: Vec<Sum> = Vec::new();
+    for found in parts.iter().map(|part| learner.statistics(model, part)) {
+        match statistics.is_empty() {
+            true => statistics = found,
+            false => statistics.iter_mut().zip(found).for_each(|(sum, part)| add_part(sum, part)),
+        }
+    }
+    let statistics: Vec<Tensor<1>> = statistics.into_iter().map(Sum::mean).collect();
+
+    let mut gradients = GradientSum::default();
+    let mut measured: BTreeMap<&'static str, Sum> = BTreeMap::new();
+    for part in parts {
+        let Loss { total, metrics } = learner.gradients(model, part, &statistics, &mut gradients);
+        gradients.over(total.count);
+        for (name, part) in metrics {
+            match measured.get_mut(name) {
+                Some(sum) => add_part(sum, part),
+                None => _ = measured.insert(name, part),
+            }
+        }
+    }
+    (gradients, read(measured))
+}
+
+fn add_part(sum: &mut Sum, part: Sum) {
+    *sum = Sum { sum: sum.sum.clone() + part.sum, count: sum.count + part.count };
+}
+
+/// Reads sums off the device at once, and divides them.
+fn read(measured: BTreeMap<&'static str, Sum>) -> Metrics {
+    if measured.is_empty() {
+        return Metrics::new();
+    }
+    let (names, sums): (Vec<_>, Vec<Sum>) = measured.into_iter().unzip();
+    let counts: Vec<f64> = sums.iter().map(|sum| sum.count).collect();
+    let values = Tensor::cat(sums.into_iter().map(|sum| sum.sum).collect(), 0).into_data();
+    let means = values.iter::<f32>().zip(counts).map(|(value, count)| f64::from(value) / count);
+    names.into_iter().map(String::from).zip(means).collect()
 }
 
 /// A learning algorithm.
@@ -44,19 +141,26 @@ pub trait Learner {
     /// Sets the fraction of the run that is done, 0 to 1, before each update. The learner's own schedules depend on it.
     fn set_progress(&mut self, _fraction: f64) {}
 
-    /// Computes the loss of one part of a batch.
-    fn loss(&self, model: &Self::Model, batch: Self::Batch) -> Loss;
+    /// Statistics of a part of a batch that the loss needs as means over the whole batch, without autodiff.
+    fn statistics(&self, _model: &Self::Model, _batch: &Self::Batch) -> Vec<Sum> {
+        Vec::new()
+    }
 
-    /// Adds the gradients of one part of a batch to `sum`, and returns the metrics.
+    /// Loss of one part of a batch, given the means of [`Learner::statistics`] over all parts, each `[1]`.
+    fn loss(&self, model: &Self::Model, batch: Self::Batch, statistics: &[Tensor<1>]) -> Loss;
+
+    /// Adds the gradients of the sum of one part's loss, and returns that loss without a gradient. Use
+    /// [`batch_gradients`] for a whole batch.
     fn gradients(
         &self,
         model: &Self::Model,
         batch: Self::Batch,
-        sum: &mut GradientSum,
-    ) -> Vec<(&'static str, Tensor<1>)> {
-        let Loss { total, metrics } = self.loss(model, batch);
-        sum.add(model, &mut total.backward());
-        metrics
+        statistics: &[Tensor<1>],
+        gradients: &mut GradientSum,
+    ) -> Loss {
+        let Loss { total, metrics } = self.loss(model, batch, statistics);
+        gradients.add(model, &mut total.sum.backward());
+        Loss { total: total.detach(), metrics }
     }
 
     /// Changes the model after each optimiser step: updates without a gradient, such as moving averages of weights.
@@ -94,12 +198,16 @@ impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
         (**self).set_progress(fraction);
     }
 
-    fn loss(&self, model: &M, batch: B) -> Loss {
-        (**self).loss(model, batch)
+    fn statistics(&self, model: &M, batch: &B) -> Vec<Sum> {
+        (**self).statistics(model, batch)
     }
 
-    fn gradients(&self, model: &M, batch: B, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
-        (**self).gradients(model, batch, sum)
+    fn loss(&self, model: &M, batch: B, statistics: &[Tensor<1>]) -> Loss {
+        (**self).loss(model, batch, statistics)
+    }
+
+    fn gradients(&self, model: &M, batch: B, statistics: &[Tensor<1>], gradients: &mut GradientSum) -> Loss {
+        (**self).gradients(model, batch, statistics, gradients)
     }
 
     fn after_step(&self, model: M) -> M {

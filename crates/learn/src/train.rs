@@ -3,12 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::tensor::Tensor;
-
-use crate::learners::Learner;
+use crate::learners::{Learner, batch_gradients};
 use crate::source::Source;
 use crate::{Error, Result};
-use palestra_model::optim::{AdamW, GradientSum};
+use palestra_model::optim::AdamW;
 use palestra_report::Metrics;
 
 /// Range of updates of a run.
@@ -90,11 +88,7 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         let began = Instant::now();
         let mut means = Means::default();
         while let Some(parts) = source.next_batch(learner)? {
-            let mut gradients = GradientSum::default();
-            let mut measured = Metrics::new();
-            for part in parts {
-                read_into(&mut measured, learner.gradients(&model, part, &mut gradients));
-            }
+            let (gradients, mut measured) = batch_gradients(learner, &model, parts);
             let norm;
             (model, norm) = optimizer.step(model, gradients, learning_rate).map_err(Error::from)?;
             measured.insert("optimizer/grad_norm".into(), norm);
@@ -123,18 +117,6 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         }
     }
     Ok(model)
-}
-
-/// Reads a part's metrics off the device at once and adds them to those of the other parts.
-fn read_into(measured: &mut Metrics, metrics: Vec<(&'static str, Tensor<1>)>) {
-    let (names, values): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
-    if values.is_empty() {
-        return;
-    }
-    let values = Tensor::cat(values, 0).into_data();
-    for (name, value) in names.into_iter().zip(values.iter::<f32>()) {
-        *measured.entry(name.to_string()).or_insert(0.0) += f64::from(value);
-    }
 }
 
 /// Means of metrics over the steps of an update.

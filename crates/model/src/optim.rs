@@ -126,7 +126,11 @@ impl OptimizerConfig {
 /// Sum of the gradients of one step by parameter name, flat. Gradients of the parts of a batch, and later those of
 /// several ranks, are summed only here.
 #[derive(Default)]
-pub struct GradientSum(BTreeMap<String, Tensor<1>>);
+pub struct GradientSum {
+    sums: BTreeMap<String, Tensor<1>>,
+    /// Count that the sums are over.
+    count: f64,
+}
 
 impl GradientSum {
     /// Adds the gradients of one part of the batch.
@@ -135,18 +139,26 @@ impl GradientSum {
         model.visit(&mut visitor);
     }
 
+    /// Raises the count that the sums are over: they are divided by it once, when the optimiser takes its step.
+    pub fn over(&mut self, count: f64) {
+        self.count += count;
+    }
+
     /// Global norm of the gradients.
     pub fn norm(&self) -> f64 {
-        let squares: Vec<Tensor<1>> = self.0.values().map(|gradient| gradient.clone().square().sum()).collect();
-        match squares.is_empty() {
-            true => 0.0,
-            false => f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt(),
+        let squares: Vec<Tensor<1>> = self.sums.values().map(|gradient| gradient.clone().square().sum()).collect();
+        if squares.is_empty() {
+            return 0.0;
         }
+        f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt() / self.count
     }
 
     /// The gradient of each parameter, flat.
     pub fn by_name(&self) -> BTreeMap<String, TensorData> {
-        self.0.iter().map(|(name, gradient)| (name.clone(), gradient.to_data())).collect()
+        self.sums
+            .iter()
+            .map(|(name, gradient)| (name.clone(), gradient.clone().div_scalar(self.count).to_data()))
+            .collect()
     }
 }
 
@@ -218,7 +230,7 @@ impl AdamW {
     /// # Errors
     /// Gradients that are not finite; no parameter is changed.
     pub fn step<M: Module>(&mut self, model: M, gradients: GradientSum, learning_rate: f64) -> Result<(M, f64)> {
-        let norm = gradients.norm();
+        let (norm, count) = (gradients.norm(), gradients.count);
         if !norm.is_finite() {
             return Err(Error::Training(format!(
                 "the gradients' norm is {norm} at step {}; lower optimizer.learning_rate or look at the rewards",
@@ -226,9 +238,10 @@ impl AdamW {
             )));
         }
         let limit = self.config.max_grad_norm;
-        let scale = if limit > 0.0 && norm > limit { limit / (norm + 1e-6) } else { 1.0 };
+        let scale = if limit > 0.0 && norm > limit { limit / (norm + 1e-6) } else { 1.0 } / count;
         self.steps += 1;
-        let mut mapper = Apply { path: Path::default(), optimizer: self, gradients: gradients.0, scale, learning_rate };
+        let mut mapper =
+            Apply { path: Path::default(), optimizer: self, gradients: gradients.sums, scale, learning_rate };
         Ok((model.map(&mut mapper), norm))
     }
 
@@ -280,8 +293,8 @@ impl ModuleVisitor for TakeGradients<'_> {
         let Some(gradient) = param.val().grad_remove(self.gradients) else { return };
         let count = gradient.shape().num_elements();
         let gradient = gradient.reshape([count]);
-        let sum = self.sum.0.remove(&self.path.name());
-        self.sum.0.insert(self.path.name(), sum.map_or(gradient.clone(), |sum| sum + gradient));
+        let sum = self.sum.sums.remove(&self.path.name());
+        self.sum.sums.insert(self.path.name(), sum.map_or(gradient.clone(), |sum| sum + gradient));
     }
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.0.push(name.to_string());

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use palestra::learn::batch::{Pair, PreferenceBatch, PromptPreferences, TextRow};
-use palestra::learn::learners::Learner;
+use palestra::learn::learners::batch_gradients;
 use palestra::learn::learners::dpo::{Dpo, DpoConfig, PairLoss};
 use palestra::learn::learners::preference::{PreferenceLearner, Reading, read_answers};
 use palestra::model::ops::{available_devices, open_device};
-use palestra::model::optim::{AdamW, GradientSum, OptimizerConfig};
+use palestra::model::optim::{AdamW, OptimizerConfig};
 use palestra::model::{Device, Heads, Module, Policy, read_model};
 
 /// Largest allowed difference between two numbers.
@@ -97,14 +97,8 @@ fn steps_of(loss: PairLoss, recorded: &Recorded, device: &Device) -> Vec<Step> {
     let mut steps = Vec::new();
     for prompts in prompts.chunks(batch) {
         let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
-        let (mut sum, mut step) = (GradientSum::default(), Step::new());
-        for part in PreferenceBatch::parts(&prompts, 4, &device) {
-            for (name, value) in learner.gradients(&model, part, &mut sum) {
-                if let Some((_, theirs)) = NAMES.iter().find(|(ours, _)| *ours == name) {
-                    *step.entry(theirs.to_string()).or_insert(0.0) += f64::from(value.into_scalar::<f32>());
-                }
-            }
-        }
+        let (sum, metrics) = batch_gradients(&learner, &model, PreferenceBatch::parts(&prompts, 4, &device));
+        let step: Step = NAMES.iter().map(|(ours, theirs)| (theirs.to_string(), metrics[*ours])).collect();
         (model, _) = optimizer.step(model, sum, learning_rate).unwrap();
         steps.push(step);
     }

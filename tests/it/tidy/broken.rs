@@ -11,7 +11,10 @@ fn assert_tells_apart(check: Check, right: &[(&str, &str)], wrong: &[(&str, &str
 
 #[test]
 fn tensors() {
-    let right = [("envs/Cargo.toml", "[dependencies]\nrand = \"1\"\n"), ("crates/model/Cargo.toml", "[dependencies]\nburn = \"1\"")];
+    let right = [
+        ("envs/Cargo.toml", "[dependencies]\nrand = \"1\"\n"),
+        ("crates/model/Cargo.toml", "[dependencies]\nburn = \"1\""),
+    ];
     for (path, text, complaint) in [
         ("envs/Cargo.toml", "[dependencies]\nburn = \"1\"", "envs/Cargo.toml: depends on `burn`"),
         ("envs/Cargo.toml", "[target.x.dev-dependencies.tch]\nversion = \"1\"", "envs/Cargo.toml: depends on `tch`"),

@@ -151,7 +151,7 @@ pub struct Singles {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Totals {
     /// Of all preference data.
-    pub judgements: f32,
+    pub all: f32,
     /// Of pairs.
     pub pairs: f32,
     /// Of pairs without ties.
@@ -178,7 +178,6 @@ impl PreferenceBatch {
     /// Batches prompts into parts of at most the given number of answers, which together form one optimiser step; 0:
     /// one part. A prompt with more answers is still one part, in chunks.
     pub fn parts(prompts: &[&PromptPreferences], most: usize, device: &Device) -> Vec<Self> {
-        let totals = Totals::of(prompts);
         let mut parts: Vec<Vec<&PromptPreferences>> = Vec::new();
         let mut room = 0;
         for prompt in prompts {
@@ -192,15 +191,15 @@ impl PreferenceBatch {
             }
             room = room.saturating_sub(answers);
         }
-        parts.iter().map(|part| Self::new(part, most, totals, device)).collect()
+        parts.iter().map(|part| Self::new(part, most, device)).collect()
     }
 
     /// Batches prompts as one part, whose answers are computed `chunk` at a time; 0: all.
     pub fn whole(prompts: &[&PromptPreferences], chunk: usize, device: &Device) -> Self {
-        Self::new(prompts, chunk, Totals::of(prompts), device)
+        Self::new(prompts, chunk, device)
     }
 
-    fn new<'a>(prompts: &[&'a PromptPreferences], chunk: usize, totals: Totals, device: &Device) -> Self {
+    fn new<'a>(prompts: &[&'a PromptPreferences], chunk: usize, device: &Device) -> Self {
         let answers: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let mismatched: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.mismatched).collect();
         // Rows of similar length are computed together, to reduce padding.
@@ -238,7 +237,7 @@ impl PreferenceBatch {
             choices: Choices::new(&choices, device),
             labels: Singles::new(&labels, device),
             ratings: Singles::new(&ratings, device),
-            totals,
+            totals: Totals::of(prompts),
         }
     }
 }
@@ -377,10 +376,10 @@ impl Totals {
             let labels = || prompt.labels.iter();
             totals.good += labels().filter(|label| label.value > 0.5).map(|label| label.weight).sum::<f32>();
             totals.bad += labels().filter(|label| label.value <= 0.5).map(|label| label.weight).sum::<f32>();
-            totals.judgements += prompt.choices.iter().map(|choice| choice.weight).sum::<f32>();
-            totals.judgements += prompt.ratings.iter().map(|rating| rating.weight).sum::<f32>();
+            totals.all += prompt.choices.iter().map(|choice| choice.weight).sum::<f32>();
+            totals.all += prompt.ratings.iter().map(|rating| rating.weight).sum::<f32>();
         }
-        totals.judgements += totals.pairs + totals.good + totals.bad;
+        totals.all += totals.pairs + totals.good + totals.bad;
         totals
     }
 }

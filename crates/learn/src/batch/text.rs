@@ -47,17 +47,16 @@ impl TextRow {
 impl TextBatch {
     /// Batches rows as one part.
     pub fn whole(rows: &[TextRow], device: &Device) -> Self {
-        Self::new(rows, counted(rows), bytes(rows), device)
+        Self::new(rows, device)
     }
 
     /// Batches rows into parts of at most the given size, which together form one optimiser step; 0: one part.
     pub fn parts(rows: &[TextRow], most: usize, device: &Device) -> Vec<Self> {
-        let (token_count, byte_count) = (counted(rows), bytes(rows));
         let most = if most == 0 { rows.len().max(1) } else { most };
-        rows.chunks(most).map(|part| Self::new(part, token_count, byte_count, device)).collect()
+        rows.chunks(most).map(|part| Self::new(part, device)).collect()
     }
 
-    fn new(rows: &[TextRow], token_count: usize, byte_count: usize, device: &Device) -> Self {
+    fn new(rows: &[TextRow], device: &Device) -> Self {
         let (tokens, time) = padded(rows.iter().map(TextRow::read), device);
         let (mut predicted_at, mut targets) = (Vec::new(), Vec::new());
         for (row, text) in rows.iter().enumerate() {
@@ -70,8 +69,8 @@ impl TextBatch {
             texts: has_borders.then(|| apart(rows, time, device)),
             predicted_at: ints(predicted_at, device),
             targets: ints(targets, device),
-            token_count,
-            byte_count,
+            token_count: counted(rows),
+            byte_count: bytes(rows),
         }
     }
 }

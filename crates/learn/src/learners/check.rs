@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Learner, Loss};
+use super::{Learner, Loss, Sum, batch_gradients};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
 use palestra_model::parameters;
+use palestra_report::Metrics;
 
 /// A learner with a model and a batch to train on.
 pub struct Example<L: Learner> {
@@ -40,32 +41,38 @@ pub fn check_learner<L: Learner>(example: &Example<L>) {
 /// Metrics by name, and gradients by parameter name.
 pub type Measured = (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>);
 
-/// Returns the loss, metrics and gradients of a batch that is given in parts.
+/// Returns the loss, metrics and gradients of a batch that is given in parts, by the gradients of its loss alone.
 pub fn measure<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
-    summed(parts, |part, gradients| {
-        let Loss { total, mut metrics } = learner.loss(model, part);
-        gradients.add(model, &mut total.backward());
-        metrics.push(("total", total.detach()));
-        metrics
-    })
+    measured(batch_gradients(&Plain(learner), model, parts))
 }
 
-/// Same as [`measure`], without the loss, through the learner's own gradient computation.
+/// Same as [`measure`], through the learner's own gradient computation.
 pub fn own_way<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> Measured {
-    summed(parts, |part, gradients| learner.gradients(model, part, gradients))
+    measured(batch_gradients(learner, model, parts))
 }
 
-/// Sums metrics and gradients over the parts of a batch.
-fn summed<B>(parts: Vec<B>, mut take: impl FnMut(B, &mut GradientSum) -> Vec<(&'static str, Tensor<1>)>) -> Measured {
-    let mut numbers = BTreeMap::new();
-    let mut gradients = GradientSum::default();
-    for part in parts {
-        for (name, value) in take(part, &mut gradients) {
-            *numbers.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
-        }
-    }
+fn measured((gradients, metrics): (GradientSum, Metrics)) -> Measured {
     let flat = |data: TensorData| data.try_into_vec().expect("gradients are f32");
-    (numbers, gradients.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+    let metrics = metrics.into_iter().map(|(name, value)| (name, value as f32)).collect();
+    (metrics, gradients.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+}
+
+/// A learner with the gradient computation that the trait gives it, and with its loss among the metrics.
+struct Plain<'a, L>(&'a L);
+
+impl<L: Learner> Learner for Plain<'_, L> {
+    type Model = L::Model;
+    type Batch = L::Batch;
+
+    fn statistics(&self, model: &L::Model, batch: &L::Batch) -> Vec<Sum> {
+        self.0.statistics(model, batch)
+    }
+
+    fn loss(&self, model: &L::Model, batch: L::Batch, statistics: &[Tensor<1>]) -> Loss {
+        let Loss { total, mut metrics } = self.0.loss(model, batch, statistics);
+        metrics.push(("total", total.clone().detach()));
+        Loss { total, metrics }
+    }
 }
 
 fn start<L: Learner>(example: &Example<L>, device: &Device) -> L::Model {
@@ -87,12 +94,16 @@ fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
     }
     for (kind, parts) in [("in parts", part_gradients), ("in parts, in its own way", own_gradients)] {
         assert!(whole_gradients.keys().eq(parts.keys()) && !whole_gradients.is_empty());
-        for (name, whole) in &whole_gradients {
-            let largest = whole.iter().fold(1.0f32, |most, x| most.max(x.abs()));
-            for (whole, part) in whole.iter().zip(&parts[name]) {
-                assert!((whole - part).abs() < 1e-6 * largest, "gradient of {name}: {whole} whole and {part} {kind}");
-            }
-        }
+        let norm = |gradients: &BTreeMap<String, Vec<f32>>, less: &BTreeMap<String, Vec<f32>>| {
+            let squares = gradients.iter().flat_map(|(name, gradient)| {
+                let less = less.get(name).cloned().unwrap_or_else(|| vec![0.0; gradient.len()]);
+                assert_eq!(gradient.len(), less.len(), "{name}");
+                gradient.iter().zip(less).map(|(x, y)| f64::from(x - y).powi(2)).collect::<Vec<_>>()
+            });
+            squares.sum::<f64>().sqrt()
+        };
+        let (size, difference) = (norm(&whole_gradients, &BTreeMap::new()), norm(&whole_gradients, &parts));
+        assert!(difference <= 1e-6 * size, "gradients of norm {size} differ by {difference} {kind}");
     }
 }
 
@@ -110,16 +121,10 @@ impl<L: Learner> Run<L> {
     }
 
     /// Takes one step and returns the loss before it.
-    fn step(mut self, example: &Example<L>, device: &Device) -> (Self, f32) {
-        let mut gradients = GradientSum::default();
-        let mut loss = 0.0;
-        for part in (example.batch)(1, device) {
-            let total = self.learner.loss(&self.model, part).total;
-            gradients.add(&self.model, &mut total.backward());
-            loss += total.into_scalar::<f32>();
-        }
+    fn step(mut self, example: &Example<L>, device: &Device) -> (Self, f64) {
+        let (gradients, metrics) = batch_gradients(&Plain(&self.learner), &self.model, (example.batch)(1, device));
         (self.model, _) = self.optimizer.step(self.model, gradients, 1e-2).unwrap();
-        (self, loss)
+        (self, metrics["total"])
     }
 
     fn steps(self, count: usize, example: &Example<L>, device: &Device) -> Self {

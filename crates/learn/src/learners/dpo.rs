@@ -14,8 +14,8 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::Loss;
 use super::preference::{Objective, Reading, pair_metrics};
+use super::{Loss, Sum};
 use crate::batch::PreferenceBatch;
 use crate::{Error, Result};
 use palestra_model::math::preference::{hinge, implicit_difference, ipo, orpo, preference_nll, simpo};
@@ -119,7 +119,7 @@ impl Objective for Dpo {
         gain.mul_scalar(self.0.beta)
     }
 
-    fn loss(&self, log_probs: Tensor<1>, _: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss {
+    fn loss(&self, log_probs: Tensor<1>, _: &[Tensor<1>], batch: &PreferenceBatch) -> Loss {
         let DpoConfig { loss, beta, label_smoothing, gamma, nll_coefficient, .. } = self.0;
         let pairs = batch.pairs.as_ref().expect("a prompt of pairs has one");
         let (chosen, rejected) = pairs.sides(&log_probs);
@@ -145,7 +145,7 @@ impl Objective for Dpo {
             PairLoss::Simpo => simpo(means().0, means().1, beta, gamma),
             PairLoss::Orpo => orpo(means().0, means().1, beta),
         };
-        let mean = |values: Tensor<1>| (values * pairs.weights.clone()).sum().div_scalar(batch.totals.pairs);
+        let mean = |values: Tensor<1>| Sum::of(values * pairs.weights.clone(), batch.totals.pairs.into());
         let nll = means().0.neg();
         if nll_coefficient > 0.0 {
             losses = losses + nll.clone().mul_scalar(nll_coefficient);

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
-use super::{Learner, Loss, evaluate_actions, wants_entropy};
+use super::{Learner, Loss, Sum, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
@@ -137,26 +137,27 @@ impl Learner for Group {
     type Model = Policy;
     type Batch = ActionBatch;
 
-    fn loss(&self, model: &Policy, batch: ActionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: ActionBatch, _: &[Tensor<1>]) -> Loss {
         let GroupConfig { clip_low: low, clip_high: high, kl_coefficient, entropy_coefficient, .. } = self.config;
         let evaluation = evaluate_actions(model, &batch, self.temperature, wants_entropy(model, entropy_coefficient));
-        let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
-        let weighted = |losses: Tensor<1>| (losses * batch.weights.clone()).sum();
+        let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
+        let count = self.config.aggregation.count(batch.token_count, batch.row_count);
+        let weighted = |values: Tensor<1>| Sum::of(values * batch.weights.clone(), count);
 
         let (losses, mut metrics) = clipped_policy(&evaluation, &batch, Clip { low, high, dual: None });
         let mut total = weighted(losses);
         metrics.push(("loss/policy_avg", total.clone().detach()));
         if let Some(reference) = &batch.reference_log_probs {
             let kl = kl_k3_tokens(evaluation.log_probs.clone() - reference.clone());
-            metrics.push(("policy/kl_avg", mean(kl.clone().detach().sum())));
+            metrics.push(("policy/kl_avg", mean(kl.clone().detach())));
             if kl_coefficient > 0.0 {
                 total = total + weighted(kl).mul_scalar(kl_coefficient);
             }
         }
         if let Some(all) = evaluation.all_log_probs {
-            let entropy = mean(entropy(all).sum());
-            metrics.push(("policy/entropy_avg", entropy.clone().detach()));
-            total = total - entropy.mul_scalar(entropy_coefficient);
+            let entropy = entropy(all);
+            metrics.push(("policy/entropy_avg", mean(entropy.clone().detach())));
+            total = total - weighted(entropy).mul_scalar(entropy_coefficient);
         }
         Loss { total, metrics }
     }
@@ -170,17 +171,14 @@ impl OnPolicy for Group {
         let segments = held.flat_map(|(trajectory, own)| trajectory.segments.iter().map(move |segment| (segment, own)));
         let samples = segments.map(|(segment, own)| {
             let count = segment.actions.len();
-            sample(segment, &vec![own; count], &vec![0.0; count])
+            let weight = self.config.aggregation.token_weight(count, self.longest);
+            sample(segment, &vec![own; count], &vec![0.0; count], weight)
         });
         (samples.collect(), metrics)
     }
 
     fn passes(&self) -> Passes {
         Passes::new(self.config.epochs, self.config.batch, self.config.micro_batch)
-    }
-
-    fn token_weights(&self, lengths: &[usize]) -> Vec<f32> {
-        self.config.aggregation.token_weights(lengths, self.longest)
     }
 }
 

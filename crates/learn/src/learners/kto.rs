@@ -9,8 +9,8 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::Loss;
 use super::preference::{Objective, Reading};
+use super::{Loss, Sum};
 use crate::batch::PreferenceBatch;
 use crate::{Error, Result};
 use palestra_model::math::preference::{kto, mismatched_kl};
@@ -62,20 +62,26 @@ impl Objective for Kto {
         (log_probs - references.expect(KNOWN)).mul_scalar(self.0.beta)
     }
 
-    fn loss(&self, log_probs: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss {
+    fn statistics(&self, mismatched: Option<Tensor<1>>, batch: &PreferenceBatch) -> Vec<Sum> {
+        let mismatched = mismatched.expect("a prompt of labels has answers to others");
+        let log_ratios = mismatched - batch.mismatched_references.clone().expect(KNOWN);
+        let count = log_ratios.dims()[0] as f64;
+        vec![Sum::of(log_ratios, count)]
+    }
+
+    fn loss(&self, log_probs: Tensor<1>, statistics: &[Tensor<1>], batch: &PreferenceBatch) -> Loss {
         let KtoConfig { beta, desirable_weight, undesirable_weight } = self.0;
         let labels = batch.labels.as_ref().expect("a prompt of labels has one");
-        let mismatched = mismatched.expect("a prompt of labels has answers to others");
-        let kl = mismatched_kl(mismatched - batch.mismatched_references.clone().expect(KNOWN));
+        let kl = mismatched_kl(statistics[0].clone());
         let log_ratios = labels.gather(&(log_probs.clone() - batch.references.clone().expect(KNOWN)));
         let is_good = labels.values.clone().greater_elem(0.5);
         let undesirable = labels.weights.clone().mul_scalar(undesirable_weight);
         let desirable = labels.weights.clone().mul_scalar(desirable_weight);
         let weights = undesirable.mask_where(is_good.clone(), desirable);
         let losses = kto(log_ratios.clone(), labels.values.clone(), kl.clone(), beta) * weights;
-        let total = losses.sum().div_scalar(batch.totals.good + batch.totals.bad);
+        let total = Sum::of(losses, (batch.totals.good + batch.totals.bad).into());
 
-        let mut metrics = vec![("loss/kto", total.clone().detach()), ("objective/kl", kl)];
+        let mut metrics = vec![("loss/kto", total.clone().detach()), ("objective/kl", Sum { sum: kl, count: 1.0 })];
         let rewards = log_ratios.detach().mul_scalar(beta);
         let log_probs = labels.gather(&log_probs.detach());
         let none = || labels.weights.zeros_like();
@@ -88,7 +94,7 @@ impl Objective for Kto {
         ];
         for ([reward, log_prob], weights, total) in kinds {
             if total > 0.0 {
-                let mean = |values: Tensor<1>| (values * weights.clone()).sum().div_scalar(total);
+                let mean = |values: Tensor<1>| Sum::of(values * weights.clone(), total.into());
                 metrics.extend([(reward, mean(rewards.clone())), (log_prob, mean(log_probs.clone()))]);
             }
         }

@@ -27,7 +27,7 @@ pub use monte_carlo::{MonteCarlo, MonteCarloConfig};
 
 use burn::tensor::Tensor;
 
-use super::{Learner, masked};
+use super::{Learner, Sum, masked};
 use crate::batch::TransitionBatch;
 use crate::{Error, Result};
 use palestra_model::ops::selected_log_probs;
@@ -59,8 +59,8 @@ impl<'a> States<'a> {
     }
 
     /// Sum of a per-token quantity, as this part's share of the mean over the whole batch.
-    fn mean(&self, quantity: Tensor<1>) -> Tensor<1> {
-        quantity.sum().div_scalar(self.batch.token_count as f32)
+    fn mean(&self, quantity: Tensor<1>) -> Sum {
+        Sum::of(quantity, self.batch.token_count as f64)
     }
 
     /// Selects the states in which action tokens were written from a per-state quantity.
@@ -115,7 +115,7 @@ impl<'a> States<'a> {
     }
 
     /// Squared error of each head's value of the written tokens, summed over heads, on tokens with a known target.
-    fn q_loss(&self, chosen: &[Tensor<1>], target: Tensor<1>, known: Option<Tensor<1>>) -> Tensor<1> {
+    fn q_loss(&self, chosen: &[Tensor<1>], target: Tensor<1>, known: Option<Tensor<1>>) -> Sum {
         let errors = chosen.iter().map(|chosen| (chosen.clone() - target.clone()).square());
         let errors = errors.reduce(|a, b| a + b).expect("there is a head");
         self.mean(match known {
@@ -125,7 +125,7 @@ impl<'a> States<'a> {
     }
 
     /// Conservative loss `logsumexp Q - Q(a)`, which is the cross-entropy of `softmax(Q)`; summed over heads.
-    fn conservative_loss(&self, all: Vec<Tensor<2>>) -> Tensor<1> {
+    fn conservative_loss(&self, all: Vec<Tensor<2>>) -> Sum {
         let one = |values| selected_log_probs(self.without_forbidden(values), self.batch.targets.clone()).neg();
         self.mean(all.into_iter().map(one).reduce(|a, b| a + b).expect("there is a head"))
     }

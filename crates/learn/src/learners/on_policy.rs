@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{ActionEvaluation, Learner};
+use super::{ActionEvaluation, Learner, Sum};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use palestra_model::Policy;
@@ -16,10 +16,6 @@ pub trait OnPolicy: Learner<Model = Policy, Batch = ActionBatch> {
 
     /// Number of epochs over the samples, and batch sizes.
     fn passes(&self) -> Passes;
-
-    /// Weight of each action token in the loss of one step: one weight per sample, from the samples' numbers of action
-    /// tokens.
-    fn token_weights(&self, lengths: &[usize]) -> Vec<f32>;
 
     /// True if the policy has moved so far from the sampling policy that the remaining samples are dropped.
     fn has_moved_too_far(&self, _step: &Metrics) -> bool {
@@ -61,24 +57,24 @@ pub(super) fn clipped_policy(
     evaluation: &ActionEvaluation,
     batch: &ActionBatch,
     Clip { low, high, dual }: Clip,
-) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
-    let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
+) -> (Tensor<1>, Vec<(&'static str, Sum)>) {
+    let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
     let (now, then) = (evaluation.log_probs.clone(), batch.log_probs.clone());
     let log_ratio = now.clone().detach() - then.clone();
     let (losses, ratio) = clipped_policy_loss(now, then, batch.advantages.clone(), [low, high], dual);
     let ratio = ratio.detach();
     let is_beyond = ratio.clone().lower_scalar(1.0 - low).float() + ratio.clone().greater_scalar(1.0 + high).float();
     let metrics = vec![
-        ("policy/approxkl_avg", mean(log_ratio.square().sum()).mul_scalar(0.5)),
-        ("policy/clipfrac_avg", mean(is_beyond.sum())),
-        ("policy/ratio_error", mean(ratio.clone().sub_scalar(1.0).abs().sum())),
-        ("val/ratio", mean(ratio.sum())),
+        ("policy/approxkl_avg", mean(log_ratio.square()).mul_scalar(0.5)),
+        ("policy/clipfrac_avg", mean(is_beyond)),
+        ("policy/ratio_error", mean(ratio.clone().sub_scalar(1.0).abs())),
+        ("val/ratio", mean(ratio)),
     ];
     (losses, metrics)
 }
 
 /// Turns a segment into a sample, with the advantages and returns of its action tokens.
-pub(super) fn sample(segment: &Segment, advantages: &[f32], returns: &[f32]) -> Sample {
+pub(super) fn sample(segment: &Segment, advantages: &[f32], returns: &[f32], weight: f32) -> Sample {
     let each = |field: fn(&ActionToken) -> f32| segment.actions.iter().map(field).collect();
     let reference: Option<Vec<f32>> = segment.actions.iter().map(|action| action.reference_log_prob).collect();
     Sample {
@@ -90,7 +86,7 @@ pub(super) fn sample(segment: &Segment, advantages: &[f32], returns: &[f32]) -> 
         values: each(|action| action.value),
         advantages: advantages.to_vec(),
         returns: returns.to_vec(),
-        weight: 0.0,
+        weight,
     }
 }
 

@@ -8,12 +8,12 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
-use super::{Learner, Loss, evaluate_actions, wants_entropy};
+use super::{Learner, Loss, Sum, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
 use palestra_model::Policy;
-use palestra_model::math::{AdaptiveKl, Aggregation, clipped_value_loss, entropy, gae, kl_k1, whiten};
+use palestra_model::math::{AdaptiveKl, clipped_value_loss, entropy, gae, kl_k1, whiten};
 use palestra_report::Metrics;
 
 /// Hyperparameters of PPO.
@@ -149,30 +149,30 @@ impl Learner for Ppo {
         self.entropy_coefficient = last.map_or(first, |last| first + (last - first) * fraction as f32);
     }
 
-    fn loss(&self, model: &Policy, batch: ActionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: ActionBatch, _: &[Tensor<1>]) -> Loss {
         let PpoConfig { clip, dual_clip, value_clip, value_coefficient, .. } = self.config;
         let evaluation =
             evaluate_actions(model, &batch, self.temperature, wants_entropy(model, self.entropy_coefficient));
         // Each mean is over the action tokens of the whole batch, so that parts of it add up.
-        let mean = |sum: Tensor<1>| sum.div_scalar(batch.token_count as f32);
+        let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
 
         let dual = (dual_clip > 0.0).then_some(dual_clip);
         let (losses, mut metrics) = clipped_policy(&evaluation, &batch, Clip { low: clip, high: clip, dual });
-        let mut total = mean(losses.sum());
+        let mut total = mean(losses);
         metrics.push(("loss/policy_avg", total.clone().detach()));
         if let Some(all) = evaluation.all_log_probs {
-            let entropy = mean(entropy(all).sum());
+            let entropy = mean(entropy(all));
             metrics.push(("policy/entropy_avg", entropy.clone().detach()));
             total = total - entropy.mul_scalar(self.entropy_coefficient);
         }
         if let Some(values) = evaluation.values {
             let moved = (values.clone().detach() - batch.values.clone()).abs();
             let value_clip = (value_clip > 0.0).then_some(value_clip);
-            let value_loss = mean(clipped_value_loss(values, batch.values, batch.returns, value_clip).sum());
+            let value_loss = mean(clipped_value_loss(values, batch.values, batch.returns, value_clip));
             total = total + value_loss.clone().mul_scalar(value_coefficient);
             metrics.push(("loss/value_avg", value_loss.detach()));
             if let Some(epsilon) = value_clip {
-                metrics.push(("val/clipfrac_avg", mean(moved.greater_scalar(epsilon).float().sum())));
+                metrics.push(("val/clipfrac_avg", mean(moved.greater_scalar(epsilon).float())));
             }
         }
         Loss { total, metrics }
@@ -201,7 +201,7 @@ impl OnPolicy for Ppo {
             let mut from = 0;
             for segment in &trajectory.segments {
                 let to = from + segment.actions.len();
-                samples.push(sample(segment, &advantages[from..to], &returns[from..to]));
+                samples.push(sample(segment, &advantages[from..to], &returns[from..to], 1.0));
                 from = to;
             }
         }
@@ -218,10 +218,6 @@ impl OnPolicy for Ppo {
 
     fn passes(&self) -> Passes {
         Passes::new(self.config.epochs, self.config.batch, self.config.micro_batch)
-    }
-
-    fn token_weights(&self, lengths: &[usize]) -> Vec<f32> {
-        Aggregation::TokenMean.token_weights(lengths, 0)
     }
 
     fn has_moved_too_far(&self, step: &Metrics) -> bool {

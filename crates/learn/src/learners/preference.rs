@@ -10,7 +10,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
-use super::{Learner, Loss};
+use super::{Learner, Loss, Sum};
 use crate::batch::{AnswerRows, PreferenceBatch, TextRow};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
@@ -35,7 +35,13 @@ pub trait Objective {
     fn rewards(&self, numbers: Tensor<1>, references: Option<Tensor<1>>, lengths: Tensor<1>) -> Tensor<1>;
 
     /// Loss of the readings, `[answers]`. `mismatched` holds the readings of mismatched answers, without autodiff.
-    fn loss(&self, numbers: Tensor<1>, mismatched: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss;
+    fn loss(&self, numbers: Tensor<1>, statistics: &[Tensor<1>], batch: &PreferenceBatch) -> Loss;
+
+    /// Statistics of mismatched answers that the loss needs as means over the whole batch; `statistics` are the means of [`Objective::statistics`].
+    /// without autodiff.
+    fn statistics(&self, _mismatched: Option<Tensor<1>>, _batch: &PreferenceBatch) -> Vec<Sum> {
+        Vec::new()
+    }
 
     /// Changes the model after the last update.
     fn finish(&self, model: Policy) -> Policy {
@@ -55,28 +61,32 @@ impl Learner for PreferenceLearner {
     type Model = Policy;
     type Batch = PreferenceBatch;
 
-    fn loss(&self, model: &Policy, batch: PreferenceBatch) -> Loss {
+    fn statistics(&self, model: &Policy, batch: &PreferenceBatch) -> Vec<Sum> {
+        self.objective.statistics(self.mismatched(model, batch), batch)
+    }
+
+    fn loss(&self, model: &Policy, batch: PreferenceBatch, statistics: &[Tensor<1>]) -> Loss {
         let numbers = batch.answers.iter().map(|rows| self.read(model, rows)).collect();
-        self.objective.loss(Tensor::cat(numbers, 0), self.mismatched(model, &batch), &batch)
+        self.objective.loss(Tensor::cat(numbers, 0), statistics, &batch)
     }
 
     fn gradients(
         &self,
         model: &Policy,
         batch: PreferenceBatch,
+        statistics: &[Tensor<1>],
         sum: &mut GradientSum,
-    ) -> Vec<(&'static str, Tensor<1>)> {
+    ) -> Loss {
         if batch.answers.len() == 1 && !self.checkpointing {
-            let Loss { total, metrics } = self.loss(model, batch);
-            sum.add(model, &mut total.backward());
-            return metrics;
+            let Loss { total, metrics } = self.loss(model, batch, statistics);
+            sum.add(model, &mut total.sum.backward());
+            return Loss { total: total.detach(), metrics };
         }
         let inner = model.valid();
         let numbers = batch.answers.iter().map(|rows| self.read(&inner, &rows.inner())).collect();
         let numbers = Tensor::from_inner(Tensor::cat(numbers, 0)).require_grad();
-        let mismatched = self.mismatched(model, &batch);
-        let Loss { total, metrics } = self.objective.loss(numbers.clone(), mismatched, &batch);
-        let gradient = numbers.grad(&total.backward()).expect("a loss of judgements is one of all answers");
+        let Loss { total, metrics } = self.objective.loss(numbers.clone(), statistics, &batch);
+        let gradient = numbers.grad(&total.sum.backward()).expect("a loss of judgements is one of all answers");
         let mut first = 0;
         for rows in &batch.answers {
             let own = Tensor::from_inner(gradient.clone().slice(first..first + rows.count()));
@@ -90,7 +100,7 @@ impl Learner for PreferenceLearner {
                 take(&mut (self.read(model, rows) * own).sum().backward());
             }
         }
-        metrics
+        Loss { total: total.detach(), metrics }
     }
 
     fn finish(&self, model: Policy) -> Policy {
@@ -152,11 +162,11 @@ pub fn read_answers(policy: &Policy, reading: Reading, rows: &[&TextRow], batch:
 
 /// Reward metrics over pairs that are not ties: mean chosen reward, mean rejected reward, mean margin and accuracy.
 /// Each is this part's share of a mean over the whole batch.
-pub fn pair_metrics(rewards: &Tensor<1>, batch: &PreferenceBatch) -> Vec<(&'static str, Tensor<1>)> {
+pub fn pair_metrics(rewards: &Tensor<1>, batch: &PreferenceBatch) -> Vec<(&'static str, Sum)> {
     let Some(pairs) = batch.pairs.as_ref().filter(|_| batch.totals.decided > 0.0) else { return Vec::new() };
     let (chosen, rejected) = pairs.sides(&rewards.clone().detach());
     let is_right = chosen.clone().greater(rejected.clone()).float();
-    let mean = |values: Tensor<1>| (values * pairs.decided.clone()).sum().div_scalar(batch.totals.decided);
+    let mean = |values: Tensor<1>| Sum::of(values * pairs.decided.clone(), batch.totals.decided.into());
     let margins = chosen.clone() - rejected.clone();
     vec![
         ("rewards/chosen", mean(chosen)),

@@ -14,8 +14,8 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::Loss;
 use super::preference::{Objective, Reading, pair_metrics, read_answers};
+use super::{Loss, Sum};
 use crate::batch::{PreferenceBatch, TextRow};
 use crate::{Error, Result};
 use palestra_model::math::preference::{best_of_nll, centring, preference_nll, rating_error};
@@ -82,7 +82,7 @@ impl Objective for RewardModel {
         numbers
     }
 
-    fn loss(&self, scores: Tensor<1>, _: Option<Tensor<1>>, batch: &PreferenceBatch) -> Loss {
+    fn loss(&self, scores: Tensor<1>, _: &[Tensor<1>], batch: &PreferenceBatch) -> Loss {
         let mut losses = Vec::new();
         if let Some(pairs) = &batch.pairs {
             let (chosen, rejected) = pairs.sides(&scores);
@@ -106,7 +106,7 @@ impl Objective for RewardModel {
             let loss = rating_error(ratings.gather(&scores), ratings.values.clone());
             losses.push((loss * ratings.weights.clone()).sum());
         }
-        let total = Tensor::cat(losses, 0).sum().div_scalar(batch.totals.judgements);
+        let total = Sum::of(Tensor::cat(losses, 0), batch.totals.all.into());
         let mut metrics = vec![("loss/reward_model", total.clone().detach())];
         metrics.extend(pair_metrics(&scores, batch));
         Loss { total, metrics }

@@ -8,7 +8,7 @@ use std::f64::consts::LN_2;
 use burn::tensor::{Gradients, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Learner, Loss};
+use super::{Learner, Loss, Sum};
 use crate::batch::TextBatch;
 use palestra_model::ops::{AttentionMask, selected_log_probs};
 use palestra_model::optim::GradientSum;
@@ -27,7 +27,7 @@ impl Learner for Supervised {
     type Model = Policy;
     type Batch = TextBatch;
 
-    fn loss(&self, model: &Policy, batch: TextBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TextBatch, _: &[Tensor<1>]) -> Loss {
         let hidden = model.transformer.forward(batch.tokens.clone(), &placement(&batch), None);
         loss_of(model, hidden, &batch)
     }
@@ -47,20 +47,20 @@ impl Learner for Checkpointed {
     type Model = Policy;
     type Batch = TextBatch;
 
-    fn loss(&self, model: &Policy, batch: TextBatch) -> Loss {
-        Supervised.loss(model, batch)
+    fn loss(&self, model: &Policy, batch: TextBatch, statistics: &[Tensor<1>]) -> Loss {
+        Supervised.loss(model, batch, statistics)
     }
 
-    fn gradients(&self, model: &Policy, batch: TextBatch, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
-        let mut measured = Vec::new();
+    fn gradients(&self, model: &Policy, batch: TextBatch, _: &[Tensor<1>], gradients: &mut GradientSum) -> Loss {
+        let mut measured = None;
         let loss = |hidden| {
             let Loss { total, metrics } = loss_of(model, hidden, &batch);
-            measured = metrics;
-            total
+            measured = Some(Loss { total: total.clone().detach(), metrics });
+            total.sum
         };
-        let take = |gradients: &mut Gradients| sum.add(model, gradients);
+        let take = |found: &mut Gradients| gradients.add(model, found);
         checkpointing::backward(&model.transformer, batch.tokens.clone(), &placement(&batch), loss, take);
-        measured
+        measured.expect("the backward pass begins with the loss")
     }
 
     fn sum_up(&self, means: &mut Metrics) {
@@ -91,8 +91,9 @@ fn placement(batch: &TextBatch) -> Placement {
 /// Loss, from the hidden states of all tokens, `[rows * time, width]`.
 fn loss_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Loss {
     let nats = log_probs_of(policy, hidden, batch).sum().neg();
-    let bits = nats.clone().detach().div_scalar(LN_2 * batch.byte_count.max(1) as f64);
-    let total = nats.div_scalar(batch.token_count as f32);
+    let bits = nats.clone().detach().div_scalar(LN_2);
+    let total = Sum { sum: nats, count: batch.token_count as f64 };
+    let bits = Sum { sum: bits, count: batch.byte_count.max(1) as f64 };
     Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
 }
 

@@ -41,6 +41,8 @@ pub struct OnPolicySource {
     steps: Vec<Vec<usize>>,
     is_first_step: bool,
     tokens: usize,
+    /// Width of the logits, which is that of the masks.
+    vocab_size: usize,
     /// The last episodes played.
     pub played: Vec<RolloutResult>,
     /// Timings of the last rollout.
@@ -60,6 +62,7 @@ impl OnPolicySource {
             steps: Vec::new(),
             is_first_step: true,
             tokens: 0,
+            vocab_size: 0,
             played: Vec::new(),
             timings: RolloutTimings::default(),
         }
@@ -107,6 +110,7 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         self.steps.reverse();
         self.is_first_step = true;
         self.tokens = 0;
+        self.vocab_size = policy.transformer.config().vocab_size;
         self.samples = samples;
 
         let mut metrics = summary(&played);
@@ -126,16 +130,10 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
 
     fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<ActionBatch>>> {
         let Some(step) = self.steps.pop() else { return Ok(None) };
-        let lengths: Vec<usize> = step.iter().map(|&at| self.samples[at].at.len()).collect();
-        for (&at, weight) in step.iter().zip(learner.token_weights(&lengths)) {
-            self.samples[at].weight = weight;
-        }
         let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
         self.tokens += samples.iter().map(|sample| sample.tokens.len()).sum::<usize>();
-        let token_count = lengths.iter().sum();
-        let vocab_size = self.rollout.vocab_size();
         let parts = samples.chunks(learner.passes().micro_batch);
-        Ok(Some(parts.map(|part| ActionBatch::new(part, token_count, vocab_size, &self.device)).collect()))
+        Ok(Some(parts.map(|part| ActionBatch::new(part, self.vocab_size, &self.device)).collect()))
     }
 
     fn tokens(&self) -> usize {
@@ -174,7 +172,7 @@ fn score_by(reference: &Policy, mut segments: Vec<&mut Segment>, rows: usize, te
     segments.sort_by_key(|segment| segment.tokens.len());
     for segments in segments.chunks_mut(rows) {
         let samples: Vec<Sample> = segments.iter().map(|segment| unscored(segment)).collect();
-        let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), 1, vocab_size, &device);
+        let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), vocab_size, &device);
         let log_probs: TensorData = evaluate_actions(reference, &batch, temperature, false).log_probs.into_data();
         let actions = segments.iter_mut().flat_map(|segment| &mut segment.actions);
         for (action, log_prob) in actions.zip(log_probs.iter::<f32>()) {

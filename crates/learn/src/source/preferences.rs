@@ -263,8 +263,6 @@ pub struct PreferenceSource {
     prompts: Vec<PromptPreferences>,
     counts: PreferenceCounts,
     config: PreferenceConfig,
-    /// True if the loss of a step depends on all its answers together.
-    is_whole: bool,
     seed: u64,
     place: ExamplePlace,
     device: Device,
@@ -275,16 +273,10 @@ pub struct PreferenceSource {
 impl PreferenceSource {
     /// Creates a source of a run's preferences; the seed fixes their order. `device` is the device of the batches, in
     /// the autodiff context of the model.
-    pub fn new(
-        judgements: PreferenceData,
-        config: PreferenceConfig,
-        kinds: PreferenceKinds,
-        seed: u64,
-        device: Device,
-    ) -> Self {
+    pub fn new(judgements: PreferenceData, config: PreferenceConfig, seed: u64, device: Device) -> Self {
         let PreferenceData { training: prompts, counts, .. } = judgements;
-        let (place, is_whole) = (ExamplePlace::default(), kinds == PreferenceKinds::Labels);
-        Self { prompts, counts, config, is_whole, seed, place, device, steps_left: 0, tokens: 0 }
+        let place = ExamplePlace::default();
+        Self { prompts, counts, config, seed, place, device, steps_left: 0, tokens: 0 }
     }
 
     /// Returns the parts of one step's batch.
@@ -296,10 +288,7 @@ impl PreferenceSource {
         }
         let drawn: Vec<&PromptPreferences> = drawn.into_iter().map(|number| &self.prompts[number]).collect();
         self.tokens += drawn.iter().flat_map(|prompt| prompt.rows()).map(|row| row.tokens.len()).sum::<usize>();
-        match self.is_whole {
-            true => vec![PreferenceBatch::whole(&drawn, self.config.micro_batch, &self.device)],
-            false => PreferenceBatch::parts(&drawn, self.config.micro_batch, &self.device),
-        }
+        PreferenceBatch::parts(&drawn, self.config.micro_batch, &self.device)
     }
 
     fn draw(&mut self) -> usize {

@@ -159,9 +159,8 @@ impl ReplaySource {
         let chunks = self.draw()?;
         let tokens = chunks.iter().flat_map(|chunk| &chunk.segments).map(|segment| segment.tokens.len());
         self.tokens += tokens.sum::<usize>();
-        let token_count = chunks.iter().map(Chunk::actions).sum();
         let parts = parts(&chunks, self.config.micro_batch);
-        let batch = |part: &[Chunk]| TransitionBatch::new(part, token_count, self.vocab_size, &self.device);
+        let batch = |part: &[Chunk]| TransitionBatch::new(part, self.vocab_size, &self.device);
         Ok(parts.into_iter().map(batch).collect())
     }
 

@@ -1,8 +1,8 @@
 use burn::module::{Module, Param};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use super::*;
-use crate::learners::Loss;
+use crate::learners::{Loss, Sum};
 use palestra_model::optim::OptimizerConfig;
 
 /// One number, pulled towards the target of each batch.
@@ -23,9 +23,10 @@ impl Learner for Pull {
         self.progress.push(fraction);
     }
 
-    fn loss(&self, model: &Number, target: f32) -> Loss {
+    fn loss(&self, model: &Number, target: f32, _: &[Tensor<1>]) -> Loss {
         let total = model.value.val().sub_scalar(target).square();
-        Loss { metrics: vec![("target", Tensor::from_data([target], &total.device()))], total }
+        let target = Tensor::from_data([target], &total.device());
+        Loss { metrics: vec![("target", Sum { sum: target, count: 1.0 })], total: Sum { sum: total, count: 1.0 } }
     }
 }
 
@@ -75,13 +76,13 @@ fn each_update_collects_and_takes_a_step_on_each_batch() {
     let (model, learner, source) = run(&span, |progress| {
         let metrics = progress.metrics;
         assert_eq!(metrics["begun"], (progress.done - 1) as f64);
-        // The parts of a batch add up to 3; the result is the mean with the batch of 6.
-        assert_eq!((metrics["target"], metrics["update/steps"]), (4.5, 2.0));
+        // The mean over the parts of a batch is 1.5; the result is the mean with the batch of 6.
+        assert_eq!((metrics["target"], metrics["update/steps"]), (3.75, 2.0));
         assert_eq!(progress.is_last, progress.done == 4);
         rates.push(metrics["optimizer/learning_rate"]);
         Ok(())
     });
-    assert_eq!((source.begun, source.told), (vec![1, 2, 3], vec![3.0, 6.0, 3.0, 6.0, 3.0, 6.0]));
+    assert_eq!((source.begun, source.told), (vec![1, 2, 3], vec![1.5, 6.0, 1.5, 6.0, 1.5, 6.0]));
     assert_eq!(learner.progress, [0.25, 0.5, 0.75], "of the whole run, where it is resumed too");
     assert_eq!(rates, [0.1 * 0.4 / 0.5, 0.1, 0.1], "still warming up at two fifths");
     assert!(model.value.val().into_scalar::<f32>() > 0.3, "six steps towards positive numbers");

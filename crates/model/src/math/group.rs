@@ -60,16 +60,19 @@ pub enum Aggregation {
 }
 
 impl Aggregation {
-    /// Weight of each token, one value per sequence, for sequences with these lengths; `most` is the max length.
-    pub fn token_weights(self, lengths: &[usize], most: usize) -> Vec<f32> {
-        let (tokens, sequences) = (lengths.iter().sum::<usize>().max(1), lengths.len().max(1));
-        let weight = |length: usize| match self {
-            Self::TokenMean => 1.0 / tokens as f32,
-            Self::SequenceMeanTokenMean => 1.0 / (sequences * length.max(1)) as f32,
-            Self::SequenceMeanTokenSum => 1.0 / sequences as f32,
-            Self::Constant => 1.0 / (sequences * most.max(1)) as f32,
-        };
-        lengths.iter().map(|&length| weight(length)).collect()
+    /// Weight of each token of a sequence with this many tokens; `max_length` is the max length of a sequence. The weighted
+    /// sum is divided by [`Aggregation::count`].
+    pub fn token_weight(self, length: usize, max_length: usize) -> f32 {
+        match self {
+            Self::TokenMean | Self::SequenceMeanTokenSum => 1.0,
+            Self::SequenceMeanTokenMean => 1.0 / length.max(1) as f32,
+            Self::Constant => 1.0 / max_length.max(1) as f32,
+        }
+    }
+
+    /// Count that the weighted sum over a batch of this many tokens and sequences is divided by.
+    pub fn count(self, tokens: usize, sequences: usize) -> f64 {
+        if self == Self::TokenMean { tokens as f64 } else { sequences as f64 }
     }
 }
 
@@ -104,8 +107,8 @@ mod tests {
     fn aggregations_by_hand() {
         let losses: [&[f32]; 3] = [&[1.0, 2.0], &[3.0, 4.0, 5.0], &[7.0]];
         let of = |aggregation: Aggregation| {
-            let weights = aggregation.token_weights(&losses.map(<[f32]>::len), 3);
-            losses.iter().zip(weights).map(|(losses, weight)| losses.iter().sum::<f32>() * weight).sum::<f32>()
+            let weighted = |losses: &&[f32]| losses.iter().sum::<f32>() * aggregation.token_weight(losses.len(), 3);
+            losses.iter().map(weighted).sum::<f32>() / aggregation.count(6, 3) as f32
         };
         let found = [
             of(Aggregation::TokenMean),

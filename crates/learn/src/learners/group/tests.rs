@@ -39,13 +39,11 @@ fn samples() -> Vec<Sample> {
 
 /// A batch in parts, with the learner's token weights.
 fn parts(learner: &Group, mut samples: Vec<Sample>, parts: usize, device: &Device) -> Vec<ActionBatch> {
-    let lengths: Vec<usize> = samples.iter().map(|sample| sample.at.len()).collect();
-    for (sample, weight) in samples.iter_mut().zip(learner.token_weights(&lengths)) {
-        sample.weight = weight;
+    for sample in &mut samples {
+        sample.weight = learner.config.aggregation.token_weight(sample.at.len(), learner.longest);
     }
     let rows: Vec<&Sample> = samples.iter().collect();
-    let tokens = lengths.iter().sum();
-    rows.chunks(samples.len() / parts).map(|part| ActionBatch::new(part, tokens, VOCAB, device)).collect()
+    rows.chunks(samples.len() / parts).map(|part| ActionBatch::new(part, VOCAB, device)).collect()
 }
 
 fn each_device(test: impl Fn(&Device, Policy)) {

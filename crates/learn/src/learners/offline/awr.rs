@@ -3,6 +3,7 @@
 //!
 //! `loss = mean [ - w log pi(a|s) + c_v (V(s) - R)^2 ]`, `w = min(exp((R - V(s)) / lambda), w_max)`, R the return.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{States, check_positive, check_range, exponential_weight};
@@ -53,7 +54,7 @@ impl Learner for Awr {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TransitionBatch, _: &[Tensor<1>]) -> Loss {
         let AwrConfig { lambda, max_weight, value_coefficient, .. } = self.0;
         let states = States::read(model, &batch);
         let values = states.acted(states.v());

@@ -3,6 +3,7 @@
 //! `loss = - mean log pi(a|s)`. Filtered cloning (%BC, [Chen et al. 2021](https://arxiv.org/abs/2106.01345)) applies
 //! the same loss to the best episodes; its source selects them.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{States, check_range};
@@ -45,7 +46,7 @@ impl Learner for BehaviourCloning {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TransitionBatch, _: &[Tensor<1>]) -> Loss {
         let states = States::read(model, &batch);
         let total = states.mean(states.log_probs(model).neg());
         Loss { metrics: vec![("loss/policy", total.clone().detach())], total }

@@ -56,7 +56,7 @@ impl Learner for Cql {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TransitionBatch, _: &[Tensor<1>]) -> Loss {
         let states = States::read(model, &batch);
         let (all, chosen): (Vec<_>, Vec<_>) = states.critic().q.iter().map(|head| states.q(head)).unzip();
         let q_loss = states.q_loss(&chosen, states.bootstrapped(best_values(&states)), Some(batch.known.clone()));

@@ -3,6 +3,7 @@
 //!
 //! `loss = - mean log pi(a | return to go, s)`. The encoder writes the returns; the loss is that of behaviour cloning.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::BehaviourCloning;
@@ -51,7 +52,7 @@ impl Learner for DecisionTransformer {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
-        BehaviourCloning.loss(model, batch)
+    fn loss(&self, model: &Policy, batch: TransitionBatch, statistics: &[Tensor<1>]) -> Loss {
+        BehaviourCloning.loss(model, batch, statistics)
     }
 }

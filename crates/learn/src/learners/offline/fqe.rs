@@ -73,7 +73,7 @@ impl Learner for Fqe {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TransitionBatch, _: &[Tensor<1>]) -> Loss {
         let states = States::read(model, &batch);
         let (_, chosen) = states.q(&states.critic().q[0]);
         let target = states.bootstrapped(Tensor::from_inner(self.expectation(&states)));

@@ -28,8 +28,8 @@ impl Learner for Anywhere {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
-        Fqe { judged: judged(0.7, 0.2, &batch.tokens.device()), polyak: 0.05 }.loss(model, batch)
+    fn loss(&self, model: &Policy, batch: TransitionBatch, statistics: &[Tensor<1>]) -> Loss {
+        Fqe { judged: judged(0.7, 0.2, &batch.tokens.device()), polyak: 0.05 }.loss(model, batch, statistics)
     }
 
     fn after_step(&self, model: Policy) -> Policy {

@@ -4,6 +4,7 @@
 //! `loss = mean [ sum_i (Q_i(s, a) - (r + gamma V(s')))^2 + L_tau(min_i Qbar_i(s, a) - V(s)) + alpha sum_i CE(Q_i, a)
 //! - c_pi log pi(a|s) ]`; decoded with `log pi + beta (Q - V)`, which at `beta = 0` is behaviour cloning.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{States, check_range, expectile_loss};
@@ -72,7 +73,7 @@ impl Learner for Ilql {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TransitionBatch, _: &[Tensor<1>]) -> Loss {
         let IlqlConfig { tau, alpha, policy_coefficient, .. } = self.0;
         let states = States::read(model, &batch);
         let (all, chosen): (Vec<_>, Vec<_>) = states.critic().q.iter().map(|head| states.q(head)).unzip();

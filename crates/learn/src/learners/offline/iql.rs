@@ -4,6 +4,7 @@
 //! `loss = mean [ sum_i (Q_i(s, a) - (r + gamma V(s')))^2 + L_tau(min_i Qbar_i(s, a) - V(s)) - w log pi(a|s) ]`,
 //! `w = min(exp(beta (min_i Qbar_i(s, a) - V(s))), w_max)`, `L_tau(u) = |tau - 1(u < 0)| u^2`.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{States, check_positive, check_range, expectile_loss, exponential_weight};
@@ -61,7 +62,7 @@ impl Learner for Iql {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TransitionBatch, _: &[Tensor<1>]) -> Loss {
         let IqlConfig { tau, beta, max_weight, .. } = self.0;
         let states = States::read(model, &batch);
         let chosen: Vec<_> = states.critic().q.iter().map(|head| states.q(head).1).collect();

@@ -4,6 +4,7 @@
 //! baseline of ILQL ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)) that takes one step of policy improvement
 //! over the behaviour policy.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{States, check_range};
@@ -54,7 +55,7 @@ impl Learner for MonteCarlo {
     type Model = Policy;
     type Batch = TransitionBatch;
 
-    fn loss(&self, model: &Policy, batch: TransitionBatch) -> Loss {
+    fn loss(&self, model: &Policy, batch: TransitionBatch, _: &[Tensor<1>]) -> Loss {
         let MonteCarloConfig { alpha, policy_coefficient, .. } = self.0;
         let states = States::read(model, &batch);
         let (all, chosen): (Vec<_>, Vec<_>) = states.critic().q.iter().map(|head| states.q(head)).unzip();

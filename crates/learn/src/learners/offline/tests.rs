@@ -8,6 +8,7 @@ use rand_distr::{Distribution, Normal};
 
 use super::*;
 use crate::batch::{Chunk, Next};
+use crate::learners::batch_gradients;
 use crate::learners::check::{Example, check_learner, measure};
 use crate::trajectory::{ActionToken, Segment};
 use palestra_model::ops::{available_devices, open_device};
@@ -77,9 +78,8 @@ fn chunks() -> Vec<Chunk> {
 }
 
 pub(super) fn parts(chunks: &[Chunk], parts: usize, device: &Device) -> Vec<TransitionBatch> {
-    let count = chunks.iter().map(Chunk::actions).sum();
     let size = chunks.len() / parts;
-    chunks.chunks(size).map(|part| TransitionBatch::new(part, count, VOCAB, device)).collect()
+    chunks.chunks(size).map(|part| TransitionBatch::new(part, VOCAB, device)).collect()
 }
 
 pub(super) fn each_device(test: impl Fn(&Device)) {
@@ -409,10 +409,7 @@ fn ilql_without_beta_is_behaviour_cloning() {
         let trained = |learner: &OfflineLearner, mut model: Policy| {
             let mut optimizer = palestra_model::optim::AdamW::new(config.clone()).unwrap();
             for _ in 0..5 {
-                let mut gradients = palestra_model::optim::GradientSum::default();
-                for batch in parts(&chunks(), 1, device) {
-                    gradients.add(&model, &mut learner.loss(&model, batch).total.backward());
-                }
+                let (gradients, _) = batch_gradients(learner, &model, parts(&chunks(), 1, device));
                 (model, _) = optimizer.step(model, gradients, 1e-2).unwrap();
                 model = learner.after_step(model);
             }

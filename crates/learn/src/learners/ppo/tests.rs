@@ -55,9 +55,8 @@ fn samples() -> Vec<Sample> {
 }
 
 fn parts(samples: &[Sample], parts: usize, device: &Device) -> Vec<ActionBatch> {
-    let token_count = samples.iter().map(|sample| sample.at.len()).sum();
     let rows: Vec<&Sample> = samples.iter().collect();
-    rows.chunks(samples.len() / parts).map(|part| ActionBatch::new(part, token_count, VOCAB, device)).collect()
+    rows.chunks(samples.len() / parts).map(|part| ActionBatch::new(part, VOCAB, device)).collect()
 }
 
 fn each_device(test: impl Fn(&Device)) {
@@ -145,8 +144,7 @@ fn padding_is_never_seen() {
         let short = &samples[1..2];
         let among_longer = |longer: &Sample| {
             let silent = Sample { tokens: longer.tokens.clone(), ..Sample::default() };
-            let count = short[0].at.len();
-            total(vec![ActionBatch::new(&[&short[0], &silent], count, VOCAB, device)])
+            total(vec![ActionBatch::new(&[&short[0], &silent], VOCAB, device)])
         };
         let alone = total(parts(short, 1, device));
         assert!((among_longer(&samples[7]) - alone).abs() < 1e-6, "a longer row in the same batch");

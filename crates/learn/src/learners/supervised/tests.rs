@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use burn::tensor::Device;
 use rand::SeedableRng;
@@ -7,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::batch::TextRow;
-use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::batch_gradients;
+use crate::learners::check::{self, Example, check_learner, measure};
 use palestra_model::lora::{LoraConfig, attach};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::AdamW;
@@ -107,18 +106,10 @@ fn gradients_of(
     model: &Policy,
     rows: &[TextRow],
 ) -> Numbers {
-    let mut sum = GradientSum::default();
-    let mut measured = BTreeMap::new();
-    for part in TextBatch::parts(rows, 2, &model.transformer.device()) {
-        for (name, value) in learner.gradients(model, part, &mut sum) {
-            *measured.entry(name.to_string()).or_insert(0.0) += value.into_scalar::<f32>();
-        }
-    }
-    let flat = |data: burn::tensor::TensorData| data.try_into_vec::<f32>().unwrap();
-    (measured, sum.by_name().into_iter().map(|(name, data)| (name, flat(data))).collect())
+    check::own_way(learner, model, TextBatch::parts(rows, 2, &model.transformer.device()))
 }
 
-type Numbers = (BTreeMap<String, f32>, BTreeMap<String, Vec<f32>>);
+type Numbers = crate::learners::check::Measured;
 
 #[test]
 fn blocks_computed_again_give_the_same_gradients() {
@@ -170,9 +161,8 @@ fn what_is_frozen_takes_no_gradient_no_moments_and_keeps_its_bits() {
         let mut model = optimizer.freeze(start.clone().train()).unwrap();
         let is_frozen = |name: &str| name == "embedding" || name.starts_with("blocks.0.");
         for _ in 0..3 {
-            let mut sum = GradientSum::default();
             let device = model.transformer.device();
-            let _ = Supervised.gradients(&model, TextBatch::whole(&rows(), &device), &mut sum);
+            let (sum, _) = batch_gradients(&Supervised, &model, vec![TextBatch::whole(&rows(), &device)]);
             assert!(!sum.by_name().is_empty() && sum.by_name().keys().all(|name| !is_frozen(name)));
             (model, _) = optimizer.step(model, sum, 1e-2).unwrap();
         }

@@ -143,7 +143,7 @@ fn prompts_come_whole_in_an_order_that_a_resumed_run_goes_on_with() {
     let config = PreferenceConfig { batch: 3, ..files.config() };
     let source = || {
         let judgements = files.open(&config, PreferenceKinds::All).unwrap();
-        PreferenceSource::new(judgements, config.clone(), PreferenceKinds::All, 5, device.clone())
+        PreferenceSource::new(judgements, config.clone(), 5, device.clone())
     };
     let tokens = |source: &mut PreferenceSource| -> Vec<i64> {
         let parts = source.next_parts();
