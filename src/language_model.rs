@@ -77,6 +77,9 @@ pub struct Written {
     pub tokens_per_second: f64,
 }
 
+/// Top-k of transformers where a directory samples and names none.
+const DEFAULT_TOP_K: usize = 50;
+
 impl LanguageModel {
     /// Opens a Hugging Face model directory, or the last checkpoint of a run's directory. A checkpoint of adapters is
     /// opened with its base model.
@@ -118,7 +121,7 @@ impl LanguageModel {
         match do_sample {
             Some(true) => Sampling {
                 temperature: temperature.unwrap_or(1.0),
-                top_k: top_k.unwrap_or(0),
+                top_k: top_k.unwrap_or(DEFAULT_TOP_K),
                 top_p: top_p.unwrap_or(1.0),
                 min_p: min_p.unwrap_or(0.0),
             },

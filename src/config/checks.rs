@@ -53,7 +53,8 @@ impl RunFile {
                  parts (micro_batch)"
             )));
         }
-        if matches!(algorithm, Algorithm::Grpo(_)) && self.rollout.group < 2 {
+        let needs_group = matches!(&algorithm, Algorithm::Grpo(config) if !config.advantage.needs_no_group());
+        if needs_group && self.rollout.group < 2 {
             return Err(Error::Config(format!(
                 "rollout.group: {} is no group; [grpo] holds at least 2 completions of a prompt against each other",
                 self.rollout.group

@@ -51,6 +51,9 @@ pub struct Encoder {
 /// Characters of a return to go, in addition to those of a game.
 pub const RETURN_ALPHABET: &str = "0123456789.- ";
 
+/// Lists of legal actions whose tokens are kept.
+const MAX_CHOICES: usize = 4096;
+
 impl Encoder {
     /// Creates an encoder of episodes.
     pub fn new(tokenizer: Tokenizer, encoding: Encoding) -> Self {
@@ -140,6 +143,13 @@ impl Encoder {
     /// Characters that the tokenizer lacks.
     pub fn choices(&mut self, legal_actions: Option<&[String]>) -> Result<Option<Arc<Choices>>> {
         let Some(actions) = legal_actions.filter(|_| self.encoding.legal_actions_only) else { return Ok(None) };
+        if actions.is_empty() {
+            return Err(Error::Data(
+                "legal_actions: the list is empty, so nothing can be written; leave it out, or end the \
+                                    episode"
+                    .into(),
+            ));
+        }
         if let Some(choices) = self.choices.get(actions) {
             return Ok(Some(Arc::clone(choices)));
         }
@@ -151,6 +161,10 @@ impl Encoder {
         }
         let end = self.tokenizer.special().end.unwrap_or(self.tokenizer.special().pad);
         let choices = Arc::new(Choices::new(sequences, end));
+        // A game whose lists never repeat would keep them all.
+        if self.choices.len() == MAX_CHOICES {
+            self.choices.clear();
+        }
         self.choices.insert(actions.into(), Arc::clone(&choices));
         Ok(Some(choices))
     }

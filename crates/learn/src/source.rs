@@ -39,6 +39,9 @@ pub trait Source<L: Learner> {
     /// Nothing could be collected.
     fn begin(&mut self, learner: &mut L, model: &L::Model, update: u64) -> Result<Metrics>;
 
+    /// Optimiser steps of the update that has begun, at least 1: learning-rate schedules go by step.
+    fn steps(&self) -> usize;
+
     /// Returns the parts of the next optimiser step's batch; `None` ends the update.
     ///
     /// # Errors

@@ -57,8 +57,6 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
 ) -> Result<L::Model, E> {
     for update in span.start..span.updates {
         let fraction = update as f64 / span.updates as f64;
-        // Strictly between 0 and 1, so that no update is wasted on a rate of 0.
-        let learning_rate = optimizer.config().learning_rate_at((update + 1) as f64 / (span.updates + 1) as f64);
         learner.set_progress(fraction);
         let mut metrics = match source.begin(learner, &model, update) {
             Ok(metrics) => metrics,
@@ -87,8 +85,13 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
 
         let began = Instant::now();
         let mut means = Means::default();
+        let (steps, mut taken, mut learning_rate) = (source.steps() as f64, 0.0, 0.0);
         while let Some(parts) = source.next_batch(learner)? {
             let (gradients, mut measured) = batch_gradients(learner, &model, parts);
+            taken += 1.0;
+            // Strictly between the ends, so that no step is wasted on a rate of 0.
+            let done = (update as f64 * steps + taken) / (span.updates as f64 * steps + 1.0);
+            learning_rate = optimizer.config().learning_rate_at(done);
             let norm;
             (model, norm) = optimizer.step(model, gradients, learning_rate).map_err(Error::from)?;
             measured.insert("optimizer/grad_norm".into(), norm);

@@ -21,6 +21,8 @@ pub struct Trajectory {
     pub last_value: f32,
     /// Group number; the episodes of a group began in the same state.
     pub group: u64,
+    /// True if an answer reached the limit of new tokens without its end token.
+    pub is_cut: bool,
 }
 
 /// One sequence of tokens that the model reads from position 0.

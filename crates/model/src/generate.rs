@@ -120,13 +120,14 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
         return written;
     }
     let device = policy.transformer.device();
+    let context = policy.transformer.config().context;
     let longest_prompt = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
     let room = requests.iter().map(|request| request.longest(limits)).max().unwrap_or(0);
     // The last token written is never read, so that generating a single token needs no cache.
     let mut cache = (room > 1).then(|| policy.cache(requests.len(), longest_prompt + room - 1, &device));
 
     let mut active: Vec<usize> = (0..requests.len()).collect(); // the request of each row that is still computed
-    let padding = Padding::new(requests.iter().map(|request| request.prompt.len()), longest_prompt);
+    let padding = Padding::new(requests.iter().map(|request| request.prompt.len()), longest_prompt, context);
     let mut input = left_padded(requests.iter().map(|request| request.prompt.as_slice()), longest_prompt, &device);
     let mut ended = vec![false; requests.len()];
     for step in 0..room {
@@ -185,10 +186,11 @@ pub fn state_values(policy: &Policy, prompts: &[&[u32]]) -> Vec<f32> {
     /// Rows of one forward pass.
     const ROWS: usize = 256;
     let device = policy.transformer.device();
+    let context = policy.transformer.config().context;
     let mut values = Vec::with_capacity(prompts.len());
     for prompts in prompts.chunks(ROWS) {
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let padding = Padding::new(prompts.iter().map(|prompt| prompt.len()), longest);
+        let padding = Padding::new(prompts.iter().map(|prompt| prompt.len()), longest, context);
         let all: Vec<usize> = (0..prompts.len()).collect();
         let placement = padding.placement(&all, longest, longest, &device);
         let input = left_padded(prompts.iter().copied(), longest, &device);
@@ -204,22 +206,25 @@ pub fn state_values(policy: &Policy, prompts: &[&[u32]]) -> Vec<f32> {
 /// Number of padding tokens on the left of each row; `None` if all rows have the same length.
 struct Padding {
     left: Option<Vec<usize>>,
+    /// Last position of the context. A row that has ended is computed until it is dropped, and must not count past it.
+    last: usize,
 }
 
 impl Padding {
-    fn new(lengths: impl Iterator<Item = usize>, longest: usize) -> Self {
+    fn new(lengths: impl Iterator<Item = usize>, longest: usize, context: usize) -> Self {
         let left: Vec<usize> = lengths.map(|length| longest - length).collect();
-        Self { left: left.iter().any(|&left| left > 0).then_some(left) }
+        Self { left: left.iter().any(|&left| left > 0).then_some(left), last: context - 1 }
     }
 
     /// The placement of the last `time` of `total` columns of the active rows.
     fn placement(&self, active: &[usize], total: usize, time: usize, device: &Device) -> Placement {
         let Some(left) = &self.left else { return Placement::causal() };
+        let last = self.last;
         let real = active.iter().flat_map(|&at| (0..total).map(move |column| column >= left[at])).collect::<Vec<_>>();
         let real = Tensor::<2, Bool>::from_data(TensorData::new(real, [active.len(), total]), device);
         let positions = active
             .iter()
-            .flat_map(|&at| (total - time..total).map(move |column| column.saturating_sub(left[at]) as i64))
+            .flat_map(|&at| (total - time..total).map(move |column| column.saturating_sub(left[at]).min(last) as i64))
             .collect::<Vec<_>>();
         let positions = Tensor::<2, Int>::from_data(TensorData::new(positions, [active.len(), time]), device);
         Placement { mask: AttentionMask::padded(real, time), positions: Some(positions) }

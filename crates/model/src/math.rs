@@ -11,6 +11,7 @@ mod sampling;
 pub use advantage::{gae, whiten};
 pub use group::{Aggregation, GroupAdvantage, standard_deviation};
 pub use policy_gradient::{
-    AdaptiveKl, clipped_policy_loss, clipped_value_loss, entropy, kl_k1, kl_k2, kl_k3, kl_k3_tokens,
+    AdaptiveKl, cispo_loss, clipped_policy_loss, clipped_value_loss, entropy, kl_k1, kl_k2, kl_k3, kl_k3_tokens,
+    sequence_means,
 };
-pub use sampling::{Sampling, sample_token, token_log_prob};
+pub use sampling::{Sampling, sample_token, sampling_distribution, token_log_prob};

@@ -115,6 +115,26 @@ impl OptimizerConfig {
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return Err(Error::Config(format!("optimizer.learning_rate: {} is not above 0", self.learning_rate)));
         }
+        for (field, value) in [("betas[0]", self.betas.0), ("betas[1]", self.betas.1)] {
+            if value >= 1.0 {
+                return Err(Error::Config(format!("optimizer.{field}: {value} is not below 1")));
+            }
+        }
+        if !(self.eps > 0.0 && self.eps.is_finite()) {
+            return Err(Error::Config(format!("optimizer.eps: {} is not above 0", self.eps)));
+        }
+        let not_negative = [("weight_decay", self.weight_decay), ("max_grad_norm", self.max_grad_norm)];
+        let of_groups = self.groups.iter().flat_map(|group| {
+            [
+                ("group.learning_rate_scale", group.learning_rate_scale),
+                ("group.weight_decay", group.weight_decay.unwrap_or(0.0)),
+            ]
+        });
+        for (field, value) in not_negative.into_iter().chain(of_groups) {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::Config(format!("optimizer.{field}: {value} is not 0 or above")));
+            }
+        }
         for group in &self.groups {
             glob::Pattern::new(&group.pattern)
                 .map_err(|error| Error::Config(format!("optimizer.group.pattern: {:?}: {error}", group.pattern)))?;

@@ -1,22 +1,25 @@
-//! Learners that compare each completion with others of the same prompt and therefore need no value function: GRPO
-//! ([Shao et al. 2024](https://arxiv.org/abs/2402.03300)), Dr. GRPO, RLOO, and DAPO's clipping
-//! ([Yu et al. 2025](https://arxiv.org/abs/2503.14476)).
+//! Learners that compare each completion with others of the same prompt or rollout, and need no values: GRPO
+//! ([Shao et al. 2024](https://arxiv.org/abs/2402.03300)), Dr. GRPO, RLOO, DAPO's clipping
+//! ([Yu et al. 2025](https://arxiv.org/abs/2503.14476)), GSPO, CISPO and REINFORCE++.
 //!
-//! `loss = sum_t w_t (max(-A rho, -A clip(rho, 1 - low, 1 + high)) + beta k3) - c_e mean entropy`. All tokens of an
-//! episode share its advantage within the group; the weights `w` come from the aggregation.
+//! `loss = sum_t w_t (surrogate_t + beta k3_t - c_e entropy_t) / count`, where `surrogate` is
+//! `max(-A rho, -A clip(rho, 1 - low, 1 + high))` or CISPO's. All tokens of an episode have its advantage; the weights `w` and
+//! the count are those of the aggregation, for entropy and KL as for the surrogate.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
+use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
 use super::{Learner, Loss, Sum, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
 use palestra_model::Policy;
-use palestra_model::math::{Aggregation, GroupAdvantage, entropy, kl_k3_tokens, standard_deviation};
+use palestra_model::math::{
+    Aggregation, GroupAdvantage, cispo_loss, entropy, kl_k3_tokens, sequence_means, standard_deviation,
+};
 use palestra_report::Metrics;
 
 /// Hyperparameters of group learners.
@@ -29,11 +32,18 @@ pub struct GroupConfig {
     pub batch: usize,
     /// Samples per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
-    /// Advantage estimator of a group: `grpo`, `dr_grpo` or `rloo`.
+    /// Advantage estimator: `grpo`, `dr_grpo`, `rloo`, `reinforce_plus_plus` or `reinforce_plus_plus_baseline`.
     pub advantage: GroupAdvantage,
     /// Aggregation of token losses into one loss: `token_mean`, `sequence_mean_token_mean`, `sequence_mean_token_sum`
     /// or `constant`.
     pub aggregation: Aggregation,
+    /// Importance ratio of a token: its own (`token`), or that of its whole sequence (`sequence`, GSPO).
+    pub importance_sampling_level: ImportanceLevel,
+    /// Surrogate of the policy gradient: PPO's `clip`, or `cispo`, whose clipped weight has no gradient.
+    pub surrogate: Surrogate,
+    /// True to leave answers out of the loss that reached `rollout.max_new_tokens` without their end. Their scores still count
+    /// in the baseline of their group.
+    pub mask_truncated_completions: bool,
     /// Lower clip range: the gradient stops when the probability ratio falls below `1 - clip_low`.
     pub clip_low: f32,
     /// Upper clip range: the gradient stops when the ratio rises above `1 + clip_high`. A value above `clip_low` lets
@@ -45,6 +55,27 @@ pub struct GroupConfig {
     pub entropy_coefficient: f32,
 }
 
+/// Level of the importance ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportanceLevel {
+    /// Ratio of each token.
+    Token,
+    /// Geometric mean of the ratios of a sequence (GSPO, [Zheng et al. 2025](https://arxiv.org/abs/2507.18071)); clip ranges
+    /// of 3e-4 and 4e-4 are customary.
+    Sequence,
+}
+
+/// Surrogate of the policy gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Surrogate {
+    /// PPO's clipped ratio.
+    Clip,
+    /// Clipped importance weight without a gradient ([MiniMax-M1 2025](https://arxiv.org/abs/2506.13585)).
+    Cispo,
+}
+
 impl Default for GroupConfig {
     fn default() -> Self {
         Self {
@@ -53,6 +84,9 @@ impl Default for GroupConfig {
             micro_batch: 0,
             advantage: GroupAdvantage::Grpo,
             aggregation: Aggregation::TokenMean,
+            importance_sampling_level: ImportanceLevel::Token,
+            surrogate: Surrogate::Clip,
+            mask_truncated_completions: false,
             clip_low: 0.2,
             clip_high: 0.2,
             kl_coefficient: 0.0,
@@ -81,8 +115,12 @@ impl GroupConfig {
         if self.clip_high.is_nan() || self.clip_high <= 0.0 {
             return wrong("clip_high", &self.clip_high, "above 0");
         }
-        if !(self.kl_coefficient >= 0.0 && self.kl_coefficient.is_finite()) {
-            return wrong("kl_coefficient", &self.kl_coefficient, "0 or above");
+        for (field, value) in
+            [("kl_coefficient", self.kl_coefficient), ("entropy_coefficient", self.entropy_coefficient)]
+        {
+            if !(value >= 0.0 && value.is_finite()) {
+                return wrong(field, &value, "0 or above");
+            }
         }
         Ok(())
     }
@@ -115,7 +153,8 @@ impl Group {
         }
         let mut advantages = vec![None; trajectories.len()];
         let mut deviations = Vec::new();
-        for members in groups.values().filter(|members| members.len() > 1) {
+        let least = if self.config.advantage.needs_no_group() { 1 } else { 2 };
+        for members in groups.values().filter(|members| members.len() >= least) {
             let scores: Vec<f32> = members.iter().map(|&at| trajectories[at].total_reward()).collect();
             deviations.push(f64::from(standard_deviation(&scores)));
             for (&at, advantage) in members.iter().zip(self.config.advantage.of(&scores)) {
@@ -144,7 +183,15 @@ impl Learner for Group {
         let count = self.config.aggregation.count(batch.token_count, batch.row_count);
         let weighted = |values: Tensor<1>| Sum::of(values * batch.weights.clone(), count);
 
-        let (losses, mut metrics) = clipped_policy(&evaluation, &batch, Clip { low, high, dual: None });
+        let mut scored = evaluation.log_probs.clone();
+        if self.config.importance_sampling_level == ImportanceLevel::Sequence {
+            let log_ratio = scored - batch.log_probs.clone();
+            scored = batch.log_probs.clone() + sequence_means(log_ratio, batch.rows.clone(), batch.row_count);
+        }
+        let (mut losses, mut metrics) = clipped_policy(scored.clone(), &batch, Clip { low, high, dual: None });
+        if self.config.surrogate == Surrogate::Cispo {
+            losses = cispo_loss(scored, batch.log_probs.clone(), batch.advantages.clone(), high);
+        }
         let mut total = weighted(losses);
         metrics.push(("loss/policy_avg", total.clone().detach()));
         if let Some(reference) = &batch.reference_log_probs {
@@ -167,14 +214,22 @@ impl OnPolicy for Group {
     fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics) {
         let (advantages, mut metrics) = self.advantages(trajectories);
         metrics.extend(objective(trajectories, self.config.kl_coefficient.into()));
-        let held = trajectories.iter().zip(advantages).filter_map(|(trajectory, own)| Some((trajectory, own?)));
+        let is_masked = |trajectory: &Trajectory| self.config.mask_truncated_completions && trajectory.is_cut;
+        let masked = trajectories.iter().filter(|trajectory| is_masked(trajectory)).count();
+        metrics.insert("objective/truncated_masked".into(), masked as f64);
+        let held = trajectories.iter().zip(advantages).filter(|(trajectory, _)| !is_masked(trajectory));
+        let held = held.filter_map(|(trajectory, own)| Some((trajectory, own?)));
         let segments = held.flat_map(|(trajectory, own)| trajectory.segments.iter().map(move |segment| (segment, own)));
         let samples = segments.map(|(segment, own)| {
             let count = segment.actions.len();
             let weight = self.config.aggregation.token_weight(count, self.longest);
             sample(segment, &vec![own; count], &vec![0.0; count], weight)
         });
-        (samples.collect(), metrics)
+        let mut samples: Vec<Sample> = samples.collect();
+        if self.config.advantage.is_normalised_globally() {
+            whiten_advantages(&mut samples);
+        }
+        (samples, metrics)
     }
 
     fn passes(&self) -> Passes {

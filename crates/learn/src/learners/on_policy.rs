@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::{ActionEvaluation, Learner, Sum};
+use super::{Learner, Sum};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use palestra_model::Policy;
-use palestra_model::math::clipped_policy_loss;
+use palestra_model::math::{clipped_policy_loss, whiten};
 use palestra_report::Metrics;
 
 /// A learner that trains on the latest rollouts of its own model.
@@ -54,12 +54,12 @@ pub(super) struct Clip {
 
 /// Clipped policy loss of each action token, and its metrics as means over tokens.
 pub(super) fn clipped_policy(
-    evaluation: &ActionEvaluation,
+    now: Tensor<1>,
     batch: &ActionBatch,
     Clip { low, high, dual }: Clip,
 ) -> (Tensor<1>, Vec<(&'static str, Sum)>) {
     let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
-    let (now, then) = (evaluation.log_probs.clone(), batch.log_probs.clone());
+    let then = batch.log_probs.clone();
     let log_ratio = now.clone().detach() - then.clone();
     let (losses, ratio) = clipped_policy_loss(now, then, batch.advantages.clone(), [low, high], dual);
     let ratio = ratio.detach();
@@ -108,4 +108,14 @@ pub(super) fn objective(trajectories: &[Trajectory], beta: f64) -> Metrics {
         metrics.insert("objective/rlhf_reward".into(), scores - beta * kl);
     }
     metrics
+}
+
+/// Whitens the advantages of all tokens of a rollout together.
+pub(super) fn whiten_advantages(samples: &mut [Sample]) {
+    let mut all: Vec<f32> = samples.iter().flat_map(|sample| &sample.advantages).copied().collect();
+    whiten(&mut all);
+    let mut whitened = all.into_iter();
+    for advantage in samples.iter_mut().flat_map(|sample| &mut sample.advantages) {
+        *advantage = whitened.next().expect("as many as were collected");
+    }
 }

@@ -7,13 +7,13 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
+use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
 use super::{Learner, Loss, Sum, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
 use palestra_model::Policy;
-use palestra_model::math::{AdaptiveKl, clipped_value_loss, entropy, gae, kl_k1, whiten};
+use palestra_model::math::{AdaptiveKl, clipped_value_loss, entropy, gae, kl_k1};
 use palestra_report::Metrics;
 
 /// Hyperparameters of PPO.
@@ -105,6 +105,23 @@ impl PpoConfig {
         if self.dual_clip != 0.0 && self.dual_clip <= 1.0 {
             return wrong("dual_clip", &self.dual_clip, "above 1 (or 0 for none)");
         }
+        if !(self.kl_horizon > 0.0 && self.kl_horizon.is_finite()) {
+            return wrong("kl_horizon", &self.kl_horizon, "above 0");
+        }
+        let not_negative = [
+            ("kl_coefficient", self.kl_coefficient),
+            ("kl_target", self.kl_target),
+            ("target_kl", self.target_kl.into()),
+            ("value_clip", self.value_clip.into()),
+            ("value_coefficient", self.value_coefficient.into()),
+            ("entropy_coefficient", self.entropy_coefficient.into()),
+            ("final_entropy_coefficient", self.final_entropy_coefficient.unwrap_or(0.0).into()),
+        ];
+        for (field, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return wrong(field, &value, "0 or above");
+            }
+        }
         if self.kl_target > 0.0 && self.kl_coefficient == 0.0 {
             return wrong("kl_coefficient", &self.kl_coefficient, "above 0, which ppo.kl_target needs to start from");
         }
@@ -157,7 +174,8 @@ impl Learner for Ppo {
         let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
 
         let dual = (dual_clip > 0.0).then_some(dual_clip);
-        let (losses, mut metrics) = clipped_policy(&evaluation, &batch, Clip { low: clip, high: clip, dual });
+        let (losses, mut metrics) =
+            clipped_policy(evaluation.log_probs.clone(), &batch, Clip { low: clip, high: clip, dual });
         let mut total = mean(losses);
         metrics.push(("loss/policy_avg", total.clone().detach()));
         if let Some(all) = evaluation.all_log_probs {
@@ -223,15 +241,6 @@ impl OnPolicy for Ppo {
     fn has_moved_too_far(&self, step: &Metrics) -> bool {
         let kl = step.get("policy/approxkl_avg").copied().unwrap_or(0.0);
         self.config.target_kl > 0.0 && kl > f64::from(self.config.target_kl)
-    }
-}
-
-fn whiten_advantages(samples: &mut [Sample]) {
-    let mut all: Vec<f32> = samples.iter().flat_map(|sample| &sample.advantages).copied().collect();
-    whiten(&mut all);
-    let mut whitened = all.into_iter();
-    for advantage in samples.iter_mut().flat_map(|sample| &mut sample.advantages) {
-        *advantage = whitened.next().expect("as many as were collected");
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Running {
     pub context: Vec<u32>,
     pub turns: Vec<Turn>,
     pub segments: Vec<Segment>,
+    /// True if an action reached the limit of tokens without ending.
+    pub is_cut: bool,
     /// Remaining target return.
     pub return_to_go: Option<f32>,
 }
@@ -45,6 +47,7 @@ impl Running {
             context: Vec::new(),
             turns: Vec::new(),
             segments: Vec::new(),
+            is_cut: false,
             return_to_go: None,
         }
     }
@@ -60,6 +63,7 @@ impl Running {
         let from = prompt.len();
         segment.tokens = prompt;
         segment.tokens.extend(&text.tokens);
+        self.is_cut |= !text.ended;
         let penalty = if text.ended { 0.0 } else { config.missing_end_penalty };
         let last = text.tokens.len() - 1;
         let mut allowed = text.allowed.into_iter();
@@ -120,8 +124,8 @@ impl Running {
         };
         episode.end_reason = Some(end_reason(&episode, &self.observation, spec.max_turns));
         episode.final_observation = Some(self.observation.text);
-        let (segments, group) = (self.segments, self.group);
-        let trajectory = Trajectory { segments, end: Some(end), final_prompt, last_value: 0.0, group };
+        let (segments, group, is_cut) = (self.segments, self.group, self.is_cut);
+        let trajectory = Trajectory { segments, end: Some(end), final_prompt, last_value: 0.0, group, is_cut };
         RolloutResult { episode, trajectory, info: self.observation.info, scores: Scores::new() }
     }
 }

@@ -41,6 +41,8 @@ pub struct OnPolicySource {
     steps: Vec<Vec<usize>>,
     is_first_step: bool,
     tokens: usize,
+    /// Optimiser steps of this update.
+    steps_of_update: usize,
     /// Width of the logits, which is that of the masks.
     vocab_size: usize,
     /// The last episodes played.
@@ -62,6 +64,7 @@ impl OnPolicySource {
             steps: Vec::new(),
             is_first_step: true,
             tokens: 0,
+            steps_of_update: 1,
             vocab_size: 0,
             played: Vec::new(),
             timings: RolloutTimings::default(),
@@ -108,6 +111,7 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
             self.steps.extend(even_parts(&order, passes.batch));
         }
         self.steps.reverse();
+        self.steps_of_update = self.steps.len().max(1);
         self.is_first_step = true;
         self.tokens = 0;
         self.vocab_size = policy.transformer.config().vocab_size;
@@ -126,6 +130,10 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         }
         (self.played, self.timings) = (played, timings);
         Ok(metrics)
+    }
+
+    fn steps(&self) -> usize {
+        self.steps_of_update
     }
 
     fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<ActionBatch>>> {

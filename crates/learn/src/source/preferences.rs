@@ -308,6 +308,10 @@ impl<L: Learner<Model = Policy, Batch = PreferenceBatch>> Source<L> for Preferen
         Ok(Metrics::new())
     }
 
+    fn steps(&self) -> usize {
+        self.config.steps
+    }
+
     fn next_batch(&mut self, _: &L) -> Result<Option<Vec<PreferenceBatch>>> {
         if self.steps_left == 0 {
             return Ok(None);

@@ -222,6 +222,10 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySo
         Ok(Metrics::new())
     }
 
+    fn steps(&self) -> usize {
+        self.config.steps
+    }
+
     fn next_batch(&mut self, _: &L) -> Result<Option<Vec<TransitionBatch>>> {
         if self.steps_left == 0 {
             return Ok(None);

@@ -231,6 +231,10 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
         Ok(Metrics::new())
     }
 
+    fn steps(&self) -> usize {
+        self.config.steps
+    }
+
     fn next_batch(&mut self, _: &L) -> Result<Option<Vec<TextBatch>>> {
         if self.steps_left == 0 {
             return Ok(None);

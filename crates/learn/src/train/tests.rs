@@ -45,6 +45,10 @@ impl Source<Pull> for Targets {
         Ok(Metrics::from([("begun".to_string(), update as f64)]))
     }
 
+    fn steps(&self) -> usize {
+        2
+    }
+
     fn next_batch(&mut self, _: &Pull) -> Result<Option<Vec<f32>>> {
         Ok(self.left.pop())
     }
@@ -84,7 +88,8 @@ fn each_update_collects_and_takes_a_step_on_each_batch() {
     });
     assert_eq!((source.begun, source.told), (vec![1, 2, 3], vec![1.5, 6.0, 1.5, 6.0, 1.5, 6.0]));
     assert_eq!(learner.progress, [0.25, 0.5, 0.75], "of the whole run, where it is resumed too");
-    assert_eq!(rates, [0.1 * 0.4 / 0.5, 0.1, 0.1], "still warming up at two fifths");
+    // Steps 3 to 8 of a run of 8, whose warm-up is half of it; the last step of each update is told.
+    assert_eq!(rates, [0.1 * (4.0 / 9.0) / 0.5, 0.1, 0.1], "still warming up at four ninths");
     assert!(model.value.val().into_scalar::<f32>() > 0.3, "six steps towards positive numbers");
 }
 

@@ -131,7 +131,8 @@ fn padding_does_not_change_what_is_made_of_real_tokens() {
         let bare = forward(&prompt, &Placement::causal());
         for filler in [0, 9] {
             let padded = [&[filler; 3][..], &prompt].concat();
-            let placement = Padding { left: Some(vec![left]) }.placement(&[0], padded.len(), padded.len(), &device);
+            let placement =
+                Padding { left: Some(vec![left]), last: 31 }.placement(&[0], padded.len(), padded.len(), &device);
             assert_close(&forward(&padded, &placement)[left * 16..], &bare, 1e-5);
             let padded = [&prompt[..], &[filler; 2]].concat();
             assert_close(&forward(&padded, &Placement::causal())[..(padded.len() - right) * 16], &bare, 1e-5);
@@ -234,5 +235,28 @@ fn a_state_is_valued_as_where_it_is_written_in() {
         let prompts: Vec<Vec<u32>> = requests.into_iter().map(|request| request.prompt).collect();
         let first: Vec<f32> = written.iter().map(|text| text.values[0]).collect();
         assert_close(&state_values(policy, &prompts.iter().map(Vec::as_slice).collect::<Vec<_>>()), &first, 1e-4);
+    });
+}
+
+/// A short row ends at once beside one that fills the context: while it waits to be dropped it must not count past the
+/// last position, which GPT-2's table of positions does not have.
+#[test]
+fn a_row_that_has_ended_stays_inside_the_context() {
+    each_policy(|policy| {
+        let rng = || ChaCha8Rng::seed_from_u64(1);
+        let request = |length: usize, forced: Vec<u32>| Request {
+            prompt: vec![4; length],
+            choices: None,
+            rng: rng(),
+            forced: Some(forced),
+        };
+        // The context is 32: two rows end after 31 + 1 tokens, and three others write from 4 tokens to 32.
+        let full = || request(4, vec![5; 28]);
+        let mut requests = vec![request(31, vec![5]), full(), full(), full(), request(31, vec![5])];
+        let written = generate(policy, &mut requests, &LIMITS, &sampling(1.0));
+        let lengths: Vec<usize> = written.iter().map(|text| text.tokens.len()).collect();
+        assert_eq!(lengths, [1, 28, 28, 28, 1]);
+        let alone = generate(policy, &mut [full()], &LIMITS, &sampling(1.0));
+        assert_close(&written[1].log_probs, &alone[0].log_probs, 1e-4);
     });
 }

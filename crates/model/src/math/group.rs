@@ -15,19 +15,37 @@ pub enum GroupAdvantage {
     DrGrpo,
     /// `r - mean of the others` ([Ahmadian et al. 2024](https://arxiv.org/abs/2402.14740), eq. 9).
     Rloo,
+    /// `r` itself, before all advantages of the rollout are normalised: REINFORCE++
+    /// ([Hu 2025](https://arxiv.org/abs/2501.03262)), for prompts that are answered once.
+    ReinforcePlusPlus,
+    /// `r - mean`, before all advantages of the rollout are normalised: REINFORCE++-baseline (the same).
+    ReinforcePlusPlusBaseline,
 }
 
 /// Added to the standard deviation, so that equal scores do not divide by 0.
 const EPSILON: f32 = 1e-4;
 
 impl GroupAdvantage {
+    /// True if a group of one has an advantage.
+    pub fn needs_no_group(self) -> bool {
+        self == Self::ReinforcePlusPlus
+    }
+
+    /// True if the advantages of all tokens of a rollout are whitened together.
+    pub fn is_normalised_globally(self) -> bool {
+        matches!(self, Self::ReinforcePlusPlus | Self::ReinforcePlusPlusBaseline)
+    }
+
     /// Advantage of each score of a group of two or more.
     pub fn of(self, scores: &[f32]) -> Vec<f32> {
+        if self == Self::ReinforcePlusPlus {
+            return scores.to_vec();
+        }
         let count = scores.len() as f32;
         let mean = scores.iter().sum::<f32>() / count;
         let scale = match self {
             Self::Grpo => 1.0 / (standard_deviation(scores) + EPSILON),
-            Self::DrGrpo => 1.0,
+            Self::DrGrpo | Self::ReinforcePlusPlus | Self::ReinforcePlusPlusBaseline => 1.0,
             Self::Rloo => count / (count - 1.0), // r - (sum - r) / (n - 1) = (r - mean) n / (n - 1)
         };
         scores.iter().map(|score| (score - mean) * scale).collect()

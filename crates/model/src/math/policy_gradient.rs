@@ -1,6 +1,6 @@
 //! The terms of PPO's loss ([Schulman et al. 2017](https://arxiv.org/abs/1707.06347)), per action token.
 
-use burn::tensor::Tensor;
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 /// Largest log-ratio that is used in an exponent.
 const MAX_LOG_RATIO: f32 = 20.0;
@@ -27,6 +27,24 @@ pub fn clipped_policy_loss(
         loss = loss.mask_where(advantages.lower_scalar(0.0), bound);
     }
     (loss, ratio)
+}
+
+/// CISPO's loss `-sg(min(rho, 1 + high)) A log pi`: the importance weight is clipped and carries no gradient, so that no token
+/// is dropped from the gradient ([MiniMax-M1 2025](https://arxiv.org/abs/2506.13585), eq. 4 and 5). All `[tokens]`.
+pub fn cispo_loss(new_log_probs: Tensor<1>, old_log_probs: Tensor<1>, advantages: Tensor<1>, high: f32) -> Tensor<1> {
+    let log_ratio = (new_log_probs.clone() - old_log_probs).detach();
+    let weight = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp().clamp_max(1.0 + high);
+    weight * advantages.neg() * new_log_probs
+}
+
+/// Mean of a quantity over the tokens of each sequence, given to all of its tokens: `[tokens]` to `[tokens]`. `rows` is the
+/// sequence of each token. GSPO's ratio of a sequence is `exp` of the mean log-ratio of its tokens
+/// ([Zheng et al. 2025](https://arxiv.org/abs/2507.18071), eq. 7).
+pub fn sequence_means(of_tokens: Tensor<1>, rows: Tensor<1, Int>, row_count: usize) -> Tensor<1> {
+    let zeros = Tensor::<1>::zeros([row_count], &of_tokens.device());
+    let add = |values: Tensor<1>| zeros.clone().select_assign(0, rows.clone(), values, IndexingUpdateOp::Add);
+    let counts = add(of_tokens.ones_like().detach());
+    (add(of_tokens) / counts.clamp_min(1.0)).select(0, rows.clone())
 }
 
 /// `max((V - R)^2, (clip(V, V_old - epsilon, V_old + epsilon) - R)^2) / 2`; without `epsilon`, `(V - R)^2 / 2`.

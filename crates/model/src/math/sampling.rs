@@ -51,7 +51,7 @@ pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling
     let chosen = if sampling.temperature <= 0.0 {
         best
     } else if sampling.truncates() {
-        sample_truncated(count, weight, total, sampling, rng)
+        sample_truncated(count, weight, sampling, rng)
     } else {
         let mut left = rng.random::<f64>() * total;
         (0..count)
@@ -119,37 +119,50 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// Samples among the most likely candidates that top-k, top-p and min-p keep.
-fn sample_truncated(
-    count: usize,
-    weight: impl Fn(usize) -> f64,
-    total: f64,
-    sampling: &Sampling,
-    rng: &mut impl Rng,
-) -> usize {
+/// Probability of each token after temperature, top-k, top-p and min-p, in this order: what [`sample_token`] samples from,
+/// and transformers for the same settings. Each step renormalises what the one before left.
+pub fn sampling_distribution(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
+    let candidates = Candidates::new(logits, None, sampling.temperature);
+    let mut probabilities = vec![0.0; logits.len()];
+    if sampling.temperature <= 0.0 {
+        probabilities[candidates.best] = 1.0;
+        return probabilities;
+    }
+    let kept = truncated(candidates.count, |i| candidates.weight(i), sampling);
+    let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+    kept.into_iter().for_each(|(token, weight)| probabilities[token] = weight / total);
+    probabilities
+}
+
+/// The candidates that top-k, top-p and min-p keep, the likeliest first. Top-k keeps all that are as likely as the k-th.
+fn truncated(count: usize, weight: impl Fn(usize) -> f64, sampling: &Sampling) -> Vec<(usize, f64)> {
     let mut candidates: Vec<(usize, f64)> = (0..count).map(|i| (i, weight(i))).collect();
     candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    if sampling.top_k > 0 {
-        candidates.truncate(sampling.top_k);
+    if (1..count).contains(&sampling.top_k) {
+        let least = candidates[sampling.top_k - 1].1;
+        candidates.retain(|(_, weight)| *weight >= least);
     }
     let floor = candidates[0].1 * f64::from(sampling.min_p);
-    let mut before = 0.0;
-    let nucleus = f64::from(sampling.top_p) * total;
+    let nucleus = f64::from(sampling.top_p) * candidates.iter().map(|(_, weight)| weight).sum::<f64>();
+    let (mut before, mut is_first) = (0.0, true);
     candidates.retain(|&(_, weight)| {
-        let keep = before < nucleus && weight >= floor;
+        let keep = std::mem::take(&mut is_first) || (before < nucleus && weight >= floor);
         before += weight;
         keep
     });
-    let kept: f64 = candidates.iter().map(|&(_, weight)| weight).sum();
-    let mut left = rng.random::<f64>() * kept;
     candidates
-        .iter()
-        .find(|&&(_, weight)| {
-            left -= weight;
-            left < 0.0
-        })
-        .unwrap_or(&candidates[0])
-        .0
+}
+
+/// Samples among the most likely candidates that top-k, top-p and min-p keep.
+fn sample_truncated(count: usize, weight: impl Fn(usize) -> f64, sampling: &Sampling, rng: &mut impl Rng) -> usize {
+    let candidates = truncated(count, weight, sampling);
+    let kept: f64 = candidates.iter().map(|(_, weight)| weight).sum();
+    let mut left = rng.random::<f64>() * kept;
+    let drawn = candidates.iter().find(|&&(_, weight)| {
+        left -= weight;
+        left < 0.0
+    });
+    drawn.unwrap_or(&candidates[0]).0
 }
 
 #[cfg(test)]
@@ -187,7 +200,7 @@ mod tests {
     #[test]
     fn truncation_keeps_the_likely_ones() {
         let sampling = Sampling::default();
-        assert_close(shares(Sampling { top_k: 1, ..sampling }, None), [0.0, 1.0, 0.0, 0.0]);
+        assert_close(shares(Sampling { top_k: 1, ..sampling }, None), [0.0, 0.5, 0.0, 0.5]);
         assert_close(shares(Sampling { top_p: 0.85, ..sampling }, None), [0.0, 0.4223, 0.1554, 0.4223]);
         assert_close(shares(Sampling { min_p: 0.5, ..sampling }, None), [0.0, 0.5, 0.0, 0.5]);
     }
@@ -217,5 +230,24 @@ mod tests {
         let greedy = |token| token_log_prob(&LOGITS, None, 0.0, token);
         assert_eq!([0, 1, 2, 3].map(greedy), [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
         assert_eq!(token_log_prob(&LOGITS, Some(&[0, 2]), 1.0, 3), f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn each_cut_renormalises_what_the_one_before_left() {
+        let of = |sampling: Sampling| sampling_distribution(&[0.0, 2.0, 1.0, 2.0], &sampling);
+        let close = |found: Vec<f64>, expected: [f64; 4]| {
+            assert_eq!(found.len(), 4);
+            let is_close = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6);
+            assert!(is_close, "{found:?} instead of {expected:?}");
+        };
+        // Softmax .054 .400 .147 .400; of the three likeliest .422 .155 .422. Of these the first two reach .84, which of all
+        // four they do not: .800.
+        let three = Sampling { top_k: 3, top_p: 0.84, ..Sampling::default() };
+        close(of(three), [0.0, 0.5, 0.0, 0.5]);
+        close(of(Sampling { top_k: 3, top_p: 0.85, ..three }), [0.0, 0.422319, 0.155362, 0.422319]);
+        // A tie with the k-th stays.
+        close(of(Sampling { top_k: 1, ..Sampling::default() }), [0.0, 0.5, 0.0, 0.5]);
+        close(of(Sampling { top_p: 0.0, ..Sampling::default() }), [0.0, 1.0, 0.0, 0.0]);
+        close(of(Sampling::GREEDY), [0.0, 1.0, 0.0, 0.0]);
     }
 }

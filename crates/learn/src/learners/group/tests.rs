@@ -169,3 +169,93 @@ fn knobs_that_cannot_be_are_refused() {
     assert_eq!(told(GroupConfig { clip_high: f32::NAN, ..default() }), "grpo.clip_high: NaN is not above 0");
     assert_eq!(told(GroupConfig { kl_coefficient: -0.1, ..default() }), "grpo.kl_coefficient: -0.1 is not 0 or above");
 }
+
+#[test]
+fn sequence_ratios_and_cispo_by_hand() {
+    each_device(|device, model| {
+        let aggregation = Aggregation::SequenceMeanTokenMean;
+        let loss_of = |config: GroupConfig, samples: Vec<Sample>| {
+            let learner = group(config);
+            measure(&learner, &model, parts(&learner, samples, 1, device)).0["total"]
+        };
+        let plain = GroupConfig { aggregation, clip_low: 0.1, clip_high: 0.2, ..GroupConfig::default() };
+        let mut samples = samples()[1..3].to_vec(); // of two and of three action tokens
+        let learner = group(plain.clone());
+        let batch = &parts(&learner, samples.clone(), 1, device)[0];
+        let now: Vec<f32> = evaluate_actions(&model, batch, 1.0, false).log_probs.into_data().iter().collect();
+        let log_ratios = [0.4f32, 0.2, -0.3, 0.0, 0.0];
+        for (sample, (now, x)) in samples.iter_mut().zip([(&now[..2], &log_ratios[..2]), (&now[2..], &log_ratios[2..])])
+        {
+            assert_eq!(sample.log_probs.len(), x.len());
+            sample.log_probs = now.iter().zip(x).map(|(now, x)| now - x).collect();
+            sample.advantages = vec![if x.len() == 2 { 2.0 } else { -1.0 }; x.len()];
+        }
+        // Sequence ratios exp(0.3) = 1.3499, clipped to 1.2 of advantage 2, and exp(-0.1) = 0.9048 of advantage -1, above 0.9.
+        let gspo = GroupConfig { importance_sampling_level: ImportanceLevel::Sequence, ..plain.clone() };
+        let expected = (-2.0 * 1.2 + 0.904837) / 2.0;
+        let found = loss_of(gspo, samples.clone());
+        assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
+        // Weights min(exp(x), 1.2): 1.2, 1.2, 0.740818, 1, 1.
+        let cispo = GroupConfig { surrogate: Surrogate::Cispo, ..plain };
+        let first = -2.0 * 1.2 * (now[0] + now[1]) / 2.0;
+        let second = (0.740818 * now[2] + now[3] + now[4]) / 3.0;
+        let found = loss_of(cispo, samples);
+        assert!((found - (first + second) / 2.0).abs() < 1e-5, "{found} instead of {}", (first + second) / 2.0);
+    });
+}
+
+#[test]
+fn cispo_and_gspo_learn_as_every_learner_does() {
+    fn gspo() -> GroupConfig {
+        let aggregation = Aggregation::SequenceMeanTokenMean;
+        GroupConfig { importance_sampling_level: ImportanceLevel::Sequence, aggregation, ..held() }
+    }
+    fn cispo() -> GroupConfig {
+        GroupConfig { surrogate: Surrogate::Cispo, kl_coefficient: 0.0, ..held() }
+    }
+    check_learner(&Example {
+        learner: || group(gspo()),
+        model: policy,
+        batch: |count, device| parts(&group(gspo()), samples(), count, device),
+        rows: 8,
+    });
+    check_learner(&Example {
+        learner: || group(cispo()),
+        model: policy,
+        batch: |count, device| parts(&group(cispo()), samples(), count, device),
+        rows: 8,
+    });
+}
+
+#[test]
+fn reinforce_plus_plus_normalises_over_the_rollout() {
+    let episodes = [(0, 1.0), (1, 3.0), (2, 2.0), (3, 2.0)].map(|(group, reward)| episode(group, reward));
+    let config = |advantage| GroupConfig { advantage, ..GroupConfig::default() };
+    let (samples, metrics) = group(config(GroupAdvantage::ReinforcePlusPlus)).prepare(&episodes);
+    let found: Vec<f32> = samples.iter().map(|sample| sample.advantages[0]).collect();
+    // Scores 1, 3, 2, 2, each on two tokens: mean 2, variance 1/2.
+    let one = 2.0f32.sqrt();
+    assert_eq!(found.len(), 4);
+    for (found, expected) in found.iter().zip([-one, one, 0.0, 0.0]) {
+        assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
+    }
+    assert_eq!((samples.len(), metrics["objective/alone_in_group"]), (4, 0.0));
+
+    let episodes = [(0, 1.0), (0, 3.0), (1, 9.0), (1, 9.0)].map(|(group, reward)| episode(group, reward));
+    let (samples, _) = group(config(GroupAdvantage::ReinforcePlusPlusBaseline)).prepare(&episodes);
+    let found: Vec<f32> = samples.iter().map(|sample| sample.advantages[0]).collect();
+    assert!(found[0] < -1.0 && (found[0] + found[1]).abs() < 1e-5 && found[2].abs() < 1e-6, "{found:?}");
+}
+
+#[test]
+fn truncated_answers_are_left_out_of_the_loss_and_count_in_the_baseline() {
+    let mut episodes = [(0, 1.0), (0, 0.0)].map(|(group, reward)| episode(group, reward));
+    episodes[1].is_cut = true;
+    let advantage = GroupAdvantage::DrGrpo;
+    let config = GroupConfig { advantage, mask_truncated_completions: true, ..GroupConfig::default() };
+    let (samples, metrics) = group(config.clone()).prepare(&episodes);
+    assert_eq!(samples.iter().map(|sample| sample.advantages[0]).collect::<Vec<_>>(), [0.5]);
+    assert_eq!(metrics["objective/truncated_masked"], 1.0);
+    let (samples, _) = group(GroupConfig { mask_truncated_completions: false, ..config }).prepare(&episodes);
+    assert_eq!(samples.len(), 2);
+}
