@@ -115,7 +115,7 @@ impl Agent {
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }
-        let policy = scorer::with_head_started(policy, &algorithm, run.seed);
+        let policy = scorer::with_head_started(policy, &algorithm, run.seed).with_vocabulary(tokenizer.vocab_size());
         let companions = companions_of(&run, &tokenizer)?;
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
     }
@@ -197,6 +197,7 @@ impl Agent {
         let tensors = from_hugging_face(&config, tensors, &origin)?;
         let policy = policy_of(&run, &config, tensors, device, path)?;
         let policy = policy.with_score_scale(classifier::score_settings(&saved.config).scale);
+        let policy = policy.with_vocabulary(tokenizer.vocab_size());
         Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
     }
 

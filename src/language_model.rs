@@ -96,6 +96,7 @@ impl LanguageModel {
         let policy = Policy::from_tensors(&config, Heads::default(), tensors, device)
             .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?;
         let tokenizer = open_tokenizer(&directory)?;
+        let policy = policy.with_vocabulary(tokenizer.vocab_size());
         let mut generation = read_generation_config(&directory)?;
         if generation.eos.is_empty() {
             generation.eos.extend(tokenizer.special().end);
@@ -110,7 +111,8 @@ impl LanguageModel {
     /// As [`read_adapters`], or an invalid template.
     pub fn with_adapters(self, path: &Path) -> Result<Self> {
         let directory = model_directory(path)?;
-        let policy = read_adapters(merged(self.policy.transformer), &directory)?.into();
+        let policy = Policy::from(read_adapters(merged(self.policy.transformer), &directory)?);
+        let policy = policy.with_vocabulary(self.tokenizer.vocab_size());
         let chat = ChatTemplate::from_directory(&directory)?.or(self.chat);
         Ok(Self { policy, chat, ..self })
     }

@@ -293,10 +293,14 @@ pub fn token_log_probs(
     log_softmax(scores, 1)
 }
 
-/// Sets the scores of forbidden tokens to -1e9, `[rows, vocab]`.
+/// Gives forbidden tokens a very low score, `[rows, vocab]`. The mask is as wide as the model's logits, and at least as wide as
+/// the scores.
 fn masked(scores: Tensor<2>, forbidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
     match forbidden {
-        Some(forbidden) => scores.mask_fill(forbidden, -1e9),
+        Some(forbidden) => {
+            let width = scores.dims()[1];
+            scores.mask_fill(forbidden.narrow(1, 0, width), -1e9)
+        }
         None => scores,
     }
 }

@@ -26,6 +26,9 @@ pub struct Policy {
     decoding: Decoding,
     #[module(skip)]
     score_scale: f32,
+    /// Tokens that it chooses among: the first so many of the logits.
+    #[module(skip)]
+    vocabulary: usize,
 }
 
 /// Heads of a policy beside its language model.
@@ -112,10 +115,15 @@ impl Policy {
         let policy = Self::with_heads(transformer, heads, &mut Init::Random(&mut rng), device);
         let known = parameters::names(&policy);
         let mut kinds = Tensors::new();
+        // A checkpoint's own trunk of values is taken whole.
+        let own_trunks = ["trunk", "target_trunk"].map(|trunk| {
+            let prefix = format!("critic.{trunk}.");
+            (trunk, tensors.keys().any(|name| name.starts_with(&prefix)))
+        });
         for (name, tensor) in tensors {
-            for trunk in ["trunk", "target_trunk"] {
+            for (trunk, is_there) in own_trunks {
                 let in_critic = format!("critic.{trunk}.{name}");
-                if known.contains(&in_critic) {
+                if !is_there && known.contains(&in_critic) {
                     kinds.insert(in_critic, tensor.clone());
                 }
             }
@@ -133,9 +141,10 @@ impl Policy {
 
     fn with_heads(transformer: Transformer, heads: Heads, init: &mut Init, device: &Device) -> Self {
         let config = transformer.config();
+        let vocabulary = config.vocab_size;
         let value_head = heads.value.then(|| Linear::new([config.width, 1], 0.0, true, init, device));
         let critic = heads.critic.map(|shape| Critic::new(config, shape, &transformer, init, device));
-        Self { transformer, value_head, critic, decoding: Decoding::Model, score_scale: 1.0 }
+        Self { transformer, value_head, critic, decoding: Decoding::Model, score_scale: 1.0, vocabulary }
     }
 
     /// The policy with this decoding.
@@ -163,8 +172,33 @@ impl Policy {
         Hidden { actor, critic }
     }
 
-    /// Scores that tokens are chosen by, up to a constant of each row: `[rows, width]` to logits `[rows, vocab]`.
+    /// The policy that chooses among the tokens of a tokenizer with this vocabulary size. Many models have more rows of
+    /// logits than their tokenizer has tokens; those beyond are never written, and have no probability.
+    ///
+    /// # Panics
+    /// If the model has fewer rows.
+    #[must_use]
+    pub fn with_vocabulary(mut self, vocab_size: usize) -> Self {
+        assert!(vocab_size <= self.transformer.config().vocab_size, "the tokenizer has tokens that the model does not");
+        self.vocabulary = vocab_size;
+        self
+    }
+
+    /// Number of tokens that it chooses among.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// Scores that tokens are chosen by, up to a constant of each row: `[rows, width]` to logits `[rows, vocabulary]`.
     pub fn scores(&self, hidden: Hidden) -> Tensor<2> {
+        let scores = self.all_scores(hidden);
+        match scores.dims()[1] == self.vocabulary {
+            true => scores,
+            false => scores.narrow(1, 0, self.vocabulary),
+        }
+    }
+
+    fn all_scores(&self, hidden: Hidden) -> Tensor<2> {
         let values = self.deciding_critic().zip(hidden.critic).map(|(critic, hidden)| critic.min_q(hidden));
         match (self.decoding, values) {
             (Decoding::Advantage { beta }, Some(values)) => {
@@ -238,7 +272,9 @@ fn keeping_track<const D: usize>(value: Tensor<D>, change: impl FnOnce(Tensor<D>
 impl From<Transformer> for Policy {
     /// A policy without heads.
     fn from(transformer: Transformer) -> Self {
-        Self { transformer, value_head: None, critic: None, decoding: Decoding::Model, score_scale: 1.0 }
+        let vocabulary = transformer.config().vocab_size;
+        let decoding = Decoding::Model;
+        Self { transformer, value_head: None, critic: None, decoding, score_scale: 1.0, vocabulary }
     }
 }
 

@@ -109,3 +109,20 @@ fn a_conversation_goes_on_after_what_was_written() {
     let beyond = encoder.prompt(&further, "ab", None, 4).unwrap();
     assert_eq!(text(&encoder, &beyond), "<u>ab;<a>", "where there is no room, it begins again");
 }
+
+#[test]
+fn an_empty_list_of_legal_actions_is_an_error() {
+    let error = encoder(None).choices(Some(&[])).unwrap_err().to_string();
+    assert_eq!(error, "legal_actions: the list is empty, so nothing can be written; leave it out, or end the episode");
+}
+
+#[test]
+fn the_cache_of_choices_is_bounded() {
+    let mut encoder = encoder(None);
+    let letters = ["a", "b", "c"];
+    for number in 0..MAX_CHOICES + 10 {
+        let action: String = (0..9).map(|place| letters[number / 3usize.pow(place) % 3]).collect();
+        encoder.choices(Some(&[action])).unwrap();
+    }
+    assert!(encoder.choices.len() <= MAX_CHOICES);
+}

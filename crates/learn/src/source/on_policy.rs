@@ -83,7 +83,10 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         let reference = match &self.reference {
             ReferencePolicy::None => None,
             ReferencePolicy::Policy(reference) => Some(reference.valid()),
-            ReferencePolicy::WithoutAdapters => Some(lora::without_adapters(policy.transformer.clone()).into()),
+            ReferencePolicy::WithoutAdapters => {
+                let base: Policy = lora::without_adapters(policy.transformer.clone()).into();
+                Some(base.with_vocabulary(policy.vocabulary()))
+            }
         };
         if let Some(reference) = reference {
             let scored = played.iter_mut().filter(|played| played.is_scored());

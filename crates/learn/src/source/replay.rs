@@ -216,7 +216,8 @@ impl ReplaySource {
 }
 
 impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySource {
-    fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
+    fn begin(&mut self, _: &mut L, model: &Policy, _: u64) -> Result<Metrics> {
+        self.vocab_size = model.transformer.config().vocab_size; // masks are as wide as the logits
         self.steps_left = self.config.steps;
         (self.tokens, self.waited, self.began) = (0, Duration::ZERO, Instant::now());
         Ok(Metrics::new())

@@ -65,8 +65,10 @@ fn full_pass(policy: &Policy, tokens: Vec<u32>, allowed: Vec<Option<Arc<[u32]>>>
     let is_forbidden =
         |token: u32, allowed: &Option<Arc<[u32]>>| allowed.as_ref().is_some_and(|it| !it.contains(&token));
     let cells = allowed.iter().flat_map(|allowed| (0..VOCAB as u32).map(move |token| is_forbidden(token, allowed)));
-    let forbidden = Tensor::from_data(TensorData::new(cells.collect::<Vec<_>>(), [count, VOCAB]), &device);
-    let scores = policy.scores(hidden).div_scalar(temperature).mask_fill(forbidden, -1e9);
+    let forbidden = Tensor::<2, Bool>::from_data(TensorData::new(cells.collect::<Vec<_>>(), [count, VOCAB]), &device);
+    let scores = policy.scores(hidden).div_scalar(temperature);
+    let forbidden = forbidden.narrow(1, 0, scores.dims()[1]);
+    let scores = scores.mask_fill(forbidden, -1e9);
     let targets = Tensor::from_data(TensorData::new(ids[time - count..].to_vec(), [count]), &device);
     let best = scores.clone().argmax(1).into_data().iter::<i64>().map(|token| token as u32).collect();
     FullPass { log_probs: host(selected_log_probs(scores, targets).into_data()), best, values }
@@ -258,5 +260,19 @@ fn a_row_that_has_ended_stays_inside_the_context() {
         assert_eq!(lengths, [1, 28, 28, 28, 1]);
         let alone = generate(policy, &mut [full()], &LIMITS, &sampling(1.0));
         assert_close(&written[1].log_probs, &alone[0].log_probs, 1e-4);
+    });
+}
+
+/// Many models have more rows of logits than their tokenizer has tokens.
+#[test]
+fn tokens_beyond_the_tokenizer_are_never_written() {
+    each_policy(|policy| {
+        let policy = policy.clone().with_vocabulary(5);
+        let written = generate(&policy, &mut requests(), &LIMITS, &sampling(3.0));
+        let free = written.iter().filter(|text| text.allowed.iter().all(Option::is_none));
+        assert!(free.clone().count() > 1 && free.flat_map(|text| &text.tokens).all(|&token| token < 5));
+        let full = full_pass(&policy, vec![4, 1, 2], vec![None, None], 1.0);
+        let unpadded = full_pass(&policy.clone().with_vocabulary(VOCAB), vec![4, 1, 2], vec![None, None], 1.0);
+        assert!(full.log_probs.iter().zip(&unpadded.log_probs).all(|(five, eleven)| five > eleven), "renormalised");
     });
 }

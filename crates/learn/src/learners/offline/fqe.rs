@@ -36,7 +36,7 @@ impl TokenPolicy {
     fn probabilities(&self, batch: &TransitionBatch) -> Tensor<2> {
         let own = self.log_probs(batch).exp();
         let Some(forbidden) = batch.forbidden.clone().filter(|_| self.epsilon > 0.0) else { return own };
-        let free = forbidden.inner().bool_not().float();
+        let free = forbidden.inner().narrow(1, 0, own.dims()[1]).bool_not().float();
         let count = free.clone().sum_dim(1); // [states, 1]
         let epsilon = count.clone().lower_elem(own.dims()[1] as f32).float().mul_scalar(self.epsilon);
         own.clone() + epsilon * (free / count - own)
@@ -65,7 +65,9 @@ impl Fqe {
 
     fn expectation(&self, states: &States) -> Tensor<1> {
         let values = states.all_target_q();
-        (values.inner() * self.judged.probabilities(states.batch)).sum_dim(1).squeeze_dim(1)
+        let probabilities = self.judged.probabilities(states.batch);
+        let values = values.inner().narrow(1, 0, probabilities.dims()[1]);
+        (values * probabilities).sum_dim(1).squeeze_dim(1)
     }
 }
 
