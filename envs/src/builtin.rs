@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::exact::{self, ExactEvaluator};
-use crate::registry::Build;
-use crate::{cliff_walking, completion, double_t_maze, frozen_lake, snake, tic_tac_toe, wordle};
+use crate::exact::ExactEvaluator;
+use crate::{Build, cliff_walking, completion, double_t_maze, frozen_lake, snake, tic_tac_toe, wordle};
 
 /// A kind of environment with its named definitions.
 pub(crate) struct Builtin {
@@ -77,7 +76,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         summary: "Three in a row against a random or a perfect opponent",
         build: || Arc::new(tic_tac_toe::build),
         definitions: &tic_tac_toe::DEFINITIONS,
-        exact: Some(exact::of_tic_tac_toe),
+        exact: Some(tic_tac_toe::exact_value),
         card: include_str!("tic_tac_toe/CARD.md"),
     },
     Builtin {

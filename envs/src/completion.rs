@@ -14,8 +14,7 @@ use rand_chacha::rand_core::SeedableRng;
 use serde_json::Value;
 
 use crate::phase::Phase;
-use crate::registry::Build;
-use crate::{End, Env, EnvSpec, Info, Observation, Options, Result, Step};
+use crate::{Build, End, Env, EnvSpec, Info, Observation, Options, Result, Step};
 use tasks::{CompletionOptions, Task, Tasks};
 
 /// Returns the function that builds environments of prompts. Environments with the same options share the parsed tasks

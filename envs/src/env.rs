@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{End, Result};
+use crate::{End, Options, Result};
 
 /// Facts about a state that the agent does not see: scores, positions, the solution.
 pub type Info = serde_json::Map<String, serde_json::Value>;
@@ -82,3 +82,6 @@ pub trait Env: Send {
         None
     }
 }
+
+/// Builds an environment of one kind from its options.
+pub type Build = Arc<dyn Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync>;

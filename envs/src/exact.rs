@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::grid_world::GridWorld;
-use crate::{Error, Observation, Options, Result, tic_tac_toe};
+use crate::{Error, Observation, Options, Result};
 
 /// Exact value of a policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -94,16 +94,6 @@ pub(crate) fn of_grid_world(world: &GridWorld, gamma: f64, policy: &mut Ask) -> 
     }
     let expected_return = rules.discounted_return(gamma, &|cell, action| probabilities[cell * rules.actions + action]);
     Ok(ExactValue { expected_return, ends: BTreeMap::new() })
-}
-
-/// Value of a policy in tic-tac-toe, over the whole game tree.
-pub(crate) fn of_tic_tac_toe(options: &Options, gamma: f64, policy: &mut Ask) -> Result<ExactValue> {
-    let exact = tic_tac_toe::evaluate_discounted(options, gamma, policy)?;
-    let ends = [("win", exact.win), ("draw", exact.draw), ("loss", exact.loss)];
-    Ok(ExactValue {
-        expected_return: exact.expected_return,
-        ends: ends.map(|(name, probability)| (name.to_string(), probability)).into(),
-    })
 }
 
 fn legal(observation: &Observation) -> &[String] {

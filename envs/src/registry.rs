@@ -8,10 +8,7 @@ use crate::builtin::BUILTINS;
 use crate::diagnostic::nearest;
 use crate::exact::{Ask, ExactEvaluator, ExactValue};
 use crate::reward::{BUILTIN_REWARDS, Reward, RewardDefinition, Rewards};
-use crate::{Definition, Env, Error, Options, Result, Wrappers, wrappers};
-
-/// Builds an environment of one kind from its options.
-pub type Build = Arc<dyn Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync>;
+use crate::{Build, Definition, Env, Error, Options, Result, Wrappers, wrappers};
 
 /// Builds a reward of one kind from its options.
 pub type BuildReward = Arc<dyn Fn(&Options) -> Result<Box<dyn Reward>> + Send + Sync>;

@@ -6,8 +6,8 @@ use std::fmt;
 
 use palestra_datasets::Episode;
 
-use crate::record::RULES;
 use crate::{Definition, Env, Registry, Result};
+use palestra_datasets::RULES;
 
 /// Result of replaying an episode.
 #[derive(Debug, Clone, PartialEq)]

@@ -100,7 +100,7 @@ impl RewardSource {
     /// Name of the source in a log.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Rules => crate::record::RULES,
+            Self::Rules => palestra_datasets::RULES,
             Self::Model => "model",
             Self::Human => "human",
         }

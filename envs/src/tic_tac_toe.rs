@@ -18,7 +18,7 @@ use board::{Board, Outcome, cells};
 use exact::Level;
 use solve::Opponent;
 
-pub use exact::{Exact, evaluate_discounted, evaluate_exactly};
+pub use exact::{Exact, evaluate_discounted, evaluate_exactly, exact_value};
 
 /// The named definitions, as TOML.
 pub const DEFINITIONS: [&str; 2] =

@@ -3,9 +3,26 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::definition::Wrappers;
 use crate::phase::Phase;
 use crate::{End, Env, EnvSpec, Error, Observation, Result, Step};
+
+/// Wrappers around an environment, applied from the inside to the outside in the order of the fields.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wrappers {
+    /// Maximum number of turns of an episode, at least 1. Longer episodes are truncated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<std::num::NonZeroU32>,
+    /// Rule for invalid actions, in place of the environment's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalid: Option<InvalidRule>,
+    /// Factor for every reward, finite and not 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_scale: Option<f32>,
+    /// True if the last step's info has the episode's return, length and number of invalid actions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<bool>,
+}
 
 /// Truncates an episode after a number of turns. An episode that terminates on its last turn counts as terminated.
 pub struct TimeLimit {
@@ -55,6 +72,18 @@ pub struct EpisodeStatistics {
 pub(crate) struct Named {
     inner: Box<dyn Env>,
     spec: EnvSpec,
+}
+
+impl Wrappers {
+    /// Merges these wrappers over `base`. Values set here take precedence.
+    pub(crate) fn over(&self, base: &Wrappers) -> Self {
+        Self {
+            limit: self.limit.or(base.limit),
+            invalid: self.invalid.or(base.invalid),
+            reward_scale: self.reward_scale.or(base.reward_scale),
+            statistics: self.statistics.or(base.statistics),
+        }
+    }
 }
 
 /// Wraps an environment as its definition specifies.

@@ -68,7 +68,7 @@ impl RewardDefinition {
             return Err(self.options.blame("weight", Error::Definition(reason)));
         }
         let in_a_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if self.name().is_empty() || !self.name().chars().all(in_a_name) || self.name() == crate::record::RULES {
+        if self.name().is_empty() || !self.name().chars().all(in_a_name) || self.name() == palestra_datasets::RULES {
             let reason = format!(
                 "name: {:?} names no reward; write letters, digits, `-`, `_` and `.` (`rules` are the environment's own)",
                 self.name()

@@ -1,6 +1,6 @@
 use super::*;
-use crate::record::RULES;
 use crate::{Error, Registry, Turn};
+use palestra_datasets::RULES;
 
 /// An episode with this text as its last action, after a turn with reward 1 from the rules.
 fn episode(action: &str) -> Episode {

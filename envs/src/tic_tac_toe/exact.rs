@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::exact::{Ask, ask};
+use crate::exact::{Ask, ExactValue, ask};
 use crate::{Options, Result};
 
 use super::TicTacToe;
@@ -69,6 +69,19 @@ pub fn evaluate_discounted(options: &Options, gamma: f64, policy: &mut Ask) -> R
         discount *= gamma;
     }
     Ok(exact)
+}
+
+/// Expected return of a policy over the whole game tree, with the probabilities of a win, a draw and a loss.
+///
+/// # Errors
+/// See [`evaluate_exactly`].
+pub fn exact_value(options: &Options, gamma: f64, policy: &mut Ask) -> Result<ExactValue> {
+    let exact = evaluate_discounted(options, gamma, policy)?;
+    let ends = [("win", exact.win), ("draw", exact.draw), ("loss", exact.loss)];
+    Ok(ExactValue {
+        expected_return: exact.expected_return,
+        ends: ends.map(|(name, probability)| (name.to_string(), probability)).into(),
+    })
 }
 
 impl Exact {
