@@ -297,8 +297,7 @@ impl Agent {
         seed: u64,
     ) -> Result<(Evaluation, Vec<RolloutResult>)> {
         let policy = policy.valid();
-        // Each episode begins in a state of its own.
-        let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
+        let config = self.evaluation_rollout();
         let mut rollout = self.rollout_of(config, registry, (episodes as usize).clamp(1, 256))?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         let (played, _) = rollout.play(&policy, seed, numbers, &self.sampling())?;
@@ -335,10 +334,16 @@ impl Agent {
         episodes: u64,
         watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<()>,
     ) -> Result<Vec<RolloutResult>> {
-        let config = RolloutConfig { group: 1, ..self.run.rollout.clone() };
+        let config = self.evaluation_rollout();
         let mut rollout = self.rollout_of(config, registry, 1)?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
+    }
+
+    /// Settings of rollouts in an evaluation: each episode begins in a state of its own, and the reward is that of the
+    /// environment and the reward functions.
+    fn evaluation_rollout(&self) -> RolloutConfig {
+        RolloutConfig { group: 1, missing_end_penalty: 0.0, ..self.run.rollout.clone() }
     }
 
     /// Sampling of an evaluation.

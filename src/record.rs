@@ -198,7 +198,7 @@ fn play_agent(
     watch: &Watch,
 ) -> Result<()> {
     let RecordOptions { episodes, seed, .. } = *recording.options;
-    let config = RolloutConfig { record: true, ..agent.run.rollout.clone() };
+    let config = RolloutConfig { record: true, missing_end_penalty: 0.0, ..agent.run.rollout.clone() };
     let mut rollout = agent.rollout_of(config, registry, episodes.clamp(1, 256) as usize)?.exploring(epsilon);
     let mut provenance = Provenance::of(agent, &sampling);
     if epsilon > 0.0 {

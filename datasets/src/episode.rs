@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The reward source for the environment's own rules, and the name of their reward part if there are others.
 pub const RULES: &str = "rules";
 
+/// Name of the reward part of an action that reached the max number of new tokens without an end token.
+pub const MISSING_END: &str = "missing_end";
+
 /// Kind of an episode's end. The two are never merged: a terminated state has no future, so nothing is bootstrapped
 /// from it; a truncated episode was cut off while it could have continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,6 +108,19 @@ pub struct Episode {
 }
 
 impl Turn {
+    /// Adds named parts to the reward. The reward so far becomes the part [`RULES`], unless it is 0 or has parts.
+    pub fn add_rewards(&mut self, parts: impl IntoIterator<Item = (String, f32)>) {
+        if self.reward_parts.is_empty() && self.reward != 0.0 {
+            self.reward_parts.insert(RULES.to_string(), self.reward);
+        }
+        let mut total = 0.0; // in f64, so that the order of the parts does not matter
+        for (name, part) in parts {
+            total += f64::from(part);
+            *self.reward_parts.entry(name).or_default() += part;
+        }
+        self.reward += total as f32;
+    }
+
     /// Returns the reward of the turn from the environment's rules: the part of that name, or the whole reward if it
     /// has no parts.
     pub fn by_rules(&self) -> f32 {

@@ -17,5 +17,5 @@ pub mod shards;
 pub mod split_mix;
 pub mod stats;
 
-pub use episode::{End, Episode, RULES, Turn};
+pub use episode::{End, Episode, MISSING_END, RULES, Turn};
 pub use error::{Error, Result};

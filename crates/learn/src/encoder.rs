@@ -199,7 +199,9 @@ impl Encoder {
             Some(text) => Some(self.prompt(so_far, text, Some(return_to_go), 0)?),
             None => None,
         };
-        Ok(Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() })
+        let mut trajectory = Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() };
+        trajectory.set_rewards(&episode.turns);
+        Ok(trajectory)
     }
 
     /// Encodes one turn; the bool is true if the turn continues the tokens of the episode so far.
@@ -224,7 +226,7 @@ impl Encoder {
             log_prob: log_probs.map_or(0.0, |log_probs| log_probs[i]),
             reference_log_prob: None,
             value: 0.0,
-            reward: if i + 1 == written.len() { turn.reward } else { 0.0 },
+            reward: 0.0,
             allowed: choices.as_ref().map(|choices| choices.allowed_after(&written[..i])),
         };
         let actions = (0..written.len()).map(action).collect();

@@ -48,6 +48,7 @@ pub struct RolloutConfig {
     /// Stop texts of an action, if it is not chosen from a list; the action is the text before them.
     pub stop: Vec<String>,
     /// Penalty subtracted from the reward of an action that reached the max number of new tokens without an end token.
+    /// It is the part `missing_end` of the turn's reward. Evaluation and recordings of a trained policy leave it out.
     pub missing_end_penalty: f32,
     /// True if all training episodes are recorded, as an experience log in the run's directory.
     pub record: bool,

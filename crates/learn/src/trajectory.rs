@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 pub use palestra_datasets::End;
+use palestra_datasets::Turn;
 
 /// One episode, as the model read and wrote it.
 ///
@@ -47,7 +48,7 @@ pub struct ActionToken {
     pub reference_log_prob: Option<f32>,
     /// Value of the state in which it was written; 0 without a value head.
     pub value: f32,
-    /// Reward: a turn's reward is on the turn's last token.
+    /// Reward: a turn's reward is on the turn's last token. See [`Trajectory::set_rewards`].
     pub reward: f32,
     /// Allowed tokens at this position, ascending; `None` for any.
     pub allowed: Option<Arc<[u32]>>,
@@ -66,13 +67,14 @@ impl Trajectory {
         self.segments.iter().flat_map(|segment| &segment.actions)
     }
 
-    /// Adds to the reward of the last action token.
-    ///
-    /// # Panics
-    /// If nothing was written.
-    pub fn add_reward(&mut self, reward: f32) {
-        let last = self.segments.last_mut().and_then(|segment| segment.actions.last_mut());
-        last.expect("an episode has an action, and an action has a token").reward += reward;
+    /// Sets the reward of every action token from the episode's turns: each turn's reward is on its last token. Called
+    /// when all rewards of the episode are known; nothing else writes the rewards of tokens.
+    pub fn set_rewards(&mut self, turns: &[Turn]) {
+        let mut later = None; // turn of the next token
+        for action in self.segments.iter_mut().rev().flat_map(|segment| segment.actions.iter_mut().rev()) {
+            action.reward = if later == Some(action.turn) { 0.0 } else { turns[action.turn].reward };
+            later = Some(action.turn);
+        }
     }
 
     /// Undiscounted sum of rewards.
@@ -93,19 +95,33 @@ impl Trajectory {
 mod tests {
     use super::*;
 
-    #[test]
-    fn turns_are_discounted_by_gamma_and_tokens_inside_by_gamma_token() {
-        let action = |turn| ActionToken {
+    fn trajectory(segments: &[&[usize]]) -> Trajectory {
+        let action = |&turn: &usize| ActionToken {
             at: 1,
             turn,
             log_prob: 0.0,
             reference_log_prob: None,
             value: 0.0,
-            reward: 0.0,
+            reward: 7.0,
             allowed: None,
         };
-        let segment = |turns: &[usize]| Segment { tokens: vec![], actions: turns.iter().map(|&t| action(t)).collect() };
-        let trajectory = Trajectory { segments: vec![segment(&[0, 0]), segment(&[1])], ..Trajectory::default() };
-        assert_eq!(trajectory.discounts(0.9, 1.0), [1.0, 0.9, 0.9]);
+        let segment = |turns: &&[usize]| Segment { tokens: vec![], actions: turns.iter().map(action).collect() };
+        Trajectory { segments: segments.iter().map(segment).collect(), ..Trajectory::default() }
+    }
+
+    #[test]
+    fn turns_are_discounted_by_gamma_and_tokens_inside_by_gamma_token() {
+        assert_eq!(trajectory(&[&[0, 0], &[1]]).discounts(0.9, 1.0), [1.0, 0.9, 0.9]);
+    }
+
+    #[test]
+    fn a_turns_reward_is_on_its_last_token() {
+        let turns = [0.5, -1.0, 2.0].map(|reward| Turn { reward, ..Turn::default() });
+        for segments in [&[&[0usize, 0, 1, 2, 2][..]][..], &[&[0, 0], &[1], &[2, 2]]] {
+            let mut trajectory = trajectory(segments);
+            trajectory.set_rewards(&turns);
+            let rewards: Vec<f32> = trajectory.actions().map(|action| action.reward).collect();
+            assert_eq!(rewards, [0.0, 0.5, -1.0, 0.0, 2.0]);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use palestra_datasets::{MISSING_END, RULES};
 use serde::{Deserialize, Serialize};
 
 use super::Missing;
@@ -68,10 +69,11 @@ impl RewardDefinition {
             return Err(self.options.blame("weight", Error::Definition(reason)));
         }
         let in_a_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if self.name().is_empty() || !self.name().chars().all(in_a_name) || self.name() == palestra_datasets::RULES {
+        let name = self.name();
+        if name.is_empty() || !name.chars().all(in_a_name) || [RULES, MISSING_END].contains(&name) {
             let reason = format!(
-                "name: {:?} names no reward; write letters, digits, `-`, `_` and `.` (`rules` are the environment's own)",
-                self.name()
+                "name: {name:?} names no reward; write letters, digits, `-`, `_` and `.` (`{RULES}` is the \
+                 environment's own reward, and `{MISSING_END}` the penalty for a missing end token)"
             );
             return Err(self.options.blame("name", Error::Definition(reason)));
         }

@@ -177,6 +177,10 @@ fn wrong_definitions_are_told_with_their_place() {
         ("[[reward]]\nkind = 'pattern'\n", "run.toml:4: reward.1.options.pattern: it is missing; "),
         ("[[reward]]\nkind = 'lexicon'\noptions.words = { 'a b' = 1.0 }", "reward.1.options.words: \"a b\" = 1 is not"),
         ("[[reward]]\nkind = 'pattern'\noptions.pattern = 'a'\nname = 'rules'", "name: \"rules\" names no reward"),
+        (
+            "[[reward]]\nkind = 'pattern'\noptions.pattern = 'a'\nname = 'missing_end'",
+            "name: \"missing_end\" names no reward",
+        ),
         ("[[reward]]\nkind = 'pattern'\noptions.pattern = 'a'\nweight = inf", "weight: inf must be finite"),
     ];
     for (text, expected) in cases {

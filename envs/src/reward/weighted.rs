@@ -92,13 +92,9 @@ impl Rewards {
             return Some(0.0);
         }
         let weighted = |part: &Part| Some((part.name.clone(), part.weight * scores[&part.name]?));
-        let mut parts: BTreeMap<String, f32> = self.parts.iter().map(weighted).collect::<Option<_>>()?;
+        let parts: BTreeMap<String, f32> = self.parts.iter().map(weighted).collect::<Option<_>>()?;
         let total = parts.values().map(|part| f64::from(*part)).sum::<f64>() as f32;
-        let turn = episode.turns.last_mut()?;
-        if turn.reward != 0.0 {
-            parts.insert(RULES.to_string(), turn.reward);
-        }
-        (turn.reward, turn.reward_parts) = (turn.reward + total, parts);
+        episode.turns.last_mut()?.add_rewards(parts);
         episode.reward_source = Some(self.source().name().to_string());
         Some(total)
     }

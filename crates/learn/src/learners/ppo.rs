@@ -3,6 +3,24 @@
 //! `loss = mean max(-A rho, -A clip(rho)) + c_v mean value_loss - c_e mean entropy`, with means over the action tokens
 //! of the batch. Advantages come from GAE over each episode's chain of action tokens, whitened over all collected
 //! samples.
+//!
+//! ```text
+//! repeat for each update                                          train.rs
+//!     play episodes with the policy                               source/on_policy.rs, rollout.rs
+//!         read observations as tokens                             encoder.rs
+//!         write actions, keep log-probabilities and values        palestra_model::generate
+//!         score whole episodes, put rewards on tokens             rollout/scoring.rs, trajectory.rs
+//!     score the tokens by the reference policy                    source/on_policy.rs
+//!     take beta KL off each token's reward, compute GAE           ppo.rs (prepare), math/advantage.rs
+//!     whiten the advantages                                       on_policy.rs
+//!     for each epoch, for each batch of samples                   source/on_policy.rs
+//!         pad and mask                                            batch.rs
+//!         evaluate the actions: log-probabilities, values         learners.rs (evaluate_actions)
+//!         clipped policy loss, value loss, entropy                ppo.rs (loss), math/policy_gradient.rs
+//!         add the gradients of the parts, divide, clip, step      learners.rs (batch_gradients), optim.rs
+//!         drop the rest where the policy moved too far            source/on_policy.rs
+//!     log, evaluate, save                                         palestra::train_run
+//! ```
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};

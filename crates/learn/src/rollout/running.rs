@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use palestra_envs::record::{RULES, end_reason, info_json};
+use palestra_datasets::{MISSING_END, RULES};
+use palestra_envs::record::{end_reason, info_json};
 use palestra_envs::reward::Scores;
 use palestra_envs::{End, EnvSpec, Episode, Info, Observation, Turn, episode_seed};
 use rand::SeedableRng;
@@ -29,6 +30,8 @@ pub(super) struct Running {
     pub is_cut: bool,
     /// Remaining target return.
     pub return_to_go: Option<f32>,
+    /// Penalty of the current action for a missing end token.
+    pub penalty: f32,
 }
 
 impl Running {
@@ -49,10 +52,12 @@ impl Running {
             segments: Vec::new(),
             is_cut: false,
             return_to_go: None,
+            penalty: 0.0,
         }
     }
 
-    /// Stores the tokens that were read and written. The reward follows with the environment's step.
+    /// Stores the tokens that were read and written. The reward follows with the environment's step, and is on the
+    /// tokens when the episode is scored.
     pub fn remember(&mut self, prompt: Vec<u32>, text: Continuation, config: &RolloutConfig) {
         let goes_on = config.context == Context::Transcript
             && self.segments.last().is_some_and(|segment| prompt.starts_with(&segment.tokens));
@@ -64,8 +69,7 @@ impl Running {
         segment.tokens = prompt;
         segment.tokens.extend(&text.tokens);
         self.is_cut |= !text.ended;
-        let penalty = if text.ended { 0.0 } else { config.missing_end_penalty };
-        let last = text.tokens.len() - 1;
+        self.penalty = if text.ended { 0.0 } else { config.missing_end_penalty };
         let mut allowed = text.allowed.into_iter();
         segment.actions.extend((0..text.tokens.len()).map(|i| ActionToken {
             at: from + i,
@@ -73,7 +77,7 @@ impl Running {
             log_prob: text.log_probs[i],
             reference_log_prob: None,
             value: text.values.get(i).copied().unwrap_or(0.0),
-            reward: if i == last { -penalty } else { 0.0 },
+            reward: 0.0,
             allowed: allowed.next().flatten(),
         }));
         if config.context == Context::Transcript {
@@ -89,10 +93,11 @@ impl Running {
         turn.legal_actions = self.observation.legal_actions.as_ref().map(|actions| actions.to_vec());
         turn.action = action;
         turn.reward = reward;
-        self.return_to_go = self.return_to_go.map(|asked| asked - reward);
+        if self.penalty != 0.0 {
+            turn.add_rewards([(MISSING_END.to_string(), -self.penalty)]);
+        }
         turn.invalid_action = invalid_action;
-        let segment = self.segments.last_mut().expect("written before");
-        segment.actions.last_mut().expect("an action has a token").reward += reward;
+        self.return_to_go = self.return_to_go.map(|asked| asked - turn.reward);
     }
 
     /// Marks the last action as one of a mixture of policies, which did not choose it token by token.

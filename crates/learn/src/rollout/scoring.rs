@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use palestra_datasets::{MISSING_END, RULES};
 use palestra_envs::baseline::score;
 use palestra_envs::reward::{RewardSummary, Rewards};
-use palestra_envs::{End, Episode};
+use palestra_envs::{End, Episode, Turn};
 
 use super::RolloutResult;
 use crate::{Error, Result};
@@ -14,25 +15,24 @@ use palestra_report::Metrics;
 /// Number of episodes that are scored together when they are passed on one by one.
 const AT_ONCE: usize = 64;
 
-/// Scores episodes: the total reward is added to the last turn and to the last action token. Returns the time spent,
-/// zero without reward functions.
+/// Scores episodes, which adds the weighted scores to the last turn, and puts the rewards of all turns on the action
+/// tokens. Returns the time spent on scoring, zero without reward functions.
 ///
 /// # Errors
 /// A reward that fails.
 pub(super) fn score_episodes(rewards: &Rewards, played: &mut [RolloutResult]) -> Result<Duration> {
-    if rewards.is_empty() {
-        return Ok(Duration::ZERO);
-    }
-    let began = Instant::now();
-    let mut episodes: Vec<Episode> = played.iter_mut().map(|played| std::mem::take(&mut played.episode)).collect();
-    let scores = rewards.score(&mut episodes)?;
-    for ((played, episode), score) in played.iter_mut().zip(episodes).zip(scores) {
-        (played.episode, played.scores) = (episode, score.scores);
-        if let Some(total) = score.total {
-            played.trajectory.add_reward(total);
+    let mut spent = Duration::ZERO;
+    if !rewards.is_empty() {
+        let began = Instant::now();
+        let mut episodes: Vec<Episode> = played.iter_mut().map(|played| std::mem::take(&mut played.episode)).collect();
+        let scores = rewards.score(&mut episodes)?;
+        for ((played, episode), score) in played.iter_mut().zip(episodes).zip(scores) {
+            (played.episode, played.scores) = (episode, score.scores);
         }
+        spent = began.elapsed();
     }
-    Ok(began.elapsed())
+    played.iter_mut().for_each(|RolloutResult { episode, trajectory, .. }| trajectory.set_rewards(&episode.turns));
+    Ok(spent)
 }
 
 /// Queue that passes episodes on in the order in which they ended, after scoring several at once.
@@ -74,13 +74,19 @@ pub fn reward_means(played: &[RolloutResult]) -> BTreeMap<String, f64> {
     summaries.map(|(name, summary)| (name, summary.mean)).collect()
 }
 
+/// Summaries of the rewards by name, with the parts `missing_end` and, if there are others, `rules`, unless they are
+/// always 0.
 fn reward_summaries(played: &[RolloutResult]) -> BTreeMap<String, RewardSummary> {
     let mut summaries = RewardSummary::of(played.iter().map(|played| &played.scores));
-    let by_rules = |played: &RolloutResult| played.episode.turns.iter().map(|turn| turn.by_rules()).sum::<f32>();
-    if !summaries.is_empty() && played.iter().any(|played| by_rules(played) != 0.0) {
-        let mut rules = RewardSummary::default();
-        played.iter().for_each(|played| rules.add(Some(by_rules(played))));
-        summaries.insert(palestra_envs::record::RULES.to_string(), rules);
+    let penalty = |turn: &Turn| turn.reward_parts.get(MISSING_END).copied().unwrap_or(0.0);
+    for (name, part) in [(MISSING_END, &penalty as &dyn Fn(&Turn) -> f32), (RULES, &Turn::by_rules)] {
+        let sum = |played: &RolloutResult| played.episode.turns.iter().map(part).sum::<f32>();
+        let is_told = name != RULES || !summaries.is_empty();
+        if is_told && played.iter().any(|played| sum(played) != 0.0) {
+            let mut summary = RewardSummary::default();
+            played.iter().for_each(|played| summary.add(Some(sum(played))));
+            summaries.insert(name.to_string(), summary);
+        }
     }
     summaries
 }

@@ -1,7 +1,11 @@
 use burn::tensor::TensorData;
+use palestra_datasets::MISSING_END;
+use palestra_datasets::log::{Log, LogWriter, ReadOptions, WriteOptions};
 use palestra_envs::{EnvSpec, Observation, Options, Registry, Turn};
 
 use super::*;
+use crate::learners::OnPolicy;
+use crate::learners::ppo::{Ppo, PpoConfig};
 use crate::trajectory::ActionToken;
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Heads, ModelConfig, parameters};
@@ -330,4 +334,57 @@ fn scores_land_on_the_last_token_and_what_has_none_is_left_as_it_is() {
         assert_eq!(metrics["rewards/length_missing"], missing);
         assert!(metrics["rewards/rules_mean"] > 0.0 && metrics["rewards/length_mean"] > 0.0);
     });
+}
+
+#[test]
+fn scores_returns_and_log_agree_with_rules_rewards_and_missing_ends() {
+    let reward = palestra_envs::RewardDefinition { weight: 10.0, ..palestra_envs::RewardDefinition::of_kind("length") };
+    for context in [Context::Observation, Context::Transcript] {
+        each_rollout(context, 4, |mut rollout, policy| {
+            rollout.config.legal_actions_only = false;
+            rollout.config.max_new_tokens = 2;
+            rollout.config.missing_end_penalty = 0.25;
+            rollout.encoder = Encoder::new(rollout.encoder.tokenizer().clone(), rollout.config.encoding(32));
+            let parts = [(reward.clone(), Box::new(Length) as Box<dyn palestra_envs::Reward>)];
+            let mut rollout = rollout.with_rewards(Rewards::new(parts).unwrap());
+            let (mut played, _) = rollout.play(policy, 2, 0..32, &Sampling::default()).unwrap();
+            let returns = summary(&played);
+
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("log.parquet");
+            let mut writer = LogWriter::create(&path, WriteOptions::default()).unwrap();
+            played.retain(RolloutResult::is_scored);
+            played.iter().for_each(|played| writer.write(&played.episode).unwrap());
+            writer.finish().unwrap();
+            let log = Log::open(&[path.display().to_string()], ReadOptions::default()).unwrap();
+            let logged: Vec<Episode> = log.episodes().map(|logged| logged.unwrap().episode).collect();
+            assert_eq!(logged.len(), played.len());
+
+            let mut learner = Ppo::new(PpoConfig::default(), 1.0).unwrap();
+            let trajectories: Vec<Trajectory> = played.iter().map(|played| played.trajectory.clone()).collect();
+            let (_, prepared) = learner.prepare(&trajectories);
+            let mean = logged.iter().map(Episode::total_reward).sum::<f64>() / logged.len() as f64;
+            assert!((returns["episode/return_mean"] - mean).abs() < 1e-12);
+            assert!((prepared["objective/scores"] - mean).abs() < 1e-6, "{} and {mean}", prepared["objective/scores"]);
+
+            let mut seen = std::collections::BTreeSet::new();
+            for (RolloutResult { episode, scores, .. }, logged) in played.iter().zip(&logged) {
+                for (number, (turn, logged)) in episode.turns.iter().zip(&logged.turns).enumerate() {
+                    let ids = turn.action_ids.as_ref().unwrap();
+                    let ended = ids.last() == rollout.encoder.tokenizer().special().end.as_ref();
+                    let rules = turn.action.len() as f32;
+                    let penalty = if ended { 0.0 } else { -0.25 };
+                    let is_last = number + 1 == episode.turns.len();
+                    let weighted = is_last.then(|| 10.0 * scores["length"].unwrap());
+                    assert_eq!(turn.reward, rules + penalty + weighted.unwrap_or(0.0));
+                    assert_eq!((turn.by_rules(), turn.reward_parts.get("length").copied()), (rules, weighted));
+                    assert_eq!(turn.reward_parts.get(MISSING_END).copied(), (!ended).then_some(penalty));
+                    assert_eq!((logged.reward, &logged.reward_parts), (turn.reward, &turn.reward_parts));
+                    seen.insert((ended, is_last));
+                }
+            }
+            assert_eq!(seen.len(), 4, "turns with and without an end token, last and not: {seen:?}");
+            assert!(returns["rewards/missing_end_mean"] < 0.0);
+        });
+    }
 }
