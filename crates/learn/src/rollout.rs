@@ -135,6 +135,12 @@ pub enum RolloutEvent<'a> {
     Stepped(&'a str, &'a Step),
 }
 
+/// Watcher of a rollout: it is shown the number of the episode, the event, and the environment after it.
+pub type Watch<'a, E> = dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<(), E> + 'a;
+
+/// Taker of finished episodes, with their numbers.
+pub type Take<'a, E> = dyn FnMut(u64, RolloutResult) -> Result<(), E> + 'a;
+
 impl Rollout {
     /// Creates a rollout over the environments of the pool. The target return is used only if the encoder writes it.
     pub fn new(pool: Pool, encoder: Encoder, config: RolloutConfig, target_return: Option<f32>) -> Self {
@@ -181,7 +187,7 @@ impl Rollout {
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<(), E>,
+        watch: &mut Watch<E>,
     ) -> Result<(Vec<RolloutResult>, RolloutTimings), E> {
         let first = numbers.start;
         let mut finished: Vec<Option<RolloutResult>> = numbers.clone().map(|_| None).collect();
@@ -211,8 +217,8 @@ impl Rollout {
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<(), E>,
-        take: &mut dyn FnMut(u64, RolloutResult) -> Result<(), E>,
+        watch: &mut Watch<E>,
+        take: &mut Take<E>,
     ) -> Result<RolloutTimings, E> {
         let mut queue = EpisodeQueue::new(self.rewards.clone(), take);
         let mut timings =
@@ -231,8 +237,8 @@ impl Rollout {
         run_seed: u64,
         numbers: std::ops::Range<u64>,
         sampling: &Sampling,
-        watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<(), E>,
-        take: &mut dyn FnMut(u64, RolloutResult) -> Result<(), E>,
+        watch: &mut Watch<E>,
+        take: &mut Take<E>,
     ) -> Result<RolloutTimings, E> {
         let began = Instant::now();
         let mut timings = RolloutTimings::default();
