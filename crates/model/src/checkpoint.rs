@@ -93,7 +93,7 @@ struct TrainerState {
 ///
 /// The write is atomic ([`write_directory`]), so earlier checkpoints stay intact whatever happens meanwhile. A
 /// checkpoint of the same step is replaced. Only one process may save into a directory;
-/// [`RunDir`](crate::run_dir::RunDir) ensures that.
+/// the run directory's lock ensures that.
 ///
 /// # Errors
 /// A weight that is not finite, or a file that cannot be written, such as on a full disk. Nothing is left behind.
