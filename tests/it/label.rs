@@ -61,7 +61,7 @@ fn what_is_no_store_and_what_cannot_be_judged_is_named_and_makes_nothing() {
     );
     Sandbox::new().with("empty.jsonl", "").assert_refused(
         &["label", "add", "sky.db", "empty.jsonl"],
-        "empty.jsonl: is empty: it should have a row for each judgement or prompt",
+        "empty.jsonl: is empty: it should have a row for each preference or prompt",
     );
 }
 

@@ -102,7 +102,7 @@ fn labels_that_cannot_be_a_reward_are_refused_before_a_run_is_made() {
         .with("empty.jsonl", "")
         .with("text.db", "no store, but a text that is long enough to be taken for one");
     for (options, expected) in [
-        ("{ files = [\"empty.jsonl\"] }", "empty.jsonl: is empty: it should have a row for each judgement or prompt"),
+        ("{ files = [\"empty.jsonl\"] }", "empty.jsonl: is empty: it should have a row for each preference or prompt"),
         ("{ store = \"text.db\" }", "text.db: is no label store; name one that `palestra label add` made"),
         ("{ store = \"nowhere/a.db\" }", "to make a label store in"),
     ] {

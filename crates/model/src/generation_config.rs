@@ -1,3 +1,5 @@
+//! Generation settings of a Hugging Face directory: how it samples, and which tokens begin, end and pad.
+
 use serde_json::{Value, json};
 
 /// Generation settings of a published model: `generation_config.json`.

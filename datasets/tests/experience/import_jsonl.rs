@@ -175,7 +175,7 @@ fn what_is_wrong_is_told_with_its_line() {
     second(r#"{"action": "x"}"#, "observation or state or obs: missing");
     second(
         r#"{"satte": "b", "action": "x"}"#,
-        "observation or state or obs: missing; besides what is known, there is action, satte",
+        "observation or state or obs: missing; besides what is known, there is satte, action",
     );
     second(r#"{"state": "b", "action": "x", "reward": "1"}"#, "reward: \"1\" where a finite number should be");
     second(r#"{"state": "b", "action": "x", "reward": 1e39}"#, "reward: 1e+39 where a finite number should be");

@@ -218,7 +218,7 @@ fn a_deeply_nested_page_is_read() {
 
 #[test]
 fn the_guide_has_every_setting_with_its_default() {
-    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/corpus.md")).unwrap();
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/corpus.md")).unwrap();
     let block = guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let written = Settings::parse(block, "docs/corpus.md", &[]).unwrap();
     let default = Settings { inputs: written.inputs.clone(), out: written.out.clone(), ..Settings::default() };
