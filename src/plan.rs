@@ -8,7 +8,6 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Result;
-use palestra_model::config_json::model_type;
 use palestra_model::huggingface::parameter_shapes;
 use palestra_model::lora::{LoraConfig, is_adapter};
 use palestra_model::{Family, ModelConfig};
@@ -181,7 +180,7 @@ impl Plan {
 
 fn shape(config: &ModelConfig) -> String {
     let ModelConfig { layers, width, heads, kv_heads, feed_forward, vocab_size, context, .. } = config;
-    let family = model_type(config).unwrap_or("model");
+    let family = config.model_type().unwrap_or("model");
     let shared = if kv_heads == heads { String::new() } else { format!(" over {kv_heads}") };
     format!(
         "{family} of {layers} layers x {width}, {heads} heads{shared}, feed-forward {feed_forward}, {vocab_size} tokens, \

@@ -37,6 +37,7 @@ use crate::log::paths::find_files;
 pub use crate::rows::{Origin, Place};
 
 pub use conflicts::{Resolved, Rule, resolve};
+pub use forms::record_of;
 pub use rows::{Row, Rows};
 pub use scores::Scores;
 pub use text::{Message, Text};
@@ -117,7 +118,7 @@ pub fn find(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
 /// An error of one row names file, row and column; reading can continue with the next row. A file without rows is an
 /// error.
 pub fn read(file: &Path) -> Result<impl Iterator<Item = Result<Record>> + use<>> {
-    Ok(Rows::open(file)?.map(|row| row?.record()))
+    Ok(Rows::open(file)?.map(|row| record_of(row?)))
 }
 
 #[cfg(test)]

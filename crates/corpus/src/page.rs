@@ -5,8 +5,15 @@ use std::fmt::Write;
 use crate::report::{DroppedBy, Report, megabytes};
 use crate::tally::{Changed, Sample};
 
+impl Report {
+    /// Returns the report as a self-contained HTML page.
+    pub fn to_html(&self) -> String {
+        page(self)
+    }
+}
+
 /// Returns the page of a report. All text is escaped, so markup and scripts of a document are shown and never run.
-pub(crate) fn page(report: &Report) -> String {
+fn page(report: &Report) -> String {
     let body = [
         facts(report),
         section("Funnel", funnel(report)),

@@ -138,11 +138,6 @@ impl Report {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a report has text keys and finite numbers")
     }
-
-    /// Returns the report as a self-contained HTML page.
-    pub fn to_html(&self) -> String {
-        crate::page::page(self)
-    }
 }
 
 impl fmt::Display for Report {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use palestra_datasets::preferences::{Preference, Row, Rows, Text};
+use palestra_datasets::preferences::{Preference, Row, Rows, Text, record_of};
 
 use crate::error::{Error, Result};
 use crate::item::{Answer, NewItem};
@@ -66,7 +66,7 @@ fn item_of(mut row: Row, all_gold: bool) -> palestra_datasets::Result<NewItem> {
         (row.text("prompt")?, vec![row.text("completion")?], policy.map(|policy| vec![policy].into()))
     } else {
         let policies = row.take(&["chosen_policy"]).zip(row.take(&["rejected_policy"]));
-        let record = row.record()?;
+        let record = record_of(row)?;
         let texts = match record.preference {
             Preference::Better { chosen, rejected, .. } => vec![chosen, rejected],
             Preference::Tie { answers } => answers.into(),

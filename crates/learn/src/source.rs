@@ -11,6 +11,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod text;
+mod text_config;
 mod texts;
 mod windows;
 
@@ -21,7 +22,8 @@ pub use preference_files::{PreferenceCounts, PreferenceKinds, read_preferences};
 pub use preferences::{Conflicts, PreferenceConfig, PreferenceData, PreferenceSource};
 pub use replay::{DataConfig, ReplaySource};
 pub use survey::{alphabet, least_of_best};
-pub use text::{CorpusConfig, TextConfig, TextSource};
+pub use text::TextSource;
+pub use text_config::{CorpusConfig, TextConfig};
 pub use texts::{Rows, Texts, check_tokenizer, tokenizer_of};
 pub use windows::{Selection, resampled_times};
 

@@ -10,9 +10,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::huggingface::transpose;
-use super::pretrained::wrong;
-use crate::Result;
 use crate::checkpoint::{NamedTensor, Tensors};
+use crate::{Error, Result};
 
 const WEIGHT: &str = "score.weight";
 const OURS: [&str; 2] = ["value_head.weight", "value_head.bias"];
@@ -60,10 +59,10 @@ pub fn to_classifier(config: &mut Value, tensors: &mut Tensors, settings: &Score
 /// A classifier with more than one label, or without its head.
 pub fn from_classifier(config: &Value, tensors: &mut Tensors, origin: &Path) -> Result<()> {
     tensors.remove("lm_head.weight");
-    let weight = tensors.remove(WEIGHT).ok_or_else(|| wrong(origin, format!("{WEIGHT} is missing")))?;
+    let weight = tensors.remove(WEIGHT).ok_or_else(|| Error::checkpoint(origin, format!("{WEIGHT} is missing")))?;
     if weight.shape.len() != 2 || weight.shape[0] != 1 {
         let reason = format!("{WEIGHT} is {:?}; a reward model has one label, [1, width]", weight.shape);
-        return Err(wrong(origin, reason));
+        return Err(Error::checkpoint(origin, reason));
     }
     let bias = config["score_bias"].as_f64().unwrap_or(0.0) as f32;
     tensors.insert(OURS[0].into(), transpose(&weight));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config_json;
+use super::architecture::{self, Architecture, Features};
 use crate::{Error, Result};
 
 /// Published architecture that the decoder follows.
@@ -187,7 +187,7 @@ impl ModelConfig {
             )
         } else if let Some(wrong) = self.rope_scaling.and_then(RopeScaling::fault) {
             format!("model.rope_scaling: {wrong}")
-        } else if config_json::model_type(self).is_none() {
+        } else if self.model_type().is_none() {
             let &Self { qkv_bias, output_bias, mlp_bias, qk_norm, sliding_window, .. } = self;
             format!(
                 "model: no published architecture has qkv_bias = {qkv_bias}, output_bias = {output_bias}, mlp_bias = \
@@ -198,6 +198,21 @@ impl ModelConfig {
             return Ok(());
         };
         Err(Error::Config(wrong))
+    }
+
+    /// Hugging Face's `model_type` for this shape; `None` for a mixture of features that none of its architectures has.
+    pub fn model_type(&self) -> Option<&'static str> {
+        match self.family {
+            Family::Gpt2 => Some("gpt2"),
+            Family::Llama => self.architecture().map(|architecture| architecture.model_type),
+        }
+    }
+
+    /// The simplest architecture of the Llama family that supports every feature of this shape.
+    pub(super) fn architecture(&self) -> Option<&'static Architecture> {
+        let &Self { qkv_bias, output_bias, mlp_bias, qk_norm, sliding_window, .. } = self;
+        let sliding_window = sliding_window > 0;
+        architecture::with_features(Features { qkv_bias, output_bias, mlp_bias, qk_norm, sliding_window })
     }
 
     /// Width of one head.

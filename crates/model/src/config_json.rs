@@ -4,100 +4,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::architecture::{Architecture, LLAMA_FAMILY};
 use super::{Family, Gelu, ModelConfig, RopeScaling};
 use crate::{Error, Result};
 
 /// Name of GPT-2's exact GELU; the next constant is the name of the tanh form, the default of older files.
 const EXACT_GELU: &str = "gelu";
 const TANH_GELU: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
-
-/// A model family related to Llama, with the defaults of transformers for fields that `config.json` leaves out.
-struct Relative {
-    model_type: &'static str,
-    architecture: &'static str,
-    context: usize,
-    /// `None`: as many as query heads.
-    kv_heads: Option<usize>,
-    /// `None`: the model's width divided by the number of heads.
-    head_dim: Option<usize>,
-    /// True if query, key and value always have biases.
-    qkv_bias: bool,
-    /// True if its `config.json` has the field `attention_bias`, which stands for all four layers of attention.
-    has_attention_bias: bool,
-    /// True if its `config.json` has the field `mlp_bias`.
-    has_mlp_bias: bool,
-    qk_norm: bool,
-    /// Default window of a file that names none.
-    sliding_window: usize,
-}
-
-const LLAMA: Relative = Relative {
-    model_type: "llama",
-    architecture: "LlamaForCausalLM",
-    context: 2048,
-    kv_heads: None,
-    head_dim: None,
-    qkv_bias: false,
-    has_attention_bias: true,
-    has_mlp_bias: true,
-    qk_norm: false,
-    sliding_window: 0,
-};
-const MISTRAL: Relative = Relative {
-    model_type: "mistral",
-    architecture: "MistralForCausalLM",
-    context: 4096 * 32,
-    kv_heads: Some(8),
-    has_attention_bias: false,
-    has_mlp_bias: false,
-    sliding_window: 4096,
-    ..LLAMA
-};
-const QWEN2: Relative = Relative {
-    model_type: "qwen2",
-    architecture: "Qwen2ForCausalLM",
-    context: 32768,
-    kv_heads: Some(32),
-    qkv_bias: true,
-    has_attention_bias: false,
-    has_mlp_bias: false,
-    ..LLAMA
-};
-const QWEN3: Relative = Relative {
-    model_type: "qwen3",
-    architecture: "Qwen3ForCausalLM",
-    context: 32768,
-    kv_heads: Some(32),
-    head_dim: Some(128),
-    qk_norm: true,
-    has_mlp_bias: false,
-    ..LLAMA
-};
-const RELATIVES: [&Relative; 4] = [&LLAMA, &MISTRAL, &QWEN2, &QWEN3];
-
-/// Hugging Face's `model_type` for this shape; `None` for a mixture of features that none of its architectures has.
-pub fn model_type(config: &ModelConfig) -> Option<&'static str> {
-    match config.family {
-        Family::Gpt2 => Some("gpt2"),
-        Family::Llama => relative(config).map(|relative| relative.model_type),
-    }
-}
-
-/// The simplest Llama relative that supports every feature of this shape.
-fn relative(config: &ModelConfig) -> Option<&'static Relative> {
-    let &ModelConfig { qkv_bias, output_bias, mlp_bias, qk_norm, sliding_window, .. } = config;
-    RELATIVES.into_iter().find(|relative| {
-        let has_biases = if relative.has_attention_bias {
-            qkv_bias == output_bias
-        } else {
-            !output_bias && qkv_bias == relative.qkv_bias
-        };
-        has_biases
-            && qk_norm == relative.qk_norm
-            && (relative.has_mlp_bias || !mlp_bias)
-            && (relative.sliding_window > 0 || sliding_window == 0)
-    })
-}
 
 /// The `config.json` of a resolved shape.
 ///
@@ -108,7 +21,7 @@ fn relative(config: &ModelConfig) -> Option<&'static Relative> {
 /// If the shape is one that [`ModelConfig::check`] refuses.
 pub fn write(config: &ModelConfig) -> Value {
     let own = match config.family {
-        Family::Llama => write_relative(config, relative(config).expect("a checked shape has an architecture")),
+        Family::Llama => write_llama(config, config.architecture().expect("a checked shape has an architecture")),
         Family::Gpt2 => json!({
             "architectures": ["GPT2LMHeadModel"],
             "n_embd": config.width,
@@ -128,7 +41,7 @@ pub fn write(config: &ModelConfig) -> Value {
         }),
     };
     let mut json = json!({
-        "model_type": model_type(config),
+        "model_type": config.model_type(),
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": "float32",
@@ -142,9 +55,9 @@ pub fn write(config: &ModelConfig) -> Value {
     json
 }
 
-fn write_relative(config: &ModelConfig, relative: &Relative) -> Value {
+fn write_llama(config: &ModelConfig, architecture: &Architecture) -> Value {
     let mut json = json!({
-        "architectures": [relative.architecture],
+        "architectures": [architecture.class],
         "hidden_size": config.width,
         "intermediate_size": config.feed_forward,
         "num_hidden_layers": config.layers,
@@ -166,13 +79,13 @@ fn write_relative(config: &ModelConfig, relative: &Relative) -> Value {
         }),
         "hidden_act": "silu",
     });
-    if relative.has_attention_bias {
+    if architecture.has_attention_bias {
         json["attention_bias"] = config.qkv_bias.into();
     }
-    if relative.has_mlp_bias {
+    if architecture.has_mlp_bias {
         json["mlp_bias"] = config.mlp_bias.into();
     }
-    if relative.sliding_window > 0 {
+    if architecture.sliding_window > 0 {
         json["sliding_window"] = (config.sliding_window > 0).then_some(config.sliding_window).into();
     }
     json
@@ -188,11 +101,11 @@ pub fn read(json: &Value, path: &Path) -> Result<ModelConfig> {
 
 fn read_fields(json: &Value) -> Result<ModelConfig, String> {
     let name = json["model_type"].as_str();
-    let config = match (name, RELATIVES.into_iter().find(|relative| Some(relative.model_type) == name)) {
-        (_, Some(relative)) => read_relative(json, relative)?,
+    let config = match (name, LLAMA_FAMILY.into_iter().find(|architecture| Some(architecture.model_type) == name)) {
+        (_, Some(architecture)) => read_llama(json, architecture)?,
         (Some("gpt2"), _) => read_gpt2(json)?,
         _ => {
-            let known = RELATIVES.map(|relative| format!("{:?}", relative.model_type)).join(", ");
+            let known = LLAMA_FAMILY.map(|architecture| format!("{:?}", architecture.model_type)).join(", ");
             return Err(format!("model_type is {}; \"gpt2\", {known} can be read", json["model_type"]));
         }
     };
@@ -200,12 +113,12 @@ fn read_fields(json: &Value) -> Result<ModelConfig, String> {
     Ok(config)
 }
 
-/// Reads a Llama relative; fields that a file leaves out have the defaults of transformers' configurations.
-fn read_relative(json: &Value, relative: &Relative) -> Result<ModelConfig, String> {
+/// Reads a model of the Llama family; fields that a file leaves out have the defaults of transformers' configurations.
+fn read_llama(json: &Value, architecture: &Architecture) -> Result<ModelConfig, String> {
     let heads = size(json, "num_attention_heads", None)?;
     let width = size(json, "hidden_size", None)?;
-    let head_dim = size(json, "head_dim", Some(relative.head_dim.unwrap_or(width / heads)))?;
-    let attention_bias = relative.has_attention_bias && switch(json, "attention_bias", false)?;
+    let head_dim = size(json, "head_dim", Some(architecture.head_dim.unwrap_or(width / heads)))?;
+    let attention_bias = architecture.has_attention_bias && switch(json, "attention_bias", false)?;
     // transformers 5 keeps all rotary settings in one object.
     let rotary = if json["rope_parameters"].is_null() { json } else { &json["rope_parameters"] };
     only(json, "hidden_act", &[json!("silu")])?;
@@ -213,11 +126,11 @@ fn read_relative(json: &Value, relative: &Relative) -> Result<ModelConfig, Strin
     Ok(ModelConfig {
         family: Family::Llama,
         vocab_size: size(json, "vocab_size", None)?,
-        context: size(json, "max_position_embeddings", Some(relative.context))?,
+        context: size(json, "max_position_embeddings", Some(architecture.context))?,
         layers: size(json, "num_hidden_layers", None)?,
         width,
         heads,
-        kv_heads: size(json, "num_key_value_heads", Some(relative.kv_heads.unwrap_or(heads)))?,
+        kv_heads: size(json, "num_key_value_heads", Some(architecture.kv_heads.unwrap_or(heads)))?,
         head_dim: if head_dim * heads == width { 0 } else { head_dim },
         feed_forward: size(json, "intermediate_size", None)?,
         tie_embeddings: switch(json, "tie_word_embeddings", false)?,
@@ -225,13 +138,13 @@ fn read_relative(json: &Value, relative: &Relative) -> Result<ModelConfig, Strin
         rope_theta: number(rotary, "rope_theta", 10_000.0)?,
         sliding_window: match json.get("sliding_window") {
             Some(Value::Null) => 0,
-            _ if relative.sliding_window == 0 => 0, // there, but used by none of its layers
-            _ => size(json, "sliding_window", Some(relative.sliding_window))?,
+            _ if architecture.sliding_window == 0 => 0, // there, but used by none of its layers
+            _ => size(json, "sliding_window", Some(architecture.sliding_window))?,
         },
-        qkv_bias: relative.qkv_bias || attention_bias,
+        qkv_bias: architecture.qkv_bias || attention_bias,
         output_bias: attention_bias,
-        mlp_bias: relative.has_mlp_bias && switch(json, "mlp_bias", false)?,
-        qk_norm: relative.qk_norm,
+        mlp_bias: architecture.has_mlp_bias && switch(json, "mlp_bias", false)?,
+        qk_norm: architecture.qk_norm,
         gelu: Gelu::Exact,
         rope_scaling: read_rope_scaling(json)?,
     })

@@ -31,6 +31,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// An [`Error::Checkpoint`] about a file or directory.
+    pub(crate) fn checkpoint(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.display().to_string(), reason: reason.into() }
+    }
+
     /// An [`Error::Io`] for a path, for `map_err`.
     pub fn io(path: impl AsRef<std::path::Path>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.as_ref().display().to_string(), source }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Family, ModelConfig, config_json};
+use super::{Family, ModelConfig};
 use crate::checkpoint::{NamedTensor, Tensors};
 use crate::{Error, Result};
 
@@ -94,7 +94,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     if faults.is_empty() {
         Ok(parameters)
     } else {
-        let family = config_json::model_type(config).unwrap_or("unknown");
+        let family = config.model_type().unwrap_or("unknown");
         Err(Error::Checkpoint {
             path: origin.display().to_string(),
             reason: format!("does not fit the {family} model of config.json; {}", faults.join("; ")),

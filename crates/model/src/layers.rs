@@ -5,7 +5,6 @@ use burn::tensor::{Device, Tensor, TensorData, module};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use super::lora::Adapter;
 use crate::ops::rms_norm;
 
 /// Initialisation of the weights of a new model.
@@ -44,6 +43,38 @@ impl Linear {
             None => module::linear(input, weight, bias),
             Some(adapter) => module::linear(input.clone(), weight, bias) + adapter.forward(input),
         }
+    }
+}
+
+/// LoRA adapter of a linear layer ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)); its output `scale * (x A) B` is added to that of the layer.
+#[derive(Module, Debug)]
+pub struct Adapter {
+    /// A, `[input, rank]`
+    pub down: Param<Tensor<2>>,
+    /// B, `[rank, output]`; zero at first, so that a new adapter changes nothing.
+    pub up: Param<Tensor<2>>,
+    scale: f64,
+}
+
+impl Adapter {
+    /// An adapter of given matrices, `[input, rank]` and `[rank, output]`.
+    pub fn new(down: Param<Tensor<2>>, up: Param<Tensor<2>>, scale: f64) -> Self {
+        Self { down, up, scale }
+    }
+
+    /// Factor of the adapter's output.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The term added to the layer's output, `[rows, input]` to `[rows, output]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        input.matmul(self.down.val()).matmul(self.up.val()).mul_scalar(self.scale)
+    }
+
+    /// The term added to the layer's weight on merging, `[input, output]`.
+    pub(super) fn difference(&self) -> Tensor<2> {
+        self.down.val().matmul(self.up.val()).mul_scalar(self.scale)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of text, environments, learners or the files that people write.
 
+mod architecture;
 mod cache;
 pub mod checkpoint;
 pub mod checkpointing;

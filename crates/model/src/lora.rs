@@ -7,25 +7,15 @@ mod peft;
 
 use std::collections::BTreeSet;
 
-use burn::module::{Module, Param};
+use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::layers::normal;
+use super::layers::{Adapter, normal};
 use super::{Init, Linear, Transformer, parameters};
 use crate::{Error, Result};
 pub use peft::{adapter_files, base_of_adapters, read_adapters, write_adapters};
-
-/// Adapter of a linear layer; its output `scale * (x A) B` is added to that of the layer.
-#[derive(Module, Debug)]
-pub struct Adapter {
-    /// A, `[input, rank]`
-    pub down: Param<Tensor<2>>,
-    /// B, `[rank, output]`; zero at first, so that a new adapter changes nothing.
-    pub up: Param<Tensor<2>>,
-    scale: f64,
-}
 
 /// Settings of LoRA.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,28 +32,6 @@ pub struct LoraConfig {
 impl Default for LoraConfig {
     fn default() -> Self {
         Self { rank: 8, alpha: 16.0, targets: vec!["*.attention.query".into(), "*.attention.value".into()] }
-    }
-}
-
-impl Adapter {
-    /// An adapter of given matrices, `[input, rank]` and `[rank, output]`.
-    pub fn new(down: Param<Tensor<2>>, up: Param<Tensor<2>>, scale: f64) -> Self {
-        Self { down, up, scale }
-    }
-
-    /// Factor of the adapter's output.
-    pub fn scale(&self) -> f64 {
-        self.scale
-    }
-
-    /// The term added to the layer's output, `[rows, input]` to `[rows, output]`.
-    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        input.matmul(self.down.val()).matmul(self.up.val()).mul_scalar(self.scale)
-    }
-
-    /// The term added to the layer's weight on merging, `[input, output]`.
-    fn difference(&self) -> Tensor<2> {
-        self.down.val().matmul(self.up.val()).mul_scalar(self.scale)
     }
 }
 

@@ -56,7 +56,7 @@ pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
         let tensors = read_shards(directory, &index)?;
         (index, tensors)
     } else {
-        return Err(wrong(
+        return Err(Error::checkpoint(
             &whole,
             "there is no such file; weights are read from safetensors files, whole or in shards",
         ));
@@ -91,9 +91,11 @@ pub fn read_config_json(directory: &Path) -> Result<Value> {
 /// A file that is damaged, or a field of another type.
 pub fn read_generation_config(directory: &Path) -> Result<GenerationConfig> {
     let (config, generation) = (directory.join(CONFIG), directory.join(GENERATION));
-    let mut found = GenerationConfig::read(&read_json(&config)?).map_err(|reason| wrong(&config, reason))?;
+    let mut found =
+        GenerationConfig::read(&read_json(&config)?).map_err(|reason| Error::checkpoint(&config, reason))?;
     if generation.exists() {
-        let newer = GenerationConfig::read(&read_json(&generation)?).map_err(|reason| wrong(&generation, reason))?;
+        let newer = GenerationConfig::read(&read_json(&generation)?)
+            .map_err(|reason| Error::checkpoint(&generation, reason))?;
         found = newer.or(found);
     }
     Ok(found)
@@ -128,7 +130,7 @@ pub fn write_model(
 ) -> Result<()> {
     for name in [CONFIG, MODEL, INDEX] {
         if directory.join(name).exists() {
-            return Err(wrong(directory, format!("holds {name} already; choose another directory")));
+            return Err(Error::checkpoint(directory, format!("holds {name} already; choose another directory")));
         }
     }
     fs::create_dir_all(directory).map_err(Error::io(directory))?;
@@ -176,13 +178,18 @@ fn bytes_of(tensors: &Tensors, numbers: NumberType) -> usize {
 
 /// Reads the files that an index names for its tensors.
 fn read_shards(directory: &Path, index: &Path) -> Result<Tensors> {
-    let files: BTreeMap<String, String> = serde_json::from_value(read_json(index)?["weight_map"].take())
-        .map_err(|error| wrong(index, format!("weight_map does not name a file for each tensor: {error}")))?;
+    let files: BTreeMap<String, String> =
+        serde_json::from_value(read_json(index)?["weight_map"].take()).map_err(|error| {
+            Error::checkpoint(index, format!("weight_map does not name a file for each tensor: {error}"))
+        })?;
     let files: BTreeSet<String> = files.into_values().collect();
     let mut tensors = Tensors::new();
     for file in files {
         if Path::new(&file).file_name() != Some(file.as_ref()) {
-            return Err(wrong(index, format!("weight_map names {file:?}, which is no file of its own directory")));
+            return Err(Error::checkpoint(
+                index,
+                format!("weight_map names {file:?}, which is no file of its own directory"),
+            ));
         }
         tensors.extend(read_tensors(&directory.join(file), &is_buffer)?);
     }
@@ -191,7 +198,7 @@ fn read_shards(directory: &Path, index: &Path) -> Result<Tensors> {
 
 pub(super) fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text).map_err(|error| wrong(path, format!("not valid JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| Error::checkpoint(path, format!("not valid JSON: {error}")))
 }
 
 /// Writes JSON with indentation.
@@ -210,10 +217,6 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
         file.sync_all()
     };
     write().map_err(Error::io(path))
-}
-
-pub(super) fn wrong(path: &Path, reason: impl Into<String>) -> Error {
-    Error::Checkpoint { path: path.display().to_string(), reason: reason.into() }
 }
 
 #[cfg(test)]

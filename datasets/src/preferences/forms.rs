@@ -7,8 +7,12 @@ use super::text::split_prompt;
 use super::{Preference, Record, Text};
 use crate::error::Result;
 
-/// Parses a row as a record of preference data.
-pub(super) fn record_of(mut row: Row) -> Result<Record> {
+/// Parses a row as a record of preference data; the columns decide on its format.
+///
+/// # Errors
+/// Columns of no known format, or a value that its column does not allow. The message names the file, the row and the
+/// column.
+pub fn record_of(mut row: Row) -> Result<Record> {
     let annotator = row.string(&["annotator", "worker", "rater_id"])?;
     let weight = match row.number(&["weight"])? {
         Some(weight) if weight <= 0.0 => {

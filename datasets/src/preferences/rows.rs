@@ -9,9 +9,7 @@ use std::sync::Arc;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde_json::{Map, Value};
 
-use super::Record;
 use super::columns::rows_of;
-use super::forms::record_of;
 use super::text::Text;
 use crate::error::{Error, Result};
 use crate::rows::{Lines, Origin, Place, ROWS_AT_A_TIME, shown};
@@ -133,11 +131,6 @@ impl Row {
     /// Returns the location.
     pub fn origin(&self) -> &Origin {
         &self.origin
-    }
-
-    /// Parses the row as a record of preference data.
-    pub fn record(self) -> Result<Record> {
-        record_of(self)
     }
 
     /// Returns an error about a column of this row.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{Missing, Reward, RewardDefinition, RewardSource};
 use crate::{Episode, Error, Result};
-use palestra_datasets::RULES;
 
 /// Score of each reward for an episode, by its name, before weights; `None` if there is no score.
 pub type Scores = BTreeMap<String, Option<f32>>;

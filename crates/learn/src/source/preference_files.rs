@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use palestra_datasets::examples::Lesson;
-use palestra_datasets::preferences::{Origin, Preference, Record, Row, Rows, Rule, Text, find, resolve};
+use palestra_datasets::preferences::{self, Origin, Preference, Record, Row, Rows, Rule, Text, find, resolve};
 use serde_json::Value;
 
 use super::examples::{Encoded, ExampleEncoder};
@@ -103,7 +103,7 @@ pub fn read_preferences(
 /// Parses a row as preference data, and checks that it has the group column.
 fn record_of(row: Row, group: Option<&str>) -> Result<(Origin, Record)> {
     let origin = row.origin().clone();
-    let record = row.record()?;
+    let record = preferences::record_of(row)?;
     if let Some(column) = group.filter(|column| group_of(&record, column).is_none()) {
         let reason = "missing, and preferences.validation_by names it; it should be a text or a number";
         return Err(origin.error(column, reason).into());

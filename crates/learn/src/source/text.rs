@@ -1,173 +1,19 @@
-//! Batches of text: the configuration, and the source that draws them row by row.
+//! Batches of text, drawn row by row.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use palestra_datasets::examples::Form;
 use palestra_datasets::shards::{Place, Windows};
-use serde::{Deserialize, Serialize};
 
 use super::Source;
-use super::examples::{ExampleCounts, ExampleOrder, TooLong};
+use super::examples::{ExampleCounts, ExampleOrder};
+use super::text_config::TextConfig;
 use super::texts::{Rows, Texts};
 use crate::batch::{TextBatch, TextRow};
 use crate::learners::Learner;
 use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_report::Metrics;
-
-/// Text data and its batches.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TextConfig {
-    /// Token shards (`*.tokens`), or text files that are encoded when the run starts and held in memory: plain text,
-    /// JSON lines or Parquet with a column `text`. Relative to the run file.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<String>,
-    /// Columns of JSON lines and Parquet files that are learned, row by row: `text`, `messages`, `completion` (with
-    /// `prompt`) or `chosen` (with `prompt`). Absent, `files` are documents that windows run through.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub format: Option<Form>,
-    /// Several corpora, mixed by weight, in place of `files`.
-    #[serde(rename = "corpus", skip_serializing_if = "Vec::is_empty")]
-    pub corpora: Vec<CorpusConfig>,
-    /// Validation files, which are not trained on; absent, the last part of each training file.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub validation: Vec<String>,
-    /// Fraction of each training file that is held out, 0 to 1, if `validation` names no files.
-    pub validation_share: f64,
-    /// The `tokenizer.json` that encoded the shards, or that encodes the texts. Absent, that of `start_from`, or for
-    /// texts one token per character.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokenizer: Option<PathBuf>,
-    /// Jinja file of the chat template, if it is not that of `start_from`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chat_template: Option<PathBuf>,
-    /// Tokens of a window, at most the model's context; 0: the model's context. With `format`, the max length of a row.
-    pub window: usize,
-    /// True if a row holds as many examples as fit, with attention masked between them; false if it holds one example
-    /// and padding. The loss is the same.
-    pub packing: bool,
-    /// Treatment of examples that are longer than a row: `cut` truncates the end, `drop` drops the example.
-    pub too_long: TooLong,
-    /// True if attention is masked between the documents of a window. If false, a document sees those before it in its
-    /// window, as in the pretraining of most models, which is faster.
-    pub borders: bool,
-    /// Windows per optimiser step, at least 1.
-    pub batch: usize,
-    /// Windows per forward pass, to save memory; 0: the whole batch.
-    pub micro_batch: usize,
-    /// Optimiser steps of one update, at least 1.
-    pub steps: usize,
-    /// Held-out windows per evaluation, evenly spread over the held-out text; at least 1.
-    pub validation_windows: usize,
-    /// Number of held-out texts that the model continues at each evaluation, for people to read.
-    pub samples: usize,
-    /// Tokens of such a continuation.
-    pub sample_tokens: usize,
-}
-
-/// One of several corpora.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CorpusConfig {
-    /// Same as `text.files`.
-    pub files: Vec<String>,
-    /// Weight of this corpus relative to the others; above 0.
-    pub weight: f64,
-}
-
-impl Default for TextConfig {
-    fn default() -> Self {
-        Self {
-            files: Vec::new(),
-            corpora: Vec::new(),
-            validation: Vec::new(),
-            validation_share: 0.1,
-            format: None,
-            tokenizer: None,
-            chat_template: None,
-            window: 0,
-            packing: true,
-            too_long: TooLong::Cut,
-            borders: false,
-            batch: 16,
-            micro_batch: 0,
-            steps: 1,
-            validation_windows: 2048,
-            samples: 2,
-            sample_tokens: 200,
-        }
-    }
-}
-
-impl TextConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
-        let wrong = |field: &str, value: String, right: &str| {
-            Err(Error::Config(format!("text.{field}: {value} is not {right}")))
-        };
-        if self.files.is_empty() == self.corpora.is_empty() {
-            return Err(Error::Config(
-                "text.files: name files, or several corpora in [[text.corpus]]; not both".into(),
-            ));
-        }
-        for corpus in &self.corpora {
-            if !(corpus.weight > 0.0 && corpus.weight.is_finite()) {
-                return wrong("corpus.weight", corpus.weight.to_string(), "above 0");
-            }
-        }
-        if !(0.0..1.0).contains(&self.validation_share) {
-            return wrong("validation_share", self.validation_share.to_string(), "between 0 and 1");
-        }
-        if self.validation.is_empty() && self.validation_share == 0.0 {
-            return wrong(
-                "validation_share",
-                "0".into(),
-                "above 0, and text.validation names no files: nothing is held out",
-            );
-        }
-        if self.format.is_some() && !self.corpora.is_empty() {
-            return Err(Error::Config(
-                "text.corpus: examples are not mixed by weight; name their files in text.files".into(),
-            ));
-        }
-        if self.chat_template.is_some() && matches!(self.format, None | Some(Form::Text)) {
-            return Err(Error::Config(
-                "text.chat_template: texts are no conversations; remove it, or set text.format to what is read".into(),
-            ));
-        }
-        let at_least_one =
-            [("batch", self.batch), ("steps", self.steps), ("validation_windows", self.validation_windows)];
-        match at_least_one.into_iter().find(|(_, value)| *value == 0) {
-            Some((field, _)) => wrong(field, "0".into(), "at least 1"),
-            None => Ok(()),
-        }
-    }
-
-    /// All lists of files in this section.
-    pub fn file_lists(&mut self) -> impl Iterator<Item = &mut Vec<String>> {
-        let corpora = self.corpora.iter_mut().map(|corpus| &mut corpus.files);
-        corpora.chain([&mut self.files, &mut self.validation])
-    }
-
-    /// Number of tokens of a window for a model with this context.
-    ///
-    /// # Errors
-    /// A window longer than the context.
-    pub fn window_of(&self, context: usize) -> Result<usize> {
-        match self.window {
-            0 => Ok(context),
-            window if window <= context => Ok(window),
-            window => Err(Error::Config(format!(
-                "text.window: {window} tokens are more than the model's context of {context}; set model.context or a \
-                 shorter window"
-            ))),
-        }
-    }
-}
 
 /// Source of windows of text, or of examples.
 pub struct TextSource {

@@ -7,7 +7,7 @@ use palestra_datasets::documents::{DocumentOptions, Documents};
 use palestra_datasets::shards::{Corpus, Shard, Span, Text, Vocabulary};
 
 use super::examples::{ExampleCounts, ExampleEncoder, packed};
-use super::text::{CorpusConfig, TextConfig};
+use super::text_config::{CorpusConfig, TextConfig};
 use crate::batch::TextRow;
 use crate::{Error, Result};
 use palestra_text::{ChatTemplate, Tokenizer};

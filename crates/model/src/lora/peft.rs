@@ -11,11 +11,12 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
-use super::{Adapter, freeze_base};
+use super::freeze_base;
 use crate::checkpoint::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
 use crate::huggingface::{JoinedLinear, linears, transpose};
+use crate::layers::Adapter;
 use crate::parameters::data_of;
-use crate::pretrained::{read_json, write_json, wrong};
+use crate::pretrained::{read_json, write_json};
 use crate::{Error, Result};
 use crate::{Family, Transformer};
 
@@ -51,7 +52,7 @@ struct Matrices {
 pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transformer> {
     let (config_path, path) = (directory.join(CONFIG), directory.join(MODEL));
     let config = read_json(&config_path)?;
-    let scales = Scales::read(&config).map_err(|reason| wrong(&config_path, reason))?;
+    let scales = Scales::read(&config).map_err(|reason| Error::checkpoint(&config_path, reason))?;
     let mut tensors = read_tensors(&path, &|_| false)?;
     let device = model.device();
     let places = linears(model.config());
@@ -61,14 +62,14 @@ pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transfo
         let (down, up) = match (tensors.remove(&key(DOWN)), tensors.remove(&key(UP))) {
             (None, None) => continue,
             (Some(down), Some(up)) => (down, up),
-            (None, _) => return Err(wrong(&path, format!("{} is missing, and {UP} is there", key(DOWN)))),
-            (_, None) => return Err(wrong(&path, format!("{} is missing, and {DOWN} is there", key(UP)))),
+            (None, _) => return Err(Error::checkpoint(&path, format!("{} is missing, and {UP} is there", key(DOWN)))),
+            (_, None) => return Err(Error::checkpoint(&path, format!("{} is missing, and {DOWN} is there", key(UP)))),
         };
         let rank = down.shape.first().copied().unwrap_or_default();
         for (part, tensor, shape) in [(DOWN, &down, [rank, place.input]), (UP, &up, [place.output, rank])] {
             if tensor.shape != shape || rank == 0 {
                 let reason = format!("{} is {:?}, and the model makes it {shape:?}", key(part), tensor.shape);
-                return Err(wrong(&path, reason));
+                return Err(Error::checkpoint(&path, reason));
             }
         }
         let scale = scales.of(&place.theirs, rank);
@@ -76,10 +77,13 @@ pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transfo
     }
     if let Some(unknown) = tensors.keys().next() {
         let more = if tensors.len() > 1 { format!(" and {} more", tensors.len() - 1) } else { String::new() };
-        return Err(wrong(&path, format!("unexpected: {unknown}{more}; the model has no such linear layer")));
+        return Err(Error::checkpoint(
+            &path,
+            format!("unexpected: {unknown}{more}; the model has no such linear layer"),
+        ));
     }
     if adapters.is_empty() {
-        return Err(wrong(&path, "holds no adapters"));
+        return Err(Error::checkpoint(&path, "holds no adapters"));
     }
     for (name, layer) in model.linears_mut() {
         layer.adapter = adapters.remove(&name).map(|(down, up, scale)| {
@@ -225,7 +229,7 @@ pub fn base_of_adapters(directory: &Path) -> Result<Option<PathBuf>> {
     let base = config["base_model_name_or_path"].as_str().unwrap_or_default();
     match Path::new(base).is_dir() {
         true => Ok(Some(base.into())),
-        false => Err(wrong(
+        false => Err(Error::checkpoint(
             &path,
             format!("base_model_name_or_path is {base:?}, which is no directory here; write where the model is"),
         )),

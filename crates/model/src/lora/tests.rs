@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::SeedableRng;
 
