@@ -93,7 +93,7 @@ impl Agent {
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
         let companions = companions_of(&run, &tokenizer)?;
-        let policy = scorer::with_head_started(policy, &algorithm, run.seed);
+        let policy = scorer::with_head_started(policy, &algorithm, run.seed).with_vocabulary(tokenizer.vocab_size());
         let run = RunFile { model: Some(config), ..run };
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
     }

@@ -91,6 +91,8 @@ pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
         &format!("a multiple of rollout.group = {}", rollout.group),
     )?;
     at_least_one("rollout.max_new_tokens", rollout.max_new_tokens as u64)?;
+    let penalty = rollout.missing_end_penalty;
+    refuse_unless(penalty >= 0.0 && penalty.is_finite(), "rollout.missing_end_penalty", penalty, "0 or above")?;
     let sampling = &rollout.sampling;
     let temperature = sampling.temperature;
     refuse_unless(

@@ -121,6 +121,8 @@ fn add_part(sum: &mut Sum, part: Sum) {
 
 /// Reads sums off the device at once, and divides them.
 fn read(measured: BTreeMap<&'static str, Sum>) -> Metrics {
+    // What no part measured has no mean.
+    let measured: BTreeMap<_, _> = measured.into_iter().filter(|(_, sum)| sum.count > 0.0).collect();
     if measured.is_empty() {
         return Metrics::new();
     }

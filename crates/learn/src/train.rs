@@ -1,5 +1,6 @@
 //! The training loop, shared by all learners.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -125,18 +126,22 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
 /// Means of metrics over the steps of an update.
 #[derive(Default)]
 struct Means {
-    sums: Metrics,
+    /// Sum of each metric, and the number of steps that measured it.
+    sums: BTreeMap<String, (f64, f64)>,
     count: f64,
 }
 
 impl Means {
     fn add(&mut self, step: Metrics) {
         self.count += 1.0;
-        step.into_iter().for_each(|(name, value)| *self.sums.entry(name).or_insert(0.0) += value);
+        for (name, value) in step {
+            let (sum, count) = self.sums.entry(name).or_default();
+            (*sum, *count) = (*sum + value, *count + 1.0);
+        }
     }
 
     fn take(self) -> Metrics {
-        self.sums.into_iter().map(|(name, sum)| (name, sum / self.count)).collect()
+        self.sums.into_iter().map(|(name, (sum, count))| (name, sum / count)).collect()
     }
 }
 

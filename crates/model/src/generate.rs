@@ -24,7 +24,7 @@ impl Choices {
     pub fn new(mut sequences: Vec<Vec<u32>>, end: u32) -> Self {
         sequences.sort();
         sequences.dedup();
-        if sequences.windows(2).any(|pair| pair[1].starts_with(&pair[0])) {
+        if sequences.iter().any(Vec::is_empty) || sequences.windows(2).any(|pair| pair[1].starts_with(&pair[0])) {
             sequences.iter_mut().for_each(|sequence| sequence.push(end));
             sequences.sort();
         }

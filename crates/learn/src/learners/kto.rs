@@ -4,7 +4,7 @@
 //! With `x = log pi - log ref` of an answer, the loss is the mean of `w (1 - s(beta (x - kl)))` over good answers and
 //! of `w (1 - s(beta (kl - x)))` over bad ones; each kind has its own weight. `kl` estimates the KL of the policy from
 //! its reference: the mean of `x` over prompts paired with answers to other prompts, at least 0, without a gradient.
-//! The estimate uses the whole batch of a step, so the batch cannot be split into parts.
+//! It is a statistic of the whole batch of a step, which the loop adds up over the parts before their losses are taken.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};

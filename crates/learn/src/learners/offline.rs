@@ -41,6 +41,8 @@ pub type OfflineLearner = Box<dyn Learner<Model = Policy, Batch = TransitionBatc
 struct States<'a> {
     batch: &'a TransitionBatch,
     critic: Option<&'a Critic>,
+    /// Tokens that the policy chooses among: the first so many of the logits.
+    vocabulary: usize,
     actor_hidden: Tensor<2>,
     critic_hidden: Tensor<2>,
 }
@@ -51,7 +53,7 @@ impl<'a> States<'a> {
         let critic = model.critic.as_ref();
         let values = critic.map_or_else(|| actor.clone(), |critic| critic.read(batch.tokens.clone(), &actor));
         let [actor_hidden, critic_hidden] = [actor, values].map(|hidden| hidden.select(0, batch.states_at.clone()));
-        Self { batch, critic, actor_hidden, critic_hidden }
+        Self { batch, critic, vocabulary: model.vocabulary(), actor_hidden, critic_hidden }
     }
 
     fn critic(&self) -> &'a Critic {
@@ -136,6 +138,10 @@ impl<'a> States<'a> {
 
     /// Sets the scores of tokens that could not be written in the states of the action tokens to -1e9.
     fn without_forbidden(&self, scores: Tensor<2>) -> Tensor<2> {
+        let scores = match scores.dims()[1] == self.vocabulary {
+            true => scores,
+            false => scores.narrow(1, 0, self.vocabulary),
+        };
         let forbidden = self.batch.forbidden.clone().map(|forbidden| forbidden.narrow(0, 0, self.batch.actions()));
         masked(scores, forbidden)
     }

@@ -120,7 +120,7 @@ impl PpoConfig {
         if self.clip.is_nan() || self.clip <= 0.0 {
             return wrong("clip", &self.clip, "above 0");
         }
-        if self.dual_clip != 0.0 && self.dual_clip <= 1.0 {
+        if self.dual_clip.is_nan() || (self.dual_clip != 0.0 && self.dual_clip <= 1.0) {
             return wrong("dual_clip", &self.dual_clip, "above 1 (or 0 for none)");
         }
         if !(self.kl_horizon > 0.0 && self.kl_horizon.is_finite()) {

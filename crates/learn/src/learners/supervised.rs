@@ -93,7 +93,7 @@ fn loss_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Loss {
     let nats = log_probs_of(policy, hidden, batch).sum().neg();
     let bits = nats.clone().detach().div_scalar(LN_2);
     let total = Sum { sum: nats, count: batch.token_count as f64 };
-    let bits = Sum { sum: bits, count: batch.byte_count.max(1) as f64 };
+    let bits = Sum { sum: bits, count: batch.byte_count as f64 };
     Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
 }
 

@@ -94,6 +94,15 @@ fn each_update_collects_and_takes_a_step_on_each_batch() {
 }
 
 #[test]
+fn a_metric_is_a_mean_over_the_steps_that_measured_it() {
+    let mut means = Means::default();
+    means.add(Metrics::from([("always".to_string(), 1.0), ("sometimes".to_string(), 6.0)]));
+    means.add(Metrics::from([("always".to_string(), 3.0)]));
+    let expected = [("always".to_string(), 2.0), ("sometimes".to_string(), 6.0)];
+    assert_eq!((means.count, means.take()), (2.0, Metrics::from(expected)));
+}
+
+#[test]
 fn a_run_ends_with_the_update_that_was_told_to_be_its_last() {
     let stop = AtomicBool::new(false);
     let mut told = Vec::new();

@@ -10,11 +10,10 @@ use crate::learners::preference::{PreferenceLearner, read_answers};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Family, Heads};
 
-/// Always one part, in chunks: the KL estimate uses the whole batch.
 fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
     let prompts = prompts();
     let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
-    vec![PreferenceBatch::whole(&prompts, usize::from(parts > 1), device)]
+    PreferenceBatch::parts(&prompts, usize::from(parts > 1), device)
 }
 
 fn learner() -> PreferenceLearner {
