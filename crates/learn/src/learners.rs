@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod check;
+mod config;
 pub mod dpo;
 pub mod group;
 pub mod kto;
@@ -13,6 +14,7 @@ pub mod ppo;
 pub mod preference;
 pub mod reward_model;
 pub mod supervised;
+mod table;
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
@@ -20,11 +22,16 @@ use burn::tensor::{Bool, Int, Tensor};
 
 use crate::Result;
 use crate::batch::ActionBatch;
+pub use config::{
+    AnyConfig, Data, LearnerConfig, LearnsFromLog, LearnsFromPlay, LearnsFromPreferences, LearnsFromText,
+    PreferenceKinds, ReturnToGo, TextLearner,
+};
 pub use on_policy::{OnPolicy, Passes};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
 use palestra_model::{Hidden, Placement, Policy};
 use palestra_report::Metrics;
+pub use table::{LEARNERS, LearnerKind, NamedLearner};
 
 /// A loss and its metrics, each `[1]`. All of them add up over the parts of a batch.
 pub struct Loss {
@@ -86,27 +93,27 @@ pub trait Learner {
     }
 }
 
-impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
-    type Model = M;
-    type Batch = B;
+impl<L: Learner + ?Sized> Learner for Box<L> {
+    type Model = L::Model;
+    type Batch = L::Batch;
 
     fn set_progress(&mut self, fraction: f64) {
         (**self).set_progress(fraction);
     }
 
-    fn loss(&self, model: &M, batch: B) -> Loss {
+    fn loss(&self, model: &L::Model, batch: L::Batch) -> Loss {
         (**self).loss(model, batch)
     }
 
-    fn gradients(&self, model: &M, batch: B, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
+    fn gradients(&self, model: &L::Model, batch: L::Batch, sum: &mut GradientSum) -> Vec<(&'static str, Tensor<1>)> {
         (**self).gradients(model, batch, sum)
     }
 
-    fn after_step(&self, model: M) -> M {
+    fn after_step(&self, model: L::Model) -> L::Model {
         (**self).after_step(model)
     }
 
-    fn finish(&self, model: M) -> M {
+    fn finish(&self, model: L::Model) -> L::Model {
         (**self).finish(model)
     }
 

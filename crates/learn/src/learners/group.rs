@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample};
-use super::{Learner, Loss, evaluate_actions, wants_entropy};
+use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
@@ -85,6 +85,26 @@ impl GroupConfig {
             return wrong("kl_coefficient", &self.kl_coefficient, "0 or above");
         }
         Ok(())
+    }
+}
+
+impl LearnerConfig for GroupConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+}
+
+impl LearnsFromPlay for GroupConfig {
+    fn kl_coefficient(&self) -> f64 {
+        self.kl_coefficient.into()
+    }
+
+    fn min_group(&self) -> usize {
+        2
+    }
+
+    fn build(&self, temperature: f32, max_new_tokens: usize) -> Result<Box<dyn OnPolicy>> {
+        Ok(Box::new(Group::new(self.clone(), temperature, max_new_tokens)?))
     }
 }
 
