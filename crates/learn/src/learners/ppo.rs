@@ -12,8 +12,8 @@ use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, evaluate_actions, want
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
-use palestra_model::{Heads, Policy};
 use palestra_model::math::{AdaptiveKl, Aggregation, clipped_value_loss, entropy, gae, kl_k1, whiten};
+use palestra_model::{Heads, Policy};
 use palestra_report::Metrics;
 
 /// Hyperparameters of PPO.
