@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::{Algorithm, RunFile};
+use crate::config::RunFile;
 use crate::language_model::open_tokenizer;
 use crate::reward::with_models;
 use crate::run_dir::RunDir;
@@ -84,16 +84,18 @@ impl Agent {
         if let Some(directory) = run.start_from.clone() {
             return Ok(Self { rewards, ..Self::starting_from(run, &directory, device)? });
         }
-        let algorithm = run.algorithm()?;
+        let learner = run.learner.config.clone();
         let tokenizer = match (run.tokenizer(), &run.text) {
             (Some(path), _) => Tokenizer::from_file(path)?,
             (None, Some(text)) => tokenizer_of(text)?,
             (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
-        let policy = Policy::new(&config, algorithm.heads(), run.seed, device).with_decoding(algorithm.decoding());
+        let policy =
+            Policy::new(&config, learner.shared().heads(), run.seed, device).with_decoding(learner.shared().decoding());
         let companions = companions_of(&run, &tokenizer)?;
-        let policy = scorer::with_head_started(policy, &algorithm, run.seed).with_vocabulary(tokenizer.vocab_size());
+        let policy =
+            scorer::with_head_started(policy, learner.score_head(), run.seed).with_vocabulary(tokenizer.vocab_size());
         let run = RunFile { model: Some(config), ..run };
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
     }
@@ -102,20 +104,21 @@ impl Agent {
     fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
         let tokenizer = open_tokenizer(directory)?;
         let (mut config, mut tensors) = read_model(directory)?;
-        let algorithm = run.algorithm()?;
-        if matches!(algorithm, Algorithm::RewardModel(_)) {
+        let learner = run.learner.config.clone();
+        if learner.score_head().is_some() {
             // A reward model writes nothing, so it has no output layer.
             config.tie_embeddings = true;
             tensors.remove("head.weight");
         }
         let config = config.resolve(tokenizer.vocab_size())?;
-        let mut policy = Policy::starting_from(&config, algorithm.heads(), tensors, run.seed, device)
+        let mut policy = Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
             .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
-            .with_decoding(algorithm.decoding());
+            .with_decoding(learner.shared().decoding());
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }
-        let policy = scorer::with_head_started(policy, &algorithm, run.seed).with_vocabulary(tokenizer.vocab_size());
+        let policy =
+            scorer::with_head_started(policy, learner.score_head(), run.seed).with_vocabulary(tokenizer.vocab_size());
         let companions = companions_of(&run, &tokenizer)?;
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
     }
@@ -143,7 +146,7 @@ impl Agent {
             (None, Some(log)) => alphabet(log)?,
             (None, None) => unreachable!("a run file has an environment or data"),
         };
-        if matches!(run.algorithm()?, Algorithm::DecisionTransformer(_)) {
+        if run.learner.config.return_to_go().is_some() {
             alphabet.push_str(RETURN_ALPHABET);
         }
         Ok(alphabet)
@@ -219,7 +222,7 @@ impl Agent {
             None => {
                 let shape = policy.transformer.config();
                 let (mut config, mut model) = (config_json::write(shape), to_hugging_face(shape, named(policy)));
-                if matches!(self.run.algorithm()?, Algorithm::RewardModel(_)) {
+                if self.run.learner.config.score_head().is_some() {
                     let settings = scorer::settings(policy, &self.tokenizer);
                     classifier::to_classifier(&mut config, &mut model, &settings);
                 }
@@ -233,12 +236,10 @@ impl Agent {
     /// Encoder of episodes into this agent's tokens.
     ///
     /// # Errors
-    /// A run file without one learner.
+    /// A run that chats with a model without a chat template.
     pub fn encoder(&self) -> Result<Encoder> {
         let mut encoding = self.run.rollout.encoding(self.policy.transformer.config().context);
-        if let Algorithm::DecisionTransformer(config) = self.run.algorithm()? {
-            encoding.return_to_go = Some(config.decimals);
-        }
+        encoding.return_to_go = self.run.learner.config.return_to_go().map(|it| it.decimals);
         let encoder = Encoder::new(self.tokenizer.clone(), encoding);
         if !self.run.rollout.chat {
             return Ok(encoder);
@@ -280,7 +281,7 @@ impl Agent {
     /// As [`Agent::rollout`].
     pub fn rollout_of(&self, config: RolloutConfig, registry: &Registry, environments: usize) -> Result<Rollout> {
         let pool = Pool::new(registry, self.env()?, environments)?;
-        let target_return = self.run.decision_transformer.as_ref().and_then(|config| config.target_return);
+        let target_return = self.run.learner.config.return_to_go().and_then(|it| it.target);
         Ok(Rollout::new(pool, self.encoder()?, config, target_return).with_rewards(self.rewards.clone()))
     }
 
@@ -354,7 +355,7 @@ impl Agent {
     /// Exact value of the policy as [`Agent::evaluate`] plays it, if the game is small enough and the policy reads
     /// turns alone and writes only listed actions.
     fn exact_value(&self, policy: &Policy, registry: &Registry) -> Result<Option<ExactValue>> {
-        if self.run.decision_transformer.is_some() {
+        if self.run.learner.config.return_to_go().is_some() {
             return Ok(None);
         }
         self.evaluation_policy(policy, self.sampling().temperature, 0.0)?.exact_value(registry, self.env()?, 1.0)
@@ -382,7 +383,7 @@ fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String
         companions.entry("generation_config.json".to_string()).or_insert_with(generation);
         companions.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
     }
-    if matches!(run.algorithm()?, Algorithm::RewardModel(_)) {
+    if run.learner.config.score_head().is_some() {
         scorer::name_padding(&mut companions, tokenizer);
     }
     Ok(companions)
@@ -390,9 +391,9 @@ fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String
 
 /// Creates a policy with these weights, under the project's own names.
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
-    let algorithm = run.algorithm()?;
-    Policy::from_tensors(config, algorithm.heads(), tensors, device)
-        .map(|policy| policy.with_decoding(algorithm.decoding()))
+    let learner = run.learner.config.shared();
+    Policy::from_tensors(config, learner.heads(), tensors, device)
+        .map(|policy| policy.with_decoding(learner.decoding()))
         .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
 }
 

@@ -3,8 +3,8 @@
 //! A [`RunFile`] holds what a person wrote, parsed once. [`RunFile::check`] refuses invalid values, and nothing
 //! downstream checks again. This module opens no device and plays no game.
 
-mod algorithm;
 mod checks;
+mod learner;
 mod sections;
 
 use std::path::{Path, PathBuf};
@@ -13,17 +13,8 @@ use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_to
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
-pub use algorithm::Algorithm;
-use palestra_learn::learners::dpo::DpoConfig;
-use palestra_learn::learners::group::GroupConfig;
-use palestra_learn::learners::kto::KtoConfig;
-use palestra_learn::learners::offline::{
-    AwrConfig, BehaviourCloningConfig, CqlConfig, DecisionTransformerConfig, FilteredConfig, IlqlConfig, IqlConfig,
-    MonteCarloConfig,
-};
-use palestra_learn::learners::ppo::PpoConfig;
-use palestra_learn::learners::reward_model::RewardModelConfig;
-use palestra_learn::learners::supervised::SupervisedConfig;
+use learner::WithLearner;
+use palestra_learn::learners::{LEARNERS, NamedLearner};
 use palestra_learn::rollout::RolloutConfig;
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::ModelConfig;
@@ -46,10 +37,10 @@ pub use sections::{EvaluationConfig, TrainConfig};
 ///     [ppo]
 ///     epochs = 2
 /// "#, &["optimizer.learning_rate=1e-3"])?;
-/// assert_eq!((run.ppo.unwrap().epochs, run.optimizer.learning_rate), (2, 1e-3));
+/// assert_eq!((run.learner.name, run.optimizer.learning_rate), ("ppo", 1e-3));
 /// # Ok::<(), palestra::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunFile {
     /// Name of the run; its directory is named for it. Letters, digits, `-`, `_` and `.`.
@@ -89,48 +80,11 @@ pub struct RunFile {
     /// Rollouts: how episodes are played to learn from.
     #[serde(default)]
     pub rollout: RolloutConfig,
-    /// PPO: learns from its own rollouts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ppo: Option<PpoConfig>,
-    /// Learns from groups of completions of the same prompts: GRPO, Dr. GRPO, RLOO, DAPO's clipping.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grpo: Option<GroupConfig>,
-    /// Behaviour cloning of the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bc: Option<BehaviourCloningConfig>,
-    /// Behaviour cloning of the best episodes of the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filtered_bc: Option<FilteredConfig>,
-    /// Advantage-weighted regression: behaviour cloning, weighted by the outcome.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub awr: Option<AwrConfig>,
-    /// Monte Carlo values: learns the returns of the log, and chooses actions by them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mc: Option<MonteCarloConfig>,
-    /// Conservative Q-learning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cql: Option<CqlConfig>,
-    /// Implicit Q-learning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iql: Option<IqlConfig>,
-    /// Implicit language Q-learning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ilql: Option<IlqlConfig>,
-    /// Decision Transformer: behaviour cloning conditioned on the return that followed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision_transformer: Option<DecisionTransformerConfig>,
-    /// Supervised learning: maximises the likelihood of text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub supervised: Option<SupervisedConfig>,
-    /// Reward model: learns scores that agree with preferences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reward_model: Option<RewardModelConfig>,
-    /// Direct preference optimisation: learns to prefer the better answers of pairs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dpo: Option<DpoConfig>,
-    /// KTO: learns from answers that are labelled good or bad.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kto: Option<KtoConfig>,
+    /// Learner, named by its section: `[ppo]`, `[dpo]` or another of the [table](LEARNERS). If no section names one, the
+    /// first of the table that learns from `[text]`, or else from play. [`RunFile::from_toml`] sets it; the derived
+    /// `Deserialize` knows the other sections alone.
+    #[serde(skip_deserializing, default = "first_learner", flatten)]
+    pub learner: NamedLearner,
     /// Optimiser settings.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -144,6 +98,11 @@ pub struct RunFile {
 
 fn flex() -> String {
     "flex".to_string()
+}
+
+/// Stands in the field until all sections are read.
+fn first_learner() -> NamedLearner {
+    LEARNERS[0].with_defaults()
 }
 
 impl RunFile {
@@ -161,17 +120,20 @@ impl RunFile {
 
     /// Parses a text as [`RunFile::load`] does; `file` is its name in errors.
     pub fn from_toml(file: &str, text: &str, overrides: &[impl AsRef<str>]) -> Result<Self> {
-        let mut run: Self = parse_toml(file, text).map_err(config)?;
+        let mut run = parse_toml(file, text).map(|WithLearner(run)| run).map_err(config);
         let mut origin = file.to_string();
         if !overrides.is_empty() {
             let mut table: toml::Table = parse_toml(file, text).map_err(config)?;
             for assignment in overrides.iter().map(AsRef::as_ref) {
                 let option = format!("--set {assignment}");
                 assign(&mut table, assignment).map_err(|reason| Error::Config(format!("{option}: {reason}")))?;
-                run = parse_toml_table(&option, &table).map_err(config)?;
+                let changed = parse_toml_table(&option, &table).map(|WithLearner(run)| run).map_err(config);
+                // An override may add what the file lacks, such as its learner.
+                run = if run.is_ok() { Ok(changed?) } else { changed.or(run) };
                 origin = format!("{origin} {option}");
             }
         }
+        let mut run = run?;
         if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("env")) {
             // Errors about the environment come later, and still name the line that it was written in.
             run.env = run.env.map(|env| env.written_in(file, text, "env"));
@@ -202,118 +164,12 @@ impl RunFile {
         self.env.iter().flat_map(|env| &env.rewards).chain(&self.rewards)
     }
 
-    /// Learner of the run: that of the section in the file, or PPO if there is an environment and no such section.
-    ///
-    /// # Errors
-    /// No learner or more than one; a learner without what it learns from.
-    pub fn algorithm(&self) -> Result<Algorithm> {
-        let named = [
-            self.ppo.clone().map(Algorithm::Ppo),
-            self.grpo.clone().map(Algorithm::Grpo),
-            self.bc.clone().map(Algorithm::Bc),
-            self.filtered_bc.clone().map(Algorithm::FilteredBc),
-            self.awr.clone().map(Algorithm::Awr),
-            self.mc.clone().map(Algorithm::Mc),
-            self.cql.clone().map(Algorithm::Cql),
-            self.iql.clone().map(Algorithm::Iql),
-            self.ilql.clone().map(Algorithm::Ilql),
-            self.decision_transformer.clone().map(Algorithm::DecisionTransformer),
-            self.supervised.clone().map(Algorithm::Supervised),
-            self.reward_model.clone().map(Algorithm::RewardModel),
-            self.dpo.clone().map(Algorithm::Dpo),
-            self.kto.clone().map(Algorithm::Kto),
-        ];
-        let mut named = named.into_iter().flatten();
-        let algorithm = match (named.next(), named.next()) {
-            (Some(one), Some(other)) => {
-                let (one, other) = (one.name(), other.name());
-                return Err(Error::Config(format!("[{one}] and [{other}]: a run has one learner; remove one of them")));
-            }
-            (Some(one), None) => one,
-            (None, _) if self.preferences.is_some() => {
-                return Err(Error::Config(
-                    "[preferences]: no learner is named; add a section [reward_model], [dpo] or [kto], which may be empty"
-                        .to_string(),
-                ));
-            }
-            (None, _) if self.text.is_some() => Algorithm::Supervised(SupervisedConfig::default()),
-            (None, _) if self.data.is_none() => Algorithm::Ppo(PpoConfig::default()),
-            (None, _) => {
-                return Err(Error::Config(
-                    "[data]: no learner is named; add a section [bc], [filtered_bc], [awr], [mc], [cql], [iql], \
-                     [ilql] or [decision_transformer], which may be empty"
-                        .to_string(),
-                ));
-            }
-        };
-        let name = algorithm.name();
-        let is_supervised = matches!(algorithm, Algorithm::Supervised(_));
-        if algorithm.kinds().is_some() || self.preferences.is_some() {
-            return self.check_judged(&algorithm).map(|()| algorithm);
-        }
-        match (&algorithm, &self.env, &self.data) {
-            _ if is_supervised && self.text.is_none() => {
-                Err(Error::Config("missing key `text`: [supervised] learns from text; name its files in [text]".into()))
-            }
-            _ if !is_supervised && self.text.is_some() => {
-                Err(Error::Config(format!("[text]: [{name}] does not learn from text; remove [text] or [{name}]")))
-            }
-            (Algorithm::Supervised(_), Some(_), _) => {
-                Err(Error::Config("[env]: [supervised] learns from text and plays nothing; remove [env]".into()))
-            }
-            (Algorithm::Supervised(_), _, Some(_)) => {
-                Err(Error::Config("[data]: [supervised] learns from text and no log; remove [data]".into()))
-            }
-            (Algorithm::Supervised(_), None, None) => Ok(algorithm),
-            (_, None, _) if algorithm.plays() => Err(Error::Config(format!(
-                "missing key `env`: [{name}] learns by playing; to learn from a log, name it in [data]"
-            ))),
-            (_, _, Some(_)) if algorithm.plays() => {
-                Err(Error::Config(format!("[data]: [{name}] learns from its own play; remove [data] or [{name}]")))
-            }
-            (_, Some(_), None) if algorithm.plays() => Ok(algorithm),
-            (_, _, None) => Err(Error::Config(format!("missing key `data`: [{name}] learns from a log"))),
-            (_, _, Some(_)) => Ok(algorithm),
-        }
-    }
-
-    /// Refuses a learner of preferences without them or with other data to learn from, and preferences without a
-    /// learner.
-    fn check_judged(&self, algorithm: &Algorithm) -> Result<()> {
-        let name = algorithm.name();
-        if algorithm.kinds().is_none() {
-            let reason = format!("[preferences]: [{name}] does not learn from judgements; remove one of them");
-            return Err(Error::Config(reason));
-        }
-        if self.preferences.is_none() {
-            return Err(Error::Config(format!("missing key `preferences`: [{name}] learns from files of judgements")));
-        }
-        let others = [("env", self.env.is_some()), ("data", self.data.is_some()), ("text", self.text.is_some())];
-        if let Some((section, _)) = others.iter().find(|(_, is_there)| *is_there) {
-            let reason = format!("[{section}]: [{name}] learns from judgements alone; remove [{section}]");
-            return Err(Error::Config(reason));
-        }
-        if self.start_from.is_none() && self.tokenizer().is_none() {
-            return Err(Error::Config(
-                "start_from: name the directory of a model; or for one from nothing, a tokenizer.json in \
-                 preferences.tokenizer"
-                    .into(),
-            ));
-        }
-        Ok(())
-    }
-
     /// Returns the run with its environment's definition written out, so that it needs no other file but a checkpoint.
     ///
     /// # Errors
     /// An unknown environment, or a definition that cannot be used.
     pub fn resolve(mut self, registry: &Registry) -> Result<Self> {
         self.env = self.env.map(|env| registry.resolve(&env)).transpose()?;
-        match self.algorithm()? {
-            Algorithm::Ppo(config) => self.ppo = Some(config),
-            Algorithm::Supervised(config) => self.supervised = Some(config),
-            _ => {}
-        }
         for file in self.file_names() {
             *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
         }

@@ -1,8 +1,11 @@
 //! Training run, from its file to its directory. The only place that puts all the parts together.
 
 mod directory;
+mod episodes;
 mod held_out;
+mod parts;
 mod plan;
+mod players;
 mod preferences;
 mod reference;
 mod report;
@@ -14,35 +17,27 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use palestra_datasets::log::{Columns, Log, ReadOptions};
-use palestra_envs::baseline::{self, Baseline};
-use palestra_envs::player::{Player, Random, Scripted};
-use palestra_envs::{Env, Episode, Registry};
-use palestra_model::Device;
-use palestra_model::Module;
+use palestra_envs::Registry;
+use palestra_model::{Device, Module, Policy};
 
 use crate::agent::{Agent, Evaluation};
-use crate::config::{Algorithm, RunFile};
+use crate::config::RunFile;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::{RunDir, write_atomically};
 use crate::{Error, Result, reward};
 use directory::{Before, Directory, resume_into, snapshot};
-use held_out::{HeldOut, HeldOutText};
-use palestra_learn::learners::Learner;
-use palestra_learn::learners::group::Group;
-use palestra_learn::learners::ppo::Ppo;
-use palestra_learn::learners::supervised::supervised_learner;
-use palestra_learn::rollout::RolloutResult;
-use palestra_learn::source::{
-    Chunking, DataConfig, OnPolicySource, ReferencePolicy, ReplaySource, Selection, Source, TextSource, Texts,
-    least_of_best,
-};
+use episodes::{SHOWN, frames, samples};
+use held_out::HeldOut;
+use palestra_learn::learners::{AnyConfig, Learner};
+use palestra_learn::source::{DataConfig, Source};
 use palestra_learn::train::{Span, train};
-use palestra_model::Policy;
 use palestra_model::checkpoint;
 use palestra_model::ops::{open_device, set_threads};
 use palestra_model::optim::AdamW;
-use palestra_report::{Display, Observer, Options, Playback, Reference, replay};
+use palestra_report::{Display, Observer, Options, Playback, replay};
+use parts::{LoggedData, Parts};
 pub use plan::{Hardware, plan_run, rows_of_run};
+use players::Players;
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 
@@ -70,71 +65,34 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let stop = Arc::new(AtomicBool::new(false));
     let registry = &reward::with_kinds(registry, &device, Arc::clone(&stop));
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
-    let algorithm = run.algorithm()?;
-    let log = run.data.as_ref().map(open_log).transpose()?;
-    let returns = log.as_ref().map(Log::returns).transpose()?;
-    let logged = returns.as_deref().map(LogSummary::of).transpose()?;
-    if let (Some(config), Some(logged)) = (&mut run.decision_transformer, &logged) {
-        config.target_return.get_or_insert(logged.best_return as f32);
+    let logged = run.data.as_ref().map(open_log).transpose()?;
+    let summary = logged.as_ref().map(|logged| LogSummary::of(&logged.returns)).transpose()?;
+    if let (AnyConfig::Log(config), Some(summary)) = (&mut run.learner.config, &summary)
+        && let Some(completed) = config.completed(summary.best_return)
+    {
+        *config = completed;
     }
-    let agent = Agent::new(run, registry, log.as_ref(), &device)?;
+    let agent = Agent::new(run, registry, logged.as_ref().map(|logged| &logged.log), &device)?;
     let batches_on = device.clone().autodiff();
-    match (&algorithm, algorithm.offline_learner(), log.zip(returns)) {
-        (Algorithm::Ppo(config), ..) => {
-            let source = play(&agent, registry, batches_on)?;
-            let learner = Ppo::new(config.clone(), agent.run.rollout.sampling.temperature)?;
-            let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
+    let parts = Parts::open(&agent, registry, logged, &batches_on)?;
+    let directory = Directory::open(&agent, &options)?;
+    let training = Training { agent, logged: summary, directory, registry, stop, device, options };
+    match parts {
+        Parts::Play(learner, source) => training.go(learner, source, None),
+        Parts::Log(learner, source) => training.go(learner, source, None),
+        Parts::Text(learner, source, held_out) => training.go(learner, source, Some(HeldOut::Text(held_out))),
+        Parts::Preferences(data) => {
+            let (agent, dir) = (&training.agent, &training.directory.dir);
+            let (learner, source, held_out) = data.into_parts(agent, dir, &batches_on)?;
+            training.go(learner, source, Some(HeldOut::Preferences(held_out)))
         }
-        (Algorithm::Grpo(config), ..) => {
-            let source = play(&agent, registry, batches_on)?;
-            let rollout = &agent.run.rollout;
-            let learner = Group::new(config.clone(), rollout.sampling.temperature, rollout.max_new_tokens)?;
-            let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
-        }
-        (Algorithm::Supervised(_), ..) => {
-            let config = agent.run.text.clone().expect("a supervised learner has text");
-            let window = config.window_of(agent.policy.transformer.config().context)?;
-            let texts = Texts::open(&config, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
-            if let Some(counts) = texts.counts() {
-                tracing::info!("{}: {counts}", agent.run.name);
-            }
-            let held_out = Some(HeldOut::Text(HeldOutText::new(&texts, &config, window, &agent)?));
-            let source = || TextSource::new(&texts, config.clone(), window, agent.run.seed, batches_on.clone());
-            tracing::info!("{}: the plan\n{}", agent.run.name, plan::plan_at_start(&agent, &mut source()?, window)?);
-            let source = source()?;
-            let learner = supervised_learner(agent.run.train.gradient_checkpointing);
-            let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
-        }
-        (_, Some(learner), Some((log, returns))) => {
-            let selection = selection(&agent, &algorithm, returns)?;
-            let config = agent.run.data.clone().expect("a learner of logs has data");
-            let mut source = ReplaySource::new(log, selection, config, agent.run.seed, batches_on);
-            source.try_out()?;
-            let directory = Directory::open(&agent, &options)?;
-            Training { agent, learner, source, logged, held_out: None, directory, registry, stop, device, options }.go()
-        }
-        _ if algorithm.kinds().is_some() => {
-            let judgements = preferences::open(&agent, &algorithm)?;
-            let directory = Directory::open(&agent, &options)?;
-            let parts = preferences::parts(&agent, &algorithm, judgements, &directory.dir, &batches_on)?;
-            let preferences::Parts { learner, source, held_out } = parts;
-            let held_out = Some(HeldOut::Preferences(held_out));
-            Training { agent, learner, source, logged, held_out, directory, registry, stop, device, options }.go()
-        }
-        _ => unreachable!("the run file was checked: a learner of logs has data"),
     }
 }
 
-/// Parts of a run.
-struct Training<'a, L, S> {
+/// A run about to begin, without the parts that depend on its kind of data.
+struct Training<'a> {
     agent: Agent,
-    learner: L,
-    source: S,
     logged: Option<LogSummary>,
-    held_out: Option<HeldOut>,
     directory: Directory,
     registry: &'a Registry,
     stop: Arc<AtomicBool>,
@@ -142,10 +100,13 @@ struct Training<'a, L, S> {
     options: TrainOptions,
 }
 
-impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
-    fn go(self) -> Result<TrainReport> {
-        let Self { agent: start, mut learner, mut source, logged, mut held_out, directory, .. } = self;
-        let Self { registry, stop, device, options, .. } = self;
+impl Training<'_> {
+    fn go<L, S>(self, mut learner: L, mut source: S, mut held_out: Option<HeldOut>) -> Result<TrainReport>
+    where
+        L: Learner<Model = Policy>,
+        S: Source<L>,
+    {
+        let Self { agent: start, logged, directory, registry, stop, device, options } = self;
         let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
         let Directory { dir, saved } = directory;
         let episodes = start.run.evaluation.episodes as u64;
@@ -154,8 +115,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 let (play, played) = start.try_evaluate(&start.policy, registry, episodes, start.run.seed)?.unzip();
                 let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
                 let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
-                let episodes = samples(played.unwrap_or_default(), &start, shown);
-                (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes })
+                let shown = samples(played.unwrap_or_default(), &start, shown);
+                (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes: shown })
             }
             Some((path, saved)) => {
                 let rewards = start.rewards;
@@ -203,7 +164,7 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
                 kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
                 checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
                 checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
-                write_episodes(&dir, progress.source.episodes().into_iter().take(10))?;
+                episodes::write(&dir, progress.source.episodes().into_iter().take(10))?;
                 observer.draw_plots().map_err(Error::io(dir.path()))?;
             }
             Ok::<(), Error>(())
@@ -221,8 +182,8 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
         let agent = Agent { policy: model, updates: done, ..agent };
         let (evaluation, played) = agent.try_evaluate(&agent.policy, registry, episodes, run.seed)?.unzip();
         let samples = samples(played.unwrap_or_default(), &agent, 20);
-        write_episodes(&dir, &samples)?;
-        let frames = if run.env.is_some() { frames(&agent, registry)? } else { Vec::new() };
+        episodes::write(&dir, &samples)?;
+        let frames = frames(&agent, registry)?;
         let after = held_out.as_ref().map(|held_out| held_out.score(&agent.policy));
         let (text, preferences) = report::held_out_scores(before.held_out, after, agent.tokenizer.vocab_size());
         let report = TrainReport {
@@ -257,35 +218,10 @@ impl<L: Learner<Model = Policy>, S: Source<L>> Training<'_, L, S> {
     }
 }
 
-/// Rollouts that a run learns from. If rewards are learned or written by hand, the divergence from the starting policy
-/// is measured even if it is not penalised.
-fn play(agent: &Agent, registry: &Registry, batches_on: Device) -> Result<OnPolicySource> {
-    let mut rollout = agent.rollout(registry, agent.run.rollout.environments)?;
-    // Reads the first state, so that a model that cannot read it is refused before anything is written.
-    rollout.try_out(&agent.policy)?;
-    let reference = match agent.run.algorithm()?.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
-        true if agent.run.lora.is_some() => ReferencePolicy::WithoutAdapters,
-        true => ReferencePolicy::Policy(Box::new(agent.policy.clone())),
-        false => ReferencePolicy::None,
-    };
-    Ok(OnPolicySource::new(rollout, agent.run.seed, batches_on, reference))
-}
-
-fn open_log(data: &DataConfig) -> Result<Log> {
+fn open_log(data: &DataConfig) -> Result<LoggedData> {
     let options = ReadOptions { skip_bad: data.skip_bad, columns: Columns::Learning };
-    Ok(Log::open(&data.files, options)?)
-}
-
-/// Part of a log that a learner reads, for a log whose episodes have these returns.
-fn selection(agent: &Agent, algorithm: &Algorithm, returns: Vec<f64>) -> Result<Selection> {
-    let data = agent.run.data.as_ref().expect("a learner of logs has data");
-    let least_return = match algorithm {
-        Algorithm::FilteredBc(config) => Some(least_of_best(returns, config.percent)),
-        _ => None,
-    };
-    let DataConfig { gamma, gamma_token, .. } = *data;
-    let chunking = Chunking { turns: data.chunk, gamma, gamma_token, with_next: algorithm.bootstraps() };
-    Ok(Selection { encoder: agent.encoder()?, chunking, split: data.split.clone(), least_return, resample: None })
+    let log = Log::open(&data.files, options)?;
+    Ok(LoggedData { returns: log.returns()?, log })
 }
 
 /// Evaluates the last checkpoint of a run. `overrides` are applied to its run file; if `episodes` is absent, the run's
@@ -316,45 +252,6 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Scores that the agent is compared with.
-struct Players {
-    logged: Option<LogSummary>,
-    before: Option<Baseline>,
-    random: Option<Baseline>,
-    scripted: Option<Baseline>,
-    optimal_return: Option<f64>,
-}
-
-impl Players {
-    fn measure(
-        agent: &Agent,
-        registry: &Registry,
-        before: Option<Baseline>,
-        logged: Option<LogSummary>,
-    ) -> Result<Self> {
-        let run = &agent.run;
-        let Some(env) = &run.env else {
-            return Ok(Self { logged, before, random: None, scripted: None, optimal_return: None });
-        };
-        let mut env = registry.build(env)?;
-        let lists_actions = env.reset(0)?.legal_actions.is_some();
-        let has_script = env.scripted_action().is_some();
-        Ok(Self {
-            logged,
-            before,
-            random: lists_actions.then(|| played_by(&mut *env, &mut Random, agent)).transpose()?,
-            scripted: has_script.then(|| played_by(&mut *env, &mut Scripted, agent)).transpose()?,
-            optimal_return: env.spec().optimal_return,
-        })
-    }
-}
-
-/// Score of a player, evaluated as the agent is.
-fn played_by(env: &mut dyn Env, player: &mut dyn Player, agent: &Agent) -> Result<Baseline> {
-    let RunFile { evaluation, seed, .. } = &agent.run;
-    Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, player, &agent.rewards)?)
-}
-
 fn observer_options(
     run: &RunFile,
     agent: &Agent,
@@ -362,18 +259,12 @@ fn observer_options(
     held_out: Option<&HeldOut>,
     options: &TrainOptions,
 ) -> Options {
-    let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
-    let references = [
-        players.random.as_ref().map(|random| reference("random", random.mean_return)),
-        players.logged.as_ref().map(|logged| reference("log", logged.mean_return)),
-        players.optimal_return.map(|optimum| reference("optimum", optimum)),
-    ];
     let (headline, lower_is_better) = held_out.map_or(("episode/return_mean", false), HeldOut::headline);
     Options {
         updates: run.train.updates,
         // A run that died before its first checkpoint restarts at update 0, and overwrites the metrics that it left.
         resume_at: options.resume.then_some(agent.updates),
-        references: references.into_iter().flatten().collect(),
+        references: players.references(),
         display: options.display,
         headline: headline.into(),
         lower_is_better,
@@ -394,33 +285,4 @@ fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
             .map_err(Error::io("signal handler"))?;
     }
     Ok(())
-}
-
-/// Number of episodes on the report page.
-const SHOWN: usize = 5;
-
-/// First episodes of an agent, with its name, and without timestamps.
-fn samples(played: Vec<RolloutResult>, agent: &Agent, count: usize) -> Vec<Episode> {
-    let sample = |played: RolloutResult| {
-        let mut episode = played.episode;
-        episode.turns.iter_mut().for_each(|turn| turn.timestamp = None);
-        Episode { policy_id: agent.run.name.clone(), policy_step: agent.updates, ..episode }
-    };
-    played.into_iter().take(count).map(sample).collect()
-}
-
-fn write_episodes<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episode>) -> Result<()> {
-    let line = |episode| serde_json::to_string(episode).expect("an episode has string keys") + "\n";
-    let lines: String = episodes.into_iter().map(line).collect();
-    write_atomically(&dir.episodes(), lines.as_bytes())
-}
-
-/// Pictures of one game of the agent.
-fn frames(agent: &Agent, registry: &Registry) -> Result<Vec<String>> {
-    let mut frames = Vec::new();
-    agent.watch(registry, agent.run.seed, 1, &mut |_, _, env| {
-        frames.push(env.render());
-        Ok(())
-    })?;
-    Ok(frames)
 }

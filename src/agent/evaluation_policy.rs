@@ -9,7 +9,6 @@ use palestra_model::Module;
 use palestra_model::TensorData;
 
 use super::Agent;
-use crate::config::Algorithm;
 use crate::{Error, Result};
 use palestra_learn::batch::{Chunk, Next, TransitionBatch};
 use palestra_learn::encoder::{Context, Encoder};
@@ -48,11 +47,11 @@ impl Agent {
         if !(0.0..=1.0).contains(&epsilon) {
             return Err(Error::Config(format!("epsilon: {epsilon} is not between 0 and 1")));
         }
-        if let Algorithm::DecisionTransformer(_) = self.run.algorithm()? {
+        if self.run.learner.config.return_to_go().is_some() {
             return Err(Error::Config(format!(
-                "{}: a decision transformer plays by the return that it is asked for, and a log does not tell what it \
-                 would have been asked; judge it by playing",
-                self.run.name
+                "{}: [{}] plays by the return that it is asked for, and a log does not tell what it would have been \
+                 asked; judge it by playing",
+                self.run.name, self.run.learner.name
             )));
         }
         let tokens = TokenPolicy { policy: policy.valid(), temperature, epsilon };

@@ -6,7 +6,6 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::config::Algorithm;
 use palestra_learn::learners::reward_model::HeadStart;
 use palestra_model::classifier::ScoreSettings;
 use palestra_model::{Init, Linear, Policy};
@@ -15,10 +14,9 @@ use palestra_text::Tokenizer;
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// Initialises the score head as the run asks. A head of zeros counts as new; a trained one is left unchanged.
-pub(super) fn with_head_started(mut policy: Policy, algorithm: &Algorithm, seed: u64) -> Policy {
-    let wants_noise = matches!(algorithm, Algorithm::RewardModel(config) if config.head == HeadStart::Normal);
+pub(super) fn with_head_started(mut policy: Policy, head: Option<HeadStart>, seed: u64) -> Policy {
     let is_new = |head: &Linear| head.weight.val().abs().max().into_scalar::<f32>() == 0.0;
-    if wants_noise && policy.value_head.as_ref().is_some_and(is_new) {
+    if head == Some(HeadStart::Normal) && policy.value_head.as_ref().is_some_and(is_new) {
         let width = policy.transformer.config().width;
         let std = (1.0 / (width as f64 + 1.0)).sqrt();
         let mut rng = ChaCha8Rng::seed_from_u64(!seed);

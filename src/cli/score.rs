@@ -14,7 +14,8 @@ use crate::reward_model::RewardModel;
 use crate::run_dir::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::{PromptPreferences, TextRow};
-use palestra_learn::source::{PreferenceCounts, PreferenceKinds, read_preferences};
+use palestra_learn::learners::PreferenceKinds;
+use palestra_learn::source::{PreferenceCounts, read_preferences};
 
 /// Score labelled answers with a reward model, and compare the scores with the preferences
 ///

@@ -7,12 +7,13 @@ use super::output::Output;
 use crate::Result;
 use crate::config::RunFile;
 use crate::train_run::{TrainOptions, train_run};
+use palestra_learn::learners::{LEARNERS, LearnerKind};
 use palestra_report::Display;
 
 /// Train a model as a TOML file describes
 ///
 /// The file names the run, its environment, and what differs from the defaults in the sections [model], [rollout],
-/// [ppo], [optimizer], [train] and [evaluation]. The whole file is checked before anything is written.
+/// [optimizer], [train], [evaluation] and that of its learner. The whole file is checked before anything is written.
 ///
 /// Writes one directory, runs/<name> or that of --out: the resolved run file, checkpoints in Hugging Face's layout,
 /// metrics, plots, sample episodes and, with rollout.record = true, a log of all rollouts. If interrupted (Ctrl-C), it
@@ -20,16 +21,7 @@ use palestra_report::Display;
 /// stopped.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
-#[command(after_long_help = "\
-Examples:
-  palestra train examples/recipes/frozen-lake-ppo.toml
-  palestra train lake.toml --set ppo.epochs=2 --set optimizer.learning_rate=1e-3 --out runs/two-epochs
-  palestra train lake.toml --device libtorch --resume
-
-A small run file:
-  name = \"lake\"
-  [env]
-  id = \"frozen-lake-4x4\"")]
+#[command(after_long_help = examples_and_learners())]
 pub struct Args {
     /// Run file to train from
     #[arg(value_name = "RUN.toml")]
@@ -46,6 +38,24 @@ pub struct Args {
     /// Key of the run file to change, such as ppo.epochs=2; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  palestra train examples/recipes/frozen-lake-ppo.toml
+  palestra train lake.toml --set ppo.epochs=2 --set optimizer.learning_rate=1e-3 --out runs/two-epochs
+  palestra train lake.toml --device libtorch --resume
+
+A small run file:
+  name = \"lake\"
+  [env]
+  id = \"frozen-lake-4x4\"";
+
+/// Text below the options of the command.
+fn examples_and_learners() -> String {
+    let line = |kind: &LearnerKind| format!("\n  {:<24}{}", format!("[{}]", kind.name), kind.summary);
+    let learners: String = LEARNERS.iter().map(line).collect();
+    format!("{EXAMPLES}\n\nLearners, by the section of the run file that names them:{learners}")
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {

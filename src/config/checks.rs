@@ -1,7 +1,8 @@
 //! Checks of a run file: values that are invalid, alone or in combination.
 
-use super::{Algorithm, RunFile, sections};
+use super::{RunFile, sections};
 use crate::{Error, Result};
+use palestra_learn::learners::{AnyConfig, Data, NamedLearner};
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 
 impl RunFile {
@@ -36,28 +37,28 @@ impl RunFile {
         self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
         self.text.as_ref().map_or(Ok(()), TextConfig::check)?;
         self.preferences.as_ref().map_or(Ok(()), PreferenceConfig::check)?;
-        let algorithm = self.algorithm()?;
-        algorithm.check()?;
+        self.check_data()?;
+        let NamedLearner { name, config } = &self.learner;
+        config.shared().check()?;
         if self.lora.is_some() && self.start_from.is_none() {
             return Err(Error::Config("[lora]: adapters stand beside a trained model; name it in start_from".into()));
         }
-        if self.lora.is_some() && !algorithm.trains_adapters() {
-            let name = algorithm.name();
+        if self.lora.is_some() && !config.data().trains_adapters() {
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
-        let reads_text = matches!(algorithm, Algorithm::Supervised(_)) || algorithm.kinds().is_some();
-        if self.train.gradient_checkpointing && !reads_text {
-            let name = algorithm.name();
+        if self.train.gradient_checkpointing && !config.data().recomputes_activations() {
             return Err(Error::Config(format!(
                 "train.gradient_checkpointing: [{name}] keeps all activations; remove it, or set rollout or data to smaller \
                  parts (micro_batch)"
             )));
         }
-        let needs_group = matches!(&algorithm, Algorithm::Grpo(config) if !config.advantage.needs_no_group());
-        if needs_group && self.rollout.group < 2 {
+        if let AnyConfig::Play(config) = config
+            && self.rollout.group < config.min_group()
+        {
             return Err(Error::Config(format!(
-                "rollout.group: {} is no group; [grpo] holds at least 2 completions of a prompt against each other",
-                self.rollout.group
+                "rollout.group: {} is no group; [{name}] holds at least {} completions of a prompt against each other",
+                self.rollout.group,
+                config.min_group()
             )));
         }
         if self.rollout.chat && self.start_from.is_none() {
@@ -65,8 +66,7 @@ impl RunFile {
                 "rollout.chat: a model from nothing has no chat template; name one that has in start_from".into(),
             ));
         }
-        if self.rollout.record && !algorithm.plays() {
-            let name = algorithm.name();
+        if self.rollout.record && config.data() != Data::Play {
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
         }
         if self.env.is_none() && !self.rewards.is_empty() {

@@ -1,4 +1,6 @@
 use super::*;
+use palestra_learn::learners::dpo::DpoConfig;
+use palestra_learn::learners::ppo::PpoConfig;
 
 const MINIMAL: &str = "name = 'lake'\n[env]\nid = 'frozen-lake-4x4'\n";
 
@@ -10,13 +12,14 @@ fn set(overrides: &[&str]) -> Result<RunFile> {
     RunFile::from_toml("run.toml", MINIMAL, overrides)
 }
 
+fn ppo(run: &RunFile) -> &PpoConfig {
+    run.learner.config.downcast_ref().unwrap()
+}
+
 #[test]
 fn what_is_left_out_has_its_default() {
     let run = set(&[]).unwrap();
-    assert_eq!(
-        (run.seed, run.device.as_str(), run.algorithm().unwrap()),
-        (0, "flex", Algorithm::Ppo(PpoConfig::default()))
-    );
+    assert_eq!((run.seed, run.device.as_str(), ppo(&run)), (0, "flex", &PpoConfig::default()));
     assert_eq!(run.train.updates, TrainConfig::default().updates);
 }
 
@@ -43,6 +46,18 @@ fn a_wrong_key_or_value_is_told_with_its_line() {
         refused(&format!("{MINIMAL}[model]\nfamily = 'lama'")),
         "run.toml:5: model.family: unknown value `lama`; did you mean `llama`? known values: gpt2, llama"
     );
+    let section = refused(&format!("{MINIMAL}[gpro]\nepochs = 1"));
+    assert!(
+        section.starts_with("run.toml:4: unknown key `gpro`; did you mean `grpo`? known keys: name, seed, device, "),
+        "{section}"
+    );
+    assert!(
+        section.ends_with(
+            "evaluation, ppo, grpo, bc, filtered_bc, awr, mc, cql, iql, ilql, decision_transformer, \
+        supervised, reward_model, dpo, kto"
+        ),
+        "{section}"
+    );
     assert_eq!(refused("[env]\nid = 'frozen-lake-4x4'"), "run.toml: missing key `name`");
     assert_eq!(
         refused("name = 'x'"),
@@ -65,7 +80,7 @@ fn impossible_combinations_are_refused_by_name() {
     let data = |text: &str| refused(&format!("name = 'x'\n[data]\nfiles = ['log']\n{text}"));
     assert!(data("").contains("no learner is named"), "{}", data(""));
     assert!(data("[ilql]\n[bc]").ends_with("[bc] and [ilql]: a run has one learner; remove one of them"));
-    assert!(data("[ppo]").contains("missing key `env`"));
+    assert_eq!(data("[ppo]"), "run.toml: [data]: [ppo] learns from its own play alone; remove [data] or [ppo]");
     assert_eq!(data("batch = 0\n[bc]"), "run.toml: data.batch: 0 is not at least 1");
     assert_eq!(data("[iql]\ntau = 0.3"), "run.toml: iql.tau: 0.3 is not between 0.5 and 1");
     assert_eq!(with("[bc]"), "run.toml: missing key `data`: [bc] learns from a log");
@@ -77,7 +92,7 @@ fn impossible_combinations_are_refused_by_name() {
 fn overrides_are_typed_by_toml() {
     let run = set(&["ppo.epochs = 2", "device=libtorch", "env.options.slippery=false", "optimizer.betas=[0.9,0.99]"]);
     let run = run.unwrap();
-    assert_eq!((run.ppo.unwrap().epochs, run.device.as_str(), run.optimizer.betas), (2, "libtorch", (0.9, 0.99)));
+    assert_eq!((ppo(&run).epochs, run.device.as_str(), run.optimizer.betas), (2, "libtorch", (0.9, 0.99)));
     assert_eq!(run.env.unwrap().options.table()["slippery"], toml::Value::Boolean(false));
     assert_eq!(set(&["train.updates=5", "train.updates=7"]).unwrap().train.updates, 7);
 }
@@ -110,7 +125,23 @@ fn a_resolved_run_stands_alone() {
     folder.close().unwrap();
     let again = RunFile::from_toml("saved.toml", &resolved.to_toml().unwrap(), &[] as &[&str]).unwrap();
     assert_eq!(again.to_toml().unwrap(), resolved.to_toml().unwrap());
-    assert_eq!((again.ppo.unwrap().epochs, again.model), (3, Some(ModelConfig::default())));
+    assert_eq!((ppo(&again).epochs, again.model), (3, Some(ModelConfig::default())));
     let env = registry.build(&again.env.unwrap()).unwrap();
     assert_eq!((env.spec().id.as_str(), env.spec().max_turns, env.spec().stochastic), ("pond-v1", Some(7), false));
+}
+
+#[test]
+fn the_learner_is_saved_with_its_section_and_an_override_may_name_it() {
+    let judged = "name = 'x'\nstart_from = 'm'\n[preferences]\nfiles = ['a']\nvalidation = ['b']\n";
+    assert!(refused(judged).ends_with(
+        "[preferences]: no learner is named; add a section [reward_model], [dpo] or [kto], which may be empty"
+    ));
+    let run = RunFile::from_toml("run.toml", judged, &["dpo.beta=0.2"]).unwrap();
+    assert_eq!(run.learner.config.downcast_ref::<DpoConfig>().unwrap().beta, 0.2);
+    let text = run.to_toml().unwrap();
+    assert!(text.contains("\n[dpo]\n") && text.contains("\nbeta = 0.2\n"), "{text}");
+    let again = RunFile::from_toml("saved.toml", &text, &[] as &[&str]).unwrap();
+    assert_eq!((again.to_toml().unwrap(), again.first_difference(&run)), (text, None));
+    let other = RunFile::from_toml("run.toml", judged, &["dpo.beta=0.3"]).unwrap();
+    assert_eq!(run.first_difference(&other).as_deref(), Some("dpo"));
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use palestra_envs::Registry;
 use palestra_model::Module;
 
-use super::{Agent, Algorithm, RunFile, TextSource, Texts};
+use crate::agent::Agent;
+use crate::config::RunFile;
 use crate::plan::{Extent, Parameters, Plan};
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
-use palestra_learn::learners::batch_gradients;
-use palestra_learn::learners::supervised::supervised_learner;
-use palestra_learn::source::TextConfig;
+use palestra_learn::learners::{AnyConfig, batch_gradients};
+use palestra_learn::source::{TextConfig, TextSource, Texts};
 use palestra_model::ops::{open_device, set_threads};
 use palestra_model::optim::{AdamW, OptimizerConfig};
 use palestra_model::{ModelConfig, Policy, read_config};
@@ -82,13 +82,12 @@ pub fn rows_of_run(run: RunFile, registry: &Registry, steps: u64) -> Result<(Vec
 
 /// Text section of a resolved run.
 fn text_of(run: &RunFile) -> Result<TextConfig> {
-    match (run.algorithm()?, &run.text) {
-        (Algorithm::Supervised(_), Some(text)) => Ok(text.clone()),
-        (other, _) => {
-            let reason = format!("this needs a run on [text], and this is one of [{}]", other.name());
-            Err(Error::Config(format!("{}: {reason}", run.name)))
-        }
-    }
+    run.text.clone().ok_or_else(|| not_of_text(run))
+}
+
+fn not_of_text(run: &RunFile) -> Error {
+    let reason = format!("this needs a run on [text], and this is one of [{}]", run.learner.name);
+    Error::Config(format!("{}: {reason}", run.name))
 }
 
 /// Agent, source and tokens per window of a run on text.
@@ -139,7 +138,8 @@ fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
 }
 
 fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
-    let learner = supervised_learner(agent.run.train.gradient_checkpointing);
+    let AnyConfig::Text(config) = &agent.run.learner.config else { return Err(not_of_text(&agent.run)) };
+    let learner = config.build(agent.run.train.gradient_checkpointing);
     let mut model: Policy = AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let (mut began, mut measured) = (Instant::now(), 0);

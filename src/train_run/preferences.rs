@@ -6,21 +6,14 @@ use palestra_model::{Device, Tensor};
 
 use super::reference;
 use crate::agent::Agent;
-use crate::config::Algorithm;
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::{PromptPreferences, TextRow};
+use palestra_learn::learners::LearnsFromPreferences;
 use palestra_learn::learners::preference::{Objective, PreferenceLearner, read_answers};
-use palestra_learn::source::{PreferenceData, PreferenceSource};
+use palestra_learn::source::{PreferenceConfig, PreferenceData, PreferenceSource};
 use palestra_model::Policy;
-
-/// Parts of a run that learns from preferences.
-pub(super) struct Parts {
-    pub learner: PreferenceLearner,
-    pub source: PreferenceSource,
-    pub held_out: HeldOutPreferences,
-}
 
 /// Preferences that the run does not learn from.
 pub(super) struct HeldOutPreferences {
@@ -30,20 +23,29 @@ pub(super) struct HeldOutPreferences {
     batch: usize,
 }
 
+/// Preferences of a run and their learner, opened and checked.
+pub(super) struct OpenPreferences {
+    learner: Arc<dyn LearnsFromPreferences>,
+    config: PreferenceConfig,
+    data: PreferenceData,
+}
+
 /// Reads the preferences of a run.
 ///
 /// # Errors
 /// As [`PreferenceData::open`]; held-out preferences without two answers that can be compared.
-pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<PreferenceData> {
-    let config = agent.run.preferences.as_ref().expect("a learner of judgements has files of them");
-    let kinds = algorithm.kinds().expect("a learner of judgements");
+pub(super) fn open(
+    agent: &Agent,
+    learner: &Arc<dyn LearnsFromPreferences>,
+    config: PreferenceConfig,
+) -> Result<OpenPreferences> {
     let window = config.window_of(agent.policy.transformer.config().context)?;
     let template = agent.chat_template()?;
-    let judgements = PreferenceData::open(config, &agent.tokenizer, template.as_ref(), window, kinds)?;
-    tracing::info!("{}: {}", agent.run.name, judgements.counts);
-    let answers: usize = judgements.validation.iter().map(|prompt| prompt.answers.len()).sum();
-    match PreferenceScore::new(&judgements.validation, &vec![0.0; answers], 1.0) {
-        Some(_) => Ok(judgements),
+    let data = PreferenceData::open(&config, &agent.tokenizer, template.as_ref(), window, learner.kinds())?;
+    tracing::info!("{}: {}", agent.run.name, data.counts);
+    let answers: usize = data.validation.iter().map(|prompt| prompt.answers.len()).sum();
+    match PreferenceScore::new(&data.validation, &vec![0.0; answers], 1.0) {
+        Some(_) => Ok(OpenPreferences { learner: Arc::clone(learner), config, data }),
         None => Err(Error::Data(
             "preferences.validation: no two held-out answers can be compared; hold out more, or files with other judgements"
                 .into(),
@@ -51,31 +53,32 @@ pub(super) fn open(agent: &Agent, algorithm: &Algorithm) -> Result<PreferenceDat
     }
 }
 
-/// Creates the parts of a run in a directory.
-///
-/// # Errors
-/// Log-probabilities of another reference in the directory; an answer that has probability 0 under the reference.
-pub(super) fn parts(
-    agent: &Agent,
-    algorithm: &Algorithm,
-    mut judgements: PreferenceData,
-    dir: &RunDir,
-    device: &Device,
-) -> Result<Parts> {
-    if algorithm.has_reference() {
-        reference::fill(&mut judgements, agent, &dir.reference())?;
+impl OpenPreferences {
+    /// Learner, source and held-out preferences of a run in a directory.
+    ///
+    /// # Errors
+    /// Log-probabilities of another reference in the directory; an answer that has probability 0 under the reference.
+    pub fn into_parts(
+        self,
+        agent: &Agent,
+        dir: &RunDir,
+        device: &Device,
+    ) -> Result<(PreferenceLearner, PreferenceSource, HeldOutPreferences)> {
+        let Self { learner, config, mut data } = self;
+        if learner.has_reference() {
+            reference::fill(&mut data, agent, &dir.reference())?;
+        }
+        let known = data.validation.iter().flat_map(|prompt| &prompt.answers).cloned().collect();
+        let objective = learner.objective(known);
+        let held_out = HeldOutPreferences {
+            prompts: data.validation.clone(),
+            objective: Arc::clone(&objective),
+            batch: at_once(config.micro_batch),
+        };
+        let learner = PreferenceLearner { objective, checkpointing: agent.run.train.gradient_checkpointing };
+        let source = PreferenceSource::new(data, config, agent.run.seed, device.clone());
+        Ok((learner, source, held_out))
     }
-    let config = agent.run.preferences.clone().expect("a learner of judgements has files of them");
-    let known = judgements.validation.iter().flat_map(|prompt| &prompt.answers).cloned().collect();
-    let objective = algorithm.objective(known).expect("a learner of judgements has an objective");
-    let held_out = HeldOutPreferences {
-        prompts: judgements.validation.clone(),
-        objective: Arc::clone(&objective),
-        batch: at_once(config.micro_batch),
-    };
-    let learner = PreferenceLearner { objective, checkpointing: agent.run.train.gradient_checkpointing };
-    let source = PreferenceSource::new(judgements, config, agent.run.seed, device.clone());
-    Ok(Parts { learner, source, held_out })
 }
 
 /// Answers per forward pass without gradients.

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::held_out::HeldOutScore;
 use crate::agent::{Agent, Evaluation};
-use crate::config::Algorithm;
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 use palestra_learn::accuracy::PreferenceScore;
+use palestra_learn::learners::AnyConfig;
 use palestra_learn::likelihood::TextScore;
 use palestra_report::{Report, Table, TextSample};
 
@@ -159,7 +159,7 @@ pub(super) fn page(
     let pair = |name: &str, value: String| (name.to_string(), value);
     let path = dir.path().display();
     let megabytes = report.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
-    let learner = run.algorithm()?.name();
+    let learner = run.learner.name;
     let env_id = report.evaluation.as_ref().map(|evaluation| evaluation.env_id.as_str());
     let learned_from = match (&report.text, &report.preferences) {
         (Some(_), _) => "text",
@@ -168,11 +168,15 @@ pub(super) fn page(
     };
     let subject = env_id.unwrap_or(learned_from);
     let watch = env_id.map(|id| pair("Watch it play", format!("palestra play {id} --policy {path} --delay 0.2")));
-    let judge = match run.algorithm()? {
-        Algorithm::Supervised(_) => pair("Measure it on another text", format!("palestra eval {path} --data FILE")),
-        Algorithm::RewardModel(_) => pair("Score other answers", format!("palestra score {path} --data FILE")),
-        Algorithm::Dpo(_) | Algorithm::Kto(_) => pair("Let it write", format!("palestra generate {path} --chat")),
-        _ => pair("Judge it again", format!("palestra evaluate {path} --episodes 1000")),
+    let judge = match &run.learner.config {
+        AnyConfig::Text(_) => pair("Measure it on another text", format!("palestra eval {path} --data FILE")),
+        AnyConfig::Preferences(learner) if learner.score_head().is_some() => {
+            pair("Score other answers", format!("palestra score {path} --data FILE"))
+        }
+        AnyConfig::Preferences(_) => pair("Let it write", format!("palestra generate {path} --chat")),
+        AnyConfig::Play(_) | AnyConfig::Log(_) => {
+            pair("Judge it again", format!("palestra evaluate {path} --episodes 1000"))
+        }
     };
     let commands = std::iter::once(judge).chain(watch).collect();
     Ok(Report {

@@ -234,7 +234,7 @@ fn what_does_not_go_together_is_refused_before_anything_is_written() {
         assert!(!sandbox.path().join("out").exists());
     };
     refused("dpo.toml", "reward_model.centring=0.1", "[reward_model] and [dpo]: a run has one learner");
-    refused("dpo.toml", "text.files=[\"judged.jsonl\"]", "[text]: [dpo] learns from judgements alone; remove [text]");
+    refused("dpo.toml", "text.files=[\"judged.jsonl\"]", "[text]: [dpo] learns from preferences alone; remove [text]");
     refused("dpo.toml", "dpo.loss=\"dpo\"", "dpo.loss: unknown value `dpo`");
     refused(
         "reward.toml",

@@ -215,8 +215,8 @@ fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
     refused(&["text.batch=0"], "text.batch: 0 is not at least 1");
     refused(&["text.validation_share=0"], "nothing is held out");
     refused(&["text.corpus=[{files=['tale.txt'],weight=0}]", "text.files=[]"], "text.corpus.weight: 0 is not above 0");
-    refused(&["env.id=frozen-lake-4x4"], "[env]: [supervised] learns from text and plays nothing");
-    refused(&["bc={}"], "[text]: [bc] does not learn from text");
+    refused(&["env.id=frozen-lake-4x4"], "[env]: [supervised] learns from text alone; remove [env]");
+    refused(&["bc={}"], "[text]: [bc] learns from a log alone; remove [text]");
     refused(&["text.file=['tale.txt']"], "unknown key `file` in [text]; did you mean `files`?");
 
     let path = sandbox.path().join("tale.tokens");

@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod check;
+mod config;
 pub mod dpo;
 pub mod group;
 pub mod kto;
@@ -13,6 +14,7 @@ pub mod ppo;
 pub mod preference;
 pub mod reward_model;
 pub mod supervised;
+mod table;
 
 use std::collections::BTreeMap;
 
@@ -22,11 +24,16 @@ use burn::tensor::{Bool, Int, Tensor};
 
 use crate::Result;
 use crate::batch::ActionBatch;
+pub use config::{
+    AnyConfig, Data, LearnerConfig, LearnsFromLog, LearnsFromPlay, LearnsFromPreferences, LearnsFromText,
+    PreferenceKinds, ReturnToGo, TextLearner,
+};
 pub use on_policy::{OnPolicy, Passes};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::optim::GradientSum;
 use palestra_model::{Hidden, Placement, Policy};
 use palestra_report::Metrics;
+pub use table::{LEARNERS, LearnerKind, NamedLearner};
 
 /// Sum over one part of a batch, with the count that it is over: tokens, sequences or weights. The parts of a batch (and the
 /// ranks of a run) are added first and divided once.
@@ -192,31 +199,37 @@ pub trait Learner {
     }
 }
 
-impl<M: Module, B> Learner for Box<dyn Learner<Model = M, Batch = B>> {
-    type Model = M;
-    type Batch = B;
+impl<L: Learner + ?Sized> Learner for Box<L> {
+    type Model = L::Model;
+    type Batch = L::Batch;
 
     fn set_progress(&mut self, fraction: f64) {
         (**self).set_progress(fraction);
     }
 
-    fn statistics(&self, model: &M, batch: &B) -> Vec<Sum> {
+    fn statistics(&self, model: &L::Model, batch: &L::Batch) -> Vec<Sum> {
         (**self).statistics(model, batch)
     }
 
-    fn loss(&self, model: &M, batch: B, statistics: &[Tensor<1>]) -> Loss {
+    fn loss(&self, model: &L::Model, batch: L::Batch, statistics: &[Tensor<1>]) -> Loss {
         (**self).loss(model, batch, statistics)
     }
 
-    fn gradients(&self, model: &M, batch: B, statistics: &[Tensor<1>], gradients: &mut GradientSum) -> Loss {
+    fn gradients(
+        &self,
+        model: &L::Model,
+        batch: L::Batch,
+        statistics: &[Tensor<1>],
+        gradients: &mut GradientSum,
+    ) -> Loss {
         (**self).gradients(model, batch, statistics, gradients)
     }
 
-    fn after_step(&self, model: M) -> M {
+    fn after_step(&self, model: L::Model) -> L::Model {
         (**self).after_step(model)
     }
 
-    fn finish(&self, model: M) -> M {
+    fn finish(&self, model: L::Model) -> L::Model {
         (**self).finish(model)
     }
 

@@ -18,7 +18,7 @@ mod windows;
 pub use chunks::Chunking;
 pub use examples::{ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of};
 pub use on_policy::{OnPolicySource, ReferencePolicy};
-pub use preference_files::{PreferenceCounts, PreferenceKinds, read_preferences};
+pub use preference_files::{PreferenceCounts, read_preferences};
 pub use preferences::{Conflicts, PreferenceConfig, PreferenceData, PreferenceSource};
 pub use replay::{DataConfig, ReplaySource};
 pub use survey::{alphabet, least_of_best};

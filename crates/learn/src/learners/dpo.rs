@@ -11,12 +11,14 @@
 //! - `simpo`: `-log s(beta (mean_chosen - mean_rejected) - gamma)` ([Meng et al. 2024](https://arxiv.org/abs/2405.14734));
 //! - `orpo`: `nll_chosen - beta log s(difference of log odds)` ([Hong et al. 2024](https://arxiv.org/abs/2403.07691)).
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Objective, Reading, pair_metrics};
-use super::{Loss, Sum};
-use crate::batch::PreferenceBatch;
+use super::{LearnerConfig, LearnsFromPreferences, Loss, PreferenceKinds, Sum};
+use crate::batch::{PreferenceBatch, TextRow};
 use crate::{Error, Result};
 use palestra_model::math::preference::{hinge, implicit_difference, ipo, orpo, preference_nll, simpo};
 
@@ -103,6 +105,26 @@ impl DpoConfig {
     /// True if the loss uses means over the tokens of an answer.
     fn takes_means(&self) -> bool {
         !self.has_reference() || self.length_normalised
+    }
+}
+
+impl LearnerConfig for DpoConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+}
+
+impl LearnsFromPreferences for DpoConfig {
+    fn kinds(&self) -> PreferenceKinds {
+        PreferenceKinds::Pairs
+    }
+
+    fn has_reference(&self) -> bool {
+        self.has_reference()
+    }
+
+    fn objective(&self, _: Vec<TextRow>) -> Arc<dyn Objective> {
+        Arc::new(Dpo(self.clone()))
     }
 }
 

@@ -12,7 +12,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
-use super::{Learner, Loss, Sum, evaluate_actions, wants_entropy};
+use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, Sum, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
@@ -123,6 +123,26 @@ impl GroupConfig {
             }
         }
         Ok(())
+    }
+}
+
+impl LearnerConfig for GroupConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+}
+
+impl LearnsFromPlay for GroupConfig {
+    fn kl_coefficient(&self) -> f64 {
+        self.kl_coefficient.into()
+    }
+
+    fn min_group(&self) -> usize {
+        if self.advantage.needs_no_group() { 1 } else { 2 }
+    }
+
+    fn build(&self, temperature: f32, max_new_tokens: usize) -> Result<Box<dyn OnPolicy>> {
+        Ok(Box::new(Group::new(self.clone(), temperature, max_new_tokens)?))
     }
 }
 

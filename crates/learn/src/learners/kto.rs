@@ -6,12 +6,14 @@
 //! its reference: the mean of `x` over prompts paired with answers to other prompts, at least 0, without a gradient.
 //! It is a statistic of the whole batch of a step, which the loop adds up over the parts before their losses are taken.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Objective, Reading};
-use super::{Loss, Sum};
-use crate::batch::PreferenceBatch;
+use super::{LearnerConfig, LearnsFromPreferences, Loss, PreferenceKinds, Sum};
+use crate::batch::{PreferenceBatch, TextRow};
 use crate::{Error, Result};
 use palestra_model::math::preference::{kto, mismatched_kl};
 
@@ -47,6 +49,26 @@ impl KtoConfig {
             Some((field, value, _, right)) => Err(Error::Config(format!("kto.{field}: {value} is not {right}"))),
             None => Ok(()),
         }
+    }
+}
+
+impl LearnerConfig for KtoConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+}
+
+impl LearnsFromPreferences for KtoConfig {
+    fn kinds(&self) -> PreferenceKinds {
+        PreferenceKinds::Labels
+    }
+
+    fn has_reference(&self) -> bool {
+        true
+    }
+
+    fn objective(&self, _: Vec<TextRow>) -> Arc<dyn Objective> {
+        Arc::new(Kto(self.clone()))
     }
 }
 

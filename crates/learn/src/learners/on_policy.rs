@@ -23,6 +23,20 @@ pub trait OnPolicy: Learner<Model = Policy, Batch = ActionBatch> {
     }
 }
 
+impl<L: OnPolicy + ?Sized> OnPolicy for Box<L> {
+    fn prepare(&mut self, trajectories: &[Trajectory]) -> (Vec<Sample>, Metrics) {
+        (**self).prepare(trajectories)
+    }
+
+    fn passes(&self) -> Passes {
+        (**self).passes()
+    }
+
+    fn has_moved_too_far(&self, step: &Metrics) -> bool {
+        (**self).has_moved_too_far(step)
+    }
+}
+
 /// Epochs and batch sizes of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passes {

@@ -26,12 +26,12 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
-use super::{Learner, Loss, Sum, evaluate_actions, wants_entropy};
+use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, Sum, evaluate_actions, wants_entropy};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
-use palestra_model::Policy;
 use palestra_model::math::{AdaptiveKl, clipped_value_loss, entropy, gae, kl_k1};
+use palestra_model::{Heads, Policy};
 use palestra_report::Metrics;
 
 /// Hyperparameters of PPO.
@@ -144,6 +144,26 @@ impl PpoConfig {
             return wrong("kl_coefficient", &self.kl_coefficient, "above 0, which ppo.kl_target needs to start from");
         }
         Ok(())
+    }
+}
+
+impl LearnerConfig for PpoConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { value: true, critic: None }
+    }
+}
+
+impl LearnsFromPlay for PpoConfig {
+    fn kl_coefficient(&self) -> f64 {
+        self.kl_coefficient
+    }
+
+    fn build(&self, temperature: f32, _max_new_tokens: usize) -> Result<Box<dyn OnPolicy>> {
+        Ok(Box::new(Ppo::new(self.clone(), temperature)?))
     }
 }
 

@@ -11,15 +11,17 @@
 //! that known answers have mean 0 and standard deviation 1, as the training of a policy expects. Adapters are then
 //! merged, so that a reward model can be loaded without other files.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Objective, Reading, pair_metrics, read_answers};
-use super::{Loss, Sum};
+use super::{LearnerConfig, LearnsFromPreferences, Loss, PreferenceKinds, Sum};
 use crate::batch::{PreferenceBatch, TextRow};
 use crate::{Error, Result};
 use palestra_model::math::preference::{best_of_nll, centring, preference_nll, rating_error};
-use palestra_model::{Policy, lora};
+use palestra_model::{Heads, Policy, lora};
 
 /// Hyperparameters of a reward model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +64,30 @@ impl RewardModelConfig {
             }
         }
         Ok(())
+    }
+}
+
+impl LearnerConfig for RewardModelConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { value: true, critic: None }
+    }
+}
+
+impl LearnsFromPreferences for RewardModelConfig {
+    fn kinds(&self) -> PreferenceKinds {
+        PreferenceKinds::All
+    }
+
+    fn score_head(&self) -> Option<HeadStart> {
+        Some(self.head)
+    }
+
+    fn objective(&self, known_answers: Vec<TextRow>) -> Arc<dyn Objective> {
+        Arc::new(RewardModel { config: self.clone(), known_answers })
     }
 }
 

@@ -8,7 +8,8 @@ use std::f64::consts::LN_2;
 use burn::tensor::{Gradients, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Learner, Loss, Sum};
+use super::{Learner, LearnerConfig, LearnsFromText, Loss, Sum, TextLearner};
+use crate::Result;
 use crate::batch::TextBatch;
 use palestra_model::ops::{AttentionMask, selected_log_probs};
 use palestra_model::optim::GradientSum;
@@ -19,6 +20,18 @@ use palestra_report::Metrics;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SupervisedConfig {}
+
+impl LearnerConfig for SupervisedConfig {
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl LearnsFromText for SupervisedConfig {
+    fn build(&self, gradient_checkpointing: bool) -> TextLearner {
+        if gradient_checkpointing { Box::new(Checkpointed) } else { Box::new(Supervised) }
+    }
+}
 
 /// Learner of supervised learning.
 pub struct Supervised;
@@ -66,11 +79,6 @@ impl Learner for Checkpointed {
     fn sum_up(&self, means: &mut Metrics) {
         Supervised.sum_up(means);
     }
-}
-
-/// Creates the learner, with gradient checkpointing or without.
-pub fn supervised_learner(checkpointing: bool) -> Box<dyn Learner<Model = Policy, Batch = TextBatch>> {
-    if checkpointing { Box::new(Checkpointed) } else { Box::new(Supervised) }
 }
 
 /// Log-probability of each counted token, `[tokens]`.

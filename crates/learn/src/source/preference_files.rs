@@ -10,19 +10,9 @@ use serde_json::Value;
 
 use super::examples::{Encoded, ExampleEncoder};
 use crate::batch::{Choice, Pair, PromptPreferences, Single, TextRow};
+use crate::learners::PreferenceKinds;
 use crate::{Error, Result};
 use palestra_report::Metrics;
-
-/// Kinds of preference data that a learner uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PreferenceKinds {
-    /// Every kind: pairs, ties, choices, labels, ratings.
-    All,
-    /// Pairs of a better and a worse answer; a choice becomes one pair of its best answer with each other answer.
-    Pairs,
-    /// Binary labels of answers, good or bad; a pair becomes one of each.
-    Labels,
-}
 
 /// Counts of the preference data of some files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use palestra_envs::episode_seed;
 use serde::{Deserialize, Serialize};
 
 use super::examples::{ExampleEncoder, TooLong};
-use super::preference_files::{PreferenceCounts, PreferenceKinds, read_preferences};
+use super::preference_files::{PreferenceCounts, read_preferences};
 use super::{ExamplePlace, Source};
 use crate::batch::{PreferenceBatch, PromptPreferences};
-use crate::learners::Learner;
+use crate::learners::{Learner, PreferenceKinds};
 use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_report::Metrics;

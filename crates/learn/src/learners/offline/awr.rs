@@ -6,11 +6,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{States, check_positive, check_range, exponential_weight};
+use super::{OfflineLearner, States, check_positive, check_range, exponential_weight};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, Loss};
-use palestra_model::{CriticShape, Policy};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
+use palestra_model::{CriticShape, Heads, Policy};
 
 /// Hyperparameters of AWR.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,22 @@ impl AwrConfig {
     /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, v_head: true, ..CriticShape::default() }
+    }
+}
+
+impl LearnerConfig for AwrConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { value: false, critic: Some(self.critic()) }
+    }
+}
+
+impl LearnsFromLog for AwrConfig {
+    fn build(&self) -> OfflineLearner {
+        Box::new(Awr(self.clone()))
     }
 }
 

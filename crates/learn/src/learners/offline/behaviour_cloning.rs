@@ -6,16 +6,28 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{States, check_range};
+use super::{OfflineLearner, States, check_range};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, Loss};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
 use palestra_model::Policy;
 
 /// Hyperparameters of behaviour cloning: it has none of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BehaviourCloningConfig {}
+
+impl LearnerConfig for BehaviourCloningConfig {
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl LearnsFromLog for BehaviourCloningConfig {
+    fn build(&self) -> OfflineLearner {
+        Box::new(BehaviourCloning)
+    }
+}
 
 /// Hyperparameters of filtered cloning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +48,22 @@ impl FilteredConfig {
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
         check_range("filtered_bc.percent", self.percent, 0.001..=100.0)
+    }
+}
+
+impl LearnerConfig for FilteredConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+}
+
+impl LearnsFromLog for FilteredConfig {
+    fn best_percent(&self) -> Option<f32> {
+        Some(self.percent)
+    }
+
+    fn build(&self) -> OfflineLearner {
+        Box::new(BehaviourCloning)
     }
 }
 

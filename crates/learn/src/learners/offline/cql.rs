@@ -7,11 +7,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{States, check_positive, check_range};
+use super::{OfflineLearner, States, check_positive, check_range};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, Loss, masked};
-use palestra_model::{CriticShape, Policy, Targets};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, masked};
+use palestra_model::{CriticShape, Decoding, Heads, Policy, Targets};
 
 /// Hyperparameters of CQL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,30 @@ impl CqlConfig {
     /// Critic that this learner trains. There is no other policy, so the transformer belongs to it alone.
     pub fn critic(&self) -> CriticShape {
         CriticShape { q_heads: 2, targets: self.targets, ..CriticShape::default() }
+    }
+}
+
+impl LearnerConfig for CqlConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { value: false, critic: Some(self.critic()) }
+    }
+
+    fn decoding(&self) -> Decoding {
+        Decoding::Values { beta: self.beta }
+    }
+}
+
+impl LearnsFromLog for CqlConfig {
+    fn bootstraps(&self) -> bool {
+        true
+    }
+
+    fn build(&self) -> OfflineLearner {
+        Box::new(Cql(self.clone()))
     }
 }
 

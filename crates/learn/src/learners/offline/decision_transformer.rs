@@ -3,12 +3,14 @@
 //!
 //! `loss = - mean log pi(a | return to go, s)`. The encoder writes the returns; the loss is that of behaviour cloning.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::BehaviourCloning;
+use super::{BehaviourCloning, OfflineLearner};
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, Loss};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, ReturnToGo};
 use crate::{Error, Result};
 use palestra_model::Policy;
 
@@ -42,6 +44,27 @@ impl DecisionTransformerConfig {
                 self.target_return, self.decimals
             ))),
         }
+    }
+}
+
+impl LearnerConfig for DecisionTransformerConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+}
+
+impl LearnsFromLog for DecisionTransformerConfig {
+    fn return_to_go(&self) -> Option<ReturnToGo> {
+        Some(ReturnToGo { target: self.target_return, decimals: self.decimals })
+    }
+
+    fn completed(&self, best_return: f64) -> Option<Arc<dyn LearnsFromLog>> {
+        let target_return = Some(self.target_return.unwrap_or(best_return as f32));
+        Some(Arc::new(Self { target_return, ..*self }))
+    }
+
+    fn build(&self) -> OfflineLearner {
+        Box::new(DecisionTransformer)
     }
 }
 

@@ -7,11 +7,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{States, check_range, expectile_loss};
+use super::{OfflineLearner, States, check_range, expectile_loss};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, Loss};
-use palestra_model::{CriticShape, Policy, Targets};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
+use palestra_model::{CriticShape, Decoding, Heads, Policy, Targets};
 
 /// Hyperparameters of ILQL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,30 @@ impl IlqlConfig {
     /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
+    }
+}
+
+impl LearnerConfig for IlqlConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { value: false, critic: Some(self.critic()) }
+    }
+
+    fn decoding(&self) -> Decoding {
+        Decoding::Advantage { beta: self.beta }
+    }
+}
+
+impl LearnsFromLog for IlqlConfig {
+    fn bootstraps(&self) -> bool {
+        true
+    }
+
+    fn build(&self) -> OfflineLearner {
+        Box::new(Ilql(self.clone()))
     }
 }
 

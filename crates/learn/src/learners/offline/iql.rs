@@ -7,11 +7,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{States, check_positive, check_range, expectile_loss, exponential_weight};
+use super::{OfflineLearner, States, check_positive, check_range, expectile_loss, exponential_weight};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, Loss};
-use palestra_model::{CriticShape, Policy, Targets};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
+use palestra_model::{CriticShape, Heads, Policy, Targets};
 
 /// Hyperparameters of IQL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,26 @@ impl IqlConfig {
     /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
+    }
+}
+
+impl LearnerConfig for IqlConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { value: false, critic: Some(self.critic()) }
+    }
+}
+
+impl LearnsFromLog for IqlConfig {
+    fn bootstraps(&self) -> bool {
+        true
+    }
+
+    fn build(&self) -> OfflineLearner {
+        Box::new(Iql(self.clone()))
     }
 }
 

@@ -7,11 +7,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{States, check_range};
+use super::{OfflineLearner, States, check_range};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, Loss};
-use palestra_model::{CriticShape, Policy};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
+use palestra_model::{CriticShape, Decoding, Heads, Policy};
 
 /// Hyperparameters of Monte Carlo values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,26 @@ impl MonteCarloConfig {
     /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, q_heads: 1, ..CriticShape::default() }
+    }
+}
+
+impl LearnerConfig for MonteCarloConfig {
+    fn check(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn heads(&self) -> Heads {
+        Heads { value: false, critic: Some(self.critic()) }
+    }
+
+    fn decoding(&self) -> Decoding {
+        Decoding::Advantage { beta: self.beta }
+    }
+}
+
+impl LearnsFromLog for MonteCarloConfig {
+    fn build(&self) -> OfflineLearner {
+        Box::new(MonteCarlo(self.clone()))
     }
 }
 

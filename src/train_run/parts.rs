@@ -1,0 +1,99 @@
+//! Parts that a run puts together for its kind of data: a learner, its source of batches, and held-out data.
+
+use palestra_datasets::log::Log;
+use palestra_envs::Registry;
+use palestra_learn::learners::offline::OfflineLearner;
+use palestra_learn::learners::{AnyConfig, LearnsFromLog, OnPolicy, TextLearner};
+use palestra_learn::source::{
+    Chunking, DataConfig, OnPolicySource, ReferencePolicy, ReplaySource, Selection, TextSource, Texts, least_of_best,
+};
+use palestra_model::Device;
+
+use super::held_out::HeldOutText;
+use super::plan;
+use super::preferences::{self, OpenPreferences};
+use crate::agent::Agent;
+use crate::{Error, Result};
+
+/// Learner and data of a run, opened and checked.
+pub(super) enum Parts {
+    /// Learns from its own rollouts.
+    Play(Box<dyn OnPolicy>, OnPolicySource),
+    /// Learns from a log.
+    Log(OfflineLearner, ReplaySource),
+    /// Learns from text.
+    Text(TextLearner, TextSource, HeldOutText),
+    /// Learns from preferences. Its source needs the run's directory, which may keep log-probabilities.
+    Preferences(OpenPreferences),
+}
+
+/// A log, and the returns of its episodes.
+pub(super) struct LoggedData {
+    pub log: Log,
+    pub returns: Vec<f64>,
+}
+
+impl Parts {
+    /// Opens the data of an agent's run, and reads the first of it, so that what cannot be used is refused before
+    /// anything is written. `device` is that of the batches, in the autodiff context of the model.
+    pub fn open(agent: &Agent, registry: &Registry, logged: Option<LoggedData>, device: &Device) -> Result<Self> {
+        let run = &agent.run;
+        match &run.learner.config {
+            AnyConfig::Play(config) => {
+                let learner = config.build(run.rollout.sampling.temperature, run.rollout.max_new_tokens)?;
+                Ok(Self::Play(learner, rollouts(agent, registry, device)?))
+            }
+            AnyConfig::Log(config) => {
+                let (data, logged) = run.data.clone().zip(logged).ok_or_else(|| missing("data"))?;
+                let selection = selection(agent, &**config, &data, logged.returns)?;
+                let mut source = ReplaySource::new(logged.log, selection, data, run.seed, device.clone());
+                source.try_out()?;
+                Ok(Self::Log(config.build(), source))
+            }
+            AnyConfig::Text(config) => {
+                let text = run.text.clone().ok_or_else(|| missing("text"))?;
+                let window = text.window_of(agent.policy.transformer.config().context)?;
+                let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
+                if let Some(counts) = texts.counts() {
+                    tracing::info!("{}: {counts}", run.name);
+                }
+                let held_out = HeldOutText::new(&texts, &text, window, agent)?;
+                let source = || TextSource::new(&texts, text.clone(), window, run.seed, device.clone());
+                tracing::info!("{}: the plan\n{}", run.name, plan::plan_at_start(agent, &mut source()?, window)?);
+                Ok(Self::Text(config.build(run.train.gradient_checkpointing), source()?, held_out))
+            }
+            AnyConfig::Preferences(config) => {
+                let section = run.preferences.clone().ok_or_else(|| missing("preferences"))?;
+                Ok(Self::Preferences(preferences::open(agent, config, section)?))
+            }
+        }
+    }
+}
+
+/// Rollouts that a run learns from. If rewards are learned or written by hand, the divergence from the starting policy
+/// is measured even if it is not penalised.
+fn rollouts(agent: &Agent, registry: &Registry, device: &Device) -> Result<OnPolicySource> {
+    let run = &agent.run;
+    let mut rollout = agent.rollout(registry, run.rollout.environments)?;
+    // Reads the first state, so that a model that cannot read it is refused before anything is written.
+    rollout.try_out(&agent.policy)?;
+    let reference = match run.learner.config.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
+        true if run.lora.is_some() => ReferencePolicy::WithoutAdapters,
+        true => ReferencePolicy::Policy(Box::new(agent.policy.clone())),
+        false => ReferencePolicy::None,
+    };
+    Ok(OnPolicySource::new(rollout, run.seed, device.clone(), reference))
+}
+
+/// Part of a log that a learner reads, for a log whose episodes have these returns.
+fn selection(agent: &Agent, config: &dyn LearnsFromLog, data: &DataConfig, returns: Vec<f64>) -> Result<Selection> {
+    let least_return = config.best_percent().map(|percent| least_of_best(returns, percent));
+    let DataConfig { gamma, gamma_token, .. } = *data;
+    let chunking = Chunking { turns: data.chunk, gamma, gamma_token, with_next: config.bootstraps() };
+    Ok(Selection { encoder: agent.encoder()?, chunking, split: data.split.clone(), least_return, resample: None })
+}
+
+/// Error of a run file that was made without [`RunFile::check`](crate::config::RunFile::check).
+fn missing(section: &str) -> Error {
+    Error::Config(format!("missing key `{section}`"))
+}

@@ -1,0 +1,66 @@
+//! Scores that an agent is compared with: of itself before training, of other players, and of its log.
+
+use palestra_envs::baseline::{self, Baseline};
+use palestra_envs::player::{Player, Random, Scripted};
+use palestra_envs::{Env, Registry};
+use palestra_report::Reference;
+
+use super::report::LogSummary;
+use crate::Result;
+use crate::agent::Agent;
+use crate::config::RunFile;
+
+/// Scores that the agent is compared with.
+pub(super) struct Players {
+    /// Log that it learned from.
+    pub logged: Option<LogSummary>,
+    /// The agent before training.
+    pub before: Option<Baseline>,
+    /// A random policy, if the environment lists legal actions.
+    pub random: Option<Baseline>,
+    /// The environment's scripted policy, if it has one.
+    pub scripted: Option<Baseline>,
+    optimal_return: Option<f64>,
+}
+
+impl Players {
+    /// Plays the environment of the run, if it has one, as a random and as a scripted policy.
+    pub fn measure(
+        agent: &Agent,
+        registry: &Registry,
+        before: Option<Baseline>,
+        logged: Option<LogSummary>,
+    ) -> Result<Self> {
+        let run = &agent.run;
+        let Some(env) = &run.env else {
+            return Ok(Self { logged, before, random: None, scripted: None, optimal_return: None });
+        };
+        let mut env = registry.build(env)?;
+        let lists_actions = env.reset(0)?.legal_actions.is_some();
+        let has_script = env.scripted_action().is_some();
+        Ok(Self {
+            logged,
+            before,
+            random: lists_actions.then(|| played_by(&mut *env, &mut Random, agent)).transpose()?,
+            scripted: has_script.then(|| played_by(&mut *env, &mut Scripted, agent)).transpose()?,
+            optimal_return: env.spec().optimal_return,
+        })
+    }
+
+    /// Lines of comparison in the plot of returns.
+    pub fn references(&self) -> Vec<Reference> {
+        let reference = |name: &str, value: f64| Reference { name: name.to_string(), value };
+        let references = [
+            self.random.as_ref().map(|random| reference("random", random.mean_return)),
+            self.logged.as_ref().map(|logged| reference("log", logged.mean_return)),
+            self.optimal_return.map(|optimum| reference("optimum", optimum)),
+        ];
+        references.into_iter().flatten().collect()
+    }
+}
+
+/// Score of a player, evaluated as the agent is.
+fn played_by(env: &mut dyn Env, player: &mut dyn Player, agent: &Agent) -> Result<Baseline> {
+    let RunFile { evaluation, seed, .. } = &agent.run;
+    Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, player, &agent.rewards)?)
+}
