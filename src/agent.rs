@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::RunFile;
-use crate::language_model::open_tokenizer;
+use crate::model_dir::ModelDir;
 use crate::reward::with_models;
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
@@ -31,9 +31,7 @@ use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use palestra_model::math::Sampling;
 use palestra_model::ops::open_device;
 use palestra_model::parameters::{self, tensors_of};
-use palestra_model::{
-    GenerationConfig, ModelConfig, Policy, classifier, config_json, lora, read_companions, read_model,
-};
+use palestra_model::{GenerationConfig, ModelConfig, Policy, classifier, config_json, lora, read_companions};
 use palestra_text::{ChatTemplate, Tokenizer};
 
 /// Suffix of the names, among the optimiser's tensors, of adapters' own matrices and of the heads trained with them.
@@ -102,23 +100,22 @@ impl Agent {
 
     /// Creates the agent that starts from a model on disk, with the adapters that the run asks for.
     fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
-        let tokenizer = open_tokenizer(directory)?;
-        let (mut config, mut tensors) = read_model(directory)?;
+        let directory = ModelDir::open(directory)?;
         let learner = run.learner.config.clone();
-        if learner.score_head().is_some() {
-            // A reward model writes nothing, so it has no output layer.
-            config.tie_embeddings = true;
-            tensors.remove("head.weight");
-        }
-        let config = config.resolve(tokenizer.vocab_size())?;
-        let mut policy = Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
-            .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?
-            .with_decoding(learner.shared().decoding());
+        let policy = directory.policy(|mut config, mut tensors| {
+            if learner.score_head().is_some() {
+                // A reward model writes nothing, so it has no output layer.
+                config.tie_embeddings = true;
+                tensors.remove("head.weight");
+            }
+            Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
+        })?;
+        let mut policy = policy.with_decoding(learner.shared().decoding());
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }
-        let policy =
-            scorer::with_head_started(policy, learner.score_head(), run.seed).with_vocabulary(tokenizer.vocab_size());
+        let policy = scorer::with_head_started(policy, learner.score_head(), run.seed);
+        let tokenizer = directory.tokenizer;
         let companions = companions_of(&run, &tokenizer)?;
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
     }

@@ -6,7 +6,7 @@
 mod merge;
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use palestra_model::Device;
@@ -14,15 +14,14 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::run_dir::RunDir;
+use crate::model_dir::{ModelDir, model_directory};
 use crate::{Error, Result};
 pub use merge::{Merged, merge};
-use palestra_model::checkpoint;
 use palestra_model::generate::{Limits, Request, generate};
 use palestra_model::huggingface::is_own;
 use palestra_model::lora::{base_of_adapters, merged, read_adapters};
 use palestra_model::math::Sampling;
-use palestra_model::{GenerationConfig, Heads, Policy, read_config, read_generation_config, read_model};
+use palestra_model::{GenerationConfig, Heads, Policy};
 use palestra_text::{ChatTemplate, TextStream, Tokenizer, before_stop};
 
 /// A model that reads and writes text.
@@ -91,17 +90,13 @@ impl LanguageModel {
         if let Some(base) = base_of_adapters(&directory)? {
             return Self::open(&base, device)?.with_adapters(&directory);
         }
-        let (config, mut tensors) = read_model(&directory)?;
-        tensors.retain(|name, _| !is_own(name)); // values and adapters of a learner
-        let policy = Policy::from_tensors(&config, Heads::default(), tensors, device)
-            .map_err(|wrong| Error::Checkpoint { path: directory.display().to_string(), reason: wrong.join("; ") })?;
-        let tokenizer = open_tokenizer(&directory)?;
-        let policy = policy.with_vocabulary(tokenizer.vocab_size());
-        let mut generation = read_generation_config(&directory)?;
-        if generation.eos.is_empty() {
-            generation.eos.extend(tokenizer.special().end);
-        }
-        Ok(Self { policy, tokenizer, generation, chat: ChatTemplate::from_directory(&directory)? })
+        let directory = ModelDir::open(&directory)?;
+        let policy = directory.policy(|config, mut tensors| {
+            tensors.retain(|name, _| !is_own(name)); // values and adapters of a learner
+            Policy::from_tensors(&config, Heads::default(), tensors, device)
+        })?;
+        let (generation, chat) = (directory.generation()?, directory.chat_template()?);
+        Ok(Self { policy, tokenizer: directory.tokenizer, generation, chat })
     }
 
     /// Adds the adapters of a PEFT directory or of a run, and the chat template beside them, if there is one. Adapters
@@ -302,37 +297,4 @@ impl<'a> Progress<'a> {
         }
         Ok(self.text)
     }
-}
-
-/// The directory with the model's files: `path` itself, or the last checkpoint of a run.
-///
-/// # Errors
-/// A path that is neither.
-pub fn model_directory(path: &Path) -> Result<PathBuf> {
-    if path.join("config.json").is_file() || path.join("adapter_config.json").is_file() {
-        return Ok(path.to_path_buf());
-    }
-    if path.join("run.toml").is_file() {
-        return Ok(checkpoint::last(&RunDir::open(path)?.checkpoints())?);
-    }
-    let reason = if path.is_dir() { "has neither config.json nor run.toml" } else { "is no directory" };
-    let shown = path.display();
-    Err(Error::Config(format!("{shown} {reason}; give a Hugging Face model directory, or that of a run")))
-}
-
-/// The tokenizer of a model directory; all its tokens are in the model's vocabulary.
-///
-/// # Errors
-/// A tokenizer that is missing, or that belongs to another model.
-pub fn open_tokenizer(directory: &Path) -> Result<Tokenizer> {
-    let path = directory.join("tokenizer.json");
-    let tokenizer = Tokenizer::from_file(&path)?;
-    let (tokens, rows) = (tokenizer.vocab_size(), read_config(directory)?.vocab_size);
-    if tokens > rows {
-        let reason = format!(
-            "has {tokens} tokens, and the model's config.json says vocab_size = {rows}: they are of different models"
-        );
-        return Err(Error::Checkpoint { path: path.display().to_string(), reason });
-    }
-    Ok(tokenizer)
 }

@@ -8,12 +8,12 @@ use std::path::Path;
 use palestra_datasets::preferences::Text;
 use palestra_model::Device;
 
-use crate::language_model::{model_directory, open_tokenizer};
+use crate::model_dir::ModelDir;
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::preference::{Reading, read_answers};
 use palestra_learn::source::{ExampleEncoder, TooLong};
-use palestra_model::{Heads, Policy, classifier, read_config_json, read_model};
+use palestra_model::{Heads, Policy, classifier, read_config_json};
 use palestra_text::{ChatTemplate, Tokenizer};
 
 /// A model that scores answers.
@@ -34,28 +34,23 @@ impl RewardModel {
     /// A file that is missing or damaged, a model that is not a reward model, or a tokenizer other than that of
     /// training.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
-        let directory = model_directory(path)?;
-        let wrong = |reason: String| Error::Checkpoint { path: directory.display().to_string(), reason };
-        let json = read_config_json(&directory)?;
+        let directory = ModelDir::open(path)?;
+        let json = read_config_json(&directory.path)?;
         if !classifier::is_classifier(&json) {
             let found = &json["architectures"][0];
-            return Err(wrong(format!("is a {found}, and no reward model; train one with [reward_model]")));
+            return Err(directory.fault(format!("is a {found}, and no reward model; train one with [reward_model]")));
         }
-        let settings = classifier::score_settings(&json);
-        let tokenizer = open_tokenizer(&directory)?;
-        if let Some(trained_with) = settings.tokenizer.filter(|fingerprint| fingerprint != tokenizer.fingerprint()) {
-            return Err(wrong(format!(
-                "was trained with a tokenizer of the fingerprint {trained_with}, and its tokenizer.json has {}: put the \
-                 tokenizer that it was trained with back",
-                tokenizer.fingerprint()
+        let (settings, fingerprint) = (classifier::score_settings(&json), directory.tokenizer.fingerprint());
+        if let Some(trained_with) = settings.tokenizer.filter(|trained_with| trained_with != fingerprint) {
+            return Err(directory.fault(format!(
+                "was trained with a tokenizer of the fingerprint {trained_with}, and its tokenizer.json has {fingerprint}: \
+                 put the tokenizer that it was trained with back"
             )));
         }
-        let (config, tensors) = read_model(&directory)?;
         let heads = Heads { value: true, critic: None };
-        let policy =
-            Policy::from_tensors(&config, heads, tensors, device).map_err(|faults| wrong(faults.join("; ")))?;
-        let policy = policy.with_score_scale(settings.scale);
-        Ok(Self { policy, tokenizer, chat: ChatTemplate::from_directory(&directory)? })
+        let policy = directory.policy(|config, tensors| Policy::from_tensors(&config, heads, tensors, device))?;
+        let (policy, chat) = (policy.with_score_scale(settings.scale), directory.chat_template()?);
+        Ok(Self { policy, tokenizer: directory.tokenizer, chat })
     }
 
     /// Scores answers to prompts, `batch` at a time. An answer that exceeds the model's context is truncated at its

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use palestra_learn::learners::reward_model::HeadStart;
+use palestra_learn::learners::HeadStart;
 use palestra_model::classifier::ScoreSettings;
 use palestra_model::{Init, Linear, Policy};
 use palestra_text::Tokenizer;

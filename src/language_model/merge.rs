@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use palestra_model::Device;
 use serde::Serialize;
 
-use super::{LanguageModel, model_directory};
+use super::LanguageModel;
+use crate::model_dir::model_directory;
 use crate::{Error, Result};
 use palestra_model::checkpoint::{NumberType, write_directory};
 use palestra_model::lora::{base_of_adapters, merged};

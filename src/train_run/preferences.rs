@@ -73,17 +73,12 @@ impl OpenPreferences {
         let held_out = HeldOutPreferences {
             prompts: data.validation.clone(),
             objective: Arc::clone(&objective),
-            batch: at_once(config.micro_batch),
+            batch: config.answers_per_pass(),
         };
         let learner = PreferenceLearner { objective, checkpointing: agent.run.train.gradient_checkpointing };
         let source = PreferenceSource::new(data, config, agent.run.seed, device.clone());
         Ok((learner, source, held_out))
     }
-}
-
-/// Answers per forward pass without gradients.
-pub(super) fn at_once(micro_batch: usize) -> usize {
-    if micro_batch == 0 { 16 } else { micro_batch }
 }
 
 impl HeldOutPreferences {

@@ -10,13 +10,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::preferences::at_once;
 use crate::agent::Agent;
 use crate::run_dir::write_atomically;
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::preference::{Reading, read_answers};
-use palestra_learn::source::PreferenceData;
+use palestra_learn::source::{PreferenceConfig, PreferenceData};
 use palestra_model::{Policy, lora, parameters};
 
 /// Log-probabilities of labelled answers, and what they belong to.
@@ -44,7 +43,7 @@ pub(super) fn fill(judgements: &mut PreferenceData, agent: &Agent, file: &Path) 
     let log_probs = if file.exists() {
         read(file, &of, rows.len())?
     } else {
-        let batch = at_once(agent.run.preferences.as_ref().map_or(0, |config| config.micro_batch));
+        let batch = agent.run.preferences.as_ref().map_or(1, PreferenceConfig::answers_per_pass);
         let log_probs = read_answers(&base, Reading::LogProb, &rows, batch);
         if let Some(place) = log_probs.iter().position(|log_prob| !log_prob.is_finite()) {
             return Err(Error::Training(format!(

@@ -25,7 +25,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use crate::Result;
 use crate::batch::ActionBatch;
 pub use config::{
-    AnyConfig, Data, LearnerConfig, LearnsFromLog, LearnsFromPlay, LearnsFromPreferences, LearnsFromText,
+    AnyConfig, Data, HeadStart, LearnerConfig, LearnsFromLog, LearnsFromPlay, LearnsFromPreferences, LearnsFromText,
     PreferenceKinds, ReturnToGo, TextLearner,
 };
 pub use on_policy::{OnPolicy, Passes};

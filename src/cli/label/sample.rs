@@ -6,7 +6,8 @@ use palestra_labels::{Added, Store, Writer, prompts_of_file, sample};
 
 use super::Output;
 use crate::cli::writing::{MachineArgs, WritingArgs};
-use crate::language_model::{LanguageModel, Writing, model_directory};
+use crate::language_model::{LanguageModel, Writing};
+use crate::model_dir::model_directory;
 use crate::{Error, Result};
 use palestra_model::math::Sampling;
 use palestra_text::Message;

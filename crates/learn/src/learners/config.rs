@@ -7,9 +7,10 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::offline::OfflineLearner;
 use super::preference::Objective;
-use super::reward_model::HeadStart;
 use super::{Learner, OnPolicy};
 use crate::Result;
 use crate::batch::{TextBatch, TextRow};
@@ -112,6 +113,16 @@ pub trait LearnsFromPreferences: LearnerConfig {
 
     /// Builds the loss. `known_answers` are the held-out answers, by which a reward model's scores are normalised.
     fn objective(&self, known_answers: Vec<TextRow>) -> Arc<dyn Objective>;
+}
+
+/// Initialisation of a new score head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadStart {
+    /// Zeros: every answer has the score 0, and the first loss is ln 2.
+    Zero,
+    /// N(0, 1 / sqrt(width + 1)) ([Stiennon et al. 2020](https://arxiv.org/abs/2009.01325), appendix B.1).
+    Normal,
 }
 
 /// Kinds of preference data that a learner uses.

@@ -17,7 +17,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Objective, Reading, pair_metrics, read_answers};
-use super::{LearnerConfig, LearnsFromPreferences, Loss, PreferenceKinds, Sum};
+use super::{HeadStart, LearnerConfig, LearnsFromPreferences, Loss, PreferenceKinds, Sum};
 use crate::batch::{PreferenceBatch, TextRow};
 use crate::{Error, Result};
 use palestra_model::math::preference::{best_of_nll, centring, preference_nll, rating_error};
@@ -36,16 +36,6 @@ pub struct RewardModelConfig {
     /// True if the head is rescaled after training, so that held-out answers have scores of mean 0 and standard
     /// deviation 1.
     pub normalise: bool,
-}
-
-/// Initialisation of a new score head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HeadStart {
-    /// Zeros: every answer has the score 0, and the first loss is ln 2.
-    Zero,
-    /// N(0, 1 / sqrt(width + 1)) ([Stiennon et al. 2020](https://arxiv.org/abs/2009.01325), appendix B.1).
-    Normal,
 }
 
 impl Default for RewardModelConfig {

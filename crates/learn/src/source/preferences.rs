@@ -90,6 +90,11 @@ impl Default for PreferenceConfig {
 }
 
 impl PreferenceConfig {
+    /// Number of answers per forward pass without gradients.
+    pub fn answers_per_pass(&self) -> usize {
+        if self.micro_batch == 0 { 16 } else { self.micro_batch }
+    }
+
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {

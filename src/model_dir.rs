@@ -1,0 +1,94 @@
+//! Directory of a model, in Hugging Face's layout: the one way in which policies, language models and reward models are
+//! opened.
+//!
+//! Knows files and models; knows nothing of the use of a model. A run's directory works too: its last checkpoint is the
+//! model.
+
+use std::path::{Path, PathBuf};
+
+use palestra_model::checkpoint::{self, Tensors};
+use palestra_model::{GenerationConfig, ModelConfig, Policy, read_config, read_generation_config, read_model};
+use palestra_text::{ChatTemplate, Tokenizer};
+
+use crate::run_dir::RunDir;
+use crate::{Error, Result};
+
+/// Directory of a model, whose tokenizer is open and belongs to the model.
+pub struct ModelDir {
+    /// The directory with the model's files.
+    pub path: PathBuf,
+    /// Tokenizer of the model; all its tokens are in the model's vocabulary.
+    pub tokenizer: Tokenizer,
+}
+
+impl ModelDir {
+    /// Opens the directory of a model, or the last checkpoint of a run's directory.
+    ///
+    /// # Errors
+    /// A path that is neither; a tokenizer that is missing, or that belongs to another model.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = model_directory(path)?;
+        let file = path.join("tokenizer.json");
+        let tokenizer = Tokenizer::from_file(&file)?;
+        let (tokens, rows) = (tokenizer.vocab_size(), read_config(&path)?.vocab_size);
+        if tokens > rows {
+            let reason = format!(
+                "has {tokens} tokens, and the model's config.json says vocab_size = {rows}: they are of different models"
+            );
+            return Err(Error::Checkpoint { path: file.display().to_string(), reason });
+        }
+        Ok(Self { path, tokenizer })
+    }
+
+    /// Policy that `build` makes of the model's configuration and weights, which are under the project's own names. It
+    /// never writes a token that the tokenizer lacks.
+    ///
+    /// # Errors
+    /// Files that are missing or damaged, or the reasons that `build` gives.
+    pub fn policy(&self, build: impl FnOnce(ModelConfig, Tensors) -> Result<Policy, Vec<String>>) -> Result<Policy> {
+        let (config, tensors) = read_model(&self.path)?;
+        let policy = build(config, tensors).map_err(|faults| self.fault(faults.join("; ")))?;
+        Ok(policy.with_vocabulary(self.tokenizer.vocab_size()))
+    }
+
+    /// Chat template of the model, if it has one.
+    ///
+    /// # Errors
+    /// A file that is not a template.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
+        Ok(ChatTemplate::from_directory(&self.path)?)
+    }
+
+    /// Generation settings of the model. Its end tokens are at least that of the tokenizer.
+    ///
+    /// # Errors
+    /// A file that is not JSON, or that has values of other types.
+    pub fn generation(&self) -> Result<GenerationConfig> {
+        let mut generation = read_generation_config(&self.path)?;
+        if generation.eos.is_empty() {
+            generation.eos.extend(self.tokenizer.special().end);
+        }
+        Ok(generation)
+    }
+
+    /// Error about the directory.
+    pub fn fault(&self, reason: String) -> Error {
+        Error::Checkpoint { path: self.path.display().to_string(), reason }
+    }
+}
+
+/// The directory with the model's files: `path` itself, or the last checkpoint of a run.
+///
+/// # Errors
+/// A path that is neither.
+pub fn model_directory(path: &Path) -> Result<PathBuf> {
+    if path.join("config.json").is_file() || path.join("adapter_config.json").is_file() {
+        return Ok(path.to_path_buf());
+    }
+    if path.join("run.toml").is_file() {
+        return Ok(checkpoint::last(&RunDir::open(path)?.checkpoints())?);
+    }
+    let reason = if path.is_dir() { "has neither config.json nor run.toml" } else { "is no directory" };
+    let shown = path.display();
+    Err(Error::Config(format!("{shown} {reason}; give a Hugging Face model directory, or that of a run")))
+}
