@@ -13,6 +13,7 @@ use palestra::envs::player::Random;
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Options, Registry};
 use palestra::learn::encoder::{Encoder, Encoding};
+use palestra::learn::learners::TruncatedEpisodes;
 use palestra::learn::rollout::Context;
 use palestra::learn::source::{Chunking, DataConfig, ReplaySource, Selection, alphabet};
 use palestra::model::ops::open_device;
@@ -108,7 +109,13 @@ fn read_batches(path: &Path) -> Result<f64> {
     let config = DataConfig::default();
     let selection = Selection {
         encoder: Encoder::new(tokenizer, encoding),
-        chunking: Chunking { turns: config.chunk, gamma: 0.99, gamma_token: 1.0, with_next: false },
+        chunking: Chunking {
+            turns: config.chunk,
+            gamma: 0.99,
+            gamma_token: 1.0,
+            with_next: false,
+            truncated: TruncatedEpisodes::Whole,
+        },
         split: None,
         least_return: None,
         resample: None,

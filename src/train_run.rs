@@ -66,11 +66,12 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let registry = &reward::with_kinds(registry, &device, Arc::clone(&stop));
     set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
     let logged = run.data.as_ref().map(open_log).transpose()?;
-    let summary = logged.as_ref().map(|logged| LogSummary::of(&logged.returns)).transpose()?;
-    if let (AnyConfig::Log(config), Some(summary)) = (&mut run.learner.config, &summary)
-        && let Some(completed) = config.completed(summary.best_return)
-    {
-        *config = completed;
+    let summary = logged.as_ref().map(|logged| LogSummary::of(&logged.outcomes)).transpose()?;
+    if let (AnyConfig::Log(config), Some(logged), Some(data)) = (&mut run.learner.config, &logged, &run.data) {
+        let best_return = logged.returns(config.truncated(data.truncated)).into_iter().max_by(f64::total_cmp);
+        if let Some(completed) = best_return.and_then(|best_return| config.completed(best_return)) {
+            *config = completed;
+        }
     }
     let agent = Agent::new(run, registry, logged.as_ref().map(|logged| &logged.log), &device)?;
     let batches_on = device.clone().autodiff();
@@ -221,7 +222,7 @@ impl Training<'_> {
 fn open_log(data: &DataConfig) -> Result<LoggedData> {
     let options = ReadOptions { skip_bad: data.skip_bad, columns: Columns::Learning };
     let log = Log::open(&data.files, options)?;
-    Ok(LoggedData { returns: log.returns()?, log })
+    Ok(LoggedData { outcomes: log.outcomes()?, log })
 }
 
 /// Evaluates the last checkpoint of a run. `overrides` are applied to its run file; if `episodes` is absent, the run's

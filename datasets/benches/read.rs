@@ -42,7 +42,7 @@ fn main() {
         }
         let start = Instant::now();
         let log = Log::open(&[path.display().to_string()], ReadOptions::default()).expect("the log opens");
-        assert_eq!(log.returns().expect("it is whole").len(), rows / TURNS);
+        assert_eq!(log.outcomes().expect("it is whole").len(), rows / TURNS);
         println!("  returns          {:9.0} rows/s", rows as f64 / start.elapsed().as_secs_f64());
     }
 }

@@ -174,7 +174,8 @@ impl EvaluationPolicy {
         let device = self.tokens.policy.transformer.device();
         for segments in segments.chunks(ROWS) {
             let (discounts, returns) = (Vec::new(), Vec::new());
-            let rows = Chunk { segments: segments.to_vec(), discounts, returns, next: Next::Unknown };
+            let return_discounts = vec![0.0; discounts.len()];
+            let rows = Chunk { segments: segments.to_vec(), discounts, returns, return_discounts, next: Next::Unknown };
             let batch = TransitionBatch::new(&[rows], vocab_size, &device);
             let all = self.tokens.log_probs(&batch); // [tokens, vocab]
             let chosen: TensorData = all.gather(1, batch.targets.unsqueeze_dim(1)).into_data();

@@ -10,6 +10,7 @@ use super::{EstimateConfig, FqeConfig, Outcome, Value, mean_of};
 use crate::agent::EvaluationPolicy;
 use crate::{Error, Result};
 use palestra_learn::batch::{Chunk, Next, TransitionBatch};
+use palestra_learn::learners::TruncatedEpisodes;
 use palestra_learn::learners::offline::Fqe;
 use palestra_learn::source::{Chunking, DataConfig, ReplaySource, Selection, resampled_times};
 use palestra_learn::train::{Span, train};
@@ -73,7 +74,13 @@ fn first_values(
     let judged = &policy.tokens.policy;
     let device = judged.transformer.device();
     let data = DataConfig { batch, steps: steps.div_ceil(UPDATES), ..DataConfig::default() };
-    let chunking = Chunking { turns: data.chunk, gamma: config.gamma as f32, gamma_token: 1.0, with_next: true };
+    let chunking = Chunking {
+        turns: data.chunk,
+        gamma: config.gamma as f32,
+        gamma_token: 1.0,
+        with_next: true,
+        truncated: TruncatedEpisodes::Whole,
+    };
     let selection = Selection { encoder: policy.encoder.clone(), chunking, split: None, least_return: None, resample };
     let log = Log::open(files, ReadOptions { skip_bad: false, columns: Columns::Learning })?;
     let mut source = ReplaySource::new(log, selection, data, seed, device.clone().autodiff());
@@ -99,6 +106,7 @@ fn first_values(
             segments: Vec::new(),
             discounts: Vec::new(),
             returns: Vec::new(),
+            return_discounts: Vec::new(),
             next: Next::State(prompt.clone(), allowed.clone()),
         };
         let chunks: Vec<Chunk> = states.iter().map(alone).collect();

@@ -1,9 +1,10 @@
 //! Parts that a run puts together for its kind of data: a learner, its source of batches, and held-out data.
 
-use palestra_datasets::log::Log;
+use palestra_datasets::End;
+use palestra_datasets::log::{Log, Outcome};
 use palestra_envs::Registry;
 use palestra_learn::learners::offline::OfflineLearner;
-use palestra_learn::learners::{AnyConfig, LearnsFromLog, OnPolicy, TextLearner};
+use palestra_learn::learners::{AnyConfig, LearnsFromLog, OnPolicy, TextLearner, TruncatedEpisodes};
 use palestra_learn::source::{
     Chunking, DataConfig, OnPolicySource, ReferencePolicy, ReplaySource, Selection, TextSource, Texts, least_of_best,
 };
@@ -27,10 +28,19 @@ pub(super) enum Parts {
     Preferences(OpenPreferences),
 }
 
-/// A log, and the returns of its episodes.
+/// A log, and the outcomes of its episodes.
 pub(super) struct LoggedData {
     pub log: Log,
-    pub returns: Vec<f64>,
+    pub outcomes: Vec<Outcome>,
+}
+
+impl LoggedData {
+    /// Returns of the episodes that a learner uses in this way.
+    pub fn returns(&self, truncated: TruncatedEpisodes) -> Vec<f64> {
+        let is_used =
+            |outcome: &&Outcome| truncated != TruncatedEpisodes::LeaveOut || outcome.end == Some(End::Terminated);
+        self.outcomes.iter().filter(is_used).map(|outcome| outcome.total_reward).collect()
+    }
 }
 
 impl Parts {
@@ -45,7 +55,7 @@ impl Parts {
             }
             AnyConfig::Log(config) => {
                 let (data, logged) = run.data.clone().zip(logged).ok_or_else(|| missing("data"))?;
-                let selection = selection(agent, &**config, &data, logged.returns)?;
+                let selection = selection(agent, &**config, &data, &logged)?;
                 let mut source = ReplaySource::new(logged.log, selection, data, run.seed, device.clone());
                 source.try_out()?;
                 Ok(Self::Log(config.build(), source))
@@ -85,11 +95,12 @@ fn rollouts(agent: &Agent, registry: &Registry, device: &Device) -> Result<OnPol
     Ok(OnPolicySource::new(rollout, run.seed, device.clone(), reference))
 }
 
-/// Part of a log that a learner reads, for a log whose episodes have these returns.
-fn selection(agent: &Agent, config: &dyn LearnsFromLog, data: &DataConfig, returns: Vec<f64>) -> Result<Selection> {
-    let least_return = config.best_percent().map(|percent| least_of_best(returns, percent));
+/// Part of a log that a learner reads.
+fn selection(agent: &Agent, config: &dyn LearnsFromLog, data: &DataConfig, logged: &LoggedData) -> Result<Selection> {
+    let truncated = config.truncated(data.truncated);
+    let least_return = config.best_percent().map(|percent| least_of_best(logged.returns(truncated), percent));
     let DataConfig { gamma, gamma_token, .. } = *data;
-    let chunking = Chunking { turns: data.chunk, gamma, gamma_token, with_next: config.bootstraps() };
+    let chunking = Chunking { turns: data.chunk, gamma, gamma_token, with_next: config.bootstraps(), truncated };
     Ok(Selection { encoder: agent.encoder()?, chunking, split: data.split.clone(), least_return, resample: None })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use palestra_datasets::log::Outcome;
 use palestra_envs::Episode;
 use palestra_envs::baseline::{Baseline, mean_and_error};
 use palestra_model::Module;
@@ -134,14 +135,15 @@ pub struct LogSummary {
 }
 
 impl LogSummary {
-    /// Summarises a log whose episodes have these returns.
+    /// Summarises a log whose episodes have these outcomes.
     ///
     /// # Errors
     /// A log without an episode.
-    pub fn of(returns: &[f64]) -> Result<Self> {
+    pub fn of(outcomes: &[Outcome]) -> Result<Self> {
+        let returns: Vec<f64> = outcomes.iter().map(|outcome| outcome.total_reward).collect();
         let best_return = returns.iter().copied().max_by(f64::total_cmp);
         let best_return = best_return.ok_or_else(|| Error::Data("data.files: the log has no episodes".into()))?;
-        let (mean_return, standard_error) = mean_and_error(returns);
+        let (mean_return, standard_error) = mean_and_error(&returns);
         Ok(Self { episodes: returns.len() as u64, mean_return, standard_error, best_return })
     }
 }

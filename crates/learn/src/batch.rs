@@ -76,6 +76,9 @@ pub struct Chunk {
     pub discounts: Vec<f32>,
     /// Discounted sum of the episode's rewards from each action token on.
     pub returns: Vec<f32>,
+    /// Discount of the value of the state `next` in the return of each action token; 0 if nothing continues the return. It
+    /// is not 0 only in chunks of truncated episodes whose `next` is the final observation.
+    pub return_discounts: Vec<f32>,
     /// Outcome of the last action.
     pub next: Next,
 }
@@ -115,10 +118,21 @@ pub struct TransitionBatch {
     pub rewards: Tensor<1>,
     /// Discounted sum of rewards from each token on, `[tokens]`.
     pub returns: Tensor<1>,
+    /// Continuation of the returns of truncated episodes; `None` if no return of this part goes on.
+    pub continuation: Option<Continuation>,
     /// Mask of known outcomes: 1 if the outcome of the token is known, else 0, `[tokens]`.
     pub known: Tensor<1>,
     /// Number of action tokens of this part.
     pub token_count: usize,
+}
+
+/// States in which the returns of truncated episodes go on: `R = returns + discounts * V(states)`.
+#[derive(Debug, Clone)]
+pub struct Continuation {
+    /// Index of the state of each action token's return, `[tokens]`; 0 for a return that is complete.
+    pub states: Tensor<1, Int>,
+    /// Discount of the state's value, `[tokens]`; 0 for a return that is complete.
+    pub discounts: Tensor<1>,
 }
 
 impl ActionBatch {
@@ -186,8 +200,11 @@ impl TransitionBatch {
         }
 
         let (mut next, mut discounts, mut known) = (Vec::<i64>::new(), Vec::<f32>::new(), vec![1.0; actions]);
+        let mut return_states = Vec::<i64>::new();
         let mut last_state = actions;
         for chunk in chunks {
+            let has_state = matches!(chunk.next, Next::State(..));
+            return_states.extend(chunk.discounts.iter().map(|_| if has_state { last_state as i64 } else { 0 }));
             let from = next.len();
             next.extend((1..=chunk.discounts.len()).map(|i| (from + i) as i64));
             discounts.extend(&chunk.discounts);
@@ -206,6 +223,10 @@ impl TransitionBatch {
         }
         let rewards = segments().flat_map(|segment| segment.actions.iter().map(|action| action.reward));
         let returns = chunks.iter().flat_map(|chunk| &chunk.returns).copied();
+        let return_discounts: Vec<f32> = chunks.iter().flat_map(|chunk| &chunk.return_discounts).copied().collect();
+        let continues = return_discounts.iter().any(|&discount| discount != 0.0);
+        let continuation = continues
+            .then(|| Continuation { states: ints(return_states, device), discounts: floats(return_discounts, device) });
         Self {
             tokens,
             states_at: ints(states_at, device),
@@ -215,6 +236,7 @@ impl TransitionBatch {
             discounts: floats(discounts, device),
             rewards: floats(rewards.collect(), device),
             returns: floats(returns.collect(), device),
+            continuation,
             known: floats(known, device),
             token_count: actions,
         }

@@ -26,7 +26,7 @@ use crate::Result;
 use crate::batch::ActionBatch;
 pub use config::{
     AnyConfig, Data, HeadStart, LearnerConfig, LearnsFromLog, LearnsFromPlay, LearnsFromPreferences, LearnsFromText,
-    PreferenceKinds, ReturnToGo, TextLearner,
+    PreferenceKinds, ReturnToGo, Returns, TextLearner, TruncatedEpisodes,
 };
 pub use on_policy::{OnPolicy, Passes};
 use palestra_model::ops::selected_log_probs;

@@ -11,6 +11,7 @@ use super::rows::bytes_of;
 use super::schema::Columns;
 use super::{Group, Located};
 use crate::error::{Error, Result};
+use crate::{End, Episode};
 
 /// Maximum number of stored messages. A log with a million bad rows would fill the memory with them.
 const MOST_REASONS: usize = 100;
@@ -32,6 +33,15 @@ pub struct Log {
     files: Vec<LogFile>,
     groups: Vec<Group>,
     passed_over: Mutex<PassedOver>,
+}
+
+/// Outcome of a logged episode.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Return: the sum of the rewards.
+    pub total_reward: f64,
+    /// End of the episode; `None` if the log was cut short.
+    pub end: Option<End>,
 }
 
 /// Information about one file of a [`Log`].
@@ -178,11 +188,12 @@ impl Log {
         self.groups.iter().flat_map(|group| self.episodes_of(group, self.options.columns))
     }
 
-    /// Returns the return (sum of rewards) of each episode, in order. Reads only the columns that this needs. An
-    /// episode that is invalid in another column is therefore neither reported nor skipped.
-    pub fn returns(&self) -> Result<Vec<f64>> {
+    /// Returns the outcome of each episode, in order. Reads only the columns that this needs. An episode that is invalid
+    /// in another column is therefore neither reported nor skipped.
+    pub fn outcomes(&self) -> Result<Vec<Outcome>> {
         let episodes = self.groups.iter().flat_map(|group| self.episodes_of(group, Columns::Rewards));
-        episodes.map(|located| Ok(located?.episode.total_reward())).collect()
+        let outcome = |episode: &Episode| Outcome { total_reward: episode.total_reward(), end: episode.end };
+        episodes.map(|located| Ok(outcome(&located?.episode))).collect()
     }
 
     /// Returns the counts of data skipped so far with `skip_bad`.

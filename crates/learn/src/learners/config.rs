@@ -59,6 +59,21 @@ pub trait LearnsFromLog: LearnerConfig {
         false
     }
 
+    /// Use of the returns of logged episodes.
+    fn returns(&self) -> Returns {
+        Returns::Unused
+    }
+
+    /// Use of episodes that did not terminate, if the run asks for this one: a learner without values bootstraps nothing,
+    /// and one that reads no returns needs no end.
+    fn truncated(&self, wanted: TruncatedEpisodes) -> TruncatedEpisodes {
+        match (self.returns(), wanted) {
+            (Returns::Unused, _) => TruncatedEpisodes::Whole,
+            (Returns::Whole, TruncatedEpisodes::Bootstrap) => TruncatedEpisodes::LeaveOut,
+            (_, wanted) => wanted,
+        }
+    }
+
     /// Percentage of the episodes, those with the highest returns, that is learned from; `None` for all episodes.
     fn best_percent(&self) -> Option<f32> {
         None
@@ -76,6 +91,31 @@ pub trait LearnsFromLog: LearnerConfig {
 
     /// Builds the learner.
     fn build(&self) -> OfflineLearner;
+}
+
+/// Use of the returns of logged episodes by a learner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returns {
+    /// Reads no returns.
+    Unused,
+    /// Targets of values, which can continue the return of a truncated episode.
+    Bootstrapped,
+    /// Compares or conditions on returns of whole episodes.
+    Whole,
+}
+
+/// Use of logged episodes that did not terminate, by a learner that reads returns: the return of such an episode lacks the
+/// rewards that would have followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncatedEpisodes {
+    /// The value of the final observation stands for the rewards that would have followed. An episode whose final
+    /// observation is unknown is left out.
+    Bootstrap,
+    /// Left out.
+    LeaveOut,
+    /// The return counts as if the episode had terminated.
+    Whole,
 }
 
 /// Return to go as a policy reads it.

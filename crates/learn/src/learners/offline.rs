@@ -26,9 +26,10 @@ pub use iql::{Iql, IqlConfig};
 pub use monte_carlo::{MonteCarlo, MonteCarloConfig};
 
 use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
 
 use super::{Learner, Sum, masked};
-use crate::batch::TransitionBatch;
+use crate::batch::{Continuation, TransitionBatch};
 use crate::{Error, Result};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::{Critic, Head, Placement, Policy};
@@ -116,6 +117,26 @@ impl<'a> States<'a> {
         self.batch.rewards.clone() + next * self.batch.discounts.clone()
     }
 
+    /// Return of each action token, `[tokens]`. The values of all states, without a gradient, continue the returns of
+    /// truncated episodes.
+    fn returns(&self, values: impl FnOnce() -> Tensor<1>) -> Tensor<1> {
+        let returns = self.batch.returns.clone();
+        match &self.batch.continuation {
+            Some(Continuation { states, discounts }) => {
+                returns + values().detach().select(0, states.clone()) * discounts.clone()
+            }
+            None => returns,
+        }
+    }
+
+    /// Mean value of the policy's own next token in every state, without a gradient, `[states]`: `sum_a pi(a|s) Q(s, a)`.
+    fn policy_values(&self, model: &Policy, head: &Head) -> Tensor<1> {
+        let logits = self.of_vocabulary(model.transformer.logits(self.actor_hidden.clone()).detach());
+        let policy = softmax(masked(logits, self.batch.forbidden.clone()), 1);
+        let values = self.of_vocabulary(head.forward(self.critic_hidden.clone()).detach());
+        (policy * values).sum_dim(1).squeeze_dim(1)
+    }
+
     /// Squared error of each head's value of the written tokens, summed over heads, on tokens with a known target.
     fn q_loss(&self, chosen: &[Tensor<1>], target: Tensor<1>, known: Option<Tensor<1>>) -> Sum {
         let errors = chosen.iter().map(|chosen| (chosen.clone() - target.clone()).square());
@@ -138,12 +159,13 @@ impl<'a> States<'a> {
 
     /// Sets the scores of tokens that could not be written in the states of the action tokens to -1e9.
     fn without_forbidden(&self, scores: Tensor<2>) -> Tensor<2> {
-        let scores = match scores.dims()[1] == self.vocabulary {
-            true => scores,
-            false => scores.narrow(1, 0, self.vocabulary),
-        };
         let forbidden = self.batch.forbidden.clone().map(|forbidden| forbidden.narrow(0, 0, self.batch.actions()));
-        masked(scores, forbidden)
+        masked(self.of_vocabulary(scores), forbidden)
+    }
+
+    /// Scores of the tokens that the tokenizer has, without those of padding rows.
+    fn of_vocabulary(&self, scores: Tensor<2>) -> Tensor<2> {
+        if scores.dims()[1] == self.vocabulary { scores } else { scores.narrow(1, 0, self.vocabulary) }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::batch::{Chunk, Next};
+use crate::learners::TruncatedEpisodes;
 use crate::trajectory::{End, Segment, Trajectory};
 
 /// Chunk length and discounts.
@@ -17,13 +18,32 @@ pub struct Chunking {
     pub gamma_token: f32,
     /// True if chunks include the state that they lead to.
     pub with_next: bool,
+    /// Use of episodes that did not terminate, for a learner that reads returns.
+    pub truncated: TruncatedEpisodes,
 }
 
 impl Chunking {
+    /// True if the returns of the episode can be learned from; false for an episode that must be left out.
+    pub fn has_returns(&self, trajectory: &Trajectory) -> bool {
+        match self.truncated {
+            TruncatedEpisodes::Whole => true,
+            TruncatedEpisodes::LeaveOut => trajectory.end == Some(End::Terminated),
+            TruncatedEpisodes::Bootstrap => trajectory.end == Some(End::Terminated) || self.continues(trajectory),
+        }
+    }
+
+    /// True if the value of the final observation continues the returns.
+    fn continues(&self, trajectory: &Trajectory) -> bool {
+        let is_truncated = trajectory.end == Some(End::Truncated) && trajectory.final_prompt.is_some();
+        is_truncated && self.truncated == TruncatedEpisodes::Bootstrap
+    }
+
     /// Cuts a trajectory into chunks, in order.
     pub fn cut(&self, trajectory: Trajectory) -> Vec<Chunk> {
         let discounts = trajectory.discounts(self.gamma, self.gamma_token);
         let returns = returns(&trajectory, &discounts);
+        let continues = self.continues(&trajectory);
+        let return_discounts = if continues { products(&discounts) } else { vec![0.0; discounts.len()] };
         let end = self.end(&trajectory);
         let mut chunks: Vec<Chunk> = Vec::new();
         let (mut from, mut first_turn) = (0, 0);
@@ -35,6 +55,7 @@ impl Chunking {
                 Some(chunk) => {
                     chunk.discounts.extend(&discounts[from..to]);
                     chunk.returns.extend(&returns[from..to]);
+                    chunk.return_discounts.extend(&return_discounts[from..to]);
                     chunk.segments.push(segment);
                 }
                 None => {
@@ -45,6 +66,7 @@ impl Chunking {
                     chunks.push(Chunk {
                         discounts: discounts[from..to].to_vec(),
                         returns: returns[from..to].to_vec(),
+                        return_discounts: return_discounts[from..to].to_vec(),
                         segments: vec![segment],
                         next: Next::Unknown,
                     });
@@ -52,7 +74,10 @@ impl Chunking {
             }
             from = to;
         }
-        if let Some(last) = chunks.last_mut() {
+        if continues {
+            // The returns of all chunks go on in the same state.
+            chunks.iter_mut().for_each(|chunk| chunk.next = end.clone());
+        } else if let Some(last) = chunks.last_mut() {
             last.next = end;
         }
         chunks
@@ -68,7 +93,9 @@ impl Chunking {
     fn end(&self, trajectory: &Trajectory) -> Next {
         match (trajectory.end, &trajectory.final_prompt) {
             (Some(End::Terminated), _) => Next::Nothing,
-            (Some(End::Truncated), Some(prompt)) if self.with_next => Next::State(prompt.clone(), choice(trajectory)),
+            (Some(End::Truncated), Some(prompt)) if self.with_next || self.continues(trajectory) => {
+                Next::State(prompt.clone(), choice(trajectory))
+            }
             _ => Next::Unknown,
         }
     }
@@ -82,6 +109,15 @@ fn choice(trajectory: &Trajectory) -> Option<Arc<[u32]>> {
     });
     let first = turns.next()?.allowed.clone();
     turns.all(|action| action.allowed == first).then_some(first).flatten()
+}
+
+/// Product of the discounts from each action token to the end of the episode.
+fn products(discounts: &[f32]) -> Vec<f32> {
+    let mut products = discounts.to_vec();
+    for at in (0..products.len().saturating_sub(1)).rev() {
+        products[at] *= products[at + 1];
+    }
+    products
 }
 
 /// `R_t = r_t + discount_t R_{t+1}`, over the whole chain of action tokens, with R = 0 after the last.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Source;
 use super::windows::{Cursor, Reader, Selection, Window, read_ahead};
 use crate::batch::{Chunk, TransitionBatch};
-use crate::learners::Learner;
+use crate::learners::{Learner, TruncatedEpisodes};
 use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_report::Metrics;
@@ -42,6 +42,11 @@ pub struct DataConfig {
     pub steps: usize,
     /// Megabytes of the log's text within which episodes are shuffled, at least 1.
     pub window: usize,
+    /// Use of episodes that did not terminate, by learners that read returns. `bootstrap`: AWR and Monte Carlo values add
+    /// the value of the final observation; where there is none, and for learners that need whole returns (filtered
+    /// cloning, Decision Transformer), the episode is left out. `leave_out`: left out by all of them. `whole`: the return
+    /// counts as if the episode had terminated.
+    pub truncated: TruncatedEpisodes,
 }
 
 impl Default for DataConfig {
@@ -57,6 +62,7 @@ impl Default for DataConfig {
             chunk: 4,
             steps: 100,
             window: 32,
+            truncated: TruncatedEpisodes::Bootstrap,
         }
     }
 }
@@ -102,6 +108,7 @@ pub struct ReplaySource {
     waited: Duration,
     began: Instant,
     episodes: u64,
+    left_out: u64,
 }
 
 /// Chunks of one step.
@@ -140,6 +147,7 @@ impl ReplaySource {
             waited: Duration::ZERO,
             began: Instant::now(),
             episodes: 0,
+            left_out: 0,
         }
     }
 
@@ -210,6 +218,7 @@ impl ReplaySource {
             self.cursor = window.start;
         }
         self.episodes += window.episodes;
+        self.left_out += window.left_out;
         self.window = window;
         Ok(())
     }
@@ -245,6 +254,7 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySo
             ("data/epoch".to_string(), self.cursor.epoch as f64),
             ("data/wait_share".to_string(), share),
             ("data/episodes_read".to_string(), self.episodes as f64),
+            ("data/episodes_left_out".to_string(), self.left_out as f64),
         ])
     }
 

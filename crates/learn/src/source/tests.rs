@@ -8,6 +8,7 @@ use super::replay::Drawn;
 use super::*;
 use crate::batch::Next;
 use crate::encoder::{Context, Encoder, Encoding};
+use crate::learners::TruncatedEpisodes;
 use palestra_text::Tokenizer;
 
 fn encoder(context: Context, room: usize) -> Encoder {
@@ -33,7 +34,8 @@ fn episode(id: usize, turns: usize, end: Option<End>) -> Episode {
     }
 }
 
-const CUTTING: Chunking = Chunking { turns: 2, gamma: 0.5, gamma_token: 1.0, with_next: true };
+const CUTTING: Chunking =
+    Chunking { turns: 2, gamma: 0.5, gamma_token: 1.0, with_next: true, truncated: TruncatedEpisodes::Whole };
 
 #[test]
 fn an_episode_is_cut_into_stretches_that_lead_to_each_other() {
@@ -75,6 +77,69 @@ fn each_kind_of_end_leads_somewhere_else() {
     let alone = Chunking { with_next: false, ..CUTTING };
     assert_eq!(end(&episode(0, 3, Some(End::Terminated)), alone), Next::Nothing);
     assert_eq!(end(&episode(0, 3, Some(End::Truncated)), alone), Next::Unknown);
+}
+
+#[test]
+fn returns_of_a_truncated_episode_go_on_in_its_final_observation_or_are_left_out() {
+    let mut encoder = encoder(Context::Observation, 8);
+    let final_prompt = encoder.prompt(&[], "g", None, 0).unwrap();
+    let mut trajectory = |episode: &Episode| encoder.trajectory(episode).unwrap();
+    let terminated = episode(0, 5, Some(End::Terminated));
+    let truncated = episode(0, 5, Some(End::Truncated));
+    let without_last = Episode { final_observation: None, ..truncated.clone() };
+    let log_cut_short = episode(0, 5, None);
+    let bootstrap = Chunking { with_next: false, truncated: TruncatedEpisodes::Bootstrap, ..CUTTING };
+    let leave_out = Chunking { truncated: TruncatedEpisodes::LeaveOut, ..bootstrap };
+    let whole = Chunking { truncated: TruncatedEpisodes::Whole, ..bootstrap };
+    let episodes = [&terminated, &truncated, &without_last, &log_cut_short];
+    for (chunking, used) in
+        [(bootstrap, [true, true, false, false]), (leave_out, [true, false, false, false]), (whole, [true; 4])]
+    {
+        assert_eq!(
+            episodes.map(|episode| chunking.has_returns(&trajectory(episode))),
+            used,
+            "{:?}",
+            chunking.truncated
+        );
+    }
+    let chunks = bootstrap.cut(trajectory(&truncated));
+    assert!(chunks.iter().all(|chunk| chunk.next == Next::State(final_prompt.clone(), None)), "{chunks:?}");
+    // Two tokens a turn, gamma 1/2 a turn: V(g) counts (1/2)^5 in the return of the first turn, and 1/2 in that of the last.
+    let discounts: Vec<f32> = chunks.iter().flat_map(|chunk| chunk.return_discounts.clone()).collect();
+    assert_eq!(discounts, [5, 4, 3, 2, 1].map(|turns| [0.5f32.powi(turns); 2]).concat());
+    let complete = bootstrap.cut(trajectory(&terminated));
+    assert!(complete.iter().all(|chunk| chunk.return_discounts.iter().all(|&discount| discount == 0.0)));
+    assert_eq!(complete[0].returns, chunks[0].returns, "rewards are the same");
+}
+
+#[test]
+fn episodes_that_are_left_out_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.parquet");
+    let mut writer = LogWriter::create(&path, WriteOptions::default()).unwrap();
+    for (id, end) in [End::Terminated, End::Truncated, End::Truncated].into_iter().enumerate() {
+        writer.write(&episode(id, 2, Some(end))).unwrap();
+    }
+    writer.finish().unwrap();
+    let source = |truncated: TruncatedEpisodes| {
+        let selection = Selection {
+            encoder: encoder(Context::Observation, 8),
+            chunking: Chunking { truncated, ..CUTTING },
+            split: None,
+            least_return: None,
+            resample: None,
+        };
+        ReplaySource::new(open(folder.path()), selection, DataConfig::default(), 0, Default::default())
+    };
+    let counts = |truncated: TruncatedEpisodes| {
+        let mut source = source(truncated);
+        source.try_out().unwrap();
+        let metrics = Source::<crate::learners::offline::OfflineLearner>::end(&mut source);
+        (metrics["data/episodes_read"], metrics["data/episodes_left_out"])
+    };
+    assert_eq!(counts(TruncatedEpisodes::Whole), (3.0, 0.0));
+    assert_eq!(counts(TruncatedEpisodes::Bootstrap), (3.0, 0.0));
+    assert_eq!(counts(TruncatedEpisodes::LeaveOut), (1.0, 2.0));
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub struct Window {
     pub order: Vec<usize>,
     /// Number of episodes that the chunks come from.
     pub episodes: u64,
+    /// Number of episodes that did not terminate and were left out.
+    pub left_out: u64,
 }
 
 /// Reads windows from a position on, in a thread that stays one window ahead, until the receiver is dropped.
@@ -72,8 +74,10 @@ pub fn read_ahead(reader: &Arc<Reader>, from: Cursor) -> Receiver<Result<Window>
         for epoch in from.epoch.. {
             let from = if epoch == from.epoch { from } else { Cursor { epoch, ..Cursor::default() } };
             let mut found = from != Cursor { epoch, ..Cursor::default() };
+            let mut left_out = 0;
             let goes_on = reader.epoch(from, &mut |window| {
                 found |= window.as_ref().map_or(true, |window| !window.order.is_empty());
+                left_out += window.as_ref().map_or(0, |window| window.left_out);
                 let has_failed = window.is_err();
                 sender.send(window).is_ok() && !has_failed
             });
@@ -81,8 +85,14 @@ pub fn read_ahead(reader: &Arc<Reader>, from: Cursor) -> Receiver<Result<Window>
                 return;
             }
             if !found {
-                let nothing = "data.files: there is no episode to learn from (with this data.split)".to_string();
-                let _ = sender.send(Err(Error::Data(nothing)));
+                let reason = match left_out {
+                    0 => "there is no episode to learn from (with this data.split)".to_string(),
+                    _ => format!(
+                        "none of the {left_out} episodes terminated, and this learner needs whole returns; \
+                         data.truncated = \"whole\" takes their returns as they are"
+                    ),
+                };
+                let _ = sender.send(Err(Error::Data(format!("data.files: {reason}"))));
                 return;
             }
         }
@@ -98,8 +108,13 @@ struct Reading<'a> {
     whole: Option<Read>,
 }
 
-/// Chunks of a window's episodes, and the number of episodes.
-type Read = (Arc<Vec<Chunk>>, u64);
+/// Chunks of a window's episodes, and the numbers of episodes.
+#[derive(Clone)]
+struct Read {
+    chunks: Arc<Vec<Chunk>>,
+    episodes: u64,
+    left_out: u64,
+}
 
 impl Reading<'_> {
     /// Passes the windows of an epoch from a position on to `take`, until all are read or `take` returns false.
@@ -129,7 +144,7 @@ impl Reading<'_> {
 
     fn encode(&mut self, episodes: Vec<Located>) -> Result<Read> {
         let Selection { chunking, split, least_return, resample, .. } = &self.reader.selection;
-        let (mut chunks, mut count) = (Vec::new(), 0);
+        let (mut chunks, mut count, mut left_out) = (Vec::new(), 0, 0);
         for Located { episode, place } in episodes {
             let is_wanted = (split.is_none() || *split == episode.split)
                 && least_return.is_none_or(|least| episode.total_reward() >= least);
@@ -140,11 +155,15 @@ impl Reading<'_> {
                 let file = self.reader.log.files()[place.file].display();
                 Error::Data(format!("{file}: row {}: {error}", place.row))
             })?;
+            if !chunking.has_returns(&trajectory) {
+                left_out += 1;
+                continue;
+            }
             let times = resample.map_or(1, |seed| resampled_times(seed, place));
             chunks.extend(std::iter::repeat_n(chunking.cut(trajectory), times).flatten());
             count += 1;
         }
-        Ok((Arc::new(chunks), count))
+        Ok(Read { chunks: Arc::new(chunks), episodes: count, left_out })
     }
 }
 
@@ -192,11 +211,12 @@ impl Reader {
         groups.len() == 1 && weight(&groups[0]) > self.window_bytes
     }
 
-    fn window(&self, start: Cursor, (chunks, episodes): &Read) -> Window {
+    fn window(&self, start: Cursor, read: &Read) -> Window {
+        let Read { chunks, episodes, left_out } = read;
         let start = Cursor { at: 0, ..start };
         let mut order: Vec<usize> = (0..chunks.len()).collect();
         order.shuffle(&mut self.rng(start));
-        Window { start, chunks: Arc::clone(chunks), order, episodes: *episodes }
+        Window { start, chunks: Arc::clone(chunks), order, episodes: *episodes, left_out: *left_out }
     }
 
     /// Random stream of a window, or of a part of one.

@@ -1,7 +1,8 @@
 //! Advantage-weighted regression ([Peng et al. 2019](https://arxiv.org/abs/1910.00177)): behaviour cloning, weighted by
 //! the advantage of each action.
 //!
-//! `loss = mean [ - w log pi(a|s) + c_v (V(s) - R)^2 ]`, `w = min(exp((R - V(s)) / lambda), w_max)`, R the return.
+//! `loss = mean [ - w log pi(a|s) + c_v (V(s) - R)^2 ]`, `w = min(exp((R - V(s)) / lambda), w_max)`, R the return,
+//! which V(final observation) continues if the episode was truncated.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{OfflineLearner, States, check_positive, check_range, exponential_weight};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, Returns};
 use palestra_model::{CriticShape, Heads, Policy};
 
 /// Hyperparameters of AWR.
@@ -58,6 +59,10 @@ impl LearnerConfig for AwrConfig {
 }
 
 impl LearnsFromLog for AwrConfig {
+    fn returns(&self) -> Returns {
+        Returns::Bootstrapped
+    }
+
     fn build(&self) -> OfflineLearner {
         Box::new(Awr(self.clone()))
     }
@@ -74,9 +79,10 @@ impl Learner for Awr {
         let AwrConfig { lambda, max_weight, value_coefficient, .. } = self.0;
         let states = States::read(model, &batch);
         let values = states.acted(states.v());
-        let weight = exponential_weight(batch.returns.clone() - values.clone(), 1.0 / lambda, max_weight);
+        let returns = states.returns(|| states.v());
+        let weight = exponential_weight(returns.clone() - values.clone(), 1.0 / lambda, max_weight);
         let policy_loss = states.mean(states.log_probs(model).neg() * weight.clone());
-        let value_loss = states.mean((values.clone() - batch.returns.clone()).square());
+        let value_loss = states.mean((values.clone() - returns).square());
         Loss {
             total: policy_loss.clone() + value_loss.clone().mul_scalar(value_coefficient),
             metrics: vec![

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{OfflineLearner, States, check_range};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, Returns};
 use palestra_model::Policy;
 
 /// Hyperparameters of behaviour cloning: it has none of its own.
@@ -58,6 +58,10 @@ impl LearnerConfig for FilteredConfig {
 }
 
 impl LearnsFromLog for FilteredConfig {
+    fn returns(&self) -> Returns {
+        Returns::Whole
+    }
+
     fn best_percent(&self) -> Option<f32> {
         Some(self.percent)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BehaviourCloning, OfflineLearner};
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, ReturnToGo};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, ReturnToGo, Returns};
 use crate::{Error, Result};
 use palestra_model::Policy;
 
@@ -54,6 +54,10 @@ impl LearnerConfig for DecisionTransformerConfig {
 }
 
 impl LearnsFromLog for DecisionTransformerConfig {
+    fn returns(&self) -> Returns {
+        Returns::Whole
+    }
+
     fn return_to_go(&self) -> Option<ReturnToGo> {
         Some(ReturnToGo { target: self.target_return, decimals: self.decimals })
     }

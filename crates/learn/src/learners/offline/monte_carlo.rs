@@ -1,4 +1,5 @@
-//! Monte Carlo values: Q learns the observed return, and the policy is the cloned one, shifted towards high Q.
+//! Monte Carlo values: Q learns the observed return, which the cloned policy's mean Q of the final observation continues if
+//! the episode was truncated, and the policy is the cloned one, shifted towards high Q.
 //!
 //! `loss = mean [ (Q(s, a) - R)^2 + alpha CE(Q, a) - c_pi log pi(a|s) ]`; decoded with `log pi + beta Q`. This is the
 //! baseline of ILQL ([Snell et al. 2023](https://arxiv.org/abs/2206.11871)) that takes one step of policy improvement
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{OfflineLearner, States, check_range};
 use crate::Result;
 use crate::batch::TransitionBatch;
-use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
+use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, Returns};
 use palestra_model::{CriticShape, Decoding, Heads, Policy};
 
 /// Hyperparameters of Monte Carlo values.
@@ -63,6 +64,10 @@ impl LearnerConfig for MonteCarloConfig {
 }
 
 impl LearnsFromLog for MonteCarloConfig {
+    fn returns(&self) -> Returns {
+        Returns::Bootstrapped
+    }
+
     fn build(&self) -> OfflineLearner {
         Box::new(MonteCarlo(self.clone()))
     }
@@ -79,7 +84,8 @@ impl Learner for MonteCarlo {
         let MonteCarloConfig { alpha, policy_coefficient, .. } = self.0;
         let states = States::read(model, &batch);
         let (all, chosen): (Vec<_>, Vec<_>) = states.critic().q.iter().map(|head| states.q(head)).unzip();
-        let q_loss = states.q_loss(&chosen, batch.returns.clone(), None);
+        let returns = states.returns(|| states.policy_values(model, &states.critic().q[0]));
+        let q_loss = states.q_loss(&chosen, returns, None);
         let conservative = states.conservative_loss(all);
         let policy_loss = states.mean(states.log_probs(model).neg());
         let values = q_loss.clone() + conservative.clone().mul_scalar(alpha);

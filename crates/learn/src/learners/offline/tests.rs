@@ -71,6 +71,7 @@ fn chunks() -> Vec<Chunk> {
             segments: (0..turns).map(segment).collect(),
             discounts: vec![0.9; turns],
             returns: (0..turns).map(|turn| 0.4 * number as f32 - turn as f32).collect(),
+            return_discounts: vec![if number % 3 == 1 { 0.9 } else { 0.0 }; turns],
             next,
         }
     };
@@ -147,6 +148,7 @@ struct ByHand {
     /// At all states.
     v: Vec<f32>,
     all_target: Vec<Vec<f32>>,
+    policy: Vec<Vec<f32>>,
 }
 
 /// Hidden states of the target transformer in the states of a batch.
@@ -177,8 +179,10 @@ impl ByHand {
         };
         let all_q = [0, 1].map(|head| table(critic.q[head].forward(values.clone())));
         let all_target = table(critic.min_target_q(read_averaged(model, batch)));
+        let log_probs: Vec<Vec<f32>> = logits.iter().map(log_softmax).collect();
         Self {
-            log_probs: picked(&logits.iter().map(log_softmax).collect::<Vec<_>>()),
+            log_probs: picked(&log_probs),
+            policy: log_probs.iter().map(|row| row.iter().map(|x| x.exp()).collect()).collect(),
             q: [0, 1].map(|head| picked(&all_q[head])),
             target: picked(&all_target),
             all_q,
@@ -199,12 +203,14 @@ pub(super) fn ended_and_truncated() -> Vec<Chunk> {
             segments: vec![segment([1, 2, 3], 0, 0.5), segment([4, 5, 6], 1, 1.0)],
             discounts: vec![0.9, 0.9],
             returns: vec![1.4, 1.0],
+            return_discounts: vec![0.0; 2],
             next: Next::Nothing,
         },
         Chunk {
             segments: vec![segment([3, 0, 2], 0, -1.0)],
             discounts: vec![0.9],
             returns: vec![-1.0],
+            return_discounts: vec![0.0],
             next: Next::State(vec![6, 1], None),
         },
     ]
@@ -304,6 +310,27 @@ fn monte_carlo_and_awr_by_hand() {
         let both = measure(&MonteCarlo(MonteCarloConfig::default()), &model, batch()).0["loss/q"];
         let error = |head: usize| (0..3).map(|i| (q[head][i] - returns[i]).powi(2)).sum::<f32>() / 3.0;
         assert!((both - error(0) - error(1)).abs() < 1e-5);
+    });
+}
+
+#[test]
+fn the_value_of_the_final_observation_continues_the_return_of_a_truncated_episode() {
+    each_device(|device| {
+        let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
+        let mut chunks = ended_and_truncated();
+        chunks[1].return_discounts = vec![0.9];
+        let batch = || parts(&chunks, 1, device);
+        let ByHand { q, v, all_q, policy, .. } = ByHand::of(&model, &batch()[0]);
+        let mean_square =
+            |found: &[f32], returns: [f32; 3]| (0..3).map(|i| (found[i] - returns[i]).powi(2)).sum::<f32>() / 3.0;
+        let awr = measure(&Awr(AwrConfig::default()), &model, batch()).0["loss/v"];
+        assert!((awr - mean_square(&v, [1.4, 1.0, -1.0 + 0.9 * v[3]])).abs() < 1e-5);
+
+        let value: f32 = policy[3].iter().zip(&all_q[0][3]).map(|(p, q)| p * q).sum();
+        assert!(value.abs() > 0.01, "a value of 0 shows nothing");
+        let returns = [1.4, 1.0, -1.0 + 0.9 * value];
+        let monte_carlo = measure(&MonteCarlo(MonteCarloConfig::default()), &model, batch()).0["loss/q"];
+        assert!((monte_carlo - mean_square(&q[0], returns) - mean_square(&q[1], returns)).abs() < 1e-5);
     });
 }
 
