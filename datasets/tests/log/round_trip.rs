@@ -73,7 +73,10 @@ fn learners_get_all_but_the_record() {
 fn returns_are_sums_of_rewards() {
     let (_folder, path) = place();
     write(&path, &[full(0), full(3), bare(1)], 2);
-    assert_eq!(open(&path).returns().unwrap(), [-1.0, -2.5, -2.0]);
+    assert_eq!(
+        open(&path).outcomes().unwrap().iter().map(|outcome| outcome.total_reward).collect::<Vec<_>>(),
+        [-1.0, -2.5, -2.0]
+    );
     let rewards = try_open(&path, ReadOptions { columns: Columns::Rewards, ..ReadOptions::default() }).unwrap();
     let lengths: Vec<usize> = episodes(&rewards).iter().map(|episode| episode.turns.len()).collect();
     assert_eq!(lengths, [1, 4, 2]);
