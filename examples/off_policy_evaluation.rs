@@ -29,14 +29,14 @@ struct Game {
     /// Share of random actions in the log that is cloned.
     cloned: f64,
     /// Share of random actions in the logs that the policies are evaluated on.
-    judging: f64,
+    logged_share: f64,
     /// Number of episodes of each log.
     episodes: u64,
 }
 
 const GAMES: [Game; 2] = [
-    Game { id: "frozen-lake-4x4", gamma: 0.95, width: 32, cloned: 0.2, judging: 0.4, episodes: 2000 },
-    Game { id: "tic-tac-toe", gamma: 1.0, width: 64, cloned: 0.3, judging: 0.8, episodes: 4000 },
+    Game { id: "frozen-lake-4x4", gamma: 0.95, width: 32, cloned: 0.2, logged_share: 0.4, episodes: 2000 },
+    Game { id: "tic-tac-toe", gamma: 1.0, width: 64, cloned: 0.3, logged_share: 0.8, episodes: 4000 },
 ];
 
 /// Update of the checkpoint, temperature and share of random actions of each game's policies.
@@ -54,7 +54,7 @@ const POLICIES: [(u64, f32, f64); 10] = [
 ];
 
 /// Result of a method for one policy.
-struct Judged {
+struct Measured {
     error: f64,
     width: f64,
     holds: bool,
@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let device = arguments.next().unwrap_or_else(|| "flex".to_string());
     set_threads(1);
     let registry = Registry::builtin();
-    let mut all: Vec<(&str, Method, Option<Judged>)> = Vec::new();
+    let mut all: Vec<(&str, Method, Option<Measured>)> = Vec::new();
     for (number, game) in GAMES.iter().enumerate() {
         let mut env = Definition::named(game.id);
         env.options.set("view", "compact");
@@ -80,22 +80,22 @@ fn main() -> Result<()> {
             let agent = agent_of(&run, &registry, update, &device)?;
             let log = folder.join(format!("{which}.parquet"));
             let seed = episode_seed(2 + number as u64, which as u64);
-            write_log(&registry, &env, &mut mix(game.judging, Scripted)?, game.episodes, seed, &log)?;
+            write_log(&registry, &env, &mut mix(game.logged_share, Scripted)?, game.episodes, seed, &log)?;
             let config = EstimateConfig { gamma: game.gamma, temperature, epsilon, seed, ..EstimateConfig::default() };
             let began = Instant::now();
             let report = estimate(&agent, &registry, &[log.display().to_string()], &config)?;
             let exact = report.exact.expect("both games are small");
             println!("\nupdate {update}, {:.0} s\n{report}", began.elapsed().as_secs_f64());
             for Estimate { method, outcome } in report.estimates {
-                let judged = match outcome {
-                    Outcome::Estimated(value) => Some(Judged {
+                let measured = match outcome {
+                    Outcome::Estimated(value) => Some(Measured {
                         error: (value.value - exact).abs(),
                         width: value.high - value.low,
                         holds: (value.low..=value.high).contains(&exact),
                     }),
                     Outcome::Refused { .. } => None,
                 };
-                all.push((game.id, method, judged));
+                all.push((game.id, method, measured));
             }
         }
     }
@@ -105,24 +105,24 @@ fn main() -> Result<()> {
         for method in Method::ALL {
             let own: Vec<_> =
                 all.iter().filter(|(id, by, _)| (game == "all" || *id == game) && *by == method).collect();
-            summarise(game, method, own.iter().filter_map(|(_, _, judged)| judged.as_ref()).collect(), own.len());
+            summarise(game, method, own.iter().filter_map(|(_, _, measured)| measured.as_ref()).collect(), own.len());
         }
     }
     Ok(())
 }
 
-fn summarise(game: &str, method: Method, judged: Vec<&Judged>, asked: usize) {
-    let count = judged.len().max(1) as f64;
-    let mean = |of: fn(&Judged) -> f64| judged.iter().map(|judged| of(judged)).sum::<f64>() / count;
-    let greatest = judged.iter().map(|judged| judged.error).fold(0.0, f64::max);
+fn summarise(game: &str, method: Method, measured: Vec<&Measured>, asked: usize) {
+    let count = measured.len().max(1) as f64;
+    let mean = |of: fn(&Measured) -> f64| measured.iter().map(|measured| of(measured)).sum::<f64>() / count;
+    let greatest = measured.iter().map(|measured| measured.error).fold(0.0, f64::max);
     println!(
         "| {game} | {} | {asked} | {} | {:.4} | {greatest:.4} | {} of {} | {:.4} |",
         method.name(),
-        asked - judged.len(),
-        mean(|judged| judged.error),
-        judged.iter().filter(|judged| judged.holds).count(),
-        judged.len(),
-        mean(|judged| judged.width),
+        asked - measured.len(),
+        mean(|measured| measured.error),
+        measured.iter().filter(|measured| measured.holds).count(),
+        measured.len(),
+        mean(|measured| measured.width),
     );
 }
 

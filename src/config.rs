@@ -188,8 +188,8 @@ impl RunFile {
     fn file_names(&mut self) -> impl Iterator<Item = &mut String> {
         let logs = self.data.iter_mut().flat_map(|data| &mut data.files);
         let texts = self.text.iter_mut().flat_map(|text| text.file_lists().flatten());
-        let judgements = self.preferences.iter_mut().flat_map(|section| section.file_lists().flatten());
-        logs.chain(texts).chain(judgements)
+        let preferences = self.preferences.iter_mut().flat_map(|section| section.file_lists().flatten());
+        logs.chain(texts).chain(preferences)
     }
 
     /// Files that text is encoded by: the tokenizer and the chat template.

@@ -147,9 +147,10 @@ impl Training<'_> {
                 }
                 let mut metrics = progress.metrics.clone();
                 if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-                    let judged = agent.try_evaluate(progress.model, registry, episodes, run.seed)?;
-                    metrics
-                        .extend(judged.map(|(judged, _)| ("evaluation/return_mean".into(), judged.score.mean_return)));
+                    let evaluated = agent.try_evaluate(progress.model, registry, episodes, run.seed)?;
+                    metrics.extend(
+                        evaluated.map(|(evaluated, _)| ("evaluation/return_mean".into(), evaluated.score.mean_return)),
+                    );
                     if let Some(held_out) = &mut held_out {
                         metrics.extend(held_out.score(progress.model).metrics());
                         if let Some(text) = held_out.text_mut() {

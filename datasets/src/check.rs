@@ -6,7 +6,7 @@
 //! Checks that need a tokenizer or an environment are passed in as functions that verify one episode.
 
 mod finding;
-mod judge;
+mod findings;
 mod warning;
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::log::{Located, Log};
 use crate::stats::{Share, Summary, grouped};
 
 pub use finding::{Finding, Rule};
-use judge::Judge;
+use findings::Findings;
 pub use warning::{Warning, WarningKind};
 
 /// Verifies one episode against something outside the log, such as a tokenizer or an environment. An error ends the
@@ -124,18 +124,18 @@ pub struct Coverage {
 /// findings. Open the log without `skip_bad`, so that unreadable parts are reported with their location. With
 /// `skip_bad` they are reported too, with the reader's message.
 pub fn check(log: &Log, mut options: CheckOptions<'_>) -> Result<CheckReport> {
-    let mut judge = Judge::new(log, options.most_findings);
+    let mut findings = Findings::new(log, options.most_findings);
     let mut decoded = options.decode.is_some().then(Verified::default);
     let mut replayed = options.replay.is_some().then(Verified::default);
     for located in log.episodes() {
         let Located { episode, place } = match located {
             Ok(located) => located,
             Err(error) => {
-                judge.unreadable(&error);
+                findings.unreadable(&error);
                 continue;
             }
         };
-        judge.episode(&episode, place);
+        findings.episode(&episode, place);
         let hooks = [
             (Rule::Text, options.decode.as_deref_mut(), &mut decoded),
             (Rule::Replay, options.replay.as_deref_mut(), &mut replayed),
@@ -147,12 +147,12 @@ pub fn check(log: &Log, mut options: CheckOptions<'_>) -> Result<CheckReport> {
                 Verdict::Unknown => counts.unknown += 1,
                 Verdict::Wrong(mismatch) => {
                     counts.wrong += 1;
-                    judge.mismatch(rule, &episode, place, &mismatch);
+                    findings.mismatch(rule, &episode, place, &mismatch);
                 }
             }
         }
     }
-    Ok(CheckReport { decoded, replayed, ..judge.finish() })
+    Ok(CheckReport { decoded, replayed, ..findings.finish() })
 }
 
 impl CheckReport {

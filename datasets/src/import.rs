@@ -7,8 +7,8 @@
 mod arrow_text;
 mod fields;
 pub mod jsonl;
-mod judgements;
 mod minari;
+mod preferences;
 mod report;
 mod turns;
 
@@ -19,8 +19,8 @@ use crate::log::{Log, LogWriter, WriteOptions};
 use crate::stats::{Seen, hash_of};
 use crate::{End, Episode};
 
-pub use judgements::import_judgements;
 pub use minari::import_minari;
+pub use preferences::import_preferences;
 pub use report::ImportReport;
 
 /// Values that an import adds to those of the source.

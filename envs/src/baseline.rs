@@ -85,10 +85,10 @@ pub fn play_many(
 ) -> Result<Baseline> {
     let played = (0..episodes).map(|number| record::play_number(env, run_seed, number, player));
     let (mut episodes, infos): (Vec<Episode>, Vec<Info>) = played.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let judged = rewards.score(&mut episodes)?;
-    let scored = episodes.iter().zip(&infos).zip(&judged).filter(|(_, judged)| judged.total.is_some());
+    let scores = rewards.score(&mut episodes)?;
+    let scored = episodes.iter().zip(&infos).zip(&scores).filter(|(_, scores)| scores.total.is_some());
     let mut baseline = score(&player.name(), scored.map(|(played, _)| played));
-    let summaries = RewardSummary::of(judged.iter().map(|judged| &judged.scores)).into_iter();
+    let summaries = RewardSummary::of(scores.iter().map(|scores| &scores.scores)).into_iter();
     let scored = summaries.filter(|(_, summary)| summary.scored > 0);
     baseline.info.extend(scored.map(|(name, summary)| (name, summary.mean)));
     Ok(baseline)

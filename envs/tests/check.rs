@@ -209,7 +209,7 @@ fn every_flaw_is_caught_by_its_rule() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_a_warning() {
+fn what_cannot_be_checked_is_a_warning() {
     let report = check_corridor(ListsNothing);
     assert!(report.passed(), "{report}");
     assert!(report.findings.len() == 1 && report.findings[0].rule == "seed-matters", "{report}");

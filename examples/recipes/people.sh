@@ -34,11 +34,11 @@ for round in 1 2 3; do
     told=$((100 * seed - 100 + round))
     "$palestra" label add "$store" --prompts "$folder/prompts.jsonl" --from "$policy" --samples 2 --seed $told \
         --max-new-tokens 48 --batch 256 --threads 1
-    "$simulated" judge "$store" --noise 0.1 --seed $told
+    "$simulated" label "$store" --noise 0.1 --seed $told
     "$palestra" label stats "$store"
-    "$palestra" label export "$store" "$folder/judged-$round.jsonl"
+    "$palestra" label export "$store" "$folder/preferences-$round.jsonl"
     "$palestra" train $recipes/people/reward.toml --out "$folder/reward-$round" --quiet --set seed="$seed" \
-        --set start_from="$start" --set "preferences.files=[\"$folder/judged-*.jsonl\"]"
+        --set start_from="$start" --set "preferences.files=[\"$folder/preferences-*.jsonl\"]"
     "$palestra" train $recipes/people/ppo.toml --out "$folder/ppo-$round" --quiet --set seed="$seed" \
         --set train.updates="$updates" --set ppo.kl_coefficient=0.1 --set env.options.file="$folder/prompts.jsonl" \
         --set start_from="$policy" --set reward.0.options.model="$folder/reward-$round"

@@ -6,7 +6,7 @@
 //! cargo run --release --features libtorch --example simulated_people -- world people
 //! ```
 //!
-//! This command writes the texts of that world. `judge` labels the items of a label store for the people. `score` and
+//! This command writes the texts of that world. `label` labels the items of a label store for the people. `score` and
 //! `best-of` report the true reward of answers, and their distance from the start policy. `draw` plots this.
 
 mod curve;
@@ -47,7 +47,7 @@ enum Command {
         seed: u64,
     },
     /// Label everything in a label store, as people who follow the hidden reward
-    Judge {
+    Label {
         /// The label store
         store: PathBuf,
         /// Number of people who take turns
@@ -77,9 +77,9 @@ enum Command {
 fn main() -> Result<(), Box<dyn Error>> {
     match Arguments::parse().command {
         Command::World { folder, texts, prompts, seed } => write_world(&folder, texts, prompts, seed),
-        Command::Judge { store, people, noise, seed } => {
-            let judged = people::judge(&store, people, noise, seed)?;
-            println!("{}: {judged} labels of {people} people", store.display());
+        Command::Label { store, people, noise, seed } => {
+            let labelled = people::label(&store, people, noise, seed)?;
+            println!("{}: {labelled} labels of {people} people", store.display());
             Ok(())
         }
         Command::Score(args) => measure::score(&args),

@@ -102,7 +102,7 @@ pub fn score(args: &ScoreArgs) -> Result<(), Box<dyn Error>> {
     set_threads(1);
     let device = open_device(available_devices().last().copied().unwrap_or("flex"))?;
     let start = LanguageModel::open(&args.start, &device)?;
-    let judge = args.reward_model.as_ref().map(|path| RewardModel::open(path, &device)).transpose()?;
+    let reward_model = args.reward_model.as_ref().map(|path| RewardModel::open(path, &device)).transpose()?;
     let prompts = args.sampling.prompts()?;
     for path in &args.models {
         let model = LanguageModel::open(path, &device)?;
@@ -114,13 +114,13 @@ pub fn score(args: &ScoreArgs) -> Result<(), Box<dyn Error>> {
             let likely = log_probs(&start, &requests, &sampled);
             liked.extend(sampled.iter().map(|sampled| worth(&sampled.text)));
             ratios.extend(sampled.iter().zip(likely).map(|(sampled, start)| sampled.log_prob - start));
-            if let Some(judge) = &judge {
-                rewards.extend(judged(judge, prompts, &sampled)?);
+            if let Some(reward_model) = &reward_model {
+                rewards.extend(rewards_of(reward_model, prompts, &sampled)?);
             }
             example.clone_from(&sampled[0].text);
         }
         let kl = moments(&ratios).0;
-        print(&path.display().to_string(), &liked, kl, judge.is_some().then(|| moments(&rewards).0), example)?;
+        print(&path.display().to_string(), &liked, kl, reward_model.is_some().then(|| moments(&rewards).0), example)?;
     }
     Ok(())
 }
@@ -130,14 +130,15 @@ pub fn score(args: &ScoreArgs) -> Result<(), Box<dyn Error>> {
 pub fn best_of(args: &BestArgs) -> Result<(), Box<dyn Error>> {
     set_threads(1);
     let device = open_device(available_devices().last().copied().unwrap_or("flex"))?;
-    let (model, judge) = (LanguageModel::open(&args.model, &device)?, RewardModel::open(&args.reward_model, &device)?);
+    let (model, reward_model) =
+        (LanguageModel::open(&args.model, &device)?, RewardModel::open(&args.reward_model, &device)?);
     let most = args.of.iter().copied().max().unwrap_or(1);
     let mut answers: Vec<Vec<(f64, f64, String)>> = Vec::new();
     for (number, prompt) in args.sampling.prompts()?.iter().enumerate() {
         let prompts = vec![prompt.clone(); most];
         let seed = episode_seed(args.sampling.seed, number as u64);
         let sampled = sample(&model, &encoded(&model, &prompts)?, args.sampling.max_new_tokens, seed)?;
-        let rewards = judged(&judge, &prompts, &sampled)?.into_iter();
+        let rewards = rewards_of(&reward_model, &prompts, &sampled)?.into_iter();
         answers.push(rewards.zip(sampled).map(|(reward, one)| (reward, worth(&one.text), one.text)).collect());
     }
     for &n in &args.of {
@@ -159,9 +160,9 @@ fn print(model: &str, liked: &[f64], kl: f64, reward: Option<f64>, example: Stri
 }
 
 /// Reward model's scores of the samples.
-fn judged(judge: &RewardModel, prompts: &[String], sampled: &[Sampled]) -> palestra::Result<Vec<f64>> {
+fn rewards_of(reward_model: &RewardModel, prompts: &[String], sampled: &[Sampled]) -> palestra::Result<Vec<f64>> {
     let answers = prompts.iter().zip(sampled).map(|(prompt, one)| (prompt.as_str().into(), one.text.as_str().into()));
-    let scores = judge.score(&answers.collect::<Vec<(Text, Text)>>(), BATCH)?;
+    let scores = reward_model.score(&answers.collect::<Vec<(Text, Text)>>(), BATCH)?;
     Ok(scores.into_iter().map(f64::from).collect())
 }
 

@@ -12,24 +12,24 @@ use rand_chacha::ChaCha8Rng;
 use super::world::worth;
 
 /// Labels items until none is left in the store: the people take turns, one item each. Returns the number of labels.
-pub fn judge(file: &Path, people: usize, noise: f64, seed: u64) -> Result<u64, Box<dyn Error>> {
+pub fn label(file: &Path, people: usize, noise: f64, seed: u64) -> Result<u64, Box<dyn Error>> {
     let mut store = Store::open(file)?;
     let mut annotators = Vec::new();
     for number in 1..=people {
         annotators.push(store.annotator(&format!("person {number}"))?);
     }
-    let mut judged = 0;
+    let mut labelled = 0;
     loop {
-        let before = judged;
+        let before = labelled;
         for (number, annotator) in annotators.iter().enumerate() {
             let Some(task) = store.next(annotator)? else { continue };
             let mut rng = ChaCha8Rng::seed_from_u64(episode_seed(seed ^ number as u64, task.item as u64));
             let label = Label::of(verdict(&task, rng.random_bool(noise)));
             store.submit(annotator, task.item, &label, 1.0)?;
-            judged += 1;
+            labelled += 1;
         }
-        if judged == before {
-            return Ok(judged);
+        if labelled == before {
+            return Ok(labelled);
         }
     }
 }

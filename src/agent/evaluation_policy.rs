@@ -50,7 +50,7 @@ impl Agent {
         if self.run.learner.config.return_to_go().is_some() {
             return Err(Error::Config(format!(
                 "{}: [{}] plays by the return that it is asked for, and a log does not tell what it would have been \
-                 asked; judge it by playing",
+                 asked; evaluate it by playing",
                 self.run.name, self.run.learner.name
             )));
         }

@@ -72,7 +72,7 @@ struct Report {
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let model = LanguageModel::open(&args.model, &args.machine.open()?)?;
     if choices::are_in(&args.data)? {
-        let report = choices::judge(&model, Path::new(&args.data), args.batch as usize, output)?;
+        let report = choices::evaluate(&model, Path::new(&args.data), args.batch as usize, output)?;
         output.report(&report, &report)?;
         return Ok(ExitCode::SUCCESS);
     }

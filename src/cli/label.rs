@@ -32,7 +32,7 @@ Examples:
   palestra label add answers.db answers.jsonl
   palestra label answers.db
   palestra label serve answers.db
-  palestra label export answers.db judged.jsonl
+  palestra label export answers.db preferences.jsonl
 
 `palestra label <command> --help` explains a command, with an example and what it writes.")]
 pub struct Args {
@@ -60,19 +60,19 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         Some(Command::Serve(args)) => serve::run(args, output),
         Some(Command::Export(args)) => export::run(args, output),
         Some(Command::Stats(args)) => stats::run(args, output),
-        None => judge(args, output),
+        None => label(args, output),
     }
 }
 
-fn judge(args: &Args, output: &mut Output) -> Result<ExitCode> {
+fn label(args: &Args, output: &mut Output) -> Result<ExitCode> {
     if output.wants_json() {
         return Err(Error::Config(
-            "--json: judging in the terminal is a talk; `palestra label stats` has the counts".into(),
+            "--json: labelling in the terminal asks questions; `palestra label stats` has the counts".into(),
         ));
     }
     let mut store = Store::open(args.store.as_deref().expect("clap asks for it where there is no command"))?;
     let person = store.annotator(&args.name)?;
-    let kept = terminal::judge(&mut store, &person, stdin().lock(), output.screen())?;
+    let kept = terminal::label(&mut store, &person, stdin().lock(), output.screen())?;
     let progress = store.progress(&person)?;
     output.line(format_args!(
         "kept {kept} labels of {} in {}; {} left",

@@ -28,9 +28,9 @@ use palestra_learn::source::{PreferenceCounts, read_preferences};
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
 Examples:
-  palestra score runs/reward-convincing --data judged.jsonl --by topic
-  palestra score runs/reward-convincing --data judged.jsonl --json | jq .accuracy
-  palestra score reward-model-directory --data judged.parquet --out scores.jsonl")]
+  palestra score runs/reward-convincing --data preferences.jsonl --by topic
+  palestra score runs/reward-convincing --data preferences.jsonl --json | jq .accuracy
+  palestra score reward-model-directory --data preferences.parquet --out scores.jsonl")]
 pub struct Args {
     /// Directory of a run that trained a reward model, or of a reward model in Hugging Face's layout
     #[arg(value_name = "MODEL")]
@@ -55,7 +55,7 @@ pub struct Args {
 struct Report {
     model: PathBuf,
     data: String,
-    judgements: usize,
+    preferences: usize,
     prompts: usize,
     answers: usize,
     answers_cut: usize,
@@ -75,7 +75,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let score = PreferenceScore::new(&prompts, &scores, f64::from(model.policy.score_scale()));
     let PreferenceCounts { kept, prompts, answers, cut, .. } = counts;
     let (model, data) = (args.model.clone(), args.data.clone());
-    let report = Report { model, data, judgements: kept, prompts, answers, answers_cut: cut, score };
+    let report = Report { model, data, preferences: kept, prompts, answers, answers_cut: cut, score };
     output.report(&report, &report)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -92,11 +92,11 @@ fn lines(model: &RewardModel, prompts: &[PromptPreferences], scores: &[f32]) -> 
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { judgements, answers, prompts, .. } = self;
+        let Self { preferences, answers, prompts, .. } = self;
         match &self.score {
             Some(score) => write!(f, "{score}"),
             None => write!(f, "no two of the answers can be compared"),
         }?;
-        write!(f, "\n{judgements} judgements of {answers} answers to {prompts} prompts")
+        write!(f, "\n{preferences} preferences of {answers} answers to {prompts} prompts")
     }
 }

@@ -132,16 +132,16 @@ fn a_resolved_run_stands_alone() {
 
 #[test]
 fn the_learner_is_saved_with_its_section_and_an_override_may_name_it() {
-    let judged = "name = 'x'\nstart_from = 'm'\n[preferences]\nfiles = ['a']\nvalidation = ['b']\n";
-    assert!(refused(judged).ends_with(
+    let preferences = "name = 'x'\nstart_from = 'm'\n[preferences]\nfiles = ['a']\nvalidation = ['b']\n";
+    assert!(refused(preferences).ends_with(
         "[preferences]: no learner is named; add a section [reward_model], [dpo] or [kto], which may be empty"
     ));
-    let run = RunFile::from_toml("run.toml", judged, &["dpo.beta=0.2"]).unwrap();
+    let run = RunFile::from_toml("run.toml", preferences, &["dpo.beta=0.2"]).unwrap();
     assert_eq!(run.learner.config.downcast_ref::<DpoConfig>().unwrap().beta, 0.2);
     let text = run.to_toml().unwrap();
     assert!(text.contains("\n[dpo]\n") && text.contains("\nbeta = 0.2\n"), "{text}");
     let again = RunFile::from_toml("saved.toml", &text, &[] as &[&str]).unwrap();
     assert_eq!((again.to_toml().unwrap(), again.first_difference(&run)), (text, None));
-    let other = RunFile::from_toml("run.toml", judged, &["dpo.beta=0.3"]).unwrap();
+    let other = RunFile::from_toml("run.toml", preferences, &["dpo.beta=0.3"]).unwrap();
     assert_eq!(run.first_difference(&other).as_deref(), Some("dpo"));
 }

@@ -71,8 +71,8 @@ fn first_values(
     resample: Option<u64>,
 ) -> Result<Vec<f64>> {
     let FqeConfig { steps, batch, learning_rate, polyak, .. } = config.fqe;
-    let judged = &policy.tokens.policy;
-    let device = judged.transformer.device();
+    let evaluated = &policy.tokens.policy;
+    let device = evaluated.transformer.device();
     let data = DataConfig { batch, steps: steps.div_ceil(UPDATES), ..DataConfig::default() };
     let chunking = Chunking {
         turns: data.chunk,
@@ -87,10 +87,10 @@ fn first_values(
     let schedule = OptimizerConfig { learning_rate, schedule: Schedule::Linear, ..OptimizerConfig::default() };
     let mut optimizer = AdamW::new(schedule)?;
 
-    let mut learner = Fqe { judged: policy.tokens.clone(), polyak };
+    let mut learner = Fqe { evaluated: policy.tokens.clone(), polyak };
     let heads = Heads { value: false, critic: Some(Fqe::critic()) };
-    let mut model = Policy::new(judged.transformer.config(), heads, seed, &device);
-    model.transformer = judged.transformer.clone(); // it reads as the policy does, until it knows better
+    let mut model = Policy::new(evaluated.transformer.config(), heads, seed, &device);
+    model.transformer = evaluated.transformer.clone(); // it reads as the policy does, until it knows better
     let stop = AtomicBool::new(false);
     let updates = steps.min(UPDATES) as u64;
     let span = Span { start: 0, updates, stop: &stop };
@@ -110,7 +110,7 @@ fn first_values(
             next: Next::State(prompt.clone(), allowed.clone()),
         };
         let chunks: Vec<Chunk> = states.iter().map(alone).collect();
-        let batch = TransitionBatch::new(&chunks, judged.transformer.config().vocab_size, &device);
+        let batch = TransitionBatch::new(&chunks, evaluated.transformer.config().vocab_size, &device);
         values.extend(learner.values(&model, &batch).into_data().iter::<f32>().map(f64::from));
     }
     Ok(values)

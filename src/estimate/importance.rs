@@ -256,7 +256,7 @@ mod tests {
 
     /// Probabilities of action 1 in tenths, in each of two states.
     const RECORDED: [u32; 2] = [3, 6];
-    const JUDGED: [u32; 2] = [8, 1];
+    const EVALUATED: [u32; 2] = [8, 1];
 
     /// Every episode of a small game of at most three turns, once for each of the 10^3 ways in which b can reach it.
     /// Action 0 has reward 1 and leads to the other state. Action 1 has reward 5 in state 0 and ends the game; its
@@ -271,7 +271,7 @@ mod tests {
             for action in 0..2 {
                 let of = |ones: [u32; 2]| if action == 1 { ones[state] } else { 10 - ones[state] };
                 let mut next = so_far.clone();
-                next.log_ratios.push((f64::from(of(JUDGED)) / f64::from(of(RECORDED))).ln());
+                next.log_ratios.push((f64::from(of(EVALUATED)) / f64::from(of(RECORDED))).ln());
                 next.rewards.push([[1.0, 5.0], [1.0, -2.0]][state][action]);
                 let times = times / 10 * of(RECORDED);
                 match (state, action) {
@@ -288,7 +288,7 @@ mod tests {
 
     /// Value of state 0 by dynamic programming.
     fn exact_value(gamma: f64) -> f64 {
-        let probability = JUDGED.map(|ones| f64::from(ones) / 10.0);
+        let probability = EVALUATED.map(|ones| f64::from(ones) / 10.0);
         (0..3).fold([0.0; 2], |after: [f64; 2], _| {
             let first = probability[0] * 5.0 + (1.0 - probability[0]) * (1.0 + gamma * after[1]);
             let second = probability[1] * (-2.0 + gamma * after[1]) + (1.0 - probability[1]) * (1.0 + gamma * after[0]);

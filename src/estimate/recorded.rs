@@ -67,13 +67,13 @@ impl Recorded {
                     episodes.push(episode);
                 }
                 let has_ratios = wants_ratios && recorded.no_ratios.is_none();
-                let judged = if has_ratios { policy.log_probs(&episodes).map_err(unreadable)? } else { Vec::new() };
-                let mut judged = judged.into_iter();
+                let evaluated = if has_ratios { policy.log_probs(&episodes).map_err(unreadable)? } else { Vec::new() };
+                let mut evaluated = evaluated.into_iter();
                 recorded.episodes.extend(episodes.iter().map(|episode| {
-                    let judged = judged.next().unwrap_or_default();
-                    let of_turn = |(turn, judged): (&Turn, f64)| judged - log_prob(turn);
+                    let evaluated = evaluated.next().unwrap_or_default();
+                    let of_turn = |(turn, evaluated): (&Turn, f64)| evaluated - log_prob(turn);
                     OffPolicyEpisode {
-                        log_ratios: episode.turns.iter().zip(judged).map(of_turn).collect(),
+                        log_ratios: episode.turns.iter().zip(evaluated).map(of_turn).collect(),
                         rewards: episode.turns.iter().map(|turn| turn.reward.into()).collect(),
                     }
                 }));
@@ -81,7 +81,7 @@ impl Recorded {
         }
         if recorded.episodes.is_empty() {
             return Err(Error::Data(format!(
-                "{}: there is no finished episode to judge by",
+                "{}: there is no finished episode to estimate from",
                 log.files().iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
             )));
         }

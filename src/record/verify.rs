@@ -47,7 +47,7 @@ impl Decoding {
     ///
     /// # Errors
     /// None: ids that decode to nothing are a finding about the log.
-    pub fn judge(&self, episode: &Episode) -> Result<Verdict, LogError> {
+    pub fn verify(&self, episode: &Episode) -> Result<Verdict, LogError> {
         let known = episode.tokenizer_hash.as_ref().and_then(|hash| self.tokenizers.get(hash));
         let Some((tokenizer, rollout)) = known else { return Ok(Verdict::Unknown) };
         let mut verdict = Verdict::Unknown;
@@ -80,7 +80,7 @@ impl<'a> Replaying<'a> {
     ///
     /// # Errors
     /// Any error of the environment.
-    pub fn judge(&mut self, episode: &Episode) -> Result<Verdict, LogError> {
+    pub fn verify(&mut self, episode: &Episode) -> Result<Verdict, LogError> {
         let replay = self.replayer.replay(episode).map_err(|error| LogError::Episode {
             id: episode.id.clone(),
             step: 0,

@@ -50,7 +50,7 @@ impl Default for LabelOptions {
 pub(super) fn build(options: &Options, stop: &Arc<AtomicBool>) -> Result<Box<dyn Reward>> {
     let labels: LabelOptions = options.parse()?;
     match (&labels.store, labels.files.is_empty()) {
-        (None, true) => Err(options.wrong("files", "missing: name files of judgements, or a label store in `store`")),
+        (None, true) => Err(options.wrong("files", "missing: name files of preferences, or a label store in `store`")),
         (Some(_), false) => Err(options.wrong("store", "there are files too; remove one of them, or make two rewards")),
         (None, false) if labels.timeout.is_some() => {
             Err(options.wrong("timeout", "files are not waited for; remove it, or name a label store in `store`"))
@@ -172,7 +172,7 @@ impl AskedPeople {
             if let Some(timeout) = self.timeout.filter(|timeout| began.elapsed() >= *timeout) {
                 let minutes = timeout.as_secs_f64() / 60.0;
                 return Err(failed(format!(
-                    "after {minutes} minutes {waiting}; go on with --resume when they are judged"
+                    "after {minutes} minutes {waiting}; go on with --resume when they are labelled"
                 )));
             }
             sleep(POLL);

@@ -45,7 +45,7 @@ impl HeldOut {
     pub fn score(&self, policy: &Policy) -> HeldOutScore {
         match self {
             Self::Text(text) => HeldOutScore::Text(text.score(policy)),
-            Self::Preferences(judgements) => HeldOutScore::Preferences(judgements.score(policy)),
+            Self::Preferences(data) => HeldOutScore::Preferences(data.score(policy)),
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) fn open(
     match PreferenceScore::new(&data.validation, &vec![0.0; answers], 1.0) {
         Some(_) => Ok(OpenPreferences { learner: Arc::clone(learner), config, data }),
         None => Err(Error::Data(
-            "preferences.validation: no two held-out answers can be compared; hold out more, or files with other judgements"
+            "preferences.validation: no two held-out answers can be compared; hold out more, or files with other preferences"
                 .into(),
         )),
     }

@@ -31,10 +31,9 @@ struct Reference {
 ///
 /// # Errors
 /// A file that is damaged, or of another model, tokenizer or other answers; an answer without a finite log-probability.
-pub(super) fn fill(judgements: &mut PreferenceData, agent: &Agent, file: &Path) -> Result<()> {
+pub(super) fn fill(data: &mut PreferenceData, agent: &Agent, file: &Path) -> Result<()> {
     let base = Policy::from(lora::without_adapters(agent.policy.transformer.clone()));
-    let rows: Vec<&TextRow> =
-        judgements.training.iter().chain(&judgements.validation).flat_map(|prompt| prompt.rows()).collect();
+    let rows: Vec<&TextRow> = data.training.iter().chain(&data.validation).flat_map(|prompt| prompt.rows()).collect();
     let of = BTreeMap::from([
         ("model".to_string(), fingerprint_of_model(&base)),
         ("tokenizer".to_string(), agent.tokenizer.fingerprint().to_string()),
@@ -58,7 +57,7 @@ pub(super) fn fill(judgements: &mut PreferenceData, agent: &Agent, file: &Path) 
         log_probs
     };
     let mut log_probs = log_probs.into_iter();
-    for prompt in judgements.prompts_mut() {
+    for prompt in data.prompts_mut() {
         prompt.references = log_probs.by_ref().take(prompt.rows().count()).collect();
     }
     Ok(())

@@ -84,7 +84,7 @@ impl PreferenceScores {
         for (group, accuracy) in &self.after.accuracy_by_group {
             rows.push([vec![format!("  {group}"), format!("{accuracy:.4}")], vec![String::new(); 3]].concat());
         }
-        let header = ["held-out judgements", "accuracy", "margin", "nll", "calibration error"];
+        let header = ["held-out preferences", "accuracy", "margin", "nll", "calibration error"];
         Table { header: header.map(str::to_string).to_vec(), rows, marked: Some(1) }
     }
 }
@@ -165,22 +165,22 @@ pub(super) fn page(
     let env_id = report.evaluation.as_ref().map(|evaluation| evaluation.env_id.as_str());
     let learned_from = match (&report.text, &report.preferences) {
         (Some(_), _) => "text",
-        (_, Some(_)) => "judgements",
+        (_, Some(_)) => "preferences",
         _ => "a log",
     };
     let subject = env_id.unwrap_or(learned_from);
     let watch = env_id.map(|id| pair("Watch it play", format!("palestra play {id} --policy {path} --delay 0.2")));
-    let judge = match &run.learner.config {
+    let evaluate = match &run.learner.config {
         AnyConfig::Text(_) => pair("Measure it on another text", format!("palestra eval {path} --data FILE")),
         AnyConfig::Preferences(learner) if learner.score_head().is_some() => {
             pair("Score other answers", format!("palestra score {path} --data FILE"))
         }
         AnyConfig::Preferences(_) => pair("Let it write", format!("palestra generate {path} --chat")),
         AnyConfig::Play(_) | AnyConfig::Log(_) => {
-            pair("Judge it again", format!("palestra evaluate {path} --episodes 1000"))
+            pair("Evaluate it again", format!("palestra evaluate {path} --episodes 1000"))
         }
     };
-    let commands = std::iter::once(judge).chain(watch).collect();
+    let commands = std::iter::once(evaluate).chain(watch).collect();
     Ok(Report {
         title: format!("{}: {learner} on {subject}", run.name),
         summary: vec![

@@ -174,7 +174,7 @@ fn a_damaged_checkpoint_is_named() {
 }
 
 #[test]
-fn a_run_without_a_checkpoint_cannot_be_judged() {
+fn a_run_without_a_checkpoint_cannot_be_evaluated() {
     let sandbox = trained();
     let folder = sandbox.path().join("runs/lake/checkpoints");
     std::fs::remove_dir_all(&folder).unwrap();

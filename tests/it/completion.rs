@@ -291,7 +291,7 @@ fn adapters_learn_from_rewards_held_to_the_model_without_them() {
 }
 
 /// Pairs in which the answer with more letters a is the better one.
-fn judgements() -> String {
+fn preferences() -> String {
     let pair = |n: usize| {
         let (more, fewer) = (["a", "aa", "aba"][n % 3], ["b", "c", "bxb"][n / 3 % 3]);
         let prompt = ["p", "q", "r"][n % 3];
@@ -300,11 +300,11 @@ fn judgements() -> String {
     (0..18).map(pair).collect()
 }
 
-const JUDGE: &str = "\
-name = \"judge\"
+const REWARD_MODEL: &str = "\
+name = \"scorer\"
 [preferences]
-files = [\"judgements.jsonl\"]
-validation = [\"judgements.jsonl\"]
+files = [\"preferences.jsonl\"]
+validation = [\"preferences.jsonl\"]
 tokenizer = \"tokenizer.json\"
 [reward_model]
 [model]
@@ -324,12 +324,13 @@ threads = 1
 fn a_reward_model_is_trained_and_rewards() {
     let run = RUN.replace(
         "kind = \"reference\"\noptions = { by = \"contains\" }",
-        "kind = \"model\"\noptions = { model = \"judge\" }",
+        "kind = \"model\"\noptions = { model = \"scorer\" }",
     );
-    let sandbox = sandbox(&format!("{run}{PPO}")).with("judge.toml", JUDGE).with("judgements.jsonl", &judgements());
+    let sandbox =
+        sandbox(&format!("{run}{PPO}")).with("scorer.toml", REWARD_MODEL).with("preferences.jsonl", &preferences());
     let tokenizer = Tokenizer::from_alphabet("abcpqrx").unwrap();
     std::fs::write(sandbox.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
-    sandbox.run(&["train", "judge.toml", "--out", "judge", "--quiet"]).success();
+    sandbox.run(&["train", "scorer.toml", "--out", "scorer", "--quiet"]).success();
     let device = available_devices().pop().unwrap();
     let args = ["train", "letters.toml", "--out", "out", "--quiet", "--json", "--device", device];
     let report = sandbox.run(&args).json();
@@ -344,14 +345,14 @@ fn a_reward_model_is_trained_and_rewards() {
     for (model, options, expected) in [
         ("nowhere", "", "nowhere is no directory; give a Hugging Face model directory, or that of a run"),
         ("out", "", "and no reward model; train one with [reward_model]"),
-        ("judge", ", chat = true", "has no chat template; remove it"),
+        ("scorer", ", chat = true", "has no chat template; remove it"),
     ] {
         let told = telling(model, options);
         assert!(told.starts_with("error: options.") && told.contains(expected), "{told}");
     }
-    let last = checkpoints(&sandbox.path().join("judge")).pop().unwrap();
+    let last = checkpoints(&sandbox.path().join("scorer")).pop().unwrap();
     let other = Tokenizer::from_alphabet("abcpqry").unwrap();
     std::fs::write(last.join("tokenizer.json"), other.to_json().unwrap()).unwrap();
-    assert!(telling("judge", "").contains("was trained with a tokenizer"), "{}", telling("judge", ""));
+    assert!(telling("scorer", "").contains("was trained with a tokenizer"), "{}", telling("scorer", ""));
     assert!(!sandbox.path().join("no").exists());
 }

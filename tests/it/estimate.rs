@@ -116,12 +116,12 @@ fn what_a_log_does_not_bear_is_refused_with_the_reason() {
     unlisted.iter_mut().flat_map(|episode| &mut episode.turns).for_each(|turn| turn.action = "ll".into());
     write(&path("unlisted.parquet"), unlisted);
 
-    let judge = |log: &str, more: &[&str]| {
+    let estimate = |log: &str, more: &[&str]| {
         let few = ["--bootstrap", "50", "--steps", "20", "--critics", "1", "--temperature", "1", "--quiet"];
         sandbox.run(&[&["estimate", "runs/lake", "--log", log], &few[..], more].concat())
     };
     let refused = |log: &str, more: &[&str], reason: &str| {
-        let outcome = judge(log, more);
+        let outcome = estimate(log, more);
         assert!(outcome.code == Some(1) && outcome.stdout.contains(&format!("refused: {reason}")), "{outcome:?}");
     };
     refused(
@@ -146,14 +146,14 @@ fn what_a_log_does_not_bear_is_refused_with_the_reason() {
     );
 
     // Methods that the log supports are reported next to those that are refused.
-    let report: serde_json::Value = serde_json::from_str(&judge("silent.parquet", &["--json"]).success()).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&estimate("silent.parquet", &["--json"]).success()).unwrap();
     let estimates = report["estimates"].as_array().unwrap();
     assert!(estimates[0]["value"].is_number() && estimates[0]["method"] == "fqe", "{report}");
     assert!(estimates[1]["refused"].as_str().unwrap().contains("log_probs"), "{report}");
-    let table = judge("whole.parquet", &[]).success();
+    let table = estimate("whole.parquet", &[]).success();
     assert!(table.starts_with("lake (temperature 1, epsilon 0) by 40 logged episodes of "), "{table}");
     assert!(table.contains("95 % interval") && table.contains("exact\nfqe ") && table.contains("\ncwpdis "), "{table}");
-    assert_eq!(table, judge("whole.parquet", &[]).success(), "the seed fixes it");
+    assert_eq!(table, estimate("whole.parquet", &[]).success(), "the seed fixes it");
 }
 
 #[test]
@@ -163,20 +163,20 @@ fn random_actions_of_several_tokens_are_refused_by_tokens_and_weighed_as_a_whole
     let text = LAKE.replace("view = \"compact\"", "view = \"text\"").replace("context = 8", "context = 200");
     let agent = fresh(&text, "flex");
     write(&log, played(agent.env().unwrap(), 60, &mut Random));
-    let judge = |epsilon: f64| {
+    let estimate = |epsilon: f64| {
         let methods = vec![Method::Wis, Method::Fqe];
         let fqe = FqeConfig { critics: 1, steps: 2, batch: 4, ..FqeConfig::default() };
         let config = EstimateConfig { methods, epsilon, resamples: 20, fqe, ..EstimateConfig::default() };
         estimate(&agent, &Registry::builtin(), &[log.display().to_string()], &config).unwrap()
     };
-    let report = judge(1.0);
+    let report = estimate(1.0);
     // The log is random play.
     let Outcome::Estimated(wis) = &report.estimates[0].outcome else { panic!("{report}") };
     assert!((wis.effective_sample_size.unwrap() - 60.0).abs() < 1e-3, "{report}");
     assert!((wis.value - report.logged.value).abs() < 1e-6, "{report}");
     let Outcome::Refused { refused } = &report.estimates[1].outcome else { panic!("{report}") };
     assert!(refused.contains(": row 0: the action \"") && refused.contains("has several tokens"), "{refused}");
-    assert!(matches!(judge(0.0).estimates[1].outcome, Outcome::Estimated(_)));
+    assert!(matches!(estimate(0.0).estimates[1].outcome, Outcome::Estimated(_)));
 }
 
 #[test]

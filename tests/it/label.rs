@@ -17,14 +17,14 @@ fn from_answers_to_preferences() {
     let sandbox = Sandbox::new().with("answers.jsonl", ANSWERS);
     let added = sandbox.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
     assert_eq!(added, "sky.db: 2 items added, 0 were there before\n");
-    let judged = sandbox.type_in(&["label", "sky.db", "--name", "ada"], "a\nb shorter\n").success();
-    assert!(judged.contains("Sky?") && judged.ends_with("kept 2 labels of ada in sky.db; 0 left\n"), "{judged}");
+    let labelled = sandbox.type_in(&["label", "sky.db", "--name", "ada"], "a\nb shorter\n").success();
+    assert!(labelled.contains("Sky?") && labelled.ends_with("kept 2 labels of ada in sky.db; 0 left\n"), "{labelled}");
     let stats = sandbox.run(&["label", "stats", "sky.db", "--json"]).json();
     assert_eq!((&stats["items"], &stats["finished"], &stats["labels"]), (&2.into(), &2.into(), &2.into()));
     assert!(sandbox.run(&["label", "stats", "sky.db"]).success().contains("person    ada: 2 labels, 0 skipped"));
-    let exported = sandbox.run(&["label", "export", "sky.db", "judged.parquet"]).success();
-    assert_eq!(exported, "judged.parquet: 2 rows\n");
-    for record in read(&sandbox.path().join("judged.parquet")).unwrap() {
+    let exported = sandbox.run(&["label", "export", "sky.db", "preferences.parquet"]).success();
+    assert_eq!(exported, "preferences.parquet: 2 rows\n");
+    for record in read(&sandbox.path().join("preferences.parquet")).unwrap() {
         let record = record.unwrap();
         assert!(matches!(record.preference, Preference::Better { .. }), "{record:?}");
         assert_eq!(record.annotator.as_deref(), Some("ada"));
@@ -49,7 +49,7 @@ fn the_page_says_where_it_is_before_it_is_served() {
 }
 
 #[test]
-fn what_is_no_store_and_what_cannot_be_judged_is_named_and_makes_nothing() {
+fn what_is_no_store_and_what_cannot_be_labelled_is_named_and_makes_nothing() {
     let missing = "no.db: there is no such label store; `palestra label add` makes one";
     for args in [&["label", "no.db"][..], &["label", "stats", "no.db"], &["label", "serve", "no.db"]] {
         Sandbox::new().assert_refused(args, missing);
@@ -92,10 +92,10 @@ fn answers_are_sampled_from_models_and_the_seed_fixes_them() {
     assert_eq!(add("b.db", &["--from", "old", "--samples", "2"])["added"], 2);
     assert_eq!(add("c.db", &["--samples", "1"])["added"], 2, "to be rated");
 
-    let judged = sandbox.type_in(&["label", "b.db"], "cabd\nd\n").success();
-    assert!(judged.contains("[D]") && judged.contains("user: why?"), "{judged}");
-    sandbox.run(&["label", "export", "b.db", "judged.jsonl"]).success();
-    let records: Vec<_> = read(&sandbox.path().join("judged.jsonl")).unwrap().map(Result::unwrap).collect();
+    let labelled = sandbox.type_in(&["label", "b.db"], "cabd\nd\n").success();
+    assert!(labelled.contains("[D]") && labelled.contains("user: why?"), "{labelled}");
+    sandbox.run(&["label", "export", "b.db", "preferences.jsonl"]).success();
+    let records: Vec<_> = read(&sandbox.path().join("preferences.jsonl")).unwrap().map(Result::unwrap).collect();
     assert_eq!(records.len(), 6 + 3, "all pairs of a ranking, and the best against three others");
     let policies: std::collections::BTreeSet<&str> =
         records.iter().map(|record| record.other["chosen_policy"].as_str().unwrap()).collect();

@@ -320,7 +320,7 @@ fn json_lines_are_imported() {
     };
     refused(
         &["played.txt", "--out", "b.parquet"],
-        "played.txt: its name does not tell what it is; add --format jsonl, judgements, minari or parquet",
+        "played.txt: its name does not tell what it is; add --format jsonl, preferences, minari or parquet",
     );
     refused(
         &["played.jsonl", "--out", "b.parquet", "--skip-bad"],

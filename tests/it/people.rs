@@ -42,7 +42,7 @@ fn sandbox() -> Sandbox {
 const TRAIN: [&str; 5] = ["train", "asked.toml", "--quiet", "--out", "asked"];
 
 /// Labels waiting items until `enough` holds or the program has ended. The first answer shown is good, or better.
-fn judge_until(sandbox: &Sandbox, child: &mut Child, enough: impl Fn(&Path) -> bool) {
+fn label_until(sandbox: &Sandbox, child: &mut Child, enough: impl Fn(&Path) -> bool) {
     let file = sandbox.path().join("asked.db");
     while child.try_wait().unwrap().is_none() && !enough(&sandbox.path().join("asked")) {
         std::thread::sleep(Duration::from_millis(5));
@@ -59,7 +59,7 @@ fn judge_until(sandbox: &Sandbox, child: &mut Child, enough: impl Fn(&Path) -> b
 fn training_goes_on_when_people_have_answered() {
     let sandbox = sandbox();
     let mut child = sandbox.command(&TRAIN).spawn().unwrap();
-    judge_until(&sandbox, &mut child, |_| false);
+    label_until(&sandbox, &mut child, |_| false);
     let outcome = child.wait_with_output().unwrap();
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
     let lines = metrics_lines(&sandbox.path().join("asked"));
@@ -68,8 +68,8 @@ fn training_goes_on_when_people_have_answered() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(line["rewards/labels_mean"].is_number() && line["rewards/labels_missing"] == 0.0, "{line}");
     }
-    let judged = Store::open(&sandbox.path().join("asked.db")).unwrap().judged().unwrap();
-    assert!(judged.len() > 3 && judged.iter().all(|judged| judged.annotator == "ada"), "{judged:?}");
+    let labelled = Store::open(&sandbox.path().join("asked.db")).unwrap().labelled().unwrap();
+    assert!(labelled.len() > 3 && labelled.iter().all(|labelled| labelled.annotator == "ada"), "{labelled:?}");
 }
 
 #[cfg(unix)]
@@ -77,7 +77,7 @@ fn training_goes_on_when_people_have_answered() {
 fn a_run_that_is_stopped_while_it_waits_has_saved_what_it_learned_and_goes_on() {
     let sandbox = sandbox();
     let mut child = sandbox.command(&TRAIN).spawn().unwrap();
-    judge_until(&sandbox, &mut child, |run| !metrics_lines(run).is_empty());
+    label_until(&sandbox, &mut child, |run| !metrics_lines(run).is_empty());
     // The second update's answers wait, and nobody labels them.
     std::thread::sleep(Duration::from_millis(300));
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -90,7 +90,7 @@ fn a_run_that_is_stopped_while_it_waits_has_saved_what_it_learned_and_goes_on() 
     assert!(saved.len() == 1 && saved[0].ends_with(format!("step-{done:08}")), "{saved:?}");
 
     let mut child = sandbox.command(&[&TRAIN[..], &["--resume"]].concat()).spawn().unwrap();
-    judge_until(&sandbox, &mut child, |_| false);
+    label_until(&sandbox, &mut child, |_| false);
     let outcome = child.wait_with_output().unwrap();
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
     assert_eq!(metrics_lines(&sandbox.path().join("asked")).len(), 3);

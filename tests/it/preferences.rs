@@ -12,12 +12,12 @@ use crate::fine_tuning::{LORA, TEMPLATE, outcome};
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
 const RUN: &str = "\
-name = \"judged\"
+name = \"scorer\"
 seed = 3
 start_from = \"m\"
 [preferences]
-files = [\"judged.jsonl\"]
-validation = [\"judged.jsonl\"]
+files = [\"preferences.jsonl\"]
+validation = [\"preferences.jsonl\"]
 window = 24
 batch = 4
 micro_batch = 3
@@ -41,12 +41,12 @@ fn sandbox() -> Sandbox {
         .with("reward.toml", &run_file("[reward_model]"))
         .with("dpo.toml", &run_file("[dpo]"))
         .with("kto.toml", &run_file("[kto]"));
-    write_model_and_judgements(sandbox.path());
+    write_model_and_preferences(sandbox.path());
     sandbox
 }
 
-/// Writes a model directory `m` and the preferences `judged.jsonl`.
-pub fn write_model_and_judgements(folder: &Path) {
+/// Writes a model directory `m` and the preferences `preferences.jsonl`.
+pub fn write_model_and_preferences(folder: &Path) {
     write_model(folder, TEMPLATE);
     let mut lines = String::new();
     for number in 0..6 {
@@ -58,7 +58,7 @@ pub fn write_model_and_judgements(folder: &Path) {
             );
         }
     }
-    std::fs::write(folder.join("judged.jsonl"), lines).unwrap();
+    std::fs::write(folder.join("preferences.jsonl"), lines).unwrap();
 }
 
 fn train(sandbox: &Sandbox, file: &str, out: &str, options: &[&str]) -> Value {
@@ -67,7 +67,7 @@ fn train(sandbox: &Sandbox, file: &str, out: &str, options: &[&str]) -> Value {
 }
 
 #[test]
-fn rewards_agree_with_judgements_and_a_resumed_run_has_the_same_bits() {
+fn rewards_agree_with_preferences_and_a_resumed_run_has_the_same_bits() {
     let kinds: [(&str, &[&str]); 8] = [
         ("reward.toml", &[]),
         ("reward.toml", &LORA),
@@ -111,12 +111,21 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
         let sandbox = sandbox();
         let report = train(&sandbox, "reward.toml", "out", options);
         let accuracy = &report["preferences"]["after"]["accuracy"];
-        let scored =
-            sandbox.run(&["score", "out", "--data", "judged.jsonl", "--by", "topic", "--out", "s.jsonl", "--json"]);
+        let scored = sandbox.run(&[
+            "score",
+            "out",
+            "--data",
+            "preferences.jsonl",
+            "--by",
+            "topic",
+            "--out",
+            "s.jsonl",
+            "--json",
+        ]);
         let scored = scored.json();
         assert_eq!(&scored["accuracy"], accuracy);
         assert_eq!(scored["accuracy_by_group"].as_object().unwrap().len(), 3);
-        assert_eq!((&scored["answers"], &scored["judgements"]), (&json!(24), &json!(18)));
+        assert_eq!((&scored["answers"], &scored["preferences"]), (&json!(24), &json!(18)));
         // Both are normalised by the same answers.
         assert!(scored["mean_reward"].as_f64().unwrap().abs() < 1e-4, "{scored}");
         assert!((scored["std_reward"].as_f64().unwrap() - 1.0).abs() < 1e-3, "{scored}");
@@ -187,7 +196,7 @@ fn compare_with_transformers(model: &RewardModel, directory: &Path) {
 #[test]
 fn what_is_no_reward_model_or_has_another_tokenizer_is_refused() {
     let sandbox = sandbox();
-    let score = |model: &str| sandbox.run(&["score", model, "--data", "judged.jsonl"]).stderr;
+    let score = |model: &str| sandbox.run(&["score", model, "--data", "preferences.jsonl"]).stderr;
     assert!(score("m").contains("m: is a \"LlamaForCausalLM\", and no reward model"), "{}", score("m"));
     train(&sandbox, "reward.toml", "out", &["--set", "train.updates=2"]);
     let tokenizer = sandbox.path().join("out/checkpoints/step-00000002/tokenizer.json");
@@ -234,7 +243,11 @@ fn what_does_not_go_together_is_refused_before_anything_is_written() {
         assert!(!sandbox.path().join("out").exists());
     };
     refused("dpo.toml", "reward_model.centring=0.1", "[reward_model] and [dpo]: a run has one learner");
-    refused("dpo.toml", "text.files=[\"judged.jsonl\"]", "[text]: [dpo] learns from preferences alone; remove [text]");
+    refused(
+        "dpo.toml",
+        "text.files=[\"preferences.jsonl\"]",
+        "[text]: [dpo] learns from preferences alone; remove [text]",
+    );
     refused("dpo.toml", "dpo.loss=\"dpo\"", "dpo.loss: unknown value `dpo`");
     refused(
         "reward.toml",
@@ -247,7 +260,7 @@ fn what_does_not_go_together_is_refused_before_anything_is_written() {
         "preferences.tokenizer: the checkpoint of start_from has its own",
     );
     refused("reward.toml", "preferences.files=[\"none.jsonl\"]", "none.jsonl");
-    let sandbox = sandbox.with("bare.toml", "name = \"x\"\n[preferences]\nfiles = [\"judged.jsonl\"]\n");
+    let sandbox = sandbox.with("bare.toml", "name = \"x\"\n[preferences]\nfiles = [\"preferences.jsonl\"]\n");
     let outcome = sandbox.run(&["train", "bare.toml"]);
     assert!(
         outcome.stderr.contains("[preferences]: no learner is named; add a section [reward_model]"),

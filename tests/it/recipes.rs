@@ -12,7 +12,7 @@ use palestra_datasets::log::{LogWriter, WriteOptions};
 
 use crate::command::Sandbox;
 use crate::fine_tuning::write_model_and_chats;
-use crate::preferences::write_model_and_judgements;
+use crate::preferences::write_model_and_preferences;
 use crate::tiny_run::checkpoints;
 
 /// Overrides that make a recipe small.
@@ -106,8 +106,8 @@ fn stand_ins(run: &RunFile, folder: &Path) -> Vec<String> {
         }
     }
     if let Some(preferences) = &run.preferences {
-        write_model_and_judgements(folder);
-        args.extend([list("preferences.files", "judged.jsonl"), set("preferences.validation_share=0.34")]);
+        write_model_and_preferences(folder);
+        args.extend([list("preferences.files", "preferences.jsonl"), set("preferences.validation_share=0.34")]);
         args.extend([set("preferences.window=24"), set("optimizer.group=[]")]);
         if preferences.tokenizer.is_some() {
             args.push(one("preferences.tokenizer", "m/tokenizer.json"));
@@ -171,7 +171,7 @@ fn the_example_environment_has_the_whole_command_line() {
 }
 
 #[test]
-fn the_example_reward_judges_a_run() {
+fn the_example_reward_scores_a_run() {
     let run = "name = \"mirror\"\n[env]\nkind = \"completion\"\noptions = { prompts = [\"m\", \"n\"], alphabet = \"ab\" }\n\
                [[reward]]\nkind = \"palindrome\"\n[model]\nlayers = 1\nwidth = 16\n[rollout]\nmax_new_tokens = 4\n";
     let sandbox = Sandbox::new().with("mirror.toml", run);

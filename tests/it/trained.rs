@@ -4,23 +4,23 @@ use crate::command::Sandbox;
 use crate::tiny_run::{LAKE, trained};
 
 #[test]
-fn a_trained_run_is_judged_by_play_and_by_calculation() {
+fn a_trained_run_is_evaluated_by_play_and_by_calculation() {
     let sandbox = trained();
-    let judge =
+    let evaluate =
         |seed: &str| sandbox.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", seed, "--json"]).json();
-    let report = judge("1");
+    let report = evaluate("1");
     assert_eq!(report["env_id"], "frozen-lake-4x4-v1");
     assert_eq!((&report["policy"], &report["episodes"]), (&"lake".into(), &30.into()));
     let exact = report["exact"]["expected_return"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&exact), "{exact}");
-    assert_eq!(report, judge("1"), "the seed fixes it");
+    assert_eq!(report, evaluate("1"), "the seed fixes it");
     let text = sandbox.run(&["evaluate", "runs/lake", "--episodes", "30", "--seed", "1"]).success();
     assert!(text.contains("frozen-lake-4x4-v1: lake has a mean return of "), "{text}");
     assert!(text.contains(&format!("by calculation, the policy's expected return is {exact:.4}")), "{text}");
 }
 
 #[test]
-fn a_run_is_judged_over_values_of_a_key() {
+fn a_run_is_evaluated_over_values_of_a_key() {
     let sandbox = trained();
     let over = ["evaluate", "runs/lake", "--episodes", "8", "--set=evaluation.greedy=false"];
     let temperatures = ["--over", "rollout.sampling.temperature=1,0.5", "--plot", "heat.svg", "--json"];
@@ -39,7 +39,7 @@ fn a_run_is_judged_over_values_of_a_key() {
 }
 
 #[test]
-fn tic_tac_toe_is_judged_over_its_whole_tree() {
+fn tic_tac_toe_is_evaluated_over_its_whole_tree() {
     let sandbox = Sandbox::new().with(
         "toe.toml",
         &LAKE.replace("frozen-lake-4x4", "tic-tac-toe").replace("view = \"compact\", limit = 30", ""),
@@ -71,7 +71,7 @@ fn a_trained_run_is_watched() {
 }
 
 #[test]
-fn a_policy_that_may_write_anything_is_judged_by_play_alone() {
+fn a_policy_that_may_write_anything_is_evaluated_by_play_alone() {
     let sandbox = Sandbox::new().with("lake.toml", LAKE);
     let free = ["--set=rollout.legal_actions_only=false", "--set=rollout.max_new_tokens=2", "--set=train.updates=1"];
     let report = sandbox.run(&[&["train", "lake.toml", "--json", "--quiet"][..], &free].concat()).json();

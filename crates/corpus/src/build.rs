@@ -15,8 +15,8 @@ use rayon::prelude::*;
 use crate::clean::{Cleaner, signature_of};
 use crate::duplicates::Index;
 use crate::error::{Error, Result};
+use crate::filtered::{FilteredDocument, Outcome, filter};
 use crate::input::{InputFile, RawDocument, find_inputs, read_file};
-use crate::judged::{Judged, Outcome, judge};
 use crate::report::Report;
 use crate::rule::{Failed, Rule};
 use crate::settings::Settings;
@@ -146,7 +146,7 @@ fn process(
     let limit = if settings.max_documents == 0 { u64::MAX } else { settings.max_documents.saturating_sub(read_before) };
     thread::scope(|scope| {
         let (raw_to, raw_from) = sync_channel::<Vec<RawDocument>>(1);
-        let (judged_to, judged_from) = sync_channel::<Vec<Judged>>(1);
+        let (filtered_to, filtered_from) = sync_channel::<Vec<FilteredDocument>>(1);
         let (orders_to, orders_from) = sync_channel::<Order>(4);
         let bytes = &bytes;
         scope.spawn(move || {
@@ -158,16 +158,16 @@ fn process(
         let pool = &pool;
         scope.spawn(move || {
             for chunk in raw_from {
-                let judge = |document| judge(document, settings, cleaner);
-                let judged: Vec<Judged> = pool.install(|| chunk.into_par_iter().map(judge).collect());
-                if judged_to.send(judged).is_err() {
+                let filter = |document| filter(document, settings, cleaner);
+                let filtered: Vec<FilteredDocument> = pool.install(|| chunk.into_par_iter().map(filter).collect());
+                if filtered_to.send(filtered).is_err() {
                     break; // a document was wrong, or the disk is full
                 }
             }
         });
         let writer = ShardWriter::new(&work.folder, manifest.pairs, settings.shards.zstd_level);
         let writing = scope.spawn(move || write_all(writer, &work.folder, orders_from));
-        let chosen = choose(settings, files, manifest, &mut index, judged_from, orders_to, &progress);
+        let chosen = choose(settings, files, manifest, &mut index, filtered_from, orders_to, &progress);
         let written = writing.join().expect("the writer does not panic");
         // The stages before stop early if the writer fails, so its error comes first.
         let shards = written?;
@@ -222,7 +222,7 @@ fn choose(
     files: &[InputFile],
     manifest: &mut Manifest,
     index: &mut Index,
-    from: Receiver<Vec<Judged>>,
+    from: Receiver<Vec<FilteredDocument>>,
     to: SyncSender<Order>,
     progress: &dyn Fn(&Tally),
 ) -> Result<()> {
@@ -232,9 +232,9 @@ fn choose(
     // The writer's error is reported when its thread is joined.
     let order = |order: Order| to.send(order).is_ok();
     for chunk in from {
-        for judged in chunk {
-            next = Position { file: judged.position.file, record: judged.position.record + 1 };
-            let Some(row) = admit(settings, &mut manifest.tally, index, judged)? else { continue };
+        for filtered in chunk {
+            next = Position { file: filtered.position.file, record: filtered.position.record + 1 };
+            let Some(row) = admit(settings, &mut manifest.tally, index, filtered)? else { continue };
             text_bytes += row.clean.text.len() as u64;
             rows.push(row);
             if text_bytes >= settings.shards.text_bytes {
@@ -261,8 +261,8 @@ fn choose(
 }
 
 /// Counts a document; returns its row if it is kept.
-fn admit(settings: &Settings, tally: &mut Tally, index: &mut Index, judged: Judged) -> Result<Option<Row>> {
-    let Judged { file, row, size, split_key, changes, outcome, .. } = judged;
+fn admit(settings: &Settings, tally: &mut Tally, index: &mut Index, filtered: FilteredDocument) -> Result<Option<Row>> {
+    let FilteredDocument { file, row, size, split_key, changes, outcome, .. } = filtered;
     let clean = match outcome {
         Outcome::Error(error) => {
             // Other holders of the error were dropped with their chunk, or hold the same error.

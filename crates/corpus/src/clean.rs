@@ -100,13 +100,13 @@ impl Cleaner {
             false => text,
         };
         let text = normal::normalize(&text, settings.repair.unicode);
-        match self.judge(text, changes) {
+        match self.filter(text, changes) {
             Ok(clean) => Cleaned::Clean(clean),
             Err((failed, text)) => Cleaned::Dropped(failed, text),
         }
     }
 
-    fn judge(&self, mut text: String, changes: &mut Changes) -> Result<CleanText, (Failed, String)> {
+    fn filter(&self, mut text: String, changes: &mut Changes) -> Result<CleanText, (Failed, String)> {
         let settings = &self.settings;
         let mut asked = || -> Result<_, Failed> {
             if text.is_empty() {

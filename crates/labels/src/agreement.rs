@@ -6,13 +6,13 @@
 
 /// Cohen's kappa of two annotators (Cohen 1960, A coefficient of agreement for nominal scales), from the pair of
 /// categories of each item that both labeled. `None` without items.
-pub fn cohen_kappa<T: PartialEq>(judged: &[(T, T)]) -> Option<f64> {
-    let count = judged.len() as f64;
-    let observed = judged.iter().filter(|(first, second)| first == second).count() as f64 / count;
+pub fn cohen_kappa<T: PartialEq>(labelled: &[(T, T)]) -> Option<f64> {
+    let count = labelled.len() as f64;
+    let observed = labelled.iter().filter(|(first, second)| first == second).count() as f64 / count;
     // Number of items to which the second annotator gave this category. Summed item by item, this is the sum over
     // categories.
-    let same = |category: &T| judged.iter().filter(|(_, second)| second == category).count() as f64;
-    let expected = judged.iter().map(|(first, _)| same(first)).sum::<f64>() / (count * count);
+    let same = |category: &T| labelled.iter().filter(|(_, second)| second == category).count() as f64;
+    let expected = labelled.iter().map(|(first, _)| same(first)).sum::<f64>() / (count * count);
     beyond_chance(observed, expected)
 }
 
@@ -23,17 +23,17 @@ pub fn cohen_kappa<T: PartialEq>(judged: &[(T, T)]) -> Option<f64> {
 /// number of annotators for every item. If the numbers differ, an item's agreement is computed among its own
 /// annotators, and categories are weighted by labels.
 pub fn fleiss_kappa(counts: &[Vec<usize>]) -> Option<f64> {
-    let judged: Vec<(&Vec<usize>, usize)> =
+    let labelled: Vec<(&Vec<usize>, usize)> =
         counts.iter().map(|row| (row, row.iter().sum())).filter(|(_, people)| *people > 1).collect();
-    let total = judged.iter().map(|(_, people)| people).sum::<usize>() as f64;
-    let categories = judged.iter().map(|(row, _)| row.len()).max()?;
+    let total = labelled.iter().map(|(_, people)| people).sum::<usize>() as f64;
+    let categories = labelled.iter().map(|(row, _)| row.len()).max()?;
     let agreement = |&(row, people): &(&Vec<usize>, usize)| {
         let pairs: usize = row.iter().map(|count| count * count.saturating_sub(1)).sum();
         pairs as f64 / (people * (people - 1)) as f64
     };
-    let observed = judged.iter().map(agreement).sum::<f64>() / judged.len() as f64;
+    let observed = labelled.iter().map(agreement).sum::<f64>() / labelled.len() as f64;
     let share = |category: usize| {
-        judged.iter().map(|(row, _)| row.get(category).copied().unwrap_or(0)).sum::<usize>() as f64 / total
+        labelled.iter().map(|(row, _)| row.get(category).copied().unwrap_or(0)).sum::<usize>() as f64 / total
     };
     let expected = (0..categories).map(|category| share(category).powi(2)).sum();
     beyond_chance(observed, expected)
@@ -52,13 +52,13 @@ mod tests {
     #[test]
     fn cohen_as_in_the_book() {
         let table = [[75, 1, 4], [5, 4, 1], [0, 0, 10]];
-        let mut judged = Vec::new();
+        let mut labelled = Vec::new();
         for (first, row) in table.iter().enumerate() {
             for (second, count) in row.iter().enumerate() {
-                judged.extend(std::iter::repeat_n((first, second), *count));
+                labelled.extend(std::iter::repeat_n((first, second), *count));
             }
         }
-        let kappa = cohen_kappa(&judged).unwrap();
+        let kappa = cohen_kappa(&labelled).unwrap();
         assert!((kappa - 0.23 / 0.34).abs() < 1e-12, "{kappa}");
         assert_eq!(format!("{kappa:.2}"), "0.68");
     }

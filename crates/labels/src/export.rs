@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::label::Verdict;
-use crate::store::{Judged, Store};
+use crate::store::{LabelledItem, Store};
 
 /// Record format that labels are converted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,37 +46,39 @@ impl Form {
 /// # Errors
 /// A store without labels that yield a record of this form.
 pub fn records(store: &Store, form: Form) -> Result<Vec<Record>> {
-    let judged = store.judged()?;
-    let records: Vec<Record> =
-        judged.iter().filter(|judged| judged.gold.is_none()).flat_map(|judged| records_of(judged, form)).collect();
-    match (records.is_empty(), judged.len()) {
+    let labelled = store.labelled()?;
+    let records: Vec<Record> = labelled
+        .iter()
+        .filter(|labelled| labelled.gold.is_none())
+        .flat_map(|labelled| records_of(labelled, form))
+        .collect();
+    match (records.is_empty(), labelled.len()) {
         (false, _) => Ok(records),
         (true, 0) => Err(Error::store(store.file(), "nothing was labelled yet, so that there is nothing to export")),
-        (true, count) => Err(Error::store(
-            store.file(),
-            format!("none of {count} labels makes a judgement of this form; try another"),
-        )),
+        (true, count) => {
+            Err(Error::store(store.file(), format!("none of {count} labels can be written in this form; try another")))
+        }
     }
 }
 
-pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
-    let text = |place: usize| judged.answers[place].text.clone();
+pub(crate) fn records_of(labelled: &LabelledItem, form: Form) -> Vec<Record> {
+    let text = |place: usize| labelled.answers[place].text.clone();
     match form {
         Form::Pairs { ties } => {
             let better = |(chosen, rejected): (usize, usize)| {
                 let preference = Preference::Better {
                     chosen: text(chosen),
                     rejected: text(rejected),
-                    margin: margin(judged, chosen, rejected),
+                    margin: margin(labelled, chosen, rejected),
                 };
-                record(judged, preference, &[("chosen_policy", chosen), ("rejected_policy", rejected)])
+                record(labelled, preference, &[("chosen_policy", chosen), ("rejected_policy", rejected)])
             };
             let tie = |(first, second): (usize, usize)| {
                 let preference = Preference::Tie { answers: [text(first), text(second)] };
-                record(judged, preference, &[("chosen_policy", first), ("rejected_policy", second)])
+                record(labelled, preference, &[("chosen_policy", first), ("rejected_policy", second)])
             };
-            let all: Vec<usize> = (0..judged.answers.len()).collect();
-            match &judged.label.verdict {
+            let all: Vec<usize> = (0..labelled.answers.len()).collect();
+            match &labelled.label.verdict {
                 Verdict::Best { answer } => {
                     all.iter().filter(|other| *other != answer).map(|other| better((*answer, *other))).collect()
                 }
@@ -86,32 +88,33 @@ pub(crate) fn records_of(judged: &Judged, form: Form) -> Vec<Record> {
             }
         }
         Form::Best => {
-            let best = judged.label.best().filter(|_| judged.answers.len() > 1);
+            let best = labelled.label.best().filter(|_| labelled.answers.len() > 1);
             let of = |best| {
-                let completions = judged.answers.iter().map(|answer| answer.text.clone()).collect();
-                record(judged, Preference::Best { completions, best }, &[("chosen_policy", best)])
+                let completions = labelled.answers.iter().map(|answer| answer.text.clone()).collect();
+                record(labelled, Preference::Best { completions, best }, &[("chosen_policy", best)])
             };
             best.map(of).into_iter().collect()
         }
         Form::Labels => {
-            let good = |place: usize| match (&judged.label.verdict, judged.label.best()) {
+            let good = |place: usize| match (&labelled.label.verdict, labelled.label.best()) {
                 (Verdict::AllBad, _) => Some(false),
                 (_, Some(best)) if best == place => Some(true),
-                (_, Some(_)) if judged.answers.len() == 2 => Some(false),
+                (_, Some(_)) if labelled.answers.len() == 2 => Some(false),
                 _ => None,
             };
-            let labelled = (0..judged.answers.len()).filter_map(|place| Some((place, good(place)?)));
-            labelled
+            let known = (0..labelled.answers.len()).filter_map(|place| Some((place, good(place)?)));
+            known
                 .map(|(place, good)| {
-                    record(judged, Preference::Label { completion: text(place), good }, &[("policy", place)])
+                    record(labelled, Preference::Label { completion: text(place), good }, &[("policy", place)])
                 })
                 .collect()
         }
         Form::Ratings => {
-            let rated = judged.label.ratings.iter().enumerate().filter_map(|(place, rating)| Some((place, (*rating)?)));
+            let rated =
+                labelled.label.ratings.iter().enumerate().filter_map(|(place, rating)| Some((place, (*rating)?)));
             rated
                 .map(|(place, rating)| {
-                    record(judged, Preference::Rating { completion: text(place), rating }, &[("policy", place)])
+                    record(labelled, Preference::Rating { completion: text(place), rating }, &[("policy", place)])
                 })
                 .collect()
         }
@@ -123,23 +126,29 @@ fn pairs(places: &[usize]) -> impl Iterator<Item = (usize, usize)> {
     places.iter().enumerate().flat_map(|(number, first)| places[number + 1..].iter().map(|second| (*first, *second)))
 }
 
-fn margin(judged: &Judged, chosen: usize, rejected: usize) -> Option<f64> {
-    let rating = |place: usize| judged.label.ratings.get(place).copied().flatten();
+fn margin(labelled: &LabelledItem, chosen: usize, rejected: usize) -> Option<f64> {
+    let rating = |place: usize| labelled.label.ratings.get(place).copied().flatten();
     let margin = rating(chosen)? - rating(rejected)?;
     (margin > 0.0).then_some(margin)
 }
 
-fn record(judged: &Judged, preference: Preference, policies: &[(&str, usize)]) -> Record {
+fn record(labelled: &LabelledItem, preference: Preference, policies: &[(&str, usize)]) -> Record {
     let mut other = Map::new();
-    other.insert("item".into(), judged.item.into());
-    other.insert("seconds".into(), ((judged.seconds * 10.0).round() / 10.0).into());
-    if !judged.label.comment.is_empty() {
-        other.insert("comment".into(), judged.label.comment.as_str().into());
+    other.insert("item".into(), labelled.item.into());
+    other.insert("seconds".into(), ((labelled.seconds * 10.0).round() / 10.0).into());
+    if !labelled.label.comment.is_empty() {
+        other.insert("comment".into(), labelled.label.comment.as_str().into());
     }
     for (column, place) in policies {
-        if let Some(policy) = &judged.answers[*place].policy {
+        if let Some(policy) = &labelled.answers[*place].policy {
             other.insert((*column).into(), Value::from(policy.as_str()));
         }
     }
-    Record { prompt: judged.prompt.clone(), preference, annotator: Some(judged.annotator.clone()), weight: 1.0, other }
+    Record {
+        prompt: labelled.prompt.clone(),
+        preference,
+        annotator: Some(labelled.annotator.clone()),
+        weight: 1.0,
+        other,
+    }
 }

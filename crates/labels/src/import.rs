@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_judged_is_named() {
+    fn what_cannot_be_labelled_is_named() {
         let cases = [
             ("", "is empty"),
             (r#"{"prompt": "p", "completions": []}"#, "line 1, completions: are 0"),

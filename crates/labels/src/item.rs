@@ -44,7 +44,7 @@ impl NewItem {
         let twice =
             |place: &usize| self.answers[..*place].iter().any(|answer| answer.text == self.answers[*place].text);
         if count == 0 || count > MOST_ANSWERS {
-            return Some(("completions", format!("are {count}; there should be 1 to {MOST_ANSWERS} answers to judge")));
+            return Some(("completions", format!("are {count}; there should be 1 to {MOST_ANSWERS} answers to label")));
         }
         if let Some(place) = (0..count).find(twice) {
             return Some(("completions", format!("answer {place} is there twice; the answers should differ")));

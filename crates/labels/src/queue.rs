@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::export::{Form, records_of};
 use crate::item::{Answer, MOST_ANSWERS, NewItem};
 use crate::label::{SCALE, Verdict};
-use crate::store::{Added, Judged, Store};
+use crate::store::{Added, LabelledItem, Store};
 
 /// A prompt with an answer to label.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,24 +47,24 @@ pub fn ask(store: &mut Store, questions: &[Question]) -> Result<Added> {
 /// A store that cannot be read.
 pub fn scores(store: &Store) -> Result<Scores> {
     let overlap = store.settings()?.overlap as usize;
-    let judged = store.judged()?;
-    let is_finished = |item: &&[Judged]| {
-        let said = item.iter().filter(|judged| judged.label.verdict != Verdict::Skip).count();
+    let labelled = store.labelled()?;
+    let is_finished = |item: &&[LabelledItem]| {
+        let said = item.iter().filter(|labelled| labelled.label.verdict != Verdict::Skip).count();
         item[0].gold.is_none() && said >= overlap
     };
-    let items = judged.chunk_by(|left, right| left.item == right.item).filter(is_finished);
+    let items = labelled.chunk_by(|left, right| left.item == right.item).filter(is_finished);
     let records: Vec<Record> = items.flatten().flat_map(said).collect();
     let scale = (1.0, f64::from(SCALE));
     Scores::of(&records, Some(scale)).map_err(|reason| Error::store(store.file(), reason))
 }
 
-fn said(judged: &Judged) -> Vec<Record> {
-    let form = match (&judged.label.verdict, judged.answers.len()) {
+fn said(labelled: &LabelledItem) -> Vec<Record> {
+    let form = match (&labelled.label.verdict, labelled.answers.len()) {
         (Verdict::AllBad, _) | (_, 1) => Form::Labels,
         _ => Form::Pairs { ties: true },
     };
-    let mut records = records_of(judged, form);
-    records.extend(records_of(judged, Form::Ratings));
+    let mut records = records_of(labelled, form);
+    records.extend(records_of(labelled, Form::Ratings));
     records
 }
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_judged_is_not_asked_again_and_the_rest_waits() {
+    fn what_was_labelled_is_not_asked_again_and_the_rest_waits() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = Store::create(&directory.path().join("labels.db"), Settings::default()).unwrap();
         let questions = [question("p", "a"), question("q", "one"), question("p", "b"), question("p", "a")];

@@ -1,7 +1,7 @@
 //! The file that holds items, annotators and labels: SQLite, so that an acknowledged label survives a crash.
 
 mod items;
-mod judged;
+mod labelled;
 mod people;
 mod schema;
 mod tasks;
@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 use crate::error::{Error, Result};
 
 pub use items::{Added, ItemId};
-pub use judged::Judged;
+pub use labelled::LabelledItem;
 pub use people::Annotator;
 pub(crate) use people::new_token;
 pub use tasks::{Progress, Task};
@@ -88,7 +88,7 @@ impl Store {
     /// Changes the number of annotators for each item.
     pub fn set_overlap(&mut self, overlap: u32) -> Result<()> {
         if overlap == 0 {
-            return Err(Error::store(&self.file, "overlap 0 where at least 1 should judge each item"));
+            return Err(Error::store(&self.file, "overlap 0 where at least 1 should label each item"));
         }
         self.write(|transaction, _| {
             transaction.execute("UPDATE setting SET value = ?1 WHERE key = 'overlap'", [overlap])?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::agreement::{cohen_kappa, fleiss_kappa};
 use crate::error::Result;
 use crate::label::Verdict;
-use crate::store::{Judged, Store};
+use crate::store::{LabelledItem, Store};
 
 /// Statistics of a store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,11 +84,11 @@ pub struct Pair {
 /// Computes the statistics of a store.
 pub fn summary(store: &Store) -> Result<Summary> {
     let [items, finished, gold] = store.item_counts()?;
-    let judged = store.judged()?;
-    let open: Vec<&Judged> = judged.iter().filter(|judged| judged.gold.is_none()).collect();
+    let labelled = store.labelled()?;
+    let open: Vec<&LabelledItem> = labelled.iter().filter(|labelled| labelled.gold.is_none()).collect();
     let mut verdicts = BTreeMap::new();
-    for judged in &judged {
-        *verdicts.entry(verdict_name(judged)).or_insert(0) += 1;
+    for labelled in &labelled {
+        *verdicts.entry(verdict_name(labelled)).or_insert(0) += 1;
     }
     let (fleiss, fleiss_items) = fleiss(&open);
     Ok(Summary {
@@ -96,9 +96,9 @@ pub fn summary(store: &Store) -> Result<Summary> {
         finished,
         gold,
         overlap: store.settings()?.overlap,
-        labels: judged.len() as u64,
+        labels: labelled.len() as u64,
         verdicts,
-        annotators: store.names()?.into_iter().map(|name| person(name, &judged)).collect(),
+        annotators: store.names()?.into_iter().map(|name| person(name, &labelled)).collect(),
         policies: policies(&open),
         cohen: cohen(&open),
         fleiss,
@@ -106,9 +106,9 @@ pub fn summary(store: &Store) -> Result<Summary> {
     })
 }
 
-fn verdict_name(judged: &Judged) -> &'static str {
-    match (&judged.label.verdict, judged.label.best()) {
-        (_, Some(best)) if judged.shown.first() == Some(&best) => "first",
+fn verdict_name(labelled: &LabelledItem) -> &'static str {
+    match (&labelled.label.verdict, labelled.label.best()) {
+        (_, Some(best)) if labelled.shown.first() == Some(&best) => "first",
         (_, Some(_)) => "later",
         (Verdict::Tie, _) => "tie",
         (Verdict::AllBad, _) => "all_bad",
@@ -119,8 +119,8 @@ fn verdict_name(judged: &Judged) -> &'static str {
 
 /// Category of a label for the agreement: the best answer, or no best answer. Skips and labels with ratings only are
 /// not compared.
-fn category(judged: &Judged) -> Option<usize> {
-    match (&judged.label.verdict, judged.label.best()) {
+fn category(labelled: &LabelledItem) -> Option<usize> {
+    match (&labelled.label.verdict, labelled.label.best()) {
         (_, Some(best)) => Some(2 + best),
         (Verdict::Tie, _) => Some(0),
         (Verdict::AllBad, _) => Some(1),
@@ -128,37 +128,37 @@ fn category(judged: &Judged) -> Option<usize> {
     }
 }
 
-fn person(name: String, judged: &[Judged]) -> Person {
-    let own: Vec<&Judged> = judged.iter().filter(|judged| judged.annotator == name).collect();
-    let mut seconds: Vec<f64> = own.iter().map(|judged| judged.seconds).collect();
+fn person(name: String, labelled: &[LabelledItem]) -> Person {
+    let own: Vec<&LabelledItem> = labelled.iter().filter(|labelled| labelled.annotator == name).collect();
+    let mut seconds: Vec<f64> = own.iter().map(|labelled| labelled.seconds).collect();
     seconds.sort_by(f64::total_cmp);
-    let count = |is: &dyn Fn(&Judged) -> bool| own.iter().filter(|judged| is(judged)).count() as u64;
-    let is_judged = |judged: &Judged| judged.gold.is_some() && judged.label.verdict != Verdict::Skip;
+    let count = |is: &dyn Fn(&LabelledItem) -> bool| own.iter().filter(|labelled| is(labelled)).count() as u64;
+    let is_labelled = |labelled: &LabelledItem| labelled.gold.is_some() && labelled.label.verdict != Verdict::Skip;
     Person {
         name,
         labels: own.len() as u64,
-        skips: count(&|judged| judged.label.verdict == Verdict::Skip),
+        skips: count(&|labelled| labelled.label.verdict == Verdict::Skip),
         seconds: seconds.get(seconds.len() / 2).copied(),
-        gold_right: count(&|judged| judged.gold.is_some() && judged.label.best() == judged.gold),
-        gold: count(&is_judged),
+        gold_right: count(&|labelled| labelled.gold.is_some() && labelled.label.best() == labelled.gold),
+        gold: count(&is_labelled),
     }
 }
 
-fn policies(judged: &[&Judged]) -> Vec<Policy> {
+fn policies(labelled: &[&LabelledItem]) -> Vec<Policy> {
     let mut policies: BTreeMap<String, Policy> = BTreeMap::new();
     let mut of = |name: &str, add: fn(&mut Policy)| {
         let new = || Policy { name: name.to_string(), wins: 0, losses: 0, ties: 0 };
         add(policies.entry(name.to_string()).or_insert_with(new));
     };
-    for judged in judged {
-        let names: Vec<Option<&str>> = judged.answers.iter().map(|answer| answer.policy.as_deref()).collect();
+    for labelled in labelled {
+        let names: Vec<Option<&str>> = labelled.answers.iter().map(|answer| answer.policy.as_deref()).collect();
         for (place, name) in names.iter().enumerate() {
             for (later, other) in names.iter().enumerate().skip(place + 1) {
                 let (Some(name), Some(other)) = (name, other) else { continue };
                 if name == other {
                     continue;
                 }
-                match outcome(judged, place, later) {
+                match outcome(labelled, place, later) {
                     Some(true) => {
                         of(name, |policy| policy.wins += 1);
                         of(other, |policy| policy.losses += 1);
@@ -167,7 +167,7 @@ fn policies(judged: &[&Judged]) -> Vec<Policy> {
                         of(name, |policy| policy.losses += 1);
                         of(other, |policy| policy.wins += 1);
                     }
-                    None if matches!(judged.label.verdict, Verdict::Tie | Verdict::AllBad) => {
+                    None if matches!(labelled.label.verdict, Verdict::Tie | Verdict::AllBad) => {
                         of(name, |policy| policy.ties += 1);
                         of(other, |policy| policy.ties += 1);
                     }
@@ -180,8 +180,8 @@ fn policies(judged: &[&Judged]) -> Vec<Policy> {
 }
 
 /// True if the first of two answers is better than the second; `None` if the label does not decide it.
-fn outcome(judged: &Judged, first: usize, second: usize) -> Option<bool> {
-    match &judged.label.verdict {
+fn outcome(labelled: &LabelledItem, first: usize, second: usize) -> Option<bool> {
+    match &labelled.label.verdict {
         Verdict::Best { answer } if *answer == first || *answer == second => Some(*answer == first),
         Verdict::Ranking { answers } => {
             answers.iter().find(|place| [first, second].contains(place)).map(|place| *place == first)
@@ -190,33 +190,33 @@ fn outcome(judged: &Judged, first: usize, second: usize) -> Option<bool> {
     }
 }
 
-fn cohen(judged: &[&Judged]) -> Vec<Pair> {
+fn cohen(labelled: &[&LabelledItem]) -> Vec<Pair> {
     let mut both: BTreeMap<(&str, &str), Vec<(usize, usize)>> = BTreeMap::new();
-    for item in judged.chunk_by(|left, right| left.item == right.item) {
+    for item in labelled.chunk_by(|left, right| left.item == right.item) {
         let said: Vec<(&str, usize)> =
-            item.iter().filter_map(|judged| Some((judged.annotator.as_str(), category(judged)?))).collect();
+            item.iter().filter_map(|labelled| Some((labelled.annotator.as_str(), category(labelled)?))).collect();
         for (place, (first, one)) in said.iter().enumerate() {
             for (second, other) in &said[place + 1..] {
                 both.entry((first, second)).or_default().push((*one, *other));
             }
         }
     }
-    let pair = |((first, second), judged): ((&str, &str), Vec<(usize, usize)>)| Pair {
+    let pair = |((first, second), labelled): ((&str, &str), Vec<(usize, usize)>)| Pair {
         first: first.to_string(),
         second: second.to_string(),
-        items: judged.len() as u64,
-        kappa: cohen_kappa(&judged),
+        items: labelled.len() as u64,
+        kappa: cohen_kappa(&labelled),
     };
     both.into_iter().map(pair).collect()
 }
 
-fn fleiss(judged: &[&Judged]) -> (Option<f64>, u64) {
-    let counts_of = |item: &[&Judged]| {
+fn fleiss(labelled: &[&LabelledItem]) -> (Option<f64>, u64) {
+    let counts_of = |item: &[&LabelledItem]| {
         let mut counts = vec![0; 2 + item[0].answers.len()];
-        item.iter().filter_map(|judged| category(judged)).for_each(|category| counts[category] += 1);
+        item.iter().filter_map(|labelled| category(labelled)).for_each(|category| counts[category] += 1);
         counts
     };
-    let counts: Vec<Vec<usize>> = judged.chunk_by(|left, right| left.item == right.item).map(counts_of).collect();
+    let counts: Vec<Vec<usize>> = labelled.chunk_by(|left, right| left.item == right.item).map(counts_of).collect();
     let compared = counts.iter().filter(|counts| counts.iter().sum::<usize>() > 1).count();
     (fleiss_kappa(&counts), compared as u64)
 }
@@ -225,7 +225,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let kappa = |kappa: Option<f64>| kappa.map_or("undefined".to_string(), |kappa| format!("{kappa:.3}"));
         let Self { items, finished, gold, overlap, labels, .. } = self;
-        writeln!(f, "items     {items}, {finished} judged by {overlap} or more; {gold} checks")?;
+        writeln!(f, "items     {items}, {finished} labelled by {overlap} or more; {gold} checks")?;
         let verdicts: Vec<String> = self.verdicts.iter().map(|(name, count)| format!("{name} {count}")).collect();
         writeln!(f, "labels    {labels}: {}", verdicts.join(", "))?;
         for Person { name, labels, skips, seconds, gold_right, gold } in &self.annotators {

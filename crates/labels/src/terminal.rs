@@ -21,7 +21,7 @@ enum Said {
 
 /// Shows one item after another and stores the entered labels, until no item is left, `q`, or the end of the input.
 /// Returns the number of stored labels.
-pub fn judge(store: &mut Store, annotator: &Annotator, mut input: impl BufRead, mut output: impl Write) -> Result<u64> {
+pub fn label(store: &mut Store, annotator: &Annotator, mut input: impl BufRead, mut output: impl Write) -> Result<u64> {
     let mut kept = 0u64;
     let mut line = String::new();
     while let Some(task) = store.next(annotator)? {
@@ -67,7 +67,7 @@ pub fn judge(store: &mut Store, annotator: &Annotator, mut input: impl BufRead, 
             }
         }
     }
-    writeln!(output, "\nNothing is left to judge.")?;
+    writeln!(output, "\nNothing is left to label.")?;
     Ok(kept)
 }
 
@@ -181,16 +181,16 @@ mod tests {
         let me = store.annotator("me").unwrap();
         let typed = "c\nr 9 9\nr 4 -\na it is true\nx\nu\nT\n?\ns\nq\n";
         let mut screen = Vec::new();
-        assert_eq!(judge(&mut store, &me, typed.as_bytes(), &mut screen).unwrap(), 3);
+        assert_eq!(label(&mut store, &me, typed.as_bytes(), &mut screen).unwrap(), 3);
         let screen = String::from_utf8(screen).unwrap();
         assert!(!screen.contains('\x1b') && screen.contains("\\u{1b}[31mred"), "{screen}");
         assert!(screen.contains("'c' is no answer and no key; ? for help, nothing was kept"), "{screen}");
-        let judged = store.judged().unwrap();
-        let labels: Vec<&Label> = judged.iter().map(|judged| &judged.label).collect();
+        let labelled = store.labelled().unwrap();
+        let labels: Vec<&Label> = labelled.iter().map(|labelled| &labelled.label).collect();
         assert_eq!(labels.len(), 3);
         // Answer A as shown, with its rating.
-        assert_eq!(labels[0].best(), Some(judged[0].shown[0]));
-        assert_eq!(labels[0].ratings[judged[0].shown[0]], Some(4.0));
+        assert_eq!(labels[0].best(), Some(labelled[0].shown[0]));
+        assert_eq!(labels[0].ratings[labelled[0].shown[0]], Some(4.0));
         assert_eq!(labels[0].comment, "it is true");
         assert_eq!((&labels[1].verdict, &labels[2].verdict), (&Verdict::Tie, &Verdict::Skip));
         assert_eq!(store.progress(&me).unwrap().left, 1);

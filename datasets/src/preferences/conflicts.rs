@@ -168,7 +168,7 @@ fn median(mut ratings: Vec<Record>) -> Record {
 fn twice(first: &Record, second: &Record) -> String {
     let who = first.annotator.as_deref().unwrap_or_default();
     format!(
-        "annotator {who:?} judged the same answers twice, and not alike: {} and {}; keep one of the two",
+        "annotator {who:?} labelled the same answers twice, and not alike: {} and {}; keep one of the two",
         told(&first.preference),
         told(&second.preference)
     )

@@ -223,7 +223,7 @@ fn the_majority_decides_and_shares_add_up() {
 fn a_person_who_says_two_things_is_asked_which() {
     let error = resolve([by("ada", better("p", "a", "b")), by("ada", better("p", "b", "a"))], Rule::Share).unwrap_err();
     assert!(
-        error.contains("\"ada\" judged the same answers twice, and not alike: chosen \"a\" and chosen \"b\""),
+        error.contains("\"ada\" labelled the same answers twice, and not alike: chosen \"a\" and chosen \"b\""),
         "{error}"
     );
     let once = resolve([by("ada", better("p", "a", "b")), by("ada", better("p", "a", "b"))], Rule::Share).unwrap();

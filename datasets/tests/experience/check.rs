@@ -151,7 +151,7 @@ fn a_seed_of_an_environment_stands_in_one_split() {
 }
 
 #[test]
-fn a_judge_from_outside_is_asked_of_every_episode() {
+fn a_check_from_outside_is_asked_of_every_episode() {
     let (_folder, path) = place();
     write(&path, &[episode("a", &[0.0]), episode("b", &[0.0, 0.0]), episode("c", &[0.0])]);
     let mut replay = |episode: &Episode| {

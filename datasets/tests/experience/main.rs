@@ -2,8 +2,8 @@
 
 mod check;
 mod import_jsonl;
-mod import_judgements;
 mod import_minari;
+mod import_preferences;
 mod made;
 mod rewrite;
 mod stats;

@@ -44,12 +44,12 @@ struct Reference(ReferenceOptions);
 
 impl Reward for Reference {
     fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
-        Ok(episodes.iter().map(|episode| self.judge(episode)).collect())
+        Ok(episodes.iter().map(|episode| self.score_one(episode)).collect())
     }
 }
 
 impl Reference {
-    fn judge(&self, episode: &Episode) -> Option<f32> {
+    fn score_one(&self, episode: &Episode) -> Option<f32> {
         let ReferenceOptions { column, by, ignore_case } = &self.0;
         let info = last_info(episode);
         let reference = match info.get("row").and_then(|row| row.get(column)).or_else(|| info.get(column))? {

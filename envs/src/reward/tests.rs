@@ -22,8 +22,8 @@ fn scores<const N: usize>(text: &str, answers: [&str; N]) -> [Option<f32>; N] {
     let rewards = rewards(&[text]).unwrap();
     let mut episodes = answers.map(episode);
     let name = rewards.names().next().unwrap().to_string();
-    let judged = rewards.score(&mut episodes).unwrap();
-    std::array::from_fn(|at| judged[at].scores[&name])
+    let scores = rewards.score(&mut episodes).unwrap();
+    std::array::from_fn(|at| scores[at].scores[&name])
 }
 
 /// Fails for `?`, gives a score that is not a number for `!`, and one score too few for each answer `-`.
@@ -84,8 +84,8 @@ fn an_answer_is_held_against_its_reference() {
     let told = |action: &str, info: Option<&str>| {
         let mut episode = episode(action);
         episode.turns[1].info = info.map(str::to_string);
-        let judged = rewards.score(std::slice::from_mut(&mut episode)).unwrap().remove(0);
-        [judged.scores["reference"], judged.scores["within"], judged.total]
+        let scores = rewards.score(std::slice::from_mut(&mut episode)).unwrap().remove(0);
+        [scores.scores["reference"], scores.scores["within"], scores.total]
     };
     let info = Some(r#"{"row": {"answer": " 4 ", "name": "Four"}, "name": "five"}"#);
     assert_eq!(told("4", info), [Some(1.0), Some(0.0), Some(1.0)]);
@@ -101,8 +101,8 @@ fn scores_are_summed_by_weight_and_told_apart() {
     let rewards = rewards.unwrap();
     let mut episodes = [episode("abcd"), episode("aa"), episode("?")];
     episodes[1].turns[1].reward = 10.0;
-    let judged = rewards.score(&mut episodes).unwrap();
-    assert_eq!(judged.iter().map(|judged| judged.total).collect::<Vec<_>>(), [Some(-1.0), Some(1.0), None]);
+    let scores = rewards.score(&mut episodes).unwrap();
+    assert_eq!(scores.iter().map(|scores| scores.total).collect::<Vec<_>>(), [Some(-1.0), Some(1.0), None]);
     let last = |at: usize| &episodes[at].turns[1];
     let parts = |at: usize| last(at).reward_parts.iter().map(|(name, part)| (name.as_str(), *part)).collect::<Vec<_>>();
     assert_eq!((last(0).reward, parts(0)), (-1.0, vec![("b", -3.0), ("odd", 2.0)]));
@@ -111,7 +111,7 @@ fn scores_are_summed_by_weight_and_told_apart() {
     assert_eq!(episodes[0].turns[0].reward_parts.len(), 0);
     assert_eq!(episodes[0].reward_source.as_deref(), Some("model"));
     assert_eq!((last(1).by_rules(), last(0).by_rules(), episodes[0].turns[0].by_rules()), (10.0, 0.0, 1.0));
-    let summary = RewardSummary::of(judged.iter().map(|judged| &judged.scores));
+    let summary = RewardSummary::of(scores.iter().map(|scores| &scores.scores));
     let RewardSummary { mean, std, scored, missing } = summary["odd"];
     assert_eq!((mean, scored, missing), (3.0, 2, 1));
     assert!((std - 2f64.sqrt()).abs() < 1e-12);
@@ -120,8 +120,8 @@ fn scores_are_summed_by_weight_and_told_apart() {
 #[test]
 fn without_rewards_nothing_changes() {
     let mut played = episode("a");
-    let judged = Rewards::default().score(std::slice::from_mut(&mut played)).unwrap();
-    assert_eq!((judged[0].total, played), (Some(0.0), episode("a")));
+    let scores = Rewards::default().score(std::slice::from_mut(&mut played)).unwrap();
+    assert_eq!((scores[0].total, played), (Some(0.0), episode("a")));
 }
 
 #[test]

@@ -74,16 +74,16 @@ impl Rewards {
     /// # Errors
     /// A reward that fails, gives a score that is not a number, or has no score although its `missing` is `error`.
     pub fn score(&self, episodes: &mut [Episode]) -> Result<Vec<RewardScores>> {
-        let mut judgements = vec![RewardScores::default(); episodes.len()];
+        let mut scores = vec![RewardScores::default(); episodes.len()];
         for part in &self.parts {
-            for (judgement, score) in judgements.iter_mut().zip(part.score(episodes)?) {
-                judgement.scores.insert(part.name.clone(), score);
+            for (scores_of_one, score) in scores.iter_mut().zip(part.score(episodes)?) {
+                scores_of_one.scores.insert(part.name.clone(), score);
             }
         }
-        for (judgement, episode) in judgements.iter_mut().zip(episodes) {
-            judgement.total = self.add_to(episode, &judgement.scores);
+        for (scores_of_one, episode) in scores.iter_mut().zip(episodes) {
+            scores_of_one.total = self.add_to(episode, &scores_of_one.scores);
         }
-        Ok(judgements)
+        Ok(scores)
     }
 
     fn add_to(&self, episode: &mut Episode, scores: &Scores) -> Option<f32> {

@@ -49,7 +49,7 @@ pub fn are_in(data: &str) -> Result<bool> {
 }
 
 /// Answers all questions of a file by likelihood, and scores the answers.
-pub fn judge(model: &LanguageModel, path: &Path, batch: usize, output: &Output) -> Result<Report> {
+pub fn evaluate(model: &LanguageModel, path: &Path, batch: usize, output: &Output) -> Result<Report> {
     let reader = BufReader::new(File::open(path).map_err(Error::io(path))?);
     let progress = output.progress(std::fs::metadata(path).map_err(Error::io(path))?.len(), "bytes");
     let (mut questions, mut right, mut right_per_byte, mut chance) = (0u64, 0u64, 0u64, 0.0);

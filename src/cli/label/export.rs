@@ -26,8 +26,8 @@ use crate::Result;
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
 Examples:
-  palestra label export answers.db judged.jsonl
-  palestra label export answers.db judged.parquet --form labels")]
+  palestra label export answers.db preferences.jsonl
+  palestra label export answers.db preferences.parquet --form labels")]
 pub struct Args {
     /// Label store to export
     store: PathBuf,

@@ -68,8 +68,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let openable = Log::open(&args.files, ReadOptions { skip_bad: true, ..ReadOptions::default() })?;
     let files: Vec<_> = openable.files().iter().map(|path| path.display().to_string()).collect();
     let log = Log::open(&files, ReadOptions::default())?;
-    let mut decode = |episode: &_| decoding.judge(episode);
-    let mut replay = |episode: &_| replaying.judge(episode);
+    let mut decode = |episode: &_| decoding.verify(episode);
+    let mut replay = |episode: &_| replaying.verify(episode);
     let options = CheckOptions {
         most_findings: args.most,
         decode: (!args.tokenizers.is_empty()).then_some(&mut decode),

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use palestra_datasets::import::{ImportOptions, import_jsonl, import_judgements, import_minari, rewrite};
+use palestra_datasets::import::{ImportOptions, import_jsonl, import_minari, import_preferences, rewrite};
 use palestra_datasets::log::{Log, ReadOptions};
 
 use super::{Output, check_name, warn_of_skipped};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 ///          optional.
 /// minari   the folder of a Minari dataset in Arrow or Parquet form; values that are not text become their JSON
 /// parquet  logs of any tool with the columns of an experience log: rewritten with checksums, as one file
-/// judgements
+/// preferences
 ///          preferences in any form that docs/labels.md describes. Each answer becomes an episode of one turn. Its
 ///          reward, from -1 to 1, is the mean of its ratings or of its good and bad labels, or the share of
 ///          comparisons that it won.
@@ -29,7 +29,7 @@ use crate::{Error, Result};
 Examples:
   palestra log import played.jsonl --out logs/played.parquet --env-id frozen-lake-4x4-v1 --policy-id me
   palestra log import ~/.minari/datasets/minigrid/fourrooms/random-v0 --out logs/fourrooms.parquet
-  palestra log import judged.jsonl --format judgements --out logs/judged.parquet
+  palestra log import preferences.jsonl --format preferences --out logs/preferences.parquet
   palestra log import damaged.parquet --skip-bad --out logs/rest.parquet
 
 A sample of lines:
@@ -65,7 +65,7 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Jsonl,
-    Judgements,
+    Preferences,
     Minari,
     Parquet,
 }
@@ -91,7 +91,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     }
     let report = match (format, &args.source[..]) {
         (Format::Jsonl, files) => import_jsonl(&paths(files), out, &options)?,
-        (Format::Judgements, files) => import_judgements(&paths(files), out, &options)?,
+        (Format::Preferences, files) => import_preferences(&paths(files), out, &options)?,
         (Format::Minari, [folder]) => import_minari(Path::new(folder), out, &options)?,
         (Format::Minari, [_, second, ..]) => {
             return Err(Error::Config(format!(
@@ -125,7 +125,7 @@ fn format_of(source: &str) -> Result<Format> {
         Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
         Some("parquet") => Ok(Format::Parquet),
         _ => Err(Error::Config(format!(
-            "{source}: its name does not tell what it is; add --format jsonl, judgements, minari or parquet"
+            "{source}: its name does not tell what it is; add --format jsonl, preferences, minari or parquet"
         ))),
     }
 }

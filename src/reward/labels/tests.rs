@@ -28,8 +28,8 @@ fn episode(turns: &[(&str, &str)]) -> Episode {
 }
 
 fn scores(folder: &Path, toml: &str, mut episodes: Vec<Episode>) -> Vec<Option<f32>> {
-    let judged = reward(folder, toml).unwrap().score(&mut episodes).unwrap();
-    judged.iter().map(|judged| judged.scores["labels"]).collect()
+    let scored = reward(folder, toml).unwrap().score(&mut episodes).unwrap();
+    scored.iter().map(|scored| scored.scores["labels"]).collect()
 }
 
 fn folder_with(file: &str, lines: &str) -> tempfile::TempDir {
@@ -41,7 +41,7 @@ fn folder_with(file: &str, lines: &str) -> tempfile::TempDir {
 #[test]
 fn files_score_what_they_label() {
     let folder = folder_with(
-        "judged.jsonl",
+        "preferences.jsonl",
         r#"{"prompt": "sky?", "chosen": "blue", "rejected": "red"}
 {"prompt": [{"role": "user", "content": "sky?"}], "chosen": [{"role": "assistant", "content": "blue"}], "rejected": [{"role": "assistant", "content": "green"}]}
 {"prompt": "sea?", "completion": "wet", "rating": 1}
@@ -55,11 +55,13 @@ fn files_score_what_they_label() {
     let mut episodes: Vec<Episode> = asked.iter().map(|turn| episode(&[*turn])).collect();
     episodes.push(episode(&[("a", "b"), ("c", "d")]));
     let expected = [Some(1.0), Some(-1.0), Some(-1.0), Some(1.0), Some(1.0), None, Some(-1.0)];
-    let options = "files = [\"judged.jsonl\"]";
+    let options = "files = [\"preferences.jsonl\"]";
     let error = reward(folder.path(), options).unwrap().score(&mut episodes.clone()).unwrap_err().to_string();
     assert!(error.contains("has no score; missing = \"drop\" leaves out such episodes"), "{error}");
-    let files =
-        LabelOptions { files: vec![folder.path().join("judged.jsonl").display().to_string()], ..Default::default() };
+    let files = LabelOptions {
+        files: vec![folder.path().join("preferences.jsonl").display().to_string()],
+        ..Default::default()
+    };
     let known = read_scores(&files).unwrap();
     let found: Vec<_> = episodes.iter().map(|episode| score_of(&known, episode)).collect();
     assert_eq!(found, expected);
@@ -74,9 +76,10 @@ fn people_who_differ_are_averaged_or_outvoted() {
     let line = |who: &str, good: bool| {
         format!("{{\"prompt\": \"p\", \"completion\": \"a\", \"label\": {good}, \"annotator\": \"{who}\"}}\n")
     };
-    let folder = folder_with("judged.jsonl", &[line("ada", true), line("ben", true), line("cyd", false)].concat());
+    let folder = folder_with("preferences.jsonl", &[line("ada", true), line("ben", true), line("cyd", false)].concat());
     let score = |rule: &str| {
-        scores(folder.path(), &format!("files = [\"judged.jsonl\"]\n{rule}"), vec![episode(&[("p", "a")])])[0].unwrap()
+        scores(folder.path(), &format!("files = [\"preferences.jsonl\"]\n{rule}"), vec![episode(&[("p", "a")])])[0]
+            .unwrap()
     };
     assert!((score("") - 1.0 / 3.0).abs() < 1e-6);
     assert_eq!(score("conflicts = \"majority\""), 1.0);
@@ -97,13 +100,13 @@ fn what_is_no_label_is_refused_when_the_run_begins() {
         std::fs::write(folder.path().join(file), text).unwrap();
     }
     let cases = [
-        ("", "missing: name files of judgements, or a label store in `store`"),
+        ("", "missing: name files of preferences, or a label store in `store`"),
         ("files = [\"none.jsonl\"]", "none.jsonl"),
         ("files = [\"empty.jsonl\"]", "empty.jsonl: is empty"),
         ("files = [\"nan.jsonl\"]", "nan.jsonl: line 1, the line: is no JSON"),
         (
             "files = [\"twice.jsonl\"]",
-            "\"ada\" judged the same answers twice, and not alike: label true and label false",
+            "\"ada\" labelled the same answers twice, and not alike: label true and label false",
         ),
         ("files = [\"rated.jsonl\"]\nscale = [1, 5]", "rating 9 is outside of the scale, 1 to 5"),
         ("files = [\"rated.jsonl\"]\nstore = \"a.db\"", "there are files too"),
@@ -123,10 +126,13 @@ fn what_is_no_label_is_refused_when_the_run_begins() {
 
 #[test]
 fn labels_of_other_answers_are_told_with_one_that_was_written() {
-    let folder = folder_with("judged.jsonl", "{\"prompt\": \"p\", \"completion\": \"a\", \"label\": true}\n");
-    let rewards = reward(folder.path(), "files = [\"judged.jsonl\"]").unwrap();
+    let folder = folder_with("preferences.jsonl", "{\"prompt\": \"p\", \"completion\": \"a\", \"label\": true}\n");
+    let rewards = reward(folder.path(), "files = [\"preferences.jsonl\"]").unwrap();
     let error = rewards.score(&mut [episode(&[("p", "b")])]).unwrap_err().to_string();
-    assert!(error.ends_with("judged.jsonl: none of 1 answers is labelled; the first is \"b\" to \"p\""), "{error}");
+    assert!(
+        error.ends_with("preferences.jsonl: none of 1 answers is labelled; the first is \"b\" to \"p\""),
+        "{error}"
+    );
 }
 
 #[test]
@@ -160,7 +166,7 @@ fn people_are_asked_and_waited_for() {
     store.submit(&ada, task.item, &Label::of(Verdict::Best { answer }), 1.0).unwrap();
     assert_eq!(asking.join().unwrap(), [Some(-1.0), Some(1.0), Some(-1.0)]);
     assert_eq!(ask(), [Some(-1.0), Some(1.0), Some(-1.0)], "nothing is asked twice");
-    assert_eq!(store.judged().unwrap()[0].answers[0].policy.as_deref(), Some("run 0"));
+    assert_eq!(store.labelled().unwrap()[0].answers[0].policy.as_deref(), Some("run 0"));
 }
 
 #[test]
@@ -169,7 +175,7 @@ fn waiting_ends_by_a_stop_or_a_limit_and_what_was_asked_stays() {
     let rewards = reward(folder.path(), "store = \"labels.db\"\ntimeout = 0.0001").unwrap();
     let error = rewards.score(&mut [episode(&[("p", "a")])]).unwrap_err().to_string();
     assert!(error.contains("after 0.0001 minutes 1 of 1 items wait for people, and stay in "), "{error}");
-    assert!(error.ends_with("go on with --resume when they are judged"), "{error}");
+    assert!(error.ends_with("go on with --resume when they are labelled"), "{error}");
 
     let store = folder.path().join("labels.db");
     let stopped = AskedPeople { store: store.clone(), timeout: None, stop: Arc::new(AtomicBool::new(true)) };

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_judged() {
+    fn documents_are_filtered() {
         let good = "One is here. Two is there. Three is everywhere.";
         let rules = C4::default();
         assert!(check(good, &rules, None).is_ok());

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn paragraphs_are_judged_apart_from_lines() {
+    fn paragraphs_are_filtered_apart_from_lines() {
         let only = Repetition { lines: Limit::Off, line_bytes: Limit::Off, ..Repetition::default() };
         let ask = |text: &str| check(text, &[], &only).map_err(|failed| failed.rule);
         assert_eq!(ask("a b\n\na b\n\nc d e"), Err(Rule::RepeatedParagraphs));

@@ -54,7 +54,7 @@ CREATE TABLE label (
     label TEXT NOT NULL,           -- JSON, of the answers by their places
     shown TEXT NOT NULL,           -- JSON: the places in the order in which they were shown
     is_skip INTEGER NOT NULL,
-    seconds REAL NOT NULL,         -- from showing to judging
+    seconds REAL NOT NULL,         -- from showing to labelling
     given INTEGER NOT NULL,
     UNIQUE (item, annotator),
     FOREIGN KEY (item, annotator) REFERENCES assignment (item, annotator)
@@ -100,7 +100,7 @@ fn is_ours(connection: &Connection, file: &Path) -> Result<bool> {
 fn create(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
     if settings.overlap == 0 {
-        return Err(Error::store(file, "overlap 0 where at least 1 should judge each item"));
+        return Err(Error::store(file, "overlap 0 where at least 1 should label each item"));
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
     // Another program may have created the tables first.

@@ -27,11 +27,11 @@ fn first() -> Label {
 }
 
 /// Labels all available items of an annotator, and returns the items in order.
-fn judge_all(store: &mut Store, name: &str, label: &Label) -> Vec<ItemId> {
+fn label_all(store: &mut Store, name: &str, label: &Label) -> Vec<ItemId> {
     let person = store.annotator(name).unwrap();
     let mut items = Vec::new();
     while let Some(task) = store.next(&person).unwrap() {
-        assert_eq!(store.next(&person).unwrap().unwrap(), task, "the same until it is judged");
+        assert_eq!(store.next(&person).unwrap().unwrap(), task, "the same until it is labelled");
         store.submit(&person, task.item, label, 1.0).unwrap();
         items.push(task.item);
     }
@@ -42,14 +42,14 @@ fn judge_all(store: &mut Store, name: &str, label: &Label) -> Vec<ItemId> {
 fn nobody_is_given_an_item_twice_and_each_goes_to_as_many_as_asked() {
     let (_directory, mut store) = store(Settings { overlap: 2, seed: 1 });
     add(&mut store, numbered(5)).unwrap();
-    let ada = judge_all(&mut store, "ada", &first());
+    let ada = label_all(&mut store, "ada", &first());
     assert_eq!(ada, [1, 2, 3, 4, 5]);
-    assert_eq!(judge_all(&mut store, "ben", &first()), [1, 2, 3, 4, 5]);
-    assert_eq!(judge_all(&mut store, "cyd", &first()), [0i64; 0], "two have judged each of them");
+    assert_eq!(label_all(&mut store, "ben", &first()), [1, 2, 3, 4, 5]);
+    assert_eq!(label_all(&mut store, "cyd", &first()), [0i64; 0], "two have labelled each of them");
     store.set_overlap(3).unwrap();
-    assert_eq!(judge_all(&mut store, "cyd", &first()).len(), 5);
-    assert_eq!(judge_all(&mut store, "ada", &first()).len(), 0);
-    assert_eq!(store.judged().unwrap().len(), 15);
+    assert_eq!(label_all(&mut store, "cyd", &first()).len(), 5);
+    assert_eq!(label_all(&mut store, "ada", &first()).len(), 0);
+    assert_eq!(store.labelled().unwrap().len(), 15);
 }
 
 #[test]
@@ -79,11 +79,11 @@ fn a_label_is_kept_of_the_answers_and_not_of_where_they_stood() {
         let answer = task.answers.iter().position(|answer| *answer == "yes".into()).unwrap();
         store.submit(&ada, task.item, &Label::of(Verdict::Best { answer }), f64::NAN).unwrap();
     }
-    let judged = store.judged().unwrap();
-    assert!(judged.iter().all(|judged| judged.label.best() == Some(0) && judged.seconds == 0.0));
-    let shown_first = judged.iter().filter(|judged| judged.shown == [0, 1]).count();
+    let labelled = store.labelled().unwrap();
+    assert!(labelled.iter().all(|labelled| labelled.label.best() == Some(0) && labelled.seconds == 0.0));
+    let shown_first = labelled.iter().filter(|labelled| labelled.shown == [0, 1]).count();
     assert!((1..20).contains(&shown_first), "both orders occur: {shown_first}");
-    assert_eq!(store.judged_of(judged[3].item).unwrap(), judged[3..4]);
+    assert_eq!(store.labelled_of(labelled[3].item).unwrap(), labelled[3..4]);
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn labels_that_cannot_be_are_refused_and_what_is_there_stays() {
     store.submit(&ada, task.item, &first(), 1.0).unwrap();
     let error = store.submit(&ada, task.item, &Label::of(Verdict::Tie), 1.0).unwrap_err().to_string();
     assert_eq!(error, "item 1: ada has labelled it before, and not like this; undo that label first");
-    let judged = store.judged().unwrap();
-    assert_eq!((judged.len(), judged[0].label.best()), (1, Some(judged[0].shown[0])));
+    let labelled = store.labelled().unwrap();
+    assert_eq!((labelled.len(), labelled[0].label.best()), (1, Some(labelled[0].shown[0])));
 }
 
 #[test]
@@ -129,10 +129,10 @@ fn everybody_is_checked_and_checks_are_spread() {
     let mut items = numbered(18);
     items.extend([item("check a", Some(0)), item("check b", Some(1))]);
     add(&mut store, items).unwrap();
-    let given = judge_all(&mut store, "ada", &first());
+    let given = label_all(&mut store, "ada", &first());
     let places: Vec<usize> = given.iter().enumerate().filter(|(_, item)| **item > 18).map(|(place, _)| place).collect();
     assert_eq!(places, [4, 14]);
-    assert_eq!(judge_all(&mut store, "ben", &first()), [19, 20], "the rest is judged");
+    assert_eq!(label_all(&mut store, "ben", &first()), [19, 20], "the rest is labelled");
     let summary = crate::summary::summary(&store).unwrap();
     assert_eq!((summary.items, summary.finished, summary.gold, summary.labels), (18, 18, 2, 22));
     assert!(summary.annotators.iter().all(|person| person.gold == 2));
@@ -201,5 +201,5 @@ fn a_store_that_another_program_holds_says_so_and_nothing_is_lost() {
     assert!(error.contains("labels.db: is held by another program") && error.contains("try again"), "{error}");
     other.execute_batch("ROLLBACK").unwrap();
     store.submit(&ada, task.item, &first(), 1.0).unwrap();
-    assert_eq!(store.judged().unwrap().len(), 1);
+    assert_eq!(store.labelled().unwrap().len(), 1);
 }

@@ -20,7 +20,7 @@ use driver::Browser;
 const HOSTILE: &str = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">\n\
     </script></style><b>bold</b> &amp; [link](javascript:alert(1))";
 
-fn to_judge() -> Made {
+fn to_label() -> Made {
     let long = "A longer answer, as models write them, so that one sees how lines are broken. ".repeat(6);
     let talk = [("system", "Be brief."), ("user", HOSTILE)];
     let talk = talk.map(|(role, content)| Message { role: role.to_string(), content: content.to_string() });
@@ -36,9 +36,9 @@ fn to_judge() -> Made {
 }
 
 #[test]
-fn people_judge_in_a_browser() {
+fn people_label_in_a_browser() {
     let Ok(program) = std::env::var("PALESTRA_BROWSER") else { return };
-    let made = to_judge();
+    let made = to_label();
     let token = Store::open(&made.file).unwrap().invite("ada", true).unwrap();
     let address = serve(&made.file, true);
     let browser = &mut Browser::start(&program);
@@ -50,7 +50,7 @@ fn people_judge_in_a_browser() {
     browser.call("Page.navigate", json!({"url": format!("http://{address}/")}));
     browser.wait_for("!document.getElementById('enter').hidden");
     browser.call("Page.navigate", json!({"url": format!("http://{address}/#{token}")}));
-    browser.wait_for("!document.getElementById('judge').hidden");
+    browser.wait_for("!document.getElementById('label').hidden");
     assert_eq!(browser.value("location.hash"), "");
 
     // Markup in answers is shown as text.
@@ -122,8 +122,8 @@ fn people_judge_in_a_browser() {
 }
 
 fn check_kept(file: &Path) {
-    let judged = Store::open(file).unwrap().judged().unwrap();
-    let [tie, second, ranking, rated] = &judged[..] else { panic!("{judged:?}") };
+    let labelled = Store::open(file).unwrap().labelled().unwrap();
+    let [tie, second, ranking, rated] = &labelled[..] else { panic!("{labelled:?}") };
     assert_eq!((&tie.label.verdict, tie.label.comment.as_str()), (&Verdict::Tie, "b is <i>too long</i>"));
     let ratings: Vec<_> = tie.shown.iter().map(|place| tie.label.ratings[*place]).collect();
     assert_eq!(ratings, [Some(4.0), Some(2.0)]);
@@ -150,7 +150,7 @@ fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
     let Ok(program) = std::env::var("PALESTRA_BROWSER") else { return };
     const ITEMS: usize = 20;
     let mut items = numbered(ITEMS);
-    items[3].gold = Some(1); // these two check who judges: no is known to be right, and yes
+    items[3].gold = Some(1); // these two check who labels: no is known to be right, and yes
     items[4].gold = Some(0);
     let made = made(2, items);
     let mut store = Store::open(&made.file).unwrap();
@@ -159,7 +159,7 @@ fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
     let mut browsers = tokens.map(|token| {
         let mut browser = Browser::start(&program);
         browser.call("Page.navigate", json!({"url": format!("http://{address}/#{token}")}));
-        browser.wait_for("!document.getElementById('judge').hidden");
+        browser.wait_for("!document.getElementById('label').hidden");
         browser
     });
     for done in 0..ITEMS {
@@ -189,13 +189,13 @@ fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
     server.kill().unwrap();
     server.wait().unwrap();
 
-    let judged = store.judged().unwrap();
-    assert_eq!(judged.len(), 2 * ITEMS, "each item by each person, once");
-    for judged in &judged {
-        let Text::Plain(prompt) = &judged.prompt else { panic!("{judged:?}") };
+    let labelled = store.labelled().unwrap();
+    assert_eq!(labelled.len(), 2 * ITEMS, "each item by each person, once");
+    for labelled in &labelled {
+        let Text::Plain(prompt) = &labelled.prompt else { panic!("{labelled:?}") };
         let number: usize = prompt.strip_prefix("prompt ").unwrap().parse().unwrap();
-        let differs = judged.annotator == "ben" && number.is_multiple_of(5);
-        assert_eq!(judged.label.best(), Some(usize::from(number.is_multiple_of(3) != differs)), "{judged:?}");
+        let differs = labelled.annotator == "ben" && number.is_multiple_of(5);
+        assert_eq!(labelled.label.best(), Some(usize::from(number.is_multiple_of(3) != differs)), "{labelled:?}");
     }
     let summary = summary(&store).unwrap();
     let kappas = [summary.cohen[0].kappa.unwrap(), summary.fleiss.unwrap()];

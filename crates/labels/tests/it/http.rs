@@ -15,12 +15,12 @@ fn key_of(page: &str) -> String {
 }
 
 #[test]
-fn two_annotators_at_once_judge_everything_and_nothing_twice() {
+fn two_annotators_at_once_label_everything_and_nothing_twice() {
     let made = made(2, numbered(12));
     let mut store = Store::open(&made.file).unwrap();
     let tokens = [store.invite("ada", false).unwrap(), store.invite("ben", false).unwrap()];
     let address = serve(&made.file, false);
-    let judge = |token: String| {
+    let label = |token: String| {
         let mut items = BTreeSet::new();
         let mut shown = get(address, "/api/next", &token).json();
         while shown["task"] != Value::Null {
@@ -33,7 +33,7 @@ fn two_annotators_at_once_judge_everything_and_nothing_twice() {
         items
     };
     let [of_ada, of_ben] = std::thread::scope(|scope| {
-        tokens.map(|token| scope.spawn(move || judge(token))).map(|thread| thread.join().unwrap())
+        tokens.map(|token| scope.spawn(move || label(token))).map(|thread| thread.join().unwrap())
     });
     assert_eq!(of_ada, (1..=12).collect());
     assert_eq!(of_ben, of_ada);
@@ -93,7 +93,7 @@ fn other_pages_cannot_act_for_who_sits_at_this_machine() {
     let head = format!("{head}Content-Type: application/json\r\n");
     let flood = format!("{{\"item\": 1, \"label\": \"{}\"}}", "x".repeat(70_000));
     assert_eq!(request(address, "POST /api/label", &head, flood.as_bytes()).unwrap().status, 413);
-    assert_eq!(Store::open(&made.file).unwrap().judged().unwrap().len(), 0);
+    assert_eq!(Store::open(&made.file).unwrap().labelled().unwrap().len(), 0);
     assert_eq!(request(address, "POST /api/label", &head, body.as_bytes()).unwrap().status, 200);
 }
 
@@ -121,7 +121,7 @@ fn what_is_wrong_with_a_label_is_said_and_nothing_of_it_is_kept() {
     );
     let head = format!("Host: {address}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n");
     assert_eq!(request(address, "POST /api/label", &head, b"{\"item\": NaN}").unwrap().status, 400);
-    assert_eq!(Store::open(&made.file).unwrap().judged().unwrap().len(), 0);
+    assert_eq!(Store::open(&made.file).unwrap().labelled().unwrap().len(), 0);
     assert_eq!(post(address, "/api/label", &key, &best(&item, 0)).status, 200);
     assert_eq!(post(address, "/api/label", &key, &best(&item, 0)).status, 200, "the same once more");
     refused(409, &best(&item, 1), "me has labelled it before, and not like this");
@@ -131,7 +131,7 @@ fn what_is_wrong_with_a_label_is_said_and_nothing_of_it_is_kept() {
 }
 
 #[test]
-fn exports_are_read_again_as_what_was_judged() {
+fn exports_are_read_again_as_what_was_labelled() {
     let items =
         vec![item("pair", &["a", "b"]), item("tie", &["a", "b"]), item("three", &["a", "b", "c"]), item("one", &["a"])];
     let made = made(1, items);

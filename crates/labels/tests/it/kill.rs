@@ -43,7 +43,7 @@ pub fn start(file: &Path, address: &str) -> (Child, SocketAddr) {
 }
 
 /// Labels items until the server is gone. Returns the acknowledged answers, by item.
-fn judge(address: SocketAddr, token: &str, count: &AtomicUsize) -> BTreeMap<ItemId, usize> {
+fn label(address: SocketAddr, token: &str, count: &AtomicUsize) -> BTreeMap<ItemId, usize> {
     let mut acknowledged = BTreeMap::new();
     let Ok(mut shown) = try_get(address, "/api/next", token).map(|reply| reply.json()) else { return acknowledged };
     while let Some(item) = shown["task"]["item"].as_i64() {
@@ -69,28 +69,29 @@ fn no_acknowledged_label_is_lost() {
         let (mut child, address) = start(&made.file, "127.0.0.1:0");
         let count = AtomicUsize::new(0);
         let heard = std::thread::scope(|scope| {
-            let judging = people.each_ref().map(|(name, token)| (*name, scope.spawn(|| judge(address, token, &count))));
+            let labelling =
+                people.each_ref().map(|(name, token)| (*name, scope.spawn(|| label(address, token, &count))));
             while count.load(Ordering::SeqCst) < 30 {
                 std::thread::yield_now();
             }
             child.kill().unwrap();
             child.wait().unwrap();
-            judging.map(|(name, thread)| (name, thread.join().unwrap()))
+            labelling.map(|(name, thread)| (name, thread.join().unwrap()))
         });
         for (name, heard) in heard {
             acknowledged.entry(name).or_default().extend(heard);
         }
         let store = Store::open(&made.file).unwrap();
-        let judged = store.judged().unwrap();
+        let labelled = store.labelled().unwrap();
         for (name, labels) in &acknowledged {
             for (item, answer) in labels {
-                let kept = judged.iter().find(|judged| judged.item == *item && judged.annotator == *name);
+                let kept = labelled.iter().find(|labelled| labelled.item == *item && labelled.annotator == *name);
                 let kept = kept.unwrap_or_else(|| panic!("the label of {name} for item {item} is lost"));
                 assert_eq!(kept.label.best(), Some(kept.shown[*answer]), "{name}, item {item}");
             }
         }
         let heard: usize = acknowledged.values().map(BTreeMap::len).sum();
         // At the moment of the kill, each of the two annotators may have been waiting for one more response.
-        assert!(heard >= 30 && judged.len() <= heard + 4, "{heard} acknowledged, {} kept", judged.len());
+        assert!(heard >= 30 && labelled.len() <= heard + 4, "{heard} acknowledged, {} kept", labelled.len());
     }
 }

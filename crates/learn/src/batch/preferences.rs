@@ -164,7 +164,7 @@ pub struct Totals {
 
 impl PromptPreferences {
     /// Number of preferences of all kinds.
-    pub fn judgements(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.pairs.len() + self.choices.len() + self.labels.len() + self.ratings.len()
     }
 

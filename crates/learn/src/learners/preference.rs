@@ -86,7 +86,7 @@ impl Learner for PreferenceLearner {
         let numbers = batch.answers.iter().map(|rows| self.read(&inner, &rows.inner())).collect();
         let numbers = Tensor::from_inner(Tensor::cat(numbers, 0)).require_grad();
         let Loss { total, metrics } = self.objective.loss(numbers.clone(), statistics, &batch);
-        let gradient = numbers.grad(&total.sum.backward()).expect("a loss of judgements is one of all answers");
+        let gradient = numbers.grad(&total.sum.backward()).expect("a loss of preferences is one of all answers");
         let mut first = 0;
         for rows in &batch.answers {
             let own = Tensor::from_inner(gradient.clone().slice(first..first + rows.count()));

@@ -315,7 +315,7 @@ fn scores_land_on_the_last_token_and_what_has_none_is_left_as_it_is() {
         assert_eq!(
             each.iter().map(|(_, total)| *total).collect::<Vec<_>>(),
             played.iter().map(|played| played.episode.total_reward()).collect::<Vec<_>>(),
-            "judged together or in parts"
+            "scored together or in parts"
         );
         assert!(
             played.iter().any(RolloutResult::is_scored) && !played.iter().all(RolloutResult::is_scored),

@@ -156,37 +156,37 @@ impl Gathered {
             self.prompts.push(PromptPreferences { group, ..PromptPreferences::default() });
         }
         let prompt = &mut self.prompts[place];
-        let judged: Option<Vec<&TextRow>> =
+        let labelled: Option<Vec<&TextRow>> =
             answers_of(&record.preference).into_iter().map(|answer| encoded[answer].as_ref()).collect();
-        let Some(judged) = judged else {
+        let Some(labelled) = labelled else {
             self.counts.dropped += 1;
             return;
         };
-        let told_apart = (1..judged.len()).all(|at| !judged[..at].contains(&judged[at]));
+        let told_apart = (1..labelled.len()).all(|at| !labelled[..at].contains(&labelled[at]));
         if !told_apart {
             self.counts.dropped += 1;
             return;
         }
-        let before = prompt.judgements();
-        take_judgement(prompt, &record.preference, &judged, record.weight as f32, self.kinds);
-        self.counts.unused += usize::from(prompt.judgements() == before);
+        let before = prompt.count();
+        take_preference(prompt, &record.preference, &labelled, record.weight as f32, self.kinds);
+        self.counts.unused += usize::from(prompt.count() == before);
     }
 
     fn finish(self, files: &[String], encoder: &ExampleEncoder) -> Result<(Vec<PromptPreferences>, PreferenceCounts)> {
         let Self { mut counts, mut prompts, kinds, .. } = self;
-        prompts.retain(|prompt| prompt.judgements() > 0);
+        prompts.retain(|prompt| prompt.count() > 0);
         counts.prompts = prompts.len();
         counts.answers = prompts.iter().map(|prompt| prompt.answers.len()).sum();
-        counts.kept = prompts.iter().map(PromptPreferences::judgements).sum();
+        counts.kept = prompts.iter().map(PromptPreferences::count).sum();
         counts.tokens = prompts.iter().flat_map(|prompt| &prompt.answers).map(|row| row.tokens.len()).sum();
         if prompts.is_empty() {
             let kind = match kinds {
-                PreferenceKinds::All => "judgements",
+                PreferenceKinds::All => "preferences",
                 PreferenceKinds::Pairs => "pairs of a better and a worse answer",
                 PreferenceKinds::Labels => "answers that are good or not",
             };
             return Err(Error::Data(format!(
-                "{}: of {} judgements none is left to learn from: {} are no {kind}, and {} were dropped since answers are \
+                "{}: of {} preferences none is left to learn from: {} are no {kind}, and {} were dropped since answers are \
                  longer than preferences.window = {} tokens",
                 files.join(", "),
                 counts.read,
@@ -200,17 +200,17 @@ impl Gathered {
 }
 
 /// Adds preference data over some answers to a prompt, if the learner uses its kind.
-fn take_judgement(
+fn take_preference(
     prompt: &mut PromptPreferences,
     preference: &Preference,
-    judged: &[&TextRow],
+    labelled: &[&TextRow],
     weight: f32,
     kinds: PreferenceKinds,
 ) {
     let mut place = |number: usize| {
-        let known = prompt.answers.iter().position(|row| row == judged[number]);
+        let known = prompt.answers.iter().position(|row| row == labelled[number]);
         known.unwrap_or_else(|| {
-            prompt.answers.push(judged[number].clone());
+            prompt.answers.push(labelled[number].clone());
             prompt.answers.len() - 1
         })
     };
@@ -239,7 +239,7 @@ fn take_judgement(
         (Preference::Better { .. } | Preference::Best { .. }, PreferenceKinds::Labels) => {
             let best = if let Preference::Best { best, .. } = preference { *best } else { 0 };
             let label = |number| Single { answer: place(number), value: f32::from(number == best), weight };
-            let labels: Vec<Single> = (0..judged.len()).map(label).collect();
+            let labels: Vec<Single> = (0..labelled.len()).map(label).collect();
             prompt.labels.extend(labels);
         }
         (Preference::Label { good, .. }, PreferenceKinds::All | PreferenceKinds::Labels) => {
@@ -260,8 +260,8 @@ impl PreferenceCounts {
         let named = [
             ("data/answers_cut", self.cut),
             ("data/answers_dropped", self.too_long),
-            ("data/judgements_dropped", self.dropped),
-            ("data/judgements_unused", self.unused),
+            ("data/preferences_dropped", self.dropped),
+            ("data/preferences_unused", self.unused),
         ];
         named.map(|(name, count)| (name.to_string(), count as f64)).into()
     }
@@ -270,13 +270,16 @@ impl PreferenceCounts {
 impl fmt::Display for PreferenceCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { read, conflicts, unused, cut, too_long, dropped, prompts, answers, kept, tokens } = self;
-        write!(f, "{read} judgements, of which {kept} are of {answers} answers to {prompts} prompts, {tokens} tokens")?;
+        write!(
+            f,
+            "{read} preferences, of which {kept} are of {answers} answers to {prompts} prompts, {tokens} tokens"
+        )?;
         let told = [
-            (conflicts, "judged differently by several people"),
+            (conflicts, "labelled differently by several people"),
             (unused, "left out, since nothing is learned from their kind"),
             (cut, "answers cut to preferences.window"),
             (too_long, "answers dropped as longer than preferences.window"),
-            (dropped, "judgements dropped with what was cut off their answers"),
+            (dropped, "preferences dropped with what was cut off their answers"),
         ];
         told.iter().filter(|(count, _)| **count > 0).try_for_each(|(count, what)| write!(f, "; {count} {what}"))
     }

@@ -102,7 +102,7 @@ impl PreferenceConfig {
             Err(Error::Config(format!("preferences.{field}: {value} is not {right}")))
         };
         if self.files.is_empty() {
-            return Err(Error::Config("preferences.files: name files of judgements".into()));
+            return Err(Error::Config("preferences.files: name files of preferences".into()));
         }
         if self.validation.is_empty() && !(self.validation_share > 0.0 && self.validation_share <= 0.5) {
             return wrong("validation_share", self.validation_share.to_string(), "above 0 and at most 0.5");
@@ -168,7 +168,7 @@ impl PreferenceData {
     /// tokens.
     ///
     /// # Errors
-    /// Files that cannot be read, a row that is no judgement or cannot be encoded, with file, row and column; a person who
+    /// Files that cannot be read, a row that is no preference or cannot be encoded, with file, row and column; a person who
     /// said two things of the same answers; nothing to learn from, or nothing to hold out.
     pub fn open(
         config: &PreferenceConfig,
@@ -210,7 +210,7 @@ fn hold_out(
             groups.push((prompt.group.clone(), 0));
             groups.len() - 1
         });
-        groups[place].1 += prompt.judgements();
+        groups[place].1 += prompt.count();
         group_of.push(place);
     }
     let folds = config.folds();
@@ -278,18 +278,18 @@ pub struct PreferenceSource {
 impl PreferenceSource {
     /// Creates a source of a run's preferences; the seed fixes their order. `device` is the device of the batches, in
     /// the autodiff context of the model.
-    pub fn new(judgements: PreferenceData, config: PreferenceConfig, seed: u64, device: Device) -> Self {
-        let PreferenceData { training: prompts, counts, .. } = judgements;
+    pub fn new(preferences: PreferenceData, config: PreferenceConfig, seed: u64, device: Device) -> Self {
+        let PreferenceData { training: prompts, counts, .. } = preferences;
         let place = ExamplePlace::default();
         Self { prompts, counts, config, seed, place, device, steps_left: 0, tokens: 0 }
     }
 
     /// Returns the parts of one step's batch.
     pub fn next_parts(&mut self) -> Vec<PreferenceBatch> {
-        let (mut drawn, mut judgements) = (Vec::new(), 0);
-        while judgements < self.config.batch {
+        let (mut drawn, mut preferences) = (Vec::new(), 0);
+        while preferences < self.config.batch {
             drawn.push(self.draw());
-            judgements += self.prompts[drawn[drawn.len() - 1]].judgements();
+            preferences += self.prompts[drawn[drawn.len() - 1]].count();
         }
         let drawn: Vec<&PromptPreferences> = drawn.into_iter().map(|number| &self.prompts[number]).collect();
         self.tokens += drawn.iter().flat_map(|prompt| prompt.rows()).map(|row| row.tokens.len()).sum::<usize>();

@@ -31,7 +31,7 @@ function notice(text) {
 }
 
 function view(name) {
-  for (const id of ['judge', 'done', 'enter', 'counts']) $(id).hidden = id !== name;
+  for (const id of ['label', 'done', 'enter', 'counts']) $(id).hidden = id !== name;
   $('undo').disabled = !now || name === 'counts' || now.progress.done === 0;
 }
 
@@ -72,7 +72,7 @@ function show(reply) {
   $('person').textContent = reply.person;
   $('admin').hidden = !reply.is_admin;
   if (!reply.task) { view('done'); return; }
-  view('judge');
+  view('label');
   shownAt = performance.now();
   const count = reply.task.answers.length;
   const said = reply.said;
@@ -175,11 +175,11 @@ document.addEventListener('keydown', event => {
     return;
   }
   const key = event.key.toLowerCase();
-  const judging = !$('judge').hidden;
+  const labelling = !$('label').hidden;
   const digit = /^[1-9]$/.test(key) ? Number(key) : 0;
-  const count = judging ? now.task.answers.length : 0;
+  const count = labelling ? now.task.answers.length : 0;
   if (key === 'u' && !$('undo').disabled) ask('undo', {});
-  else if (!judging) return;
+  else if (!labelling) return;
   else if (rating >= 0 && digit) { if (digit <= now.scale) { ratings[rating] = digit; nextRating(); } }
   else if (digit && digit <= count) choose(digit - 1);
   else if (key === 'arrowleft' && count === 2) choose(0);
@@ -228,7 +228,7 @@ async function counts() {
     const share = count => of.labels ? Math.round(100 * count / of.labels) + ' %' : '0 %';
     const names = { first: 'the answer shown first', later: 'one shown later', tie: 'tie', all_bad: 'all bad', skip: 'skipped', rated: 'only rated' };
     $('tables').replaceChildren(
-      table(['items', 'judged by ' + of.overlap + ' or more', 'checks', 'labels'], [[of.items, of.finished, of.gold, of.labels]]),
+      table(['items', 'labelled by ' + of.overlap + ' or more', 'checks', 'labels'], [[of.items, of.finished, of.gold, of.labels]]),
       make('h2', '', 'People'),
       table(['name', 'labels', 'skipped', 'median seconds', 'checks right'],
         of.annotators.map(one => [one.name, one.labels, one.skips, one.seconds, one.gold_right + ' of ' + one.gold])),

@@ -47,7 +47,7 @@ impl TokenPolicy {
 /// transformer, and it writes no actions.
 pub struct Fqe {
     /// The evaluated policy.
-    pub judged: TokenPolicy,
+    pub evaluated: TokenPolicy,
     /// Polyak rate of the target network per step.
     pub polyak: f64,
 }
@@ -65,7 +65,7 @@ impl Fqe {
 
     fn expectation(&self, states: &States) -> Tensor<1> {
         let values = states.all_target_q();
-        let probabilities = self.judged.probabilities(states.batch);
+        let probabilities = self.evaluated.probabilities(states.batch);
         let values = values.inner().narrow(1, 0, probabilities.dims()[1]);
         (values * probabilities).sum_dim(1).squeeze_dim(1)
     }

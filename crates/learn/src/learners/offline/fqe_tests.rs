@@ -10,7 +10,7 @@ use crate::learners::Loss;
 use crate::learners::check::measure;
 use palestra_model::parameters;
 
-fn judged(temperature: f32, epsilon: f64, device: &Device) -> TokenPolicy {
+fn evaluated(temperature: f32, epsilon: f64, device: &Device) -> TokenPolicy {
     let policy = policy(None, &device.clone().inner());
     // A different model than the trained one.
     let weights = parameters::collect(&policy).into_iter().map(|(name, data)| {
@@ -29,7 +29,7 @@ impl Learner for Anywhere {
     type Batch = TransitionBatch;
 
     fn loss(&self, model: &Policy, batch: TransitionBatch, statistics: &[Tensor<1>]) -> Loss {
-        Fqe { judged: judged(0.7, 0.2, &batch.tokens.device()), polyak: 0.05 }.loss(model, batch, statistics)
+        Fqe { evaluated: evaluated(0.7, 0.2, &batch.tokens.device()), polyak: 0.05 }.loss(model, batch, statistics)
     }
 
     fn after_step(&self, model: Policy) -> Policy {
@@ -44,18 +44,18 @@ fn fqe_learns_as_every_learner_does() {
 
 /// Evaluated policy, computed by hand: the softmax of the scores divided by the temperature over the allowed tokens,
 /// mixed with a uniform choice.
-fn by_hand(judged: &TokenPolicy, scores: &[f32], allowed: Option<&[u32]>) -> Vec<f32> {
+fn by_hand(evaluated: &TokenPolicy, scores: &[f32], allowed: Option<&[u32]>) -> Vec<f32> {
     let can_be = |token: usize| allowed.is_none_or(|allowed| allowed.contains(&(token as u32)));
-    let own: Vec<f32> = if judged.temperature == 0.0 {
+    let own: Vec<f32> = if evaluated.temperature == 0.0 {
         let best = (0..VOCAB).filter(|&token| can_be(token)).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         (0..VOCAB).map(|token| f32::from(u8::from(best == Some(token)))).collect()
     } else {
-        let weight = |token: usize| if can_be(token) { (scores[token] / judged.temperature).exp() } else { 0.0 };
+        let weight = |token: usize| if can_be(token) { (scores[token] / evaluated.temperature).exp() } else { 0.0 };
         let total: f32 = (0..VOCAB).map(weight).sum();
         (0..VOCAB).map(|token| weight(token) / total).collect()
     };
     let Some(allowed) = allowed else { return own };
-    let epsilon = judged.epsilon as f32;
+    let epsilon = evaluated.epsilon as f32;
     let uniform = |token: usize| if can_be(token) { 1.0 / allowed.len() as f32 } else { 0.0 };
     own.iter().enumerate().map(|(token, p)| (1.0 - epsilon) * p + epsilon * uniform(token)).collect()
 }
@@ -72,18 +72,18 @@ fn fqe_by_hand_with_every_kind_of_end() {
         *allowed = lists[1].map(Arc::from);
         let batch = || parts(&chunks, 1, device);
         for (temperature, epsilon) in [(1.0, 0.0), (0.5, 0.3), (0.0, 0.0), (0.0, 0.4)] {
-            let judged = judged(temperature, epsilon, device);
+            let evaluated = evaluated(temperature, epsilon, device);
             let states = batch().remove(0);
             let rows = |tensor: Tensor<2>| host(tensor).chunks(VOCAB).map(<[f32]>::to_vec).collect::<Vec<_>>();
             let read = |policy: &Policy| {
                 let hidden = policy.transformer.forward(states.tokens.clone(), &Placement::causal(), None);
                 hidden.select(0, states.states_at.clone())
             };
-            let scores = rows(judged.policy.transformer.logits(read(&judged.policy.clone().train())));
+            let scores = rows(evaluated.policy.transformer.logits(read(&evaluated.policy.clone().train())));
             let critic = model.critic.as_ref().unwrap();
             let targets = rows(critic.min_target_q(read_averaged(&model, &states)));
             let value = |state: usize, allowed: Option<&[u32]>| -> f32 {
-                by_hand(&judged, &scores[state], allowed).iter().zip(&targets[state]).map(|(p, q)| p * q).sum()
+                by_hand(&evaluated, &scores[state], allowed).iter().zip(&targets[state]).map(|(p, q)| p * q).sum()
             };
             // States: those of the three actions, then the final state of the truncated episode.
             let after = [value(1, Some(&[2, 6])), value(3, lists[1])];
@@ -93,7 +93,7 @@ fn fqe_by_hand_with_every_kind_of_end() {
             let all_q = rows(critic.q[0].forward(read(&model)));
             let q: Vec<f32> = written.iter::<i64>().zip(all_q).map(|(token, row)| row[token as usize]).collect();
             let expected = (0..3).map(|i| (q[i] - y[i]).powi(2)).sum::<f32>() / 3.0;
-            let learner = Fqe { judged: judged.clone(), polyak: 0.05 };
+            let learner = Fqe { evaluated: evaluated.clone(), polyak: 0.05 };
             let (numbers, gradients) = measure(&learner, &model, batch());
             assert!((numbers["total"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["total"]);
             assert!(gradients.keys().all(|name| !name.starts_with("critic.target")), "{:?}", gradients.keys());

@@ -10,12 +10,12 @@ struct Files(tempfile::TempDir);
 impl Files {
     fn with(lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("judged.jsonl"), lines).unwrap();
+        std::fs::write(folder.path().join("preferences.jsonl"), lines).unwrap();
         Self(folder)
     }
 
     fn config(&self) -> PreferenceConfig {
-        let file = self.0.path().join("judged.jsonl").display().to_string();
+        let file = self.0.path().join("preferences.jsonl").display().to_string();
         PreferenceConfig { files: vec![file], validation_share: 0.25, ..PreferenceConfig::default() }
     }
 
@@ -83,7 +83,10 @@ fn whole_topics_are_held_out_in_turn() {
     );
     let without = PreferenceConfig { validation_by: Some("theme".into()), ..files.config() };
     let error = files.open(&without, PreferenceKinds::All).unwrap_err().to_string();
-    assert!(error.contains("judged.jsonl: line 1, theme: missing, and preferences.validation_by names it"), "{error}");
+    assert!(
+        error.contains("preferences.jsonl: line 1, theme: missing, and preferences.validation_by names it"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -142,8 +145,8 @@ fn prompts_come_whole_in_an_order_that_a_resumed_run_goes_on_with() {
     let device = Device::flex();
     let config = PreferenceConfig { batch: 3, ..files.config() };
     let source = || {
-        let judgements = files.open(&config, PreferenceKinds::All).unwrap();
-        PreferenceSource::new(judgements, config.clone(), 5, device.clone())
+        let preferences = files.open(&config, PreferenceKinds::All).unwrap();
+        PreferenceSource::new(preferences, config.clone(), 5, device.clone())
     };
     let tokens = |source: &mut PreferenceSource| -> Vec<i64> {
         let parts = source.next_parts();
@@ -164,7 +167,7 @@ fn prompts_come_whole_in_an_order_that_a_resumed_run_goes_on_with() {
 }
 
 #[test]
-fn steps_judge_each_beginning_of_an_answer_and_a_policy_learns_from_the_whole() {
+fn steps_score_each_beginning_of_an_answer_and_a_policy_learns_from_the_whole() {
     let row = |number| {
         format!("{{\"prompt\": \"p{number}\", \"completions\": [\" a\", \"b\"], \"labels\": [true, false]}}\n")
     };
@@ -182,7 +185,9 @@ fn steps_judge_each_beginning_of_an_answer_and_a_policy_learns_from_the_whole() 
 
 #[test]
 fn what_cannot_be_learned_from_is_refused() {
-    assert!(Files::with("").refused(PreferenceKinds::All).contains("judged.jsonl: is empty: it should have a row"));
+    assert!(
+        Files::with("").refused(PreferenceKinds::All).contains("preferences.jsonl: is empty: it should have a row")
+    );
     let nan = Files::with("{\"prompt\": \"p\", \"completion\": \" a\", \"rating\": NaN}\n");
     assert!(
         nan.refused(PreferenceKinds::All).contains("line 1, the line: is no JSON"),
@@ -191,10 +196,10 @@ fn what_cannot_be_learned_from_is_refused() {
     );
     let labels = Files::with("{\"prompt\": \"p\", \"completion\": \" a\", \"label\": true}\n");
     let error = labels.refused(PreferenceKinds::Pairs);
-    assert!(error.contains("of 1 judgements none is left to learn from: 1 are no pairs of a better"), "{error}");
+    assert!(error.contains("of 1 preferences none is left to learn from: 1 are no pairs of a better"), "{error}");
     let unknown = Files::with(&pair("p", " é", " b", ""));
     assert!(
-        unknown.refused(PreferenceKinds::All).contains("judged.jsonl: line 1, completion: "),
+        unknown.refused(PreferenceKinds::All).contains("preferences.jsonl: line 1, completion: "),
         "{}",
         unknown.refused(PreferenceKinds::All)
     );
@@ -204,7 +209,7 @@ fn what_cannot_be_learned_from_is_refused() {
     assert!(error.contains("line 1, messages: there is no chat template to write it with"), "{error}");
     let twice = pair("p", " a", " b", ", \"annotator\": \"x\"") + &pair("p", " b", " a", ", \"annotator\": \"x\"");
     assert!(
-        Files::with(&twice).refused(PreferenceKinds::All).contains("annotator \"x\" judged the same answers twice")
+        Files::with(&twice).refused(PreferenceKinds::All).contains("annotator \"x\" labelled the same answers twice")
     );
 }
 
@@ -212,7 +217,7 @@ fn what_cannot_be_learned_from_is_refused() {
 fn impossible_settings_are_refused_by_name() {
     let files = eight_prompts();
     let refused = |config: PreferenceConfig| config.check().unwrap_err().to_string();
-    assert_eq!(refused(PreferenceConfig::default()), "preferences.files: name files of judgements");
+    assert_eq!(refused(PreferenceConfig::default()), "preferences.files: name files of preferences");
     assert_eq!(refused(PreferenceConfig { batch: 0, ..files.config() }), "preferences.batch: 0 is not at least 1");
     let share = refused(PreferenceConfig { validation_share: 0.9, ..files.config() });
     assert_eq!(share, "preferences.validation_share: 0.9 is not above 0 and at most 0.5");

@@ -10,7 +10,7 @@ use crate::label::Label;
 
 /// One label with its item and annotator.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Judged {
+pub struct LabelledItem {
     /// The item.
     pub item: ItemId,
     /// The prompt.
@@ -31,14 +31,14 @@ pub struct Judged {
 
 impl Store {
     /// All labels, by item and then by the annotator's name.
-    pub fn judged(&self) -> Result<Vec<Judged>> {
-        self.read_judged("").map_err(told(&self.file))
+    pub fn labelled(&self) -> Result<Vec<LabelledItem>> {
+        self.read_labelled("").map_err(told(&self.file))
     }
 
     /// The labels of one item.
-    pub fn judged_of(&self, item: ItemId) -> Result<Vec<Judged>> {
+    pub fn labelled_of(&self, item: ItemId) -> Result<Vec<LabelledItem>> {
         self.stored(item)?;
-        self.read_judged(&format!("WHERE item = {item}")).map_err(told(&self.file))
+        self.read_labelled(&format!("WHERE item = {item}")).map_err(told(&self.file))
     }
 
     /// Number of these items that have fewer labels than the overlap requires.
@@ -75,17 +75,17 @@ impl Store {
         read().map_err(told(&self.file))
     }
 
-    fn read_judged(&self, condition: &str) -> rusqlite::Result<Vec<Judged>> {
+    fn read_labelled(&self, condition: &str) -> rusqlite::Result<Vec<LabelledItem>> {
         let sql = format!(
             "SELECT item, name, label, shown, seconds FROM label JOIN annotator ON annotator.id = annotator {condition}
              ORDER BY item, name"
         );
         let mut select = self.connection.prepare(&sql)?;
         let mut rows = select.query([])?;
-        let mut judged: Vec<Judged> = Vec::new();
+        let mut labelled: Vec<LabelledItem> = Vec::new();
         while let Some(row) = rows.next()? {
             let item = row.get(0)?;
-            let (prompt, answers, gold) = match judged.last().filter(|last| last.item == item) {
+            let (prompt, answers, gold) = match labelled.last().filter(|last| last.item == item) {
                 Some(last) => (last.prompt.clone(), last.answers.clone(), last.gold),
                 None => {
                     let item = stored(&self.connection, item)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
@@ -94,8 +94,8 @@ impl Store {
             };
             let (label, shown) = (parse(&row.get::<_, String>(2)?)?, parse(&row.get::<_, String>(3)?)?);
             let (annotator, seconds) = (row.get(1)?, row.get(4)?);
-            judged.push(Judged { item, prompt, answers, gold, annotator, label, shown, seconds });
+            labelled.push(LabelledItem { item, prompt, answers, gold, annotator, label, shown, seconds });
         }
-        Ok(judged)
+        Ok(labelled)
     }
 }

@@ -11,7 +11,7 @@ use crate::tally::excerpt;
 use crate::work::Position;
 
 /// A document after cleaning, before deduplication.
-pub(crate) struct Judged {
+pub(crate) struct FilteredDocument {
     pub file: Arc<str>,
     pub position: Position,
     pub row: u64,
@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
 }
 
 /// Decodes, cleans and filters a document.
-pub(crate) fn judge(document: RawDocument, settings: &Settings, cleaner: &Cleaner) -> Judged {
+pub(crate) fn filter(document: RawDocument, settings: &Settings, cleaner: &Cleaner) -> FilteredDocument {
     let (size, place) = (document.size() as u64, document.place());
     let mut changes = Changes::default();
     let outcome = match document.content {
@@ -54,7 +54,7 @@ pub(crate) fn judge(document: RawDocument, settings: &Settings, cleaner: &Cleane
             Err(failed) => Outcome::Error(undecodable(&document.file, place, &failed).into()),
         },
     };
-    Judged {
+    FilteredDocument {
         file: document.file,
         position: Position { file: document.file_number, record: document.record },
         row: document.row,

@@ -1,20 +1,20 @@
 //! Import of human preference data as episodes.
 
 use palestra_datasets::End;
-use palestra_datasets::import::{ImportOptions, import_judgements};
+use palestra_datasets::import::{ImportOptions, import_preferences};
 use palestra_datasets::log::{Log, ReadOptions};
 
 #[test]
-fn each_judged_answer_is_an_episode_that_is_worth_what_people_said() {
+fn each_labelled_answer_is_an_episode_that_is_worth_what_people_said() {
     let directory = tempfile::tempdir().unwrap();
-    let (input, to) = (directory.path().join("judged.jsonl"), directory.path().join("judged.parquet"));
+    let (input, to) = (directory.path().join("preferences.jsonl"), directory.path().join("preferences.parquet"));
     let lines = r#"{"prompt": "sky?", "chosen": "blue", "rejected": "red", "annotator": "ada"}
 {"prompt": [{"role": "user", "content": "sky?"}], "completion": [{"role": "assistant", "content": "grey"}], "rating": 3}
 {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "sea?"}], "completion": "wet", "rating": 5}
 {"prompt": "sky?", "completion": "old", "rating": 1}
 "#;
     std::fs::write(&input, lines).unwrap();
-    let report = import_judgements(std::slice::from_ref(&input), &to, &ImportOptions::default()).unwrap();
+    let report = import_preferences(std::slice::from_ref(&input), &to, &ImportOptions::default()).unwrap();
     assert_eq!((report.episodes, report.terminated), (5, 5));
     let log = Log::open(&[to.display().to_string()], ReadOptions::default()).unwrap();
     let mut found = Vec::new();
@@ -40,7 +40,10 @@ fn each_judged_answer_is_an_episode_that_is_worth_what_people_said() {
     )
     .unwrap();
     let error =
-        import_judgements(&[input], &directory.path().join("no.parquet"), &ImportOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("judged.jsonl: annotator \"ada\" judged the same answers twice"), "{error}");
+        import_preferences(&[input], &directory.path().join("no.parquet"), &ImportOptions::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("preferences.jsonl: annotator \"ada\" labelled the same answers twice"),
+        "{error}"
+    );
     assert!(!directory.path().join("no.parquet").exists());
 }

@@ -12,7 +12,7 @@ use crate::{End, Episode, Turn};
 ///
 /// # Errors
 /// A row that is not preference data, or an annotator who labelled the same answers twice and differently.
-pub fn import_judgements(inputs: &[PathBuf], to: &Path, options: &ImportOptions) -> Result<ImportReport> {
+pub fn import_preferences(inputs: &[PathBuf], to: &Path, options: &ImportOptions) -> Result<ImportReport> {
     let mut records = Vec::new();
     for input in inputs {
         for record in read(input)? {

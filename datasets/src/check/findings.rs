@@ -13,7 +13,7 @@ use crate::{End, Episode, Turn};
 /// Relative tolerance for the sum of reward parts, which were added in f32 in an unknown order.
 const TOLERANCE: f64 = 1e-5;
 
-pub(super) struct Judge<'a> {
+pub(super) struct Findings<'a> {
     log: &'a Log,
     most_findings: usize,
     findings: Vec<Finding>,
@@ -40,7 +40,7 @@ struct FirstRow {
     row: u64,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Findings<'a> {
     pub fn new(log: &'a Log, most_findings: usize) -> Self {
         Self {
             log,
