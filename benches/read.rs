@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use palestra::envs::player::Random;
+use palestra::envs::policies::Random;
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Options, Registry};
 use palestra::learn::encoder::{Encoder, Encoding};

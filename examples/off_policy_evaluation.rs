@@ -10,7 +10,7 @@ use std::time::Instant;
 use palestra::Result;
 use palestra::agent::Agent;
 use palestra::config::RunFile;
-use palestra::envs::player::{Player, Scripted, mix};
+use palestra::envs::policies::{BaselinePolicy, Scripted, mix};
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Registry, episode_seed};
 use palestra::estimate::{Estimate, EstimateConfig, Method, Outcome, estimate};
@@ -130,13 +130,13 @@ fn summarise(game: &str, method: Method, measured: Vec<&Measured>, asked: usize)
 fn write_log(
     registry: &Registry,
     env: &Definition,
-    player: &mut dyn Player,
+    policy: &mut dyn BaselinePolicy,
     episodes: u64,
     seed: u64,
     path: &Path,
 ) -> Result<()> {
     let mut writer = LogWriter::create(path, WriteOptions::default())?;
-    for episode in record(registry, env, 0..episodes, seed, player)? {
+    for episode in record(registry, env, 0..episodes, seed, policy)? {
         writer.write(&episode?)?;
     }
     writer.finish()?;

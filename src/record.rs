@@ -1,6 +1,6 @@
 //! Recording: episodes of any policy, written to an experience log while they are played.
 //!
-//! It knows players, agents and logs. It knows nothing of learning.
+//! It knows policies, agents and logs. It knows nothing of learning.
 
 mod spans;
 pub mod verify;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use palestra_datasets::log::{LogWriter, WriteOptions};
-use palestra_envs::player::Player;
+use palestra_envs::policies::BaselinePolicy;
 use palestra_envs::reward::{RewardSummary, Scores};
 use palestra_envs::{Definition, Env, Episode, Registry, record as play};
 use serde::Serialize;
@@ -25,10 +25,10 @@ pub use spans::Spans;
 
 /// Policy to record, and the environment it plays in.
 pub enum Recorded {
-    /// A player without a model.
-    Player {
+    /// A policy without a model.
+    Baseline {
         /// Chooses the actions.
-        player: Box<dyn Player>,
+        policy: Box<dyn BaselinePolicy>,
         /// Environment that it plays in.
         env: Definition,
     },
@@ -156,7 +156,7 @@ pub fn record(
     }
     let mut recording = Recording::new(file, options);
     let outcome = match who {
-        Recorded::Player { mut player, env } => play_simply(registry, &env, &mut *player, &mut recording, watch),
+        Recorded::Baseline { mut policy, env } => play_simply(registry, &env, &mut *policy, &mut recording, watch),
         Recorded::Agent { agent, sampling, epsilon } => {
             play_agent(registry, &agent, sampling, epsilon, &mut recording, watch)
         }
@@ -171,13 +171,13 @@ pub fn record(
 fn play_simply(
     registry: &Registry,
     env: &Definition,
-    player: &mut dyn Player,
+    policy: &mut dyn BaselinePolicy,
     recording: &mut Recording,
     watch: &Watch,
 ) -> Result<()> {
     let RecordOptions { episodes, seed, .. } = *recording.options;
     let rewards = registry.rewards(&registry.resolve(env)?.rewards)?;
-    for episode in play::record(registry, env, 0..episodes, seed, player)? {
+    for episode in play::record(registry, env, 0..episodes, seed, policy)? {
         let mut episode = episode?;
         let taken = Some(now()); // just now
         episode.turns.iter_mut().for_each(|turn| turn.timestamp = taken);

@@ -1,11 +1,11 @@
 //! Training run, from its file to its directory. The only place that puts all the parts together.
 
+mod baselines;
 mod directory;
 mod episodes;
 mod held_out;
 mod parts;
 mod plan;
-mod players;
 mod preferences;
 mod reference;
 mod report;
@@ -25,6 +25,7 @@ use crate::config::RunFile;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::{RunDir, write_atomically};
 use crate::{Error, Result, reward};
+use baselines::Baselines;
 use directory::{Before, Directory, resume_into, snapshot};
 use episodes::{SHOWN, frames, samples};
 use held_out::HeldOut;
@@ -37,7 +38,6 @@ use palestra_model::optim::AdamW;
 use palestra_report::{Display, Observer, Options, Playback, replay};
 use parts::{LoggedData, Parts};
 pub use plan::{Hardware, plan_run, rows_of_run};
-use players::Players;
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 
@@ -132,8 +132,8 @@ impl Training<'_> {
         let run = agent.run.clone();
         let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
         let mut kept = run.rollout.record.then(kept).transpose()?;
-        let players = Players::measure(&agent, registry, before.play.clone(), logged)?;
-        let observer_options = observer_options(&run, &agent, &players, held_out.as_ref(), &options);
+        let baselines = Baselines::measure(&agent, registry, before.play.clone(), logged)?;
+        let observer_options = observer_options(&run, &agent, &baselines, held_out.as_ref(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
         stop_by(&stop)?;
         let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
@@ -193,10 +193,10 @@ impl Training<'_> {
             updates: done,
             seconds: observer.elapsed(),
             peak_memory_bytes: palestra_report::peak_memory_bytes(),
-            log: players.logged,
-            before: players.before,
-            random: players.random,
-            scripted: players.scripted,
+            log: baselines.logged,
+            before: baselines.before,
+            random: baselines.random,
+            scripted: baselines.scripted,
             evaluation,
             text,
             preferences,
@@ -257,7 +257,7 @@ fn cores() -> usize {
 fn observer_options(
     run: &RunFile,
     agent: &Agent,
-    players: &Players,
+    baselines: &Baselines,
     held_out: Option<&HeldOut>,
     options: &TrainOptions,
 ) -> Options {
@@ -266,7 +266,7 @@ fn observer_options(
         updates: run.train.updates,
         // A run that died before its first checkpoint restarts at update 0, and overwrites the metrics that it left.
         resume_at: options.resume.then_some(agent.updates),
-        references: players.references(),
+        references: baselines.references(),
         display: options.display,
         headline: headline.into(),
         lower_is_better,

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::player::{Choice, Player, Random, Scripted, random_action};
+use crate::policies::{BaselinePolicy, Choice, Random, Scripted, random_action};
 use crate::reward::RewardSummary;
 use crate::{Env, Info, Observation, Result, Rewards, record};
 
@@ -80,14 +80,14 @@ pub fn play_many(
     env: &mut dyn Env,
     episodes: u64,
     run_seed: u64,
-    player: &mut dyn Player,
+    policy: &mut dyn BaselinePolicy,
     rewards: &Rewards,
 ) -> Result<Baseline> {
-    let played = (0..episodes).map(|number| record::play_number(env, run_seed, number, player));
+    let played = (0..episodes).map(|number| record::play_number(env, run_seed, number, policy));
     let (mut episodes, infos): (Vec<Episode>, Vec<Info>) = played.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let scores = rewards.score(&mut episodes)?;
     let scored = episodes.iter().zip(&infos).zip(&scores).filter(|(_, scores)| scores.total.is_some());
-    let mut baseline = score(&player.name(), scored.map(|(played, _)| played));
+    let mut baseline = score(&policy.name(), scored.map(|(played, _)| played));
     let summaries = RewardSummary::of(scores.iter().map(|scores| &scores.scores)).into_iter();
     let scored = summaries.filter(|(_, summary)| summary.scored > 0);
     baseline.info.extend(scored.map(|(name, summary)| (name, summary.mean)));
@@ -131,10 +131,10 @@ pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (count - 1.0).max(1.0) / count).sqrt())
 }
 
-/// Adapter from a function to a [`Player`].
+/// Adapter from a function to a [`BaselinePolicy`].
 struct Answers<'a>(&'a mut dyn FnMut(&Observation) -> String);
 
-impl Player for Answers<'_> {
+impl BaselinePolicy for Answers<'_> {
     fn name(&self) -> String {
         String::new()
     }

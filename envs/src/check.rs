@@ -3,7 +3,7 @@
 //! It plays whole episodes several times and knows no environment in particular.
 
 mod hostile;
-mod player;
+mod session;
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::registry::split_version;
 use crate::{Env, EnvSpec, Result, episode_seed};
-use player::{Actor, Player, Transcript};
+use session::{Actor, Session, Transcript};
 
 /// Settings of the checker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub const RULES: [(&str, &str); 18] = [
     ("max-turns", "the end is reported within max_turns"),
     (
         "legal-actions",
-        "a running episode has legal actions, and they and the scripted player's are not flagged invalid",
+        "a running episode has legal actions, and they and the scripted policy's are not flagged invalid",
     ),
     ("alphabet", "observations and actions are written with the spec's alphabet"),
     ("render", "rendering works at any time, without control characters other than newline"),
@@ -110,52 +110,52 @@ pub fn check(make: &dyn Fn() -> Result<Box<dyn Env>>, options: CheckOptions) -> 
 struct Stop;
 
 fn run(make: &dyn Fn() -> Result<Box<dyn Env>>, options: CheckOptions, report: &mut Report) -> Result<(), Stop> {
-    let mut player = Player::new(make, options, report)?;
-    check_spec(player.spec().clone(), player.report);
-    player.before_reset()?;
+    let mut session = Session::new(make, options, report)?;
+    check_spec(session.spec().clone(), session.report);
+    session.before_reset()?;
     let mut first: Option<Transcript> = None;
     for number in 0..options.episodes.max(1) {
         let seed = episode_seed(options.seed, number);
-        player.episode = Some(number);
+        session.episode = Some(number);
         // Every second episode uses the scripted policy, if there is one, because it reaches other states.
         let actor = if number % 2 == 1 { Actor::scripted(seed) } else { Actor::random(seed) };
-        let played = player.play(seed, actor)?;
-        player.after_end(&played)?;
-        replay(&mut player, seed, &played)?;
+        let played = session.play(seed, actor)?;
+        session.after_end(&played)?;
+        replay(&mut session, seed, &played)?;
         first.get_or_insert(played);
     }
     let first = first.expect("at least one episode");
-    compare_seeds(&mut player, &first)?;
-    hostile::check(&mut player)
+    compare_seeds(&mut session, &first)?;
+    hostile::check(&mut session)
 }
 
 /// Plays an episode again: on the same instance, after half of another episode, and on a fresh instance.
-fn replay(player: &mut Player<'_>, seed: u64, played: &Transcript) -> Result<(), Stop> {
-    let again = player.play(seed, Actor::recorded(played))?;
-    if player.differs("same-seed", played, &again, "played again") {
+fn replay(session: &mut Session<'_>, seed: u64, played: &Transcript) -> Result<(), Stop> {
+    let again = session.play(seed, Actor::recorded(played))?;
+    if session.differs("same-seed", played, &again, "played again") {
         return Ok(());
     }
     let half = played.actions.len().div_ceil(2);
-    player.play_part(seed ^ 1, Actor::random(seed), half as u32)?;
-    let after_half = player.play(seed, Actor::recorded(played))?;
-    player.differs("half-played", played, &after_half, "played after half of another episode");
-    player.renew()?;
-    let fresh = player.play(seed, Actor::recorded(played))?;
-    player.differs("fresh-instance", played, &fresh, "played on a fresh instance");
+    session.play_part(seed ^ 1, Actor::random(seed), half as u32)?;
+    let after_half = session.play(seed, Actor::recorded(played))?;
+    session.differs("half-played", played, &after_half, "played after half of another episode");
+    session.renew()?;
+    let fresh = session.play(seed, Actor::recorded(played))?;
+    session.differs("fresh-instance", played, &fresh, "played on a fresh instance");
     Ok(())
 }
 
 /// Plays the actions of one episode with other seeds.
-fn compare_seeds(player: &mut Player<'_>, first: &Transcript) -> Result<(), Stop> {
+fn compare_seeds(session: &mut Session<'_>, first: &Transcript) -> Result<(), Stop> {
     const OTHERS: u64 = 32; // enough for a game that differs in one episode of five to differ once, but for 1 in 1,000
-    let stochastic = player.spec().stochastic;
+    let stochastic = session.spec().stochastic;
     for other in 0..OTHERS {
-        player.episode = None;
-        let played = player.play(episode_seed(!player.options.seed, other), Actor::recorded(first))?;
+        session.episode = None;
+        let played = session.play(episode_seed(!session.options.seed, other), Actor::recorded(first))?;
         let turns = played.lines.len().min(first.lines.len());
         let differs = played.lines[..turns] != first.lines[..turns];
         if differs && !stochastic {
-            player.error("seed-ignored", None, "another seed gave another episode; set spec.stochastic".to_string());
+            session.error("seed-ignored", None, "another seed gave another episode; set spec.stochastic".to_string());
         }
         if differs {
             return Ok(());
@@ -163,10 +163,10 @@ fn compare_seeds(player: &mut Player<'_>, first: &Transcript) -> Result<(), Stop
     }
     if stochastic && first.understood {
         let message = format!("{OTHERS} other seeds gave the same episode; use the seed, or unset spec.stochastic");
-        player.error("seed-matters", None, message);
+        session.error("seed-matters", None, message);
     } else if stochastic {
-        let message = "no legal actions are listed and there is no scripted player, so only nonsense was played";
-        player.warn("seed-matters", None, message.to_string());
+        let message = "no legal actions are listed and there is no scripted policy, so only nonsense was played";
+        session.warn("seed-matters", None, message.to_string());
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ pub mod double_t_maze;
 pub mod frozen_lake;
 pub mod grid;
 pub mod grid_world;
-pub mod player;
+pub mod policies;
 pub mod record;
 pub mod replay;
 pub mod reward;

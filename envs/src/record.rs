@@ -7,7 +7,7 @@ use palestra_datasets::{End, Episode, Turn};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::player::Player;
+use crate::policies::BaselinePolicy;
 use crate::{Definition, Env, Info, Observation, Registry, Result, episode_seed};
 
 /// Plays the episodes of these numbers of a run, one for each item of the iterator, with all columns of the experience
@@ -16,10 +16,10 @@ use crate::{Definition, Env, Info, Observation, Registry, Result, episode_seed};
 /// An episode is determined by the definition, the policy, the run's seed and its number.
 ///
 /// ```
-/// use palestra_envs::player::{Scripted, mix};
+/// use palestra_envs::policies::{Scripted, mix};
 /// use palestra_envs::{Definition, Registry, record::record};
-/// let (registry, mut player) = (Registry::builtin(), mix(0.85, Scripted)?);
-/// for episode in record(&registry, &Definition::named("double-t-maze"), 0..3, 7, &mut player)? {
+/// let (registry, mut policy) = (Registry::builtin(), mix(0.85, Scripted)?);
+/// for episode in record(&registry, &Definition::named("double-t-maze"), 0..3, 7, &mut policy)? {
 ///     let episode = episode?;
 ///     assert_eq!((episode.policy_id.as_str(), episode.seed.is_some()), ("scripted+0.85 random", true));
 ///     assert_eq!(episode.turns[0].log_probs.as_ref().map(Vec::len), Some(1));
@@ -34,13 +34,13 @@ pub fn record<'a>(
     definition: &Definition,
     numbers: Range<u64>,
     run_seed: u64,
-    player: &'a mut dyn Player,
+    policy: &'a mut dyn BaselinePolicy,
 ) -> Result<impl Iterator<Item = Result<Episode>> + 'a> {
     let definition = registry.resolve(definition)?;
     let mut env = registry.build(&definition)?;
     let env_spec = serde_json::to_string(&definition).expect("a definition has no maps with keys that are no text");
     Ok(numbers.map(move |number| {
-        let (episode, _) = play_number(&mut *env, run_seed, number, player)?;
+        let (episode, _) = play_number(&mut *env, run_seed, number, policy)?;
         let Episode { env_id, policy_id, .. } = &episode;
         let id = format!("{env_id}/{policy_id}/{run_seed}/{number}");
         Ok(Episode { id, env_spec: Some(env_spec.clone()), reward_source: Some(RULES.to_string()), ..episode })
@@ -52,28 +52,33 @@ pub(crate) fn play_number(
     env: &mut dyn Env,
     run_seed: u64,
     number: u64,
-    player: &mut dyn Player,
+    policy: &mut dyn BaselinePolicy,
 ) -> Result<(Episode, Info)> {
     let mut rng = ChaCha8Rng::seed_from_u64(episode_seed(!run_seed, number));
-    play(env, episode_seed(run_seed, number), player, &mut rng)
+    play(env, episode_seed(run_seed, number), policy, &mut rng)
 }
 
 /// Plays the episode of a seed; returns it with the info of its last state.
 ///
 /// # Errors
 /// Any error of the policy or the environment.
-pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn Rng) -> Result<(Episode, Info)> {
+pub fn play(
+    env: &mut dyn Env,
+    seed: u64,
+    policy: &mut dyn BaselinePolicy,
+    rng: &mut dyn Rng,
+) -> Result<(Episode, Info)> {
     let env_id = env.spec().id.clone();
     let mut episode = Episode {
         id: format!("{env_id}/{seed}"),
         env_id,
         seed: Some(seed),
-        policy_id: player.name(),
+        policy_id: policy.name(),
         ..Episode::default()
     };
     let mut observation = env.reset(seed)?;
     while episode.end.is_none() {
-        let choice = player.act(env, &observation, rng)?;
+        let choice = policy.act(env, &observation, rng)?;
         let step = env.step(&choice.action)?;
         episode.turns.push(Turn {
             observation: observation.text,

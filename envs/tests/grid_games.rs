@@ -83,7 +83,7 @@ fn the_exact_return_of_a_policy_is_what_playing_it_gives() {
 }
 
 #[test]
-fn the_scripted_player_reaches_the_exact_optimum_on_average() {
+fn the_scripted_policy_reaches_the_exact_optimum_on_average() {
     let mut world = lake("");
     let episodes = 4000;
     let mut solved = 0;

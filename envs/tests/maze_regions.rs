@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palestra_envs::grid::Direction;
 use palestra_envs::grid_world::GridWorld;
-use palestra_envs::player::{Player, Random, Scripted, mix};
+use palestra_envs::policies::{BaselinePolicy, Random, Scripted, mix};
 use palestra_envs::record::record;
 use palestra_envs::replay::{Replay, Replayer};
 use palestra_envs::tabular::Outcome;
@@ -82,9 +82,9 @@ fn a_move_out_of_the_region_is_not_listed_and_truncates_beyond_the_border() {
     );
 }
 
-fn recorded(name: &str, player: &mut dyn Player) -> Vec<Episode> {
+fn recorded(name: &str, policy: &mut dyn BaselinePolicy) -> Vec<Episode> {
     let definition = Definition::named(&format!("double-t-maze-{name}"));
-    record(&Registry::builtin(), &definition, 0..400, 0, player).unwrap().map(Result::unwrap).collect()
+    record(&Registry::builtin(), &definition, 0..400, 0, policy).unwrap().map(Result::unwrap).collect()
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn the_card_tells_what_the_data_of_the_regions_returns() {
     let card = registry.entry("double-t-maze").and_then(|entry| entry.card).unwrap();
     let mut sum = 0.0;
     for name in REGIONS {
-        let mut player = mix(0.85, Scripted).unwrap();
-        let score = baseline::play_many(&mut region(name), 400, 0, &mut player, &Rewards::default()).unwrap();
+        let mut policy = mix(0.85, Scripted).unwrap();
+        let score = baseline::play_many(&mut region(name), 400, 0, &mut policy, &Rewards::default()).unwrap();
         sum += score.mean_return;
         let row = format!("| `{name}` | {:.2} | {:.1} |", score.mean_return, score.mean_turns);
         assert!(card.contains(&row), "the card lacks\n{row}");

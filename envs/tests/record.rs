@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use palestra_envs::player::{Choice, Player, Random, Scripted, mix};
+use palestra_envs::policies::{BaselinePolicy, Choice, Random, Scripted, mix};
 use palestra_envs::record::record;
 use palestra_envs::replay::{Replay, Replayer};
 use palestra_envs::{Definition, End, Env, Episode, Observation, Registry, Result, episode_seed};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-fn recorded(name: &str, numbers: std::ops::Range<u64>, player: &mut dyn Player) -> Vec<Episode> {
-    let episodes = record(&Registry::builtin(), &Definition::named(name), numbers, 7, player);
+fn recorded(name: &str, numbers: std::ops::Range<u64>, policy: &mut dyn BaselinePolicy) -> Vec<Episode> {
+    let episodes = record(&Registry::builtin(), &Definition::named(name), numbers, 7, policy);
     episodes.unwrap().collect::<Result<_>>().unwrap()
 }
 
@@ -30,7 +30,7 @@ fn log(probability: f64) -> i64 {
 }
 
 #[test]
-fn every_player_logs_how_likely_it_was() {
+fn every_policy_logs_how_likely_it_was() {
     assert_eq!(shares(&recorded("double-t-maze", 0..3, &mut Random)).into_keys().collect::<Vec<_>>(), [log(0.25)]);
     assert_eq!(shares(&recorded("wordle", 0..3, &mut Scripted)).into_keys().collect::<Vec<_>>(), [0]);
 
@@ -51,7 +51,7 @@ fn every_player_logs_how_likely_it_was() {
 /// Always writes the last legal action, and does not know its probability.
 struct Last;
 
-impl Player for Last {
+impl BaselinePolicy for Last {
     fn name(&self) -> String {
         "last".to_string()
     }
@@ -66,8 +66,8 @@ impl Player for Last {
 }
 
 #[test]
-fn a_player_of_unknown_probability_leaves_it_out_mixed_too() {
-    let boxed: Box<dyn Player> = Box::new(Last);
+fn a_policy_of_unknown_probability_leaves_it_out_mixed_too() {
+    let boxed: Box<dyn BaselinePolicy> = Box::new(Last);
     let episodes = recorded("cliff-walking", 0..2, &mut mix(0.5, boxed).unwrap());
     assert_eq!(episodes[0].policy_id, "last+0.5 random");
     assert!(episodes.iter().flat_map(|episode| &episode.turns).all(|turn| turn.log_probs.is_none()));
@@ -76,9 +76,9 @@ fn a_player_of_unknown_probability_leaves_it_out_mixed_too() {
 
 #[test]
 fn an_episode_is_fixed_by_the_seed_and_its_number() {
-    let mut player = mix(0.5, Scripted).unwrap();
-    let all = recorded("frozen-lake-4x4", 0..6, &mut player);
-    assert_eq!(all[4..], recorded("frozen-lake-4x4", 4..6, &mut player));
+    let mut policy = mix(0.5, Scripted).unwrap();
+    let all = recorded("frozen-lake-4x4", 0..6, &mut policy);
+    assert_eq!(all[4..], recorded("frozen-lake-4x4", 4..6, &mut policy));
     assert_ne!(all[0].turns, all[1].turns);
     let ids: Vec<&str> = all.iter().map(|episode| episode.id.as_str()).collect();
     assert_eq!(ids[4], "frozen-lake-4x4-v1/scripted+0.5 random/7/4");
@@ -99,17 +99,17 @@ fn an_episode_tells_why_it_ended_and_what_it_was_played_in() {
 }
 
 #[test]
-fn a_player_that_cannot_play_says_so() {
+fn a_policy_that_cannot_play_says_so() {
     let registry = Registry::builtin();
     let mut odd = Definition::named("snake-6x6");
     odd.options.set("size", 5);
     let mut scripted = Scripted;
     let mut episodes = record(&registry, &odd, 0..1, 7, &mut scripted).unwrap();
     let error = episodes.next().unwrap().err().unwrap().to_string();
-    assert_eq!(error, "snake-6x6-v1: there is no scripted player");
+    assert_eq!(error, "snake-6x6-v1: there is no scripted policy");
     let (env, mut rng) = (registry.make("wordle").unwrap(), ChaCha8Rng::seed_from_u64(1));
     let error = Random.act(&*env, &Observation::default(), &mut rng).unwrap_err().to_string();
-    assert_eq!(error, "wordle-v1: lists no legal actions, so there is no random player");
+    assert_eq!(error, "wordle-v1: lists no legal actions, so there is no random policy");
     let error = mix(1.5, Random).unwrap_err().to_string();
     assert_eq!(error, "the policy: epsilon = 1.5; a probability from 0 to 1 would be right");
 }
@@ -132,8 +132,8 @@ fn what_was_recorded_plays_again_in_every_environment() {
     }
 }
 
-fn recorded_or_none(name: &str, player: &mut dyn Player) -> Option<Vec<Episode>> {
-    record(&Registry::builtin(), &Definition::named(name), 0..2, 7, player).unwrap().collect::<Result<_>>().ok()
+fn recorded_or_none(name: &str, policy: &mut dyn BaselinePolicy) -> Option<Vec<Episode>> {
+    record(&Registry::builtin(), &Definition::named(name), 0..2, 7, policy).unwrap().collect::<Result<_>>().ok()
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn a_changed_episode_is_told_by_its_first_difference() {
     let registry = Registry::builtin();
     let mut definition = Definition::named("frozen-lake-4x4");
     definition.options.set("slippery", false);
-    let mut player = Scripted;
-    let episode = record(&registry, &definition, 0..1, 7, &mut player).unwrap().next().unwrap().unwrap();
+    let mut policy = Scripted;
+    let episode = record(&registry, &definition, 0..1, 7, &mut policy).unwrap().next().unwrap().unwrap();
     assert_eq!(episode.turns.len(), 6);
     let mut replayer = Replayer::new(&registry);
     assert_eq!(replayer.replay(&episode).unwrap(), Replay::Same);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use palestra_datasets::{Episode, Turn};
 use palestra_envs::exact::ExactValue;
-use palestra_envs::player::{mixture_log_prob, random_log_prob};
+use palestra_envs::policies::{mixture_log_prob, random_log_prob};
 use palestra_envs::{Definition, Observation, Registry};
 use palestra_model::Module;
 use palestra_model::TensorData;

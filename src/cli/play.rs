@@ -32,7 +32,7 @@ pub struct Args {
     /// Name of a registered environment, or path of a TOML definition
     env: String,
     /// Policy that plays: human, random, scripted, or the directory of a run
-    #[arg(long, default_value = "human", value_name = "PLAYER")]
+    #[arg(long, default_value = "human", value_name = "POLICY")]
     policy: String,
     /// Seed of the first episode; it rises by 1 with each further episode
     #[arg(long, default_value_t = 0)]
@@ -46,7 +46,7 @@ pub struct Args {
 }
 
 /// Policy that chooses the actions.
-enum Player {
+enum Actor {
     Person(Box<dyn BufRead>),
     Random,
     Scripted,
@@ -63,18 +63,18 @@ struct Played<'a> {
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     let mut env = registry.make(&args.env)?;
-    let mut player = match args.policy.as_str() {
+    let mut actor = match args.policy.as_str() {
         "human" if output.wants_json() => {
-            let reason = "--json: a person plays in the terminal; choose another player with --policy";
+            let reason = "--json: a person plays in the terminal; choose another policy with --policy";
             return Err(Error::Config(reason.to_string()));
         }
-        "human" => Player::Person(Box::new(io::stdin().lock())),
-        "random" => Player::Random,
-        "scripted" => Player::Scripted,
+        "human" => Actor::Person(Box::new(io::stdin().lock())),
+        "random" => Actor::Random,
+        "scripted" => Actor::Scripted,
         folder if Path::new(folder).is_dir() => return watch_trained(args, registry, output),
         other => {
             let reason =
-                format!("--policy {other}: no such player; it is human, random, scripted or a run's directory");
+                format!("--policy {other}: no such policy; it is human, random, scripted or a run's directory");
             return Err(Error::Config(reason));
         }
     };
@@ -83,7 +83,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         let seed = args.seed.wrapping_add(number);
         let mut sink = io::sink();
         let screen: &mut dyn Write = if output.wants_json() { &mut sink } else { output.screen() };
-        let episode = play(&mut *env, seed, &mut player, args.delay, screen)?;
+        let episode = play(&mut *env, seed, &mut actor, args.delay, screen)?;
         let stopped = episode.end.is_none();
         episodes.push(Episode { policy_id: args.policy.clone(), ..episode });
         if stopped {
@@ -131,7 +131,7 @@ fn report(args: &Args, env_id: &str, episodes: &[Episode], output: &mut Output) 
 }
 
 /// Plays one episode and shows it. An episode that a person stops has no end.
-fn play(env: &mut dyn Env, seed: u64, player: &mut Player, delay: Duration, screen: &mut dyn Write) -> Result<Episode> {
+fn play(env: &mut dyn Env, seed: u64, actor: &mut Actor, delay: Duration, screen: &mut dyn Write) -> Result<Episode> {
     let show = |result: io::Result<()>| result.map_err(Error::io(STANDARD_OUTPUT));
     let env_id = env.spec().id.clone();
     show(writeln!(screen, "{env_id}, seed {seed}\n"))?;
@@ -139,21 +139,21 @@ fn play(env: &mut dyn Env, seed: u64, player: &mut Player, delay: Duration, scre
     let mut observation = env.reset(seed)?;
     let mut random = random_policy(!seed); // another stream than the environment's
     while episode.end.is_none() {
-        show(show_state(env, &observation, matches!(player, Player::Person(_)), screen))?;
-        let action = match player {
-            Player::Person(lines) => match read_line(lines)? {
+        show(show_state(env, &observation, matches!(actor, Actor::Person(_)), screen))?;
+        let action = match actor {
+            Actor::Person(lines) => match read_line(lines)? {
                 Some(line) => line,
                 None => break,
             },
-            Player::Random if observation.legal_actions.is_none() => {
-                return Err(Error::Config(format!("{}: lists no legal actions for a random player", env.spec().id)));
+            Actor::Random if observation.legal_actions.is_none() => {
+                return Err(Error::Config(format!("{}: lists no legal actions for a random policy", env.spec().id)));
             }
-            Player::Random => random(&observation),
-            Player::Scripted => env
+            Actor::Random => random(&observation),
+            Actor::Scripted => env
                 .scripted_action()
-                .ok_or_else(|| Error::Config(format!("{}: there is no scripted player", env.spec().id)))?,
+                .ok_or_else(|| Error::Config(format!("{}: there is no scripted policy", env.spec().id)))?,
         };
-        if !matches!(player, Player::Person(_)) {
+        if !matches!(actor, Actor::Person(_)) {
             show(writeln!(screen, "> {action}"))?;
         }
         let step = env.step(&action)?;

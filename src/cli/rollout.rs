@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use palestra_envs::Registry;
-use palestra_envs::player::{Random, Scripted, mix};
+use palestra_envs::policies::{Random, Scripted, mix};
 
 use super::output::Output;
 use super::{log, policy};
@@ -33,7 +33,7 @@ pub struct Args {
     /// Name of a registered environment, or path of a TOML definition
     env: String,
     /// Policy that plays: random, scripted, or the directory of a run
-    #[arg(long, value_name = "PLAYER")]
+    #[arg(long, value_name = "POLICY")]
     policy: String,
     /// Number of episodes to play
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -66,7 +66,7 @@ pub struct Args {
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     log::check_name(&args.out)?;
-    let who = player(args, registry)?;
+    let who = policy(args, registry)?;
     let options = RecordOptions { episodes: args.episodes, seed: args.seed, split: args.split.clone() };
     let stop = stop_on_signals()?;
     let bar = output.progress(args.episodes, "episodes");
@@ -89,7 +89,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn player(args: &Args, registry: &Registry) -> Result<Recorded> {
+fn policy(args: &Args, registry: &Registry) -> Result<Recorded> {
     let Args { env, policy: name, epsilon, temperature, greedy, device, overrides, .. } = args;
     if Path::new(name).is_dir() {
         let mut overrides = overrides.clone();
@@ -115,15 +115,18 @@ fn player(args: &Args, registry: &Registry) -> Result<Recorded> {
         }
         ("random", None) if *epsilon > 0.0 => "--epsilon: random play is random already".to_string(),
         ("random", None) => {
-            return Ok(Recorded::Player { player: Box::new(Random), env: registry.definition(env)? });
+            return Ok(Recorded::Baseline { policy: Box::new(Random), env: registry.definition(env)? });
         }
         ("scripted", None) if *epsilon > 0.0 => {
-            return Ok(Recorded::Player { player: Box::new(mix(*epsilon, Scripted)?), env: registry.definition(env)? });
+            return Ok(Recorded::Baseline {
+                policy: Box::new(mix(*epsilon, Scripted)?),
+                env: registry.definition(env)?,
+            });
         }
         ("scripted", None) => {
-            return Ok(Recorded::Player { player: Box::new(Scripted), env: registry.definition(env)? });
+            return Ok(Recorded::Baseline { policy: Box::new(Scripted), env: registry.definition(env)? });
         }
-        _ => format!("--policy {name}: no such player; it is random, scripted or a run's directory"),
+        _ => format!("--policy {name}: no such policy; it is random, scripted or a run's directory"),
     };
     Err(Error::Config(wrong))
 }

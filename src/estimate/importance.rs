@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn estimates_from_a_log_hold_against_the_exact_value() {
         use palestra_envs::exact::{one_hot, uniform};
-        use palestra_envs::player::{Scripted, mix};
+        use palestra_envs::policies::{Scripted, mix};
         use palestra_envs::{Definition, Observation, Registry, Turn, record::record};
         // Evaluated policy: the last free cell with probability .3, else a random one. Behaviour policy: the script
         // with .3.
@@ -352,8 +352,8 @@ mod tests {
         let (registry, game) = (Registry::builtin(), Definition::named("tic-tac-toe"));
         let exact = registry.exact_value(&game, &mut |seen| Ok(seen.iter().map(policy).collect()));
         let exact = exact.unwrap().unwrap().expected_return;
-        let mut player = mix(0.7, Scripted).unwrap();
-        let log = record(&registry, &game, 0..3_000, 1, &mut player).unwrap().map(Result::unwrap);
+        let mut policy = mix(0.7, Scripted).unwrap();
+        let log = record(&registry, &game, 0..3_000, 1, &mut policy).unwrap().map(Result::unwrap);
         let episodes: Vec<OffPolicyEpisode> = log
             .map(|episode| OffPolicyEpisode {
                 log_ratios: episode.turns.iter().map(log_ratio).collect(),

@@ -214,7 +214,7 @@ impl TrainReport {
         }
         let evaluation = self.evaluation.as_ref();
         let numbers: Vec<&String> = evaluation.iter().flat_map(|evaluation| evaluation.score.info.keys()).collect();
-        let mut header = ["player", "mean return", "+-", "turns"].map(str::to_string).to_vec();
+        let mut header = ["policy", "mean return", "+-", "turns"].map(str::to_string).to_vec();
         header.extend(numbers.iter().map(|name| name.to_string()));
         let row = |name: &str, score: &Baseline| {
             let mut row = vec![

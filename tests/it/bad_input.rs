@@ -124,14 +124,14 @@ fn a_wrong_override_is_told_as_it_was_written() {
 }
 
 #[test]
-fn an_unknown_player_is_answered_with_the_known() {
+fn an_unknown_policy_is_answered_with_the_known() {
     Sandbox::new().assert_refused(
         &["play", "frozen-lake-4x4", "--policy", "nobody"],
-        "--policy nobody: no such player; it is human, random, scripted or a run's directory",
+        "--policy nobody: no such policy; it is human, random, scripted or a run's directory",
     );
     Sandbox::new().assert_refused(
         &["play", "frozen-lake-4x4", "--json"],
-        "--json: a person plays in the terminal; choose another player with --policy",
+        "--json: a person plays in the terminal; choose another policy with --policy",
     );
 }
 

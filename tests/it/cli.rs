@@ -74,7 +74,7 @@ fn a_person_who_leaves_is_let_go() {
 }
 
 #[test]
-fn the_scripted_player_is_replayed() {
+fn the_scripted_policy_is_replayed() {
     let args = ["play", "cliff-walking", "--policy", "scripted"];
     let replay = Sandbox::new().run(&args).success();
     assert!(replay.contains("\n> up\nreward -1\n"), "{replay}");
@@ -86,7 +86,7 @@ fn the_scripted_player_is_replayed() {
 }
 
 #[test]
-fn the_random_player_is_fixed_by_the_seed() {
+fn the_random_policy_is_fixed_by_the_seed() {
     let play =
         |seed: &str| Sandbox::new().run(&["play", "frozen-lake-4x4", "--policy", "random", "--seed", seed]).success();
     assert_eq!(play("3"), play("3"));

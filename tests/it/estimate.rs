@@ -5,7 +5,7 @@ use std::path::Path;
 
 use palestra::agent::Agent;
 use palestra::config::RunFile;
-use palestra::envs::player::{Player, Random, Scripted, mix};
+use palestra::envs::policies::{BaselinePolicy, Random, Scripted, mix};
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Episode, Registry};
 use palestra::estimate::{EstimateConfig, FqeConfig, Method, Outcome, Value, estimate};
@@ -35,8 +35,8 @@ fn write(path: &Path, episodes: impl IntoIterator<Item = Episode>) {
     writer.finish().unwrap();
 }
 
-fn played(env: &Definition, count: u64, player: &mut dyn Player) -> Vec<Episode> {
-    record(&Registry::builtin(), env, 0..count, 9, player).unwrap().map(Result::unwrap).collect()
+fn played(env: &Definition, count: u64, policy: &mut dyn BaselinePolicy) -> Vec<Episode> {
+    record(&Registry::builtin(), env, 0..count, 9, policy).unwrap().map(Result::unwrap).collect()
 }
 
 /// Agent of a run file before training.

@@ -196,7 +196,7 @@ fn what_cannot_be_recorded_is_refused() {
     let to = ["--out", "log.parquet", "--policy"];
     refused(
         &[&to[..], &["nobody"]].concat(),
-        "--policy nobody: no such player; it is random, scripted or a run's directory",
+        "--policy nobody: no such policy; it is random, scripted or a run's directory",
     );
     refused(
         &[&to[..], &["random", "--greedy"]].concat(),

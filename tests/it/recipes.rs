@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use palestra::config::RunFile;
-use palestra::envs::player::Random;
+use palestra::envs::policies::Random;
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Registry};
 use palestra_datasets::examples::Form;

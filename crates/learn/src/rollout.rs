@@ -5,7 +5,7 @@ mod scoring;
 
 use std::time::{Duration, Instant};
 
-use palestra_envs::player::{Player, Random, mixture_log_prob};
+use palestra_envs::policies::{BaselinePolicy, Random, mixture_log_prob};
 use palestra_envs::reward::Scores;
 use palestra_envs::{End, Env, Episode, Info, Pool, Rewards, Step};
 use rand::RngExt;

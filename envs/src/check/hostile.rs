@@ -1,23 +1,23 @@
 //! Adversarial texts that every environment must handle.
 
 use super::Stop;
-use super::player::{Player, shown};
+use super::session::{Session, shown};
 use crate::{Observation, episode_seed};
 
 /// Plays each adversarial text as the first action of an episode, twice, and a legal action after it.
-pub(super) fn check(player: &mut Player<'_>) -> Result<(), Stop> {
-    player.episode = None;
-    let seed = episode_seed(player.options.seed, 0);
-    let first = player.reset(seed)?;
+pub(super) fn check(session: &mut Session<'_>) -> Result<(), Stop> {
+    session.episode = None;
+    let seed = episode_seed(session.options.seed, 0);
+    let first = session.reset(seed)?;
     for text in texts(&first) {
-        let step = play(player, seed, &text)?;
-        let again = play(player, seed, &text)?;
+        let step = play(session, seed, &text)?;
+        let again = play(session, seed, &text)?;
         if step != again {
-            player.error("same-seed", Some(1), format!("the action {} led to different steps", shown(&text)));
+            session.error("same-seed", Some(1), format!("the action {} led to different steps", shown(&text)));
         }
         if !step.0 && !listed(&first, &text) {
             let message = format!("{} is not among the legal actions, and was accepted", shown(&text));
-            player.warn("legal-actions", Some(1), message);
+            session.warn("legal-actions", Some(1), message);
         }
     }
     Ok(())
@@ -25,13 +25,13 @@ pub(super) fn check(player: &mut Player<'_>) -> Result<(), Stop> {
 
 /// Plays a text and a legal action after it. Returns true if the text was flagged invalid, and the transcript of the
 /// steps.
-fn play(player: &mut Player<'_>, seed: u64, text: &str) -> Result<(bool, String), Stop> {
-    player.reset(seed)?;
-    let step = player.step(text, Some(1))?;
+fn play(session: &mut Session<'_>, seed: u64, text: &str) -> Result<(bool, String), Stop> {
+    session.reset(seed)?;
+    let step = session.step(text, Some(1))?;
     let mut lines = format!("{step:?}");
     let next = step.observation.legal_actions.as_deref().and_then(|legal| legal.first());
     if let (None, Some(action)) = (step.end, next) {
-        lines += &format!("{:?}", player.step(action, Some(2))?);
+        lines += &format!("{:?}", session.step(action, Some(2))?);
     }
     Ok((step.invalid_action, lines))
 }

@@ -18,14 +18,14 @@ struct Played {
 }
 
 /// Plays one episode; the policy gets the environment and the observation.
-fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> Played {
+fn play(env: &mut dyn Env, seed: u64, mut policy: impl FnMut(&dyn Env, &Observation) -> String) -> Played {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
     let (mut turns, mut total_reward) = (0, 0.0);
     loop {
         let unknown = observation.text.chars().find(|&c| !alphabet.contains(c));
         assert_eq!(unknown, None, "in {:?}", observation.text);
-        let step = env.step(&player(env, &observation)).unwrap();
+        let step = env.step(&policy(env, &observation)).unwrap();
         turns += 1;
         total_reward += step.reward;
         observation = step.observation;
@@ -85,7 +85,7 @@ fn the_cycle_fills_every_even_board_in_every_view() {
 }
 
 #[test]
-fn a_player_that_reads_the_compact_view_nearly_fills_the_board() {
+fn a_policy_that_reads_the_compact_view_nearly_fills_the_board() {
     let mut env = snake("view = 'compact'").unwrap();
     let score = mean((0..100).map(|seed| play(&mut *env, seed, reads_compact).score as f64));
     assert!(score > 28.0, "mean score {score}");
@@ -190,9 +190,9 @@ fn snake_baselines() {
     let episodes = if cfg!(debug_assertions) { 10 } else { 1_000 };
     for size in [4, 6, 8] {
         let mut env = snake(&format!("size = {size}\nview = 'compact'")).unwrap();
-        let mut report = |name: &str, player: &mut dyn FnMut(&dyn Env, &Observation) -> String| {
+        let mut report = |name: &str, policy: &mut dyn FnMut(&dyn Env, &Observation) -> String| {
             let start = std::time::Instant::now();
-            let played: Vec<_> = (0..episodes).map(|seed| play(&mut *env, seed, &mut *player)).collect();
+            let played: Vec<_> = (0..episodes).map(|seed| play(&mut *env, seed, &mut *policy)).collect();
             let steps: u32 = played.iter().map(|played| played.turns).sum();
             println!(
                 "{size}x{size} {name}: score {:.2}, return {:.2}, turns {:.1}, filled {:.3}, {:.0} steps/s",

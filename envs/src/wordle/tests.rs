@@ -6,14 +6,14 @@ fn wordle(options: &str) -> Result<Box<dyn Env>> {
 }
 
 /// Plays one episode; returns its return, its number of turns, and true if the word was found.
-fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observation) -> String) -> (f32, u32, bool) {
+fn play(env: &mut dyn Env, seed: u64, mut policy: impl FnMut(&dyn Env, &Observation) -> String) -> (f32, u32, bool) {
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
     let mut total_reward = 0.0;
     for turn in 1.. {
         let unknown = observation.text.chars().find(|&c| !alphabet.contains(c));
         assert_eq!(unknown, None, "in {:?}", observation.text);
-        let step = env.step(&player(env, &observation)).unwrap();
+        let step = env.step(&policy(env, &observation)).unwrap();
         total_reward += step.reward;
         observation = step.observation;
         if step.end.is_some() {
@@ -135,9 +135,9 @@ fn wordle_baselines() {
     let episodes: u32 = if cfg!(debug_assertions) { 20 } else { 10_000 };
     for view in ["text", "compact"] {
         let mut env = wordle(&format!("view = '{view}'")).unwrap();
-        let mut report = |name: &str, player: &mut dyn FnMut(&dyn Env, &Observation) -> String| {
+        let mut report = |name: &str, policy: &mut dyn FnMut(&dyn Env, &Observation) -> String| {
             let start = std::time::Instant::now();
-            let played: Vec<_> = (0..u64::from(episodes)).map(|seed| play(&mut *env, seed, &mut *player)).collect();
+            let played: Vec<_> = (0..u64::from(episodes)).map(|seed| play(&mut *env, seed, &mut *policy)).collect();
             let turns: u32 = played.iter().map(|(_, turns, _)| turns).sum();
             let total: f64 = played.iter().map(|&(total, ..)| f64::from(total)).sum();
             let solved = played.iter().filter(|(.., solved)| *solved).count();

@@ -7,7 +7,7 @@ use crate::baseline::random_policy;
 use crate::{Env, EnvSpec, Error, Observation, Result, Step};
 
 /// An environment instance under check.
-pub(super) struct Player<'a> {
+pub(super) struct Session<'a> {
     make: &'a dyn Fn() -> Result<Box<dyn Env>>,
     pub options: CheckOptions,
     pub report: &'a mut Report,
@@ -49,7 +49,7 @@ impl<'a> Actor<'a> {
     }
 }
 
-impl<'a> Player<'a> {
+impl<'a> Session<'a> {
     pub fn new(
         make: &'a dyn Fn() -> Result<Box<dyn Env>>,
         options: CheckOptions,
@@ -145,7 +145,7 @@ impl<'a> Player<'a> {
             let legal = observation.legal_actions.as_deref().is_some_and(|legal| legal.contains(&action));
             let meant = legal || matches!(actor, Actor::Scripted(_)) && !action.is_empty();
             if meant && step.invalid_action {
-                let who = if legal { "legal_actions lists" } else { "the scripted player wrote" };
+                let who = if legal { "legal_actions lists" } else { "the scripted policy wrote" };
                 self.error("legal-actions", turn, format!("{who} {action:?}, which was flagged invalid"));
             }
             played.lines.push(format!("{step:?}"));

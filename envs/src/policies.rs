@@ -18,7 +18,7 @@ pub struct Choice {
 }
 
 /// Chooses actions. All its randomness comes from the random stream that it is given.
-pub trait Player {
+pub trait BaselinePolicy {
     /// Name of the policy in logs, such as `random`.
     fn name(&self) -> String;
 
@@ -55,14 +55,14 @@ pub struct Mixture<P> {
 /// action of `inner`.
 ///
 /// ```
-/// use palestra_envs::player::{Player, Scripted, mix};
+/// use palestra_envs::policies::{BaselinePolicy, Scripted, mix};
 /// assert_eq!(mix(0.85, Scripted)?.name(), "scripted+0.85 random");
 /// # Ok::<(), palestra_envs::Error>(())
 /// ```
 ///
 /// # Errors
 /// An epsilon that is not a probability.
-pub fn mix<P: Player>(epsilon: f64, inner: P) -> Result<Mixture<P>> {
+pub fn mix<P: BaselinePolicy>(epsilon: f64, inner: P) -> Result<Mixture<P>> {
     if !(0.0..=1.0).contains(&epsilon) {
         return Err(Error::Policy(format!("epsilon = {epsilon}; a probability from 0 to 1 would be right")));
     }
@@ -88,7 +88,7 @@ pub fn random_log_prob(legal: &[String], action: &str) -> f64 {
     (times as f64 / legal.len() as f64).ln()
 }
 
-impl Player for Random {
+impl BaselinePolicy for Random {
     fn name(&self) -> String {
         "random".to_string()
     }
@@ -105,7 +105,7 @@ impl Player for Random {
     }
 }
 
-impl Player for Scripted {
+impl BaselinePolicy for Scripted {
     fn name(&self) -> String {
         "scripted".to_string()
     }
@@ -119,7 +119,7 @@ impl Player for Scripted {
     }
 }
 
-impl<P: Player> Player for Mixture<P> {
+impl<P: BaselinePolicy> BaselinePolicy for Mixture<P> {
     fn name(&self) -> String {
         format!("{}+{} random", self.inner.name(), self.epsilon)
     }
@@ -149,7 +149,7 @@ impl<P> Mixture<P> {
     }
 }
 
-impl<P: Player + ?Sized> Player for Box<P> {
+impl<P: BaselinePolicy + ?Sized> BaselinePolicy for Box<P> {
     fn name(&self) -> String {
         (**self).name()
     }
@@ -164,9 +164,9 @@ impl<P: Player + ?Sized> Player for Box<P> {
 }
 
 fn script(env: &dyn Env) -> Result<String> {
-    env.scripted_action().ok_or_else(|| Error::Unknown(format!("{}: there is no scripted player", env.spec().id)))
+    env.scripted_action().ok_or_else(|| Error::Unknown(format!("{}: there is no scripted policy", env.spec().id)))
 }
 
 fn no_legal_actions(env: &dyn Env) -> Error {
-    Error::Unknown(format!("{}: lists no legal actions, so there is no random player", env.spec().id))
+    Error::Unknown(format!("{}: lists no legal actions, so there is no random policy", env.spec().id))
 }

@@ -1,7 +1,7 @@
-//! Scores that an agent is compared with: of itself before training, of other players, and of its log.
+//! Scores that an agent is compared with: of itself before training, of other policies, and of its log.
 
 use palestra_envs::baseline::{self, Baseline};
-use palestra_envs::player::{Player, Random, Scripted};
+use palestra_envs::policies::{BaselinePolicy, Random, Scripted};
 use palestra_envs::{Env, Registry};
 use palestra_report::Reference;
 
@@ -11,7 +11,7 @@ use crate::agent::Agent;
 use crate::config::RunFile;
 
 /// Scores that the agent is compared with.
-pub(super) struct Players {
+pub(super) struct Baselines {
     /// Log that it learned from.
     pub logged: Option<LogSummary>,
     /// The agent before training.
@@ -23,7 +23,7 @@ pub(super) struct Players {
     optimal_return: Option<f64>,
 }
 
-impl Players {
+impl Baselines {
     /// Plays the environment of the run, if it has one, as a random and as a scripted policy.
     pub fn measure(
         agent: &Agent,
@@ -59,8 +59,8 @@ impl Players {
     }
 }
 
-/// Score of a player, evaluated as the agent is.
-fn played_by(env: &mut dyn Env, player: &mut dyn Player, agent: &Agent) -> Result<Baseline> {
+/// Score of a policy, evaluated as the agent is.
+fn played_by(env: &mut dyn Env, policy: &mut dyn BaselinePolicy, agent: &Agent) -> Result<Baseline> {
     let RunFile { evaluation, seed, .. } = &agent.run;
-    Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, player, &agent.rewards)?)
+    Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, policy, &agent.rewards)?)
 }
