@@ -62,6 +62,12 @@ impl Error {
     }
 }
 
+impl From<palestra_files::Error> for Error {
+    fn from(palestra_files::Error { path, source }: palestra_files::Error) -> Self {
+        Self::io(path)(source)
+    }
+}
+
 impl From<palestra_model::Error> for Error {
     fn from(error: palestra_model::Error) -> Self {
         use palestra_model::Error as From;
