@@ -62,3 +62,9 @@ impl From<palestra_files::Error> for Error {
         Self::Io { file: path, doing: "write", source }
     }
 }
+
+impl From<palestra_settings::Error> for Error {
+    fn from(palestra_settings::Error(message): palestra_settings::Error) -> Self {
+        Self::Settings(message)
+    }
+}

@@ -47,3 +47,9 @@ impl From<palestra_files::Error> for Error {
         Self::io(path)(source)
     }
 }
+
+impl From<palestra_settings::Error> for Error {
+    fn from(palestra_settings::Error(message): palestra_settings::Error) -> Self {
+        Self::Config(message)
+    }
+}
