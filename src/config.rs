@@ -9,7 +9,8 @@ mod sections;
 
 use std::path::{Path, PathBuf};
 
-use palestra_envs::{Definition, Registry, RewardDefinition, parse_toml, parse_toml_table};
+use palestra_envs::{Definition, Registry, RewardDefinition};
+use palestra_settings::{assign, parse_toml, parse_toml_table};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -230,35 +231,11 @@ impl RunFile {
     }
 }
 
-/// Sets a dotted key of a table to a value, given as `key=value` on the command line.
-fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), String> {
-    let (path, text) = assignment.split_once('=').ok_or("write key=value, such as ppo.epochs=2")?;
-    let parsed = format!("value = {text}").parse::<toml::Table>();
-    let value = parsed.ok().filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
-    let value = value.unwrap_or_else(|| toml::Value::String(text.trim().to_string()));
-    let mut keys: Vec<&str> = path.split('.').map(str::trim).collect();
-    let last = keys.pop().unwrap_or_default();
-    let mut section = table;
-    let mut keys = keys.into_iter().peekable();
-    while let Some(key) = keys.next() {
-        let mut inner = section.entry(key).or_insert_with(|| toml::Table::new().into());
-        if let toml::Value::Array(items) = inner {
-            // Index into several tables of a name, such as reward.0.weight.
-            let count = items.len();
-            let item = keys.next().and_then(|number| items.get_mut(number.parse::<usize>().ok()?));
-            inner = item.ok_or_else(|| format!("there are {count} `{key}`; write {key}.0 for the first"))?;
-        }
-        section = inner.as_table_mut().ok_or_else(|| format!("`{key}` is no section"))?;
-    }
-    section.insert(last.to_string(), value);
-    Ok(())
-}
-
 /// Keys that had another name: section, old name, new name.
 const RENAMED: [(&str, &str, &str); 1] = [("data", "stretch", "chunk")];
 
 /// An error in a run file; where a key is unknown because it was renamed, it names the new key.
-fn config(error: palestra_envs::Error) -> Error {
+fn config(error: palestra_settings::Error) -> Error {
     let message = error.to_string();
     let unknown = |section: &str, old: &str| format!("unknown key `{old}` in [{section}]");
     let renamed = RENAMED.iter().find(|(section, old, _)| message.contains(&unknown(section, old)));

@@ -62,6 +62,18 @@ impl Error {
     }
 }
 
+impl From<palestra_files::Error> for Error {
+    fn from(palestra_files::Error { path, source }: palestra_files::Error) -> Self {
+        Self::io(path)(source)
+    }
+}
+
+impl From<palestra_settings::Error> for Error {
+    fn from(palestra_settings::Error(message): palestra_settings::Error) -> Self {
+        Self::Config(message)
+    }
+}
+
 impl From<palestra_model::Error> for Error {
     fn from(error: palestra_model::Error) -> Self {
         use palestra_model::Error as From;

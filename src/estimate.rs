@@ -13,10 +13,11 @@ use std::fmt;
 
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::{Definition, Registry};
+use palestra_settings::{Range, check_ranges};
 use serde::Serialize;
 
+use crate::Result;
 use crate::agent::{Agent, EvaluationPolicy};
-use crate::{Error, Result};
 use importance::{
     Interval, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
     weighted_importance_sampling, weighted_per_decision,
@@ -293,20 +294,20 @@ impl EstimateConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let refuse_unless = |right: bool, field: &str, value: f64, range: &str| match right {
-            true => Ok(()),
-            false => Err(Error::Config(format!("{field}: {value} is not {range}"))),
-        };
-        let FqeConfig { critics, steps, batch, learning_rate, polyak } = self.fqe;
-        refuse_unless((0.0..=1.0).contains(&self.gamma), "gamma", self.gamma, "between 0 and 1")?;
-        let is_open = self.confidence > 0.0 && self.confidence < 1.0;
-        refuse_unless(is_open, "confidence", self.confidence, "above 0 and below 1")?;
-        for (field, value) in [("bootstrap", self.resamples), ("critics", critics), ("steps", steps), ("batch", batch)]
-        {
-            refuse_unless(value >= 1, field, value as f64, "at least 1")?;
-        }
-        refuse_unless(learning_rate > 0.0 && learning_rate.is_finite(), "learning_rate", learning_rate, "above 0")?;
-        refuse_unless(polyak > 0.0 && polyak <= 1.0, "polyak", polyak, "above 0 and at most 1")
+        let FqeConfig { critics, steps, batch, learning_rate, polyak } = &self.fqe;
+        Ok(check_ranges(
+            "",
+            &[
+                ("gamma", &self.gamma, Range::UNIT),
+                ("confidence", &self.confidence, Range::OPEN_UNIT),
+                ("bootstrap", &self.resamples, Range::AT_LEAST_ONE),
+                ("critics", critics, Range::AT_LEAST_ONE),
+                ("steps", steps, Range::AT_LEAST_ONE),
+                ("batch", batch, Range::AT_LEAST_ONE),
+                ("learning_rate", learning_rate, Range::POSITIVE),
+                ("polyak", polyak, Range::above_to(0.0, 1.0)),
+            ],
+        )?)
     }
 }
 

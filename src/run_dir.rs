@@ -1,5 +1,5 @@
-//! The directory that one run writes, and that `resume`, `evaluate` and `report` read. Knows names, the lock and atomic
-//! writes; knows nothing of the files' contents.
+//! The directory that one run writes, and that `resume`, `evaluate` and `report` read. Knows names and the lock;
+//! knows nothing of the files' contents.
 //!
 //! ```text
 //! runs/<name>/
@@ -17,11 +17,10 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
-use palestra_model::checkpoint::{folder_of, sync_directory};
 
 const LOCK: &str = "lock";
 const RUN_FILE: &str = "run.toml";
@@ -149,30 +148,6 @@ impl RunDir {
     }
 }
 
-/// Writes a small file so that a reader, or a crash, finds the old contents or the new, but never a part.
-///
-/// Creates the parent directory if missing.
-///
-/// # Errors
-/// A file that cannot be written; the old one stays unchanged.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let directory = folder_of(path);
-    fs::create_dir_all(directory).map_err(Error::io(directory))?;
-    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory.into()).map_err(Error::io(path))?;
-    let temporary = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    if let Err(error) = write() {
-        let _ = fs::remove_file(&temporary); // the failure to write is the one to tell
-        return Err(Error::io(path)(error));
-    }
-    Ok(sync_directory(directory)?)
-}
-
 fn claim(path: PathBuf) -> Result<Claim> {
     let taken = |path: &Path| {
         let shown = path.display();
@@ -238,6 +213,8 @@ fn lock(directory: &Path) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use palestra_files::write_atomically;
+
     use super::*;
 
     fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
@@ -299,19 +276,5 @@ mod tests {
         assert!(message(RunDir::resume(path.path())).contains("has no run.toml"));
         assert!(message(RunDir::open(path.path().join("absent"))).contains("is no directory"));
         assert_eq!(fs::read_dir(path.path()).unwrap().count(), 0, "a refusal leaves no lock file");
-    }
-
-    #[test]
-    fn a_failed_write_keeps_the_old_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("plots/loss.svg");
-        write_atomically(&path, b"old").unwrap();
-        write_atomically(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        // A directory in place of the temporary file makes the write fail.
-        let temporary = format!(".loss.svg.{}.tmp", std::process::id());
-        fs::create_dir(path.with_file_name(temporary)).unwrap();
-        assert!(message(write_atomically(&path, b"newer")).contains("loss.svg"));
-        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 }

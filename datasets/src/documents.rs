@@ -205,7 +205,7 @@ fn texts_of_batch(
         }
     };
     let text = column(&options.column)?;
-    let split = options.split.as_ref().map(|wanted| Ok((wanted, column("split")?))).transpose()?;
+    let split = options.split.as_ref().map(|wanted| Ok::<_, Error>((wanted, column("split")?))).transpose()?;
     for row in 0..batch.num_rows() {
         if let Some((wanted, split)) = &split {
             let split = split.as_string::<i64>();

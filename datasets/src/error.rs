@@ -117,3 +117,9 @@ impl Error {
         Self::File { file: file.to_owned(), reason: reason.into() }
     }
 }
+
+impl From<palestra_files::Error> for Error {
+    fn from(palestra_files::Error { path, source }: palestra_files::Error) -> Self {
+        Self::Io { file: path, doing: "write it", source }
+    }
+}

@@ -1,7 +1,7 @@
 //! Import of other kinds of logs as experience logs.
 //!
-//! Every import reads episode by episode, however large the source is. It writes to a hidden file beside the new log
-//! and renames it at the end, so a log with the requested name is always complete. An episode whose end the source does
+//! Every import reads episode by episode, however large the source is. The new log gets its name at the end, so a log
+//! with the requested name is always complete. An episode whose end the source does
 //! not give is cut, never terminated.
 
 mod arrow_text;
@@ -13,6 +13,8 @@ mod report;
 mod turns;
 
 use std::path::{Path, PathBuf};
+
+use palestra_files::Temporary;
 
 use crate::error::{Error, Result};
 use crate::log::{Log, LogWriter, WriteOptions};
@@ -62,11 +64,12 @@ pub fn rewrite(log: &Log, to: &Path, options: &ImportOptions) -> Result<ImportRe
     target.finish()
 }
 
-/// The new log, under a hidden name until it is complete.
+/// The new log, under a temporary name until it is complete.
 struct Target<'a> {
     to: &'a Path,
-    hidden: PathBuf,
-    writer: Option<LogWriter>,
+    /// Closed before the temporary file is published or removed.
+    writer: LogWriter,
+    temporary: Temporary,
     options: &'a ImportOptions,
     ids: Seen,
     report: ImportReport,
@@ -75,12 +78,13 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     fn create(to: &'a Path, options: &'a ImportOptions) -> Result<Self> {
         refuse_existing(to)?;
-        let name =
-            to.file_name().ok_or_else(|| Error::file(to, "is not the name of a file; name one like log.parquet"))?;
-        let hidden = to.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id()));
-        let writer = LogWriter::create(&hidden, options.write.clone())?;
+        if to.file_name().is_none() {
+            return Err(Error::file(to, "is not the name of a file; name one like log.parquet"));
+        }
+        let temporary = Temporary::beside(to)?;
+        let writer = LogWriter::create(temporary.path(), options.write.clone())?;
         let report = ImportReport { to: to.to_owned(), ..ImportReport::default() };
-        Ok(Self { to, hidden, writer: Some(writer), options, ids: Seen::new(usize::MAX), report })
+        Ok(Self { to, writer, temporary, options, ids: Seen::new(usize::MAX), report })
     }
 
     fn write(&mut self, mut episode: Episode) -> Result<()> {
@@ -102,7 +106,7 @@ impl<'a> Target<'a> {
                 "stands there a second time; every episode has its own id, and its rows stand together".to_string();
             return Err(Error::Episode { id: episode.id, step: 0, column: "episode_id", reason });
         }
-        self.writer.as_mut().expect("until the end").write(&episode)?;
+        self.writer.write(&episode)?;
         let report = &mut self.report;
         report.episodes += 1;
         report.rows += episode.turns.len() as u64;
@@ -114,22 +118,15 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<ImportReport> {
-        self.writer.take().expect("until the end").finish()?;
+    fn finish(self) -> Result<ImportReport> {
+        self.writer.finish()?;
         if self.report.episodes == 0 {
             return Err(Error::file(self.to, "not written: there is not a single episode in what was to be imported"));
         }
         // A file that was created meanwhile is not overwritten.
         refuse_existing(self.to)?;
-        std::fs::rename(&self.hidden, self.to).map_err(Error::io(self.to, "give the finished log its name"))?;
-        Ok(std::mem::take(&mut self.report))
-    }
-}
-
-impl Drop for Target<'_> {
-    fn drop(&mut self) {
-        // After a successful rename, nothing is left to remove.
-        let _ = std::fs::remove_file(&self.hidden);
+        self.temporary.publish()?;
+        Ok(self.report)
     }
 }
 

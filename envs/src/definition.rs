@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Origin;
 use crate::reward::RewardDefinition;
 use crate::wrappers::Wrappers;
 use crate::{Error, Options, Result};
+use palestra_settings::Origin;
 
 /// One environment as written in a TOML file or a run file: a registered kind, its options and its wrappers.
 ///

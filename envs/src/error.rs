@@ -40,3 +40,9 @@ pub enum Error {
         reason: String,
     },
 }
+
+impl From<palestra_settings::Error> for Error {
+    fn from(palestra_settings::Error(message): palestra_settings::Error) -> Self {
+        Self::Definition(message)
+    }
+}

@@ -81,7 +81,6 @@
 
 mod builtin;
 mod definition;
-mod diagnostic;
 mod env;
 mod error;
 pub mod exact;
@@ -110,7 +109,6 @@ pub mod tabular;
 pub mod wrappers;
 
 pub use definition::Definition;
-pub use diagnostic::{parse_toml, parse_toml_table};
 pub use env::{Build, Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, Result};
 pub use options::Options;

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::{Origin, parse_toml_table};
 use crate::{Error, Result};
+use palestra_settings::{Origin, parse_toml_table};
 
 /// Options of an environment or a reward, as written by the user: a TOML table that is parsed by the kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl Options {
         // A table has no line numbers. The file that it came from has them, and parsing it gives the same error unless
         // the table was changed since.
         let located = self.origin.as_ref().and_then(|origin| origin.parse::<T>().err());
-        located.map_or_else(|| parse_toml_table("options", &self.table), Err)
+        Ok(located.map_or_else(|| parse_toml_table("options", &self.table), Err)?)
     }
 
     /// Error about one of the options, with file and line if they are known; `reason` says what would be right.

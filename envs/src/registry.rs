@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::builtin::BUILTINS;
-use crate::diagnostic::nearest;
 use crate::exact::{Ask, ExactEvaluator, ExactValue};
 use crate::reward::{BUILTIN_REWARDS, Reward, RewardDefinition, Rewards};
 use crate::{Build, Definition, Env, Error, Options, Result, Wrappers, wrappers};
+use palestra_settings::nearest;
 
 /// Builds a reward of one kind from its options.
 pub type BuildReward = Arc<dyn Fn(&Options) -> Result<Box<dyn Reward>> + Send + Sync>;

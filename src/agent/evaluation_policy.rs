@@ -7,6 +7,7 @@ use palestra_envs::policies::{mixture_log_prob, random_log_prob};
 use palestra_envs::{Definition, Observation, Registry};
 use palestra_model::Module;
 use palestra_model::TensorData;
+use palestra_settings::{Range, check_ranges};
 
 use super::Agent;
 use crate::{Error, Result};
@@ -41,12 +42,7 @@ impl Agent {
     /// A temperature or an epsilon that is out of range; a policy that is conditioned on a target return, which logs do
     /// not have.
     pub fn evaluation_policy(&self, policy: &Policy, temperature: f32, epsilon: f64) -> Result<EvaluationPolicy> {
-        if !(temperature >= 0.0 && temperature.is_finite()) {
-            return Err(Error::Config(format!("temperature: {temperature} is not 0 or above")));
-        }
-        if !(0.0..=1.0).contains(&epsilon) {
-            return Err(Error::Config(format!("epsilon: {epsilon} is not between 0 and 1")));
-        }
+        check_ranges("", &[("temperature", &temperature, Range::AT_LEAST_ZERO), ("epsilon", &epsilon, Range::UNIT)])?;
         if self.run.learner.config.return_to_go().is_some() {
             return Err(Error::Config(format!(
                 "{}: [{}] plays by the return that it is asked for, and a log does not tell what it would have been \

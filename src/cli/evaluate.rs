@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::output::Output;
 use crate::agent::Evaluation;
-use crate::run_dir::write_atomically;
 use crate::train_run::evaluate_run;
 use crate::{Error, Result};
+use palestra_files::write_atomically;
 use palestra_report::{Figure, Plot, Reference, Series};
 
 /// Evaluate a trained model by playing

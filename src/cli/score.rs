@@ -11,7 +11,7 @@ use super::output::Output;
 use super::writing::MachineArgs;
 use crate::Result;
 use crate::reward_model::RewardModel;
-use crate::run_dir::write_atomically;
+use palestra_files::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::{PromptPreferences, TextRow};
 use palestra_learn::learners::PreferenceKinds;

@@ -1,4 +1,5 @@
 use palestra_model::Device;
+use palestra_settings::{Range, check_ranges};
 
 use crate::language_model::Writing;
 use crate::{Error, Result};
@@ -57,15 +58,14 @@ impl WritingArgs {
             top_p: self.top_p.unwrap_or(own.top_p),
             min_p: self.min_p.unwrap_or(own.min_p),
         };
-        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
-            return Err(Error::Config(format!("--temperature: {} is not 0 or above", sampling.temperature)));
-        }
-        if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
-            return Err(Error::Config(format!("--top-p: {} is not above 0 and at most 1", sampling.top_p)));
-        }
-        if !(0.0..=1.0).contains(&sampling.min_p) {
-            return Err(Error::Config(format!("--min-p: {} is not between 0 and 1", sampling.min_p)));
-        }
+        check_ranges(
+            "",
+            &[
+                ("--temperature", &sampling.temperature, Range::AT_LEAST_ZERO),
+                ("--top-p", &sampling.top_p, Range::above_to(0.0, 1.0)),
+                ("--min-p", &sampling.min_p, Range::UNIT),
+            ],
+        )?;
         Ok(sampling)
     }
 }

@@ -4,6 +4,7 @@ use super::{RunFile, sections};
 use crate::{Error, Result};
 use palestra_learn::learners::{AnyConfig, Data, NamedLearner};
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
+use palestra_model::lora::LoraConfig;
 
 impl RunFile {
     /// Checks the run file for invalid values and combinations.
@@ -33,6 +34,7 @@ impl RunFile {
             )));
         }
         self.model.clone().unwrap_or_default().check()?;
+        self.lora.as_ref().map_or(Ok(()), LoraConfig::check)?;
         sections::check_rollout(&self.rollout)?;
         self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
         self.text.as_ref().map_or(Ok(()), TextConfig::check)?;

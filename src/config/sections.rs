@@ -1,7 +1,6 @@
 //! Sections of a run file that belong to no other module: how long to train, and how to evaluate.
 
-use std::fmt::Display;
-
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -62,11 +61,16 @@ impl TrainConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        at_least_one("train.updates", self.updates)?;
-        at_least_one("train.checkpoint_every", self.checkpoint_every)?;
-        at_least_one("train.keep_checkpoints", self.keep_checkpoints as u64)?;
-        at_least_one("train.evaluate_every", self.evaluate_every.unwrap_or(1))?;
-        at_least_one("train.threads", self.threads.unwrap_or(1) as u64)
+        Ok(check_ranges(
+            "train",
+            &[
+                ("updates", &self.updates, Range::AT_LEAST_ONE),
+                ("checkpoint_every", &self.checkpoint_every, Range::AT_LEAST_ONE),
+                ("keep_checkpoints", &self.keep_checkpoints, Range::AT_LEAST_ONE),
+                ("evaluate_every", &self.evaluate_every, Range::AT_LEAST_ONE),
+                ("threads", &self.threads, Range::AT_LEAST_ONE),
+            ],
+        )?)
     }
 }
 
@@ -74,43 +78,34 @@ impl EvaluationConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        at_least_one("evaluation.episodes", self.episodes as u64)
+        Ok(check_ranges("evaluation", &[("episodes", &self.episodes, Range::AT_LEAST_ONE)])?)
     }
 }
 
 /// Checks the rollout settings. PPO scores each action under the distribution that it was sampled from, so sampling
 /// must not be truncated.
 pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
-    at_least_one("rollout.episodes", rollout.episodes as u64)?;
-    at_least_one("rollout.environments", rollout.environments as u64)?;
-    at_least_one("rollout.group", rollout.group as u64)?;
-    refuse_unless(
-        rollout.episodes.is_multiple_of(rollout.group),
-        "rollout.episodes",
-        rollout.episodes,
-        &format!("a multiple of rollout.group = {}", rollout.group),
-    )?;
-    at_least_one("rollout.max_new_tokens", rollout.max_new_tokens as u64)?;
-    let penalty = rollout.missing_end_penalty;
-    refuse_unless(penalty >= 0.0 && penalty.is_finite(), "rollout.missing_end_penalty", penalty, "0 or above")?;
+    const WHOLE: &str = "which is no limit: PPO learns from samples of the whole distribution";
     let sampling = &rollout.sampling;
-    let temperature = sampling.temperature;
-    refuse_unless(
-        temperature > 0.0 && temperature.is_finite(),
-        "rollout.sampling.temperature",
-        temperature,
-        "above 0",
+    check_ranges(
+        "rollout",
+        &[
+            ("episodes", &rollout.episodes, Range::AT_LEAST_ONE),
+            ("environments", &rollout.environments, Range::AT_LEAST_ONE),
+            ("group", &rollout.group, Range::AT_LEAST_ONE),
+            ("max_new_tokens", &rollout.max_new_tokens, Range::AT_LEAST_ONE),
+            ("missing_end_penalty", &rollout.missing_end_penalty, Range::AT_LEAST_ZERO),
+            ("sampling.temperature", &sampling.temperature, Range::POSITIVE),
+            ("sampling.top_k", &sampling.top_k, Range::only(0.0, WHOLE)),
+            ("sampling.top_p", &sampling.top_p, Range::only(1.0, WHOLE)),
+            ("sampling.min_p", &sampling.min_p, Range::only(0.0, WHOLE)),
+        ],
     )?;
-    let whole = "which is no limit: PPO learns from samples of the whole distribution";
-    refuse_unless(sampling.top_k == 0, "rollout.sampling.top_k", sampling.top_k, &format!("0, {whole}"))?;
-    refuse_unless(sampling.top_p >= 1.0, "rollout.sampling.top_p", sampling.top_p, &format!("1, {whole}"))?;
-    refuse_unless(sampling.min_p == 0.0, "rollout.sampling.min_p", sampling.min_p, &format!("0, {whole}"))
-}
-
-fn at_least_one(field: &str, value: u64) -> Result<()> {
-    refuse_unless(value >= 1, field, value, "at least 1")
-}
-
-fn refuse_unless(right: bool, field: &str, value: impl Display, range: &str) -> Result<()> {
-    if right { Ok(()) } else { Err(Error::Config(format!("{field}: {value} is not {range}"))) }
+    if !rollout.episodes.is_multiple_of(rollout.group) {
+        return Err(Error::Config(format!(
+            "rollout.episodes: {} is not a multiple of rollout.group = {}",
+            rollout.episodes, rollout.group
+        )));
+    }
+    Ok(())
 }

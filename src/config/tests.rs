@@ -1,3 +1,5 @@
+mod ranges;
+
 use super::*;
 use palestra_learn::learners::dpo::DpoConfig;
 use palestra_learn::learners::ppo::PpoConfig;

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::LanguageModel;
 use crate::model_dir::model_directory;
 use crate::{Error, Result};
-use palestra_model::checkpoint::{NumberType, write_directory};
+use palestra_files::{write_atomically, write_directory};
+use palestra_model::checkpoint::NumberType;
 use palestra_model::lora::{base_of_adapters, merged};
 use palestra_model::parameters::{collect, tensors_of};
-use palestra_model::{FileLayout, read_companions, write_model, write_text};
+use palestra_model::{FileLayout, read_companions, write_model};
 
 /// Summary of a merge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,10 +64,11 @@ pub fn merge(model: &Path, adapter: Option<&Path>, out: &Path, numbers: NumberTy
     texts.extend(read_companions(&adapter)?);
     let tokenizer = base.join("tokenizer.json");
     texts.insert("tokenizer.json".into(), fs::read_to_string(&tokenizer).map_err(Error::io(&tokenizer))?);
-    write_directory(out, |directory| {
+    write_directory::<Error>(out, |directory| {
         let layout = FileLayout { numbers, ..FileLayout::default() };
         write_model(directory, &config, weights, &opened.generation, &layout)?;
-        texts.iter().try_for_each(|(name, text)| write_text(&directory.join(name), text))
+        texts.iter().try_for_each(|(name, text)| write_atomically(&directory.join(name), text.as_bytes()))?;
+        Ok(())
     })?;
     let bytes = bytes_in(out).map_err(Error::io(out))?;
     Ok(Merged { model: base, adapter, out: out.into(), adapted_layers, parameters, dtype: numbers.torch_name(), bytes })

@@ -8,7 +8,6 @@ use palestra_envs::Episode;
 
 use super::Provenance;
 use crate::{Error, Result};
-use palestra_model::checkpoint::sync_directory;
 
 /// Name of the file that is being written. It is incomplete.
 const UNFINISHED: &str = ".recording";
@@ -65,9 +64,9 @@ impl Spans {
         let Some(log) = self.log.take() else { return Ok(()) };
         log.finish()?;
         let path = self.folder.join(format!("updates-{:06}-{:06}.parquet", self.first, done - 1));
-        fs::rename(self.folder.join(UNFINISHED), &path).map_err(Error::io(&path))?;
+        palestra_files::publish(&self.folder.join(UNFINISHED), &path)?;
         self.first = done;
-        Ok(sync_directory(&self.folder)?)
+        Ok(())
     }
 }
 

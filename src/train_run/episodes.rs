@@ -1,11 +1,12 @@
 //! Episodes of an agent that a run shows: in its directory, on its page, as pictures.
 
 use palestra_envs::{Episode, Registry};
+use palestra_files::write_atomically;
 use palestra_learn::rollout::RolloutResult;
 
 use crate::Result;
 use crate::agent::Agent;
-use crate::run_dir::{RunDir, write_atomically};
+use crate::run_dir::RunDir;
 
 /// Number of episodes on the report page.
 pub(super) const SHOWN: usize = 5;
@@ -24,7 +25,7 @@ pub(super) fn samples(played: Vec<RolloutResult>, agent: &Agent, count: usize) -
 pub(super) fn write<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Episode>) -> Result<()> {
     let line = |episode| serde_json::to_string(episode).expect("an episode has string keys") + "\n";
     let lines: String = episodes.into_iter().map(line).collect();
-    write_atomically(&dir.episodes(), lines.as_bytes())
+    Ok(write_atomically(&dir.episodes(), lines.as_bytes())?)
 }
 
 /// Pictures of one game of the agent; none without an environment.

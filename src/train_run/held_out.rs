@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::preferences::HeldOutPreferences;
 use crate::agent::Agent;
-use crate::run_dir::write_atomically;
 use crate::{Error, Result};
+use palestra_files::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::TextRow;
 use palestra_learn::likelihood::{Likelihood, TextScore};
@@ -153,7 +153,7 @@ impl HeldOutText {
             self.samples.push(TextSample { update, prompt: text(prompt)?, continuation: text(&written)? });
         }
         let line = |sample| serde_json::to_string(sample).expect("a sample is texts and a number") + "\n";
-        write_atomically(path, self.samples.iter().map(line).collect::<String>().as_bytes())
+        Ok(write_atomically(path, self.samples.iter().map(line).collect::<String>().as_bytes())?)
     }
 
     /// Continues a prompt. When the model's context is full, it goes on from the last half of the context.

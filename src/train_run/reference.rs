@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::agent::Agent;
-use crate::run_dir::write_atomically;
 use crate::{Error, Result};
+use palestra_files::write_atomically;
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::preference::{Reading, read_answers};
 use palestra_learn::source::{PreferenceConfig, PreferenceData};

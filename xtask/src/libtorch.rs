@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use palestra_files::{publish, write_atomically};
+
 use crate::Result;
 
 /// The one version that tch 0.22 binds.
@@ -84,7 +86,7 @@ pub fn fetch(root: &Path) -> Result<PathBuf> {
     let wanted = configuration_text(&libtorch)?;
     // An unchanged file is not rewritten: no build sees a newer file, and a read-only tree works.
     if written != wanted {
-        fs::write(&configuration, wanted).map_err(|error| format!("{}: {error}", configuration.display()))?;
+        write_atomically(&configuration, wanted.as_bytes()).map_err(|error| error.to_string())?;
     }
     Ok(libtorch)
 }
@@ -148,7 +150,7 @@ fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
             }
         }
         let brought = download(&partial)
-            .and_then(|()| fs::rename(partial.join("libtorch"), &libtorch).map_err(|error| at(&libtorch, error)));
+            .and_then(|()| publish(&partial.join("libtorch"), &libtorch).map_err(|error| error.to_string()));
         // The wheels are removed in any case. An error of the download is the better message.
         let cleared = fs::remove_dir_all(&partial);
         brought?;
@@ -181,9 +183,9 @@ fn download(partial: &Path) -> Result<()> {
     }
     // tch links with -ltorch. In this version libtorch.so is empty but for its dependency on libtorch_cpu.so, and the
     // wheel's one wants the CUDA libraries too.
-    fs::write(libtorch.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")
-        .and_then(|()| fs::write(libtorch.join("build-version"), VERSION))
-        .map_err(|error| format!("{}: {error}", libtorch.display()))
+    write_atomically(&libtorch.join("lib/libtorch.so"), b"INPUT(libtorch_cpu.so)\n")
+        .and_then(|()| write_atomically(&libtorch.join("build-version"), VERSION.as_bytes()))
+        .map_err(|error| error.to_string())
 }
 
 /// Runs Python with its progress on standard error. The error holds its last messages.

@@ -184,8 +184,8 @@ pub(crate) fn text_of_json(line: &str, column: &str) -> Result<String, String> {
 /// Returns an error message for a missing column, with the columns that exist.
 pub(crate) fn no_column(column: &str, names: &[&str]) -> String {
     let there = if names.is_empty() { "no column".to_string() } else { names.join(", ") };
-    let nearest = names.iter().min_by_key(|name| strsim::damerau_levenshtein(name, column));
-    let right = nearest.map_or("text", |name| name);
+    let nearest = palestra_settings::nearest(column, names.iter().copied());
+    let right = nearest.first().or(names.first()).unwrap_or(&"text");
     format!("it has no column `{column}`, but {there}; name the column of the text with --text-column {right}")
 }
 

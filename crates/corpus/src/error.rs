@@ -56,3 +56,15 @@ impl Error {
         Self::Io { file: file.as_ref().to_owned(), doing, source }
     }
 }
+
+impl From<palestra_files::Error> for Error {
+    fn from(palestra_files::Error { path, source }: palestra_files::Error) -> Self {
+        Self::Io { file: path, doing: "write", source }
+    }
+}
+
+impl From<palestra_settings::Error> for Error {
+    fn from(palestra_settings::Error(message): palestra_settings::Error) -> Self {
+        Self::Settings(message)
+    }
+}

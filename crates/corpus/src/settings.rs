@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use palestra_settings::{Number, Range, Setting, Value, check_ranges};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
@@ -51,13 +52,14 @@ pub struct Read {
     /// lines).
     pub text_unit: TextUnit,
     /// Size (bytes) above which a text file is cut at blank lines into parts of about this size. The parts are filtered
-    /// separately and stay together in training or validation.
+    /// separately and stay together in training or validation. 1 KiB to 1 TiB.
     pub part_bytes: usize,
     /// The column of JSON lines and Parquet that holds the text.
     pub text_column: String,
     /// Format of that column.
     pub column_format: Format,
-    /// Maximum size of a document (bytes), which bounds the memory; larger ones are dropped.
+    /// Maximum size of a document (bytes), which bounds the memory; larger ones are dropped. 1 KiB to
+    /// 1 TiB.
     pub max_document_bytes: usize,
     /// Text to extract from HTML: the article without menus and such, or all text of the page.
     pub html: HtmlText,
@@ -147,25 +149,26 @@ pub struct Language {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gopher {
-    /// Minimum and maximum number of words.
+    /// Minimum and maximum number of words, in this order.
     pub words: Limit<[usize; 2]>,
-    /// Minimum and maximum mean length of a word in characters.
+    /// Minimum and maximum mean length of a word in characters, at least 0 and in this order.
     pub mean_word_length: Limit<[f64; 2]>,
-    /// Maximum number of "#" per word.
+    /// Maximum number of "#" per word, at least 0.
     pub hashes: Limit<f64>,
-    /// Maximum number of ellipses per word.
+    /// Maximum number of ellipses per word, at least 0.
     pub ellipses: Limit<f64>,
-    /// Maximum share of lines that begin with a bullet.
+    /// Maximum share of lines that begin with a bullet, 0 to 1.
     pub bullet_lines: Limit<f64>,
-    /// Maximum share of lines that end with an ellipsis.
+    /// Maximum share of lines that end with an ellipsis, 0 to 1.
     pub ellipsis_lines: Limit<f64>,
-    /// Minimum share of words with a letter.
+    /// Minimum share of words with a letter, 0 to 1.
     pub alphabetic_words: Limit<f64>,
-    /// Minimum number of different words among the, be, to, of, and, that, have, with. Applied to English only.
+    /// Minimum number of different words among the, be, to, of, and, that, have, with; at most 8. Applied to English
+    /// only.
     pub stop_words: Limit<usize>,
 }
 
-/// Gopher's repetition rules: Rae et al. 2021, table A1. Each is the maximum share that may be repeated.
+/// Gopher's repetition rules: Rae et al. 2021, table A1. Each is the maximum share, 0 to 1, that may be repeated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Repetition {
@@ -233,7 +236,7 @@ pub struct Duplicates {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
-    /// The share of documents that are kept for validation, chosen by a hash of the document.
+    /// The share of documents, from 0 to below 1, that are kept for validation, chosen by a hash of the document.
     pub validation: f64,
 }
 
@@ -242,7 +245,7 @@ pub struct Split {
 #[serde(default, deny_unknown_fields)]
 pub struct Shards {
     /// Bytes of text at which a pair of a training file and a validation file is closed; a killed run resumes from
-    /// there.
+    /// there. 1 KiB to 1 TiB.
     pub text_bytes: u64,
     /// zstd compression level, 1 to 19.
     pub zstd_level: i32,
@@ -256,6 +259,9 @@ pub enum Limit<T> {
     /// The rule's threshold.
     At(T),
 }
+
+/// Number of words that [`Gopher::stop_words`] counts.
+const STOP_WORDS: f64 = 8.0;
 
 impl<T: Copy> Limit<T> {
     /// Returns the threshold, if the rule is on.
@@ -300,29 +306,62 @@ impl Settings {
                 return refuse("language.keep", &format!("{code:?}"), &right);
             }
         }
-        if let Some(near) = self.duplicates.near.get()
-            && !(0.7..=1.0).contains(&near)
-        {
-            return refuse("duplicates.near", &near, "from 0.7, below which the index misses most pairs, to 1");
+        self.check_ranges()
+    }
+
+    /// Refuses values out of their ranges.
+    pub(crate) fn check_ranges(&self) -> Result<()> {
+        let Self { read, language, gopher, repetition, duplicates, split, shards, .. } = self;
+        const SIZE: Range = Range::between(1024.0, (1_u64 << 40) as f64);
+        check_ranges(
+            "",
+            &[
+                ("read.part_bytes", &read.part_bytes, SIZE),
+                ("read.max_document_bytes", &read.max_document_bytes, SIZE),
+                ("language.min_confidence", &language.min_confidence, Range::UNIT),
+                ("gopher.hashes", &gopher.hashes, Range::AT_LEAST_ZERO),
+                ("gopher.ellipses", &gopher.ellipses, Range::AT_LEAST_ZERO),
+                ("gopher.bullet_lines", &gopher.bullet_lines, Range::UNIT),
+                ("gopher.ellipsis_lines", &gopher.ellipsis_lines, Range::UNIT),
+                ("gopher.alphabetic_words", &gopher.alphabetic_words, Range::UNIT),
+                ("gopher.stop_words", &gopher.stop_words, Range::at_most(STOP_WORDS)),
+                ("repetition.lines", &repetition.lines, Range::UNIT),
+                ("repetition.paragraphs", &repetition.paragraphs, Range::UNIT),
+                ("repetition.line_bytes", &repetition.line_bytes, Range::UNIT),
+                ("repetition.paragraph_bytes", &repetition.paragraph_bytes, Range::UNIT),
+                ("duplicates.near", &duplicates.near, Range::between(0.7, 1.0)),
+                ("split.validation", &split.validation, Range::from_below(0.0, 1.0)),
+                ("shards.text_bytes", &shards.text_bytes, SIZE),
+                ("shards.zstd_level", &shards.zstd_level, Range::between(1.0, 19.0)),
+            ],
+        )?;
+        if let Some([min, max]) = gopher.words.get() {
+            check_ranges("gopher", &[("words[1]", &max, Range::at_least(min as f64))])?;
         }
-        let validation = self.split.validation;
-        if !(0.0..1.0).contains(&validation) {
-            return refuse("split.validation", &validation, "a share from 0 to below 1 is right");
+        if let Some([min, max]) = gopher.mean_word_length.get() {
+            let ranges: [Setting; 2] = [
+                ("mean_word_length[0]", &min, Range::AT_LEAST_ZERO),
+                ("mean_word_length[1]", &max, Range::at_least(min)),
+            ];
+            check_ranges("gopher", &ranges)?;
         }
-        if !(1..=19).contains(&self.shards.zstd_level) {
-            return refuse("shards.zstd_level", &self.shards.zstd_level, "zstd has the levels 1 to 19");
-        }
-        let sizes = [
-            ("shards.text_bytes", self.shards.text_bytes),
-            ("read.part_bytes", self.read.part_bytes as u64),
-            ("read.max_document_bytes", self.read.max_document_bytes as u64),
-        ];
-        for (key, bytes) in sizes {
-            if !(1024..=1 << 40).contains(&bytes) {
-                return refuse(key, &bytes, "at least 1024 bytes are right");
+        let top_ngrams = repetition.top_ngrams.get();
+        let ngrams = repetition.ngrams.get();
+        for (field, shares) in [
+            ("top_ngrams", top_ngrams.as_ref().map(<[f64; 3]>::as_slice)),
+            ("ngrams", ngrams.as_ref().map(<[f64; 6]>::as_slice)),
+        ] {
+            for (at, share) in shares.unwrap_or_default().iter().enumerate() {
+                check_ranges("repetition", &[(&format!("{field}[{at}]"), share, Range::UNIT)])?;
             }
         }
         Ok(())
+    }
+}
+
+impl<T: Copy + Number> Number for Limit<T> {
+    fn value(&self) -> Option<Value> {
+        self.get().as_ref().and_then(Number::value)
     }
 }
 

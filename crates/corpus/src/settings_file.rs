@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use palestra_settings::{assign, parse_toml, parse_toml_table};
+
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 
@@ -20,23 +22,16 @@ impl Settings {
     /// assert!(error.to_string().starts_with("corpus.toml:2: unknown key `word` in [gopher]; did you mean `words`?"));
     /// ```
     pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Self> {
-        let line_of = |place: usize| text[..place.min(text.len())].matches('\n').count() + 1;
-        let wrong = |error: toml::de::Error| {
-            let line = error.span().map_or(String::new(), |span| format!(":{}", line_of(span.start)));
-            Error::Settings(format!("{name}{line}: {}", error.message().trim_end().replace('\n', "; ")))
-        };
-        let spanned = toml::de::DeTable::parse(text).map_err(wrong)?;
-        let defaults = toml::Table::try_from(Self::default()).expect("the defaults are TOML");
-        check_keys(spanned.get_ref(), &defaults, "", &|place| format!("{name}:{}", line_of(place)))?;
-        let _: Self = toml::from_str(text).map_err(wrong)?;
-
-        let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
+        let mut settings: Self = parse_toml(name, text)?;
+        let mut origin = name.to_string();
+        let mut table: toml::Table = parse_toml(name, text)?;
         for change in overrides {
-            set(&mut table, change, &defaults)?;
+            let option = format!("--set {change}");
+            assign(&mut table, change).map_err(|reason| Error::Settings(format!("{option}: {reason}")))?;
+            settings = parse_toml_table(&option, &table)?;
+            origin = format!("{origin} {option}");
         }
-        let settings: Self = table.try_into().map_err(|error: toml::de::Error| {
-            Error::Settings(format!("--set {}: {}", overrides.join(" "), error.message()))
-        })?;
+        settings.check_ranges().map_err(|error| Error::Settings(format!("{origin}: {error}")))?;
         Ok(settings)
     }
 
@@ -44,69 +39,6 @@ impl Settings {
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("settings are TOML")
     }
-}
-
-/// Refuses unknown keys, with the nearest key of the defaults.
-fn check_keys(
-    table: &toml::de::DeTable<'_>,
-    defaults: &toml::Table,
-    path: &str,
-    place: &dyn Fn(usize) -> String,
-) -> Result<()> {
-    for (key, value) in table {
-        let (name, at) = (key.get_ref().as_ref(), key.span().start);
-        match (defaults.get(name), value.get_ref()) {
-            (None, _) => return Err(unknown(&place(at), path, name, defaults)),
-            (Some(toml::Value::Table(inner)), toml::de::DeValue::Table(table)) => {
-                check_keys(table, inner, &format!("{path}{name}."), place)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn set(table: &mut toml::Table, change: &str, defaults: &toml::Table) -> Result<()> {
-    let Some((key, value)) = change.split_once('=') else {
-        return Err(Error::Settings(format!("--set {change}: write KEY=VALUE, such as gopher.stop_words=false")));
-    };
-    // A bare word is a string, so that no nested quotes are needed.
-    let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
-        .ok()
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(value.to_string()));
-    let (mut at, mut known, mut path) = (table, defaults, String::new());
-    let mut names = key.trim().split('.').peekable();
-    while let Some(name) = names.next() {
-        let inner = match known.get(name) {
-            None => return Err(unknown("--set", &path, name, known)),
-            Some(toml::Value::Table(inner)) => Some(inner),
-            Some(_) => None,
-        };
-        match (inner, names.peek()) {
-            (Some(inner), Some(_)) => {
-                let next = at.entry(name).or_insert_with(|| toml::Table::new().into());
-                at = next.as_table_mut().expect("the file's keys were checked");
-                known = inner;
-                path = format!("{path}{name}.");
-            }
-            (None, None) => {
-                at.insert(name.to_string(), value);
-                return Ok(());
-            }
-            _ => return Err(Error::Settings(format!("--set {change}: `{path}{name}` cannot be set like this"))),
-        }
-    }
-    Ok(())
-}
-
-fn unknown(place: &str, path: &str, name: &str, known: &toml::Table) -> Error {
-    let nearest = known.keys().min_by_key(|key| strsim::damerau_levenshtein(key, name));
-    let near = nearest.filter(|key| strsim::damerau_levenshtein(key, name) <= 2 + name.len() / 4);
-    let hint = near.map_or(String::new(), |near| format!(" did you mean `{near}`?"));
-    let section = if path.is_empty() { String::new() } else { format!(" in [{}]", path.trim_end_matches('.')) };
-    let keys: Vec<&str> = known.keys().map(String::as_str).collect();
-    Error::Settings(format!("{place}: unknown key `{name}`{section};{hint} known keys: {}", keys.join(", ")))
 }
 
 #[cfg(test)]
@@ -137,9 +69,12 @@ mod tests {
         let said = error("[c4]\nlorem_ipsun = true", &[]);
         assert!(said.starts_with("c.toml:2: unknown key `lorem_ipsun` in [c4]; did you mean `lorem_ipsum`?"), "{said}");
         assert_eq!(error("[split]\nseed = 1", &[]), "c.toml:2: unknown key `seed` in [split]; known keys: validation");
-        assert!(error("", &["split.validate=1"]).starts_with("--set: unknown key `validate` in [split]; did you mean"));
-        assert!(error("", &["gopher"]).contains("write KEY=VALUE"));
-        assert!(error("", &["gopher=1"]).contains("cannot be set like this"));
+        assert!(
+            error("", &["split.validatio=1"])
+                .contains("unknown key `validatio` in [split]; did you mean `validation`?")
+        );
+        assert!(error("", &["gopher"]).contains("write key=value"));
+        assert!(error("", &["gopher=1"]).contains("expected a section"));
     }
 
     #[test]
@@ -147,7 +82,10 @@ mod tests {
         let said = error("[gopher]\nwords = 'many'", &[]);
         assert!(said.starts_with("c.toml:2: ") && said.contains("a threshold of the rule's kind"), "{said}");
         assert_eq!(error("out = 'x", &[]).lines().count(), 1);
-        assert!(error("", &["split.validation=many"]).starts_with("--set split.validation=many: invalid type: string"));
+        assert!(
+            error("", &["split.validation=many"])
+                .starts_with("--set split.validation=many: split.validation: found string")
+        );
         assert!(
             error("[gopher]\nstop_words = true", &[]).contains("true"),
             "{}",
@@ -160,11 +98,42 @@ mod tests {
         };
         assert!(refused("[language]\nkeep = ['English']").contains("write \"eng\""));
         assert!(refused("[language]\nkeep = ['xx']").contains("three letters"));
-        assert!(refused("[duplicates]\nnear = 0.5").starts_with("`duplicates.near` is 0.5; from 0.7"));
         let inside = Settings { inputs: vec!["./books/".into()], out: "books/clean".into(), ..Settings::default() };
         assert!(inside.check().unwrap_err().to_string().contains("outside of the input ./books/"));
-        assert!(refused("[split]\nvalidation = 1.0").contains("below 1"));
-        assert!(refused("[shards]\nzstd_level = 30").contains("1 to 19"));
-        assert!(refused("[read]\npart_bytes = 3").contains("at least 1024"));
+    }
+
+    #[test]
+    fn a_value_out_of_its_range_names_file_field_value_and_range() {
+        let cases = [
+            ("read.part_bytes = 3", "read.part_bytes: 3 is not between 1024 and 1099511627776"),
+            ("read.max_document_bytes = 0", "read.max_document_bytes: 0 is not between 1024 and 1099511627776"),
+            ("language.min_confidence = 1.5", "language.min_confidence: 1.5 is not between 0 and 1"),
+            ("gopher.words = [100, 50]", "gopher.words[1]: 50 is not at least 100"),
+            ("gopher.mean_word_length = [-1, 10]", "gopher.mean_word_length[0]: -1 is not at least 0"),
+            ("gopher.mean_word_length = [5, 3]", "gopher.mean_word_length[1]: 3 is not at least 5"),
+            ("gopher.hashes = -0.1", "gopher.hashes: -0.1 is not at least 0"),
+            ("gopher.ellipses = nan", "gopher.ellipses: NaN is not at least 0"),
+            ("gopher.bullet_lines = 2", "gopher.bullet_lines: 2 is not between 0 and 1"),
+            ("gopher.ellipsis_lines = -1", "gopher.ellipsis_lines: -1 is not between 0 and 1"),
+            ("gopher.alphabetic_words = 80", "gopher.alphabetic_words: 80 is not between 0 and 1"),
+            ("gopher.stop_words = 9", "gopher.stop_words: 9 is not at most 8"),
+            ("repetition.lines = 30", "repetition.lines: 30 is not between 0 and 1"),
+            ("repetition.paragraphs = -1", "repetition.paragraphs: -1 is not between 0 and 1"),
+            ("repetition.line_bytes = 2", "repetition.line_bytes: 2 is not between 0 and 1"),
+            ("repetition.paragraph_bytes = 2", "repetition.paragraph_bytes: 2 is not between 0 and 1"),
+            ("repetition.top_ngrams = [0.2, 1.8, 0.1]", "repetition.top_ngrams[1]: 1.8 is not between 0 and 1"),
+            ("repetition.ngrams = [0, 0, 0, 0, 0, -1]", "repetition.ngrams[5]: -1 is not between 0 and 1"),
+            ("duplicates.near = 0.5", "duplicates.near: 0.5 is not between 0.7 and 1"),
+            ("split.validation = 1.0", "split.validation: 1 is not at least 0 and below 1"),
+            ("shards.text_bytes = 1", "shards.text_bytes: 1 is not between 1024 and 1099511627776"),
+            ("shards.zstd_level = 30", "shards.zstd_level: 30 is not between 1 and 19"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(error(text, &[]), format!("c.toml: {expected}"));
+        }
+        let told = error("", &["gopher.hashes=-1"]);
+        assert_eq!(told, "c.toml --set gopher.hashes=-1: gopher.hashes: -1 is not at least 0");
+        let off = "gopher.words = false\nrepetition.ngrams = false\nduplicates.near = false";
+        assert!(Settings::parse(off, "c.toml", &[]).is_ok(), "a rule that is off has no range");
     }
 }

@@ -1,6 +1,6 @@
 //! Output files of a corpus: pairs of a training and a validation shard from the same segment of the input.
 //!
-//! A shard is written under a temporary name, synced and renamed. Its bytes depend on its rows only, not on timing or
+//! A shard gets its name when all of it is on disk. Its bytes depend on its rows only, not on timing or
 //! the number of threads.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema};
+use palestra_files::AtomicFile;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
@@ -57,7 +58,7 @@ pub(crate) struct ShardWriter {
 /// A shard that is being written.
 struct Open {
     split: &'static str,
-    writer: Option<(ArrowWriter<File>, PathBuf)>,
+    writer: Option<(ArrowWriter<AtomicFile>, PathBuf)>,
     pending: Vec<Row>,
     pending_bytes: usize,
     group_bytes: usize,
@@ -97,9 +98,8 @@ impl ShardWriter {
         let mut shards = Vec::new();
         for open in [&mut self.train, &mut self.validation] {
             open.write_pending(&self.folder, self.number, self.zstd_level)?;
-            shards.extend(open.close(&self.folder, self.number)?);
+            shards.extend(open.close(self.number)?);
         }
-        sync_folder(&self.folder)?;
         self.number += 1;
         Ok(shards)
     }
@@ -115,9 +115,8 @@ impl Open {
             return Ok(());
         }
         if self.writer.is_none() {
-            let path = folder.join(format!("{}.tmp", name(self.split, number)));
-            let file = File::create(&path).map_err(|source| Error::io(&path, "write", source))?;
-            let writer = ArrowWriter::try_new(file, schema(), Some(properties(zstd_level)));
+            let path = folder.join(name(self.split, number));
+            let writer = ArrowWriter::try_new(AtomicFile::create(&path)?, schema(), Some(properties(zstd_level)));
             self.writer = Some((writer.map_err(|error| failed(&path, error))?, path));
         }
         let (writer, path) = self.writer.as_mut().expect("it was opened");
@@ -134,35 +133,22 @@ impl Open {
         Ok(())
     }
 
-    fn close(&mut self, folder: &Path, number: usize) -> Result<Option<Shard>> {
+    fn close(&mut self, number: usize) -> Result<Option<Shard>> {
         let split = self.split;
         let Self { writer: Some((writer, path)), documents, text_bytes, .. } =
             std::mem::replace(self, Self::new(split))
         else {
             return Ok(None);
         };
-        let file = writer.into_inner().map_err(|error| failed(&path, error))?;
-        file.sync_all().map_err(|source| Error::io(&path, "sync", source))?;
-        let file_bytes = file.metadata().map_err(|source| Error::io(&path, "look at", source))?.len();
-        let name = name(split, number);
-        fs::rename(&path, folder.join(&name)).map_err(|source| Error::io(&path, "rename", source))?;
-        Ok(Some(Shard { name, documents, text_bytes, file_bytes }))
+        writer.into_inner().map_err(|error| failed(&path, error))?.commit()?;
+        let file_bytes = fs::metadata(&path).map_err(|source| Error::io(&path, "look at", source))?.len();
+        Ok(Some(Shard { name: name(split, number), documents, text_bytes, file_bytes }))
     }
 }
 
 /// Formats the id of a text: its hash in hexadecimal.
 pub(crate) fn id_text(id: u64) -> String {
     format!("{id:016x}")
-}
-
-/// Makes the names in a folder survive a power failure.
-pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    // Windows has no handle of a folder to sync; renaming alone must suffice there.
-    if cfg!(unix) {
-        let handle = File::open(folder).and_then(|folder| folder.sync_all());
-        handle.map_err(|source| Error::io(folder, "sync", source))?;
-    }
-    Ok(())
 }
 
 /// Reads the texts of finished shards with their languages, in order.

@@ -4,16 +4,16 @@
 //! incomplete when the run stopped, and is removed by the run that resumes it.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use palestra_files::{is_temporary, publish, write_atomically};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::error::{Error, Result};
 use crate::input::InputFile;
 use crate::settings::Settings;
-use crate::shards::{Shard, sync_folder};
+use crate::shards::Shard;
 use crate::tally::Tally;
 
 /// Progress of a corpus. It is written with every pair of shards.
@@ -86,7 +86,7 @@ impl Manifest {
 
     pub fn save(&self, folder: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(self).expect("a manifest has text keys and finite numbers");
-        write_whole(&folder.join(MANIFEST), &text)
+        Ok(write_atomically(&folder.join(MANIFEST), &text)?)
     }
 
     /// Refuses to resume with other settings or other files than those of the earlier run.
@@ -157,10 +157,7 @@ impl Work {
     pub fn finish(self) -> Result<PathBuf> {
         let lock = self.folder.join(LOCK);
         fs::remove_file(&lock).map_err(|source| Error::io(lock, "remove", source))?;
-        sync_folder(&self.folder)?;
-        fs::rename(&self.folder, &self.out).map_err(|source| Error::io(&self.out, "rename to it", source))?;
-        let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_folder(parent.unwrap_or(Path::new(".")))?;
+        publish(&self.folder, &self.out)?;
         Ok(self.out)
     }
 
@@ -175,7 +172,7 @@ impl Work {
     }
 
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
-        write_whole(&self.folder.join(name), text.as_bytes())
+        Ok(write_atomically(&self.folder.join(name), text.as_bytes())?)
     }
 
     fn remove_all_but(&self, manifest: &Manifest) -> Result<()> {
@@ -183,7 +180,7 @@ impl Work {
         for entry in entries {
             let path = entry.map_err(|source| Error::io(&self.folder, "list", source))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours = name.ends_with(".parquet") || name.ends_with(".tmp") || name.starts_with("report.");
+            let ours = name.ends_with(".parquet") || is_temporary(&path) || name.starts_with("report.");
             if ours && !manifest.shards.iter().any(|shard| shard.name == name) {
                 fs::remove_file(&path).map_err(|source| Error::io(&path, "remove", source))?;
             }
@@ -228,15 +225,4 @@ fn hash_of(files: &[InputFile], position: Position) -> u64 {
     let read = position.file + usize::from(position.record > 0);
     let names = files.iter().take(read).map(|file| format!("{}\0{}\n", file.path.display(), file.bytes));
     XxHash3_64::oneshot(names.collect::<String>().as_bytes())
-}
-
-/// Writes a file atomically: afterwards it is complete, or as it was before.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let new = PathBuf::from(name);
-    let written = File::create(&new).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    written.map_err(|source| Error::io(&new, "write", source))?;
-    fs::rename(&new, path).map_err(|source| Error::io(path, "write", source))?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

@@ -52,6 +52,12 @@ impl Error {
     }
 }
 
+impl From<palestra_settings::Error> for Error {
+    fn from(palestra_settings::Error(message): palestra_settings::Error) -> Self {
+        Self::Config(message)
+    }
+}
+
 impl From<palestra_model::Error> for Error {
     fn from(error: palestra_model::Error) -> Self {
         use palestra_model::Error as From;

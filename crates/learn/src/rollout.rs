@@ -28,12 +28,12 @@ pub use scoring::{reward_means, summary};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutConfig {
-    /// Episodes of one rollout; each is played to its end.
+    /// Episodes of one rollout, at least 1 and a multiple of `group`; each is played to its end.
     pub episodes: usize,
-    /// Number of parallel environments; more make better use of the processor.
+    /// Number of parallel environments, at least 1; more make better use of the processor.
     pub environments: usize,
-    /// Group size: consecutive episodes that begin in the same state, each with its own random stream; the completions
-    /// of a prompt.
+    /// Group size, at least 1: consecutive episodes that begin in the same state, each with its own random stream; the
+    /// completions of a prompt.
     pub group: usize,
     /// Context of the policy when it writes.
     pub context: Context,
@@ -43,12 +43,13 @@ pub struct RolloutConfig {
     pub sampling: Sampling,
     /// True if only legal actions are allowed, where the environment lists them.
     pub legal_actions_only: bool,
-    /// Max number of new tokens of an action, if it is not chosen from a list.
+    /// Max number of new tokens of an action, at least 1, if it is not chosen from a list.
     pub max_new_tokens: usize,
     /// Stop texts of an action, if it is not chosen from a list; the action is the text before them.
     pub stop: Vec<String>,
-    /// Penalty subtracted from the reward of an action that reached the max number of new tokens without an end token.
-    /// It is the part `missing_end` of the turn's reward. Evaluation and recordings of a trained policy leave it out.
+    /// Penalty, at least 0, subtracted from the reward of an action that reached the max number of new tokens without an
+    /// end token. It is the part `missing_end` of the turn's reward. Evaluation and recordings of a trained policy leave
+    /// it out.
     pub missing_end_penalty: f32,
     /// True if all training episodes are recorded, as an experience log in the run's directory.
     pub record: bool,

@@ -6,24 +6,21 @@
 //! (`optimizer.safetensors`, `trainer_state.json`). It appears under that name only once every byte is on the disk.
 
 mod checksum;
-mod directory;
 mod tensors;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use palestra_files::{AtomicFile, is_temporary, remove_directory, write_directory};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Error, Result};
 use checksum::{Checksum, Record};
-pub use directory::write_directory;
-pub use directory::{folder_of, sync_directory};
-use directory::{remove_if_there, temporary_sibling};
 pub use tensors::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
 
 const CONFIG: &str = "config.json";
@@ -91,7 +88,7 @@ struct TrainerState {
 /// Saves a checkpoint as `step-<step>` in a directory, which is created if missing; returns the path of the new
 /// checkpoint.
 ///
-/// The write is atomic ([`write_directory`]), so earlier checkpoints stay intact whatever happens meanwhile. A
+/// The write is atomic ([`palestra_files::write_directory`]), so earlier checkpoints stay intact whatever happens meanwhile. A
 /// checkpoint of the same step is replaced. Only one process may save into a directory;
 /// the run directory's lock ensures that.
 ///
@@ -167,15 +164,12 @@ pub fn prune(directory: &Path, keep: usize) -> Result<()> {
     }
     let oldest_kept = complete[complete.len().saturating_sub(keep.max(1))];
     for (_, path) in steps.iter().filter(|(step, _)| *step < oldest_kept) {
-        // Renamed first, so that an interrupted removal leaves nothing that looks like a checkpoint.
-        let hidden = temporary_sibling(path)?;
-        remove_if_there(&hidden)?;
-        fs::rename(path, &hidden).map_err(Error::io(path))?;
+        remove_directory(path)?;
     }
     for entry in fs::read_dir(directory).map_err(Error::io(directory))? {
         let path = entry.map_err(Error::io(directory))?.path();
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(".tmp-step-")) {
-            remove_if_there(&path)?;
+        if is_temporary(&path) {
+            fs::remove_dir_all(&path).map_err(Error::io(&path))?;
         }
     }
     Ok(())
@@ -210,16 +204,12 @@ fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
 }
 
 /// Writes one file to the disk and returns its length and checksum.
-fn write_file(path: &Path, fill: impl FnOnce(&mut Checksum<BufWriter<File>>) -> io::Result<()>) -> Result<Record> {
-    let write = || {
-        let mut out = Checksum::new(BufWriter::with_capacity(1 << 20, File::create_new(path)?));
-        fill(&mut out)?;
-        out.flush()?;
-        let (file, record) = out.finish();
-        file.get_ref().sync_all()?;
-        Ok(record)
-    };
-    write().map_err(Error::io(path))
+fn write_file(path: &Path, fill: impl FnOnce(&mut Checksum<AtomicFile>) -> io::Result<()>) -> Result<Record> {
+    let mut out = Checksum::new(AtomicFile::create(path)?);
+    fill(&mut out).map_err(Error::io(path))?;
+    let (file, record) = out.finish();
+    file.commit()?;
+    Ok(record)
 }
 
 fn read_trainer_state(directory: &Path) -> Result<TrainerState> {

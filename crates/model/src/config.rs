@@ -1,5 +1,6 @@
 //! The shape of a model: the settings that a user chooses and that `config.json` records.
 
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::architecture::{self, Architecture, Features};
@@ -33,18 +34,18 @@ pub enum Gelu {
 pub enum RopeScaling {
     /// Divides every position ([Chen et al. 2023](https://arxiv.org/abs/2306.15595)).
     Linear {
-        /// Divisor of the positions.
+        /// Divisor of the positions, at least 1.
         factor: f64,
     },
     /// Divides low frequencies, keeps high ones and blends those in between (Llama 3.1).
     Llama3 {
-        /// Divisor of low frequencies.
+        /// Divisor of low frequencies, at least 1.
         factor: f64,
-        /// A frequency with fewer rotations than this in the original context is low.
+        /// A frequency with fewer rotations than this in the original context is low. Above 0.
         low_freq_factor: f64,
-        /// A frequency with more rotations than this in the original context is high.
+        /// A frequency with more rotations than this in the original context is high. Above `low_freq_factor`.
         high_freq_factor: f64,
-        /// Context that the model was first trained on, in tokens.
+        /// Context that the model was first trained on, in tokens, at least 1.
         original_context: usize,
     },
 }
@@ -64,13 +65,13 @@ pub struct ModelConfig {
     pub family: Family,
     /// Number of tokens; 0 takes it from the tokenizer.
     pub vocab_size: usize,
-    /// Maximum sequence length in tokens.
+    /// Maximum sequence length in tokens, at least 1.
     pub context: usize,
-    /// Number of blocks.
+    /// Number of blocks, at least 1.
     pub layers: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream, at least 1.
     pub width: usize,
-    /// Number of query heads; divides `width`, unless `head_dim` is given.
+    /// Number of query heads, at least 1; divides `width`, unless `head_dim` is given.
     pub heads: usize,
     /// Number of key and value heads; divides `heads`. 0 means as many as `heads`. GPT-2 always has as many as `heads`.
     pub kv_heads: usize,
@@ -80,9 +81,9 @@ pub struct ModelConfig {
     pub feed_forward: usize,
     /// True if the output layer is the transpose of the token embedding.
     pub tie_embeddings: bool,
-    /// Epsilon added to the variance in a norm.
+    /// Epsilon added to the variance in a norm, above 0.
     pub norm_eps: f64,
-    /// Base of the rotary frequencies (Llama).
+    /// Base of the rotary frequencies (Llama), above 0.
     pub rope_theta: f64,
     /// Maximum number of tokens that each token attends to, itself included (Mistral); 0 means all. GPT-2 attends to
     /// all.
@@ -161,11 +162,18 @@ impl ModelConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let at_least_one =
-            [("context", self.context), ("layers", self.layers), ("width", self.width), ("heads", self.heads)];
-        if let Some((field, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
-            return Err(Error::Config(format!("model.{field}: 0 is no size; it must be at least 1")));
-        }
+        check_ranges(
+            "model",
+            &[
+                ("context", &self.context, Range::AT_LEAST_ONE),
+                ("layers", &self.layers, Range::AT_LEAST_ONE),
+                ("width", &self.width, Range::AT_LEAST_ONE),
+                ("heads", &self.heads, Range::AT_LEAST_ONE),
+                ("norm_eps", &self.norm_eps, Range::POSITIVE),
+                ("rope_theta", &self.rope_theta, Range::POSITIVE),
+            ],
+        )?;
+        self.rope_scaling.map_or(Ok(()), RopeScaling::check)?;
         let kv_heads = if self.kv_heads == 0 { self.heads } else { self.kv_heads };
         let is_gpt2 = self.family == Family::Gpt2;
         let wrong = if self.head_dim == 0 && !self.width.is_multiple_of(self.heads) {
@@ -185,8 +193,6 @@ impl ModelConfig {
                 self.width,
                 self.head_dim()
             )
-        } else if let Some(wrong) = self.rope_scaling.and_then(RopeScaling::fault) {
-            format!("model.rope_scaling: {wrong}")
         } else if self.model_type().is_none() {
             let &Self { qkv_bias, output_bias, mlp_bias, qk_norm, sliding_window, .. } = self;
             format!(
@@ -236,18 +242,20 @@ impl ModelConfig {
 }
 
 impl RopeScaling {
-    /// Reason why the values are invalid; `None` if they are valid.
-    fn fault(self) -> Option<String> {
-        match self {
-            Self::Linear { factor } | Self::Llama3 { factor, .. } if !(factor >= 1.0 && factor.is_finite()) => {
-                Some(format!("factor {factor} is not 1 or above"))
-            }
-            Self::Llama3 { low_freq_factor: low, high_freq_factor: high, .. } if !(0.0 < low && low < high) => {
-                Some(format!("low_freq_factor {low} is not between 0 and high_freq_factor {high}"))
-            }
-            Self::Llama3 { original_context: 0, .. } => Some("original_context 0 is no length".to_string()),
-            _ => None,
-        }
+    fn check(self) -> Result<()> {
+        let section = "model.rope_scaling";
+        Ok(match self {
+            Self::Linear { factor } => check_ranges(section, &[("factor", &factor, Range::AT_LEAST_ONE)]),
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => check_ranges(
+                section,
+                &[
+                    ("factor", &factor, Range::AT_LEAST_ONE),
+                    ("low_freq_factor", &low_freq_factor, Range::POSITIVE),
+                    ("high_freq_factor", &high_freq_factor, Range::above(low_freq_factor)),
+                    ("original_context", &original_context, Range::AT_LEAST_ONE),
+                ],
+            ),
+        }?)
     }
 }
 
@@ -298,9 +306,9 @@ mod tests {
         assert!(mixed.contains("qk_norm = true and sliding_window = 9 together"), "{mixed}");
         let scaling = |rope_scaling| ModelConfig { rope_scaling: Some(rope_scaling), ..base() };
         let message = refused(scaling(RopeScaling::Linear { factor: 0.5 }));
-        assert_eq!(message, "model.rope_scaling: factor 0.5 is not 1 or above");
+        assert_eq!(message, "model.rope_scaling.factor: 0.5 is not at least 1");
         let llama3 =
             RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 4.0, high_freq_factor: 1.0, original_context: 64 };
-        assert!(refused(scaling(llama3)).contains("low_freq_factor 4 is not between 0 and high_freq_factor 1"));
+        assert!(refused(scaling(llama3)).ends_with("rope_scaling.high_freq_factor: 1 is not above 4"));
     }
 }

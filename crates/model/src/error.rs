@@ -41,3 +41,15 @@ impl Error {
         move |source| Self::Io { path: path.as_ref().display().to_string(), source }
     }
 }
+
+impl From<palestra_files::Error> for Error {
+    fn from(palestra_files::Error { path, source }: palestra_files::Error) -> Self {
+        Self::io(path)(source)
+    }
+}
+
+impl From<palestra_settings::Error> for Error {
+    fn from(palestra_settings::Error(message): palestra_settings::Error) -> Self {
+        Self::Config(message)
+    }
+}

@@ -37,6 +37,6 @@ pub use layers::{Init, Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub use pretrained::{
     FileLayout, read_companions, read_config, read_config_json, read_generation_config, read_model, write_json,
-    write_model, write_text,
+    write_model,
 };
 pub use transformer::{Placement, Transformer};

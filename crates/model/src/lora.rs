@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
+use palestra_settings::{Range, Setting, check_ranges};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +22,9 @@ pub use peft::{adapter_files, base_of_adapters, read_adapters, write_adapters};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoraConfig {
-    /// Rank of an adapter, the width between its two matrices; a higher rank can learn more.
+    /// Rank of an adapter, at least 1: the width between its two matrices. A higher rank can learn more.
     pub rank: usize,
-    /// Numerator of the scale: the adapter's output is multiplied by `alpha / rank`.
+    /// Numerator of the scale, above 0: the adapter's output is multiplied by `alpha / rank`.
     pub alpha: f64,
     /// Linear layers to adapt: patterns on names such as `blocks.0.attention.query`.
     pub targets: Vec<String>,
@@ -36,17 +37,21 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
+    /// Checks that the values are possible. [`adapted`](Self::adapted) compares the patterns with the layers of a model.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn check(&self) -> Result<()> {
+        let ranges: [Setting; 2] = [("rank", &self.rank, Range::AT_LEAST_ONE), ("alpha", &self.alpha, Range::POSITIVE)];
+        Ok(check_ranges("lora", &ranges)?)
+    }
+
     /// The subset of `layers` that is adapted.
     ///
     /// # Errors
     /// A rank of 0 or an alpha that is not above 0, or a pattern that is invalid or that no layer matches.
     pub fn adapted(&self, layers: &BTreeSet<String>) -> Result<BTreeSet<String>> {
-        if self.rank == 0 {
-            return Err(Error::Config("lora.rank: 0 is no rank; it must be at least 1".into()));
-        }
-        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return Err(Error::Config(format!("lora.alpha: {} is not above 0", self.alpha)));
-        }
+        self.check()?;
         let wrong = |pattern: &str, why: &str| Error::Config(format!("lora.targets: {pattern:?} {why}"));
         if self.targets.is_empty() {
             return Err(Error::Config("lora.targets: none; name layers, such as \"*.attention.query\"".into()));

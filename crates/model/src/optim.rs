@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{self, adamw_step};
@@ -27,21 +28,21 @@ pub enum Schedule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// Peak learning rate.
+    /// Peak learning rate, above 0.
     pub learning_rate: f64,
     /// Fraction of the run over which the learning rate rises to its peak, 0 to 1.
     pub warmup: f64,
     /// Schedule after the warm-up.
     pub schedule: Schedule,
-    /// Final learning rate as a fraction of the peak.
+    /// Final learning rate as a fraction of the peak, 0 to 1.
     pub final_fraction: f64,
-    /// Decay rates of the running means of gradients and of their squares.
+    /// Decay rates of the running means of gradients and of their squares, each from 0 to below 1.
     pub betas: (f64, f64),
-    /// Added to the denominator.
+    /// Added to the denominator, above 0.
     pub eps: f64,
-    /// Decoupled weight decay, for parameters of two or more dimensions.
+    /// Decoupled weight decay, at least 0, for parameters of two or more dimensions.
     pub weight_decay: f64,
-    /// Global gradient norm to clip to; 0 for no clipping.
+    /// Global gradient norm to clip to, at least 0; 0 for no clipping.
     pub max_grad_norm: f64,
     /// Parameter groups with settings of their own; a parameter belongs to the first group whose pattern matches.
     #[serde(rename = "group")]
@@ -54,10 +55,10 @@ pub struct OptimizerConfig {
 pub struct ParameterGroup {
     /// Pattern of the names, with `*` for any text.
     pub pattern: String,
-    /// Factor of the learning rate; 0 freezes.
+    /// Factor of the learning rate, at least 0; 0 freezes.
     #[serde(default = "one")]
     pub learning_rate_scale: f64,
-    /// Weight decay of the group, in place of the general one.
+    /// Weight decay of the group, at least 0, in place of the general one.
     pub weight_decay: Option<f64>,
 }
 
@@ -101,41 +102,27 @@ impl OptimizerConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fractions = [
-            ("warmup", self.warmup),
-            ("final_fraction", self.final_fraction),
-            ("betas[0]", self.betas.0),
-            ("betas[1]", self.betas.1),
-        ];
-        for (field, value) in fractions {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(Error::Config(format!("optimizer.{field}: {value} is not between 0 and 1")));
-            }
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(Error::Config(format!("optimizer.learning_rate: {} is not above 0", self.learning_rate)));
-        }
-        for (field, value) in [("betas[0]", self.betas.0), ("betas[1]", self.betas.1)] {
-            if value >= 1.0 {
-                return Err(Error::Config(format!("optimizer.{field}: {value} is not below 1")));
-            }
-        }
-        if !(self.eps > 0.0 && self.eps.is_finite()) {
-            return Err(Error::Config(format!("optimizer.eps: {} is not above 0", self.eps)));
-        }
-        let not_negative = [("weight_decay", self.weight_decay), ("max_grad_norm", self.max_grad_norm)];
-        let of_groups = self.groups.iter().flat_map(|group| {
-            [
-                ("group.learning_rate_scale", group.learning_rate_scale),
-                ("group.weight_decay", group.weight_decay.unwrap_or(0.0)),
-            ]
-        });
-        for (field, value) in not_negative.into_iter().chain(of_groups) {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::Config(format!("optimizer.{field}: {value} is not 0 or above")));
-            }
-        }
+        check_ranges(
+            "optimizer",
+            &[
+                ("learning_rate", &self.learning_rate, Range::POSITIVE),
+                ("warmup", &self.warmup, Range::UNIT),
+                ("final_fraction", &self.final_fraction, Range::UNIT),
+                ("betas[0]", &self.betas.0, Range::from_below(0.0, 1.0)),
+                ("betas[1]", &self.betas.1, Range::from_below(0.0, 1.0)),
+                ("eps", &self.eps, Range::POSITIVE),
+                ("weight_decay", &self.weight_decay, Range::AT_LEAST_ZERO),
+                ("max_grad_norm", &self.max_grad_norm, Range::AT_LEAST_ZERO),
+            ],
+        )?;
         for group in &self.groups {
+            check_ranges(
+                "optimizer.group",
+                &[
+                    ("learning_rate_scale", &group.learning_rate_scale, Range::AT_LEAST_ZERO),
+                    ("weight_decay", &group.weight_decay, Range::AT_LEAST_ZERO),
+                ],
+            )?;
             glob::Pattern::new(&group.pattern)
                 .map_err(|error| Error::Config(format!("optimizer.group.pattern: {:?}: {error}", group.pattern)))?;
         }

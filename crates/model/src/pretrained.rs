@@ -1,8 +1,7 @@
 //! Reading and writing Hugging Face model directories. Each checkpoint is one too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -206,17 +205,7 @@ pub(super) fn read_json(path: &Path) -> Result<Value> {
 /// # Errors
 /// A file that cannot be written.
 pub fn write_json(path: &Path, json: &Value) -> Result<()> {
-    write_text(path, &format!("{json:#}\n"))
-}
-
-/// Writes a file to the disk.
-pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(Error::io(path))
+    Ok(palestra_files::write_atomically(path, format!("{json:#}\n").as_bytes())?)
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub use replay::{Playback, harmless, replay};
 pub use report::{Report, Table, TextSample};
 pub use tensorboard::EventWriter;
 
+use palestra_files::write_atomically;
+
 /// Metrics by their usual names, such as `policy/clipfrac_avg`.
 pub type Metrics = BTreeMap<String, f64>;
 
@@ -158,7 +160,10 @@ impl Observer {
 
     /// Draws the plots of the metrics so far. Takes a few milliseconds for each figure, so call it at checkpoints.
     pub fn draw_plots(&self) -> io::Result<()> {
-        self.figures().iter().try_for_each(|figure| write_whole(&self.dir.join(&figure.file), &figure.to_svg()))
+        for figure in self.figures() {
+            write_atomically(&self.dir.join(&figure.file), figure.to_svg().as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Draws the plots and writes `report.html`; returns its path.
@@ -170,7 +175,7 @@ impl Observer {
         report.figures.splice(0..0, self.figures());
         report.resources.splice(0..0, self.resources());
         let path = self.dir.join("report.html");
-        write_whole(&path, &report.render())?;
+        write_atomically(&path, report.render().as_bytes())?;
         Ok(path)
     }
 
@@ -221,23 +226,6 @@ fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Temporary name of a file until it is complete.
-fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
-}
-
-/// Replaces a file atomically, so that a reader never sees a part of it.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(at(dir))?;
-    }
-    let temporary = temporary(path);
-    std::fs::write(&temporary, text).map_err(at(&temporary))?;
-    std::fs::rename(&temporary, path).map_err(at(path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,7 +255,7 @@ mod tests {
         for file in ["metrics.jsonl", "plots/return.svg", "plots/metrics/objective.svg"] {
             assert!(std::fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");
         }
-        assert!(!walk(&run).iter().any(|name| name.ends_with(".tmp")));
+        assert!(!walk(&run).iter().any(|name| palestra_files::is_temporary(Path::new(name))));
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{at, temporary};
+use palestra_files::AtomicFile;
+
+use super::at;
 
 /// Metrics of one update: one line of the file.
 ///
@@ -144,22 +146,18 @@ impl History {
     }
 }
 
-/// Rewrites the file without the lines after `step`, under a temporary name until it is complete.
+/// Rewrites the file without the lines after `step`.
 fn cut_after(path: &Path, step: u64) -> io::Result<History> {
-    let temporary = temporary(path);
     let mut history = History::default();
-    let mut kept = BufWriter::new(File::create(&temporary).map_err(at(&temporary))?);
+    let mut kept = AtomicFile::create(path)?;
     for_each_line(path, |line, record| {
         if record.step <= step {
             history.push(&record);
-            kept.write_all(line.trim_ascii()).map_err(at(&temporary))?;
-            kept.write_all(b"\n").map_err(at(&temporary))?;
+            kept.write_all(line.trim_ascii()).and_then(|()| kept.write_all(b"\n")).map_err(at(path))?;
         }
         Ok(())
     })?;
-    let kept = kept.into_inner().map_err(|error| at(&temporary)(error.into_error()))?;
-    kept.sync_all().map_err(at(&temporary))?;
-    std::fs::rename(&temporary, path).map_err(at(path))?;
+    kept.commit()?;
     Ok(history)
 }
 

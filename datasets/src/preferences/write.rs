@@ -1,7 +1,5 @@
 //! Writing of preference data to files, in the columns of the formats that are read.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use parquet::arrow::ArrowWriter;
@@ -33,21 +31,13 @@ impl Format {
     }
 }
 
-/// Writes a new file atomically: under a hidden name until it is on disk. An existing file is never overwritten.
+/// Writes a new file atomically. An existing file is never overwritten.
 pub fn write(file: &Path, records: &[Record]) -> Result<()> {
-    let name = file.file_name().ok_or_else(|| Error::file(file, "is not the name of a file"))?;
     let bytes = encode(records, Format::of(file)?).map_err(|reason| Error::file(file, reason))?;
     if file.try_exists().map_err(Error::io(file, "look whether it exists"))? {
         return Err(Error::file(file, "there is a file already, which is not written over; name another"));
     }
-    let hidden = file.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id()));
-    let mut out = File::create(&hidden).map_err(Error::io(file, "create it"))?;
-    let written = out.write_all(&bytes).and_then(|()| out.sync_all()).and_then(|()| std::fs::rename(&hidden, file));
-    written.map_err(|error| {
-        // An incomplete file is of no use.
-        let _ = std::fs::remove_file(&hidden);
-        Error::io(file, "write it")(error)
-    })
+    Ok(palestra_files::write_atomically(file, &bytes)?)
 }
 
 /// Returns the bytes of a file; `Err` names the column that cannot be written in this format.

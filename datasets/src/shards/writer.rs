@@ -1,8 +1,9 @@
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
+use palestra_files::AtomicFile;
 
 use super::header::{HEADER_BYTES, ShardHeader, Vocabulary};
 use crate::error::{Error, Result};
@@ -13,14 +14,15 @@ pub struct ShardWriter {
     path: PathBuf,
     header: ShardHeader,
     tokens: Part,
+    /// The ends of the documents, which are appended to the tokens at the end.
     ends: Part,
-    is_finished: bool,
 }
 
 /// A growing file, with the checksum of the bytes written.
 struct Part {
+    /// Path of the shard, for errors.
     path: PathBuf,
-    file: BufWriter<File>,
+    file: AtomicFile,
     checksum: Hasher,
 }
 
@@ -37,11 +39,11 @@ impl ShardWriter {
         if path.exists() {
             return Err(Error::file(path, "there is a file already; a shard is never written over"));
         }
-        let mut tokens = Part::create(hidden(path, "tokens"))?;
+        let mut tokens = Part::create(path)?;
         tokens.skip_header()?;
-        let ends = Part::create(hidden(path, "documents"))?;
+        let ends = Part::create(path)?;
         let header = ShardHeader { vocabulary, tokens: 0, documents: 0, text_bytes: 0, checksums: [0; 2] };
-        Ok(Self { path: path.to_owned(), header, tokens, ends, is_finished: false })
+        Ok(Self { path: path.to_owned(), header, tokens, ends })
     }
 
     /// Adds a document with `text_bytes` bytes of text, and the separator after it.
@@ -75,36 +77,22 @@ impl ShardWriter {
             return Err(Error::file(&self.path, "there is no text to write: every file is empty or filtered out"));
         }
         self.header.checksums = [&self.tokens, &self.ends].map(|part| part.checksum.clone().finalize());
-        self.ends.file.flush().map_err(Error::io(&self.ends.path, "write it"))?;
+        let Self { path, header, tokens: Part { file: mut tokens, .. }, ends: Part { file: mut ends, .. } } = self;
         let mut write = || -> io::Result<()> {
-            let file = &mut self.tokens.file;
-            io::copy(&mut BufReader::new(File::open(&self.ends.path)?), file)?;
-            file.seek(SeekFrom::Start(0))?;
-            file.write_all(&self.header.to_bytes())?;
-            file.flush()?;
-            file.get_ref().sync_all()
+            ends.flush()?;
+            io::copy(&mut BufReader::new(File::open(ends.temporary_path())?), &mut tokens)?;
+            tokens.seek(SeekFrom::Start(0))?;
+            tokens.write_all(&header.to_bytes())
         };
-        write().map_err(Error::io(&self.tokens.path, "write it"))?;
-        fs::rename(&self.tokens.path, &self.path).map_err(Error::io(&self.path, "give it its name"))?;
-        self.is_finished = true;
-        Ok(self.header.clone())
-    }
-}
-
-impl Drop for ShardWriter {
-    fn drop(&mut self) {
-        // A leftover file is hidden and harmless, and the earlier failure is the one to report.
-        let _ = fs::remove_file(&self.ends.path);
-        if !self.is_finished {
-            let _ = fs::remove_file(&self.tokens.path);
-        }
+        write().map_err(Error::io(&path, "write it"))?;
+        tokens.commit()?;
+        Ok(header)
     }
 }
 
 impl Part {
-    fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create(&path).map_err(Error::io(&path, "create it"))?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 18, file), path, checksum: Hasher::new() })
+    fn create(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), file: AtomicFile::create(path)?, checksum: Hasher::new() })
     }
 
     fn skip_header(&mut self) -> Result<()> {
@@ -115,10 +103,4 @@ impl Part {
         self.checksum.update(bytes);
         self.file.write_all(bytes).map_err(Error::io(&self.path, "write it"))
     }
-}
-
-/// Returns the path of a hidden file in the same folder.
-fn hidden(path: &Path, what: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{what}"))
 }

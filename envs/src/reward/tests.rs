@@ -9,7 +9,7 @@ fn episode(action: &str) -> Episode {
 }
 
 fn definition(text: &str) -> RewardDefinition {
-    crate::parse_toml("reward.toml", text).unwrap()
+    palestra_settings::parse_toml("reward.toml", text).unwrap()
 }
 
 fn rewards(definitions: &[&str]) -> Result<Rewards> {
@@ -150,7 +150,7 @@ fn wrong_definitions_are_told_with_their_place() {
         struct File {
             reward: Vec<RewardDefinition>,
         }
-        let File { reward } = crate::parse_toml("run.toml", text).unwrap();
+        let File { reward } = palestra_settings::parse_toml("run.toml", text).unwrap();
         let written = reward.into_iter().enumerate();
         let written: Vec<RewardDefinition> =
             written.map(|(at, reward)| reward.written_in("run.toml", text, &format!("reward.{at}"))).collect();

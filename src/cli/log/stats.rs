@@ -6,7 +6,7 @@ use palestra_datasets::stats::{Stats, StatsOptions, Summary, stats};
 
 use super::{Output, warn_of_skipped};
 use crate::Result;
-use crate::run_dir::write_atomically;
+use palestra_files::write_atomically;
 use palestra_report::{Bars, bars_svg};
 
 /// Summarise the contents of a log

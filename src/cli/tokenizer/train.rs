@@ -5,8 +5,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Output, TextArgs};
-use crate::run_dir::write_atomically;
 use crate::{Error, Result};
+use palestra_files::write_atomically;
 use palestra_text::{Method, Tokenizer, VocabularyOptions};
 
 /// Train a tokenizer on texts

@@ -1,4 +1,4 @@
-use palestra_envs::{Registry, RewardDefinition, Turn, parse_toml};
+use palestra_envs::{Registry, RewardDefinition, Turn};
 use palestra_labels::{Label, Verdict};
 use palestra_model::Device;
 
@@ -8,7 +8,7 @@ use crate::reward::with_kinds;
 /// Builds the reward of a TOML table, with paths relative to a folder.
 fn reward(folder: &Path, toml: &str) -> Result<palestra_envs::reward::Rewards> {
     let text = format!("kind = \"labels\"\n[options]\n{toml}");
-    let definition: RewardDefinition = parse_toml("run.toml", &text)?;
+    let definition: RewardDefinition = palestra_settings::parse_toml("run.toml", &text)?;
     let mut definition = definition.written_in("run.toml", &text, "");
     definition.seen_from(folder);
     with_kinds(&Registry::builtin(), &Device::flex(), Arc::default()).rewards([&definition])

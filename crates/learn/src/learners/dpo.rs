@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Objective, Reading, pair_metrics};
@@ -33,7 +34,7 @@ pub struct DpoConfig {
     pub beta: f32,
     /// Label smoothing of the loss `sigmoid`, 0 to 1/2: the fraction of preference labels assumed to be wrong.
     pub label_smoothing: f32,
-    /// Target reward margin of SimPO between the chosen and the rejected answer.
+    /// Target reward margin of SimPO between the chosen and the rejected answer, at least 0.
     pub gamma: f32,
     /// True if IPO averages the log-probabilities over the tokens of an answer, false if it sums them.
     pub length_normalised: bool,
@@ -75,24 +76,20 @@ impl DpoConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let wrong =
-            |field: &str, value: f32, right: &str| Err(Error::Config(format!("dpo.{field}: {value} is not {right}")));
-        if !(self.beta > 0.0 && self.beta.is_finite()) {
-            return wrong("beta", self.beta, "above 0");
-        }
-        if !(0.0..=0.5).contains(&self.label_smoothing) {
-            return wrong("label_smoothing", self.label_smoothing, "between 0 and 0.5");
-        }
+        check_ranges(
+            "dpo",
+            &[
+                ("beta", &self.beta, Range::POSITIVE),
+                ("label_smoothing", &self.label_smoothing, Range::between(0.0, 0.5)),
+                ("gamma", &self.gamma, Range::AT_LEAST_ZERO),
+                ("nll_coefficient", &self.nll_coefficient, Range::AT_LEAST_ZERO),
+            ],
+        )?;
         if self.label_smoothing > 0.0 && self.loss != PairLoss::Sigmoid {
             return Err(Error::Config("dpo.label_smoothing: only the loss \"sigmoid\" has it; remove it".into()));
         }
         if self.length_normalised && self.loss != PairLoss::Ipo {
             return Err(Error::Config("dpo.length_normalised: only the loss \"ipo\" has it; remove it".into()));
-        }
-        for (field, value) in [("gamma", self.gamma), ("nll_coefficient", self.nll_coefficient)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return wrong(field, value, "0 or above");
-            }
         }
         Ok(())
     }

@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
 use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, Sum, evaluate_actions, wants_entropy};
+use crate::Result;
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::Trajectory;
-use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_model::math::{
     Aggregation, GroupAdvantage, cispo_loss, entropy, kl_k3_tokens, sequence_means, standard_deviation,
@@ -26,9 +27,9 @@ use palestra_report::Metrics;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupConfig {
-    /// Number of epochs over the collected samples; 1 to 4.
+    /// Number of epochs over the collected samples, at least 1; usually 1 to 4.
     pub epochs: usize,
-    /// Samples (turns with context `observation`, episodes with `transcript`) per optimiser step.
+    /// Samples (turns with context `observation`, episodes with `transcript`) per optimiser step, at least 1.
     pub batch: usize,
     /// Samples per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
@@ -44,14 +45,14 @@ pub struct GroupConfig {
     /// True to leave answers out of the loss that reached `rollout.max_new_tokens` without their end. Their scores still count
     /// in the baseline of their group.
     pub mask_truncated_completions: bool,
-    /// Lower clip range: the gradient stops when the probability ratio falls below `1 - clip_low`.
+    /// Lower clip range, above 0 and below 1: the gradient stops when the probability ratio falls below `1 - clip_low`.
     pub clip_low: f32,
-    /// Upper clip range: the gradient stops when the ratio rises above `1 + clip_high`. A value above `clip_low` lets
-    /// unlikely tokens grow (DAPO: 0.28).
+    /// Upper clip range, above 0: the gradient stops when the ratio rises above `1 + clip_high`. A value above `clip_low`
+    /// lets unlikely tokens grow (DAPO: 0.28).
     pub clip_high: f32,
-    /// Weight of the KL (k3) penalty against the policy that the run started from; 0 for none.
+    /// Weight of the KL (k3) penalty against the policy that the run started from, at least 0; 0 for none.
     pub kl_coefficient: f32,
-    /// Weight of the entropy bonus; larger values keep the policy exploring.
+    /// Weight of the entropy bonus, at least 0; larger values keep the policy exploring.
     pub entropy_coefficient: f32,
 }
 
@@ -101,28 +102,17 @@ impl GroupConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field: &str, value: &dyn std::fmt::Display, right: &str| {
-            Err(Error::Config(format!("grpo.{field}: {value} is not {right}")))
-        };
-        for (field, value) in [("epochs", self.epochs), ("batch", self.batch)] {
-            if value == 0 {
-                return wrong(field, &value, "at least 1");
-            }
-        }
-        if !(self.clip_low > 0.0 && self.clip_low < 1.0) {
-            return wrong("clip_low", &self.clip_low, "between 0 and 1");
-        }
-        if self.clip_high.is_nan() || self.clip_high <= 0.0 {
-            return wrong("clip_high", &self.clip_high, "above 0");
-        }
-        for (field, value) in
-            [("kl_coefficient", self.kl_coefficient), ("entropy_coefficient", self.entropy_coefficient)]
-        {
-            if !(value >= 0.0 && value.is_finite()) {
-                return wrong(field, &value, "0 or above");
-            }
-        }
-        Ok(())
+        Ok(check_ranges(
+            "grpo",
+            &[
+                ("epochs", &self.epochs, Range::AT_LEAST_ONE),
+                ("batch", &self.batch, Range::AT_LEAST_ONE),
+                ("clip_low", &self.clip_low, Range::OPEN_UNIT),
+                ("clip_high", &self.clip_high, Range::POSITIVE.or(f64::INFINITY, "no clipping")),
+                ("kl_coefficient", &self.kl_coefficient, Range::AT_LEAST_ZERO),
+                ("entropy_coefficient", &self.entropy_coefficient, Range::AT_LEAST_ZERO),
+            ],
+        )?)
     }
 }
 

@@ -9,12 +9,13 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Objective, Reading};
 use super::{LearnerConfig, LearnsFromPreferences, Loss, PreferenceKinds, Sum};
+use crate::Result;
 use crate::batch::{PreferenceBatch, TextRow};
-use crate::{Error, Result};
 use palestra_model::math::preference::{kto, mismatched_kl};
 
 /// Hyperparameters of KTO.
@@ -40,15 +41,14 @@ impl KtoConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let fields = [
-            ("beta", self.beta, self.beta > 0.0, "above 0"),
-            ("desirable_weight", self.desirable_weight, self.desirable_weight >= 0.0, "0 or above"),
-            ("undesirable_weight", self.undesirable_weight, self.undesirable_weight >= 0.0, "0 or above"),
-        ];
-        match fields.into_iter().find(|(_, value, is_right, _)| !(*is_right && value.is_finite())) {
-            Some((field, value, _, right)) => Err(Error::Config(format!("kto.{field}: {value} is not {right}"))),
-            None => Ok(()),
-        }
+        Ok(check_ranges(
+            "kto",
+            &[
+                ("beta", &self.beta, Range::POSITIVE),
+                ("desirable_weight", &self.desirable_weight, Range::AT_LEAST_ZERO),
+                ("undesirable_weight", &self.undesirable_weight, Range::AT_LEAST_ZERO),
+            ],
+        )?)
     }
 }
 

@@ -30,7 +30,6 @@ use burn::tensor::activation::softmax;
 
 use super::{Learner, Sum, masked};
 use crate::batch::{Continuation, TransitionBatch};
-use crate::{Error, Result};
 use palestra_model::ops::selected_log_probs;
 use palestra_model::{Critic, Head, Placement, Policy};
 
@@ -179,22 +178,4 @@ fn expectile_loss(u: Tensor<1>, tau: f32) -> Tensor<1> {
 fn exponential_weight(advantage: Tensor<1>, scale: f32, most: f32) -> Tensor<1> {
     // The exponent is clamped before `exp`, which could overflow f32.
     advantage.detach().mul_scalar(scale).clamp_max(most.ln()).exp()
-}
-
-/// Rejects a hyperparameter outside of its range.
-fn check_range(name: &str, value: f32, range: std::ops::RangeInclusive<f32>) -> Result<()> {
-    if range.contains(&value) && value.is_finite() {
-        return Ok(());
-    }
-    let (low, high) = (range.start(), range.end());
-    let right = if *high == f32::MAX { format!("at least {low}") } else { format!("between {low} and {high}") };
-    Err(Error::Config(format!("{name}: {value} is not {right}")))
-}
-
-/// Rejects a hyperparameter that is not above 0.
-fn check_positive(name: &str, value: f32) -> Result<()> {
-    match value > 0.0 && value.is_finite() {
-        true => Ok(()),
-        false => Err(Error::Config(format!("{name}: {value} is not above 0"))),
-    }
 }

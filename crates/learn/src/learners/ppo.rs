@@ -23,6 +23,7 @@
 //! ```
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
@@ -38,39 +39,41 @@ use palestra_report::Metrics;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PpoConfig {
-    /// Number of epochs over the collected samples; 3 to 10.
+    /// Number of epochs over the collected samples, at least 1; usually 3 to 10.
     pub epochs: usize,
-    /// Samples (turns with context `observation`, episodes with `transcript`) per optimiser step.
+    /// Samples (turns with context `observation`, episodes with `transcript`) per optimiser step, at least 1.
     pub batch: usize,
     /// Samples per forward pass, to save memory; 0: the whole batch.
     pub micro_batch: usize,
     /// Discount from turn to turn, 0 to 1.
     pub gamma: f32,
-    /// Discount from token to token inside a turn; 1 makes the horizon independent of the tokenizer.
+    /// Discount from token to token inside a turn, 0 to 1; 1 makes the horizon independent of the tokenizer.
     pub gamma_token: f32,
     /// Lambda of GAE, 0 to 1: 0 relies on the values, 1 on the returns.
     pub lambda: f32,
-    /// Clip range of the probability ratio around 1, beyond which its gradient stops.
+    /// Clip range of the probability ratio around 1, above 0, beyond which its gradient stops.
     pub clip: f32,
     /// Bound on the loss of negative advantages, above 1, usually 3; 0 for none.
     pub dual_clip: f32,
-    /// Clip range of a value around its value at sampling time, beyond which its gradient stops; 0 for no clipping.
+    /// Clip range of a value around its value at sampling time, at least 0, beyond which its gradient stops; 0 for no
+    /// clipping.
     pub value_clip: f32,
-    /// Weight of the value loss: 0.1 for text, 0.5 for games.
+    /// Weight of the value loss, at least 0: 0.1 for text, 0.5 for games.
     pub value_coefficient: f32,
-    /// Weight of the entropy bonus; larger values keep the policy exploring.
+    /// Weight of the entropy bonus, at least 0; larger values keep the policy exploring.
     pub entropy_coefficient: f32,
-    /// Final weight of the entropy bonus: the weight changes linearly to it over the run.
+    /// Final weight of the entropy bonus, at least 0: the weight changes linearly to it over the run.
     pub final_entropy_coefficient: Option<f32>,
-    /// Approximate KL from the sampling policy at which the remaining samples are dropped; 0 for never.
+    /// Approximate KL from the sampling policy at which the remaining samples are dropped, at least 0; 0 for
+    /// never.
     pub target_kl: f32,
     /// True if advantages are whitened over the collected samples.
     pub whiten_advantages: bool,
-    /// Weight of the KL penalty against the policy that the run started from; 0 for none.
+    /// Weight of the KL penalty against the policy that the run started from, at least 0; 0 for none.
     pub kl_coefficient: f64,
-    /// Target KL of an episode, in nats, of the adaptive KL weight; 0 keeps the weight fixed.
+    /// Target KL of an episode, in nats, of the adaptive KL weight, at least 0; 0 keeps the weight fixed.
     pub kl_target: f64,
-    /// Episodes over which an adaptive KL weight can change by its own size.
+    /// Episodes over which an adaptive KL weight can change by its own size, above 0.
     pub kl_horizon: f64,
 }
 
@@ -104,44 +107,30 @@ impl PpoConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field: &str, value: &dyn std::fmt::Display, right: &str| {
-            Err(Error::Config(format!("ppo.{field}: {value} is not {right}")))
-        };
-        for (field, value) in [("epochs", self.epochs), ("batch", self.batch)] {
-            if value == 0 {
-                return wrong(field, &value, "at least 1");
-            }
-        }
-        for (field, value) in [("gamma", self.gamma), ("gamma_token", self.gamma_token), ("lambda", self.lambda)] {
-            if !(0.0..=1.0).contains(&value) {
-                return wrong(field, &value, "between 0 and 1");
-            }
-        }
-        if self.clip.is_nan() || self.clip <= 0.0 {
-            return wrong("clip", &self.clip, "above 0");
-        }
-        if self.dual_clip.is_nan() || (self.dual_clip != 0.0 && self.dual_clip <= 1.0) {
-            return wrong("dual_clip", &self.dual_clip, "above 1 (or 0 for none)");
-        }
-        if !(self.kl_horizon > 0.0 && self.kl_horizon.is_finite()) {
-            return wrong("kl_horizon", &self.kl_horizon, "above 0");
-        }
-        let not_negative = [
-            ("kl_coefficient", self.kl_coefficient),
-            ("kl_target", self.kl_target),
-            ("target_kl", self.target_kl.into()),
-            ("value_clip", self.value_clip.into()),
-            ("value_coefficient", self.value_coefficient.into()),
-            ("entropy_coefficient", self.entropy_coefficient.into()),
-            ("final_entropy_coefficient", self.final_entropy_coefficient.unwrap_or(0.0).into()),
-        ];
-        for (field, value) in not_negative {
-            if !(value >= 0.0 && value.is_finite()) {
-                return wrong(field, &value, "0 or above");
-            }
-        }
+        check_ranges(
+            "ppo",
+            &[
+                ("epochs", &self.epochs, Range::AT_LEAST_ONE),
+                ("batch", &self.batch, Range::AT_LEAST_ONE),
+                ("gamma", &self.gamma, Range::UNIT),
+                ("gamma_token", &self.gamma_token, Range::UNIT),
+                ("lambda", &self.lambda, Range::UNIT),
+                ("clip", &self.clip, Range::POSITIVE.or(f64::INFINITY, "no clipping")),
+                ("dual_clip", &self.dual_clip, Range::above(1.0).or(0.0, "none")),
+                ("kl_horizon", &self.kl_horizon, Range::POSITIVE),
+                ("kl_coefficient", &self.kl_coefficient, Range::AT_LEAST_ZERO),
+                ("kl_target", &self.kl_target, Range::AT_LEAST_ZERO),
+                ("target_kl", &self.target_kl, Range::AT_LEAST_ZERO),
+                ("value_clip", &self.value_clip, Range::AT_LEAST_ZERO),
+                ("value_coefficient", &self.value_coefficient, Range::AT_LEAST_ZERO),
+                ("entropy_coefficient", &self.entropy_coefficient, Range::AT_LEAST_ZERO),
+                ("final_entropy_coefficient", &self.final_entropy_coefficient, Range::AT_LEAST_ZERO),
+            ],
+        )?;
         if self.kl_target > 0.0 && self.kl_coefficient == 0.0 {
-            return wrong("kl_coefficient", &self.kl_coefficient, "above 0, which ppo.kl_target needs to start from");
+            return Err(Error::Config(
+                "ppo.kl_coefficient: 0 is not above 0, which ppo.kl_target needs to start from".into(),
+            ));
         }
         Ok(())
     }

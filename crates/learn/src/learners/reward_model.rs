@@ -14,12 +14,13 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Objective, Reading, pair_metrics, read_answers};
 use super::{HeadStart, LearnerConfig, LearnsFromPreferences, Loss, PreferenceKinds, Sum};
+use crate::Result;
 use crate::batch::{PreferenceBatch, TextRow};
-use crate::{Error, Result};
 use palestra_model::math::preference::{best_of_nll, centring, preference_nll, rating_error};
 use palestra_model::{Heads, Policy, lora};
 
@@ -29,7 +30,7 @@ use palestra_model::{Heads, Policy, lora};
 pub struct RewardModelConfig {
     /// Initialisation of a new score head; a score head from a checkpoint is trained further.
     pub head: HeadStart,
-    /// Factor of the margins that a file gives; 0 ignores them.
+    /// Factor of the margins that a file gives, at least 0; 0 ignores them.
     pub margin_scale: f32,
     /// Weight of the term that keeps the mean score at 0, at least 0; 0.01 is customary.
     pub centring: f32,
@@ -48,12 +49,13 @@ impl RewardModelConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        for (field, value) in [("margin_scale", self.margin_scale), ("centring", self.centring)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::Config(format!("reward_model.{field}: {value} is not 0 or above")));
-            }
-        }
-        Ok(())
+        Ok(check_ranges(
+            "reward_model",
+            &[
+                ("margin_scale", &self.margin_scale, Range::AT_LEAST_ZERO),
+                ("centring", &self.centring, Range::AT_LEAST_ZERO),
+            ],
+        )?)
     }
 }
 

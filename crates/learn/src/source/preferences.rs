@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use palestra_datasets::preferences::Rule;
 use palestra_datasets::shards::Shuffle;
 use palestra_envs::episode_seed;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::examples::{ExampleEncoder, TooLong};
@@ -98,23 +99,27 @@ impl PreferenceConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field: &str, value: String, right: &str| {
-            Err(Error::Config(format!("preferences.{field}: {value} is not {right}")))
-        };
         if self.files.is_empty() {
             return Err(Error::Config("preferences.files: name files of preferences".into()));
         }
-        if self.validation.is_empty() && !(self.validation_share > 0.0 && self.validation_share <= 0.5) {
-            return wrong("validation_share", self.validation_share.to_string(), "above 0 and at most 0.5");
-        }
+        // Validation files leave the share and the fold unused.
+        let share = self.validation.is_empty().then_some(self.validation_share);
+        check_ranges(
+            "preferences",
+            &[
+                ("validation_share", &share, Range::above_to(0.0, 0.5)),
+                ("batch", &self.batch, Range::AT_LEAST_ONE),
+                ("steps", &self.steps, Range::AT_LEAST_ONE),
+            ],
+        )?;
         if self.validation.is_empty() && self.fold >= self.folds() {
-            let right = format!("below {}, the parts that validation_share makes", self.folds());
-            return wrong("fold", self.fold.to_string(), &right);
+            return Err(Error::Config(format!(
+                "preferences.fold: {} is not below {}, the parts that validation_share makes",
+                self.fold,
+                self.folds()
+            )));
         }
-        match [("batch", self.batch), ("steps", self.steps)].into_iter().find(|(_, value)| *value == 0) {
-            Some((field, _)) => wrong(field, "0".into(), "at least 1"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// All lists of files in this section.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use palestra_datasets::log::Log;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::Source;
@@ -29,7 +30,7 @@ pub struct DataConfig {
     pub split: Option<String>,
     /// Discount from turn to turn, 0 to 1.
     pub gamma: f32,
-    /// Discount from token to token inside a turn; 1 makes the horizon independent of the tokenizer.
+    /// Discount from token to token inside a turn, 0 to 1; 1 makes the horizon independent of the tokenizer.
     pub gamma_token: f32,
     /// Turns per optimiser step, at least 1.
     pub batch: usize,
@@ -71,25 +72,20 @@ impl DataConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field: &str, value: String, right: &str| {
-            Err(Error::Config(format!("data.{field}: {value} is not {right}")))
-        };
         if self.files.is_empty() {
-            return wrong("files", "[]".into(), "a list of Parquet files, directories or patterns");
+            return Err(Error::Config("data.files: [] is not a list of Parquet files, directories or patterns".into()));
         }
-        for (field, value) in
-            [("batch", self.batch), ("chunk", self.chunk), ("steps", self.steps), ("window", self.window)]
-        {
-            if value == 0 {
-                return wrong(field, "0".into(), "at least 1");
-            }
-        }
-        for (field, value) in [("gamma", self.gamma), ("gamma_token", self.gamma_token)] {
-            if !(0.0..=1.0).contains(&value) {
-                return wrong(field, value.to_string(), "between 0 and 1");
-            }
-        }
-        Ok(())
+        Ok(check_ranges(
+            "data",
+            &[
+                ("batch", &self.batch, Range::AT_LEAST_ONE),
+                ("chunk", &self.chunk, Range::AT_LEAST_ONE),
+                ("steps", &self.steps, Range::AT_LEAST_ONE),
+                ("window", &self.window, Range::AT_LEAST_ONE),
+                ("gamma", &self.gamma, Range::UNIT),
+                ("gamma_token", &self.gamma_token, Range::UNIT),
+            ],
+        )?)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use palestra_datasets::examples::Form;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::examples::TooLong;
@@ -26,7 +27,7 @@ pub struct TextConfig {
     /// Validation files, which are not trained on; absent, the last part of each training file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<String>,
-    /// Fraction of each training file that is held out, 0 to 1, if `validation` names no files.
+    /// Fraction of each training file that is held out, from 0 to below 1, if `validation` names no files.
     pub validation_share: f64,
     /// The `tokenizer.json` that encoded the shards, or that encodes the texts. Absent, that of `start_from`, or for
     /// texts one token per character.
@@ -55,7 +56,7 @@ pub struct TextConfig {
     pub validation_windows: usize,
     /// Number of held-out texts that the model continues at each evaluation, for people to read.
     pub samples: usize,
-    /// Tokens of such a continuation.
+    /// Tokens of such a continuation, at least 1. For no continuations, `samples = 0`.
     pub sample_tokens: usize,
 }
 
@@ -97,28 +98,29 @@ impl TextConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        let wrong = |field: &str, value: String, right: &str| {
-            Err(Error::Config(format!("text.{field}: {value} is not {right}")))
-        };
         if self.files.is_empty() == self.corpora.is_empty() {
             return Err(Error::Config(
                 "text.files: name files, or several corpora in [[text.corpus]]; not both".into(),
             ));
         }
         for corpus in &self.corpora {
-            if !(corpus.weight > 0.0 && corpus.weight.is_finite()) {
-                return wrong("corpus.weight", corpus.weight.to_string(), "above 0");
-            }
+            check_ranges("text.corpus", &[("weight", &corpus.weight, Range::POSITIVE)])?;
         }
-        if !(0.0..1.0).contains(&self.validation_share) {
-            return wrong("validation_share", self.validation_share.to_string(), "between 0 and 1");
-        }
+        check_ranges(
+            "text",
+            &[
+                ("validation_share", &self.validation_share, Range::from_below(0.0, 1.0)),
+                ("batch", &self.batch, Range::AT_LEAST_ONE),
+                ("steps", &self.steps, Range::AT_LEAST_ONE),
+                ("validation_windows", &self.validation_windows, Range::AT_LEAST_ONE),
+                ("sample_tokens", &self.sample_tokens, Range::AT_LEAST_ONE),
+            ],
+        )?;
         if self.validation.is_empty() && self.validation_share == 0.0 {
-            return wrong(
-                "validation_share",
-                "0".into(),
-                "above 0, and text.validation names no files: nothing is held out",
-            );
+            return Err(Error::Config(
+                "text.validation_share: 0 is not above 0, and text.validation names no files: nothing is held out"
+                    .into(),
+            ));
         }
         if self.format.is_some() && !self.corpora.is_empty() {
             return Err(Error::Config(
@@ -130,12 +132,7 @@ impl TextConfig {
                 "text.chat_template: texts are no conversations; remove it, or set text.format to what is read".into(),
             ));
         }
-        let at_least_one =
-            [("batch", self.batch), ("steps", self.steps), ("validation_windows", self.validation_windows)];
-        match at_least_one.into_iter().find(|(_, value)| *value == 0) {
-            Some((field, _)) => wrong(field, "0".into(), "at least 1"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// All lists of files in this section.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
+use palestra_files::AtomicFile;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::{Error, Result};
@@ -101,12 +102,9 @@ pub fn write_tensors(path: &Path, tensors: &Tensors, numbers: NumberType) -> Res
     if let Some((name, number)) = tensors.iter().find_map(|(name, t)| Some((name, t.data.iter().find(too_large)?))) {
         return Err(wrong(format!("tensor {name} holds {number}, too large for 16-bit floats; write bf16 or f32")));
     }
-    let write = || {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        write_safetensors(&mut out, tensors, numbers)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-    };
-    write().map_err(Error::io(path))
+    let mut out = AtomicFile::create(path)?;
+    write_safetensors(&mut out, tensors, numbers).map_err(Error::io(path))?;
+    Ok(out.commit()?)
 }
 
 /// Refuses tensors with a number that is not finite; the error names the tensor.

@@ -84,5 +84,5 @@ fn impossible_knobs_are_refused_by_name() {
     let smoothed = refused(DpoConfig { label_smoothing: 0.1, loss: PairLoss::Ipo, ..base() });
     assert_eq!(smoothed, "dpo.label_smoothing: only the loss \"sigmoid\" has it; remove it");
     assert!(refused(DpoConfig { length_normalised: true, ..base() }).contains("only the loss \"ipo\""));
-    assert!(refused(DpoConfig { nll_coefficient: f32::NAN, ..base() }).contains("NaN is not 0 or above"));
+    assert!(refused(DpoConfig { nll_coefficient: f32::NAN, ..base() }).contains("NaN is not at least 0"));
 }

@@ -165,9 +165,12 @@ fn knobs_that_cannot_be_are_refused() {
     let told = |config: GroupConfig| config.check().unwrap_err().to_string();
     let default = GroupConfig::default;
     assert_eq!(told(GroupConfig { batch: 0, ..default() }), "grpo.batch: 0 is not at least 1");
-    assert_eq!(told(GroupConfig { clip_low: 1.5, ..default() }), "grpo.clip_low: 1.5 is not between 0 and 1");
-    assert_eq!(told(GroupConfig { clip_high: f32::NAN, ..default() }), "grpo.clip_high: NaN is not above 0");
-    assert_eq!(told(GroupConfig { kl_coefficient: -0.1, ..default() }), "grpo.kl_coefficient: -0.1 is not 0 or above");
+    assert_eq!(told(GroupConfig { clip_low: 1.5, ..default() }), "grpo.clip_low: 1.5 is not above 0 and below 1");
+    assert_eq!(
+        told(GroupConfig { clip_high: f32::NAN, ..default() }),
+        "grpo.clip_high: NaN is not above 0, or inf for no clipping"
+    );
+    assert_eq!(told(GroupConfig { kl_coefficient: -0.1, ..default() }), "grpo.kl_coefficient: -0.1 is not at least 0");
 }
 
 #[test]

@@ -54,5 +54,5 @@ fn impossible_knobs_are_refused_by_name() {
     let refused = |config: KtoConfig| config.check().unwrap_err().to_string();
     assert_eq!(refused(KtoConfig { beta: -1.0, ..KtoConfig::default() }), "kto.beta: -1 is not above 0");
     let weight = refused(KtoConfig { undesirable_weight: f32::NAN, ..KtoConfig::default() });
-    assert_eq!(weight, "kto.undesirable_weight: NaN is not 0 or above");
+    assert_eq!(weight, "kto.undesirable_weight: NaN is not at least 0");
 }

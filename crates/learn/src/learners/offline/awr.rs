@@ -5,9 +5,10 @@
 //! which V(final observation) continues if the episode was truncated.
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::{OfflineLearner, States, check_positive, check_range, exponential_weight};
+use super::{OfflineLearner, States, exponential_weight};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, Returns};
@@ -17,11 +18,11 @@ use palestra_model::{CriticShape, Heads, Policy};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AwrConfig {
-    /// Temperature, in units of reward: smaller values follow the advantages more and the data less.
+    /// Temperature, above 0, in units of reward: smaller values follow the advantages more and the data less.
     pub lambda: f32,
-    /// Largest weight.
+    /// Largest weight, above 0.
     pub max_weight: f32,
-    /// Weight of the value loss.
+    /// Weight of the value loss, at least 0.
     pub value_coefficient: f32,
     /// True if the value head shares the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
@@ -37,9 +38,14 @@ impl AwrConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        check_positive("awr.lambda", self.lambda)?;
-        check_positive("awr.max_weight", self.max_weight)?;
-        check_range("awr.value_coefficient", self.value_coefficient, 0.0..=f32::MAX)
+        Ok(check_ranges(
+            "awr",
+            &[
+                ("lambda", &self.lambda, Range::POSITIVE),
+                ("max_weight", &self.max_weight, Range::POSITIVE),
+                ("value_coefficient", &self.value_coefficient, Range::AT_LEAST_ZERO),
+            ],
+        )?)
     }
 
     /// Critic that this learner trains.

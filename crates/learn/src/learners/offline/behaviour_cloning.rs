@@ -4,9 +4,10 @@
 //! the same loss to the best episodes; its source selects them.
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::{OfflineLearner, States, check_range};
+use super::{OfflineLearner, States};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, Returns};
@@ -33,7 +34,7 @@ impl LearnsFromLog for BehaviourCloningConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilteredConfig {
-    /// Percentage of episodes that is kept, those with the highest returns.
+    /// Percentage of episodes that is kept, 0.001 to 100, those with the highest returns.
     pub percent: f32,
 }
 
@@ -47,7 +48,7 @@ impl FilteredConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        check_range("filtered_bc.percent", self.percent, 0.001..=100.0)
+        Ok(check_ranges("filtered_bc", &[("percent", &self.percent, Range::between(0.001, 100.0))])?)
     }
 }
 

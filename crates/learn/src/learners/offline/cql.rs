@@ -5,9 +5,10 @@
 //! are chosen by the Q-values alone.
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::{OfflineLearner, States, check_positive, check_range};
+use super::{OfflineLearner, States};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, masked};
@@ -17,14 +18,14 @@ use palestra_model::{CriticShape, Decoding, Heads, Policy, Targets};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CqlConfig {
-    /// Weight of the conservative term, which pushes down the values of actions outside the data.
+    /// Weight of the conservative term, at least 0, which pushes down the values of actions outside the data.
     pub alpha: f32,
-    /// Inverse temperature when actions are sampled.
+    /// Inverse temperature, above 0, when actions are sampled.
     pub beta: f32,
     /// Part of the value network that has a target network (a Polyak average): the whole network, or the heads alone,
     /// which is faster and takes less memory.
     pub targets: Targets,
-    /// Polyak rate of the target network per step.
+    /// Polyak rate of the target network per step, 0 to 1.
     pub polyak: f32,
 }
 
@@ -38,9 +39,14 @@ impl CqlConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        check_range("cql.alpha", self.alpha, 0.0..=f32::MAX)?;
-        check_positive("cql.beta", self.beta)?;
-        check_range("cql.polyak", self.polyak, 0.0..=1.0)
+        Ok(check_ranges(
+            "cql",
+            &[
+                ("alpha", &self.alpha, Range::AT_LEAST_ZERO),
+                ("beta", &self.beta, Range::POSITIVE),
+                ("polyak", &self.polyak, Range::UNIT),
+            ],
+        )?)
     }
 
     /// Critic that this learner trains. There is no other policy, so the transformer belongs to it alone.

@@ -6,23 +6,24 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::{BehaviourCloning, OfflineLearner};
+use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, ReturnToGo, Returns};
-use crate::{Error, Result};
 use palestra_model::Policy;
 
 /// Hyperparameters of the Decision Transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecisionTransformerConfig {
-    /// Target return during rollouts; rewards are subtracted from it as the episode goes on. Absent: the best return in
-    /// the data.
+    /// Target return during rollouts, finite; rewards are subtracted from it as the episode goes on. Absent: the best
+    /// return in the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_return: Option<f32>,
-    /// Decimals with which returns are written.
+    /// Decimals with which returns are written, at most 6.
     pub decimals: usize,
 }
 
@@ -36,14 +37,10 @@ impl DecisionTransformerConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        match self.target_return.is_none_or(f32::is_finite) && self.decimals <= 6 {
-            true => Ok(()),
-            false => Err(Error::Config(format!(
-                "decision_transformer: target_return {:?} or decimals {} cannot be written; give a finite return and \
-                 at most 6 decimals",
-                self.target_return, self.decimals
-            ))),
-        }
+        Ok(check_ranges(
+            "decision_transformer",
+            &[("target_return", &self.target_return, Range::FINITE), ("decimals", &self.decimals, Range::at_most(6.0))],
+        )?)
     }
 }
 

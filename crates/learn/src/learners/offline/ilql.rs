@@ -5,9 +5,10 @@
 //! - c_pi log pi(a|s) ]`; decoded with `log pi + beta (Q - V)`, which at `beta = 0` is behaviour cloning.
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::{OfflineLearner, States, check_range, expectile_loss};
+use super::{OfflineLearner, States, expectile_loss};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
@@ -20,16 +21,16 @@ pub struct IlqlConfig {
     /// Expectile, 0.5 to 1: 0.5 estimates the value of the behaviour policy, values near 1 that of the best actions in
     /// the data.
     pub tau: f32,
-    /// Weight of the conservative term, which pushes down the values of actions outside the data.
+    /// Weight of the conservative term, at least 0, which pushes down the values of actions outside the data.
     pub alpha: f32,
-    /// Weight of the values against the cloned policy at generation; 0 is behaviour cloning.
+    /// Weight of the values against the cloned policy at generation, at least 0; 0 is behaviour cloning.
     pub beta: f32,
-    /// Weight of the cloning loss.
+    /// Weight of the cloning loss, at least 0.
     pub policy_coefficient: f32,
     /// Part of the value network that has a target network (a Polyak average): the whole network, or the heads alone,
     /// which is faster and takes less memory.
     pub targets: Targets,
-    /// Polyak rate of the target network per step.
+    /// Polyak rate of the target network per step, 0 to 1.
     pub polyak: f32,
     /// True if the value heads share the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
@@ -53,11 +54,16 @@ impl IlqlConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        check_range("ilql.tau", self.tau, 0.5..=1.0)?;
-        check_range("ilql.alpha", self.alpha, 0.0..=f32::MAX)?;
-        check_range("ilql.beta", self.beta, 0.0..=f32::MAX)?;
-        check_range("ilql.policy_coefficient", self.policy_coefficient, 0.0..=f32::MAX)?;
-        check_range("ilql.polyak", self.polyak, 0.0..=1.0)
+        Ok(check_ranges(
+            "ilql",
+            &[
+                ("tau", &self.tau, Range::between(0.5, 1.0)),
+                ("alpha", &self.alpha, Range::AT_LEAST_ZERO),
+                ("beta", &self.beta, Range::AT_LEAST_ZERO),
+                ("policy_coefficient", &self.policy_coefficient, Range::AT_LEAST_ZERO),
+                ("polyak", &self.polyak, Range::UNIT),
+            ],
+        )?)
     }
 
     /// Critic that this learner trains.

@@ -5,9 +5,10 @@
 //! `w = min(exp(beta (min_i Qbar_i(s, a) - V(s))), w_max)`, `L_tau(u) = |tau - 1(u < 0)| u^2`.
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::{OfflineLearner, States, check_positive, check_range, expectile_loss, exponential_weight};
+use super::{OfflineLearner, States, expectile_loss, exponential_weight};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss};
@@ -20,14 +21,15 @@ pub struct IqlConfig {
     /// Expectile, 0.5 to 1: 0.5 estimates the value of the behaviour policy, values near 1 that of the best actions in
     /// the data.
     pub tau: f32,
-    /// Inverse temperature of the advantage weights, in 1 / reward: larger values follow the advantages more closely.
+    /// Inverse temperature of the advantage weights, at least 0, in 1 / reward: larger values follow the advantages more
+    /// closely.
     pub beta: f32,
-    /// Largest weight.
+    /// Largest weight, above 0.
     pub max_weight: f32,
     /// Part of the value network that has a target network (a Polyak average): the whole network, or the heads alone,
     /// which is faster and takes less memory.
     pub targets: Targets,
-    /// Polyak rate of the target network per step.
+    /// Polyak rate of the target network per step, 0 to 1.
     pub polyak: f32,
     /// True if the value heads share the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
@@ -43,10 +45,15 @@ impl IqlConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        check_range("iql.tau", self.tau, 0.5..=1.0)?;
-        check_range("iql.beta", self.beta, 0.0..=f32::MAX)?;
-        check_positive("iql.max_weight", self.max_weight)?;
-        check_range("iql.polyak", self.polyak, 0.0..=1.0)
+        Ok(check_ranges(
+            "iql",
+            &[
+                ("tau", &self.tau, Range::between(0.5, 1.0)),
+                ("beta", &self.beta, Range::AT_LEAST_ZERO),
+                ("max_weight", &self.max_weight, Range::POSITIVE),
+                ("polyak", &self.polyak, Range::UNIT),
+            ],
+        )?)
     }
 
     /// Critic that this learner trains.

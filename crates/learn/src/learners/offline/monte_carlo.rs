@@ -6,9 +6,10 @@
 //! over the behaviour policy.
 
 use burn::tensor::Tensor;
+use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::{OfflineLearner, States, check_range};
+use super::{OfflineLearner, States};
 use crate::Result;
 use crate::batch::TransitionBatch;
 use crate::learners::{Learner, LearnerConfig, LearnsFromLog, Loss, Returns};
@@ -18,11 +19,11 @@ use palestra_model::{CriticShape, Decoding, Heads, Policy};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MonteCarloConfig {
-    /// Weight of the conservative term, which pushes down the values of actions outside the data.
+    /// Weight of the conservative term, at least 0, which pushes down the values of actions outside the data.
     pub alpha: f32,
-    /// Weight of the values against the cloned policy at generation; 0 is behaviour cloning.
+    /// Weight of the values against the cloned policy at generation, at least 0; 0 is behaviour cloning.
     pub beta: f32,
-    /// Weight of the cloning loss.
+    /// Weight of the cloning loss, at least 0.
     pub policy_coefficient: f32,
     /// True if the value head shares the policy's transformer, which saves the memory of a separate one.
     pub shared_trunk: bool,
@@ -38,9 +39,14 @@ impl MonteCarloConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        check_range("mc.alpha", self.alpha, 0.0..=f32::MAX)?;
-        check_range("mc.beta", self.beta, 0.0..=f32::MAX)?;
-        check_range("mc.policy_coefficient", self.policy_coefficient, 0.0..=f32::MAX)
+        Ok(check_ranges(
+            "mc",
+            &[
+                ("alpha", &self.alpha, Range::AT_LEAST_ZERO),
+                ("beta", &self.beta, Range::AT_LEAST_ZERO),
+                ("policy_coefficient", &self.policy_coefficient, Range::AT_LEAST_ZERO),
+            ],
+        )?)
     }
 
     /// Critic that this learner trains.

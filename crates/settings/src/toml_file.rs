@@ -1,7 +1,3 @@
-//! Errors in TOML files, reported with file, line, field and the nearest valid word.
-//!
-//! This module knows TOML and serde, and nothing about environments.
-
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,9 +14,9 @@ use crate::{Error, Result};
 /// struct Game {
 ///     size: u32,
 /// }
-/// let error = palestra_envs::parse_toml::<Game>("my.toml", "sise = 4").unwrap_err();
+/// let error = palestra_settings::parse_toml::<Game>("my.toml", "sise = 4").unwrap_err();
 /// assert_eq!(error.to_string(), "my.toml:1: unknown key `sise`; did you mean `size`? known keys: size");
-/// let error = palestra_envs::parse_toml::<Game>("my.toml", "size = -4").unwrap_err();
+/// let error = palestra_settings::parse_toml::<Game>("my.toml", "size = -4").unwrap_err();
 /// assert_eq!(error.to_string(), "my.toml:1: size: found integer `-4`, expected a whole number, 0 or more");
 /// ```
 ///
@@ -33,12 +29,12 @@ pub fn parse_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T> {
 /// Variant of [`parse_toml`] for a table without source text; `origin` is its name in error messages.
 pub fn parse_toml_table<T: DeserializeOwned>(origin: &str, table: &toml::Table) -> Result<T> {
     T::deserialize(table.clone())
-        .map_err(|error| Error::Definition(format!("{origin}: {}", explain(&keys_of(&error), error.message()))))
+        .map_err(|error| Error(format!("{origin}: {}", explain(&keys_of(&error), error.message()))))
 }
 
 /// Origin of a TOML table: the file, its text, and the path of the table in it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Origin {
+pub struct Origin {
     file: Arc<str>,
     text: Arc<str>,
     table: Vec<String>,
@@ -46,14 +42,14 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// The table at a dotted path of a file's text; the whole file if the path is empty.
-    pub(crate) fn new(file: &str, text: &str, table: &str) -> Self {
+    pub fn new(file: &str, text: &str, table: &str) -> Self {
         let table = table.split('.').filter(|key| !key.is_empty()).map(str::to_string).collect();
         Self { file: file.into(), text: text.into(), table }
     }
 
     /// Parses the table as a type. Errors name the line of the file.
-    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        let tell = |error: toml::de::Error| Error::Definition(self.tell(&error));
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        let tell = |error: toml::de::Error| Error(self.tell(&error));
         let root = DeTable::parse(&self.text).map_err(tell)?;
         let mut value = toml::Spanned::new(root.span(), DeValue::Table(root.into_inner()));
         for key in &self.table {
@@ -73,12 +69,12 @@ impl Origin {
     }
 
     /// File, line and path of a field of the table.
-    pub(crate) fn place_inside(&self, field: &str) -> String {
+    pub fn place_inside(&self, field: &str) -> String {
         self.place(self.table.iter().map(String::as_str).chain([field]).collect())
     }
 
     /// File, line and path of a field next to the table.
-    pub(crate) fn place_beside(&self, field: &str) -> String {
+    pub fn place_beside(&self, field: &str) -> String {
         let beside = self.table.len().saturating_sub(1);
         self.place(self.table[..beside].iter().map(String::as_str).chain([field]).collect())
     }
@@ -107,7 +103,7 @@ impl Origin {
 
 /// Rewrites a serde message about the field at a dotted path for users, with the nearest known word if it names an
 /// unknown one.
-pub(crate) fn explain(path: &str, message: &str) -> String {
+fn explain(path: &str, message: &str) -> String {
     let message = message.trim_end();
     let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
     let inside = |section: &str| if section.is_empty() { String::new() } else { format!(" in [{section}]") };
@@ -157,7 +153,7 @@ fn keys_of(error: &toml::de::Error) -> String {
 }
 
 /// Candidates for a mistyped or abbreviated word, the nearest first.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let word = word.to_lowercase();
     let allowed = (word.chars().count() / 3).max(2);
     let mut near: Vec<(usize, &str)> = candidates

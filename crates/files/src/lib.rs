@@ -1,0 +1,28 @@
+//! Files and directories that are written whole or not at all. Knows names and the disk; must not know contents.
+//!
+//! Everything is written under a hidden name in the directory of its final name, synced, and renamed; then the directory
+//! is synced. A reader, or a crash at any moment, finds the old contents or the new, but never a part of them.
+//!
+//! - [`write_atomically`] for bytes in memory,
+//! - [`AtomicFile`] for contents that are streamed, or changed until the end,
+//! - [`Temporary`] for a file that another writer opens by its path,
+//! - [`write_directory`] for a directory,
+//! - [`publish`] for a file or directory that was written under a name of its own.
+//!
+//! ```
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("plots/loss.svg");
+//! palestra_files::write_atomically(&path, b"<svg/>")?;
+//! assert_eq!(std::fs::read(&path)?, b"<svg/>");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod directory;
+mod error;
+mod file;
+#[cfg(test)]
+mod tests;
+
+pub use directory::{parent_of, remove_directory, sync_directory, write_directory};
+pub use error::{Error, Result};
+pub use file::{AtomicFile, Temporary, is_temporary, publish, write_atomically};
