@@ -2,6 +2,7 @@
 
 use palestra_envs::grid_world::GridWorld;
 use palestra_envs::{End, Env, Options, cliff_walking, double_t_maze, frozen_lake};
+use palestra_testing::assert_close;
 
 fn options(toml: &str) -> Options {
     Options::new(toml.parse().expect("TOML"))
@@ -15,18 +16,13 @@ fn optimum(world: &GridWorld) -> f64 {
     world.spec().optimal_return.expect("known")
 }
 
-#[track_caller]
-fn assert_near(value: f64, expected: f64, tolerance: f64) {
-    assert!((value - expected).abs() <= tolerance, "{value} is not {expected}");
-}
-
 #[test]
 fn frozen_lake_has_its_known_values() {
     let (small, large) = (lake("map = '4x4'"), lake("map = '8x8'"));
-    assert_near(optimum(&small), 0.7442, 5e-5);
-    assert_near(small.rules().random_return(), 0.0139, 5e-5);
-    assert_near(optimum(&large), 0.9132, 5e-5);
-    assert_near(large.rules().random_return(), 0.0019, 5e-5);
+    assert_close!(optimum(&small), 0.7442, 5e-5);
+    assert_close!(small.rules().random_return(), 0.0139, 5e-5);
+    assert_close!(optimum(&large), 0.9132, 5e-5);
+    assert_close!(large.rules().random_return(), 0.0019, 5e-5);
     assert_eq!((small.spec().max_turns, large.spec().max_turns), (Some(100), Some(200)));
     assert_eq!((small.spec().solved_return, large.spec().solved_return), (Some(0.70), Some(0.85)));
 }
@@ -34,8 +30,8 @@ fn frozen_lake_has_its_known_values() {
 #[test]
 fn ice_that_is_not_slippery_is_a_shortest_path() {
     let mut world = lake("slippery = false\nlimit = 6");
-    assert_near(optimum(&world), 1.0, 1e-12);
-    assert_near(optimum(&lake("slippery = false\nlimit = 5")), 0.0, 1e-12);
+    assert_close!(optimum(&world), 1.0, 1e-12);
+    assert_close!(optimum(&lake("slippery = false\nlimit = 5")), 0.0, 1e-12);
     assert!(!world.spec().stochastic);
     world.reset(1).unwrap();
     let mut last = None;
@@ -52,14 +48,14 @@ fn ice_that_is_not_slippery_is_a_shortest_path() {
 fn the_double_t_maze_has_its_known_shape_and_optimum() {
     let world = double_t_maze::world(&Options::default()).unwrap();
     assert_eq!(world.rules().starts.len(), 25);
-    assert_near(optimum(&world), -6.84, 1e-9);
-    assert_near(f64::from(world.spec().reward_range.0), -4.0, 0.0);
+    assert_close!(optimum(&world), -6.84, 1e-9);
+    assert_close!(f64::from(world.spec().reward_range.0), -4.0, 0.0);
 }
 
 #[test]
 fn cliff_walking_has_its_known_optimum() {
     let mut world = cliff_walking::world(&Options::default()).unwrap();
-    assert_near(optimum(&world), -13.0, 1e-9);
+    assert_close!(optimum(&world), -13.0, 1e-9);
     world.reset(0).unwrap();
     let step = world.step("right").unwrap();
     assert_eq!((step.reward, step.end), (-100.0, None));
@@ -78,8 +74,8 @@ fn the_exact_return_of_a_policy_is_what_playing_it_gives() {
     fn always(choose: &dyn Fn(usize) -> usize) -> impl Fn(usize, usize) -> f64 {
         |cell, action| f64::from(u8::from(choose(cell) == action))
     }
-    assert_near(world.rules().exact_return(&always(&along_the_edge)), -13.0, 1e-9);
-    assert_near(world.rules().exact_return(&always(&|_| 0)), -200.0, 1e-9);
+    assert_close!(world.rules().exact_return(&always(&along_the_edge)), -13.0, 1e-9);
+    assert_close!(world.rules().exact_return(&always(&|_| 0)), -200.0, 1e-9);
 }
 
 #[test]
@@ -99,7 +95,7 @@ fn the_scripted_policy_reaches_the_exact_optimum_on_average() {
         solved += u32::from(end.reward == 1.0);
     }
     // Three standard errors of 4,000 episodes are 0.021.
-    assert_near(f64::from(solved) / episodes as f64, optimum(&world), 0.021);
+    assert_close!(f64::from(solved) / episodes as f64, optimum(&world), 0.021);
 }
 
 #[test]

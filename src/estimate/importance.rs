@@ -184,6 +184,8 @@ fn relative_weights(log_weights: &[f64]) -> Option<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use palestra_testing::assert_close;
+
     use super::*;
 
     type Estimator = fn(&[OffPolicyEpisode], f64) -> Option<f64>;
@@ -194,38 +196,33 @@ mod tests {
         OffPolicyEpisode { log_ratios, rewards: rewards.to_vec() }
     }
 
-    #[track_caller]
-    fn assert_close(found: f64, expected: f64) {
-        assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
-    }
-
     #[test]
     fn estimates_by_hand() {
         // Weights 1 and 0.5, returns 2 and 3; the second episode ends after its first decision.
         let episodes = [episode(&[2.0, 0.5], &[1.0, 2.0]), episode(&[0.5], &[3.0])];
-        assert_close(weighted_importance_sampling(&episodes, 0.5).unwrap(), (2.0 + 1.5) / 1.5);
-        assert_close(weighted_per_decision(&episodes, 0.5).unwrap(), (2.0 + 1.5) / 2.5 + 0.5 * 2.0 / 1.5);
-        assert_close(per_decision(&episodes, 0.5).unwrap(), ((2.0 + 0.5 * 2.0) + 1.5) / 2.0);
-        assert_close(effective_sample_size(&episodes), 1.5f64.powi(2) / 1.25);
+        assert_close!(weighted_importance_sampling(&episodes, 0.5).unwrap(), (2.0 + 1.5) / 1.5, 1e-9);
+        assert_close!(weighted_per_decision(&episodes, 0.5).unwrap(), (2.0 + 1.5) / 2.5 + 0.5 * 2.0 / 1.5, 1e-9);
+        assert_close!(per_decision(&episodes, 0.5).unwrap(), ((2.0 + 0.5 * 2.0) + 1.5) / 2.0, 1e-9);
+        assert_close!(effective_sample_size(&episodes), 1.5f64.powi(2) / 1.25, 1e-9);
     }
 
     #[test]
     fn a_policy_that_recorded_itself_has_its_mean_return() {
         let episodes = [episode(&[1.0; 3], &[1.0, 0.0, 4.0]), episode(&[1.0], &[2.0]), episode(&[1.0; 2], &[0.0, 3.0])];
         for estimate in ESTIMATORS {
-            assert_close(estimate(&episodes, 0.5).unwrap(), (2.0 + 2.0 + 1.5) / 3.0);
+            assert_close!(estimate(&episodes, 0.5).unwrap(), (2.0 + 2.0 + 1.5) / 3.0, 1e-9);
         }
-        assert_close(effective_sample_size(&episodes), 3.0);
+        assert_close!(effective_sample_size(&episodes), 3.0, 1e-9);
     }
 
     #[test]
     fn an_action_that_the_policy_never_takes_counts_for_nothing() {
         let (never, kept) = (episode(&[1.0, 0.0], &[5.0, 100.0]), episode(&[1.0, 3.0], &[1.0, 2.0]));
         let both = [never.clone(), kept];
-        assert_close(weighted_importance_sampling(&both, 1.0).unwrap(), 3.0);
+        assert_close!(weighted_importance_sampling(&both, 1.0).unwrap(), 3.0, 1e-9);
         // The reward before that action counts.
-        assert_close(weighted_per_decision(&both, 1.0).unwrap(), 3.0 + 2.0);
-        assert_close(effective_sample_size(&both), 1.0);
+        assert_close!(weighted_per_decision(&both, 1.0).unwrap(), 3.0 + 2.0, 1e-9);
+        assert_close!(effective_sample_size(&both), 1.0, 1e-9);
         let alone = [never];
         assert_eq!(weighted_importance_sampling(&alone, 1.0), None);
         assert_eq!(weighted_per_decision(&alone, 1.0), None);
@@ -251,7 +248,7 @@ mod tests {
             assert!(per_decision(&episodes, 1.0).unwrap().is_finite());
         }
         let slip = OffPolicyEpisode { log_ratios: vec![f64::INFINITY], rewards: vec![1.0] };
-        assert_close(per_decision(&[slip], 1.0).unwrap().ln(), MAX_LOG_RATIO);
+        assert_close!(per_decision(&[slip], 1.0).unwrap().ln(), MAX_LOG_RATIO, 1e-9);
     }
 
     /// Probabilities of action 1 in tenths, in each of two states.
@@ -302,7 +299,7 @@ mod tests {
         assert_eq!(episodes.len(), 1_000);
         for gamma in [1.0, 0.9] {
             for estimate in ESTIMATORS {
-                assert_close(estimate(&episodes, gamma).unwrap(), exact_value(gamma));
+                assert_close!(estimate(&episodes, gamma).unwrap(), exact_value(gamma), 1e-9);
             }
         }
         // The mean of single episodes' estimates: per-decision sampling alone has no bias.
@@ -310,7 +307,7 @@ mod tests {
             let single = |episode: &OffPolicyEpisode| estimate(std::slice::from_ref(episode), 0.9).unwrap();
             episodes.iter().map(single).sum::<f64>() / 1_000.0
         };
-        assert_close(mean(per_decision), exact_value(0.9));
+        assert_close!(mean(per_decision), exact_value(0.9), 1e-9);
         assert!((mean(weighted_importance_sampling) - exact_value(0.9)).abs() > 0.5);
     }
 

@@ -41,9 +41,7 @@ fn metrics(run_dir: &Path) -> Vec<Value> {
 #[track_caller]
 fn assert_same_run(sandbox: &Sandbox, found: &str, expected: &str) {
     let [found, expected] = [found, expected].map(|name| sandbox.path().join(name));
-    for (found, expected) in metrics(&found).into_iter().zip(metrics(&expected)) {
-        assert_eq!(found, expected);
-    }
+    assert_eq!(metrics(&found), metrics(&expected));
     let steps: Vec<u64> = metrics(&found).iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, (1..=12).collect::<Vec<u64>>(), "each update once");
     let [ours, theirs] = [&found, &expected].map(|run_dir| checkpoints(run_dir).pop().unwrap());

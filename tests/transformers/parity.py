@@ -8,9 +8,8 @@
 
 They run in a Python environment of their own, which environment.py makes at the first call.
 
-`check`, `tokenizers` and `real` are called by Rust tests where environment variables ask for them:
-    PALESTRA_TRANSFORMERS=1                 what we save is loaded by transformers and PEFT, with the same logits and tokens
-    PALESTRA_SMOLLM2=DIR                    a real model, as shared/tools/smollm2.py writes it
+`check`, `tokenizers` and `real` are called by the Rust tests that `cargo xtask parity` runs; `real` where PALESTRA_SMOLLM2
+names a Hugging Face directory with a chat template.
 """
 import json, pathlib, sys
 

@@ -5,13 +5,13 @@
     python3 tests/transformers/trl_dpo.py check OURS    trains again, and compares with what Palestra wrote
 
 The same tiny model (fixtures/llama), the same pairs in the same order, 20 steps of AdamW with each loss. The environment is
-that of parity.py, with TRL. The Rust test calls `check` where PALESTRA_TRANSFORMERS=1 asks for it.
+that of parity.py. A Rust test that `cargo xtask parity` runs calls `check`.
 """
 import json, pathlib, random, sys, tempfile
 
 import environment
 
-environment.enter(["trl==1.16.0"])
+environment.enter()
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -148,5 +148,5 @@ def theirs(job):
 
 
 if __name__ == "__main__":
-    environment.enter(["trl==1.16.0"])
+    environment.enter()
     theirs(json.load(sys.stdin)) if sys.argv[1:] == ["--trl"] else main()

@@ -110,13 +110,13 @@ fn chosen(variable: Option<PathBuf>, written: &str) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Folder that libtorch is kept in, shared by all work trees of this user.
-fn cache(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+/// Folder that libtorch and the Python environment are kept in, shared by all work trees of this user.
+pub fn cache(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.as_os_str().is_empty());
     let folder = set("PALESTRA_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("palestra")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/palestra")))
-        .ok_or("neither PALESTRA_CACHE nor HOME is set: set PALESTRA_CACHE=<a folder to keep libtorch in>")?;
+        .ok_or("neither PALESTRA_CACHE nor HOME is set: set PALESTRA_CACHE=<a folder to keep downloads in>")?;
     std::path::absolute(&folder).map_err(|error| format!("{}: {error}", folder.display()))
 }
 

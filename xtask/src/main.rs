@@ -1,9 +1,10 @@
 //! `cargo xtask`: tasks that cargo alone cannot do.
 //!
-//! Brings libtorch, and runs the checks and the whole test suite with it. It knows the repository and its commands, and
+//! Brings libtorch, runs the checks and the whole test suite with it, and compares with Python. It knows the repository and its commands, and
 //! nothing of what the program does. It has no dependencies, so that it compiles in a second on a new machine.
 
 mod libtorch;
+mod parity;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,13 +24,21 @@ Commands:
                  in .cargo/libtorch.toml. After it plain cargo works too: `cargo build --release --features libtorch`
   test [-- ARGS] Fetch, then the whole test suite, on every device that is built in
                  (ARGS go to cargo test: `cargo xtask test -- --test it tidy`)
+  parity [-- ARGS]
+                 The tests that need Python with transformers, PEFT and TRL, which `test` ignores, without libtorch. The
+                 first call makes a Python environment (PyPI; 7 GB). ARGS go to cargo test: `-- --features libtorch`
   run -- ARGS    Fetch, then the program with libtorch (ARGS go to it: `cargo xtask run -- --help`)
   lint           Fetch, then formatting, clippy, documentation and, where cargo-deny is installed, licences
   ci             lint, then test: what a change must pass
 
 Environment:
   LIBTORCH       A folder with include/ and lib/libtorch_cpu.so to use instead of fetching (CUDA builds: here)
-  PALESTRA_CACHE Where libtorch is kept (default: $XDG_CACHE_HOME/palestra, else ~/.cache/palestra)
+  PALESTRA_CACHE Where libtorch and the Python environment are kept (default: $XDG_CACHE_HOME/palestra, else
+                 ~/.cache/palestra)
+  PALESTRA_TRANSFORMERS_VENV
+                 The Python environment of `parity`, if it is kept elsewhere
+  PALESTRA_SMOLLM2
+                 A Hugging Face model directory with a chat template for `parity` to compare too
 
 Everything is built with --release, so that the dependencies, which take about ten minutes, are compiled once.
 To use no libtorch at all, leave the feature out: `cargo build --release` needs nothing but Rust.
@@ -48,6 +57,7 @@ fn main() -> ExitCode {
             .and_then(|()| libtorch::fetch(&root()))
             .map(|libtorch| eprintln!("libtorch is in {}; .cargo/libtorch.toml tells cargo", libtorch.display())),
         "test" => libtorch::fetch(&root()).and_then(|libtorch| test(&libtorch, rest)),
+        "parity" => parity(rest),
         "run" => libtorch::fetch(&root()).and_then(|libtorch| run(&libtorch, rest)),
         "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root())).and_then(|at| lint(&at)),
         "ci" => nothing_more(command, rest)
@@ -90,6 +100,14 @@ fn test(libtorch: &Path, arguments: &[String]) -> Result<()> {
     stage("tests", cargo(libtorch).args(suite).args(arguments))
 }
 
+/// Compares with transformers, PEFT and TRL in Python.
+fn parity(arguments: &[String]) -> Result<()> {
+    let environment = parity::environment(&root(), || libtorch::cache(|name| env::var_os(name).map(PathBuf::from)))?;
+    let mut command = plain_cargo();
+    parity::select_tests(&mut command, &environment, arguments);
+    stage("parity", &mut command)
+}
+
 /// Runs the program in place of this process, so that Ctrl-C and the exit code are its own.
 fn run(libtorch: &Path, arguments: &[String]) -> Result<()> {
     let mut command = cargo(libtorch);
@@ -116,10 +134,17 @@ fn title(line: &str) {
 }
 
 /// Command of the cargo that runs this program, with the path of libtorch.
+fn cargo(libtorch: &Path) -> Command {
+    let mut command = plain_cargo();
+    command.env("LIBTORCH", libtorch);
+    command
+}
+
+/// Command of the cargo that runs this program.
 ///
 /// Variables that `cargo run` sets for this package are removed: build scripts read them (ring's does), and alternating
 /// between xtask and plain cargo would recompile what depends on them each time.
-fn cargo(libtorch: &Path) -> Command {
+fn plain_cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
         let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
@@ -127,7 +152,6 @@ fn cargo(libtorch: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    command.env("LIBTORCH", libtorch);
     command
 }
 

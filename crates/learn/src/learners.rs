@@ -96,7 +96,8 @@ impl std::ops::Sub for Sum {
 }
 
 /// Gradients and metrics of one optimiser step on a batch that comes in parts: what the parts give is added, then divided
-/// once, so that any split of a batch gives the step of the whole. All metrics are read off the device together.
+/// once, so that any split of a batch gives the step of the whole. All metrics and the gradients' norm are read off the device
+/// together.
 pub fn batch_gradients<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> (GradientSum, Metrics) {
     let mut statistics: Vec<Sum> = Vec::new();
     for found in parts.iter().map(|part| learner.statistics(model, part)) {
@@ -119,24 +120,22 @@ pub fn batch_gradients<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::
             }
         }
     }
-    (gradients, read(measured))
+    let metrics = read(measured, &mut gradients);
+    (gradients, metrics)
 }
 
 fn add_part(sum: &mut Sum, part: Sum) {
     *sum = Sum { sum: sum.sum.clone() + part.sum, count: sum.count + part.count };
 }
 
-/// Reads sums off the device at once, and divides them.
-fn read(measured: BTreeMap<&'static str, Sum>) -> Metrics {
+/// Reads sums off the device at once, with the gradients' norm, and divides them.
+fn read(measured: BTreeMap<&'static str, Sum>, gradients: &mut GradientSum) -> Metrics {
     // What no part measured has no mean.
     let measured: BTreeMap<_, _> = measured.into_iter().filter(|(_, sum)| sum.count > 0.0).collect();
-    if measured.is_empty() {
-        return Metrics::new();
-    }
     let (names, sums): (Vec<_>, Vec<Sum>) = measured.into_iter().unzip();
     let counts: Vec<f64> = sums.iter().map(|sum| sum.count).collect();
-    let values = Tensor::cat(sums.into_iter().map(|sum| sum.sum).collect(), 0).into_data();
-    let means = values.iter::<f32>().zip(counts).map(|(value, count)| f64::from(value) / count);
+    let values = gradients.read_with(sums.into_iter().map(|sum| sum.sum).collect());
+    let means = values.into_iter().zip(counts).map(|(value, count)| f64::from(value) / count);
     names.into_iter().map(String::from).zip(means).collect()
 }
 

@@ -41,7 +41,8 @@ pub struct Progress<'a, L: Learner, S> {
     pub source: &'a mut S,
 }
 
-/// Trains a model: each update collects data, then takes one optimiser step on each batch of it.
+/// Trains a model: each update collects data, then takes one optimiser step on each batch of it. A batch with nothing to learn
+/// from (no token counts, or all weights are 0) changes nothing, and is counted in `update/empty_steps`.
 ///
 /// `observe` is called after every update, and decides on logging, saving and evaluation.
 ///
@@ -86,13 +87,17 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
 
         let began = Instant::now();
         let mut means = Means::default();
-        let (steps, mut taken, mut learning_rate) = (source.steps() as f64, 0.0, 0.0);
+        let (steps, mut taken, mut empty, mut learning_rate) = (source.steps() as f64, 0.0, 0.0, 0.0);
         while let Some(parts) = source.next_batch(learner)? {
             let (gradients, mut measured) = batch_gradients(learner, &model, parts);
             taken += 1.0;
             // Strictly between the ends, so that no step is wasted on a rate of 0.
             let done = (update as f64 * steps + taken) / (span.updates as f64 * steps + 1.0);
             learning_rate = optimizer.config().learning_rate_at(done);
+            if gradients.is_empty() {
+                empty += 1.0;
+                continue;
+            }
             let norm;
             (model, norm) = optimizer.step(model, gradients, learning_rate).map_err(Error::from)?;
             measured.insert("optimizer/grad_norm".into(), norm);
@@ -104,6 +109,7 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         metrics.insert("update/seconds".into(), seconds);
         metrics.insert("throughput/update_tokens_per_second".into(), source.tokens() as f64 / seconds.max(1e-9));
         metrics.insert("update/steps".into(), means.count);
+        metrics.insert("update/empty_steps".into(), empty);
         metrics.insert("optimizer/learning_rate".into(), learning_rate);
         let mut means = means.take();
         learner.sum_up(&mut means);

@@ -137,11 +137,14 @@ pub struct GradientSum {
     sums: BTreeMap<String, Tensor<1>>,
     /// Count that the sums are over.
     count: f64,
+    /// Square of the sums' norm, once it was read off the device.
+    squared_norm: Option<f32>,
 }
 
 impl GradientSum {
     /// Adds the gradients of one part of the batch.
     pub fn add<M: Module>(&mut self, model: &M, gradients: &mut Gradients) {
+        self.squared_norm = None;
         let mut visitor = TakeGradients { path: Path::default(), gradients, sum: self };
         model.visit(&mut visitor);
     }
@@ -151,13 +154,33 @@ impl GradientSum {
         self.count += count;
     }
 
+    /// True if the sums are over nothing: no part of the batch had anything to learn from.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
     /// Global norm of the gradients.
     pub fn norm(&self) -> f64 {
-        let squares: Vec<Tensor<1>> = self.sums.values().map(|gradient| gradient.clone().square().sum()).collect();
-        if squares.is_empty() {
-            return 0.0;
+        let square =
+            self.squared_norm.unwrap_or_else(|| self.square().into_iter().map(Tensor::into_scalar::<f32>).sum());
+        f64::from(square).sqrt() / self.count
+    }
+
+    /// Reads numbers, `[n]`, off the device together with the norm of the gradients, which [`Self::norm`] then need not read.
+    pub fn read_with(&mut self, numbers: Vec<Tensor<1>>) -> Vec<f32> {
+        let all: Vec<Tensor<1>> = numbers.into_iter().map(Tensor::inner).chain(self.square()).collect();
+        if all.is_empty() {
+            return Vec::new();
         }
-        f64::from(Tensor::cat(squares, 0).sum().into_scalar::<f32>()).sqrt() / self.count
+        let mut values: Vec<f32> = Tensor::cat(all, 0).into_data().iter().collect();
+        self.squared_norm = if self.sums.is_empty() { Some(0.0) } else { values.pop() };
+        values
+    }
+
+    /// Square of the global norm of the sums, `[1]`, on the device; `None` without gradients.
+    fn square(&self) -> Option<Tensor<1>> {
+        let squares: Vec<Tensor<1>> = self.sums.values().map(|gradient| gradient.clone().square().sum()).collect();
+        (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum())
     }
 
     /// The gradient of each parameter, flat.
@@ -235,8 +258,11 @@ impl AdamW {
     /// Updates the parameters with the gradients, clipped to the global norm; returns the norm before clipping.
     ///
     /// # Errors
-    /// Gradients that are not finite; no parameter is changed.
+    /// Gradients that are not finite, or over nothing; no parameter is changed.
     pub fn step<M: Module>(&mut self, model: M, gradients: GradientSum, learning_rate: f64) -> Result<(M, f64)> {
+        if gradients.is_empty() {
+            return Err(Error::Training(format!("step {}: the batch has nothing to learn from", self.steps + 1)));
+        }
         let (norm, count) = (gradients.norm(), gradients.count);
         if !norm.is_finite() {
             return Err(Error::Training(format!(

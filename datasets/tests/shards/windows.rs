@@ -54,6 +54,7 @@ fn corpora_are_mixed_by_weight_from_the_first_window_on() {
     let mut windows = Windows::new(corpora, 10, 0).unwrap();
     for drawn in 1..=200u64 {
         windows.draw().unwrap();
+        assert_eq!(windows.places().len(), weights.len());
         for (place, weight) in windows.places().iter().zip(weights) {
             assert!((place.drawn as f64 - weight * drawn as f64).abs() < 1.5, "{:?}", windows.places());
         }

@@ -1,7 +1,6 @@
 //! Our models against Hugging Face's transformers and PEFT: the same files must give the same logits and texts.
 //!
-//! `tests/transformers/parity.py` writes the fixtures. It also runs the other side of the tests that environment
-//! variables enable.
+//! `tests/transformers/parity.py` writes the fixtures. It also is the other side of the tests that need Python.
 
 use std::path::{Path, PathBuf};
 
@@ -22,11 +21,12 @@ use palestra::model::{
     read_generation_config, read_model, write_json, write_model,
 };
 use palestra::text::{ChatTemplate, Message, Tokenizer};
+use palestra_testing::assert_close;
 
 use super::{root, script};
 
 /// Tolerance of logits.
-const TOLERANCE: f32 = 1e-4;
+const TOLERANCE: f64 = 1e-4;
 
 const MODELS: [&str; 10] =
     ["gpt2", "gpt2-exact", "llama", "llama-biases", "llama-linear", "llama3", "mistral", "qwen2", "qwen3", "smollm"];
@@ -81,16 +81,13 @@ fn continued(policy: &Policy, prompts: &[Vec<u32>], count: usize) -> Vec<Vec<u32
 }
 
 #[track_caller]
-fn assert_close(found: &[f32], expected: &[f32], name: &str) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let furthest = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(furthest < TOLERANCE, "{name}: logits differ from transformers' by {furthest}");
-    furthest
-}
-
-#[track_caller]
 fn assert_same_as(expected: &Expected, policy: &Policy, name: &str) {
-    assert_close(&logits(&policy.transformer, &expected.tokens), &expected.logits.concat(), name);
+    assert_close!(
+        logits(&policy.transformer, &expected.tokens),
+        expected.logits.concat(),
+        TOLERANCE,
+        "logits of {name}"
+    );
     let longer = [expected.prompt.as_slice(), &expected.greedy[..3]].concat();
     let found = continued(policy, &[expected.prompt.clone(), longer], expected.greedy.len());
     assert_eq!(found[0], expected.greedy, "{name}");
@@ -157,10 +154,8 @@ fn write_ours(directory: &Path, policy: &Policy, like: &Expected, base: &str) {
 /// Models with other weights than the fixtures', in every type of number, whole and in shards, give the same logits in
 /// transformers; so do adapters in PEFT, and merged ones in transformers.
 #[test]
+#[ignore = "needs Python with transformers and PEFT: cargo xtask parity"]
 fn what_is_saved_is_loaded_by_transformers() {
-    if std::env::var_os("PALESTRA_TRANSFORMERS").is_none() {
-        return;
-    }
     let parent = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let special = GenerationConfig { bos: Some(3), eos: vec![4, 5], ..GenerationConfig::default() };
@@ -199,7 +194,7 @@ fn what_is_saved_is_loaded_by_transformers() {
         directories.extend([directory, path, merged]);
     }
     let directories: Vec<&str> = directories.iter().map(|path| path.to_str().unwrap()).collect();
-    println!("{}", script(&[&["check"], directories.as_slice()].concat()));
+    println!("{}", script("parity.py", &[&["check"], directories.as_slice()].concat()));
 }
 
 #[derive(Deserialize)]
@@ -217,28 +212,28 @@ struct RealCase {
     greedy: Vec<u32>,
 }
 
-/// A real model, as `shared/tools/smollm2.py` writes it, if the environment variable names its directory.
+/// A real model: the environment variable names a Hugging Face directory with a chat template.
 #[test]
+#[ignore = "needs Python with transformers, and a model: PALESTRA_SMOLLM2=DIR cargo xtask parity"]
 fn a_real_model_writes_what_transformers_does() {
-    let Ok(directory) = std::env::var("PALESTRA_SMOLLM2") else { return };
-    let real: Real = serde_json::from_str(&script(&["real", &directory])).unwrap();
+    let directory = std::env::var("PALESTRA_SMOLLM2").expect("PALESTRA_SMOLLM2 names the model's directory");
+    let real: Real = serde_json::from_str(&script("parity.py", &["real", &directory])).unwrap();
     let directory = Path::new(&directory);
     let tokenizer = Tokenizer::from_file(&directory.join("tokenizer.json")).unwrap();
     let template = ChatTemplate::from_directory(directory).unwrap().unwrap();
     assert_eq!(template.render(&real.chat, true).unwrap(), real.chat_text);
     each_device(|device| {
         let policy = load(directory, device);
-        let mut furthest: f32 = 0.0;
         for RealCase { prompt, tokens, logits: expected, greedy } in &real.cases {
             let mut own = Vec::new();
             tokenizer.encode(prompt, &mut own).unwrap();
             assert_eq!(own, *tokens, "{prompt:?}");
             let row = tokens.iter().map(|&token| i64::from(token)).collect();
             let found = logits(&policy.transformer, &[row]);
-            furthest = furthest.max(assert_close(&found, expected, prompt));
+            assert_close!(found, expected, TOLERANCE, "logits of {prompt:?}");
             let written = continued(&policy, std::slice::from_ref(tokens), greedy.len()).remove(0);
             assert_eq!(written, *greedy, "{prompt:?}");
         }
-        println!("{device:?}: greatest difference of logits {furthest:.2e} over {} prompts", real.cases.len());
+        println!("{device:?}: {} prompts, logits within {TOLERANCE:e}", real.cases.len());
     });
 }

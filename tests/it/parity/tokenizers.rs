@@ -31,10 +31,8 @@ fn texts() -> Vec<String> {
 /// Vocabularies trained with each method load in `AutoTokenizer`, and give the same tokens and the same conversation
 /// masks.
 #[test]
+#[ignore = "needs Python with transformers: cargo xtask parity"]
 fn what_is_encoded_is_encoded_by_transformers() {
-    if std::env::var_os("PALESTRA_TRANSFORMERS").is_none() {
-        return;
-    }
     let parent = tempfile::tempdir().unwrap();
     let chat =
         [("system", "be terse"), ("user", "the cat?"), ("assistant", "The mat."), ("user", "and"), ("assistant", " ")];
@@ -71,5 +69,5 @@ fn what_is_encoded_is_encoded_by_transformers() {
         directories.push(directory.to_str().unwrap().to_string());
     }
     let directories = directories.iter().map(String::as_str);
-    println!("{}", script(&["tokenizers"].into_iter().chain(directories).collect::<Vec<_>>()));
+    println!("{}", script("parity.py", &["tokenizers"].into_iter().chain(directories).collect::<Vec<_>>()));
 }

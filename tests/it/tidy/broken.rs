@@ -47,11 +47,18 @@ fn words_in_code() {
 
 #[test]
 fn words_anywhere() {
-    let right = [("README.md", "A method is not todone."), ("src/a.rs", "// A powerfully")];
+    let right = [
+        ("README.md", "A method is not todone."),
+        ("src/a.rs", "// A powerfully"),
+        ("src/b.rs", "#[ignore = \"needs Python with TRL: cargo xtask parity\"]"),
+    ];
     let wrong = "README.md:2: `TODO`: finish it, or file an issue";
     assert_tells_apart(nothing_is_unfinished, &right, &[("README.md", "\nTODO: more")], wrong);
     let wrong = "src/a.rs:1: `#[ignore`: finish it, or file an issue";
-    assert_tells_apart(nothing_is_unfinished, &right, &[("src/a.rs", "#[ignore = \"slow\"]")], wrong);
+    for reason in ["slow", "slow: cargo test -- --ignored", "needs Python"] {
+        let text = format!("#[ignore = \"{reason}\"]");
+        assert_tells_apart(nothing_is_unfinished, &right, &[("src/a.rs", &text)], wrong);
+    }
     let wrong = "README.md:1: `blazing`: say what it does, with a number";
     assert_tells_apart(nothing_is_praised, &right[..1], &[("README.md", "Blazing fast")], wrong);
 }

@@ -1,8 +1,8 @@
-//! Tests the page in a real browser, if `PALESTRA_BROWSER` names a Chromium-based one:
+//! Tests of the page in a real browser. They are ignored unless asked for, and need a Chromium-based one:
 //!
-//!     PALESTRA_BROWSER=chromium cargo test -p palestra-labels --release browser
+//!     PALESTRA_BROWSER=chromium cargo test -p palestra-labels --release browser -- --ignored
 //!
-//! `PALESTRA_SCREENSHOTS` names a directory for screenshots. Without the first variable nothing is tested.
+//! `PALESTRA_SCREENSHOTS` names a directory for screenshots.
 
 mod driver;
 
@@ -36,8 +36,9 @@ fn to_label() -> Made {
 }
 
 #[test]
+#[ignore = "needs a browser: PALESTRA_BROWSER=chromium cargo test -p palestra-labels --release browser -- --ignored"]
 fn people_label_in_a_browser() {
-    let Ok(program) = std::env::var("PALESTRA_BROWSER") else { return };
+    let program = std::env::var("PALESTRA_BROWSER").expect("PALESTRA_BROWSER names a browser");
     let made = to_label();
     let token = Store::open(&made.file).unwrap().invite("ada", true).unwrap();
     let address = serve(&made.file, true);
@@ -146,8 +147,9 @@ fn choose(browser: &mut Browser, is_ben: bool) {
 }
 
 #[test]
+#[ignore = "needs a browser: PALESTRA_BROWSER=chromium cargo test -p palestra-labels --release browser -- --ignored"]
 fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
-    let Ok(program) = std::env::var("PALESTRA_BROWSER") else { return };
+    let program = std::env::var("PALESTRA_BROWSER").expect("PALESTRA_BROWSER names a browser");
     const ITEMS: usize = 20;
     let mut items = numbered(ITEMS);
     items[3].gold = Some(1); // these two check who labels: no is known to be right, and yes

@@ -12,15 +12,17 @@ use palestra_labels::{ItemId, Store};
 
 use crate::served::*;
 
-/// Environment variable with the store. If it is set, this test program acts as the server.
+/// Environment variable with the store that the child process serves.
 const STORE: &str = "PALESTRA_LABELS_TEST_STORE";
 
 /// Environment variable with the address to listen on.
 const ADDRESS: &str = "PALESTRA_LABELS_TEST_ADDRESS";
 
+/// The server in a process of its own, which the tests kill.
 #[test]
+#[ignore = "child process of the tests beside it"]
 fn child() {
-    let Some(file) = std::env::var_os(STORE) else { return };
+    let file = std::env::var_os(STORE).expect("set by the test that starts this process");
     let options = Options { address: std::env::var(ADDRESS).unwrap(), ..options(true) };
     let server = Server::bind(Store::open(Path::new(&file)).unwrap(), &options).unwrap();
     println!("\nserving at {}", server.address());
@@ -30,7 +32,7 @@ fn child() {
 /// Starts a server of a store in a separate process that requires tokens; port 0 takes a free one.
 pub fn start(file: &Path, address: &str) -> (Child, SocketAddr) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::child", "--nocapture"])
+        .args(["--ignored", "--exact", "kill::child", "--nocapture"])
         .env(STORE, file)
         .env(ADDRESS, address)
         .stdout(Stdio::piped())

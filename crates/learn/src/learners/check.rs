@@ -1,9 +1,10 @@
 //! Shared checks of every learner: [`check_learner`] runs all of them on an [`Example`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use palestra_testing::{Tolerance, assert_close};
 
 use super::{Learner, Loss, Sum, batch_gradients};
 use palestra_model::ops::{available_devices, open_device};
@@ -17,8 +18,8 @@ pub struct Example<L: Learner> {
     pub learner: fn() -> L,
     /// The model, outside autodiff; the same on every call.
     pub model: fn(&Device) -> L::Model,
-    /// The one batch, split into this many parts: 1, or [`Example::rows`]. Rows must differ in length, so that the rows
-    /// of the whole batch are padded and the rows of the parts are not.
+    /// The one batch, split into this many parts by [`uneven_parts`]. Rows must differ in length, so that the rows of the
+    /// whole batch are padded and those of a part of one row are not.
     pub batch: fn(parts: usize, &Device) -> Vec<L::Batch>,
     /// The number of rows in the batch.
     pub rows: usize,
@@ -26,7 +27,8 @@ pub struct Example<L: Learner> {
 
 /// Checks on every device:
 /// - The parts of a batch add up to the whole in loss, metrics and gradients, so that neither gradient accumulation nor
-///   padding changes the result. A learner's own gradient computation agrees with the gradients of its loss.
+///   padding changes the result: two and three parts of unequal size, and parts of one row. A learner's own gradient
+///   computation agrees with the gradients of its loss.
 /// - The loss of a fixed batch falls over 50 steps.
 /// - A run that is stopped, saved and resumed is bitwise equal to an uninterrupted run.
 pub fn check_learner<L: Learner>(example: &Example<L>) {
@@ -36,6 +38,14 @@ pub fn check_learner<L: Learner>(example: &Example<L>) {
         loss_falls(example, &device);
         resumes_exactly(example, &device);
     }
+}
+
+/// Splits rows into `count` parts of unequal size: the last has what the first ones leave. As many parts as rows have one row
+/// each.
+pub fn uneven_parts<T>(rows: &[T], count: usize) -> Vec<&[T]> {
+    let size = (rows.len() / (2 * count)).max(1);
+    let (first, last) = rows.split_at(size * (count - 1));
+    first.chunks(size).chain([last]).collect()
 }
 
 /// Metrics by name, and gradients by parameter name.
@@ -82,29 +92,36 @@ fn start<L: Learner>(example: &Example<L>, device: &Device) -> L::Model {
 fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
     let learner = (example.learner)();
     let model = start(example, device);
-    let (whole, whole_gradients) = measure(&learner, &model, (example.batch)(1, device));
-    let (parts, part_gradients) = measure(&learner, &model, (example.batch)(example.rows, device));
-    let (own, own_gradients) = own_way(&learner, &model, (example.batch)(example.rows, device));
-    assert!(example.rows > 1 && whole["total"] != 0.0, "the example shows nothing");
-    for (name, whole) in whole {
-        let parts = parts[&name];
-        assert!((whole - parts).abs() < 1e-6 * whole.abs().max(1.0), "{name}: {whole} whole and {parts} in parts");
-        let own = own.get(&name).copied().unwrap_or(parts);
-        assert!((parts - own).abs() < 1e-6 * parts.abs().max(1.0), "{name}: {parts} and {own} on the way to gradients");
+    let whole = measure(&learner, &model, (example.batch)(1, device));
+    assert!(example.rows > 1 && whole.0["total"] != 0.0, "the example shows nothing");
+    for count in BTreeSet::from([2, 3.min(example.rows), example.rows]) {
+        let parts = measure(&learner, &model, (example.batch)(count, device));
+        assert_same(&parts, &whole, &format!("{count} parts"));
     }
-    for (kind, parts) in [("in parts", part_gradients), ("in parts, in its own way", own_gradients)] {
-        assert!(whole_gradients.keys().eq(parts.keys()) && !whole_gradients.is_empty());
-        let norm = |gradients: &BTreeMap<String, Vec<f32>>, less: &BTreeMap<String, Vec<f32>>| {
-            let squares = gradients.iter().flat_map(|(name, gradient)| {
-                let less = less.get(name).cloned().unwrap_or_else(|| vec![0.0; gradient.len()]);
-                assert_eq!(gradient.len(), less.len(), "{name}");
-                gradient.iter().zip(less).map(|(x, y)| f64::from(x - y).powi(2)).collect::<Vec<_>>()
-            });
-            squares.sum::<f64>().sqrt()
-        };
-        let (size, difference) = (norm(&whole_gradients, &BTreeMap::new()), norm(&whole_gradients, &parts));
-        assert!(difference <= 1e-6 * size, "gradients of norm {size} differ by {difference} {kind}");
+    for count in BTreeSet::from([1, 2, example.rows]) {
+        let mut own = own_way(&learner, &model, (example.batch)(count, device));
+        own.0.insert("total".into(), whole.0["total"]); // a metric of the loss alone
+        assert_same(&own, &whole, &format!("{count} parts, gradients computed in the learner's own way"));
     }
+}
+
+/// Checks that metrics and gradients are the same but for rounding: each metric to 1e-6 of its size, or to 1e-6 below 1, and
+/// the gradients of all parameters together to 1e-6 of their norm.
+pub fn assert_same(found: &Measured, expected: &Measured, about: &str) {
+    assert!(found.0.keys().eq(expected.0.keys()), "{about}: {:?} instead of {:?}", found.0.keys(), expected.0.keys());
+    for (name, expected) in &expected.0 {
+        assert_close!(found.0[name], *expected, Tolerance { absolute: 1e-6, relative: 1e-6 }, "{about}: {name}");
+    }
+    assert!(!expected.1.is_empty() && found.1.keys().eq(expected.1.keys()), "{about}: {:?}", found.1.keys());
+    let (mut size, mut difference) = (0.0, 0.0);
+    for (name, expected) in &expected.1 {
+        let found = &found.1[name];
+        assert_eq!(found.len(), expected.len(), "{about}: {name}");
+        size += expected.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        difference += found.iter().zip(expected).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
+    }
+    let (size, difference) = (size.sqrt(), difference.sqrt());
+    assert!(difference <= 1e-6 * size, "{about}: gradients of norm {size} differ by {difference}");
 }
 
 /// State that is saved when a run stops and restored when it resumes.

@@ -1,5 +1,8 @@
+use std::cell::RefCell;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use palestra_testing::assert_close;
 
 use super::*;
 use crate::learners::{Loss, Sum};
@@ -114,4 +117,104 @@ fn a_run_ends_with_the_update_that_was_told_to_be_its_last() {
         Ok(())
     });
     assert_eq!(told, [(1, false), (2, false), (3, true)]);
+}
+
+/// The same number with a slope of 1 everywhere. A batch is the count that each of its parts is over.
+#[derive(Default)]
+struct Slope {
+    /// The number after each step.
+    after: RefCell<Vec<f64>>,
+}
+
+impl Learner for Slope {
+    type Model = Number;
+    type Batch = f64;
+
+    fn loss(&self, model: &Number, count: f64, _: &[Tensor<1>]) -> Loss {
+        let total = Sum { sum: model.value.val().mul_scalar(count), count };
+        Loss { metrics: vec![("loss", total.clone().detach())], total }
+    }
+
+    fn after_step(&self, model: Number) -> Number {
+        self.after.borrow_mut().push(model.value.val().into_scalar::<f32>().into());
+        model
+    }
+}
+
+/// The same batches in each update.
+struct Batches {
+    all: Vec<Vec<f64>>,
+    left: Vec<Vec<f64>>,
+}
+
+impl Source<Slope> for Batches {
+    fn begin(&mut self, _: &mut Slope, _: &Number, _: u64) -> Result<Metrics> {
+        self.left = self.all.iter().rev().cloned().collect();
+        Ok(Metrics::new())
+    }
+
+    fn steps(&self) -> usize {
+        self.all.len()
+    }
+
+    fn next_batch(&mut self, _: &Slope) -> Result<Option<Vec<f64>>> {
+        Ok(self.left.pop())
+    }
+
+    fn tokens(&self) -> usize {
+        0
+    }
+}
+
+/// Change of the number by each step of two updates, and the metrics of each update.
+fn descend(batches: &[Vec<f64>], config: OptimizerConfig) -> (Vec<f64>, Vec<Metrics>) {
+    let (mut learner, mut source) = (Slope::default(), Batches { all: batches.to_vec(), left: Vec::new() });
+    let model = Number { value: Param::from_tensor(Tensor::from_data([0.0], &Device::flex().autodiff())) };
+    let mut optimizer = AdamW::new(config).unwrap();
+    let mut metrics = Vec::new();
+    let span = Span { start: 0, updates: 2, stop: &AtomicBool::new(false) };
+    let observe = |progress: Progress<Slope, Batches>| -> Result<()> {
+        metrics.push(progress.metrics.clone());
+        Ok(())
+    };
+    train(&mut learner, model, &mut source, &mut optimizer, &span, observe).unwrap();
+    let after = learner.after.into_inner();
+    let before = [0.0].into_iter().chain(after.iter().copied());
+    (before.zip(&after).map(|(before, after)| before - after).collect(), metrics)
+}
+
+#[test]
+fn the_learning_rate_warms_up_by_optimiser_step() {
+    // AdamW's steps on a constant gradient are as long as the learning rate, up to eps.
+    let config = OptimizerConfig { learning_rate: 0.1, warmup: 1.0, eps: 1e-9, ..OptimizerConfig::default() };
+    let (changes, metrics) = descend(&vec![vec![1.0]; 10], config);
+    let stairs: Vec<f64> = (1..=20).map(|step| 0.1 * f64::from(step) / 21.0).collect();
+    assert_close!(changes, stairs, 1e-6);
+    let rates: Vec<f64> = metrics.iter().map(|metrics| metrics["optimizer/learning_rate"]).collect();
+    assert_close!(rates, [stairs[9], stairs[19]], 1e-12, "the rate of the last step of each update");
+}
+
+#[test]
+fn a_batch_with_nothing_to_learn_from_is_left_out_and_counted() {
+    let config = OptimizerConfig { learning_rate: 0.1, eps: 1e-9, ..OptimizerConfig::default() };
+    let (changes, metrics) = descend(&[vec![1.0], vec![0.0, 0.0], vec![0.0, 2.0]], config.clone());
+    assert_close!(changes, [0.1; 4], 1e-6);
+    for metrics in metrics {
+        assert_eq!(
+            (metrics["update/steps"], metrics["update/empty_steps"], metrics["loss"].is_finite()),
+            (2.0, 1.0, true)
+        );
+    }
+    let (changes, metrics) = descend(&[vec![0.0]], config);
+    assert_eq!((changes.len(), metrics[1]["update/steps"], metrics[1].get("loss")), (0, 0.0, None));
+}
+
+#[test]
+fn an_optimiser_refuses_gradients_of_nothing_by_name() {
+    let device = Device::flex().autodiff();
+    let model = Number { value: Param::from_tensor(Tensor::from_data([0.0], &device)) };
+    let (gradients, metrics) = batch_gradients(&Slope::default(), &model, vec![0.0]);
+    assert!(metrics.is_empty());
+    let error = AdamW::new(OptimizerConfig::default()).unwrap().step(model, gradients, 0.1).unwrap_err();
+    assert_eq!(error.to_string(), "step 1: the batch has nothing to learn from");
 }

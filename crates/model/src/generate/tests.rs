@@ -1,3 +1,4 @@
+use palestra_testing::assert_close;
 use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
 
@@ -81,14 +82,6 @@ struct FullPass {
     values: Option<Vec<f32>>,
 }
 
-#[track_caller]
-fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
-    assert_eq!(found.len(), expected.len());
-    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() < tolerance, "{found} instead of {expected} at {at}");
-    }
-}
-
 #[test]
 fn what_was_sampled_with_a_cache_is_what_a_full_pass_scores() {
     each_policy(|policy| {
@@ -96,11 +89,12 @@ fn what_was_sampled_with_a_cache_is_what_a_full_pass_scores() {
         let written = generate(policy, &mut requests, &LIMITS, &sampling(1.3));
         let lengths: Vec<usize> = written.iter().map(|text| text.tokens.len()).collect();
         assert!(lengths.iter().max() >= Some(&5) && lengths.iter().min() <= Some(&2), "too much alike: {lengths:?}");
+        assert_eq!(written.len(), requests.len());
         for (request, text) in requests.iter().zip(&written) {
             let tokens = [request.prompt.as_slice(), &text.tokens].concat();
             let full = full_pass(policy, tokens, text.allowed.clone(), 1.3);
-            assert_close(&text.log_probs, &full.log_probs, 1e-4);
-            assert_close(&text.values, &full.values.unwrap(), 1e-4);
+            assert_close!(text.log_probs, full.log_probs, 1e-4);
+            assert_close!(text.values, full.values.unwrap(), 1e-4);
         }
     });
 }
@@ -109,11 +103,12 @@ fn what_was_sampled_with_a_cache_is_what_a_full_pass_scores() {
 fn a_text_is_the_same_alone_and_among_others() {
     each_policy(|policy| {
         let together = generate(policy, &mut requests(), &LIMITS, &sampling(1.0));
+        assert_eq!(together.len(), requests().len());
         for (mut request, expected) in requests().into_iter().zip(together) {
             let alone = generate(policy, std::slice::from_mut(&mut request), &LIMITS, &sampling(1.0)).remove(0);
             assert_eq!((&alone.tokens, alone.ended), (&expected.tokens, expected.ended));
-            assert_close(&alone.log_probs, &expected.log_probs, 1e-4);
-            assert_close(&alone.values, &expected.values, 1e-4);
+            assert_close!(alone.log_probs, expected.log_probs, 1e-4);
+            assert_close!(alone.values, expected.values, 1e-4);
         }
     });
 }
@@ -135,9 +130,9 @@ fn padding_does_not_change_what_is_made_of_real_tokens() {
             let padded = [&[filler; 3][..], &prompt].concat();
             let placement =
                 Padding { left: Some(vec![left]), last: 31 }.placement(&[0], padded.len(), padded.len(), &device);
-            assert_close(&forward(&padded, &placement)[left * 16..], &bare, 1e-5);
+            assert_close!(&forward(&padded, &placement)[left * 16..], bare, 1e-5);
             let padded = [&prompt[..], &[filler; 2]].concat();
-            assert_close(&forward(&padded, &Placement::causal())[..(padded.len() - right) * 16], &bare, 1e-5);
+            assert_close!(&forward(&padded, &Placement::causal())[..(padded.len() - right) * 16], bare, 1e-5);
         }
     });
 }
@@ -147,6 +142,7 @@ fn greedy_is_the_likeliest_token() {
     each_policy(|policy| {
         let mut requests = requests();
         let written = generate(policy, &mut requests, &LIMITS, &Sampling::GREEDY);
+        assert_eq!(written.len(), requests.len());
         for (request, text) in requests.iter().zip(&written).filter(|(request, _)| request.choices.is_none()) {
             let tokens = [request.prompt.as_slice(), &text.tokens].concat();
             let full = full_pass(policy, tokens, text.allowed.clone(), 1.0);
@@ -162,8 +158,9 @@ fn a_text_ends_at_its_end_token_its_stop_or_its_limit() {
             let limits = Limits { end: Some(END), max_new_tokens: 5, stopped };
             let mut requests = requests();
             let most = if stopped.is_some() { 3 } else { 5 };
-            for (request, text) in requests.iter().zip(generate(policy, &mut self::requests(), &limits, &sampling(1.0)))
-            {
+            let written = generate(policy, &mut self::requests(), &limits, &sampling(1.0));
+            assert_eq!(written.len(), requests.len());
+            for (request, text) in requests.iter().zip(written) {
                 if request.choices.is_some() {
                     continue;
                 }
@@ -192,7 +189,7 @@ fn choices_are_all_that_can_be_written() {
             full.log_probs.iter().sum::<f32>()
         };
         let total: f32 = ended.iter().map(|sequence| log_prob(sequence).exp()).sum();
-        assert!((total - 1.0).abs() < 1e-5, "probabilities of all choices sum to {total}");
+        assert_close!(total, 1.0, 1e-5, "sum of the probabilities of all choices");
 
         let request = |seed| Request {
             prompt: prompt.clone(),
@@ -203,21 +200,23 @@ fn choices_are_all_that_can_be_written() {
         let mut requests: Vec<Request> = (0..100).map(request).collect();
         for text in generate(policy, &mut requests, &LIMITS, &sampling(1.0)) {
             assert!(text.ended && ended.contains(&text.tokens), "{:?}", text.tokens);
-            assert!((text.log_probs.iter().sum::<f32>() - log_prob(&text.tokens)).abs() < 1e-4);
+            assert_close!(text.log_probs.iter().sum::<f32>(), log_prob(&text.tokens), 1e-4);
         }
 
         let forced = |sequence: &Vec<u32>| Request { forced: Some(sequence.clone()), ..request(0) };
         let mut requests: Vec<Request> = ended.iter().map(forced).collect();
-        for (text, sequence) in generate(policy, &mut requests, &LIMITS, &sampling(1.0)).iter().zip(&ended) {
+        let written = generate(policy, &mut requests, &LIMITS, &sampling(1.0));
+        assert_eq!(written.len(), ended.len());
+        for (text, sequence) in written.iter().zip(&ended) {
             assert_eq!((&text.tokens, text.ended), (sequence, true));
-            assert!((text.log_probs.iter().sum::<f32>() - log_prob(sequence)).abs() < 1e-4);
+            assert_close!(text.log_probs.iter().sum::<f32>(), log_prob(sequence), 1e-4);
         }
         let certain = generate(policy, &mut [request(0)], &LIMITS, &sampling(0.0)).remove(0).tokens;
-        let log_probs = generate(policy, &mut requests, &LIMITS, &sampling(0.0)).into_iter().map(|text| text.log_probs);
-        for (log_probs, sequence) in log_probs.zip(&ended) {
-            let expected = if *sequence == certain { 0.0 } else { f32::NEG_INFINITY };
-            assert_eq!(log_probs.iter().sum::<f32>(), expected, "greedy choice writes {certain:?} and no other");
-        }
+        let written = generate(policy, &mut requests, &LIMITS, &sampling(0.0));
+        let found: Vec<f32> = written.iter().map(|text| text.log_probs.iter().sum()).collect();
+        let log_prob_of = |sequence: &Vec<u32>| if *sequence == certain { 0.0 } else { f32::NEG_INFINITY };
+        let expected: Vec<f32> = ended.iter().map(log_prob_of).collect();
+        assert_eq!(found, expected, "greedy choice writes {certain:?} and no other");
     });
 }
 
@@ -236,7 +235,7 @@ fn a_state_is_valued_as_where_it_is_written_in() {
         let written = generate(policy, &mut requests, &LIMITS, &sampling(1.0));
         let prompts: Vec<Vec<u32>> = requests.into_iter().map(|request| request.prompt).collect();
         let first: Vec<f32> = written.iter().map(|text| text.values[0]).collect();
-        assert_close(&state_values(policy, &prompts.iter().map(Vec::as_slice).collect::<Vec<_>>()), &first, 1e-4);
+        assert_close!(state_values(policy, &prompts.iter().map(Vec::as_slice).collect::<Vec<_>>()), first, 1e-4);
     });
 }
 
@@ -259,7 +258,7 @@ fn a_row_that_has_ended_stays_inside_the_context() {
         let lengths: Vec<usize> = written.iter().map(|text| text.tokens.len()).collect();
         assert_eq!(lengths, [1, 28, 28, 28, 1]);
         let alone = generate(policy, &mut [full()], &LIMITS, &sampling(1.0));
-        assert_close(&written[1].log_probs, &alone[0].log_probs, 1e-4);
+        assert_close!(written[1].log_probs, alone[0].log_probs, 1e-4);
     });
 }
 
@@ -273,6 +272,7 @@ fn tokens_beyond_the_tokenizer_are_never_written() {
         assert!(written.len() > 1 && written.iter().flat_map(|text| &text.tokens).all(|&token| token < 5));
         let full = full_pass(&policy, vec![4, 1, 2], vec![None, None], 1.0);
         let unpadded = full_pass(&policy.clone().with_vocabulary(VOCAB), vec![4, 1, 2], vec![None, None], 1.0);
+        assert_eq!(full.log_probs.len(), unpadded.log_probs.len());
         assert!(full.log_probs.iter().zip(&unpadded.log_probs).all(|(five, eleven)| five > eleven), "renormalised");
     });
 }

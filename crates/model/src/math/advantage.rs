@@ -39,6 +39,8 @@ pub fn whiten(values: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use palestra_testing::assert_close;
+
     use super::*;
 
     /// GAE of the action tokens of a masked sequence, with constant discount.
@@ -48,40 +50,33 @@ mod tests {
         gae(&rewards, &values, &vec![gamma; rewards.len()], 0.0, lambda).0
     }
 
-    fn assert_close(found: &[f32], expected: &[f32]) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
-        }
-    }
-
     #[test]
     fn golden_values() {
-        assert_close(&masked(&[0., 1., 0.], &[0., 0., 100.], &[1, 1, 0], 1.0, 0.95), &[0.95, 1.0]);
+        assert_close!(masked(&[0., 1., 0.], &[0., 0., 100.], &[1, 1, 0], 1.0, 0.95), [0.95, 1.0], 1e-5);
         let (rewards, values) = ([0., 0., 0., 0., 0., 0., 1.], [0.5, 0.6, 9., 9., 9., 0.7, 0.8]);
         let mask = [1, 1, 0, 0, 0, 1, 1];
-        assert_close(&masked(&rewards, &values, &mask, 1.0, 0.95), &[0.456725, 0.3755, 0.29, 0.2]);
-        assert_close(&masked(&rewards, &values, &mask, 1.0, 1.0), &[0.5, 0.4, 0.3, 0.2]);
+        assert_close!(masked(&rewards, &values, &mask, 1.0, 0.95), [0.456725, 0.3755, 0.29, 0.2], 1e-5);
+        assert_close!(masked(&rewards, &values, &mask, 1.0, 1.0), [0.5, 0.4, 0.3, 0.2], 1e-5);
         let rewards = [0., 0., 0.1, 0.1, 0.1, 0., 0., 0.1, 1., 0., 0.];
         let values = [3., 0.5, 4., 5., 6., -7., 0.2, 7., 9., 0., 0.];
         let mask = [0, 0, 1, 1, 1, 0, 0, 1, 1, 0, 0];
-        assert_close(&masked(&rewards, &values, &mask, 1.0, 0.95), &[-1.577813, -2.81875, -4.125, -5.5, -8.0]);
+        assert_close!(masked(&rewards, &values, &mask, 1.0, 0.95), [-1.577813, -2.81875, -4.125, -5.5, -8.0], 1e-5);
     }
 
     #[test]
     fn a_truncated_end_bootstraps_and_a_terminated_one_does_not() {
         let chain = |last_value| gae(&[0.0, 1.0], &[0.0, 0.0], &[1.0, 0.5], last_value, 1.0).1;
-        assert_close(&chain(0.0), &[1.0, 1.0]);
-        assert_close(&chain(4.0), &[3.0, 3.0]);
+        assert_close!(chain(0.0), [1.0, 1.0], 1e-5);
+        assert_close!(chain(4.0), [3.0, 3.0], 1e-5);
     }
 
     #[test]
     fn whitened_values_have_mean_0_and_variance_1() {
         let mut values = [1.0, 2.0, 3.0, 6.0];
         whiten(&mut values);
-        assert_close(&values, &[-1.069045, -0.534522, 0.0, 1.603567]);
+        assert_close!(values, [-1.069045, -0.534522, 0.0, 1.603567], 1e-5);
         let mut constant = [2.0; 3];
         whiten(&mut constant);
-        assert_close(&constant, &[0.0; 3]);
+        assert_close!(constant, [0.0; 3], 1e-5);
     }
 }

@@ -96,21 +96,17 @@ impl Aggregation {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use palestra_testing::assert_close;
 
-    #[track_caller]
-    fn assert_close(found: &[f32], expected: &[f32]) {
-        let is_close = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-5);
-        assert!(found.len() == expected.len() && is_close, "{found:?} instead of {expected:?}");
-    }
+    use super::*;
 
     #[test]
     fn advantages_by_hand() {
         let scores = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0];
         let of = |good: f32, bad: f32| scores.map(|score| if score == 1.0 { good } else { bad });
-        assert_close(&GroupAdvantage::Grpo.of(&scores), &of(1.207381, -0.724429));
-        assert_close(&GroupAdvantage::DrGrpo.of(&scores), &of(0.625, -0.375));
-        assert_close(&GroupAdvantage::Rloo.of(&scores), &of(0.714286, -0.428571));
+        assert_close!(GroupAdvantage::Grpo.of(&scores), of(1.207381, -0.724429), 1e-5);
+        assert_close!(GroupAdvantage::DrGrpo.of(&scores), of(0.625, -0.375), 1e-5);
+        assert_close!(GroupAdvantage::Rloo.of(&scores), of(0.714286, -0.428571), 1e-5);
     }
 
     #[test]
@@ -134,6 +130,6 @@ mod tests {
             of(Aggregation::SequenceMeanTokenSum),
             of(Aggregation::Constant),
         ];
-        assert_close(&found, &[3.666667, 4.166667, 22.0 / 3.0, 2.444444]);
+        assert_close!(found, [3.666667, 4.166667, 22.0 / 3.0, 2.444444], 1e-5);
     }
 }

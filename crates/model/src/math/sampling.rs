@@ -167,6 +167,7 @@ fn sample_truncated(count: usize, weight: impl Fn(usize) -> f64, sampling: &Samp
 
 #[cfg(test)]
 mod tests {
+    use palestra_testing::assert_close;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -183,26 +184,20 @@ mod tests {
         counts
     }
 
-    fn assert_close(found: [f64; 4], expected: [f64; 4]) {
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() < 0.015, "{found} instead of {expected}");
-        }
-    }
-
     #[test]
     fn frequencies_are_the_softmax() {
-        assert_close(shares(Sampling::default(), None), [0.0541, 0.4000, 0.1472, 0.4000]);
+        assert_close!(shares(Sampling::default(), None), [0.0541, 0.4000, 0.1472, 0.4000], 0.015);
         let cold = Sampling { temperature: 0.5, ..Sampling::default() };
-        assert_close(shares(cold, None), [0.0089, 0.4626, 0.0632, 0.4626]);
-        assert_close(shares(Sampling::default(), Some(&[0, 2])), [0.2689, 0.0, 0.7311, 0.0]);
+        assert_close!(shares(cold, None), [0.0089, 0.4626, 0.0632, 0.4626], 0.015);
+        assert_close!(shares(Sampling::default(), Some(&[0, 2])), [0.2689, 0.0, 0.7311, 0.0], 0.015);
     }
 
     #[test]
     fn truncation_keeps_the_likely_ones() {
         let sampling = Sampling::default();
-        assert_close(shares(Sampling { top_k: 1, ..sampling }, None), [0.0, 0.5, 0.0, 0.5]);
-        assert_close(shares(Sampling { top_p: 0.85, ..sampling }, None), [0.0, 0.4223, 0.1554, 0.4223]);
-        assert_close(shares(Sampling { min_p: 0.5, ..sampling }, None), [0.0, 0.5, 0.0, 0.5]);
+        assert_close!(shares(Sampling { top_k: 1, ..sampling }, None), [0.0, 0.5, 0.0, 0.5], 0.015);
+        assert_close!(shares(Sampling { top_p: 0.85, ..sampling }, None), [0.0, 0.4223, 0.1554, 0.4223], 0.015);
+        assert_close!(shares(Sampling { min_p: 0.5, ..sampling }, None), [0.0, 0.5, 0.0, 0.5], 0.015);
     }
 
     #[test]
@@ -210,10 +205,10 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (token, log_prob) = sample_token(&LOGITS, None, &Sampling::GREEDY, &mut rng);
         assert_eq!(token, 1, "a tie goes to the smaller id");
-        assert!((f64::from(log_prob).exp() - 0.3995).abs() < 1e-4);
+        assert_close!(log_prob.exp(), 0.3995, 1e-4);
         let (token, log_prob) = sample_token(&LOGITS, Some(&[0, 2]), &Sampling::GREEDY, &mut rng);
         assert_eq!(token, 2);
-        assert!((f64::from(log_prob).exp() - 0.7311).abs() < 1e-4);
+        assert_close!(log_prob.exp(), 0.7311, 1e-4);
         assert_eq!(sample_token(&LOGITS, Some(&[3]), &Sampling::default(), &mut rng), (3, 0.0));
     }
 
@@ -235,11 +230,7 @@ mod tests {
     #[test]
     fn each_cut_renormalises_what_the_one_before_left() {
         let of = |sampling: Sampling| sampling_distribution(&[0.0, 2.0, 1.0, 2.0], &sampling);
-        let close = |found: Vec<f64>, expected: [f64; 4]| {
-            assert_eq!(found.len(), 4);
-            let is_close = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6);
-            assert!(is_close, "{found:?} instead of {expected:?}");
-        };
+        let close = |found: Vec<f64>, expected: [f64; 4]| assert_close!(found, expected, 1e-6);
         // Softmax .054 .400 .147 .400; of the three likeliest .422 .155 .422. Of these the first two reach .84, which of all
         // four they do not: .800.
         let three = Sampling { top_k: 3, top_p: 0.84, ..Sampling::default() };

@@ -80,6 +80,7 @@ mod tests {
     use super::*;
     use crate::ops::{available_devices, open_device};
     use burn::tensor::{Device, TensorData};
+    use palestra_testing::assert_close;
 
     type Form = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamW) -> (Tensor<2>, Tensor<2>, Tensor<2>);
     const FORMS: [Form; 2] = [adamw_step, adamw_step_composed];
@@ -100,7 +101,7 @@ mod tests {
                 let settings = AdamW { step, ..SETTINGS };
                 (param, exp_avg, exp_avg_sq) = form(param, full(grad), exp_avg, exp_avg_sq, &settings);
                 for (tensor, expected) in [&param, &exp_avg, &exp_avg_sq].into_iter().zip(expected) {
-                    assert_close(&numbers(tensor), &[expected; 6]);
+                    assert_close!(numbers(tensor), [expected; 6], 1e-6);
                 }
             }
         });
@@ -117,7 +118,7 @@ mod tests {
         let expected = run(&Device::flex(), adamw_step_composed);
         for_every_device(|device, form| {
             for (found, expected) in run(device, form).iter().zip(&expected) {
-                assert_close(found, expected);
+                assert_close!(found, expected, 1e-6);
             }
         });
     }
@@ -156,12 +157,5 @@ mod tests {
 
     fn numbers(tensor: &Tensor<2>) -> Vec<f64> {
         tensor.to_data().iter::<f64>().collect()
-    }
-
-    #[track_caller]
-    fn assert_close(found: &[f64], expected: &[f64]) {
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() <= 1e-6, "{found} is not {expected}");
-        }
     }
 }

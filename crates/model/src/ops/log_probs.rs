@@ -30,6 +30,7 @@ mod tests {
     use super::*;
     use crate::ops::{available_devices, open_device};
     use burn::tensor::{Device, TensorData};
+    use palestra_testing::assert_close;
 
     type Form = fn(Tensor<2>, Tensor<1, Int>) -> Tensor<1>;
     const FORMS: [Form; 2] = [selected_log_probs, selected_log_probs_composed];
@@ -43,15 +44,15 @@ mod tests {
     fn values_and_gradients_follow_the_formula() {
         for_every_device(|device, form| {
             let (logits, targets) = inputs(device);
-            assert_close(numbers(form(logits, targets)), expected());
+            assert_close!(numbers(form(logits, targets)), expected(), 1e-6);
 
             let (logits, targets) = inputs(&device.clone().autodiff());
             let logits = logits.require_grad();
             let found = form(logits.clone(), targets);
-            assert_close(numbers(found.clone()), expected());
+            assert_close!(numbers(found.clone()), expected(), 1e-6);
             let weights = Tensor::<1>::from_data(WEIGHTS.map(|x| x as f32), device);
             let grads = (found * weights).sum().backward();
-            assert_close(numbers(logits.grad(&grads).unwrap()), expected_grad());
+            assert_close!(numbers(logits.grad(&grads).unwrap()), expected_grad(), 1e-6);
         });
     }
 
@@ -63,8 +64,8 @@ mod tests {
             let twice = form(logits.clone(), targets.clone()) + form(logits.clone(), targets);
             let weights = Tensor::<1>::from_data(WEIGHTS.map(|x| x as f32 / 2.0), device);
             let grads = (twice * weights).sum().backward();
-            assert_close(numbers(logits.grad(&grads).unwrap()), expected_grad());
-            assert_close(numbers(logits), LOGITS.concat());
+            assert_close!(numbers(logits.grad(&grads).unwrap()), expected_grad(), 1e-6);
+            assert_close!(numbers(logits), LOGITS.concat(), 1e-6);
         });
     }
 
@@ -107,13 +108,5 @@ mod tests {
 
     fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
         tensor.into_data().iter::<f64>().collect()
-    }
-
-    #[track_caller]
-    fn assert_close(found: Vec<f64>, expected: Vec<f64>) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(&expected) {
-            assert!((found - expected).abs() <= 1e-6, "{found} is not {expected}");
-        }
     }
 }

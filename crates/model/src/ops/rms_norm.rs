@@ -28,6 +28,7 @@ mod tests {
     use super::*;
     use crate::ops::{available_devices, open_device};
     use burn::tensor::{Device, TensorData};
+    use palestra_testing::assert_close;
 
     type Form = fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>;
     const FORMS: [Form; 2] = [rms_norm, rms_norm_composed];
@@ -44,12 +45,12 @@ mod tests {
         for_every_device(|device, form| {
             let [input, counted] = [INPUT, COUNTED].map(|rows| matrix(rows, device));
             let weight = Tensor::<1>::from_data(WEIGHT.map(|x| x as f32), device);
-            assert_close(numbers(form(input.clone(), weight.clone(), EPS)), &expected);
+            assert_close!(numbers(form(input.clone(), weight.clone(), EPS)), expected, 1e-6);
 
             let (input, weight) = (input.autodiff().require_grad(), weight.autodiff().require_grad());
             let grads = (form(input.clone(), weight.clone(), EPS) * counted.autodiff()).sum().backward();
-            assert_close(numbers(input.grad(&grads).unwrap()), &input_grad);
-            assert_close(numbers(weight.grad(&grads).unwrap().unsqueeze()), &weight_grad);
+            assert_close!(numbers(input.grad(&grads).unwrap()), input_grad, 1e-6);
+            assert_close!(numbers(weight.grad(&grads).unwrap().unsqueeze()), weight_grad, 1e-6);
         });
     }
 
@@ -61,7 +62,7 @@ mod tests {
             let weight = Tensor::<1>::from_data(WEIGHT.map(|x| x as f32), device).autodiff();
             let input = input.require_grad();
             let grads = (form(input.clone(), weight, EPS) * counted).sum().backward();
-            assert_close(numbers(input.grad(&grads).unwrap()), &input_grad);
+            assert_close!(numbers(input.grad(&grads).unwrap()), input_grad, 1e-6);
         });
     }
 
@@ -98,13 +99,5 @@ mod tests {
 
     fn numbers(tensor: Tensor<2>) -> Vec<f64> {
         tensor.into_data().iter::<f64>().collect()
-    }
-
-    #[track_caller]
-    fn assert_close(found: Vec<f64>, expected: &[f64]) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() <= 1e-6, "{found} is not {expected}");
-        }
     }
 }

@@ -27,11 +27,13 @@ mod tests {
     use super::*;
     use crate::ops::{available_devices, open_device};
     use burn::tensor::{Device, TensorData};
+    use palestra_testing::{Tolerance, assert_close};
 
     type Form = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
     const FORMS: [Form; 2] = [swiglu, swiglu_composed];
 
     const GATE: [f64; 4] = [0.0, 1.0, -2.0, 30.0];
+    const TOLERANCE: Tolerance = Tolerance { absolute: 1e-5, relative: 1e-5 };
     const UP: [f64; 4] = [5.0, -1.0, 0.5, 2.0];
 
     #[test]
@@ -44,7 +46,7 @@ mod tests {
             let device = open_device(name).unwrap();
             for form in FORMS {
                 let [gate, up] = [GATE, UP].map(|numbers| matrix(numbers, &device));
-                assert_close(numbers(form(gate.clone(), up.clone())), &expected);
+                assert_close!(numbers(form(gate.clone(), up.clone())), expected, TOLERANCE);
 
                 let [gate, up] = [gate, up].map(|tensor| tensor.autodiff().require_grad());
                 let output = form(gate.clone(), up.clone());
@@ -52,10 +54,10 @@ mod tests {
                 let grads = (output.clone() * output).sum().mul_scalar(0.5).backward();
                 let of_gate: Vec<f64> = (0..4).map(|i| expected[i] * UP[i] * slope(GATE[i])).collect();
                 let of_up: Vec<f64> = (0..4).map(|i| expected[i] * silu(GATE[i])).collect();
-                assert_close(numbers(gate.grad(&grads).unwrap()), &of_gate);
-                assert_close(numbers(up.grad(&grads).unwrap()), &of_up);
-                assert_close(numbers(gate), &GATE);
-                assert_close(numbers(up), &UP);
+                assert_close!(numbers(gate.grad(&grads).unwrap()), of_gate, TOLERANCE);
+                assert_close!(numbers(up.grad(&grads).unwrap()), of_up, TOLERANCE);
+                assert_close!(numbers(gate), GATE, TOLERANCE);
+                assert_close!(numbers(up), UP, TOLERANCE);
             }
         }
     }
@@ -66,13 +68,5 @@ mod tests {
 
     fn numbers(tensor: Tensor<2>) -> Vec<f64> {
         tensor.into_data().iter::<f64>().collect()
-    }
-
-    #[track_caller]
-    fn assert_close(found: Vec<f64>, expected: &[f64]) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} is not {expected}");
-        }
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::*;
 use crate::batch::PromptPreferences;
-use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::check::{Example, check_learner, measure, uneven_parts};
 use crate::learners::preference::tests::{pairs, policy};
 use crate::learners::preference::{PreferenceLearner, read_answers};
 use palestra_model::ops::{available_devices, open_device};
@@ -30,7 +30,8 @@ fn model(device: &Device) -> Policy {
 fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
     let prompts = pairs();
     let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
-    PreferenceBatch::parts(&prompts, usize::from(parts > 1), device)
+    let part = |part: &[&PromptPreferences]| PreferenceBatch::whole(part, usize::from(parts > 1), device);
+    uneven_parts(&prompts, parts).into_iter().map(part).collect()
 }
 
 #[test]
@@ -45,6 +46,12 @@ fn every_loss_learns_as_every_learner_does() {
     for learner in learners {
         check_learner(&Example { learner, model, batch, rows: 3 });
     }
+    check_learner(&Example {
+        learner: || PreferenceLearner { checkpointing: true, ..learner(config(PairLoss::Sigmoid)) },
+        model,
+        batch,
+        rows: 3,
+    });
 }
 
 #[test]

@@ -1,8 +1,9 @@
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
+use palestra_testing::assert_close;
 
 use super::*;
-use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::check::{Example, check_learner, measure, uneven_parts};
 use crate::trajectory::{ActionToken, Segment};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Family, Heads, ModelConfig};
@@ -43,7 +44,7 @@ fn parts(learner: &Group, mut samples: Vec<Sample>, parts: usize, device: &Devic
         sample.weight = learner.config.aggregation.token_weight(sample.at.len(), learner.longest);
     }
     let rows: Vec<&Sample> = samples.iter().collect();
-    rows.chunks(samples.len() / parts).map(|part| ActionBatch::new(part, VOCAB, device)).collect()
+    uneven_parts(&rows, parts).into_iter().map(|part| ActionBatch::new(part, VOCAB, device)).collect()
 }
 
 fn each_device(test: impl Fn(&Device, Policy)) {
@@ -57,29 +58,34 @@ fn held() -> GroupConfig {
     GroupConfig { kl_coefficient: 0.1, entropy_coefficient: 0.01, clip_high: 0.28, ..GroupConfig::default() }
 }
 
-#[test]
-fn group_learners_learn_as_every_learner_does() {
-    check_learner(&Example {
-        learner: || group(GroupConfig { aggregation: Aggregation::SequenceMeanTokenMean, ..held() }),
-        model: policy,
-        batch: |count, device| {
-            let learner = group(GroupConfig { aggregation: Aggregation::SequenceMeanTokenMean, ..held() });
-            parts(&learner, samples(), count, device)
-        },
-        rows: 8,
+const AGGREGATIONS: [Aggregation; 4] = [
+    Aggregation::TokenMean,
+    Aggregation::SequenceMeanTokenMean,
+    Aggregation::SequenceMeanTokenSum,
+    Aggregation::Constant,
+];
+
+/// Runs the checks of every learner with one of [`AGGREGATIONS`], on samples whose ratios are clipped at both ends.
+fn aggregation_learns<const INDEX: usize>() {
+    fn learner<const INDEX: usize>() -> Group {
+        group(GroupConfig { aggregation: AGGREGATIONS[INDEX], clip_low: 0.1, clip_high: 0.14, ..held() })
+    }
+    fn batch<const INDEX: usize>(count: usize, device: &Device) -> Vec<ActionBatch> {
+        parts(&learner::<INDEX>(), samples(), count, device)
+    }
+    each_device(|device, model| {
+        let share = measure(&learner::<INDEX>(), &model, batch::<INDEX>(1, device)).0["policy/clipfrac_avg"];
+        assert!((0.2..0.8).contains(&share), "the clip is active for {share} of the tokens");
     });
+    check_learner(&Example { learner: learner::<INDEX>, model: policy, batch: batch::<INDEX>, rows: 8 });
 }
 
 #[test]
-fn parts_add_up_in_every_aggregation() {
-    for aggregation in [Aggregation::TokenMean, Aggregation::SequenceMeanTokenSum, Aggregation::Constant] {
-        each_device(|device, model| {
-            let learner = group(GroupConfig { aggregation, ..held() });
-            let [whole, split] =
-                [1, 8].map(|count| measure(&learner, &model, parts(&learner, samples(), count, device)).0["total"]);
-            assert!((whole - split).abs() < 1e-5 * whole.abs().max(1.0), "{aggregation:?}: {whole} and {split}");
-        });
-    }
+fn every_aggregation_learns_as_every_learner_does() {
+    aggregation_learns::<0>();
+    aggregation_learns::<1>();
+    aggregation_learns::<2>();
+    aggregation_learns::<3>();
 }
 
 #[test]
@@ -95,9 +101,9 @@ fn the_loss_by_hand() {
         sample.reference_log_probs = now.iter().zip([0.5, 0.0, 0.0]).map(|(now, x)| now - x).collect();
         let (numbers, _) = measure(&learner, &model, parts(&learner, vec![sample], 1, device));
         let expected = (-2.0 * (1.2 + 0.5 + 1.0) + 0.1 * 0.106531) / LONGEST as f32;
-        assert!((numbers["total"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["total"]);
-        assert!((numbers["policy/kl_avg"] - 0.106531 / 3.0).abs() < 1e-5);
-        assert!((numbers["policy/clipfrac_avg"] - 2.0 / 3.0).abs() < 1e-5);
+        assert_close!(numbers["total"], expected, 1e-5);
+        assert_close!(numbers["policy/kl_avg"], 0.106531 / 3.0, 1e-5);
+        assert_close!(numbers["policy/clipfrac_avg"], 2.0 / 3.0, 1e-5);
     });
 }
 
@@ -197,13 +203,13 @@ fn sequence_ratios_and_cispo_by_hand() {
         let gspo = GroupConfig { importance_sampling_level: ImportanceLevel::Sequence, ..plain.clone() };
         let expected = (-2.0 * 1.2 + 0.904837) / 2.0;
         let found = loss_of(gspo, samples.clone());
-        assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
+        assert_close!(found, expected, 1e-5);
         // Weights min(exp(x), 1.2): 1.2, 1.2, 0.740818, 1, 1.
         let cispo = GroupConfig { surrogate: Surrogate::Cispo, ..plain };
         let first = -2.0 * 1.2 * (now[0] + now[1]) / 2.0;
         let second = (0.740818 * now[2] + now[3] + now[4]) / 3.0;
         let found = loss_of(cispo, samples);
-        assert!((found - (first + second) / 2.0).abs() < 1e-5, "{found} instead of {}", (first + second) / 2.0);
+        assert_close!(found, (first + second) / 2.0, 1e-5);
     });
 }
 
@@ -238,10 +244,7 @@ fn reinforce_plus_plus_normalises_over_the_rollout() {
     let found: Vec<f32> = samples.iter().map(|sample| sample.advantages[0]).collect();
     // Scores 1, 3, 2, 2, each on two tokens: mean 2, variance 1/2.
     let one = 2.0f32.sqrt();
-    assert_eq!(found.len(), 4);
-    for (found, expected) in found.iter().zip([-one, one, 0.0, 0.0]) {
-        assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
-    }
+    assert_close!(found, [-one, one, 0.0, 0.0], 1e-5);
     assert_eq!((samples.len(), metrics["objective/alone_in_group"]), (4, 0.0));
 
     let episodes = [(0, 1.0), (0, 3.0), (1, 9.0), (1, 9.0)].map(|(group, reward)| episode(group, reward));

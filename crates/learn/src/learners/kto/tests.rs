@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::*;
 use crate::batch::PromptPreferences;
-use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::check::{Example, check_learner, measure, uneven_parts};
 use crate::learners::preference::tests::{policy, prompts};
 use crate::learners::preference::{PreferenceLearner, read_answers};
 use palestra_model::ops::{available_devices, open_device};
@@ -13,7 +13,8 @@ use palestra_model::{Family, Heads};
 fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
     let prompts = prompts();
     let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
-    PreferenceBatch::parts(&prompts, usize::from(parts > 1), device)
+    let part = |part: &[&PromptPreferences]| PreferenceBatch::whole(part, usize::from(parts > 1), device);
+    uneven_parts(&prompts, parts).into_iter().map(part).collect()
 }
 
 fn learner() -> PreferenceLearner {
@@ -23,12 +24,15 @@ fn learner() -> PreferenceLearner {
 
 #[test]
 fn kto_learns_as_every_learner_does() {
-    check_learner(&Example {
-        learner,
-        model: |device| policy(Family::Llama, Heads::default(), device),
-        batch,
-        rows: 3,
-    });
+    let learners: [fn() -> PreferenceLearner; 2] = [learner, || PreferenceLearner { checkpointing: true, ..learner() }];
+    for learner in learners {
+        check_learner(&Example {
+            learner,
+            model: |device| policy(Family::Llama, Heads::default(), device),
+            batch,
+            rows: 3,
+        });
+    }
 }
 
 #[test]

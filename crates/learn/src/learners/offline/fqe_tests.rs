@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use palestra_testing::assert_close;
 
 use super::tests::{VOCAB, each_device, ended_and_truncated, host, learns, parts, policy, read_averaged};
 use super::*;
@@ -95,13 +96,11 @@ fn fqe_by_hand_with_every_kind_of_end() {
             let expected = (0..3).map(|i| (q[i] - y[i]).powi(2)).sum::<f32>() / 3.0;
             let learner = Fqe { evaluated: evaluated.clone(), polyak: 0.05 };
             let (numbers, gradients) = measure(&learner, &model, batch());
-            assert!((numbers["total"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["total"]);
+            assert_close!(numbers["total"], expected, 1e-5);
             assert!(gradients.keys().all(|name| !name.starts_with("critic.target")), "{:?}", gradients.keys());
             let found = host(learner.values(&model, &states));
             let expected = [value(0, lists[0]), after[0], value(2, lists[2]), after[1]];
-            for (found, expected) in found.into_iter().zip(expected) {
-                assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
-            }
+            assert_close!(found, expected, 1e-5);
         }
     });
 }

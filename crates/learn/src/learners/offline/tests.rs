@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
+use palestra_testing::assert_close;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
@@ -9,7 +10,7 @@ use rand_distr::{Distribution, Normal};
 use super::*;
 use crate::batch::{Chunk, Next};
 use crate::learners::batch_gradients;
-use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::check::{Example, check_learner, measure, uneven_parts};
 use crate::trajectory::{ActionToken, Segment};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{CriticShape, Decoding, Family, Heads, ModelConfig, Targets, parameters};
@@ -79,8 +80,7 @@ fn chunks() -> Vec<Chunk> {
 }
 
 pub(super) fn parts(chunks: &[Chunk], parts: usize, device: &Device) -> Vec<TransitionBatch> {
-    let size = chunks.len() / parts;
-    chunks.chunks(size).map(|part| TransitionBatch::new(part, VOCAB, device)).collect()
+    uneven_parts(chunks, parts).into_iter().map(|part| TransitionBatch::new(part, VOCAB, device)).collect()
 }
 
 pub(super) fn each_device(test: impl Fn(&Device)) {
@@ -244,7 +244,7 @@ fn ilql_by_hand_with_every_kind_of_end() {
             ("total", q_loss + v_loss + 0.5 * conservative + 2.0 * policy_loss),
         ];
         for (name, expected) in expected {
-            assert!((numbers[name] - expected).abs() < 1e-5, "{name}: {} instead of {expected}", numbers[name]);
+            assert_close!(numbers[name], expected, 1e-5, "{name}");
         }
     });
 }
@@ -261,7 +261,7 @@ fn iql_by_hand() {
         let expected = -(0..3).map(|i| weight(i) * log_probs[i]).sum::<f32>() / 3.0;
         let config = IqlConfig { beta: 2.0, max_weight, ..IqlConfig::default() };
         let (numbers, _) = measure(&Iql(config), &model, batch());
-        assert!((numbers["loss/policy"] - expected).abs() < 1e-5);
+        assert_close!(numbers["loss/policy"], expected, 1e-5);
         assert!((numbers["total"] - numbers["loss/q"] - numbers["loss/v"] - expected).abs() < 1e-5);
     });
 }
@@ -288,7 +288,7 @@ fn cql_by_hand() {
         let states = States::read(&model, &states_batch[0]);
         let q: Vec<Vec<f32>> = critic.q.iter().map(|head| host(states.q(head).1)).collect();
         let expected = (0..3).map(|i| (q[0][i] - y[i]).powi(2) + (q[1][i] - y[i]).powi(2)).sum::<f32>() / 3.0;
-        assert!((numbers["loss/q"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["loss/q"]);
+        assert_close!(numbers["loss/q"], expected, 1e-5);
     });
 }
 
@@ -303,9 +303,9 @@ fn monte_carlo_and_awr_by_hand() {
             measure(&Awr(AwrConfig { lambda: 0.5, max_weight: 4.0, ..AwrConfig::default() }), &model, batch());
         let weight = |i: usize| ((returns[i] - v[i]) / 0.5).exp().min(4.0);
         let expected = -(0..3).map(|i| weight(i) * log_probs[i]).sum::<f32>() / 3.0;
-        assert!((numbers["loss/policy"] - expected).abs() < 1e-5);
+        assert_close!(numbers["loss/policy"], expected, 1e-5);
         let expected = (0..3).map(|i| (returns[i] - v[i]).powi(2)).sum::<f32>() / 3.0;
-        assert!((numbers["loss/v"] - expected).abs() < 1e-5);
+        assert_close!(numbers["loss/v"], expected, 1e-5);
 
         let both = measure(&MonteCarlo(MonteCarloConfig::default()), &model, batch()).0["loss/q"];
         let error = |head: usize| (0..3).map(|i| (q[head][i] - returns[i]).powi(2)).sum::<f32>() / 3.0;
@@ -370,7 +370,7 @@ fn what_could_not_be_written_has_no_part_in_any_loss() {
         let y = [0.5 + 0.9 * all_target[1][6], 1.0, -1.0 + 0.9 * all_target[3][2]];
         let expected = (0..3).map(|i| (q[0][i] - y[i]).powi(2) + (q[1][i] - y[i]).powi(2)).sum::<f32>() / 3.0;
         let (numbers, _) = measure(&Cql(CqlConfig::default()), &model, parts(&chunks, 1, device));
-        assert!((numbers["loss/q"] - expected).abs() < 1e-5, "{} instead of {expected}", numbers["loss/q"]);
+        assert_close!(numbers["loss/q"], expected, 1e-5);
     });
 }
 
@@ -416,11 +416,10 @@ fn targets_follow_by_polyak_averaging() {
                 continue;
             };
             moved += 1;
+            assert_eq!(old.shape(), before[&of].shape());
             let new = before[&of].iter::<f32>();
-            let expected = old.iter::<f32>().zip(new).map(|(old, new)| old + 0.25 * (new - old));
-            for (found, expected) in after[name].iter::<f32>().zip(expected) {
-                assert!((found - expected).abs() < 1e-6, "{name}: {found} instead of {expected}");
-            }
+            let expected: Vec<f32> = old.iter::<f32>().zip(new).map(|(old, new)| old + 0.25 * (new - old)).collect();
+            assert_close!(after[name].iter::<f32>().collect::<Vec<_>>(), expected, 1e-6, "{name}");
         }
         // Two heads with two layers and biases, and a transformer of the same shape as the policy's.
         let transformer = before.keys().filter(|name| !name.starts_with("critic.")).count();
@@ -459,9 +458,8 @@ fn ilql_without_beta_is_behaviour_cloning() {
         };
         let cloned = log_softmax(scores(&cloned));
         let at = |beta: f32| log_softmax(scores(&ilql.clone().with_decoding(Decoding::Advantage { beta })));
-        let off = |other: Vec<f32>| cloned.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
-        assert!(off(at(0.0)) < 1e-5, "off by {}", off(at(0.0)));
-        assert!(off(at(4.0)) > 1e-2, "values change what is written");
+        assert_close!(at(0.0), cloned, 1e-5);
+        assert!(palestra_testing::compare(&at(4.0), &cloned, 1e-2).is_err(), "values change what is written");
     });
 }
 

@@ -1,12 +1,13 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, TensorData};
 use palestra_envs::End;
+use palestra_testing::assert_close;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::*;
-use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::check::{Example, check_learner, measure, uneven_parts};
 use crate::trajectory::Segment;
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Family, Heads, ModelConfig, parameters};
@@ -56,7 +57,7 @@ fn samples() -> Vec<Sample> {
 
 fn parts(samples: &[Sample], parts: usize, device: &Device) -> Vec<ActionBatch> {
     let rows: Vec<&Sample> = samples.iter().collect();
-    rows.chunks(samples.len() / parts).map(|part| ActionBatch::new(part, VOCAB, device)).collect()
+    uneven_parts(&rows, parts).into_iter().map(|part| ActionBatch::new(part, VOCAB, device)).collect()
 }
 
 fn each_device(test: impl Fn(&Device)) {
@@ -118,7 +119,7 @@ fn the_loss_by_hand() {
         ];
         assert_eq!(numbers.len(), expected.len(), "{numbers:?}");
         for (name, expected) in expected {
-            assert!((numbers[name] - expected).abs() < 1e-5, "{name}: {} instead of {expected}", numbers[name]);
+            assert_close!(numbers[name], expected, 1e-5, "{name}");
         }
     });
 }
@@ -186,23 +187,15 @@ fn sums_of_rewards() -> PpoConfig {
     PpoConfig { lambda: 1.0, gamma: 1.0, whiten_advantages: false, ..plain() }
 }
 
-#[track_caller]
-fn assert_close(found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-6, "{found} instead of {expected}");
-    }
-}
-
 #[test]
 fn the_kl_penalty_is_taken_off_each_tokens_reward() {
     let episode = trajectory(&[0.0, 0.0, 1.0], &[0.5, -1.0, 2.0], End::Terminated, 0.0);
     let mut free = ppo(sums_of_rewards());
-    assert_close(&free.prepare(std::slice::from_ref(&episode)).0[0].returns, &[1.0, 1.0, 1.0]);
+    assert_close!(free.prepare(std::slice::from_ref(&episode)).0[0].returns, [1.0, 1.0, 1.0], 1e-6);
     let mut held = ppo(PpoConfig { kl_coefficient: 0.1, ..sums_of_rewards() });
     let (samples, metrics) = held.prepare(std::slice::from_ref(&episode));
-    assert_close(&samples[0].returns, &[1.0 - 0.15, 1.0 - 0.1, 1.0 - 0.2]);
-    assert!((metrics["objective/kl"] - 1.5).abs() < 1e-6);
+    assert_close!(samples[0].returns, [1.0 - 0.15, 1.0 - 0.1, 1.0 - 0.2], 1e-6);
+    assert_close!(metrics["objective/kl"], 1.5, 1e-6);
     assert_eq!((metrics["objective/kl_coefficient"], held.kl.beta), (0.1, 0.1), "fixed without a target");
 }
 
@@ -228,8 +221,8 @@ fn a_truncated_episode_bootstraps_and_a_terminated_one_does_not() {
     let truncated = trajectory(&[0.0, 1.0], &[0.0; 2], End::Truncated, 4.0);
     let terminated = trajectory(&[0.0, 1.0], &[0.0; 2], End::Terminated, 0.0);
     let (samples, _) = ppo(config).prepare(&[truncated, terminated]);
-    assert_close(&samples[0].returns, &[1.5, 3.0]);
-    assert_close(&samples[1].returns, &[0.5, 1.0]);
+    assert_close!(samples[0].returns, [1.5, 3.0], 1e-6);
+    assert_close!(samples[1].returns, [0.5, 1.0], 1e-6);
 }
 
 #[test]
@@ -237,8 +230,8 @@ fn advantages_are_whitened_over_all_that_was_collected() {
     let episode = |reward| trajectory(&[reward], &[0.0], End::Terminated, 0.0);
     let config = PpoConfig { whiten_advantages: true, ..sums_of_rewards() };
     let (samples, _) = ppo(config).prepare(&[episode(1.0), episode(3.0)]);
-    assert_close(&[samples[0].advantages[0], samples[1].advantages[0]], &[-1.0, 1.0]);
-    assert_close(&[samples[0].returns[0], samples[1].returns[0]], &[1.0, 3.0]);
+    assert_close!([samples[0].advantages[0], samples[1].advantages[0]], [-1.0, 1.0], 1e-6);
+    assert_close!([samples[0].returns[0], samples[1].returns[0]], [1.0, 3.0], 1e-6);
 }
 
 #[test]
@@ -247,8 +240,8 @@ fn the_chain_of_advantages_runs_through_all_segments() {
     let later = episode.segments[0].actions.split_off(1);
     episode.segments.push(Segment { tokens: vec![1; 6], actions: later });
     let (samples, _) = ppo(PpoConfig { gamma: 0.5, ..sums_of_rewards() }).prepare(&[episode]);
-    assert_close(&samples[0].returns, &[0.25]);
-    assert_close(&samples[1].returns, &[0.5, 1.0]);
+    assert_close!(samples[0].returns, [0.25], 1e-6);
+    assert_close!(samples[1].returns, [0.5, 1.0], 1e-6);
 }
 
 #[test]

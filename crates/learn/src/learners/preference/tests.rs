@@ -1,10 +1,11 @@
 //! Shared test data of the preference learners, and tests of gradients in chunks and with gradient checkpointing.
 
 use burn::tensor::Device;
+use palestra_testing::assert_close;
 
 use super::*;
 use crate::batch::{Choice, Pair, PromptPreferences, Single};
-use crate::learners::check::{Measured, own_way};
+use crate::learners::check::{assert_same, own_way};
 use crate::learners::dpo::{Dpo, DpoConfig};
 use crate::learners::kto::{Kto, KtoConfig};
 use palestra_model::ops::{available_devices, open_device};
@@ -56,17 +57,6 @@ pub fn pairs() -> Vec<PromptPreferences> {
     prompts
 }
 
-#[track_caller]
-fn assert_same(found: &Measured, expected: &Measured) {
-    assert!(found.0.keys().eq(expected.0.keys()) && found.1.keys().eq(expected.1.keys()));
-    let numbers = |measured: &Measured| -> Vec<f32> {
-        measured.0.values().chain(measured.1.values().flatten()).copied().collect()
-    };
-    for (found, expected) in numbers(found).into_iter().zip(numbers(expected)) {
-        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
-    }
-}
-
 #[test]
 fn chunks_and_blocks_computed_again_give_the_same_gradients() {
     for name in available_devices() {
@@ -83,7 +73,8 @@ fn chunks_and_blocks_computed_again_give_the_same_gradients() {
                 let batch = |chunk| PreferenceBatch::whole(&prompts, chunk, &device);
                 let expected = own_way(&learner(false), &model, vec![batch(0)]);
                 for (checkpointing, chunk) in [(false, 1), (false, 4), (true, 0), (true, 2)] {
-                    assert_same(&own_way(&learner(checkpointing), &model, vec![batch(chunk)]), &expected);
+                    let found = own_way(&learner(checkpointing), &model, vec![batch(chunk)]);
+                    assert_same(&found, &expected, &format!("checkpointing {checkpointing}, chunks of {chunk}"));
                 }
             }
         }
@@ -98,10 +89,11 @@ fn log_probabilities_are_those_of_the_counted_tokens() {
         let prompts = prompts();
         let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| prompt.rows()).collect();
         let found = read_answers(&model, Reading::LogProb, &rows, 4);
+        assert_eq!(found.len(), rows.len());
         for (row, found) in rows.into_iter().zip(found) {
             let batch = crate::batch::TextBatch::whole(std::slice::from_ref(row), &device);
             let expected = crate::learners::supervised::text_log_probs(&model, &batch).sum().into_scalar::<f32>();
-            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+            assert_close!(found, expected, 1e-5);
         }
     }
 }

@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use palestra_testing::assert_close;
 
 use super::*;
 use crate::batch::PromptPreferences;
-use crate::learners::check::{Example, check_learner, measure};
+use crate::learners::check::{Example, check_learner, measure, uneven_parts};
 use crate::learners::preference::PreferenceLearner;
 use crate::learners::preference::tests::{policy, prompts};
 use palestra_model::ops::{available_devices, open_device};
@@ -30,17 +31,19 @@ fn scored(family: Family, device: &Device) -> Policy {
 fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
     let prompts = prompts();
     let prompts: Vec<&PromptPreferences> = prompts.iter().collect();
-    PreferenceBatch::parts(&prompts, usize::from(parts > 1), device)
+    let part = |part: &[&PromptPreferences]| PreferenceBatch::whole(part, usize::from(parts > 1), device);
+    uneven_parts(&prompts, parts).into_iter().map(part).collect()
 }
 
 #[test]
 fn a_reward_model_learns_as_every_learner_does() {
-    check_learner(&Example {
-        learner: || learner(RewardModelConfig { centring: 0.01, ..RewardModelConfig::default() }, Vec::new()),
-        model: |device| scored(Family::Llama, device),
-        batch,
-        rows: 3,
-    });
+    fn centred() -> PreferenceLearner {
+        learner(RewardModelConfig { centring: 0.01, ..RewardModelConfig::default() }, Vec::new())
+    }
+    let learners: [fn() -> PreferenceLearner; 2] = [centred, || PreferenceLearner { checkpointing: true, ..centred() }];
+    for learner in learners {
+        check_learner(&Example { learner, model: |device| scored(Family::Llama, device), batch, rows: 3 });
+    }
 }
 
 #[test]
@@ -70,8 +73,9 @@ fn the_score_is_read_at_the_last_token_whatever_stands_beside() {
         let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let together = read_answers(&policy, Reading::Score, &rows, rows.len());
         let alone = read_answers(&policy, Reading::Score, &rows, 1);
-        for ((row, together), alone) in rows.iter().zip(together).zip(alone) {
-            assert!((together - alone).abs() < 1e-6, "{together} {alone}");
+        assert_eq!(alone.len(), rows.len());
+        assert_close!(together, alone, 1e-6);
+        for (row, alone) in rows.iter().zip(alone) {
             // A separate forward pass, read at the last position.
             let tokens = burn::tensor::Tensor::<2, burn::tensor::Int>::from_data(
                 burn::tensor::TensorData::new(
@@ -82,7 +86,7 @@ fn the_score_is_read_at_the_last_token_whatever_stands_beside() {
             );
             let hidden = policy.transformer.forward(tokens, &palestra_model::Placement::causal(), None);
             let scores: Vec<f32> = policy.values(hidden).unwrap().into_data().try_into_vec().unwrap();
-            assert!((scores[row.tokens.len() - 1] - alone).abs() < 1e-6, "{scores:?} {alone}");
+            assert_close!(scores[row.tokens.len() - 1], alone, 1e-6);
         }
     }
 }

@@ -1,12 +1,13 @@
 use burn::module::Module;
 use burn::tensor::Device;
+use palestra_testing::assert_close;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::batch::TextRow;
 use crate::learners::batch_gradients;
-use crate::learners::check::{self, Example, check_learner, measure};
+use crate::learners::check::{self, Example, assert_same, check_learner, measure, uneven_parts};
 use palestra_model::lora::{LoraConfig, attach};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::AdamW;
@@ -28,14 +29,54 @@ fn rows() -> Vec<TextRow> {
     (0..6).map(row).collect()
 }
 
+/// The texts of [`rows`] in three rows: one, two and three of them.
+fn packed_rows() -> Vec<TextRow> {
+    let packed = |texts: &[TextRow]| {
+        let mut row = TextRow::default();
+        for text in texts {
+            let start = row.tokens.len();
+            row.borders.extend((start > 0).then_some(start));
+            row.counted.extend(text.counted.iter().map(|at| start + at));
+            row.tokens.extend(&text.tokens);
+            row.bytes += text.bytes;
+        }
+        row
+    };
+    let texts = rows();
+    vec![packed(&texts[..1]), packed(&texts[1..3]), packed(&texts[3..])]
+}
+
+fn parts(rows: &[TextRow], count: usize, device: &Device) -> Vec<TextBatch> {
+    uneven_parts(rows, count).into_iter().map(|part| TextBatch::whole(part, device)).collect()
+}
+
 #[test]
 fn supervised_learning_learns_as_every_learner_does() {
-    check_learner(&Example {
-        learner: || Supervised,
-        model: |device| policy(Family::Llama, device),
-        batch: |parts, device| TextBatch::parts(&rows(), rows().len() / parts, device),
-        rows: 6,
-    });
+    fn model(device: &Device) -> Policy {
+        policy(Family::Llama, device)
+    }
+    let learners: [fn() -> TextLearner; 2] = [|| SupervisedConfig {}.build(false), || SupervisedConfig {}.build(true)];
+    for learner in learners {
+        check_learner(&Example { learner, model, batch: |count, device| parts(&rows(), count, device), rows: 6 });
+        check_learner(&Example {
+            learner,
+            model,
+            batch: |count, device| parts(&packed_rows(), count, device),
+            rows: 3,
+        });
+    }
+}
+
+#[test]
+fn packing_changes_neither_loss_nor_gradients() {
+    for name in available_devices() {
+        let device = open_device(name).unwrap().autodiff();
+        for family in [Family::Gpt2, Family::Llama] {
+            let model = policy(family, &device);
+            let of = |rows: &[TextRow]| measure(&Supervised, &model, parts(rows, 1, &device));
+            assert_same(&of(&packed_rows()), &of(&rows()), "packed");
+        }
+    }
 }
 
 #[test]
@@ -59,7 +100,7 @@ fn the_loss_is_the_mean_over_counted_tokens() {
         }
         let (numbers, _) = measure(&Supervised, &model, TextBatch::parts(&rows(), 4, &device));
         let close = |name: &str, expected: f64| {
-            assert!((f64::from(numbers[name]) - expected).abs() < 1e-5, "{name}: {} is not {expected}", numbers[name])
+            assert_close!(numbers[name], expected, 1e-5, "{name}");
         };
         close("total", nats / count);
         close("loss/nll", nats / count);
@@ -83,11 +124,9 @@ fn texts_in_one_row_are_as_texts_alone() {
             };
             let (apart, gradients) = measure(&Supervised, &model, vec![TextBatch::whole(&alone, &device)]);
             let (together, packed_gradients) = measure(&Supervised, &model, vec![TextBatch::whole(&[packed], &device)]);
-            assert!((apart["total"] - together["total"]).abs() < 1e-6, "{apart:?} {together:?}");
+            assert_close!(together["total"], apart["total"], 1e-6);
             for (name, gradient) in gradients {
-                for (one, other) in gradient.iter().zip(&packed_gradients[&name]) {
-                    assert!((one - other).abs() < 1e-5, "{name}: {one} {other}");
-                }
+                assert_close!(packed_gradients[&name], gradient, 1e-5, "{name}");
             }
         }
     }
@@ -129,13 +168,11 @@ fn blocks_computed_again_give_the_same_gradients() {
                     assert!(expected.0.keys().eq(found.0.keys()));
                     for (name, expected) in &expected.0 {
                         // The forward pass without autodiff may round differently.
-                        assert!((expected - found.0[name]).abs() < 1e-5, "{name}: {expected} {}", found.0[name]);
+                        assert_close!(found.0[name], *expected, 1e-5, "{name}");
                     }
                     assert!(expected.1.keys().eq(found.1.keys()), "{:?} {:?}", expected.1.keys(), found.1.keys());
                     for (name, expected) in &expected.1 {
-                        for (one, other) in expected.iter().zip(&found.1[name]) {
-                            assert!((one - other).abs() < 1e-6, "{name}: {one} {other}");
-                        }
+                        assert_close!(found.1[name], expected, 1e-6, "{name}");
                     }
                 }
             }

@@ -131,7 +131,7 @@ fn labels_are_made_of_pairs_and_have_answers_to_other_prompts() {
     let labels: Vec<(usize, f32)> = prompt.labels.iter().map(|label| (label.answer, label.value)).collect();
     assert_eq!(labels, [(0, 1.0), (1, 0.0), (0, 1.0), (2, 0.0)]);
     let next = &found.training[1];
-    assert_eq!(prompt.mismatched.len(), 3);
+    assert_eq!((prompt.mismatched.len(), prompt.answers.len(), next.answers.len()), (3, 3, 3));
     for (mixed, (own, other)) in prompt.mismatched.iter().zip(prompt.answers.iter().zip(&next.answers)) {
         assert_eq!(mixed.tokens[..2], own.tokens[..2]);
         assert_eq!(mixed.tokens[2..], other.tokens[2..]);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ops::{available_devices, open_device};
 use burn::tensor::TensorData;
+use palestra_testing::assert_close;
 
 const TOLERANCE: f64 = 1e-5;
 
@@ -128,7 +129,7 @@ fn inputs_and_gradients_may_be_views() {
                 .map(|tensor| Tensor::<4>::from_data(tensor.swap_dims(one, other).to_data(), device).require_grad());
             let [q, k, v] = stored.each_ref().map(|tensor| tensor.clone().swap_dims(one, other));
             let output = form(q, k, v, &AttentionMask::causal());
-            assert_close("output", &numbers(output.clone()), &expected.output);
+            assert_close!(numbers(output.clone()), expected.output, TOLERANCE, "output");
 
             let weights = tensor(&weights, output.dims(), device).swap_dims(one, other);
             let weights = Tensor::from_data(weights.to_data(), device);
@@ -136,7 +137,7 @@ fn inputs_and_gradients_may_be_views() {
             let expected = [&expected.query_grad, &expected.key_grad, &expected.value_grad];
             for (stored, expected) in stored.iter().zip(expected) {
                 let found = stored.grad(&grads).unwrap().swap_dims(one, other);
-                assert_close("gradient", &numbers(found), expected);
+                assert_close!(numbers(found), expected, TOLERANCE, "gradient");
             }
         }
     });
@@ -150,7 +151,7 @@ fn what_comes_out_shares_no_memory_with_what_went_in() {
         let output = form(q.clone(), k.clone(), v.clone(), &AttentionMask::causal());
         let _changed_in_place = output.mul_scalar(0.0).exp();
         for (tensor, before) in [q, k, v].into_iter().zip([&query, &key, &value]) {
-            assert_close("input", &numbers(tensor), before);
+            assert_close!(numbers(tensor), before, TOLERANCE, "input");
         }
     });
 }
@@ -173,9 +174,9 @@ fn the_gradients_of_the_reference_are_its_differences() {
         (0..inputs.len()).map(|at| (shifted(at, step) - shifted(at, -step)) / (2.0 * step)).collect()
     };
     let expected = naive(case, &query, &key, &value, &weights, sees(case));
-    assert_close("query", &differences(&query, &|x| loss(x, &key, &value)), &expected.query_grad);
-    assert_close("key", &differences(&key, &|x| loss(&query, x, &value)), &expected.key_grad);
-    assert_close("value", &differences(&value, &|x| loss(&query, &key, x)), &expected.value_grad);
+    assert_close!(differences(&query, &|x| loss(x, &key, &value)), expected.query_grad, TOLERANCE, "query");
+    assert_close!(differences(&key, &|x| loss(&query, x, &value)), expected.key_grad, TOLERANCE, "key");
+    assert_close!(differences(&value, &|x| loss(&query, &key, x)), expected.value_grad, TOLERANCE, "value");
 }
 
 /// Attention output, and the gradients of the sum of output x weights.
@@ -204,13 +205,13 @@ fn for_every_device(test: impl Fn(&Device, Form)) {
 fn compare(case: Case, device: &Device, form: Form, mask: &AttentionMask, expected: &Run) {
     let [query, key, value, weights] = inputs(case);
     let [q, k, v] = tensors(case, device, [&query, &key, &value]);
-    assert_close("without autodiff", &numbers(form(q, k, v, mask)), &expected.output);
+    assert_close!(numbers(form(q, k, v, mask)), expected.output, TOLERANCE, "without autodiff");
 
     let run = run(case, &device.clone().autodiff(), form, mask, [&query, &key, &value, &weights]);
-    assert_close("output", &run.output, &expected.output);
-    assert_close("query gradient", &run.query_grad, &expected.query_grad);
-    assert_close("key gradient", &run.key_grad, &expected.key_grad);
-    assert_close("value gradient", &run.value_grad, &expected.value_grad);
+    assert_close!(run.output, expected.output, TOLERANCE, "output");
+    assert_close!(run.query_grad, expected.query_grad, TOLERANCE, "query gradient");
+    assert_close!(run.key_grad, expected.key_grad, TOLERANCE, "key gradient");
+    assert_close!(run.value_grad, expected.value_grad, TOLERANCE, "value gradient");
 }
 
 fn run(case: Case, device: &Device, form: Form, mask: &AttentionMask, inputs: [&[f64]; 4]) -> Run {
@@ -335,13 +336,4 @@ fn tensor(numbers: &[f64], shape: [usize; 4], device: &Device) -> Tensor<4> {
 
 fn numbers(tensor: Tensor<4>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
-}
-
-#[track_caller]
-fn assert_close(what: &str, found: &[f64], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-        // NaN fails too.
-        assert!((found - expected).abs() <= TOLERANCE, "{what}[{at}] is {found}, not {expected}");
-    }
 }
