@@ -104,7 +104,7 @@ impl Origin {
 /// Rewrites a serde message about the field at a dotted path for users, with the nearest known word if it names an
 /// unknown one.
 fn explain(path: &str, message: &str) -> String {
-    let message = message.trim_end();
+    let message = &message.trim_end().replace('\n', "; ");
     let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
     let inside = |section: &str| if section.is_empty() { String::new() } else { format!(" in [{section}]") };
     let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
