@@ -31,11 +31,17 @@ use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use palestra_model::math::Sampling;
 use palestra_model::ops::open_device;
 use palestra_model::parameters::{self, tensors_of};
-use palestra_model::{GenerationConfig, ModelConfig, Policy, classifier, config_json, lora, read_companions};
+use palestra_model::{
+    EndTokens, GenerationConfig, ModelConfig, Policy, classifier, config_json, generation_config_of, lora,
+    read_companions, read_generation_config,
+};
 use palestra_text::{ChatTemplate, Tokenizer};
 
 /// Suffix of the names, among the optimiser's tensors, of adapters' own matrices and of the heads trained with them.
 pub const TRAINED: &str = ".value";
+
+/// File of a model's generation settings.
+const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// Number of the first episode of evaluation, so that none of them is one of training.
 pub const FIRST_EVALUATION: u64 = 1 << 62;
@@ -230,14 +236,22 @@ impl Agent {
         Ok(Checkpoint { step, contents, config, model, optimizer, state, tokenizer_json, companions })
     }
 
+    /// Tokens that end what the model writes.
+    ///
+    /// # Errors
+    /// Generation settings that are damaged.
+    pub fn end_tokens(&self) -> Result<EndTokens> {
+        Ok(EndTokens::new(self.tokenizer.special().end, &generation_config_of(&self.companions)?))
+    }
+
     /// Encoder of episodes into this agent's tokens.
     ///
     /// # Errors
-    /// A run that chats with a model without a chat template.
+    /// A run that chats with a model without a chat template, or generation settings that are damaged.
     pub fn encoder(&self) -> Result<Encoder> {
         let mut encoding = self.run.rollout.encoding(self.policy.transformer.config().context);
         encoding.return_to_go = self.run.learner.config.return_to_go().map(|it| it.decimals);
-        let encoder = Encoder::new(self.tokenizer.clone(), encoding);
+        let encoder = Encoder::new(self.tokenizer.clone(), encoding).with_ends(self.end_tokens()?);
         if !self.run.rollout.chat {
             return Ok(encoder);
         }
@@ -372,12 +386,21 @@ fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         companions.insert("chat_template.jinja".to_string(), text);
     }
-    if run.start_from.is_none() {
+    if let Some(directory) = &run.start_from {
+        // Older models have their end tokens in config.json alone, which in a checkpoint holds none.
+        if !companions.contains_key(GENERATION_CONFIG) {
+            let mut generation = read_generation_config(directory)?;
+            if generation.eos.is_empty() {
+                generation.eos.extend(tokenizer.special().end);
+            }
+            companions.insert(GENERATION_CONFIG.to_string(), format!("{:#}\n", generation.write()));
+        }
+    } else {
         let special = tokenizer.special();
         let eos = special.end.into_iter().collect();
         let generation = GenerationConfig { eos, pad: Some(special.pad), ..GenerationConfig::default() };
         let generation = || format!("{:#}\n", generation.write());
-        companions.entry("generation_config.json".to_string()).or_insert_with(generation);
+        companions.entry(GENERATION_CONFIG.to_string()).or_insert_with(generation);
         companions.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
     }
     if run.learner.config.score_head().is_some() {

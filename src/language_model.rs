@@ -21,8 +21,8 @@ use palestra_model::generate::{Limits, Request, generate};
 use palestra_model::huggingface::is_own;
 use palestra_model::lora::{base_of_adapters, merged, read_adapters};
 use palestra_model::math::Sampling;
-use palestra_model::{GenerationConfig, Heads, Policy};
-use palestra_text::{ChatTemplate, TextStream, Tokenizer, before_stop};
+use palestra_model::{EndTokens, GenerationConfig, Heads, Policy};
+use palestra_text::{ChatTemplate, StopStream, Tokenizer, before_stop, stop_check};
 
 /// A model that reads and writes text.
 pub struct LanguageModel {
@@ -30,8 +30,10 @@ pub struct LanguageModel {
     pub policy: Policy,
     /// Tokenizer of the model.
     pub tokenizer: Tokenizer,
-    /// Generation settings of the model: end tokens and sampling.
+    /// Generation settings of the model's directory.
     pub generation: GenerationConfig,
+    /// Tokens that end what the model writes.
+    pub ends: EndTokens,
     /// Chat template, if the directory has one.
     pub chat: Option<ChatTemplate>,
 }
@@ -96,7 +98,8 @@ impl LanguageModel {
             Policy::from_tensors(&config, Heads::default(), tensors, device)
         })?;
         let (generation, chat) = (directory.generation()?, directory.chat_template()?);
-        Ok(Self { policy, tokenizer: directory.tokenizer, generation, chat })
+        let ends = EndTokens::new(directory.tokenizer.special().end, &generation);
+        Ok(Self { policy, tokenizer: directory.tokenizer, generation, ends, chat })
     }
 
     /// Adds the adapters of a PEFT directory or of a run, and the chat template beside them, if there is one. Adapters
@@ -126,11 +129,19 @@ impl LanguageModel {
         }
     }
 
-    /// Encodes a text.
+    /// Encodes a text to be continued, after the special tokens that the tokenizer begins texts with.
     ///
     /// # Errors
     /// Text that the tokenizer cannot encode.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer.encode_beginning(text)?)
+    }
+
+    /// Encodes a text that a chat template wrote, with its special tokens.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::encode`].
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
         let mut tokens = Vec::new();
         self.tokenizer.encode(text, &mut tokens)?;
         Ok(tokens)
@@ -151,15 +162,12 @@ impl LanguageModel {
         };
         let mut requests: Vec<Request> = prompts.into_iter().map(request).collect();
         let Writing { stop, max_new_tokens, .. } = writing;
-        let is_end = |token: &u32| self.generation.eos.contains(token);
-        let has_stop =
-            |tokens: &[u32]| self.tokenizer.decode(tokens).is_ok_and(|text| before_stop(&text, stop).is_some());
-        let stopped = |tokens: &[u32]| tokens.last().is_some_and(is_end) || (!stop.is_empty() && has_stop(tokens));
-        let limits = Limits { end: None, max_new_tokens: *max_new_tokens, stopped: Some(&stopped) };
+        let stopped = stop_check(&self.tokenizer, stop, requests.len());
+        let stopped = (!stop.is_empty()).then_some(&stopped as _);
+        let limits = Limits { end: self.ends.ids(), max_new_tokens: *max_new_tokens, stopped };
         let written = generate(&self.policy, &mut requests, &limits, &writing.sampling);
         let text = |tokens: &[u32]| {
-            let said = tokens.split_last().filter(|(last, _)| is_end(last)).map_or(tokens, |(_, said)| said);
-            let text = self.tokenizer.decode(said)?;
+            let text = self.tokenizer.decode(self.ends.before(tokens))?;
             Ok(before_stop(&text, stop).map(String::from).unwrap_or(text))
         };
         written.iter().map(|written| text(&written.tokens)).collect()
@@ -203,9 +211,10 @@ impl LanguageModel {
         }
         let room = writing.max_new_tokens.min(context - prompt.len());
         let began = Instant::now();
-        let progress = RefCell::new(Progress::new(self, writing, tell));
-        let stopped = |tokens: &[u32]| progress.borrow_mut().take(tokens);
-        let limits = Limits { end: None, max_new_tokens: room, stopped: Some(&stopped) };
+        let stream = StopStream::new(&self.tokenizer, &writing.stop);
+        let progress = RefCell::new(Progress { stream, tell, text: String::new(), failure: None });
+        let stopped = |_, token| progress.borrow_mut().take(token);
+        let limits = Limits { end: self.ends.ids(), max_new_tokens: room, stopped: Some(&stopped) };
         let rng = ChaCha8Rng::seed_from_u64(writing.seed);
         let mut requests = [Request { prompt: prompt.to_vec(), choices: None, rng, forced: None }];
         let continuation = generate(&self.policy, &mut requests, &limits, &writing.sampling).remove(0);
@@ -222,67 +231,25 @@ impl LanguageModel {
     }
 }
 
-/// State of a text that is being generated: the text so far, and the part of it that was passed on.
+/// State of a text that is being generated: the part of it that was passed on, and what is held back.
 struct Progress<'a> {
-    stream: TextStream<'a>,
-    end: &'a [u32],
-    stop: &'a [String],
+    stream: StopStream<'a>,
     tell: &'a mut dyn FnMut(&str) -> Result<()>,
     text: String,
-    /// Number of bytes of the text that were passed on. The rest may be the beginning of a stop string.
-    told: usize,
-    stopped: bool,
     failure: Option<Error>,
 }
 
-impl<'a> Progress<'a> {
-    fn new(model: &'a LanguageModel, writing: &'a Writing, tell: &'a mut dyn FnMut(&str) -> Result<()>) -> Self {
-        Self {
-            stream: TextStream::new(&model.tokenizer),
-            end: &model.generation.eos,
-            stop: &writing.stop,
-            tell,
-            text: String::new(),
-            told: 0,
-            stopped: false,
-            failure: None,
-        }
-    }
-
-    /// Takes the last of the tokens written; returns true if the text ends.
-    fn take(&mut self, tokens: &[u32]) -> bool {
-        let Some(&token) = tokens.last() else { return false };
-        if self.end.contains(&token) {
-            return true;
-        }
-        let taken = self.stream.push(token).map_err(Error::from).and_then(|piece| self.append(&piece));
+impl Progress<'_> {
+    /// Takes the next token written; returns true if the text ends.
+    fn take(&mut self, token: u32) -> bool {
+        let taken = self.stream.push(token).map_err(Error::from).and_then(|piece| self.pass_on(&piece));
         self.failure = taken.err();
-        self.stopped || self.failure.is_some()
+        self.stream.is_stopped() || self.failure.is_some()
     }
 
-    fn append(&mut self, piece: &str) -> Result<()> {
-        let longest = self.stop.iter().map(String::len).max().unwrap_or(0);
-        let unseen = self.text.floor_char_boundary(self.text.len().saturating_sub(longest));
+    fn pass_on(&mut self, piece: &str) -> Result<()> {
         self.text.push_str(piece);
-        let found = self.stop.iter().filter_map(|stop| self.text[unseen..].find(stop.as_str())).min();
-        if let Some(at) = found {
-            self.text.truncate(unseen + at);
-            self.stopped = true;
-            return self.tell_until(self.text.len());
-        }
-        // Holds back the beginning of a stop string.
-        let begun = |at: &usize| self.stop.iter().any(|stop| stop.starts_with(&self.text[*at..]));
-        let mut ends = self.text.char_indices().map(|(at, _)| at).filter(|at| *at >= unseen.max(self.told));
-        let until = ends.find(begun).unwrap_or(self.text.len());
-        self.tell_until(until)
-    }
-
-    fn tell_until(&mut self, until: usize) -> Result<()> {
-        if until > self.told {
-            (self.tell)(&self.text[self.told..until])?;
-            self.told = until;
-        }
-        Ok(())
+        if piece.is_empty() { Ok(()) } else { (self.tell)(piece) }
     }
 
     /// The whole text, once no token follows.
@@ -290,11 +257,8 @@ impl<'a> Progress<'a> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        if !self.stopped {
-            let last = self.stream.finish()?;
-            self.append(&last)?;
-            self.tell_until(self.text.len())?; // what was held back began no stop text
-        }
+        let last = self.stream.finish()?;
+        self.pass_on(&last)?;
         Ok(self.text)
     }
 }

@@ -59,16 +59,12 @@ impl ModelDir {
         Ok(ChatTemplate::from_directory(&self.path)?)
     }
 
-    /// Generation settings of the model. Its end tokens are at least that of the tokenizer.
+    /// Generation settings of the model.
     ///
     /// # Errors
     /// A file that is not JSON, or that has values of other types.
     pub fn generation(&self) -> Result<GenerationConfig> {
-        let mut generation = read_generation_config(&self.path)?;
-        if generation.eos.is_empty() {
-            generation.eos.extend(self.tokenizer.special().end);
-        }
-        Ok(generation)
+        Ok(read_generation_config(&self.path)?)
     }
 
     /// Error about the directory.

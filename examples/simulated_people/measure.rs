@@ -200,7 +200,7 @@ fn sample(
         forced: None,
     };
     let mut requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
-    let limits = Limits { end: model.generation.eos.first().copied(), max_new_tokens, stopped: None };
+    let limits = Limits { end: model.ends.ids(), max_new_tokens, stopped: None };
     let written = generate(&model.policy, &mut requests, &limits, &Sampling::default());
     let sampled = written.into_iter().map(|written| {
         let log_prob = written.log_probs.iter().map(|&log_prob| f64::from(log_prob)).sum();
@@ -218,7 +218,7 @@ fn log_probs(model: &LanguageModel, prompts: &[Vec<u32>], sampled: &[Sampled]) -
         forced: Some(sampled.tokens.clone()),
     };
     let mut requests: Vec<Request> = prompts.iter().zip(sampled).map(request).collect();
-    let limits = Limits { end: None, max_new_tokens: 0, stopped: None };
+    let limits = Limits { end: &[], max_new_tokens: 0, stopped: None };
     let read = generate(&model.policy, &mut requests, &limits, &Sampling::default());
     read.iter().map(|read| read.log_probs.iter().map(|&log_prob| f64::from(log_prob)).sum()).collect()
 }

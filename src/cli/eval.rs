@@ -21,8 +21,8 @@ use palestra_learn::source::check_tokenizer;
 /// Measure the likelihood of texts under a language model, or its accuracy on questions
 ///
 /// For texts: the mean negative log-likelihood of a token in nats, perplexity, and bits per byte, which compares models
-/// of different tokenizers. A text is read in windows of the model's context; the first token of each document is not
-/// predicted. For JSON lines with `prompt`, `choices` and `answer` (the right choice's number from 0, or its text): the
+/// of different tokenizers. A text is read in windows of the model's context; the first token of each document, which is
+/// the tokenizer's BOS token if it adds one, is not predicted. For JSON lines with `prompt`, `choices` and `answer` (the right choice's number from 0, or its text): the
 /// share of questions whose right choice is the likeliest, by its log-likelihood and by its log-likelihood per byte.
 ///
 /// To measure how an agent plays, see `palestra evaluate`.
@@ -122,8 +122,7 @@ fn score_documents(
     let lengths = model.tokenizer.token_bytes();
     let (mut count, mut rows) = (0, Vec::new());
     while let Some(text) = documents.next().transpose()? {
-        let mut tokens = Vec::new();
-        model.tokenizer.encode(&text, &mut tokens)?;
+        let tokens = model.tokenizer.encode_text(&text)?;
         rows.extend(windows(&tokens, context, stride, &lengths));
         count += 1;
         if rows.len() >= args.batch as usize {

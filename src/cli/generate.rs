@@ -116,7 +116,7 @@ fn talk(
             },
         };
         messages.push(Message::new("user", said));
-        let prompt = model.encode(&template.render(&messages, true)?)?;
+        let prompt = model.encode_rendered(&template.render(&messages, true)?)?;
         let written = write(model, &prompt, &writing, output)?;
         messages.push(Message::new("assistant", written.text.clone()));
         writing.seed = writing.seed.wrapping_add(1); // another answer to the same question

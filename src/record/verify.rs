@@ -12,14 +12,14 @@ use crate::Result;
 use crate::config::RunFile;
 use crate::run_dir::RunDir;
 use palestra_learn::rollout::{RolloutConfig, action_text};
-use palestra_model::checkpoint;
+use palestra_model::{EndTokens, checkpoint, generation_config_of, read_companions};
 use palestra_text::Tokenizer;
 
 /// Checks that the text of actions is what their token ids decode to, with the tokenizers of given runs.
 #[derive(Default)]
 pub struct Decoding {
     /// Tokenizers by fingerprint.
-    tokenizers: BTreeMap<String, (Tokenizer, RolloutConfig)>,
+    tokenizers: BTreeMap<String, (Tokenizer, EndTokens, RolloutConfig)>,
 }
 
 /// Checks that an environment answers the actions of an episode as the log says.
@@ -39,7 +39,9 @@ impl Decoding {
         let run = RunFile::load(&dir.run_file(), &[] as &[&str])?;
         let path = checkpoint::last(&dir.checkpoints())?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
-        self.tokenizers.insert(tokenizer.fingerprint().to_string(), (tokenizer, run.rollout));
+        let generation = generation_config_of(&read_companions(&path)?)?;
+        let ends = EndTokens::new(tokenizer.special().end, &generation);
+        self.tokenizers.insert(tokenizer.fingerprint().to_string(), (tokenizer, ends, run.rollout));
         Ok(())
     }
 
@@ -49,13 +51,13 @@ impl Decoding {
     /// None: ids that decode to nothing are a finding about the log.
     pub fn verify(&self, episode: &Episode) -> Result<Verdict, LogError> {
         let known = episode.tokenizer_hash.as_ref().and_then(|hash| self.tokenizers.get(hash));
-        let Some((tokenizer, rollout)) = known else { return Ok(Verdict::Unknown) };
+        let Some((tokenizer, ends, rollout)) = known else { return Ok(Verdict::Unknown) };
         let mut verdict = Verdict::Unknown;
         for (step, turn) in episode.turns.iter().enumerate() {
             let Some(ids) = &turn.action_ids else { continue };
             let is_chosen = rollout.legal_actions_only && turn.legal_actions.is_some();
             let stop = if is_chosen { &[][..] } else { &rollout.stop };
-            let right = match action_text(tokenizer, ids, stop) {
+            let right = match action_text(tokenizer, ends, ids, stop) {
                 Ok(text) if text == turn.action => {
                     verdict = Verdict::Right;
                     continue;

@@ -16,9 +16,9 @@ use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::TextRow;
 use palestra_learn::likelihood::{Likelihood, TextScore};
 use palestra_learn::source::{TextConfig, Texts};
-use palestra_model::Policy;
 use palestra_model::generate::{Limits, Request, generate};
 use palestra_model::math::Sampling;
+use palestra_model::{EndTokens, Policy};
 use palestra_report::{Metrics, TextSample};
 use palestra_text::Tokenizer;
 
@@ -89,6 +89,7 @@ pub(super) struct HeldOutText {
     rows: Vec<TextRow>,
     batch: usize,
     tokenizer: Tokenizer,
+    ends: EndTokens,
     sampling: Sampling,
     seed: u64,
     /// Tokens that each sample begins with.
@@ -101,7 +102,7 @@ impl HeldOutText {
     /// Held-out text of a run whose windows have `window` tokens.
     ///
     /// # Errors
-    /// Less held-out text than a window.
+    /// Less held-out text than a window, or damaged generation settings.
     pub fn new(texts: &Texts, config: &TextConfig, window: usize, agent: &Agent) -> Result<Self> {
         let (rows, prompts) = texts.held_out(window, config.validation_windows, config.samples)?;
         Ok(Self {
@@ -109,6 +110,7 @@ impl HeldOutText {
             // As many tokens at once as a training step computes, or a few more, since there is no gradient.
             batch: config.batch.max(4096 / window.max(1)),
             tokenizer: agent.tokenizer.clone(),
+            ends: agent.end_tokens()?,
             sampling: agent.run.rollout.sampling,
             seed: agent.run.seed,
             prompts,
@@ -164,8 +166,7 @@ impl HeldOutText {
             let kept = all.len().min(if all.len() < context { context - 1 } else { (context / 2).max(1) });
             let read = all[all.len() - kept..].to_vec();
             let left = prompt.len() + self.sample_tokens - all.len();
-            let limits =
-                Limits { end: self.tokenizer.special().end, max_new_tokens: left.min(context - kept), stopped: None };
+            let limits = Limits { end: self.ends.ids(), max_new_tokens: left.min(context - kept), stopped: None };
             let next = ChaCha8Rng::from_rng(&mut rng);
             let mut request = [Request { prompt: read, choices: None, rng: next, forced: None }];
             let written = generate(policy, &mut request, &limits, &self.sampling).remove(0);

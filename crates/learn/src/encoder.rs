@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
 use palestra_model::generate::Choices;
+use palestra_model::{EndTokens, GenerationConfig};
 use palestra_text::{ChatTemplate, Message, Tokenizer};
 
 /// Context of the policy when it writes an action.
@@ -42,6 +43,7 @@ pub struct Encoding {
 #[derive(Debug, Clone)]
 pub struct Encoder {
     tokenizer: Tokenizer,
+    ends: EndTokens,
     encoding: Encoding,
     chat: Option<ChatTemplate>,
     /// Token sequences of the lists of legal actions seen so far.
@@ -55,9 +57,15 @@ pub const RETURN_ALPHABET: &str = "0123456789.- ";
 const MAX_CHOICES: usize = 4096;
 
 impl Encoder {
-    /// Creates an encoder of episodes.
+    /// Creates an encoder of episodes, in which the tokenizer's end token alone ends an action.
     pub fn new(tokenizer: Tokenizer, encoding: Encoding) -> Self {
-        Self { tokenizer, encoding, chat: None, choices: HashMap::new() }
+        let ends = EndTokens::new(tokenizer.special().end, &GenerationConfig::default());
+        Self { tokenizer, ends, encoding, chat: None, choices: HashMap::new() }
+    }
+
+    /// Sets the tokens that end an action.
+    pub fn with_ends(self, ends: EndTokens) -> Self {
+        Self { ends, ..self }
     }
 
     /// Formats observations with a chat template, as a user message or as the messages that they list.
@@ -68,6 +76,11 @@ impl Encoder {
     /// Tokenizer of this encoder.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// Tokens that end an action.
+    pub fn ends(&self) -> &EndTokens {
+        &self.ends
     }
 
     /// Settings of the context.
@@ -120,11 +133,14 @@ impl Encoder {
                 template.render(&messages, true)?
             } else {
                 // A truncated answer still gets its end token before the next message.
-                prompt.extend(special.end.filter(|end| so_far.last() != Some(end)));
+                prompt.extend(special.end.filter(|_| !self.ends.end(so_far)));
                 template.render_further(&messages)?
             };
             self.tokenizer.encode(&text, &mut prompt)?;
             return Ok(prompt);
+        }
+        if so_far.is_empty() {
+            prompt.extend(self.tokenizer.beginning());
         }
         prompt.extend(special.observation);
         if let Some((decimals, return_to_go)) = self.encoding.return_to_go.zip(return_to_go) {

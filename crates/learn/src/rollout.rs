@@ -15,10 +15,10 @@ pub use crate::encoder::Context;
 use crate::encoder::{Encoder, Encoding};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
-use palestra_model::Policy;
 use palestra_model::generate::{Limits, Request, generate, state_values};
 use palestra_model::math::Sampling;
-use palestra_text::{Tokenizer, before_stop};
+use palestra_model::{EndTokens, Policy};
+use palestra_text::{Tokenizer, before_stop, stop_check};
 use running::Running;
 pub use running::now;
 use scoring::{EpisodeQueue, score_episodes};
@@ -334,10 +334,10 @@ impl Rollout {
             requests.push(Request { prompt, choices, rng: episode.rng.clone(), forced });
             explored.push(action);
         }
-        let (tokenizer, stop) = (self.encoder.tokenizer(), &self.config.stop);
-        let stopped = |tokens: &[u32]| tokenizer.decode(tokens).is_ok_and(|text| before_stop(&text, stop).is_some());
+        let (tokenizer, ends, stop) = (self.encoder.tokenizer(), self.encoder.ends(), &self.config.stop);
+        let stopped = stop_check(tokenizer, stop, requests.len());
         let limits = Limits {
-            end: tokenizer.special().end,
+            end: ends.ids(),
             max_new_tokens: self.config.max_new_tokens,
             stopped: (!stop.is_empty()).then_some(&stopped),
         };
@@ -355,7 +355,7 @@ impl Rollout {
                 Some(action) => action,
                 None => {
                     let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
-                    action_text(tokenizer, &text.tokens, stop)?
+                    action_text(tokenizer, ends, &text.tokens, stop)?
                 }
             };
             episode.rng = request.rng;
@@ -390,12 +390,12 @@ impl Rollout {
     }
 }
 
-/// Decodes the action in a policy's tokens: their text, up to a stop text.
+/// Decodes the action in a policy's tokens: their text, up to an end token or a stop text.
 ///
 /// # Errors
 /// Tokens that the tokenizer does not have.
-pub fn action_text(tokenizer: &Tokenizer, tokens: &[u32], stop: &[String]) -> Result<String> {
-    let text = tokenizer.decode(tokens)?;
+pub fn action_text(tokenizer: &Tokenizer, ends: &EndTokens, tokens: &[u32], stop: &[String]) -> Result<String> {
+    let text = tokenizer.decode(ends.before(tokens))?;
     Ok(before_stop(&text, stop).unwrap_or(&text).to_string())
 }
 

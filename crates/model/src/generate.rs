@@ -81,13 +81,14 @@ impl Request {
     }
 }
 
-/// Stop check: true if the tokens written so far contain a stop string.
-pub type Stopped<'a> = dyn Fn(&[u32]) -> bool + 'a;
+/// Stop check: it is given the index of the request and each token that it writes in turn, but for an end token, and
+/// returns true if the text ends with it.
+pub type Stopped<'a> = dyn Fn(usize, u32) -> bool + 'a;
 
 /// Stop conditions of a continuation, beside the completion of a choice.
 pub struct Limits<'a> {
-    /// End token; it is part of the text.
-    pub end: Option<u32>,
+    /// End tokens; the one that is written is part of the text.
+    pub end: &'a [u32],
     /// Maximum number of new tokens.
     pub max_new_tokens: usize,
     /// Further stop condition.
@@ -158,9 +159,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
             text.ended = match (&request.forced, &request.choices) {
                 (Some(forced), _) => text.tokens.len() == forced.len(),
                 (None, Some(choices)) => choices.allowed_after(&text.tokens).is_empty(),
-                (None, None) => {
-                    limits.end == Some(token) || limits.stopped.is_some_and(|stopped| stopped(&text.tokens))
-                }
+                (None, None) => limits.end.contains(&token) || limits.stopped.is_some_and(|stopped| stopped(at, token)),
             };
             ended[at] = text.ended || text.tokens.len() >= request.longest(limits);
         }

@@ -10,6 +10,7 @@ pub mod classifier;
 mod config;
 pub mod config_json;
 mod critic;
+mod end_tokens;
 mod error;
 pub mod generate;
 mod generation_config;
@@ -31,12 +32,13 @@ pub use burn::tensor::{Device, Int, Tensor, TensorData};
 pub use cache::KvCache;
 pub use config::{Family, Gelu, ModelConfig, RopeScaling};
 pub use critic::{Critic, CriticShape, Head, Targets};
+pub use end_tokens::EndTokens;
 pub use error::{Error, Result};
 pub use generation_config::GenerationConfig;
 pub use layers::{Init, Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub use pretrained::{
-    FileLayout, read_companions, read_config, read_config_json, read_generation_config, read_model, write_json,
-    write_model,
+    FileLayout, generation_config_of, read_companions, read_config, read_config_json, read_generation_config,
+    read_model, write_json, write_model,
 };
 pub use transformer::{Placement, Transformer};

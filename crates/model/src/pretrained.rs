@@ -115,6 +115,17 @@ pub fn read_companions(directory: &Path) -> Result<BTreeMap<String, String>> {
     Ok(companions)
 }
 
+/// Generation settings among the files of [`read_companions`]; empty ones if there is no such file.
+///
+/// # Errors
+/// A file that is no JSON, or a field of another type.
+pub fn generation_config_of(companions: &BTreeMap<String, String>) -> Result<GenerationConfig> {
+    let Some(text) = companions.get(GENERATION) else { return Ok(GenerationConfig::default()) };
+    let json = serde_json::from_str(text).map_err(|error| format!("not valid JSON: {error}"));
+    json.and_then(|json| GenerationConfig::read(&json))
+        .map_err(|reason| Error::checkpoint(Path::new(GENERATION), reason))
+}
+
 /// Writes a model as a Hugging Face directory, which is created if missing: `config.json`, `generation_config.json` and
 /// the weights. `parameters` have our own names. `config` must be resolved. The caller adds the tokenizer's files.
 ///

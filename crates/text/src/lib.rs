@@ -5,6 +5,6 @@ mod tokenizer;
 
 pub use error::{Error, Result};
 pub use tokenizer::{
-    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions,
-    before_stop,
+    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, StopStream, TextStream, Tokenizer,
+    VocabularyOptions, before_stop, stop_check,
 };

@@ -1,12 +1,18 @@
 //! Text to token ids and back.
 //!
 //! A tokenizer is either made from an environment's alphabet, with one token for each character, or read from a Hugging
-//! Face `tokenizer.json`. It knows no models, environments or batches, and adds no tokens of its own: the code that
-//! builds a context adds the special tokens.
+//! Face `tokenizer.json`. It knows no models, environments or batches.
+//!
+//! A whole text has the special tokens around it that the tokenizer's post-processor adds. A part of a text has none, and
+//! neither has a text that spells its special tokens out, as a chat template writes it.
 
 mod characters;
 mod chat_template;
+mod frame;
 mod lengths;
+#[cfg(test)]
+mod made;
+mod stop_text;
 mod text_stream;
 mod train;
 
@@ -20,7 +26,9 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 use characters::Characters;
 pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
-pub use text_stream::{TextStream, before_stop};
+use frame::Frame;
+pub use stop_text::{StopStream, before_stop, stop_check};
+pub use text_stream::TextStream;
 pub use train::{Method, VocabularyOptions};
 
 /// Encodes text to token ids and decodes them back. Cheap to clone.
@@ -39,6 +47,7 @@ pub use train::{Method, VocabularyOptions};
 pub struct Tokenizer {
     kind: Kind,
     special: SpecialTokens,
+    frame: Frame,
     vocab_size: usize,
     fingerprint: String,
 }
@@ -100,11 +109,12 @@ impl Tokenizer {
 
     /// A tokenizer with the end and padding tokens of the first of `configs` that names them.
     fn of_hugging_face(inner: tokenizers::Tokenizer, configs: &[Value]) -> Result<Self> {
-        let special = find_special(&inner, configs);
+        let (special, frame) = (find_special(&inner, configs), Frame::of(&inner)?);
         let last_id = inner.get_vocab(true).into_values().max();
         let vocab_size = last_id.ok_or_else(|| Error::Tokenizer("the vocabulary is empty".into()))? as usize + 1;
         let content = inner.to_string(false).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        Ok(Self { kind: Kind::HuggingFace(Arc::new(inner)), special, vocab_size, fingerprint: hash(&content) })
+        let fingerprint = hash(&content);
+        Ok(Self { kind: Kind::HuggingFace(Arc::new(inner)), special, frame, vocab_size, fingerprint })
     }
 
     /// The tokenizer as a Hugging Face `tokenizer.json`, which encodes and decodes the same way.
@@ -136,7 +146,52 @@ impl Tokenizer {
         format!("{config:#}")
     }
 
-    /// Appends the tokens of `text` to `out`; on an error `out` is unchanged.
+    /// Tokens of a whole text, with the special tokens that the tokenizer's post-processor puts around it: those of
+    /// transformers' `tokenizer(text)`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.encode_beginning(text)?;
+        tokens.extend(&self.frame.after);
+        Ok(tokens)
+    }
+
+    /// Tokens of the beginning of a text that goes on, such as a prompt: those of [`Tokenizer::encode_text`] without the
+    /// special tokens after the text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_beginning(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.frame.before.clone();
+        self.encode(text, &mut tokens)?;
+        Ok(tokens)
+    }
+
+    /// Tokens of the beginning of each text, as [`Tokenizer::encode_beginning`]; a Hugging Face tokenizer encodes them in
+    /// parallel.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_beginnings(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+        match &self.kind {
+            Kind::Characters(_) => texts.iter().map(|text| self.encode_beginning(text)).collect(),
+            Kind::HuggingFace(inner) => {
+                let texts = texts.iter().map(String::as_str).collect();
+                let encodings =
+                    inner.encode_batch_fast(texts, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+                Ok(encodings.iter().map(|encoding| [self.beginning(), encoding.get_ids()].concat()).collect())
+            }
+        }
+    }
+
+    /// Special tokens before each text, such as the BOS token; often none.
+    pub fn beginning(&self) -> &[u32] {
+        &self.frame.before
+    }
+
+    /// Appends the tokens of `text` to `out`, without special tokens around it: for a part of a text, or for one that
+    /// spells its special tokens out, as chat templates do. On an error `out` is unchanged.
     ///
     /// # Errors
     /// A character that is not in the alphabet, with its position.
@@ -148,28 +203,6 @@ impl Tokenizer {
                     inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(format!("{text:?}: {error}")))?;
                 out.extend_from_slice(encoding.get_ids());
                 Ok(())
-            }
-        }
-    }
-
-    /// The tokens of each text; a Hugging Face tokenizer encodes them in parallel.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn encode_all(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
-        match &self.kind {
-            Kind::Characters(characters) => {
-                let encode = |text: &String| {
-                    let mut ids = Vec::new();
-                    characters.encode(text, &mut ids).map(|()| ids)
-                };
-                texts.iter().map(encode).collect()
-            }
-            Kind::HuggingFace(inner) => {
-                let texts = texts.iter().map(String::as_str).collect();
-                let encodings =
-                    inner.encode_batch_fast(texts, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
-                Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
             }
         }
     }
@@ -240,6 +273,16 @@ impl Tokenizer {
         }
     }
 
+    /// True if a token is special, so that decoded text leaves it out.
+    fn is_special(&self, id: u32) -> bool {
+        match &self.kind {
+            Kind::Characters(_) => Characters::is_special(id),
+            Kind::HuggingFace(inner) => {
+                inner.id_to_token(id).is_some_and(|token| inner.get_added_vocabulary().is_special_token(&token))
+            }
+        }
+    }
+
     /// The unknown token, if the vocabulary has one.
     pub fn unknown(&self) -> Option<u32> {
         match &self.kind {
@@ -253,6 +296,7 @@ impl Tokenizer {
     fn of_characters(characters: Characters) -> Self {
         Self {
             special: Characters::special(),
+            frame: Frame::default(),
             vocab_size: characters.vocab_size(),
             fingerprint: hash(&characters.alphabet()),
             kind: Kind::Characters(Arc::new(characters)),

@@ -103,10 +103,7 @@ fn answer(question: &Question) -> Result<usize, String> {
 /// choice, as tokenizers put them before words.
 fn row(model: &LanguageModel, prompt: &str, choice: &str) -> Result<TextRow, String> {
     let kept = prompt.trim_end();
-    let encode = |text: &str| {
-        let mut tokens = Vec::new();
-        model.tokenizer.encode(text, &mut tokens).map(|()| tokens).map_err(|error| error.to_string())
-    };
+    let encode = |text: &str| model.tokenizer.encode_beginning(text).map_err(|error| error.to_string());
     let (before, mut tokens) = (encode(kept)?, encode(&format!("{prompt}{choice}"))?);
     if before.is_empty() || before.len() >= tokens.len() {
         return Err(

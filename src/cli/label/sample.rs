@@ -141,7 +141,7 @@ impl ModelWriter {
                     .into(),
             )
         })?;
-        self.model.encode(&template.render(&messages.collect::<Vec<_>>(), true)?)
+        self.model.encode_rendered(&template.render(&messages.collect::<Vec<_>>(), true)?)
     }
 }
 

@@ -13,8 +13,8 @@ const BYTES_AT_ONCE: usize = 8 << 20;
 
 /// Encode texts into a token shard
 ///
-/// A shard holds the token ids of many documents, each followed by the tokenizer's end token, with a fingerprint of the
-/// tokenizer and checksums. `palestra train` learns from shards, and `palestra eval` measures on them.
+/// A shard holds the token ids of many documents, each after the tokenizer's BOS token, if it adds one to texts, and
+/// followed by its end token, with a fingerprint of the tokenizer and checksums. `palestra train` learns from shards, and `palestra eval` measures on them.
 ///
 /// Writes the file of --out, which gets its name when it is complete.
 #[derive(clap::Args)]
@@ -59,7 +59,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         if texts.is_empty() {
             break;
         }
-        for (text, tokens) in texts.iter().zip(tokenizer.encode_all(&texts)?) {
+        for (text, tokens) in texts.iter().zip(tokenizer.encode_beginnings(&texts)?) {
             writer.add(&tokens, text.len() as u64)?;
         }
         progress.set_position(documents.progress().0);

@@ -76,7 +76,7 @@ fn continued(policy: &Policy, prompts: &[Vec<u32>], count: usize) -> Vec<Vec<u32
         forced: None,
     };
     let mut requests: Vec<Request> = prompts.iter().map(request).collect();
-    let limits = Limits { end: None, max_new_tokens: count, stopped: None };
+    let limits = Limits { end: &[], max_new_tokens: count, stopped: None };
     generate(policy, &mut requests, &limits, &Sampling::GREEDY).into_iter().map(|text| text.tokens).collect()
 }
 

@@ -126,3 +126,55 @@ fn the_cache_of_choices_is_bounded() {
     }
     assert!(encoder.choices.len() <= MAX_CHOICES);
 }
+
+/// A tokenizer of characters whose post-processor begins every text with token 1.
+fn beginning_with_bos(alphabet: &str) -> Tokenizer {
+    let own = Tokenizer::from_alphabet(alphabet).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&own.to_json().unwrap()).unwrap();
+    let bos = "<|observation|>";
+    let text = |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}});
+    json["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, text("A")],
+        "pair": [text("A"), text("B")],
+        "special_tokens": {bos: {"id": bos, "ids": [1], "tokens": [bos]}},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, json.to_string()).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), own.to_config_json()).unwrap();
+    Tokenizer::from_file(&path).unwrap()
+}
+
+#[test]
+fn an_episode_begins_as_the_tokenizer_begins_texts() {
+    let tokenizer = beginning_with_bos("<>;abcsu");
+    let [a, b] = ["a", "b"].map(|text| tokenizer.encode_beginning(text).unwrap()[1]);
+    let encoding = Encoding { context: Context::Transcript, room: 8, legal_actions_only: true, return_to_go: None };
+    let mut encoder = Encoder::new(tokenizer.clone(), encoding.clone());
+    let first = encoder.prompt(&[], "ab", None, 1).unwrap();
+    assert_eq!(first, [1, a, b]);
+    let so_far = [&first[..], &[a]].concat();
+    assert_eq!(encoder.prompt(&so_far, "b", None, 1).unwrap(), [1, a, b, a, b], "a text begins once");
+    assert_eq!(encoder.prompt(&so_far, "bbb", None, 2).unwrap(), [1, b, b, b], "and anew where there is no room");
+    let turns = vec![turn("a", 0.0, None)];
+    let logged = encoder.trajectory(&Episode { turns, ..Episode::default() }).unwrap();
+    assert_eq!(logged.segments[0].tokens[..4], [1, a, b, a], "an action is a part of the text");
+
+    let template =
+        ChatTemplate::new("example", "{% for m in messages %}{{ m.content }}{% endfor %}", Default::default());
+    let chat = Encoder::new(tokenizer, encoding).with_chat(template.unwrap());
+    assert_eq!(chat.prompt(&[], "ab", None, 1).unwrap(), [a, b], "a template writes its special tokens itself");
+}
+
+#[test]
+fn an_answer_that_any_end_token_ended_gets_no_other() {
+    let encoder = chat(Context::Transcript, 24);
+    let end = encoder.tokenizer().special().end.unwrap();
+    let (a, other) = (encoder.tokenizer().encode_beginning("a").unwrap()[0], 2);
+    let generation = GenerationConfig { eos: vec![other], ..GenerationConfig::default() };
+    let encoder = encoder.with_ends(EndTokens::new(Some(end), &generation));
+    let after = |so_far: &[u32]| encoder.prompt(so_far, "b", None, 4).unwrap()[so_far.len()] == end;
+    assert_eq!([&[a][..], &[a, end], &[a, other]].map(after), [true, false, false]);
+    assert_eq!(encoder.written("a", None).unwrap(), [a, end], "the tokenizer's own is written");
+}

@@ -8,7 +8,7 @@ use crate::learners::OnPolicy;
 use crate::learners::ppo::{Ppo, PpoConfig};
 use crate::trajectory::{ActionToken, Segment};
 use palestra_model::ops::{available_devices, open_device};
-use palestra_model::{Heads, ModelConfig, parameters};
+use palestra_model::{GenerationConfig, Heads, ModelConfig, parameters};
 use palestra_text::Tokenizer;
 
 /// An environment of two or three turns: it shows a letter and allows any of four actions. An odd seed is truncated in
@@ -188,6 +188,27 @@ fn a_stop_text_ends_an_action_and_is_no_part_of_it() {
             written.len() == turn.action.len() + 1 && written.ends_with(['b', 'c'])
         };
         assert!(turns.iter().filter(stopped).count() > 10, "most texts meet a b or a c");
+    });
+}
+
+#[test]
+fn any_of_several_end_tokens_ends_an_action_and_is_no_part_of_it() {
+    each_rollout(Context::Observation, 4, |mut rollout, policy| {
+        rollout.config.legal_actions_only = false;
+        let tokenizer = rollout.encoder.tokenizer().clone();
+        let b = tokenizer.encode_beginning("b").unwrap()[0];
+        let generation = GenerationConfig { eos: vec![b], ..GenerationConfig::default() };
+        let ends = EndTokens::new(tokenizer.special().end, &generation);
+        rollout.encoder = Encoder::new(tokenizer, rollout.config.encoding(32)).with_ends(ends.clone());
+        let (played, _) = rollout.play(policy, 1, 0..20, &Sampling::default()).unwrap();
+        let turns: Vec<&Turn> = played.iter().flat_map(|played| &played.episode.turns).collect();
+        assert!(turns.iter().all(|turn| !turn.action.contains('b')));
+        for end in ends.ids() {
+            let ended = |turn: &&&Turn| turn.action_ids.as_ref().unwrap().last() == Some(end);
+            assert!(turns.iter().filter(ended).count() > 5, "some texts end with {end}");
+        }
+        let before_last = |turn: &Turn| ends.before(turn.action_ids.as_ref().unwrap()).to_vec();
+        assert!(turns.iter().all(|turn| before_last(turn).iter().all(|token| !ends.ids().contains(token))));
     });
 }
 

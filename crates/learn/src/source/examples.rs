@@ -134,9 +134,7 @@ impl ExampleEncoder<'_> {
     /// Returns the tokens of an example, and for each token whether it counts in the loss.
     pub(super) fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), Wrong> {
         let encode = |column: &'static str, text: &str| {
-            let mut tokens = Vec::new();
-            self.tokenizer.encode(text, &mut tokens).map_err(|error| (column, error.to_string()))?;
-            Ok(tokens)
+            self.tokenizer.encode_beginning(text).map_err(|error| (column, error.to_string()))
         };
         let ended = |mut tokens: Vec<u32>, from: usize| {
             tokens.extend(self.tokenizer.special().end);

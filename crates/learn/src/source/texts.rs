@@ -42,7 +42,8 @@ pub struct Rows {
     /// Number of bytes of each token's text.
     lengths: Arc<[u32]>,
     borders: bool,
-    has_separator: bool,
+    /// True if the separator of two documents, which ends the first, is also read as the beginning of the second.
+    begins_with_separator: bool,
 }
 
 /// Returns the tokenizer of a run on text: the configured file, or one token for each character of its texts.
@@ -122,7 +123,8 @@ impl Texts {
         }
         let spans = training.iter().flat_map(|corpus| &corpus.spans);
         let has_separator = spans.chain(&held_out).all(|span| span.shard.header().vocabulary.separator.is_some());
-        let rows = Rows { lengths: tokenizer.token_bytes().into(), borders: config.borders, has_separator };
+        let begins_with_separator = has_separator && tokenizer.beginning().is_empty();
+        let rows = Rows { lengths: tokenizer.token_bytes().into(), borders: config.borders, begins_with_separator };
         Ok(Self::Documents { training, validation: Corpus { spans: held_out, weight: 1.0 }, rows })
     }
 
@@ -163,12 +165,12 @@ impl Texts {
 }
 
 impl Rows {
-    /// Turns a window into a row in which every token but the first counts. With borders, documents are separate: the
-    /// separator that ends one document is predicted in it and read as the beginning of the next.
+    /// Turns a window into a row in which every token but the first counts. With borders, documents are separate, and each
+    /// is read from its own first token. Where the tokenizer begins no text, that is the separator before it.
     pub fn row(&self, text: Text) -> TextRow {
         let Text { tokens, ends } = text;
         let places = || 1..tokens.len();
-        let (borders, uncounted) = match (self.borders, self.has_separator) {
+        let (borders, uncounted) = match (self.borders, self.begins_with_separator) {
             (false, _) => (Vec::new(), Vec::new()),
             (true, true) => (ends.iter().map(|end| end - 1).filter(|at| places().contains(at)).collect(), Vec::new()),
             (true, false) => {
@@ -220,10 +222,8 @@ fn encode(files: &[&String], name: &Path, tokenizer: &Tokenizer) -> Result<Shard
     let (mut documents, mut bytes) = (Vec::new(), 0);
     for document in Documents::open(files, DocumentOptions::default())? {
         let document = document?;
-        let mut tokens = Vec::new();
-        tokenizer.encode(&document, &mut tokens)?;
         bytes += document.len() as u64;
-        documents.push(tokens);
+        documents.push(tokenizer.encode_beginning(&document)?);
     }
     // A single text gets no end token, so that a model never learns to end.
     let separator = tokenizer.special().end.filter(|_| documents.len() > 1);
@@ -234,13 +234,13 @@ mod tests {
     use super::*;
 
     /// Two documents of two tokens and the beginning of a third, with the separator 0 or without.
-    fn rows(borders: bool, has_separator: bool) -> TextRow {
-        let text = match has_separator {
+    fn rows(borders: bool, begins_with_separator: bool) -> TextRow {
+        let text = match begins_with_separator {
             true => Text { tokens: vec![1, 2, 0, 3, 4, 0, 5, 6], ends: vec![3, 6] },
             false => Text { tokens: vec![1, 2, 3, 4, 5, 6], ends: vec![2, 4] },
         };
         let lengths = [0, 1, 2, 3, 4, 5, 6].as_slice().into();
-        Rows { lengths, borders, has_separator }.row(text)
+        Rows { lengths, borders, begins_with_separator }.row(text)
     }
 
     #[test]
@@ -258,9 +258,18 @@ mod tests {
     }
 
     #[test]
+    fn with_borders_a_document_begins_with_the_token_that_begins_every_text() {
+        // 7 begins each document, and 0 ends it.
+        let text = Text { tokens: vec![7, 1, 0, 7, 2, 0], ends: vec![3, 6] };
+        let lengths = [0, 1, 2, 0, 0, 0, 0, 0].as_slice().into();
+        let row = Rows { lengths, borders: true, begins_with_separator: false }.row(text);
+        assert_eq!((row.counted, row.borders, row.bytes), (vec![1, 2, 4, 5], vec![3], 1 + 2));
+    }
+
+    #[test]
     fn a_border_at_the_end_of_a_window_changes_nothing() {
         let text = Text { tokens: vec![0, 1, 2, 0], ends: vec![1, 4] };
-        let rows = Rows { lengths: [0, 1, 1].as_slice().into(), borders: true, has_separator: true };
+        let rows = Rows { lengths: [0, 1, 1].as_slice().into(), borders: true, begins_with_separator: true };
         let row = rows.row(text);
         assert_eq!((row.counted, row.borders), (vec![1, 2, 3], vec![3]), "the last token is not read");
     }

@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use palestra_testing::assert_close;
 use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
@@ -49,7 +51,7 @@ fn requests() -> Vec<Request> {
     lengths.iter().enumerate().map(request).collect()
 }
 
-const LIMITS: Limits = Limits { end: Some(END), max_new_tokens: 12, stopped: None };
+const LIMITS: Limits = Limits { end: &[END], max_new_tokens: 12, stopped: None };
 
 fn sampling(temperature: f32) -> Sampling {
     Sampling { temperature, ..Sampling::default() }
@@ -154,22 +156,26 @@ fn greedy_is_the_likeliest_token() {
 #[test]
 fn a_text_ends_at_its_end_token_its_stop_or_its_limit() {
     each_policy(|policy| {
-        for stopped in [None, Some(&(|text: &[u32]| text.len() == 3) as &dyn Fn(&[u32]) -> bool)] {
-            let limits = Limits { end: Some(END), max_new_tokens: 5, stopped };
-            let mut requests = requests();
-            let most = if stopped.is_some() { 3 } else { 5 };
-            let written = generate(policy, &mut self::requests(), &limits, &sampling(1.0));
-            assert_eq!(written.len(), requests.len());
-            for (request, text) in requests.iter().zip(written) {
+        for (has_stop, end) in [(false, &[END][..]), (true, &[END]), (false, &[END, 5, 7])] {
+            let written = RefCell::new(vec![Vec::new(); requests().len()]);
+            let third = |row: usize, token: u32| {
+                written.borrow_mut()[row].push(token);
+                written.borrow()[row].len() == 3
+            };
+            let limits = Limits { end, max_new_tokens: 5, stopped: has_stop.then_some(&third) };
+            let most = if has_stop { 3 } else { 5 };
+            let texts = generate(policy, &mut requests(), &limits, &sampling(1.0));
+            for ((row, request), text) in requests().iter().enumerate().zip(texts) {
                 if request.choices.is_some() {
                     continue;
                 }
-                let at_end = text.tokens.iter().position(|&token| token == END);
+                let at_end = text.tokens.iter().position(|token| end.contains(token));
                 assert_eq!(text.tokens.len(), at_end.map_or(most, |at| at + 1).min(most));
-                assert_eq!(text.ended, stopped.is_some() || at_end.is_some());
+                assert_eq!(text.ended, has_stop || at_end.is_some());
+                let shown = &text.tokens[..at_end.unwrap_or(text.tokens.len())];
+                assert!(!has_stop || written.borrow()[row] == shown, "the check is shown each token once");
             }
-            requests.truncate(0);
-            assert!(generate(policy, &mut requests, &limits, &sampling(1.0)).is_empty());
+            assert!(generate(policy, &mut [], &limits, &sampling(1.0)).is_empty());
         }
     });
 }

@@ -80,6 +80,10 @@ impl Characters {
         special.or_else(|| self.alphabet.get((id as usize).checked_sub(SPECIAL.len())?).map(char::to_string))
     }
 
+    pub fn is_special(id: u32) -> bool {
+        id < FIRST_CHARACTER
+    }
+
     pub fn special() -> SpecialTokens {
         SpecialTokens { pad: 0, observation: Some(1), action: Some(2), end: Some(3) }
     }

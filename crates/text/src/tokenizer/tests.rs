@@ -142,3 +142,84 @@ fn the_accompanying_config_names_the_end() {
     let config: Value = serde_json::from_str(&tokenizer.to_config_json()).unwrap();
     assert_eq!((&config["eos_token"], &config["pad_token"]), (&json!("<stop>"), &json!("<fill>")));
 }
+
+/// A tokenizer with the special tokens `<s>` = 5 and `</s>` = 6, and a post-processor.
+fn framed(post_processor: Value, config: Value) -> Tokenizer {
+    let added = json!([special(5, "<s>"), special(6, "</s>")]);
+    let mut json: Value = serde_json::from_str(&bpe(added, Value::Null)).unwrap();
+    json["post_processor"] = post_processor;
+    let mut roles = json!({"bos_token": "<s>", "eos_token": "</s>"});
+    roles.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+    made::opened(&json, &roles)
+}
+
+/// A post-processor that adds the named tokens before and after a text.
+fn template(before: &[(&str, u32)], after: &[(&str, u32)]) -> Value {
+    let token = |(name, _): &(&str, u32)| json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let single: Vec<Value> = before.iter().map(token).chain([text("A")]).chain(after.iter().map(token)).collect();
+    let named = before.iter().chain(after);
+    let special: serde_json::Map<String, Value> =
+        named.map(|(name, id)| (name.to_string(), json!({"id": name, "ids": [id], "tokens": [name]}))).collect();
+    json!({"type": "TemplateProcessing", "single": single, "pair": [text("A"), text("B")], "special_tokens": special})
+}
+
+/// The ids are those of transformers 5.24: `AutoTokenizer.from_pretrained(directory)("ab").input_ids`.
+#[test]
+fn a_whole_text_has_the_special_tokens_that_transformers_gives_it() {
+    let level = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let (bos, eos) = (("<s>", 5), ("</s>", 6));
+    let sequence = json!({"type": "Sequence", "processors": [level, template(&[bos], &[])]});
+    let bert = json!({"type": "BertProcessing", "cls": ["<s>", 5], "sep": ["</s>", 6]});
+    let cases: [(Value, &[u32]); 6] = [
+        (Value::Null, &[2]),
+        (level, &[2]),
+        (template(&[bos], &[]), &[5, 2]),
+        (sequence, &[5, 2]),
+        (template(&[bos], &[eos]), &[5, 2, 6]),
+        (bert, &[5, 2, 6]),
+    ];
+    // transformers 5 does not read these keys beside a tokenizer.json.
+    let keys = [
+        json!({}),
+        json!({"add_bos_token": true}),
+        json!({"add_bos_token": false}),
+        json!({"add_eos_token": true}),
+        json!({"add_bos_token": true, "add_eos_token": true}),
+    ];
+    for (post_processor, expected) in cases {
+        for keys in &keys {
+            let tokenizer = framed(post_processor.clone(), keys.clone());
+            assert_eq!(tokenizer.encode_text("ab").unwrap(), expected, "{post_processor} {keys}");
+            let Kind::HuggingFace(inner) = &tokenizer.kind else { panic!("a Hugging Face file") };
+            for text in ["ab", "", " ab ab", "a<s>b"] {
+                let theirs = inner.encode(text, true).unwrap();
+                assert_eq!(tokenizer.encode_text(text).unwrap(), theirs.get_ids(), "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_beginning_of_a_text_has_no_end_and_a_part_has_neither() {
+    let tokenizer = framed(template(&[("<s>", 5)], &[("</s>", 6)]), json!({}));
+    assert_eq!(tokenizer.beginning(), [5]);
+    assert_eq!(tokenizer.encode_beginning("ab").unwrap(), [5, 2]);
+    assert_eq!(tokenizer.encode_beginnings(&["ab".into(), String::new()]).unwrap(), [vec![5, 2], vec![5]]);
+    assert_eq!(encode(&tokenizer, "<s>ab"), [5, 2], "a template writes its special tokens itself");
+    let own = Tokenizer::from_alphabet("ab").unwrap();
+    assert_eq!(own.encode_text("ab").unwrap(), encode(&own, "ab"), "characters alone");
+    assert_eq!(own.encode_beginnings(&["ab".into()]).unwrap(), [encode(&own, "ab")]);
+}
+
+#[test]
+fn a_post_processor_that_loses_the_text_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_str(&bpe(json!([special(5, "<s>")]), Value::Null)).unwrap();
+    json["post_processor"] = template(&[("<s>", 5)], &[]);
+    json["post_processor"]["single"].as_array_mut().unwrap().pop();
+    fs::write(&path, json.to_string()).unwrap();
+    let error = Tokenizer::from_file(&path).unwrap_err().to_string();
+    assert!(error.contains("post_processor: it does not return a text once and whole"), "{error}");
+}

@@ -166,3 +166,40 @@ fn a_packed_row_keeps_what_each_example_learns() {
     let both = TextRow { borders: vec![3], ..row(&[1, 2, 3, 8, 9], &[2, 4]) };
     assert_eq!(rows[1], both);
 }
+
+/// A tokenizer of characters whose post-processor begins every text with token 1.
+fn beginning_with_bos(alphabet: &str) -> Tokenizer {
+    let own = Tokenizer::from_alphabet(alphabet).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&own.to_json().unwrap()).unwrap();
+    let bos = "<|observation|>";
+    let text = |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}});
+    json["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, text("A")],
+        "pair": [text("A"), text("B")],
+        "special_tokens": {bos: {"id": bos, "ids": [1], "tokens": [bos]}},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, json.to_string()).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), own.to_config_json()).unwrap();
+    Tokenizer::from_file(&path).unwrap()
+}
+
+#[test]
+fn an_example_begins_as_the_tokenizer_begins_texts() {
+    let tokenizer = beginning_with_bos("ab.:u");
+    let [a, b] = ["a", "b"].map(|text| tokenizer.encode_beginning(text).unwrap()[1]);
+    let end = tokenizer.special().end.unwrap();
+    let template = template();
+    let encoder = ExampleEncoder { tokenizer: &tokenizer, template: Some(&template), room: 9, too_long: TooLong::Cut };
+    let row = |prompt: &str, answer: &str| encoder.answer(&prompt.into(), &answer.into()).unwrap();
+    assert_eq!((row("a", "b").tokens, row("a", "b").counted), (vec![1, a, b, end], vec![2, 3]));
+    assert_eq!((row("", "b").tokens, row("", "b").counted), (vec![1, b, end], vec![1, 2]), "the first word is learned");
+    let said = |role: &str, content: &str| palestra_datasets::preferences::Message {
+        role: role.into(),
+        content: content.into(),
+    };
+    let chat = encoder.answer(&Text::Messages(vec![said("user", "a")]), &Text::Messages(vec![said("assistant", "b")]));
+    assert!(!chat.unwrap().tokens.contains(&1), "a template writes its special tokens itself");
+}
