@@ -116,17 +116,29 @@ impl LanguageModel {
     }
 
     /// Sampling settings of the model's directory; greedy decoding by default.
-    pub fn sampling(&self) -> Sampling {
+    ///
+    /// # Errors
+    /// A setting that changes what transformers generates and that is not supported.
+    pub fn sampling(&self) -> Result<Sampling> {
+        let unsupported = self.generation.unsupported();
+        if !unsupported.is_empty() {
+            let fields = unsupported.join(", ");
+            return Err(Error::Config(format!(
+                "generation_config.json: {fields}: not supported; remove it to generate without it"
+            )));
+        }
         let GenerationConfig { do_sample, temperature, top_k, top_p, min_p, .. } = self.generation;
-        match do_sample {
+        let repetition_penalty = self.generation.repetition_penalty.unwrap_or(1.0);
+        Ok(match do_sample {
             Some(true) => Sampling {
+                repetition_penalty,
                 temperature: temperature.unwrap_or(1.0),
                 top_k: top_k.unwrap_or(DEFAULT_TOP_K),
                 top_p: top_p.unwrap_or(1.0),
                 min_p: min_p.unwrap_or(0.0),
             },
-            _ => Sampling::GREEDY,
-        }
+            _ => Sampling { repetition_penalty, ..Sampling::GREEDY },
+        })
     }
 
     /// Encodes a text to be continued, after the special tokens that the tokenizer begins texts with.

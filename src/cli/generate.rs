@@ -68,7 +68,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     if let Some(directory) = &args.adapter {
         model = model.with_adapters(directory)?;
     }
-    let writing = args.writing.over(model.sampling(), args.seed)?;
+    let writing = args.writing.over(model.sampling()?, args.seed)?;
     let mut report =
         Report { model: args.model.display().to_string(), seed: args.seed, last: None, messages: Vec::new() };
     let last;

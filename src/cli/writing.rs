@@ -30,6 +30,9 @@ pub struct WritingArgs {
     /// Sample among tokens at least this fraction as likely as the likeliest, from 0 to 1; 0 means all
     #[arg(long, value_name = "P")]
     min_p: Option<f32>,
+    /// Divide the positive logits of tokens that the text has, and multiply the negative ones; 1 leaves them
+    #[arg(long, value_name = "P")]
+    repetition_penalty: Option<f32>,
 }
 
 impl WritingArgs {
@@ -47,16 +50,19 @@ impl WritingArgs {
     }
 
     fn sampling(&self, own: Sampling) -> Result<Sampling> {
+        let repetition_penalty = self.repetition_penalty.unwrap_or(own.repetition_penalty);
+        check_ranges("", &[("--repetition-penalty", &repetition_penalty, Range::POSITIVE)])?;
         if self.greedy {
-            return Ok(Sampling::GREEDY);
+            return Ok(Sampling { repetition_penalty, ..Sampling::GREEDY });
         }
         let asked = self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some();
-        let own = if asked && own == Sampling::GREEDY { Sampling::default() } else { own };
+        let own = if asked && own.temperature == 0.0 { Sampling::default() } else { own };
         let sampling = Sampling {
             temperature: self.temperature.unwrap_or(own.temperature),
             top_k: self.top_k.unwrap_or(own.top_k),
             top_p: self.top_p.unwrap_or(own.top_p),
             min_p: self.min_p.unwrap_or(own.min_p),
+            repetition_penalty,
         };
         check_ranges(
             "",

@@ -1,12 +1,13 @@
 //! Text generation: batches of prompts are continued token by token, each row with its own random generator.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Placement, Policy};
-use crate::math::{Sampling, sample_token, token_log_prob};
+use crate::math::{Sampling, penalise_repetition, sample_token, token_log_prob};
 use crate::ops::AttentionMask;
 
 /// Token sequences that an action is restricted to.
@@ -131,19 +132,28 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     let padding = Padding::new(requests.iter().map(|request| request.prompt.len()), longest_prompt, context);
     let mut input = left_padded(requests.iter().map(|request| request.prompt.as_slice()), longest_prompt, &device);
     let mut ended = vec![false; requests.len()];
+    let penalty = sampling.repetition_penalty;
+    let mut repeated: Vec<BTreeSet<u32>> = match penalty == 1.0 {
+        true => vec![BTreeSet::new(); requests.len()],
+        false => requests.iter().map(|request| request.prompt.iter().copied().collect()).collect(),
+    };
     for step in 0..room {
         let [rows, time] = input.dims();
         let placement = padding.placement(&active, longest_prompt + step, time, &device);
         let hidden = policy.read(input, &placement, cache.as_mut());
         let last = hidden.map(|hidden| last_of_each_row(hidden, rows));
         let values = policy.values(last.actor.clone()).map(|values| host(values.into_data()));
-        let logits = host(policy.scores(last).into_data());
-        for (row, logits) in logits.chunks_exact(logits.len() / rows).enumerate() {
+        let mut logits = host(policy.scores(last).into_data());
+        let width = logits.len() / rows;
+        for (row, logits) in logits.chunks_exact_mut(width).enumerate() {
             let at = active[row];
             if ended[at] {
                 continue;
             }
             let (request, text) = (&mut requests[at], &mut written[at]);
+            if penalty != 1.0 {
+                penalise_repetition(logits, repeated[at].iter().copied(), penalty);
+            }
             let allowed = request.choices.as_ref().map(|choices| choices.allowed_after(&text.tokens));
             let (token, log_prob) = match &request.forced {
                 Some(forced) => {
@@ -153,6 +163,9 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
                 None => sample_token(logits, allowed.as_deref(), sampling, &mut request.rng),
             };
             text.tokens.push(token);
+            if penalty != 1.0 {
+                repeated[at].insert(token);
+            }
             text.log_probs.push(log_prob);
             text.allowed.push(allowed);
             text.values.extend(values.as_ref().map(|values| values[row]));

@@ -1,6 +1,6 @@
 //! Generation settings of a Hugging Face directory: how it samples, and which tokens begin, end and pad.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Generation settings of a published model: `generation_config.json`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,10 +21,56 @@ pub struct GenerationConfig {
     pub top_p: Option<f32>,
     /// Keeps tokens at least this fraction as likely as the most likely one.
     pub min_p: Option<f32>,
+    /// Makes tokens that the text has less likely.
+    pub repetition_penalty: Option<f32>,
+    /// Other fields as they are in the file, in its order.
+    pub other: Map<String, Value>,
 }
 
+/// Fields that change what transformers generates and that are not supported here, with their values of no effect
+/// besides null.
+const UNSUPPORTED: [(&str, &[f64]); 24] = [
+    ("typical_p", &[1.0]),
+    ("epsilon_cutoff", &[0.0]),
+    ("eta_cutoff", &[0.0]),
+    ("top_h", &[]),
+    ("encoder_repetition_penalty", &[1.0]),
+    ("no_repeat_ngram_size", &[0.0]),
+    ("encoder_no_repeat_ngram_size", &[0.0]),
+    ("num_beams", &[1.0]),
+    ("num_beam_groups", &[1.0]),
+    ("diversity_penalty", &[0.0]),
+    ("penalty_alpha", &[0.0]),
+    ("min_length", &[0.0]),
+    ("min_new_tokens", &[0.0]),
+    ("bad_words_ids", &[]),
+    ("force_words_ids", &[]),
+    ("constraints", &[]),
+    ("suppress_tokens", &[]),
+    ("begin_suppress_tokens", &[]),
+    ("forced_bos_token_id", &[]),
+    ("forced_eos_token_id", &[]),
+    ("sequence_bias", &[]),
+    ("guidance_scale", &[1.0]),
+    ("exponential_decay_length_penalty", &[]),
+    ("dola_layers", &[]),
+];
+
+/// Fields that are read.
+const READ: [&str; 9] = [
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+];
+
 impl GenerationConfig {
-    /// Reads a `generation_config.json` or a `config.json`.
+    /// Reads a `generation_config.json`.
     ///
     /// # Errors
     /// A field of another type, by name.
@@ -43,7 +89,34 @@ impl GenerationConfig {
             top_k: number("top_k")?.map(|k| k as usize),
             top_p: float("top_p")?,
             min_p: float("min_p")?,
+            repetition_penalty: float("repetition_penalty")?,
+            other: json.as_object().into_iter().flatten().filter(is_other).map(own).collect(),
         })
+    }
+
+    /// Reads the settings in a `config.json`, where older models have them. Fields that are not about generation are left
+    /// to the model.
+    ///
+    /// # Errors
+    /// A field of another type, by name.
+    pub fn read_config(json: &Value) -> Result<Self, String> {
+        let mut found = Self::read(json)?;
+        found.other.retain(|field, _| UNSUPPORTED.iter().any(|(name, _)| name == field));
+        Ok(found)
+    }
+
+    /// Settings that change what transformers generates and that are not supported here, as `field = value`.
+    pub fn unsupported(&self) -> Vec<String> {
+        let has_effect = |value: &Value, neutral: &[f64]| match value {
+            Value::Null => false,
+            Value::Array(items) => !items.is_empty(),
+            value => value.as_f64().is_none_or(|number| !neutral.contains(&number)),
+        };
+        let found = UNSUPPORTED.iter().filter_map(|(field, neutral)| {
+            let value = self.other.get(*field)?;
+            has_effect(value, neutral).then(|| format!("{field} = {value}"))
+        });
+        found.collect()
     }
 
     /// The settings of `self`; fields that it leaves unset come from `other`.
@@ -58,6 +131,8 @@ impl GenerationConfig {
             top_k: self.top_k.or(other.top_k),
             top_p: self.top_p.or(other.top_p),
             min_p: self.min_p.or(other.min_p),
+            repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
+            other: other.other.into_iter().chain(self.other).collect(),
         }
     }
 
@@ -71,11 +146,15 @@ impl GenerationConfig {
             ("top_k", self.top_k.map(Value::from)),
             ("top_p", self.top_p.map(decimal)),
             ("min_p", self.min_p.map(decimal)),
+            ("repetition_penalty", self.repetition_penalty.map(decimal)),
         ];
         for (field, value) in settings {
             if let Some(value) = value {
                 json[field] = value;
             }
+        }
+        for (field, value) in &self.other {
+            json[field] = value.clone();
         }
         json
     }
@@ -90,6 +169,14 @@ impl GenerationConfig {
         };
         json["pad_token_id"] = self.pad.into();
     }
+}
+
+fn is_other((field, _): &(&String, &Value)) -> bool {
+    !READ.contains(&field.as_str())
+}
+
+fn own((field, value): (&String, &Value)) -> (String, Value) {
+    (field.clone(), value.clone())
 }
 
 /// A 32-bit number in its shortest form: 0.9 and not 0.8999999762.
@@ -131,6 +218,22 @@ mod tests {
         let older = GenerationConfig { eos: vec![9], pad: Some(3), ..GenerationConfig::default() };
         let both = config.clone().or(older);
         assert_eq!((both.eos, both.pad), (vec![2, 5], Some(3)));
+    }
+
+    #[test]
+    fn settings_that_are_not_supported_are_named_and_kept() {
+        let json = json!({
+            "eos_token_id": 2, "num_beams": 1, "typical_p": 0.9, "suppress_tokens": [], "no_repeat_ngram_size": 3,
+            "guidance_scale": null, "repetition_penalty": 1.1, "transformers_version": "5.0"
+        });
+        let config = GenerationConfig::read(&json).unwrap();
+        assert_eq!(config.unsupported(), ["typical_p = 0.9", "no_repeat_ngram_size = 3"]);
+        let written = config.write();
+        assert_eq!((&written["typical_p"], &written["transformers_version"]), (&json!(0.9), &json!("5.0")));
+        assert_eq!(written["repetition_penalty"], json!(1.1));
+        let shape = GenerationConfig::read_config(&json!({ "hidden_size": 64, "num_beams": 4 })).unwrap();
+        assert_eq!(shape.unsupported(), ["num_beams = 4"]);
+        assert!(!shape.other.contains_key("hidden_size"));
     }
 
     #[test]

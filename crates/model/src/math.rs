@@ -14,4 +14,4 @@ pub use policy_gradient::{
     AdaptiveKl, cispo_loss, clipped_policy_loss, clipped_value_loss, entropy, kl_k1, kl_k2, kl_k3, kl_k3_tokens,
     sequence_means,
 };
-pub use sampling::{Sampling, sample_token, sampling_distribution, token_log_prob};
+pub use sampling::{Sampling, penalise_repetition, sample_token, sampling_distribution, token_log_prob};

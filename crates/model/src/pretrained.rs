@@ -91,7 +91,7 @@ pub fn read_config_json(directory: &Path) -> Result<Value> {
 pub fn read_generation_config(directory: &Path) -> Result<GenerationConfig> {
     let (config, generation) = (directory.join(CONFIG), directory.join(GENERATION));
     let mut found =
-        GenerationConfig::read(&read_json(&config)?).map_err(|reason| Error::checkpoint(&config, reason))?;
+        GenerationConfig::read_config(&read_json(&config)?).map_err(|reason| Error::checkpoint(&config, reason))?;
     if generation.exists() {
         let newer = GenerationConfig::read(&read_json(&generation)?)
             .map_err(|reason| Error::checkpoint(&generation, reason))?;

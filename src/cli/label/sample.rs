@@ -64,7 +64,8 @@ impl SampleArgs {
         let mut writers = Vec::new();
         for (number, path) in self.from.iter().enumerate() {
             let model = LanguageModel::open(path, &device)?;
-            let own = if model.sampling() == Sampling::GREEDY { Sampling::default() } else { model.sampling() };
+            let own = model.sampling()?;
+            let own = if own.temperature == 0.0 { Sampling { temperature: 1.0, ..own } } else { own };
             // Models that are nearly the same must not draw the same random numbers.
             let writing = self.writing.over(own, episode_seed(seed, number as u64))?;
             let policy = model_directory(path)?.display().to_string();

@@ -18,22 +18,36 @@ pub struct Sampling {
     /// Min-p: keeps tokens at least this fraction as likely as the most likely one
     /// ([Nguyen et al. 2024](https://arxiv.org/abs/2407.01082)); 0 keeps all.
     pub min_p: f32,
+    /// Repetition penalty: divides the positive logits of the tokens that the text has, and multiplies the negative ones
+    /// ([Keskar et al. 2019](https://arxiv.org/abs/1909.05858)); 1 leaves them. No key of run files: a rollout is scored
+    /// under the policy's own distribution.
+    #[serde(skip)]
+    pub repetition_penalty: f32,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 }
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0 }
     }
 }
 
 impl Sampling {
     /// Greedy choice: always the most likely token.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0 };
 
     /// True if some tokens are cut off, so that log-probabilities under the full distribution differ from those at
     /// sampling.
     pub fn truncates(&self) -> bool {
         self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
+    }
+}
+
+/// Applies a repetition penalty to the logits of these tokens, which are distinct.
+pub fn penalise_repetition(logits: &mut [f32], tokens: impl IntoIterator<Item = u32>, penalty: f32) {
+    for token in tokens {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+        }
     }
 }
 
@@ -182,6 +196,13 @@ mod tests {
             counts[sample_token(&LOGITS, allowed, &sampling, &mut rng).0 as usize] += 1.0 / 20_000.0;
         }
         counts
+    }
+
+    #[test]
+    fn repeated_tokens_are_penalised_on_both_sides_of_zero() {
+        let mut logits = [2.0, -1.0, 0.5, 3.0];
+        penalise_repetition(&mut logits, [1, 3, 9], 2.0);
+        assert_close!(logits, [2.0, -2.0, 0.5, 1.5], 0.0);
     }
 
     #[test]
