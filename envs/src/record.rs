@@ -76,7 +76,7 @@ pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn
         let choice = player.act(env, &observation, rng)?;
         let step = env.step(&choice.action)?;
         episode.turns.push(Turn {
-            observation: observation.text,
+            observation: observation.content,
             action: choice.action,
             reward: step.reward,
             legal_actions: observation.legal_actions.map(|legal| legal.to_vec()),
@@ -89,7 +89,7 @@ pub fn play(env: &mut dyn Env, seed: u64, player: &mut dyn Player, rng: &mut dyn
         observation = step.observation;
     }
     episode.end_reason = Some(end_reason(&episode, &observation, env.spec().max_turns));
-    episode.final_observation = Some(observation.text);
+    episode.final_observation = Some(observation.content);
     Ok((episode, observation.info))
 }
 

@@ -4,7 +4,7 @@ mod error;
 mod tokenizer;
 
 pub use error::{Error, Result};
+pub use palestra_datasets::Message;
 pub use tokenizer::{
-    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions,
-    before_stop,
+    ChatTemplate, EncodedChat, MarkedText, Method, SpecialTokens, TextStream, Tokenizer, VocabularyOptions, before_stop,
 };

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 use characters::Characters;
-pub use chat_template::{ChatTemplate, EncodedChat, MarkedText, Message};
+pub use chat_template::{ChatTemplate, EncodedChat, MarkedText};
 pub use text_stream::{TextStream, before_stop};
 pub use train::{Method, VocabularyOptions};
 

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::*;
+use crate::Message;
 
 mod every_form;
 
@@ -32,9 +33,9 @@ fn better(prompt: &str, chosen: &str, rejected: &str) -> Record {
     Record { prompt: prompt.into(), preference, annotator: None, weight: 1.0, other: Map::new() }
 }
 
-fn messages(of: &[(&str, &str)]) -> Text {
-    let message = |&(role, content): &(&str, &str)| Message { role: role.to_string(), content: content.to_string() };
-    Text::Messages(of.iter().map(message).collect())
+fn messages(of: &[(&str, &str)]) -> Content {
+    let message = |&(role, content): &(&str, &str)| Message::new(role, content);
+    Content::Messages(of.iter().map(message).collect())
 }
 
 fn by(annotator: &str, record: Record) -> Record {

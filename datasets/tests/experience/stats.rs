@@ -20,8 +20,7 @@ fn corridor() -> Vec<Episode> {
         ("left end", "right", legal(&["stay", "right"])),
         ("right end", "jump", legal(&["left", "exit", "stay"])),
     ]) {
-        (turn.observation, turn.action, turn.legal_actions) =
-            (observation.to_string(), action.to_string(), legal_actions);
+        (turn.observation, turn.action, turn.legal_actions) = (observation.into(), action.to_string(), legal_actions);
     }
     one.turns[2].invalid_action = true;
     (one.policy_id, one.split, one.end_reason) =

@@ -19,7 +19,7 @@ fn encoder(context: Context, room: usize) -> Encoder {
 fn episode(id: usize, turns: usize, end: Option<End>) -> Episode {
     let letter = |turn: usize| ["b", "c", "d", "e", "f", "g"][turn % 6].to_string();
     let turn = |turn: usize| Turn {
-        observation: letter(turn),
+        observation: letter(turn).into(),
         action: "a".into(),
         reward: (turn + 1) as f32,
         ..Turn::default()
@@ -27,7 +27,7 @@ fn episode(id: usize, turns: usize, end: Option<End>) -> Episode {
     Episode {
         id: format!("episode {id}"),
         turns: (0..turns).map(turn).collect(),
-        final_observation: Some(letter(turns)),
+        final_observation: Some(letter(turns).into()),
         end,
         ..Episode::default()
     }
@@ -39,7 +39,7 @@ const CUTTING: Chunking = Chunking { turns: 2, gamma: 0.5, gamma_token: 1.0, wit
 fn an_episode_is_cut_into_stretches_that_lead_to_each_other() {
     let mut encoder = encoder(Context::Observation, 8);
     let trajectory = encoder.trajectory(&episode(0, 5, Some(End::Truncated))).unwrap();
-    let prompts: Vec<Vec<u32>> = ["d", "f", "g"].map(|seen| encoder.prompt(&[], seen, None, 0).unwrap()).into();
+    let prompts: Vec<Vec<u32>> = ["d", "f", "g"].map(|seen| encoder.prompt(&[], &seen.into(), None, 0).unwrap()).into();
     let chunks = CUTTING.cut(trajectory);
     let turns: Vec<usize> = chunks.iter().map(|chunk| chunk.turns()).collect();
     assert_eq!(turns, [2, 2, 1]);
