@@ -228,3 +228,23 @@ fn several_files_become_one_log() {
     assert_eq!(read.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["one/0", "one/1", "two/0", "two/1"]);
     assert!(read.iter().all(|one| one.policy_id == "p"));
 }
+
+#[test]
+fn a_list_of_messages_is_messages_and_every_other_value_a_text() {
+    let messages = r#"[{"role":"user","content":"a","name":"ada"}]"#;
+    let line = |state: &str| format!("{{\"state\": {state}, \"action\": \"x\", \"reward\": 0, \"done\": true}}\n");
+    let as_text = format!("{messages:?}");
+    let states = [messages, as_text.as_str(), "[0.5, 1]", r#"[{"role": "tree", "x": 1}]"#];
+    let logged = "{\"observation_messages\": [{\"role\": \"user\", \"content\": \"a\", \"name\": \"ada\"}], \"action\": \"x\", \
+                  \"reward\": 0, \"done\": true}\n";
+    let (read, report) = import(&(states.map(line).concat() + logged)).unwrap();
+    let parsed: Content = serde_json::from_str(messages).unwrap();
+    let expected = [parsed.clone(), messages.into(), "[0.5,1]".into(), r#"[{"role":"tree","x":1}]"#.into(), parsed];
+    assert_eq!(read.iter().map(|it| it.turns[0].observation.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!(report.as_json, 2);
+
+    let odd = line("\"a\"").replace("state\": \"a\"", "observation_messages\": \"a\"");
+    refused(&odd, "line 1, observation_messages: ");
+    let odd = line("\"a\"").replace("state\": \"a\"", "observation_messages\": [{\"content\": \"a\"}]");
+    refused(&odd, "line 1, observation_messages: message 1: {\"content\":\"a\"} has no text `role`");
+}

@@ -11,6 +11,8 @@ use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{Heads, ModelConfig, parameters};
 use palestra_text::Tokenizer;
 
+mod messages;
+
 /// An environment of two or three turns: it shows a letter and allows any of four actions. An odd seed is truncated in
 /// the third turn, an even one terminates in the second.
 struct Letters {
