@@ -122,7 +122,7 @@ fn a_row_that_teaches_nothing_is_named_with_its_column() {
         (json!({"body": "a"}), Form::Text, "line 1, text: is missing; the row has [\"body\"]"),
         (json!({"text": null}), Form::Text, "line 1, text: is missing; the row has []"),
         (json!({"prompt": "a", "answer": "b"}), Form::Completion, "line 1, completion: is missing; the row has"),
-        (json!({"text": 3}), Form::Text, "line 1, text: 3 where a text or a list of"),
+        (json!({"text": 3}), Form::Text, "line 1, text: 3 where a text, or a list of"),
         (json!({"messages": "hi"}), Form::Messages, "line 1, messages: is a text where a list of"),
         (json!({"messages": []}), Form::Messages, "line 1, messages: is an empty list"),
         (json!({"messages": [ask, "ho"]}), Form::Messages, "line 1, messages: message 2: \"ho\" where"),
@@ -134,7 +134,7 @@ fn a_row_that_teaches_nothing_is_named_with_its_column() {
         (
             json!({"messages": [{"role": "user", "content": 3}]}),
             Form::Messages,
-            "line 1, messages: message 1: its `content`",
+            "line 1, messages: message 1: {\"role\":\"user\",\"content\":3} has a `content` that is neither",
         ),
         (json!({"prompt": [ask], "completion": [ask]}), Form::Completion, "line 1, completion: has no message of the"),
         (
