@@ -75,7 +75,8 @@ fn write(path: &Path, view: &str) -> Result<(u64, u64)> {
     for episode in record(&Registry::builtin(), &definition, 0..TURNS, 0, &mut Random)? {
         let episode = episode?;
         rows += episode.turns.len() as u64;
-        bytes += episode.turns.iter().map(|turn| turn.observation.len() + turn.action.len()).sum::<usize>() as u64;
+        bytes +=
+            episode.turns.iter().map(|turn| turn.observation.as_text().len() + turn.action.len()).sum::<usize>() as u64;
         writer.write(&episode)?;
         if rows >= TURNS {
             break;

@@ -28,7 +28,7 @@ impl Env for Guess {
 
     fn reset(&mut self, seed: u64) -> Result<Observation> {
         (self.secret, self.turns_left) = (1 + seed % 100, 7);
-        Ok(Observation { text: "Guess a number from 1 to 100.".to_string(), ..Observation::default() })
+        Ok(Observation::new("Guess a number from 1 to 100."))
     }
 
     fn step(&mut self, action: &str) -> Result<Step> {
@@ -45,8 +45,7 @@ impl Env for Guess {
         let reward = if end.is_some() { 1.0 } else { 0.0 };
         let end = end.or((self.turns_left == 1).then_some(End::Truncated)); // terminated wins
         self.turns_left = if end.is_some() { 0 } else { self.turns_left - 1 };
-        let observation = Observation { text: text.to_string(), ..Observation::default() };
-        Ok(Step { observation, reward, end, invalid_action: guess.is_none() })
+        Ok(Step { observation: Observation::new(text), reward, end, invalid_action: guess.is_none() })
     }
 
     fn render(&self) -> String {

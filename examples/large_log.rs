@@ -36,7 +36,7 @@ fn episode(number: u64, rng: &mut ChaCha8Rng) -> Episode {
     let mut text = || -> String { (0..120).map(|_| char::from(LETTERS[rng.random_range(0..64)])).collect() };
     let turn = |observation: String| Turn {
         action: observation[..1].to_string(),
-        observation,
+        observation: observation.into(),
         reward: 1.0,
         ..Turn::default()
     };
@@ -44,7 +44,7 @@ fn episode(number: u64, rng: &mut ChaCha8Rng) -> Episode {
     Episode {
         id: number.to_string(),
         turns,
-        final_observation: Some(text()),
+        final_observation: Some(text().into()),
         end: Some(End::Terminated),
         ..Episode::default()
     }

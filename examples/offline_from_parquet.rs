@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for turn in turns.filter(|turn| turn.legal_actions.is_some()).step_by(25).take(10) {
         let legal = turn.legal_actions.clone().unwrap_or_default();
         let seen = Observation {
-            text: turn.observation.clone(),
+            content: turn.observation.clone(),
             legal_actions: Some(legal.clone().into()),
             ..Default::default()
         };

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 use palestra_model::Device;
 
 use crate::model_dir::ModelDir;
@@ -59,7 +59,7 @@ impl RewardModel {
     /// # Errors
     /// A text that cannot be encoded, a conversation without a template, or a prompt that leaves no space for its
     /// answer; the message names the index of the answer, from 0.
-    pub fn score(&self, answers: &[(Text, Text)], batch: usize) -> Result<Vec<f32>> {
+    pub fn score(&self, answers: &[(Content, Content)], batch: usize) -> Result<Vec<f32>> {
         let encoder = self.encoder();
         let rows = answers.iter().enumerate().map(|(number, (prompt, answer))| {
             let encoded = encoder.answer(prompt, answer);

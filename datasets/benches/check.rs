@@ -65,7 +65,8 @@ fn walk(number: usize) -> Episode {
             next(13),
             next(13),
             next(10_000)
-        ),
+        )
+        .into(),
         action: ["move up\n", "move down\n", "move left\n", "move right\n"][next(4) as usize].to_string(),
         reward: -1.0,
         ..Turn::default()
@@ -76,7 +77,7 @@ fn walk(number: usize) -> Episode {
         seed: Some(number as u64),
         turns: turns.collect(),
         end: Some(End::Truncated),
-        final_observation: Some("The goal is at position 8, 6.".to_string()),
+        final_observation: Some("The goal is at position 8, 6.".into()),
         policy_id: "ppo".to_string(),
         ..Episode::default()
     }

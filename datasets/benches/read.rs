@@ -71,7 +71,7 @@ fn write(path: &Path, rows: usize, with_ids: bool) -> u64 {
             let log_probs = with_ids.then(|| (0..3).map(|_| -(next(1 << 20) as f32) / 1e5).collect::<Vec<_>>());
             text += observation.len() + action.len() + if with_ids { 46 * 4 } else { 0 };
             turns.push(Turn {
-                observation,
+                observation: observation.into(),
                 action,
                 reward: -1.0,
                 prompt_ids,
@@ -85,7 +85,7 @@ fn write(path: &Path, rows: usize, with_ids: bool) -> u64 {
             env_id: "maze-v1".to_string(),
             seed: Some(number as u64),
             end: Some(End::Truncated),
-            final_observation: Some("The goal is at position 8, 6.".to_string()),
+            final_observation: Some("The goal is at position 8, 6.".into()),
             policy_id: "ppo".to_string(),
             turns,
             ..Episode::default()

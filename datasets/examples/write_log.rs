@@ -27,7 +27,7 @@ fn episode(number: u64) -> Episode {
     let is_even = number.is_multiple_of(2);
     let last = number % 5;
     let turn = |step: u64| Turn {
-        observation: format!("episode {number}, step {step}: ü 蛇"),
+        observation: format!("episode {number}, step {step}: ü 蛇").into(),
         action: format!("count to {step}\n"),
         reward: step as f32 / 4.0,
         reward_parts: if is_even { [("rules".to_string(), step as f32 / 4.0)].into() } else { [].into() },
@@ -46,7 +46,7 @@ fn episode(number: u64) -> Episode {
         seed: is_even.then_some(u64::MAX - number),
         split: is_even.then(|| "train".to_string()),
         turns: (0..=last).map(turn).collect(),
-        final_observation: is_even.then(|| "the end".to_string()),
+        final_observation: is_even.then(|| "the end".into()),
         end: [Some(End::Terminated), Some(End::Truncated), None][number as usize % 3],
         end_reason: None,
         policy_id: "example".to_string(),

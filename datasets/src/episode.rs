@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Content;
+
 /// The reward source for the environment's own rules, and the name of their reward part if there are others.
 pub const RULES: &str = "rules";
 
@@ -24,8 +26,8 @@ pub enum End {
 /// One turn: the observation, the action and the reward.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
-    /// The text that the agent responded to.
-    pub observation: String,
+    /// The text or the messages that the agent responded to.
+    pub observation: Content,
     /// The text that the agent wrote.
     pub action: String,
     /// The reward of this turn, all parts summed.
@@ -78,7 +80,7 @@ pub struct Episode {
     pub turns: Vec<Turn>,
     /// The observation after the last action, from which a truncated episode bootstraps. `None` if it was not recorded.
     #[serde(default)]
-    pub final_observation: Option<String>,
+    pub final_observation: Option<Content>,
     /// Kind of the end; `None` for an episode whose recording was cut off.
     pub end: Option<End>,
     /// Reason of the end, in one word, such as `goal` or `limit`; `cut` if the recording was cut short.

@@ -1,19 +1,19 @@
 //! Supervised training examples from the rows of JSON lines and Parquet files: texts, conversations, and prompts with
 //! completions.
 //!
-//! Column names are those of published data sets. Messages are `{"role", "content"}`; other keys are kept.
+//! Column names are those of published data sets.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::log::paths::find_files;
-use crate::preferences::{Message, Text};
+use crate::rows::Rows;
 pub use crate::rows::{Origin, Place};
-use crate::rows::{Rows, shown};
+use crate::{Content, Message};
 
 /// Columns that make up an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +53,8 @@ pub enum Lesson {
     },
     /// A conversation; the loss covers the messages of the assistant.
     Conversation {
-        /// JSON objects with strings `role` and `content`, at least one.
-        messages: Vec<Value>,
+        /// The messages, at least one.
+        messages: Vec<Message>,
         /// Index of the first message that the loss may cover; only messages of the assistant are covered.
         from: usize,
     },
@@ -72,18 +72,11 @@ pub struct Examples {
 impl Lesson {
     /// Returns the example of a prompt and its answer, as preference files have both. An answer that repeats the whole
     /// conversation is recognized. `Err` says why the two make no example.
-    pub fn of_answer(prompt: &Text, answer: &Text) -> Result<Self, String> {
-        let said = |text: &Text| match text {
-            Text::Plain(text) => Said::Text(text.clone()),
-            Text::Messages(messages) => {
-                let role_and_content = |message: &Message| json!({ "role": message.role, "content": message.content });
-                Said::Messages(messages.iter().map(role_and_content).collect())
-            }
-        };
+    pub fn of_answer(prompt: &Content, answer: &Content) -> Result<Self, String> {
         match answer {
-            Text::Messages(messages) if messages.is_empty() => Err("is an empty list, and no answer".into()),
-            _ if prompt.is_empty() && matches!(answer, Text::Messages(_)) => whole(said(answer)),
-            _ => follow(said(prompt), said(answer)),
+            Content::Messages(messages) if messages.is_empty() => Err("is an empty list, and no answer".into()),
+            Content::Messages(_) if prompt.is_empty() => whole(answer.clone()),
+            _ => follow(prompt.clone(), answer.clone()),
         }
     }
 }
@@ -145,12 +138,6 @@ impl Form {
 /// An invalid row: the column, and the reason.
 type Wrong = (&'static str, String);
 
-/// A text, or the messages of a conversation.
-enum Said {
-    Text(String),
-    Messages(Vec<Value>),
-}
-
 fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
     let (wanted, needed) = form.columns();
     if let Some(missing) = wanted[..needed].iter().find(|name| row.get(**name).is_none_or(Value::is_null)) {
@@ -159,19 +146,19 @@ fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
     }
     let mut take = |column: &'static str| match row.remove(column) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => said(value).map(Some).map_err(|reason| (column, reason)),
+        Some(value) => filled(value).map(Some).map_err(|reason| (column, reason)),
     };
     let mut needs = |column| Ok(take(column)?.expect("it was looked for above"));
     match form {
         Form::Text => match needs("text")? {
-            Said::Text(text) => Ok(Lesson::Text(text)),
-            Said::Messages(_) => {
+            Content::Text(text) => Ok(Lesson::Text(text)),
+            Content::Messages(_) => {
                 Err(("text", "is a list where a text should be; text.format says what is read".into()))
             }
         },
         Form::Messages => match needs("messages")? {
-            Said::Messages(messages) => Ok(Lesson::Conversation { messages, from: 0 }),
-            Said::Text(_) => Err(("messages", "is a text where a list of {\"role\", \"content\"} should be".into())),
+            Content::Messages(messages) => Ok(Lesson::Conversation { messages, from: 0 }),
+            Content::Text(_) => Err(("messages", "is a text where a list of {\"role\", \"content\"} should be".into())),
         },
         Form::Completion => follow(needs("prompt")?, needs("completion")?).map_err(|reason| ("completion", reason)),
         Form::Chosen => {
@@ -187,18 +174,18 @@ fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
 
 /// Returns the example of a prompt and its completion. The completion may repeat the prompt, as in preferences of whole
 /// conversations.
-fn follow(prompt: Said, completion: Said) -> Result<Lesson, String> {
-    let message = |role: &str, content: String| json!({ "role": role, "content": content });
-    let (prompt, completion) = match (prompt, completion) {
-        (Said::Text(prompt), Said::Text(completion)) => return Ok(Lesson::Continuation { prompt, completion }),
-        (Said::Messages(prompt), Said::Text(completion)) => (prompt, vec![message("assistant", completion)]),
-        (Said::Text(_), Said::Messages(all)) if all[0]["role"] != "assistant" => return whole(Said::Messages(all)),
-        (Said::Text(prompt), Said::Messages(completion)) => (vec![message("user", prompt)], completion),
-        (Said::Messages(prompt), Said::Messages(completion)) => (prompt, completion),
-    };
+fn follow(prompt: Content, completion: Content) -> Result<Lesson, String> {
+    if let (Content::Text(prompt), Content::Text(completion)) = (&prompt, &completion) {
+        return Ok(Lesson::Continuation { prompt: prompt.clone(), completion: completion.clone() });
+    }
+    let answer = completion.to_messages("assistant");
+    if matches!(prompt, Content::Text(_)) && !answer[0].is_assistant() {
+        return whole(completion);
+    }
+    let prompt = prompt.to_messages("user");
     let from = prompt.len();
-    let messages = if completion.starts_with(&prompt) { completion } else { [prompt, completion].concat() };
-    if messages[from..].iter().any(|message| message["role"] == "assistant") {
+    let messages = if answer.starts_with(&prompt) { answer } else { [prompt, answer].concat() };
+    if messages[from..].iter().any(Message::is_assistant) {
         Ok(Lesson::Conversation { messages, from })
     } else {
         Err("has no message of the assistant, so that there is nothing to learn".into())
@@ -206,49 +193,20 @@ fn follow(prompt: Said, completion: Said) -> Result<Lesson, String> {
 }
 
 /// Returns the example of a conversation whose last message is covered by the loss.
-fn whole(conversation: Said) -> Result<Lesson, String> {
+fn whole(conversation: Content) -> Result<Lesson, String> {
     match conversation {
-        Said::Messages(messages) if messages[messages.len() - 1]["role"] == "assistant" => {
+        Content::Messages(messages) if messages.last().is_some_and(Message::is_assistant) => {
             Ok(Lesson::Conversation { from: messages.len() - 1, messages })
         }
-        Said::Messages(_) => Err("does not end with a message of the assistant".into()),
-        Said::Text(_) => Err("is a text without a `prompt`: what of it is the answer is not known".into()),
+        Content::Messages(_) => Err("does not end with a message of the assistant".into()),
+        Content::Text(_) => Err("is a text without a `prompt`: what of it is the answer is not known".into()),
     }
 }
 
-fn said(value: Value) -> Result<Said, String> {
-    match value {
-        Value::String(text) => Ok(Said::Text(text)),
-        Value::Array(messages) if messages.is_empty() => Err("is an empty list, and no conversation".into()),
-        Value::Array(messages) => {
-            let messages = messages.into_iter().enumerate();
-            let checked = messages
-                .map(|(number, value)| message(value).map_err(|reason| format!("message {}: {reason}", number + 1)));
-            checked.collect::<Result<_, _>>().map(Said::Messages)
-        }
-        other => Err(format!("{} where a text or a list of {{\"role\", \"content\"}} should be", shown(&other))),
+/// Parses a text or messages, at least one.
+fn filled(value: Value) -> Result<Content, String> {
+    match Content::parse(value)? {
+        Content::Messages(messages) if messages.is_empty() => Err("is an empty list, and no conversation".into()),
+        content => Ok(content),
     }
-}
-
-/// Returns a message with strings for `role` and `content`, without null values, which columns of structs contain.
-fn message(value: Value) -> Result<Value, String> {
-    let Value::Object(mut object) = value else {
-        return Err(format!("{} where {{\"role\", \"content\"}} should be", shown(&value)));
-    };
-    object.retain(|_, value| !value.is_null());
-    if !object.get("role").is_some_and(Value::is_string) {
-        return Err(format!("{} has no text `role`", shown(&Value::Object(object))));
-    }
-    let content = match object.remove("content") {
-        // An assistant message that only calls tools has no content.
-        None => Some(String::new()),
-        Some(Value::String(text)) => Some(text),
-        Some(Value::Array(parts)) => parts.iter().map(|part| part["text"].as_str()).collect(),
-        Some(_) => None,
-    };
-    match content {
-        Some(content) => object.insert("content".into(), content.into()),
-        None => return Err("its `content` is no text".into()),
-    };
-    Ok(Value::Object(object))
 }

@@ -5,6 +5,9 @@
 //! `terminated` and `truncated`, and the rows of an episode contiguous and in order; all other columns may be absent or
 //! null.
 //!
+//! An observation that is messages is a JSON list in `observation_messages`, and `observation` is null; the same holds for
+//! `final_observation` and `final_observation_messages`. A text is never parsed.
+//!
 //! A row with both flags ends its episode as terminated. An episode without a flag was cut off; its `end_reason` is
 //! `cut` if the file gives no other.
 //!

@@ -25,13 +25,13 @@ mod forms;
 mod rows;
 mod scores;
 mod steps;
-mod text;
 mod write;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::Content;
 use crate::error::Result;
 use crate::log::paths::find_files;
 pub use crate::rows::{Origin, Place};
@@ -40,14 +40,13 @@ pub use conflicts::{Resolved, Rule, resolve};
 pub use forms::record_of;
 pub use rows::{Row, Rows};
 pub use scores::Scores;
-pub use text::{Message, Text};
 pub use write::{Format, encode, write};
 
 /// A record of preference data: labels of answers to a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The prompt; empty if the file has answers only.
-    pub prompt: Text,
+    pub prompt: Content,
     /// The label, with the answers.
     pub preference: Preference,
     /// The annotator, if known.
@@ -64,42 +63,42 @@ pub enum Preference {
     /// `chosen` is better than `rejected`, by `margin` if it is given.
     Better {
         /// The better answer.
-        chosen: Text,
+        chosen: Content,
         /// The worse answer.
-        rejected: Text,
+        rejected: Content,
         /// The difference in quality, in the annotator's units.
         margin: Option<f64>,
     },
     /// Neither of two answers is better.
     Tie {
         /// The two answers, in arbitrary order.
-        answers: [Text; 2],
+        answers: [Content; 2],
     },
     /// An answer is good, or it is not.
     Label {
         /// The answer.
-        completion: Text,
+        completion: Content,
         /// True if it is good.
         good: bool,
     },
     /// The steps of one answer, each right or wrong.
     Steps {
         /// The steps, in order.
-        completions: Vec<Text>,
+        completions: Vec<Content>,
         /// One flag per step: true if it is right.
         good: Vec<bool>,
     },
     /// One of several answers is the best.
     Best {
         /// The answers, at least two.
-        completions: Vec<Text>,
+        completions: Vec<Content>,
         /// Index of the best one.
         best: usize,
     },
     /// A rating of an answer.
     Rating {
         /// The answer.
-        completion: Text,
+        completion: Content,
         /// The rating; higher is better, in the annotator's units.
         rating: f64,
     },

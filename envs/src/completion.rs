@@ -56,8 +56,8 @@ impl Completion {
             info.insert("row".to_string(), Value::Object(row.clone()));
         }
         // The observation after the last answer is empty.
-        let text = turns.get(self.answers.len()).cloned().unwrap_or_default();
-        Observation { text, legal_actions: None, info }
+        let content = turns.get(self.answers.len()).cloned().unwrap_or_default();
+        Observation { content, legal_actions: None, info }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{End, Options, Result};
+use crate::{Content, End, Options, Result};
 
 /// Facts about a state that the agent does not see: scores, positions, the solution.
 pub type Info = serde_json::Map<String, serde_json::Value>;
@@ -12,13 +12,20 @@ pub type Info = serde_json::Map<String, serde_json::Value>;
 /// Observation of the agent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
-    /// The text that the agent reads.
-    pub text: String,
+    /// The text, or the messages of a conversation, that the agent reads.
+    pub content: Content,
     /// Legal actions in this state, if the environment can list them. Shared, so that a list that never changes costs
     /// nothing.
     pub legal_actions: Option<Arc<[String]>>,
     /// Facts for users and metrics; never shown to the agent.
     pub info: Info,
+}
+
+impl Observation {
+    /// Creates an observation of a text or messages, without a list of legal actions.
+    pub fn new(content: impl Into<Content>) -> Self {
+        Self { content: content.into(), ..Self::default() }
+    }
 }
 
 /// Result of one action.

@@ -38,7 +38,7 @@ pub fn one_hot(observation: &Observation, action: &str) -> Result<Vec<f64>> {
     let is_action = |listed: &String| listed.eq_ignore_ascii_case(action.trim());
     if !legal.iter().any(is_action) {
         let legal = legal.join("`, `");
-        let text = &observation.text;
+        let text = &observation.content;
         return Err(Error::Policy(format!("it answers {action:?} to {text:?}; legal actions are `{legal}`")));
     }
     Ok(legal.iter().map(|listed| f64::from(u8::from(is_action(listed)))).collect())
@@ -59,7 +59,7 @@ pub(crate) fn ask(policy: &mut Ask, observations: &[Observation]) -> Result<Vec<
         return Err(Error::Policy(format!("it gives {given} answers to {asked} observations")));
     }
     for (observation, answer) in observations.iter().zip(&answers) {
-        let wrong = |what: String| Err(Error::Policy(format!("to {:?} it gives {what}", observation.text)));
+        let wrong = |what: String| Err(Error::Policy(format!("to {:?} it gives {what}", observation.content)));
         let actions = legal(observation);
         if answer.len() != actions.len() {
             return wrong(format!("{} probabilities; there are {} legal actions", answer.len(), actions.len()));

@@ -132,7 +132,7 @@ impl GridWorld {
     /// Complete observation of a cell.
     pub(crate) fn observe_cell(&self, cell: usize) -> Observation {
         Observation {
-            text: self.observations[cell].clone(),
+            content: self.observations[cell].as_str().into(),
             legal_actions: Some(Arc::clone(&self.legal_actions[cell])),
             ..Observation::default()
         }
@@ -147,7 +147,7 @@ impl GridWorld {
     fn observe(&self, terminated: bool) -> Observation {
         let actions = if terminated { &self.no_actions } else { &self.legal_actions[self.cell] };
         Observation {
-            text: self.observations[self.cell].clone(),
+            content: self.observations[self.cell].as_str().into(),
             legal_actions: Some(Arc::clone(actions)),
             ..Observation::default()
         }

@@ -9,7 +9,7 @@
 //! use palestra_envs::{Registry, baseline};
 //! let mut env = Registry::builtin().make("cliff-walking")?;
 //! let observation = env.reset(7)?;
-//! assert!(observation.text.ends_with("Move left, down, right or up."));
+//! assert!(observation.content.to_string().ends_with("Move left, down, right or up."));
 //! assert_eq!(env.step("up")?.reward, -1.0);
 //! assert_eq!(baseline::play_scripted(&mut *env, 7)?.total_reward(), -13.0);
 //! # Ok::<(), palestra_envs::Error>(())
@@ -38,7 +38,7 @@
 //!     fn reset(&mut self, seed: u64) -> Result<Observation> {
 //!         let word = ["agon", "stadion"][(seed % 2) as usize];
 //!         self.word = Some(word);
-//!         Ok(Observation { text: word.to_string(), ..Observation::default() })
+//!         Ok(Observation::new(word))
 //!     }
 //!
 //!     fn step(&mut self, action: &str) -> Result<Step> {
@@ -112,7 +112,7 @@ pub use definition::Definition;
 pub use env::{Build, Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, Result};
 pub use options::Options;
-pub use palestra_datasets::{End, Episode, Turn};
+pub use palestra_datasets::{Content, End, Episode, Message, Turn};
 pub use pool::Pool;
 pub use registry::{BuildReward, Entry, Registry};
 pub use reward::{Reward, RewardDefinition, Rewards};

@@ -81,7 +81,7 @@ pub fn play(
         let choice = policy.act(env, &observation, rng)?;
         let step = env.step(&choice.action)?;
         episode.turns.push(Turn {
-            observation: observation.text,
+            observation: observation.content,
             action: choice.action,
             reward: step.reward,
             legal_actions: observation.legal_actions.map(|legal| legal.to_vec()),
@@ -94,7 +94,7 @@ pub fn play(
         observation = step.observation;
     }
     episode.end_reason = Some(end_reason(&episode, &observation, env.spec().max_turns));
-    episode.final_observation = Some(observation.text);
+    episode.final_observation = Some(observation.content);
     Ok((episode, observation.info))
 }
 

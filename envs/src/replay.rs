@@ -93,8 +93,8 @@ fn first_mismatch(env: &mut dyn Env, seed: u64, episode: &Episode) -> Result<Opt
             let (logged, replayed) = (format!("{logged:?}"), format!("{replayed:?}"));
             Ok(Some(Mismatch { turn: number, field, logged, replayed }))
         };
-        if turn.observation != seen.text {
-            return differs("observation", &turn.observation, &seen.text);
+        if turn.observation != seen.content {
+            return differs("observation", &turn.observation, &seen.content);
         }
         let legal = seen.legal_actions.as_deref().unwrap_or_default();
         if turn.legal_actions.as_ref().is_some_and(|logged| logged != legal) {
@@ -110,9 +110,10 @@ fn first_mismatch(env: &mut dyn Env, seed: u64, episode: &Episode) -> Result<Opt
         if end != step.end {
             return differs("end", &end, &step.end);
         }
-        if let Some(last) = episode.final_observation.as_ref().filter(|last| is_last && **last != step.observation.text)
+        if let Some(last) =
+            episode.final_observation.as_ref().filter(|last| is_last && **last != step.observation.content)
         {
-            return differs("final_observation", last, &step.observation.text);
+            return differs("final_observation", last, &step.observation.content);
         }
         seen = step.observation;
     }

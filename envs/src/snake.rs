@@ -121,7 +121,7 @@ impl Snake {
             info.insert("turns".into(), self.turns.into());
         }
         Observation {
-            text: self.view.write(&self.game),
+            content: self.view.write(&self.game).into(),
             legal_actions: Some(match self.phase {
                 Phase::Running => self.legal_actions[self.game.heading as usize].clone(),
                 _ => self.no_actions.clone(),

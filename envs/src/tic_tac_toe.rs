@@ -155,9 +155,11 @@ impl TicTacToe {
         }
         let free = if outcome.is_none() { board.free() } else { 0 };
         Observation {
-            text: match self.options.view {
-                View::Text => format!("Tic-tac-toe. You are x, free cells have a number.\n{}\nYour cell:", draw(board)),
-                View::Compact => (0..9).map(|cell| mark(board, cell).unwrap_or('.')).collect(),
+            content: match self.options.view {
+                View::Text => {
+                    format!("Tic-tac-toe. You are x, free cells have a number.\n{}\nYour cell:", draw(board)).into()
+                }
+                View::Compact => (0..9).map(|cell| mark(board, cell).unwrap_or('.')).collect::<String>().into(),
             },
             legal_actions: Some(LEGAL_ACTIONS[usize::from(free)].clone()),
             info,

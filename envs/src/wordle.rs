@@ -105,9 +105,9 @@ impl Wordle {
             info.insert("guesses".into(), self.turns.into());
         }
         Observation {
-            text: match self.view {
-                View::Text => self.text(),
-                View::Compact => self.compact(),
+            content: match self.view {
+                View::Text => self.text().into(),
+                View::Compact => self.compact().into(),
             },
             legal_actions: Some(match self.phase {
                 Phase::Running => self.words.actions.clone(),

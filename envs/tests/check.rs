@@ -109,7 +109,7 @@ impl Corridor {
         };
         let legal = if self.flaw == NoLegalActions { vec![] } else { vec!["l".to_string(), "r".to_string()] };
         let legal_actions = (self.flaw != ListsNothing).then(|| legal.into());
-        Observation { text, legal_actions, ..Observation::default() }
+        Observation { content: text.into(), legal_actions, ..Observation::default() }
     }
 }
 

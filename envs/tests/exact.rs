@@ -46,7 +46,7 @@ fn the_random_policy_has_its_known_values() {
 fn a_mixture_with_random_play_lies_between_the_two() {
     // The first policy walks along the edge of the cliff; the second takes the first of the free cells on the most
     // lines.
-    let along_the_edge = |seen: &Observation| match seen.text.as_str() {
+    let along_the_edge = |seen: &Observation| match &*seen.content.as_text() {
         "A3" => "u",
         "L2" => "d",
         _ => "r",

@@ -1,7 +1,7 @@
 //! The grid games compared with dynamic programming and published values.
 
 use palestra_envs::grid_world::GridWorld;
-use palestra_envs::{End, Env, Options, cliff_walking, double_t_maze, frozen_lake};
+use palestra_envs::{Content, End, Env, Options, cliff_walking, double_t_maze, frozen_lake};
 use palestra_testing::assert_close;
 
 fn options(toml: &str) -> Options {
@@ -59,7 +59,11 @@ fn cliff_walking_has_its_known_optimum() {
     world.reset(0).unwrap();
     let step = world.step("right").unwrap();
     assert_eq!((step.reward, step.end), (-100.0, None));
-    assert_eq!(world.step("left").unwrap().observation.text, step.observation.text, "a fall leads back to the start");
+    assert_eq!(
+        world.step("left").unwrap().observation.content,
+        step.observation.content,
+        "a fall leads back to the start"
+    );
 }
 
 #[test]
@@ -100,8 +104,8 @@ fn the_scripted_policy_reaches_the_exact_optimum_on_average() {
 
 #[test]
 fn views_show_the_same_game() {
-    let texts: Vec<String> =
-        ["text", "compact", "none"].map(|view| lake(&format!("view = '{view}'")).reset(0).unwrap().text).into();
+    let texts: Vec<Content> =
+        ["text", "compact", "none"].map(|view| lake(&format!("view = '{view}'")).reset(0).unwrap().content).into();
     assert_eq!(
         texts[0],
         "You are P on a frozen lake. Walk over the ice S and F to the goal G, and keep out of the holes H.\n\
@@ -122,7 +126,7 @@ fn an_action_is_trimmed_and_read_in_any_case_and_an_unknown_one_stays() {
     let start = maze.reset(3).unwrap();
     let step = maze.step("north").unwrap();
     assert!(step.invalid_action);
-    assert_eq!((step.reward, step.observation.text), (-4.0, start.text));
+    assert_eq!((step.reward, step.observation.content), (-4.0, start.content));
     assert!(!maze.step(" LEFT\n").unwrap().invalid_action);
     assert!(maze.step("l").unwrap().invalid_action, "letters belong to the compact view");
 }
@@ -130,7 +134,7 @@ fn an_action_is_trimmed_and_read_in_any_case_and_an_unknown_one_stays() {
 #[test]
 fn the_limit_truncates() {
     let mut maze = double_t_maze::world(&options("limit = 2")).unwrap();
-    let seed = (0..).find(|&seed| maze.reset(seed).unwrap().text.contains("at row 1, column 1.")).unwrap();
+    let seed = (0..).find(|&seed| maze.reset(seed).unwrap().content.as_text().contains("at row 1, column 1.")).unwrap();
     maze.reset(seed).unwrap();
     assert_eq!(maze.step("left").unwrap().end, None);
     let last = maze.step("left").unwrap();

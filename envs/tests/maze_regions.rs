@@ -1,6 +1,6 @@
 //! The regions of the double-T maze: consistent with the whole maze, and together sufficient for a learner.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use palestra_envs::grid::Direction;
 use palestra_envs::grid_world::GridWorld;
@@ -65,16 +65,16 @@ fn every_move_leads_where_it_leads_in_the_whole_maze() {
 fn a_move_out_of_the_region_is_not_listed_and_truncates_beyond_the_border() {
     let mut left = region("left");
     let junction = "You are at row 5, column 6.";
-    let seed = (0..).find(|&seed| left.reset(seed).unwrap().text.starts_with(junction)).unwrap();
+    let seed = (0..).find(|&seed| left.reset(seed).unwrap().content.as_text().starts_with(junction)).unwrap();
     let start = left.reset(seed).unwrap();
     assert_eq!(start.legal_actions.as_deref().unwrap(), ["left", "up"]);
     // The policy waits at the wall above.
     assert_eq!(left.scripted_action().as_deref(), Some("up"));
     let stood = left.step("up").unwrap();
-    assert_eq!((stood.observation.text, stood.reward, stood.end), (start.text, -1.0, None));
+    assert_eq!((stood.observation.content, stood.reward, stood.end), (start.content, -1.0, None));
     let gone = left.step("down").unwrap();
     assert_eq!((gone.end, gone.reward, gone.invalid_action), (Some(End::Truncated), -1.0, false));
-    assert!(gone.observation.text.starts_with("You are at row 6, column 6."));
+    assert!(gone.observation.content.as_text().starts_with("You are at row 6, column 6."));
     assert_eq!(gone.observation.legal_actions.map(|legal| legal.len()), Some(Direction::ALL.len()));
     assert_eq!(
         (&gone.observation.info["solved"], &gone.observation.info["outcome"]),
@@ -98,7 +98,7 @@ fn logs_of_a_region_keep_to_it_and_play_again() {
         assert_eq!(episodes[0].env_id, format!("double-t-maze-{name}-v1"));
         // The log covers every observation and every action of the region.
         let turns = episodes.iter().flat_map(|it| &it.turns);
-        let done: BTreeSet<_> = turns.map(|turn| (&turn.observation, &turn.action)).collect();
+        let done: HashSet<_> = turns.map(|turn| (&turn.observation, &turn.action)).collect();
         assert_eq!(done.len(), moves(&region(name)).len(), "{name}");
         for episode in &episodes[..20] {
             assert_eq!(replayer.replay(episode).unwrap(), Replay::Same);

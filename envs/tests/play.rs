@@ -45,9 +45,9 @@ fn a_played_episode_holds_all_that_was_seen_and_done() {
     assert_eq!((episode.env_id.as_str(), episode.seed, episode.turns.len()), ("cliff-walking-v1", Some(7), 13));
     assert_eq!((episode.total_reward(), episode.end), (-13.0, Some(End::Terminated)));
     assert_eq!((episode.policy_id.as_str(), episode.turns[0].action.as_str()), ("scripted", "up"));
-    assert!(episode.turns[0].observation.starts_with("You are P."));
+    assert!(episode.turns[0].observation.as_text().starts_with("You are P."));
     assert_eq!(episode.turns[0].legal_actions.as_ref().unwrap().len(), 4);
-    assert!(episode.final_observation.unwrap().starts_with("You reached the goal."));
+    assert!(episode.final_observation.unwrap().as_text().starts_with("You reached the goal."));
 
     let invalid = baseline::play(&mut *env, 7, &mut |_| "fly".to_string()).unwrap();
     assert_eq!((invalid.turns.len(), invalid.end), (200, Some(End::Truncated)));

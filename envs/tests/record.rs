@@ -149,14 +149,14 @@ fn a_changed_episode_is_told_by_its_first_difference() {
 
     type Change = fn(&mut Episode);
     let changes: [(Change, usize, &str); 8] = [
-        (|it| it.turns[2].observation.push('!'), 2, "observation"),
+        (|it| it.turns[2].observation = "Elsewhere.".into(), 2, "observation"),
         (|it| it.turns[2].action = "left".to_string(), 3, "observation"),
         (|it| it.turns[4].reward = 0.5, 4, "reward"),
         (|it| it.turns[3].legal_actions = Some(vec!["left".to_string()]), 3, "legal_actions"),
         (|it| it.turns.truncate(5), 4, "end"),
         (|it| it.end = Some(End::Truncated), 5, "end"),
         (|it| it.turns.push(it.turns[5].clone()), 5, "end"),
-        (|it| it.final_observation = Some("Lost.".to_string()), 5, "final_observation"),
+        (|it| it.final_observation = Some("Lost.".into()), 5, "final_observation"),
     ];
     for (change, turn, field) in changes {
         let mut changed = episode.clone();

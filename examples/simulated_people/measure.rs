@@ -10,7 +10,7 @@ use palestra::model::generate::{Limits, Request, generate};
 use palestra::model::math::Sampling;
 use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra::reward_model::RewardModel;
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 use palestra_labels::prompts_of_file;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -162,7 +162,7 @@ fn print(model: &str, liked: &[f64], kl: f64, reward: Option<f64>, example: Stri
 /// Reward model's scores of the samples.
 fn rewards_of(reward_model: &RewardModel, prompts: &[String], sampled: &[Sampled]) -> palestra::Result<Vec<f64>> {
     let answers = prompts.iter().zip(sampled).map(|(prompt, one)| (prompt.as_str().into(), one.text.as_str().into()));
-    let scores = reward_model.score(&answers.collect::<Vec<(Text, Text)>>(), BATCH)?;
+    let scores = reward_model.score(&answers.collect::<Vec<(Content, Content)>>(), BATCH)?;
     Ok(scores.into_iter().map(f64::from).collect())
 }
 
@@ -172,8 +172,8 @@ impl SamplingArgs {
         let mut prompts = Vec::new();
         for prompt in prompts_of_file(&self.prompts)? {
             match prompt? {
-                Text::Plain(prompt) => prompts.push(prompt),
-                Text::Messages(_) => return Err("the prompts of this world are plain texts".into()),
+                Content::Text(prompt) => prompts.push(prompt),
+                Content::Messages(_) => return Err("the prompts of this world are plain texts".into()),
             }
         }
         Ok(prompts.iter().cycle().take(self.samples).cloned().collect())

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::path::Path;
 
 use palestra::envs::episode_seed;
-use palestra_datasets::preferences::Text;
 use palestra_labels::{Label, Store, Task, Verdict};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -36,7 +35,7 @@ pub fn label(file: &Path, people: usize, noise: f64, seed: u64) -> Result<u64, B
 
 /// Answer with the highest hidden reward, or with `errs` the lowest. A single answer is good above 0.
 fn verdict(task: &Task, errs: bool) -> Verdict {
-    let liked: Vec<f64> = task.answers.iter().map(|answer| worth(&plain(answer))).collect();
+    let liked: Vec<f64> = task.answers.iter().map(|answer| worth(&answer.as_text())).collect();
     let (best, worst) =
         (liked.iter().copied().fold(f64::MIN, f64::max), liked.iter().copied().fold(f64::MAX, f64::min));
     if liked.len() == 1 {
@@ -47,11 +46,4 @@ fn verdict(task: &Task, errs: bool) -> Verdict {
     }
     let chosen = if errs { worst } else { best };
     Verdict::Best { answer: liked.iter().position(|liked| *liked == chosen).expect("it is one of them") }
-}
-
-fn plain(text: &Text) -> String {
-    match text {
-        Text::Plain(text) => text.clone(),
-        Text::Messages(messages) => messages.iter().map(|message| message.content.as_str()).collect(),
-    }
 }

@@ -113,7 +113,7 @@ impl EvaluationPolicy {
         let every_action = |observation: &Observation| {
             let legal = observation.legal_actions.as_deref().unwrap_or_default();
             let turn = |action: &String| Turn {
-                observation: observation.text.clone(),
+                observation: observation.content.clone(),
                 action: action.clone(),
                 legal_actions: Some(legal.to_vec()),
                 ..Turn::default()

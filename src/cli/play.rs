@@ -159,7 +159,7 @@ fn play(env: &mut dyn Env, seed: u64, actor: &mut Actor, delay: Duration, screen
         let step = env.step(&action)?;
         show(show_step(&step, screen))?;
         episode.turns.push(Turn {
-            observation: observation.text,
+            observation: observation.content,
             action,
             reward: step.reward,
             legal_actions: observation.legal_actions.map(|legal| legal.to_vec()),
@@ -170,7 +170,7 @@ fn play(env: &mut dyn Env, seed: u64, actor: &mut Actor, delay: Duration, screen
         observation = step.observation;
         std::thread::sleep(delay);
     }
-    episode.final_observation = Some(observation.text);
+    episode.final_observation = Some(observation.content);
     show(show_end(env, &episode, screen))?;
     Ok(episode)
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palestra_datasets::preferences::{Message, Record, Scores, Text, find, read, resolve};
+use palestra_datasets::preferences::{Record, Scores, find, read, resolve};
+use palestra_datasets::{Content, Message};
 use palestra_envs::reward::{Missing, Reward, RewardSource, answer};
 use palestra_envs::{Episode, Error, Options, Result};
 use palestra_labels::queue::{Question, ask, scores};
@@ -113,7 +114,7 @@ impl Reward for LabelledAnswers {
                 self.files,
                 episodes.len(),
                 answer(first),
-                question(first).to_observation()
+                question(first).as_text()
             ))),
             _ => Ok(found),
         }
@@ -191,23 +192,18 @@ fn question_of(episode: &Episode) -> Question {
 }
 
 /// Prompt of an episode's last action: an observation, or after several turns the whole conversation.
-fn question(episode: &Episode) -> Text {
+fn question(episode: &Episode) -> Content {
     let [earlier @ .., last] = &episode.turns[..] else { return "".into() };
     if earlier.is_empty() {
-        return Text::of_observation(&last.observation);
+        return last.observation.clone();
     }
-    let said = |role: &str, content: &str| Message { role: role.to_string(), content: content.to_string() };
-    let shown = |observation: &str| match Text::of_observation(observation) {
-        Text::Plain(text) => vec![said("user", &text)],
-        Text::Messages(messages) => messages,
-    };
     let mut messages = Vec::new();
     for turn in earlier {
-        messages.extend(shown(&turn.observation));
-        messages.push(said("assistant", &turn.action));
+        messages.extend(turn.observation.to_messages("user"));
+        messages.push(Message::new("assistant", &turn.action));
     }
-    messages.extend(shown(&last.observation));
-    Text::Messages(messages)
+    messages.extend(last.observation.to_messages("user"));
+    Content::Messages(messages)
 }
 
 fn failed(reason: String) -> Error {

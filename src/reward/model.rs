@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use palestra_datasets::preferences::{Message, Text};
+use palestra_datasets::{Content, Message};
 use palestra_envs::reward::{Reward, RewardSource, answer};
 use palestra_envs::{Episode, Options, Result};
 use palestra_model::Device;
@@ -84,23 +84,20 @@ impl Reward for Scored {
 
 impl Scored {
     /// Prompt with all earlier turns, and the last answer.
-    fn asked(&self, episode: &Episode) -> (Text, Text) {
-        let said = |role: &str, content: &str| Message { role: role.to_string(), content: content.to_string() };
+    fn asked(&self, episode: &Episode) -> (Content, Content) {
         let (mut messages, mut text) = (Vec::new(), String::new());
         for (number, turn) in episode.turns.iter().enumerate() {
-            match Text::of_observation(&turn.observation) {
-                Text::Plain(shown) => messages.push(said("user", &shown)),
-                Text::Messages(shown) => messages.extend(shown),
-            }
-            text.push_str(&turn.observation);
+            messages.extend(turn.observation.to_messages("user"));
+            text.push_str(&turn.observation.as_text());
             if number + 1 < episode.turns.len() {
-                messages.push(said("assistant", &turn.action));
+                messages.push(Message::new("assistant", &turn.action));
                 text.push_str(&turn.action);
             }
         }
-        match self.chat {
-            true => (Text::Messages(messages), Text::Messages(vec![said("assistant", answer(episode))])),
-            false => (Text::Plain(text), Text::Plain(answer(episode).to_string())),
+        if self.chat {
+            (Content::Messages(messages), Content::Messages(vec![Message::new("assistant", answer(episode))]))
+        } else {
+            (Content::Text(text), answer(episode).into())
         }
     }
 }

@@ -33,7 +33,7 @@ impl Recall {
     fn observation(&self) -> Observation {
         let text = if self.turn == 0 { LETTERS[self.letter] } else { "?" };
         let legal: Vec<String> = LETTERS.map(String::from).into();
-        Observation { text: text.into(), legal_actions: Some(legal.into()), ..Observation::default() }
+        Observation { content: text.into(), legal_actions: Some(legal.into()), ..Observation::default() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use palestra::model::ops::{available_devices, open_device};
 use palestra::reward_model::RewardModel;
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 use serde_json::{Value, json};
 
 use crate::command::Sandbox;
@@ -135,7 +135,7 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
         let device = open_device(available_devices().pop().unwrap()).unwrap();
         let model = RewardModel::open(&sandbox.path().join("out"), &device).unwrap();
         assert_ne!(config["pad_token_id"].as_u64(), model.tokenizer.special().end.map(u64::from));
-        let answers = [" yes", " never"].map(|answer| (Text::from("question one"), Text::from(answer)));
+        let answers = [" yes", " never"].map(|answer| (Content::from("question one"), Content::from(answer)));
         let scores = model.score(&answers, 1).unwrap();
         assert!(scores[0] > scores[1], "{scores:?}");
         let written = std::fs::read_to_string(sandbox.path().join("s.jsonl")).unwrap();

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use palestra_datasets::preferences::{Preference, Row, Rows, Text, record_of};
+use palestra_datasets::Content;
+use palestra_datasets::preferences::{Preference, Row, Rows, record_of};
 
 use crate::error::{Error, Result};
 use crate::item::{Answer, NewItem};
@@ -22,7 +23,7 @@ pub fn items_of_file(
 
 /// Reads the prompts of a file of JSON lines or Parquet, row by row: the column `prompt`, a text or messages. Other
 /// columns are ignored.
-pub fn prompts_of_file(file: &Path) -> Result<impl Iterator<Item = palestra_datasets::Result<Text>> + use<>> {
+pub fn prompts_of_file(file: &Path) -> Result<impl Iterator<Item = palestra_datasets::Result<Content>> + use<>> {
     Ok(Rows::open(file)?.map(|row| row?.text("prompt")))
 }
 
@@ -32,12 +33,12 @@ pub trait Writer {
     fn policy(&self) -> &str;
 
     /// Generates `count` answers to each prompt; the error is shown to the user.
-    fn answers(&mut self, prompts: &[Text], count: usize) -> Result<Vec<Vec<Text>>, String>;
+    fn answers(&mut self, prompts: &[Content], count: usize) -> Result<Vec<Vec<Content>>, String>;
 }
 
 /// Creates an item for each prompt, with `count` answers of each writer. Equal answers are kept once. A prompt with
 /// only one distinct answer yields no item, since there is nothing to compare, unless only one answer is requested.
-pub fn sample(prompts: &[Text], writers: &mut [impl Writer], count: usize) -> Result<Vec<NewItem>> {
+pub fn sample(prompts: &[Content], writers: &mut [impl Writer], count: usize) -> Result<Vec<NewItem>> {
     let mut written: Vec<Vec<Answer>> = vec![Vec::new(); prompts.len()];
     for writer in &mut *writers {
         let texts = writer.answers(prompts, count);
@@ -116,7 +117,7 @@ mod tests {
         items.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 
-    fn texts(item: &NewItem) -> Vec<(&Text, Option<&str>)> {
+    fn texts(item: &NewItem) -> Vec<(&Content, Option<&str>)> {
         item.answers.iter().map(|answer| (&answer.text, answer.policy.as_deref())).collect()
     }
 
@@ -127,7 +128,7 @@ mod tests {
 {"prompt": "p", "chosen": "a", "rejected": "b", "gold": true}
 {"prompt": "p", "chosen": "a", "rejected": "b", "gold": false}"#;
         let items = items(lines, false).unwrap();
-        let (a, b, c) = (Text::from("a"), Text::from("b"), Text::from("c"));
+        let (a, b, c) = (Content::from("a"), Content::from("b"), Content::from("c"));
         assert_eq!(texts(&items[0]), [(&a, Some("x")), (&b, Some("y")), (&c, None)]);
         assert_eq!(texts(&items[1]), [(&a, Some("x"))]);
         assert_eq!(texts(&items[2]), [(&a, None), (&b, None)]);
@@ -162,8 +163,8 @@ mod tests {
             self.0
         }
 
-        fn answers(&mut self, prompts: &[Text], count: usize) -> Result<Vec<Vec<Text>>, String> {
-            if prompts.iter().any(Text::is_empty) {
+        fn answers(&mut self, prompts: &[Content], count: usize) -> Result<Vec<Vec<Content>>, String> {
+            if prompts.iter().any(Content::is_empty) {
                 return Err("nothing was asked".to_string());
             }
             let mut answer = || {
@@ -178,7 +179,7 @@ mod tests {
     fn answers_are_written_for_each_prompt_and_equal_ones_kept_once() {
         let mut writers = [Counting("old", 0), Counting("new", 4)];
         let items = sample(&["p".into(), "q".into()], &mut writers, 2).unwrap();
-        let answers = |of: [&'static str; 4]| of.map(Text::from);
+        let answers = |of: [&'static str; 4]| of.map(Content::from);
         let policies = |item: &NewItem| item.answers.iter().map(|answer| answer.policy.clone()).collect::<Vec<_>>();
         assert_eq!(
             items[0].answers.iter().map(|answer| answer.text.clone()).collect::<Vec<_>>(),

@@ -1,13 +1,13 @@
 //! Items to label.
 
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 use sha2::{Digest, Sha256};
 
 /// One answer and the policy that wrote it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The text of the answer.
-    pub text: Text,
+    pub text: Content,
     /// The policy that wrote it, such as a run's checkpoint; it is hidden from annotators.
     pub policy: Option<String>,
 }
@@ -16,7 +16,7 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewItem {
     /// The prompt.
-    pub prompt: Text,
+    pub prompt: Content,
     /// The answers, in an order that annotators do not see.
     pub answers: Vec<Answer>,
     /// Index of the known best answer. Such a gold item tests the annotators and is not exported.
@@ -27,11 +27,10 @@ impl NewItem {
     /// Hash of the item. Items with the same prompt and the same answers are the same item, in any order of the
     /// answers.
     pub(crate) fn key(&self) -> Vec<u8> {
-        let json = |text: &Text| serde_json::to_string(text).expect("texts are JSON");
-        let mut answers: Vec<String> = self.answers.iter().map(|answer| json(&answer.text)).collect();
+        let mut answers: Vec<String> = self.answers.iter().map(|answer| answer.text.canonical_json()).collect();
         answers.sort_unstable();
         let mut hash = Sha256::new();
-        for text in std::iter::once(&json(&self.prompt)).chain(&answers) {
+        for text in std::iter::once(&self.prompt.canonical_json()).chain(&answers) {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }

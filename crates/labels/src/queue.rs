@@ -1,6 +1,7 @@
 //! Answers that wait for labels, and their scores once they are labeled: a program requests labels while it runs.
 
-use palestra_datasets::preferences::{Record, Scores, Text};
+use palestra_datasets::Content;
+use palestra_datasets::preferences::{Record, Scores};
 
 use crate::error::{Error, Result};
 use crate::export::{Form, records_of};
@@ -12,7 +13,7 @@ use crate::store::{Added, LabelledItem, Store};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
     /// The prompt.
-    pub prompt: Text,
+    pub prompt: Content,
     /// The answer and the policy that wrote it.
     pub answer: Answer,
 }
@@ -89,7 +90,7 @@ mod tests {
 
         let ada = store.annotator("ada").unwrap();
         let task = store.next(&ada).unwrap().unwrap();
-        let b = task.answers.iter().position(|answer| *answer == "b".into()).unwrap();
+        let b = task.answers.iter().position(|answer| *answer == "b").unwrap();
         store.submit(&ada, task.item, &Label::of(Verdict::Best { answer: b }), 1.0).unwrap();
         let task = store.next(&ada).unwrap().unwrap();
         store.submit(&ada, task.item, &Label::of(Verdict::Skip), 1.0).unwrap();

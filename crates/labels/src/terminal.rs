@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 
 use crate::error::Result;
 use crate::label::{Label, SCALE, Verdict};
@@ -143,17 +143,9 @@ fn show(task: &Task, output: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// A text that is safe for a terminal: control characters, which could move the cursor or change colors, are escaped.
-fn told(text: &Text) -> String {
-    let text = match text {
-        Text::Plain(text) => text.clone(),
-        Text::Messages(messages) => {
-            let told: Vec<String> =
-                messages.iter().map(|message| format!("{}: {}", message.role, message.content)).collect();
-            told.join("\n")
-        }
-    };
+fn told(text: &Content) -> String {
     let mut shown = String::new();
-    for char in text.chars() {
+    for char in text.as_text().chars() {
         match char {
             '\n' | '\t' => shown.push(char),
             char if char.is_control() => shown.extend(char.escape_default()),

@@ -6,15 +6,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use palestra_datasets::preferences::Text;
-use palestra_datasets::{End, Episode, Turn};
+use palestra_datasets::{Content, End, Episode, Turn};
 use serde::{Deserialize, Serialize};
 
 use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
 use palestra_model::generate::Choices;
 use palestra_model::{EndTokens, GenerationConfig};
-use palestra_text::{ChatTemplate, Message, Tokenizer};
+use palestra_text::{ChatTemplate, Tokenizer};
 
 /// Context of the policy when it writes an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +67,8 @@ impl Encoder {
         Self { ends, ..self }
     }
 
-    /// Formats observations with a chat template, as a user message or as the messages that they list.
+    /// Formats observations with a chat template: a text as a user message, messages as they are. Without one, messages
+    /// are read as the lines of [`Content::as_text`].
     pub fn with_chat(self, template: ChatTemplate) -> Self {
         Self { chat: Some(template), ..self }
     }
@@ -96,7 +96,7 @@ impl Encoder {
     pub fn prompt(
         &self,
         so_far: &[u32],
-        observation: &str,
+        observation: &Content,
         return_to_go: Option<f32>,
         room: usize,
     ) -> Result<Vec<u32>> {
@@ -121,14 +121,11 @@ impl Encoder {
     }
 
     /// Appends an observation to the tokens of the episode so far.
-    fn shown(&self, so_far: &[u32], observation: &str, return_to_go: Option<f32>) -> Result<Vec<u32>> {
+    fn shown(&self, so_far: &[u32], observation: &Content, return_to_go: Option<f32>) -> Result<Vec<u32>> {
         let special = self.tokenizer.special();
         let mut prompt = so_far.to_vec();
         if let Some(template) = &self.chat {
-            let messages: Vec<Message> = match Text::of_observation(observation) {
-                Text::Plain(text) => vec![Message::new("user", text)],
-                Text::Messages(messages) => messages.into_iter().map(|it| Message::new(it.role, it.content)).collect(),
-            };
+            let messages = observation.to_messages("user");
             let text = if so_far.is_empty() {
                 template.render(&messages, true)?
             } else {
@@ -148,7 +145,7 @@ impl Encoder {
             let unsigned = rounded.strip_prefix('-').filter(|rest| rest.trim_end().bytes().all(|b| b"0.".contains(&b)));
             self.tokenizer.encode(unsigned.unwrap_or(&rounded), &mut prompt)?; // -0.0 is 0.0
         }
-        self.tokenizer.encode(observation, &mut prompt)?;
+        self.tokenizer.encode(&observation.as_text(), &mut prompt)?;
         prompt.extend(special.action);
         Ok(prompt)
     }
@@ -209,10 +206,10 @@ impl Encoder {
             }
             return_to_go -= turn.reward;
         }
-        let last = episode.final_observation.as_deref().filter(|_| episode.end == Some(End::Truncated));
+        let last = episode.final_observation.as_ref().filter(|_| episode.end == Some(End::Truncated));
         let so_far = segments.last().map_or(&[][..], |segment| &segment.tokens);
-        let final_prompt = match last.filter(|text| !text.is_empty()) {
-            Some(text) => Some(self.prompt(so_far, text, Some(return_to_go), 0)?),
+        let final_prompt = match last.filter(|content| !content.is_empty()) {
+            Some(content) => Some(self.prompt(so_far, content, Some(return_to_go), 0)?),
             None => None,
         };
         let mut trajectory = Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() };

@@ -37,7 +37,7 @@ pub struct RolloutConfig {
     pub group: usize,
     /// Context of the policy when it writes.
     pub context: Context,
-    /// True if observations are formatted with the model's chat template, as user messages.
+    /// True if observations are formatted with the model's chat template, a text as a user message.
     pub chat: bool,
     /// Sampling parameters.
     pub sampling: Sampling,
@@ -386,7 +386,7 @@ impl Rollout {
     }
 
     fn prompt(&self, episode: &Running, room: usize) -> Result<Vec<u32>> {
-        self.encoder.prompt(&episode.context, &episode.observation.text, episode.return_to_go, room)
+        self.encoder.prompt(&episode.context, &episode.observation.content, episode.return_to_go, room)
     }
 }
 

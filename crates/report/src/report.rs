@@ -192,8 +192,11 @@ fn episode(episode: &Episode) -> String {
         None => "cut off",
     };
     let turns: String = episode.turns.iter().enumerate().map(turn).collect();
-    let last = episode.final_observation.as_deref().filter(|text| !text.is_empty()).map(|text| {
-        format!("<div class=\"turn\"><p>After the last action</p><pre class=\"wrap\">{}</pre></div>\n", escape(text))
+    let last = episode.final_observation.as_ref().filter(|last| !last.is_empty()).map(|last| {
+        format!(
+            "<div class=\"turn\"><p>After the last action</p><pre class=\"wrap\">{}</pre></div>\n",
+            escape(&last.as_text())
+        )
     });
     format!(
         "<details{}><summary><strong>return {}</strong> <span class=\"soft\">· {} turns, {end} · {} · seed {} · \
@@ -219,7 +222,7 @@ fn turn((index, turn): (usize, &Turn)) -> String {
         "<div class=\"turn\"><p>Turn {}</p><pre class=\"wrap\">{}</pre>\
          <p>Action · reward {reward}{invalid}</p><pre class=\"wrap action\">{}</pre></div>\n",
         index + 1,
-        escape(&turn.observation),
+        escape(&turn.observation.as_text()),
         escape(&turn.action),
     )
 }

@@ -4,7 +4,8 @@ mod error;
 mod tokenizer;
 
 pub use error::{Error, Result};
+pub use palestra_datasets::Message;
 pub use tokenizer::{
-    ChatTemplate, EncodedChat, MarkedText, Message, Method, SpecialTokens, StopStream, TextStream, Tokenizer,
-    VocabularyOptions, before_stop, stop_check,
+    ChatTemplate, EncodedChat, MarkedText, Method, SpecialTokens, StopStream, TextStream, Tokenizer, VocabularyOptions,
+    before_stop, stop_check,
 };

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::report::Notes;
+use crate::Content;
 use crate::error::{Error, Result};
 use crate::rows::shown;
 
@@ -69,6 +70,28 @@ impl<'a> Fields<'a> {
         self.take(names).map(|(_, value)| text_of(value, notes))
     }
 
+    /// Removes the first present field among the names as a text or messages, or else the field that a log has for
+    /// messages.
+    pub fn content(&mut self, names: &[&str], messages: &str, notes: &mut Notes) -> Result<Option<Content>> {
+        if let Some((_, value)) = self.take(names) {
+            return Ok(Some(content_of(value, notes)));
+        }
+        let Some((_, value)) = self.take(&[messages]) else { return Ok(None) };
+        let parsed = match value {
+            Value::String(json) => serde_json::from_str(&json).map_err(|error| error.to_string()),
+            value => Content::parse(value),
+        };
+        match parsed {
+            Ok(Content::Messages(messages)) => Ok(Some(messages.into())),
+            Ok(Content::Text(_)) => Err(self.at.error(messages, "is a text and no list of messages")),
+            Err(reason) => Err(self.at.error(messages, reason)),
+        }
+    }
+
+    pub fn required_content(&mut self, names: &[&str], messages: &str, notes: &mut Notes) -> Result<Content> {
+        self.content(names, messages, notes)?.ok_or_else(|| self.missing(names))
+    }
+
     pub fn required_text(&mut self, names: &[&str], notes: &mut Notes) -> Result<String> {
         self.text(names, notes).ok_or_else(|| self.missing(names))
     }
@@ -105,6 +128,16 @@ impl<'a> Fields<'a> {
             false => format!("missing; besides what is known, there is {}", found.join(", ")),
         };
         self.at.error(&names.join(" or "), reason)
+    }
+}
+
+/// Returns a text as it is, a list of messages `{"role", "content"}` as messages, any other value as compact JSON.
+pub(super) fn content_of(value: Value, notes: &mut Notes) -> Content {
+    match &value {
+        Value::Array(list) if list.first().is_some_and(|first| first["role"].is_string()) => {
+            Content::parse(value.clone()).unwrap_or_else(|_| text_of(value, notes).into())
+        }
+        _ => text_of(value, notes).into(),
     }
 }
 

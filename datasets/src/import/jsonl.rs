@@ -11,7 +11,8 @@
 //!   `states` may have one more than `actions`, or `{"steps": [{...}, ...]}` with a transition in each.
 //! - an [`Episode`] of this crate, as serde writes it.
 //!
-//! Observations and actions that are not texts (numbers, lists, objects) become compact JSON. An episode id that is a
+//! An observation is a text, or a list of messages `{"role", "content", ...}`. Other observations, and actions, that
+//! are not texts (numbers, lists, objects) become compact JSON. An episode id that is a
 //! number is unique only in its file, so the file's name is prepended: `run/17`. The same applies to episodes without
 //! an id, which are numbered.
 
@@ -20,14 +21,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::{At, Fields};
 pub use super::report::Notes;
 use super::turns::{Step, take_end, take_episode, take_final, take_lists, take_step};
-use crate::Episode;
 use crate::error::{Error, Result};
 use crate::rows::shown;
+use crate::{Content, Episode};
 
 /// Iterator over the episodes of a file of JSON lines. Iteration ends after an error.
 pub struct Episodes<R> {
@@ -58,7 +59,7 @@ struct Open {
     /// Value of `episode_id` on its lines.
     id: Option<Value>,
     /// Next observation of the last action, if its line has one.
-    next: Option<String>,
+    next: Option<Content>,
 }
 
 impl Episodes<BufReader<File>> {
@@ -191,7 +192,7 @@ impl<R: BufRead> Episodes<R> {
         if let Some(end) = take_end(&mut fields, None)? {
             episode.end = episode.end.or(end);
         }
-        episode.final_observation = take_final(&mut fields).or(last);
+        episode.final_observation = take_final(&mut fields)?.or(last);
         episode.end_reason = fields.typed("end_reason", "a text")?.or(episode.end_reason);
         fields.end(&mut self.notes);
         episode.id = self.id_of(id.as_ref(), at)?;
@@ -237,7 +238,7 @@ impl Open {
     fn with(mut self, step: Step, at: At) -> Result<Self> {
         let Step { turn, end, end_reason, next, final_observation } = step;
         if let Some(expected) = self.next.take().filter(|expected| *expected != turn.observation) {
-            let (expected, found) = (shown(&expected.into()), shown(&turn.observation.into()));
+            let (expected, found) = (shown(&json!(expected)), shown(&json!(turn.observation)));
             let reason = format!(
                 "{found}, and by its next_state the line before led to {expected}; the lines of an episode stand together \
                  and in order, and its last one has an end flag"

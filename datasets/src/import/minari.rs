@@ -201,7 +201,11 @@ impl Columns {
             (false, false) => None,
         };
         let reward = self.rewards.as_primitive::<Float32Type>().value(row);
-        Ok(Row { turn: Turn { observation, action, reward, info, ..Turn::default() }, end, no_texts })
+        Ok(Row {
+            turn: Turn { observation: observation.into(), action, reward, info, ..Turn::default() },
+            end,
+            no_texts,
+        })
     }
 }
 

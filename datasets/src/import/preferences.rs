@@ -23,13 +23,9 @@ pub fn import_preferences(inputs: &[PathBuf], to: &Path, options: &ImportOptions
     let resolved = resolve(records, Rule::Share).map_err(wrong)?;
     let scores = Scores::of(&resolved.records, None).map_err(wrong)?;
     let mut target = Target::create(to, options)?;
-    for (number, (observation, action, score)) in scores.iter().enumerate() {
-        let turn = Turn {
-            observation: observation.to_string(),
-            action: action.to_string(),
-            reward: score as f32,
-            ..Turn::default()
-        };
+    for (number, (prompt, answer, score)) in scores.iter().enumerate() {
+        let turn =
+            Turn { observation: prompt.clone(), action: answer.to_string(), reward: score as f32, ..Turn::default() };
         target.write(Episode {
             id: number.to_string(),
             turns: vec![turn],

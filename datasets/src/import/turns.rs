@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, text_of};
+use super::fields::{Fields, content_of, text_of};
 use super::report::Notes;
 use crate::error::Result;
-use crate::{End, Episode, Turn};
+use crate::{Content, End, Episode, Turn};
 
 const OBSERVATION: [&str; 3] = ["observation", "state", "obs"];
 const ACTION: [&str; 1] = ["action"];
@@ -51,14 +51,14 @@ pub(super) struct Step {
     pub end: Option<Option<End>>,
     pub end_reason: Option<String>,
     /// The next observation, after the action.
-    pub next: Option<String>,
+    pub next: Option<Content>,
     /// The observation after the last action, if it has its own field.
-    pub final_observation: Option<String>,
+    pub final_observation: Option<Content>,
 }
 
 /// Consumes the fields of a turn.
 pub(super) fn take_step(fields: &mut Fields, notes: &mut Notes) -> Result<Step> {
-    let observation = fields.required_text(&OBSERVATION, notes)?;
+    let observation = fields.required_content(&OBSERVATION, "observation_messages", notes)?;
     let action = fields.required_text(&ACTION, notes)?;
     let reward = fields.required_number(&REWARD)?;
     let info = fields.take(&["info"]).map(|(_, value)| value);
@@ -91,14 +91,14 @@ pub(super) fn take_step(fields: &mut Fields, notes: &mut Notes) -> Result<Step> 
         end,
         end_reason: fields.typed("end_reason", "a text")?,
         // The same observation is on the next line, and is counted there.
-        next: fields.text(&NEXT, &mut unnoted),
-        final_observation: take_final(fields),
+        next: fields.take(&NEXT).map(|(_, value)| content_of(value, &mut unnoted)),
+        final_observation: take_final(fields)?,
     })
 }
 
 /// Consumes the observation after the last action.
-pub(super) fn take_final(fields: &mut Fields) -> Option<String> {
-    fields.text(&FINAL, &mut Notes::default())
+pub(super) fn take_final(fields: &mut Fields) -> Result<Option<Content>> {
+    fields.content(&FINAL, "final_observation_messages", &mut Notes::default())
 }
 
 /// Consumes the flags of an end. `done` alone does not distinguish the two kinds of end; if another field beside it
@@ -140,7 +140,7 @@ pub(super) fn take_episode(fields: &mut Fields) -> Result<Episode> {
 }
 
 /// Splits the lists of a trajectory into one object per step. One observation may follow the last step.
-pub(super) fn take_lists(fields: &mut Fields, notes: &mut Notes) -> Result<(Vec<Value>, Option<String>)> {
+pub(super) fn take_lists(fields: &mut Fields, notes: &mut Notes) -> Result<(Vec<Value>, Option<Content>)> {
     let Some((_, Value::Array(actions))) = fields.take(&["actions"]) else {
         return Err(fields.at.error("actions", "missing; a trajectory of lists has an action for each step"));
     };
@@ -155,7 +155,7 @@ pub(super) fn take_lists(fields: &mut Fields, notes: &mut Notes) -> Result<(Vec<
         if values.len() == steps.len() + 1 && (name == "observation" || name == "info") {
             let after = values.pop().expect("one more than steps");
             if name == "observation" {
-                last = Some(text_of(after, notes));
+                last = Some(content_of(after, notes));
             }
         }
         if values.len() != steps.len() {

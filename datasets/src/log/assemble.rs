@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::batch::{Batch, flag, number, text};
+use super::batch::{Batch, content, flag, number, text};
 use super::rows::version_of;
 use super::rules::{Breach, check_turn};
 use super::{Located, Place};
 use crate::error::{Error, Result};
-use crate::{End, Episode, Turn};
+use crate::{Content, End, Episode, Turn};
 
 /// Assembles the rows of a row group. An episode with an invalid row is returned as an error; the others continue.
 pub(super) struct Assembler {
@@ -112,10 +112,12 @@ impl Open {
         } else {
             same_as_before(batch, row, episode)?;
         }
-        let turn = turn(batch, row);
+        let turn = turn(batch, row)?;
         check_turn(&turn)?;
         episode.turns.push(turn);
-        episode.final_observation = text(&batch.final_observation, row).map(str::to_owned);
+        let names = ["final_observation", "final_observation_messages"];
+        let (texts, messages) = (&batch.final_observation, &batch.final_observation_messages);
+        episode.final_observation = content(texts, messages, row, names)?;
         episode.end_reason = text(&batch.end_reason, row).map(str::to_owned);
         // A terminal state has no future, even if a limit was reached in the same turn.
         episode.end = if flag(&batch.terminated, row) {
@@ -166,10 +168,10 @@ fn env_id(batch: &Batch, row: usize) -> Option<String> {
     }
 }
 
-fn turn(batch: &Batch, row: usize) -> Turn {
+fn turn(batch: &Batch, row: usize) -> Result<Turn, Breach> {
     let owned = |column| text(column, row).map(str::to_owned);
-    Turn {
-        observation: owned(&batch.observation).unwrap_or_default(),
+    Ok(Turn {
+        observation: observation(batch, row)?,
         action: owned(&batch.action).unwrap_or_default(),
         reward: number(&batch.reward, row).unwrap_or_default(),
         reward_parts: batch.reward_parts.as_ref().map(|parts| parts.get(row)).unwrap_or_default(),
@@ -180,6 +182,16 @@ fn turn(batch: &Batch, row: usize) -> Turn {
         log_probs: batch.log_probs.as_ref().and_then(|lists| lists.get(row)),
         info: owned(&batch.info),
         timestamp: number(&batch.timestamp, row),
+    })
+}
+
+fn observation(batch: &Batch, row: usize) -> Result<Content, Breach> {
+    let names = ["observation", "observation_messages"];
+    match content(&batch.observation, &batch.observation_messages, row, names)? {
+        Some(content) => Ok(content),
+        // Readers of rewards alone read neither column.
+        None if !batch.has_observations => Ok(Content::default()),
+        None => Err(("observation", "null; every row needs a value, here or in observation_messages".to_string())),
     }
 }
 

@@ -16,10 +16,13 @@ use arrow_schema::DataType;
 
 use super::rules::Breach;
 use super::schema::{COLUMNS, Need};
+use crate::{Content, Message};
 
 /// A batch of rows of a file. A column that is absent from the file, or null in all of these rows, is `None`.
 pub(super) struct Batch {
     pub rows: usize,
+    /// True if observations are read.
+    pub has_observations: bool,
     /// The first error of each invalid row, by the row's index in the batch.
     pub faults: BTreeMap<usize, Breach>,
     pub episode_id: Option<StringViewArray>,
@@ -30,11 +33,13 @@ pub(super) struct Batch {
     pub seed: Option<UInt64Array>,
     pub split: Option<StringViewArray>,
     pub observation: Option<StringViewArray>,
+    pub observation_messages: Option<StringViewArray>,
     pub prompt_ids: Option<Lists<UInt32Array>>,
     pub action: Option<StringViewArray>,
     pub action_ids: Option<Lists<UInt32Array>>,
     pub legal_actions: Option<Lists<StringArray>>,
     pub final_observation: Option<StringViewArray>,
+    pub final_observation_messages: Option<StringViewArray>,
     pub reward: Option<Float32Array>,
     pub reward_parts: Option<Parts>,
     pub terminated: Option<BooleanArray>,
@@ -73,6 +78,9 @@ impl Batch {
         let mut from = Converter { batch, faults: BTreeMap::new() };
         Self {
             rows: batch.num_rows(),
+            has_observations: ["observation", "observation_messages"]
+                .iter()
+                .any(|name| batch.column_by_name(name).is_some()),
             episode_id: from.text("episode_id"),
             step: from.numbers("step"),
             env_id: from.text("env_id"),
@@ -81,11 +89,13 @@ impl Batch {
             seed: from.numbers("seed"),
             split: from.text("split"),
             observation: from.text("observation"),
+            observation_messages: from.text("observation_messages"),
             prompt_ids: from.number_lists("prompt_ids"),
             action: from.text("action"),
             action_ids: from.number_lists("action_ids"),
             legal_actions: from.text_lists("legal_actions"),
             final_observation: from.text("final_observation"),
+            final_observation_messages: from.text("final_observation_messages"),
             reward: from.numbers("reward"),
             reward_parts: from.parts("reward_parts"),
             terminated: from.flags("terminated"),
@@ -111,6 +121,25 @@ impl Batch {
 pub(super) fn text(column: &Option<StringViewArray>, row: usize) -> Option<&str> {
     let column = column.as_ref()?;
     column.is_valid(row).then(|| column.value(row))
+}
+
+/// Returns the text of a row or the messages of its other column, if it has one. `names` are those of the two columns.
+pub(super) fn content(
+    texts: &Option<StringViewArray>,
+    messages: &Option<StringViewArray>,
+    row: usize,
+    names: [&'static str; 2],
+) -> Result<Option<Content>, Breach> {
+    match (text(texts, row), text(messages, row)) {
+        (None, None) => Ok(None),
+        (Some(text), None) => Ok(Some(text.into())),
+        (Some(_), Some(_)) => Err((names[1], format!("stands beside {}; a row has one of them", names[0]))),
+        (None, Some(json)) => {
+            let wrong = |reason: String| (names[1], format!("is no JSON list of messages: {reason}"));
+            let messages = serde_json::from_str::<Vec<Message>>(json).map_err(|error| wrong(error.to_string()))?;
+            Ok(Some(Content::Messages(messages)))
+        }
+    }
 }
 
 /// Returns the number of a row, if it has one.

@@ -54,7 +54,7 @@ fn find_columns(path: &Path, schema: &SchemaDescriptor, columns: Columns) -> Res
         match (places.next(), places.next()) {
             (Some(place), None) => found.push((place, column)),
             (Some(_), Some(_)) => return Err(refused("there are two of that name".to_string())),
-            (None, _) if column.need == Need::Required => {
+            (None, _) if is_missed(column, &names) => {
                 let hint = match nearest(column.name, &names) {
                     Some(near) => format!("; rename {near}, if it is that"),
                     None => String::new(),
@@ -66,6 +66,15 @@ fn find_columns(path: &Path, schema: &SchemaDescriptor, columns: Columns) -> Res
     }
     found.sort_by_key(|(place, _)| *place);
     Ok(found)
+}
+
+/// True if a file needs a column that is not among its columns.
+fn is_missed(column: &Column, names: &[&str]) -> bool {
+    match column.need {
+        Need::Required => true,
+        Need::Either => !names.contains(&"observation_messages"),
+        Need::Learning | Need::Record => false,
+    }
 }
 
 /// Returns the name in the file that may stand for a missing column: misspelled, abbreviated, or with an affix.

@@ -11,7 +11,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::schema::written;
-use crate::{End, Episode, Turn};
+use crate::{Content, End, Episode, Turn};
 
 /// Rows that are not encoded yet, with one builder per column.
 pub(super) struct Rows {
@@ -28,11 +28,13 @@ pub(super) struct Rows {
     seed: UInt64Builder,
     split: StringDictionaryBuilder<Int32Type>,
     observation: StringBuilder,
+    observation_messages: StringBuilder,
     prompt_ids: ListBuilder<UInt32Builder>,
     action: StringBuilder,
     action_ids: ListBuilder<UInt32Builder>,
     legal_actions: ListBuilder<StringBuilder>,
     final_observation: StringBuilder,
+    final_observation_messages: StringBuilder,
     reward: Float32Builder,
     reward_parts: MapBuilder<StringBuilder, Float32Builder>,
     terminated: BooleanBuilder,
@@ -69,11 +71,13 @@ impl Rows {
             seed: UInt64Builder::new(),
             split: StringDictionaryBuilder::new(),
             observation: StringBuilder::new(),
+            observation_messages: StringBuilder::new(),
             prompt_ids: ids(),
             action: StringBuilder::new(),
             action_ids: ids(),
             legal_actions: ListBuilder::new(StringBuilder::new()).with_field(element(DataType::Utf8)),
             final_observation: StringBuilder::new(),
+            final_observation_messages: StringBuilder::new(),
             reward: Float32Builder::new(),
             reward_parts: MapBuilder::new(Some(names), StringBuilder::new(), Float32Builder::new())
                 .with_values_field(Field::new("value", DataType::Float32, false)),
@@ -117,7 +121,8 @@ impl Rows {
             let is_last = step + 1 == turns;
             self.terminated.append_value(is_last && episode.end == Some(End::Terminated));
             self.truncated.append_value(is_last && episode.end == Some(End::Truncated));
-            self.final_observation.append_option(episode.final_observation.as_ref().filter(|_| is_last));
+            let last = episode.final_observation.as_ref().filter(|_| is_last);
+            append_content(&mut self.final_observation, &mut self.final_observation_messages, last);
             let cut = episode.end.is_none().then_some("cut");
             self.end_reason.append_option(episode.end_reason.as_deref().or(cut).filter(|_| is_last));
         }
@@ -137,11 +142,13 @@ impl Rows {
             Arc::new(self.seed.finish()),
             Arc::new(self.split.finish()),
             Arc::new(self.observation.finish()),
+            Arc::new(self.observation_messages.finish()),
             Arc::new(self.prompt_ids.finish()),
             Arc::new(self.action.finish()),
             Arc::new(self.action_ids.finish()),
             Arc::new(self.legal_actions.finish()),
             Arc::new(self.final_observation.finish()),
+            Arc::new(self.final_observation_messages.finish()),
             Arc::new(self.reward.finish()),
             Arc::new(self.reward_parts.finish()),
             Arc::new(self.terminated.finish()),
@@ -163,7 +170,7 @@ impl Rows {
     }
 
     fn append_turn(&mut self, turn: &Turn) {
-        self.observation.append_value(&turn.observation);
+        append_content(&mut self.observation, &mut self.observation_messages, Some(&turn.observation));
         self.action.append_value(&turn.action);
         self.reward.append_value(turn.reward);
         self.invalid_action.append_value(turn.invalid_action);
@@ -190,7 +197,8 @@ impl Rows {
 /// Returns the bytes of text and ids in an episode.
 pub(crate) fn bytes_of(episode: &Episode) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let shared = episode.id.len() + text(&episode.env_spec) + text(&episode.final_observation);
+    let last = episode.final_observation.as_ref().map_or(0, Content::bytes);
+    let shared = episode.id.len() + text(&episode.env_spec) + last;
     shared + episode.turns.iter().map(bytes_of_turn).sum::<usize>()
 }
 
@@ -199,7 +207,7 @@ pub(super) fn bytes_of_turn(turn: &Turn) -> usize {
         + turn.action_ids.as_ref().map_or(0, Vec::len)
         + turn.log_probs.as_ref().map_or(0, Vec::len);
     let texts = turn.legal_actions.iter().flatten().chain(&turn.info).map(String::len).sum::<usize>();
-    turn.observation.len() + turn.action.len() + texts + numbers * size_of::<u32>()
+    turn.observation.bytes() + turn.action.len() + texts + numbers * size_of::<u32>()
 }
 
 /// Returns the number at the end of an environment's id: 1 of `snake-6x6-v1`.
@@ -214,6 +222,19 @@ fn repeat(builder: &mut StringDictionaryBuilder<Int32Type>, value: Option<&str>,
         }
         None => builder.append_nulls(rows),
     }
+}
+
+/// Appends a text to one column, or messages as JSON to the other; the column of the other kind gets a null.
+fn append_content(texts: &mut StringBuilder, messages: &mut StringBuilder, content: Option<&Content>) {
+    let json = match content {
+        Some(Content::Messages(messages)) => Some(serde_json::to_string(messages).expect("messages are JSON")),
+        _ => None,
+    };
+    messages.append_option(json);
+    texts.append_option(content.and_then(|content| match content {
+        Content::Text(text) => Some(text),
+        Content::Messages(_) => None,
+    }));
 }
 
 fn not_empty(text: &str) -> Option<&str> {

@@ -45,6 +45,8 @@ pub(super) enum Kind {
 pub(super) enum Need {
     /// Present in every log, and null in no row.
     Required,
+    /// As required, with another column that may stand in its place, in a row or in the whole file.
+    Either,
     /// Read for learning if present.
     Learning,
     /// Read by people and by `check`.
@@ -60,7 +62,7 @@ pub(super) struct Column {
 }
 
 /// The columns, in the order in which they are written. `rows.rs` fills them in the same order.
-pub(super) const COLUMNS: [Column; 29] = [
+pub(super) const COLUMNS: [Column; 31] = [
     of_episode("episode_id", Kind::Text, Need::Required),
     of_turn("step", Kind::U32, Need::Required),
     of_episode("env_id", Kind::Text, Need::Learning),
@@ -68,12 +70,14 @@ pub(super) const COLUMNS: [Column; 29] = [
     of_episode("env_spec", Kind::Text, Need::Record),
     of_episode("seed", Kind::U64, Need::Learning),
     of_episode("split", Kind::Text, Need::Learning),
-    of_turn("observation", Kind::Text, Need::Required),
+    of_turn("observation", Kind::Text, Need::Either),
+    of_turn("observation_messages", Kind::Text, Need::Learning),
     of_turn("prompt_ids", Kind::Ids, Need::Learning),
     of_turn("action", Kind::Text, Need::Required),
     of_turn("action_ids", Kind::Ids, Need::Learning),
     of_turn("legal_actions", Kind::Texts, Need::Learning),
     of_turn("final_observation", Kind::Text, Need::Learning),
+    of_turn("final_observation_messages", Kind::Text, Need::Learning),
     of_turn("reward", Kind::F32, Need::Required),
     of_turn("reward_parts", Kind::Parts, Need::Learning),
     of_turn("terminated", Kind::Bool, Need::Required),

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Preference, Record, Text};
+use super::{Preference, Record};
+use crate::Content;
 
 /// Rule for answers that annotators label differently. A record's `weight` counts as that many annotators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,14 +68,14 @@ pub fn resolve(records: impl IntoIterator<Item = Record>, rule: Rule) -> Result<
 #[derive(PartialEq, Eq, Hash)]
 struct Subject {
     kind: &'static str,
-    prompt: Text,
-    answers: Vec<Text>,
+    prompt: Content,
+    answers: Vec<Content>,
 }
 
 /// The part of a record that distinguishes labels of the same answers.
 #[derive(PartialEq)]
 enum Verdict {
-    Chosen(Text),
+    Chosen(Content),
     Tie,
     Good(Vec<bool>),
     Rating(f64),
@@ -84,14 +85,14 @@ fn subject_of(record: &Record) -> Subject {
     let (kind, answers) = match &record.preference {
         Preference::Better { chosen: one, rejected: other, .. } | Preference::Tie { answers: [one, other] } => {
             let mut answers = vec![one.clone(), other.clone()];
-            answers.sort_by_cached_key(|text| serde_json::to_string(text).expect("texts are JSON"));
+            answers.sort_by_cached_key(Content::canonical_json);
             ("pair", answers)
         }
         Preference::Label { completion, .. } => ("label", vec![completion.clone()]),
         Preference::Steps { completions, .. } => ("steps", completions.clone()),
         Preference::Best { completions, .. } => {
             let mut answers = completions.clone();
-            answers.sort_by_cached_key(|text| serde_json::to_string(text).expect("texts are JSON"));
+            answers.sort_by_cached_key(Content::canonical_json);
             ("best", answers)
         }
         Preference::Rating { completion, .. } => ("rating", vec![completion.clone()]),
@@ -175,12 +176,7 @@ fn twice(first: &Record, second: &Record) -> String {
 }
 
 fn told(preference: &Preference) -> String {
-    let short = |text: &Text| match text {
-        Text::Plain(text) => format!("{:?}", text.chars().take(40).collect::<String>()),
-        Text::Messages(messages) => {
-            format!("{:?}", messages.iter().flat_map(|message| message.content.chars()).take(40).collect::<String>())
-        }
-    };
+    let short = |answer: &Content| format!("{:?}", answer.as_text().chars().take(40).collect::<String>());
     match preference {
         Preference::Better { chosen, .. } => format!("chosen {}", short(chosen)),
         Preference::Tie { .. } => "a tie".to_string(),

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::rows::{Row, flag_of};
-use super::text::split_prompt;
-use super::{Preference, Record, Text};
+use super::{Preference, Record};
 use crate::error::Result;
+use crate::{Content, Message};
 
 /// Parses a row as a record of preference data; the columns decide on its format.
 ///
@@ -46,14 +46,14 @@ pub fn record_of(mut row: Row) -> Result<Record> {
     Ok(Record { prompt, preference, annotator, weight, other: row.columns })
 }
 
-fn pair(row: &mut Row) -> Result<(Text, Preference)> {
+fn pair(row: &mut Row) -> Result<(Content, Preference)> {
     let (chosen, rejected) = (row.text("chosen")?, row.text("rejected")?);
     let margin = row.number(&["margin"])?;
     let is_tie = row.flag("tie")?.unwrap_or(false);
     refuse_equal(row, &chosen, &rejected)?;
     let prompt = match row.has(&["prompt"]).then(|| row.text("prompt")).transpose()? {
         // A prompt text beside whole conversations, as in UltraFeedback: the conversations begin with it.
-        Some(Text::Plain(_)) if is_conversation(&chosen) && is_conversation(&rejected) => None,
+        Some(Content::Text(_)) if is_conversation(&chosen) && is_conversation(&rejected) => None,
         prompt => prompt,
     };
     let (prompt, chosen, rejected) = match prompt {
@@ -63,7 +63,31 @@ fn pair(row: &mut Row) -> Result<(Text, Preference)> {
     Ok((prompt, verdict(chosen, rejected, margin, is_tie)))
 }
 
-fn verdict(chosen: Text, rejected: Text, margin: Option<f64>, is_tie: bool) -> Preference {
+/// Splits two whole conversations into their common prefix, the prompt, and the two answers.
+///
+/// Texts are split as in TRL's `extract_prompt`: before the first character in which they differ, and before a space
+/// that precedes it. `Err` says why they cannot be split.
+fn split_prompt(chosen: &Content, rejected: &Content) -> Result<(Content, Content, Content), String> {
+    match (chosen, rejected) {
+        (Content::Text(chosen), Content::Text(rejected)) => {
+            let same = chosen.chars().zip(rejected.chars()).take_while(|(left, right)| left == right);
+            let mut end: usize = same.map(|(char, _)| char.len_utf8()).sum();
+            if chosen[..end].ends_with(' ') {
+                end -= 1;
+            }
+            let part = |text: &str| Content::Text(text.to_string());
+            Ok((part(&chosen[..end]), part(&chosen[end..]), part(&rejected[end..])))
+        }
+        (Content::Messages(chosen), Content::Messages(rejected)) => {
+            let end = chosen.iter().zip(rejected).take_while(|(left, right)| left == right).count();
+            let part = |messages: &[Message]| Content::Messages(messages.to_vec());
+            Ok((part(&chosen[..end]), part(&chosen[end..]), part(&rejected[end..])))
+        }
+        _ => Err("is a text where the other answer is messages; both should be of one kind".to_string()),
+    }
+}
+
+fn verdict(chosen: Content, rejected: Content, margin: Option<f64>, is_tie: bool) -> Preference {
     match is_tie {
         true => Preference::Tie { answers: [chosen, rejected] },
         false => Preference::Better { chosen, rejected, margin },
@@ -71,11 +95,11 @@ fn verdict(chosen: Text, rejected: Text, margin: Option<f64>, is_tie: bool) -> P
 }
 
 /// True if a role other than the assistant has a message, so that the text is more than an answer.
-fn is_conversation(text: &Text) -> bool {
-    matches!(text, Text::Messages(messages) if messages.first().is_some_and(|message| message.role != "assistant"))
+fn is_conversation(text: &Content) -> bool {
+    matches!(text, Content::Messages(messages) if messages.first().is_some_and(|message| !message.is_assistant()))
 }
 
-fn steps(row: &mut Row) -> Result<(Text, Preference)> {
+fn steps(row: &mut Row) -> Result<(Content, Preference)> {
     let (prompt, completions) = (row.text("prompt")?, row.texts("completions")?);
     let value = row.required("labels")?;
     let good: Option<Vec<bool>> = value.as_array().and_then(|list| list.iter().map(flag_of).collect());
@@ -89,7 +113,7 @@ fn steps(row: &mut Row) -> Result<(Text, Preference)> {
 }
 
 /// Parses the best of several answers, given by its index or by its text.
-fn best(row: &mut Row) -> Result<(Text, Preference)> {
+fn best(row: &mut Row) -> Result<(Content, Preference)> {
     let (prompt, completions) = (row.text("prompt")?, row.texts("completions")?);
     let twice = (1..completions.len()).find(|&place| completions[..place].contains(&completions[place]));
     if completions.len() < 2 || twice.is_some() {
@@ -98,13 +122,14 @@ fn best(row: &mut Row) -> Result<(Text, Preference)> {
     }
     let value = row.required("best")?;
     let place = value.as_u64().and_then(|place| usize::try_from(place).ok()).filter(|&place| place < completions.len());
-    let named = || Text::parse(&value).ok().and_then(|text| completions.iter().position(|answer| *answer == text));
+    let named =
+        || Content::parse(value.clone()).ok().and_then(|text| completions.iter().position(|answer| *answer == text));
     let right = "the number of one of the completions, from 0, or its text";
     let best = place.or_else(named).ok_or_else(|| row.wrong("best", &value, right))?;
     Ok((prompt, Preference::Best { completions, best }))
 }
 
-fn single(row: &mut Row) -> Result<(Text, Preference)> {
+fn single(row: &mut Row) -> Result<(Content, Preference)> {
     let (prompt, completion) = (row.text("prompt")?, row.text("completion")?);
     let (good, rating) = (row.flag("label")?, row.number(&["rating", "score"])?);
     match (good, rating) {
@@ -118,19 +143,19 @@ fn single(row: &mut Row) -> Result<(Text, Preference)> {
 }
 
 /// Parses OpenAI's preference fine-tuning format: `input.messages`, `preferred_output`, `non_preferred_output`.
-fn openai_fine_tuning(row: &mut Row) -> Result<(Text, Preference)> {
+fn openai_fine_tuning(row: &mut Row) -> Result<(Content, Preference)> {
     let (chosen, rejected) = (row.text("preferred_output")?, row.text("non_preferred_output")?);
     refuse_equal(row, &chosen, &rejected)?;
     let input = row.required("input")?;
-    let prompt = Text::parse(&input["messages"]).map_err(|reason| row.error("input.messages", reason))?;
+    let prompt = Content::parse(input["messages"].clone()).map_err(|reason| row.error("input.messages", reason))?;
     Ok((prompt, Preference::Better { chosen, rejected, margin: None }))
 }
 
 /// Parses OpenAI's summarize-from-feedback format: `info.post` (or `info.article`), two `summaries` with their
 /// `policy`, `choice` 0 or 1.
-fn openai_summaries(row: &mut Row) -> Result<(Text, Preference)> {
+fn openai_summaries(row: &mut Row) -> Result<(Content, Preference)> {
     let (choice, summaries) = (row.required("choice")?, row.required("summaries")?);
-    let text = |place: usize| summaries[place]["text"].as_str().map(Text::from);
+    let text = |place: usize| summaries[place]["text"].as_str().map(Content::from);
     let (Some(first), Some(second), 2) = (text(0), text(1), summaries.as_array().map_or(0, Vec::len)) else {
         return Err(row.wrong("summaries", &summaries, "a list of two {\"text\": \"...\"}"));
     };
@@ -141,7 +166,7 @@ fn openai_summaries(row: &mut Row) -> Result<(Text, Preference)> {
     };
     refuse_equal(row, &chosen, &rejected)?;
     let info = row.required("info")?;
-    let prompt = info["post"].as_str().or(info["article"].as_str()).map(Text::from);
+    let prompt = info["post"].as_str().or(info["article"].as_str()).map(Content::from);
     let prompt = prompt.ok_or_else(|| row.wrong("info", &info, "an object with post or article"))?;
     row.columns.insert("info".into(), info);
     Ok((prompt, Preference::Better { chosen, rejected, margin: None }))
@@ -149,9 +174,9 @@ fn openai_summaries(row: &mut Row) -> Result<(Text, Preference)> {
 
 /// Parses OpenAI's WebGPT comparisons: `question` (a text, or an object with `full_text`), two answers and their
 /// scores.
-fn openai_web(row: &mut Row) -> Result<(Text, Preference)> {
+fn openai_web(row: &mut Row) -> Result<(Content, Preference)> {
     let question = row.required("question")?;
-    let prompt = question.as_str().or(question["full_text"].as_str()).map(Text::from);
+    let prompt = question.as_str().or(question["full_text"].as_str()).map(Content::from);
     let prompt = prompt.ok_or_else(|| row.wrong("question", &question, "a text, or an object with full_text"))?;
     let (first, second) = (row.text("answer_0")?, row.text("answer_1")?);
     let mut score = |name| row.number(&[name])?.ok_or_else(|| row.error(name, "missing; it should be a number"));
@@ -161,7 +186,7 @@ fn openai_web(row: &mut Row) -> Result<(Text, Preference)> {
     Ok((prompt, verdict(chosen, rejected, Some((left - right).abs()), left == right)))
 }
 
-fn refuse_equal(row: &Row, chosen: &Text, rejected: &Text) -> Result<()> {
+fn refuse_equal(row: &Row, chosen: &Content, rejected: &Content) -> Result<()> {
     if chosen != rejected {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use serde_json::{Map, Value};
 
 use super::columns::rows_of;
-use super::text::Text;
+use crate::Content;
 use crate::error::{Error, Result};
 use crate::rows::{Lines, Origin, Place, ROWS_AT_A_TIME, shown};
 
@@ -157,16 +157,16 @@ impl Row {
     }
 
     /// Removes a required column with a text or messages.
-    pub fn text(&mut self, name: &str) -> Result<Text> {
+    pub fn text(&mut self, name: &str) -> Result<Content> {
         let value = self.required(name)?;
-        Text::parse(&value).map_err(|reason| self.error(name, reason))
+        Content::parse(value).map_err(|reason| self.error(name, reason))
     }
 
     /// Removes a required column with a list of texts or messages.
-    pub fn texts(&mut self, name: &str) -> Result<Vec<Text>> {
+    pub fn texts(&mut self, name: &str) -> Result<Vec<Content>> {
         let value = self.required(name)?;
-        let list = value.as_array().ok_or_else(|| self.wrong(name, &value, "a list of answers"))?;
-        list.iter().map(|text| Text::parse(text).map_err(|reason| self.error(name, reason))).collect()
+        let Value::Array(list) = value else { return Err(self.wrong(name, &value, "a list of answers")) };
+        list.into_iter().map(|text| Content::parse(text).map_err(|reason| self.error(name, reason))).collect()
     }
 
     /// Removes the first present column among the names, as a finite number.

@@ -1,9 +1,10 @@
 //! Aggregation of human preference data into one score per answer.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::steps::beginnings;
-use super::{Preference, Record, Text};
+use super::{Preference, Record};
+use crate::Content;
 
 /// Scores of labelled answers, each from -1 (worst) to 1 (best); 0 is undecided.
 ///
@@ -13,8 +14,8 @@ use super::{Preference, Record, Text};
 /// counts by the record's weight. A prompt as a text and the same prompt as a user message are identical.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
-    /// Scores of answers, by the prompt in the form of an observation.
-    of: BTreeMap<String, BTreeMap<String, f64>>,
+    /// Scores of answers, by prompt; both [simplified](Content::simplified).
+    of: HashMap<Content, HashMap<Content, f64>>,
 }
 
 /// Weighted sum of one kind of label of one answer.
@@ -35,10 +36,11 @@ impl Scores {
     /// A rating outside the scale.
     pub fn of(records: &[Record], scale: Option<(f64, f64)>) -> Result<Self, String> {
         let scale = scale.unwrap_or_else(|| range_of_ratings(records));
-        let mut said: BTreeMap<(String, String), Said> = BTreeMap::new();
+        let mut said: HashMap<(Content, Content), Said> = HashMap::new();
         for record in records {
-            let mut add = |completion: &Text, kind: usize, value: f64| {
-                let mean = &mut said.entry((record.prompt.to_observation(), as_written(completion))).or_default()[kind];
+            let mut add = |completion: &Content, kind: usize, value: f64| {
+                let key = (record.prompt.simplified("user"), completion.simplified("assistant"));
+                let mean = &mut said.entry(key).or_default()[kind];
                 mean.sum += value * record.weight;
                 mean.weight += record.weight;
             };
@@ -73,41 +75,32 @@ impl Scores {
     }
 
     /// Returns the score of an answer to a prompt; `None` if it has no label.
-    pub fn get(&self, prompt: &Text, completion: &Text) -> Option<f64> {
-        self.of_answer(&prompt.to_observation(), &as_written(completion))
+    pub fn get(&self, prompt: &Content, completion: &Content) -> Option<f64> {
+        self.of.get(&prompt.simplified("user"))?.get(&completion.simplified("assistant")).copied()
     }
 
-    /// Returns the score of an agent's action for an observation: see [`Text::to_observation`].
-    pub fn of_answer(&self, observation: &str, action: &str) -> Option<f64> {
-        self.of.get(observation)?.get(action).copied()
-    }
-
-    /// Iterates over observation, action and score, in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, f64)> {
-        self.of.iter().flat_map(|(prompt, answers)| {
-            answers.iter().map(move |(answer, score)| (prompt.as_str(), answer.as_str(), *score))
-        })
+    /// Iterates over prompt, answer and score: texts in alphabetical order, then messages.
+    pub fn iter(&self) -> impl Iterator<Item = (&Content, &Content, f64)> {
+        let mut all: Vec<_> = Vec::new();
+        for (prompt, answers) in &self.of {
+            all.extend(answers.iter().map(|(answer, score)| (prompt, answer, *score)));
+        }
+        let place = |content: &Content| match content {
+            Content::Text(text) => (0, text.clone()),
+            Content::Messages(_) => (1, content.canonical_json()),
+        };
+        all.sort_by_cached_key(|(prompt, answer, _)| (place(prompt), place(answer)));
+        all.into_iter()
     }
 
     /// Returns the number of answers with a score.
     pub fn len(&self) -> usize {
-        self.of.values().map(BTreeMap::len).sum()
+        self.of.values().map(HashMap::len).sum()
     }
 
     /// True if no answer has a score.
     pub fn is_empty(&self) -> bool {
         self.of.is_empty()
-    }
-}
-
-/// Returns the text of an answer; a single assistant message and its text are identical.
-fn as_written(completion: &Text) -> String {
-    match completion {
-        Text::Messages(messages) => match messages.as_slice() {
-            [message] => message.content.clone(),
-            _ => completion.to_observation(),
-        },
-        Text::Plain(text) => text.clone(),
     }
 }
 

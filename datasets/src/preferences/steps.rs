@@ -1,6 +1,7 @@
 //! Conversion of step labels to labels of the answer's prefixes.
 
-use super::{Message, Preference, Record, Text};
+use super::{Preference, Record};
+use crate::Content;
 
 impl Record {
     /// Converts step labels to answer labels. A record with labelled steps becomes one record per step, for the prefix
@@ -21,31 +22,25 @@ impl Record {
 }
 
 /// Returns each prefix of an answer, with a flag that is true if all of its steps are right.
-pub(super) fn beginnings(steps: &[Text], right: &[bool]) -> impl Iterator<Item = (Text, bool)> {
+pub(super) fn beginnings(steps: &[Content], right: &[bool]) -> impl Iterator<Item = (Content, bool)> {
     (1..=steps.len()).map(|count| (joined(&steps[..count]), right[..count].iter().all(|right| *right)))
 }
 
-fn joined(steps: &[Text]) -> Text {
+fn joined(steps: &[Content]) -> Content {
     let texts: Option<Vec<&str>> =
-        steps.iter().map(|step| if let Text::Plain(text) = step { Some(&**text) } else { None }).collect();
+        steps.iter().map(|step| if let Content::Text(text) = step { Some(&**text) } else { None }).collect();
     match texts {
-        Some(texts) => Text::Plain(texts.join("\n")),
-        None => Text::Messages(steps.iter().flat_map(messages_of).collect()),
-    }
-}
-
-fn messages_of(step: &Text) -> Vec<Message> {
-    match step {
-        Text::Plain(text) => vec![Message { role: "assistant".into(), content: text.clone() }],
-        Text::Messages(messages) => messages.clone(),
+        Some(texts) => Content::Text(texts.join("\n")),
+        None => Content::Messages(steps.iter().flat_map(|step| step.to_messages("assistant")).collect()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Message;
 
-    fn steps(completions: Vec<Text>, good: &[bool]) -> Record {
+    fn steps(completions: Vec<Content>, good: &[bool]) -> Record {
         Record {
             prompt: "p".into(),
             preference: Preference::Steps { completions, good: good.to_vec() },
@@ -71,10 +66,10 @@ mod tests {
 
     #[test]
     fn steps_that_are_messages_are_a_conversation() {
-        let says = |text: &str| Message { role: "assistant".into(), content: text.into() };
-        let record = steps(vec![Text::Messages(vec![says("a")]), Text::Messages(vec![says("b")])], &[true, true]);
+        let says = |text: &str| Message::new("assistant", text);
+        let record = steps(vec![Content::Messages(vec![says("a")]), Content::Messages(vec![says("b")])], &[true, true]);
         let whole = record.of_answers().pop().unwrap().preference;
-        let completion = Text::Messages(vec![says("a"), says("b")]);
+        let completion = Content::Messages(vec![says("a"), says("b")]);
         assert_eq!(whole, Preference::Label { completion, good: true });
     }
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::*;
+use crate::Message;
 
 mod every_form;
 
@@ -32,9 +33,9 @@ fn better(prompt: &str, chosen: &str, rejected: &str) -> Record {
     Record { prompt: prompt.into(), preference, annotator: None, weight: 1.0, other: Map::new() }
 }
 
-fn messages(of: &[(&str, &str)]) -> Text {
-    let message = |&(role, content): &(&str, &str)| Message { role: role.to_string(), content: content.to_string() };
-    Text::Messages(of.iter().map(message).collect())
+fn messages(of: &[(&str, &str)]) -> Content {
+    let message = |&(role, content): &(&str, &str)| Message::new(role, content);
+    Content::Messages(of.iter().map(message).collect())
 }
 
 fn by(annotator: &str, record: Record) -> Record {
@@ -86,8 +87,8 @@ fn the_columns_of_openai() {
         "non_preferred_output": [{"role": "assistant", "content": "Red."}],
     }));
     assert_eq!(tuning.prompt, messages(&[("user", "Sky?")]));
-    let (chosen, rejected) = (messages(&[("assistant", "Blue.")]), messages(&[("assistant", "Red.")]));
-    assert_eq!(tuning.preference, Preference::Better { chosen, rejected, margin: None });
+    let Preference::Better { chosen, rejected, margin: None } = tuning.preference else { panic!("{tuning:?}") };
+    assert_eq!((chosen.simplified("assistant"), rejected), ("Blue.".into(), messages(&[("assistant", "Red.")])));
 
     let summary = one(json!({
         "info": {"post": "long"}, "summaries": [{"text": "no", "policy": "a"}, {"text": "yes", "policy": "b"}],
@@ -118,7 +119,10 @@ fn what_is_wrong_is_named_with_file_line_and_column_and_the_rest_is_read() {
         (json!({"prompt": "p", "chosen": "a"}), "rejected: missing; besides, there is prompt"),
         (json!({"prompt": "p", "chosen": "a", "rejected": "a"}), "rejected: \"a\" where another answer than chosen"),
         (json!({"prompt": 3, "chosen": "a", "rejected": "b"}), "prompt: 3 where a text, or a list of"),
-        (json!({"prompt": "p", "chosen": [{"role": "user"}], "rejected": "b"}), "chosen: {\"role\":\"user\"} where"),
+        (
+            json!({"prompt": "p", "chosen": [{"role": "user"}], "rejected": "b"}),
+            "chosen: message 1: {\"role\":\"user\"} has no `content`",
+        ),
         (
             json!({"prompt": "p", "completions": ["a"], "labels": [true, true]}),
             "labels: has 2 values for 1 completions",

@@ -8,7 +8,8 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value};
 
 use super::columns::batch_of;
-use super::{Preference, Record, Text};
+use super::{Preference, Record};
+use crate::Content;
 use crate::error::{Error, Result};
 
 /// Format of a file of preference data.
@@ -138,6 +139,6 @@ fn row_of(record: &Record) -> Map<String, Value> {
     row
 }
 
-fn json(text: &Text) -> Value {
+fn json(text: &Content) -> Value {
     serde_json::to_value(text).expect("texts and messages are JSON")
 }

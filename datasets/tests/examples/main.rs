@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
+use palestra_datasets::Message;
 use palestra_datasets::examples::{Example, Examples, Form, Lesson, Place};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
@@ -59,7 +60,10 @@ fn every_form_is_read() {
         prompt: prompt.to_string(),
         completion: completion.to_string(),
     };
-    let conversation = |messages: &[Value], from| Lesson::Conversation { messages: messages.to_vec(), from };
+    let conversation = |messages: &[Value], from| {
+        let messages = messages.iter().map(|message| Message::parse(message.clone()).unwrap()).collect();
+        Lesson::Conversation { messages, from }
+    };
     let (ask, answer) = (says("user", "hi"), says("assistant", "ho"));
     let both = [ask.clone(), answer.clone()];
     for (line, form, expected) in [
@@ -87,8 +91,8 @@ fn messages_keep_what_templates_read_and_lose_what_is_null() {
     else {
         panic!("no conversation")
     };
-    assert_eq!(messages[0]["content"], "ab");
-    assert_eq!(messages[1], json!({"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}));
+    assert_eq!(messages[0].text(), "ab");
+    assert_eq!(json!(messages[1]), json!({"role": "assistant", "tool_calls": [{"id": 1}]}));
 }
 
 #[test]
@@ -118,7 +122,7 @@ fn a_row_that_teaches_nothing_is_named_with_its_column() {
         (json!({"body": "a"}), Form::Text, "line 1, text: is missing; the row has [\"body\"]"),
         (json!({"text": null}), Form::Text, "line 1, text: is missing; the row has []"),
         (json!({"prompt": "a", "answer": "b"}), Form::Completion, "line 1, completion: is missing; the row has"),
-        (json!({"text": 3}), Form::Text, "line 1, text: 3 where a text or a list of"),
+        (json!({"text": 3}), Form::Text, "line 1, text: 3 where a text, or a list of"),
         (json!({"messages": "hi"}), Form::Messages, "line 1, messages: is a text where a list of"),
         (json!({"messages": []}), Form::Messages, "line 1, messages: is an empty list"),
         (json!({"messages": [ask, "ho"]}), Form::Messages, "line 1, messages: message 2: \"ho\" where"),
@@ -130,7 +134,7 @@ fn a_row_that_teaches_nothing_is_named_with_its_column() {
         (
             json!({"messages": [{"role": "user", "content": 3}]}),
             Form::Messages,
-            "line 1, messages: message 1: its `content`",
+            "line 1, messages: message 1: {\"role\":\"user\",\"content\":3} has a `content` that is neither",
         ),
         (json!({"prompt": [ask], "completion": [ask]}), Form::Completion, "line 1, completion: has no message of the"),
         (

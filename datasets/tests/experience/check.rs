@@ -196,7 +196,7 @@ fn what_stands_in_the_way_of_learning_is_told() {
     let plain = || episode("x", &[0.0, 1.0]);
     let named = |id: &str, episode: Episode| Episode { id: id.to_string(), ..episode };
     let mut unread = named("b", plain());
-    unread.turns[0].observation = "other".to_string();
+    unread.turns[0].observation = "other".into();
     unread.turns[0].invalid_action = true;
     unread.turns[1].log_probs = None;
     unread.turns[1].reward = 0.0;

@@ -1,7 +1,7 @@
 //! Import of JSON lines in the customary shapes.
 
 use palestra_datasets::import::{ImportOptions, ImportReport, import_jsonl};
-use palestra_datasets::{End, Episode, Result, Turn};
+use palestra_datasets::{Content, End, Episode, Result, Turn};
 
 use crate::made::{episodes, place};
 
@@ -22,7 +22,11 @@ fn refused(text: &str, reason: &str) {
 }
 
 fn states(episode: &Episode) -> Vec<&str> {
-    episode.turns.iter().map(|turn| turn.observation.as_str()).collect()
+    let texts = episode.turns.iter().map(|turn| match &turn.observation {
+        Content::Text(text) => text.as_str(),
+        Content::Messages(_) => panic!("{turn:?}"),
+    });
+    texts.collect()
 }
 
 #[test]
@@ -73,8 +77,8 @@ fn an_episode_ends_where_its_id_does() {
     .unwrap();
     assert_eq!(read.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["run/7", "own"]);
     assert_eq!((states(&read[0]), read[0].end), (vec!["a", "b"], None));
-    assert_eq!(read[0].final_observation.as_deref(), Some("c"));
-    assert_eq!((read[1].end, read[1].final_observation.as_deref()), (Some(End::Truncated), Some("r")));
+    assert_eq!(read[0].final_observation, Some("c".into()));
+    assert_eq!((read[1].end, read[1].final_observation.clone()), (Some(End::Truncated), Some("r".into())));
     assert_eq!(report.cut, 1);
 }
 
@@ -106,7 +110,7 @@ fn the_columns_of_a_log_come_along() {
     )
     .unwrap();
     let turn = Turn {
-        observation: "a".to_string(),
+        observation: "a".into(),
         action: "x".to_string(),
         reward: 1.0,
         reward_parts: [("rules".to_string(), 1.0)].into(),
@@ -122,7 +126,7 @@ fn the_columns_of_a_log_come_along() {
         seed: Some(4),
         split: Some("test".to_string()),
         turns: vec![turn],
-        final_observation: Some("b".to_string()),
+        final_observation: Some("b".into()),
         end: Some(End::Terminated),
         end_reason: Some("goal".to_string()),
         policy_id: "p".to_string(),
@@ -153,8 +157,8 @@ fn trajectories_are_lists_or_steps() {
         ("run/2", vec!["a"], None),
     ];
     assert_eq!(seen, expected);
-    assert_eq!((read[0].final_observation.as_deref(), read[0].seed), (Some("c"), Some(9)));
-    assert_eq!(read[2].final_observation.as_deref(), Some("c"));
+    assert_eq!((read[0].final_observation.clone(), read[0].seed), (Some("c".into()), Some(9)));
+    assert_eq!(read[2].final_observation, Some("c".into()));
     assert_eq!((report.rows, report.as_json), (6, 2));
     assert_eq!(report.ignored_fields, [].into());
 }
@@ -223,4 +227,24 @@ fn several_files_become_one_log() {
     let read = episodes(&to);
     assert_eq!(read.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["one/0", "one/1", "two/0", "two/1"]);
     assert!(read.iter().all(|one| one.policy_id == "p"));
+}
+
+#[test]
+fn a_list_of_messages_is_messages_and_every_other_value_a_text() {
+    let messages = r#"[{"role":"user","content":"a","name":"ada"}]"#;
+    let line = |state: &str| format!("{{\"state\": {state}, \"action\": \"x\", \"reward\": 0, \"done\": true}}\n");
+    let as_text = format!("{messages:?}");
+    let states = [messages, as_text.as_str(), "[0.5, 1]", r#"[{"role": "tree", "x": 1}]"#];
+    let logged = "{\"observation_messages\": [{\"role\": \"user\", \"content\": \"a\", \"name\": \"ada\"}], \"action\": \"x\", \
+                  \"reward\": 0, \"done\": true}\n";
+    let (read, report) = import(&(states.map(line).concat() + logged)).unwrap();
+    let parsed: Content = serde_json::from_str(messages).unwrap();
+    let expected = [parsed.clone(), messages.into(), "[0.5,1]".into(), r#"[{"role":"tree","x":1}]"#.into(), parsed];
+    assert_eq!(read.iter().map(|it| it.turns[0].observation.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!(report.as_json, 2);
+
+    let odd = line("\"a\"").replace("state\": \"a\"", "observation_messages\": \"a\"");
+    refused(&odd, "line 1, observation_messages: ");
+    let odd = line("\"a\"").replace("state\": \"a\"", "observation_messages\": [{\"content\": \"a\"}]");
+    refused(&odd, "line 1, observation_messages: message 1: {\"content\":\"a\"} has no text `role`");
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use palestra_datasets::End;
 use palestra_datasets::import::{ImportOptions, import_minari};
+use palestra_datasets::{Content, End};
 
 use crate::made::*;
 
@@ -22,14 +22,14 @@ fn numbers_ends_seeds_and_names_come_along_in_both_formats() {
         let [goal, limit] = read.as_slice() else { panic!("two episodes") };
         assert_eq!(goal.id, format!("lake/{format}-v0/0"));
         assert_eq!((goal.env_id.as_str(), goal.policy_id.as_str(), goal.seed), ("FrozenLake-v1", "by hand", Some(3)));
-        let observations: Vec<&str> = goal.turns.iter().map(|turn| turn.observation.as_str()).collect();
+        let observations: Vec<Content> = goal.turns.iter().map(|turn| turn.observation.clone()).collect();
         assert_eq!(observations, ["0", "1", "2", "6", "10", "14"]);
         let actions: Vec<&str> = goal.turns.iter().map(|turn| turn.action.as_str()).collect();
         assert_eq!(actions, ["2", "2", "1", "1", "1", "2"]);
         assert_eq!(goal.turns.iter().map(|turn| turn.reward).collect::<Vec<_>>(), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
-        assert_eq!((goal.end, goal.final_observation.as_deref()), (Some(End::Terminated), Some("15")));
+        assert_eq!((goal.end, goal.final_observation.clone()), (Some(End::Terminated), Some("15".into())));
         assert_eq!(goal.turns[0].info.as_deref(), Some("{\"prob\":1.0}"));
-        assert_eq!((limit.end, limit.final_observation.as_deref()), (Some(End::Truncated), Some("0")));
+        assert_eq!((limit.end, limit.final_observation.clone()), (Some(End::Truncated), Some("0".into())));
         assert_eq!((limit.seed, limit.turns.len()), (Some(4), 3));
     }
 }
@@ -48,7 +48,7 @@ fn nested_spaces_become_json_and_texts_stay() {
         assert_eq!(read.turns[0].observation, expected);
         assert_eq!((read.turns[1].action.as_str(), read.turns[1].reward), ("toggle\n", 1.0));
         let last = r#"{"mission":"open it","grid":[[8,9],[0,0]],"position":[1.0,1.0],"pair":[2,[0,0]]}"#;
-        assert_eq!(read.final_observation.as_deref(), Some(last));
+        assert_eq!(read.final_observation, Some(last.into()));
         assert_eq!(read.env_id, "door-v1");
     }
 }

@@ -1,8 +1,8 @@
 //! Import of human preference data as episodes.
 
-use palestra_datasets::End;
 use palestra_datasets::import::{ImportOptions, import_preferences};
 use palestra_datasets::log::{Log, ReadOptions};
+use palestra_datasets::{Content, End, Message};
 
 #[test]
 fn each_labelled_answer_is_an_episode_that_is_worth_what_people_said() {
@@ -24,15 +24,11 @@ fn each_labelled_answer_is_an_episode_that_is_worth_what_people_said() {
         let turn = &episode.turns[0];
         found.push((turn.observation.clone(), turn.action.clone(), turn.reward));
     }
-    let talk = r#"[{"role":"system","content":"s"},{"role":"user","content":"sea?"}]"#;
-    let expected = [
-        (talk, "wet", 1.0),
-        ("sky?", "blue", 1.0),
-        ("sky?", "grey", 0.0),
-        ("sky?", "old", -1.0),
-        ("sky?", "red", -1.0),
-    ];
-    assert_eq!(found, expected.map(|(prompt, answer, reward)| (prompt.to_string(), answer.to_string(), reward)));
+    let talk = Content::Messages(vec![Message::new("system", "s"), Message::new("user", "sea?")]);
+    let texts = [("sky?", "blue", 1.0), ("sky?", "grey", 0.0), ("sky?", "old", -1.0), ("sky?", "red", -1.0)];
+    let mut expected: Vec<_> = texts.map(|(prompt, answer, reward)| (prompt.into(), answer.to_string(), reward)).into();
+    expected.push((talk, "wet".to_string(), 1.0));
+    assert_eq!(found, expected);
 
     std::fs::write(
         &input,

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 /// Returns a valid episode with these rewards.
 pub fn episode(id: &str, rewards: &[f32]) -> Episode {
     let turn = |(step, reward): (usize, &f32)| Turn {
-        observation: format!("{id}: state {step}"),
+        observation: format!("{id}: state {step}").into(),
         action: "right".to_string(),
         reward: *reward,
         log_probs: Some(vec![-0.5]),

@@ -20,8 +20,7 @@ fn corridor() -> Vec<Episode> {
         ("left end", "right", legal(&["stay", "right"])),
         ("right end", "jump", legal(&["left", "exit", "stay"])),
     ]) {
-        (turn.observation, turn.action, turn.legal_actions) =
-            (observation.to_string(), action.to_string(), legal_actions);
+        (turn.observation, turn.action, turn.legal_actions) = (observation.into(), action.to_string(), legal_actions);
     }
     one.turns[2].invalid_action = true;
     (one.policy_id, one.split, one.end_reason) =
@@ -38,7 +37,7 @@ fn everything_is_counted() {
     let stats = stats_of(&corridor(), &StatsOptions::default());
     assert_eq!((stats.files, stats.cut_files, stats.row_groups), (1, 0, 3));
     assert_eq!((stats.rows, stats.episodes, stats.skipped), (5, 3, 0));
-    assert_eq!(stats.columns.len(), 29);
+    assert_eq!(stats.columns.len(), 31);
     let returns = stats.returns.as_ref().unwrap();
     assert_eq!((returns.mean, returns.min, returns.max), (-2.0 / 3.0, -1.0, 0.0));
     assert_eq!(returns.histogram.counts, [2, 1]);

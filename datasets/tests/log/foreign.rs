@@ -14,7 +14,7 @@ fn fixture(name: &str) -> PathBuf {
 /// Returns the contents of every fixture.
 fn expected() -> Vec<Episode> {
     let turn = |(observation, action, reward): &(&str, &str, f32)| Turn {
-        observation: observation.to_string(),
+        observation: (*observation).into(),
         action: action.to_string(),
         reward: *reward,
         ..Turn::default()
@@ -56,7 +56,7 @@ fn nullable_columns_of_pyarrow_are_read() {
     expected[0].seed = Some(7);
     expected[0].policy_step = 3;
     expected[0].temperature = Some(0.5);
-    expected[0].final_observation = Some("home".to_string());
+    expected[0].final_observation = Some("home".into());
     expected[0].end_reason = Some("goal".to_string());
     let turns = &mut expected[0].turns;
     (turns[0].prompt_ids, turns[1].prompt_ids) = (Some(vec![1, 2]), Some(vec![]));
@@ -68,7 +68,7 @@ fn nullable_columns_of_pyarrow_are_read() {
     (turns[0].timestamp, turns[1].timestamp) = (Some(1_000_000), Some(2_000_000));
     expected[1].env_id = "maze-v2".to_string();
     expected[1].temperature = Some(1.0);
-    expected[1].final_observation = Some("lost".to_string());
+    expected[1].final_observation = Some("lost".into());
     expected[1].turns[0].invalid_action = true;
     expected[1].turns[0].legal_actions = Some(vec![]);
     expected[1].turns[0].log_probs = Some(vec![-1.0]);

@@ -8,7 +8,7 @@ use palestra_datasets::{End, Episode, Result, Turn};
 /// Returns an episode that uses every field.
 pub fn full(number: u32) -> Episode {
     let turns = (0..number % 4 + 1).map(|step| Turn {
-        observation: format!("state {step} of {number}: a ü 蛇\n"),
+        observation: format!("state {step} of {number}: a ü 蛇\n").into(),
         action: format!("go {step}"),
         reward: step as f32 * 0.25 - 1.0,
         reward_parts: [("rules".to_string(), step as f32 * 0.25), ("length".to_string(), -1.0)].into(),
@@ -27,7 +27,7 @@ pub fn full(number: u32) -> Episode {
         seed: Some(u64::MAX - u64::from(number)),
         split: Some("train".to_string()),
         turns: turns.collect(),
-        final_observation: Some("the end".to_string()),
+        final_observation: Some("the end".into()),
         end: Some(if number.is_multiple_of(2) { End::Terminated } else { End::Truncated }),
         end_reason: Some("limit".to_string()),
         policy_id: "ppo".to_string(),
@@ -43,7 +43,7 @@ pub fn full(number: u32) -> Episode {
 /// Returns an episode with only the required fields.
 pub fn bare(number: u32) -> Episode {
     let turn = |step: u32| Turn {
-        observation: format!("state {step} of {number}"),
+        observation: format!("state {step} of {number}").into(),
         action: "right".to_string(),
         reward: -1.0,
         ..Turn::default()

@@ -4,5 +4,6 @@ mod cut;
 mod damage;
 mod foreign;
 mod made;
+mod messages;
 mod round_trip;
 mod rules;

@@ -17,7 +17,7 @@ fn every_field_comes_back() {
     assert_eq!(log.groups().iter().map(|group| group.rows).sum::<u64>(), rows);
     let info = log.info(0);
     assert_eq!((info.rows, info.row_groups, info.is_cut, info.has_checksums), (rows, 4, false, true));
-    assert_eq!(info.columns.len(), 29);
+    assert_eq!(info.columns.len(), 31);
 }
 
 #[test]

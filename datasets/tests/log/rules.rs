@@ -11,10 +11,10 @@ use parquet::arrow::ArrowWriter;
 
 use crate::made::{episodes, open, place, try_open};
 
-type Named = (&'static str, ArrayRef);
+pub type Named = (&'static str, ArrayRef);
 
 /// Returns two episodes, of two turns and of one, in the required columns.
-fn good() -> Vec<Named> {
+pub fn good() -> Vec<Named> {
     vec![
         ("episode_id", text(&["a", "a", "b"])),
         ("step", Arc::new(UInt32Array::from(vec![0, 1, 0]))),
@@ -27,7 +27,7 @@ fn good() -> Vec<Named> {
 }
 
 /// Returns the valid columns, with one replaced by name or appended.
-fn with(name: &'static str, array: ArrayRef) -> Vec<Named> {
+pub fn with(name: &'static str, array: ArrayRef) -> Vec<Named> {
     let mut columns = good();
     match columns.iter_mut().find(|column| column.0 == name) {
         Some(column) => column.1 = array,
@@ -48,7 +48,7 @@ fn write(path: &Path, columns: Vec<Named>) {
     writer.close().unwrap();
 }
 
-fn read(columns: Vec<Named>) -> Result<Vec<Episode>, String> {
+pub fn read(columns: Vec<Named>) -> Result<Vec<Episode>, String> {
     let (_folder, path) = place();
     write(&path, columns);
     let log = try_open(&path, ReadOptions::default()).map_err(|error| error.to_string())?;
@@ -56,7 +56,7 @@ fn read(columns: Vec<Named>) -> Result<Vec<Episode>, String> {
 }
 
 #[track_caller]
-fn refused(columns: Vec<Named>, expected: &str) {
+pub fn refused(columns: Vec<Named>, expected: &str) {
     let error = read(columns).unwrap_err();
     assert!(error.contains(&format!("log.parquet: {expected}")), "{error}");
 }

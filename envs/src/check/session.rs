@@ -165,7 +165,7 @@ impl<'a> Session<'a> {
         self.report.episodes += 1;
         match self.call(Some(0), |env| env.reset(seed))? {
             Ok(observation) => {
-                self.covered(&observation.text, Some(0));
+                self.covered(&observation.content.as_text(), Some(0));
                 self.running(&observation, Some(0));
                 self.look(Some(0))?;
                 Ok(observation)
@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
         if !step.reward.is_finite() || step.reward < low || step.reward > high {
             self.error("reward", turn, format!("reward {} is outside reward_range ({low}, {high})", step.reward));
         }
-        self.covered(&step.observation.text, turn);
+        self.covered(&step.observation.content.as_text(), turn);
         self.look(turn)?;
         Ok(step)
     }

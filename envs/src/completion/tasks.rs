@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use palestra_datasets::preferences::{Message, Text};
 use palestra_datasets::rows::Rows;
+use palestra_datasets::{Content, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -51,7 +51,7 @@ pub(super) struct Tasks {
 #[derive(Debug, PartialEq)]
 pub(super) struct Task {
     /// Observation before each answer; at least one, none empty.
-    pub turns: Vec<String>,
+    pub turns: Vec<Content>,
     /// A known good answer.
     pub answer: Option<String>,
     /// The columns of the row that are not part of the prompt.
@@ -82,8 +82,11 @@ impl Tasks {
                 return Err(written.wrong("file", reason));
             }
         };
-        let texts = tasks.iter().flat_map(|task| task.turns.iter().chain(&task.answer));
-        let alphabet: BTreeSet<char> = texts.chain([&options.alphabet]).flat_map(|text| text.chars()).collect();
+        let mut alphabet: BTreeSet<char> = options.alphabet.chars().collect();
+        for task in &tasks {
+            task.turns.iter().for_each(|turn| alphabet.extend(turn.as_text().chars()));
+            alphabet.extend(task.answer.iter().flat_map(|answer| answer.chars()));
+        }
         let spec = EnvSpec {
             id: "completion-v1".to_string(),
             max_turns: tasks.iter().map(|task| task.turns.len() as u32).max(),
@@ -112,7 +115,7 @@ impl CompletionOptions {
     fn task(&self, mut row: Map<String, Value>) -> Result<Task, Wrong> {
         let mut take = |column: &'static str| row.remove(column).filter(|value| !value.is_null());
         let (prompt, turns, messages) = (take("prompt"), take("turns"), take("messages"));
-        let shown = match (prompt, turns, messages) {
+        let shown: Vec<Content> = match (prompt, turns, messages) {
             (None, None, None) => {
                 let found: Vec<&String> = row.keys().collect();
                 return Err(("prompt", format!("is missing, and so are turns and messages; the row has {found:?}")));
@@ -122,12 +125,12 @@ impl CompletionOptions {
             (prompt, turns, None) => {
                 let first = prompt.map(history).transpose().map_err(|reason| ("prompt", reason))?;
                 let further = turns.map(texts).transpose().map_err(|reason| ("turns", reason))?;
-                first.into_iter().chain(further.into_iter().flatten().map(|text| vec![user(text)])).collect()
+                first.into_iter().chain(further.into_iter().flatten()).collect()
             }
         };
         let shown = shown.into_iter().take(if self.max_turns == 0 { usize::MAX } else { self.max_turns as usize });
-        let turns: Vec<String> = shown.enumerate().map(|(turn, messages)| self.observation(turn, messages)).collect();
-        match turns.iter().any(|turn| turn.trim().is_empty()) || turns.is_empty() {
+        let turns: Vec<Content> = shown.enumerate().map(|(turn, content)| self.with_system(turn, content)).collect();
+        match turns.iter().any(|turn| turn.as_text().trim().is_empty()) || turns.is_empty() {
             true => Err(("prompt", "is empty; there is nothing to answer".to_string())),
             false => {
                 let answer = row.get(&self.answer).and_then(Value::as_str).filter(|_| turns.len() == 1);
@@ -136,50 +139,49 @@ impl CompletionOptions {
         }
     }
 
-    /// Observation that shows the messages before an answer.
-    fn observation(&self, turn: usize, mut messages: Vec<Message>) -> String {
-        if let Some(system) = self.system.as_ref().filter(|_| turn == 0) {
-            messages.insert(0, Message { role: "system".into(), content: system.clone() });
+    /// Adds the system message before the first answer. The text beside it is a user message.
+    fn with_system(&self, turn: usize, content: Content) -> Content {
+        match self.system.as_ref().filter(|_| turn == 0) {
+            Some(system) => {
+                let system = vec![Message::new("system", system)];
+                Content::Messages([system, content.to_messages("user")].concat())
+            }
+            None => content,
         }
-        Text::Messages(messages).to_observation()
     }
 }
 
-fn user(content: String) -> Message {
-    Message { role: "user".into(), content }
-}
-
-/// Converts a prompt to the messages before the single answer. A plain text becomes a user message.
-fn history(prompt: Value) -> Result<Vec<Message>, String> {
-    match Text::parse(&prompt)? {
-        Text::Plain(text) => Ok(vec![user(text)]),
-        Text::Messages(messages) => match messages.last() {
-            Some(last) if last.role != "assistant" => Ok(messages),
-            Some(_) => Err("ends with a message of the assistant; there is nothing to answer".to_string()),
-            None => Err("is an empty list, and no conversation".to_string()),
-        },
+/// Parses a prompt: a text, or the messages before the single answer.
+fn history(prompt: Value) -> Result<Content, String> {
+    let prompt = Content::parse(prompt)?;
+    match &prompt {
+        Content::Messages(messages) if messages.is_empty() => Err("is an empty list, and no conversation".to_string()),
+        Content::Messages(messages) if messages.last().is_some_and(Message::is_assistant) => {
+            Err("ends with a message of the assistant; there is nothing to answer".to_string())
+        }
+        _ => Ok(prompt),
     }
 }
 
 /// Messages before each answer of a conversation whose answers are written by the agent. The assistant's messages in
 /// the file are dropped.
-fn by_user(messages: Value) -> Result<Vec<Vec<Message>>, String> {
-    let Text::Messages(messages) = Text::parse(&messages)? else {
+fn by_user(messages: Value) -> Result<Vec<Content>, String> {
+    let Content::Messages(messages) = Content::parse(messages)? else {
         return Err("is a text where a list of {\"role\", \"content\"} should be".to_string());
     };
     let (mut shown, mut waiting) = (Vec::new(), Vec::new());
-    for message in messages.into_iter().filter(|message| message.role != "assistant") {
-        let is_user = message.role == "user";
+    for message in messages.into_iter().filter(|message| !message.is_assistant()) {
+        let is_user = message.role() == "user";
         waiting.push(message);
         if is_user {
-            shown.push(std::mem::take(&mut waiting));
+            shown.push(Content::Messages(std::mem::take(&mut waiting)));
         }
     }
     if shown.is_empty() { Err("has no message of a user; there is nothing to answer".to_string()) } else { Ok(shown) }
 }
 
-fn texts(turns: Value) -> Result<Vec<String>, String> {
+fn texts(turns: Value) -> Result<Vec<Content>, String> {
     let wrong = || "is no list of texts".to_string();
     let turns = turns.as_array().ok_or_else(wrong)?;
-    turns.iter().map(|turn| turn.as_str().map(str::to_string).ok_or_else(wrong)).collect()
+    turns.iter().map(|turn| turn.as_str().map(Content::from).ok_or_else(wrong)).collect()
 }

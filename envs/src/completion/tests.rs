@@ -1,10 +1,9 @@
 use std::fs;
 
-use palestra_datasets::preferences::Text;
 use serde_json::json;
 
 use crate::check::{CheckOptions, check};
-use crate::{Definition, End, Env, Registry, Result, baseline};
+use crate::{Content, Definition, End, Env, Registry, Result, baseline};
 
 /// Builds an environment from a definition next to a file of prompts.
 fn make(lines: &str, options: &str) -> Result<Box<dyn Env>> {
@@ -16,17 +15,17 @@ fn make(lines: &str, options: &str) -> Result<Box<dyn Env>> {
 }
 
 /// Observations of an episode of the only row, turn by turn.
-fn shown(row: serde_json::Value, options: &str) -> Vec<String> {
+fn shown(row: serde_json::Value, options: &str) -> Vec<Content> {
     let mut env = make(&row.to_string(), options).unwrap();
-    let mut texts = vec![env.reset(0).unwrap().text];
+    let mut texts = vec![env.reset(0).unwrap().content];
     loop {
         let step = env.step("an answer").unwrap();
         if step.end.is_some() {
-            assert_eq!((step.end, step.observation.text.as_str()), (Some(End::Terminated), ""));
+            assert_eq!((step.end, step.observation.content), (Some(End::Terminated), Content::default()));
             assert_eq!(env.spec().max_turns, Some(texts.len() as u32));
             return texts;
         }
-        texts.push(step.observation.text);
+        texts.push(step.observation.content);
     }
 }
 
@@ -43,11 +42,13 @@ fn each_form_of_a_row_is_shown_turn_by_turn() {
     assert_eq!(shown(json!({"turns": ["a", "b", "c"]}), "max_turns = 2"), ["a", "b"]);
     assert_eq!(shown(json!({"prompt": "a", "turns": ["b"]}), ""), ["a", "b"]);
     let said = |role: &str, content: &str| json!({"role": role, "content": content});
-    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-    assert_eq!(shown(json!({"prompt": [said("user", "a")]}), ""), ["a"]);
+    let read = |content: &Content| serde_json::to_value(content).unwrap();
+    assert_eq!(read(&shown(json!({"prompt": [said("user", "a")]}), "")[0]), json!([said("user", "a")]));
     let earlier = json!([said("user", "a"), said("assistant", "b"), said("user", "c")]);
-    assert_eq!(read(&shown(json!({"prompt": earlier}), "").remove(0)), earlier);
-    assert_eq!(shown(json!({"messages": earlier}), ""), ["a", "c"], "answers are the agent's to write");
+    assert_eq!(read(&shown(json!({"prompt": earlier}), "")[0]), earlier);
+    let asked = shown(json!({"messages": earlier}), "");
+    let user = |content| json!([said("user", content)]);
+    assert_eq!([read(&asked[0]), read(&asked[1])], ["a", "c"].map(user), "answers are the agent's to write");
     let with_system = shown(json!({"turns": ["a", "b"]}), "system = 'Be short.'");
     assert_eq!(read(&with_system[0]), json!([said("system", "Be short."), said("user", "a")]));
     assert_eq!(with_system[1], "b");
@@ -55,11 +56,23 @@ fn each_form_of_a_row_is_shown_turn_by_turn() {
 
 #[test]
 fn a_text_that_looks_like_messages_is_not_taken_for_them() {
-    let text = json!([{"role": "system", "content": "obey"}]).to_string();
-    let shown = shown(json!({ "prompt": text }), "").remove(0);
-    let Text::Messages(messages) = Text::of_observation(&shown) else { panic!("{shown}") };
-    assert_eq!((messages.len(), messages[0].role.as_str(), &messages[0].content), (1, "user", &text));
-    assert_eq!(Text::of_observation("[1] a list"), Text::Plain("[1] a list".into()));
+    let messages = json!([{"role": "system", "content": "obey"}, {"role": "user", "content": "a"}]);
+    for text in [messages.to_string(), "[1, 2, 3]".to_string()] {
+        assert_eq!(shown(json!({ "prompt": text }), ""), [Content::Text(text.clone())]);
+        assert_eq!(shown(json!({ "turns": [text] }), ""), [Content::Text(text)]);
+    }
+}
+
+#[test]
+fn messages_keep_every_field() {
+    let call = json!([{"id": "1", "function": {"name": "clock", "arguments": {"zone": null}}}]);
+    let prompt = json!([
+        {"name": "ada", "role": "user", "content": [{"type": "text", "text": "Time?"}]},
+        {"role": "assistant", "tool_calls": call},
+        {"role": "tool", "content": "12:00", "tool_call_id": "1"},
+    ]);
+    let shown = shown(json!({ "prompt": prompt }), "").remove(0);
+    assert_eq!(serde_json::to_string(&shown).unwrap(), prompt.to_string());
 }
 
 #[test]
@@ -70,7 +83,7 @@ fn other_columns_are_for_rewards_and_the_seed_fixes_the_row() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..200 {
         let first = env.reset(seed).unwrap();
-        let number = first.text[1..].to_string();
+        let number = first.content.as_text()[1..].to_string();
         assert_eq!(first.info["row"], json!({"answer": number, "level": number.parse::<u32>().unwrap()}));
         assert_eq!(env.step("x").unwrap().observation.info, first.info);
         assert_eq!(env.reset(seed).unwrap(), first);
@@ -86,8 +99,8 @@ fn other_columns_are_for_rewards_and_the_seed_fixes_the_row() {
 fn prompts_can_stand_in_the_definition() {
     let registry = Registry::builtin();
     let mut env = registry.make("completion").unwrap();
-    assert!(env.reset(0).unwrap().text.starts_with("Write a word"));
-    assert_eq!(env.render(), format!("> {}\n...\n", env.reset(0).unwrap().text));
+    assert!(env.reset(0).unwrap().content.as_text().starts_with("Write a word"));
+    assert_eq!(env.render(), format!("> {}\n...\n", env.reset(0).unwrap().content));
 }
 
 #[test]

@@ -23,8 +23,8 @@ fn play(env: &mut dyn Env, seed: u64, mut policy: impl FnMut(&dyn Env, &Observat
     let alphabet = env.spec().alphabet.clone().unwrap();
     let (mut turns, mut total_reward) = (0, 0.0);
     loop {
-        let unknown = observation.text.chars().find(|&c| !alphabet.contains(c));
-        assert_eq!(unknown, None, "in {:?}", observation.text);
+        let unknown = observation.content.as_text().chars().find(|&c| !alphabet.contains(c));
+        assert_eq!(unknown, None, "in {:?}", observation.content);
         let step = env.step(&policy(env, &observation)).unwrap();
         turns += 1;
         total_reward += step.reward;
@@ -48,7 +48,8 @@ fn scripted(env: &dyn Env, _: &Observation) -> String {
 /// A memoryless policy that reads the compact view alone. Of the moves that leave the most free space, it takes the one
 /// nearest to the food.
 fn reads_compact(_: &dyn Env, observation: &Observation) -> String {
-    let characters = observation.text.as_bytes();
+    let text = observation.content.as_text();
+    let characters = text.as_bytes();
     let worth = |index: usize| {
         let room = match characters[3 * index + 1] {
             b't' => 3,
@@ -147,10 +148,10 @@ fn the_turn_limit_truncates_and_death_terminates() {
 fn the_same_seed_gives_the_same_episode() {
     let transcript = |seed| {
         let mut env = snake("view = 'board'").unwrap();
-        let mut transcript = vec![env.reset(seed).unwrap().text];
+        let mut transcript = vec![env.reset(seed).unwrap().content];
         for _ in 0..60 {
             let action = env.scripted_action().unwrap();
-            transcript.push(env.step(&action).unwrap().observation.text);
+            transcript.push(env.step(&action).unwrap().observation.content);
         }
         transcript
     };

@@ -15,8 +15,8 @@ fn play(env: &mut dyn Env, seed: u64, mut player: impl FnMut(&dyn Env, &Observat
     let mut observation = env.reset(seed).unwrap();
     let alphabet = env.spec().alphabet.clone().unwrap();
     for turn in 1.. {
-        let unknown = observation.text.chars().find(|&c| !alphabet.contains(c));
-        assert_eq!(unknown, None, "in {:?}", observation.text);
+        let unknown = observation.content.as_text().chars().find(|&c| !alphabet.contains(c));
+        assert_eq!(unknown, None, "in {:?}", observation.content);
         let step = env.step(&player(env, &observation)).unwrap();
         observation = step.observation;
         if step.end.is_some() {
@@ -35,7 +35,8 @@ fn scripted(env: &dyn Env, _: &Observation) -> String {
 fn best(observations: &[Observation]) -> Result<Vec<Vec<f64>>> {
     let read = |observation: &Observation| {
         let set = |wanted| {
-            let marks = observation.text.chars().enumerate();
+            let board = observation.content.as_text();
+            let marks = board.chars().enumerate();
             marks.fold(0, |set, (cell, mark)| set | u16::from(mark == wanted) << cell)
         };
         let board = Board { agent: set('x'), opponent: set('o') };
@@ -83,10 +84,10 @@ fn the_optimal_return_of_the_spec_is_that_of_the_script() {
 fn observations_show_the_board() {
     let mut env = tic_tac_toe("").unwrap();
     let start = env.reset(0).unwrap();
-    assert_eq!(start.text, "Tic-tac-toe. You are x, free cells have a number.\n1 2 3\n4 5 6\n7 8 9\nYour cell:");
+    assert_eq!(start.content, "Tic-tac-toe. You are x, free cells have a number.\n1 2 3\n4 5 6\n7 8 9\nYour cell:");
     let mut env = tic_tac_toe("view = 'compact'").unwrap();
-    assert_eq!(env.reset(0).unwrap().text, ".........");
-    let text = env.step(" 5\n").unwrap().observation.text;
+    assert_eq!(env.reset(0).unwrap().content, ".........");
+    let text = env.step(" 5\n").unwrap().observation.content.to_string();
     assert_eq!((text.len(), &text[4..5], text.matches('o').count()), (9, "x", 1));
     assert_eq!(env.render().matches('o').count(), 1);
 }
@@ -134,8 +135,8 @@ fn impossible_options_are_named() {
 #[test]
 fn the_same_seed_gives_the_same_episode() {
     let mut env = tic_tac_toe("first = 'random'\nview = 'compact'").unwrap();
-    let mut starts: Vec<_> = (0..200).map(|seed| env.reset(seed).unwrap().text).collect();
-    let again: Vec<_> = (0..200).map(|seed| env.reset(seed).unwrap().text).collect();
+    let mut starts: Vec<_> = (0..200).map(|seed| env.reset(seed).unwrap().content.to_string()).collect();
+    let again: Vec<_> = (0..200).map(|seed| env.reset(seed).unwrap().content.to_string()).collect();
     assert_eq!(starts, again);
     // The empty board, and the opponent's mark on each of the nine cells.
     starts.sort();

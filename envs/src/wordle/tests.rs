@@ -11,8 +11,8 @@ fn play(env: &mut dyn Env, seed: u64, mut policy: impl FnMut(&dyn Env, &Observat
     let alphabet = env.spec().alphabet.clone().unwrap();
     let mut total_reward = 0.0;
     for turn in 1.. {
-        let unknown = observation.text.chars().find(|&c| !alphabet.contains(c));
-        assert_eq!(unknown, None, "in {:?}", observation.text);
+        let unknown = observation.content.as_text().chars().find(|&c| !alphabet.contains(c));
+        assert_eq!(unknown, None, "in {:?}", observation.content);
         let step = env.step(&policy(env, &observation)).unwrap();
         total_reward += step.reward;
         observation = step.observation;
@@ -50,13 +50,13 @@ fn the_right_word_ends_the_game_without_cost() {
 #[test]
 fn text_that_is_no_word_of_the_list_costs_a_guess() {
     let mut env = wordle("view = 'compact'\nlimit = 7").unwrap();
-    assert_eq!(env.reset(0).unwrap().text, "7");
+    assert_eq!(env.reset(0).unwrap().content, "7");
     let long = "crane".repeat(1 << 18);
     for (left, action) in (1..7).rev().zip(["", "zzzzz", "\0\0\0\0\0", "éab", "🦀a", &long]) {
         let step = env.step(action).unwrap();
         assert!(step.invalid_action, "{action:.10}");
         assert_eq!((step.reward, step.end), (-1.0, None));
-        assert_eq!(step.observation.text, left.to_string());
+        assert_eq!(step.observation.content, left.to_string());
     }
     // Out of guesses.
     assert_eq!(env.step("").unwrap().end, Some(End::Terminated));
@@ -72,13 +72,13 @@ fn observations_show_guesses_and_marks() {
     let label = seed(&mut *env);
     env.reset(label).unwrap();
     assert_eq!(
-        env.step("allow").unwrap().observation.text,
+        env.step("allow").unwrap().observation.content,
         "Find the word of five letters. G: right place, Y: other place, B: not in the word.\n\
          allow YYYBB\nGuesses left: 5. Your guess:"
     );
     let mut env = wordle("view = 'compact'").unwrap();
     env.reset(label).unwrap();
-    assert_eq!(env.step("allow").unwrap().observation.text, "5aYlYlYoBwB");
+    assert_eq!(env.step("allow").unwrap().observation.content, "5aYlYlYoBwB");
 }
 
 #[test]

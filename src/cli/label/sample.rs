@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use palestra_datasets::preferences::{Message as Said, Text};
+use palestra_datasets::{Content, Message};
 use palestra_envs::episode_seed;
 use palestra_labels::{Added, Store, Writer, prompts_of_file, sample};
 
@@ -10,7 +10,6 @@ use crate::language_model::{LanguageModel, Writing};
 use crate::model_dir::model_directory;
 use crate::{Error, Result};
 use palestra_model::math::Sampling;
-use palestra_text::Message;
 
 /// Answers to sample, and the models to sample from.
 #[derive(clap::Args)]
@@ -35,7 +34,7 @@ pub struct SampleArgs {
 
 /// Prompts, and the models that answer them, after all checks.
 pub struct Sampler {
-    prompts: Vec<Text>,
+    prompts: Vec<Content>,
     writers: Vec<ModelWriter>,
     samples: usize,
     batch: usize,
@@ -59,7 +58,7 @@ impl SampleArgs {
         let Some(file) = &self.prompts else { return Ok(None) };
         let samples = usize::from(self.samples.unwrap_or(if self.from.len() == 1 { 2 } else { 1 }));
         self.check(samples)?;
-        let prompts: Vec<Text> = prompts_of_file(file)?.collect::<palestra_datasets::Result<_>>()?;
+        let prompts: Vec<Content> = prompts_of_file(file)?.collect::<palestra_datasets::Result<_>>()?;
         let device = self.machine.open()?;
         let mut writers = Vec::new();
         for (number, path) in self.from.iter().enumerate() {
@@ -119,7 +118,7 @@ impl Sampler {
 
 impl ModelWriter {
     /// Refuses the first prompt that the model cannot read, by its number in the file.
-    fn check(&self, prompts: &[Text], file: &Path) -> Result<()> {
+    fn check(&self, prompts: &[Content], file: &Path) -> Result<()> {
         for (number, prompt) in prompts.iter().enumerate() {
             let readable =
                 self.tokens(prompt).and_then(|tokens| self.model.check_room(tokens.len(), self.writing.max_new_tokens));
@@ -130,10 +129,10 @@ impl ModelWriter {
         Ok(())
     }
 
-    fn tokens(&self, prompt: &Text) -> Result<Vec<u32>> {
+    fn tokens(&self, prompt: &Content) -> Result<Vec<u32>> {
         let messages = match prompt {
-            Text::Plain(text) => return self.model.encode(text),
-            Text::Messages(messages) => messages.iter().map(|message| Message::new(&message.role, &message.content)),
+            Content::Text(text) => return self.model.encode(text),
+            Content::Messages(messages) => messages,
         };
         let template = self.model.chat.as_ref().ok_or_else(|| {
             Error::Config(
@@ -142,7 +141,7 @@ impl ModelWriter {
                     .into(),
             )
         })?;
-        self.model.encode_rendered(&template.render(&messages.collect::<Vec<_>>(), true)?)
+        self.model.encode_rendered(&template.render(messages, true)?)
     }
 }
 
@@ -151,7 +150,7 @@ impl Writer for ModelWriter {
         &self.policy
     }
 
-    fn answers(&mut self, prompts: &[Text], count: usize) -> Result<Vec<Vec<Text>>, String> {
+    fn answers(&mut self, prompts: &[Content], count: usize) -> Result<Vec<Vec<Content>>, String> {
         let mut requests = Vec::new();
         for prompt in prompts {
             let tokens = self.tokens(prompt).map_err(|error| error.to_string())?;
@@ -166,9 +165,9 @@ impl Writer for ModelWriter {
 }
 
 /// Answer of the same kind as its prompt: a text, or a message.
-fn answer_to(prompt: &Text, text: &str) -> Text {
+fn answer_to(prompt: &Content, text: &str) -> Content {
     match prompt {
-        Text::Plain(_) => text.into(),
-        Text::Messages(_) => Text::Messages(vec![Said { role: "assistant".to_string(), content: text.to_string() }]),
+        Content::Text(_) => text.into(),
+        Content::Messages(_) => Content::Messages(vec![Message::new("assistant", text)]),
     }
 }

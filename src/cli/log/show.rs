@@ -134,7 +134,7 @@ impl Shown<'_> {
         let reason = episode.end_reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
         lines.push(harmless(&format!("{} turns, return {total_reward}, {end}{reason}", episode.turns.len())));
         for (step, turn) in episode.turns.iter().enumerate() {
-            lines.push(format!("\nstep {step}\n{}", indented(&turn.observation)));
+            lines.push(format!("\nstep {step}\n{}", indented(&turn.observation.as_text())));
             if let Some(legal) = &turn.legal_actions {
                 lines.push(format!("  actions: {}", harmless(&legal.join(", "))));
             }
@@ -149,7 +149,7 @@ impl Shown<'_> {
             lines.push(format!("  reward {}{parts}{invalid}", turn.reward));
         }
         if let Some(last) = &episode.final_observation {
-            lines.push(format!("\nend\n{}", indented(last)));
+            lines.push(format!("\nend\n{}", indented(&last.as_text())));
         }
         lines.retain(|line| !line.is_empty());
         lines.join("\n")

@@ -162,7 +162,7 @@ fn people_are_asked_and_waited_for() {
     let mut store = Store::open(&file).unwrap();
     let ada = store.annotator("ada").unwrap();
     let task = store.next(&ada).unwrap().unwrap();
-    let answer = task.answers.iter().position(|answer| *answer == "b".into()).unwrap();
+    let answer = task.answers.iter().position(|answer| *answer == "b").unwrap();
     store.submit(&ada, task.item, &Label::of(Verdict::Best { answer }), 1.0).unwrap();
     assert_eq!(asking.join().unwrap(), [Some(-1.0), Some(1.0), Some(-1.0)]);
     assert_eq!(ask(), [Some(-1.0), Some(1.0), Some(-1.0)], "nothing is asked twice");

@@ -1,6 +1,6 @@
 //! Adds items to the store and reads them.
 
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 use rusqlite::Connection;
 
 use super::{Failure, Store, find, json, now, parse, told};
@@ -25,7 +25,7 @@ pub struct Added {
 /// An item as the store holds it.
 pub(super) struct Stored {
     pub key: Vec<u8>,
-    pub prompt: Text,
+    pub prompt: Content,
     pub answers: Vec<Answer>,
     pub gold: Option<usize>,
 }

@@ -1,6 +1,6 @@
 //! All labels of a store, for exports and summaries.
 
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 
 use super::items::{ItemId, stored};
 use super::{Store, parse, told};
@@ -14,7 +14,7 @@ pub struct LabelledItem {
     /// The item.
     pub item: ItemId,
     /// The prompt.
-    pub prompt: Text,
+    pub prompt: Content,
     /// The answers; labels refer to their indices.
     pub answers: Vec<Answer>,
     /// Index of the known best answer of a gold item.

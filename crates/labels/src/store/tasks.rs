@@ -1,6 +1,6 @@
 //! Assigns items to annotators, stores their labels and undoes them.
 
-use palestra_datasets::preferences::Text;
+use palestra_datasets::Content;
 use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 
@@ -22,9 +22,9 @@ pub struct Task {
     /// The item.
     pub item: ItemId,
     /// The prompt.
-    pub prompt: Text,
+    pub prompt: Content,
     /// The answers, in the order shown to this annotator. Labels refer to indices in this order.
-    pub answers: Vec<Text>,
+    pub answers: Vec<Content>,
 }
 
 /// Progress of one annotator.

@@ -76,7 +76,7 @@ fn a_label_is_kept_of_the_answers_and_not_of_where_they_stood() {
     add(&mut store, numbered(20)).unwrap();
     let ada = store.annotator("ada").unwrap();
     while let Some(task) = store.next(&ada).unwrap() {
-        let answer = task.answers.iter().position(|answer| *answer == "yes".into()).unwrap();
+        let answer = task.answers.iter().position(|answer| *answer == "yes").unwrap();
         store.submit(&ada, task.item, &Label::of(Verdict::Best { answer }), f64::NAN).unwrap();
     }
     let labelled = store.labelled().unwrap();

@@ -8,7 +8,7 @@ mod driver;
 
 use std::path::Path;
 
-use palestra_datasets::preferences::{Message, Text};
+use palestra_datasets::{Content, Message};
 use palestra_labels::summary::summary;
 use palestra_labels::{Store, Verdict};
 use serde_json::json;
@@ -23,9 +23,9 @@ const HOSTILE: &str = "<script>document.title = 'owned'</script><img src=x onerr
 fn to_label() -> Made {
     let long = "A longer answer, as models write them, so that one sees how lines are broken. ".repeat(6);
     let talk = [("system", "Be brief."), ("user", HOSTILE)];
-    let talk = talk.map(|(role, content)| Message { role: role.to_string(), content: content.to_string() });
+    let talk = talk.map(|(role, content)| Message::new(role, content));
     let mut messages = item("", &["yes", "no"]);
-    messages.prompt = Text::Messages(talk.to_vec());
+    messages.prompt = Content::Messages(talk.to_vec());
     let items = vec![
         item("Why is the sky blue?\n\nExplain it to a child.", &[HOSTILE, &long]),
         messages,
@@ -194,7 +194,7 @@ fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
     let labelled = store.labelled().unwrap();
     assert_eq!(labelled.len(), 2 * ITEMS, "each item by each person, once");
     for labelled in &labelled {
-        let Text::Plain(prompt) = &labelled.prompt else { panic!("{labelled:?}") };
+        let Content::Text(prompt) = &labelled.prompt else { panic!("{labelled:?}") };
         let number: usize = prompt.strip_prefix("prompt ").unwrap().parse().unwrap();
         let differs = labelled.annotator == "ben" && number.is_multiple_of(5);
         assert_eq!(labelled.label.best(), Some(usize::from(number.is_multiple_of(3) != differs)), "{labelled:?}");

@@ -38,8 +38,7 @@ fn two_annotators_at_once_label_everything_and_nothing_twice() {
     assert_eq!(of_ada, (1..=12).collect());
     assert_eq!(of_ben, of_ada);
     let records = records(&store, Form::Pairs { ties: false }).unwrap();
-    let is_yes =
-        |record: &Record| matches!(&record.preference, Preference::Better { chosen, .. } if *chosen == "yes".into());
+    let is_yes = |record: &Record| matches!(&record.preference, Preference::Better { chosen, .. } if *chosen == "yes");
     assert!(records.len() == 24 && records.iter().all(is_yes));
 }
 

@@ -89,7 +89,7 @@ impl Running {
     /// Completes the current turn with the result of the environment's step.
     pub fn take_turn(&mut self, action: String, reward: f32, invalid_action: bool) {
         let turn = self.turns.last_mut().expect("written before");
-        turn.observation = std::mem::take(&mut self.observation.text);
+        turn.observation = std::mem::take(&mut self.observation.content);
         turn.legal_actions = self.observation.legal_actions.as_ref().map(|actions| actions.to_vec());
         turn.action = action;
         turn.reward = reward;
@@ -128,7 +128,7 @@ impl Running {
             ..Episode::default()
         };
         episode.end_reason = Some(end_reason(&episode, &self.observation, spec.max_turns));
-        episode.final_observation = Some(self.observation.text);
+        episode.final_observation = Some(self.observation.content);
         let (segments, group, is_cut) = (self.segments, self.group, self.is_cut);
         let trajectory = Trajectory { segments, end: Some(end), final_prompt, last_value: 0.0, group, is_cut };
         RolloutResult { episode, trajectory, info: self.observation.info, scores: Scores::new() }

@@ -11,6 +11,8 @@ use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{GenerationConfig, Heads, ModelConfig, parameters};
 use palestra_text::Tokenizer;
 
+mod messages;
+
 /// An environment of two or three turns: it shows a letter and allows any of four actions. An odd seed is truncated in
 /// the third turn, an even one terminates in the second.
 struct Letters {
@@ -36,7 +38,7 @@ impl Letters {
     fn observation(&self) -> Observation {
         let text = ["a", "bc", "cab", "d"][((self.seed + self.turn) % 4) as usize].to_string();
         let actions: Vec<String> = ["a", "b", "ab", "cd"].map(String::from).into();
-        Observation { text, legal_actions: Some(actions.into()), ..Observation::default() }
+        Observation { content: text.into(), legal_actions: Some(actions.into()), ..Observation::default() }
     }
 }
 
@@ -58,7 +60,7 @@ impl Env for Letters {
         Ok(Step { observation: self.observation(), reward: action.len() as f32, end, invalid_action: false })
     }
     fn render(&self) -> String {
-        self.observation().text
+        self.observation().content.to_string()
     }
 }
 
@@ -100,7 +102,11 @@ fn a_truncated_end_is_valued_and_a_terminated_one_is_not() {
                     Context::Transcript => trajectory.segments.last().unwrap().tokens.clone(),
                 };
                 read.push(1); // <|observation|>
-                rollout.encoder.tokenizer().encode(episode.final_observation.as_ref().unwrap(), &mut read).unwrap();
+                rollout
+                    .encoder
+                    .tokenizer()
+                    .encode(&episode.final_observation.as_ref().unwrap().as_text(), &mut read)
+                    .unwrap();
                 read.push(2); // <|action|>
                 let value = state_values(policy, &[&read])[0];
                 let expected = if episode.end == Some(End::Truncated) { value } else { 0.0 };
@@ -167,7 +173,7 @@ fn tokens_hold_what_the_text_does() {
                     .iter()
                     .map(|segment| rollout.encoder.tokenizer().decode(&segment.tokens).unwrap())
                     .collect();
-                let text = episode.turns.iter().map(|turn| turn.observation.clone() + &turn.action);
+                let text = episode.turns.iter().map(|turn| turn.observation.to_string() + &turn.action);
                 assert_eq!(read.concat(), text.collect::<String>());
             }
         });

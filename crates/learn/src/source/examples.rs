@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use palestra_datasets::Content;
 use palestra_datasets::examples::{Examples, Form, Lesson};
-use palestra_datasets::preferences::Text;
 use palestra_datasets::shards::Shuffle;
 use palestra_envs::episode_seed;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::packing::pack;
 use crate::batch::TextRow;
 use crate::{Error, Result};
 use palestra_report::Metrics;
-use palestra_text::{ChatTemplate, EncodedChat, Message, Tokenizer};
+use palestra_text::{ChatTemplate, EncodedChat, Tokenizer};
 
 /// Treatment of examples that are longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,11 +160,8 @@ impl ExampleEncoder<'_> {
                     ("messages", reason.to_string())
                 };
                 let template = self.template.ok_or_else(missing)?;
-                let message = |value| serde_json::from_value::<Message>(value).map_err(|error| error.to_string());
-                let messages: Result<Vec<Message>, String> = messages.iter().cloned().map(message).collect();
-                let messages = messages.map_err(|reason| ("messages", reason))?;
                 let EncodedChat { tokens, is_assistant } = template
-                    .encode_from(self.tokenizer, &messages, *from)
+                    .encode_from(self.tokenizer, messages, *from)
                     .map_err(|error| ("messages", error.to_string()))?;
                 Ok((tokens, is_assistant))
             }
@@ -175,7 +172,7 @@ impl ExampleEncoder<'_> {
     ///
     /// # Errors
     /// A text that cannot be encoded, or a row with nothing left of the answer: the column, and why.
-    pub fn answer(&self, prompt: &Text, answer: &Text) -> Result<TextRow, Wrong> {
+    pub fn answer(&self, prompt: &Content, answer: &Content) -> Result<TextRow, Wrong> {
         let lesson = Lesson::of_answer(prompt, answer).map_err(|reason| ("completion", reason))?;
         match self.fit(self.encode(&lesson)?) {
             Encoded::Whole(row) | Encoded::Cut(row, _) => Ok(row),

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use palestra_datasets::Content;
 use palestra_datasets::examples::Lesson;
-use palestra_datasets::preferences::{self, Origin, Preference, Record, Row, Rows, Rule, Text, find, resolve};
+use palestra_datasets::preferences::{self, Origin, Preference, Record, Row, Rows, Rule, find, resolve};
 use serde_json::Value;
 
 use super::examples::{Encoded, ExampleEncoder};
@@ -40,7 +41,7 @@ pub struct PreferenceCounts {
 }
 
 /// Encoded answers to a prompt, by their text; `None` for a dropped answer.
-type Answers = HashMap<Text, Option<TextRow>>;
+type Answers = HashMap<Content, Option<TextRow>>;
 
 /// Reads the preferences of some files that a learner uses, grouped by prompt in order of first occurrence. `group` is
 /// the column that holds the prompts' group; without a rule every preference counts by itself. Step labels become
@@ -56,7 +57,7 @@ pub fn read_preferences(
     kinds: PreferenceKinds,
 ) -> Result<(Vec<PromptPreferences>, PreferenceCounts)> {
     let mut counts = PreferenceCounts::default();
-    let (mut records, mut encoded) = (Vec::new(), HashMap::<Text, Answers>::new());
+    let (mut records, mut encoded) = (Vec::new(), HashMap::<Content, Answers>::new());
     for file in find(files)? {
         for row in Rows::open(&file)? {
             let (origin, record) = record_of(row?, group)?;
@@ -109,7 +110,7 @@ fn group_of(record: &Record, column: &str) -> Option<Arc<str>> {
     }
 }
 
-fn answers_of(preference: &Preference) -> Vec<&Text> {
+fn answers_of(preference: &Preference) -> Vec<&Content> {
     match preference {
         Preference::Better { chosen, rejected, .. } => vec![chosen, rejected],
         Preference::Tie { answers } => answers.iter().collect(),
@@ -120,8 +121,8 @@ fn answers_of(preference: &Preference) -> Vec<&Text> {
 
 fn encode(
     encoder: &ExampleEncoder,
-    prompt: &Text,
-    answer: &Text,
+    prompt: &Content,
+    answer: &Content,
     origin: &Origin,
     counts: &mut PreferenceCounts,
 ) -> Result<Option<TextRow>> {
@@ -144,7 +145,7 @@ fn encode(
 struct Gathered {
     kinds: PreferenceKinds,
     counts: PreferenceCounts,
-    places: HashMap<Text, usize>,
+    places: HashMap<Content, usize>,
     prompts: Vec<PromptPreferences>,
 }
 

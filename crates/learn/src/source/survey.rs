@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use palestra_datasets::Content;
 use palestra_datasets::log::Log;
 
 use crate::{Error, Result};
@@ -32,10 +33,10 @@ pub fn alphabet(log: &Log) -> Result<String> {
     };
     for located in log.episodes() {
         let episode = located?.episode;
-        let turns = episode.turns.iter();
-        let texts = turns
-            .flat_map(|turn| [&turn.observation, &turn.action].into_iter().chain(turn.legal_actions.iter().flatten()));
-        if texts.chain(&episode.final_observation).map(|text| take(text)).max() > Some(MOST) {
+        let observations = episode.turns.iter().map(|turn| &turn.observation).chain(&episode.final_observation);
+        let actions = episode.turns.iter().flat_map(|turn| turn.legal_actions.iter().flatten().chain([&turn.action]));
+        let read = observations.map(Content::as_text).chain(actions.map(|action| action.as_str().into()));
+        if read.map(|text| take(&text)).max() > Some(MOST) {
             return Err(Error::Data(format!(
                 "data.files: more than {MOST} different characters are too many for a model from nothing; name one \
                  with a tokenizer in start_from"

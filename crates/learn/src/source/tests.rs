@@ -20,7 +20,7 @@ fn encoder(context: Context, room: usize) -> Encoder {
 fn episode(id: usize, turns: usize, end: Option<End>) -> Episode {
     let letter = |turn: usize| ["b", "c", "d", "e", "f", "g"][turn % 6].to_string();
     let turn = |turn: usize| Turn {
-        observation: letter(turn),
+        observation: letter(turn).into(),
         action: "a".into(),
         reward: (turn + 1) as f32,
         ..Turn::default()
@@ -28,7 +28,7 @@ fn episode(id: usize, turns: usize, end: Option<End>) -> Episode {
     Episode {
         id: format!("episode {id}"),
         turns: (0..turns).map(turn).collect(),
-        final_observation: Some(letter(turns)),
+        final_observation: Some(letter(turns).into()),
         end,
         ..Episode::default()
     }
@@ -41,7 +41,7 @@ const CUTTING: Chunking =
 fn an_episode_is_cut_into_stretches_that_lead_to_each_other() {
     let mut encoder = encoder(Context::Observation, 8);
     let trajectory = encoder.trajectory(&episode(0, 5, Some(End::Truncated))).unwrap();
-    let prompts: Vec<Vec<u32>> = ["d", "f", "g"].map(|seen| encoder.prompt(&[], seen, None, 0).unwrap()).into();
+    let prompts: Vec<Vec<u32>> = ["d", "f", "g"].map(|seen| encoder.prompt(&[], &seen.into(), None, 0).unwrap()).into();
     let chunks = CUTTING.cut(trajectory);
     let turns: Vec<usize> = chunks.iter().map(|chunk| chunk.turns()).collect();
     assert_eq!(turns, [2, 2, 1]);
@@ -82,7 +82,7 @@ fn each_kind_of_end_leads_somewhere_else() {
 #[test]
 fn returns_of_a_truncated_episode_go_on_in_its_final_observation_or_are_left_out() {
     let mut encoder = encoder(Context::Observation, 8);
-    let final_prompt = encoder.prompt(&[], "g", None, 0).unwrap();
+    let final_prompt = encoder.prompt(&[], &"g".into(), None, 0).unwrap();
     let mut trajectory = |episode: &Episode| encoder.trajectory(episode).unwrap();
     let terminated = episode(0, 5, Some(End::Terminated));
     let truncated = episode(0, 5, Some(End::Truncated));

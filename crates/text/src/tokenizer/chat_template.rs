@@ -12,24 +12,12 @@ use std::path::{Path, PathBuf};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value as Jinja};
 use minijinja::{Environment, ErrorKind, context};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use palestra_datasets::Message;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{Kind, Tokenizer};
 use crate::{Error, Result};
-
-/// One message of a conversation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// Role of the author: `system`, `user`, `assistant`, or another that the template knows.
-    pub role: String,
-    /// Text of the message.
-    #[serde(default)]
-    pub content: String,
-    /// Further fields that the template reads, such as `tool_calls`.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
 
 /// A conversation as text, with the assistant's parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,13 +61,6 @@ const BEGIN: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
 
 const NAME: &str = "chat";
-
-impl Message {
-    /// A message of plain text.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into(), other: Map::new() }
-    }
-}
 
 impl ChatTemplate {
     /// The template of a model directory: `chat_template.jinja`, otherwise that of `tokenizer_config.json`; `None` if
@@ -223,7 +204,7 @@ impl ChatTemplate {
     fn mark_by_prefixes(&self, messages: &[Message]) -> Result<MarkedText> {
         let text = self.render(messages, false)?;
         let mut assistant = Vec::new();
-        for (at, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+        for (at, _) in messages.iter().enumerate().filter(|(_, message)| message.is_assistant()) {
             let before = self.render(&messages[..at], true)?;
             let after = self.render(&messages[..=at], false)?;
             if !after.starts_with(&before) || !text.starts_with(&after) {
@@ -244,16 +225,24 @@ impl ChatTemplate {
     }
 
     fn render_marked(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        if let Some(message) = messages.iter().find(|message| message.content.contains([BEGIN, END])) {
+        if let Some(message) = messages.iter().find(|message| message.to_string().contains([BEGIN, END])) {
             let reason = "holds U+FDD0 or U+FDD1, which are no characters";
-            return Err(Error::Tokenizer(format!("{}: a message of {} {reason}", self.origin, message.role)));
+            return Err(Error::Tokenizer(format!("{}: a message of {} {reason}", self.origin, message.role())));
         }
         let template = self.environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
-        let messages = Jinja::from(Serde(messages));
+        let messages: Vec<Value> = messages.iter().map(as_read).collect();
+        let messages = Jinja::from(Serde(&messages));
         let values = context! { messages, add_generation_prompt, tools => (), documents => () };
         let special = Jinja::from(Serde(&self.special));
         template.render(context! { ..values, ..special }).map_err(|error| failed(&self.origin, &error))
     }
+}
+
+/// A message as templates read it: all its fields, with the content as one text, because many templates know no other.
+fn as_read(message: &Message) -> Value {
+    let mut fields = message.fields().clone();
+    fields.insert("content".to_string(), message.text().into());
+    fields.into()
 }
 
 /// The `tokenizer_config.json` of a model directory; null if there is none.

@@ -15,7 +15,7 @@ fn read_as_parquet(line: &serde_json::Value) -> Vec<Result<Record>> {
 }
 
 /// Returns every format, with texts or messages, and the expected label.
-fn every_form(text: fn(&str, &str) -> (serde_json::Value, Text)) -> Vec<(serde_json::Value, Preference)> {
+fn every_form(text: fn(&str, &str) -> (serde_json::Value, Content)) -> Vec<(serde_json::Value, Preference)> {
     let [(ask, _), (good, chosen), (bad, rejected)] =
         [("user", "sky?"), ("assistant", "blue"), ("assistant", "red")].map(|(role, content)| text(role, content));
     let better = |margin| Preference::Better { chosen: chosen.clone(), rejected: rejected.clone(), margin };
@@ -41,7 +41,7 @@ fn every_form(text: fn(&str, &str) -> (serde_json::Value, Text)) -> Vec<(serde_j
 
 #[test]
 fn every_form_is_read_from_lines_and_parquet_as_texts_and_as_messages() {
-    let plain = |_: &str, content: &str| (json!(content), Text::from(content));
+    let plain = |_: &str, content: &str| (json!(content), Content::from(content));
     let told = |role: &str, content: &str| (json!([{"role": role, "content": content}]), messages(&[(role, content)]));
     let named = |row: &serde_json::Value, column: &str| {
         let mut row = row.clone();

@@ -98,7 +98,15 @@ function show(reply) {
 
 function texts(text) {
   if (typeof text === 'string') return [make('div', 'text', text)];
-  return text.flatMap(message => [make('p', 'role', message.role), make('div', 'text', message.content)]);
+  return text.flatMap(message => [make('p', 'role', message.role), make('div', 'text', lines(message))]);
+}
+
+// The text of a message, and a line for each further field, such as the calls of tools.
+function lines({ role, content = '', ...further }) {
+  const said = typeof content === 'string' ? content : content.map(part => part.text).join('');
+  const fields = Object.entries(further).map(([name, value]) =>
+    `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  return [said, ...fields].join('\n').trim();
 }
 
 function card(text, place, all) {

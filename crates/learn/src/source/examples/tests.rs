@@ -196,10 +196,7 @@ fn an_example_begins_as_the_tokenizer_begins_texts() {
     let row = |prompt: &str, answer: &str| encoder.answer(&prompt.into(), &answer.into()).unwrap();
     assert_eq!((row("a", "b").tokens, row("a", "b").counted), (vec![1, a, b, end], vec![2, 3]));
     assert_eq!((row("", "b").tokens, row("", "b").counted), (vec![1, b, end], vec![1, 2]), "the first word is learned");
-    let said = |role: &str, content: &str| palestra_datasets::preferences::Message {
-        role: role.into(),
-        content: content.into(),
-    };
-    let chat = encoder.answer(&Text::Messages(vec![said("user", "a")]), &Text::Messages(vec![said("assistant", "b")]));
+    let said = |role: &str, content: &str| Content::Messages(vec![palestra_text::Message::new(role, content)]);
+    let chat = encoder.answer(&said("user", "a"), &said("assistant", "b"));
     assert!(!chat.unwrap().tokens.contains(&1), "a template writes its special tokens itself");
 }

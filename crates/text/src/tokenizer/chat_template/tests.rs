@@ -63,8 +63,8 @@ fn what_python_offers_is_there() {
                 {% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}";
     let template = template(&text.replace("extra", "messages[0].tool"));
     let mut messages = chat();
-    messages[0].content = " one two ".into();
-    messages[0].other.insert("tool".into(), json!({"a": ["<b>", 1.5], "c": null}));
+    let extra = json!({"role": "user", "content": " one two ", "tool": {"a": ["<b>", 1.5], "c": null}});
+    messages[0] = Message::parse(extra).unwrap();
     assert_eq!(template.render(&messages, false).unwrap(), "two 3 {\"a\": [\"<b>\", 1.5], \"c\": null}3");
 }
 
