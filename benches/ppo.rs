@@ -12,7 +12,7 @@ use palestra::learn::encoder::Encoder;
 use palestra::learn::learners::ppo::{Ppo, PpoConfig};
 use palestra::learn::rollout::{Rollout, RolloutConfig};
 use palestra::learn::source::{OnPolicySource, ReferencePolicy};
-use palestra::learn::train::{Span, train};
+use palestra::learn::train::{UpdateRange, train};
 use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra::model::optim::{AdamW, OptimizerConfig};
 use palestra::model::{Family, Heads, ModelConfig, Module, Policy};
@@ -72,7 +72,7 @@ fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metri
     );
     let mut learner = Ppo::new(PpoConfig::default(), 1.0)?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
-    let span = Span { start: 0, updates: UPDATES, stop: &AtomicBool::new(false) };
+    let span = UpdateRange { start: 0, updates: UPDATES, stop: &AtomicBool::new(false) };
     let mut updates = Vec::new();
     train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
         updates.push(progress.metrics.clone());

@@ -221,12 +221,12 @@ impl LanguageModel {
                 prompt.len()
             )));
         }
-        let room = writing.max_new_tokens.min(context - prompt.len());
+        let max_new_tokens = writing.max_new_tokens.min(context - prompt.len());
         let began = Instant::now();
         let stream = StopStream::new(&self.tokenizer, &writing.stop);
-        let progress = RefCell::new(Progress { stream, tell, text: String::new(), failure: None });
+        let progress = RefCell::new(StreamedText { stream, tell, text: String::new(), failure: None });
         let stopped = |_, token| progress.borrow_mut().take(token);
-        let limits = Limits { end: self.ends.ids(), max_new_tokens: room, stopped: Some(&stopped) };
+        let limits = Limits { end: self.ends.ids(), max_new_tokens, stopped: Some(&stopped) };
         let rng = ChaCha8Rng::seed_from_u64(writing.seed);
         let mut requests = [Request { prompt: prompt.to_vec(), choices: None, rng, forced: None }];
         let continuation = generate(&self.policy, &mut requests, &limits, &writing.sampling).remove(0);
@@ -244,14 +244,14 @@ impl LanguageModel {
 }
 
 /// State of a text that is being generated: the part of it that was passed on, and what is held back.
-struct Progress<'a> {
+struct StreamedText<'a> {
     stream: StopStream<'a>,
     tell: &'a mut dyn FnMut(&str) -> Result<()>,
     text: String,
     failure: Option<Error>,
 }
 
-impl Progress<'_> {
+impl StreamedText<'_> {
     /// Takes the next token written; returns true if the text ends.
     fn take(&mut self, token: u32) -> bool {
         let taken = self.stream.push(token).map_err(Error::from).and_then(|piece| self.pass_on(&piece));

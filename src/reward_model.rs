@@ -80,7 +80,7 @@ impl RewardModel {
         ExampleEncoder {
             tokenizer: &self.tokenizer,
             template: self.chat.as_ref(),
-            room: self.policy.transformer.config().context,
+            max_length: self.policy.transformer.config().context,
             too_long: TooLong::Cut,
         }
     }

@@ -32,7 +32,7 @@ use held_out::HeldOut;
 use palestra_files::write_atomically;
 use palestra_learn::learners::{AnyConfig, Learner};
 use palestra_learn::source::{DataConfig, Source};
-use palestra_learn::train::{Span, train};
+use palestra_learn::train::{UpdateRange, train};
 use palestra_model::checkpoint;
 use palestra_model::ops::{open_device, set_threads};
 use palestra_model::optim::AdamW;
@@ -137,7 +137,7 @@ impl Training<'_> {
         let observer_options = observer_options(&run, &agent, &baselines, held_out.as_ref(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
         stop_by(&stop)?;
-        let span = Span { start: agent.updates, updates: run.train.updates, stop: &stop };
+        let span = UpdateRange { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
         let policy = optimizer.freeze(agent.policy.clone().train())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {

@@ -54,7 +54,7 @@ pub struct Mismatch {
 /// Options of `check`.
 pub struct CheckOptions<'a> {
     /// Maximum number of findings that are reported; further ones are only counted.
-    pub most_findings: usize,
+    pub max_findings: usize,
     /// Verifier of rule 5: the text of each action is the decoding of its ids.
     pub decode: Option<&'a mut Verify<'a>>,
     /// Verifier of rule 6: the environment, given the seed and the actions, reproduces the observations, rewards and
@@ -64,7 +64,7 @@ pub struct CheckOptions<'a> {
 
 impl Default for CheckOptions<'_> {
     fn default() -> Self {
-        Self { most_findings: 100, decode: None, replay: None }
+        Self { max_findings: 100, decode: None, replay: None }
     }
 }
 
@@ -120,11 +120,11 @@ pub struct Coverage {
     pub log_probs: Share,
 }
 
-/// Reads a log, opened with all columns, once and reports everything that is wrong with it, up to `most_findings`
+/// Reads a log, opened with all columns, once and reports everything that is wrong with it, up to `max_findings`
 /// findings. Open the log without `skip_bad`, so that unreadable parts are reported with their location. With
 /// `skip_bad` they are reported too, with the reader's message.
 pub fn check(log: &Log, mut options: CheckOptions<'_>) -> Result<CheckReport> {
-    let mut findings = Findings::new(log, options.most_findings);
+    let mut findings = Findings::new(log, options.max_findings);
     let mut decoded = options.decode.is_some().then(Verified::default);
     let mut replayed = options.replay.is_some().then(Verified::default);
     for located in log.episodes() {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::error::Result;
 use crate::log::paths::find_files;
 use crate::rows::Rows;
-pub use crate::rows::{Origin, Place};
+pub use crate::rows::{Origin, RowPlace};
 use crate::{Content, Message};
 
 /// Columns that make up an example.

@@ -75,7 +75,7 @@ pub struct Group {
 
 /// Location of an episode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct EpisodePlace {
     /// Index of the file in [`Log::files`].
     pub file: usize,
     /// Index of the row group in the file.
@@ -90,5 +90,5 @@ pub struct Located {
     /// The episode.
     pub episode: Episode,
     /// The location.
-    pub place: Place,
+    pub place: EpisodePlace,
 }

@@ -34,11 +34,11 @@ use serde_json::{Map, Value};
 use crate::Content;
 use crate::error::Result;
 use crate::log::paths::find_files;
-pub use crate::rows::{Origin, Place};
+pub use crate::rows::{Origin, RowPlace};
 
 pub use conflicts::{Resolved, Rule, resolve};
 pub use forms::record_of;
-pub use rows::{Row, Rows};
+pub use rows::{PreferenceRows, Row};
 pub use scores::Scores;
 pub use write::{Format, encode, write};
 
@@ -117,7 +117,7 @@ pub fn find(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
 /// An error of one row names file, row and column; reading can continue with the next row. A file without rows is an
 /// error.
 pub fn read(file: &Path) -> Result<impl Iterator<Item = Result<Record>> + use<>> {
-    Ok(Rows::open(file)?.map(|row| record_of(row?)))
+    Ok(PreferenceRows::open(file)?.map(|row| record_of(row?)))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::log::shield::shield;
 pub(crate) const ROWS_AT_A_TIME: usize = 256;
 
 /// Maximum number of characters of a value in an error message.
-const LONGEST_VALUE: usize = 60;
+const MAX_VALUE_LENGTH: usize = 60;
 
 /// Location of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +26,12 @@ pub struct Origin {
     /// The file.
     pub file: Arc<Path>,
     /// The position in the file.
-    pub place: Place,
+    pub place: RowPlace,
 }
 
 /// Position in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RowPlace {
     /// A line of text, counted from 1 as in editors.
     Line(u64),
     /// A row of Parquet, counted from 0.
@@ -88,7 +88,7 @@ impl Rows {
         match reader {
             Reader::Lines(lines) => {
                 let Some((line, bytes)) = lines.next().map_err(Error::io(file, "read it"))? else { return Ok(None) };
-                let origin = at(Place::Line(line));
+                let origin = at(RowPlace::Line(line));
                 match serde_json::from_slice(bytes) {
                     Ok(Value::Object(object)) => Ok(Some((origin, object))),
                     Ok(other) => {
@@ -100,14 +100,15 @@ impl Rows {
             Reader::Parquet { batches, ready, row } => loop {
                 if let Some(object) = ready.pop_front() {
                     *row += 1;
-                    return Ok(Some((at(Place::Row(*row - 1)), object)));
+                    return Ok(Some((at(RowPlace::Row(*row - 1)), object)));
                 }
                 let batch = shield(|| batches.next().transpose()).map_err(|reason| Error::file(file, reason))?;
                 let Some(batch) = batch else { return Ok(None) };
                 for number in 0..batch.num_rows() {
                     let mut object = Map::new();
                     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-                        let wrong = |reason| at(Place::Row(*row + number as u64)).error(field.name().as_str(), reason);
+                        let wrong =
+                            |reason| at(RowPlace::Row(*row + number as u64)).error(field.name().as_str(), reason);
                         object.insert(field.name().clone(), value_of(column, number).map_err(wrong)?);
                     }
                     ready.push_back(object);
@@ -130,8 +131,8 @@ impl Origin {
     pub fn error(&self, column: impl Into<String>, reason: impl Into<String>) -> Error {
         let (file, column, reason) = (self.file.to_path_buf(), column.into(), reason.into());
         match self.place {
-            Place::Line(line) => Error::Line { file, line, field: column, reason },
-            Place::Row(row) => Error::Cell { file, row, column, reason },
+            RowPlace::Line(line) => Error::Line { file, line, field: column, reason },
+            RowPlace::Row(row) => Error::Cell { file, row, column, reason },
         }
     }
 }
@@ -179,7 +180,7 @@ pub(crate) fn read_columns(file: File, wanted: &[&str], needed: usize) -> Result
 /// Returns a value for an error message, truncated if it is long.
 pub(crate) fn shown(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(LONGEST_VALUE) {
+    match text.char_indices().nth(MAX_VALUE_LENGTH) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }

@@ -28,12 +28,12 @@ pub struct StatsOptions {
     pub top: usize,
     /// Maximum number of distinct observations, pairs of observation and action, and action texts. Memory is about 20
     /// bytes for each observation and pair, and 100 bytes for each action.
-    pub most_distinct: usize,
+    pub max_distinct: usize,
 }
 
 impl Default for StatsOptions {
     fn default() -> Self {
-        Self { top: 10, most_distinct: 1_000_000 }
+        Self { top: 10, max_distinct: 1_000_000 }
     }
 }
 
@@ -129,7 +129,7 @@ pub struct Coverage {
 /// Reads a log, opened with all columns, once and returns its statistics. An episode that cannot be read is an error,
 /// unless the log was opened with `skip_bad`.
 pub fn stats(log: &Log, options: &StatsOptions) -> Result<Stats> {
-    let mut pass = Pass::new(options.most_distinct);
+    let mut pass = Pass::new(options.max_distinct);
     for located in log.episodes() {
         let Located { episode, .. } = located?;
         pass.add(&episode);

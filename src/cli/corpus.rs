@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use palestra_corpus::{Options, Progress, Report, Settings, build};
+use palestra_corpus::{BuildProgress, Options, Report, Settings, build};
 use serde::Serialize;
 
 use super::output::Output;
@@ -89,7 +89,7 @@ struct Made {
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let settings = settings(args)?;
     let bar = output.progress(0, "MB");
-    let on_progress = |progress: Progress| {
+    let on_progress = |progress: BuildProgress| {
         bar.set_length(progress.total_bytes / 1_000_000);
         bar.set_position(progress.bytes / 1_000_000);
     };

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicBool;
 
-use palestra_datasets::log::{Columns, Log, Place, ReadOptions};
+use palestra_datasets::log::{Columns, EpisodePlace, Log, ReadOptions};
 use palestra_envs::episode_seed;
 use palestra_model::Module;
 
@@ -13,7 +13,7 @@ use palestra_learn::batch::{Chunk, Next, TransitionBatch};
 use palestra_learn::learners::TruncatedEpisodes;
 use palestra_learn::learners::offline::Fqe;
 use palestra_learn::source::{Chunking, DataConfig, ReplaySource, Selection, resampled_times};
-use palestra_learn::train::{Span, train};
+use palestra_learn::train::{UpdateRange, train};
 use palestra_model::optim::{AdamW, OptimizerConfig, Schedule};
 use palestra_model::{Heads, Policy};
 
@@ -36,7 +36,7 @@ pub fn fitted(
     for critic in 0..config.fqe.critics {
         let seed = episode_seed(config.seed, critic as u64);
         let resample = (config.fqe.critics > 1).then_some(seed);
-        let times = |place: Place| resample.map_or(1, |seed| resampled_times(seed, place)) as f64;
+        let times = |place: EpisodePlace| resample.map_or(1, |seed| resampled_times(seed, place)) as f64;
         let drawn: f64 = recorded.begins.iter().map(|&(place, _)| times(place)).sum();
         if drawn == 0.0 {
             let count = recorded.begins.len();
@@ -93,7 +93,7 @@ fn first_values(
     model.transformer = evaluated.transformer.clone(); // it reads as the policy does, until it knows better
     let stop = AtomicBool::new(false);
     let updates = steps.min(UPDATES) as u64;
-    let span = Span { start: 0, updates, stop: &stop };
+    let span = UpdateRange { start: 0, updates, stop: &stop };
     let model = train(&mut learner, model.train(), &mut source, &mut optimizer, &span, |progress| {
         tracing::debug!("update {} of {updates}: {:?}", progress.done, progress.metrics);
         Ok::<(), Error>(())

@@ -3,7 +3,7 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
-use palestra_datasets::log::{Located, Log, Place};
+use palestra_datasets::log::{EpisodePlace, Located, Log};
 use palestra_datasets::{Episode, Turn};
 
 use super::importance::OffPolicyEpisode;
@@ -26,7 +26,7 @@ pub struct Recorded {
     /// Distinct states that episodes begin in.
     pub first_states: Vec<FirstState>,
     /// Place of each episode in the log, with the index of its first state.
-    pub begins: Vec<(Place, usize)>,
+    pub begins: Vec<(EpisodePlace, usize)>,
     /// Number of episodes that were cut off while they ran, so that their returns are unknown.
     pub cut: usize,
     /// Id and definition of the environment, if all episodes have the same.
@@ -93,7 +93,7 @@ impl Recorded {
     fn begin(
         &mut self,
         episode: &Episode,
-        place: Place,
+        place: EpisodePlace,
         file: &Path,
         policy: &mut EvaluationPolicy,
         states: &mut HashMap<FirstState, usize>,
@@ -135,7 +135,7 @@ fn log_prob(turn: &Turn) -> f64 {
 }
 
 /// Reason why the probability of this episode under the recorded policy is unknown, if it is.
-fn unknown_probability(episode: &Episode, place: Place, file: &Path) -> Option<String> {
+fn unknown_probability(episode: &Episode, place: EpisodePlace, file: &Path) -> Option<String> {
     let at = |turn: usize| format!("{}: row {}", file.display(), place.row + turn as u64);
     if let Some(turn) = episode.turns.iter().position(|turn| turn.log_probs.is_none()) {
         return Some(format!(

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use palestra_files::write_atomically;
 use palestra_learn::learners::Learner;
 use palestra_learn::source::Source;
-use palestra_learn::train::Progress;
+use palestra_learn::train::TrainProgress;
 use palestra_model::Policy;
 use palestra_model::checkpoint::{self, Checkpoint};
 use palestra_model::optim::AdamW;
@@ -89,7 +89,7 @@ pub(super) fn resume_into<L: Learner, S: Source<L>>(
 
 pub(super) fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
     agent: &Agent,
-    progress: &Progress<L, S>,
+    progress: &TrainProgress<L, S>,
     before: &Before,
 ) -> Result<Checkpoint> {
     let (steps, moments) = progress.optimizer.state();

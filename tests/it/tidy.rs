@@ -13,10 +13,10 @@ use read::*;
 /// Maximum length of a file. A longer file has more than one topic. Style asks to review files above 400 lines; the
 /// range up to here is for the few that have one topic all the same, such as a table of cases or an environment's
 /// rules.
-const MOST_LINES: usize = 600;
+const MAX_LINES: usize = 600;
 
 /// Maximum length of ARCHITECTURE.md, which is read first, in one sitting.
-const MOST_LINES_OF_ARCHITECTURE: usize = 150;
+const MAX_LINES_OF_ARCHITECTURE: usize = 150;
 
 /// File names that do not describe the contents.
 const EMPTY_NAMES: [&str; 9] =
@@ -125,8 +125,8 @@ fn files_are_named_for_what_they_hold(tree: &Tree) -> Vec<String> {
 }
 
 fn files_are_short(tree: &Tree) -> Vec<String> {
-    let long = rust(tree).filter(|(_, text)| text.lines().count() > MOST_LINES);
-    long.map(|(path, text)| format!("{path}: {} lines, of at most {MOST_LINES}", text.lines().count())).collect()
+    let long = rust(tree).filter(|(_, text)| text.lines().count() > MAX_LINES);
+    long.map(|(path, text)| format!("{path}: {} lines, of at most {MAX_LINES}", text.lines().count())).collect()
 }
 
 fn folders_are_shallow(tree: &Tree) -> Vec<String> {
@@ -171,10 +171,10 @@ fn nothing_is_praised(tree: &Tree) -> Vec<String> {
 fn architecture_is_short(tree: &Tree) -> Vec<String> {
     let Some(text) = tree.get("ARCHITECTURE.md") else { return vec!["ARCHITECTURE.md: is missing".into()] };
     let lines = text.lines().count();
-    if lines <= MOST_LINES_OF_ARCHITECTURE {
+    if lines <= MAX_LINES_OF_ARCHITECTURE {
         return Vec::new();
     }
-    vec![format!("ARCHITECTURE.md: {lines} lines, of at most {MOST_LINES_OF_ARCHITECTURE}")]
+    vec![format!("ARCHITECTURE.md: {lines} lines, of at most {MAX_LINES_OF_ARCHITECTURE}")]
 }
 
 /// Checks that the paths in ARCHITECTURE.md's code spans (`src/...` and the like) and the links of Markdown files

@@ -30,14 +30,14 @@ pub struct Options<'a> {
     /// Discards the output of an earlier, unfinished run.
     pub restart: bool,
     /// Callback that periodically receives the progress of the run.
-    pub on_progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    pub on_progress: Option<&'a (dyn Fn(BuildProgress) + Sync)>,
     /// Callback for messages that are not errors: files that were skipped, an earlier run that is resumed.
     pub on_note: Option<&'a dyn Fn(&str)>,
 }
 
 /// Progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct BuildProgress {
     /// Bytes of the input files read.
     pub bytes: u64,
     /// Bytes of all input files.
@@ -138,7 +138,7 @@ fn process(
         if let Some(on_progress) = options.on_progress {
             let total_bytes = files.iter().map(|file| file.bytes).sum();
             let (documents, kept) = (tally.read.documents, tally.kept().documents);
-            on_progress(Progress { bytes: bytes.load(Ordering::Relaxed), total_bytes, documents, kept });
+            on_progress(BuildProgress { bytes: bytes.load(Ordering::Relaxed), total_bytes, documents, kept });
         }
     };
     let chunk_bytes = CHUNK_BYTES * pool.current_num_threads();

@@ -41,7 +41,7 @@ mod shards;
 mod tally;
 mod work;
 
-pub use build::{Options, Progress, build};
+pub use build::{BuildProgress, Options, build};
 pub use duplicates::probability_of_meeting;
 pub use error::{Error, Result};
 pub use input::{InputFile, Kind, find_inputs};

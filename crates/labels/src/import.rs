@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use palestra_datasets::Content;
-use palestra_datasets::preferences::{Preference, Row, Rows, record_of};
+use palestra_datasets::preferences::{Preference, PreferenceRows, Row, record_of};
 
 use crate::error::{Error, Result};
 use crate::item::{Answer, NewItem};
@@ -18,13 +18,13 @@ pub fn items_of_file(
     file: &Path,
     all_gold: bool,
 ) -> Result<impl Iterator<Item = palestra_datasets::Result<NewItem>> + use<>> {
-    Ok(Rows::open(file)?.map(move |row| item_of(row?, all_gold)))
+    Ok(PreferenceRows::open(file)?.map(move |row| item_of(row?, all_gold)))
 }
 
 /// Reads the prompts of a file of JSON lines or Parquet, row by row: the column `prompt`, a text or messages. Other
 /// columns are ignored.
 pub fn prompts_of_file(file: &Path) -> Result<impl Iterator<Item = palestra_datasets::Result<Content>> + use<>> {
-    Ok(Rows::open(file)?.map(|row| row?.text("prompt")))
+    Ok(PreferenceRows::open(file)?.map(|row| row?.text("prompt")))
 }
 
 /// Generates answers to prompts, such as the policy of a checkpoint.

@@ -42,8 +42,8 @@ impl NewItem {
         let count = self.answers.len();
         let twice =
             |place: &usize| self.answers[..*place].iter().any(|answer| answer.text == self.answers[*place].text);
-        if count == 0 || count > MOST_ANSWERS {
-            return Some(("completions", format!("are {count}; there should be 1 to {MOST_ANSWERS} answers to label")));
+        if count == 0 || count > MAX_ANSWERS {
+            return Some(("completions", format!("are {count}; there should be 1 to {MAX_ANSWERS} answers to label")));
         }
         if let Some(place) = (0..count).find(twice) {
             return Some(("completions", format!("answer {place} is there twice; the answers should differ")));
@@ -61,4 +61,4 @@ impl NewItem {
 }
 
 /// Maximum number of answers of an item: one digit key selects one answer.
-pub(crate) const MOST_ANSWERS: usize = 9;
+pub(crate) const MAX_ANSWERS: usize = 9;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 pub const SCALE: u8 = 5;
 
 /// Maximum length of a comment in bytes.
-const LONGEST_COMMENT: usize = 10_000;
+const MAX_COMMENT_LENGTH: usize = 10_000;
 
 /// The label of an annotator for an item. Indices are those of the item's answers, or of the answers as they were
 /// shown.
@@ -87,9 +87,9 @@ impl Label {
         if let Some(rating) = self.ratings.iter().flatten().find(|rating| !(1.0..=f64::from(SCALE)).contains(*rating)) {
             return Err(Error::label("ratings", format!("{rating} where a number from 1 to {SCALE} should be")));
         }
-        if self.comment.len() > LONGEST_COMMENT {
+        if self.comment.len() > MAX_COMMENT_LENGTH {
             let length = self.comment.len();
-            return Err(Error::label("comment", format!("has {length} bytes; {LONGEST_COMMENT} are the most")));
+            return Err(Error::label("comment", format!("has {length} bytes; {MAX_COMMENT_LENGTH} are the most")));
         }
         Ok(())
     }

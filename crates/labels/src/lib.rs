@@ -24,4 +24,4 @@ pub use error::{Error, Result};
 pub use import::{Writer, items_of_file, prompts_of_file, sample};
 pub use item::{Answer, NewItem};
 pub use label::{Label, SCALE, Verdict};
-pub use store::{Added, Annotator, ItemId, LabelledItem, Progress, Settings, Store, Task};
+pub use store::{Added, Annotator, ItemId, LabelProgress, LabelledItem, Settings, Store, Task};

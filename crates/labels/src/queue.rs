@@ -5,7 +5,7 @@ use palestra_datasets::preferences::{Record, Scores};
 
 use crate::error::{Error, Result};
 use crate::export::{Form, records_of};
-use crate::item::{Answer, MOST_ANSWERS, NewItem};
+use crate::item::{Answer, MAX_ANSWERS, NewItem};
 use crate::label::{SCALE, Verdict};
 use crate::store::{Added, LabelledItem, Store};
 
@@ -32,7 +32,7 @@ pub fn ask(store: &mut Store, questions: &[Question]) -> Result<Added> {
         if items.iter().any(|item| item.prompt == *prompt && has_it(item)) {
             continue;
         }
-        match items.iter_mut().rev().find(of_prompt).filter(|item| item.answers.len() < MOST_ANSWERS) {
+        match items.iter_mut().rev().find(of_prompt).filter(|item| item.answers.len() < MAX_ANSWERS) {
             Some(item) => item.answers.push(answer.clone()),
             None => items.push(NewItem { prompt: prompt.clone(), answers: vec![answer.clone()], gold: None }),
         }

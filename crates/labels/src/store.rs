@@ -17,7 +17,7 @@ pub use items::{Added, ItemId};
 pub use labelled::LabelledItem;
 pub use people::Annotator;
 pub(crate) use people::new_token;
-pub use tasks::{Progress, Task};
+pub use tasks::{LabelProgress, Task};
 
 /// Maximum time to wait for another program that is writing.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -31,7 +31,7 @@ pub struct Encoding {
     /// Context of the policy.
     pub context: Context,
     /// Max length of the context, in tokens.
-    pub room: usize,
+    pub max_length: usize,
     /// True if only legal actions are allowed, where they are listed.
     pub legal_actions_only: bool,
     /// Decimals of the return to go before each observation; `None`: there is no return to go.
@@ -88,7 +88,7 @@ impl Encoder {
         &self.encoding
     }
 
-    /// Returns the prompt of an action of at most `room` tokens: the tokens of the episode so far, if the context
+    /// Returns the prompt of an action of at most `max_new_tokens` tokens: the tokens of the episode so far, if the context
     /// includes them, and this turn's observation.
     ///
     /// # Errors
@@ -98,17 +98,17 @@ impl Encoder {
         so_far: &[u32],
         observation: &Content,
         return_to_go: Option<f32>,
-        room: usize,
+        max_new_tokens: usize,
     ) -> Result<Vec<u32>> {
         let so_far = if self.encoding.context == Context::Transcript { so_far } else { &[] };
         let mut prompt = self.shown(so_far, observation, return_to_go)?;
-        let context = self.encoding.room;
-        if prompt.len() + room > context && !so_far.is_empty() {
+        let context = self.encoding.max_length;
+        if prompt.len() + max_new_tokens > context && !so_far.is_empty() {
             prompt = self.shown(&[], observation, return_to_go)?;
         }
-        if prompt.len() + room > context {
+        if prompt.len() + max_new_tokens > context {
             return Err(Error::Config(format!(
-                "model.context: {context} is too short for an observation of {} tokens and an action of {room}",
+                "model.context: {context} is too short for an observation of {} tokens and an action of {max_new_tokens}",
                 prompt.len()
             )));
         }

@@ -74,9 +74,9 @@ impl Default for RolloutConfig {
 }
 
 impl RolloutConfig {
-    /// Context settings for a model that reads at most `room` tokens.
-    pub fn encoding(&self, room: usize) -> Encoding {
-        Encoding { context: self.context, room, legal_actions_only: self.legal_actions_only, return_to_go: None }
+    /// Context settings for a model that reads at most `max_length` tokens.
+    pub fn encoding(&self, max_length: usize) -> Encoding {
+        Encoding { context: self.context, max_length, legal_actions_only: self.legal_actions_only, return_to_go: None }
     }
 }
 
@@ -385,8 +385,8 @@ impl Rollout {
         Ok(Some(choice.action))
     }
 
-    fn prompt(&self, episode: &Running, room: usize) -> Result<Vec<u32>> {
-        self.encoder.prompt(&episode.context, &episode.observation.content, episode.return_to_go, room)
+    fn prompt(&self, episode: &Running, max_new_tokens: usize) -> Result<Vec<u32>> {
+        self.encoder.prompt(&episode.context, &episode.observation.content, episode.return_to_go, max_new_tokens)
     }
 }
 

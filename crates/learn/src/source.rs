@@ -24,7 +24,7 @@ pub use replay::{DataConfig, ReplaySource};
 pub use survey::{alphabet, least_of_best};
 pub use text::TextSource;
 pub use text_config::{CorpusConfig, TextConfig};
-pub use texts::{Rows, Texts, check_tokenizer, tokenizer_of};
+pub use texts::{RowConverter, Texts, check_tokenizer, tokenizer_of};
 pub use windows::{Selection, resampled_times};
 
 use palestra_datasets::Episode;

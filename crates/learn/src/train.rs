@@ -11,7 +11,7 @@ use palestra_model::optim::AdamW;
 use palestra_report::Metrics;
 
 /// Range of updates of a run.
-pub struct Span<'a> {
+pub struct UpdateRange<'a> {
     /// First update; above 0 in a resumed run.
     pub start: u64,
     /// Number of updates of the whole run, which schedules depend on.
@@ -21,7 +21,7 @@ pub struct Span<'a> {
 }
 
 /// State of the training loop after an update.
-pub struct Progress<'a, L: Learner, S> {
+pub struct TrainProgress<'a, L: Learner, S> {
     /// Number of completed updates.
     pub done: u64,
     /// True if the loop ends here: the run is over, or the user asked to stop.
@@ -54,8 +54,8 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
     mut model: L::Model,
     source: &mut S,
     optimizer: &mut AdamW,
-    span: &Span,
-    mut observe: impl FnMut(Progress<L, S>) -> Result<(), E>,
+    span: &UpdateRange,
+    mut observe: impl FnMut(TrainProgress<L, S>) -> Result<(), E>,
 ) -> Result<L::Model, E> {
     for update in span.start..span.updates {
         let fraction = update as f64 / span.updates as f64;
@@ -67,7 +67,7 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
                 if update > span.start {
                     let (done, metrics) = (update, &Metrics::new());
                     let model = &model;
-                    observe(Progress {
+                    observe(TrainProgress {
                         done,
                         is_last: true,
                         is_new: false,
@@ -121,7 +121,7 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
             model = learner.finish(model);
         }
         let (done, metrics, model_now) = (update + 1, &metrics, &model);
-        observe(Progress { done, is_last, is_new: true, metrics, learner, model: model_now, optimizer, source })?;
+        observe(TrainProgress { done, is_last, is_new: true, metrics, learner, model: model_now, optimizer, source })?;
         if is_last {
             break;
         }

@@ -13,7 +13,7 @@ type AttentionForm = fn(Tensor<4>, Tensor<4>, Tensor<4>, &AttentionMask) -> Tens
 type LogProbsForm = fn(Tensor<2>, Tensor<1, Int>) -> Tensor<1>;
 type NormForm = fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>;
 type GateForm = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
-type AdamWForm = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamW) -> (Tensor<2>, Tensor<2>, Tensor<2>);
+type AdamWForm = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamWStep) -> (Tensor<2>, Tensor<2>, Tensor<2>);
 
 /// Time to repeat one measurement.
 const BUDGET: Duration = Duration::from_millis(700);
@@ -156,7 +156,7 @@ fn norm_and_gate(device: &Device) {
 }
 
 fn optimiser(device: &Device) {
-    let settings = AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 3 };
+    let settings = AdamWStep { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 3 };
     for (count, shape) in [(48, [256, 256]), (1, [4096, 256]), (1, [4096, 1024]), (1, [49_152, 576])] {
         let run = |form: AdamWForm| {
             let zeros = || -> Vec<Tensor<2>> { (0..count).map(|_| Tensor::ones(shape, device)).collect() };

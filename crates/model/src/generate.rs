@@ -76,7 +76,7 @@ pub struct Request {
 
 impl Request {
     /// Maximum number of new tokens of this request.
-    fn longest(&self, limits: &Limits) -> usize {
+    fn max_new_tokens(&self, limits: &Limits) -> usize {
         let forced = self.forced.as_ref().map(Vec::len);
         forced.or(self.choices.as_ref().map(|choices| choices.longest())).unwrap_or(limits.max_new_tokens)
     }
@@ -124,9 +124,10 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     let device = policy.transformer.device();
     let context = policy.transformer.config().context;
     let longest_prompt = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
-    let room = requests.iter().map(|request| request.longest(limits)).max().unwrap_or(0);
+    let max_new_tokens = requests.iter().map(|request| request.max_new_tokens(limits)).max().unwrap_or(0);
     // The last token written is never read, so that generating a single token needs no cache.
-    let mut cache = (room > 1).then(|| policy.cache(requests.len(), longest_prompt + room - 1, &device));
+    let mut cache =
+        (max_new_tokens > 1).then(|| policy.cache(requests.len(), longest_prompt + max_new_tokens - 1, &device));
 
     let mut active: Vec<usize> = (0..requests.len()).collect(); // the request of each row that is still computed
     let padding = Padding::new(requests.iter().map(|request| request.prompt.len()), longest_prompt, context);
@@ -137,7 +138,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
         true => vec![BTreeSet::new(); requests.len()],
         false => requests.iter().map(|request| request.prompt.iter().copied().collect()).collect(),
     };
-    for step in 0..room {
+    for step in 0..max_new_tokens {
         let [rows, time] = input.dims();
         let placement = padding.placement(&active, longest_prompt + step, time, &device);
         let hidden = policy.read(input, &placement, cache.as_mut());
@@ -174,7 +175,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
                 (None, Some(choices)) => choices.allowed_after(&text.tokens).is_empty(),
                 (None, None) => limits.end.contains(&token) || limits.stopped.is_some_and(|stopped| stopped(at, token)),
             };
-            ended[at] = text.ended || text.tokens.len() >= request.longest(limits);
+            ended[at] = text.ended || text.tokens.len() >= request.max_new_tokens(limits);
         }
         let going: Vec<usize> = (0..rows).filter(|&row| !ended[active[row]]).collect();
         if going.is_empty() {

@@ -19,7 +19,7 @@ const ADAPTER: &str = ".adapter.";
 const BUFFERS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
 /// One tensor of a Hugging Face file, and the parameters of ours that it holds.
-struct Place {
+struct TensorMapping {
     theirs: String,
     /// Shape in the file, `[output, input]` for a Llama's linear layer.
     shape: Vec<usize>,
@@ -34,7 +34,7 @@ struct Place {
 /// If the parameters are not those of a model of this shape.
 pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors {
     let mut tensors = Tensors::new();
-    for Place { theirs, shape, ours, transposed } in places(config) {
+    for TensorMapping { theirs, shape, ours, transposed } in places(config) {
         let parts: Vec<NamedTensor> = ours
             .iter()
             .map(|name| parameters.remove(name).unwrap_or_else(|| panic!("the model has no parameter {name}")))
@@ -68,7 +68,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
         }
     }
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
-    for Place { theirs, shape, ours, transposed } in places(config) {
+    for TensorMapping { theirs, shape, ours, transposed } in places(config) {
         let bare = theirs.strip_prefix(prefix).unwrap_or(&theirs);
         let Some(tensor) = found.remove(bare) else {
             missing.push(theirs);
@@ -139,7 +139,7 @@ pub fn linears(config: &ModelConfig) -> Vec<JoinedLinear> {
 
 /// Our name and the shape of every parameter of a model of this shape. `config` must be resolved.
 pub fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    let parts = places(config).into_iter().flat_map(|Place { mut shape, ours, transposed, .. }| {
+    let parts = places(config).into_iter().flat_map(|TensorMapping { mut shape, ours, transposed, .. }| {
         if transposed {
             shape.reverse();
         }
@@ -150,19 +150,19 @@ pub fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
 }
 
 /// Every tensor of a Hugging Face file of this shape.
-fn places(config: &ModelConfig) -> Vec<Place> {
+fn places(config: &ModelConfig) -> Vec<TensorMapping> {
     let mut places = match config.family {
         Family::Gpt2 => gpt2(config),
         Family::Llama => llama(config),
     };
     if !config.tie_embeddings {
         let shape = vec![config.vocab_size, config.width];
-        places.push(Place { transposed: true, ..Place::same("lm_head.weight", shape, "head.weight") });
+        places.push(TensorMapping { transposed: true, ..TensorMapping::same("lm_head.weight", shape, "head.weight") });
     }
     places
 }
 
-fn llama(config: &ModelConfig) -> Vec<Place> {
+fn llama(config: &ModelConfig) -> Vec<TensorMapping> {
     let &ModelConfig { vocab_size, layers, width, feed_forward, qkv_bias, output_bias, mlp_bias, .. } = config;
     let (head_width, kv_width) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
     let mut norms =
@@ -181,28 +181,28 @@ fn llama(config: &ModelConfig) -> Vec<Place> {
         ("mlp.down_proj", "feed_forward.down", feed_forward, width, mlp_bias),
     ];
     let mut places = vec![
-        Place::same("model.embed_tokens.weight", vec![vocab_size, width], "embedding"),
-        Place::same("model.norm.weight", vec![width], "norm.weight"),
+        TensorMapping::same("model.embed_tokens.weight", vec![vocab_size, width], "embedding"),
+        TensorMapping::same("model.norm.weight", vec![width], "norm.weight"),
     ];
     for i in 0..layers {
         let name = |theirs: &str, ours: &str| (format!("model.layers.{i}.{theirs}"), format!("blocks.{i}.{ours}"));
         for &(theirs, ours, length) in &norms {
             let (theirs, ours) = name(theirs, ours);
-            places.push(Place::same(theirs + ".weight", vec![length], ours + ".weight"));
+            places.push(TensorMapping::same(theirs + ".weight", vec![length], ours + ".weight"));
         }
         for (theirs, ours, input, output, has_bias) in linears {
             let (theirs, ours) = name(theirs, ours);
-            let weight = Place::same(format!("{theirs}.weight"), vec![output, input], format!("{ours}.weight"));
-            places.push(Place { transposed: true, ..weight });
+            let weight = TensorMapping::same(format!("{theirs}.weight"), vec![output, input], format!("{ours}.weight"));
+            places.push(TensorMapping { transposed: true, ..weight });
             if has_bias {
-                places.push(Place::same(theirs + ".bias", vec![output], ours + ".bias"));
+                places.push(TensorMapping::same(theirs + ".bias", vec![output], ours + ".bias"));
             }
         }
     }
     places
 }
 
-fn gpt2(config: &ModelConfig) -> Vec<Place> {
+fn gpt2(config: &ModelConfig) -> Vec<TensorMapping> {
     let &ModelConfig { vocab_size, context, layers, width, feed_forward, .. } = config;
     let norms = [("ln_1", "attention_norm"), ("ln_2", "feed_forward_norm")];
     let linears: [(_, &[&str], _, _); 4] = [
@@ -212,29 +212,29 @@ fn gpt2(config: &ModelConfig) -> Vec<Place> {
         ("mlp.c_proj", &["feed_forward.down"], feed_forward, width),
     ];
     let mut places = vec![
-        Place::same("transformer.wte.weight", vec![vocab_size, width], "embedding"),
-        Place::same("transformer.wpe.weight", vec![context, width], "positions"),
-        Place::same("transformer.ln_f.weight", vec![width], "norm.weight"),
-        Place::same("transformer.ln_f.bias", vec![width], "norm.bias"),
+        TensorMapping::same("transformer.wte.weight", vec![vocab_size, width], "embedding"),
+        TensorMapping::same("transformer.wpe.weight", vec![context, width], "positions"),
+        TensorMapping::same("transformer.ln_f.weight", vec![width], "norm.weight"),
+        TensorMapping::same("transformer.ln_f.bias", vec![width], "norm.bias"),
     ];
     for i in 0..layers {
         for part in ["weight", "bias"] {
             let theirs = |name: &str| format!("transformer.h.{i}.{name}.{part}");
             let ours = |name: &str| format!("blocks.{i}.{name}.{part}");
             for (their_norm, our_norm) in norms {
-                places.push(Place::same(theirs(their_norm), vec![width], ours(our_norm)));
+                places.push(TensorMapping::same(theirs(their_norm), vec![width], ours(our_norm)));
             }
             for (their_linear, our_linears, input, output) in linears {
                 let shape = if part == "weight" { vec![input, output] } else { vec![output] };
                 let ours = our_linears.iter().map(|linear| ours(linear)).collect();
-                places.push(Place { theirs: theirs(their_linear), shape, ours, transposed: false });
+                places.push(TensorMapping { theirs: theirs(their_linear), shape, ours, transposed: false });
             }
         }
     }
     places
 }
 
-impl Place {
+impl TensorMapping {
     fn same(theirs: impl Into<String>, shape: Vec<usize>, ours: impl Into<String>) -> Self {
         Self { theirs: theirs.into(), shape, ours: vec![ours.into()], transposed: false }
     }
@@ -327,7 +327,7 @@ pub(super) mod tests {
     /// The tensors of a file of a model of this shape.
     pub fn file_of(config: &ModelConfig) -> Tensors {
         let mut start = 0;
-        let mut number = |place: Place| {
+        let mut number = |place: TensorMapping| {
             start += 1000;
             (place.theirs, numbered(&place.shape, start))
         };

@@ -14,7 +14,7 @@ mod log_probs;
 mod rms_norm;
 mod swiglu;
 
-pub use adamw::{AdamW, adamw_step, adamw_step_composed};
+pub use adamw::{AdamWStep, adamw_step, adamw_step_composed};
 pub use attention::{AttentionMask, attention, attention_composed};
 pub use device::{available_devices, open_device, set_threads};
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};

@@ -359,7 +359,7 @@ impl ModuleMapper for Apply<'_> {
         }
         let decay = if D >= 2 { self.optimizer.config.weight_decay } else { 0.0 };
         let config = &self.optimizer.config;
-        let step = ops::AdamW {
+        let step = ops::AdamWStep {
             lr: learning_rate,
             beta1: config.betas.0,
             beta2: config.betas.1,

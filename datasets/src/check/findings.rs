@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::warning::warnings;
 use super::{CheckReport, Coverage, Finding, Mismatch, Rule};
 use crate::error::Error;
-use crate::log::{Log, Place};
+use crate::log::{EpisodePlace, Log};
 use crate::stats::{Seen, Share, Summary, hash_of};
 use crate::{End, Episode, Turn};
 
@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 1e-5;
 
 pub(super) struct Findings<'a> {
     log: &'a Log,
-    most_findings: usize,
+    max_findings: usize,
     findings: Vec<Finding>,
     breaches: BTreeMap<Rule, u64>,
     /// First rows of the episodes, by the hash of the episode's id.
@@ -41,10 +41,10 @@ struct FirstRow {
 }
 
 impl<'a> Findings<'a> {
-    pub fn new(log: &'a Log, most_findings: usize) -> Self {
+    pub fn new(log: &'a Log, max_findings: usize) -> Self {
         Self {
             log,
-            most_findings,
+            max_findings,
             findings: Vec::new(),
             breaches: BTreeMap::new(),
             episodes: HashMap::new(),
@@ -67,13 +67,13 @@ impl<'a> Findings<'a> {
         self.tell(Finding::from(error));
     }
 
-    pub fn mismatch(&mut self, rule: Rule, episode: &Episode, place: Place, mismatch: &Mismatch) {
+    pub fn mismatch(&mut self, rule: Rule, episode: &Episode, place: EpisodePlace, mismatch: &Mismatch) {
         let Mismatch { step, column, logged, right } = mismatch;
         let reason = format!("{logged} is logged, and {right} would be right");
         self.breach(rule, episode, place, *step, column, reason);
     }
 
-    pub fn episode(&mut self, episode: &Episode, place: Place) {
+    pub fn episode(&mut self, episode: &Episode, place: EpisodePlace) {
         self.check_id(episode, place);
         self.check_end(episode, place);
         for (step, turn) in episode.turns.iter().enumerate() {
@@ -85,7 +85,7 @@ impl<'a> Findings<'a> {
         self.count(episode);
     }
 
-    fn check_id(&mut self, episode: &Episode, place: Place) {
+    fn check_id(&mut self, episode: &Episode, place: EpisodePlace) {
         match self.episodes.entry(hash_of(&episode.id)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(FirstRow::of(place));
@@ -101,7 +101,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    fn check_end(&mut self, episode: &Episode, place: Place) {
+    fn check_end(&mut self, episode: &Episode, place: EpisodePlace) {
         let last = episode.turns.len().saturating_sub(1);
         let reason = episode.end_reason.as_deref().unwrap_or_default();
         match episode.end {
@@ -121,7 +121,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    fn check_split(&mut self, episode: &Episode, place: Place) {
+    fn check_split(&mut self, episode: &Episode, place: EpisodePlace) {
         let (Some(seed), Some(split)) = (episode.seed, &episode.split) else { return };
         if episode.env_id.is_empty() {
             return;
@@ -174,7 +174,7 @@ impl<'a> Findings<'a> {
         &mut self,
         rule: Rule,
         episode: &Episode,
-        place: Place,
+        place: EpisodePlace,
         step: usize,
         column: &'static str,
         reason: String,
@@ -193,7 +193,7 @@ impl<'a> Findings<'a> {
 
     fn tell(&mut self, finding: Finding) {
         *self.breaches.entry(finding.rule).or_default() += 1;
-        if self.findings.len() < self.most_findings {
+        if self.findings.len() < self.max_findings {
             self.findings.push(finding);
         }
     }
@@ -239,7 +239,7 @@ impl<'a> Findings<'a> {
 }
 
 impl FirstRow {
-    fn of(place: Place) -> Self {
+    fn of(place: EpisodePlace) -> Self {
         Self { file: place.file as u32, row: place.row }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::batch::{Batch, content, flag, number, text};
 use super::rows::version_of;
 use super::rules::{Breach, check_turn};
-use super::{Located, Place};
+use super::{EpisodePlace, Located};
 use crate::error::{Error, Result};
 use crate::{Content, End, Episode, Turn};
 
@@ -19,7 +19,7 @@ pub(super) struct Assembler {
 
 struct Open {
     episode: Episode,
-    place: Place,
+    place: EpisodePlace,
     ended: bool,
     fault: Option<Error>,
 }
@@ -53,7 +53,7 @@ impl Assembler {
             let id = text(&batch.episode_id, row).unwrap_or_default();
             if self.open.as_ref().is_none_or(|open| open.episode.id != id) {
                 done.extend(self.take());
-                let place = Place { file: self.file, row_group, row: first_row + row as u64 };
+                let place = EpisodePlace { file: self.file, row_group, row: first_row + row as u64 };
                 let episode = begin(batch, row, id);
                 self.open = Some(Open { episode, place, ended: false, fault: None });
             }

@@ -37,18 +37,18 @@ enum Stage {
     Start,
     /// Within the row group. `begun` is true after the first row of an episode.
     Within {
-        rows: Rows,
+        rows: RowReader,
         begun: bool,
     },
     /// In a later row group, as far as the last episode extends.
     Beyond {
-        rows: Rows,
+        rows: RowReader,
     },
     End,
 }
 
 /// Read position in a row group.
-struct Rows {
+struct RowReader {
     reader: ParquetRecordBatchReader,
     row_group: usize,
     next_row: u64,
@@ -65,7 +65,7 @@ impl<'a> Episodes<'a> {
     fn advance(&mut self) {
         let file = self.log.file(self.file);
         self.stage = match std::mem::replace(&mut self.stage, Stage::End) {
-            Stage::Start => match Rows::open(file, self.row_group, self.columns, usize::MAX) {
+            Stage::Start => match RowReader::open(file, self.row_group, self.columns, usize::MAX) {
                 Ok(rows) => Stage::Within { begun: file.is_ours || rows.next_row == 0, rows },
                 Err(error) => self.fail(error),
             },
@@ -96,7 +96,7 @@ impl<'a> Episodes<'a> {
         if file.is_ours || row_group == file.groups.len() || !self.assembler.is_open() {
             return self.end();
         }
-        match Rows::open(file, row_group, self.columns, ROWS_TO_PEEK_AT) {
+        match RowReader::open(file, row_group, self.columns, ROWS_TO_PEEK_AT) {
             Ok(rows) => Stage::Beyond { rows },
             Err(error) => self.fail_beyond(error),
         }
@@ -134,12 +134,12 @@ impl Iterator for Episodes<'_> {
     }
 }
 
-impl Rows {
-    fn open(file: &LogFile, row_group: usize, columns: Columns, most_rows: usize) -> Result<Self> {
+impl RowReader {
+    fn open(file: &LogFile, row_group: usize, columns: Columns, max_rows: usize) -> Result<Self> {
         let group = &file.groups[row_group];
         let bytes_of_row = file.bytes(row_group) / group.rows.max(1);
         let batch_rows = (BATCH_BYTES / bytes_of_row.max(1)).clamp(64, 8192) as usize;
-        let reader = file.batches(row_group, columns, batch_rows.min(most_rows))?;
+        let reader = file.batches(row_group, columns, batch_rows.min(max_rows))?;
         Ok(Self { reader, row_group, next_row: group.first_row, end: group.first_row + group.rows })
     }
 
@@ -163,7 +163,7 @@ impl Rows {
     }
 }
 
-/// Returns the index in the batch of the first row with step 0, or the number of rows if there is none. Rows with an
+/// Returns the index in the batch of the first row with step 0, or the number of rows if there is none. RowReader with an
 /// invalid step count too, so that they are reported.
 fn first_of_an_episode(batch: &Batch) -> usize {
     (0..batch.rows).find(|row| number(&batch.step, *row).unwrap_or_default() == 0).unwrap_or(batch.rows)

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::{End, Episode};
 
 /// Maximum number of stored messages. A log with a million bad rows would fill the memory with them.
-const MOST_REASONS: usize = 100;
+const MAX_REASONS: usize = 100;
 
 /// Options of the log reader.
 #[derive(Debug, Clone, Default)]
@@ -241,7 +241,7 @@ impl Skipped {
 
 impl PassedOver {
     fn tell(&mut self, error: &Error) {
-        if self.reasons.len() < MOST_REASONS {
+        if self.reasons.len() < MAX_REASONS {
             self.reasons.push(error.to_string());
         }
     }

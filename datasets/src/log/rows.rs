@@ -14,7 +14,7 @@ use super::schema::written;
 use crate::{Content, End, Episode, Turn};
 
 /// Rows that are not encoded yet, with one builder per column.
-pub(super) struct Rows {
+pub(super) struct RowBuilders {
     schema: SchemaRef,
     /// Number of rows.
     pub count: usize,
@@ -53,7 +53,7 @@ pub(super) struct Rows {
     timestamp: TimestampMicrosecondBuilder,
 }
 
-impl Rows {
+impl RowBuilders {
     pub fn new() -> Self {
         let element = |kind| Field::new("element", kind, false);
         let names =

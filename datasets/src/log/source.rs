@@ -57,7 +57,7 @@ impl ChunkReader for Source {
                 let (first, bytes) = stretch_at(stretches, start)?;
                 Ok(Box::new(bytes.slice((start - first) as usize..).reader()))
             }
-            Self::File(file, _) => Ok(Box::new(BufReader::new(Place { file: file.clone(), at: start }))),
+            Self::File(file, _) => Ok(Box::new(BufReader::new(FileReader { file: file.clone(), at: start }))),
         }
     }
 
@@ -73,7 +73,7 @@ impl ChunkReader for Source {
             }
             Self::File(file, len) if start.checked_add(length as u64).is_some_and(|end| end <= *len) => {
                 let mut bytes = vec![0; length];
-                Place { file: file.clone(), at: start }.read_exact(&mut bytes)?;
+                FileReader { file: file.clone(), at: start }.read_exact(&mut bytes)?;
                 Ok(bytes.into())
             }
             Self::File(..) => Err(outside(start)),
@@ -82,12 +82,12 @@ impl ChunkReader for Source {
 }
 
 /// A reader with its own position on a file that is shared with other readers of the same thread.
-struct Place {
+struct FileReader {
     file: Arc<File>,
     at: u64,
 }
 
-impl Read for Place {
+impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut file = self.file.as_ref();
         file.seek(SeekFrom::Start(self.at))?;

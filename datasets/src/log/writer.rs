@@ -13,7 +13,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::record;
-use super::rows::{Rows, bytes_of};
+use super::rows::{RowBuilders, bytes_of};
 use super::rules::check_turn;
 use super::schema::{SCHEMA_VERSION, written};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use crate::{Episode, Turn};
 /// Rows are passed to the encoder in batches of this many bytes, to keep the builders small.
 const BATCH_BYTES: usize = 1 << 20;
 /// Far above the size of any real episode, and far below the limit of 32-bit offsets.
-const MOST_BYTES_OF_AN_EPISODE: usize = 1 << 30;
+const MAX_BYTES_OF_AN_EPISODE: usize = 1 << 30;
 
 /// Options of the log writer.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub struct LogWriter {
     encoder: ArrowWriter<Vec<u8>>,
     metadata: FileMetaData,
     options: WriteOptions,
-    rows: Rows,
+    rows: RowBuilders,
     /// Rows and bytes of the open row group that the encoder already has.
     encoded: (usize, usize),
     total_rows: u64,
@@ -104,7 +104,7 @@ impl LogWriter {
             encoder,
             metadata,
             options,
-            rows: Rows::new(),
+            rows: RowBuilders::new(),
             encoded: (0, 0),
             total_rows: 0,
             checksums: Vec::new(),
@@ -236,8 +236,8 @@ fn check_episode(episode: &Episode) -> Result<()> {
         return refuse(step, column, reason);
     }
     let bytes = bytes_of(episode);
-    if bytes > MOST_BYTES_OF_AN_EPISODE {
-        let reason = format!("the episode has {bytes} bytes of text and ids; at most {MOST_BYTES_OF_AN_EPISODE} fit");
+    if bytes > MAX_BYTES_OF_AN_EPISODE {
+        let reason = format!("the episode has {bytes} bytes of text and ids; at most {MAX_BYTES_OF_AN_EPISODE} fit");
         return refuse(0, "observation", reason);
     }
     Ok(())

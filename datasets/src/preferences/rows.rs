@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::columns::rows_of;
 use crate::Content;
 use crate::error::{Error, Result};
-use crate::rows::{Lines, Origin, Place, ROWS_AT_A_TIME, shown};
+use crate::rows::{Lines, Origin, ROWS_AT_A_TIME, RowPlace, shown};
 
 /// One row and its location. Null columns count as absent.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct Row {
 }
 
 /// Iterator over the rows of a file. An error concerns one row, and reading can continue with the next.
-pub struct Rows {
+pub struct PreferenceRows {
     file: Arc<Path>,
     source: Source,
     any: bool,
@@ -39,7 +39,7 @@ enum Source {
     },
 }
 
-impl Rows {
+impl PreferenceRows {
     /// Opens a file; the first bytes decide between Parquet and JSON lines.
     pub fn open(file: &Path) -> Result<Self> {
         let mut opened = File::open(file).map_err(Error::io(file, "open it"))?;
@@ -60,7 +60,7 @@ impl Rows {
     fn read(&mut self) -> Option<Result<Row>> {
         match &mut self.source {
             Source::Lines(lines) => match lines.next() {
-                Ok(line) => line.map(|(line, bytes)| Row::at(&self.file, Place::Line(line)).with_line(bytes)),
+                Ok(line) => line.map(|(line, bytes)| Row::at(&self.file, RowPlace::Line(line)).with_line(bytes)),
                 Err(error) => {
                     self.ended = true;
                     Some(Err(Error::io(&self.file, "read it")(error)))
@@ -68,7 +68,7 @@ impl Rows {
             },
             Source::Parquet { batches, ready, row: next } => loop {
                 if let Some(columns) = ready.pop_front() {
-                    let row = Row::at(&self.file, Place::Row(*next));
+                    let row = Row::at(&self.file, RowPlace::Row(*next));
                     *next += 1;
                     return Some(match columns {
                         Ok(columns) => Ok(Row { columns, ..row }),
@@ -87,7 +87,7 @@ impl Rows {
     }
 }
 
-impl Iterator for Rows {
+impl Iterator for PreferenceRows {
     type Item = Result<Row>;
 
     fn next(&mut self) -> Option<Result<Row>> {
@@ -105,7 +105,7 @@ impl Iterator for Rows {
 }
 
 impl Row {
-    fn at(file: &Arc<Path>, place: Place) -> Self {
+    fn at(file: &Arc<Path>, place: RowPlace) -> Self {
         Self { origin: Origin { file: file.clone(), place }, columns: Map::new() }
     }
 

@@ -29,7 +29,7 @@ pub struct Corpus {
 
 /// Position of the next window in a corpus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct WindowPosition {
     /// Number of completed passes over the corpus.
     pub epoch: u64,
     /// Number of windows drawn in this epoch.
@@ -49,13 +49,13 @@ pub struct Text {
 
 /// Sampler of windows of a fixed length, in which each token but the first is predicted. Every epoch covers a whole
 /// corpus, in a different order and from a different first token; corpora are mixed by weight. The seed and the
-/// [`Place`]s determine the windows.
+/// [`WindowPosition`]s determine the windows.
 #[derive(Debug, Clone)]
 pub struct Windows {
     corpora: Vec<Corpus>,
     length: u64,
     seed: u64,
-    places: Vec<Place>,
+    places: Vec<WindowPosition>,
 }
 
 impl Span {
@@ -158,7 +158,7 @@ impl Windows {
                 return Err(too_short(&corpus.spans, length));
             }
         }
-        let places = vec![Place::default(); corpora.len()];
+        let places = vec![WindowPosition::default(); corpora.len()];
         Ok(Self { corpora, length, seed, places })
     }
 
@@ -184,12 +184,12 @@ impl Windows {
     }
 
     /// Returns the position of the next window in each corpus.
-    pub fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[WindowPosition] {
         &self.places
     }
 
     /// Restores positions from [`Windows::places`]; false if they belong to another number of corpora.
-    pub fn go_to(&mut self, places: Vec<Place>) -> bool {
+    pub fn go_to(&mut self, places: Vec<WindowPosition>) -> bool {
         let fits = places.len() == self.places.len();
         if fits {
             self.places = places;

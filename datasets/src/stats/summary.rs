@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 /// Approximate maximum number of histogram bars, so that it fits on a screen.
-const MOST_BARS: f64 = 20.0;
+const MAX_BARS: f64 = 20.0;
 /// Length of the longest bar in characters.
-const LONGEST_BAR: u64 = 40;
+const MAX_BAR_LENGTH: u64 = 40;
 
 /// Summary of the distribution of some numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -64,7 +64,7 @@ impl Histogram {
     fn of(sorted: &[f64]) -> Self {
         let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
         let is_whole = sorted.iter().all(|value| value.fract() == 0.0);
-        let width = round_up((max - min) / MOST_BARS).max(if is_whole || min == max { 1.0 } else { 0.0 });
+        let width = round_up((max - min) / MAX_BARS).max(if is_whole || min == max { 1.0 } else { 0.0 });
         // 0.7 / 0.1 is slightly less than 7, and 0.7 belongs to the bar that starts there.
         let bar = |value: f64| (value / width + 1e-9).floor();
         let first = bar(min);
@@ -114,8 +114,8 @@ impl fmt::Display for Histogram {
         let highest = self.counts.iter().max().copied().unwrap_or_default().max(1);
         for (edge, count) in edges.iter().zip(&self.counts) {
             // A non-zero count has at least one character.
-            let bar = "#".repeat((count * LONGEST_BAR).div_ceil(highest) as usize);
-            writeln!(f, "{edge:>wide$} | {bar:<width$} {}", grouped(*count), width = LONGEST_BAR as usize)?;
+            let bar = "#".repeat((count * MAX_BAR_LENGTH).div_ceil(highest) as usize);
+            writeln!(f, "{edge:>wide$} | {bar:<width$} {}", grouped(*count), width = MAX_BAR_LENGTH as usize)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::summary::grouped;
 
 /// Maximum length of a name. Longer texts are truncated, because a model's answers can be long and numerous.
-const LONGEST_NAME: usize = 80;
+const MAX_NAME_LENGTH: usize = 80;
 
 /// Number of distinct items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -164,7 +164,7 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 fn beginning(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_NAME) {
+    match text.char_indices().nth(MAX_NAME_LENGTH) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_string(),
     }

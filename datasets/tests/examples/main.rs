@@ -7,7 +7,7 @@ use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
 use palestra_datasets::Message;
-use palestra_datasets::examples::{Example, Examples, Form, Lesson, Place};
+use palestra_datasets::examples::{Example, Examples, Form, Lesson, RowPlace};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
@@ -111,8 +111,8 @@ fn parquet_and_lines_hold_the_same() {
     let lessons = |examples: &[Example]| examples.iter().map(|example| example.lesson.clone()).collect::<Vec<_>>();
     assert_eq!(lessons(&of_parquet), lessons(&of_lines));
     let places = |examples: &[Example]| examples.iter().map(|example| example.origin.place).collect::<Vec<_>>();
-    assert_eq!(places(&of_parquet), [Place::Row(0), Place::Row(1)]);
-    assert_eq!(places(&of_lines), [Place::Line(1), Place::Line(3)]);
+    assert_eq!(places(&of_parquet), [RowPlace::Row(0), RowPlace::Row(1)]);
+    assert_eq!(places(&of_lines), [RowPlace::Line(1), RowPlace::Line(3)]);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn only_so_many_findings_are_told_and_all_are_counted() {
     let ids: Vec<String> = (0..8).map(|number| number.to_string()).collect();
     let rows: Vec<_> = ids.iter().map(|id| (id.as_str(), 0, f32::INFINITY, true, false)).collect();
     write_foreign(&path, &rows);
-    let report = check(&open(&path), CheckOptions { most_findings: 3, ..CheckOptions::default() }).unwrap();
+    let report = check(&open(&path), CheckOptions { max_findings: 3, ..CheckOptions::default() }).unwrap();
     assert_eq!((report.findings.len(), report.breaches[&Rule::Rewards]), (3, 8));
     assert!(report.to_string().contains("... and 5 more"), "{report}");
 }

@@ -80,7 +80,7 @@ fn the_same_text_in_another_environment_is_another_state() {
 #[test]
 fn counting_stops_where_memory_would_not() {
     let many: Vec<_> = (0..9).map(|number| episode(&number.to_string(), &[number as f32])).collect();
-    let stats = stats_of(&many, &StatsOptions { top: 2, most_distinct: 4 });
+    let stats = stats_of(&many, &StatsOptions { top: 2, max_distinct: 4 });
     assert_eq!(stats.coverage.observations, Distinct { count: 4, more: true });
     let values = &stats.rewards.as_ref().unwrap().values;
     assert_eq!((values.top.len(), values.others, values.total()), (2, 7, 9));

@@ -81,10 +81,10 @@ impl SampleArgs {
             let model = self.from[twice].display();
             return refused(format!("--from {model}: is there twice; more answers of one model are --samples"));
         }
-        if samples * self.from.len() > MOST_ANSWERS {
+        if samples * self.from.len() > MAX_ANSWERS {
             let models = self.from.len();
             return refused(format!(
-                "--samples {samples}: of {models} models these are {} answers to a prompt, and {MOST_ANSWERS} are the most",
+                "--samples {samples}: of {models} models these are {} answers to a prompt, and {MAX_ANSWERS} are the most",
                 samples * models
             ));
         }
@@ -96,7 +96,7 @@ impl SampleArgs {
 }
 
 /// Maximum number of answers in an item of a store.
-const MOST_ANSWERS: usize = 9;
+const MAX_ANSWERS: usize = 9;
 
 impl Sampler {
     /// Samples, and adds each batch as soon as it is written. Also returns the number of prompts that made no item.

@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long = "tokenizer", value_name = "RUN_DIR")]
     tokenizers: Vec<PathBuf>,
     /// Number of findings to list; further findings are only counted
-    #[arg(long, value_name = "N", default_value_t = CheckOptions::default().most_findings)]
+    #[arg(long, value_name = "N", default_value_t = CheckOptions::default().max_findings)]
     most: usize,
 }
 
@@ -71,7 +71,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let mut decode = |episode: &_| decoding.verify(episode);
     let mut replay = |episode: &_| replaying.verify(episode);
     let options = CheckOptions {
-        most_findings: args.most,
+        max_findings: args.most,
         decode: (!args.tokenizers.is_empty()).then_some(&mut decode),
         replay: args.replay.then_some(&mut replay),
     };

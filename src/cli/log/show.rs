@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use palestra_datasets::log::{Located, Log, Place, ReadOptions};
+use palestra_datasets::log::{EpisodePlace, Located, Log, ReadOptions};
 use palestra_datasets::{End, Episode};
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
 
 fn chosen<'a>(args: &Args, log: &'a Log) -> Result<Vec<Shown<'a>>> {
     let shown = |(number, Located { episode, place }): (u64, Located)| {
-        let Place { file, row_group, row } = place;
+        let EpisodePlace { file, row_group, row } = place;
         Shown { number, file: &log.files()[file], row_group, row, total_reward: episode.total_reward(), episode }
     };
     let mut episodes = (0..).zip(log.episodes()).map(|(number, located)| Ok(shown((number, located?))));

@@ -65,7 +65,7 @@ fn words_anywhere() {
 
 #[test]
 fn files() {
-    let long = "x\n".repeat(MOST_LINES + 1);
+    let long = "x\n".repeat(MAX_LINES + 1);
     let right = [("crates/model/src/lora.rs", "//! The model.\n"), ("src/a/b/c.rs", ""), ("tests/it/main.rs", "")];
     let wrong = "crates/model/src/lora.rs:1: open with `//!`: what this is and what it must not know";
     assert_tells_apart(modules_say_what_they_are, &right, &[("crates/model/src/lora.rs", "use a;\n//! x")], wrong);
@@ -88,7 +88,7 @@ fn architecture() {
         ("src/model/mod.rs", ""),
         ("envs/Cargo.toml", "[dependencies]\nrand = \"1\"\npalestra-datasets = \"1\""),
     ];
-    let long = "x\n".repeat(MOST_LINES_OF_ARCHITECTURE + 1);
+    let long = "x\n".repeat(MAX_LINES_OF_ARCHITECTURE + 1);
     let wrong = "ARCHITECTURE.md: 151 lines, of at most 150";
     assert_tells_apart(architecture_is_short, &right, &[("ARCHITECTURE.md", &long)], wrong);
     assert_tells_apart(architecture_is_short, &right, &[], "ARCHITECTURE.md: is missing");

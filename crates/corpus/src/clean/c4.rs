@@ -46,7 +46,7 @@ fn pattern(pattern: &str) -> Regex {
 
 /// Maximum length in bytes of a line to match phrases in. A phrase is not the topic of a longer line: some texts have a
 /// whole chapter on one line.
-const LONGEST_NOTICE: usize = 1000;
+const MAX_NOTICE_LENGTH: usize = 1000;
 const ENDS: [char; 8] = ['.', '?', '!', '"', '”', '。', '？', '！'];
 
 impl BadWords {
@@ -79,7 +79,7 @@ pub(super) fn remove_lines(text: &str, rules: &C4, removed: &mut Removed) -> Res
         });
     }
     let mut count_of = |line: &str| -> bool {
-        let is_short = line.len() <= LONGEST_NOTICE;
+        let is_short = line.len() <= MAX_NOTICE_LENGTH;
         let ends = line.ends_with(ENDS) && !line.ends_with("...");
         let count = if rules.terminal_punctuation && !ends {
             &mut removed.terminal_punctuation

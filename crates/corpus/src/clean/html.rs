@@ -10,7 +10,7 @@ use crate::settings::{HtmlText, MarkdownText};
 const NO_TEXT: &str = "script, style, noscript, template, svg, iframe, object, select, button";
 /// Limits for article extraction, whose time is quadratic in the number of elements and in their depth: larger or more
 /// deeply nested pages (browsers stop at 512) are not searched for an article.
-const MOST_ELEMENTS: usize = 100_000;
+const MAX_ELEMENTS: usize = 100_000;
 const DEEPEST: usize = 512;
 
 /// Returns the text of a page, with each block on its own lines.
@@ -39,7 +39,7 @@ fn is_tame(document: &Document) -> bool {
     let mut elements = 0;
     while let Some((node, depth)) = open.pop() {
         elements += 1;
-        if depth > DEEPEST || elements > MOST_ELEMENTS {
+        if depth > DEEPEST || elements > MAX_ELEMENTS {
             return false;
         }
         open.extend(node.next_sibling().map(|next| (next, depth)));

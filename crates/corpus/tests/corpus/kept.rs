@@ -10,7 +10,7 @@ use crate::made::*;
 
 #[test]
 fn every_format_and_compression_is_read() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.txt", prose(1));
     place.put("b.md.gz", gzip(format!("---\ntitle: b\n---\n{}", prose(2)).as_bytes()));
     let paragraph = |number| format!("<p>{}</p>", prose(number));
@@ -50,7 +50,7 @@ fn every_format_and_compression_is_read() {
 
 #[test]
 fn broken_encodings_are_mended_and_personal_data_goes() {
-    let place = Place::new();
+    let place = Sandbox::new();
     let french = "Les élèves de l'école sont allés à la forêt. Ils ont vu des chênes très âgés, où l'été dure.";
     let (latin, _, _) = encoding_rs::WINDOWS_1252.encode(french);
     place.put("latin.txt", &*latin);
@@ -68,7 +68,7 @@ fn broken_encodings_are_mended_and_personal_data_goes() {
 
 #[test]
 fn the_first_of_duplicates_stays_and_the_report_shows_the_pair() {
-    let place = Place::new();
+    let place = Sandbox::new();
     let near = prose(1).replacen("The", "Indeed the", 1);
     place.put("a.jsonl", json(&prose(1)) + &json(&prose(2)) + &json(&prose(1)) + &json(&near) + &json(&prose(3)));
     let report = place.build(&[]).unwrap();
@@ -88,7 +88,7 @@ fn the_first_of_duplicates_stays_and_the_report_shows_the_pair() {
 
 #[test]
 fn every_dropped_document_is_counted_by_its_reason() {
-    let place = Place::new();
+    let place = Sandbox::new();
     let german =
         "Der alte Mann ging mit dem Hund durch den Wald. Es war kalt, und der Wind kam von Norden. Niemand sprach. ";
     place.put(
@@ -115,7 +115,7 @@ fn every_dropped_document_is_counted_by_its_reason() {
 
 #[test]
 fn without_filters_all_but_duplicates_stay() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.jsonl", ["Short {", "lorem ipsum", "- one\n- one\n- one", "### 12 ...", "Short {"].map(json).concat());
     let mut settings = place.settings(&[]);
     settings.switch_off_filters();
@@ -125,7 +125,7 @@ fn without_filters_all_but_duplicates_stay() {
 
 #[test]
 fn the_page_shows_text_and_runs_none_of_it() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.jsonl", json(&prose(1)) + &json("<script>alert('x')</script> & so on"));
     place.build(&[]).unwrap();
     let page = std::fs::read_to_string(place.path("out").join("report.html")).unwrap();
@@ -135,7 +135,7 @@ fn the_page_shows_text_and_runs_none_of_it() {
 
 #[test]
 fn validation_is_chosen_by_the_document() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.jsonl", (0..400).map(|number| json(&prose(number))).collect::<String>());
     let report = place.build(&["split.validation=0.25"]).unwrap();
     assert!((70..130).contains(&report.validation.documents), "{}", report.validation.documents);
@@ -154,7 +154,7 @@ fn validation_is_chosen_by_the_document() {
 
 #[test]
 fn long_texts_are_cut_at_blank_lines_and_stay_together() {
-    let place = Place::new();
+    let place = Sandbox::new();
     for book in 0..30 {
         let paragraphs: Vec<String> = (0..10).map(|number| prose(1000 * book + number)).collect();
         place.put(&format!("book{book}.txt"), paragraphs.join("\n\n"));
@@ -177,7 +177,7 @@ fn long_texts_are_cut_at_blank_lines_and_stay_together() {
 
 #[test]
 fn bad_documents_can_be_passed_over_and_are_counted() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.jsonl", json(&prose(1)) + "{\"text\": 5}\nnot json\n" + &json(&prose(2)));
     place.put("b.txt", b"\x89PNG\r\n\x1a\n\0\0\0\0\0\0\x01\x02\x03\x04\x05");
     let whole = gzip(&(0..200).map(|number| json(&prose(100 + number))).collect::<String>().into_bytes());
@@ -193,7 +193,7 @@ fn bad_documents_can_be_passed_over_and_are_counted() {
 
 #[test]
 fn a_column_of_html_and_of_bytes_is_read() {
-    let place = Place::new();
+    let place = Sandbox::new();
     let batch = RecordBatch::try_from_iter([(
         "body",
         Arc::new(StringArray::from(vec![format!("<p>{}</p><script>x</script>", prose(1))])) as ArrayRef,
@@ -210,7 +210,7 @@ fn a_column_of_html_and_of_bytes_is_read() {
 
 #[test]
 fn a_deeply_nested_page_is_read() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.html", format!("{}<p>{}", "<div>".repeat(5000), prose(1)));
     place.build(&[]).unwrap();
     assert_eq!(place.texts()[0].1, prose(1));

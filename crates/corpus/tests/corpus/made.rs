@@ -11,9 +11,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
 /// A folder for one test: `in` is the input, `out` the corpus.
-pub struct Place(TempDir);
+pub struct Sandbox(TempDir);
 
-impl Place {
+impl Sandbox {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("in")).unwrap();

@@ -20,7 +20,7 @@ fn parquet(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
 
 #[test]
 fn a_row_without_the_column_is_named() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.jsonl", json(&prose(1)) + "\n{\"txt\": \"x\", \"url\": \"y\"}\n");
     assert_eq!(
         place.refused(&[]),
@@ -40,7 +40,7 @@ fn a_row_without_the_column_is_named() {
 
 #[test]
 fn a_parquet_file_without_the_column_is_named() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.parquet", parquet(vec![("body", Arc::new(StringArray::from(vec!["x"])))]));
     assert_eq!(
         place.refused(&[]),
@@ -54,7 +54,7 @@ fn a_parquet_file_without_the_column_is_named() {
 
 #[test]
 fn undecodable_bytes_are_named() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.txt", prose(1));
     place.put("b.txt", [b"PNG".as_slice(), &[0, 1, 2, 3, 0xff, 0xfe, 0, 0, 9]].concat());
     let error = place.refused(&[]);
@@ -69,7 +69,7 @@ fn undecodable_bytes_are_named() {
 
 #[test]
 fn damaged_files_are_named() {
-    let place = Place::new();
+    let place = Sandbox::new();
     let whole = gzip(prose(1).as_bytes());
     place.put("a.txt.gz", &whole[..whole.len() - 12]);
     let error = place.refused(&[]);
@@ -103,7 +103,7 @@ fn damaged_files_are_named() {
 
 #[test]
 fn an_empty_corpus_is_refused_with_the_reasons() {
-    let place = Place::new();
+    let place = Sandbox::new();
     place.put("a.jsonl", json("Too short.") + &json(" ") + &json("Short too. As is this. Quite."));
     let error = place.refused(&[]);
     assert!(error.starts_with("nothing is left of 3 documents: "), "{error}");
@@ -118,7 +118,7 @@ fn an_empty_corpus_is_refused_with_the_reasons() {
 
 #[test]
 fn settings_and_folders_that_cannot_be_used_are_refused() {
-    let place = Place::new();
+    let place = Sandbox::new();
     assert!(place.refused(&[]).starts_with("in: a folder without a file to read; their names end in .txt"));
     place.put("a.txt", prose(1));
     assert!(place.refused(&["split.validation=1.5"]).contains("a share from 0 to below 1"));

@@ -12,7 +12,7 @@ const VICTIM: &str = "PALESTRA_TEST_CORPUS_UNTIL_KILLED";
 const CHANGES: [&str; 2] = ["shards.text_bytes=50000", "split.validation=0.1"];
 
 /// Writes documents with duplicates far apart, across shards and files.
-fn fill(place: &Place) {
+fn fill(place: &Sandbox) {
     let rows = |from: u64| (from..from + 200).map(|number| json(&prose(number % 350))).collect::<String>();
     for file in 0..4 {
         let text = rows(150 * file);
@@ -26,7 +26,7 @@ fn fill(place: &Place) {
 
 #[test]
 fn the_bytes_do_not_depend_on_the_threads() {
-    let place = Place::new();
+    let place = Sandbox::new();
     fill(&place);
     let made = |threads: usize| {
         let threads = format!("threads={threads}");
@@ -44,7 +44,7 @@ fn the_bytes_do_not_depend_on_the_threads() {
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_bytes() {
-    let place = Place::new();
+    let place = Sandbox::new();
     fill(&place);
     place.build(&CHANGES).unwrap();
     let expected = files(&place.path("out"));
@@ -111,7 +111,7 @@ fn files_ready(partial: &std::path::Path) -> usize {
 
 #[test]
 fn an_unfinished_corpus_is_not_gone_on_with_otherwise() {
-    let place = Place::new();
+    let place = Sandbox::new();
     fill(&place);
     // A damaged file at the end stops the run after some shards.
     let broken = place.put("9.parquet", b"PAR1");
@@ -138,7 +138,7 @@ fn an_unfinished_corpus_is_not_gone_on_with_otherwise() {
 
 #[test]
 fn one_folder_has_one_writer_and_restart_begins_anew() {
-    let place = Place::new();
+    let place = Sandbox::new();
     fill(&place);
     let settings = place.settings(&CHANGES);
     let once = std::sync::Once::new();

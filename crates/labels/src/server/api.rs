@@ -19,7 +19,7 @@ use super::page::page;
 use crate::error::{Error, Result};
 use crate::export::{Form, records};
 use crate::label::{Label, SCALE};
-use crate::store::{Annotator, ItemId, Progress, Store, Task, new_token};
+use crate::store::{Annotator, ItemId, LabelProgress, Store, Task, new_token};
 use crate::summary::summary;
 
 /// Maximum size of a request body. It is sufficient for a label (an answer's index, ratings and a comment) and limits
@@ -45,7 +45,7 @@ struct Shown {
     person: String,
     is_admin: bool,
     scale: u8,
-    progress: Progress,
+    progress: LabelProgress,
     /// The next item to label; `None` if no item is left for this annotator.
     task: Option<Task>,
     /// The annotator's previous label of the item, after an undo.

@@ -29,7 +29,7 @@ pub struct Task {
 
 /// Progress of one annotator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Progress {
+pub struct LabelProgress {
     /// Items that the annotator labeled or skipped.
     pub done: u64,
     /// Items that are available to the annotator now. Others may take some of them.
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Progress of this annotator.
-    pub fn progress(&self, annotator: &Annotator) -> Result<Progress> {
+    pub fn progress(&self, annotator: &Annotator) -> Result<LabelProgress> {
         let overlap = i64::from(self.settings()?.overlap);
         let count = || {
             let count = |sql: &str, parameters: &[&i64]| {
@@ -116,7 +116,7 @@ impl Store {
             let open = count(&format!("SELECT count(*) FROM ({OPEN})"), &[&annotator.id])?;
             let free = count(&format!("SELECT count(*) FROM ({FREE})"), &[&annotator.id, &stale(), &overlap])?;
             let gold = count(&format!("SELECT count(*) FROM ({FREE_GOLD})"), &[&annotator.id])?;
-            Ok(Progress { done: done as u64, left: (open + free + gold) as u64 })
+            Ok(LabelProgress { done: done as u64, left: (open + free + gold) as u64 })
         };
         count().map_err(told(&self.file))
     }

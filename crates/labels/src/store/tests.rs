@@ -120,7 +120,7 @@ fn undo_brings_the_item_back_as_it_was_shown() {
         assert_eq!(store.next(&ada).unwrap(), Some(task.clone()));
         store.submit(&ada, task.item, &Label::of(Verdict::Tie), 1.0).unwrap();
     }
-    assert_eq!(store.progress(&ada).unwrap(), Progress { done: 9, left: 0 });
+    assert_eq!(store.progress(&ada).unwrap(), LabelProgress { done: 9, left: 0 });
 }
 
 #[test]

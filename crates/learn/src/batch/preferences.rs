@@ -83,7 +83,7 @@ pub struct PreferenceBatch {
     /// Pairwise preferences.
     pub pairs: Option<Pairs>,
     /// Choices of the best of several answers.
-    pub choices: Option<Choices>,
+    pub choices: Option<BestOfChoices>,
     /// Labels of answers: good (1) or bad (0).
     pub labels: Option<Singles>,
     /// Ratings of answers.
@@ -127,7 +127,7 @@ pub struct Pairs {
 
 /// Choices of the best of several answers.
 #[derive(Debug, Clone)]
-pub struct Choices {
+pub struct BestOfChoices {
     /// Indices of the answers, the best first, `[choices * most]`, padded with 0.
     answers: Tensor<1, Int>,
     /// Padding mask, `[choices, most]`: true for an answer.
@@ -179,17 +179,17 @@ impl PreferenceBatch {
     /// one part. A prompt with more answers is still one part, in chunks.
     pub fn parts(prompts: &[&PromptPreferences], most: usize, device: &Device) -> Vec<Self> {
         let mut parts: Vec<Vec<&PromptPreferences>> = Vec::new();
-        let mut room = 0;
+        let mut max_length = 0;
         for prompt in prompts {
             let answers = prompt.answers.len();
-            match parts.last_mut().filter(|_| most == 0 || answers <= room) {
+            match parts.last_mut().filter(|_| most == 0 || answers <= max_length) {
                 Some(part) => part.push(prompt),
                 None => {
                     parts.push(vec![prompt]);
-                    room = most;
+                    max_length = most;
                 }
             }
-            room = room.saturating_sub(answers);
+            max_length = max_length.saturating_sub(answers);
         }
         parts.iter().map(|part| Self::new(part, most, device)).collect()
     }
@@ -234,7 +234,7 @@ impl PreferenceBatch {
             references: some(references, &order),
             mismatched_references: some(mismatched_references, &mismatched_order),
             pairs: Pairs::new(&pairs, device),
-            choices: Choices::new(&choices, device),
+            choices: BestOfChoices::new(&choices, device),
             labels: Singles::new(&labels, device),
             ratings: Singles::new(&ratings, device),
             totals: Totals::of(prompts),
@@ -331,7 +331,7 @@ impl Pair {
     }
 }
 
-impl Choices {
+impl BestOfChoices {
     fn new(choices: &[(Vec<i64>, f32)], device: &Device) -> Option<Self> {
         let most = choices.iter().map(|(answers, _)| answers.len()).max()?;
         let (mut answers, mut present) = (Vec::new(), Vec::new());

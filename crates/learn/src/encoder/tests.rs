@@ -3,7 +3,7 @@ use palestra_text::Message;
 use super::*;
 
 fn encoder(return_to_go: Option<usize>) -> Encoder {
-    let encoding = Encoding { context: Context::Observation, room: 16, legal_actions_only: true, return_to_go };
+    let encoding = Encoding { context: Context::Observation, max_length: 16, legal_actions_only: true, return_to_go };
     Encoder::new(Tokenizer::from_alphabet(&format!("abc{RETURN_ALPHABET}")).unwrap(), encoding)
 }
 
@@ -83,8 +83,8 @@ fn what_cannot_be_encoded_is_told_with_its_episode_and_step() {
 const TEMPLATE: &str = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }};{% endfor %}\
                         {% if add_generation_prompt %}<a>{% endif %}";
 
-fn chat(context: Context, room: usize) -> Encoder {
-    let encoding = Encoding { context, room, legal_actions_only: true, return_to_go: None };
+fn chat(context: Context, max_length: usize) -> Encoder {
+    let encoding = Encoding { context, max_length, legal_actions_only: true, return_to_go: None };
     let template = ChatTemplate::new("example", TEMPLATE, Default::default()).unwrap();
     Encoder::new(Tokenizer::from_alphabet("<>;abcsu").unwrap(), encoding).with_chat(template)
 }
@@ -101,7 +101,8 @@ fn observations_are_read_by_a_chat_template() {
 fn a_text_in_the_form_of_a_list_is_read_as_a_text() {
     let json = r#"[{"role":"user","content":"x"}]"#;
     let tokenizer = Tokenizer::from_alphabet(&format!("<>;u123 asm{json}")).unwrap();
-    let encoding = Encoding { context: Context::Observation, room: 64, legal_actions_only: true, return_to_go: None };
+    let encoding =
+        Encoding { context: Context::Observation, max_length: 64, legal_actions_only: true, return_to_go: None };
     let plain = Encoder::new(tokenizer, encoding);
     let template = ChatTemplate::new("example", TEMPLATE, Default::default()).unwrap();
     let chat = plain.clone().with_chat(template);
@@ -169,7 +170,8 @@ fn beginning_with_bos(alphabet: &str) -> Tokenizer {
 fn an_episode_begins_as_the_tokenizer_begins_texts() {
     let tokenizer = beginning_with_bos("<>;abcsu");
     let [a, b] = ["a", "b"].map(|text| tokenizer.encode_beginning(text).unwrap()[1]);
-    let encoding = Encoding { context: Context::Transcript, room: 8, legal_actions_only: true, return_to_go: None };
+    let encoding =
+        Encoding { context: Context::Transcript, max_length: 8, legal_actions_only: true, return_to_go: None };
     let mut encoder = Encoder::new(tokenizer.clone(), encoding.clone());
     let first = encoder.prompt(&[], &"ab".into(), None, 1).unwrap();
     assert_eq!(first, [1, a, b]);

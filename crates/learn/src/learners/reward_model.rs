@@ -79,19 +79,19 @@ impl LearnsFromPreferences for RewardModelConfig {
     }
 
     fn objective(&self, known_answers: Vec<TextRow>) -> Arc<dyn Objective> {
-        Arc::new(RewardModel { config: self.clone(), known_answers })
+        Arc::new(RewardModelObjective { config: self.clone(), known_answers })
     }
 }
 
 /// Objective of a reward model.
-pub struct RewardModel {
+pub struct RewardModelObjective {
     /// Hyperparameters.
     pub config: RewardModelConfig,
     /// Answers whose scores are normalised after training.
     pub known_answers: Vec<TextRow>,
 }
 
-impl Objective for RewardModel {
+impl Objective for RewardModelObjective {
     fn reading(&self) -> Reading {
         Reading::Score
     }

@@ -33,7 +33,7 @@ pub struct ExampleEncoder<'a> {
     /// Chat template of conversations, if known.
     pub template: Option<&'a ChatTemplate>,
     /// Max length of a row, in tokens; the last token is predicted and not read.
-    pub room: usize,
+    pub max_length: usize,
     /// Treatment of longer examples.
     pub too_long: TooLong,
 }
@@ -126,7 +126,7 @@ impl ExampleEncoder<'_> {
                 "{}: of {read} rows none is left to learn from: {too_long} are longer than text.window = {} tokens, and \
                  {without_target} have nothing that is learned",
                 files.join(", "),
-                self.room - 1
+                self.max_length - 1
             ))),
         }
     }
@@ -177,7 +177,7 @@ impl ExampleEncoder<'_> {
         match self.fit(self.encode(&lesson)?) {
             Encoded::Whole(row) | Encoded::Cut(row, _) => Ok(row),
             Encoded::TooLong => {
-                let reason = format!("leaves no room for an answer in {} tokens; shorten it", self.room);
+                let reason = format!("leaves no room for an answer in {} tokens; shorten it", self.max_length);
                 Err(("prompt", reason))
             }
             Encoded::WithoutTarget => Err(("completion", "is empty".into())),
@@ -191,9 +191,9 @@ impl ExampleEncoder<'_> {
         if !has_target(&learned) {
             return Encoded::WithoutTarget;
         }
-        let beyond = tokens.len().saturating_sub(self.room);
-        tokens.truncate(self.room);
-        learned.truncate(self.room);
+        let beyond = tokens.len().saturating_sub(self.max_length);
+        tokens.truncate(self.max_length);
+        learned.truncate(self.max_length);
         if beyond > 0 && (self.too_long == TooLong::Drop || !has_target(&learned)) {
             return Encoded::TooLong;
         }
@@ -289,16 +289,16 @@ impl ExampleOrder {
         let shuffle = Shuffle::new(count, episode_seed(self.seed, epoch));
         let order = (0..count).map(|number| shuffle.at(number) as usize);
         self.epoch_rows = match self.packed_to {
-            Some(room) => pack(&self.lengths, order, room),
+            Some(max_length) => pack(&self.lengths, order, max_length),
             None => order.map(|at| vec![at]).collect(),
         };
     }
 }
 
 /// Packs examples into as few rows as possible, always in the same order.
-pub fn packed(examples: &[TextRow], room: usize) -> Vec<TextRow> {
+pub fn packed(examples: &[TextRow], max_length: usize) -> Vec<TextRow> {
     let lengths: Vec<usize> = examples.iter().map(|row| row.tokens.len()).collect();
-    let rows = pack(&lengths, 0..examples.len(), room);
+    let rows = pack(&lengths, 0..examples.len(), max_length);
     rows.iter().map(|row| join(row.iter().map(|&at| &examples[at]))).collect()
 }
 

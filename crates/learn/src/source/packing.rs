@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-/// Packs items into rows of at most `room`: the longest first, each into the row that it fills best (best-fit
-/// decreasing). Items of equal length keep the order of `order`, which names each once. An item longer than `room` gets
+/// Packs items into rows of at most `max_length`: the longest first, each into the row that it fills best (best-fit
+/// decreasing). Items of equal length keep the order of `order`, which names each once. An item longer than `max_length` gets
 /// a row of its own.
-pub fn pack(lengths: &[usize], order: impl IntoIterator<Item = usize>, room: usize) -> Vec<Vec<usize>> {
+pub fn pack(lengths: &[usize], order: impl IntoIterator<Item = usize>, max_length: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = order.into_iter().collect();
     order.sort_by_key(|&at| std::cmp::Reverse(lengths[at])); // stable
     let mut rows: Vec<Vec<usize>> = Vec::new();
@@ -13,7 +13,7 @@ pub fn pack(lengths: &[usize], order: impl IntoIterator<Item = usize>, room: usi
     for at in order {
         let length = lengths[at];
         let best = spaces.range((length, 0)..).next().copied();
-        let (space, row) = best.unwrap_or((room.max(length), rows.len()));
+        let (space, row) = best.unwrap_or((max_length.max(length), rows.len()));
         spaces.remove(&(space, row));
         if row == rows.len() {
             rows.push(Vec::new());

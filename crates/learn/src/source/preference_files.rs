@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use palestra_datasets::Content;
 use palestra_datasets::examples::Lesson;
-use palestra_datasets::preferences::{self, Origin, Preference, Record, Row, Rows, Rule, find, resolve};
+use palestra_datasets::preferences::{self, Origin, Preference, PreferenceRows, Record, Row, Rule, find, resolve};
 use serde_json::Value;
 
 use super::examples::{Encoded, ExampleEncoder};
@@ -59,7 +59,7 @@ pub fn read_preferences(
     let mut counts = PreferenceCounts::default();
     let (mut records, mut encoded) = (Vec::new(), HashMap::<Content, Answers>::new());
     for file in find(files)? {
-        for row in Rows::open(&file)? {
+        for row in PreferenceRows::open(&file)? {
             let (origin, record) = record_of(row?, group)?;
             let answers = encoded.entry(record.prompt.clone()).or_default();
             let mut of_answers = record.of_answers();
@@ -193,7 +193,7 @@ impl Gathered {
                 counts.read,
                 counts.unused,
                 counts.dropped,
-                encoder.room
+                encoder.max_length
             )));
         }
         Ok((prompts, counts))

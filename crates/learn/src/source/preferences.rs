@@ -182,7 +182,7 @@ impl PreferenceData {
         window: usize,
         kinds: PreferenceKinds,
     ) -> Result<Self> {
-        let encoder = ExampleEncoder { tokenizer, template, room: window, too_long: config.too_long };
+        let encoder = ExampleEncoder { tokenizer, template, max_length: window, too_long: config.too_long };
         let (group, rule) = (config.validation_by.as_deref(), config.conflicts.rule());
         let (found, counts) = read_preferences(&config.files, &encoder, group, rule, kinds)?;
         let (mut training, validation) = match config.validation.is_empty() {

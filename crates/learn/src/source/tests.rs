@@ -11,8 +11,8 @@ use crate::encoder::{Context, Encoder, Encoding};
 use crate::learners::TruncatedEpisodes;
 use palestra_text::Tokenizer;
 
-fn encoder(context: Context, room: usize) -> Encoder {
-    let encoding = Encoding { context, room, legal_actions_only: true, return_to_go: None };
+fn encoder(context: Context, max_length: usize) -> Encoder {
+    let encoding = Encoding { context, max_length, legal_actions_only: true, return_to_go: None };
     Encoder::new(Tokenizer::from_alphabet("abcdefgh").unwrap(), encoding)
 }
 

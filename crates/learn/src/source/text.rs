@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use palestra_datasets::shards::{Place, Windows};
+use palestra_datasets::shards::{WindowPosition, Windows};
 
 use super::Source;
 use super::examples::{ExampleCounts, ExampleOrder};
 use super::text_config::TextConfig;
-use super::texts::{Rows, Texts};
+use super::texts::{RowConverter, Texts};
 use crate::batch::{TextBatch, TextRow};
 use crate::learners::Learner;
 use crate::{Error, Result};
@@ -26,7 +26,7 @@ pub struct TextSource {
 
 /// Supply of rows.
 enum Supply {
-    Windows(Windows, Rows),
+    Windows(Windows, RowConverter),
     Examples(ExampleOrder, ExampleCounts),
 }
 
@@ -115,7 +115,7 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
     fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
         let taken = match &mut self.supply {
             Supply::Windows(windows, _) => {
-                serde_json::from_value::<Vec<Place>>(state.clone()).is_ok_and(|places| windows.go_to(places))
+                serde_json::from_value::<Vec<WindowPosition>>(state.clone()).is_ok_and(|places| windows.go_to(places))
             }
             Supply::Examples(order, _) => serde_json::from_value(state.clone()).is_ok_and(|place| order.go_to(place)),
         };

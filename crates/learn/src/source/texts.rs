@@ -21,7 +21,7 @@ pub enum Texts {
         /// Held-out text.
         validation: Corpus,
         /// Turns windows into rows.
-        rows: Rows,
+        rows: RowConverter,
     },
     /// Examples.
     Examples {
@@ -38,7 +38,7 @@ pub enum Texts {
 
 /// Converter of token windows to training rows.
 #[derive(Clone)]
-pub struct Rows {
+pub struct RowConverter {
     /// Number of bytes of each token's text.
     lengths: Arc<[u32]>,
     borders: bool,
@@ -88,14 +88,14 @@ impl Texts {
         match config.format {
             None => Self::open_documents(config, tokenizer),
             Some(form) => {
-                let room = window + 1;
-                let encoder = ExampleEncoder { tokenizer, template, room, too_long: config.too_long };
+                let max_length = window + 1;
+                let encoder = ExampleEncoder { tokenizer, template, max_length, too_long: config.too_long };
                 let mut found = encoder.read(&config.files, form)?;
                 let validation = match config.validation.is_empty() {
                     true => found.split_off(config.validation_share)?,
                     false => encoder.read(&config.validation, form)?.rows,
                 };
-                let packed_to = config.packing.then_some(room);
+                let packed_to = config.packing.then_some(max_length);
                 Ok(Self::Examples { training: found.rows.into(), validation, counts: found.counts, packed_to })
             }
         }
@@ -124,7 +124,8 @@ impl Texts {
         let spans = training.iter().flat_map(|corpus| &corpus.spans);
         let has_separator = spans.chain(&held_out).all(|span| span.shard.header().vocabulary.separator.is_some());
         let begins_with_separator = has_separator && tokenizer.beginning().is_empty();
-        let rows = Rows { lengths: tokenizer.token_bytes().into(), borders: config.borders, begins_with_separator };
+        let rows =
+            RowConverter { lengths: tokenizer.token_bytes().into(), borders: config.borders, begins_with_separator };
         Ok(Self::Documents { training, validation: Corpus { spans: held_out, weight: 1.0 }, rows })
     }
 
@@ -150,7 +151,7 @@ impl Texts {
                 let chosen: Vec<TextRow> = spread(validation.len(), most).map(|at| validation[at].clone()).collect();
                 let beginning = |at: usize| chosen[at].tokens[..chosen[at].counted[0]].to_vec();
                 let beginnings = spread(chosen.len(), beginnings).map(beginning).collect();
-                Ok((packed_to.map_or_else(|| chosen.clone(), |room| packed(&chosen, room)), beginnings))
+                Ok((packed_to.map_or_else(|| chosen.clone(), |max_length| packed(&chosen, max_length)), beginnings))
             }
         }
     }
@@ -164,7 +165,7 @@ impl Texts {
     }
 }
 
-impl Rows {
+impl RowConverter {
     /// Turns a window into a row in which every token but the first counts. With borders, documents are separate, and each
     /// is read from its own first token. Where the tokenizer begins no text, that is the separator before it.
     pub fn row(&self, text: Text) -> TextRow {
@@ -240,7 +241,7 @@ mod tests {
             false => Text { tokens: vec![1, 2, 3, 4, 5, 6], ends: vec![2, 4] },
         };
         let lengths = [0, 1, 2, 3, 4, 5, 6].as_slice().into();
-        Rows { lengths, borders, begins_with_separator }.row(text)
+        RowConverter { lengths, borders, begins_with_separator }.row(text)
     }
 
     #[test]
@@ -262,14 +263,14 @@ mod tests {
         // 7 begins each document, and 0 ends it.
         let text = Text { tokens: vec![7, 1, 0, 7, 2, 0], ends: vec![3, 6] };
         let lengths = [0, 1, 2, 0, 0, 0, 0, 0].as_slice().into();
-        let row = Rows { lengths, borders: true, begins_with_separator: false }.row(text);
+        let row = RowConverter { lengths, borders: true, begins_with_separator: false }.row(text);
         assert_eq!((row.counted, row.borders, row.bytes), (vec![1, 2, 4, 5], vec![3], 1 + 2));
     }
 
     #[test]
     fn a_border_at_the_end_of_a_window_changes_nothing() {
         let text = Text { tokens: vec![0, 1, 2, 0], ends: vec![1, 4] };
-        let rows = Rows { lengths: [0, 1, 1].as_slice().into(), borders: true, begins_with_separator: true };
+        let rows = RowConverter { lengths: [0, 1, 1].as_slice().into(), borders: true, begins_with_separator: true };
         let row = rows.row(text);
         assert_eq!((row.counted, row.borders), (vec![1, 2, 3], vec![3]), "the last token is not read");
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use palestra_datasets::log::{Group, Located, Log, Place};
+use palestra_datasets::log::{EpisodePlace, Group, Located, Log};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -236,7 +236,7 @@ fn weight(group: &Group) -> u64 {
 /// Number of times that an episode occurs in the resample of a seed: a Poisson number of mean 1. This approximates
 /// drawing as many episodes as there are, with replacement, without knowing their number
 /// ([Oza and Russell 2001](https://proceedings.mlr.press/r3/oza01a.html)).
-pub fn resampled_times(seed: u64, place: Place) -> usize {
+pub fn resampled_times(seed: u64, place: EpisodePlace) -> usize {
     let bits = palestra_envs::episode_seed(palestra_envs::episode_seed(seed, place.file as u64), place.row);
     let mut left = (bits >> 11) as f64 / (1u64 << 53) as f64;
     let (mut times, mut probability) = (0, (-1.0f64).exp());

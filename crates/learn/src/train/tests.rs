@@ -66,7 +66,7 @@ impl Source<Pull> for Targets {
     }
 }
 
-fn run(span: &Span, observe: impl FnMut(Progress<Pull, Targets>) -> Result<()>) -> (Number, Pull, Targets) {
+fn run(span: &UpdateRange, observe: impl FnMut(TrainProgress<Pull, Targets>) -> Result<()>) -> (Number, Pull, Targets) {
     let (mut learner, mut source) = (Pull { progress: Vec::new() }, Targets::default());
     let value = Tensor::from_data([0.0], &Device::flex().autodiff());
     let model = Number { value: Param::from_tensor(value) };
@@ -79,7 +79,7 @@ fn run(span: &Span, observe: impl FnMut(Progress<Pull, Targets>) -> Result<()>) 
 #[test]
 fn each_update_collects_and_takes_a_step_on_each_batch() {
     let mut rates = Vec::new();
-    let span = Span { start: 1, updates: 4, stop: &AtomicBool::new(false) };
+    let span = UpdateRange { start: 1, updates: 4, stop: &AtomicBool::new(false) };
     let (model, learner, source) = run(&span, |progress| {
         let metrics = progress.metrics;
         assert_eq!(metrics["begun"], (progress.done - 1) as f64);
@@ -109,7 +109,7 @@ fn a_metric_is_a_mean_over_the_steps_that_measured_it() {
 fn a_run_ends_with_the_update_that_was_told_to_be_its_last() {
     let stop = AtomicBool::new(false);
     let mut told = Vec::new();
-    let span = Span { start: 0, updates: 9, stop: &stop };
+    let span = UpdateRange { start: 0, updates: 9, stop: &stop };
     run(&span, |progress| {
         told.push((progress.done, progress.is_last));
         // Simulates a stop request while the second update is saved.
@@ -172,8 +172,8 @@ fn descend(batches: &[Vec<f64>], config: OptimizerConfig) -> (Vec<f64>, Vec<Metr
     let model = Number { value: Param::from_tensor(Tensor::from_data([0.0], &Device::flex().autodiff())) };
     let mut optimizer = AdamW::new(config).unwrap();
     let mut metrics = Vec::new();
-    let span = Span { start: 0, updates: 2, stop: &AtomicBool::new(false) };
-    let observe = |progress: Progress<Slope, Batches>| -> Result<()> {
+    let span = UpdateRange { start: 0, updates: 2, stop: &AtomicBool::new(false) };
+    let observe = |progress: TrainProgress<Slope, Batches>| -> Result<()> {
         metrics.push(progress.metrics.clone());
         Ok(())
     };

@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 
 /// Settings of one step of [`adamw_step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamW {
+pub struct AdamWStep {
     /// Step size.
     pub lr: f64,
     /// Decay of the average of gradients, in `0..1`.
@@ -18,7 +18,7 @@ pub struct AdamW {
     pub step: u64,
 }
 
-impl AdamW {
+impl AdamWStep {
     /// Factor of the parameter before the update.
     pub(super) fn decay(&self) -> f64 {
         1.0 - self.lr * self.weight_decay
@@ -49,7 +49,7 @@ pub fn adamw_step<const D: usize>(
     grad: Tensor<D>,
     exp_avg: Tensor<D>,
     exp_avg_sq: Tensor<D>,
-    settings: &AdamW,
+    settings: &AdamWStep,
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
     #[cfg(feature = "libtorch")]
     if super::libtorch::is_libtorch(&param.device()) {
@@ -64,9 +64,9 @@ pub fn adamw_step_composed<const D: usize>(
     grad: Tensor<D>,
     exp_avg: Tensor<D>,
     exp_avg_sq: Tensor<D>,
-    settings: &AdamW,
+    settings: &AdamWStep,
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
-    let AdamW { lr, beta1, beta2, eps, .. } = *settings;
+    let AdamWStep { lr, beta1, beta2, eps, .. } = *settings;
     let (correction1, correction2) = settings.bias_corrections();
     let exp_avg = exp_avg * beta1 + grad.clone() * (1.0 - beta1);
     let exp_avg_sq = exp_avg_sq * beta2 + grad.square() * (1.0 - beta2);
@@ -82,9 +82,9 @@ mod tests {
     use burn::tensor::{Device, TensorData};
     use palestra_testing::assert_close;
 
-    type Form = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamW) -> (Tensor<2>, Tensor<2>, Tensor<2>);
+    type Form = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamWStep) -> (Tensor<2>, Tensor<2>, Tensor<2>);
     const FORMS: [Form; 2] = [adamw_step, adamw_step_composed];
-    const SETTINGS: AdamW = AdamW { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-3, weight_decay: 0.2, step: 1 };
+    const SETTINGS: AdamWStep = AdamWStep { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-3, weight_decay: 0.2, step: 1 };
 
     #[test]
     fn follows_the_formula() {
@@ -98,7 +98,7 @@ mod tests {
             let full = |value: f64| Tensor::<2>::full([2, 3], value, device);
             let (mut param, mut exp_avg, mut exp_avg_sq) = (full(0.5), full(0.0), full(0.0));
             for (step, (grad, expected)) in (1..).zip(steps) {
-                let settings = AdamW { step, ..SETTINGS };
+                let settings = AdamWStep { step, ..SETTINGS };
                 (param, exp_avg, exp_avg_sq) = form(param, full(grad), exp_avg, exp_avg_sq, &settings);
                 for (tensor, expected) in [&param, &exp_avg, &exp_avg_sq].into_iter().zip(expected) {
                     assert_close!(numbers(tensor), [expected; 6], 1e-6);
@@ -112,7 +112,7 @@ mod tests {
         let run = |device: &Device, form: Form| {
             let (param, grad, exp_avg, exp_avg_sq) = state(device);
             let transposed = Tensor::<2>::from_data(grad.transpose().to_data(), device).transpose();
-            let (a, b, c) = form(param, transposed, exp_avg, exp_avg_sq, &AdamW { step: 7, ..SETTINGS });
+            let (a, b, c) = form(param, transposed, exp_avg, exp_avg_sq, &AdamWStep { step: 7, ..SETTINGS });
             [a, b, c].map(|tensor| numbers(&tensor))
         };
         let expected = run(&Device::flex(), adamw_step_composed);

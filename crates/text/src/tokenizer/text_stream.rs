@@ -19,7 +19,7 @@ pub struct TextStream<'a> {
 
 /// Maximum number of tokens after those that ended a piece. A character has at most four bytes, so more tokens that end no
 /// piece are bytes that make no character.
-const MOST_OPEN: usize = 16;
+const MAX_OPEN: usize = 16;
 
 impl<'a> TextStream<'a> {
     /// A decoder that has seen no tokens.
@@ -42,8 +42,8 @@ impl<'a> TextStream<'a> {
         self.told = self.told.max(complete.len());
         if complete.len() == text.len() && !piece.is_empty() {
             self.forget(self.before)?;
-        } else if self.window.len() > self.before + MOST_OPEN {
-            self.forget(self.window.len() - MOST_OPEN / 2)?;
+        } else if self.window.len() > self.before + MAX_OPEN {
+            self.forget(self.window.len() - MAX_OPEN / 2)?;
         }
         Ok(piece)
     }

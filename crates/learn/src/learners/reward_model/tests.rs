@@ -15,7 +15,7 @@ use palestra_model::{Family, Heads, parameters};
 const SCORED: Heads = Heads { value: true, critic: None };
 
 fn learner(config: RewardModelConfig, known_answers: Vec<TextRow>) -> PreferenceLearner {
-    PreferenceLearner { objective: Arc::new(RewardModel { config, known_answers }), checkpointing: false }
+    PreferenceLearner { objective: Arc::new(RewardModelObjective { config, known_answers }), checkpointing: false }
 }
 
 /// A policy whose score head is not zero.
@@ -133,7 +133,7 @@ fn a_row_that_nothing_is_said_of_may_hold_nan() {
     let batch = PreferenceBatch::whole(&[&only_one], 0, &device);
     // The longest answer, which is the third, comes first.
     let scores = Tensor::<1>::from_data([f32::NAN, 0.25, 0.5], &device).require_grad();
-    let objective = RewardModel { config: RewardModelConfig::default(), known_answers: Vec::new() };
+    let objective = RewardModelObjective { config: RewardModelConfig::default(), known_answers: Vec::new() };
     let loss = objective.loss(scores.clone(), &[], &batch);
     let gradients = loss.total.sum.backward();
     let gradient: Vec<f32> = scores.grad(&gradients).unwrap().into_data().try_into_vec().unwrap();

@@ -19,7 +19,7 @@ fn read(lines: &str, form: Form, window: usize, too_long: TooLong) -> Result<Exa
     let path = folder.path().join("a.jsonl");
     std::fs::write(&path, lines).unwrap();
     let (tokenizer, template) = (tokenizer(), template());
-    let encoder = ExampleEncoder { tokenizer: &tokenizer, template: Some(&template), room: window + 1, too_long };
+    let encoder = ExampleEncoder { tokenizer: &tokenizer, template: Some(&template), max_length: window + 1, too_long };
     encoder.read(&[path.display().to_string()], form)
 }
 
@@ -95,7 +95,7 @@ fn rows_that_cannot_be_learned_from_are_refused() {
     let files = [path.display().to_string()];
     let tokenizer = tokenizer();
     let told = |template: Option<&ChatTemplate>| {
-        let encoder = ExampleEncoder { tokenizer: &tokenizer, template, room: 9, too_long: TooLong::Cut };
+        let encoder = ExampleEncoder { tokenizer: &tokenizer, template, max_length: 9, too_long: TooLong::Cut };
         encoder.read(&files, Form::Messages).unwrap_err().to_string()
     };
     assert!(told(None).contains("a.jsonl: line 1, messages: there is no chat template"));
@@ -126,7 +126,7 @@ fn each_epoch_has_every_example_once_in_an_order_of_the_seed() {
         assert_ne!(first, second);
         let mut seen: Vec<u32> = Vec::new();
         for row in &first {
-            assert!(packed_to.is_none_or(|room| row.tokens.len() <= room) && row.borders.len() < 3);
+            assert!(packed_to.is_none_or(|max_length| row.tokens.len() <= max_length) && row.borders.len() < 3);
             let starts = std::iter::once(&0).chain(&row.borders);
             seen.extend(starts.map(|&start| row.tokens[start]));
         }
@@ -192,7 +192,8 @@ fn an_example_begins_as_the_tokenizer_begins_texts() {
     let [a, b] = ["a", "b"].map(|text| tokenizer.encode_beginning(text).unwrap()[1]);
     let end = tokenizer.special().end.unwrap();
     let template = template();
-    let encoder = ExampleEncoder { tokenizer: &tokenizer, template: Some(&template), room: 9, too_long: TooLong::Cut };
+    let encoder =
+        ExampleEncoder { tokenizer: &tokenizer, template: Some(&template), max_length: 9, too_long: TooLong::Cut };
     let row = |prompt: &str, answer: &str| encoder.answer(&prompt.into(), &answer.into()).unwrap();
     assert_eq!((row("a", "b").tokens, row("a", "b").counted), (vec![1, a, b, end], vec![2, 3]));
     assert_eq!((row("", "b").tokens, row("", "b").counted), (vec![1, b, end], vec![1, 2]), "the first word is learned");

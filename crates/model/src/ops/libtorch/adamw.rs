@@ -1,4 +1,4 @@
-use crate::ops::AdamW;
+use crate::ops::AdamWStep;
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
@@ -13,7 +13,7 @@ pub(in crate::ops) fn adamw_step<const D: usize>(
     grad: Tensor<D>,
     exp_avg: Tensor<D>,
     exp_avg_sq: Tensor<D>,
-    settings: &AdamW,
+    settings: &AdamWStep,
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
     let tensors = [param, grad, exp_avg, exp_avg_sq].map(own);
     let count = tensors[0].numel() as i64;
@@ -27,8 +27,8 @@ pub(in crate::ops) fn adamw_step<const D: usize>(
     (give(param), give(exp_avg), give(exp_avg_sq))
 }
 
-fn step_in_place([mut param, mut scratch, mut exp_avg, mut exp_avg_sq]: [tch::Tensor; 4], settings: &AdamW) {
-    let AdamW { lr, beta1, beta2, eps, .. } = *settings;
+fn step_in_place([mut param, mut scratch, mut exp_avg, mut exp_avg_sq]: [tch::Tensor; 4], settings: &AdamWStep) {
+    let AdamWStep { lr, beta1, beta2, eps, .. } = *settings;
     let (correction1, correction2) = settings.bias_corrections();
 
     let _ = exp_avg.lerp_(&scratch, 1.0 - beta1);
