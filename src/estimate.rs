@@ -22,6 +22,7 @@ use importance::{
     Interval, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
     weighted_importance_sampling, weighted_per_decision,
 };
+use palestra_display::decimals4;
 use recorded::Recorded;
 
 /// Method of estimation.
@@ -339,7 +340,7 @@ impl fmt::Display for EstimateReport {
             write!(f, "; {} that were cut off are left out", self.cut)?;
         }
         writeln!(f, "\ndiscounted return, gamma {gamma}\n")?;
-        let interval = format!("{} % interval", shortest(100.0 * self.confidence));
+        let interval = format!("{} % interval", decimals4(100.0 * self.confidence));
         write!(f, "{:<8}{:>10}  {interval:^22}{:>9}", "method", "estimate", "ESS")?;
         let exact = self.exact.map_or(String::new(), |exact| format!("{exact:>10.4}"));
         writeln!(f, "{}", if exact.is_empty() { "" } else { "     exact" })?;
@@ -359,10 +360,4 @@ impl fmt::Display for Value {
         let effective = effective_sample_size.map_or("-".to_string(), |effective| format!("{effective:.1}"));
         write!(f, "{value:>10.4}  {low:>9.4} .. {high:>8.4}{effective:>9}")
     }
-}
-
-/// Formats a number with at most four decimals, without trailing zeros.
-fn shortest(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Result;
+use palestra_display::duration;
 use palestra_model::huggingface::parameter_shapes;
 use palestra_model::lora::{LoraConfig, is_adapter};
 use palestra_model::{Family, ModelConfig};
@@ -265,15 +266,6 @@ fn short(number: f64) -> String {
     match STEPS.into_iter().find(|(step, _)| number >= *step) {
         Some((step, letter)) => format!("{:.3} {letter}", number / step),
         None => format!("{number:.0} "),
-    }
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s >= 2.0 * 86_400.0 => format!("{:.1} days", s / 86_400.0),
-        s if s >= 2.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
-        s if s >= 120.0 => format!("{:.1} min", s / 60.0),
-        s => format!("{s:.0} s"),
     }
 }
 

@@ -17,7 +17,8 @@ use serde::Serialize;
 use crate::Episode;
 use crate::error::Result;
 use crate::log::{Located, Log};
-use crate::stats::{Share, Summary, grouped};
+use crate::stats::{Share, Summary};
+use palestra_display::grouped;
 
 pub use finding::{Finding, Rule};
 use findings::Findings;

@@ -16,10 +16,9 @@ use crate::log::{Located, Log, bytes_of};
 use crate::{End, Episode};
 
 pub use summary::{Histogram, Summary};
-pub(crate) use summary::{grouped, short};
 use tally::Counter;
 pub use tally::{Distinct, Named, Share, Tally};
-pub(crate) use tally::{Seen, hash_of, percent};
+pub(crate) use tally::{Seen, hash_of};
 
 /// Options of `stats`.
 #[derive(Debug, Clone)]

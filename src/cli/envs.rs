@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::output::Output;
 use crate::Result;
+use palestra_display::decimals4;
 
 /// List the environments, or show one
 ///
@@ -82,7 +83,7 @@ fn table(environments: &[Facts]) -> String {
     let heads = ["name", "version", "optimum", "turns", "summary"].map(str::to_string);
     let rows = environments.iter().map(|Facts { name, summary, spec, .. }| {
         let version = spec.id.rsplit_once('-').map_or("", |(_, version)| version);
-        let optimum = spec.optimal_return.map_or_else(|| "-".to_string(), short);
+        let optimum = spec.optimal_return.map_or_else(|| "-".to_string(), decimals4);
         let turns = spec.max_turns.map_or_else(|| "-".to_string(), |turns| turns.to_string());
         [name.clone(), version.to_string(), optimum, turns, summary.to_string()]
     });
@@ -98,13 +99,7 @@ fn table(environments: &[Facts]) -> String {
 
 fn facts_line(spec: &EnvSpec) -> String {
     let optimum =
-        spec.optimal_return.map_or("optimum unknown".to_string(), |optimum| format!("optimum {}", short(optimum)));
+        spec.optimal_return.map_or("optimum unknown".to_string(), |optimum| format!("optimum {}", decimals4(optimum)));
     let turns = spec.max_turns.map_or("no limit of turns".to_string(), |turns| format!("at most {turns} turns"));
     format!("{}: {optimum}, {turns}", spec.id)
-}
-
-/// Formats a number with at most four decimals, without trailing zeros.
-fn short(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }

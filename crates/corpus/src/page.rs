@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::report::{DroppedBy, Report, megabytes};
+use palestra_display::{Page, bytes, escape, grouped, percent};
+
+use crate::report::{DroppedBy, Report};
 use crate::tally::{Changed, Sample};
 
 impl Report {
@@ -26,26 +28,9 @@ fn page(report: &Report) -> String {
         section("Settings", format!("<pre>{}</pre>\n", escape(&report.settings.to_toml()))),
     ]
     .concat();
-    // The content security policy forbids every outside resource and every script, in case markup is not escaped.
-    format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Corpus {title}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<h1>Corpus <code>{title}</code></h1>
-{body}</body>
-</html>
-"#,
-        title = escape(&report.out),
-        css = include_str!("page.css"),
-    )
+    let title = format!("Corpus {}", report.out);
+    let body = format!("<h1>Corpus <code>{}</code></h1>\n{body}", escape(&report.out));
+    Page { title: &title, head: "", css: include_str!("page.css"), body: &body, script: "" }.to_html()
 }
 
 fn facts(report: &Report) -> String {
@@ -56,27 +41,24 @@ fn facts(report: &Report) -> String {
             "Read",
             format!(
                 "{} documents, {}, in {} files",
-                thousands(report.documents),
-                megabytes(report.document_bytes),
-                thousands(report.files)
+                grouped(report.documents),
+                bytes(report.document_bytes),
+                grouped(report.files)
             ),
         ),
         row(
             "Kept",
             format!(
                 "{} documents ({}), {}",
-                thousands(kept.documents),
-                percent(kept.documents, report.documents),
-                megabytes(kept.bytes)
+                grouped(kept.documents),
+                percent(share(kept.documents, report.documents)),
+                bytes(kept.bytes)
             ),
         ),
-        row(
-            "For training",
-            format!("{} documents, {}", thousands(report.train.documents), megabytes(report.train.bytes)),
-        ),
+        row("For training", format!("{} documents, {}", grouped(report.train.documents), bytes(report.train.bytes))),
         row(
             "For validation",
-            format!("{} documents, {}", thousands(report.validation.documents), megabytes(report.validation.bytes)),
+            format!("{} documents, {}", grouped(report.validation.documents), bytes(report.validation.bytes)),
         ),
     ];
     format!("<table class=\"facts\">\n{}</table>\n", rows.concat())
@@ -85,7 +67,7 @@ fn facts(report: &Report) -> String {
 fn funnel(report: &Report) -> String {
     let mut bars = bar("Read", report.documents, report.documents, "");
     for step in &report.funnel {
-        let note = if step.dropped > 0 { format!("− {}", thousands(step.dropped)) } else { String::new() };
+        let note = if step.dropped > 0 { format!("− {}", grouped(step.dropped)) } else { String::new() };
         bars += &bar(step.step.title(), step.left, report.documents, &note);
     }
     format!("<p class=\"soft\">Documents that each step left.</p>\n{bars}")
@@ -98,7 +80,7 @@ fn dropped(dropped: &[DroppedBy], documents: u64) -> String {
     let most = dropped.iter().map(|by| by.count.documents).max().unwrap_or(1);
     let mut html = String::new();
     for by in dropped {
-        let note = format!("{} · {}", percent(by.count.documents, documents), megabytes(by.count.bytes));
+        let note = format!("{} · {}", percent(share(by.count.documents, documents)), bytes(by.count.bytes));
         let head = bar(&by.rule.name(), by.count.documents, most, &note);
         let samples: String = by.samples.iter().map(sample).collect();
         let _ = writeln!(html, "<details><summary>{head}</summary><div class=\"body\">{samples}</div></details>");
@@ -153,7 +135,7 @@ fn languages(report: &Report) -> String {
     let bars = languages
         .iter()
         .take(SHOWN)
-        .map(|(code, count)| bar(&format!("{} ({code})", name(code)), count.documents, most, &megabytes(count.bytes)));
+        .map(|(code, count)| bar(&format!("{} ({code})", name(code)), count.documents, most, &bytes(count.bytes)));
     let rest = languages.len().saturating_sub(SHOWN);
     let more = if rest > 0 { format!("<p class=\"soft\">and {rest} more in report.json</p>\n") } else { String::new() };
     bars.collect::<String>() + &more
@@ -165,7 +147,7 @@ fn lengths(report: &Report) -> String {
         let first = lengths.iter().position(|count| *count > 0).unwrap_or(0);
         let bin = |(bin, count): (usize, &u64)| {
             let from = if bin == 0 { 0 } else { 1u64 << bin };
-            bar(&format!("{} to {}", thousands(from), thousands((2u64 << bin) - 1)), *count, most, "")
+            bar(&format!("{} to {}", grouped(from), grouped((2u64 << bin) - 1)), *count, most, "")
         };
         lengths.iter().enumerate().skip(first).map(bin).collect()
     };
@@ -181,9 +163,9 @@ fn shards(report: &Report) -> String {
         format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             escape(&shard.name),
-            thousands(shard.documents),
-            megabytes(shard.text_bytes),
-            megabytes(shard.file_bytes)
+            grouped(shard.documents),
+            bytes(shard.text_bytes),
+            bytes(shard.file_bytes)
         )
     };
     let rows: String = report.shards.iter().map(row).collect();
@@ -200,7 +182,7 @@ fn bar(name: &str, count: u64, most: u64, note: &str) -> String {
         "<div class=\"bar\"><span class=\"name\">{}</span><span class=\"track\"><span style=\"width:{width:.2}%\"></span>\
          </span><span class=\"count\">{}</span><span class=\"note\">{}</span></div>\n",
         escape(name),
-        thousands(count),
+        grouped(count),
         escape(note)
     )
 }
@@ -209,22 +191,6 @@ fn section(title: &str, body: String) -> String {
     if body.is_empty() { body } else { format!("<section>\n<h2>{title}</h2>\n{body}</section>\n") }
 }
 
-fn percent(part: u64, whole: u64) -> String {
-    format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
 }

@@ -1,5 +1,6 @@
 //! Report of a corpus: the input and the dropped documents, as in `report.json`.
 
+use palestra_display::bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -142,24 +143,14 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:>12} documents in {} files, {}", self.documents, self.files, megabytes(self.document_bytes))?;
+        writeln!(f, "{:>12} documents in {} files, {}", self.documents, self.files, bytes(self.document_bytes))?;
         for by in &self.dropped {
             let share = 100.0 * by.count.documents as f64 / self.documents.max(1) as f64;
             writeln!(f, "{:>12} dropped by {} ({share:.1} %)", by.count.documents, by.rule.name())?;
         }
         for (name, count) in [("train", self.train), ("validation", self.validation)] {
-            writeln!(f, "{:>12} kept for {name}, {}", count.documents, megabytes(count.bytes))?;
+            writeln!(f, "{:>12} kept for {name}, {}", count.documents, bytes(count.bytes))?;
         }
         write!(f, "{}/ has {} shards, report.html and report.json", self.out, self.shards.len())
-    }
-}
-
-/// Formats a number of bytes for display.
-pub(crate) fn megabytes(bytes: u64) -> String {
-    match bytes {
-        0..1000 => format!("{bytes} B"),
-        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
     }
 }

@@ -2,8 +2,6 @@
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use super::number;
-
 /// A linear axis with ticks at multiples of 1, 2 or 5 times a power of ten. The axes of plotters compute ticks with
 /// absolute tolerances, and fail on values such as 1e-30.
 pub struct Axis {
@@ -55,11 +53,11 @@ impl Ranged for Axis {
 
 impl ValueFormatter<f64> for Axis {
     fn format(value: &f64) -> String {
-        number::significant(*value)
+        palestra_display::significant(*value)
     }
 
     fn format_ext(&self, value: &f64) -> String {
-        number::tick(*value, self.step, self.low.abs().max(self.high.abs()))
+        palestra_display::tick(*value, self.step, self.low.abs().max(self.high.abs()))
     }
 }
 

@@ -32,7 +32,6 @@ mod bars;
 mod figures;
 mod memory;
 mod metrics;
-mod number;
 mod plot;
 mod progress;
 mod replay;
@@ -200,19 +199,24 @@ impl Observer {
 
     fn resources(&self) -> Vec<(String, String)> {
         let (updates, elapsed) = (self.history.updates(), self.history.elapsed());
-        let mut rows =
-            vec![("Updates".to_string(), updates.to_string()), ("Wall time".into(), number::duration(elapsed))];
+        let mut rows = vec![
+            ("Updates".to_string(), updates.to_string()),
+            ("Wall time".into(), palestra_display::duration(elapsed)),
+        ];
         if updates > 0 {
-            rows.push(("Time per update".into(), format!("{} s", number::significant(elapsed / updates as f64))));
+            rows.push((
+                "Time per update".into(),
+                format!("{} s", palestra_display::significant(elapsed / updates as f64)),
+            ));
         }
         for name in self.history.names().filter(|name| name.starts_with("throughput/")) {
             if let Some(mean) = self.history.mean(name) {
                 let name = name["throughput/".len()..].replace('_', " ");
-                rows.push((format!("Mean {name}"), number::significant(mean)));
+                rows.push((format!("Mean {name}"), palestra_display::significant(mean)));
             }
         }
         if let Some(bytes) = peak_memory_bytes() {
-            rows.push(("Peak memory of the last session".into(), number::bytes(bytes)));
+            rows.push(("Peak memory of the last session".into(), palestra_display::bytes(bytes)));
         }
         if self.history.non_finite() > 0 {
             rows.push(("Values that were not finite".into(), self.history.non_finite().to_string()));

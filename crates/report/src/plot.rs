@@ -6,7 +6,6 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::{self, Axis};
-use super::number;
 use super::replay::harmless;
 
 /// A horizontal reference line, such as the return of a random policy.
@@ -103,7 +102,7 @@ impl Figure {
 
 impl Reference {
     fn label(&self) -> String {
-        format!("{} {}", harmless(&self.name), number::significant(self.value))
+        format!("{} {}", harmless(&self.name), palestra_display::significant(self.value))
     }
 }
 

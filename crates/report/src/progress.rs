@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::metrics::History;
-use super::number;
 use super::replay::harmless;
 
 /// Display of progress.
@@ -126,7 +125,7 @@ impl Progress {
                     step - done.min(step),
                     self.total - step.min(self.total),
                 );
-                let left = left.map_or(String::new(), |left| format!("  {} left", number::duration(left)));
+                let left = left.map_or(String::new(), |left| format!("  {} left", palestra_display::duration(left)));
                 eprintln!("update {step}/{}  {figures}{left}", self.total);
             }
         }
@@ -164,7 +163,11 @@ fn figures(history: &History, headline: &str, lower_is_better: bool) -> String {
         let values = history.series(headline).iter().map(|&(_, value)| value);
         let values = values.filter(|value| value.is_finite());
         let best = if lower_is_better { values.fold(latest, f64::min) } else { values.fold(latest, f64::max) };
-        parts.push(format!("{name} {} (best {})", number::significant(latest), number::significant(best)));
+        parts.push(format!(
+            "{name} {} (best {})",
+            palestra_display::significant(latest),
+            palestra_display::significant(best)
+        ));
     }
     let mut labels = Vec::new();
     for (label, metric) in FIGURES {
@@ -173,7 +176,7 @@ fn figures(history: &History, headline: &str, lower_is_better: bool) -> String {
         };
         if metric != headline && !labels.contains(&label) {
             labels.push(label);
-            parts.push(format!("{label} {}", number::significant(value)));
+            parts.push(format!("{label} {}", palestra_display::significant(value)));
         }
     }
     if history.non_finite() > 0 {

@@ -1,11 +1,11 @@
 //! `report.html`: settings and results of a run in one self-contained file.
 
+use palestra_display::{Page, escape};
 use std::fmt::Write;
 
 use palestra_datasets::{End, Episode, Turn};
 use serde::{Deserialize, Serialize};
 
-use super::number;
 use super::plot::Figure;
 
 /// Contents of the report. Empty parts are left out.
@@ -74,29 +74,14 @@ impl Report {
             section("Going on from here", commands(&self.commands)),
         ]
         .concat();
-        // The content security policy forbids every external resource, in case markup slips through.
-        format!(
-            r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{css}</style>
-<noscript><style>.frame[hidden] {{ display: block; }} .controls {{ display: none; }}</style></noscript>
-</head>
-<body>
-{body}<script>
-{script}</script>
-</body>
-</html>
-"#,
-            title = escape(&self.title),
-            css = include_str!("report.css"),
-            script = include_str!("report.js"),
-        )
+        Page {
+            title: &self.title,
+            head: "<noscript><style>.frame[hidden] { display: block; } .controls { display: none; }</style></noscript>\n",
+            css: include_str!("report.css"),
+            body: &body,
+            script: include_str!("report.js"),
+        }
+        .to_html()
     }
 
     fn heading(&self) -> String {
@@ -202,7 +187,7 @@ fn episode(episode: &Episode) -> String {
         "<details{}><summary><strong>return {}</strong> <span class=\"soft\">· {} turns, {end} · {} · seed {} · \
          {} after {} updates</span></summary><div class=\"body\">\n{turns}{}</div></details>\n",
         if episode.turns.len() <= OPEN { " open" } else { "" },
-        number::significant(episode.total_reward()),
+        palestra_display::significant(episode.total_reward()),
         episode.turns.len(),
         escape(&episode.env_id),
         episode.seed.map_or("unknown".to_string(), |seed| seed.to_string()),
@@ -213,9 +198,9 @@ fn episode(episode: &Episode) -> String {
 }
 
 fn turn((index, turn): (usize, &Turn)) -> String {
-    let mut reward = number::significant(turn.reward.into());
+    let mut reward = palestra_display::significant(turn.reward.into());
     for (name, part) in &turn.reward_parts {
-        let _ = write!(reward, ", {} {}", escape(name), number::significant((*part).into()));
+        let _ = write!(reward, ", {} {}", escape(name), palestra_display::significant((*part).into()));
     }
     let invalid = if turn.invalid_action { " · <span class=\"bad\">invalid action</span>" } else { "" };
     format!(
@@ -242,25 +227,6 @@ fn commands(commands: &[(String, String)]) -> String {
         format!("<h3>{}</h3>\n<pre class=\"wrap\">{}</pre>\n", escape(purpose), escape(line))
     };
     commands.iter().map(command).collect()
-}
-
-/// Escapes text for HTML elements and quoted attributes. Control characters, which HTML forbids, are shown as
-/// `\u{fffd}`.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\r' => {}
-            c if c.is_control() && !matches!(c, '\n' | '\t') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Coverage;
-use crate::stats::{Summary, short};
+use crate::stats::Summary;
+use palestra_display::significant;
 
 /// Threshold of near-expert data: the mean return, as a fraction of the way from the weakest episodes (the 5 %
 /// quantile, so that a few outliers do not decide) to the best.
@@ -97,7 +98,7 @@ pub(super) fn warnings(coverage: &Coverage, cut_files: &[PathBuf]) -> Vec<Warnin
 /// Returns the warning about the spread of returns, which offline reinforcement learning needs: it compares better and
 /// worse behaviour.
 fn spread(returns: &Summary) -> Option<Warning> {
-    let (best, mean) = (short(returns.max), short(returns.mean));
+    let (best, mean) = (significant(returns.max), significant(returns.mean));
     if returns.min == returns.max {
         let text = format!(
             "all returns are {best}: the rewards do not tell better play from worse, so that offline reinforcement learning \

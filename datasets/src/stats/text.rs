@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Stats, Tally, grouped, percent, short};
+use palestra_display::{bytes, grouped, percent, significant};
+
+use super::{Stats, Tally};
 
 impl Display for Stats {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -53,8 +55,9 @@ impl Stats {
             }
         }
         let Some(rewards) = &self.rewards else { return Ok(()) };
-        let (min, max) = (short(rewards.min.into()), short(rewards.max.into()));
-        let text = format!("mean {}, std {}, min {min}, max {max}", short(rewards.mean), short(rewards.std));
+        let (min, max) = (significant(rewards.min.into()), significant(rewards.max.into()));
+        let text =
+            format!("mean {}, std {}, min {min}, max {max}", significant(rewards.mean), significant(rewards.std));
         line(f, "Rewards", text)?;
         write_tally(f, "", "turns", &rewards.values)
     }
@@ -132,13 +135,4 @@ fn wrapped(f: &mut Formatter<'_>, title: &str, words: &[String]) -> fmt::Result 
         line(f, if place == 0 { title } else { "" }, text)?;
     }
     Ok(())
-}
-
-fn bytes(count: u64) -> String {
-    match count {
-        0..1_000 => format!("{count} bytes"),
-        1_000..1_000_000 => format!("{:.1} KB", count as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
-        _ => format!("{:.1} GB", count as f64 / 1e9),
-    }
 }

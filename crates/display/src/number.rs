@@ -1,5 +1,3 @@
-//! Number formats for plots, the report and the terminal.
-
 /// A value with four significant digits, such as `0.0312`, `12.5k` or `3.1e-5`.
 pub fn significant(value: f64) -> String {
     let size = value.abs();
@@ -34,23 +32,55 @@ pub fn tick(value: f64, step: f64, largest: f64) -> String {
     format!("{:.decimals$}{suffix}", value / unit)
 }
 
-/// A time span given in seconds, such as `12.3 s`, `3 min 20 s` or `1 h 02 min`.
+/// A number with at most four decimals, without trailing zeros, such as `0.9948`.
+pub fn decimals4(value: f64) -> String {
+    trimmed(format!("{value:.4}"))
+}
+
+/// A whole number with separators between its thousands, such as `1,234,567`.
+pub fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share as a percentage, such as `12.5 %`. A share below 1 is never shown as 100 %, nor one above 0 as 0 %.
+pub fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.001 {
+        return "under 0.1 %".to_string();
+    }
+    if share > 0.999 && share < 1.0 {
+        return "over 99.9 %".to_string();
+    }
+    trimmed(format!("{:.1}", share * 100.0)) + " %"
+}
+
+/// A time span given in seconds, such as `12.3 s`, `3 min 20 s`, `1 h 02 min` or `3.5 days`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         0..60 => format!("{seconds:.1} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        3600..172_800 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{:.1} days", seconds / 86_400.0),
     }
 }
 
-/// A size given in bytes, such as `1.5 GiB`.
+/// A size given in bytes, such as `1.5 GB`; 1 kB is 1,000 bytes.
 pub fn bytes(size: u64) -> String {
-    let size = size as f64;
+    let number = size as f64;
     match size {
-        0.0..1_048_576.0 => format!("{:.0} KiB", size / 1024.0),
-        1_048_576.0..1_073_741_824.0 => format!("{:.0} MiB", size / 1_048_576.0),
-        _ => format!("{:.1} GiB", size / 1_073_741_824.0),
+        0..1_000 => format!("{size} B"),
+        1_000..1_000_000 => format!("{:.1} kB", number / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", number / 1e6),
+        1_000_000_000..1_000_000_000_000 => format!("{:.2} GB", number / 1e9),
+        _ => format!("{:.2} TB", number / 1e12),
     }
 }
 
@@ -98,8 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn spans_and_sizes() {
-        assert_eq!([12.34, 200.0, 3725.0].map(duration), ["12.3 s", "3 min 20 s", "1 h 02 min"]);
-        assert_eq!(bytes(3 << 29), "1.5 GiB");
+    fn spans_sizes_and_shares() {
+        let spans = [12.34, 200.0, 3725.0, 302_400.0].map(duration);
+        assert_eq!(spans, ["12.3 s", "3 min 20 s", "1 h 02 min", "3.5 days"]);
+        let sizes = [999, 1_500, 12_340_000, 1_500_000_000, 109_000_000_000_000].map(bytes);
+        assert_eq!(sizes, ["999 B", "1.5 kB", "12.3 MB", "1.50 GB", "109.00 TB"]);
+        let shares = [0.999_99, 0.000_01, 1.0, 0.125, 0.0].map(percent);
+        assert_eq!(shares, ["over 99.9 %", "under 0.1 %", "100 %", "12.5 %", "0 %"]);
+        assert_eq!([999, 1_234_567].map(grouped), ["999", "1,234,567"]);
+        assert_eq!([0.994_84, 20.0, -6.84].map(decimals4), ["0.9948", "20", "-6.84"]);
     }
 }
