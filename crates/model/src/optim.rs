@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{self, adamw_step};
-use crate::parameters::{self, Path};
+use crate::parameters;
 use crate::{Error, Result};
 
 /// Learning-rate schedule after the warm-up.
@@ -145,8 +145,8 @@ impl GradientSum {
     /// Adds the gradients of one part of the batch.
     pub fn add<M: Module>(&mut self, model: &M, gradients: &mut Gradients) {
         self.squared_norm = None;
-        let mut visitor = TakeGradients { path: Path::default(), gradients, sum: self };
-        model.visit(&mut visitor);
+        let mut visitor = TakeGradients { gradients, sum: self };
+        parameters::visit(model, &mut visitor);
     }
 
     /// Raises the count that the sums are over: they are divided by it once, when the optimiser takes its step.
@@ -273,9 +273,8 @@ impl AdamW {
         let limit = self.config.max_grad_norm;
         let scale = if limit > 0.0 && norm > limit { limit / (norm + 1e-6) } else { 1.0 } / count;
         self.steps += 1;
-        let mut mapper =
-            Apply { path: Path::default(), optimizer: self, gradients: gradients.sums, scale, learning_rate };
-        Ok((model.map(&mut mapper), norm))
+        let mut mapper = Apply { optimizer: self, gradients: gradients.sums, scale, learning_rate };
+        Ok((parameters::map(model, &mut mapper), norm))
     }
 
     /// The number of steps, and the state by name for a checkpoint: `{name}.mean` and `{name}.square`.
@@ -316,38 +315,29 @@ impl AdamW {
 }
 
 struct TakeGradients<'a> {
-    path: Path,
     gradients: &'a mut Gradients,
     sum: &'a mut GradientSum,
 }
 
-impl ModuleVisitor for TakeGradients<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl parameters::Visit for TakeGradients<'_> {
+    fn parameter<const D: usize>(&mut self, name: String, param: &Param<Tensor<D>>) {
         let Some(gradient) = param.val().grad_remove(self.gradients) else { return };
         let count = gradient.shape().num_elements();
         let gradient = gradient.reshape([count]);
-        let sum = self.sum.sums.remove(&self.path.name());
-        self.sum.sums.insert(self.path.name(), sum.map_or(gradient.clone(), |sum| sum + gradient));
-    }
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_string());
-    }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
+        let sum = self.sum.sums.remove(&name);
+        self.sum.sums.insert(name, sum.map_or(gradient.clone(), |sum| sum + gradient));
     }
 }
 
 struct Apply<'a> {
-    path: Path,
     optimizer: &'a mut AdamW,
     gradients: BTreeMap<String, Tensor<1>>,
     scale: f64,
     learning_rate: f64,
 }
 
-impl ModuleMapper for Apply<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.name();
+impl parameters::Map for Apply<'_> {
+    fn parameter<const D: usize>(&mut self, name: String, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(mut gradient) = self.gradients.remove(&name) else { return param };
         let group = self.optimizer.group(&name);
         let learning_rate = self.learning_rate * group.map_or(1.0, |group| group.learning_rate_scale);
@@ -379,11 +369,5 @@ impl ModuleMapper for Apply<'_> {
         self.optimizer.moments.insert(name, Moments { mean, square });
         let value = Tensor::from_inner(flat.reshape(shape)).set_require_grad(trains);
         Param::from_mapped_value(id, value, mapper)
-    }
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_string());
-    }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
     }
 }

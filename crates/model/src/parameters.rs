@@ -16,49 +16,32 @@ pub fn collect<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
 /// As [`collect`], for the parameters whose names are selected.
 pub fn collect_some<M: Module>(module: &M, is_wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, TensorData> {
     struct Collect<'a> {
-        path: Path,
         is_wanted: &'a dyn Fn(&str) -> bool,
         found: BTreeMap<String, TensorData>,
     }
-    impl ModuleVisitor for Collect<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let name = self.path.name();
+    impl Visit for Collect<'_> {
+        fn parameter<const D: usize>(&mut self, name: String, param: &Param<Tensor<D>>) {
             if (self.is_wanted)(&name) {
                 self.found.insert(name, param.val().into_data());
             }
         }
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.0.push(name.to_string());
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.0.pop();
-        }
     }
-    let mut visitor = Collect { path: Path::default(), is_wanted, found: BTreeMap::new() };
-    module.visit(&mut visitor);
+    let mut visitor = Collect { is_wanted, found: BTreeMap::new() };
+    visit(module, &mut visitor);
     visitor.found
 }
 
 /// The name of every parameter.
 pub fn names<M: Module>(module: &M) -> BTreeSet<String> {
-    struct Names {
-        path: Path,
-        found: BTreeSet<String>,
-    }
-    impl ModuleVisitor for Names {
-        fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
-            self.found.insert(self.path.name());
-        }
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.0.push(name.to_string());
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.0.pop();
+    struct Names(BTreeSet<String>);
+    impl Visit for Names {
+        fn parameter<const D: usize>(&mut self, name: String, _param: &Param<Tensor<D>>) {
+            self.0.insert(name);
         }
     }
-    let mut visitor = Names { path: Path::default(), found: BTreeSet::new() };
-    module.visit(&mut visitor);
-    visitor.found
+    let mut names = Names(BTreeSet::new());
+    visit(module, &mut names);
+    names.0
 }
 
 /// Converts tensors of a file to data of parameters, without copying.
@@ -95,13 +78,11 @@ pub fn replace<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> R
 /// A tensor of another shape than the parameter's, or without a parameter.
 pub fn replace_some<M: Module>(module: M, tensors: BTreeMap<String, TensorData>) -> Result<M, Vec<String>> {
     struct Replace {
-        path: Path,
         tensors: BTreeMap<String, TensorData>,
         wrong: Vec<String>,
     }
-    impl ModuleMapper for Replace {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let name = self.path.name();
+    impl Map for Replace {
+        fn parameter<const D: usize>(&mut self, name: String, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let Some(data) = self.tensors.remove(&name) else { return param };
             let (kinds, device) = (param.val().dims(), param.val().device());
             if data.shape().as_slice() != kinds {
@@ -113,15 +94,9 @@ pub fn replace_some<M: Module>(module: M, tensors: BTreeMap<String, TensorData>)
                 Tensor::from_data(data, &device).set_require_grad(trains)
             })
         }
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.0.push(name.to_string());
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.0.pop();
-        }
     }
-    let mut mapper = Replace { path: Path::default(), tensors, wrong: Vec::new() };
-    let module = module.map(&mut mapper);
+    let mut mapper = Replace { tensors, wrong: Vec::new() };
+    let module = map(module, &mut mapper);
     mapper.wrong.extend(mapper.tensors.into_keys().map(|name| format!("{name} is unknown to this model")));
     if mapper.wrong.is_empty() { Ok(module) } else { Err(mapper.wrong) }
 }
@@ -131,22 +106,15 @@ pub fn replace_some<M: Module>(module: M, tensors: BTreeMap<String, TensorData>)
 #[must_use]
 pub fn set_trained<M: Module>(module: M, is_trained: &dyn Fn(&str, bool) -> bool) -> M {
     struct Choose<'a> {
-        path: Path,
         is_trained: &'a dyn Fn(&str, bool) -> bool,
     }
-    impl ModuleMapper for Choose<'_> {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let is_trained = (self.is_trained)(&self.path.name(), param.val().is_require_grad());
+    impl Map for Choose<'_> {
+        fn parameter<const D: usize>(&mut self, name: String, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let is_trained = (self.is_trained)(&name, param.val().is_require_grad());
             param.set_require_grad(is_trained)
         }
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.0.push(name.to_string());
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.0.pop();
-        }
     }
-    module.map(&mut Choose { path: Path::default(), is_trained })
+    map(module, &mut Choose { is_trained })
 }
 
 /// Number of trained values of a module in the autodiff context.
@@ -165,14 +133,63 @@ pub fn count_trained<M: Module>(module: &M) -> u64 {
     count.0
 }
 
-/// Position in a walk through a module.
-#[derive(Default, Clone)]
-pub struct Path(pub Vec<String>);
+/// Reads the parameters of a module one by one.
+pub trait Visit {
+    /// Reads a parameter.
+    fn parameter<const D: usize>(&mut self, name: String, param: &Param<Tensor<D>>);
+}
 
-impl Path {
+/// Changes the parameters of a module one by one.
+pub trait Map {
+    /// Returns what takes the place of a parameter.
+    fn parameter<const D: usize>(&mut self, name: String, param: Param<Tensor<D>>) -> Param<Tensor<D>>;
+}
+
+/// Reads every parameter of a module with its name.
+pub fn visit<M: Module>(module: &M, visitor: &mut impl Visit) {
+    module.visit(&mut Walk { path: Vec::new(), each: visitor });
+}
+
+/// Changes every parameter of a module by its name.
+#[must_use]
+pub fn map<M: Module>(module: M, mapper: &mut impl Map) -> M {
+    module.map(&mut Walk { path: Vec::new(), each: mapper })
+}
+
+/// Walk through a module, which keeps track of names.
+struct Walk<'a, E> {
+    path: Vec<String>,
+    each: &'a mut E,
+}
+
+impl<E> Walk<'_, E> {
     /// Name of the parameter. The transformer inside a policy is the model that files hold, so it adds no prefix.
-    pub fn name(&self) -> String {
-        let name = self.0.join(".");
+    fn name(&self) -> String {
+        let name = self.path.join(".");
         name.strip_prefix("transformer.").map(str::to_string).unwrap_or(name)
+    }
+}
+
+impl<E: Visit> ModuleVisitor for Walk<'_, E> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.each.parameter(self.name(), param);
+    }
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+}
+
+impl<E: Map> ModuleMapper for Walk<'_, E> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.each.parameter(self.name(), param)
+    }
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
     }
 }
