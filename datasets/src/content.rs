@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Message;
-use crate::rows::shown;
+use crate::error::shown;
 
 /// A text, or the messages of a conversation; in JSON a string, or a list of `{"role", "content", ...}`.
 ///

@@ -1,5 +1,6 @@
 //! Errors of files of episodes, with messages for the person who can fix them.
 
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A result with this crate's [`Error`].
@@ -121,5 +122,17 @@ impl Error {
 impl From<palestra_files::Error> for Error {
     fn from(palestra_files::Error { path, source }: palestra_files::Error) -> Self {
         Self::Io { file: path, doing: "write it", source }
+    }
+}
+
+/// Maximum number of characters of a value in an error message.
+const MAX_VALUE_LENGTH: usize = 60;
+
+/// Returns a value for an error message, truncated if it is long.
+pub(crate) fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(MAX_VALUE_LENGTH) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }

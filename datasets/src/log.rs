@@ -54,7 +54,8 @@ mod writer;
 
 use crate::Episode;
 
-pub use reader::{FileInfo, Log, Outcome, ReadOptions, Skipped};
+pub use episodes::Outcome;
+pub use reader::{FileInfo, Log, ReadOptions, Skipped};
 pub use repair::{Repaired, repair};
 pub(crate) use rows::bytes_of;
 pub use schema::Columns;

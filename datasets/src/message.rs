@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::rows::shown;
+use crate::error::shown;
 
 /// One message of a conversation: a JSON object with `role`, `content` and further fields such as `tool_calls`, `name`
 /// or `reasoning_content`, all kept, in their order.

@@ -11,14 +11,11 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use serde_json::{Map, Value};
 
 use crate::cells::value_of;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::log::shield::shield;
 
 /// Number of Parquet rows decoded at a time.
 pub(crate) const ROWS_AT_A_TIME: usize = 256;
-
-/// Maximum number of characters of a value in an error message.
-const MAX_VALUE_LENGTH: usize = 60;
 
 /// Location of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,13 +172,4 @@ pub(crate) fn read_columns(file: File, wanted: &[&str], needed: usize) -> Result
     let places: Vec<usize> = wanted.iter().filter_map(|name| names.iter().position(|other| other == name)).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), places);
     builder.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| error.to_string())
-}
-
-/// Returns a value for an error message, truncated if it is long.
-pub(crate) fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(MAX_VALUE_LENGTH) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
 }

@@ -1,9 +1,9 @@
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::file::{rename, temporary_path};
-use crate::{Error, Result, publish};
+use crate::file::{parent_of, publish, rename, temporary_path};
+use crate::{Error, Result};
 
 /// Writes a directory atomically. Creates its parent directory if missing.
 ///
@@ -53,26 +53,6 @@ pub fn remove_directory(path: &Path) -> Result<()> {
     remove_if_there(&hidden)?;
     rename(path, &hidden)?;
     remove_if_there(&hidden)
-}
-
-/// Syncs a directory, so that its entries survive a loss of power.
-///
-/// # Errors
-/// A path that is not a directory, or an error of the disk.
-pub fn sync_directory(path: &Path) -> Result<()> {
-    // On other systems a directory cannot be opened as a file, and the durability of a rename depends on the system.
-    if cfg!(unix) {
-        File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::at(path))?;
-    }
-    Ok(())
-}
-
-/// The parent directory of a path; the current directory for a bare name.
-pub fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn remove_if_there(directory: &Path) -> Result<()> {

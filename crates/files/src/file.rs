@@ -3,7 +3,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Error, Result, parent_of, sync_directory};
+use crate::{Error, Result};
 
 /// Start of the names of files and directories that are being written.
 const PREFIX: &str = ".tmp-";
@@ -145,4 +145,24 @@ pub(crate) fn temporary_path(path: &Path, suffix: &str) -> Result<PathBuf> {
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(Error::at(to))?;
     sync_directory(parent_of(to))
+}
+
+/// Syncs a directory, so that its entries survive a loss of power.
+///
+/// # Errors
+/// A path that is not a directory, or an error of the disk.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    // On other systems a directory cannot be opened as a file, and the durability of a rename depends on the system.
+    if cfg!(unix) {
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::at(path))?;
+    }
+    Ok(())
+}
+
+/// The parent directory of a path; the current directory for a bare name.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }

@@ -23,6 +23,6 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{parent_of, remove_directory, sync_directory, write_directory};
+pub use directory::{remove_directory, write_directory};
 pub use error::{Error, Result};
-pub use file::{AtomicFile, Temporary, is_temporary, publish, write_atomically};
+pub use file::{AtomicFile, Temporary, is_temporary, parent_of, publish, sync_directory, write_atomically};

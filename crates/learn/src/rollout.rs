@@ -315,6 +315,16 @@ impl Rollout {
         Ok(episode)
     }
 
+    /// Request of an episode's next action, and the action if it is a random one.
+    fn request(&mut self, slot: usize, episode: &mut Running) -> Result<(Request, Option<String>)> {
+        let choices = self.encoder.choices(episode.observation.legal_actions.as_deref())?;
+        let action = self.random_action(slot, episode)?;
+        let forced = action.as_ref().map(|action| self.encoder.written(action, choices.as_deref())).transpose()?;
+        let longest = forced.as_ref().map(Vec::len).or(choices.as_ref().map(|choices| choices.longest()));
+        let prompt = self.prompt(episode, longest.unwrap_or(self.config.max_new_tokens))?;
+        Ok((Request { prompt, choices, rng: episode.rng.clone(), forced }, action))
+    }
+
     /// Generates an action of the policy for every running episode.
     fn write(
         &mut self,
@@ -326,12 +336,14 @@ impl Rollout {
         let mut requests = Vec::with_capacity(running.len());
         let mut explored = Vec::with_capacity(running.len());
         for (slot, episode) in running.iter_mut() {
-            let choices = self.encoder.choices(episode.observation.legal_actions.as_deref())?;
-            let action = self.random_action(*slot, episode)?;
-            let forced = action.as_ref().map(|action| self.encoder.written(action, choices.as_deref())).transpose()?;
-            let most = forced.as_ref().map(Vec::len).or(choices.as_ref().map(|choices| choices.longest()));
-            let prompt = self.prompt(episode, most.unwrap_or(self.config.max_new_tokens))?;
-            requests.push(Request { prompt, choices, rng: episode.rng.clone(), forced });
+            let (request, action) = self.request(*slot, episode).map_err(|error| match error {
+                Error::Data(reason) => {
+                    let (id, number, turn) = (&self.pool.spec().id, episode.number, episode.turns.len());
+                    Error::Data(format!("{id}: episode {number}, turn {turn}: {reason}"))
+                }
+                error => error,
+            })?;
+            requests.push(request);
             explored.push(action);
         }
         let (tokenizer, ends, stop) = (self.encoder.tokenizer(), self.encoder.ends(), &self.config.stop);

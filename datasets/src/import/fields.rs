@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::report::Notes;
 use crate::Content;
+use crate::error::shown;
 use crate::error::{Error, Result};
-use crate::rows::shown;
 
 /// Location of a value.
 #[derive(Clone, Copy)]

@@ -26,8 +26,8 @@ use serde_json::{Value, json};
 use super::fields::{At, Fields};
 pub use super::report::Notes;
 use super::turns::{Step, take_end, take_episode, take_final, take_lists, take_step};
+use crate::error::shown;
 use crate::error::{Error, Result};
-use crate::rows::shown;
 use crate::{Content, Episode};
 
 /// Iterator over the episodes of a file of JSON lines. Iteration ends after an error.

@@ -4,19 +4,30 @@ use std::collections::VecDeque;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::Located;
 use super::assemble::Assembler;
 use super::batch::{Batch, number};
 use super::file::LogFile;
 use super::reader::Log;
+use super::rows::bytes_of;
 use super::schema::Columns;
 use super::shield::shield;
+use super::{Group, Located};
 use crate::error::{Error, Result};
+use crate::{End, Episode};
 
 /// Approximate number of bytes of a row group that are decoded at a time.
 const BATCH_BYTES: u64 = 1 << 20;
 /// Number of rows decoded at a time from the next row group, into which an episode may continue.
 const ROWS_TO_PEEK_AT: usize = 64;
+
+/// Outcome of a logged episode.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Return: the sum of the rewards.
+    pub total_reward: f64,
+    /// End of the episode; `None` if the log was cut short.
+    pub end: Option<End>,
+}
 
 /// Iterator over the episodes whose first row is in a row group.
 ///
@@ -53,6 +64,65 @@ struct RowReader {
     row_group: usize,
     next_row: u64,
     end: u64,
+}
+
+impl Log {
+    /// Reads the episodes that begin in a row group. An episode that another tool wrote across row groups is read to
+    /// its end. All these episodes are held in memory, which in a file of another tool can be many; see
+    /// [`read_chunks`](Self::read_chunks).
+    pub fn read(&self, group: &Group) -> Result<Vec<Located>> {
+        self.episodes_of(group, self.options.columns).collect()
+    }
+
+    /// Reads the episodes that begin in a row group, in chunks of about `max_bytes` of text and ids (at least one
+    /// episode). An error is an item of its own, and reading can continue after it.
+    pub fn read_chunks<'a>(
+        &'a self,
+        group: &Group,
+        max_bytes: usize,
+    ) -> impl Iterator<Item = Result<Vec<Located>>> + use<'a> {
+        let mut episodes = self.episodes_of(group, self.options.columns);
+        let mut error = None;
+        std::iter::from_fn(move || {
+            if let Some(error) = error.take() {
+                return Some(Err(error));
+            }
+            let (mut portion, mut bytes) = (Vec::new(), 0);
+            while bytes < max_bytes.max(1) {
+                match episodes.next() {
+                    Some(Ok(located)) => {
+                        bytes += bytes_of(&located.episode);
+                        portion.push(located);
+                    }
+                    Some(Err(reason)) if portion.is_empty() => return Some(Err(reason)),
+                    Some(Err(reason)) => {
+                        error = Some(reason);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            (!portion.is_empty()).then_some(Ok(portion))
+        })
+    }
+
+    /// Iterates over all episodes, file by file. Memory does not grow with the log. Reading can continue after an
+    /// error: it concerns one episode, or the rest of a row group.
+    pub fn episodes(&self) -> impl Iterator<Item = Result<Located>> + '_ {
+        self.groups().iter().flat_map(|group| self.episodes_of(group, self.options.columns))
+    }
+
+    /// Returns the outcome of each episode, in order. Reads only the columns that this needs. An episode that is invalid
+    /// in another column is therefore neither reported nor skipped.
+    pub fn outcomes(&self) -> Result<Vec<Outcome>> {
+        let episodes = self.groups().iter().flat_map(|group| self.episodes_of(group, Columns::Rewards));
+        let outcome = |episode: &Episode| Outcome { total_reward: episode.total_reward(), end: episode.end };
+        episodes.map(|located| Ok(outcome(&located?.episode))).collect()
+    }
+
+    fn episodes_of(&self, group: &Group, columns: Columns) -> Episodes<'_> {
+        Episodes::new(self, group.file, group.row_group, columns)
+    }
 }
 
 impl<'a> Episodes<'a> {

@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::episodes::Episodes;
+use super::Group;
 use super::file::LogFile;
 use super::paths::find_files;
-use super::rows::bytes_of;
 use super::schema::Columns;
-use super::{Group, Located};
 use crate::error::{Error, Result};
-use crate::{End, Episode};
 
 /// Maximum number of stored messages. A log with a million bad rows would fill the memory with them.
 const MAX_REASONS: usize = 100;
@@ -28,20 +25,11 @@ pub struct ReadOptions {
 
 /// The open files of a log: any number, of any size. Only the locations of their row groups are in memory.
 pub struct Log {
-    options: ReadOptions,
+    pub(super) options: ReadOptions,
     paths: Vec<PathBuf>,
     files: Vec<LogFile>,
     groups: Vec<Group>,
     passed_over: Mutex<PassedOver>,
-}
-
-/// Outcome of a logged episode.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
-    /// Return: the sum of the rewards.
-    pub total_reward: f64,
-    /// End of the episode; `None` if the log was cut short.
-    pub end: Option<End>,
 }
 
 /// Information about one file of a [`Log`].
@@ -143,59 +131,6 @@ impl Log {
         &self.groups
     }
 
-    /// Reads the episodes that begin in a row group. An episode that another tool wrote across row groups is read to
-    /// its end. All these episodes are held in memory, which in a file of another tool can be many; see
-    /// [`read_chunks`](Self::read_chunks).
-    pub fn read(&self, group: &Group) -> Result<Vec<Located>> {
-        self.episodes_of(group, self.options.columns).collect()
-    }
-
-    /// Reads the episodes that begin in a row group, in chunks of about `max_bytes` of text and ids (at least one
-    /// episode). An error is an item of its own, and reading can continue after it.
-    pub fn read_chunks<'a>(
-        &'a self,
-        group: &Group,
-        max_bytes: usize,
-    ) -> impl Iterator<Item = Result<Vec<Located>>> + use<'a> {
-        let mut episodes = self.episodes_of(group, self.options.columns);
-        let mut error = None;
-        std::iter::from_fn(move || {
-            if let Some(error) = error.take() {
-                return Some(Err(error));
-            }
-            let (mut portion, mut bytes) = (Vec::new(), 0);
-            while bytes < max_bytes.max(1) {
-                match episodes.next() {
-                    Some(Ok(located)) => {
-                        bytes += bytes_of(&located.episode);
-                        portion.push(located);
-                    }
-                    Some(Err(reason)) if portion.is_empty() => return Some(Err(reason)),
-                    Some(Err(reason)) => {
-                        error = Some(reason);
-                        break;
-                    }
-                    None => break,
-                }
-            }
-            (!portion.is_empty()).then_some(Ok(portion))
-        })
-    }
-
-    /// Iterates over all episodes, file by file. Memory does not grow with the log. Reading can continue after an
-    /// error: it concerns one episode, or the rest of a row group.
-    pub fn episodes(&self) -> impl Iterator<Item = Result<Located>> + '_ {
-        self.groups.iter().flat_map(|group| self.episodes_of(group, self.options.columns))
-    }
-
-    /// Returns the outcome of each episode, in order. Reads only the columns that this needs. An episode that is invalid
-    /// in another column is therefore neither reported nor skipped.
-    pub fn outcomes(&self) -> Result<Vec<Outcome>> {
-        let episodes = self.groups.iter().flat_map(|group| self.episodes_of(group, Columns::Rewards));
-        let outcome = |episode: &Episode| Outcome { total_reward: episode.total_reward(), end: episode.end };
-        episodes.map(|located| Ok(outcome(&located?.episode))).collect()
-    }
-
     /// Returns the counts of data skipped so far with `skip_bad`.
     pub fn skipped(&self) -> Skipped {
         let PassedOver { files, row_groups, episodes, reasons } = &*self.passed_over();
@@ -221,10 +156,6 @@ impl Log {
             passed_over.tell(error);
         }
         true
-    }
-
-    fn episodes_of(&self, group: &Group, columns: Columns) -> Episodes<'_> {
-        Episodes::new(self, group.file, group.row_group, columns)
     }
 
     fn passed_over(&self) -> MutexGuard<'_, PassedOver> {

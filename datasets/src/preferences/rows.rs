@@ -11,8 +11,9 @@ use serde_json::{Map, Value};
 
 use super::columns::rows_of;
 use crate::Content;
+use crate::error::shown;
 use crate::error::{Error, Result};
-use crate::rows::{Lines, Origin, ROWS_AT_A_TIME, RowPlace, shown};
+use crate::rows::{Lines, Origin, ROWS_AT_A_TIME, RowPlace};
 
 /// One row and its location. Null columns count as absent.
 #[derive(Debug, Clone)]
