@@ -23,7 +23,11 @@ struct Letters {
 
 impl Letters {
     fn build(_: &Options) -> palestra_envs::Result<Box<dyn Env>> {
-        let spec = EnvSpec {
+        Ok(Box::new(Self { spec: Self::spec_of(), seed: 0, turn: 0 }))
+    }
+
+    fn spec_of() -> EnvSpec {
+        EnvSpec {
             id: "letters-v1".into(),
             max_turns: Some(3),
             reward_range: (0.0, 1.0),
@@ -31,8 +35,7 @@ impl Letters {
             solved_return: None,
             stochastic: true,
             alphabet: Some("abcd".into()),
-        };
-        Ok(Box::new(Self { spec, seed: 0, turn: 0 }))
+        }
     }
 
     fn observation(&self) -> Observation {
@@ -62,6 +65,40 @@ impl Env for Letters {
     fn render(&self) -> String {
         self.observation().content.to_string()
     }
+}
+
+/// [`Letters`] that lists no legal action in its second turn.
+struct Stuck(Letters);
+
+impl Env for Stuck {
+    fn spec(&self) -> &EnvSpec {
+        self.0.spec()
+    }
+    fn reset(&mut self, seed: u64) -> palestra_envs::Result<Observation> {
+        self.0.reset(seed)
+    }
+    fn step(&mut self, action: &str) -> palestra_envs::Result<Step> {
+        let mut step = self.0.step(action)?;
+        step.observation.legal_actions = Some(Vec::new().into());
+        Ok(step)
+    }
+    fn render(&self) -> String {
+        self.0.render()
+    }
+}
+
+#[test]
+fn a_turn_without_a_legal_action_is_named() {
+    each_rollout(Context::Observation, 1, |mut rollout, policy| {
+        let build = |_: &Options| {
+            let spec = EnvSpec { id: "stuck-v1".into(), ..Letters::spec_of() };
+            Ok(Box::new(Stuck(Letters { spec, seed: 0, turn: 0 })) as Box<dyn Env>)
+        };
+        let registry = Registry::builtin().with("stuck", build);
+        rollout.pool = Pool::new(&registry, &registry.definition("stuck").unwrap(), 1).unwrap();
+        let error = rollout.play(policy, 1, 5..6, &Sampling::default()).err().unwrap().to_string();
+        assert!(error.starts_with("stuck-v1: episode 5, turn 1: legal_actions: the list is empty"), "{error}");
+    });
 }
 
 /// Runs a test on every device, with the given number of parallel environments.
