@@ -23,6 +23,7 @@ use palestra_report::{Metrics, TextSample};
 use palestra_text::Tokenizer;
 
 /// Held-out data of a run.
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
 pub(super) enum HeldOut {
     /// Text.
     Text(HeldOutText),

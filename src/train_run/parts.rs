@@ -17,6 +17,7 @@ use crate::agent::Agent;
 use crate::{Error, Result};
 
 /// Learner and data of a run, opened and checked.
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
 pub(super) enum Parts {
     /// Learns from its own rollouts.
     Play(Box<dyn OnPolicy>, OnPolicySource),

@@ -52,6 +52,6 @@ fn mistakes_are_named() {
     );
     sandbox().assert_refused(
         &["corpus", "rows.jsonl", "--out", "x", "--set", "split.validaton=0"],
-        "--set: unknown key `validaton` in [split]; did you mean `validation`? known keys: validation",
+        "--set split.validaton=0: unknown key `validaton` in [split]; did you mean `validation`? known keys: validation",
     );
 }

@@ -93,7 +93,7 @@ fn answers_are_sampled_from_models_and_the_seed_fixes_them() {
     assert_eq!(add("c.db", &["--samples", "1"])["added"], 2, "to be rated");
 
     let labelled = sandbox.type_in(&["label", "b.db"], "cabd\nd\n").success();
-    assert!(labelled.contains("[D]") && labelled.contains("user: why?"), "{labelled}");
+    assert!(labelled.contains("[D]") && labelled.contains("\nwhy?\n"), "{labelled}");
     sandbox.run(&["label", "export", "b.db", "preferences.jsonl"]).success();
     let records: Vec<_> = read(&sandbox.path().join("preferences.jsonl")).unwrap().map(Result::unwrap).collect();
     assert_eq!(records.len(), 6 + 3, "all pairs of a ranking, and the best against three others");

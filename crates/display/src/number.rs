@@ -1,3 +1,5 @@
+//! Numbers, durations, sizes and shares as text. Must not know what they measure.
+
 /// A value with four significant digits, such as `0.0312`, `12.5k` or `3.1e-5`.
 pub fn significant(value: f64) -> String {
     let size = value.abs();

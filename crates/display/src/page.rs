@@ -1,3 +1,5 @@
+//! HTML pages in one file. Must not know what they show.
+
 /// An HTML page in one file, which loads nothing from elsewhere.
 pub struct Page<'a> {
     /// Title, as plain text.

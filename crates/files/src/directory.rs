@@ -1,3 +1,5 @@
+//! Directories that appear, are replaced and are removed as a whole. Must not know what is in them.
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

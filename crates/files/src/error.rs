@@ -1,3 +1,5 @@
+//! Errors of this crate: the path, and the error of the operating system.
+
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 

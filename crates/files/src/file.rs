@@ -1,3 +1,5 @@
+//! Files that get their names when they are whole. Must not know what is in them.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Tests of whole files and directories.
+
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Values of settings from the command line. Must not know which settings there are.
+
 /// Sets a dotted key of a table to a value, given as `key=value` on the command line.
 ///
 /// A value is written as in TOML. A value that is not valid TOML is taken as text, so that it needs no quotes. The

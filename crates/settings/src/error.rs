@@ -1,3 +1,5 @@
+//! Error of a setting, which is a message for the person who wrote it.
+
 use std::fmt;
 
 /// A result with this crate's [`Error`].

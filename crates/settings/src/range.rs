@@ -1,3 +1,5 @@
+//! Ranges of numbers, and checks of settings against them. Must not know which settings there are.
+
 use std::cmp::Ordering;
 use std::fmt;
 

@@ -1,3 +1,5 @@
+//! TOML files, and errors in them by file, line and field. Must not know which settings there are.
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -34,7 +34,7 @@ fn messages_and_texts_come_back_as_what_they_were() {
         writer.finish().unwrap();
         for columns in [Columns::All, Columns::Learning] {
             let back = episodes(&try_open(&path, ReadOptions { columns, ..ReadOptions::default() }).unwrap());
-            assert_eq!(back, [episode.clone()]);
+            assert_eq!(back, std::slice::from_ref(&episode));
             assert_eq!(
                 serde_json::to_string(&back[0].turns[0].observation).unwrap(),
                 JSON,
