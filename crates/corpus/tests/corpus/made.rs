@@ -34,15 +34,19 @@ impl Sandbox {
 
     /// Returns the default settings with changes, over the whole input.
     pub fn settings(&self, changes: &[&str]) -> Settings {
+        self.try_settings(changes).unwrap()
+    }
+
+    fn try_settings(&self, changes: &[&str]) -> Result<Settings, Error> {
         let changes: Vec<String> = changes.iter().map(|change| change.to_string()).collect();
-        let settings = Settings::parse("", "test", &changes).unwrap();
+        let settings = Settings::parse("", "test", &changes)?;
         let name = |name: &str| self.path(name).display().to_string();
         let out = if settings.out.is_empty() { name("out") } else { name(&settings.out) };
-        Settings { inputs: vec![name("in")], out, ..settings }
+        Ok(Settings { inputs: vec![name("in")], out, ..settings })
     }
 
     pub fn build(&self, changes: &[&str]) -> Result<Report, Error> {
-        build(&self.settings(changes), &Options::default())
+        build(&self.try_settings(changes)?, &Options::default())
     }
 
     /// Expects a run to fail; returns the error message. No file may be left behind.

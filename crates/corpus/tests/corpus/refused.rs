@@ -121,7 +121,7 @@ fn settings_and_folders_that_cannot_be_used_are_refused() {
     let place = Sandbox::new();
     assert!(place.refused(&[]).starts_with("in: a folder without a file to read; their names end in .txt"));
     place.put("a.txt", prose(1));
-    assert!(place.refused(&["split.validation=1.5"]).contains("a share from 0 to below 1"));
+    assert!(place.refused(&["split.validation=1.5"]).ends_with("split.validation: 1.5 is not at least 0 and below 1"));
     assert!(place.refused(&["c4.bad_words=none.txt"]).contains("none.txt: cannot read"));
     place.build(&[]).unwrap();
     // A second run with the same settings finds the corpus; with other settings it is refused, and the corpus stays.

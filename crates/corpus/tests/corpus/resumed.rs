@@ -75,7 +75,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     }
     assert_eq!(kills, 3);
     // An incomplete shard of a killed run causes no problem.
-    std::fs::write(partial.join("train-00009.parquet.tmp"), b"half").unwrap();
+    std::fs::write(partial.join(".tmp-train-00009.parquet"), b"half").unwrap();
     std::fs::write(partial.join("train-00999.parquet"), b"never noted").unwrap();
 
     let mut notes = Vec::new();

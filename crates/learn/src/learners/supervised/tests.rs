@@ -16,7 +16,7 @@ use palestra_model::{Family, Heads, ModelConfig, parameters};
 const VOCAB: usize = 7;
 
 fn policy(family: Family, device: &Device) -> Policy {
-    let config = ModelConfig { family, context: 12, layers: 2, width: 16, heads: 2, ..ModelConfig::default() };
+    let config = ModelConfig { family, context: 16, layers: 2, width: 16, heads: 2, ..ModelConfig::default() };
     Policy::new(&config.resolve(VOCAB).unwrap(), Heads::default(), 1, device)
 }
 

@@ -6,7 +6,7 @@ use super::*;
 /// Writes the name, the text and the calls of each message.
 const TEMPLATE: &str = "{% for m in messages %}<{{ m.role }} {{ m.name }}>{{ m.content }}\
                         {% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %};{% endfor %}\
-                        {% if add_generation_prompt %}<assistant>{% endif %}";
+                        {% if add_generation_prompt %}<assistant >{% endif %}";
 
 const PROMPTS: &str = r#"{"prompt": [{"role": "user", "name": "ada", "content": [{"type": "text", "text": "Time?"}]}, {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "clock", "arguments": {"zone": null}}}]}, {"role": "tool", "content": "12:00", "name": "clock"}]}
 {"prompt": "[{\"role\": \"user\", \"content\": \"x\"}]", "turns": ["[1, 2, 3]"]}
@@ -55,9 +55,9 @@ fn messages_are_the_same_tokens_in_play_and_from_the_log() {
             let expected = match &logged.turns[0].observation {
                 Content::Messages(_) => {
                     "<user ada>Time?;<assistant >[{\"id\": \"1\", \"function\": {\"name\": \"clock\", \"arguments\": \
-                     {\"zone\": null}}}];<tool clock>12:00;<assistant>"
+                     {\"zone\": null}}}];<tool clock>12:00;<assistant >"
                 }
-                Content::Text(_) => "<user >[{\"role\": \"user\", \"content\": \"x\"}];<assistant>",
+                Content::Text(_) => "<user >[{\"role\": \"user\", \"content\": \"x\"}];<assistant >",
             };
             assert!(text.starts_with(expected), "{text}");
             kinds[logged.turns.len() - 1] += 1;
