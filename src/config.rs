@@ -232,7 +232,14 @@ impl RunFile {
 }
 
 /// Keys that had another name: section, old name, new name.
-const RENAMED: [(&str, &str, &str); 1] = [("data", "stretch", "chunk")];
+const RENAMED: [(&str, &str, &str); 6] = [
+    ("data", "stretch", "chunk"),
+    ("data", "window", "shuffle_buffer"),
+    ("preferences", "window", "max_length"),
+    ("reward_model", "centring", "center_rewards_coefficient"),
+    ("rollout", "group", "group_size"),
+    ("text", "window", "max_length"),
+];
 
 /// An error in a run file; where a key is unknown because it was renamed, it names the new key.
 fn config(error: palestra_settings::Error) -> Error {

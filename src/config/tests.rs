@@ -31,6 +31,10 @@ fn a_renamed_key_is_refused_with_its_new_name() {
         refused("name = 'x'\n[data]\nfiles = ['a.parquet']\nstretch = 4\n[bc]"),
         "run.toml:4: unknown key `stretch` in [data]: it is called `chunk` now"
     );
+    for (section, old, new) in super::RENAMED {
+        let message = refused(&format!("name = 'x'\n[{section}]\n{old} = 4\n"));
+        assert_eq!(message, format!("run.toml:3: unknown key `{old}` in [{section}]: it is called `{new}` now"));
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ start_from = \"m\"
 [preferences]
 files = [\"preferences.jsonl\"]
 validation = [\"preferences.jsonl\"]
-window = 24
+max_length = 24
 batch = 4
 micro_batch = 3
 [optimizer]
@@ -223,7 +223,11 @@ fn what_does_not_go_together_is_refused_before_anything_is_written() {
         assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
         assert!(!sandbox.path().join("out").exists());
     };
-    refused("dpo.toml", "reward_model.centring=0.1", "[reward_model] and [dpo]: a run has one learner");
+    refused(
+        "dpo.toml",
+        "reward_model.center_rewards_coefficient=0.1",
+        "[reward_model] and [dpo]: a run has one learner",
+    );
     refused(
         "dpo.toml",
         "text.files=[\"preferences.jsonl\"]",
@@ -232,8 +236,8 @@ fn what_does_not_go_together_is_refused_before_anything_is_written() {
     refused("dpo.toml", "dpo.loss=\"dpo\"", "dpo.loss: unknown value `dpo`");
     refused(
         "reward.toml",
-        "preferences.window=100",
-        "preferences.window: 100 tokens are more than the model's context of 64",
+        "preferences.max_length=100",
+        "preferences.max_length: 100 tokens are more than the model's context of 64",
     );
     refused(
         "reward.toml",

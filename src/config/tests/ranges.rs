@@ -37,7 +37,7 @@ const CASES: [Case; 86] = [
     (PLAY, "evaluation.episodes = 0", "at least 1"),
     (PLAY, "rollout.episodes = 0", "at least 1"),
     (PLAY, "rollout.environments = 0", "at least 1"),
-    (PLAY, "rollout.group = 0", "at least 1"),
+    (PLAY, "rollout.group_size = 0", "at least 1"),
     (PLAY, "rollout.max_new_tokens = 0", "at least 1"),
     (PLAY, "rollout.missing_end_penalty = -1", "at least 0"),
     (PLAY, "rollout.sampling.temperature = 0", "above 0"),
@@ -62,7 +62,7 @@ const CASES: [Case; 86] = [
     (LOG, "data.batch = 0\nbc = {}", "at least 1"),
     (LOG, "data.chunk = 0\nbc = {}", "at least 1"),
     (LOG, "data.steps = 0\nbc = {}", "at least 1"),
-    (LOG, "data.window = 0\nbc = {}", "at least 1"),
+    (LOG, "data.shuffle_buffer = 0\nbc = {}", "at least 1"),
     (LOG, "data.gamma = 2\nbc = {}", "between 0 and 1"),
     (LOG, "data.gamma_token = 2\nbc = {}", "between 0 and 1"),
     (LOG, "filtered_bc.percent = 0", "between 0.001 and 100"),
@@ -96,7 +96,7 @@ const CASES: [Case; 86] = [
     (PREFERENCES, "kto.beta = 0", "above 0"),
     (PREFERENCES, "kto.desirable_weight = -1", "at least 0"),
     (PREFERENCES, "reward_model.margin_scale = -1", "at least 0"),
-    (PREFERENCES, "reward_model.centring = -1", "at least 0"),
+    (PREFERENCES, "reward_model.center_rewards_coefficient = -1", "at least 0"),
 ];
 
 #[test]

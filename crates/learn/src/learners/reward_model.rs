@@ -2,7 +2,7 @@
 //!
 //! A linear head reads the score at the answer's last token. A step's loss is the mean over its preference data:
 //! - of pairs, `-log s(r_chosen - r_rejected - margin)`, in a tie that of probability 1/2
-//!   ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), eq. 1), and optionally `centring (r_chosen + r_rejected)^2`;
+//!   ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), eq. 1), and optionally `center_rewards_coefficient (r_chosen + r_rejected)^2`;
 //! - of a choice among several, `-log softmax(r)[best]` ([Ziegler et al. 2019](https://arxiv.org/abs/1909.08593), eq. 1);
 //! - of labels, `-log s(r)` of a good answer and `-log s(-r)` of a bad one;
 //! - of ratings, `(r - rating)^2`.
@@ -33,7 +33,7 @@ pub struct RewardModelConfig {
     /// Factor of the margins that a file gives, at least 0; 0 ignores them.
     pub margin_scale: f32,
     /// Weight of the term that keeps the mean score at 0, at least 0; 0.01 is customary.
-    pub centring: f32,
+    pub center_rewards_coefficient: f32,
     /// True if the head is rescaled after training, so that held-out answers have scores of mean 0 and standard
     /// deviation 1.
     pub normalise: bool,
@@ -41,7 +41,7 @@ pub struct RewardModelConfig {
 
 impl Default for RewardModelConfig {
     fn default() -> Self {
-        Self { head: HeadStart::Zero, margin_scale: 1.0, centring: 0.0, normalise: true }
+        Self { head: HeadStart::Zero, margin_scale: 1.0, center_rewards_coefficient: 0.0, normalise: true }
     }
 }
 
@@ -53,7 +53,7 @@ impl RewardModelConfig {
             "reward_model",
             &[
                 ("margin_scale", &self.margin_scale, Range::AT_LEAST_ZERO),
-                ("centring", &self.centring, Range::AT_LEAST_ZERO),
+                ("center_rewards_coefficient", &self.center_rewards_coefficient, Range::AT_LEAST_ZERO),
             ],
         )?)
     }
@@ -107,8 +107,8 @@ impl Objective for RewardModelObjective {
             let margins = pairs.margins.clone().mul_scalar(self.config.margin_scale);
             let logits = chosen.clone() - rejected.clone() - margins;
             let mut loss = preference_nll(logits, pairs.probabilities.clone());
-            if self.config.centring > 0.0 {
-                loss = loss + centring(chosen, rejected).mul_scalar(self.config.centring);
+            if self.config.center_rewards_coefficient > 0.0 {
+                loss = loss + centring(chosen, rejected).mul_scalar(self.config.center_rewards_coefficient);
             }
             losses.push((loss * pairs.weights.clone()).sum());
         }

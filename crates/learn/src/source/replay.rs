@@ -42,7 +42,7 @@ pub struct DataConfig {
     /// Optimiser steps of one update, at least 1.
     pub steps: usize,
     /// Megabytes of the log's text within which episodes are shuffled, at least 1.
-    pub window: usize,
+    pub shuffle_buffer: usize,
     /// Use of episodes that did not terminate, by learners that read returns. `bootstrap`: AWR and Monte Carlo values add
     /// the value of the final observation; where there is none, and for learners that need whole returns (filtered
     /// cloning, Decision Transformer), the episode is left out. `leave_out`: left out by all of them. `whole`: the return
@@ -62,7 +62,7 @@ impl Default for DataConfig {
             micro_batch: 0,
             chunk: 4,
             steps: 100,
-            window: 32,
+            shuffle_buffer: 32,
             truncated: TruncatedEpisodes::Bootstrap,
         }
     }
@@ -81,7 +81,7 @@ impl DataConfig {
                 ("batch", &self.batch, Range::AT_LEAST_ONE),
                 ("chunk", &self.chunk, Range::AT_LEAST_ONE),
                 ("steps", &self.steps, Range::AT_LEAST_ONE),
-                ("window", &self.window, Range::AT_LEAST_ONE),
+                ("shuffle_buffer", &self.shuffle_buffer, Range::AT_LEAST_ONE),
                 ("gamma", &self.gamma, Range::UNIT),
                 ("gamma_token", &self.gamma_token, Range::UNIT),
             ],
@@ -114,7 +114,7 @@ impl ReplaySource {
     /// Creates a source of a log's experience; the seed fixes its order. `device` is the device of the batches, in the
     /// autodiff context of the model.
     pub fn new(log: Log, selection: Selection, config: DataConfig, seed: u64, device: Device) -> Self {
-        let window_bytes = config.window as u64 * 1_000_000;
+        let window_bytes = config.shuffle_buffer as u64 * 1_000_000;
         Self::with_window(log, selection, config, window_bytes, seed, device)
     }
 

@@ -38,7 +38,7 @@ fn batch(parts: usize, device: &Device) -> Vec<PreferenceBatch> {
 #[test]
 fn a_reward_model_learns_as_every_learner_does() {
     fn centred() -> PreferenceLearner {
-        learner(RewardModelConfig { centring: 0.01, ..RewardModelConfig::default() }, Vec::new())
+        learner(RewardModelConfig { center_rewards_coefficient: 0.01, ..RewardModelConfig::default() }, Vec::new())
     }
     let learners: [fn() -> PreferenceLearner; 2] = [centred, || PreferenceLearner { checkpointing: true, ..centred() }];
     for learner in learners {
