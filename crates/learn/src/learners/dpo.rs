@@ -73,9 +73,19 @@ impl Default for DpoConfig {
 }
 
 impl DpoConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+    /// True if the loss needs the log-probabilities of the policy that the run starts from.
+    pub fn has_reference(&self) -> bool {
+        !matches!(self.loss, PairLoss::Simpo | PairLoss::Orpo)
+    }
+
+    /// True if the loss uses means over the tokens of an answer.
+    fn takes_means(&self) -> bool {
+        !self.has_reference() || self.length_normalised
+    }
+}
+
+impl LearnerConfig for DpoConfig {
+    fn check(&self) -> Result<()> {
         check_ranges(
             "dpo",
             &[
@@ -92,22 +102,6 @@ impl DpoConfig {
             return Err(Error::Config("dpo.length_normalised: only the loss \"ipo\" has it; remove it".into()));
         }
         Ok(())
-    }
-
-    /// True if the loss needs the log-probabilities of the policy that the run starts from.
-    pub fn has_reference(&self) -> bool {
-        !matches!(self.loss, PairLoss::Simpo | PairLoss::Orpo)
-    }
-
-    /// True if the loss uses means over the tokens of an answer.
-    fn takes_means(&self) -> bool {
-        !self.has_reference() || self.length_normalised
-    }
-}
-
-impl LearnerConfig for DpoConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 }
 

@@ -96,12 +96,8 @@ impl Default for GroupConfig {
     }
 }
 
-impl GroupConfig {
-    /// Rejects values that a group learner cannot work with.
-    ///
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+impl LearnerConfig for GroupConfig {
+    fn check(&self) -> Result<()> {
         Ok(check_ranges(
             "grpo",
             &[
@@ -113,12 +109,6 @@ impl GroupConfig {
                 ("entropy_coefficient", &self.entropy_coefficient, Range::AT_LEAST_ZERO),
             ],
         )?)
-    }
-}
-
-impl LearnerConfig for GroupConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 }
 

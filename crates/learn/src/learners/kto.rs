@@ -37,10 +37,8 @@ impl Default for KtoConfig {
     }
 }
 
-impl KtoConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+impl LearnerConfig for KtoConfig {
+    fn check(&self) -> Result<()> {
         Ok(check_ranges(
             "kto",
             &[
@@ -49,12 +47,6 @@ impl KtoConfig {
                 ("undesirable_weight", &self.undesirable_weight, Range::AT_LEAST_ZERO),
             ],
         )?)
-    }
-}
-
-impl LearnerConfig for KtoConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 }
 

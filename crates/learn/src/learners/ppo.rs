@@ -101,12 +101,8 @@ impl Default for PpoConfig {
     }
 }
 
-impl PpoConfig {
-    /// Rejects values that PPO cannot work with.
-    ///
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+impl LearnerConfig for PpoConfig {
+    fn check(&self) -> Result<()> {
         check_ranges(
             "ppo",
             &[
@@ -133,12 +129,6 @@ impl PpoConfig {
             ));
         }
         Ok(())
-    }
-}
-
-impl LearnerConfig for PpoConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 
     fn heads(&self) -> Heads {

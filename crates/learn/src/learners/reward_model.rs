@@ -45,10 +45,8 @@ impl Default for RewardModelConfig {
     }
 }
 
-impl RewardModelConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+impl LearnerConfig for RewardModelConfig {
+    fn check(&self) -> Result<()> {
         Ok(check_ranges(
             "reward_model",
             &[
@@ -56,12 +54,6 @@ impl RewardModelConfig {
                 ("center_rewards_coefficient", &self.center_rewards_coefficient, Range::AT_LEAST_ZERO),
             ],
         )?)
-    }
-}
-
-impl LearnerConfig for RewardModelConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 
     fn heads(&self) -> Heads {

@@ -35,19 +35,6 @@ impl Default for AwrConfig {
 }
 
 impl AwrConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
-        Ok(check_ranges(
-            "awr",
-            &[
-                ("lambda", &self.lambda, Range::POSITIVE),
-                ("max_weight", &self.max_weight, Range::POSITIVE),
-                ("value_coefficient", &self.value_coefficient, Range::AT_LEAST_ZERO),
-            ],
-        )?)
-    }
-
     /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, v_head: true, ..CriticShape::default() }
@@ -56,7 +43,14 @@ impl AwrConfig {
 
 impl LearnerConfig for AwrConfig {
     fn check(&self) -> Result<()> {
-        self.check()
+        Ok(check_ranges(
+            "awr",
+            &[
+                ("lambda", &self.lambda, Range::POSITIVE),
+                ("max_weight", &self.max_weight, Range::POSITIVE),
+                ("value_coefficient", &self.value_coefficient, Range::AT_LEAST_ZERO),
+            ],
+        )?)
     }
 
     fn heads(&self) -> Heads {

@@ -44,17 +44,9 @@ impl Default for FilteredConfig {
     }
 }
 
-impl FilteredConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
-        Ok(check_ranges("filtered_bc", &[("percent", &self.percent, Range::between(0.001, 100.0))])?)
-    }
-}
-
 impl LearnerConfig for FilteredConfig {
     fn check(&self) -> Result<()> {
-        self.check()
+        Ok(check_ranges("filtered_bc", &[("percent", &self.percent, Range::between(0.001, 100.0))])?)
     }
 }
 

@@ -36,19 +36,6 @@ impl Default for CqlConfig {
 }
 
 impl CqlConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
-        Ok(check_ranges(
-            "cql",
-            &[
-                ("alpha", &self.alpha, Range::AT_LEAST_ZERO),
-                ("beta", &self.beta, Range::POSITIVE),
-                ("polyak", &self.polyak, Range::UNIT),
-            ],
-        )?)
-    }
-
     /// Critic that this learner trains. There is no other policy, so the transformer belongs to it alone.
     pub fn critic(&self) -> CriticShape {
         CriticShape { q_heads: 2, targets: self.targets, ..CriticShape::default() }
@@ -57,7 +44,14 @@ impl CqlConfig {
 
 impl LearnerConfig for CqlConfig {
     fn check(&self) -> Result<()> {
-        self.check()
+        Ok(check_ranges(
+            "cql",
+            &[
+                ("alpha", &self.alpha, Range::AT_LEAST_ZERO),
+                ("beta", &self.beta, Range::POSITIVE),
+                ("polyak", &self.polyak, Range::UNIT),
+            ],
+        )?)
     }
 
     fn heads(&self) -> Heads {

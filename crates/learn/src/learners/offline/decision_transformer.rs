@@ -33,20 +33,12 @@ impl Default for DecisionTransformerConfig {
     }
 }
 
-impl DecisionTransformerConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+impl LearnerConfig for DecisionTransformerConfig {
+    fn check(&self) -> Result<()> {
         Ok(check_ranges(
             "decision_transformer",
             &[("target_return", &self.target_return, Range::FINITE), ("decimals", &self.decimals, Range::at_most(6.0))],
         )?)
-    }
-}
-
-impl LearnerConfig for DecisionTransformerConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 }
 

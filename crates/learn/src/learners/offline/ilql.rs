@@ -51,9 +51,14 @@ impl Default for IlqlConfig {
 }
 
 impl IlqlConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+    /// Critic that this learner trains.
+    pub fn critic(&self) -> CriticShape {
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
+    }
+}
+
+impl LearnerConfig for IlqlConfig {
+    fn check(&self) -> Result<()> {
         Ok(check_ranges(
             "ilql",
             &[
@@ -64,17 +69,6 @@ impl IlqlConfig {
                 ("polyak", &self.polyak, Range::UNIT),
             ],
         )?)
-    }
-
-    /// Critic that this learner trains.
-    pub fn critic(&self) -> CriticShape {
-        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
-    }
-}
-
-impl LearnerConfig for IlqlConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 
     fn heads(&self) -> Heads {

@@ -42,9 +42,14 @@ impl Default for IqlConfig {
 }
 
 impl IqlConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
+    /// Critic that this learner trains.
+    pub fn critic(&self) -> CriticShape {
+        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
+    }
+}
+
+impl LearnerConfig for IqlConfig {
+    fn check(&self) -> Result<()> {
         Ok(check_ranges(
             "iql",
             &[
@@ -54,17 +59,6 @@ impl IqlConfig {
                 ("polyak", &self.polyak, Range::UNIT),
             ],
         )?)
-    }
-
-    /// Critic that this learner trains.
-    pub fn critic(&self) -> CriticShape {
-        CriticShape { own_trunk: !self.shared_trunk, q_heads: 2, targets: self.targets, v_head: true }
-    }
-}
-
-impl LearnerConfig for IqlConfig {
-    fn check(&self) -> Result<()> {
-        self.check()
     }
 
     fn heads(&self) -> Heads {

@@ -36,19 +36,6 @@ impl Default for MonteCarloConfig {
 }
 
 impl MonteCarloConfig {
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn check(&self) -> Result<()> {
-        Ok(check_ranges(
-            "mc",
-            &[
-                ("alpha", &self.alpha, Range::AT_LEAST_ZERO),
-                ("beta", &self.beta, Range::AT_LEAST_ZERO),
-                ("policy_coefficient", &self.policy_coefficient, Range::AT_LEAST_ZERO),
-            ],
-        )?)
-    }
-
     /// Critic that this learner trains.
     pub fn critic(&self) -> CriticShape {
         CriticShape { own_trunk: !self.shared_trunk, q_heads: 1, ..CriticShape::default() }
@@ -57,7 +44,14 @@ impl MonteCarloConfig {
 
 impl LearnerConfig for MonteCarloConfig {
     fn check(&self) -> Result<()> {
-        self.check()
+        Ok(check_ranges(
+            "mc",
+            &[
+                ("alpha", &self.alpha, Range::AT_LEAST_ZERO),
+                ("beta", &self.beta, Range::AT_LEAST_ZERO),
+                ("policy_coefficient", &self.policy_coefficient, Range::AT_LEAST_ZERO),
+            ],
+        )?)
     }
 
     fn heads(&self) -> Heads {
