@@ -355,7 +355,7 @@ impl Agent {
     /// Settings of rollouts in an evaluation: each episode begins in a state of its own, and the reward is that of the
     /// environment and the reward functions.
     fn evaluation_rollout(&self) -> RolloutConfig {
-        RolloutConfig { group_size: 1, missing_end_penalty: 0.0, ..self.run.rollout.clone() }
+        RolloutConfig { group: 1, missing_end_penalty: 0.0, ..self.run.rollout.clone() }
     }
 
     /// Sampling of an evaluation.

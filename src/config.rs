@@ -232,13 +232,10 @@ impl RunFile {
 }
 
 /// Keys that had another name: section, old name, new name.
-const RENAMED: [(&str, &str, &str); 6] = [
+const RENAMED: [(&str, &str, &str); 3] = [
     ("data", "stretch", "chunk"),
     ("data", "window", "shuffle_buffer"),
-    ("preferences", "window", "max_length"),
     ("reward_model", "centring", "center_rewards_coefficient"),
-    ("rollout", "group", "group_size"),
-    ("text", "window", "max_length"),
 ];
 
 /// An error in a run file; where a key is unknown because it was renamed, it names the new key.

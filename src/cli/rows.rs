@@ -35,7 +35,7 @@ pub struct Args {
     /// Number of steps to show
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Key of the run file to change, such as text.max_length=128; can be repeated
+    /// Key of the run file to change, such as text.window=128; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }

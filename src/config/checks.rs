@@ -55,11 +55,11 @@ impl RunFile {
             )));
         }
         if let AnyConfig::Play(config) = config
-            && self.rollout.group_size < config.min_group()
+            && self.rollout.group < config.min_group()
         {
             return Err(Error::Config(format!(
-                "rollout.group_size: {} is no group; [{name}] holds at least {} completions of a prompt against each other",
-                self.rollout.group_size,
+                "rollout.group: {} is no group; [{name}] holds at least {} completions of a prompt against each other",
+                self.rollout.group,
                 config.min_group()
             )));
         }

@@ -92,7 +92,7 @@ pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
         &[
             ("episodes", &rollout.episodes, Range::AT_LEAST_ONE),
             ("environments", &rollout.environments, Range::AT_LEAST_ONE),
-            ("group_size", &rollout.group_size, Range::AT_LEAST_ONE),
+            ("group", &rollout.group, Range::AT_LEAST_ONE),
             ("max_new_tokens", &rollout.max_new_tokens, Range::AT_LEAST_ONE),
             ("missing_end_penalty", &rollout.missing_end_penalty, Range::AT_LEAST_ZERO),
             ("sampling.temperature", &sampling.temperature, Range::POSITIVE),
@@ -101,10 +101,10 @@ pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
             ("sampling.min_p", &sampling.min_p, Range::only(0.0, WHOLE)),
         ],
     )?;
-    if !rollout.episodes.is_multiple_of(rollout.group_size) {
+    if !rollout.episodes.is_multiple_of(rollout.group) {
         return Err(Error::Config(format!(
-            "rollout.episodes: {} is not a multiple of rollout.group_size = {}",
-            rollout.episodes, rollout.group_size
+            "rollout.episodes: {} is not a multiple of rollout.group = {}",
+            rollout.episodes, rollout.group
         )));
     }
     Ok(())

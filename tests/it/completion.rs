@@ -81,7 +81,7 @@ fn assert_learns(run: &str) {
 
 #[test]
 fn grpo_learns_what_is_rewarded() {
-    assert_learns(&format!("{RUN}{GRPO}").replace("max_new_tokens", "group_size = 8\nmax_new_tokens"));
+    assert_learns(&format!("{RUN}{GRPO}").replace("max_new_tokens", "group = 8\nmax_new_tokens"));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn ppo_learns_what_is_rewarded() {
 fn dr_grpo_and_rloo_learn_it_too() {
     for (advantage, aggregation) in [("dr_grpo", "constant"), ("rloo", "sequence_mean_token_sum")] {
         let learner = format!("advantage = {advantage:?}\naggregation = {aggregation:?}\n");
-        assert_learns(&format!("{RUN}{GRPO}{learner}").replace("max_new_tokens", "group_size = 8\nmax_new_tokens"));
+        assert_learns(&format!("{RUN}{GRPO}{learner}").replace("max_new_tokens", "group = 8\nmax_new_tokens"));
     }
 }
 
@@ -112,7 +112,7 @@ const SHORT: [&str; 6] = [
     "--set=rollout.episodes=8",
     "--set=evaluation.episodes=4",
     "--set=rollout.record=true",
-    "--set=rollout.group_size=4",
+    "--set=rollout.group=4",
     "--quiet",
 ];
 
@@ -203,7 +203,7 @@ fn rewards_that_are_no_numbers_or_all_missing_are_named() {
 #[test]
 fn what_cannot_be_rewarded_is_refused_before_anything_is_written() {
     let refused = |from: &str, to: &str, message: &str| {
-        sandbox(&format!("{RUN}{GRPO}").replace(from, to).replace("max_new_tokens", "group_size = 4\nmax_new_tokens"))
+        sandbox(&format!("{RUN}{GRPO}").replace(from, to).replace("max_new_tokens", "group = 4\nmax_new_tokens"))
             .assert_refused(&["train", "letters.toml"], message);
     };
     refused(
@@ -229,19 +229,19 @@ fn groups_prompts_and_templates_that_cannot_be_are_refused() {
     let run = format!("{RUN}{GRPO}");
     sandbox(&run).assert_refused(
         &["train", "letters.toml"],
-        "letters.toml: rollout.group_size: 1 is no group; [grpo] holds at least 2 completions of a prompt against each other",
+        "letters.toml: rollout.group: 1 is no group; [grpo] holds at least 2 completions of a prompt against each other",
     );
     sandbox(&run).assert_refused(
-        &["train", "letters.toml", "--set", "rollout.group_size=5"],
-        "letters.toml --set rollout.group_size=5: rollout.episodes: 64 is not a multiple of rollout.group_size = 5",
+        &["train", "letters.toml", "--set", "rollout.group=5"],
+        "letters.toml --set rollout.group=5: rollout.episodes: 64 is not a multiple of rollout.group = 5",
     );
     sandbox(&run).assert_refused(
-        &["train", "letters.toml", "--set", "rollout.group_size=4", "--set", "rollout.chat=true"],
-        "letters.toml --set rollout.group_size=4 --set rollout.chat=true: rollout.chat: a model from nothing has no chat \
+        &["train", "letters.toml", "--set", "rollout.group=4", "--set", "rollout.chat=true"],
+        "letters.toml --set rollout.group=4 --set rollout.chat=true: rollout.chat: a model from nothing has no chat \
          template; name one that has in start_from",
     );
     let sandbox = Sandbox::new().with("letters.toml", &run).with("prompts.jsonl", "{\"text\": \"p\"}\n");
-    let told = sandbox.run(&["train", "letters.toml", "--set", "rollout.group_size=4"]).stderr;
+    let told = sandbox.run(&["train", "letters.toml", "--set", "rollout.group=4"]).stderr;
     assert!(told.contains("prompts.jsonl: line 1, prompt: is missing, and so are turns and messages"), "{told}");
     assert!(!sandbox.path().join("runs").exists());
 }
@@ -254,7 +254,7 @@ fn chat_run(learner: &str) -> String {
     let (head, tail) = RUN.split_once("[model]").unwrap();
     let tail = tail.split_once("[rollout]").unwrap().1;
     let head = head.replace("seed = 1\n", "seed = 1\nstart_from = \"m\"\n");
-    format!("{head}[lora]\nrank = 2\n[rollout]\nchat = true\ncontext = \"transcript\"\ngroup_size = 2\n{tail}{learner}")
+    format!("{head}[lora]\nrank = 2\n[rollout]\nchat = true\ncontext = \"transcript\"\ngroup = 2\n{tail}{learner}")
 }
 
 #[test]

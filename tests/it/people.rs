@@ -21,7 +21,7 @@ kind = \"labels\"
 options = { store = \"asked.db\" }
 [rollout]
 episodes = 4
-group_size = 2
+group = 2
 max_new_tokens = 4
 [grpo]
 batch = 4

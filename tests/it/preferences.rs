@@ -18,7 +18,7 @@ start_from = \"m\"
 [preferences]
 files = [\"preferences.jsonl\"]
 validation = [\"preferences.jsonl\"]
-max_length = 24
+window = 24
 batch = 4
 micro_batch = 3
 [optimizer]
@@ -236,8 +236,8 @@ fn what_does_not_go_together_is_refused_before_anything_is_written() {
     refused("dpo.toml", "dpo.loss=\"dpo\"", "dpo.loss: unknown value `dpo`");
     refused(
         "reward.toml",
-        "preferences.max_length=100",
-        "preferences.max_length: 100 tokens are more than the model's context of 64",
+        "preferences.window=100",
+        "preferences.window: 100 tokens are more than the model's context of 64",
     );
     refused(
         "reward.toml",

@@ -102,19 +102,19 @@ fn stand_ins(run: &RunFile, folder: &Path) -> Vec<String> {
             args.push(one("text.tokenizer", "m/tokenizer.json"));
         }
         if text.format.is_some() {
-            args.push(set("text.max_length=32"));
+            args.push(set("text.window=32"));
         }
     }
     if let Some(preferences) = &run.preferences {
         write_model_and_preferences(folder);
         args.extend([list("preferences.files", "preferences.jsonl"), set("preferences.validation_share=0.34")]);
-        args.extend([set("preferences.max_length=24"), set("optimizer.group=[]")]);
+        args.extend([set("preferences.window=24"), set("optimizer.group=[]")]);
         if preferences.tokenizer.is_some() {
             args.push(one("preferences.tokenizer", "m/tokenizer.json"));
         }
     }
-    if run.rollout.group_size > 1 {
-        args.push(set("rollout.group_size=2"));
+    if run.rollout.group > 1 {
+        args.push(set("rollout.group=2"));
     }
     if run.rewards.iter().any(|reward| reward.kind == "model") {
         // Uses a rule instead of the reward model that another recipe trains.

@@ -211,7 +211,7 @@ fn what_is_wrong_with_a_text_is_named_before_anything_is_written() {
     refused(&["text.files=['no.txt']"], "no.txt: no such file or folder");
     refused(&["text.files=['short.txt']"], "are fewer than a window of 16");
     refused(&["text.files=['tale.tokens']"], "tale.tokens was encoded with");
-    refused(&["text.max_length=17"], "text.max_length: 17 tokens are more than the model's context of 16");
+    refused(&["text.window=17"], "text.window: 17 tokens are more than the model's context of 16");
     refused(&["text.files=[]"], "text.files: name files, or several corpora");
     refused(&["text.batch=0"], "text.batch: 0 is not at least 1");
     refused(&["text.validation_share=0"], "nothing is held out");

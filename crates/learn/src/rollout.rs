@@ -34,7 +34,7 @@ pub struct RolloutConfig {
     pub environments: usize,
     /// Group size, at least 1: consecutive episodes that begin in the same state, each with its own random stream; the
     /// completions of a prompt.
-    pub group_size: usize,
+    pub group: usize,
     /// Context of the policy when it writes.
     pub context: Context,
     /// True if observations are formatted with the model's chat template, a text as a user message.
@@ -60,7 +60,7 @@ impl Default for RolloutConfig {
         Self {
             episodes: 64,
             environments: 64,
-            group_size: 1,
+            group: 1,
             context: Context::Observation,
             chat: false,
             sampling: Sampling::default(),
@@ -308,7 +308,7 @@ impl Rollout {
 
     fn start(&mut self, slot: usize, run_seed: u64, number: u64, timings: &mut RolloutTimings) -> Result<Running> {
         let began = Instant::now();
-        let mut episode = Running::new(run_seed, number, self.config.group_size as u64);
+        let mut episode = Running::new(run_seed, number, self.config.group as u64);
         episode.observation = self.pool.reset(slot, episode.seed)?;
         episode.return_to_go = self.target_return;
         timings.environments += began.elapsed();

@@ -257,8 +257,8 @@ fn what_is_longer_than_the_context_is_told_or_counted() {
     let long = "a".repeat(64);
     let prompt = ["generate", "m", "--prompt", &long, "--device", "flex"];
     assert_refused(&sandbox, &prompt, &["the prompt has 64 tokens, and the model's context is 64: nothing can follow"]);
-    let window = [TRAIN, &["--set=text.max_length=65"]].concat();
-    assert_refused(&sandbox, &window, &["text.max_length: 65 tokens are more than the model's context of 64; set"]);
+    let window = [TRAIN, &["--set=text.window=65"]].concat();
+    assert_refused(&sandbox, &window, &["text.window: 65 tokens are more than the model's context of 64; set"]);
     let question = format!("{{\"prompt\": \"a\", \"choices\": [\"b\", \"{long}a\"], \"answer\": 0}}\n");
     std::fs::write(sandbox.path().join("ask.jsonl"), question).unwrap();
     let eval = ["eval", "m", "--data", "ask.jsonl", "--device", "flex"];
@@ -267,15 +267,15 @@ fn what_is_longer_than_the_context_is_told_or_counted() {
         &eval,
         &["ask.jsonl: line 1: choices: 65 tokens are more than the model's context of 64\n"],
     );
-    let all = [TRAIN, &["--set=text.max_length=3"]].concat();
+    let all = [TRAIN, &["--set=text.window=3"]].concat();
     assert_refused(
         &sandbox,
         &all,
-        &["chats.jsonl: of 5 rows none is left to learn from: 5 are longer than text.max_length = 3"],
+        &["chats.jsonl: of 5 rows none is left to learn from: 5 are longer than text.window = 3"],
     );
 
     // The prompts of the longest conversation fill its row; the others are cut at the end or not at all.
-    let some = ["train", "tuned.toml", "--quiet", "--out", "out", "--set=text.max_length=13", "--set=train.updates=1"];
+    let some = ["train", "tuned.toml", "--quiet", "--out", "out", "--set=text.window=13", "--set=train.updates=1"];
     sandbox.run(&some).success();
     let line: Value = serde_json::from_str(&metrics_lines(&sandbox.path().join("out"))[0]).unwrap();
     let counted = ["data/examples_cut", "data/examples_dropped", "data/tokens_cut_off"].map(|name| line[name].as_f64());

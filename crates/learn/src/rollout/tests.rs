@@ -334,7 +334,7 @@ fn a_mixture_that_writes_freely_does_not_know() {
 fn episodes_of_a_group_begin_alike_and_are_sampled_apart() {
     each_rollout(Context::Observation, 3, |mut rollout, policy| {
         let alone: Vec<Option<u64>> = (0..3).map(|number| Some(palestra_envs::episode_seed(5, number))).collect();
-        rollout.config.group_size = 4;
+        rollout.config.group = 4;
         let (played, _) = rollout.play(policy, 5, 0..12, &Sampling::default()).unwrap();
         let groups: Vec<u64> = played.iter().map(|played| played.trajectory.group).collect();
         assert_eq!(groups, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);

@@ -123,7 +123,7 @@ impl ExampleEncoder<'_> {
             (false, _) => Ok(found),
             (true, 0) => Err(Error::Data(format!("{}: there is no row in it", files.join(", ")))),
             (true, _) => Err(Error::Data(format!(
-                "{}: of {read} rows none is left to learn from: {too_long} are longer than text.max_length = {} tokens, and \
+                "{}: of {read} rows none is left to learn from: {too_long} are longer than text.window = {} tokens, and \
                  {without_target} have nothing that is learned",
                 files.join(", "),
                 self.max_length - 1
@@ -334,10 +334,10 @@ impl fmt::Display for ExampleCounts {
         let Self { read, cut, too_long, without_target, counted, tokens, cut_off } = self;
         write!(f, "{read} examples of {tokens} tokens, {counted} of them learned")?;
         if *cut > 0 {
-            write!(f, "; {cut} cut to text.max_length, which leaves out {cut_off} tokens")?;
+            write!(f, "; {cut} cut to text.window, which leaves out {cut_off} tokens")?;
         }
         if *too_long > 0 {
-            write!(f, "; {too_long} dropped as longer than text.max_length")?;
+            write!(f, "; {too_long} dropped as longer than text.window")?;
         }
         if *without_target > 0 {
             write!(f, "; {without_target} dropped that have nothing to learn")?;

@@ -188,7 +188,7 @@ impl Gathered {
             };
             return Err(Error::Data(format!(
                 "{}: of {} preferences none is left to learn from: {} are no {kind}, and {} were dropped since answers are \
-                 longer than preferences.max_length = {} tokens",
+                 longer than preferences.window = {} tokens",
                 files.join(", "),
                 counts.read,
                 counts.unused,
@@ -278,8 +278,8 @@ impl fmt::Display for PreferenceCounts {
         let told = [
             (conflicts, "labelled differently by several people"),
             (unused, "left out, since nothing is learned from their kind"),
-            (cut, "answers cut to preferences.max_length"),
-            (too_long, "answers dropped as longer than preferences.max_length"),
+            (cut, "answers cut to preferences.window"),
+            (too_long, "answers dropped as longer than preferences.window"),
             (dropped, "preferences dropped with what was cut off their answers"),
         ];
         told.iter().filter(|(count, _)| **count > 0).try_for_each(|(count, what)| write!(f, "; {count} {what}"))

@@ -47,7 +47,7 @@ pub struct PreferenceConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<PathBuf>,
     /// Max length of a prompt with its answer, in tokens, at most the model's context; 0: the model's context.
-    pub max_length: usize,
+    pub window: usize,
     /// Treatment of longer answers: `cut` truncates the end, `drop` drops the answer.
     pub too_long: TooLong,
     /// Min number of preferences per optimiser step, at least 1: whole prompts are added until it is reached.
@@ -81,7 +81,7 @@ impl Default for PreferenceConfig {
             conflicts: Conflicts::Majority,
             tokenizer: None,
             chat_template: None,
-            max_length: 0,
+            window: 0,
             too_long: TooLong::Cut,
             batch: 16,
             micro_batch: 0,
@@ -132,11 +132,11 @@ impl PreferenceConfig {
     /// # Errors
     /// A window longer than the context.
     pub fn window_of(&self, context: usize) -> Result<usize> {
-        match self.max_length {
+        match self.window {
             0 => Ok(context),
             window if window <= context => Ok(window),
             window => Err(Error::Config(format!(
-                "preferences.max_length: {window} tokens are more than the model's context of {context}; set a shorter window"
+                "preferences.window: {window} tokens are more than the model's context of {context}; set a shorter window"
             ))),
         }
     }

@@ -37,7 +37,7 @@ pub struct TextConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<PathBuf>,
     /// Tokens of a window, at most the model's context; 0: the model's context. With `format`, the max length of a row.
-    pub max_length: usize,
+    pub window: usize,
     /// True if a row holds as many examples as fit, with attention masked between them; false if it holds one example
     /// and padding. The loss is the same.
     pub packing: bool,
@@ -80,7 +80,7 @@ impl Default for TextConfig {
             format: None,
             tokenizer: None,
             chat_template: None,
-            max_length: 0,
+            window: 0,
             packing: true,
             too_long: TooLong::Cut,
             borders: false,
@@ -146,11 +146,11 @@ impl TextConfig {
     /// # Errors
     /// A window longer than the context.
     pub fn window_of(&self, context: usize) -> Result<usize> {
-        match self.max_length {
+        match self.window {
             0 => Ok(context),
             window if window <= context => Ok(window),
             window => Err(Error::Config(format!(
-                "text.max_length: {window} tokens are more than the model's context of {context}; set model.context or a \
+                "text.window: {window} tokens are more than the model's context of {context}; set model.context or a \
                  shorter window"
             ))),
         }

@@ -69,8 +69,8 @@ fn truncation_is_counted_and_what_is_left_without_an_answer_is_dropped() {
     assert_eq!(cut.counts, counts);
     assert_eq!(
         cut.counts.to_string(),
-        "3 examples of 11 tokens, 7 of them learned; 1 cut to text.max_length, which leaves out 3 tokens; 1 dropped as longer \
-         than text.max_length"
+        "3 examples of 11 tokens, 7 of them learned; 1 cut to text.window, which leaves out 3 tokens; 1 dropped as longer \
+         than text.window"
     );
     let dropped = read(lines, Form::Completion, 5, TooLong::Drop).unwrap();
     assert_eq!((dropped.rows.len(), dropped.counts.cut, dropped.counts.too_long), (1, 0, 2));
@@ -85,10 +85,7 @@ fn rows_that_cannot_be_learned_from_are_refused() {
     let refused = |lines: &str, form| read(lines, form, 5, TooLong::Cut).unwrap_err().to_string();
     assert!(refused("", Form::Text).ends_with("a.jsonl: there is no row in it"));
     let all = refused("{\"prompt\": \"abcdefgh\", \"completion\": \"i\"}", Form::Completion);
-    assert!(
-        all.contains("a.jsonl: of 1 rows none is left to learn from: 1 are longer than text.max_length = 5 "),
-        "{all}"
-    );
+    assert!(all.contains("a.jsonl: of 1 rows none is left to learn from: 1 are longer than text.window = 5 "), "{all}");
     let odd = refused("{\"text\": \"a\"}\n{\"text\": \"É\"}", Form::Text);
     assert!(odd.contains("a.jsonl: line 2, text: tokenizer: "), "{odd}");
 
