@@ -86,7 +86,8 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     for TensorMapping { theirs, shape, ours, transposed } in places(config) {
         let bare = theirs.strip_prefix(prefix).unwrap_or(&theirs);
         let Some(tensor) = found.remove(bare) else {
-            missing.push(theirs);
+            let hint = if theirs == OUTPUT { " (config.json says tie_word_embeddings = false)" } else { "" };
+            missing.push(theirs + hint);
             continue;
         };
         if tensor.shape != shape {
@@ -497,6 +498,8 @@ pub(super) mod tests {
             let start = format!("m.safetensors: lm_head.weight and {name} differ, and config.json says");
             assert!(message.starts_with(&start), "{message}");
             let untied = ModelConfig { tie_embeddings: false, ..config };
+            let message = refused(&untied, file_of(&ModelConfig { tie_embeddings: true, ..untied.clone() }));
+            assert!(message.ends_with("lm_head.weight (config.json says tie_word_embeddings = false)"), "{message}");
             let ours = from_hugging_face(&untied, file.clone(), Path::new("m")).unwrap();
             assert_eq!((ours["embedding"].data[0], ours["head.weight"].data[0]), (file[name].data[0], -1.0));
         }
