@@ -195,7 +195,10 @@ impl Agent {
             return Err(Error::Checkpoint { path: path.display().to_string(), reason });
         }
         let config = config_json::read(&saved.config, &path.join("config.json"))?;
-        let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
+        let file = path.join("tokenizer.json");
+        let tokenizer = Tokenizer::from_file(&file)?
+            .for_rows(config.vocab_size)
+            .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
         let (mut tensors, origin) = (saved.model.clone(), path.join("model.safetensors"));
         if classifier::is_classifier(&saved.config) {
             classifier::from_classifier(&saved.config, &mut tensors, &origin)?;

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub struct ModelDir {
     /// The directory with the model's files.
     pub path: PathBuf,
-    /// Tokenizer of the model; all its tokens are in the model's vocabulary.
+    /// Tokenizer of the model; all its tokens are in the model's vocabulary, but for one of padding.
     pub tokenizer: Tokenizer,
 }
 
@@ -30,13 +30,9 @@ impl ModelDir {
         let path = model_directory(path)?;
         let file = path.join("tokenizer.json");
         let tokenizer = Tokenizer::from_file(&file)?;
-        let (tokens, rows) = (tokenizer.vocab_size(), read_config(&path)?.vocab_size);
-        if tokens > rows {
-            let reason = format!(
-                "has {tokens} tokens, and the model's config.json says vocab_size = {rows}: they are of different models"
-            );
-            return Err(Error::Checkpoint { path: file.display().to_string(), reason });
-        }
+        let tokenizer = tokenizer
+            .for_rows(read_config(&path)?.vocab_size)
+            .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
         Ok(Self { path, tokenizer })
     }
 

@@ -31,6 +31,9 @@ def configurations():
     gpt2 = dict(model_type="gpt2", n_embd=16, n_layer=2, n_head=4, n_positions=64)
     llama3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
                   original_max_position_embeddings=16)
+    yarn = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, rope_theta=300.0)
+    long_rope = dict(rope_type="longrope", short_factor=[1.0, 1.5, 2.0], long_factor=[2.0, 3.0, 5.0],
+                     original_max_position_embeddings=20)
     return {
         "gpt2": gpt2 | dict(activation_function="gelu_new"),
         "gpt2-exact": gpt2 | dict(activation_function="gelu", n_inner=20, tie_word_embeddings=False),
@@ -42,6 +45,8 @@ def configurations():
         "qwen2": llama | dict(model_type="qwen2", use_sliding_window=False),
         "qwen3": llama | dict(model_type="qwen3", head_dim=10, use_sliding_window=False),
         "smollm": llama | dict(hidden_size=36, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True),
+        "llama-yarn": llama | dict(rope_scaling=yarn),
+        "llama-longrope": llama | dict(rope_scaling=long_rope),
     }
 
 

@@ -16,6 +16,8 @@ pub(super) struct Architecture {
     /// True if its `config.json` has the field `mlp_bias`.
     pub has_mlp_bias: bool,
     pub qk_norm: bool,
+    /// True if its `config.json` has the field `layer_types`.
+    pub has_layer_types: bool,
     /// Default window of a file that names none.
     pub sliding_window: usize,
 }
@@ -30,6 +32,7 @@ const LLAMA: Architecture = Architecture {
     has_attention_bias: true,
     has_mlp_bias: true,
     qk_norm: false,
+    has_layer_types: false,
     sliding_window: 0,
 };
 const MISTRAL: Architecture = Architecture {
@@ -50,6 +53,7 @@ const QWEN2: Architecture = Architecture {
     qkv_bias: true,
     has_attention_bias: false,
     has_mlp_bias: false,
+    has_layer_types: true,
     ..LLAMA
 };
 const QWEN3: Architecture = Architecture {
@@ -60,6 +64,7 @@ const QWEN3: Architecture = Architecture {
     head_dim: Some(128),
     qk_norm: true,
     has_mlp_bias: false,
+    has_layer_types: true,
     ..LLAMA
 };
 /// All of them, the simplest first.

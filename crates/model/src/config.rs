@@ -4,6 +4,7 @@ use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::architecture::{self, Architecture, Features};
+use super::rope_scaling::RopeScaling;
 use crate::{Error, Result};
 
 /// Published architecture that the decoder follows.
@@ -26,28 +27,6 @@ pub enum Gelu {
     Exact,
     /// Approximation by tanh, as in the published GPT-2 models; at most 0.0005 away from the exact form.
     Tanh,
-}
-
-/// Scaling of rotary positions beyond the context that a model was trained on (Llama).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-pub enum RopeScaling {
-    /// Divides every position ([Chen et al. 2023](https://arxiv.org/abs/2306.15595)).
-    Linear {
-        /// Divisor of the positions, at least 1.
-        factor: f64,
-    },
-    /// Divides low frequencies, keeps high ones and blends those in between (Llama 3.1).
-    Llama3 {
-        /// Divisor of low frequencies, at least 1.
-        factor: f64,
-        /// A frequency with fewer rotations than this in the original context is low. Above 0.
-        low_freq_factor: f64,
-        /// A frequency with more rotations than this in the original context is high. Above `low_freq_factor`.
-        high_freq_factor: f64,
-        /// Context that the model was first trained on, in tokens, at least 1.
-        original_context: usize,
-    },
 }
 
 /// The shape of a decoder transformer.
@@ -173,7 +152,6 @@ impl ModelConfig {
                 ("rope_theta", &self.rope_theta, Range::POSITIVE),
             ],
         )?;
-        self.rope_scaling.map_or(Ok(()), RopeScaling::check)?;
         let kv_heads = if self.kv_heads == 0 { self.heads } else { self.kv_heads };
         let is_gpt2 = self.family == Family::Gpt2;
         let wrong = if self.head_dim == 0 && !self.width.is_multiple_of(self.heads) {
@@ -201,7 +179,7 @@ impl ModelConfig {
                  or none, Mistral the window, Qwen2 qkv_bias, Qwen3 qk_norm"
             )
         } else {
-            return Ok(());
+            return self.rope_scaling.as_ref().map_or(Ok(()), |scaling| scaling.check(self.head_dim()));
         };
         Err(Error::Config(wrong))
     }
@@ -241,24 +219,6 @@ impl ModelConfig {
     }
 }
 
-impl RopeScaling {
-    fn check(self) -> Result<()> {
-        let section = "model.rope_scaling";
-        Ok(match self {
-            Self::Linear { factor } => check_ranges(section, &[("factor", &factor, Range::AT_LEAST_ONE)]),
-            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => check_ranges(
-                section,
-                &[
-                    ("factor", &factor, Range::AT_LEAST_ONE),
-                    ("low_freq_factor", &low_freq_factor, Range::POSITIVE),
-                    ("high_freq_factor", &high_freq_factor, Range::above(low_freq_factor)),
-                    ("original_context", &original_context, Range::AT_LEAST_ONE),
-                ],
-            ),
-        }?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,6 +247,13 @@ mod tests {
         let text = toml::to_string(&config).unwrap();
         assert!(text.contains("[rope_scaling]\ntype = \"linear\"\nfactor = 2.0"), "{text}");
         assert_eq!(toml::from_str::<ModelConfig>(&text).unwrap(), config);
+        let yarn = "rope_scaling = { type = 'yarn', factor = 4.0, original_context = 32 }";
+        let RopeScaling::Yarn { beta_fast, beta_slow, truncate, .. } =
+            toml::from_str::<ModelConfig>(yarn).unwrap().rope_scaling.unwrap()
+        else {
+            panic!("YaRN")
+        };
+        assert_eq!((beta_fast, beta_slow, truncate), (32.0, 1.0, true));
     }
 
     #[test]
@@ -307,6 +274,14 @@ mod tests {
         let scaling = |rope_scaling| ModelConfig { rope_scaling: Some(rope_scaling), ..base() };
         let message = refused(scaling(RopeScaling::Linear { factor: 0.5 }));
         assert_eq!(message, "model.rope_scaling.factor: 0.5 is not at least 1");
+        let pairs = RopeScaling::LongRope {
+            short_factor: vec![1.0; 8],
+            long_factor: vec![1.0; 7],
+            original_context: 64,
+            attention_factor: None,
+        };
+        let message = refused(scaling(pairs));
+        assert_eq!(message, "model.rope_scaling.long_factor: has 7 numbers, and a head has 8 pairs");
         let llama3 =
             RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 4.0, high_freq_factor: 1.0, original_context: 64 };
         assert!(refused(scaling(llama3)).ends_with("rope_scaling.high_freq_factor: 1 is not above 4"));

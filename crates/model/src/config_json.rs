@@ -1,11 +1,13 @@
 //! The shape of a model as Hugging Face's `config.json`: `GPT2Config`, and `LlamaConfig` with its relatives.
 
+mod rope;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::architecture::{Architecture, LLAMA_FAMILY};
-use super::{Family, Gelu, ModelConfig, RopeScaling};
+use super::{Family, Gelu, ModelConfig};
 use crate::{Error, Result};
 
 /// Name of GPT-2's exact GELU; the next constant is the name of the tanh form, the default of older files.
@@ -67,16 +69,7 @@ fn write_llama(config: &ModelConfig, architecture: &Architecture) -> Value {
         "max_position_embeddings": config.context,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_scaling": config.rope_scaling.map(|scaling| match scaling {
-            RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_context,
-            }),
-        }),
+        "rope_scaling": config.rope_scaling.as_ref().map(rope::write),
         "hidden_act": "silu",
     });
     if architecture.has_attention_bias {
@@ -100,6 +93,12 @@ pub fn read(json: &Value, path: &Path) -> Result<ModelConfig> {
 }
 
 fn read_fields(json: &Value) -> Result<ModelConfig, String> {
+    if !json["quantization_config"].is_null() {
+        let method = &json["quantization_config"]["quant_method"];
+        return Err(format!(
+            "quantization_config has quant_method {method}; only weights that are not quantized can be read"
+        ));
+    }
     let name = json["model_type"].as_str();
     let config = match (name, LLAMA_FAMILY.into_iter().find(|architecture| Some(architecture.model_type) == name)) {
         (_, Some(architecture)) => read_llama(json, architecture)?,
@@ -119,14 +118,20 @@ fn read_llama(json: &Value, architecture: &Architecture) -> Result<ModelConfig, 
     let width = size(json, "hidden_size", None)?;
     let head_dim = size(json, "head_dim", Some(architecture.head_dim.unwrap_or(width / heads)))?;
     let attention_bias = architecture.has_attention_bias && switch(json, "attention_bias", false)?;
-    // transformers 5 keeps all rotary settings in one object.
-    let rotary = if json["rope_parameters"].is_null() { json } else { &json["rope_parameters"] };
-    only(json, "hidden_act", &[json!("silu")])?;
+    only(json, "hidden_act", &[json!("silu"), json!("swish")])?;
     only(json, "use_sliding_window", &[json!(false)])?;
+    if architecture.has_layer_types {
+        let kinds = json["layer_types"].as_array().into_iter().flatten();
+        if let Some(other) = kinds.into_iter().find(|kind| *kind != "full_attention") {
+            return Err(format!("layer_types has {other}; only models with \"full_attention\" can be read"));
+        }
+    }
+    let context = size(json, "max_position_embeddings", Some(architecture.context))?;
+    let (rope_theta, rope_scaling) = rope::read(json, context)?;
     Ok(ModelConfig {
         family: Family::Llama,
         vocab_size: size(json, "vocab_size", None)?,
-        context: size(json, "max_position_embeddings", Some(architecture.context))?,
+        context,
         layers: size(json, "num_hidden_layers", None)?,
         width,
         heads,
@@ -135,7 +140,7 @@ fn read_llama(json: &Value, architecture: &Architecture) -> Result<ModelConfig, 
         feed_forward: size(json, "intermediate_size", None)?,
         tie_embeddings: switch(json, "tie_word_embeddings", false)?,
         norm_eps: number(json, "rms_norm_eps", 1e-6)?,
-        rope_theta: number(rotary, "rope_theta", 10_000.0)?,
+        rope_theta,
         sliding_window: match json.get("sliding_window") {
             Some(Value::Null) => 0,
             _ if architecture.sliding_window == 0 => 0, // there, but used by none of its layers
@@ -146,32 +151,8 @@ fn read_llama(json: &Value, architecture: &Architecture) -> Result<ModelConfig, 
         mlp_bias: architecture.has_mlp_bias && switch(json, "mlp_bias", false)?,
         qk_norm: architecture.qk_norm,
         gelu: Gelu::Exact,
-        rope_scaling: read_rope_scaling(json)?,
+        rope_scaling,
     })
-}
-
-fn read_rope_scaling(json: &Value) -> Result<Option<RopeScaling>, String> {
-    let fields = ["rope_scaling", "rope_parameters"].into_iter().find(|field| !json[*field].is_null());
-    let Some(field) = fields else { return Ok(None) };
-    let scaling = &json[field];
-    let kind = if scaling["rope_type"].is_null() { &scaling["type"] } else { &scaling["rope_type"] };
-    let within = |fault: String| format!("{field}.{fault}");
-    let number = |name: &str| number(scaling, name, f64::NAN).map_err(within);
-    let need = |name: &str| match scaling[name].is_null() {
-        true => Err(format!("{field}.{name} is missing; {kind} needs it")),
-        false => number(name),
-    };
-    match kind.as_str() {
-        Some("default") => Ok(None),
-        Some("linear") => Ok(Some(RopeScaling::Linear { factor: need("factor")? })),
-        Some("llama3") => Ok(Some(RopeScaling::Llama3 {
-            factor: need("factor")?,
-            low_freq_factor: need("low_freq_factor")?,
-            high_freq_factor: need("high_freq_factor")?,
-            original_context: size(scaling, "original_max_position_embeddings", None).map_err(within)?,
-        })),
-        _ => Err(format!("{field} has rope_type {kind}; \"default\", \"linear\" and \"llama3\" can be read")),
-    }
 }
 
 /// Reads a GPT-2; fields that a file leaves out have the defaults of transformers' `GPT2Config`.
@@ -244,6 +225,7 @@ fn only(json: &Value, field: &str, supported: &[Value]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RopeScaling;
 
     fn llama() -> ModelConfig {
         let config = ModelConfig { kv_heads: 2, norm_eps: 1e-6, rope_theta: 1e5, ..ModelConfig::default() };
@@ -266,6 +248,20 @@ mod tests {
     fn there_and_back_is_the_same() {
         let scaling =
             RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+        let yarn = |attention_factor| RopeScaling::Yarn {
+            factor: 4.0,
+            original_context: 32,
+            attention_factor,
+            beta_fast: 30.0,
+            beta_slow: 2.0,
+            truncate: false,
+        };
+        let long_rope = |attention_factor| RopeScaling::LongRope {
+            short_factor: (0..8).map(|pair| 1.0 + f64::from(pair)).collect(),
+            long_factor: (0..8).map(|pair| 2.0 + f64::from(pair)).collect(),
+            original_context: 32,
+            attention_factor,
+        };
         let shapes = [
             ("gpt2", gpt2()),
             ("gpt2", ModelConfig { gelu: Gelu::Tanh, ..gpt2() }),
@@ -273,6 +269,11 @@ mod tests {
             ("llama", ModelConfig { qkv_bias: true, output_bias: true, mlp_bias: true, ..llama() }),
             ("llama", ModelConfig { rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }), ..llama() }),
             ("llama", ModelConfig { rope_scaling: Some(scaling), head_dim: 10, ..llama() }),
+            ("llama", ModelConfig { rope_scaling: Some(RopeScaling::Dynamic { factor: 2.0 }), ..llama() }),
+            ("llama", ModelConfig { rope_scaling: Some(yarn(None)), ..llama() }),
+            ("llama", ModelConfig { rope_scaling: Some(yarn(Some(0.75))), ..llama() }),
+            ("llama", ModelConfig { rope_scaling: Some(long_rope(None)), ..llama() }),
+            ("llama", ModelConfig { rope_scaling: Some(long_rope(Some(1.25))), ..llama() }),
             ("mistral", ModelConfig { sliding_window: 9, ..llama() }),
             ("qwen2", ModelConfig { qkv_bias: true, ..llama() }),
             ("qwen3", ModelConfig { qk_norm: true, head_dim: 20, ..llama() }),
@@ -347,15 +348,11 @@ mod tests {
             message,
             r#"config.json: model_type is "gemma"; "gpt2", "llama", "mistral", "qwen2", "qwen3" can be read"#
         );
-        let message = refused(&llama(), "rope_scaling", json!({"type": "dynamic", "factor": 8.0}));
-        assert_eq!(
-            message,
-            r#"config.json: rope_scaling has rope_type "dynamic"; "default", "linear" and "llama3" can be read"#
-        );
-        let message = refused(&llama(), "rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4}));
-        assert!(message.contains(r#"rope_parameters has rope_type "yarn""#), "{message}");
-        let message = refused(&llama(), "rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}));
-        assert_eq!(message, r#"config.json: rope_scaling.low_freq_factor is missing; "llama3" needs it"#);
+        let layers = json!(["full_attention", "sliding_attention"]);
+        let message = refused(&ModelConfig { qkv_bias: true, ..llama() }, "layer_types", layers);
+        assert!(message.contains("layer_types has \"sliding_attention\"; only models with"), "{message}");
+        let message = refused(&llama(), "quantization_config", json!({"quant_method": "gptq"}));
+        assert!(message.contains("quantization_config has quant_method \"gptq\"; only"), "{message}");
         assert!(refused(&llama(), "head_dim", json!(13)).contains("13 wide; rotary positions need an even number"));
         assert!(
             refused(&llama(), "attention_bias", json!("yes")).contains("attention_bias is \"yes\"; it must be true")

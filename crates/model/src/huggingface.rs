@@ -18,6 +18,16 @@ const ADAPTER: &str = ".adapter.";
 /// Suffixes of buffers in older files: masks and rotary frequencies, which follow from the shape.
 const BUFFERS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
+/// Prefixes that wrappers of PyTorch put before the names of a model.
+const WRAPPERS: [&str; 1] = ["module."];
+
+/// Parts of names that wrappers of PyTorch put before those of any part of a model: `torch.compile`, FSDP, activation
+/// checkpoints.
+const INNER_WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
+
+/// The output layer in files.
+const OUTPUT: &str = "lm_head.weight";
+
 /// One tensor of a Hugging Face file, and the parameters of ours that it holds.
 struct TensorMapping {
     theirs: String,
@@ -54,8 +64,10 @@ pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors
 /// Converts the tensors of a Hugging Face file to our names and layouts, with or without the prefix (`model.`,
 /// `transformer.`) of a model that has an output layer. `config` must be resolved; `origin` is for messages.
 ///
+/// With tied embeddings a file may have the one tensor under the name of the output layer, or under both names.
+///
 /// # Errors
-/// Lists the tensors that are missing, unexpected or of another shape than `config` says.
+/// Lists the tensors that are missing, unexpected or of another shape than `config` says. Tied layers that differ.
 pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) -> Result<Tensors> {
     let prefix = prefix(config.family);
     let mut parameters = Tensors::new();
@@ -67,19 +79,20 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
             found.insert(name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name), tensor);
         }
     }
+    if config.tie_embeddings {
+        untie(&mut found, config.family, origin)?;
+    }
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
     for TensorMapping { theirs, shape, ours, transposed } in places(config) {
         let bare = theirs.strip_prefix(prefix).unwrap_or(&theirs);
         let Some(tensor) = found.remove(bare) else {
-            missing.push(theirs);
+            let hint = if theirs == OUTPUT { " (config.json says tie_word_embeddings = false)" } else { "" };
+            missing.push(theirs + hint);
             continue;
         };
         if tensor.shape != shape {
             misshapen.push(format!("{theirs} is {:?} and config.json makes it {shape:?}", tensor.shape));
             continue;
-        }
-        if config.tie_embeddings && ours == ["embedding"] && found.get("lm_head.weight") == Some(&tensor) {
-            found.remove("lm_head.weight"); // a tied layer that was written all the same
         }
         let tensor = if transposed { transpose(&tensor) } else { tensor };
         let parts = split_columns(tensor, ours.len());
@@ -99,6 +112,70 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
             path: origin.display().to_string(),
             reason: format!("does not fit the {family} model of config.json; {}", faults.join("; ")),
         })
+    }
+}
+
+/// Leaves the one tensor of tied layers under the embedding's name.
+fn untie(found: &mut Tensors, family: Family, origin: &Path) -> Result<()> {
+    let prefix = prefix(family);
+    let embedding = embedding(family);
+    let bare = embedding.strip_prefix(prefix).unwrap_or(embedding);
+    match (found.remove(OUTPUT), found.get(bare)) {
+        (Some(output), None) => {
+            found.insert(bare.to_owned(), output);
+            Ok(())
+        }
+        (Some(output), Some(tensor)) if output != *tensor => Err(Error::checkpoint(
+            origin,
+            format!(
+                "{OUTPUT} and {embedding} differ, and config.json says tie_word_embeddings = true (or leaves it to the \
+                 family): remove {OUTPUT} to use the embedding as the output layer too, or set tie_word_embeddings to \
+                 false to use each"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Tensors under the names that they have without wrappers of PyTorch (`module.`, `_orig_mod.`).
+///
+/// # Errors
+/// Two tensors that have the same name then.
+pub fn without_wrappers(tensors: Tensors, origin: &Path) -> Result<Tensors> {
+    let bare = |name: &str| {
+        let name = INNER_WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| name.replace(wrapper, ""));
+        let start = WRAPPERS.iter().fold(name.as_str(), |name, wrapper| name.trim_start_matches(wrapper));
+        start.to_owned()
+    };
+    let mut found = Tensors::new();
+    for (name, tensor) in tensors {
+        let bare = bare(&name);
+        if found.insert(bare.clone(), tensor).is_some() {
+            return Err(Error::checkpoint(origin, format!("{bare} is there twice, once as {name}")));
+        }
+    }
+    Ok(found)
+}
+
+/// Our parameters in one tensor of a Hugging Face model of this shape; `None` if there is no such tensor.
+///
+/// # Errors
+/// A tensor of another shape than `config` says.
+pub fn parameters_in(config: &ModelConfig, theirs: &str, tensor: NamedTensor) -> Result<Option<Tensors>, String> {
+    let Some(place) = places(config).into_iter().find(|place| place.theirs == theirs) else { return Ok(None) };
+    if tensor.shape != place.shape {
+        return Err(format!("is {:?}, and config.json of the model makes it {:?}", tensor.shape, place.shape));
+    }
+    let tensor = if place.transposed { transpose(&tensor) } else { tensor };
+    let parts = split_columns(tensor, place.ours.len());
+    Ok(Some(place.ours.into_iter().zip(parts).collect()))
+}
+
+/// Name of the embedding in files.
+pub fn embedding(family: Family) -> &'static str {
+    match family {
+        Family::Gpt2 => "transformer.wte.weight",
+        Family::Llama => "model.embed_tokens.weight",
     }
 }
 
@@ -157,7 +234,7 @@ fn places(config: &ModelConfig) -> Vec<TensorMapping> {
     };
     if !config.tie_embeddings {
         let shape = vec![config.vocab_size, config.width];
-        places.push(TensorMapping { transposed: true, ..TensorMapping::same("lm_head.weight", shape, "head.weight") });
+        places.push(TensorMapping { transposed: true, ..TensorMapping::same(OUTPUT, shape, "head.weight") });
     }
     places
 }
@@ -181,7 +258,7 @@ fn llama(config: &ModelConfig) -> Vec<TensorMapping> {
         ("mlp.down_proj", "feed_forward.down", feed_forward, width, mlp_bias),
     ];
     let mut places = vec![
-        TensorMapping::same("model.embed_tokens.weight", vec![vocab_size, width], "embedding"),
+        TensorMapping::same(embedding(Family::Llama), vec![vocab_size, width], "embedding"),
         TensorMapping::same("model.norm.weight", vec![width], "norm.weight"),
     ];
     for i in 0..layers {
@@ -212,7 +289,7 @@ fn gpt2(config: &ModelConfig) -> Vec<TensorMapping> {
         ("mlp.c_proj", &["feed_forward.down"], feed_forward, width),
     ];
     let mut places = vec![
-        TensorMapping::same("transformer.wte.weight", vec![vocab_size, width], "embedding"),
+        TensorMapping::same(embedding(Family::Gpt2), vec![vocab_size, width], "embedding"),
         TensorMapping::same("transformer.wpe.weight", vec![context, width], "positions"),
         TensorMapping::same("transformer.ln_f.weight", vec![width], "norm.weight"),
         TensorMapping::same("transformer.ln_f.bias", vec![width], "norm.bias"),
@@ -404,13 +481,46 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_tied_output_layer_may_be_written_if_it_is_the_embedding() {
-        let config = config(Family::Llama, true);
-        let mut file = file_of(&config);
-        file.insert("lm_head.weight".to_owned(), file["model.embed_tokens.weight"].clone());
-        assert!(from_hugging_face(&config, file.clone(), Path::new("m")).is_ok());
-        file.get_mut("lm_head.weight").unwrap().data[0] = -1.0;
-        assert!(refused(&config, file).ends_with("unexpected: lm_head.weight"));
+    fn tied_layers_have_one_tensor_under_either_name_or_under_both() {
+        for family in [Family::Llama, Family::Gpt2] {
+            let config = config(family, true);
+            let (mut file, name) = (file_of(&config), embedding(family));
+            let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
+            file.insert(OUTPUT.to_owned(), file[name].clone());
+            assert_eq!(from_hugging_face(&config, file.clone(), Path::new("m")).unwrap(), ours);
+            let mut output_alone = file.clone();
+            output_alone.remove(name);
+            assert_eq!(from_hugging_face(&config, output_alone.clone(), Path::new("m")).unwrap(), ours);
+            output_alone.remove(OUTPUT);
+            assert!(refused(&config, output_alone).ends_with(&format!("missing: {name}")));
+            file.get_mut(OUTPUT).unwrap().data[0] = -1.0;
+            let message = refused(&config, file.clone());
+            let start = format!("m.safetensors: lm_head.weight and {name} differ, and config.json says");
+            assert!(message.starts_with(&start), "{message}");
+            let untied = ModelConfig { tie_embeddings: false, ..config };
+            let message = refused(&untied, file_of(&ModelConfig { tie_embeddings: true, ..untied.clone() }));
+            assert!(message.ends_with("lm_head.weight (config.json says tie_word_embeddings = false)"), "{message}");
+            let ours = from_hugging_face(&untied, file.clone(), Path::new("m")).unwrap();
+            assert_eq!((ours["embedding"].data[0], ours["head.weight"].data[0]), (file[name].data[0], -1.0));
+        }
+    }
+
+    #[test]
+    fn names_within_wrappers_are_read() {
+        let file = file_of(&config(Family::Llama, true));
+        for rename in [
+            |name: &str| format!("_orig_mod.{name}"),
+            |name: &str| format!("module.{name}"),
+            |name: &str| format!("module._orig_mod.{name}"),
+            |name: &str| name.replace("layers.1.", "layers.1._orig_mod."),
+        ] {
+            let wrapped = file.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect();
+            assert_eq!(without_wrappers(wrapped, Path::new("m")).unwrap(), file);
+        }
+        let mut twice = file.clone();
+        twice.insert("module.model.norm.weight".to_owned(), numbered(&[4], 0));
+        let message = without_wrappers(twice, Path::new("m")).unwrap_err().to_string();
+        assert_eq!(message, "m: model.norm.weight is there twice, once as module.model.norm.weight");
     }
 
     #[test]

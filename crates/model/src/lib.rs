@@ -23,6 +23,7 @@ pub mod optim;
 pub mod parameters;
 mod policy;
 mod pretrained;
+mod rope_scaling;
 mod rotary;
 mod transformer;
 
@@ -30,7 +31,7 @@ mod transformer;
 pub use burn::module::Module;
 pub use burn::tensor::{Device, Int, Tensor, TensorData};
 pub use cache::KvCache;
-pub use config::{Family, Gelu, ModelConfig, RopeScaling};
+pub use config::{Family, Gelu, ModelConfig};
 pub use critic::{Critic, CriticShape, Head, Targets};
 pub use end_tokens::EndTokens;
 pub use error::{Error, Result};
@@ -41,4 +42,5 @@ pub use pretrained::{
     FileLayout, generation_config_of, read_companions, read_config, read_config_json, read_generation_config,
     read_model, write_json, write_model,
 };
+pub use rope_scaling::RopeScaling;
 pub use transformer::{Placement, Transformer};

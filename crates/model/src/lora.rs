@@ -4,6 +4,7 @@
 //! unchanged.
 
 mod peft;
+mod peft_config;
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::generation_config::GenerationConfig;
-use super::huggingface::{from_hugging_face, is_buffer, to_hugging_face};
+use super::huggingface::{from_hugging_face, is_buffer, to_hugging_face, without_wrappers};
 use super::{ModelConfig, classifier, config_json};
 use crate::checkpoint::{NumberType, Tensors, read_tensors, write_tensors};
 use crate::{Error, Result};
@@ -60,6 +60,7 @@ pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
             "there is no such file; weights are read from safetensors files, whole or in shards",
         ));
     };
+    tensors = without_wrappers(tensors, &origin)?;
     if classifier::is_classifier(&json) {
         classifier::from_classifier(&json, &mut tensors, &origin)?;
         config.tie_embeddings = true; // there is no output layer

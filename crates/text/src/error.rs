@@ -29,6 +29,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The message without the word for the part of this crate.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Tokenizer(reason) => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// An [`Error::Io`] for a path, for `map_err`.
     pub fn io(path: impl AsRef<std::path::Path>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.as_ref().display().to_string(), source }

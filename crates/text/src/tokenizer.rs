@@ -6,6 +6,7 @@
 //! A whole text has the special tokens around it that the tokenizer's post-processor adds. A part of a text has none, and
 //! neither has a text that spells its special tokens out, as a chat template writes it.
 
+mod added_tokens;
 mod characters;
 mod chat_template;
 mod frame;
@@ -86,10 +87,12 @@ impl Tokenizer {
     ///
     /// The end and padding tokens are those that `tokenizer_config.json` or `special_tokens_map.json` in the same
     /// directory names, otherwise the file's own special tokens with a common name. A file without a padding token pads
-    /// with its end token, or otherwise with token 0. Truncation and padding settings of the file are ignored.
+    /// with its end token, or otherwise with token 0. Truncation and padding settings of the file are ignored. Tokens that
+    /// only `added_tokens_decoder` of `tokenizer_config.json` has are tokens too.
     ///
     /// # Errors
-    /// A file that is missing or no tokenizer.
+    /// A file that is missing or no tokenizer, added tokens with other ids than the next ones, or an end token that is
+    /// named and does not exist.
     pub fn from_file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let broken = |reason: String| Error::Tokenizer(format!("{}: {reason}", path.display()));
@@ -100,21 +103,51 @@ impl Tokenizer {
         let mut inner: tokenizers::Tokenizer =
             text.parse().map_err(|error| broken(format!("no Hugging Face tokenizer: {error}")))?;
         inner.with_truncation(None).expect("no truncation is always possible").with_padding(None);
-        let configs = ["tokenizer_config.json", "special_tokens_map.json"].map(|name| {
+        let configs = CONFIGS.map(|name| {
             let text = std::fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
             serde_json::from_str::<Value>(&text).unwrap_or_default()
         });
-        Self::of_hugging_face(inner, &configs).map_err(|error| broken(error.to_string()))
+        let made = added_tokens::add_configured(&mut inner, &configs[0]);
+        made.and_then(|()| Self::of_hugging_face(inner, &configs)).map_err(|error| broken(error.reason()))
     }
 
     /// A tokenizer with the end and padding tokens of the first of `configs` that names them.
     fn of_hugging_face(inner: tokenizers::Tokenizer, configs: &[Value]) -> Result<Self> {
-        let (special, frame) = (find_special(&inner, configs), Frame::of(&inner)?);
+        let (special, frame) = (find_special(&inner, configs)?, Frame::of(&inner)?);
         let last_id = inner.get_vocab(true).into_values().max();
         let vocab_size = last_id.ok_or_else(|| Error::Tokenizer("the vocabulary is empty".into()))? as usize + 1;
         let content = inner.to_string(false).map_err(|error| Error::Tokenizer(error.to_string()))?;
         let fingerprint = hash(&content);
         Ok(Self { kind: Kind::HuggingFace(Arc::new(inner)), special, frame, vocab_size, fingerprint })
+    }
+
+    /// The tokenizer for a model with so many rows of its embedding.
+    ///
+    /// Many models have a padding token one beyond their embedding. Nothing looks at padding, so it gets the id of the end
+    /// token, or 0, in its place, and a text that spells it cannot be encoded.
+    ///
+    /// # Errors
+    /// Any other token beyond the embedding; the message names the first one, with both numbers.
+    pub fn for_rows(mut self, rows: usize) -> Result<Self, String> {
+        let tokens = self.vocab_size;
+        if tokens <= rows {
+            return Ok(self);
+        }
+        let beyond = (rows as u32..tokens as u32).find(|&id| id != self.special.pad && self.token(id).is_some());
+        let is_used = |id: &u32| *id as usize >= rows;
+        let end = self.special.end.filter(is_used);
+        if let Some(id) =
+            beyond.or(end).or_else(|| [&self.frame.before[..], &self.frame.after].concat().into_iter().find(is_used))
+        {
+            return Err(format!(
+                "has {tokens} tokens, and the model's config.json says vocab_size = {rows}: they are of different models; \
+                 {:?} is token {id}, which the model's embedding does not have",
+                self.token(id).unwrap_or_default()
+            ));
+        }
+        self.vocab_size = rows;
+        self.special.pad = self.special.end.unwrap_or(0);
+        Ok(self)
     }
 
     /// The tokenizer as a Hugging Face `tokenizer.json`, which encodes and decodes the same way.
@@ -180,7 +213,10 @@ impl Tokenizer {
                 let texts = texts.iter().map(String::as_str).collect();
                 let encodings =
                     inner.encode_batch_fast(texts, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
-                Ok(encodings.iter().map(|encoding| [self.beginning(), encoding.get_ids()].concat()).collect())
+                let beginning = |encoding: &tokenizers::Encoding| {
+                    Ok([self.beginning(), self.checked(inner, encoding.get_ids())?].concat())
+                };
+                encodings.iter().map(beginning).collect()
             }
         }
     }
@@ -201,9 +237,21 @@ impl Tokenizer {
             Kind::HuggingFace(inner) => {
                 let encoding =
                     inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(format!("{text:?}: {error}")))?;
-                out.extend_from_slice(encoding.get_ids());
+                out.extend_from_slice(self.checked(inner, encoding.get_ids())?);
                 Ok(())
             }
+        }
+    }
+
+    /// The ids of a text, which may spell a padding token that the model has no row for.
+    fn checked<'a>(&self, inner: &tokenizers::Tokenizer, ids: &'a [u32]) -> Result<&'a [u32]> {
+        match ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+            None => Ok(ids),
+            Some(&id) => Err(Error::Tokenizer(format!(
+                "the text has {:?}, token {id}, and the model's vocabulary ends at {}: it is for padding alone",
+                inner.id_to_token(id).unwrap_or_default(),
+                self.vocab_size - 1
+            ))),
         }
     }
 
@@ -309,25 +357,33 @@ const END_NAMES: [&str; 8] =
     ["<|end|>", "<|endoftext|>", "</s>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<eos>", "[EOS]"];
 const PAD_NAMES: [&str; 4] = ["<|pad|>", "<pad>", "[PAD]", "<|padding|>"];
 
-fn find_special(inner: &tokenizers::Tokenizer, configs: &[Value]) -> SpecialTokens {
-    let configured = |role: &str| {
-        configs.iter().find_map(|config| {
-            let token = &config[role];
-            inner.token_to_id(token.as_str().or_else(|| token["content"].as_str())?)
-        })
-    };
+/// Files beside `tokenizer.json` that name its special tokens, the one that comes first first.
+const CONFIGS: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+
+fn find_special(inner: &tokenizers::Tokenizer, configs: &[Value]) -> Result<SpecialTokens> {
+    let configured =
+        |role: &str| configs.iter().find_map(|config| inner.token_to_id(added_tokens::name_of(&config[role])?));
+    let named_end = CONFIGS.iter().zip(configs).find_map(|(file, config)| {
+        Some((file, added_tokens::name_of(&config["eos_token"]).filter(|name| !name.is_empty())?))
+    });
+    if let Some((file, name)) = named_end.filter(|(_, name)| inner.token_to_id(name).is_none()) {
+        return Err(Error::Tokenizer(format!(
+            "{file} names the eos_token {name:?}, and no token is so called; name one of the vocabulary, or add it to \
+             added_tokens"
+        )));
+    }
     let added = inner.get_added_tokens_decoder();
     let named = |names: &[&str]| {
         let special = |name: &&str| added.iter().find(|(_, token)| token.special && token.content == **name);
         names.iter().find_map(special).map(|(&id, _)| id)
     };
     let end = configured("eos_token").or_else(|| named(&END_NAMES));
-    SpecialTokens {
+    Ok(SpecialTokens {
         pad: configured("pad_token").or_else(|| named(&PAD_NAMES)).or(end).unwrap_or(0),
         observation: named(&["<|observation|>"]),
         action: named(&["<|action|>"]),
         end,
-    }
+    })
 }
 
 fn hash(content: &str) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use palestra::model::checkpoint::{NumberType, Tensors, read_tensors, write_tensors};
 use palestra::text::Tokenizer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::Sandbox;
 use crate::fine_tuning::{RUN, write_model_and_chats};
@@ -149,10 +149,31 @@ fn a_tokenizer_of_another_model_is_told() {
     let large = Tokenizer::from_alphabet("abcdefghijklmnopqrstuvwxyz:. ?!é\n0123456789").unwrap();
     std::fs::write(sandbox.path().join("m/tokenizer.json"), large.to_json().unwrap()).unwrap();
     let message = "m/tokenizer.json: has 47 tokens, and the model's config.json says vocab_size = 40: they are of different \
-                   models\n";
-    USES.iter().for_each(|args| assert_refused(&sandbox, args, &[message]));
+                   models; ";
+    let first = "is token 40, which the model's embedding does not have\n";
+    USES.iter().for_each(|args| assert_refused(&sandbox, args, &[message, first]));
     let from_nothing = ["train", "tale.toml", "--set=text.files=['text.txt']", "--set=model.vocab_size=7"];
     assert_refused(&sandbox, &from_nothing, &["model.vocab_size: 7 is less than the tokenizer's 12 tokens\n"]);
+}
+
+#[test]
+fn a_padding_token_beyond_the_embedding_is_opened_and_a_text_with_it_is_told() {
+    let sandbox = sandbox();
+    let path = sandbox.path().join("m/tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    tokenizer["added_tokens"] = json!([{
+        "id": 40, "content": "[PAD]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "special": true
+    }]);
+    std::fs::write(path, tokenizer.to_string()).unwrap();
+    let roles = json!({"eos_token": "<|end|>", "pad_token": "[PAD]"});
+    std::fs::write(sandbox.path().join("m/tokenizer_config.json"), roles.to_string()).unwrap();
+    let message = "the text has \"[PAD]\", token 40, and the model's vocabulary ends at 39: it is for padding alone";
+    let spelled = ["generate", "m", "--prompt", "a[PAD]", "--quiet", "--device", "flex"];
+    assert_refused(&sandbox, &spelled, &["tokenizer: ", message]);
+    [GENERATE, EVAL, TRAIN].iter().for_each(|args| {
+        sandbox.run(args).success();
+    });
 }
 
 #[test]

@@ -28,8 +28,20 @@ use super::{root, script};
 /// Tolerance of logits.
 const TOLERANCE: f64 = 1e-4;
 
-const MODELS: [&str; 10] =
-    ["gpt2", "gpt2-exact", "llama", "llama-biases", "llama-linear", "llama3", "mistral", "qwen2", "qwen3", "smollm"];
+const MODELS: [&str; 12] = [
+    "gpt2",
+    "gpt2-exact",
+    "llama",
+    "llama-biases",
+    "llama-linear",
+    "llama3",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "smollm",
+    "llama-yarn",
+    "llama-longrope",
+];
 const ADAPTED: [&str; 2] = ["llama", "gpt2"];
 
 /// Outputs of a model in transformers.

@@ -12,31 +12,22 @@ use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
 use super::freeze_base;
+use super::peft_config::PeftConfig;
 use crate::checkpoint::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
-use crate::huggingface::{JoinedLinear, linears, transpose};
+use crate::huggingface::{JoinedLinear, embedding, linears, parameters_in, transpose, without_wrappers};
 use crate::layers::Adapter;
-use crate::parameters::data_of;
+use crate::parameters::{data_of, replace_some};
 use crate::pretrained::{read_json, write_json};
 use crate::{Error, Result};
-use crate::{Family, Transformer};
+use crate::{Family, ModelConfig, Transformer};
 
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 const DOWN: &str = ".lora_A.weight";
 const UP: &str = ".lora_B.weight";
-
-/// Settings that change the output of an adapter, with the values that are supported.
-const PLAIN: [(&str, &[Value]); 8] = [
-    ("peft_type", &[]),
-    ("bias", &[]),
-    ("use_dora", &[Value::Bool(false)]),
-    ("lora_bias", &[Value::Bool(false)]),
-    ("modules_to_save", &[]),
-    ("target_parameters", &[]),
-    ("trainable_token_indices", &[]),
-    ("layer_replication", &[]),
-];
+/// The output layer.
+const OUTPUT: &str = "lm_head";
 
 /// Matrices of one adapted layer in PEFT's layout: A `[rank, input]`, B `[output, rank]`.
 struct Matrices {
@@ -47,54 +38,120 @@ struct Matrices {
 
 /// Loads the adapters of a PEFT directory into a model and freezes all other parameters.
 ///
+/// Whole layers that are saved beside the adapters, such as the embedding, take the place of the model's. An adapter of
+/// the output layer is merged into it.
+///
 /// # Errors
 /// A file that is missing or damaged, a variant of LoRA that is not supported, or tensors that do not fit the model.
 pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transformer> {
     let (config_path, path) = (directory.join(CONFIG), directory.join(MODEL));
-    let config = read_json(&config_path)?;
-    let scales = Scales::read(&config).map_err(|reason| Error::checkpoint(&config_path, reason))?;
-    let mut tensors = read_tensors(&path, &|_| false)?;
+    let config = PeftConfig::read(&read_json(&config_path)?);
+    let config = config.map_err(|reason| Error::checkpoint(&config_path, reason))?;
+    let wrong = |reason: String| Error::checkpoint(&path, reason);
+    let mut tensors = without_wrappers(read_tensors(&path, &|_| false)?, &path)?;
     let device = model.device();
     let places = linears(model.config());
     let mut adapters = BTreeMap::new();
     for place in places {
-        let key = |part: &str| format!("{PREFIX}{}{part}", place.theirs);
-        let (down, up) = match (tensors.remove(&key(DOWN)), tensors.remove(&key(UP))) {
-            (None, None) => continue,
-            (Some(down), Some(up)) => (down, up),
-            (None, _) => return Err(Error::checkpoint(&path, format!("{} is missing, and {UP} is there", key(DOWN)))),
-            (_, None) => return Err(Error::checkpoint(&path, format!("{} is missing, and {DOWN} is there", key(UP)))),
-        };
-        let rank = down.shape.first().copied().unwrap_or_default();
-        for (part, tensor, shape) in [(DOWN, &down, [rank, place.input]), (UP, &up, [place.output, rank])] {
-            if tensor.shape != shape || rank == 0 {
-                let reason = format!("{} is {:?}, and the model makes it {shape:?}", key(part), tensor.shape);
-                return Err(Error::checkpoint(&path, reason));
-            }
-        }
-        let scale = scales.of(&place.theirs, rank);
-        adapters.extend(split(&place, Matrices { down, up, scale }));
+        let found = take(&mut tensors, &config, &place.theirs, [place.input, place.output]).map_err(wrong)?;
+        adapters.extend(found.into_iter().flat_map(|matrices| split(&place, matrices)));
     }
-    if let Some(unknown) = tensors.keys().next() {
-        let more = if tensors.len() > 1 { format!(" and {} more", tensors.len() - 1) } else { String::new() };
-        return Err(Error::checkpoint(
-            &path,
-            format!("unexpected: {unknown}{more}; the model has no such linear layer"),
-        ));
+    let (width, vocab_size) = (model.config().width, model.config().vocab_size);
+    let of_output = take(&mut tensors, &config, OUTPUT, [width, vocab_size]).map_err(wrong)?;
+    if let Some(unknown) = tensors.keys().find(|name| name.contains(".lora_")) {
+        let others = tensors.keys().filter(|name| name.contains(".lora_")).count() - 1;
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        return Err(wrong(format!("unexpected: {unknown}{more}; the model has no such linear layer")));
     }
-    if adapters.is_empty() {
-        return Err(Error::checkpoint(&path, "holds no adapters"));
+    if adapters.is_empty() && of_output.is_none() {
+        return Err(wrong("holds no adapters".into()));
     }
+    let saved = saved_layers(model.config(), &config, tensors).map_err(wrong)?;
+    model = replace_some(model, data_of(saved)).map_err(|faults| wrong(faults.join("; ")))?;
+    let parameter = |tensor: NamedTensor| {
+        let data = data_of(Tensors::from([(String::new(), tensor)])).pop_first().expect("there is one").1;
+        Param::from_tensor(Tensor::from_data(data, &device))
+    };
     for (name, layer) in model.linears_mut() {
-        layer.adapter = adapters.remove(&name).map(|(down, up, scale)| {
-            let [down, up] = [down, up].map(|tensor| {
-                let data = data_of(Tensors::from([(String::new(), tensor)])).pop_first().expect("there is one").1;
-                Param::from_tensor(Tensor::from_data(data, &device))
-            });
-            Adapter::new(down, up, scale)
-        });
+        layer.adapter =
+            adapters.remove(&name).map(|(down, up, scale)| Adapter::new(parameter(down), parameter(up), scale));
+    }
+    if let Some(Matrices { down, up, scale }) = of_output {
+        let Some(head) = &mut model.head else {
+            return Err(wrong(format!(
+                "it adapts {OUTPUT}, which is the embedding of this model too (tie_word_embeddings); merge it with PEFT"
+            )));
+        };
+        let adapter = Adapter::new(parameter(transpose(&down)), parameter(transpose(&up)), scale);
+        head.weight = head.weight.clone().map(|weight| weight.detach() + adapter.difference().detach());
     }
     Ok(freeze_base(model))
+}
+
+/// Takes the matrices of one layer of this input and output width from a file; `None` if it is not adapted.
+fn take(
+    tensors: &mut Tensors,
+    config: &PeftConfig,
+    layer: &str,
+    [input, output]: [usize; 2],
+) -> Result<Option<Matrices>, String> {
+    let key = |part: &str| format!("{PREFIX}{layer}{part}");
+    let (down, up) = match (tensors.remove(&key(DOWN)), tensors.remove(&key(UP))) {
+        (None, None) => return Ok(None),
+        (Some(down), Some(up)) => (down, up),
+        (None, _) => return Err(format!("{} is missing, and {UP} is there", key(DOWN))),
+        (_, None) => return Err(format!("{} is missing, and {DOWN} is there", key(UP))),
+    };
+    let rank = down.shape.first().copied().unwrap_or_default();
+    for (part, tensor, shape) in [(DOWN, &down, [rank, input]), (UP, &up, [output, rank])] {
+        if tensor.shape != shape || rank == 0 {
+            return Err(format!("{} is {:?}, and the model makes it {shape:?}", key(part), tensor.shape));
+        }
+    }
+    let scale = config.scale(layer, rank)?;
+    Ok(Some(Matrices { down, up, scale }))
+}
+
+/// Our parameters in whole layers beside the adapters: those of `modules_to_save`, and a resized embedding.
+fn saved_layers(shape: &ModelConfig, config: &PeftConfig, tensors: Tensors) -> Result<Tensors, String> {
+    let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).replace(".base_layer.", ".");
+    let mut saved: BTreeMap<String, (String, NamedTensor)> =
+        tensors.into_iter().map(|(name, tensor)| (bare(&name), (name, tensor))).collect();
+    let of_module = |name: &String, module: &str| {
+        name.rsplit_once('.').is_some_and(|(layer, _)| layer == module || layer.ends_with(&format!(".{module}")))
+    };
+    for module in &config.modules_to_save {
+        if !saved.keys().any(|name| of_module(name, module)) {
+            return Err(format!("has no tensor of {module:?}, which modules_to_save of {CONFIG} names"));
+        }
+    }
+    if shape.tie_embeddings {
+        let (input, output) = (embedding(shape.family).to_string(), format!("{OUTPUT}.weight"));
+        let is_trained = |name| config.modules_to_save.iter().any(|module| of_module(name, module));
+        let is_equal = match (saved.get(&input), saved.get(&output)) {
+            (Some((_, input)), Some((_, output))) => input == output,
+            // PEFT trains a copy of the one, and the other remains that of the base.
+            _ => config.ensure_weight_tying || !(is_trained(&input) || is_trained(&output)),
+        };
+        if !is_equal {
+            return Err(format!(
+                "{input} and {OUTPUT} of the base model are one tensor (tie_word_embeddings), and this adapter has another \
+                 for one of them; merge it with PEFT"
+            ));
+        }
+        if let Some(output) = saved.remove(&output) {
+            saved.entry(input).or_insert(output);
+        }
+    }
+    let mut parameters = Tensors::new();
+    for (bare, (name, tensor)) in saved {
+        match parameters_in(shape, &bare, tensor) {
+            Ok(Some(found)) => parameters.extend(found),
+            Ok(None) => return Err(format!("unexpected: {name}; the model has no such tensor")),
+            Err(fault) => return Err(format!("{name} {fault}")),
+        }
+    }
+    Ok(parameters)
 }
 
 /// Splits PEFT's adapter of one layer into ours: name, A `[input, rank]`, B `[rank, output]`, scale.
@@ -110,53 +167,6 @@ fn split(place: &JoinedLinear, matrices: Matrices) -> Vec<(String, (NamedTensor,
             (name.clone(), (transpose(&down), transpose(&up), scale))
         })
         .collect()
-}
-
-/// Factors of the adapters' outputs.
-struct Scales {
-    alpha: f64,
-    /// Alpha by the suffix of layers' names.
-    alphas: BTreeMap<String, f64>,
-    /// True if alpha is divided by the root of the rank ([Kalajdzievski 2023](https://arxiv.org/abs/2312.03732)).
-    by_root: bool,
-}
-
-impl Scales {
-    fn read(config: &Value) -> Result<Self, String> {
-        for (field, plain) in PLAIN {
-            let value = &config[field];
-            let is_plain = match field {
-                "peft_type" => value == "LORA",
-                "bias" => value.is_null() || value == "none",
-                _ => value.is_null() || plain.contains(value),
-            };
-            if !is_plain {
-                return Err(format!("{field} is {value}; only plain LoRA without biases can be read"));
-            }
-        }
-        let alpha = |value: &Value| {
-            value
-                .as_f64()
-                .filter(|alpha| alpha.is_finite())
-                .ok_or(format!("lora_alpha is {value}; it must be a number"))
-        };
-        let mut alphas = BTreeMap::new();
-        for (pattern, value) in config["alpha_pattern"].as_object().into_iter().flatten() {
-            let is_name = pattern.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
-            if !is_name {
-                return Err(format!("alpha_pattern has {pattern:?}; only the ends of names can be read"));
-            }
-            alphas.insert(pattern.clone(), alpha(value)?);
-        }
-        Ok(Self { alpha: alpha(&config["lora_alpha"])?, alphas, by_root: config["use_rslora"] == true })
-    }
-
-    fn of(&self, layer: &str, rank: usize) -> f64 {
-        let ends = |name: &str| layer == name || layer.strip_suffix(name).is_some_and(|start| start.ends_with('.'));
-        let own = self.alphas.iter().find(|(name, _)| ends(name)).map(|(_, alpha)| *alpha);
-        let rank = rank as f64;
-        own.unwrap_or(self.alpha) / if self.by_root { rank.sqrt() } else { rank }
-    }
 }
 
 /// Writes a model's adapters as a PEFT directory, which is created if missing. `base` is the name or directory of the

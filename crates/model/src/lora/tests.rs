@@ -146,5 +146,102 @@ fn what_cannot_be_adapted_is_refused() {
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("\"bias\": \"none\"", "\"bias\": \"none\", \"use_dora\": true")).unwrap();
     let message = read_adapters(base(), path).unwrap_err().to_string();
-    assert!(message.ends_with("use_dora is true; only plain LoRA without biases can be read"), "{message}");
+    assert!(message.ends_with("use_dora is true: DoRA; only plain LoRA can be read"), "{message}");
+}
+
+/// A directory of adapters of `*.query`, with further tensors and another configuration.
+fn peft_directory(
+    base: &Transformer,
+    change: impl FnOnce(&mut serde_json::Value, &mut crate::checkpoint::Tensors),
+) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, mut tensors) = adapter_files(&adapted(base.clone(), &["*.query"]), "base").unwrap();
+    change(&mut config, &mut tensors);
+    crate::write_json(&directory.path().join("adapter_config.json"), &config).unwrap();
+    let path = directory.path().join("adapter_model.safetensors");
+    crate::checkpoint::write_tensors(&path, &tensors, crate::checkpoint::NumberType::F32).unwrap();
+    directory
+}
+
+fn tensor(shape: [usize; 2], number: f32) -> crate::checkpoint::NamedTensor {
+    let data = (0..shape[0] * shape[1]).map(|index| number + (index % 7) as f32 / 8.0).collect();
+    crate::checkpoint::NamedTensor::new(shape, data)
+}
+
+#[test]
+fn whole_layers_beside_adapters_take_the_place_of_the_models() {
+    let shape = ModelConfig { width: 8, heads: 2, context: 8, tie_embeddings: false, ..ModelConfig::default() };
+    let shape = shape.resolve(11).unwrap();
+    let device = Device::flex();
+    let base = Transformer::new(&shape, &mut Init::Random(&mut rng()), &device);
+    let norm = || crate::checkpoint::NamedTensor::new([8], vec![0.5; 8]);
+    let directory = peft_directory(&base, |config, tensors| {
+        config["modules_to_save"] = serde_json::json!(["lm_head", "norm"]);
+        tensors.insert("base_model.model.model.embed_tokens.weight".into(), tensor([11, 8], 0.25));
+        tensors.insert("base_model.model.lm_head.base_layer.weight".into(), tensor([11, 8], -0.5));
+        tensors.insert("base_model.model.model.norm.weight".into(), norm());
+        tensors.insert("base_model.model.lm_head.lora_A.weight".into(), tensor([3, 8], 0.5));
+        tensors.insert("base_model.model.lm_head.lora_B.weight".into(), tensor([11, 3], 1.0));
+    });
+    let read = read_adapters(base.clone(), directory.path()).unwrap();
+    let host = |tensor: Tensor<2>| -> Vec<f32> { tensor.into_data().try_into_vec().unwrap() };
+    assert_eq!(host(read.embedding.val()), tensor([11, 8], 0.25).data);
+    let norm_found: Vec<f32> = read.norm.weight.val().into_data().try_into_vec().unwrap();
+    assert_eq!(norm_found, norm().data);
+    // W + 2 B A, transposed, where alpha / rank = 2.
+    let (down, up, whole) = (tensor([3, 8], 0.5).data, tensor([11, 3], 1.0).data, tensor([11, 8], -0.5).data);
+    let expected = |row: usize, column: usize| {
+        whole[row * 8 + column] + 2.0 * (0..3).map(|k| up[row * 3 + k] * down[k * 8 + column]).sum::<f32>()
+    };
+    let expected: Vec<f32> =
+        (0..8).flat_map(|column| (0..11).map(move |row| (row, column))).map(|(r, c)| expected(r, c)).collect();
+    assert_close!(host(read.head.as_ref().unwrap().weight.val()), expected, 1e-5);
+    assert_eq!(parameters::count_trained(&read.train()), 2 * 2 * 8 * 3, "the adapters alone");
+
+    let refused = |change: &dyn Fn(&mut serde_json::Value, &mut crate::checkpoint::Tensors)| {
+        let directory = peft_directory(&base, change);
+        read_adapters(base.clone(), directory.path()).unwrap_err().to_string()
+    };
+    let message = refused(&|config, _| config["modules_to_save"] = serde_json::json!(["lm_head"]));
+    assert!(
+        message.ends_with("has no tensor of \"lm_head\", which modules_to_save of adapter_config.json names"),
+        "{message}"
+    );
+    let message = refused(&|_, tensors| {
+        tensors.insert("base_model.model.model.embed_tokens.weight".into(), tensor([13, 8], 0.0));
+    });
+    let expected =
+        "base_model.model.model.embed_tokens.weight is [13, 8], and config.json of the model makes it [11, 8]";
+    assert!(message.ends_with(expected), "{message}");
+    let message = refused(&|_, tensors| {
+        tensors.insert("base_model.model.score.weight".into(), tensor([1, 8], 0.0));
+    });
+    assert!(message.ends_with("unexpected: base_model.model.score.weight; the model has no such tensor"), "{message}");
+}
+
+#[test]
+fn a_saved_embedding_of_a_tied_model_is_its_output_layer_too_or_is_refused() {
+    let base = model(Family::Gpt2, &Device::flex());
+    let (input, output) = ("base_model.model.transformer.wte.weight", "base_model.model.lm_head.weight");
+    let read = |modules: &[&str], tying: bool, saved: &[(&str, f32)]| {
+        let directory = peft_directory(&base, |config, tensors| {
+            config["modules_to_save"] = serde_json::json!(modules);
+            config["ensure_weight_tying"] = tying.into();
+            tensors.extend(saved.iter().map(|&(name, number)| (name.to_string(), tensor([11, 8], number))));
+        });
+        read_adapters(base.clone(), directory.path()).map(|model| {
+            let data: Vec<f32> = model.embedding.val().into_data().try_into_vec().unwrap();
+            data[0]
+        })
+    };
+    assert_eq!(read(&[], false, &[(input, 0.5)]).unwrap(), 0.5);
+    assert_eq!(read(&[], false, &[(output, 0.5)]).unwrap(), 0.5);
+    assert_eq!(read(&["wte", "lm_head"], false, &[(input, 0.5), (output, 0.5)]).unwrap(), 0.5);
+    assert_eq!(read(&["wte"], true, &[(input, 0.5)]).unwrap(), 0.5);
+    for (modules, saved) in
+        [(&["wte"][..], &[(input, 0.5)][..]), (&["lm_head"], &[(output, 0.5)]), (&[], &[(input, 0.5), (output, 0.25)])]
+    {
+        let message = read(modules, false, saved).unwrap_err().to_string();
+        assert!(message.contains("of the base model are one tensor (tie_word_embeddings)"), "{message}");
+    }
 }

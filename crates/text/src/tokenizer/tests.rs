@@ -223,3 +223,69 @@ fn a_post_processor_that_loses_the_text_is_refused() {
     let error = Tokenizer::from_file(&path).unwrap_err().to_string();
     assert!(error.contains("post_processor: it does not return a text once and whole"), "{error}");
 }
+
+/// The ids and flags are those of transformers 5.24 with the same two files.
+#[test]
+fn tokens_of_the_accompanying_config_alone_are_tokens() {
+    let json: Value = serde_json::from_str(&bpe(json!([special(5, "<s>")]), Value::Null)).unwrap();
+    let token = |content: &str, special: bool| json!({"content": content, "lstrip": false, "rstrip": false, "special": special});
+    let mut strip = token("<strip>", true);
+    (strip["lstrip"], strip["rstrip"]) = (true.into(), true.into());
+    let config = json!({
+        "eos_token": "<end>",
+        "added_tokens_decoder": {"8": strip, "6": token("<end>", false), "5": token("<s>", true), "7": token("<tool>", false)},
+    });
+    let tokenizer = made::opened(&json, &config);
+    assert_eq!(encode(&tokenizer, "<s>ab<end>a <strip> b<tool>"), [5, 2, 6, 0, 8, 1, 7]);
+    assert_eq!((tokenizer.vocab_size(), tokenizer.special().end), (9, Some(6)));
+    assert_eq!(tokenizer.decode(&[5, 2, 6, 0, 8, 1, 7]).unwrap(), "abab<tool>", "a token with a role is special");
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("tokenizer.json");
+    fs::write(&copy, tokenizer.to_json().unwrap()).unwrap();
+    assert_eq!(Tokenizer::from_file(&copy).unwrap().fingerprint(), tokenizer.fingerprint(), "the copy has them itself");
+}
+
+#[test]
+fn tokens_of_the_accompanying_config_that_do_not_fit_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    fs::write(&path, bpe(json!([special(5, "<s>")]), Value::Null)).unwrap();
+    let refused = |config: Value| {
+        fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        Tokenizer::from_file(&path).unwrap_err().to_string()
+    };
+    let message = refused(json!({"added_tokens_decoder": {"9": {"content": "<x>"}}}));
+    assert!(
+        message.contains(r#"gives "<x>" the id 9, and the next id after the tokens of tokenizer.json is 6"#),
+        "{message}"
+    );
+    let message = refused(json!({"added_tokens_decoder": {"x": {"content": "<x>"}}}));
+    assert!(message.contains(r#"added_tokens_decoder["x"] is no token"#), "{message}");
+    let message = refused(json!({"eos_token": {"content": "<end>"}}));
+    let expected = r#"tokenizer.json: tokenizer_config.json names the eos_token "<end>", and no token is so called"#;
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn a_padding_token_beyond_the_embedding_is_for_padding_alone() {
+    let added = json!([special(5, "</s>"), special(6, "[PAD]")]);
+    let json: Value = serde_json::from_str(&bpe(added, Value::Null)).unwrap();
+    let config = json!({"eos_token": "</s>", "pad_token": "[PAD]"});
+    let whole = made::opened(&json, &config);
+    assert_eq!(whole.clone().for_rows(7).unwrap().special().pad, 6);
+    let tokenizer = whole.clone().for_rows(6).unwrap();
+    assert_eq!((tokenizer.vocab_size(), tokenizer.special().pad), (6, 5), "an id that can be looked up");
+    assert_eq!(tokenizer.fingerprint(), whole.fingerprint());
+    assert_eq!(encode(&tokenizer, "ab</s>"), [2, 5]);
+    let mut ids = vec![9];
+    let message = tokenizer.encode("ab[PAD]", &mut ids).unwrap_err().to_string();
+    let expected = "the text has \"[PAD]\", token 6, and the model's vocabulary ends at 5: it is for padding alone";
+    assert_eq!((message.as_str(), ids), (format!("tokenizer: {expected}").as_str(), vec![9]));
+    assert!(tokenizer.encode_beginnings(&["a".into(), "[PAD]".into()]).unwrap_err().to_string().contains(expected));
+    assert!(tokenizer.decode(&[6]).is_err());
+    assert_eq!(tokenizer.token_bytes().len(), 6);
+    let message = whole.for_rows(5).unwrap_err();
+    let expected = "has 7 tokens, and the model's config.json says vocab_size = 5: they are of different models; \"</s>\" is \
+                    token 5, which the model's embedding does not have";
+    assert_eq!(message, expected);
+}
