@@ -25,7 +25,7 @@ impl Fault {
                 "the row that begins here does not end: the file is cut off, or a quote, a } or a ] is missing",
             );
         }
-        if let Err(invalid) = std::str::from_utf8(&text[..=at])
+        if let Err(invalid) = std::str::from_utf8(&text[..text.len().min(at + 2)])
             && invalid.error_len().is_some()
         {
             let offset = invalid.valid_up_to();

@@ -50,11 +50,11 @@ pub fn evaluate(model: &LanguageModel, path: &Path, batch: usize, output: &Outpu
     let mut rows = Rows::open(path)?;
     let progress = output.progress(std::fs::metadata(path).map_err(Error::io(path))?.len(), "bytes");
     let (mut questions, mut right, mut right_per_byte, mut chance) = (0u64, 0u64, 0u64, 0.0);
-    while let Some((origin, row)) = rows.next().transpose()? {
+    while let Some((origin, fields)) = rows.next().transpose()? {
         progress.set_position(rows.bytes());
         let RowPlace::Line(line) = origin.place else { unreachable!("files of questions are JSON") };
         let wrong = |reason: String| Error::Data(format!("{}: line {line}: {reason}", path.display()));
-        let question: Question = serde_json::from_value(Value::Object(row)).map_err(|error| {
+        let question: Question = serde_json::from_value(Value::Object(fields)).map_err(|error| {
             wrong(format!("{error}; a question is {{\"prompt\": text, \"choices\": [text, ...], \"answer\": number}}"))
         })?;
         let answer = answer(&question).map_err(wrong)?;
