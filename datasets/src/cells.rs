@@ -1,7 +1,10 @@
 //! Conversion of Arrow cells to JSON values, used by every reader of Parquet files from other tools.
 //!
 //! A number keeps its shortest decimal digits. JSON has no NaN and no infinity, and null would read as a missing value,
-//! so they are refused. Types without a JSON form, such as times and bytes, are refused too.
+//! so they are refused. Types without a JSON form, such as times, are refused too, and bytes that are no UTF-8: nothing
+//! else tells text from other bytes ([`crate::unchecked`]).
+
+use std::borrow::Cow;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
@@ -19,8 +22,8 @@ pub(crate) fn has_json(kind: &DataType) -> bool {
             has_json(inner.data_type())
         }
         DataType::Dictionary(_, values) => has_json(values),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => true,
-        DataType::Float32 | DataType::Float64 | DataType::Null => true,
+        DataType::Boolean | DataType::Float32 | DataType::Float64 | DataType::Null => true,
+        kind if is_text(kind) => true,
         kind => kind.is_integer(),
     }
 }
@@ -49,10 +52,37 @@ pub(crate) fn value_of(column: &ArrayRef, row: usize) -> Result<Value, String> {
             let one = cast(&column.slice(row, 1), values).map_err(|error| error.to_string())?;
             value_of(&one, 0)
         }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => shown().map(Value::from),
+        kind if is_text(kind) => text_of(column, row).map(Value::from),
         kind if kind.is_integer() => serde_json::from_str(&shown()?).map_err(|error| error.to_string()),
         other => Err(format!("is of type {other}, which has no form as JSON")),
     }
+}
+
+/// True for types of text, and of bytes, which may be text.
+pub(crate) fn is_text(kind: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, LargeBinary, LargeUtf8, Utf8, Utf8View};
+    matches!(kind, Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView)
+}
+
+/// Returns the text of a row in a column for which [`is_text`]; `Err` names the byte that is no UTF-8.
+pub(crate) fn text_of(column: &ArrayRef, row: usize) -> Result<Cow<'_, str>, String> {
+    let bytes = match column.data_type() {
+        DataType::Utf8 => return Ok(column.as_string::<i32>().value(row).into()),
+        DataType::LargeUtf8 => return Ok(column.as_string::<i64>().value(row).into()),
+        DataType::Utf8View => return Ok(column.as_string_view().value(row).into()),
+        DataType::Binary => column.as_binary::<i32>().value(row),
+        DataType::LargeBinary => column.as_binary::<i64>().value(row),
+        _ => column.as_binary_view().value(row),
+    };
+    utf8(bytes).map(Cow::Borrowed)
+}
+
+/// Returns bytes as text; `Err` names the byte that is no UTF-8.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        format!("byte {at} of {} ({:#04x}) is no UTF-8; a text in UTF-8 is right", bytes.len(), bytes[at])
+    })
 }
 
 fn number(digits: String) -> Result<Value, String> {
@@ -66,7 +96,8 @@ mod tests {
 
     use arrow_array::types::{Int32Type, Int64Type};
     use arrow_array::{
-        BinaryArray, DictionaryArray, Float32Array, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+        BinaryArray, Date32Array, DictionaryArray, Float32Array, Float64Array, Int64Array, ListArray, StringArray,
+        StructArray,
     };
     use serde_json::json;
 
@@ -96,8 +127,11 @@ mod tests {
         let refused = |reason: &str| Err(reason.to_string());
         let found = values(Float64Array::from(vec![f64::NAN, f64::INFINITY]));
         assert_eq!(found, ["NaN", "inf"].map(|it| refused(&format!("{it} where a finite number should be"))));
-        let bytes = BinaryArray::from_vec(vec![b"a"]);
-        assert!(!has_json(bytes.data_type()));
-        assert_eq!(values(bytes), [refused("is of type Binary, which has no form as JSON")]);
+        let bytes = BinaryArray::from_vec(vec!["a蛇".as_bytes(), b"caf\xe9"]);
+        let reason = "byte 3 of 4 (0xe9) is no UTF-8; a text in UTF-8 is right";
+        assert_eq!(values(bytes), [Ok(json!("a蛇")), refused(reason)]);
+        let days = Date32Array::from(vec![1]);
+        assert!(!has_json(days.data_type()));
+        assert_eq!(values(days), [refused("is of type Date32, which has no form as JSON")]);
     }
 }

@@ -1,24 +1,23 @@
 //! Documents for training, read one by one from plain text, JSON lines and Parquet files.
 //!
 //! A `.parquet` file holds a document in each row of its column `text`, a `.jsonl` file (`.ndjson`, `.json`) in the
-//! field `text` of each line, and any other file is one document of UTF-8. The column name is configurable. With a
+//! field `text` of each object, and any other file is one document of UTF-8. The column name is configurable. With a
 //! column `split`, only the documents of one split can be selected.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_cast::cast;
-use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::cells::{is_text, text_of};
 use crate::error::{Error, Result};
+use crate::json::JsonRows;
 use crate::log::paths::find_files;
 use crate::log::shield::shield;
-use crate::rows::{Lines, read_columns};
+use crate::rows::read_columns;
 
 /// Selection of the documents to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +55,7 @@ struct Open {
 
 enum Reader {
     Whole(Option<Vec<u8>>),
-    Lines(Lines),
+    Json(JsonRows<File>),
     Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<String>, row: u64 },
 }
 
@@ -119,11 +118,13 @@ impl Open {
             "parquet" => {
                 let split = options.split.as_ref().map(|_| "split");
                 let wanted: Vec<&str> = [Some(options.column.as_str()), split].into_iter().flatten().collect();
-                let batches = shield(|| read_columns(file, &wanted, wanted.len()));
+                let batches = shield(|| {
+                    read_columns(file, &wanted, &wanted.iter().map(std::slice::from_ref).collect::<Vec<_>>())
+                });
                 let batches = batches.map_err(|reason| Error::file(&path, reason))?;
                 Reader::Parquet { batches, ready: VecDeque::new(), row: 0 }
             }
-            "jsonl" | "ndjson" | "json" => Reader::Lines(Lines::new(file)),
+            "jsonl" | "ndjson" | "json" => Reader::Json(JsonRows::new(&path, file)),
             _ if options.split.is_some() => {
                 return Err(Error::file(&path, "a file of plain text has no splits; name Parquet or JSON lines files"));
             }
@@ -135,9 +136,9 @@ impl Open {
     fn next(&mut self, options: &DocumentOptions) -> Result<Option<String>> {
         match &mut self.reader {
             Reader::Whole(text) => text.take().map(|bytes| utf8(bytes, &self.path)).transpose(),
-            Reader::Lines(lines) => {
-                while let Some((line, bytes)) = lines.next().map_err(Error::io(&self.path, "read it"))? {
-                    if let Some(text) = text_of_line(bytes, &self.path, line, options)? {
+            Reader::Json(rows) => {
+                while let Some((line, row)) = rows.next().transpose()? {
+                    if let Some(text) = text_of_row(row, &self.path, line, options)? {
                         return Ok(Some(text));
                     }
                 }
@@ -165,12 +166,15 @@ fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String> {
     })
 }
 
-fn text_of_line(bytes: &[u8], path: &Path, line: u64, options: &DocumentOptions) -> Result<Option<String>> {
+fn text_of_row(
+    mut row: Map<String, Value>,
+    path: &Path,
+    line: u64,
+    options: &DocumentOptions,
+) -> Result<Option<String>> {
     let wrong = |field: &str, reason: String| Error::Line { file: path.to_owned(), line, field: field.into(), reason };
-    let mut value: Value =
-        serde_json::from_slice(bytes).map_err(|error| wrong("the line", format!("is no JSON: {error}")))?;
     if let Some(wanted) = &options.split {
-        match value["split"].as_str() {
+        match row.get("split").and_then(Value::as_str) {
             Some(split) if split == wanted => {}
             Some(_) => return Ok(None),
             None => {
@@ -178,11 +182,11 @@ fn text_of_line(bytes: &[u8], path: &Path, line: u64, options: &DocumentOptions)
             }
         }
     }
-    match value.get_mut(&options.column).map(Value::take) {
+    match row.get_mut(&options.column).map(Value::take) {
         Some(Value::String(text)) => Ok(Some(text)),
         Some(other) => Err(wrong(&options.column, format!("{other} is no text"))),
         None => {
-            let fields: Vec<&String> = value.as_object().into_iter().flat_map(|object| object.keys()).collect();
+            let fields: Vec<&String> = row.keys().collect();
             Err(wrong(&options.column, format!("is missing; the line has {fields:?}")))
         }
     }
@@ -195,29 +199,32 @@ fn texts_of_batch(
     options: &DocumentOptions,
     texts: &mut VecDeque<String>,
 ) -> Result<()> {
-    let column = |name: &str| -> Result<ArrayRef> {
+    let column = |name: &str| -> Result<&ArrayRef> {
         let column = batch.column_by_name(name).expect("the projection has it");
         match column.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) => {
-                cast(column, &DataType::LargeUtf8).map_err(|error| Error::file(path, format!("column {name}: {error}")))
-            }
+            kind if is_text(kind) => Ok(column),
             other => Err(Error::file(path, format!("column {name} is {other} and no text"))),
         }
     };
     let text = column(&options.column)?;
     let split = options.split.as_ref().map(|wanted| Ok::<_, Error>((wanted, column("split")?))).transpose()?;
     for row in 0..batch.num_rows() {
-        if let Some((wanted, split)) = &split {
-            let split = split.as_string::<i64>();
-            if split.is_null(row) || split.value(row) != wanted.as_str() {
-                continue;
-            }
+        let place = first_row + row as u64;
+        let wrong = |column: &str, reason: String| Error::Cell {
+            file: path.to_owned(),
+            row: place,
+            column: column.to_string(),
+            reason,
+        };
+        if let Some((wanted, split)) = &split
+            && (split.is_null(row) || text_of(split, row).map_err(|reason| wrong("split", reason))? != wanted.as_str())
+        {
+            continue;
         }
         if text.is_null(row) {
-            let place = first_row + row as u64;
             return Err(Error::file(path, format!("row {place}: column {} is null and no text", options.column)));
         }
-        texts.push_back(text.as_string::<i64>().value(row).to_string());
+        texts.push_back(text_of(text, row).map_err(|reason| wrong(&options.column, reason))?.into_owned());
     }
     Ok(())
 }

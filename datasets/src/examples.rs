@@ -1,4 +1,4 @@
-//! Supervised training examples from the rows of JSON lines and Parquet files: texts, conversations, and prompts with
+//! Supervised training examples from the rows of JSON and Parquet files: texts, conversations, and prompts with
 //! completions.
 //!
 //! Column names are those of published data sets.
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::log::paths::find_files;
 use crate::rows::Rows;
 pub use crate::rows::{Origin, RowPlace};
-use crate::{Content, Message};
+use crate::{Content, Message, conversation};
 
 /// Columns that make up an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,8 @@ use crate::{Content, Message};
 pub enum Form {
     /// `text`: the loss covers all of it.
     Text,
-    /// `messages`: the loss covers the messages of the assistant.
+    /// `messages`, or `conversations` of ShareGPT, or `instruction`, `input` and `output` of Alpaca: the loss covers the
+    /// messages of the assistant.
     Messages,
     /// `prompt` and `completion`, texts or messages: the loss covers the completion.
     Completion,
@@ -82,7 +83,7 @@ impl Lesson {
 }
 
 impl Examples {
-    /// Opens the examples of files, folders and patterns: `.parquet` files as Parquet, all others as JSON lines.
+    /// Opens the examples of files, folders and patterns: `.parquet` files as Parquet, all others as JSON.
     ///
     /// # Errors
     /// A pattern that matches no file.
@@ -124,13 +125,13 @@ impl Iterator for Examples {
 }
 
 impl Form {
-    /// Returns the columns to read, and how many of the first of them are required.
-    fn columns(self) -> (&'static [&'static str], usize) {
+    /// Returns the columns to read, and groups of columns of each of which one is required.
+    fn columns(self) -> (&'static [&'static str], &'static [&'static [&'static str]]) {
         match self {
-            Self::Text => (&["text"], 1),
-            Self::Messages => (&["messages"], 1),
-            Self::Completion => (&["prompt", "completion"], 2),
-            Self::Chosen => (&["chosen", "prompt"], 1),
+            Self::Text => (&["text"], &[&["text"]]),
+            Self::Messages => (&conversation::COLUMNS, &[&["messages", "conversations", "instruction"]]),
+            Self::Completion => (&["prompt", "completion"], &[&["prompt"], &["completion"]]),
+            Self::Chosen => (&["chosen", "prompt"], &[&["chosen"]]),
         }
     }
 }
@@ -139,10 +140,14 @@ impl Form {
 type Wrong = (&'static str, String);
 
 fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
-    let (wanted, needed) = form.columns();
-    if let Some(missing) = wanted[..needed].iter().find(|name| row.get(**name).is_none_or(Value::is_null)) {
+    let (_, needed) = form.columns();
+    let is_missing = |name: &&str| row.get(*name).is_none_or(Value::is_null);
+    if let Some(group) = needed.iter().find(|group| group.iter().all(is_missing)) {
         let found: Vec<&String> = row.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect();
-        return Err((missing, format!("is missing; the row has {found:?}")));
+        return Err((group[0], format!("is missing; the row has {found:?}")));
+    }
+    if form == Form::Messages {
+        return conversation_of(row);
     }
     let mut take = |column: &'static str| match row.remove(column) {
         None | Some(Value::Null) => Ok(None),
@@ -156,10 +161,7 @@ fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
                 Err(("text", "is a list where a text should be; text.format says what is read".into()))
             }
         },
-        Form::Messages => match needs("messages")? {
-            Content::Messages(messages) => Ok(Lesson::Conversation { messages, from: 0 }),
-            Content::Text(_) => Err(("messages", "is a text where a list of {\"role\", \"content\"} should be".into())),
-        },
+        Form::Messages => unreachable!("returned above"),
         Form::Completion => follow(needs("prompt")?, needs("completion")?).map_err(|reason| ("completion", reason)),
         Form::Chosen => {
             let chosen = needs("chosen")?;
@@ -169,6 +171,17 @@ fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
             }
             .map_err(|reason| ("chosen", reason))
         }
+    }
+}
+
+fn conversation_of(mut row: Map<String, Value>) -> Result<Lesson, Wrong> {
+    let has = |name: &str| row.get(name).is_some_and(|value| !value.is_null());
+    if !has("messages") && !has("conversations") && !has("output") {
+        return Err(("output", "is missing beside the instruction, so that there is nothing to learn".to_string()));
+    }
+    match conversation::take_conversation(&mut row)? {
+        Some(messages) => Ok(Lesson::Conversation { messages, from: 0 }),
+        None => Err(("instruction", "is empty, so that there is nothing to answer".to_string())),
     }
 }
 

@@ -7,11 +7,13 @@
 mod cells;
 pub mod check;
 mod content;
+mod conversation;
 pub mod documents;
 mod episode;
 mod error;
 pub mod examples;
 pub mod import;
+mod json;
 pub mod log;
 mod message;
 pub mod preferences;
@@ -19,8 +21,10 @@ pub mod rows;
 pub mod shards;
 pub mod split_mix;
 pub mod stats;
+mod unchecked;
 
 pub use content::Content;
+pub use conversation::take_conversation;
 pub use episode::{End, Episode, MISSING_END, RULES, Turn};
 pub use error::{Error, Result};
 pub use message::Message;

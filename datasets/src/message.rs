@@ -12,7 +12,7 @@ use crate::error::shown;
 /// or `reasoning_content`, all kept, in their order.
 ///
 /// The content is a text, or a list of parts `{"type": "text", "text": ...}` as in OpenAI's format. The assistant's may
-/// be missing, as where it only calls tools. Fields that are null count as missing: columns of Parquet are full of them.
+/// be missing, as where it only calls tools. ShareGPT's `{"from": "human", "value": ...}` is read as role and content. Fields that are null count as missing: columns of Parquet are full of them.
 ///
 /// ```
 /// # use palestra_datasets::Message;
@@ -46,6 +46,9 @@ impl Message {
             return Err(format!("{} where {{\"role\": \"...\", \"content\": \"...\"}} should be", shown(&value)));
         };
         fields.retain(|_, value| !value.is_null());
+        if !fields.contains_key("role") && fields.contains_key("from") && fields.contains_key("value") {
+            fields = of_sharegpt(fields)?;
+        }
         let wrong = |reason: &str| Err(format!("{} {reason}", shown(&Value::Object(fields.clone()))));
         let Some(role) = fields.get("role").and_then(Value::as_str) else { return wrong("has no text `role`") };
         match fields.get("content") {
@@ -91,6 +94,27 @@ impl Message {
     pub(crate) fn further(&self) -> impl Iterator<Item = (&String, &Value)> {
         self.fields.iter().filter(|(name, _)| !["role", "content"].contains(&name.as_str()))
     }
+}
+
+/// Renames `from` and `value` to `role` and `content`, and ShareGPT's roles to those of chat templates.
+fn of_sharegpt(fields: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let role = match fields["from"].as_str() {
+        Some("human" | "user") => "user",
+        Some("gpt" | "chatgpt" | "bing" | "bard" | "assistant" | "model") => ASSISTANT,
+        Some("tool" | "observation") => "tool",
+        Some("system") => "system",
+        Some("developer") => "developer",
+        _ => {
+            let from = "human, gpt, system or tool";
+            return Err(format!("{} is from none of {from}", shown(&Value::Object(fields.clone()))));
+        }
+    };
+    let renamed = fields.into_iter().map(|(name, value)| match name.as_str() {
+        "from" => ("role".to_string(), role.into()),
+        "value" => ("content".to_string(), value),
+        _ => (name, value),
+    });
+    Ok(renamed.collect())
 }
 
 impl fmt::Display for Message {

@@ -1,18 +1,19 @@
-//! Rows of files of other tools, lines of text as well as rows of Parquet, and their locations.
+//! Rows of files of other tools, of JSON as well as of Parquet, and their locations.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::{Map, Value};
 
 use crate::cells::value_of;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result};
+use crate::json::JsonRows;
 use crate::log::shield::shield;
+use crate::unchecked;
 
 /// Number of Parquet rows decoded at a time.
 pub(crate) const ROWS_AT_A_TIME: usize = 256;
@@ -29,21 +30,21 @@ pub struct Origin {
 /// Position in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowPlace {
-    /// A line of text, counted from 1 as in editors.
+    /// The line of text on which the row begins, counted from 1 as in editors.
     Line(u64),
     /// A row of Parquet, counted from 0.
     Row(u64),
 }
 
 /// Iterator over the rows of a file as JSON objects, read as they are needed: Parquet if its name ends so, otherwise
-/// JSON lines.
+/// JSON: objects one after another, or the elements of one array.
 pub struct Rows {
     file: Arc<Path>,
     reader: Reader,
 }
 
 enum Reader {
-    Lines(Lines),
+    Json(JsonRows<File>),
     Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Map<String, Value>>, row: u64 },
 }
 
@@ -53,12 +54,12 @@ impl Rows {
     /// # Errors
     /// A file that cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_with(path, |file| ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build()))
+        Self::open_with(path, |file| unchecked::open(file)?.build())
     }
 
-    /// Opens a file with those of the wanted columns that a Parquet file has; the first `needed` are required. JSON
-    /// lines are read with all fields.
-    pub(crate) fn open_columns(path: &Path, wanted: &[&str], needed: usize) -> Result<Self> {
+    /// Opens a file with those of the wanted columns that a Parquet file has. Of each group in `needed`, one column is
+    /// required. JSON is read with all fields.
+    pub(crate) fn open_columns(path: &Path, wanted: &[&str], needed: &[&[&str]]) -> Result<Self> {
         Self::open_with(path, |file| read_columns(file, wanted, needed))
     }
 
@@ -74,25 +75,26 @@ impl Rows {
                 let batches = batches.map_err(|reason| Error::file(path, reason))?;
                 Reader::Parquet { batches, ready: VecDeque::new(), row: 0 }
             }
-            false => Reader::Lines(Lines::new(file)),
+            false => Reader::Json(JsonRows::new(path, file)),
         };
         Ok(Self { file: path.into(), reader })
+    }
+
+    /// Returns the number of bytes of text read so far; 0 of Parquet.
+    pub fn bytes(&self) -> u64 {
+        match &self.reader {
+            Reader::Json(rows) => rows.bytes(),
+            Reader::Parquet { .. } => 0,
+        }
     }
 
     fn next_row(&mut self) -> Result<Option<(Origin, Map<String, Value>)>> {
         let Self { file, reader } = self;
         let at = |place| Origin { file: file.clone(), place };
         match reader {
-            Reader::Lines(lines) => {
-                let Some((line, bytes)) = lines.next().map_err(Error::io(file, "read it"))? else { return Ok(None) };
-                let origin = at(RowPlace::Line(line));
-                match serde_json::from_slice(bytes) {
-                    Ok(Value::Object(object)) => Ok(Some((origin, object))),
-                    Ok(other) => {
-                        Err(origin.error("the line", format!("{} where an object {{...}} should be", shown(&other))))
-                    }
-                    Err(error) => Err(origin.error("the line", format!("is no JSON: {error}"))),
-                }
+            Reader::Json(rows) => {
+                let row = rows.next().transpose()?;
+                Ok(row.map(|(line, row)| (at(RowPlace::Line(line)), row)))
             }
             Reader::Parquet { batches, ready, row } => loop {
                 if let Some(object) = ready.pop_front() {
@@ -134,40 +136,18 @@ impl Origin {
     }
 }
 
-/// The non-blank lines of a file, with their numbers from 1.
-pub(crate) struct Lines {
-    reader: BufReader<File>,
-    buffer: Vec<u8>,
-    number: u64,
-}
-
-impl Lines {
-    pub(crate) fn new(file: File) -> Self {
-        Self { reader: BufReader::with_capacity(1 << 18, file), buffer: Vec::new(), number: 0 }
-    }
-
-    /// Returns the next line, including its line end; `None` after the last.
-    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
-        loop {
-            self.buffer.clear();
-            if self.reader.read_until(b'\n', &mut self.buffer)? == 0 {
-                return Ok(None);
-            }
-            self.number += 1;
-            if !self.buffer.trim_ascii().is_empty() {
-                return Ok(Some((self.number, &self.buffer)));
-            }
-        }
-    }
-}
-
-/// Returns a reader of those of the wanted columns that a Parquet file has; the first `needed` are required.
-pub(crate) fn read_columns(file: File, wanted: &[&str], needed: usize) -> Result<ParquetRecordBatchReader, String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
+/// Returns a reader of those of the wanted columns that a Parquet file has. Of each group in `needed`, one column is
+/// required.
+pub(crate) fn read_columns(
+    file: File,
+    wanted: &[&str],
+    needed: &[&[&str]],
+) -> Result<ParquetRecordBatchReader, String> {
+    let builder = unchecked::open(file).map_err(|error| error.to_string())?;
     let fields = builder.parquet_schema().root_schema().get_fields();
     let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
-    if let Some(missing) = wanted[..needed].iter().find(|name| !names.contains(name)) {
-        return Err(format!("it has no column {missing}; its columns are {}", names.join(", ")));
+    if let Some(missing) = needed.iter().find(|group| group.iter().all(|name| !names.contains(name))) {
+        return Err(format!("it has no column {}; its columns are {}", missing[0], names.join(", ")));
     }
     let places: Vec<usize> = wanted.iter().filter_map(|name| names.iter().position(|other| other == name)).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), places);

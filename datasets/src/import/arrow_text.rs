@@ -1,11 +1,15 @@
 //! Values of Arrow columns as text: strings as they are, anything else as compact JSON.
 
+use std::borrow::Cow;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_cast::display::array_value_to_string;
 use arrow_schema::DataType;
 use serde_json::Value;
+
+use crate::cells::{is_text, text_of};
 
 /// Structure of values that Arrow stores flat, from Minari's metadata: which structs are tuples, and the shapes of
 /// arrays.
@@ -52,9 +56,7 @@ impl Space {
 /// Returns the text of a row; `Err` names a type that is neither text nor representable as JSON.
 pub(super) fn text_of_row(column: &ArrayRef, row: usize, space: &Space) -> Result<String, String> {
     match column.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if column.is_valid(row) => {
-            array_value_to_string(column, row).map_err(|error| error.to_string())
-        }
+        kind if is_text(kind) && column.is_valid(row) => text(column, row),
         _ => {
             let mut json = String::new();
             write_json(&mut json, column, row, space)?;
@@ -91,12 +93,7 @@ fn write_json(json: &mut String, column: &ArrayRef, row: usize, space: &Space) -
         DataType::Float32 => json.push_str(&number(column.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => json.push_str(&number(column.as_primitive::<Float64Type>().value(row))),
         kind if kind.is_integer() || *kind == DataType::Boolean => json.push_str(&shown(column, row)?),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            json.push_str(&Value::from(shown(column, row)?).to_string());
-        }
-        DataType::Binary | DataType::LargeBinary => {
-            return Err("holds pictures, which are no text; a log of texts cannot hold them".to_string());
-        }
+        kind if is_text(kind) => json.push_str(&Value::from(text(column, row)?).to_string()),
         DataType::Dictionary(_, values) if matches!(**values, DataType::Utf8 | DataType::LargeUtf8) => {
             json.push_str(&Value::from(shown(column, row)?).to_string());
         }
@@ -133,6 +130,11 @@ fn write_array(json: &mut String, values: &ArrayRef, shape: &[usize], next: &mut
 
 fn number(value: impl serde::Serialize) -> String {
     serde_json::to_string(&value).expect("numbers are JSON")
+}
+
+fn text(column: &ArrayRef, row: usize) -> Result<String, String> {
+    let text = text_of(column, row);
+    text.map(Cow::into_owned).map_err(|reason| format!("holds bytes that are no text, as of a picture: {reason}"))
 }
 
 fn shown(column: &ArrayRef, row: usize) -> Result<String, String> {

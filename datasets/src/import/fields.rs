@@ -40,7 +40,7 @@ impl<'a> Fields<'a> {
     pub fn new(at: At<'a>, value: Value) -> Result<Self> {
         match value {
             Value::Object(object) => Ok(Self { at, object }),
-            other => Err(at.wrong("the line", &other, "an object {...} on each line")),
+            other => Err(at.wrong("the line", &other, "an object {...}")),
         }
     }
 

@@ -1,11 +1,11 @@
-//! Import of episodes from JSON lines, in the customary shapes.
+//! Import of episodes from JSON, in the customary shapes.
 //!
-//! Each line is an object, of one of three shapes:
+//! A file holds objects, one on each line, or in one array. Each is of one of three shapes:
 //!
 //! - a transition: `{"state": "...", "action": "...", "reward": 0, "done": false}`. The state may be named
 //!   `observation` or `obs`. The end is `done`, or separate flags `terminated` (`terminal`) and `truncated`
 //!   (`timeout`). `episode_id`, `next_state` (`next_observation`, `next_obs`), `info`, `legal_actions`, `log_probs`,
-//!   `end_reason`, `env_id`, `seed`, `policy_id` and the other columns of a log are optional. The lines of an episode
+//!   `end_reason`, `env_id`, `seed`, `policy_id` and the other columns of a log are optional. The objects of an episode
 //!   are contiguous and in order; an episode ends with its end flag, or where `episode_id` changes.
 //! - a trajectory: lists of the same, `{"states": [...], "actions": [...], "rewards": [...], "dones": [...]}`, where
 //!   `states` may have one more than `actions`, or `{"steps": [{...}, ...]}` with a transition in each.
@@ -18,25 +18,25 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::fields::{At, Fields};
 pub use super::report::Notes;
 use super::turns::{Step, take_end, take_episode, take_final, take_lists, take_step};
 use crate::error::shown;
 use crate::error::{Error, Result};
+use crate::json::JsonRows;
 use crate::{Content, Episode};
 
-/// Iterator over the episodes of a file of JSON lines. Iteration ends after an error.
+/// Iterator over the episodes of a file of JSON. Iteration ends after an error.
 pub struct Episodes<R> {
     file: PathBuf,
-    reader: R,
-    /// Number of the line that was read last, from 1.
+    rows: JsonRows<R>,
+    /// Line on which the object that was read last begins, from 1.
     line: u64,
-    buffer: Vec<u8>,
     /// The incomplete episode of the transitions read last.
     open: Option<Open>,
     ready: VecDeque<Ready>,
@@ -62,22 +62,22 @@ struct Open {
     next: Option<Content>,
 }
 
-impl Episodes<BufReader<File>> {
+impl Episodes<File> {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path, "open it"))?;
-        Ok(Self::new(path, BufReader::with_capacity(1 << 18, file)))
+        Ok(Self::new(path, file))
     }
 }
 
-impl<R: BufRead> Episodes<R> {
+impl<R: Read> Episodes<R> {
     /// Reads from any reader; `name` is used in errors and ids.
     pub fn new(name: impl Into<PathBuf>, reader: R) -> Self {
+        let file = name.into();
         Self {
-            file: name.into(),
-            reader,
+            rows: JsonRows::new(&file, reader),
+            file,
             line: 0,
-            buffer: Vec::new(),
             open: None,
             ready: VecDeque::new(),
             count: 0,
@@ -103,25 +103,19 @@ impl<R: BufRead> Episodes<R> {
     /// Reads until an episode is complete or the input ends.
     fn read(&mut self) -> Result<Option<Ready>> {
         while self.ready.is_empty() {
-            self.buffer.clear();
-            let read = self.reader.read_until(b'\n', &mut self.buffer).map_err(Error::io(&self.file, "read it"))?;
-            if read == 0 {
+            let Some((line, row)) = self.rows.next().transpose()? else {
                 return Ok(self.open.take().map(|open| open.ready));
-            }
-            self.line += 1;
-            if !self.buffer.trim_ascii().is_empty() {
-                self.read_line()?;
-            }
+            };
+            self.line = line;
+            self.read_row(row)?;
         }
         Ok(self.ready.pop_front())
     }
 
-    fn read_line(&mut self) -> Result<()> {
+    fn read_row(&mut self, object: Map<String, Value>) -> Result<()> {
         let file = self.file.clone();
         let at = At { file: &file, line: self.line, step: None };
-        let value: Value = serde_json::from_slice(&self.buffer)
-            .map_err(|error| at.error("the line", format!("is no JSON: {}", told(&error))))?;
-        let fields = Fields::new(at, value)?;
+        let fields = Fields { at, object };
         if !fields.has_list(&["turns", "steps", "actions", "rewards"]) {
             return self.read_transition(fields);
         }
@@ -213,7 +207,7 @@ impl<R: BufRead> Episodes<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Episodes<R> {
+impl<R: Read> Iterator for Episodes<R> {
     type Item = Result<Episode>;
 
     fn next(&mut self) -> Option<Self::Item> {

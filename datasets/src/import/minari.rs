@@ -14,12 +14,13 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::cast;
 use arrow_ipc::reader::FileReader;
 use arrow_schema::DataType;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use super::arrow_text::{Space, text_of_row};
 use super::{ImportOptions, ImportReport, Target};
+use crate::cells::is_text;
 use crate::error::{Error, Result};
+use crate::unchecked;
 use crate::{End, Episode, Turn};
 
 const ROWS_AT_A_TIME: usize = 1024;
@@ -183,7 +184,7 @@ impl Columns {
     fn row(&self, row: usize, dataset: &Dataset) -> Result<Row, String> {
         let mut no_texts = 0;
         let mut text = |name: &str, column: &ArrayRef, space: &Space| {
-            no_texts += u64::from(!matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8));
+            no_texts += u64::from(!is_text(column.data_type()));
             text_of_row(column, row, space).map_err(|reason| format!("column {name} {reason}"))
         };
         let observation = text("observations", &self.observations, &dataset.observation_space)?;
@@ -217,7 +218,7 @@ fn batches(path: &Path) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, St
         let reader = FileReader::try_new(BufReader::new(file), None).map_err(|error| refused(&error))?;
         return Ok(Box::new(reader.map(|batch| batch.map_err(|error| format!("cannot be read: {error}")))));
     }
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| refused(&error))?;
+    let reader = unchecked::open(file).map_err(|error| refused(&error))?;
     let reader = reader.with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| refused(&error))?;
     Ok(Box::new(reader.map(|batch| batch.map_err(|error| format!("cannot be read: {error}")))))
 }

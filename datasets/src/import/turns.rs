@@ -108,6 +108,8 @@ pub(super) fn take_end(fields: &mut Fields, info: Option<&Value>) -> Result<Opti
     let terminated = fields.flag(&TERMINATED)?;
     let truncated = fields.flag(&TRUNCATED)?;
     // Gym's TimeLimit reported it so when there was only `done`.
+    let of_text = info.and_then(Value::as_str).and_then(|json| serde_json::from_str::<Value>(json).ok());
+    let info = of_text.as_ref().or(info);
     let limit = info.and_then(|info| info.get("TimeLimit.truncated")).and_then(Value::as_bool).unwrap_or_default();
     if done.is_none() && terminated.is_none() && truncated.is_none() {
         return Ok(None);

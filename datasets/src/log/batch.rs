@@ -6,8 +6,8 @@ use std::collections::btree_map::Entry;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float32Array, PrimitiveArray, RecordBatch, StringArray,
-    StringViewArray, StructArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float32Array, PrimitiveArray, RecordBatch, StringViewArray,
+    StructArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_cast::display::array_value_to_string;
@@ -16,6 +16,7 @@ use arrow_schema::DataType;
 
 use super::rules::Breach;
 use super::schema::{COLUMNS, Need};
+use crate::cells::utf8;
 use crate::{Content, Message};
 
 /// A batch of rows of a file. A column that is absent from the file, or null in all of these rows, is `None`.
@@ -37,7 +38,7 @@ pub(super) struct Batch {
     pub prompt_ids: Option<Lists<UInt32Array>>,
     pub action: Option<StringViewArray>,
     pub action_ids: Option<Lists<UInt32Array>>,
-    pub legal_actions: Option<Lists<StringArray>>,
+    pub legal_actions: Option<Lists<StringViewArray>>,
     pub final_observation: Option<StringViewArray>,
     pub final_observation_messages: Option<StringViewArray>,
     pub reward: Option<Float32Array>,
@@ -68,7 +69,7 @@ pub(super) struct Lists<A> {
 /// Named numbers of each row.
 pub(super) enum Parts {
     /// A map, or a list of pairs.
-    Pairs(Box<Lists<StringArray>>, Float32Array),
+    Pairs(Box<Lists<StringViewArray>>, Float32Array),
     /// A struct with one column per name.
     Fields(Option<NullBuffer>, Vec<(String, Float32Array)>),
 }
@@ -166,7 +167,7 @@ impl<T: ArrowPrimitiveType> Lists<PrimitiveArray<T>> {
     }
 }
 
-impl Lists<StringArray> {
+impl Lists<StringViewArray> {
     pub fn get(&self, row: usize) -> Option<Vec<String>> {
         Some(self.range(row)?.map(|index| self.values.value(index).to_owned()).collect())
     }
@@ -196,7 +197,30 @@ struct Converter<'a> {
 
 impl Converter<'_> {
     fn text(&mut self, name: &'static str) -> Option<StringViewArray> {
-        Some(self.column(name)?.as_string_view().clone())
+        let column = self.column(name)?;
+        Some(self.checked(name, &column, None))
+    }
+
+    /// Returns bytes as texts. Rows with bytes that are no UTF-8 are recorded as faults, with an empty text in their
+    /// place.
+    fn checked(
+        &mut self,
+        name: &'static str,
+        bytes: &ArrayRef,
+        offsets: Option<&OffsetBuffer<i32>>,
+    ) -> StringViewArray {
+        let bytes = bytes.as_binary_view();
+        if let Ok(texts) = bytes.clone().to_string_view() {
+            return texts;
+        }
+        let texts = bytes.iter().enumerate().map(|(index, bytes)| match utf8(bytes?) {
+            Ok(text) => Some(text),
+            Err(reason) => {
+                self.fault(offsets.map_or(index, |offsets| row_of(offsets, index)), name, reason);
+                Some("")
+            }
+        });
+        texts.collect()
     }
 
     fn numbers<T: ArrowPrimitiveType>(&mut self, name: &'static str) -> Option<PrimitiveArray<T>> {
@@ -232,9 +256,10 @@ impl Converter<'_> {
         Some(lists.with(values.as_primitive::<T>().clone()))
     }
 
-    fn text_lists(&mut self, name: &'static str) -> Option<Lists<StringArray>> {
+    fn text_lists(&mut self, name: &'static str) -> Option<Lists<StringViewArray>> {
         let (lists, values) = self.lists(name)?;
-        Some(lists.with(values.as_string::<i32>().clone()))
+        let texts = self.checked(name, &values, Some(&lists.offsets));
+        Some(lists.with(texts))
     }
 
     fn parts(&mut self, name: &'static str) -> Option<Parts> {
@@ -259,7 +284,7 @@ impl Converter<'_> {
         };
         self.refuse_null_elements(name, pairs.column(0), &lists.offsets);
         let numbers = self.cast(name, pairs.column(1), &DataType::Float32, Some(&lists.offsets))?;
-        let names = pairs.column(0).as_string::<i32>().clone();
+        let names = self.checked(name, pairs.column(0), Some(&lists.offsets));
         Some(Parts::Pairs(Box::new(lists.with(names)), numbers.as_primitive::<Float32Type>().clone()))
     }
 

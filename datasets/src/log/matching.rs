@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 
 use super::schema::{COLUMNS, Column, Columns, Need};
 use super::shield::shield;
 use crate::error::{Error, Result};
+use crate::unchecked::{with_views, without_marks};
 
 /// The selected columns of a file, as a schema of its own.
 pub(super) struct Selection {
     /// The columns, in the file's order.
     pub columns: Vec<&'static Column>,
     pub schema: SchemaDescPtr,
-    /// The types to request: the file's own, with text as views, which avoid copies.
+    /// The types to request: the file's own, with text as bytes that are yet to be checked.
     pub arrow: SchemaRef,
     /// One flag per leaf column of the file: true if it is read.
     pub is_read: Vec<bool>,
@@ -30,16 +31,18 @@ impl Selection {
         let fields = found.iter().map(|(root, _)| roots[*root].clone()).collect();
         let select = || {
             let root = Type::group_type_builder("schema").with_fields(fields).build()?;
-            let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
-            Ok::<_, parquet::errors::ParquetError>((parquet_to_arrow_schema(&schema, None)?, schema))
+            let schema = without_marks(&root)?;
+            let own = parquet_to_arrow_schema(&SchemaDescriptor::new(Arc::new(root)), None)?;
+            let arrow = with_views(&parquet_to_arrow_schema(&schema, None)?);
+            Ok::<_, parquet::errors::ParquetError>((own, arrow, schema))
         };
-        let (arrow, schema) =
+        let (own, arrow, schema) =
             shield(select).map_err(|reason| Error::file(path, format!("its schema cannot be read: {reason}")))?;
         let is_read = (0..of_file.num_columns())
             .map(|leaf| found.iter().any(|(root, _)| *root == of_file.get_column_root_idx(leaf)))
             .collect();
         let columns: Vec<_> = found.into_iter().map(|(_, column)| column).collect();
-        let arrow = types_to_read(path, &arrow, &columns)?;
+        check_types(path, &own, &columns)?;
         Ok(Self { columns, schema, arrow, is_read })
     }
 }
@@ -93,17 +96,13 @@ fn nearest<'a>(column: &str, names: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-fn types_to_read(path: &Path, own: &Schema, columns: &[&'static Column]) -> Result<SchemaRef> {
-    let mut fields = Vec::new();
+fn check_types(path: &Path, own: &Schema, columns: &[&'static Column]) -> Result<()> {
     for (field, column) in own.fields().iter().zip(columns) {
         let found = field.data_type();
         if !column.accepts(found) {
             let reason = format!("is of type {found}; it should be {}", column.kind.wanted());
             return Err(Error::Column { file: path.to_owned(), column: column.name, reason });
         }
-        let is_text = matches!(found, DataType::Utf8 | DataType::Binary);
-        let kind = if is_text { DataType::Utf8View } else { found.clone() };
-        fields.push(Field::new(field.name(), kind, field.is_nullable()));
     }
-    Ok(Arc::new(Schema::new(fields)))
+    Ok(())
 }

@@ -157,21 +157,22 @@ impl Kind {
     /// True if an Arrow type is accepted for it: any width of number, text in any representation, flags as 0 and 1.
     fn accepts(self, found: &DataType) -> bool {
         let is_number = |kind: &DataType| kind.is_numeric() || *kind == DataType::Boolean;
+        // Some writers store text as unmarked bytes; the reader checks that they are UTF-8.
+        let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Binary);
         match self {
-            // Some writers store text as unmarked bytes; the reader checks that they are UTF-8.
-            Self::Text => matches!(found, DataType::Utf8 | DataType::Binary),
+            Self::Text => is_text(found),
             Self::U32 | Self::U64 => found.is_integer(),
             Self::F32 => is_number(found),
             Self::Bool => *found == DataType::Boolean || found.is_integer(),
             Self::Time => matches!(found, DataType::Timestamp(..)) || found.is_integer(),
-            Self::Texts => element(found) == Some(&DataType::Utf8),
+            Self::Texts => element(found).is_some_and(is_text),
             Self::Ids => element(found).is_some_and(DataType::is_integer),
             Self::Numbers => element(found).is_some_and(is_number),
             Self::Parts => match found {
                 DataType::Struct(parts) => parts.iter().all(|part| is_number(part.data_type())),
                 DataType::Map(entries, _) | DataType::List(entries) => match entries.data_type() {
                     DataType::Struct(pair) if pair.len() == 2 => {
-                        *pair[0].data_type() == DataType::Utf8 && is_number(pair[1].data_type())
+                        is_text(pair[0].data_type()) && is_number(pair[1].data_type())
                     }
                     _ => false,
                 },

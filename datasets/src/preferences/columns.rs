@@ -6,13 +6,30 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
 };
 use arrow_buffer::OffsetBuffer;
-use arrow_schema::ArrowError;
-use arrow_schema::{Field, Fields};
+use arrow_schema::{ArrowError, DataType, Field, Fields};
 use serde_json::{Map, Value};
 
 use crate::cells::{has_json, value_of};
 
 type Columns = Map<String, Value>;
+
+/// Columns whose bytes must be text. Others, such as images, are left out if they are not.
+const TEXTS: [&str; 14] = [
+    "prompt",
+    "chosen",
+    "rejected",
+    "completion",
+    "completions",
+    "input",
+    "preferred_output",
+    "non_preferred_output",
+    "summaries",
+    "info",
+    "question",
+    "answer_0",
+    "answer_1",
+    "annotator",
+];
 
 /// Returns the rows of a batch; `Err` of a row names the column and the problem. Columns of types without a JSON form
 /// are left out: data sets contain dates and images beside the preference data.
@@ -27,14 +44,22 @@ pub(super) fn rows_of(batch: &RecordBatch) -> Vec<Result<Columns, (String, Strin
         .collect();
     let row = |row: usize| {
         let cells = columns.iter().filter(|(_, column)| column.is_valid(row));
-        cells
-            .map(|(name, column)| match value_of(column, row) {
-                Ok(value) => Ok(((*name).clone(), value)),
-                Err(reason) => Err(((*name).clone(), reason)),
-            })
-            .collect()
+        let values = cells.filter_map(|(name, column)| match value_of(column, row) {
+            Ok(value) => Some(Ok(((*name).clone(), value))),
+            Err(_) if holds_bytes(column.data_type()) && !TEXTS.contains(&name.as_str()) => None,
+            Err(reason) => Some(Err(((*name).clone(), reason))),
+        });
+        values.collect()
     };
     (0..batch.num_rows()).map(row).collect()
+}
+
+fn holds_bytes(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct(fields) => fields.iter().any(|field| holds_bytes(field.data_type())),
+        DataType::List(inner) => holds_bytes(inner.data_type()),
+        kind => *kind == DataType::BinaryView,
+    }
 }
 
 /// Returns rows as a batch. A column's type is that of its values: all texts, all messages, all whole numbers, ...;

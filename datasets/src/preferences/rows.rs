@@ -1,4 +1,4 @@
-//! Rows of a file of JSON lines or Parquet, consumed column by column.
+//! Rows of a file of JSON or Parquet, consumed column by column.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -6,14 +6,17 @@ use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::{Map, Value};
 
 use super::columns::rows_of;
 use crate::Content;
 use crate::error::shown;
 use crate::error::{Error, Result};
-use crate::rows::{Lines, Origin, ROWS_AT_A_TIME, RowPlace};
+use crate::json::JsonRows;
+use crate::log::shield::shield;
+use crate::rows::{Origin, ROWS_AT_A_TIME, RowPlace};
+use crate::unchecked;
 
 /// One row and its location. Null columns count as absent.
 #[derive(Debug, Clone)]
@@ -32,7 +35,7 @@ pub struct PreferenceRows {
 }
 
 enum Source {
-    Lines(Lines),
+    Json(JsonRows<File>),
     Parquet {
         batches: ParquetRecordBatchReader,
         ready: VecDeque<Result<Map<String, Value>, (String, String)>>,
@@ -41,32 +44,29 @@ enum Source {
 }
 
 impl PreferenceRows {
-    /// Opens a file; the first bytes decide between Parquet and JSON lines.
+    /// Opens a file; the first bytes decide between Parquet and JSON.
     pub fn open(file: &Path) -> Result<Self> {
         let mut opened = File::open(file).map_err(Error::io(file, "open it"))?;
         let mut magic = Vec::new();
         (&mut opened).take(4).read_to_end(&mut magic).map_err(Error::io(file, "read it"))?;
         opened.rewind().map_err(Error::io(file, "read it"))?;
         let source = if magic == b"PAR1" {
-            let damaged = |error| Error::file(file, format!("is damaged, or no Parquet: {error}"));
-            let builder = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(damaged)?;
-            let batches = builder.with_batch_size(ROWS_AT_A_TIME).build().map_err(damaged)?;
+            let batches = shield(|| unchecked::open(opened)?.with_batch_size(ROWS_AT_A_TIME).build());
+            let batches = batches.map_err(|error| Error::file(file, format!("is damaged, or no Parquet: {error}")))?;
             Source::Parquet { batches, ready: VecDeque::new(), row: 0 }
         } else {
-            Source::Lines(Lines::new(opened))
+            Source::Json(JsonRows::new(file, opened))
         };
         Ok(Self { file: file.into(), source, any: false, ended: false })
     }
 
     fn read(&mut self) -> Option<Result<Row>> {
         match &mut self.source {
-            Source::Lines(lines) => match lines.next() {
-                Ok(line) => line.map(|(line, bytes)| Row::at(&self.file, RowPlace::Line(line)).with_line(bytes)),
-                Err(error) => {
-                    self.ended = true;
-                    Some(Err(Error::io(&self.file, "read it")(error)))
-                }
-            },
+            Source::Json(rows) => rows.next().map(|row| {
+                let (line, mut columns) = row?;
+                columns.retain(|_, value| !value.is_null());
+                Ok(Row { columns, ..Row::at(&self.file, RowPlace::Line(line)) })
+            }),
             Source::Parquet { batches, ready, row: next } => loop {
                 if let Some(columns) = ready.pop_front() {
                     let row = Row::at(&self.file, RowPlace::Row(*next));
@@ -76,7 +76,7 @@ impl PreferenceRows {
                         Err((column, reason)) => Err(row.error(&column, reason)),
                     });
                 }
-                match batches.next()? {
+                match shield(|| batches.next().transpose()).transpose()? {
                     Ok(batch) => ready.extend(rows_of(&batch)),
                     Err(error) => {
                         self.ended = true;
@@ -108,25 +108,6 @@ impl Iterator for PreferenceRows {
 impl Row {
     fn at(file: &Arc<Path>, place: RowPlace) -> Self {
         Self { origin: Origin { file: file.clone(), place }, columns: Map::new() }
-    }
-
-    fn with_line(mut self, line: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(line) {
-            Ok(Value::Object(columns)) => self.columns = columns,
-            Ok(other) => {
-                return Err(self.error("the line", format!("{} where an object {{...}} should be", shown(&other))));
-            }
-            Err(error) => {
-                let hint = if line.windows(3).any(|part| part == b"NaN") {
-                    "; NaN is no number in JSON: write null, or leave the field out"
-                } else {
-                    ""
-                };
-                return Err(self.error("the line", format!("is no JSON (at character {}){hint}", error.column())));
-            }
-        }
-        self.columns.retain(|_, value| !value.is_null());
-        Ok(self)
     }
 
     /// Returns the location.

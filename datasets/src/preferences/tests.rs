@@ -132,7 +132,7 @@ fn what_is_wrong_is_named_with_file_line_and_column_and_the_rest_is_read() {
         (json!({"prompt": "p", "completion": "a"}), "label: missing, and rating too"),
         (json!({"prompt": "p", "completion": "a", "label": 1, "weight": 0}), "weight: 0.0 where a number above 0"),
         (json!({"text": "p"}), "the columns: are text, which is no preference"),
-        (json!([1]), "the line: [1] where an object"),
+        (json!([1]), "the line: 1 where an object"),
     ];
     for (line, expected) in cases {
         let error = refusal(line);
@@ -197,6 +197,32 @@ fn parquet_says_which_row_holds_nan_and_which_column_two_kinds() {
     let mixed = [better("p", "a", "b"), Record { prompt: messages(&[("user", "p")]), ..better("", "a", "b") }];
     let error = write(&directory.path().join("mixed.parquet"), &mixed).unwrap_err().to_string();
     assert!(error.contains("column prompt holds values of several kinds"), "{error}");
+}
+
+#[test]
+fn bytes_of_an_answer_are_text_and_those_of_an_image_are_left_out() {
+    use arrow_array::{ArrayRef, BinaryArray};
+    use std::sync::Arc;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bytes.parquet");
+    let bytes =
+        |first: &'static [u8], second: &'static [u8]| Arc::new(BinaryArray::from(vec![first, second])) as ArrayRef;
+    let image = bytes(b"\x89PNG", b"note");
+    let columns = [
+        ("prompt", bytes(b"p", b"p")),
+        ("chosen", bytes(b"a", b"caf\xe9")),
+        ("rejected", bytes(b"b", b"b")),
+        ("image", image),
+    ];
+    let batch = arrow_array::RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let records: Vec<_> = read(&path).unwrap().collect();
+    assert_eq!(*records[0].as_ref().unwrap(), better("p", "a", "b"));
+    let error = records[1].as_ref().unwrap_err().to_string();
+    assert!(error.contains("bytes.parquet: row 1, column chosen: byte 3 of 4 (0xe9) is no UTF-8"), "{error}");
 }
 
 #[test]

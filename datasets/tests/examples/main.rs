@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
 use palestra_datasets::Message;
 use palestra_datasets::examples::{Example, Examples, Form, Lesson, RowPlace};
@@ -143,7 +143,7 @@ fn a_row_that_teaches_nothing_is_named_with_its_column() {
             "line 1, chosen: does not end with a message of the assistant",
         ),
         (json!({"chosen": "a"}), Form::Chosen, "line 1, chosen: is a text without a `prompt`"),
-        (json!([1]), Form::Text, "line 1, the line: [1] where an object {...} should be"),
+        (json!([1]), Form::Text, "line 1, the line: 1 where an object {...} should be"),
     ] {
         let error = lesson_of(&line, form).unwrap_err();
         assert!(error.starts_with(reason), "{error} is not {reason}");
@@ -170,4 +170,38 @@ fn a_file_that_cannot_be_read_is_named() {
     }
     std::fs::write(at("e.jsonl"), "\n").unwrap();
     assert_eq!(read(&at("e.jsonl"), Form::Text), Ok(Vec::new()), "who reads it says that it is empty");
+}
+
+#[test]
+fn bytes_are_text_or_refused_with_their_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let bytes = |second: &'static [u8]| Arc::new(BinaryArray::from(vec!["é".as_bytes(), second])) as ArrayRef;
+    write_parquet(&path, vec![("text", bytes(b"b")), ("image", bytes(b"\x89PNG"))]);
+    assert_eq!(read(&path, Form::Text).unwrap()[0].lesson, Lesson::Text("é".to_string()));
+    write_parquet(&path, vec![("text", bytes(b"caf\xe9"))]);
+    let error = read(&path, Form::Text).unwrap_err();
+    assert!(error.ends_with("a.parquet: row 1, column text: byte 3 of 4 (0xe9) is no UTF-8; a text in UTF-8 is right"));
+
+    // A column that says messages holds their JSON.
+    let messages = json!([says("user", "hi"), says("assistant", "ho")]).to_string();
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![messages]));
+    write_parquet(&path, vec![("messages", texts)]);
+    let Lesson::Conversation { messages, .. } = &read(&path, Form::Messages).unwrap()[0].lesson else { panic!() };
+    assert_eq!(messages.len(), 2);
+}
+
+#[test]
+fn rows_of_sharegpt_and_alpaca_are_conversations() {
+    let expected = |messages: &[Value]| {
+        let messages = messages.iter().map(|message| Message::parse(message.clone()).unwrap()).collect();
+        Ok(Lesson::Conversation { messages, from: 0 })
+    };
+    let both = [says("user", "hi"), says("assistant", "ho")];
+    let sharegpt = json!({"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]});
+    assert_eq!(lesson_of(&sharegpt, Form::Messages), expected(&both));
+    let alpaca = json!({"instruction": "hi", "input": "", "output": "ho"});
+    assert_eq!(lesson_of(&alpaca, Form::Messages), expected(&both));
+    let error = lesson_of(&json!({"instruction": "hi"}), Form::Messages).unwrap_err();
+    assert!(error.starts_with("line 1, output: is missing"), "{error}");
 }

@@ -63,6 +63,12 @@ fn the_two_ends_are_told_apart() {
     assert_eq!(end(r#""done": true, "terminated": false"#), Some(End::Truncated));
     assert_eq!(end(r#""done": true, "truncated": false"#), Some(End::Terminated));
     assert_eq!(end(r#""done": true, "info": {"TimeLimit.truncated": true}"#), Some(End::Truncated));
+    assert_eq!(
+        end(r#""done": true, "info": "{\"TimeLimit.truncated\": true}""#),
+        Some(End::Truncated),
+        "info as a text"
+    );
+    assert_eq!(end(r#""done": true, "info": "{\"TimeLimit.truncated\": false}""#), Some(End::Terminated));
     assert_eq!(end(r#""done": false"#), None);
 }
 
@@ -174,8 +180,8 @@ fn our_own_episodes_come_back() {
 fn what_is_wrong_is_told_with_its_line() {
     let good = r#"{"state": "a", "action": "x", "reward": 0, "done": false}"#;
     let second = |line: &str, reason: &str| refused(&format!("{good}\n{line}\n"), &format!("line 2, {reason}"));
-    second("{", "the line: is no JSON: EOF while parsing an object");
-    second("[1]", "the line: [1] where an object {...} on each line should be");
+    second("{", "the line: is no JSON: column 1: the row that begins here does not end");
+    second("[1]", "the line: [1] where an object {...} should be");
     second(r#"{"action": "x"}"#, "observation or state or obs: missing");
     second(
         r#"{"satte": "b", "action": "x"}"#,

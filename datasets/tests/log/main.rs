@@ -1,5 +1,6 @@
 //! The experience log through its public interface: episodes survive a round trip, kills and damage.
 
+mod bytes;
 mod cut;
 mod damage;
 mod foreign;

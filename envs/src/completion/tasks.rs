@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use palestra_datasets::rows::Rows;
-use palestra_datasets::{Content, Message};
+use palestra_datasets::{Content, Message, take_conversation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::{EnvSpec, Error, Options, Result};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct CompletionOptions {
-    /// JSON lines or Parquet file with a column `prompt`, `turns` or `messages`.
+    /// JSON or Parquet file with a column `prompt`, `turns`, `messages`, `conversations` or `instruction`.
     file: Option<String>,
     /// Inline prompts, in place of a file.
     prompts: Vec<String>,
@@ -114,7 +114,13 @@ fn read_file(file: &str, options: &CompletionOptions) -> Result<Vec<Task>> {
 impl CompletionOptions {
     fn task(&self, mut row: Map<String, Value>) -> Result<Task, Wrong> {
         let mut take = |column: &'static str| row.remove(column).filter(|value| !value.is_null());
-        let (prompt, turns, messages) = (take("prompt"), take("turns"), take("messages"));
+        let (prompt, turns) = (take("prompt"), take("turns"));
+        let output = row.get("output").cloned();
+        let messages = match prompt.is_some() || turns.is_some() {
+            true => row.get("messages").filter(|value| !value.is_null()).map(|_| Vec::new()),
+            false => take_conversation(&mut row)?,
+        };
+        row.extend(output.map(|output| ("output".to_string(), output))); // which may be the answer
         let shown: Vec<Content> = match (prompt, turns, messages) {
             (None, None, None) => {
                 let found: Vec<&String> = row.keys().collect();
@@ -165,10 +171,7 @@ fn history(prompt: Value) -> Result<Content, String> {
 
 /// Messages before each answer of a conversation whose answers are written by the agent. The assistant's messages in
 /// the file are dropped.
-fn by_user(messages: Value) -> Result<Vec<Content>, String> {
-    let Content::Messages(messages) = Content::parse(messages)? else {
-        return Err("is a text where a list of {\"role\", \"content\"} should be".to_string());
-    };
+fn by_user(messages: Vec<Message>) -> Result<Vec<Content>, String> {
     let (mut shown, mut waiting) = (Vec::new(), Vec::new());
     for message in messages.into_iter().filter(|message| !message.is_assistant()) {
         let is_user = message.role() == "user";

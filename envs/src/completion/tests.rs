@@ -49,6 +49,11 @@ fn each_form_of_a_row_is_shown_turn_by_turn() {
     let asked = shown(json!({"messages": earlier}), "");
     let user = |content| json!([said("user", content)]);
     assert_eq!([read(&asked[0]), read(&asked[1])], ["a", "c"].map(user), "answers are the agent's to write");
+    let turn = |from: &str, value: &str| json!({"from": from, "value": value});
+    let sharegpt = json!({"conversations": [turn("human", "a"), turn("gpt", "b"), turn("human", "c")]});
+    assert_eq!(shown(sharegpt, ""), asked);
+    assert_eq!(read(&shown(json!({"instruction": "add", "input": "1, 2", "output": "3"}), "")[0]), user("add\n1, 2"));
+    assert_eq!(shown(json!([{"prompt": "hello"}]), ""), ["hello"], "a file that is an array");
     let with_system = shown(json!({"turns": ["a", "b"]}), "system = 'Be short.'");
     assert_eq!(read(&with_system[0]), json!([said("system", "Be short."), said("user", "a")]));
     assert_eq!(with_system[1], "b");

@@ -1,8 +1,6 @@
 //! Questions with choices: accuracy of the choice that the model finds likeliest.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,10 +9,11 @@ use serde_json::Value;
 use crate::cli::output::Output;
 use crate::language_model::LanguageModel;
 use crate::{Error, Result};
+use palestra_datasets::rows::{RowPlace, Rows};
 use palestra_learn::batch::TextRow;
 use palestra_learn::likelihood::log_likelihoods;
 
-/// A line of a file of questions; other fields are ignored.
+/// A row of a file of questions; other fields are ignored.
 #[derive(Deserialize)]
 struct Question {
     prompt: String,
@@ -35,32 +34,27 @@ pub struct Report {
     chance: f64,
 }
 
-/// True if a file holds questions: JSON lines, the first of which has `choices`.
+/// True if a file holds questions: JSON, the first row of which has `choices`.
 pub fn are_in(data: &str) -> Result<bool> {
     let path = Path::new(data);
     let is_lines = path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson" || ending == "json");
     if !is_lines || !path.is_file() {
         return Ok(false);
     }
-    let mut first = Vec::new();
-    let mut reader = BufReader::new(File::open(path).map_err(Error::io(path))?);
-    reader.read_until(b'\n', &mut first).map_err(Error::io(path))?;
-    Ok(serde_json::from_slice::<Value>(&first).is_ok_and(|line| line.get("choices").is_some()))
+    let first = Rows::open(path)?.next();
+    Ok(first.is_some_and(|row| row.is_ok_and(|(_, row)| row.contains_key("choices"))))
 }
 
 /// Answers all questions of a file by likelihood, and scores the answers.
 pub fn evaluate(model: &LanguageModel, path: &Path, batch: usize, output: &Output) -> Result<Report> {
-    let reader = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let mut rows = Rows::open(path)?;
     let progress = output.progress(std::fs::metadata(path).map_err(Error::io(path))?.len(), "bytes");
     let (mut questions, mut right, mut right_per_byte, mut chance) = (0u64, 0u64, 0u64, 0.0);
-    for (line, bytes) in (1..).zip(reader.split(b'\n')) {
-        let bytes = bytes.map_err(Error::io(path))?;
-        progress.inc(bytes.len() as u64 + 1);
-        if bytes.trim_ascii().is_empty() {
-            continue;
-        }
+    while let Some((origin, fields)) = rows.next().transpose()? {
+        progress.set_position(rows.bytes());
+        let RowPlace::Line(line) = origin.place else { unreachable!("files of questions are JSON") };
         let wrong = |reason: String| Error::Data(format!("{}: line {line}: {reason}", path.display()));
-        let question: Question = serde_json::from_slice(&bytes).map_err(|error| {
+        let question: Question = serde_json::from_value(Value::Object(fields)).map_err(|error| {
             wrong(format!("{error}; a question is {{\"prompt\": text, \"choices\": [text, ...], \"answer\": number}}"))
         })?;
         let answer = answer(&question).map_err(wrong)?;

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::{Encoding, GBK, ISO_2022_JP, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::rule::{Failed, Rule};
 
@@ -12,7 +12,7 @@ pub(super) struct Decoded<'a> {
     pub charset: Option<&'static str>,
 }
 
-/// Decodes bytes as UTF-8 if valid, else as declared, else (with `guess`) in the best-fitting charset of the web.
+/// Decodes bytes in a charset of seven bits if they have its escapes, else as UTF-8 if valid, else as declared, else (with `guess`) in the best-fitting charset of the web.
 ///
 /// Text contains almost no control characters. If more than one character in a hundred is one, the bytes are not text
 /// but an image or a program, whatever charset was guessed.
@@ -24,6 +24,9 @@ pub(super) fn decode<'a>(
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let wrong = match simple_utf8(bytes) {
         Ok(text) => {
+            if let Some(decoded) = decode_escapes(bytes, declared, guess) {
+                return checked(decoded, bytes);
+            }
             return match controls(text) {
                 0 => Ok(Decoded { text: text.into(), charset: None }),
                 _ => checked(Decoded { text: text.into(), charset: None }, bytes),
@@ -31,6 +34,8 @@ pub(super) fn decode<'a>(
         }
         Err(wrong) => wrong,
     };
+    // A page that says so in ASCII is in none of these.
+    let declared = declared.filter(|charset| ![UTF_8, UTF_16LE, UTF_16BE, REPLACEMENT].contains(charset));
     if !guess && declared.is_none() {
         return Err(Failed::new(
             Rule::Undecodable,
@@ -41,13 +46,72 @@ pub(super) fn decode<'a>(
         let text = String::from_utf8_lossy(bytes).replace('\u{fffd}', "").into();
         return checked(Decoded { text, charset: Some("UTF-8, damaged") }, bytes);
     }
-    let charset = declared.filter(|charset| *charset != UTF_8).unwrap_or_else(|| {
+    let charset = declared.unwrap_or_else(|| {
         let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
         detector.feed(bytes, true);
         detector.guess(None, Utf8Detection::Allow)
     });
     let (text, _) = charset.decode_without_bom_handling(bytes);
     checked(Decoded { text, charset: Some(charset.name()) }, bytes)
+}
+
+/// Decodes ISO-2022-JP and HZ, which write Japanese and Chinese in ASCII characters between escapes. Without `guess`, the
+/// charset must be declared.
+fn decode_escapes<'a>(bytes: &'a [u8], declared: Option<&'static Encoding>, guess: bool) -> Option<Decoded<'a>> {
+    let has = |escape: &[u8]| memchr::memmem::find(bytes, escape).is_some();
+    if declared == Some(ISO_2022_JP) || (guess && (has(b"\x1b$B") || has(b"\x1b$@"))) {
+        let (text, is_damaged) = ISO_2022_JP.decode_without_bom_handling(bytes);
+        let is_it = declared == Some(ISO_2022_JP) || !is_damaged;
+        return is_it.then_some(Decoded { text, charset: Some(ISO_2022_JP.name()) });
+    }
+    // The standard of the web knows the name of HZ, and decodes it to nothing.
+    let is_declared = declared == Some(REPLACEMENT);
+    let (text, characters) = (is_declared || guess).then(|| decode_hz(bytes)).flatten()?;
+    // Escapes may stand in a program; a Chinese text is Chinese to a large part.
+    let is_hz = is_declared || characters * 8 >= bytes.len();
+    is_hz.then_some(Decoded { text: text.into(), charset: Some("HZ-GB-2312") })
+}
+
+/// Decodes HZ (RFC 1843): pairs of characters between `~{` and `~}` are GB 2312. Returns the number of pairs too; `None`
+/// if there is none, or one that is no character.
+fn decode_hz(bytes: &[u8]) -> Option<(String, usize)> {
+    memchr::memmem::find(bytes, b"~{")?;
+    let (mut gbk, mut characters, mut is_chinese) = (Vec::with_capacity(bytes.len()), 0, false);
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        let taken = match (is_chinese, byte, after.first()) {
+            (false, b'~', Some(b'{')) => {
+                is_chinese = true;
+                2
+            }
+            (true, b'~', Some(b'}')) => {
+                is_chinese = false;
+                2
+            }
+            (false, b'~', Some(b'\n')) => 2,
+            (false, b'~', Some(b'~')) => {
+                gbk.push(b'~');
+                2
+            }
+            (true, b'\n' | b'\r', _) => {
+                is_chinese = false;
+                0
+            }
+            (true, first @ 0x21..=0x77, Some(second @ 0x21..=0x7e)) => {
+                gbk.extend([first | 0x80, second | 0x80]);
+                characters += 1;
+                2
+            }
+            (true, ..) => return None,
+            (false, ..) => {
+                gbk.push(byte);
+                1
+            }
+        };
+        rest = &rest[taken..];
+    }
+    let (text, is_damaged) = GBK.decode_without_bom_handling(&gbk);
+    (!is_damaged && characters > 0).then(|| (text.into_owned(), characters))
 }
 
 /// Returns the charset in the head of an HTML page: `<meta charset=...>` or in `content="text/html; charset=..."`.
@@ -125,6 +189,39 @@ mod tests {
         assert!(decode(page, declared, true).unwrap().text.contains("ąż"));
         let old = b"<meta http-equiv='Content-Type' content='text/html; charset=KOI8-R'>";
         assert_eq!(declared_in_html(old), Some(encoding_rs::KOI8_R));
+    }
+
+    #[test]
+    fn charsets_of_seven_bits_are_read() {
+        let japanese = "吾輩は猫である。名前はまだ無い。";
+        let mut page = b"<meta charset=\"iso-2022-jp\">".to_vec();
+        page.extend_from_slice(b"\x1b$B8cGZ$OG-$G$\"$k!#L>A0$O$^$@L5$$!#\x1b(B");
+        for declared in [declared_in_html(&page), None] {
+            let decoded = decode(&page, declared, true).unwrap();
+            assert!(decoded.text.ends_with(japanese), "{}", decoded.text);
+            assert_eq!(decoded.charset, Some("ISO-2022-JP"));
+        }
+        let chinese = b"~{5@?I5@#,7G3#5@!#~}";
+        for (text, expected) in [(chinese.as_slice(), "道可道，非常道。"), (b"~~ ~{5@~}~\n~{?I~}\n", "~ 道可\n")]
+        {
+            assert_eq!(decode(text, Some(REPLACEMENT), true).unwrap().text, expected);
+        }
+        let declared = declared_in_html(b"<meta charset='hz-gb-2312'>");
+        assert_eq!(decode(chinese, declared, false).unwrap().text, "道可道，非常道。");
+        assert_eq!(decode(chinese, None, true).unwrap().charset, Some("HZ-GB-2312"));
+        let lisp = "(format t \"~{~a~^, ~}\" list) ; or ~{ab~}, which joins the elements of a list";
+        let decoded = decode(lisp.as_bytes(), None, true).unwrap();
+        assert_eq!((&*decoded.text, decoded.charset), (lisp, None));
+    }
+
+    #[test]
+    fn a_page_that_says_utf_16_in_ascii_is_not() {
+        let page = b"<meta charset=\"utf-16\"><p>The majestic m\xf6ose crossed the caf\xe9's na\xefve garden.</p>";
+        let declared = declared_in_html(page);
+        assert!(decode(page, declared, true).unwrap().text.contains("café's naïve"));
+        assert!(decode(page, declared, false).unwrap_err().detail.contains("is no UTF-8"));
+        let plain = "<meta charset=utf-16>é";
+        assert_eq!(decode(plain.as_bytes(), declared_in_html(plain.as_bytes()), false).unwrap().text, plain);
     }
 
     #[test]

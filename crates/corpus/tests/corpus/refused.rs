@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::file::properties::WriterProperties;
 
 use crate::made::*;
 
@@ -50,6 +52,24 @@ fn a_parquet_file_without_the_column_is_named() {
     assert_eq!(place.refused(&[]), "in/a.parquet: the column `text` holds Int64; texts are right");
     place.put("a.parquet", parquet(vec![("text", Arc::new(StringArray::from(vec![Some("x"), None])))]));
     assert_eq!(place.refused(&[]), "in/a.parquet, row 2: the column `text` is null; a text is right, or --skip-bad");
+    // Arrow's schema in the file calls the bytes a text.
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+    let schema = RecordBatch::try_from_iter_with_nullable([("text", texts, true)]).unwrap().schema();
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"x", b"caf\xe9"]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("text", bytes, true)]).unwrap();
+    let mut file = Vec::new();
+    let mut properties = WriterProperties::builder().build();
+    parquet::arrow::add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(&mut file, batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    place.put("a.parquet", file);
+    assert_eq!(
+        place.refused(&[]),
+        "in/a.parquet, row 2: the column `text` is marked as text, and its byte 3 (0xe9) is no UTF-8; a text is right, or \
+         --skip-bad"
+    );
 }
 
 #[test]
