@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::content::parse_tools;
 use crate::error::Result;
 use crate::log::paths::find_files;
 use crate::rows::Rows;
@@ -21,7 +22,8 @@ use crate::{Content, Message};
 pub enum Form {
     /// `text`: the loss covers all of it.
     Text,
-    /// `messages`: the loss covers the messages of the assistant.
+    /// `messages`: the loss covers the messages of the assistant. Beside conversations of all forms, a column `tools`
+    /// lists the tools that they may call.
     Messages,
     /// `prompt` and `completion`, texts or messages: the loss covers the completion.
     Completion,
@@ -128,9 +130,9 @@ impl Form {
     fn columns(self) -> (&'static [&'static str], usize) {
         match self {
             Self::Text => (&["text"], 1),
-            Self::Messages => (&["messages"], 1),
-            Self::Completion => (&["prompt", "completion"], 2),
-            Self::Chosen => (&["chosen", "prompt"], 1),
+            Self::Messages => (&["messages", "tools"], 1),
+            Self::Completion => (&["prompt", "completion", "tools"], 2),
+            Self::Chosen => (&["chosen", "prompt", "tools"], 1),
         }
     }
 }
@@ -139,6 +141,19 @@ impl Form {
 type Wrong = (&'static str, String);
 
 fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
+    let tools = row.remove("tools").unwrap_or_default();
+    match without_tools(row, form)? {
+        Lesson::Conversation { mut messages, from } => {
+            if let Some(tools) = parse_tools(tools).map_err(|reason| ("tools", reason))? {
+                messages[0].set_tools(tools);
+            }
+            Ok(Lesson::Conversation { messages, from })
+        }
+        plain => Ok(plain),
+    }
+}
+
+fn without_tools(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
     let (wanted, needed) = form.columns();
     if let Some(missing) = wanted[..needed].iter().find(|name| row.get(**name).is_none_or(Value::is_null)) {
         let found: Vec<&String> = row.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name).collect();
@@ -184,7 +199,10 @@ fn follow(prompt: Content, completion: Content) -> Result<Lesson, String> {
     }
     let prompt = prompt.to_messages("user");
     let from = prompt.len();
-    let messages = if answer.starts_with(&prompt) { answer } else { [prompt, answer].concat() };
+    // The tools of a prompt stand in its first message, and not in that of an answer which repeats it.
+    let is_same = |(own, other): (&Message, &Message)| own == other || own.without_tools() == *other;
+    let repeats = answer.len() >= from && prompt.iter().zip(&answer).all(is_same);
+    let messages = [&prompt, &answer[if repeats { from } else { 0 }..]].concat();
     if messages[from..].iter().any(Message::is_assistant) {
         Ok(Lesson::Conversation { messages, from })
     } else {
