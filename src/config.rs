@@ -21,6 +21,7 @@ use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
 use palestra_model::optim::OptimizerConfig;
+use palestra_text::ChatDate;
 pub use sections::{EvaluationConfig, TrainConfig};
 
 /// Training run as a TOML file describes it.
@@ -56,6 +57,10 @@ pub struct RunFile {
     /// then no `[model]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<PathBuf>,
+    /// Date that `strftime_now` tells a chat template, such as `"2024-07-26"`. It is fixed, so that a run is the same every
+    /// day; absent, it is 2024-07-26, as in Llama's templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_date: Option<ChatDate>,
     /// The environment: a registered one by its `id`, the `file` that defines one (relative to the run file), or a
     /// `kind`; with `options` and `wrappers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
