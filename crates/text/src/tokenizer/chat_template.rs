@@ -181,7 +181,7 @@ impl ChatTemplate {
     /// As [`ChatTemplate::render`]; without `{% generation %}`, a template with which the text of the first messages is
     /// not a prefix of the whole text.
     pub fn mark(&self, messages: &[Message]) -> Result<MarkedText> {
-        if self.marks_generation { self.mark_by_generation(messages) } else { self.mark_by_prefixes(messages) }
+        if self.marks_generation { self.mark_by_generation(messages) } else { self.mark_by_prefixes(messages, 0) }
     }
 
     /// Tokens of a whole conversation with the assistant mask. Special tokens in the template are one token each.
@@ -196,11 +196,15 @@ impl ChatTemplate {
     /// counted from 0.
     ///
     /// # Errors
-    /// As [`ChatTemplate::encode`]; a template with which the text of the messages before is not a prefix of the whole
-    /// text.
+    /// As [`ChatTemplate::encode`], for the messages from `from` on; with `{% generation %}`, a template with which the
+    /// text of the messages before is not a prefix of the whole text.
     pub fn encode_from(&self, tokenizer: &Tokenizer, messages: &[Message], from: usize) -> Result<EncodedChat> {
-        let MarkedText { text, mut assistant } = self.mark(messages)?;
-        if from > 0 {
+        // Earlier messages need not be told apart: templates of reasoning models drop the thinking from them.
+        let MarkedText { text, mut assistant } = match self.marks_generation {
+            true => self.mark_by_generation(messages)?,
+            false => self.mark_by_prefixes(messages, from)?,
+        };
+        if from > 0 && self.marks_generation {
             let before = self.render(&messages[..from], false)?;
             if !text.starts_with(&before) {
                 return Err(Error::Tokenizer(format!(
@@ -234,10 +238,10 @@ impl ChatTemplate {
         Ok(marked)
     }
 
-    fn mark_by_prefixes(&self, messages: &[Message]) -> Result<MarkedText> {
+    fn mark_by_prefixes(&self, messages: &[Message], from: usize) -> Result<MarkedText> {
         let text = self.render(messages, false)?;
         let mut assistant = Vec::new();
-        for (at, _) in messages.iter().enumerate().filter(|(_, message)| message.is_assistant()) {
+        for (at, _) in messages.iter().enumerate().skip(from).filter(|(_, message)| message.is_assistant()) {
             let before = self.render(&messages[..at], true)?;
             let after = self.render(&messages[..=at], false)?;
             if !after.starts_with(&before) || !text.starts_with(&after) {
@@ -329,5 +333,7 @@ fn failed(origin: &str, error: &minijinja::Error) -> Error {
     Error::Tokenizer(format!("{origin}: {line}{reason}"))
 }
 
+#[cfg(test)]
+mod snippets;
 #[cfg(test)]
 mod tests;

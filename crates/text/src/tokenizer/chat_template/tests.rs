@@ -2,8 +2,6 @@ use serde_json::json;
 
 use super::*;
 
-mod snippets;
-
 /// The templates of SmolLM2, of Llama 3 without tools, and one with `{% generation %}`.
 const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 const LLAMA3: &str = "{{- bos_token }}\n{%- for message in messages %}\n    {{- '<|start|>' + message['role'] + '<|end|>\\n\\n' + message['content'] | trim + '<|eot|>' }}\n{%- endfor %}\n{%- if add_generation_prompt %}\n    {{- '<|start|>assistant<|end|>\\n\\n' }}\n{%- endif %}\n";
@@ -135,4 +133,22 @@ fn the_date_is_fixed_until_it_is_set() {
         let reason = wrong.parse::<ChatDate>().unwrap_err();
         assert!(reason.contains("is no date") && reason.contains(wrong), "{reason}");
     }
+}
+
+#[test]
+fn an_answer_is_told_apart_where_earlier_ones_lose_their_thinking() {
+    let thinks = template(
+        "{% for m in messages %}{{ m.role[0] }}:{{ m.content if loop.last else m.content.split('>')[-1] }};{% endfor %}\
+         {% if add_generation_prompt %}a:{% endif %}",
+    );
+    let said = [("user", "q"), ("assistant", "t>r"), ("user", "q"), ("assistant", "t>s")];
+    let messages: Vec<Message> = said.map(|(role, content)| Message::new(role, content)).into();
+    let tokenizer = Tokenizer::from_alphabet("aqrstu:;>").unwrap();
+    let chat = thinks.encode_from(&tokenizer, &messages, 3).unwrap();
+    assert_eq!(tokenizer.decode(&chat.tokens).unwrap(), "u:q;a:r;u:q;a:t>s;");
+    assert_eq!(chat.is_assistant.iter().filter(|is| **is).count(), "t>s;".len());
+    assert!(chat.is_assistant.ends_with(&[true; 4]));
+    assert!(
+        thinks.encode(&tokenizer, &messages).unwrap_err().to_string().contains("what message 2 adds cannot be told")
+    );
 }
