@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use palestra_envs::{Definition, Registry, RewardDefinition};
 use palestra_settings::{assign, parse_toml, parse_toml_table};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
 use learner::WithLearner;
@@ -59,7 +60,7 @@ pub struct RunFile {
     pub start_from: Option<PathBuf>,
     /// Date that `strftime_now` tells a chat template, such as `"2024-07-26"`. It is fixed, so that a run is the same every
     /// day; absent, it is 2024-07-26, as in Llama's templates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
     pub chat_date: Option<ChatDate>,
     /// The environment: a registered one by its `id`, the `file` that defines one (relative to the run file), or a
     /// `kind`; with `options` and `wrappers`.
@@ -104,6 +105,15 @@ pub struct RunFile {
 
 fn flex() -> String {
     "flex".to_string()
+}
+
+/// Parses a date as a text, or as TOML's own.
+fn date<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<ChatDate>, D::Error> {
+    let text = match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    text.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// Stands in the field until all sections are read.
