@@ -131,7 +131,8 @@ impl Agent {
     /// # Errors
     /// A file that cannot be read, or is not a template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        Ok(template_of(self.run.chat_template(), tokenizer_folder(&self.run))?)
+        let template = template_of(self.run.chat_template(), tokenizer_folder(&self.run))?;
+        Ok(template.map(|template| template.with_date(self.run.chat_date.unwrap_or_default())))
     }
 
     /// Alphabet of a model with random weights: the characters of its environment, or of a log.

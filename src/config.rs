@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use palestra_envs::{Definition, Registry, RewardDefinition};
 use palestra_settings::{assign, parse_toml, parse_toml_table};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
 use learner::WithLearner;
@@ -21,6 +22,7 @@ use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
 use palestra_model::optim::OptimizerConfig;
+use palestra_text::ChatDate;
 pub use sections::{EvaluationConfig, TrainConfig};
 
 /// Training run as a TOML file describes it.
@@ -56,6 +58,10 @@ pub struct RunFile {
     /// then no `[model]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<PathBuf>,
+    /// Date that `strftime_now` tells a chat template, such as `"2024-07-26"`. It is fixed, so that a run is the same every
+    /// day; absent, it is 2024-07-26, as in Llama's templates.
+    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    pub chat_date: Option<ChatDate>,
     /// The environment: a registered one by its `id`, the `file` that defines one (relative to the run file), or a
     /// `kind`; with `options` and `wrappers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +105,15 @@ pub struct RunFile {
 
 fn flex() -> String {
     "flex".to_string()
+}
+
+/// Parses a date as a text, or as TOML's own.
+fn date<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<ChatDate>, D::Error> {
+    let text = match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    text.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// Stands in the field until all sections are read.

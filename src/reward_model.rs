@@ -12,7 +12,7 @@ use crate::model_dir::ModelDir;
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::preference::{Reading, read_answers};
-use palestra_learn::source::{ExampleEncoder, TooLong};
+use palestra_learn::source::{Border, ExampleEncoder, TooLong};
 use palestra_model::{Heads, Policy, classifier, read_config_json};
 use palestra_text::{ChatTemplate, Tokenizer};
 
@@ -82,6 +82,7 @@ impl RewardModel {
             template: self.chat.as_ref(),
             max_length: self.policy.transformer.config().context,
             too_long: TooLong::Cut,
+            border: Border::Apart,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Conversion of Arrow cells to JSON values, used by every reader of Parquet files from other tools.
 //!
+//! A field of a struct that is null is left out: the rows of a column share the fields of all of them, so that most are
+//! null. The content of a message is kept, since null is a content that chat templates know.
 //! A number keeps its shortest decimal digits. JSON has no NaN and no infinity, and null would read as a missing value,
 //! so they are refused. Types without a JSON form, such as times, are refused too, and bytes that are no UTF-8: nothing
 //! else tells text from other bytes ([`crate::unchecked`]).
@@ -12,7 +14,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_cast::cast;
 use arrow_cast::display::array_value_to_string;
 use arrow_schema::DataType;
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 /// True if values of a type have a JSON form.
 pub(crate) fn has_json(kind: &DataType) -> bool {
@@ -39,7 +41,10 @@ pub(crate) fn value_of(column: &ArrayRef, row: usize) -> Result<Value, String> {
         DataType::Struct(fields) => {
             let cells = fields.iter().zip(column.as_struct().columns());
             let cells = cells.map(|(field, values)| Ok((field.name().clone(), value_of(values, row)?)));
-            cells.collect::<Result<_, String>>().map(Value::Object)
+            let mut object = cells.collect::<Result<Map<String, Value>, String>>()?;
+            let is_message = object.contains_key("role");
+            object.retain(|name, value| !value.is_null() || is_message && name == "content");
+            Ok(Value::Object(object))
         }
         DataType::List(_) => list(column.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(column.as_list::<i64>().value(row)),
@@ -120,6 +125,25 @@ mod tests {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a \"b\"\n"]));
         let fields = StructArray::try_from(vec![("say", text)]).unwrap();
         assert_eq!(values(fields), [Ok(json!({"say": "a \"b\"\n"}))]);
+    }
+
+    #[test]
+    fn nulls_of_structs_are_left_out_but_for_the_content_of_a_message() {
+        let text = |values: [Option<&str>; 2]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+        let arguments = [("city", text([Some("Paris"), None])), ("city2", text([None, Some("Rome")]))];
+        assert_eq!(
+            values(StructArray::try_from(arguments.to_vec()).unwrap()),
+            [Ok(json!({"city": "Paris"})), Ok(json!({"city2": "Rome"}))]
+        );
+        let role = text([Some("assistant"), Some("tool")]);
+        let message = [("role", role), ("content", text([None, Some("7")])), ("name", text([None, Some("add")]))];
+        assert_eq!(
+            values(StructArray::try_from(message.to_vec()).unwrap()),
+            [
+                Ok(json!({"role": "assistant", "content": null})),
+                Ok(json!({"role": "tool", "content": "7", "name": "add"}))
+            ]
+        );
     }
 
     #[test]

@@ -49,6 +49,17 @@ impl Content {
         }
     }
 
+    /// Returns it with the tools that its messages may call, as a column `tools` has them: a list, the JSON of one, or
+    /// null. A text is no conversation and has none. `Err` gives the problem.
+    pub fn with_tools(mut self, tools: Value) -> Result<Self, String> {
+        if let Self::Messages(messages) = &mut self
+            && let Some((first, tools)) = messages.first_mut().zip(parse_tools(tools)?)
+        {
+            first.set_tools(tools);
+        }
+        Ok(self)
+    }
+
     /// True if there is no text or no message.
     pub fn is_empty(&self) -> bool {
         match self {
@@ -111,6 +122,23 @@ impl Content {
             Self::Text(text) => text.len(),
             Self::Messages(messages) => serde_json::to_string(messages).map_or(0, |json| json.len()),
         }
+    }
+}
+
+/// Parses a column `tools`; `None` if there are none.
+pub(crate) fn parse_tools(tools: Value) -> Result<Option<Value>, String> {
+    let right = "a list of tools such as [{\"type\": \"function\", \"function\": {...}}], or its JSON, should be";
+    let wrong = |found: &Value| format!("{} where {right}", shown(found));
+    match tools {
+        Value::Null => Ok(None),
+        Value::Array(tools) if tools.is_empty() => Ok(None),
+        Value::Array(ref list) if list.iter().all(Value::is_object) => Ok(Some(tools)),
+        Value::String(ref text) if text.trim().is_empty() => Ok(None),
+        Value::String(ref text) => match serde_json::from_str(text) {
+            Ok(Value::String(_)) | Err(_) => Err(wrong(&tools)),
+            Ok(parsed) => parse_tools(parsed),
+        },
+        other => Err(wrong(&other)),
     }
 }
 

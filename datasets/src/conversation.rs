@@ -6,8 +6,8 @@ use crate::error::shown;
 use crate::{Content, Message};
 
 /// Columns that a conversation is read from.
-pub(crate) const COLUMNS: [&str; 7] =
-    ["messages", "conversations", "instruction", "input", "output", "system", "history"];
+pub(crate) const COLUMNS: [&str; 8] =
+    ["messages", "conversations", "instruction", "input", "output", "system", "history", "tools"];
 
 /// An invalid column, and the reason.
 type Wrong = (&'static str, String);

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::content::parse_tools;
 use crate::error::Result;
 use crate::log::paths::find_files;
 use crate::rows::Rows;
@@ -22,7 +23,7 @@ pub enum Form {
     /// `text`: the loss covers all of it.
     Text,
     /// `messages`, or `conversations` of ShareGPT, or `instruction`, `input` and `output` of Alpaca: the loss covers the
-    /// messages of the assistant.
+    /// messages of the assistant. Beside conversations of all forms, a column `tools` lists the tools that they may call.
     Messages,
     /// `prompt` and `completion`, texts or messages: the loss covers the completion.
     Completion,
@@ -130,8 +131,8 @@ impl Form {
         match self {
             Self::Text => (&["text"], &[&["text"]]),
             Self::Messages => (&conversation::COLUMNS, &[&["messages", "conversations", "instruction"]]),
-            Self::Completion => (&["prompt", "completion"], &[&["prompt"], &["completion"]]),
-            Self::Chosen => (&["chosen", "prompt"], &[&["chosen"]]),
+            Self::Completion => (&["prompt", "completion", "tools"], &[&["prompt"], &["completion"]]),
+            Self::Chosen => (&["chosen", "prompt", "tools"], &[&["chosen"]]),
         }
     }
 }
@@ -140,6 +141,19 @@ impl Form {
 type Wrong = (&'static str, String);
 
 fn lesson(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
+    let tools = row.remove("tools").unwrap_or_default();
+    match without_tools(row, form)? {
+        Lesson::Conversation { mut messages, from } => {
+            if let Some(tools) = parse_tools(tools).map_err(|reason| ("tools", reason))? {
+                messages[0].set_tools(tools);
+            }
+            Ok(Lesson::Conversation { messages, from })
+        }
+        plain => Ok(plain),
+    }
+}
+
+fn without_tools(mut row: Map<String, Value>, form: Form) -> Result<Lesson, Wrong> {
     let (_, needed) = form.columns();
     let is_missing = |name: &&str| row.get(*name).is_none_or(Value::is_null);
     if let Some(group) = needed.iter().find(|group| group.iter().all(is_missing)) {
@@ -197,7 +211,10 @@ fn follow(prompt: Content, completion: Content) -> Result<Lesson, String> {
     }
     let prompt = prompt.to_messages("user");
     let from = prompt.len();
-    let messages = if answer.starts_with(&prompt) { answer } else { [prompt, answer].concat() };
+    // The tools of a prompt stand in its first message, and not in that of an answer which repeats it.
+    let is_same = |(own, other): (&Message, &Message)| own == other || own.without_tools() == *other;
+    let repeats = answer.len() >= from && prompt.iter().zip(&answer).all(is_same);
+    let messages = [&prompt, &answer[if repeats { from } else { 0 }..]].concat();
     if messages[from..].iter().any(Message::is_assistant) {
         Ok(Lesson::Conversation { messages, from })
     } else {

@@ -12,7 +12,10 @@ use crate::error::shown;
 /// or `reasoning_content`, all kept, in their order.
 ///
 /// The content is a text, or a list of parts `{"type": "text", "text": ...}` as in OpenAI's format. The assistant's may
-/// be missing, as where it only calls tools. ShareGPT's `{"from": "human", "value": ...}` is read as role and content. Fields that are null count as missing: columns of Parquet are full of them.
+/// be null or missing, as where it only calls tools; chat templates tell the two apart. ShareGPT's
+/// `{"from": "human", "value": ...}` is read as role and content. Other fields that are null count as missing: columns of
+/// Parquet are full of them. A list `tools` of the first message holds the tools of the whole conversation: a row's column
+/// `tools` is kept there.
 ///
 /// ```
 /// # use palestra_datasets::Message;
@@ -21,6 +24,8 @@ use crate::error::shown;
 /// assert_eq!((message.role(), &*message.text()), ("tool", "12:00"));
 /// assert_eq!(message.get("name").unwrap(), "clock");
 /// assert_eq!(serde_json::to_string(&message)?, json);
+/// let call: Message = serde_json::from_str(r#"{"role": "assistant", "content": null, "tool_calls": [], "name": null}"#)?;
+/// assert_eq!(call.fields().keys().collect::<Vec<_>>(), ["role", "content", "tool_calls"]);
 /// assert!(serde_json::from_str::<Message>(r#"{"role": "user"}"#).is_err());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -45,7 +50,7 @@ impl Message {
         let Value::Object(mut fields) = value else {
             return Err(format!("{} where {{\"role\": \"...\", \"content\": \"...\"}} should be", shown(&value)));
         };
-        fields.retain(|_, value| !value.is_null());
+        fields.retain(|name, value| !value.is_null() || name == "content");
         if !fields.contains_key("role") && fields.contains_key("from") && fields.contains_key("value") {
             fields = of_sharegpt(fields)?;
         }
@@ -54,9 +59,9 @@ impl Message {
         match fields.get("content") {
             Some(Value::String(_)) => {}
             Some(Value::Array(parts)) if parts.iter().all(|part| part["text"].is_string()) => {}
+            Some(Value::Null) | None if role == ASSISTANT => {}
+            Some(Value::Null) | None => return wrong("has no `content`"),
             Some(_) => return wrong("has a `content` that is neither a text nor a list of {\"type\", \"text\"}"),
-            None if role == ASSISTANT => {}
-            None => return wrong("has no `content`"),
         }
         Ok(Self { fields })
     }
@@ -78,6 +83,25 @@ impl Message {
     /// Returns a field by its name.
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.fields.get(field)
+    }
+
+    /// Returns the tools of the conversation that begins with this message.
+    pub fn tools(&self) -> Option<&Value> {
+        self.fields.get("tools").filter(|tools| tools.is_array())
+    }
+
+    /// Returns the message without the tools of the conversation.
+    pub fn without_tools(&self) -> Self {
+        let mut fields = self.fields.clone();
+        if self.tools().is_some() {
+            fields.shift_remove("tools");
+        }
+        Self { fields }
+    }
+
+    /// Sets the tools of the conversation that begins with this message.
+    pub(crate) fn set_tools(&mut self, tools: Value) {
+        self.fields.insert("tools".to_string(), tools);
     }
 
     /// Returns all fields, in their order.

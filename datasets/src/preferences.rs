@@ -47,6 +47,8 @@ pub use write::{Format, encode, write};
 pub struct Record {
     /// The prompt; empty if the file has answers only.
     pub prompt: Content,
+    /// True if the file has two whole texts without a prompt: the prompt is what they have in common.
+    pub is_parted: bool,
     /// The label, with the answers.
     pub preference: Preference,
     /// The annotator, if known.
@@ -62,7 +64,7 @@ pub struct Record {
 pub enum Preference {
     /// `chosen` is better than `rejected`, by `margin` if it is given.
     Better {
-        /// The better answer.
+        /// The better answer; equal to the worse one where a file has no difference.
         chosen: Content,
         /// The worse answer.
         rejected: Content,
@@ -102,6 +104,17 @@ pub enum Preference {
         /// The rating; higher is better, in the annotator's units.
         rating: f64,
     },
+}
+
+impl Record {
+    /// True if it compares two answers that are the same, of which nothing is learned.
+    pub fn is_of_equals(&self) -> bool {
+        match &self.preference {
+            Preference::Better { chosen, rejected, .. } => chosen == rejected,
+            Preference::Tie { answers: [first, second] } => first == second,
+            _ => false,
+        }
+    }
 }
 
 /// Returns the files of preference data that paths, folders and patterns match, sorted.

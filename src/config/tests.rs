@@ -151,3 +151,15 @@ fn the_learner_is_saved_with_its_section_and_an_override_may_name_it() {
     let other = RunFile::from_toml("run.toml", preferences, &["dpo.beta=0.3"]).unwrap();
     assert_eq!(run.first_difference(&other).as_deref(), Some("dpo"));
 }
+
+#[test]
+fn the_date_of_chats_is_a_text_or_a_date_of_toml() {
+    for written in ["chat_date=2026-02-01", "chat_date=\"2026-02-01\""] {
+        let run = RunFile::from_toml("run.toml", MINIMAL, &[written]).unwrap();
+        assert_eq!(run.chat_date, Some("2026-02-01".parse().unwrap()));
+        let saved = RunFile::from_toml("saved.toml", &run.to_toml().unwrap(), &[] as &[&str]).unwrap();
+        assert_eq!(saved.chat_date, run.chat_date);
+    }
+    let wrong = RunFile::from_toml("run.toml", MINIMAL, &["chat_date=today"]).unwrap_err().to_string();
+    assert!(wrong.contains("\"today\" is no date"), "{wrong}");
+}

@@ -49,6 +49,7 @@ impl Parts {
     /// anything is written. `device` is that of the batches, in the autodiff context of the model.
     pub fn open(agent: &Agent, registry: &Registry, logged: Option<LoggedData>, device: &Device) -> Result<Self> {
         let run = &agent.run;
+        tell_chat_date(agent)?;
         match &run.learner.config {
             AnyConfig::Play(config) => {
                 let learner = config.build(run.rollout.sampling.temperature, run.rollout.max_new_tokens)?;
@@ -79,6 +80,16 @@ impl Parts {
             }
         }
     }
+}
+
+/// Tells the date that the chat template writes into every conversation, if the run has conversations.
+fn tell_chat_date(agent: &Agent) -> Result<()> {
+    let run = &agent.run;
+    let is_used = run.text.is_some() || run.preferences.is_some() || run.rollout.chat;
+    if let Some(date) = agent.chat_template()?.filter(|_| is_used).and_then(|template| template.date()) {
+        tracing::info!("{}: the chat template asks for today's date and is told {date} (chat_date)", run.name);
+    }
+    Ok(())
 }
 
 /// Rollouts that a run learns from. If rewards are learned or written by hand, the divergence from the starting policy

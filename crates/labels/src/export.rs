@@ -146,6 +146,7 @@ fn record(labelled: &LabelledItem, preference: Preference, policies: &[(&str, us
     }
     Record {
         prompt: labelled.prompt.clone(),
+        is_parted: false,
         preference,
         annotator: Some(labelled.annotator.clone()),
         weight: 1.0,

@@ -16,7 +16,9 @@ mod texts;
 mod windows;
 
 pub use chunks::Chunking;
-pub use examples::{ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of};
+pub use examples::{
+    Border, ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of,
+};
 pub use on_policy::{OnPolicySource, ReferencePolicy};
 pub use preference_files::{PreferenceCounts, read_preferences};
 pub use preferences::{Conflicts, PreferenceConfig, PreferenceData, PreferenceSource};

@@ -8,7 +8,8 @@ use crate::preferences::{Rule, Scores, read, resolve};
 use crate::{End, Episode, Turn};
 
 /// Reads files of preference data ([`crate::preferences`]) into a new log `to`. Each answer becomes a terminated
-/// episode of one turn; its reward is the score in -1 to 1 that [`Scores`] computes from all labels of the answer.
+/// episode of one turn; its reward is the score in -1 to 1 that [`Scores`] computes from all labels of the answer. Rows
+/// whose two answers are the same are left out.
 ///
 /// # Errors
 /// A row that is not preference data, or an annotator who labelled the same answers twice and differently.
@@ -19,6 +20,7 @@ pub fn import_preferences(inputs: &[PathBuf], to: &Path, options: &ImportOptions
             records.push(record?);
         }
     }
+    records.retain(|record| !record.is_of_equals());
     let wrong = |reason: String| Error::file(&inputs[0], reason);
     let resolved = resolve(records, Rule::Share).map_err(wrong)?;
     let scores = Scores::of(&resolved.records, None).map_err(wrong)?;

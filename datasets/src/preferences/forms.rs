@@ -1,7 +1,5 @@
 //! Formats of preference data in files.
 
-use serde_json::Value;
-
 use super::rows::{Row, flag_of};
 use super::{Preference, Record};
 use crate::error::Result;
@@ -20,6 +18,8 @@ pub fn record_of(mut row: Row) -> Result<Record> {
         }
         weight => weight.unwrap_or(1.0),
     };
+    let is_parted = row.has(&["chosen"]) && !row.has(&["prompt"]);
+    let tools = row.take(&["tools"]).map(|(_, tools)| tools).unwrap_or_default();
     let (prompt, preference) = if row.has(&["preferred_output", "non_preferred_output"]) {
         openai_fine_tuning(&mut row)?
     } else if row.has(&["summaries", "choice"]) {
@@ -43,14 +43,15 @@ pub fn record_of(mut row: Row) -> Result<Record> {
         );
         return Err(row.error("the columns", reason));
     };
-    Ok(Record { prompt, preference, annotator, weight, other: row.columns })
+    let prompt = prompt.with_tools(tools).map_err(|reason| row.error("tools", reason))?;
+    let is_parted = is_parted && matches!(prompt, Content::Text(_));
+    Ok(Record { prompt, is_parted, preference, annotator, weight, other: row.columns })
 }
 
 fn pair(row: &mut Row) -> Result<(Content, Preference)> {
     let (chosen, rejected) = (row.text("chosen")?, row.text("rejected")?);
     let margin = row.number(&["margin"])?;
     let is_tie = row.flag("tie")?.unwrap_or(false);
-    refuse_equal(row, &chosen, &rejected)?;
     let prompt = match row.has(&["prompt"]).then(|| row.text("prompt")).transpose()? {
         // A prompt text beside whole conversations, as in UltraFeedback: the conversations begin with it.
         Some(Content::Text(_)) if is_conversation(&chosen) && is_conversation(&rejected) => None,
@@ -79,7 +80,11 @@ fn split_prompt(chosen: &Content, rejected: &Content) -> Result<(Content, Conten
             Ok((part(&chosen[..end]), part(&chosen[end..]), part(&rejected[end..])))
         }
         (Content::Messages(chosen), Content::Messages(rejected)) => {
-            let end = chosen.iter().zip(rejected).take_while(|(left, right)| left == right).count();
+            let mut end = chosen.iter().zip(rejected).take_while(|(left, right)| left == right).count();
+            if (end == chosen.len()) != (end == rejected.len()) {
+                // One is the beginning of the other: both answer with the last message that they share, and go on.
+                end = chosen[..end].iter().rposition(Message::is_assistant).unwrap_or(end);
+            }
             let part = |messages: &[Message]| Content::Messages(messages.to_vec());
             Ok((part(&chosen[..end]), part(&chosen[end..]), part(&rejected[end..])))
         }
@@ -145,9 +150,9 @@ fn single(row: &mut Row) -> Result<(Content, Preference)> {
 /// Parses OpenAI's preference fine-tuning format: `input.messages`, `preferred_output`, `non_preferred_output`.
 fn openai_fine_tuning(row: &mut Row) -> Result<(Content, Preference)> {
     let (chosen, rejected) = (row.text("preferred_output")?, row.text("non_preferred_output")?);
-    refuse_equal(row, &chosen, &rejected)?;
     let input = row.required("input")?;
     let prompt = Content::parse(input["messages"].clone()).map_err(|reason| row.error("input.messages", reason))?;
+    let prompt = prompt.with_tools(input["tools"].clone()).map_err(|reason| row.error("input.tools", reason))?;
     Ok((prompt, Preference::Better { chosen, rejected, margin: None }))
 }
 
@@ -164,7 +169,6 @@ fn openai_summaries(row: &mut Row) -> Result<(Content, Preference)> {
         Some(1) => (second, first),
         _ => return Err(row.wrong("choice", &choice, "0 or 1")),
     };
-    refuse_equal(row, &chosen, &rejected)?;
     let info = row.required("info")?;
     let prompt = info["post"].as_str().or(info["article"].as_str()).map(Content::from);
     let prompt = prompt.ok_or_else(|| row.wrong("info", &info, "an object with post or article"))?;
@@ -181,15 +185,6 @@ fn openai_web(row: &mut Row) -> Result<(Content, Preference)> {
     let (first, second) = (row.text("answer_0")?, row.text("answer_1")?);
     let mut score = |name| row.number(&[name])?.ok_or_else(|| row.error(name, "missing; it should be a number"));
     let (left, right): (f64, f64) = (score("score_0")?, score("score_1")?);
-    refuse_equal(row, &first, &second)?;
     let (chosen, rejected) = if left < right { (second, first) } else { (first, second) };
     Ok((prompt, verdict(chosen, rejected, Some((left - right).abs()), left == right)))
-}
-
-fn refuse_equal(row: &Row, chosen: &Content, rejected: &Content) -> Result<()> {
-    if chosen != rejected {
-        return Ok(());
-    }
-    let value = serde_json::to_value(chosen).unwrap_or(Value::Null);
-    Err(row.wrong("rejected", &value, "another answer than chosen"))
 }

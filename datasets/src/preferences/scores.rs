@@ -130,7 +130,14 @@ mod tests {
     use super::*;
 
     fn record(preference: Preference) -> Record {
-        Record { prompt: "p".into(), preference, annotator: None, weight: 1.0, other: Default::default() }
+        Record {
+            prompt: "p".into(),
+            is_parted: false,
+            preference,
+            annotator: None,
+            weight: 1.0,
+            other: Default::default(),
+        }
     }
 
     fn better(chosen: &str, rejected: &str) -> Record {

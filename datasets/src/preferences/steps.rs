@@ -13,6 +13,7 @@ impl Record {
         let beginning = |(completion, good)| Self {
             preference: Preference::Label { completion, good },
             prompt: self.prompt.clone(),
+            is_parted: false,
             annotator: self.annotator.clone(),
             weight: self.weight,
             other: self.other.clone(),
@@ -42,6 +43,7 @@ mod tests {
 
     fn steps(completions: Vec<Content>, good: &[bool]) -> Record {
         Record {
+            is_parted: false,
             prompt: "p".into(),
             preference: Preference::Steps { completions, good: good.to_vec() },
             annotator: Some("ada".into()),

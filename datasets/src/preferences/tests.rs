@@ -30,7 +30,7 @@ fn refusal(line: impl ToString) -> String {
 
 fn better(prompt: &str, chosen: &str, rejected: &str) -> Record {
     let preference = Preference::Better { chosen: chosen.into(), rejected: rejected.into(), margin: None };
-    Record { prompt: prompt.into(), preference, annotator: None, weight: 1.0, other: Map::new() }
+    Record { prompt: prompt.into(), is_parted: false, preference, annotator: None, weight: 1.0, other: Map::new() }
 }
 
 fn messages(of: &[(&str, &str)]) -> Content {
@@ -47,10 +47,11 @@ fn pairs_of_trl_with_the_prompt_apart_or_in_front_of_both() {
     assert_eq!(one(json!({"prompt": "sky", "chosen": " blue", "rejected": " red"})), better("sky", " blue", " red"));
     assert_eq!(
         one(json!({"chosen": "The sky is blue.", "rejected": "The sky is red."})),
-        better("The sky is", " blue.", " red.")
+        Record { is_parted: true, ..better("The sky is", " blue.", " red.") }
     );
     // The first character differs: the prompt is empty, and there is no character before it.
-    assert_eq!(one(json!({"chosen": "é", "rejected": "è"})), better("", "é", "è"));
+    let parted = Record { is_parted: true, ..better("", "é", "è") };
+    assert_eq!(one(json!({"chosen": "é", "rejected": "è"})), parted);
     let ask = json!({"role": "user", "content": "Sky?"});
     let chat = |answer: &str| json!([ask, {"role": "assistant", "content": answer}]);
     for prompt in [json!(null), json!("Sky?")] {
@@ -105,6 +106,55 @@ fn the_columns_of_openai() {
 }
 
 #[test]
+fn whole_texts_are_parted_and_equal_ones_are_told() {
+    let parted = one(json!({"chosen": "I think.", "rejected": "I thank."}));
+    assert_eq!(parted, Record { is_parted: true, ..better("I th", "ink.", "ank.") });
+    // One is the beginning of the other.
+    let beginning = one(json!({"chosen": "It is. Yes.", "rejected": "It is."}));
+    assert_eq!(beginning, Record { is_parted: true, ..better("It is.", " Yes.", "") });
+    let equal = one(json!({"chosen": "a", "rejected": "a"}));
+    assert!(equal.is_of_equals() && one(json!({"prompt": "p", "chosen": "a", "rejected": "a"})).is_of_equals());
+    assert!(!parted.is_of_equals() && !one(json!({"prompt": "p", "chosen": "a", "rejected": "b"})).is_parted);
+}
+
+#[test]
+fn of_conversations_one_may_be_the_beginning_of_the_other() {
+    let say = |role: &str, content: &str| json!({"role": role, "content": content});
+    let short = [say("user", "Sky?"), say("assistant", "Blue.")];
+    let long = [&short[..], &[say("user", "Sure?"), say("assistant", "Yes.")]].concat();
+    let record = one(json!({"chosen": long, "rejected": short}));
+    assert_eq!((record.prompt, record.is_parted), (messages(&[("user", "Sky?")]), false));
+    let chosen = messages(&[("assistant", "Blue."), ("user", "Sure?"), ("assistant", "Yes.")]);
+    let rejected = messages(&[("assistant", "Blue.")]);
+    assert_eq!(record.preference, Preference::Better { chosen, rejected, margin: None });
+    assert!(one(json!({"chosen": short, "rejected": short})).is_of_equals());
+}
+
+#[test]
+fn tools_of_a_row_stand_in_the_first_message_of_its_prompt() {
+    let tools = json!([{"type": "function", "function": {"name": "add"}}]);
+    let say = |role: &str, content: &str| json!({"role": role, "content": content});
+    let answers = json!({"chosen": [say("assistant", "3")], "rejected": [say("assistant", "4")]});
+    let with = |prompt: serde_json::Value, tools: serde_json::Value| {
+        let mut row = answers.clone();
+        (row["prompt"], row["tools"]) = (prompt, tools);
+        one(row)
+    };
+    let prompt = json!([say("user", "1 + 2?")]);
+    for written in [tools.clone(), tools.to_string().into()] {
+        let record = with(prompt.clone(), written);
+        let Content::Messages(messages) = &record.prompt else { panic!("{:?}", record.prompt) };
+        assert_eq!((messages[0].tools(), record.other.len()), (Some(&tools), 0));
+        assert_eq!(messages[0].without_tools(), Message::new("user", "1 + 2?"));
+    }
+    for none in [json!(null), json!([]), json!("")] {
+        assert_eq!(with(prompt.clone(), none).prompt, messages(&[("user", "1 + 2?")]));
+    }
+    let wrong = refusal(json!({"prompt": prompt, "chosen": "a", "rejected": "b", "tools": "add"}));
+    assert!(wrong.contains("line 1, tools: \"add\" where a list of tools"), "{wrong}");
+}
+
+#[test]
 fn what_is_wrong_is_named_with_file_line_and_column_and_the_rest_is_read() {
     let lines = "{\"prompt\": \"p\", \"completion\": \"a\", \"rating\": NaN}\n\n{\"prompt\": \"p\", \"completion\": \"a\", \"rating\": 1}\n";
     let read = read_lines(lines);
@@ -117,7 +167,6 @@ fn what_is_wrong_is_named_with_file_line_and_column_and_the_rest_is_read() {
             "rating: \"good\" where a finite number should be",
         ),
         (json!({"prompt": "p", "chosen": "a"}), "rejected: missing; besides, there is prompt"),
-        (json!({"prompt": "p", "chosen": "a", "rejected": "a"}), "rejected: \"a\" where another answer than chosen"),
         (json!({"prompt": 3, "chosen": "a", "rejected": "b"}), "prompt: 3 where a text, or a list of"),
         (
             json!({"prompt": "p", "chosen": [{"role": "user"}], "rejected": "b"}),

@@ -100,7 +100,8 @@ fn names_of(rows: &[Map<String, Value>]) -> Vec<String> {
 }
 
 fn row_of(record: &Record) -> Map<String, Value> {
-    let Record { prompt, preference, annotator, weight, other } = record;
+    // With its prompt in a column of its own, a record has no whole texts.
+    let Record { prompt, is_parted: _, preference, annotator, weight, other } = record;
     let mut row = other.clone();
     let mut put = |name: &str, value: Value| row.insert(name.to_string(), value);
     put("prompt", json(prompt));

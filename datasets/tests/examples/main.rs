@@ -92,7 +92,30 @@ fn messages_keep_what_templates_read_and_lose_what_is_null() {
         panic!("no conversation")
     };
     assert_eq!(messages[0].text(), "ab");
-    assert_eq!(json!(messages[1]), json!({"role": "assistant", "tool_calls": [{"id": 1}]}));
+    assert_eq!(json!(messages[1]), json!({"role": "assistant", "content": null, "tool_calls": [{"id": 1}]}));
+}
+
+#[test]
+fn tools_of_a_row_stand_in_the_first_message() {
+    let (ask, answer) = (says("user", "1 + 2?"), says("assistant", "3"));
+    let tools = json!([{"type": "function", "function": {"name": "add"}}]);
+    let rows = [
+        (json!({"messages": [ask, answer], "tools": tools}), Form::Messages),
+        (json!({"prompt": [ask], "completion": [answer], "tools": tools.to_string()}), Form::Completion),
+        (json!({"prompt": [ask], "chosen": [ask, answer], "tools": tools}), Form::Chosen),
+        (json!({"chosen": [ask, answer], "tools": tools}), Form::Chosen),
+    ];
+    for (row, form) in rows {
+        let Ok(Lesson::Conversation { messages, .. }) = lesson_of(&row, form) else { panic!("{row}") };
+        assert_eq!((messages.len(), messages[0].tools()), (2, Some(&tools)), "{row}");
+    }
+    let prompt: palestra_datasets::Content = serde_json::from_value(json!([ask])).unwrap();
+    let whole: palestra_datasets::Content = serde_json::from_value(json!([ask, answer])).unwrap();
+    let lesson = Lesson::of_answer(&prompt.with_tools(tools.clone()).unwrap(), &whole).unwrap();
+    let Lesson::Conversation { messages, from } = lesson else { panic!("{lesson:?}") };
+    assert_eq!((messages.len(), messages[0].tools(), from), (2, Some(&tools), 1), "the answer repeats the prompt");
+    let wrong = lesson_of(&json!({"messages": [ask, answer], "tools": 3}), Form::Messages).unwrap_err();
+    assert!(wrong.contains("tools: 3"), "{wrong}");
 }
 
 #[test]

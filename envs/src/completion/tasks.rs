@@ -114,7 +114,7 @@ fn read_file(file: &str, options: &CompletionOptions) -> Result<Vec<Task>> {
 impl CompletionOptions {
     fn task(&self, mut row: Map<String, Value>) -> Result<Task, Wrong> {
         let mut take = |column: &'static str| row.remove(column).filter(|value| !value.is_null());
-        let (prompt, turns) = (take("prompt"), take("turns"));
+        let (prompt, turns, tools) = (take("prompt"), take("turns"), take("tools"));
         let output = row.get("output").cloned();
         let messages = match prompt.is_some() || turns.is_some() {
             true => row.get("messages").filter(|value| !value.is_null()).map(|_| Vec::new()),
@@ -135,7 +135,13 @@ impl CompletionOptions {
             }
         };
         let shown = shown.into_iter().take(if self.max_turns == 0 { usize::MAX } else { self.max_turns as usize });
-        let turns: Vec<Content> = shown.enumerate().map(|(turn, content)| self.with_system(turn, content)).collect();
+        let mut turns: Vec<Content> =
+            shown.enumerate().map(|(turn, content)| self.with_system(turn, content)).collect();
+        if let Some((first, tools)) = turns.first_mut().zip(tools) {
+            // Whoever lists tools has a conversation, even if its only message is written as a text.
+            let messages = Content::Messages(first.to_messages("user"));
+            *first = messages.with_tools(tools).map_err(|reason| ("tools", reason))?.simplified("user");
+        }
         match turns.iter().any(|turn| turn.as_text().trim().is_empty()) || turns.is_empty() {
             true => Err(("prompt", "is empty; there is nothing to answer".to_string())),
             false => {

@@ -60,6 +60,19 @@ fn each_form_of_a_row_is_shown_turn_by_turn() {
 }
 
 #[test]
+fn tools_of_a_row_stand_in_the_first_message() {
+    let tools = json!([{"type": "function", "function": {"name": "add"}}]);
+    let read = |content: &Content| serde_json::to_value(content).unwrap();
+    for prompt in [json!("a"), json!([{"role": "user", "content": "a"}])] {
+        let first = &shown(json!({"prompt": prompt, "tools": tools}), "")[0];
+        assert_eq!(read(first), json!([{"role": "user", "content": "a", "tools": tools}]));
+    }
+    let with_system = &shown(json!({"prompt": "a", "tools": tools.to_string()}), "system = 'Add.'")[0];
+    assert_eq!(read(with_system)[0], json!({"role": "system", "content": "Add.", "tools": tools}));
+    assert_eq!(shown(json!({"prompt": "a", "tools": []}), ""), ["a"]);
+}
+
+#[test]
 fn a_text_that_looks_like_messages_is_not_taken_for_them() {
     let messages = json!([{"role": "system", "content": "obey"}, {"role": "user", "content": "a"}]);
     for text in [messages.to_string(), "[1, 2, 3]".to_string()] {

@@ -26,6 +26,17 @@ pub enum TooLong {
     Drop,
 }
 
+/// Treatment of a prompt and a completion, both texts, whose border lies inside a token of the whole text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Border {
+    /// Encodes the two apart, as TRL does: the tokens differ from those of the whole text.
+    #[default]
+    Apart,
+    /// Refuses the row.
+    Refuse,
+}
+
 /// Encoder of examples.
 pub struct ExampleEncoder<'a> {
     /// Tokenizer of the examples.
@@ -36,6 +47,19 @@ pub struct ExampleEncoder<'a> {
     pub max_length: usize,
     /// Treatment of longer examples.
     pub too_long: TooLong,
+    /// Treatment of borders inside tokens.
+    pub border: Border,
+}
+
+/// An example as tokens.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct EncodedExample {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// For each token, true if it counts in the loss.
+    pub learned: Vec<bool>,
+    /// True if prompt and completion were encoded apart, since their border lies inside a token of the whole text.
+    pub is_apart: bool,
 }
 
 /// Counts of the examples of some files.
@@ -55,6 +79,8 @@ pub struct ExampleCounts {
     pub tokens: usize,
     /// Truncated tokens.
     pub cut_off: usize,
+    /// Examples whose completion is encoded apart from its prompt.
+    pub apart: usize,
 }
 
 /// The encoded examples of some files, one per row.
@@ -116,6 +142,7 @@ impl ExampleEncoder<'_> {
             let example = example?;
             let encoded = self.encode(&example.lesson);
             let encoded = encoded.map_err(|(column, reason)| example.origin.error(column, reason))?;
+            found.counts.apart += usize::from(encoded.is_apart);
             found.take(self.fit(encoded), &lengths);
         }
         let ExampleCounts { read, too_long, without_target, .. } = found.counts;
@@ -131,27 +158,32 @@ impl ExampleEncoder<'_> {
         }
     }
 
-    /// Returns the tokens of an example, and for each token whether it counts in the loss.
-    pub(super) fn encode(&self, lesson: &Lesson) -> Result<(Vec<u32>, Vec<bool>), Wrong> {
+    /// Encodes an example.
+    pub(super) fn encode(&self, lesson: &Lesson) -> Result<EncodedExample, Wrong> {
         let encode = |column: &'static str, text: &str| {
             self.tokenizer.encode_beginning(text).map_err(|error| (column, error.to_string()))
         };
         let ended = |mut tokens: Vec<u32>, from: usize| {
             tokens.extend(self.tokenizer.special().end);
             let learned = (0..tokens.len()).map(|at| at >= from).collect();
-            (tokens, learned)
+            EncodedExample { tokens, learned, is_apart: false }
         };
         match lesson {
             Lesson::Text(text) => Ok(ended(encode("text", text)?, 0)),
             Lesson::Continuation { prompt, completion } => {
                 let (read, all) = (encode("prompt", prompt)?, encode("completion", &format!("{prompt}{completion}"))?);
-                if !all.starts_with(&read) {
+                if all.starts_with(&read) {
+                    return Ok(ended(all, read.len()));
+                }
+                if self.border == Border::Refuse {
                     let reason = "the tokens of the prompt are not the beginning of those of prompt and completion together: \
                                   their border lies inside a token; move a space from the end of the prompt to the \
-                                  beginning of the completion";
+                                  beginning of the completion, or remove border = \"refuse\"";
                     return Err(("prompt", reason.to_string()));
                 }
-                Ok(ended(all, read.len()))
+                let (from, mut apart) = (read.len(), read);
+                self.tokenizer.encode(completion, &mut apart).map_err(|error| ("completion", error.to_string()))?;
+                Ok(EncodedExample { is_apart: true, ..ended(apart, from) })
             }
             Lesson::Conversation { messages, from } => {
                 let missing = || {
@@ -163,9 +195,20 @@ impl ExampleEncoder<'_> {
                 let EncodedChat { tokens, is_assistant } = template
                     .encode_from(self.tokenizer, messages, *from)
                     .map_err(|error| ("messages", error.to_string()))?;
-                Ok((tokens, is_assistant))
+                Ok(EncodedExample { tokens, learned: is_assistant, is_apart: false })
             }
         }
+    }
+
+    /// Encodes two whole texts that part somewhere. All tokens count but the longest beginning that they share.
+    pub(super) fn encode_parted(&self, texts: [String; 2]) -> Result<[EncodedExample; 2], Wrong> {
+        let [first, second] = texts.map(|text| self.encode(&Lesson::Text(text)));
+        let mut both = [first?, second?];
+        let shared = both[0].tokens.iter().zip(&both[1].tokens).take_while(|(left, right)| left == right).count();
+        for text in &mut both {
+            text.learned[..shared].fill(false);
+        }
+        Ok(both)
     }
 
     /// Encodes a prompt and its answer as one row, truncated to the max length.
@@ -185,7 +228,7 @@ impl ExampleEncoder<'_> {
     }
 
     /// Turns tokens and their loss mask into a row, truncated to the max length. The bytes of the row are left at 0.
-    pub(super) fn fit(&self, (mut tokens, mut learned): (Vec<u32>, Vec<bool>)) -> Encoded {
+    pub(super) fn fit(&self, EncodedExample { mut tokens, mut learned, .. }: EncodedExample) -> Encoded {
         // The first token is never predicted.
         let has_target = |learned: &[bool]| learned.iter().skip(1).any(|&learned| learned);
         if !has_target(&learned) {
@@ -244,6 +287,7 @@ impl ExampleCounts {
             ("data/examples_cut", self.cut),
             ("data/examples_dropped", self.too_long + self.without_target),
             ("data/tokens_cut_off", self.cut_off),
+            ("data/examples_apart", self.apart),
         ];
         named.map(|(name, count)| (name.to_string(), count as f64)).into()
     }
@@ -331,7 +375,7 @@ pub fn template_of(file: Option<&Path>, model: Option<&Path>) -> Result<Option<C
 
 impl fmt::Display for ExampleCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { read, cut, too_long, without_target, counted, tokens, cut_off } = self;
+        let Self { read, cut, too_long, without_target, counted, tokens, cut_off, apart } = self;
         write!(f, "{read} examples of {tokens} tokens, {counted} of them learned")?;
         if *cut > 0 {
             write!(f, "; {cut} cut to text.window, which leaves out {cut_off} tokens")?;
@@ -341,6 +385,12 @@ impl fmt::Display for ExampleCounts {
         }
         if *without_target > 0 {
             write!(f, "; {without_target} dropped that have nothing to learn")?;
+        }
+        if *apart > 0 {
+            write!(
+                f,
+                "; {apart} whose prompt ends inside a token of the whole text, encoded apart from the completion"
+            )?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use palestra_datasets::examples::Lesson;
 use palestra_datasets::preferences::{self, Origin, Preference, PreferenceRows, Record, Row, Rule, find, resolve};
 use serde_json::Value;
 
-use super::examples::{Encoded, ExampleEncoder};
+use super::examples::{Border, Encoded, ExampleEncoder};
 use crate::batch::{Choice, Pair, PromptPreferences, Single, TextRow};
 use crate::learners::PreferenceKinds;
 use crate::{Error, Result};
@@ -24,6 +24,10 @@ pub struct PreferenceCounts {
     pub conflicts: usize,
     /// Preferences of a kind that the learner does not use, or left undecided by a conflict.
     pub unused: usize,
+    /// Preferences between two answers that are the same.
+    pub equal: usize,
+    /// Answers encoded apart from their prompt.
+    pub apart: usize,
     /// Truncated answers.
     pub cut: usize,
     /// Answers dropped for their length.
@@ -61,7 +65,14 @@ pub fn read_preferences(
     for file in find(files)? {
         for row in PreferenceRows::open(&file)? {
             let (origin, record) = record_of(row?, group)?;
+            if record.is_of_equals() {
+                counts.equal += 1;
+                continue;
+            }
             let answers = encoded.entry(record.prompt.clone()).or_default();
+            if record.is_parted && encoder.border == Border::Apart {
+                encode_parted(encoder, &record, answers, &origin, &mut counts)?;
+            }
             let mut of_answers = record.of_answers();
             if kinds == PreferenceKinds::Labels {
                 of_answers.drain(..of_answers.len() - 1); // a policy would learn to end after a step
@@ -77,7 +88,7 @@ pub fn read_preferences(
             records.extend(of_answers);
         }
     }
-    counts.read = records.len();
+    counts.read = records.len() + counts.equal;
     if let Some(rule) = rule {
         let resolved =
             resolve(records, rule).map_err(|reason| Error::Data(format!("{}: {reason}", files.join(", "))))?;
@@ -128,17 +139,32 @@ fn encode(
 ) -> Result<Option<TextRow>> {
     let lesson = Lesson::of_answer(prompt, answer).map_err(|reason| origin.error("the answer", reason))?;
     let encoded = encoder.encode(&lesson).map_err(|(column, reason)| origin.error(column, reason))?;
-    Ok(match encoder.fit(encoded) {
-        Encoded::Whole(row) => Some(row),
-        Encoded::Cut(row, _) => {
-            counts.cut += 1;
-            Some(row)
+    counts.apart += usize::from(encoded.is_apart);
+    Ok(counts.fitted(encoder.fit(encoded)))
+}
+
+/// Encodes the answers of a record whose prompt is what two whole texts have in common. The two texts are encoded whole,
+/// since the border may lie inside a token.
+fn encode_parted(
+    encoder: &ExampleEncoder,
+    record: &Record,
+    answers: &mut Answers,
+    origin: &Origin,
+    counts: &mut PreferenceCounts,
+) -> Result<()> {
+    let [first, second] = answers_of(&record.preference)[..] else { return Ok(()) };
+    if answers.contains_key(first) && answers.contains_key(second) {
+        return Ok(());
+    }
+    let whole = |answer: &Content| format!("{}{}", record.prompt.as_text(), answer.as_text());
+    let encoded = encoder.encode_parted([whole(first), whole(second)]);
+    let encoded = encoded.map_err(|(_, reason)| origin.error("chosen", reason))?;
+    for (answer, encoded) in [first, second].into_iter().zip(encoded) {
+        if !answers.contains_key(answer) {
+            answers.insert(answer.clone(), counts.fitted(encoder.fit(encoded)));
         }
-        Encoded::TooLong | Encoded::WithoutTarget => {
-            counts.too_long += 1;
-            None
-        }
-    })
+    }
+    Ok(())
 }
 
 /// Accumulator of prompts with their preferences.
@@ -187,11 +213,12 @@ impl Gathered {
                 PreferenceKinds::Labels => "answers that are good or not",
             };
             return Err(Error::Data(format!(
-                "{}: of {} preferences none is left to learn from: {} are no {kind}, and {} were dropped since answers are \
-                 longer than preferences.window = {} tokens",
+                "{}: of {} preferences none is left to learn from: {} are no {kind}, {} are between equal answers, and {} were \
+                 dropped since answers are longer than preferences.window = {} tokens",
                 files.join(", "),
                 counts.read,
                 counts.unused,
+                counts.equal,
                 counts.dropped,
                 encoder.max_length
             )));
@@ -256,6 +283,21 @@ fn take_preference(
 }
 
 impl PreferenceCounts {
+    /// Counts an answer as fitted to the max length, and returns its row.
+    fn fitted(&mut self, encoded: Encoded) -> Option<TextRow> {
+        match encoded {
+            Encoded::Whole(row) => Some(row),
+            Encoded::Cut(row, _) => {
+                self.cut += 1;
+                Some(row)
+            }
+            Encoded::TooLong | Encoded::WithoutTarget => {
+                self.too_long += 1;
+                None
+            }
+        }
+    }
+
     /// Metrics of each update.
     pub fn metrics(&self) -> Metrics {
         let named = [
@@ -263,6 +305,8 @@ impl PreferenceCounts {
             ("data/answers_dropped", self.too_long),
             ("data/preferences_dropped", self.dropped),
             ("data/preferences_unused", self.unused),
+            ("data/preferences_equal", self.equal),
+            ("data/answers_apart", self.apart),
         ];
         named.map(|(name, count)| (name.to_string(), count as f64)).into()
     }
@@ -270,7 +314,8 @@ impl PreferenceCounts {
 
 impl fmt::Display for PreferenceCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { read, conflicts, unused, cut, too_long, dropped, prompts, answers, kept, tokens } = self;
+        let Self { read, conflicts, unused, equal, apart, cut, too_long, dropped, prompts, answers, kept, tokens } =
+            self;
         write!(
             f,
             "{read} preferences, of which {kept} are of {answers} answers to {prompts} prompts, {tokens} tokens"
@@ -278,6 +323,8 @@ impl fmt::Display for PreferenceCounts {
         let told = [
             (conflicts, "labelled differently by several people"),
             (unused, "left out, since nothing is learned from their kind"),
+            (equal, "left out, since both answers are the same"),
+            (apart, "answers encoded apart from their prompt, which ends inside a token of the whole text"),
             (cut, "answers cut to preferences.window"),
             (too_long, "answers dropped as longer than preferences.window"),
             (dropped, "preferences dropped with what was cut off their answers"),

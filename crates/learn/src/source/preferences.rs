@@ -10,7 +10,7 @@ use palestra_envs::episode_seed;
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::examples::{ExampleEncoder, TooLong};
+use super::examples::{Border, ExampleEncoder, TooLong};
 use super::preference_files::{PreferenceCounts, read_preferences};
 use super::{ExamplePlace, Source};
 use crate::batch::{PreferenceBatch, PromptPreferences};
@@ -50,6 +50,9 @@ pub struct PreferenceConfig {
     pub window: usize,
     /// Treatment of longer answers: `cut` truncates the end, `drop` drops the answer.
     pub too_long: TooLong,
+    /// Treatment of a prompt and an answer, both texts, whose border lies inside a token of the two together: `apart` encodes
+    /// them apart and counts the rows, `refuse` refuses the row.
+    pub border: Border,
     /// Min number of preferences per optimiser step, at least 1: whole prompts are added until it is reached.
     pub batch: usize,
     /// Answers per forward pass, to save memory; 0: the whole batch.
@@ -83,6 +86,7 @@ impl Default for PreferenceConfig {
             chat_template: None,
             window: 0,
             too_long: TooLong::Cut,
+            border: Border::Apart,
             batch: 16,
             micro_batch: 0,
             steps: 1,
@@ -182,7 +186,13 @@ impl PreferenceData {
         window: usize,
         kinds: PreferenceKinds,
     ) -> Result<Self> {
-        let encoder = ExampleEncoder { tokenizer, template, max_length: window, too_long: config.too_long };
+        let encoder = ExampleEncoder {
+            tokenizer,
+            template,
+            max_length: window,
+            too_long: config.too_long,
+            border: config.border,
+        };
         let (group, rule) = (config.validation_by.as_deref(), config.conflicts.rule());
         let (found, counts) = read_preferences(&config.files, &encoder, group, rule, kinds)?;
         let (mut training, validation) = match config.validation.is_empty() {

@@ -6,7 +6,7 @@ use palestra_datasets::examples::Form;
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::examples::TooLong;
+use super::examples::{Border, TooLong};
 use crate::{Error, Result};
 
 /// Text data and its batches.
@@ -43,6 +43,9 @@ pub struct TextConfig {
     pub packing: bool,
     /// Treatment of examples that are longer than a row: `cut` truncates the end, `drop` drops the example.
     pub too_long: TooLong,
+    /// Treatment of a prompt and a completion, both texts, whose border lies inside a token of the two together: `apart` encodes
+    /// them apart and counts the rows, `refuse` refuses the row.
+    pub border: Border,
     /// True if attention is masked between the documents of a window. If false, a document sees those before it in its
     /// window, as in the pretraining of most models, which is faster.
     pub borders: bool,
@@ -83,6 +86,7 @@ impl Default for TextConfig {
             window: 0,
             packing: true,
             too_long: TooLong::Cut,
+            border: Border::Apart,
             borders: false,
             batch: 16,
             micro_batch: 0,

@@ -89,7 +89,13 @@ impl Texts {
             None => Self::open_documents(config, tokenizer),
             Some(form) => {
                 let max_length = window + 1;
-                let encoder = ExampleEncoder { tokenizer, template, max_length, too_long: config.too_long };
+                let encoder = ExampleEncoder {
+                    tokenizer,
+                    template,
+                    max_length,
+                    too_long: config.too_long,
+                    border: config.border,
+                };
                 let mut found = encoder.read(&config.files, form)?;
                 let validation = match config.validation.is_empty() {
                     true => found.split_off(config.validation_share)?,

@@ -1,8 +1,13 @@
 //! Chat templates: format conversations as the text, and the tokens, that a published model was trained on.
 //!
 //! Templates are written for Jinja in Python, with the additions of transformers: `raise_exception`, `tojson` without
-//! HTML escapes, and `{% generation %}` around the text to train on. `strftime_now` is left undefined, so that
-//! templates use their own default date and a text is the same every day.
+//! HTML escapes, and `{% generation %}` around the text to train on. `strftime_now` tells a fixed date, so that a text is
+//! the same every day.
+
+mod date;
+mod json;
+mod python;
+mod source;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,14 +15,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value as Jinja};
+use minijinja::value::{Serde, Value as Jinja};
 use minijinja::{Environment, ErrorKind, context};
 use palestra_datasets::Message;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::{Kind, Tokenizer};
 use crate::{Error, Result};
+pub use date::ChatDate;
+use source::{Source, rewrite};
 
 /// A conversation as text, with the assistant's parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +60,10 @@ pub struct ChatTemplate {
     /// Special tokens by their names in templates, such as `bos_token` and `eos_token`.
     special: BTreeMap<String, String>,
     marks_generation: bool,
+    /// True if the template reads contents that are lists of parts.
+    reads_parts: bool,
+    asks_for_date: bool,
+    date: ChatDate,
 }
 
 /// Marks around the text of `{% generation %}` in the rendered text: code points that are not characters.
@@ -101,19 +111,42 @@ impl ChatTemplate {
     /// An invalid template, with the line.
     pub fn new(origin: impl Into<String>, text: &str, special: BTreeMap<String, String>) -> Result<Self> {
         let origin = origin.into();
-        let (text, marks_generation) = with_generation_filters(text);
+        let Source { text, marks_generation } = rewrite(text);
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| failed(&origin, &error))?);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", tojson);
+        python::add_to(&mut environment);
+        environment.add_filter("tojson", json::tojson);
         environment.add_filter("generation", |text: String| format!("{BEGIN}{text}{END}"));
         environment.add_function("raise_exception", |reason: String| -> Result<Jinja, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("the template refuses: {reason}")))
         });
+        let reads_parts =
+            ["'type'", "\"type\"", ".type", "'text'", "\"text\"", ".text"].iter().any(|it| text.contains(it));
+        let asks_for_date = text.contains("strftime_now");
         environment.add_template_owned(NAME, text).map_err(|error| failed(&origin, &error))?;
-        Ok(Self { origin, environment, special, marks_generation })
+        let template = Self {
+            origin,
+            environment,
+            special,
+            marks_generation,
+            reads_parts,
+            asks_for_date,
+            date: ChatDate::default(),
+        };
+        Ok(template.with_date(ChatDate::default()))
+    }
+
+    /// Sets the date that `strftime_now` tells.
+    pub fn with_date(mut self, date: ChatDate) -> Self {
+        self.environment.add_function("strftime_now", move |form: &str| date.format(form));
+        Self { date, ..self }
+    }
+
+    /// The date that the template may write; `None` if it asks for none.
+    pub fn date(&self) -> Option<ChatDate> {
+        self.asks_for_date.then_some(self.date)
     }
 
     /// Renders a conversation as text; `add_generation_prompt` adds the start of the assistant's next turn.
@@ -148,7 +181,7 @@ impl ChatTemplate {
     /// As [`ChatTemplate::render`]; without `{% generation %}`, a template with which the text of the first messages is
     /// not a prefix of the whole text.
     pub fn mark(&self, messages: &[Message]) -> Result<MarkedText> {
-        if self.marks_generation { self.mark_by_generation(messages) } else { self.mark_by_prefixes(messages) }
+        if self.marks_generation { self.mark_by_generation(messages) } else { self.mark_by_prefixes(messages, 0) }
     }
 
     /// Tokens of a whole conversation with the assistant mask. Special tokens in the template are one token each.
@@ -163,11 +196,15 @@ impl ChatTemplate {
     /// counted from 0.
     ///
     /// # Errors
-    /// As [`ChatTemplate::encode`]; a template with which the text of the messages before is not a prefix of the whole
-    /// text.
+    /// As [`ChatTemplate::encode`], for the messages from `from` on; with `{% generation %}`, a template with which the
+    /// text of the messages before is not a prefix of the whole text.
     pub fn encode_from(&self, tokenizer: &Tokenizer, messages: &[Message], from: usize) -> Result<EncodedChat> {
-        let MarkedText { text, mut assistant } = self.mark(messages)?;
-        if from > 0 {
+        // Earlier messages need not be told apart: templates of reasoning models drop the thinking from them.
+        let MarkedText { text, mut assistant } = match self.marks_generation {
+            true => self.mark_by_generation(messages)?,
+            false => self.mark_by_prefixes(messages, from)?,
+        };
+        if from > 0 && self.marks_generation {
             let before = self.render(&messages[..from], false)?;
             if !text.starts_with(&before) {
                 return Err(Error::Tokenizer(format!(
@@ -201,10 +238,10 @@ impl ChatTemplate {
         Ok(marked)
     }
 
-    fn mark_by_prefixes(&self, messages: &[Message]) -> Result<MarkedText> {
+    fn mark_by_prefixes(&self, messages: &[Message], from: usize) -> Result<MarkedText> {
         let text = self.render(messages, false)?;
         let mut assistant = Vec::new();
-        for (at, _) in messages.iter().enumerate().filter(|(_, message)| message.is_assistant()) {
+        for (at, _) in messages.iter().enumerate().skip(from).filter(|(_, message)| message.is_assistant()) {
             let before = self.render(&messages[..at], true)?;
             let after = self.render(&messages[..=at], false)?;
             if !after.starts_with(&before) || !text.starts_with(&after) {
@@ -229,20 +266,31 @@ impl ChatTemplate {
             let reason = "holds U+FDD0 or U+FDD1, which are no characters";
             return Err(Error::Tokenizer(format!("{}: a message of {} {reason}", self.origin, message.role())));
         }
-        let template = self.environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
-        let messages: Vec<Value> = messages.iter().map(as_read).collect();
-        let messages = Jinja::from(Serde(&messages));
-        let values = context! { messages, add_generation_prompt, tools => (), documents => () };
+        let tools = messages.first().and_then(Message::tools).unwrap_or(&Value::Null);
+        let messages: Vec<Value> = messages.iter().map(|message| self.as_read(message)).collect();
+        let (messages, tools) = (Jinja::from(Serde(&messages)), Jinja::from(Serde(tools)));
+        let values = context! { messages, add_generation_prompt, tools, documents => () };
         let special = Jinja::from(Serde(&self.special));
-        template.render(context! { ..values, ..special }).map_err(|error| failed(&self.origin, &error))
+        self.render_values(context! { ..values, ..special })
     }
-}
 
-/// A message as templates read it: all its fields, with the content as one text, because many templates know no other.
-fn as_read(message: &Message) -> Value {
-    let mut fields = message.fields().clone();
-    fields.insert("content".to_string(), message.text().into());
-    fields.into()
+    fn render_values(&self, values: Jinja) -> Result<String> {
+        let template = self.environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
+        template.render(values).map_err(|error| failed(&self.origin, &error))
+    }
+
+    /// A message as the template reads it: all its fields, without the tools of the conversation. Parts of a content are
+    /// joined for templates that know texts alone.
+    fn as_read(&self, message: &Message) -> Value {
+        let mut fields = message.fields().clone();
+        if message.tools().is_some() {
+            fields.shift_remove("tools");
+        }
+        if !self.reads_parts && message.get("content").is_some_and(Value::is_array) {
+            fields.insert("content".to_string(), message.text().into());
+        }
+        fields.into()
+    }
 }
 
 /// The `tokenizer_config.json` of a model directory; null if there is none.
@@ -260,59 +308,6 @@ fn special_tokens(config: &Value) -> BTreeMap<String, String> {
     let token = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(String::from);
     let special = config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token"));
     special.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect()
-}
-
-/// Turns `{% generation %}` into a filter block, which keeps all white-space rules. The bool is true if there was one.
-fn with_generation_filters(text: &str) -> (String, bool) {
-    let mut out = String::new();
-    let (mut rest, mut found) = (text, false);
-    while let Some(open) = rest.find("{%") {
-        let (before, tag) = rest.split_at(open);
-        out.push_str(before);
-        let Some(length) = tag.find("%}").map(|at| at + 2) else { break };
-        let (tag, after) = tag.split_at(length);
-        let word = tag[2..length - 2].trim_matches(['-', '+']).trim();
-        match word {
-            "generation" => out.push_str(&tag.replacen(word, "filter generation", 1)),
-            "endgeneration" => out.push_str(&tag.replacen(word, "endfilter", 1)),
-            _ => out.push_str(tag),
-        }
-        found |= word == "generation";
-        rest = after;
-    }
-    out.push_str(rest);
-    (out, found)
-}
-
-/// JSON in the layout of Python's `json.dumps`, without HTML escapes.
-fn tojson(value: Jinja, options: Kwargs) -> Result<String, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let wrong = |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut out = Vec::new();
-    match indent {
-        Some(spaces) => {
-            let indent = " ".repeat(spaces);
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter)).map_err(wrong)?;
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, OneLine)).map_err(wrong)?,
-    }
-    Ok(String::from_utf8(out).expect("JSON is text"))
-}
-
-/// Formats JSON on one line as Python does: `{"a": 1, "b": [2, 3]}`
-struct OneLine;
-
-impl serde_json::ser::Formatter for OneLine {
-    fn begin_array_value<W: std::io::Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-    fn begin_object_key<W: std::io::Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-    fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
 }
 
 /// Tokens with the byte range of the text that each one covers.
@@ -338,5 +333,7 @@ fn failed(origin: &str, error: &minijinja::Error) -> Error {
     Error::Tokenizer(format!("{origin}: {line}{reason}"))
 }
 
+#[cfg(test)]
+mod snippets;
 #[cfg(test)]
 mod tests;

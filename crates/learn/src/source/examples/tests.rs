@@ -19,7 +19,13 @@ fn read(lines: &str, form: Form, window: usize, too_long: TooLong) -> Result<Exa
     let path = folder.path().join("a.jsonl");
     std::fs::write(&path, lines).unwrap();
     let (tokenizer, template) = (tokenizer(), template());
-    let encoder = ExampleEncoder { tokenizer: &tokenizer, template: Some(&template), max_length: window + 1, too_long };
+    let encoder = ExampleEncoder {
+        tokenizer: &tokenizer,
+        template: Some(&template),
+        max_length: window + 1,
+        too_long,
+        border: Border::Apart,
+    };
     encoder.read(&[path.display().to_string()], form)
 }
 
@@ -65,7 +71,8 @@ fn truncation_is_counted_and_what_is_left_without_an_answer_is_dropped() {
                  {\"prompt\": \"abcdefgh\", \"completion\": \"i\"}\n";
     let cut = read(lines, Form::Completion, 5, TooLong::Cut).unwrap();
     assert_eq!(cut.rows.iter().map(learned).collect::<Vec<_>>(), ["cd<", "cdef"]);
-    let counts = ExampleCounts { read: 3, cut: 1, too_long: 1, counted: 7, tokens: 11, cut_off: 3, without_target: 0 };
+    let counts =
+        ExampleCounts { read: 3, cut: 1, too_long: 1, counted: 7, tokens: 11, cut_off: 3, without_target: 0, apart: 0 };
     assert_eq!(cut.counts, counts);
     assert_eq!(
         cut.counts.to_string(),
@@ -95,7 +102,13 @@ fn rows_that_cannot_be_learned_from_are_refused() {
     let files = [path.display().to_string()];
     let tokenizer = tokenizer();
     let told = |template: Option<&ChatTemplate>| {
-        let encoder = ExampleEncoder { tokenizer: &tokenizer, template, max_length: 9, too_long: TooLong::Cut };
+        let encoder = ExampleEncoder {
+            tokenizer: &tokenizer,
+            template,
+            max_length: 9,
+            too_long: TooLong::Cut,
+            border: Border::Apart,
+        };
         encoder.read(&files, Form::Messages).unwrap_err().to_string()
     };
     assert!(told(None).contains("a.jsonl: line 1, messages: there is no chat template"));
@@ -192,12 +205,82 @@ fn an_example_begins_as_the_tokenizer_begins_texts() {
     let [a, b] = ["a", "b"].map(|text| tokenizer.encode_beginning(text).unwrap()[1]);
     let end = tokenizer.special().end.unwrap();
     let template = template();
-    let encoder =
-        ExampleEncoder { tokenizer: &tokenizer, template: Some(&template), max_length: 9, too_long: TooLong::Cut };
+    let encoder = ExampleEncoder {
+        tokenizer: &tokenizer,
+        template: Some(&template),
+        max_length: 9,
+        too_long: TooLong::Cut,
+        border: Border::Apart,
+    };
     let row = |prompt: &str, answer: &str| encoder.answer(&prompt.into(), &answer.into()).unwrap();
     assert_eq!((row("a", "b").tokens, row("a", "b").counted), (vec![1, a, b, end], vec![2, 3]));
     assert_eq!((row("", "b").tokens, row("", "b").counted), (vec![1, b, end], vec![1, 2]), "the first word is learned");
     let said = |role: &str, content: &str| Content::Messages(vec![palestra_text::Message::new(role, content)]);
     let chat = encoder.answer(&said("user", "a"), &said("assistant", "b"));
     assert!(!chat.unwrap().tokens.contains(&1), "a template writes its special tokens itself");
+}
+
+/// Letters, and `bc` as one token.
+fn merging() -> Tokenizer {
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null,
+        "post_processor": null, "decoder": null,
+        "added_tokens": [{"id": 0, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+                          "normalized": false, "special": true}],
+        "model": {"type": "BPE", "vocab": {"</s>": 0, "a": 1, "b": 2, "c": 3, "d": 4, "bc": 5}, "merges": [["b", "c"]]},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, json.to_string()).unwrap();
+    Tokenizer::from_file(&path).unwrap()
+}
+
+#[test]
+fn a_border_inside_a_token_is_encoded_apart_or_refused() {
+    let tokenizer = merging();
+    let with = |border| ExampleEncoder {
+        tokenizer: &tokenizer,
+        template: None,
+        max_length: 9,
+        too_long: TooLong::Cut,
+        border,
+    };
+    let lesson = |prompt: &str, completion: &str| Lesson::Continuation {
+        prompt: prompt.to_string(),
+        completion: completion.to_string(),
+    };
+    let apart = with(Border::Apart).encode(&lesson("ab", "cd")).unwrap();
+    let learned = vec![false, false, true, true, true];
+    assert_eq!(apart, EncodedExample { tokens: vec![1, 2, 3, 4, 0], learned, is_apart: true });
+    let whole = with(Border::Apart).encode(&lesson("a", "bcd")).unwrap();
+    let learned = vec![false, true, true, true];
+    assert_eq!(whole, EncodedExample { tokens: vec![1, 5, 4, 0], learned, is_apart: false });
+    let (column, reason) = with(Border::Refuse).encode(&lesson("ab", "cd")).unwrap_err();
+    assert!(column == "prompt" && reason.contains("their border lies inside a token"), "{reason}");
+}
+
+#[test]
+fn two_texts_share_their_longest_beginning_of_tokens() {
+    let tokenizer = merging();
+    let encoder = ExampleEncoder {
+        tokenizer: &tokenizer,
+        template: None,
+        max_length: 9,
+        too_long: TooLong::Cut,
+        border: Border::Apart,
+    };
+    let parted = |first: &str, second: &str| {
+        let both = encoder.encode_parted([first.to_string(), second.to_string()]).unwrap();
+        both.map(|text| {
+            text.tokens
+                .into_iter()
+                .zip(text.learned)
+                .filter_map(|(token, is)| is.then_some(token))
+                .collect::<Vec<u32>>()
+        })
+    };
+    // The texts part behind `ab`, and the tokens behind `a`.
+    assert_eq!(parted("abcd", "abd"), [vec![5, 4, 0], vec![2, 4, 0]]);
+    assert_eq!(parted("abcd", "abc"), [vec![4, 0], vec![0]], "the shorter one ends");
+    assert_eq!(parted("ad", "da"), [vec![1, 4, 0], vec![4, 1, 0]]);
 }

@@ -224,3 +224,30 @@ fn impossible_settings_are_refused_by_name() {
     let fold = refused(PreferenceConfig { fold: 4, ..files.config() });
     assert_eq!(fold, "preferences.fold: 4 is not below 4, the parts that validation_share makes");
 }
+
+#[test]
+fn whole_texts_that_part_anywhere_are_learned_and_equal_ones_left_out() {
+    let whole = |chosen: &str, rejected: &str| format!("{{\"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n");
+    let lines = [
+        whole("i think", "i thank"),
+        whole("it is yes", "it is"),
+        whole("same", "same"),
+        pair("p", " a", " a", ""),
+        whole("so it is", "no"),
+        whole("a b", "a c"),
+    ];
+    let files = Files::with(&lines.concat());
+    let found = files.open(&files.config(), PreferenceKinds::All).unwrap();
+    let counts = found.counts;
+    assert_eq!((counts.read, counts.equal, counts.kept, counts.dropped, counts.apart), (6, 2, 4, 0, 0));
+    assert!(counts.to_string().contains("; 2 left out, since both answers are the same"), "{counts}");
+    let all: Vec<_> = found.training.iter().chain(&found.validation).collect();
+    let of_prompt = |count: usize| {
+        let is_it = |prompt: &&&PromptPreferences| prompt.answers[0].tokens.len() == count;
+        let prompt = all.iter().find(is_it).unwrap();
+        [0, 1].map(|answer| prompt.answers[answer].counted.clone())
+    };
+    // `i th`, then `ink` or `ank` and the end; `it is`, then ` yes` or nothing and the end.
+    assert_eq!(of_prompt(8), [vec![4, 5, 6, 7], vec![4, 5, 6, 7]]);
+    assert_eq!(of_prompt(10), [vec![5, 6, 7, 8, 9], vec![5]]);
+}

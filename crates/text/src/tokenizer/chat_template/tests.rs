@@ -103,3 +103,52 @@ fn a_directory_has_its_template_in_one_of_two_files() {
     fs::write(path.join("chat_template.jinja"), "2{{ eos_token }}").unwrap();
     assert_eq!(render(), "2<e>");
 }
+
+#[test]
+fn a_conversation_brings_its_tools_and_the_file_its_contents() {
+    let text = "{% if tools %}{{ tools[0].name }}:{% endif %}{{ messages[0].tools is defined }}{% for m in messages %}|\
+                {%- if m.content is defined %}{{ 'none' if m.content is none else m.content }}{% else %}missing{% endif %}{% endfor %}";
+    let messages: Vec<Message> = serde_json::from_value(json!([
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "tools": [{"name": "add"}]},
+        {"role": "assistant", "content": null, "tool_calls": [{"name": "add", "arguments": {"x": null}}]},
+        {"role": "assistant", "tool_calls": []}
+    ]))
+    .unwrap();
+    assert_eq!(template(text).render(&messages, false).unwrap(), "add:False|ab|none|missing");
+    assert_eq!(template(text).render(&messages[1..], false).unwrap(), "False|none|missing");
+    let parts = "{% for p in messages[0].content %}{{ p.type }}{{ p['text'] }} {% endfor %}{{ messages[1].tool_calls | tojson }}";
+    let text = template(parts).render(&messages, false).unwrap();
+    assert_eq!(text, "texta textb [{\"name\": \"add\", \"arguments\": {\"x\": null}}]");
+}
+
+#[test]
+fn the_date_is_fixed_until_it_is_set() {
+    let asks = template("{% set d = strftime_now('%d %b %Y') %}{{ d }} {{ messages[0].content }}");
+    assert_eq!(asks.render(&chat()[..1], false).unwrap(), "26 Jul 2024 Hé?");
+    let date: ChatDate = "2026-02-01".parse().unwrap();
+    let asks = asks.with_date(date);
+    assert_eq!((asks.render(&chat()[..1], false).unwrap().as_str(), asks.date()), ("01 Feb 2026 Hé?", Some(date)));
+    assert_eq!(template(CHATML).date(), None);
+    for wrong in ["2026-02-29", "2026-13-01", "today", "2026-02", ""] {
+        let reason = wrong.parse::<ChatDate>().unwrap_err();
+        assert!(reason.contains("is no date") && reason.contains(wrong), "{reason}");
+    }
+}
+
+#[test]
+fn an_answer_is_told_apart_where_earlier_ones_lose_their_thinking() {
+    let thinks = template(
+        "{% for m in messages %}{{ m.role[0] }}:{{ m.content if loop.last else m.content.split('>')[-1] }};{% endfor %}\
+         {% if add_generation_prompt %}a:{% endif %}",
+    );
+    let said = [("user", "q"), ("assistant", "t>r"), ("user", "q"), ("assistant", "t>s")];
+    let messages: Vec<Message> = said.map(|(role, content)| Message::new(role, content)).into();
+    let tokenizer = Tokenizer::from_alphabet("aqrstu:;>").unwrap();
+    let chat = thinks.encode_from(&tokenizer, &messages, 3).unwrap();
+    assert_eq!(tokenizer.decode(&chat.tokens).unwrap(), "u:q;a:r;u:q;a:t>s;");
+    assert_eq!(chat.is_assistant.iter().filter(|is| **is).count(), "t>s;".len());
+    assert!(chat.is_assistant.ends_with(&[true; 4]));
+    assert!(
+        thinks.encode(&tokenizer, &messages).unwrap_err().to_string().contains("what message 2 adds cannot be told")
+    );
+}

@@ -1,0 +1,158 @@
+//! The source of a chat template, rewritten where minijinja's syntax differs from that of transformers' Jinja.
+
+/// A template in minijinja's syntax.
+pub(super) struct Source {
+    /// The text.
+    pub text: String,
+    /// True if there is a `{% generation %}`.
+    pub marks_generation: bool,
+}
+
+/// Rewrites a template: line breaks are `\n`, as Jinja reads them; `{% generation %}` becomes a filter block, which keeps
+/// all white-space rules; `"..." % x` becomes a filter; the line break after `{% raw %}` is kept.
+pub(super) fn rewrite(template: &str) -> Source {
+    let template = template.replace("\r\n", "\n").replace('\r', "\n");
+    let (mut text, mut marks_generation) = (String::new(), false);
+    let mut rest = template.as_str();
+    while let Some(open) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
+        let (before, tag) = rest.split_at(open);
+        text.push_str(before);
+        let length = match &tag[..2] {
+            "{#" => tag.find("#}").map(|at| at + 2),
+            "{{" => end_of_code(&tag[2..], "}}").map(|at| at + 4),
+            _ => end_of_code(&tag[2..], "%}").map(|at| at + 4),
+        };
+        let Some(length) = length else {
+            rest = tag;
+            break;
+        };
+        let (tag, after) = tag.split_at(length);
+        rest = after;
+        let code = &tag[2..length - 2];
+        let word = code.trim_matches(['-', '+']).trim();
+        match (&tag[..2], word) {
+            ("{#", _) => text.push_str(tag),
+            ("{%", "generation") => {
+                marks_generation = true;
+                text.push_str(&tag.replacen(word, "filter generation", 1));
+            }
+            ("{%", "endgeneration") => text.push_str(&tag.replacen(word, "endfilter", 1)),
+            ("{%", "raw") => {
+                text.push_str(tag);
+                if after.starts_with('\n') && !tag.ends_with("-%}") {
+                    text.push('\n');
+                }
+                let end =
+                    after.find("{%").filter(|_| after.contains("endraw")).map_or(after.len(), |_| end_of_raw(after));
+                text.push_str(&after[..end]);
+                rest = &after[end..];
+            }
+            (open, _) => text.extend([open, &with_percent_filters(code), &tag[length - 2..]]),
+        }
+    }
+    text.push_str(rest);
+    Source { text, marks_generation }
+}
+
+/// Place of the tag `{% endraw %}`.
+fn end_of_raw(text: &str) -> usize {
+    let is_end = |at: &usize| text[at + 2..].trim_start_matches(['-', '+']).trim_start().starts_with("endraw");
+    text.match_indices("{%").map(|(at, _)| at).find(is_end).unwrap_or(text.len())
+}
+
+/// Place of what ends a tag, outside of texts in quotes and of brackets.
+fn end_of_code(code: &str, end: &str) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0usize);
+    while let Some(character) = code[at..].chars().next() {
+        if depth == 0 && code[at..].starts_with(end) {
+            return Some(at);
+        }
+        match character {
+            '"' | '\'' => {
+                at = end_of_text(code, at);
+                continue;
+            }
+            '{' | '[' | '(' => depth += 1,
+            '}' | ']' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += character.len_utf8();
+    }
+    code.find(end)
+}
+
+/// Place behind the text in quotes that begins at `start`.
+fn end_of_text(code: &str, start: usize) -> usize {
+    let quote = code.as_bytes()[start];
+    let mut at = start + 1;
+    while at < code.len() {
+        match code.as_bytes()[at] {
+            b'\\' => at += 1,
+            byte if byte == quote => return at + 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    code.len()
+}
+
+/// Turns `"..." % x` into `"..."|percent(x)`: minijinja's `%` knows numbers alone.
+fn with_percent_filters(code: &str) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    while let Some(character) = code[at..].chars().next() {
+        if !matches!(character, '"' | '\'') {
+            out.push(character);
+            at += character.len_utf8();
+            continue;
+        }
+        let end = end_of_text(code, at);
+        out.push_str(&code[at..end]);
+        at = end;
+        let operand = code[end..].trim_start();
+        if let Some(operand) = operand.strip_prefix('%') {
+            let from = code.len() - operand.len();
+            let to = end_of_operand(code, from);
+            out.extend(["|percent(", &with_percent_filters(code[from..to].trim()), ")"]);
+            at = to;
+        }
+    }
+    out
+}
+
+/// Place behind the operand that begins at `start`: a value with its attributes, items, calls and filters.
+fn end_of_operand(code: &str, start: usize) -> usize {
+    let bytes = code.as_bytes();
+    let skip = |mut at: usize, is: fn(u8) -> bool| {
+        while at < bytes.len() && is(bytes[at]) {
+            at += 1;
+        }
+        at
+    };
+    let is_space = |byte: u8| byte.is_ascii_whitespace();
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+    let mut at = skip(start, |byte| byte.is_ascii_whitespace() || byte == b'-');
+    let mut end = at;
+    loop {
+        end = match bytes.get(at) {
+            Some(b'"' | b'\'') if end == at => end_of_text(code, at),
+            Some(b'(' | b'[' | b'{') => {
+                let close = match bytes[at] {
+                    b'(' => ")",
+                    b'[' => "]",
+                    _ => "}",
+                };
+                end_of_code(&code[at + 1..], close).map_or(code.len(), |length| at + 1 + length + 1)
+            }
+            Some(b'|') => skip(skip(at + 1, is_space), is_word),
+            Some(byte) if is_word(*byte) && (end == at || *byte == b'.') => skip(at, is_word),
+            _ => return end.max(start),
+        };
+        // A filter or an attribute may stand behind spaces; a word would be another operator.
+        let next = skip(end, is_space);
+        at = if matches!(bytes.get(next), Some(b'|' | b'(' | b'[' | b'.')) { next } else { end };
+        if at == end && !matches!(bytes.get(at), Some(b'|' | b'(' | b'[' | b'.')) {
+            return end;
+        }
+    }
+}
