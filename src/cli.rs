@@ -5,6 +5,7 @@
 
 mod check;
 mod corpus;
+mod destination;
 mod envs;
 mod estimate;
 mod eval;

@@ -224,6 +224,13 @@ impl Training<'_> {
 fn open_log(data: &DataConfig) -> Result<LoggedData> {
     let options = ReadOptions { skip_bad: data.skip_bad, columns: Columns::Learning };
     let log = Log::open(&data.files, options)?;
+    for info in (0..log.files().len()).map(|file| log.info(file)).filter(|info| info.is_cut) {
+        tracing::warn!(
+            "{}: has no end, as its writer was killed; the run learns from its {} whole rows, and any others are lost",
+            info.path.display(),
+            info.rows
+        );
+    }
     Ok(LoggedData { outcomes: log.outcomes()?, log })
 }
 

@@ -122,7 +122,10 @@ fn a_destination_is_kept_unless_it_may_be_replaced_and_what_is_read_always() {
     let claim = |overwrite, reads: &[&Path]| Destination::claim(&path, overwrite, reads);
     claim(false, &none).unwrap().write(b"first").unwrap();
     let refused = claim(false, &none).unwrap_err().to_string();
-    assert!(refused.contains("plots/scores.jsonl: there is a file already") && refused.contains("--overwrite"), "{refused}");
+    assert!(
+        refused.contains("plots/scores.jsonl: there is a file already") && refused.contains("--overwrite"),
+        "{refused}"
+    );
     claim(true, &none).unwrap().write(b"second").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"second");
     assert_eq!(names(path.parent().unwrap()), ["scores.jsonl"]);
