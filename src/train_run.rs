@@ -1,6 +1,7 @@
 //! Training run, from its file to its directory. The only place that puts all the parts together.
 
 mod baselines;
+mod data_files;
 mod directory;
 mod episodes;
 mod held_out;
@@ -49,10 +50,22 @@ pub struct TrainOptions {
     pub out: Option<PathBuf>,
     /// True to resume from the directory's last checkpoint.
     pub resume: bool,
+    /// Checkpoint to resume from instead of the last one: a path, or its name in the directory's checkpoints. Later ones
+    /// are set aside.
+    pub resume_from: Option<PathBuf>,
+    /// True to resume although the data is not as it was when the run began.
+    pub accept_changed_data: bool,
     /// Display of progress.
     pub display: Display,
     /// True to show a game of the finished agent on standard error.
     pub replay: bool,
+}
+
+impl TrainOptions {
+    /// True if the run is the continuation of an earlier one.
+    fn resumes(&self) -> bool {
+        self.resume || self.resume_from.is_some()
+    }
 }
 
 /// Trains a model as a run file describes.
@@ -213,9 +226,9 @@ impl Training<'_> {
             let mut stderr = std::io::stderr().lock();
             let playback = Playback::for_stream(&stderr, Duration::from_millis(80));
             let title = if stderr.is_terminal() { "" } else { "A game of the trained agent:\n" };
-            std::io::Write::write_all(&mut stderr, title.as_bytes())
-                .and_then(|()| replay(&mut stderr, &frames, playback))
-                .map_err(Error::io("standard error"))?;
+            // Everything is saved; nobody may be there to look.
+            let _ = std::io::Write::write_all(&mut stderr, title.as_bytes())
+                .and_then(|()| replay(&mut stderr, &frames, playback));
         }
         Ok(report)
     }
@@ -253,7 +266,7 @@ pub fn evaluate_run(
 
 /// Number of threads, which affects the bits of a run: that of the resumed run, or one per core.
 fn threads_of(options: &TrainOptions) -> usize {
-    let earlier = options.out.as_ref().filter(|_| options.resume).and_then(|out| RunDir::open(out).ok());
+    let earlier = options.out.as_ref().filter(|_| options.resumes()).and_then(|out| RunDir::open(out).ok());
     let earlier = earlier.and_then(|dir| RunFile::load(&dir.run_file(), &[] as &[&str]).ok());
     earlier.and_then(|run| run.train.threads).unwrap_or_else(cores)
 }
@@ -273,7 +286,7 @@ fn observer_options(
     Options {
         updates: run.train.updates,
         // A run that died before its first checkpoint restarts at update 0, and overwrites the metrics that it left.
-        resume_at: options.resume.then_some(agent.updates),
+        resume_at: options.resumes().then_some(agent.updates),
         references: baselines.references(),
         display: options.display,
         headline: headline.into(),
@@ -282,14 +295,19 @@ fn observer_options(
     }
 }
 
-/// Returns a flag that the first Ctrl-C or termination sets. The second ends the process at once.
+/// Returns a flag that the first Ctrl-C, termination or loss of the terminal sets. The second ends the process at once.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_by(&stop).map(|()| stop)
 }
 
 fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    // What a person, a scheduler, and a terminal that is closed send.
+    #[cfg(unix)]
+    let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
+    #[cfg(not(unix))]
+    let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+    for signal in signals {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(stop)))
             .map_err(Error::io("signal handler"))?;

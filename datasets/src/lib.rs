@@ -23,4 +23,5 @@ pub mod stats;
 pub use content::Content;
 pub use episode::{End, Episode, MISSING_END, RULES, Turn};
 pub use error::{Error, Result};
+pub use log::paths::find_files;
 pub use message::Message;
