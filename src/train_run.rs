@@ -42,6 +42,7 @@ use parts::{LoggedData, Parts};
 pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Output of a run, and its display.
 #[derive(Debug, Clone, Default)]
@@ -302,15 +303,45 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 }
 
 fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
-    // What a person, a scheduler, and a terminal that is closed send.
-    #[cfg(unix)]
-    let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
-    #[cfg(not(unix))]
-    let signals = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
-    for signal in signals {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(stop)))
-            .map_err(Error::io("signal handler"))?;
+    for signal in [SIGINT, SIGTERM] {
+        let second = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop));
+        second.map_err(Error::io("signal handler"))?;
+    }
+    // A terminal that is closed may send its signal twice, from the system and from the shell: both mean the same.
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up()) {
+        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(Error::io("signal handler"))?;
     }
     Ok(())
+}
+
+/// Signal of a terminal that is closed, unless it is ignored, as `nohup` makes it.
+#[cfg(unix)]
+fn hang_up() -> Option<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default(); // there is none but on Linux
+    Some(signal_hook::consts::SIGHUP).filter(|signal| !is_ignored(&status, *signal))
+}
+
+#[cfg(not(unix))]
+fn hang_up() -> Option<i32> {
+    None
+}
+
+/// True if a process with this text of `/proc/<pid>/status` ignores a signal.
+#[cfg(unix)]
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::is_ignored;
+
+    #[test]
+    fn nohup_is_seen_in_the_status_of_a_process() {
+        let status = |mask: &str| format!("Name:\tpalestra\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\n");
+        assert!(is_ignored(&status("0000000000001001"), 1));
+        assert!(!is_ignored(&status("0000000000001000"), 1) && !is_ignored("", 1));
+    }
 }

@@ -147,13 +147,13 @@ pub fn latest(directory: &Path) -> Result<Option<PathBuf>> {
 /// # Errors
 /// Names what is wrong with each of the checkpoints.
 pub fn latest_of_run(directory: &Path) -> Result<Option<PathBuf>> {
-    let complete = latest(directory)?;
+    let steps = steps(directory)?;
     let faults: Vec<String> =
-        steps(directory)?.iter().filter_map(|(_, path)| check_complete(path).err()).map(|it| it.to_string()).collect();
-    if complete.is_none() && !faults.is_empty() {
-        return Err(damaged(directory, format!("none of the checkpoints is whole:\n  {}", faults.join("\n  "))));
+        steps.iter().filter_map(|(_, path)| check_complete(path).err()).map(|error| error.to_string()).collect();
+    if !faults.is_empty() && faults.len() == steps.len() {
+        return Err(damaged(directory, format!("none of the checkpoints is whole: {}", faults.join("; "))));
     }
-    Ok(complete)
+    latest(directory)
 }
 
 /// Moves the checkpoints after a step out of the way, so that a run that resumes at that step is not resumed from them

@@ -72,16 +72,19 @@ struct Link {
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let sampler = args.sample.open(args.seed)?;
+    let opened = if sampler.is_none() { Some(Store::open(&args.store)?) } else { None };
     // Bound before anything is changed in the store: an address that is taken must not end anybody's link.
     let options =
         Options { address: args.address.clone(), person: args.name.clone(), require_token: args.require_token };
     let bound = Bound::new(&options)?;
-    let mut store = match sampler {
-        None => Store::open(&args.store)?,
-        Some(sampler) => {
+    let mut store = match (opened, sampler) {
+        (Some(store), _) => store,
+        (None, sampler) => {
             let mut store = Store::create(&args.store, Settings { seed: args.seed, ..Settings::default() })?;
-            let (added, _) = sampler.add_to(&mut store, output)?;
-            tracing::info!("{}: {} items added", args.store.display(), added.added);
+            if let Some(sampler) = sampler {
+                let (added, _) = sampler.add_to(&mut store, output)?;
+                tracing::info!("{}: {} items added", args.store.display(), added.added);
+            }
             store
         }
     };
