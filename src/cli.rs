@@ -5,6 +5,7 @@
 
 mod check;
 mod corpus;
+mod destination;
 mod envs;
 mod estimate;
 mod eval;
@@ -24,7 +25,7 @@ mod tokenizer;
 mod train;
 mod writing;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -136,7 +137,6 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
 }
 
 fn fail(error: &Error) -> ExitCode {
-    use std::io::Write;
     if let Error::Interrupted(how_to_go_on) = error {
         let _ = writeln!(std::io::stderr(), "{how_to_go_on}");
         return ExitCode::from(130); // what shells give a program that Ctrl-C ended
@@ -153,12 +153,27 @@ fn start_logging(line: &CommandLine) {
         _ => LevelFilter::TRACE,
     };
     let logs = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| Logs)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(level >= LevelFilter::DEBUG)
         .with_max_level(level);
     // A program that logs in its own way has set a logger before.
     let _ = logs.try_init();
+}
+
+/// Standard error for logs. A reader that is gone, as after the end of an SSH connection, ends no run: what it would have
+/// read is dropped.
+struct Logs;
+
+impl Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

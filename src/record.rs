@@ -52,6 +52,8 @@ pub struct RecordOptions {
     pub seed: u64,
     /// Split of the data that the episodes belong to, such as `train`.
     pub split: Option<String>,
+    /// True if an existing log is replaced, and what a killed recording left is discarded.
+    pub overwrite: bool,
 }
 
 /// Stop flag and callback of a recording.
@@ -136,10 +138,11 @@ impl Provenance {
     }
 }
 
-/// Plays episodes and writes them to a new file. The file is created when the first episode ends.
+/// Plays episodes and writes them to a new file, which gets its name when it is complete. Until then, and if the process is
+/// killed, it is `<file>.partial`.
 ///
 /// # Errors
-/// A file that exists, or an environment that this policy cannot play. If playing fails later, the log has the episodes
+/// A file that exists, or the part of one that a killed recording left, or an environment that this policy cannot play. If playing fails later, the log has the episodes
 /// that were played before.
 pub fn record(
     registry: &Registry,
@@ -148,13 +151,11 @@ pub fn record(
     file: &Path,
     watch: &Watch,
 ) -> Result<RecordReport> {
-    if file.exists() {
-        return Err(Error::Config(format!(
-            "{}: there is a file already; a log is never written over, and several files in a folder are one log",
-            file.display()
-        )));
+    let partial = partial_path(file);
+    if !options.overwrite {
+        refuse_existing(file, &partial)?;
     }
-    let mut recording = Recording::new(file, options);
+    let mut recording = Recording::new(file, partial, options);
     let outcome = match who {
         Recorded::Baseline { mut policy, env } => play_simply(registry, &env, &mut *policy, &mut recording, watch),
         Recorded::Agent { agent, sampling, epsilon } => {
@@ -166,6 +167,31 @@ pub fn record(
         Ok(()) | Err(Error::Interrupted(_)) => report,
         Err(error) => Err(error),
     }
+}
+
+/// Path of a log that is being recorded. Its name does not end as a log's does, so that nobody reads it as one.
+fn partial_path(file: &Path) -> PathBuf {
+    let mut path = file.as_os_str().to_owned();
+    path.push(".partial");
+    path.into()
+}
+
+fn refuse_existing(file: &Path, partial: &Path) -> Result<()> {
+    if file.exists() {
+        return Err(Error::Config(format!(
+            "{}: there is a file already; name another, since several files in a folder are one log, or replace it with \
+             --overwrite",
+            file.display()
+        )));
+    }
+    if partial.exists() {
+        return Err(Error::Config(format!(
+            "{0}: a recording that was killed left it; make it whole with `palestra log repair {0}` and rename it, or \
+             discard it with --overwrite",
+            partial.display()
+        )));
+    }
+    Ok(())
 }
 
 fn play_simply(
@@ -233,6 +259,8 @@ impl Watch<'_> {
 struct Recording<'a> {
     options: &'a RecordOptions,
     file: &'a Path,
+    /// Path of the log until it is complete.
+    partial: PathBuf,
     /// Created with the first episode, so that an environment that cannot be played leaves no file.
     log: Option<LogWriter>,
     began: Instant,
@@ -249,10 +277,11 @@ struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    fn new(file: &'a Path, options: &'a RecordOptions) -> Self {
+    fn new(file: &'a Path, partial: PathBuf, options: &'a RecordOptions) -> Self {
         Self {
             options,
             file,
+            partial,
             log: None,
             began: Instant::now(),
             env_id: String::new(),
@@ -280,7 +309,10 @@ impl<'a> Recording<'a> {
                 if let Some(folder) = self.file.parent() {
                     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
                 }
-                self.log.insert(LogWriter::create(self.file, WriteOptions::default())?)
+                if self.options.overwrite && self.partial.is_file() {
+                    std::fs::remove_file(&self.partial).map_err(Error::io(&self.partial))?;
+                }
+                self.log.insert(LogWriter::create(&self.partial, WriteOptions::default())?)
             }
         };
         let episode = Episode { split: self.options.split.clone(), ..episode };
@@ -295,8 +327,13 @@ impl<'a> Recording<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<RecordReport> {
-        let rows = self.log.map_or(Ok(0), LogWriter::finish)?;
+    fn finish(mut self) -> Result<RecordReport> {
+        let log = self.log.take();
+        let is_begun = log.is_some();
+        let rows = log.map_or(Ok(0), LogWriter::finish)?;
+        if is_begun {
+            palestra_files::publish(&self.partial, self.file)?;
+        }
         let bytes = std::fs::metadata(self.file).map_or(0, |file| file.len());
         let seconds = self.began.elapsed().as_secs_f64();
         let count = self.episodes as f64;

@@ -8,6 +8,7 @@
 //!   metrics.jsonl   one line a log step
 //!   episodes.jsonl  sample episodes
 //!   samples.jsonl   held-out texts, continued by a language model as it learned
+//!   data.json       sizes and hashes of the files that it learns from
 //!   reference.json  log-probabilities of labelled answers before training
 //!   experience/     logged experience, if it is kept
 //!   plots/          SVG
@@ -19,6 +20,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+
+use palestra_files::{is_temporary, remove_temporaries};
 
 use crate::{Error, Result};
 
@@ -75,6 +78,7 @@ impl RunDir {
     pub fn resume(path: impl Into<PathBuf>) -> Result<Self> {
         let Self { path, .. } = Self::open(path)?;
         let lock = lock(&path)?;
+        remove_temporaries(&path)?;
         Ok(Self { path, _lock: Some(lock) })
     }
 
@@ -120,6 +124,11 @@ impl RunDir {
     /// Path of the texts that a language model wrote during training, one JSON object a line.
     pub fn samples(&self) -> PathBuf {
         self.path.join("samples.jsonl")
+    }
+
+    /// Path of the sizes and hashes of the files that the run learns from.
+    pub fn data(&self) -> PathBuf {
+        self.path.join("data.json")
     }
 
     /// Path of the log-probabilities of labelled answers under the initial policy.
@@ -168,16 +177,19 @@ fn claim(path: PathBuf) -> Result<Claim> {
     if !is_free(&path)? {
         return Ok(taken(&path)); // another process trained in it meanwhile
     }
+    remove_temporaries(&path)?;
     Ok(Claim::Ours(RunDir { path, _lock: Some(lock) }))
 }
 
-/// True if a path is a directory that is empty except for the lock of a run that failed to start.
+/// True if a path is a directory that is empty except for what a run that was killed as it started leaves: its lock, and
+/// files that have no name yet.
 fn is_free(path: &Path) -> Result<bool> {
     if !path.is_dir() {
         return Ok(false);
     }
     for entry in fs::read_dir(path).map_err(Error::io(path))? {
-        if entry.map_err(Error::io(path))?.file_name() != LOCK {
+        let entry = entry.map_err(Error::io(path))?;
+        if entry.file_name() != LOCK && !is_temporary(&entry.path()) {
             return Ok(false);
         }
     }
@@ -256,6 +268,20 @@ mod tests {
         fs::write(path.path().join(RUN_FILE), "seed = 1").unwrap();
         let refused = message(RunDir::create(path.path()));
         assert!(refused.contains("--resume") && refused.contains("--out"), "{refused}");
+    }
+
+    #[test]
+    fn a_run_that_was_killed_as_it_started_starts_again() {
+        let path = tempfile::tempdir().unwrap();
+        fs::write(path.path().join(LOCK), "7\n").unwrap();
+        fs::write(path.path().join(".tmp-run.toml.7-0"), "seed").unwrap();
+        let run = RunDir::create(path.path()).unwrap();
+        assert_eq!(fs::read_dir(path.path()).unwrap().count(), 1, "only the lock is left");
+        write_atomically(&run.run_file(), b"seed = 1\n").unwrap();
+        drop(run);
+        fs::create_dir_all(path.path().join("checkpoints/.tmp-step-00000003")).unwrap();
+        let run = RunDir::resume(path.path()).unwrap();
+        assert_eq!(fs::read_dir(run.checkpoints()).unwrap().count(), 0);
     }
 
     #[test]

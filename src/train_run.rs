@@ -1,6 +1,7 @@
 //! Training run, from its file to its directory. The only place that puts all the parts together.
 
 mod baselines;
+mod data_files;
 mod directory;
 mod episodes;
 mod held_out;
@@ -41,6 +42,7 @@ use parts::{LoggedData, Parts};
 pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Output of a run, and its display.
 #[derive(Debug, Clone, Default)]
@@ -49,10 +51,22 @@ pub struct TrainOptions {
     pub out: Option<PathBuf>,
     /// True to resume from the directory's last checkpoint.
     pub resume: bool,
+    /// Checkpoint to resume from instead of the last one: a path, or its name in the directory's checkpoints. Later ones
+    /// are set aside.
+    pub resume_from: Option<PathBuf>,
+    /// True to resume although the data is not as it was when the run began.
+    pub accept_changed_data: bool,
     /// Display of progress.
     pub display: Display,
     /// True to show a game of the finished agent on standard error.
     pub replay: bool,
+}
+
+impl TrainOptions {
+    /// True if the run is the continuation of an earlier one.
+    fn resumes(&self) -> bool {
+        self.resume || self.resume_from.is_some()
+    }
 }
 
 /// Trains a model as a run file describes.
@@ -213,9 +227,9 @@ impl Training<'_> {
             let mut stderr = std::io::stderr().lock();
             let playback = Playback::for_stream(&stderr, Duration::from_millis(80));
             let title = if stderr.is_terminal() { "" } else { "A game of the trained agent:\n" };
-            std::io::Write::write_all(&mut stderr, title.as_bytes())
-                .and_then(|()| replay(&mut stderr, &frames, playback))
-                .map_err(Error::io("standard error"))?;
+            // Everything is saved; nobody may be there to look.
+            let _ = std::io::Write::write_all(&mut stderr, title.as_bytes())
+                .and_then(|()| replay(&mut stderr, &frames, playback));
         }
         Ok(report)
     }
@@ -224,6 +238,13 @@ impl Training<'_> {
 fn open_log(data: &DataConfig) -> Result<LoggedData> {
     let options = ReadOptions { skip_bad: data.skip_bad, columns: Columns::Learning };
     let log = Log::open(&data.files, options)?;
+    for info in (0..log.files().len()).map(|file| log.info(file)).filter(|info| info.is_cut) {
+        tracing::warn!(
+            "{}: has no end, as its writer was killed; the run learns from its {} whole rows, and any others are lost",
+            info.path.display(),
+            info.rows
+        );
+    }
     Ok(LoggedData { outcomes: log.outcomes()?, log })
 }
 
@@ -246,7 +267,7 @@ pub fn evaluate_run(
 
 /// Number of threads, which affects the bits of a run: that of the resumed run, or one per core.
 fn threads_of(options: &TrainOptions) -> usize {
-    let earlier = options.out.as_ref().filter(|_| options.resume).and_then(|out| RunDir::open(out).ok());
+    let earlier = options.out.as_ref().filter(|_| options.resumes()).and_then(|out| RunDir::open(out).ok());
     let earlier = earlier.and_then(|dir| RunFile::load(&dir.run_file(), &[] as &[&str]).ok());
     earlier.and_then(|run| run.train.threads).unwrap_or_else(cores)
 }
@@ -266,7 +287,7 @@ fn observer_options(
     Options {
         updates: run.train.updates,
         // A run that died before its first checkpoint restarts at update 0, and overwrites the metrics that it left.
-        resume_at: options.resume.then_some(agent.updates),
+        resume_at: options.resumes().then_some(agent.updates),
         references: baselines.references(),
         display: options.display,
         headline: headline.into(),
@@ -275,17 +296,52 @@ fn observer_options(
     }
 }
 
-/// Returns a flag that the first Ctrl-C or termination sets. The second ends the process at once.
+/// Returns a flag that the first Ctrl-C, termination or loss of the terminal sets. The second ends the process at once.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_by(&stop).map(|()| stop)
 }
 
 fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(stop)))
-            .map_err(Error::io("signal handler"))?;
+    for signal in [SIGINT, SIGTERM] {
+        let second = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop));
+        second.map_err(Error::io("signal handler"))?;
+    }
+    // A terminal that is closed may send its signal twice, from the system and from the shell: both mean the same.
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up()) {
+        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(Error::io("signal handler"))?;
     }
     Ok(())
+}
+
+/// Signal of a terminal that is closed, unless it is ignored, as `nohup` makes it.
+#[cfg(unix)]
+fn hang_up() -> Option<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default(); // there is none but on Linux
+    Some(signal_hook::consts::SIGHUP).filter(|signal| !is_ignored(&status, *signal))
+}
+
+#[cfg(not(unix))]
+fn hang_up() -> Option<i32> {
+    None
+}
+
+/// True if a process with this text of `/proc/<pid>/status` ignores a signal.
+#[cfg(unix)]
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::is_ignored;
+
+    #[test]
+    fn nohup_is_seen_in_the_status_of_a_process() {
+        let status = |mask: &str| format!("Name:\tpalestra\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\n");
+        assert!(is_ignored(&status("0000000000001001"), 1));
+        assert!(!is_ignored(&status("0000000000001000"), 1) && !is_ignored("", 1));
+    }
 }

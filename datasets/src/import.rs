@@ -36,6 +36,8 @@ pub struct ImportOptions {
     pub split: Option<String>,
     /// Source of the rewards (`rules`, `model` or `human`), for episodes without one.
     pub reward_source: Option<String>,
+    /// True if an existing file is replaced.
+    pub overwrite: bool,
     /// Options of the log writer.
     pub write: WriteOptions,
 }
@@ -77,7 +79,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn create(to: &'a Path, options: &'a ImportOptions) -> Result<Self> {
-        refuse_existing(to)?;
+        refuse_existing(to, options)?;
         if to.file_name().is_none() {
             return Err(Error::file(to, "is not the name of a file; name one like log.parquet"));
         }
@@ -124,14 +126,14 @@ impl<'a> Target<'a> {
             return Err(Error::file(self.to, "not written: there is not a single episode in what was to be imported"));
         }
         // A file that was created meanwhile is not overwritten.
-        refuse_existing(self.to)?;
+        refuse_existing(self.to, self.options)?;
         self.temporary.publish()?;
         Ok(self.report)
     }
 }
 
-fn refuse_existing(to: &Path) -> Result<()> {
-    match to.try_exists().map_err(Error::io(to, "look whether it exists"))? {
+fn refuse_existing(to: &Path, options: &ImportOptions) -> Result<()> {
+    match !options.overwrite && to.try_exists().map_err(Error::io(to, "look whether it exists"))? {
         true => Err(Error::file(to, "there is a file already; a log is never written over")),
         false => Ok(()),
     }

@@ -27,4 +27,5 @@ pub use content::Content;
 pub use conversation::take_conversation;
 pub use episode::{End, Episode, MISSING_END, RULES, Turn};
 pub use error::{Error, Result};
+pub use log::paths::find_files;
 pub use message::Message;

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use palestra_envs::Registry;
 use serde::Serialize;
 
+use super::destination::{OverwriteArgs, files_of_model};
 use super::output::Output;
 use crate::agent::Evaluation;
 use crate::train_run::evaluate_run;
 use crate::{Error, Result};
-use palestra_files::write_atomically;
 use palestra_report::{Figure, Plot, Reference, Series};
 
 /// Evaluate a trained model by playing
@@ -52,6 +52,8 @@ pub struct Args {
     /// Draw the mean returns of --over, with bands of 95 %, into this SVG file
     #[arg(long, value_name = "FILE.svg", requires = "over")]
     plot: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
@@ -63,6 +65,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     };
     let (key, values) = values_of(over)?;
+    let reads = files_of_model(&args.run);
+    let plot = args.plot.as_ref().map(|file| args.overwrite.claim(file, &reads)).transpose()?;
     let mut sweep = Sweep { key, points: Vec::new() };
     for value in values {
         let mut overrides = overrides.clone();
@@ -73,8 +77,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         }
         sweep.points.push(Point { value, evaluation });
     }
-    if let Some(file) = &args.plot {
-        write_atomically(file, sweep.figure().to_svg().as_bytes())?;
+    if let Some(file) = plot {
+        file.write(sweep.figure().to_svg().as_bytes())?;
     }
     if output.wants_json() {
         output.report(&sweep, "")?;

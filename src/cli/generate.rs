@@ -1,4 +1,4 @@
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, BufRead, IsTerminal, Read, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -139,7 +139,8 @@ fn write(model: &LanguageModel, prompt: &[u32], writing: &Writing, output: &mut 
     tell("\n")?;
     if !quiet {
         let Written { prompt_tokens, tokens, seconds, tokens_per_second, .. } = &written;
-        eprintln!(
+        let _ = writeln!(
+            io::stderr(),
             "{prompt_tokens} tokens read, {} written in {seconds:.2} s: {tokens_per_second:.1} tokens/s",
             tokens.len()
         );
@@ -158,7 +159,7 @@ fn read_all() -> Result<String> {
 
 fn next_line(lines: &mut impl Iterator<Item = io::Result<String>>) -> Result<Option<String>> {
     if io::stdin().is_terminal() {
-        eprint!("> ");
+        let _ = write!(io::stderr(), "> ");
     }
     lines.next().transpose().map_err(Error::io(STANDARD_INPUT))
 }

@@ -13,6 +13,7 @@ use clap::Subcommand;
 use palestra_datasets::log::{Log, Skipped};
 use palestra_envs::Registry;
 
+use super::destination::{OverwriteArgs, named};
 use super::output::Output;
 use crate::{Error, Result};
 

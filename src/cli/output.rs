@@ -8,7 +8,8 @@ use crate::{Error, Result};
 
 /// Standard output, for a person or for a program.
 ///
-/// A write error is returned, where `println!` would panic: a reader may close the pipe.
+/// A write error is returned, where `println!` would panic. If the reader has closed the pipe, such as `head`, the rest is
+/// dropped, and the command still does its work.
 pub struct Output {
     json: bool,
     quiet: bool,
@@ -40,7 +41,7 @@ impl Output {
     }
 
     pub fn line(&mut self, text: impl Display) -> Result<()> {
-        writeln!(self.stdout, "{text}").map_err(Error::io(STANDARD_OUTPUT))
+        unless_closed(writeln!(self.stdout, "{text}"))
     }
 
     /// Writer that shows a game as it is played.
@@ -60,7 +61,7 @@ impl Output {
 
     /// Flushes what was printed, as before a command that keeps running.
     pub fn flush(&mut self) -> Result<()> {
-        self.stdout.flush().map_err(Error::io(STANDARD_OUTPUT))
+        unless_closed(self.stdout.flush())
     }
 
     pub fn finish(&mut self) -> Result<()> {
@@ -69,6 +70,13 @@ impl Output {
 }
 
 pub const STANDARD_OUTPUT: &str = "standard output";
+
+fn unless_closed(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Error::io(STANDARD_OUTPUT)),
+    }
+}
 
 pub fn is_broken_pipe(error: &Error) -> bool {
     matches!(error, Error::Io { path, source } if path == STANDARD_OUTPUT && source.kind() == ErrorKind::BrokenPipe)

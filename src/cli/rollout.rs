@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use palestra_envs::Registry;
 use palestra_envs::policies::{Random, Scripted, mix};
 
+use super::destination::{OverwriteArgs, files_of_model, named};
 use super::output::Output;
 use super::{log, policy};
 use crate::record::{RecordOptions, Recorded, Watch, record};
@@ -18,8 +19,8 @@ use palestra_model::math::Sampling;
 /// actions, turn by turn; the log then holds the probability of each action under the mixture.
 ///
 /// Writes the Parquet file of --out, with one row per turn. Several files in a folder form one log: for a log of mixed
-/// skill, record several policies. If interrupted (Ctrl-C), it leaves a complete file. If killed, it leaves a file that
-/// can be read up to the last 8 MB.
+/// skill, record several policies. The file gets its name when it is complete, also if interrupted (Ctrl-C). If killed,
+/// it leaves FILE.parquet.partial, which `palestra log repair` completes up to the last 8 MB.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -41,6 +42,8 @@ pub struct Args {
     /// Parquet file to create
     #[arg(long, value_name = "FILE.parquet")]
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Probability, in each turn, of a random legal action instead of the policy's own, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "E", value_parser = probability)]
     epsilon: f64,
@@ -67,7 +70,14 @@ pub struct Args {
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     log::check_name(&args.out)?;
     let who = policy(args, registry)?;
-    let options = RecordOptions { episodes: args.episodes, seed: args.seed, split: args.split.clone() };
+    let reads = [named(&[&args.env]), files_of_model(Path::new(&args.policy))].concat();
+    let _claimed = args.overwrite.claim(&args.out, &reads)?;
+    let options = RecordOptions {
+        episodes: args.episodes,
+        seed: args.seed,
+        split: args.split.clone(),
+        overwrite: args.overwrite.overwrite,
+    };
     let stop = stop_on_signals()?;
     let bar = output.progress(args.episodes, "episodes");
     let watch = Watch { stop: &stop, ended: &|| bar.inc(1) };

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
+use super::destination::{OverwriteArgs, files_of_model, named};
 use super::output::Output;
 use super::writing::MachineArgs;
 use crate::Result;
 use crate::reward_model::RewardModel;
-use palestra_files::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::{PromptPreferences, TextRow};
 use palestra_learn::learners::PreferenceKinds;
@@ -44,6 +44,8 @@ pub struct Args {
     /// Write each answer with its score into this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Answers per forward pass
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
@@ -65,12 +67,14 @@ struct Report {
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let model = RewardModel::open(&args.model, &args.machine.open()?)?;
+    let reads = [named(&[&args.data]), files_of_model(&args.model)].concat();
+    let out = args.out.as_ref().map(|out| args.overwrite.claim(out, &reads)).transpose()?;
     let files = [args.data.clone()];
     let (prompts, counts) = read_preferences(&files, &model.encoder(), args.by.as_deref(), None, PreferenceKinds::All)?;
     let rows: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
     let scores = model.score_rows(&rows, args.batch as usize);
-    if let Some(out) = &args.out {
-        write_atomically(out, lines(&model, &prompts, &scores)?.as_bytes())?;
+    if let Some(out) = out {
+        out.write(lines(&model, &prompts, &scores)?.as_bytes())?;
     }
     let score = PreferenceScore::new(&prompts, &scores, f64::from(model.policy.score_scale()));
     let PreferenceCounts { kept, prompts, answers, cut, .. } = counts;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use palestra_datasets::documents::{DocumentOptions, Documents};
 
+use super::destination::{OverwriteArgs, named};
 use super::output::Output;
 use crate::Result;
 use palestra_text::Tokenizer;

@@ -16,9 +16,9 @@ use palestra_report::Display;
 /// [optimizer], [train], [evaluation] and that of its learner. The whole file is checked before anything is written.
 ///
 /// Writes one directory, runs/<name> or that of --out: the resolved run file, checkpoints in Hugging Face's layout,
-/// metrics, plots, sample episodes and, with rollout.record = true, a log of all rollouts. If interrupted (Ctrl-C), it
-/// saves a checkpoint first. --resume continues from the last checkpoint, to the same bits as a run that was not
-/// stopped.
+/// metrics, plots, sample episodes and, with rollout.record = true, a log of all rollouts. If interrupted (Ctrl-C, or its
+/// terminal is closed), it saves a checkpoint first. --resume continues from the last checkpoint, to the same bits as a
+/// run that was not stopped. It is refused if no checkpoint is whole, or if the data is not as it was.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = examples_and_learners())]
@@ -35,6 +35,12 @@ pub struct Args {
     /// Continue from the last checkpoint of the directory
     #[arg(long)]
     resume: bool,
+    /// Continue from this checkpoint of the directory, such as step-00000100, and set later ones aside
+    #[arg(long, value_name = "CHECKPOINT")]
+    resume_from: Option<PathBuf>,
+    /// Continue although the files of data are not as they were when the run began
+    #[arg(long)]
+    accept_changed_data: bool,
     /// Key of the run file to change, such as ppo.epochs=2; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -66,6 +72,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let options = TrainOptions {
         out: args.out.clone(),
         resume: args.resume,
+        resume_from: args.resume_from.clone(),
+        accept_changed_data: args.accept_changed_data,
         display: if output.is_quiet() { Display::Quiet } else { Display::Auto },
         replay: !output.wants_json() && !output.is_quiet(),
     };

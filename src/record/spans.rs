@@ -34,6 +34,14 @@ impl Spans {
         for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
             let path = entry.map_err(Error::io(&folder))?.path();
             if is_unfinished(&path) || last_update(&path).is_some_and(|last| last >= done) {
+                if folder.is_symlink() {
+                    return Err(Error::Config(format!(
+                        "{}: is a link, and {} behind it would have to be removed to go on after update {done}; remove it \
+                         yourself, or make the folder a real one",
+                        folder.display(),
+                        path.display()
+                    )));
+                }
                 fs::remove_file(&path).map_err(Error::io(&path))?;
             }
         }

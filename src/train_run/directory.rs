@@ -9,8 +9,8 @@ use palestra_model::Module;
 use palestra_model::{Device, TensorData};
 use serde_json::json;
 
-use super::TrainOptions;
 use super::held_out::HeldOutScore;
+use super::{TrainOptions, data_files};
 use crate::agent::{Agent, TRAINED};
 use crate::config::RunFile;
 use crate::run_dir::RunDir;
@@ -23,6 +23,7 @@ use palestra_model::Policy;
 use palestra_model::checkpoint::{self, Checkpoint};
 use palestra_model::optim::AdamW;
 use palestra_model::parameters::tensors_of;
+use palestra_report::History;
 
 /// Directory to train in.
 pub(super) struct Directory {
@@ -37,13 +38,20 @@ impl Directory {
         AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
         let (dir, saved) = open_directory(&agent.run, options)?;
         write_atomically(&dir.run_file(), agent.run.to_toml()?.as_bytes())?;
+        // After the run file, which makes a directory that can be resumed.
+        data_files::keep(&dir.data(), &agent.run)?;
+        if let Some((_, saved)) = saved.as_ref().filter(|_| options.resume_from.is_some()) {
+            for path in checkpoint::set_aside_after(&dir.checkpoints(), saved.step)? {
+                tracing::info!("set aside a later checkpoint: {}", path.display());
+            }
+        }
         Ok(Self { dir, saved })
     }
 }
 
 fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Option<(PathBuf, Checkpoint)>)> {
     let runs = Path::new("runs");
-    if !options.resume {
+    if !options.resumes() {
         let dir = match &options.out {
             Some(path) => RunDir::create(path)?,
             None => RunDir::create_numbered(runs, &run.name)?,
@@ -59,9 +67,55 @@ fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Opti
             dir.run_file().display()
         )));
     }
-    let Some(path) = checkpoint::latest(&dir.checkpoints())? else { return Ok((dir, None)) };
-    let saved = checkpoint::load(&path)?;
+    if !options.accept_changed_data {
+        data_files::check(&dir.data(), run)?;
+    }
+    let path = match &options.resume_from {
+        Some(named) => Some(checkpoint_of(&dir, named)?),
+        None => checkpoint::latest_of_run(&dir.checkpoints())?,
+    };
+    let Some(path) = path else {
+        refuse_lost_checkpoints(&dir, &earlier)?;
+        return Ok((dir, None));
+    };
+    let saved = checkpoint::load(&path).map_err(|error| match Error::from(error) {
+        Error::Checkpoint { path, reason } => {
+            Error::Checkpoint { path, reason: format!("{reason}; --resume-from CHECKPOINT resumes from another one") }
+        }
+        error => error,
+    })?;
     Ok((dir, Some((path, saved))))
+}
+
+/// Path of a checkpoint that a person named.
+fn checkpoint_of(dir: &RunDir, named: &Path) -> Result<PathBuf> {
+    let inside = dir.checkpoints().join(named);
+    [named.to_owned(), inside].into_iter().find(|path| path.is_dir()).ok_or_else(|| {
+        Error::Config(format!(
+            "--resume-from {}: there is no such checkpoint; give a directory like {}",
+            named.display(),
+            dir.checkpoints().join("step-00000100").display()
+        ))
+    })
+}
+
+/// Refuses to start a run anew whose checkpoints are gone. A run that was killed before its first one starts anew.
+fn refuse_lost_checkpoints(dir: &RunDir, earlier: &RunFile) -> Result<()> {
+    let metrics = dir.metrics();
+    if !metrics.exists() {
+        return Ok(());
+    }
+    let history = History::read(&metrics).map_err(Error::io(&metrics))?;
+    match history.last_step().filter(|last| *last > earlier.train.checkpoint_every) {
+        Some(last) => Err(Error::Checkpoint {
+            path: dir.checkpoints().display().to_string(),
+            reason: format!(
+                "there is no checkpoint, and the metrics reach update {last}; bring the checkpoints back, name one with \
+                 --resume-from, or start anew in another --out"
+            ),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Restores the learner, its source and the optimiser from a checkpoint. Returns the scores from before training.

@@ -49,6 +49,19 @@ fn the_page_says_where_it_is_before_it_is_served() {
 }
 
 #[test]
+fn an_address_that_is_taken_ends_nobodys_link() {
+    let sandbox = Sandbox::new().with("answers.jsonl", ANSWERS);
+    sandbox.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
+    let token = palestra_labels::Store::open(&sandbox.path().join("sky.db")).unwrap().invite("ben", false).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = sandbox.run(&["label", "serve", "sky.db", "--address", &address, "--invite", "ben"]).stderr;
+    assert!(refused.contains("another --address may be free"), "{refused}");
+    let store = palestra_labels::Store::open(&sandbox.path().join("sky.db")).unwrap();
+    assert!(store.holder(&token).unwrap().is_some());
+}
+
+#[test]
 fn what_is_no_store_and_what_cannot_be_labelled_is_named_and_makes_nothing() {
     let missing = "no.db: there is no such label store; `palestra label add` makes one";
     for args in [&["label", "no.db"][..], &["label", "stats", "no.db"], &["label", "serve", "no.db"]] {

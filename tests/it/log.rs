@@ -187,7 +187,7 @@ fn what_cannot_be_recorded_is_refused() {
     };
     refused(
         &["--policy", "random", "--out", "here.parquet"],
-        "here.parquet: there is a file already; a log is never written over, and several files in a folder are one log",
+        "here.parquet: there is a file already; name another, or replace it with --overwrite",
     );
     refused(
         &["--policy", "random", "--out", "log.pq"],
@@ -328,7 +328,7 @@ fn json_lines_are_imported() {
     );
     refused(
         &["played.jsonl", "--out", "logs/a.parquet"],
-        "logs/a.parquet: there is a file already; a log is never written over",
+        "logs/a.parquet: there is a file already; name another, or replace it with --overwrite",
     );
     sandbox.run(&["log", "import", "played.txt", "--format", "jsonl", "--out", "b.parquet"]).success();
 

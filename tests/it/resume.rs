@@ -168,3 +168,52 @@ fn a_resumed_run_cannot_learn_in_another_way() {
     resume("train.updates=2").success();
     assert_eq!(metrics_lines(&sandbox.path().join("out")).len(), 2);
 }
+
+#[test]
+fn a_run_whose_checkpoints_are_damaged_is_not_started_anew() {
+    let sandbox = lake();
+    sandbox.run(&train("flex", "out")).success();
+    let metrics = || std::fs::read(sandbox.path().join("out/metrics.jsonl")).unwrap();
+    let (before, saved) = (metrics(), checkpoints(&sandbox.path().join("out")));
+    let resume = [&train("flex", "out")[..], &["--resume", "--set=train.updates=14"]].concat();
+    for path in &saved {
+        std::fs::remove_file(path.join("model.safetensors")).unwrap();
+    }
+    let told = sandbox.run(&resume).stderr;
+    assert!(told.contains("none of the checkpoints is whole"), "{told}");
+    assert!(saved.iter().all(|path| told.contains(path.file_name().unwrap().to_str().unwrap())), "{told}");
+    saved.iter().for_each(|path| std::fs::remove_dir_all(path).unwrap());
+    let told = sandbox.run(&resume).stderr;
+    assert!(told.contains("there is no checkpoint, and the metrics reach update 12"), "{told}");
+    assert!(metrics() == before);
+}
+
+#[test]
+fn a_run_goes_on_from_the_checkpoint_that_is_named() {
+    let sandbox = lake();
+    sandbox.run(&train("flex", "whole")).success();
+    sandbox.run(&train("flex", "out")).success();
+    let saved = checkpoints(&sandbox.path().join("out"));
+    let name = saved[0].file_name().unwrap().to_str().unwrap();
+    sandbox.run(&[&train("flex", "out")[..], &["--resume-from", name]].concat()).success();
+    assert_same_run(&sandbox, "out", "whole");
+    assert!(sandbox.path().join("out/checkpoints/set-aside-step-00000012").is_dir());
+    let told = sandbox.run(&[&train("flex", "out")[..], &["--resume-from", "step-7"]].concat()).stderr;
+    assert!(told.contains("--resume-from step-7: there is no such checkpoint"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_whose_terminal_is_closed_saves_and_ends() {
+    let sandbox = lake();
+    let mut child =
+        sandbox.command(&[&train("flex", "out")[..], &["--set=train.updates=100000"]].concat()).spawn().unwrap();
+    // Nobody reads what it says any more.
+    drop((child.stderr.take(), child.stdout.take()));
+    wait_for_updates(&mut child, &sandbox.path().join("out"), 4);
+    let hung_up = std::process::Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+    assert!(hung_up.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let done = metrics_lines(&sandbox.path().join("out")).len();
+    assert!(checkpoints(&sandbox.path().join("out")).pop().unwrap().ends_with(format!("step-{done:08}")));
+}

@@ -248,7 +248,7 @@ fn texts_that_cannot_be_encoded_leave_nothing() {
     let out = sandbox.run(&["tokenizer", "encode", "tale.txt", "--tokenizer", "chars", "--out", "x.bin"]).stderr;
     assert!(out.contains("--out x.bin: a token shard's name ends in .tokens"), "{out}");
     let again = sandbox.run(&["tokenizer", "train", "tale.txt", "--method", "characters", "--out", "chars"]).stderr;
-    assert!(again.contains("there is a tokenizer already"), "{again}");
+    assert!(again.contains("chars/tokenizer.json: there is a file already"), "{again}");
     let sized = ["tokenizer", "train", "tale.txt", "--method", "characters", "--vocab-size", "9", "--out", "c"];
     assert!(sandbox.run(&sized).stderr.contains("--method characters: its tokens are the characters"));
 }

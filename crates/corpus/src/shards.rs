@@ -220,6 +220,14 @@ fn name(split: &str, number: usize) -> String {
     format!("{split}-{number:05}.parquet")
 }
 
+/// True if a shard can have this file name.
+pub(crate) fn is_shard_name(name: &str) -> bool {
+    let number = name.strip_suffix(".parquet").and_then(|name| name.rsplit_once('-'));
+    number.is_some_and(|(split, number)| {
+        matches!(split, "train" | "validation") && number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::Output(format!("{}: {error}", path.display()))
 }

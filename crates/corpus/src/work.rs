@@ -1,19 +1,20 @@
 //! Working folder of a corpus run: `<out>.partial` until the corpus is complete, then `<out>`.
 //!
-//! Its manifest records the finished shards and the position in the input at that point. Any other file in it was
-//! incomplete when the run stopped, and is removed by the run that resumes it.
+//! Its manifest records the finished shards and the position in the input at that point. Any other file of a run's names
+//! was incomplete when the run stopped, and is removed by the run that resumes it. A folder without such a manifest, or
+//! one that is a link, is not ours: nothing in it is touched.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use palestra_files::{is_temporary, publish, write_atomically};
+use palestra_files::{is_temporary, parent_of, publish, write_atomically};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::error::{Error, Result};
 use crate::input::InputFile;
 use crate::settings::Settings;
-use crate::shards::Shard;
+use crate::shards::{Shard, is_shard_name};
 use crate::tally::Tally;
 
 /// Progress of a corpus. It is written with every pair of shards.
@@ -51,6 +52,8 @@ pub(crate) struct Work {
 const VERSION: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
+/// Files beside the shards.
+const OUTPUTS: [&str; 3] = ["report.json", "report.html", "corpus.toml"];
 
 impl Manifest {
     fn new(settings: &Settings) -> Self {
@@ -80,7 +83,7 @@ impl Manifest {
             Err(source) => return Err(Error::io(path, "read", source)),
         };
         let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|error| Error::Output(format!("{}: {error}; remove the folder to start anew", path.display())))?;
+            .map_err(|error| Error::Output(format!("{}: {error}; start anew with --restart", path.display())))?;
         Ok((manifest.version == VERSION).then_some(manifest))
     }
 
@@ -120,7 +123,7 @@ pub(crate) enum Start {
 impl Work {
     pub fn start(settings: &Settings, files: &[InputFile], restart: bool) -> Result<Start> {
         let out = PathBuf::from(settings.out.trim_end_matches('/'));
-        if out.exists() {
+        if fs::symlink_metadata(&out).is_ok() {
             let done = Manifest::load(&out)?;
             return match done {
                 Some(manifest) if manifest.finished && manifest.check(settings, files, &out).is_ok() => Ok(Start::Done),
@@ -133,9 +136,10 @@ impl Work {
         let mut name = out.clone().into_os_string();
         name.push(".partial");
         let folder = PathBuf::from(name);
-        fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, "make the folder", source))?;
+        take_up(&folder)?;
         let lock_path = folder.join(LOCK);
-        let lock = File::create(&lock_path).map_err(|source| Error::io(&lock_path, "write", source))?;
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
+        let lock = lock.map_err(|source| Error::io(&lock_path, "write", source))?;
         if lock.try_lock().is_err() {
             return Err(Error::Output(format!("{} is being written by another run", folder.display())));
         }
@@ -144,6 +148,12 @@ impl Work {
             Some(manifest) => {
                 manifest.check(settings, files, &folder)?;
                 manifest
+            }
+            None if !restart && folder.join(MANIFEST).exists() => {
+                return Err(Error::Output(format!(
+                    "{} was begun by another version of palestra; go on with that, or start anew with --restart",
+                    folder.display()
+                )));
             }
             None => Manifest::new(settings),
         };
@@ -166,9 +176,16 @@ impl Work {
         Manifest::load(&self.folder).ok().flatten().is_some_and(|manifest| !manifest.shards.is_empty())
     }
 
-    /// Removes the folder, if nothing in it is worth resuming.
+    /// Removes the files of the run, if none of them is worth resuming, and the folder, unless it has others.
     pub fn discard(self) -> Result<()> {
-        fs::remove_dir_all(&self.folder).map_err(|source| Error::io(&self.folder, "remove", source))
+        for path in paths_in(&self.folder)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if is_output(&path, &name) || name == MANIFEST || name == LOCK {
+                fs::remove_file(&path).map_err(|source| Error::io(&path, "remove", source))?;
+            }
+        }
+        let _ = fs::remove_dir(&self.folder); // fails if somebody put something into it, which stays
+        Ok(())
     }
 
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -176,12 +193,9 @@ impl Work {
     }
 
     fn remove_all_but(&self, manifest: &Manifest) -> Result<()> {
-        let entries = fs::read_dir(&self.folder).map_err(|source| Error::io(&self.folder, "list", source))?;
-        for entry in entries {
-            let path = entry.map_err(|source| Error::io(&self.folder, "list", source))?.path();
+        for path in paths_in(&self.folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours = name.ends_with(".parquet") || is_temporary(&path) || name.starts_with("report.");
-            if ours && !manifest.shards.iter().any(|shard| shard.name == name) {
+            if is_output(&path, &name) && !manifest.shards.iter().any(|shard| shard.name == name) {
                 fs::remove_file(&path).map_err(|source| Error::io(&path, "remove", source))?;
             }
         }
@@ -198,6 +212,46 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// Makes the working folder, or takes up that of an earlier run. Nothing is written into any other.
+fn take_up(folder: &Path) -> Result<()> {
+    let refused = |reason: &str| {
+        let folder = folder.display();
+        Err(Error::Output(format!("{folder} {reason}; nothing of it was touched: remove it, or name another --out")))
+    };
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = parent_of(folder);
+            fs::create_dir_all(parent).map_err(|source| Error::io(parent, "make the folder", source))?;
+            return fs::create_dir(folder).map_err(|source| Error::io(folder, "make the folder", source));
+        }
+        Err(source) => return Err(Error::io(folder, "look at", source)),
+        Ok(found) if found.is_symlink() => return refused("is a link, and a corpus is not made through one"),
+        Ok(found) if !found.is_dir() => return refused("is no folder"),
+        Ok(_) => {}
+    }
+    let manifest = folder.join(MANIFEST);
+    if manifest.exists() {
+        let text = fs::read(&manifest).map_err(|source| Error::io(&manifest, "read", source))?;
+        let manifest: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let is_ours = ["version", "settings", "shards", "files_hash"].iter().all(|key| manifest.get(key).is_some());
+        return if is_ours { Ok(()) } else { refused("has a manifest.json that is not of a corpus run") };
+    }
+    // A run that was killed before its first manifest leaves these alone.
+    let is_left = |path: &PathBuf| is_temporary(path) || path.file_name().is_some_and(|name| name == LOCK);
+    if paths_in(folder)?.iter().all(is_left) { Ok(()) } else { refused("has files, and no manifest of a corpus run") }
+}
+
+/// True if a run writes a file of this name. A folder is never one.
+fn is_output(path: &Path, name: &str) -> bool {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir());
+    is_file && (is_shard_name(name) || is_temporary(path) || OUTPUTS.contains(&name))
+}
+
+fn paths_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>();
+    paths().map_err(|source| Error::io(folder, "list", source))
 }
 
 /// Returns the settings that affect the documents: without the paths, the number of threads, and the skipping of errors

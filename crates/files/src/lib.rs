@@ -7,7 +7,8 @@
 //! - [`AtomicFile`] for contents that are streamed, or changed until the end,
 //! - [`Temporary`] for a file that another writer opens by its path,
 //! - [`write_directory`] for a directory,
-//! - [`publish`] for a file or directory that was written under a name of its own.
+//! - [`publish`] for a file or directory that was written under a name of its own,
+//! - [`Destination`] for a file that a person named: nothing is written over by mistake, nor by two processes at once.
 //!
 //! ```
 //! let folder = tempfile::tempdir()?;
@@ -17,12 +18,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod destination;
 mod directory;
 mod error;
 mod file;
+mod temporaries;
 #[cfg(test)]
 mod tests;
 
+pub use destination::Destination;
 pub use directory::{remove_directory, write_directory};
 pub use error::{Error, Result};
 pub use file::{AtomicFile, Temporary, is_temporary, parent_of, publish, sync_directory, write_atomically};
+pub use temporaries::remove_temporaries;

@@ -113,3 +113,79 @@ fn a_directory_is_replaced_as_a_whole_or_kept() {
     remove_directory(&path).unwrap();
     assert_eq!(names(folder.path()), [""; 0]);
 }
+
+#[test]
+fn a_destination_is_kept_unless_it_may_be_replaced_and_what_is_read_always() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plots/scores.jsonl");
+    let none: [&Path; 0] = [];
+    let claim = |overwrite, reads: &[&Path]| Destination::claim(&path, overwrite, reads);
+    claim(false, &none).unwrap().write(b"first").unwrap();
+    let refused = claim(false, &none).unwrap_err().to_string();
+    assert!(
+        refused.contains("plots/scores.jsonl: there is a file already") && refused.contains("--overwrite"),
+        "{refused}"
+    );
+    claim(true, &none).unwrap().write(b"second").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"second");
+    assert_eq!(names(path.parent().unwrap()), ["scores.jsonl"]);
+
+    let roundabout = folder.path().join("plots/../plots/scores.jsonl");
+    let hard = folder.path().join("hard");
+    fs::hard_link(&path, &hard).unwrap();
+    for read in [&path, &roundabout, &hard, &folder.path().join("plots")] {
+        let refused = claim(true, &[read]).unwrap_err().to_string();
+        assert!(refused.contains("this command reads it"), "{refused}");
+    }
+    assert!(Destination::claim(folder.path(), true, &none).unwrap_err().to_string().contains("is a directory"));
+    let missing = [Path::new("missing")];
+    assert!(claim(true, &missing).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_destination_that_links_to_what_is_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, link) = (folder.path().join("data.jsonl"), folder.path().join("out.jsonl"));
+    fs::write(&data, "rows").unwrap();
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    assert!(Destination::claim(&link, true, &[&data]).is_err());
+    assert!(Destination::claim(&data, true, &[&link]).is_err());
+    fs::remove_file(&data).unwrap();
+    assert!(Destination::claim(&link, false, &[&data]).is_err(), "a link that leads nowhere is there, too");
+}
+
+#[test]
+fn one_process_writes_a_destination_and_clears_what_killed_ones_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tokens");
+    let left = ["a.tokens.999999999-0", "a.tokens.lock", "a.tokens.gz.999999999-0", "a.tokens.mine"];
+    left.iter().for_each(|name| fs::write(folder.path().join(format!(".tmp-{name}")), "").unwrap());
+    let none: [&Path; 0] = [];
+    let first = Destination::claim(&path, false, &none).unwrap();
+    let refused = Destination::claim(&path, false, &none).unwrap_err().to_string();
+    assert!(refused.contains("another process is writing it"), "{refused}");
+    drop(first);
+    assert_eq!(names(folder.path()), [".tmp-a.tokens.gz.999999999-0", ".tmp-a.tokens.mine"]);
+    assert!(Destination::claim(&path, false, &none).is_ok());
+}
+
+#[test]
+fn what_killed_processes_left_is_removed_and_nothing_behind_a_link() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("checkpoints/.tmp-step-1/inside")).unwrap();
+    fs::write(at("checkpoints/.tmp-step-1/inside/weights"), "w").unwrap();
+    fs::write(at(".tmp-run.toml.1-0"), "half").unwrap();
+    fs::write(at("run.toml"), "whole").unwrap();
+    fs::write(elsewhere.path().join(".tmp-theirs"), "theirs").unwrap();
+    #[cfg(unix)]
+    for link in [".tmp-link", "link"] {
+        std::os::unix::fs::symlink(elsewhere.path(), at(link)).unwrap();
+    }
+    remove_temporaries(folder.path()).unwrap();
+    remove_temporaries(&at("missing")).unwrap();
+    assert_eq!(names(&at("checkpoints")), [""; 0]);
+    assert!(at("run.toml").exists() && !at(".tmp-run.toml.1-0").exists());
+    assert_eq!(names(elsewhere.path()), [".tmp-theirs"]);
+}

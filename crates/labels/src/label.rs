@@ -27,7 +27,7 @@ pub struct Label {
 
 /// The best answer, or the verdict that none is best.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", from = "Written")]
 pub enum Verdict {
     /// One answer is better than every other; a single answer is good.
     Best {
@@ -47,6 +47,31 @@ pub enum Verdict {
     Skip,
     /// The label consists of the ratings alone.
     Rated,
+}
+
+/// A verdict as it is read. Serde refuses unknown fields of a variant with braces alone, such as the answer of a tie.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Written {
+    Best { answer: usize },
+    Ranking { answers: Vec<usize> },
+    Tie {},
+    AllBad {},
+    Skip {},
+    Rated {},
+}
+
+impl From<Written> for Verdict {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Best { answer } => Self::Best { answer },
+            Written::Ranking { answers } => Self::Ranking { answers },
+            Written::Tie {} => Self::Tie,
+            Written::AllBad {} => Self::AllBad,
+            Written::Skip {} => Self::Skip,
+            Written::Rated {} => Self::Rated,
+        }
+    }
 }
 
 impl Label {

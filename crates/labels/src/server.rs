@@ -5,6 +5,7 @@
 //! also works without a token: it then carries a key of this process, which pages of other origins cannot read.
 
 mod api;
+mod connections;
 mod page;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::store::{Annotator, Store};
+use connections::{Limits, serve};
 
 /// Address of the page, and access to it.
 #[derive(Debug, Clone)]
@@ -38,10 +40,18 @@ pub struct Server {
     state: Arc<State>,
 }
 
+/// An address that is bound, before anything is changed in a store. Who connects waits until it is served.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    options: Options,
+}
+
 /// State shared by all calls.
 struct State {
     store: Mutex<Store>,
     local: Option<Local>,
+    limits: Limits,
 }
 
 /// The annotator on this machine.
@@ -50,20 +60,31 @@ struct Local {
     person: Annotator,
 }
 
-impl Server {
+impl Bound {
     /// Binds the address.
     ///
     /// # Errors
-    /// An address that is invalid or in use, or a server that nobody could use: tokens are required, and nobody has
-    /// one.
-    pub fn bind(mut store: Store, options: &Options) -> Result<Self> {
-        let refused = |reason: String| Error::Address { address: options.address.clone(), reason };
+    /// An address that is invalid or in use.
+    pub fn new(options: &Options) -> Result<Self> {
+        let refused = |reason: String| options.refused(reason);
         let mut addresses = options
             .address
             .to_socket_addrs()
             .map_err(|error| refused(format!("is no address ({error}); it should be like 127.0.0.1:7878")))?;
         let address =
             addresses.next().ok_or_else(|| refused("is no address; it should be like 127.0.0.1:7878".to_string()))?;
+        let listener =
+            TcpListener::bind(address).map_err(|error| refused(format!("{error}; another --address may be free")))?;
+        let address = listener.local_addr().map_err(|error| refused(error.to_string()))?;
+        Ok(Self { listener, address, options: options.clone() })
+    }
+
+    /// Server of a store at the address.
+    ///
+    /// # Errors
+    /// A server that nobody could use: tokens are required, and nobody has one.
+    pub fn of_store(self, mut store: Store) -> Result<Server> {
+        let Self { listener, address, options } = self;
         let local = if address.ip().is_loopback() && !options.require_token {
             let mut person = store.annotator(&options.person)?;
             person.is_admin = true;
@@ -71,12 +92,27 @@ impl Server {
         } else if store.has_holders()? {
             None
         } else {
-            return Err(refused("needs a token of everybody, and nobody has one yet; invite somebody".to_string()));
+            let reason = "needs a token of everybody, and nobody has one yet; invite somebody";
+            return Err(options.refused(reason.to_string()));
         };
-        let listener =
-            TcpListener::bind(address).map_err(|error| refused(format!("{error}; another --address may be free")))?;
-        let address = listener.local_addr().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { listener, address, state: Arc::new(State { store: Mutex::new(store), local }) })
+        let state = State { store: Mutex::new(store), local, limits: Limits::default() };
+        Ok(Server { listener, address, state: Arc::new(state) })
+    }
+}
+
+impl Options {
+    fn refused(&self, reason: String) -> Error {
+        Error::Address { address: self.address.clone(), reason }
+    }
+}
+
+impl Server {
+    /// Binds the address for a store.
+    ///
+    /// # Errors
+    /// As [`Bound::new`] and [`Bound::of_store`].
+    pub fn bind(store: Store, options: &Options) -> Result<Self> {
+        Bound::new(options)?.of_store(store)
     }
 
     /// Address that the server listens on, with the actual port.
@@ -92,13 +128,9 @@ impl Server {
     /// Serves until the process ends. Every label is on the disk before it is acknowledged, so the process may be
     /// stopped at any time.
     pub fn run(self) -> Result<()> {
-        let refused =
-            |error: std::io::Error| Error::Address { address: self.address.to_string(), reason: error.to_string() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(refused)?;
-        self.listener.set_nonblocking(true).map_err(refused)?;
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(self.listener).map_err(refused)?;
-            axum::serve(listener, api::routes(self.state)).await.map_err(refused)
-        })
+        let Self { listener, address, state } = self;
+        let limits = state.limits;
+        serve(listener, api::routes(state), limits)
+            .map_err(|error| Error::Address { address: address.to_string(), reason: error.to_string() })
     }
 }

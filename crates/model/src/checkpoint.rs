@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use palestra_files::{AtomicFile, is_temporary, remove_directory, write_directory};
+use palestra_files::{AtomicFile, publish, remove_directory, remove_temporaries, write_directory};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -141,6 +141,42 @@ pub fn latest(directory: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// As [`latest`], with an error if there are checkpoints and none of them is complete: a run that goes on without them
+/// would lose its progress.
+///
+/// # Errors
+/// Names what is wrong with each of the checkpoints.
+pub fn latest_of_run(directory: &Path) -> Result<Option<PathBuf>> {
+    let steps = steps(directory)?;
+    let faults: Vec<String> =
+        steps.iter().filter_map(|(_, path)| check_complete(path).err()).map(|error| error.to_string()).collect();
+    if !faults.is_empty() && faults.len() == steps.len() {
+        return Err(damaged(directory, format!("none of the checkpoints is whole: {}", faults.join("; "))));
+    }
+    latest(directory)
+}
+
+/// Moves the checkpoints after a step out of the way, so that a run that resumes at that step is not resumed from them
+/// later. They are kept as `set-aside-step-<step>`, and never removed by [`prune`]. Returns their new paths.
+///
+/// # Errors
+/// A directory that cannot be listed, or a checkpoint that cannot be renamed.
+pub fn set_aside_after(directory: &Path, step: u64) -> Result<Vec<PathBuf>> {
+    let later = steps(directory)?.into_iter().filter(|(later, _)| *later > step);
+    later
+        .map(|(later, path)| {
+            let name = |number: u64| match number {
+                1 => format!("set-aside-{}", step_name(later)),
+                _ => format!("set-aside-{}-{number}", step_name(later)),
+            };
+            let free = (1..).map(|number| directory.join(name(number))).find(|path| !path.exists());
+            let free = free.expect("there are more numbers than directories");
+            publish(&path, &free)?;
+            Ok(free)
+        })
+        .collect()
+}
+
 /// As [`latest`], with an error if there is none.
 ///
 /// # Errors
@@ -166,13 +202,7 @@ pub fn prune(directory: &Path, keep: usize) -> Result<()> {
     for (_, path) in steps.iter().filter(|(step, _)| *step < oldest_kept) {
         remove_directory(path)?;
     }
-    for entry in fs::read_dir(directory).map_err(Error::io(directory))? {
-        let path = entry.map_err(Error::io(directory))?.path();
-        if is_temporary(&path) {
-            fs::remove_dir_all(&path).map_err(Error::io(&path))?;
-        }
-    }
-    Ok(())
+    Ok(remove_temporaries(directory)?)
 }
 
 fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Terminal output while a run trains. Everything goes to standard error.
 
 use std::io::IsTerminal;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -102,8 +103,8 @@ impl Progress {
     /// Writes a line above the bar, or as a line among the others.
     pub fn say(&self, line: &str) {
         match &self.kind {
-            Kind::Bar(bar) => bar.suspend(|| eprintln!("{}", harmless(line))),
-            Kind::Lines { .. } => eprintln!("{}", harmless(line)),
+            Kind::Bar(bar) => bar.suspend(|| tell(&harmless(line))),
+            Kind::Lines { .. } => tell(&harmless(line)),
             Kind::Quiet => {}
         }
     }
@@ -126,10 +127,15 @@ impl Progress {
                     self.total - step.min(self.total),
                 );
                 let left = left.map_or(String::new(), |left| format!("  {} left", palestra_display::duration(left)));
-                eprintln!("update {step}/{}  {figures}{left}", self.total);
+                tell(&format!("update {step}/{}  {figures}{left}", self.total));
             }
         }
     }
+}
+
+/// Writes a line to standard error. Nobody may read it any more, which ends no run; `eprintln!` would panic.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn bar(total: u64, done: u64) -> ProgressBar {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// Returns the files that paths, folders (all files below with one of these extensions) and glob patterns match, sorted
 /// and without duplicates. A pattern without a match is an error: it is misspelled, or its files do not exist yet.
-pub(crate) fn find_files(patterns: &[impl AsRef<str>], endings: &[&str]) -> Result<Vec<PathBuf>> {
+pub fn find_files(patterns: &[impl AsRef<str>], endings: &[&str]) -> Result<Vec<PathBuf>> {
     if patterns.is_empty() {
         let first = endings[0];
         let reason = format!("no file was named; name files, folders or patterns such as data/*.{first}");

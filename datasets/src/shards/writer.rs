@@ -27,7 +27,7 @@ struct Part {
 }
 
 impl ShardWriter {
-    /// Starts a shard.
+    /// Starts a shard in a new file.
     ///
     /// # Errors
     /// A name that is taken, or a file that cannot be created.
@@ -35,10 +35,21 @@ impl ShardWriter {
     /// # Panics
     /// Panics if the fingerprint is not of 32 ASCII characters.
     pub fn create(path: &Path, vocabulary: Vocabulary) -> Result<Self> {
-        assert!(vocabulary.fingerprint.len() == 32 && vocabulary.fingerprint.is_ascii(), "no fingerprint");
         if path.exists() {
             return Err(Error::file(path, "there is a file already; a shard is never written over"));
         }
+        Self::replace(path, vocabulary)
+    }
+
+    /// Starts a shard that replaces an existing file when it is finished.
+    ///
+    /// # Errors
+    /// A file that cannot be created.
+    ///
+    /// # Panics
+    /// Panics if the fingerprint is not of 32 ASCII characters.
+    pub fn replace(path: &Path, vocabulary: Vocabulary) -> Result<Self> {
+        assert!(vocabulary.fingerprint.len() == 32 && vocabulary.fingerprint.is_ascii(), "no fingerprint");
         let mut tokens = Part::create(path)?;
         tokens.skip_header()?;
         let ends = Part::create(path)?;

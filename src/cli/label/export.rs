@@ -1,13 +1,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use palestra_datasets::preferences::write;
+use palestra_datasets::preferences::{Format, encode};
 use palestra_labels::Store;
 use palestra_labels::export::{Form, records};
 use serde_json::json;
 
 use super::Output;
-use crate::Result;
+use crate::cli::destination::OverwriteArgs;
+use crate::{Error, Result};
 
 /// Export labels as a file for training
 ///
@@ -33,6 +34,8 @@ pub struct Args {
     store: PathBuf,
     /// File to create, .jsonl or .parquet
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Form of a row
     #[arg(long, value_parser = ["pairs", "best", "labels", "ratings"], default_value = "pairs")]
     form: String,
@@ -46,8 +49,11 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         Form::Pairs { .. } => Form::Pairs { ties: args.ties },
         other => other,
     };
+    let format = Format::of(&args.out)?;
+    let out = args.overwrite.claim(&args.out, &[&args.store])?;
     let records = records(&Store::open(&args.store)?, form)?;
-    write(&args.out, &records)?;
+    let bytes = encode(&records, format).map_err(|reason| Error::Data(format!("{}: {reason}", args.out.display())))?;
+    out.write(&bytes)?;
     let report = json!({"file": args.out, "form": args.form, "rows": records.len()});
     output.report(&report, format_args!("{}: {} rows", args.out.display(), records.len()))?;
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use palestra_labels::server::{Options, Server};
+use palestra_labels::server::{Bound, Options};
 use palestra_labels::{Settings, Store};
 use serde::Serialize;
 
@@ -71,21 +71,27 @@ struct Link {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let mut store = match args.sample.open(args.seed)? {
-        None => Store::open(&args.store)?,
-        Some(sampler) => {
+    let sampler = args.sample.open(args.seed)?;
+    let opened = if sampler.is_none() { Some(Store::open(&args.store)?) } else { None };
+    // Bound before anything is changed in the store: an address that is taken must not end anybody's link.
+    let options =
+        Options { address: args.address.clone(), person: args.name.clone(), require_token: args.require_token };
+    let bound = Bound::new(&options)?;
+    let mut store = match (opened, sampler) {
+        (Some(store), _) => store,
+        (None, sampler) => {
             let mut store = Store::create(&args.store, Settings { seed: args.seed, ..Settings::default() })?;
-            let (added, _) = sampler.add_to(&mut store, output)?;
-            tracing::info!("{}: {} items added", args.store.display(), added.added);
+            if let Some(sampler) = sampler {
+                let (added, _) = sampler.add_to(&mut store, output)?;
+                tracing::info!("{}: {} items added", args.store.display(), added.added);
+            }
             store
         }
     };
-    let invited = args.invite.iter().map(|name| (name, false)).chain(args.admin.iter().map(|name| (name, true)));
-    let tokens: Vec<(String, String)> =
-        invited.map(|(name, is_admin)| Ok((name.clone(), store.invite(name, is_admin)?))).collect::<Result<_>>()?;
-    let options =
-        Options { address: args.address.clone(), person: args.name.clone(), require_token: args.require_token };
-    let server = Server::bind(store, &options)?;
+    let invited = args.invite.iter().map(|name| (name.as_str(), false));
+    let invited: Vec<_> = invited.chain(args.admin.iter().map(|name| (name.as_str(), true))).collect();
+    let tokens = store.invite_all(&invited)?;
+    let server = bound.of_store(store)?;
     let address = server.address();
     if !address.ip().is_loopback() {
         tracing::warn!(
@@ -93,7 +99,11 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
              that you trust, an SSH tunnel, or a proxy with TLS"
         );
     }
-    let links = tokens.into_iter().map(|(name, token)| Link { name, link: format!("http://{address}/#{token}") });
+    let link = |((name, _), token): (&(&str, bool), &String)| Link {
+        name: (*name).to_string(),
+        link: format!("http://{address}/#{token}"),
+    };
+    let links = invited.iter().zip(&tokens).map(link);
     let serving =
         Serving { address: format!("http://{address}/"), is_open_here: server.is_open_here(), links: links.collect() };
     output.report(&serving, told(&serving, &args.name))?;

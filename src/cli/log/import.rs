@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use palestra_datasets::import::{ImportOptions, import_jsonl, import_minari, import_preferences, rewrite};
 use palestra_datasets::log::{Log, ReadOptions};
 
-use super::{Output, check_name, warn_of_skipped};
+use super::{Output, OverwriteArgs, check_name, named, warn_of_skipped};
 use crate::{Error, Result};
 
 /// Import experience of another program as a log
@@ -42,6 +42,8 @@ pub struct Args {
     /// Parquet file to create
     #[arg(long, value_name = "FILE.parquet")]
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Format of the source, if its name does not tell
     #[arg(long)]
     format: Option<Format>,
@@ -84,11 +86,10 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         policy_id: args.policy_id.clone(),
         split: args.split.clone(),
         reward_source: args.reward_source.clone(),
+        overwrite: args.overwrite.overwrite,
         ..ImportOptions::default()
     };
-    if let Some(folder) = out.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    }
+    let _claimed = args.overwrite.claim(out, &named(&args.source))?;
     let report = match (format, &args.source[..]) {
         (Format::Jsonl, files) => import_jsonl(&paths(files), out, &options)?,
         (Format::Preferences, files) => import_preferences(&paths(files), out, &options)?,

@@ -4,9 +4,8 @@ use std::process::ExitCode;
 use palestra_datasets::log::{Log, ReadOptions};
 use palestra_datasets::stats::{Stats, StatsOptions, Summary, stats};
 
-use super::{Output, warn_of_skipped};
+use super::{Output, OverwriteArgs, warn_of_skipped};
 use crate::Result;
-use palestra_files::write_atomically;
 use palestra_report::{Bars, bars_svg};
 
 /// Summarise the contents of a log
@@ -30,6 +29,8 @@ pub struct Args {
     /// Draw the histograms of returns and lengths into this SVG file
     #[arg(long, value_name = "FILE.svg")]
     histogram: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
     /// Number of the most frequent actions, policies, ... to name
     #[arg(long, value_name = "N", default_value_t = StatsOptions::default().top)]
     top: usize,
@@ -40,10 +41,11 @@ pub struct Args {
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let log = Log::open(&args.files, ReadOptions { skip_bad: args.skip_bad, ..ReadOptions::default() })?;
+    let histogram = args.histogram.as_ref().map(|file| args.overwrite.claim(file, log.files())).transpose()?;
     let stats = stats(&log, &StatsOptions { top: args.top, ..StatsOptions::default() })?;
     warn_of_skipped(&log);
-    if let Some(file) = &args.histogram {
-        write_atomically(file, picture(&stats).as_bytes())?;
+    if let Some(file) = histogram {
+        file.write(picture(&stats).as_bytes())?;
     }
     output.report(&stats, stats.to_string().trim_end())?;
     Ok(ExitCode::SUCCESS)

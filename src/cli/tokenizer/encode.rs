@@ -5,7 +5,7 @@ use palestra_datasets::documents::Documents;
 use palestra_datasets::shards::ShardWriter;
 use serde::Serialize;
 
-use super::{Output, TextArgs, open_tokenizer};
+use super::{Output, OverwriteArgs, TextArgs, named, open_tokenizer};
 use crate::{Error, Result};
 
 /// Bytes of text encoded at once, on all cores.
@@ -32,6 +32,8 @@ pub struct Args {
     /// File to write; its name ends in .tokens
     #[arg(long, value_name = "FILE.tokens")]
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
 }
 
 #[derive(Serialize)]
@@ -52,7 +54,9 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let began = std::time::Instant::now();
     let tokenizer = open_tokenizer(&args.tokenizer)?;
     let mut documents = args.texts.open()?;
-    let mut writer = ShardWriter::create(&args.out, tokenizer.vocabulary())?;
+    let reads = [named(&args.texts.files), vec![args.tokenizer.clone()]].concat();
+    let out = args.overwrite.claim(&args.out, &reads)?;
+    let mut writer = ShardWriter::replace(out.path(), tokenizer.vocabulary())?;
     let progress = output.progress(documents.progress().1, "bytes encoded");
     loop {
         let texts = some(&mut documents)?;

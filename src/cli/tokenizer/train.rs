@@ -4,9 +4,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Output, TextArgs};
+use super::{Output, OverwriteArgs, TextArgs, named};
 use crate::{Error, Result};
-use palestra_files::write_atomically;
 use palestra_text::{Method, Tokenizer, VocabularyOptions};
 
 /// Train a tokenizer on texts
@@ -42,6 +41,8 @@ pub struct Args {
     /// Directory to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    overwrite: OverwriteArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,10 +72,9 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         MethodName::Characters => Method::Characters,
     };
     let options = options(args)?;
-    if args.out.join("tokenizer.json").exists() {
-        let out = args.out.display();
-        return Err(Error::Config(format!("--out {out}: there is a tokenizer already; choose another directory")));
-    }
+    let reads = named(&args.texts.files);
+    let claim = |name: &str| args.overwrite.claim(&args.out.join(name), &reads);
+    let (tokenizer_file, config_file) = (claim("tokenizer.json")?, claim("tokenizer_config.json")?);
     let began = std::time::Instant::now();
     let mut documents = args.texts.open()?;
     let text_bytes = documents.progress().1;
@@ -85,8 +85,8 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     });
     let tokenizer = Tokenizer::train(method, &options, texts)?;
     progress.finish_and_clear();
-    write_atomically(&args.out.join("tokenizer_config.json"), tokenizer.to_config_json().as_bytes())?;
-    write_atomically(&args.out.join("tokenizer.json"), tokenizer.to_json()?.as_bytes())?;
+    config_file.write(tokenizer.to_config_json().as_bytes())?;
+    tokenizer_file.write(tokenizer.to_json()?.as_bytes())?;
     let report = Report {
         out: args.out.clone(),
         method,

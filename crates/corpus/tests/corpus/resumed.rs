@@ -156,3 +156,44 @@ fn one_folder_has_one_writer_and_restart_begins_anew() {
     build(&other, &Options { restart: true, ..Options::default() }).unwrap();
     assert!(place.path("out").exists());
 }
+
+#[test]
+fn a_folder_that_is_not_of_a_run_is_left_alone() {
+    let place = Sandbox::new();
+    fill(&place);
+    let theirs = ["data.parquet", "report.html", "lock", "train-00000.parquet"];
+    std::fs::create_dir(place.path("out.partial")).unwrap();
+    theirs.iter().for_each(|name| std::fs::write(place.path("out.partial").join(name), "theirs").unwrap());
+    let refused = |options: &Options, reason: &str| {
+        let error = build(&place.settings(&CHANGES), options).unwrap_err().to_string();
+        assert!(error.contains(reason) && error.contains("nothing of it was touched"), "{error}");
+        for name in theirs {
+            assert_eq!(std::fs::read(place.path("out.partial").join(name)).unwrap(), b"theirs", "{name}");
+        }
+    };
+    let restart = Options { restart: true, ..Options::default() };
+    [&restart, &Options::default()]
+        .into_iter()
+        .for_each(|options| refused(options, "has files, and no manifest of a corpus run"));
+    std::fs::write(place.path("out.partial").join("manifest.json"), "{\"version\": 1}").unwrap();
+    [&restart, &Options::default()]
+        .into_iter()
+        .for_each(|options| refused(options, "has a manifest.json that is not of a corpus run"));
+    #[cfg(unix)]
+    {
+        std::fs::rename(place.path("out.partial"), place.path("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(place.path("elsewhere"), place.path("out.partial")).unwrap();
+        [&restart, &Options::default()].into_iter().for_each(|options| refused(options, "is a link"));
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_manifest_starts_again_and_files_of_others_stay() {
+    let place = Sandbox::new();
+    fill(&place);
+    std::fs::create_dir(place.path("out.partial")).unwrap();
+    std::fs::write(place.path("out.partial").join("lock"), "").unwrap();
+    std::fs::write(place.path("out.partial").join(".tmp-manifest.json.77-0"), "{").unwrap();
+    place.build(&CHANGES).unwrap();
+    assert!(!place.path("out").join(".tmp-manifest.json.77-0").exists());
+}

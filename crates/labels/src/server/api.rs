@@ -59,12 +59,19 @@ struct Given {
     item: ItemId,
     label: Label,
     seconds: f64,
+    /// Key of this change. A repetition of a call with its key changes nothing.
+    #[serde(default)]
+    key: Option<String>,
 }
 
 /// Body of an undo request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Undo {}
+struct Undo {
+    /// Key of this change, as of a label.
+    #[serde(default)]
+    key: Option<String>,
+}
 
 async fn show_page(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
     // A page of another origin may use a host name that resolves to this server (DNS rebinding). It must not read the
@@ -80,17 +87,20 @@ async fn next(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Answer<R
 
 async fn label(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(given): Body<Given>) -> Answer<Response> {
     on_store(state, headers, move |store, person| {
-        store.submit(person, given.item, &given.label, given.seconds)?;
+        store.submit_once(person, given.key.as_deref(), given.item, &given.label, given.seconds)?;
         shown(store, person).map(Json)
     })
     .await
 }
 
-async fn undo(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(Undo {}): Body<Undo>) -> Answer<Response> {
-    on_store(state, headers, |store, person| {
-        let undone = store.undo(person)?;
-        let said = undone.map(|(_, label)| label);
-        Ok(Json(Shown { said, ..shown(store, person)? }))
+async fn undo(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(given): Body<Undo>) -> Answer<Response> {
+    on_store(state, headers, move |store, person| {
+        let undone = store.undo_once(person, given.key.as_deref())?;
+        let shown = shown(store, person)?;
+        // Other labels may have been given since an undo that is repeated.
+        let is_shown = |(task, _): &(Task, Label)| shown.task.as_ref().is_some_and(|shown| shown.item == task.item);
+        let said = undone.filter(is_shown).map(|(_, label)| label);
+        Ok(Json(Shown { said, ..shown }))
     })
     .await
 }
@@ -202,12 +212,13 @@ impl From<Error> for Refusal {
 /// A body with the content type JSON. A form of another page cannot send it.
 struct Body<T>(T);
 
-impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: serde::de::DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let Json(body) = Json::<T>::from_request(request, state)
+    async fn from_request(request: Request, state: &Arc<State>) -> Result<Self, Refusal> {
+        let Json(body) = tokio::time::timeout(state.limits.body, Json::<T>::from_request(request, state))
             .await
+            .map_err(|_| Refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_string()))?
             .map_err(|wrong| Refusal(wrong.status(), wrong.body_text()))?;
         Ok(Self(body))
     }

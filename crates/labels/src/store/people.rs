@@ -1,5 +1,6 @@
 //! The annotators and their access tokens.
 
+use rusqlite::Transaction;
 use sha2::{Digest, Sha256};
 
 use super::{Store, find, told};
@@ -18,29 +19,30 @@ pub struct Annotator {
 impl Store {
     /// Returns the annotator of this name, and creates it if it does not exist.
     pub fn annotator(&mut self, name: &str) -> Result<Annotator> {
-        let name = name.trim();
-        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-            let reason = "should be 1 to 100 bytes without control characters".to_string();
-            return Err(Error::Annotator { name: name.to_string(), reason });
-        }
-        self.write(|transaction, _| {
-            transaction.execute("INSERT INTO annotator (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
-            let sql = "SELECT id, name, is_admin FROM annotator WHERE name = ?1";
-            Ok(transaction.query_row(sql, [name], annotator_of)?)
-        })
+        let name = checked(name)?;
+        self.write(|transaction, _| Ok(annotator(transaction, name)?))
     }
 
     /// Creates a new token for this annotator, who is created if missing; a previous token becomes invalid. The store
     /// keeps only the token's hash, so it can only be read from this return value.
     pub fn invite(&mut self, name: &str, is_admin: bool) -> Result<String> {
-        let annotator = self.annotator(name)?;
-        let token = new_token();
+        Ok(self.invite_all(&[(name, is_admin)])?.remove(0))
+    }
+
+    /// Invites several annotators, each with its name and whether it is an admin: all of them, or none. Returns their
+    /// tokens, as [`invite`](Self::invite) does.
+    pub fn invite_all(&mut self, people: &[(&str, bool)]) -> Result<Vec<String>> {
+        let names: Vec<&str> = people.iter().map(|(name, _)| checked(name)).collect::<Result<_>>()?;
+        let tokens: Vec<String> = people.iter().map(|_| new_token()).collect();
         self.write(|transaction, _| {
-            let sql = "UPDATE annotator SET token_hash = ?1, is_admin = ?2 WHERE id = ?3";
-            transaction.execute(sql, (hash(&token), is_admin, annotator.id))?;
+            for ((name, (_, is_admin)), token) in names.iter().zip(people).zip(&tokens) {
+                let annotator = annotator(transaction, name)?;
+                let sql = "UPDATE annotator SET token_hash = ?1, is_admin = ?2 WHERE id = ?3";
+                transaction.execute(sql, (hash(token), is_admin, annotator.id))?;
+            }
             Ok(())
         })?;
-        Ok(token)
+        Ok(tokens)
     }
 
     /// The annotator who holds a token.
@@ -54,6 +56,21 @@ impl Store {
         let sql = "SELECT 1 FROM annotator WHERE token_hash IS NOT NULL LIMIT 1";
         Ok(find(&self.connection, sql, [], |_| Ok(())).map_err(told(&self.file))?.is_some())
     }
+}
+
+/// Trims a name, and refuses one that cannot be shown.
+fn checked(name: &str) -> Result<&str> {
+    let name = name.trim();
+    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+        let reason = "should be 1 to 100 bytes without control characters".to_string();
+        return Err(Error::Annotator { name: name.to_string(), reason });
+    }
+    Ok(name)
+}
+
+fn annotator(transaction: &Transaction, name: &str) -> rusqlite::Result<Annotator> {
+    transaction.execute("INSERT INTO annotator (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
+    transaction.query_row("SELECT id, name, is_admin FROM annotator WHERE name = ?1", [name], annotator_of)
 }
 
 pub(super) fn annotator_of(row: &rusqlite::Row) -> rusqlite::Result<Annotator> {

@@ -62,6 +62,19 @@ CREATE TABLE label (
 CREATE INDEX label_annotator ON label (annotator);
 ";
 
+/// Changes that were made with a key, so that a client that missed the reply can repeat them. A table that stores of this
+/// version may lack: programs that do not know it leave it alone.
+const CHANGES: &str = "
+CREATE TABLE IF NOT EXISTS change (
+    annotator INTEGER NOT NULL REFERENCES annotator (id),
+    key TEXT NOT NULL,             -- chosen by the client, another for each change
+    item INTEGER,                  -- the item of the label that was given or undone
+    label TEXT,                    -- JSON: the label that was undone, of the answers by their places
+    made INTEGER NOT NULL,
+    PRIMARY KEY (annotator, key)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Creates the tables if the file is empty. A file that is not a label store or has a later version is refused and left
 /// unchanged.
 pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
@@ -69,6 +82,8 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settin
     // One transaction, so that both reads see the same state: another program may be creating the tables.
     let moment = connection.transaction().map_err(&failed)?;
     let is_new = !is_ours(&moment, file)?;
+    let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'change'";
+    let has_changes = moment.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(&failed)? > 0;
     drop(moment);
     // The write-ahead log of an acknowledged label is on the disk, even after a power failure.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(&failed)?;
@@ -76,7 +91,8 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settin
     connection.pragma_update(None, "foreign_keys", true).map_err(&failed)?;
     match is_new {
         true => create(connection, file, settings),
-        false => Ok(()),
+        false if has_changes => Ok(()),
+        false => connection.execute_batch(CHANGES).map_err(&failed),
     }
 }
 
@@ -108,6 +124,7 @@ fn create(connection: &mut Connection, file: &Path, settings: Settings) -> Resul
         return Ok(());
     }
     transaction.execute_batch(TABLES).map_err(&failed)?;
+    transaction.execute_batch(CHANGES).map_err(&failed)?;
     for (key, value) in [("overlap", i64::from(settings.overlap)), ("seed", settings.seed as i64)] {
         transaction.execute("INSERT INTO setting VALUES (?1, ?2)", (key, value)).map_err(&failed)?;
     }

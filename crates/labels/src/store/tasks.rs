@@ -59,11 +59,28 @@ impl Store {
     /// `Ok`, the label is on the disk. Submitting the same label again succeeds, so that a client that missed the
     /// response can retry.
     pub fn submit(&mut self, annotator: &Annotator, item: ItemId, label: &Label, seconds: f64) -> Result<()> {
+        self.submit_once(annotator, None, item, label, seconds)
+    }
+
+    /// As [`submit`](Self::submit). A key that this annotator used for a change before changes nothing: it is a repetition
+    /// of that change, which may have been undone since.
+    pub fn submit_once(
+        &mut self,
+        annotator: &Annotator,
+        key: Option<&str>,
+        item: ItemId,
+        label: &Label,
+        seconds: f64,
+    ) -> Result<()> {
+        check_key(key)?;
         let seconds = if seconds.is_finite() { seconds.clamp(0.0, 86_400.0) } else { 0.0 };
         let order = self.shown(annotator, item)?;
         label.check(order.len())?;
         let label = label.reordered(&order);
         self.write(|transaction, _| {
+            if made_before(transaction, annotator, key)?.is_some() {
+                return Ok(());
+            }
             let pair = (item, annotator.id);
             let given = find(transaction, "SELECT 1 FROM assignment WHERE item = ?1 AND annotator = ?2", pair, |_| Ok(()))?;
             if given.is_none() {
@@ -80,22 +97,36 @@ impl Store {
             let sql = "INSERT INTO label (item, annotator, label, shown, is_skip, seconds, given) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
             let is_skip = label.verdict == Verdict::Skip;
             transaction.execute(sql, (item, annotator.id, json(&label), json(&order), is_skip, seconds, now()))?;
-            Ok::<_, Failure>(())
+            Ok::<_, Failure>(keep(transaction, annotator, key, Some(item), None)?)
         })
     }
 
     /// Removes this annotator's last label, and returns it with its item, which is the annotator's next item again.
     pub fn undo(&mut self, annotator: &Annotator) -> Result<Option<(Task, Label)>> {
+        self.undo_once(annotator, None)
+    }
+
+    /// As [`undo`](Self::undo). A key that this annotator used for a change before changes nothing, and returns what that
+    /// change returned: a client that missed the reply can repeat it, and no second label is undone.
+    pub fn undo_once(&mut self, annotator: &Annotator, key: Option<&str>) -> Result<Option<(Task, Label)>> {
+        check_key(key)?;
         let undone = self.write(|transaction, _| {
+            if let Some(before) = made_before(transaction, annotator, key)? {
+                return Ok(before.item.zip(before.undone));
+            }
             let sql = "SELECT id, item, label FROM label WHERE annotator = ?1 ORDER BY id DESC LIMIT 1";
             let last = find(transaction, sql, [annotator.id], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, ItemId>(1)?, parse::<Label>(&row.get::<_, String>(2)?)?))
             })?;
-            let Some((id, item, label)) = last else { return Ok(None) };
+            let Some((id, item, label)) = last else {
+                keep(transaction, annotator, key, None, None)?;
+                return Ok(None);
+            };
             // Items assigned in the meantime become available to others.
             transaction.execute("DELETE FROM assignment AS a WHERE annotator = ?1 AND NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator)", [annotator.id])?;
             transaction.execute("DELETE FROM label WHERE id = ?1", [id])?;
             transaction.execute("UPDATE assignment SET given = ?1 WHERE item = ?2 AND annotator = ?3", (now(), item, annotator.id))?;
+            keep(transaction, annotator, key, Some(item), Some(&label))?;
             Ok::<_, Failure>(Some((item, label)))
         })?;
         let Some((item, label)) = undone else { return Ok(None) };
@@ -133,6 +164,56 @@ impl Store {
         let found = stored(&self.connection, item).map_err(told(&self.file))?.ok_or(Error::UnknownItem(item))?;
         Ok(order(seed, &found.key, &annotator.name, found.answers.len()))
     }
+}
+
+/// Seconds for which the keys of changes are remembered.
+const MEMORY: i64 = 7 * 24 * 60 * 60;
+
+/// Maximum length of the key of a change, in bytes.
+const MAX_KEY_LENGTH: usize = 64;
+
+/// A change that was made with a key.
+struct Change {
+    item: Option<ItemId>,
+    /// Label that it undid.
+    undone: Option<Label>,
+}
+
+fn check_key(key: Option<&str>) -> Result<()> {
+    match key {
+        Some(key) if key.is_empty() || key.len() > MAX_KEY_LENGTH => {
+            Err(Error::label("key", format!("has {} bytes; 1 to {MAX_KEY_LENGTH} are right", key.len())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn made_before(
+    transaction: &Transaction,
+    annotator: &Annotator,
+    key: Option<&str>,
+) -> rusqlite::Result<Option<Change>> {
+    let Some(key) = key else { return Ok(None) };
+    let sql = "SELECT item, label FROM change WHERE annotator = ?1 AND key = ?2";
+    find(transaction, sql, (annotator.id, key), |row| {
+        let undone = row.get::<_, Option<String>>(1)?.map(|label| parse(&label)).transpose()?;
+        Ok(Change { item: row.get(0)?, undone })
+    })
+}
+
+/// Keeps the key of a change, in its transaction.
+fn keep(
+    transaction: &Transaction,
+    annotator: &Annotator,
+    key: Option<&str>,
+    item: Option<ItemId>,
+    undone: Option<&Label>,
+) -> rusqlite::Result<()> {
+    let Some(key) = key else { return Ok(()) };
+    transaction.execute("DELETE FROM change WHERE annotator = ?1 AND made < ?2", (annotator.id, now() - MEMORY))?;
+    let sql = "INSERT INTO change (annotator, key, item, label, made) VALUES (?1, ?2, ?3, ?4, ?5)";
+    transaction.execute(sql, (annotator.id, key, item, undone.map(json), now()))?;
+    Ok(())
 }
 
 /// Items assigned to an annotator (1) and not yet labeled.

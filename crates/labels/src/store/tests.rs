@@ -203,3 +203,26 @@ fn a_store_that_another_program_holds_says_so_and_nothing_is_lost() {
     store.submit(&ada, task.item, &first(), 1.0).unwrap();
     assert_eq!(store.labelled().unwrap().len(), 1);
 }
+
+#[test]
+fn invitations_are_made_all_or_none() {
+    let (_directory, mut store) = store(Settings::default());
+    let old = store.invite("ada", false).unwrap();
+    assert!(store.invite_all(&[("ada", false), ("bad\u{7}", false)]).is_err());
+    assert!(store.holder(&old).unwrap().is_some(), "the link still works");
+    let tokens = store.invite_all(&[("ada", false), ("eve", true)]).unwrap();
+    assert!(store.holder(&old).unwrap().is_none());
+    let names: Vec<String> = tokens.iter().map(|token| store.holder(token).unwrap().unwrap().name).collect();
+    assert_eq!(names, ["ada", "eve"]);
+}
+
+#[test]
+fn a_store_without_the_table_of_changes_gets_it() {
+    let (_directory, store) = store(Settings::default());
+    store.connection.execute_batch("DROP TABLE change").unwrap();
+    let file = store.file().to_owned();
+    drop(store);
+    let mut store = Store::open(&file).unwrap();
+    let ada = store.annotator("ada").unwrap();
+    assert_eq!(store.undo_once(&ada, Some("k")).unwrap(), None);
+}

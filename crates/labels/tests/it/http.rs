@@ -189,3 +189,60 @@ fn an_address_for_others_needs_somebody_with_a_token() {
     Store::open(&made.file).unwrap().invite("ada", false).unwrap();
     assert!(!bind("0.0.0.0:0", false).unwrap().is_open_here());
 }
+
+#[test]
+fn a_change_that_is_repeated_with_its_key_is_made_once() {
+    let made = made(1, numbered(3));
+    let address = serve(&made.file, false);
+    let key = key_of(&get(address, "/", "").text());
+    let mut items = Vec::new();
+    for number in 0..2 {
+        let item = get(address, "/api/next", &key).json()["task"]["item"].clone();
+        let mut label = best(&item, 0);
+        label["key"] = json!(format!("label {number}"));
+        assert_eq!(post(address, "/api/label", &key, &label).status, 200);
+        items.push((item, label));
+    }
+    let undo = |change: &str| post(address, "/api/undo", &key, &json!({"key": change})).json();
+    let [first, second] = [(); 2].map(|()| undo("undo 0"));
+    assert_eq!(first, second, "a lost reply comes again");
+    assert_eq!((&first["task"]["item"], &first["progress"]["done"]), (&items[1].0, &json!(1)));
+    assert_eq!(first["said"]["verdict"]["answer"], 0);
+    // The label that was undone comes once more, late.
+    assert_eq!(post(address, "/api/label", &key, &items[1].1).json()["progress"]["done"], 1);
+    assert_eq!(undo("undo 1")["progress"]["done"], 0);
+    let long = post(address, "/api/undo", &key, &json!({"key": "k".repeat(65)}));
+    assert_eq!(long.status, 422, "{long:?}");
+}
+
+#[test]
+fn a_verdict_with_what_does_not_belong_to_it_is_refused() {
+    let made = made(1, numbered(1));
+    let address = serve(&made.file, false);
+    let key = key_of(&get(address, "/", "").text());
+    let item = get(address, "/api/next", &key).json()["task"]["item"].clone();
+    for kind in ["tie", "all_bad", "skip", "rated"] {
+        let label = json!({"verdict": {"kind": kind, "answer": 1}, "ratings": [1, 2]});
+        let reply = post(address, "/api/label", &key, &json!({"item": item, "label": label, "seconds": 1}));
+        assert!(reply.status == 422 && reply.text().contains("unknown field `answer`"), "{kind}: {reply:?}");
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for_long_by_others() {
+    use std::io::Write;
+    let made = made(1, numbered(1));
+    let address = serve(&made.file, false);
+    let key = key_of(&get(address, "/", "").text());
+    let head =
+        format!("Host: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n");
+    let slow: Vec<_> = (0..50)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            write!(stream, "POST /api/label HTTP/1.1\r\n{head}\r\n{{").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(get(address, "/api/next", &key).status, 200);
+    drop(slow);
+}

@@ -105,6 +105,8 @@ pub struct ReplaySource {
     began: Instant,
     episodes: u64,
     left_out: u64,
+    /// True if the next window was counted before the run was stopped.
+    is_counted: bool,
 }
 
 /// Chunks of one step.
@@ -144,6 +146,7 @@ impl ReplaySource {
             began: Instant::now(),
             episodes: 0,
             left_out: 0,
+            is_counted: false,
         }
     }
 
@@ -188,6 +191,21 @@ impl ReplaySource {
         Ok(())
     }
 
+    /// Position and counts, for a checkpoint.
+    pub(super) fn saved(&self) -> serde_json::Value {
+        serde_json::json!({"position": self.position(), "episodes": self.episodes, "left_out": self.left_out})
+    }
+
+    /// Goes on as it was [saved](Self::saved). Its window is read again, and not counted again.
+    pub(super) fn resume(&mut self, state: &serde_json::Value) -> Result<()> {
+        // Checkpoints of earlier versions hold the position alone.
+        self.go_to(state.get("position").unwrap_or(state))?;
+        let count = |name: &str| state.get(name).and_then(serde_json::Value::as_u64);
+        self.is_counted = count("episodes").is_some();
+        (self.episodes, self.left_out) = (count("episodes").unwrap_or(0), count("left_out").unwrap_or(0));
+        Ok(())
+    }
+
     /// Draws the chunks of the next step, until they hold the turns of a batch.
     pub(super) fn draw(&mut self) -> Result<Drawn> {
         let (mut drawn, mut turns) = (Vec::new(), 0);
@@ -213,8 +231,10 @@ impl ReplaySource {
         if !is_resumed || !self.window.order.is_empty() {
             self.cursor = window.start;
         }
-        self.episodes += window.episodes;
-        self.left_out += window.left_out;
+        if !std::mem::take(&mut self.is_counted) {
+            self.episodes += window.episodes;
+            self.left_out += window.left_out;
+        }
         self.window = window;
         Ok(())
     }
@@ -255,11 +275,11 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySo
     }
 
     fn state(&self) -> serde_json::Value {
-        self.position()
+        self.saved()
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<()> {
-        self.go_to(state)
+        self.resume(state)
     }
 }
 

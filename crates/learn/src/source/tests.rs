@@ -301,3 +301,18 @@ fn an_alphabet_is_all_that_a_log_writes() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(alphabet(&log_of(folder.path(), 10)).unwrap(), "abcdefg");
 }
+
+#[test]
+fn episodes_are_counted_once_however_often_a_run_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    log_of(folder.path(), 20);
+    let mut first = source(open(folder.path()), u64::MAX, 0);
+    first.try_out().unwrap();
+    first.draw().unwrap();
+    let state = first.saved();
+    let mut second = source(open(folder.path()), u64::MAX, 0);
+    second.try_out().unwrap();
+    second.resume(&state).unwrap();
+    second.draw().unwrap();
+    assert_eq!(second.saved()["episodes"], state["episodes"]);
+}

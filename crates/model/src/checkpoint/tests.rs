@@ -233,3 +233,32 @@ fn a_kill_while_saving_costs_no_checkpoint() {
     assert_eq!(load(&new).unwrap(), example(2));
     assert_eq!(names(directory.path()), ["step-00000001", "step-00000002"]);
 }
+
+#[test]
+fn a_run_without_a_whole_checkpoint_is_told_what_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(latest_of_run(directory.path()).unwrap(), None);
+    let paths = [1, 2].map(|step| save(directory.path(), &example(step)).unwrap());
+    fs::remove_file(paths[1].join(MODEL)).unwrap();
+    assert_eq!(latest_of_run(directory.path()).unwrap().as_ref(), Some(&paths[0]));
+    fs::write(paths[0].join(OPTIMIZER), "short").unwrap();
+    let told = latest_of_run(directory.path()).unwrap_err().to_string();
+    for part in
+        ["none of the checkpoints is whole", "step-00000001/optimizer.safetensors", "step-00000002/model.safetensors"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn later_checkpoints_are_set_aside_and_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, ..] = [1, 2, 3].map(|step| save(directory.path(), &example(step)).unwrap());
+    assert_eq!(set_aside_after(directory.path(), 1).unwrap().len(), 2);
+    assert_eq!(latest(directory.path()).unwrap(), Some(first));
+    save(directory.path(), &example(3)).unwrap();
+    set_aside_after(directory.path(), 1).unwrap();
+    prune(directory.path(), 1).unwrap();
+    let expected = ["set-aside-step-00000002", "set-aside-step-00000003", "set-aside-step-00000003-2", "step-00000001"];
+    assert_eq!(names(directory.path()), expected);
+}

@@ -9,6 +9,7 @@ let ratings = [];    // of each answer as shown; null for none
 let ranking = null;  // the answers chosen so far, from the best; null when no ranking is being made
 let rating = -1;     // the answer that the next digit rates
 let busy = false;    // a call is under way
+let unsure = null;   // a change whose reply was lost: it is repeated with its key, so that it is made once
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -50,17 +51,34 @@ async function call(path, body) {
 async function ask(path, body) {
   if (busy) return;
   busy = true;
+  if (body) {
+    // An undo that may have been made is settled before anything else: the page may show another item than the server.
+    if (unsure && unsure.path === 'undo') [path, body] = [unsure.path, unsure.body];
+    else if (unsure && unsure.path === path && alike(unsure.body, body)) body = unsure.body;
+    else body = { ...body, key: newKey() };
+  }
   try {
     const reply = await (await call(path, body)).json();
     notice('');
+    unsure = null;
     show(reply);
   } catch (error) {
+    if (body) unsure = error.status ? null : { path, body };
     if (error.status === 401) { now = null; view('enter'); $('token').focus(); if (token) notice(error.message); }
     else if (error.status) notice(error.message);
-    else notice('The server cannot be reached. Nothing was kept of this label; press again in a moment.');
+    else notice('The server cannot be reached. Press again in a moment; nothing is done twice.');
   } finally {
     busy = false;
   }
+}
+
+function alike(one, other) {
+  return one.item === other.item && JSON.stringify(one.label) === JSON.stringify(other.label);
+}
+
+// 128 random bits. The page may be served without TLS, where crypto.randomUUID is missing.
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
 }
 
 function show(reply) {
