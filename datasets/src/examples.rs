@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 use crate::content::parse_tools;
 use crate::error::Result;
 use crate::log::paths::find_files;
+pub use crate::origin::{Origin, RowPlace};
 use crate::rows::Rows;
-pub use crate::rows::{Origin, RowPlace};
 use crate::{Content, Message, conversation};
 
 /// Columns that make up an example.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::{Deserializer, Map, Value};
 
 use crate::error::{Error, Result, shown};
-use crate::rows::{Origin, RowPlace};
+use crate::origin::{Origin, RowPlace};
 use fault::Fault;
 use utf16::Utf8Reader;
 

@@ -16,6 +16,7 @@ pub mod import;
 mod json;
 pub mod log;
 mod message;
+mod origin;
 pub mod preferences;
 pub mod rows;
 pub mod shards;

@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 use crate::Content;
 use crate::error::Result;
 use crate::log::paths::find_files;
-pub use crate::rows::{Origin, RowPlace};
+pub use crate::origin::{Origin, RowPlace};
 
 pub use conflicts::{Resolved, Rule, resolve};
 pub use forms::record_of;

@@ -13,28 +13,11 @@ use crate::cells::value_of;
 use crate::error::{Error, Result};
 use crate::json::JsonRows;
 use crate::log::shield::shield;
+pub use crate::origin::{Origin, RowPlace};
 use crate::unchecked;
 
 /// Number of Parquet rows decoded at a time.
 pub(crate) const ROWS_AT_A_TIME: usize = 256;
-
-/// Location of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The file.
-    pub file: Arc<Path>,
-    /// The position in the file.
-    pub place: RowPlace,
-}
-
-/// Position in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowPlace {
-    /// The line of text on which the row begins, counted from 1 as in editors.
-    Line(u64),
-    /// A row of Parquet, counted from 0.
-    Row(u64),
-}
 
 /// Iterator over the rows of a file as JSON objects, read as they are needed: Parquet if its name ends so, otherwise
 /// JSON: objects one after another, or the elements of one array.
@@ -122,17 +105,6 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_row().transpose()
-    }
-}
-
-impl Origin {
-    /// Returns an error about a column of this row.
-    pub fn error(&self, column: impl Into<String>, reason: impl Into<String>) -> Error {
-        let (file, column, reason) = (self.file.to_path_buf(), column.into(), reason.into());
-        match self.place {
-            RowPlace::Line(line) => Error::Line { file, line, field: column, reason },
-            RowPlace::Row(row) => Error::Cell { file, row, column, reason },
-        }
     }
 }
 

@@ -15,7 +15,8 @@ use crate::error::shown;
 use crate::error::{Error, Result};
 use crate::json::JsonRows;
 use crate::log::shield::shield;
-use crate::rows::{Origin, ROWS_AT_A_TIME, RowPlace};
+use crate::origin::{Origin, RowPlace};
+use crate::rows::ROWS_AT_A_TIME;
 use crate::unchecked;
 
 /// One row and its location. Null columns count as absent.
