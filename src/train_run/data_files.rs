@@ -160,7 +160,10 @@ mod tests {
     use super::*;
 
     fn run(folder: &Path) -> RunFile {
-        let text = format!("name = \"x\"\n[preferences]\nfiles = [\"{}/*.jsonl\"]\n[reward_model]\n", folder.display());
+        let text = format!(
+            "name = \"x\"\nstart_from = \"m\"\n[preferences]\nfiles = [\"{}/*.jsonl\"]\n[reward_model]\n",
+            folder.display()
+        );
         RunFile::from_toml("x.toml", &text, &[] as &[&str]).unwrap()
     }
 

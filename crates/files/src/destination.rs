@@ -10,12 +10,14 @@ use crate::temporaries::remove_temporaries_of;
 use crate::{Error, Result};
 
 /// A named output file, checked and locked. The lock is released when the value is dropped, and by the system however
-/// the process ends.
+/// the process ends. If nothing was written, the directories that were made for it go too.
 #[derive(Debug)]
 pub struct Destination {
     path: PathBuf,
     lock_path: PathBuf,
     _lock: File,
+    /// Directories that were made for the file, the outermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Destination {
@@ -31,10 +33,12 @@ impl Destination {
     pub fn claim(path: &Path, overwrite: bool, reads: &[impl AsRef<Path>]) -> Result<Self> {
         check(path, overwrite, reads)?;
         let parent = parent_of(path);
+        let mut made: Vec<PathBuf> = parent.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
+        made.reverse();
         fs::create_dir_all(parent).map_err(Error::at(parent))?;
         let lock_path = temporary_path(path, ".lock")?;
         let lock = lock(&lock_path).map_err(Error::at(path))?;
-        let destination = Self { path: path.to_owned(), lock_path, _lock: lock };
+        let destination = Self { path: path.to_owned(), lock_path, _lock: lock, made };
         check(path, overwrite, reads)?; // another process may have finished it before the lock
         remove_temporaries_of(path)?;
         Ok(destination)
@@ -58,6 +62,8 @@ impl Drop for Destination {
     fn drop(&mut self) {
         // Still locked, so that nobody else holds what is removed. `lock` notices a file that was removed under it.
         let _ = fs::remove_file(&self.lock_path);
+        // A directory with a file in it stays.
+        self.made.iter().rev().for_each(|directory| _ = fs::remove_dir(directory));
     }
 }
 

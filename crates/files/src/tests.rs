@@ -189,3 +189,14 @@ fn what_killed_processes_left_is_removed_and_nothing_behind_a_link() {
     assert!(at("run.toml").exists() && !at(".tmp-run.toml.1-0").exists());
     assert_eq!(names(elsewhere.path()), [".tmp-theirs"]);
 }
+
+#[test]
+fn a_destination_that_is_not_written_leaves_no_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/file");
+    let claim = || Destination::claim(&path, false, &[] as &[&Path]).unwrap();
+    drop(claim());
+    assert!(!folder.path().join("a").exists());
+    claim().write(b"x").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"x");
+}
