@@ -11,9 +11,8 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     // What has a length and items by index, to Jinja: texts and mappings too.
-    environment.add_test("sequence", |value: &Value| match value.kind() {
-        ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined => true,
-        _ => false,
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
     });
     environment.add_test("callable", |value: &Value| matches!(value.kind(), ValueKind::Plain | ValueKind::Undefined));
     environment.add_filter("percent", percent);
