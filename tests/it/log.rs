@@ -412,7 +412,8 @@ fn a_recording_that_is_interrupted_is_whole() {
     let args = ["rollout", "frozen-lake-4x4", "--policy", "random", "--episodes", "1000000000", "--out", "log.parquet"];
     let mut child = sandbox.command(&args).spawn().unwrap();
     let path: PathBuf = sandbox.path().join("log.parquet");
-    while !path.exists() && child.try_wait().unwrap().is_none() {
+    let partial = sandbox.path().join("log.parquet.partial");
+    while !partial.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
