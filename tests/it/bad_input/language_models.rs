@@ -224,7 +224,8 @@ fn bytes_that_are_no_text_are_told_with_their_place() {
     assert_unread(&sandbox, "lines.jsonl", b"{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n", [line; 4]);
     let questions = b"{\"prompt\": \"a\", \"choices\": [\"b\", \"c\"], \"answer\": 0}\n{\"prompt\": \"\xff\"}\n";
     std::fs::write(sandbox.path().join("ask.jsonl"), questions).unwrap();
-    assert_refused(&sandbox, &["eval", "m", "--data", "ask.jsonl", "--device", "flex"], &["ask.jsonl: line 2: "]);
+    let line_of_questions: &[&str] = &["ask.jsonl: line 2, the line: is no JSON: column 13: byte 0xff is no UTF-8"];
+    assert_refused(&sandbox, &["eval", "m", "--data", "ask.jsonl", "--device", "flex"], line_of_questions);
     std::fs::write(sandbox.path().join("chats.jsonl"), b"{\"messages\": \"\xff\"}\n").unwrap();
     assert_refused(&sandbox, TRAIN, &["chats.jsonl: line 1, the line: is no JSON: "]);
 }
