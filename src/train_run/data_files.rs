@@ -30,12 +30,15 @@ struct DataFiles {
     files: Vec<DataFile>,
 }
 
-/// Keeps the fingerprints of a run's data in a file.
+/// Keeps the fingerprints of a run's data in a file. Those that it has of files of the same size and time are taken over,
+/// so that a resumed run reads its data once.
 ///
 /// # Errors
 /// Data that cannot be read, or a file that cannot be written.
 pub(super) fn keep(file: &Path, run: &RunFile) -> Result<()> {
-    let files = fingerprints(&paths_of(run)?, &[])?;
+    let known =
+        fs::read(file).ok().and_then(|text| serde_json::from_slice::<DataFiles>(&text).ok()).unwrap_or_default();
+    let files = fingerprints(&paths_of(run)?, &known.files)?;
     let text = serde_json::to_string_pretty(&DataFiles { files }).expect("paths of data are text");
     Ok(write_atomically(file, format!("{text}\n").as_bytes())?)
 }
