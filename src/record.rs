@@ -142,8 +142,8 @@ impl Provenance {
 /// killed, it is `<file>.partial`.
 ///
 /// # Errors
-/// A file that exists, or the part of one that a killed recording left, or an environment that this policy cannot play. If playing fails later, the log has the episodes
-/// that were played before.
+/// A file that exists, or the part of one that a killed recording left, or an environment that this policy cannot play. If
+/// playing fails later, the log has the episodes that were played before.
 pub fn record(
     registry: &Registry,
     who: Recorded,

@@ -37,7 +37,7 @@ pub fn named(patterns: &[impl AsRef<str>]) -> Vec<PathBuf> {
     patterns.iter().flat_map(|pattern| matches(pattern.as_ref())).collect()
 }
 
-/// What is read of a model: of a run its run file and checkpoints, since people put files of their own beside them.
+/// Files and directories that are read of a model: of a run its run file and checkpoints, since people put files of their own beside them.
 pub fn files_of_model(path: &Path) -> Vec<PathBuf> {
     match RunDir::open(path) {
         Ok(run) => vec![run.run_file(), run.checkpoints()],

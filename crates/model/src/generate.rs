@@ -134,10 +134,9 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     let mut input = left_padded(requests.iter().map(|request| request.prompt.as_slice()), longest_prompt, &device);
     let mut ended = vec![false; requests.len()];
     let penalty = sampling.repetition_penalty;
-    let mut repeated: Vec<BTreeSet<u32>> = match penalty == 1.0 {
-        true => vec![BTreeSet::new(); requests.len()],
-        false => requests.iter().map(|request| request.prompt.iter().copied().collect()).collect(),
-    };
+    // The distinct tokens of each text, if they are penalised.
+    let mut repeated: Option<Vec<BTreeSet<u32>>> =
+        (penalty != 1.0).then(|| requests.iter().map(|request| request.prompt.iter().copied().collect()).collect());
     for step in 0..max_new_tokens {
         let [rows, time] = input.dims();
         let placement = padding.placement(&active, longest_prompt + step, time, &device);
@@ -152,7 +151,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
                 continue;
             }
             let (request, text) = (&mut requests[at], &mut written[at]);
-            if penalty != 1.0 {
+            if let Some(repeated) = &repeated {
                 penalise_repetition(logits, repeated[at].iter().copied(), penalty);
             }
             let allowed = request.choices.as_ref().map(|choices| choices.allowed_after(&text.tokens));
@@ -164,7 +163,7 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
                 None => sample_token(logits, allowed.as_deref(), sampling, &mut request.rng),
             };
             text.tokens.push(token);
-            if penalty != 1.0 {
+            if let Some(repeated) = &mut repeated {
                 repeated[at].insert(token);
             }
             text.log_probs.push(log_prob);

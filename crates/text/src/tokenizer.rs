@@ -134,11 +134,9 @@ impl Tokenizer {
             return Ok(self);
         }
         let beyond = (rows as u32..tokens as u32).find(|&id| id != self.special.pad && self.token(id).is_some());
-        let is_used = |id: &u32| *id as usize >= rows;
-        let end = self.special.end.filter(is_used);
-        if let Some(id) =
-            beyond.or(end).or_else(|| [&self.frame.before[..], &self.frame.after].concat().into_iter().find(is_used))
-        {
+        let framed = self.frame.before.iter().chain(&self.frame.after).copied();
+        let mut used = beyond.into_iter().chain(self.special.end).chain(framed);
+        if let Some(id) = used.find(|&id| id as usize >= rows) {
             return Err(format!(
                 "has {tokens} tokens, and the model's config.json says vocab_size = {rows}: they are of different models; \
                  {:?} is token {id}, which the model's embedding does not have",

@@ -1,4 +1,4 @@
-//! What is wrong with a text that is no JSON, and what would be right.
+//! Faults of a text that is no JSON, each with what would be right.
 
 use serde_json::Error;
 

@@ -148,7 +148,7 @@ fn the_cache_of_choices_is_bounded() {
 }
 
 /// A tokenizer of characters whose post-processor begins every text with token 1.
-fn beginning_with_bos(alphabet: &str) -> Tokenizer {
+pub(crate) fn beginning_with_bos(alphabet: &str) -> Tokenizer {
     let own = Tokenizer::from_alphabet(alphabet).unwrap();
     let mut json: serde_json::Value = serde_json::from_str(&own.to_json().unwrap()).unwrap();
     let bos = "<|observation|>";

@@ -1,6 +1,7 @@
 use palestra_datasets::examples::Form;
 
 use super::*;
+use crate::encoder::tests::beginning_with_bos;
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
                         {% if add_generation_prompt %}a:{% endif %}";
@@ -178,25 +179,6 @@ fn a_packed_row_keeps_what_each_example_learns() {
     assert_eq!(rows[0], row(&[4, 5, 6, 7], &[1, 3]));
     let both = TextRow { borders: vec![3], ..row(&[1, 2, 3, 8, 9], &[2, 4]) };
     assert_eq!(rows[1], both);
-}
-
-/// A tokenizer of characters whose post-processor begins every text with token 1.
-fn beginning_with_bos(alphabet: &str) -> Tokenizer {
-    let own = Tokenizer::from_alphabet(alphabet).unwrap();
-    let mut json: serde_json::Value = serde_json::from_str(&own.to_json().unwrap()).unwrap();
-    let bos = "<|observation|>";
-    let text = |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}});
-    json["post_processor"] = serde_json::json!({
-        "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, text("A")],
-        "pair": [text("A"), text("B")],
-        "special_tokens": {bos: {"id": bos, "ids": [1], "tokens": [bos]}},
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokenizer.json");
-    std::fs::write(&path, json.to_string()).unwrap();
-    std::fs::write(folder.path().join("tokenizer_config.json"), own.to_config_json()).unwrap();
-    Tokenizer::from_file(&path).unwrap()
 }
 
 #[test]

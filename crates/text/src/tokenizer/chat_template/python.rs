@@ -1,4 +1,4 @@
-//! What chat templates find in Python's Jinja and minijinja lacks, or does otherwise: tests, filters and methods.
+//! Tests, filters and methods of Python's Jinja that minijinja lacks, or has otherwise, for chat templates.
 
 use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Kwargs, Rest, Tuple, Value, ValueKind, ValueOrKwargs, from_args};

@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// What templates do not ask for, and minijinja writes otherwise: how values inside lists are shown that have no JSON form,
-/// what is known of functions and methods as values, `+` before a number; and the leniency with `none` as a list, or with
-/// numbers among joined texts, where Jinja2 fails.
+/// Snippets that minijinja writes otherwise, and that templates do not ask for: values inside lists that have no JSON form,
+/// functions and methods as values, `+` before a number; and leniency with `none` as a list, or with numbers among joined
+/// texts, where Jinja2 fails.
 const OTHERWISE: &[&str] = &[
     "{{ [n, b, missing, 'x', \"it's\", 'q\"q', 1.0] }}",
     "{{ [('x' if e)] }}",
