@@ -4,8 +4,10 @@
 //! downstream checks again. This module opens no device and plays no game.
 
 mod checks;
+mod defaults;
 mod learner;
 mod sections;
+mod shown;
 
 use std::path::{Path, PathBuf};
 
@@ -138,11 +140,15 @@ impl RunFile {
     pub fn from_toml(file: &str, text: &str, overrides: &[impl AsRef<str>]) -> Result<Self> {
         let mut run = parse_toml(file, text).map(|WithLearner(run)| run).map_err(config);
         let mut origin = file.to_string();
+        let mut table = toml::Table::new();
+        if run.is_ok() || !overrides.is_empty() {
+            table = parse_toml(file, text).map_err(config)?;
+        }
         if !overrides.is_empty() {
-            let mut table: toml::Table = parse_toml(file, text).map_err(config)?;
             for assignment in overrides.iter().map(AsRef::as_ref) {
                 let option = format!("--set {assignment}");
                 assign(&mut table, assignment).map_err(|reason| Error::Config(format!("{option}: {reason}")))?;
+                one_length(&mut table, assignment);
                 let changed = parse_toml_table(&option, &table).map(|WithLearner(run)| run).map_err(config);
                 // An override may add what the file lacks, such as its learner.
                 run = if run.is_ok() { Ok(changed?) } else { changed.or(run) };
@@ -150,6 +156,9 @@ impl RunFile {
             }
         }
         let mut run = run?;
+        if defaults::fill(&mut table, &run) {
+            run = parse_toml_table(&origin, &table).map(|WithLearner(run)| run).map_err(config)?;
+        }
         if !overrides.iter().any(|assignment| assignment.as_ref().trim_start().starts_with("env")) {
             // Errors about the environment come later, and still name the line that it was written in.
             run.env = run.env.map(|env| env.written_in(file, text, "env"));
@@ -243,6 +252,19 @@ impl RunFile {
     /// The run as TOML, to be saved with it.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|error| Error::Config(format!("{}: {error}", self.name)))
+    }
+}
+
+/// Removes the length of a run that an override replaces: it is told in updates or in epochs.
+fn one_length(table: &mut toml::Table, assignment: &str) {
+    let key = assignment.split('=').next().unwrap_or_default().trim();
+    let replaced = match key {
+        "train.epochs" => "updates",
+        "train.updates" => "epochs",
+        _ => return,
+    };
+    if let Some(toml::Value::Table(train)) = table.get_mut("train") {
+        train.remove(replaced);
     }
 }
 

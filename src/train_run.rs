@@ -4,6 +4,7 @@ mod baselines;
 mod data_files;
 mod directory;
 mod episodes;
+mod guard;
 mod held_out;
 mod parts;
 mod plan;
@@ -88,9 +89,10 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
             *config = completed;
         }
     }
-    let agent = Agent::new(run, registry, logged.as_ref().map(|logged| &logged.log), &device)?;
+    let mut agent = Agent::new(run, registry, logged.as_ref().map(|logged| &logged.log), &device)?;
     let batches_on = device.clone().autodiff();
-    let parts = Parts::open(&agent, registry, logged, &batches_on)?;
+    let parts = Parts::open(&mut agent, registry, logged, &batches_on)?;
+    tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
     let directory = Directory::open(&agent, &options)?;
     let training = Training { agent, logged: summary, directory, registry, stop, device, options };
     match parts {
@@ -153,6 +155,7 @@ impl Training<'_> {
         stop_by(&stop)?;
         let span = UpdateRange { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
+        let mut guard = guard::Guard::default();
         let policy = optimizer.freeze(agent.policy.clone().train())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
             done = progress.done;
@@ -161,6 +164,7 @@ impl Training<'_> {
                     kept.add(done - 1, progress.source.episodes())?;
                 }
                 let mut metrics = progress.metrics.clone();
+                guard.check(done, &metrics).iter().for_each(|warning| tracing::warn!("{}: {warning}", run.name));
                 if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
                     let evaluated = agent.try_evaluate(progress.model, registry, episodes, run.seed)?;
                     metrics.extend(

@@ -54,6 +54,11 @@ impl RunFile {
                  parts (micro_batch)"
             )));
         }
+        if self.train.epochs.is_some() && !matches!(config.data(), Data::Text | Data::Preferences) {
+            return Err(Error::Config(format!(
+                "train.epochs: [{name}] does not go through a known number of rows; set train.updates"
+            )));
+        }
         if let AnyConfig::Play(config) = config
             && self.rollout.group < config.min_group()
         {

@@ -12,6 +12,10 @@ use palestra_learn::rollout::RolloutConfig;
 pub struct TrainConfig {
     /// Number of updates, at least 1. Each collects or reads data, and learns from it.
     pub updates: u64,
+    /// Passes over the data in place of `updates`, above 0. Only for learners of text and of preferences, whose number of
+    /// rows is known; the run begins with the number of updates that it comes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Updates from one checkpoint to the next, at least 1. The last update always writes one.
     pub checkpoint_every: u64,
     /// Number of checkpoints to keep, at least 1. The newest are kept.
@@ -42,6 +46,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             updates: 100,
+            epochs: None,
             checkpoint_every: 50,
             keep_checkpoints: 2,
             evaluate_every: None,
@@ -58,6 +63,14 @@ impl Default for EvaluationConfig {
 }
 
 impl TrainConfig {
+    /// Turns `epochs`, if set, into the updates of at least as many passes over data that takes `steps_per_epoch`
+    /// optimiser steps, `steps` of them an update.
+    pub fn resolve_epochs(&mut self, steps_per_epoch: f64, steps: usize) {
+        if let Some(epochs) = self.epochs.take() {
+            self.updates = (epochs * steps_per_epoch / steps as f64).ceil().max(1.0) as u64;
+        }
+    }
+
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
@@ -65,6 +78,7 @@ impl TrainConfig {
             "train",
             &[
                 ("updates", &self.updates, Range::AT_LEAST_ONE),
+                ("epochs", &self.epochs, Range::POSITIVE),
                 ("checkpoint_every", &self.checkpoint_every, Range::AT_LEAST_ONE),
                 ("keep_checkpoints", &self.keep_checkpoints, Range::AT_LEAST_ONE),
                 ("evaluate_every", &self.evaluate_every, Range::AT_LEAST_ONE),

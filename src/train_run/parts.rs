@@ -47,8 +47,8 @@ impl LoggedData {
 impl Parts {
     /// Opens the data of an agent's run, and reads the first of it, so that what cannot be used is refused before
     /// anything is written. `device` is that of the batches, in the autodiff context of the model.
-    pub fn open(agent: &Agent, registry: &Registry, logged: Option<LoggedData>, device: &Device) -> Result<Self> {
-        let run = &agent.run;
+    pub fn open(agent: &mut Agent, registry: &Registry, logged: Option<LoggedData>, device: &Device) -> Result<Self> {
+        let run = agent.run.clone();
         tell_chat_date(agent)?;
         match &run.learner.config {
             AnyConfig::Play(config) => {
@@ -71,7 +71,9 @@ impl Parts {
                 }
                 let held_out = HeldOutText::new(&texts, &text, window, agent)?;
                 let source = || TextSource::new(&texts, text.clone(), window, run.seed, device.clone());
-                tracing::info!("{}: the plan\n{}", run.name, plan::plan_at_start(agent, &mut source()?, window)?);
+                let mut planned = source()?;
+                agent.run.train.resolve_epochs(planned.steps_per_epoch(), text.steps);
+                tracing::info!("{}: the plan\n{}", run.name, plan::plan_at_start(agent, &mut planned, window)?);
                 Ok(Self::Text(config.build(run.train.gradient_checkpointing), source()?, held_out))
             }
             AnyConfig::Preferences(config) => {

@@ -95,10 +95,12 @@ fn text_source(mut run: RunFile, registry: &Registry) -> Result<(Agent, TextSour
     let text = text_of(&run)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
     set_threads(*run.train.threads.get_or_insert_with(super::cores));
-    let agent = Agent::new(run, registry, None, &device)?;
+    let mut agent = Agent::new(run, registry, None, &device)?;
     let window = text.window_of(agent.policy.transformer.config().context)?;
     let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
+    let steps = text.steps;
     let source = TextSource::new(&texts, text, window, agent.run.seed, device.autodiff())?;
+    agent.run.train.resolve_epochs(source.steps_per_epoch(), steps);
     Ok((agent, source, window))
 }
 

@@ -35,7 +35,7 @@ pub(super) struct OpenPreferences {
 /// # Errors
 /// As [`PreferenceData::open`]; held-out preferences without two answers that can be compared.
 pub(super) fn open(
-    agent: &Agent,
+    agent: &mut Agent,
     learner: &Arc<dyn LearnsFromPreferences>,
     config: PreferenceConfig,
 ) -> Result<OpenPreferences> {
@@ -43,6 +43,7 @@ pub(super) fn open(
     let template = agent.chat_template()?;
     let data = PreferenceData::open(&config, &agent.tokenizer, template.as_ref(), window, learner.kinds())?;
     tracing::info!("{}: {}", agent.run.name, data.counts);
+    agent.run.train.resolve_epochs(data.steps_per_epoch(config.batch), config.steps);
     let answers: usize = data.validation.iter().map(|prompt| prompt.answers.len()).sum();
     match PreferenceScore::new(&data.validation, &vec![0.0; answers], 1.0) {
         Some(_) => Ok(OpenPreferences { learner: Arc::clone(learner), config, data }),

@@ -162,6 +162,11 @@ impl Windows {
         Ok(Self { corpora, length, seed, places })
     }
 
+    /// Number of windows of a pass over all corpora, in which each token is read about once.
+    pub fn count(&self) -> u64 {
+        self.corpora.iter().flat_map(|corpus| &corpus.spans).map(|span| span.windows(self.length, 0)).sum()
+    }
+
     /// Returns the next window.
     ///
     /// # Errors

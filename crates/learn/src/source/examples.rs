@@ -315,6 +315,11 @@ impl ExampleOrder {
         join(row.iter().map(|&at| &self.examples[at]))
     }
 
+    /// Number of rows of this epoch; others have about as many.
+    pub fn rows_per_epoch(&self) -> u64 {
+        self.epoch_rows.len() as u64
+    }
+
     /// Position of the next row.
     pub fn place(&self) -> ExamplePlace {
         self.place

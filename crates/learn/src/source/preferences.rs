@@ -205,6 +205,11 @@ impl PreferenceData {
         Ok(Self { training, validation, counts })
     }
 
+    /// Optimiser steps of a pass over the training preferences, in batches of this many.
+    pub fn steps_per_epoch(&self, batch: usize) -> f64 {
+        self.training.iter().map(PromptPreferences::count).sum::<usize>() as f64 / batch as f64
+    }
+
     /// All prompts, with the held-out ones last.
     pub fn prompts_mut(&mut self) -> impl Iterator<Item = &mut PromptPreferences> {
         self.training.iter_mut().chain(&mut self.validation)

@@ -48,6 +48,15 @@ impl TextSource {
         Ok(Self { supply, config, device, steps_left: 0, tokens: 0 })
     }
 
+    /// Optimiser steps of a pass over the text.
+    pub fn steps_per_epoch(&self) -> f64 {
+        let rows = match &self.supply {
+            Supply::Windows(windows, _) => windows.count(),
+            Supply::Examples(order, _) => order.rows_per_epoch(),
+        };
+        rows as f64 / self.config.batch as f64
+    }
+
     /// Returns the rows of the next step.
     ///
     /// # Errors
