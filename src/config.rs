@@ -5,6 +5,7 @@
 
 mod checks;
 mod defaults;
+mod foreign;
 mod learner;
 mod sections;
 mod shown;
@@ -275,7 +276,7 @@ const RENAMED: [(&str, &str, &str); 3] = [
     ("reward_model", "centring", "center_rewards_coefficient"),
 ];
 
-/// An error in a run file; where a key is unknown because it was renamed, it names the new key.
+/// An error in a run file; where a key is unknown because it was renamed, or is that of another tool, it names the key.
 fn config(error: palestra_settings::Error) -> Error {
     let message = error.to_string();
     let unknown = |section: &str, old: &str| format!("unknown key `{old}` in [{section}]");
@@ -285,8 +286,18 @@ fn config(error: palestra_settings::Error) -> Error {
             let (place, _) = message.split_once(&unknown(section, old)).expect("it was found");
             format!("{place}{}: it is called `{new}` now", unknown(section, old))
         }
-        None => message,
+        None => unknown_key(&message)
+            .and_then(|(place, key)| Some(format!("{place}: that is {} here", foreign::here(key)?)))
+            .unwrap_or(message),
     })
+}
+
+/// The unknown key that a message is about, and the message up to it, with its section.
+fn unknown_key(message: &str) -> Option<(&str, &str)> {
+    let (_, after) = message.split_once("unknown key `")?;
+    let (key, rest) = after.split_once('`')?;
+    let end = rest.strip_prefix(" in [").map_or(0, |section| section.find(']').map_or(0, |at| at + " in [".len() + 1));
+    Some((&message[..message.len() - rest.len() + end], key))
 }
 
 #[cfg(test)]

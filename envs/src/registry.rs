@@ -203,7 +203,10 @@ impl Registry {
     fn find(&self, id: &str) -> Result<&Definition> {
         let (name, version) = split_version(id);
         let definition = self.definitions.get(name);
-        let definition = definition.ok_or_else(|| unknown("environment", name, self.definitions.keys()))?;
+        let definition = definition.ok_or_else(|| match GYMNASIUM.iter().find(|(theirs, _)| *theirs == name) {
+            Some((_, ours)) => Error::Unknown(format!("no environment `{id}`: that is `{ours}` here")),
+            None => unknown("environment", name, self.definitions.keys()),
+        })?;
         let Some(version) = version else { return Ok(definition) };
         // Results of an old version are not comparable with the current one, so an old version is refused.
         let present = self.build(definition)?.spec().id.clone();
@@ -213,6 +216,10 @@ impl Registry {
         Ok(definition)
     }
 }
+
+/// Environments of Gymnasium by the names that they have here.
+const GYMNASIUM: [(&str, &str); 3] =
+    [("FrozenLake", "frozen-lake-4x4"), ("FrozenLake8x8", "frozen-lake-8x8"), ("CliffWalking", "cliff-walking")];
 
 /// Splits an id into its name and its version, such as `-v1`, if it has one.
 pub(crate) fn split_version(id: &str) -> (&str, Option<&str>) {

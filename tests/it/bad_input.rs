@@ -69,6 +69,8 @@ fn an_unknown_environment_is_answered_with_the_nearest() {
     for command in ["envs", "check", "play"] {
         Sandbox::new().assert_refused(&[command, "frozn-lake-4x4"], nearest);
     }
+    Sandbox::new()
+        .assert_refused(&["envs", "FrozenLake-v1"], "no environment `FrozenLake-v1`: that is `frozen-lake-4x4` here");
     let run = "name = \"lake\"\n\n[env]\nid = \"frozn-lake-4x4\"\n";
     assert_run_refused(run, &format!("lake.toml:4: env.id: {nearest}"));
 }

@@ -37,6 +37,18 @@ impl Default for LoraConfig {
     }
 }
 
+/// Layers as PEFT's `target_modules` name them, and as `targets` does.
+const PEFT_NAMES: [(&str, &str); 8] = [
+    ("q_proj", "*.attention.query"),
+    ("k_proj", "*.attention.key"),
+    ("v_proj", "*.attention.value"),
+    ("o_proj", "*.attention.output"),
+    ("gate_proj", "*.feed_forward.gate"),
+    ("up_proj", "*.feed_forward.up"),
+    ("down_proj", "*.feed_forward.down"),
+    ("all-linear", "blocks.*"),
+];
+
 impl LoraConfig {
     /// Checks that the values are possible. [`adapted`](Self::adapted) compares the patterns with the layers of a model.
     ///
@@ -62,7 +74,12 @@ impl LoraConfig {
             let pattern = glob::Pattern::new(target).map_err(|error| wrong(target, &error.to_string()))?;
             let mut matched = layers.iter().filter(|name| pattern.matches(name)).peekable();
             if matched.peek().is_none() {
-                return Err(wrong(target, "matches no layer; they are named like \"blocks.0.attention.query\""));
+                let here = PEFT_NAMES.iter().find(|(name, _)| target.ends_with(name)).map(|(_, here)| here);
+                let named = here.map_or_else(String::new, |here| format!("; that is \"{here}\" here"));
+                return Err(wrong(
+                    target,
+                    &format!("matches no layer; they are named like \"blocks.0.attention.query\"{named}"),
+                ));
             }
             adapted.extend(matched.cloned());
         }

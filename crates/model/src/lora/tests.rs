@@ -131,6 +131,8 @@ fn what_cannot_be_adapted_is_refused() {
     let refused = |config: LoraConfig| attach(base(), &config, &mut rng()).unwrap_err().to_string();
     let message = refused(config(&["*.querry"]));
     assert!(message.starts_with("lora.targets: \"*.querry\" matches no layer"), "{message}");
+    let message = refused(config(&["q_proj"]));
+    assert!(message.ends_with("; that is \"*.attention.query\" here"), "{message}");
     assert!(refused(LoraConfig { rank: 0, ..LoraConfig::default() }).starts_with("lora.rank: 0"));
     assert!(refused(LoraConfig { alpha: 0.0, ..LoraConfig::default() }).starts_with("lora.alpha: 0"));
     assert!(refused(config(&[])).starts_with("lora.targets: none"));
