@@ -24,6 +24,7 @@ use palestra_learn::rollout::RolloutConfig;
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
+use palestra_model::ops::device_name;
 use palestra_model::optim::OptimizerConfig;
 use palestra_text::ChatDate;
 pub use sections::{EvaluationConfig, TrainConfig};
@@ -54,8 +55,9 @@ pub struct RunFile {
     /// Seed of everything random in the run.
     #[serde(default)]
     pub seed: u64,
-    /// Device to compute on: `flex`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:<index>`.
-    #[serde(default = "flex")]
+    /// Device to compute on: `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda` or `cuda:<index>`; or a backend by its
+    /// own name: `flex`, `libtorch` or `libtorch-cuda:<index>`. A saved run has the name of the one that it took.
+    #[serde(default = "auto")]
     pub device: String,
     /// Directory of a checkpoint, relative to the run file, whose model and tokenizer are trained further. There is
     /// then no `[model]`.
@@ -106,8 +108,8 @@ pub struct RunFile {
     pub evaluation: EvaluationConfig,
 }
 
-fn flex() -> String {
-    "flex".to_string()
+fn auto() -> String {
+    "auto".to_string()
 }
 
 /// Parses a date as a text, or as TOML's own.
@@ -196,6 +198,7 @@ impl RunFile {
     /// An unknown environment, or a definition that cannot be used.
     pub fn resolve(mut self, registry: &Registry) -> Result<Self> {
         self.env = self.env.map(|env| registry.resolve(&env)).transpose()?;
+        self.device = device_name(&self.device);
         for file in self.file_names() {
             *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
         }

@@ -68,7 +68,7 @@ pub struct Args {
     /// Initial learning rate of fitted Q evaluation, which falls to 0
     #[arg(long, default_value_t = FqeConfig::default().learning_rate)]
     learning_rate: f64,
-    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the run's `device`]
+    /// Device to compute on: auto, cpu, cuda, cuda:<index>, flex, libtorch [default: the run's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
     /// Key of the run file to change, such as ilql.beta=0; can be repeated

@@ -40,7 +40,7 @@ pub struct Args {
     /// Seed that the episodes' seeds are derived from
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the run's `device`]
+    /// Device to compute on: auto, cpu, cuda, cuda:<index>, flex, libtorch [default: the run's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
     /// Key of the run file to change, such as ilql.beta=0 or env.id=frozen-lake-4x4; can be repeated

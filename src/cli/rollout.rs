@@ -59,7 +59,7 @@ pub struct Args {
     /// Split of the data that the episodes belong to, such as train
     #[arg(long)]
     split: Option<String>,
-    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the run's `device`]
+    /// Device to compute on: auto, cpu, cuda, cuda:<index>, flex, libtorch [default: the run's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
     /// Key of the run file to change, such as ilql.beta=0; can be repeated

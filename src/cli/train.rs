@@ -29,7 +29,7 @@ pub struct Args {
     /// Directory to write [default: runs/<name>, or the first free one of runs/<name>-2, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: the file's `device`]
+    /// Device to compute on: auto, cpu, cuda, cuda:<index>, flex, libtorch [default: the file's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
     /// Continue from the last checkpoint of the directory

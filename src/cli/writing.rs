@@ -4,7 +4,7 @@ use palestra_settings::{Range, check_ranges};
 use crate::language_model::Writing;
 use crate::{Error, Result};
 use palestra_model::math::Sampling;
-use palestra_model::ops::{available_devices, open_device, set_threads};
+use palestra_model::ops::{open_device, set_threads};
 
 /// Generation options, for every command that lets a language model write.
 #[derive(clap::Args)]
@@ -79,7 +79,7 @@ impl WritingArgs {
 /// Device and threads that a language model is computed with.
 #[derive(clap::Args)]
 pub struct MachineArgs {
-    /// Device to compute on: flex, libtorch, libtorch-cuda:<index> [default: libtorch if it is built in, else flex]
+    /// Device to compute on: auto, cpu, cuda, cuda:<index>, flex, libtorch [default: auto: a GPU if there is one, else the CPU]
     #[arg(long, value_name = "D")]
     device: Option<String>,
     /// Number of threads that libtorch uses
@@ -94,7 +94,6 @@ impl MachineArgs {
     /// A device that is not there.
     pub fn open(&self) -> Result<Device> {
         self.threads.into_iter().for_each(|count| set_threads(count.into()));
-        let device = self.device.as_deref().or(available_devices().last().copied()).unwrap_or("flex");
-        open_device(device).map_err(Error::Device)
+        open_device(self.device.as_deref().unwrap_or("auto")).map_err(Error::Device)
     }
 }

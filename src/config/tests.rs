@@ -21,7 +21,7 @@ fn ppo(run: &RunFile) -> &PpoConfig {
 #[test]
 fn what_is_left_out_has_its_default() {
     let run = set(&[]).unwrap();
-    assert_eq!((run.seed, run.device.as_str(), ppo(&run)), (0, "flex", &PpoConfig::default()));
+    assert_eq!((run.seed, run.device.as_str(), ppo(&run)), (0, "auto", &PpoConfig::default()));
     assert_eq!(run.train.updates, TrainConfig::default().updates);
 }
 

@@ -16,7 +16,7 @@ mod swiglu;
 
 pub use adamw::{AdamWStep, adamw_step, adamw_step_composed};
 pub use attention::{AttentionMask, attention, attention_composed};
-pub use device::{available_devices, open_device, set_threads};
+pub use device::{available_devices, device_name, open_device, set_threads};
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};
 pub use rms_norm::{rms_norm, rms_norm_composed};
 pub use swiglu::{swiglu, swiglu_composed};

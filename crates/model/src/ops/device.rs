@@ -1,13 +1,28 @@
 use burn::tensor::Device;
 
-/// Opens a device by name: `flex`, `libtorch`, `libtorch-cuda` or `libtorch-cuda:<index>`.
+/// Name of the device that a word stands for: `auto` is the first GPU if there is one, else `cpu`; `cpu` is libtorch, or
+/// flex in a program without it; `cuda` and `cuda:<index>` are GPUs of libtorch. Other names stand for themselves.
+pub fn device_name(name: &str) -> String {
+    let cpu = if cfg!(feature = "libtorch") { "libtorch" } else { "flex" };
+    match name.split_once(':').unwrap_or((name, "")) {
+        ("auto", "") if has_gpu() => "libtorch-cuda:0".into(),
+        ("auto" | "cpu", "") => cpu.into(),
+        ("cuda", "") => "libtorch-cuda:0".into(),
+        ("cuda", index) => format!("libtorch-cuda:{index}"),
+        _ => name.into(),
+    }
+}
+
+/// Opens a device by name: `auto`, `cpu`, `cuda`, `cuda:<index>`, or a backend's own name: `flex`, `libtorch`,
+/// `libtorch-cuda` or `libtorch-cuda:<index>`.
 ///
 /// `flex` is pure Rust and always available; the others need the feature `libtorch`. The device has no autodiff.
 ///
 /// # Errors
 /// If the name is unknown, or names a device that this program was built without or that this machine lacks.
 pub fn open_device(name: &str) -> Result<Device, String> {
-    match name.split_once(':').unwrap_or((name, "")) {
+    let name = device_name(name);
+    match name.split_once(':').unwrap_or((&name, "")) {
         ("flex", "") => Ok(Device::flex()),
         ("libtorch", "") => libtorch(None),
         ("libtorch-cuda", index) => {
@@ -18,7 +33,7 @@ pub fn open_device(name: &str) -> Result<Device, String> {
             libtorch(Some(index))
         }
         _ => Err(format!(
-            "device \"{name}\" is unknown; it is one of flex, libtorch, libtorch-cuda, libtorch-cuda:<index>"
+            "device \"{name}\" is unknown; it is one of auto, cpu, cuda, cuda:<index>, flex, libtorch, libtorch-cuda:<index>"
         )),
     }
 }
@@ -38,6 +53,16 @@ pub fn set_threads(count: usize) {
     assert!(count > 0, "an operation needs a thread");
     #[cfg(feature = "libtorch")]
     super::libtorch::set_threads(count);
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn has_gpu() -> bool {
+    false
+}
+
+#[cfg(feature = "libtorch")]
+fn has_gpu() -> bool {
+    super::libtorch::gpu_count() > 0
 }
 
 #[cfg(not(feature = "libtorch"))]
@@ -73,9 +98,17 @@ mod tests {
     }
 
     #[test]
+    fn words_stand_for_devices() {
+        let cpu = available_devices().pop().unwrap();
+        assert_eq!((device_name("cpu").as_str(), device_name("cuda:1").as_str()), (cpu, "libtorch-cuda:1"));
+        assert!(open_device("cpu").is_ok() && open_device("auto").is_ok());
+        assert_eq!(device_name("flex"), "flex");
+    }
+
+    #[test]
     fn what_is_not_a_device_says_what_would_be() {
         for (name, part) in [
-            ("cuda", "one of flex, libtorch, libtorch-cuda"),
+            ("gpu", "one of auto, cpu, cuda, cuda:<index>, flex, libtorch"),
             ("flex:1", "device \"flex:1\" is unknown"),
             ("libtorch:0", "device \"libtorch:0\" is unknown"),
             ("libtorch-cuda:first", "\"first\" is not the index of a GPU"),
