@@ -110,7 +110,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Ok(code) => code,
         // The reader of the output, such as `head`, has read enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => fail(&error, line.json),
     }
 }
 
@@ -136,13 +136,17 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
     }
 }
 
-fn fail(error: &Error) -> ExitCode {
-    if let Error::Interrupted(how_to_go_on) = error {
-        let _ = writeln!(std::io::stderr(), "{how_to_go_on}");
-        return ExitCode::from(130); // what shells give a program that Ctrl-C ended
-    }
-    let _ = writeln!(std::io::stderr(), "error: {error}");
-    ExitCode::FAILURE
+/// Tells an error on standard error, as a line or, with `--json`, as one object.
+fn fail(error: &Error, json: bool) -> ExitCode {
+    let is_interrupted = matches!(error, Error::Interrupted(_));
+    let told = match (json, is_interrupted) {
+        (true, _) => serde_json::json!({ "error": error.to_string(), "interrupted": is_interrupted }).to_string(),
+        (false, true) => error.to_string(), // it says how to go on
+        (false, false) => format!("error: {error}"),
+    };
+    let _ = writeln!(std::io::stderr(), "{told}");
+    // 130 is what shells give a program that Ctrl-C ended.
+    if is_interrupted { ExitCode::from(130) } else { ExitCode::FAILURE }
 }
 
 fn start_logging(line: &CommandLine) {

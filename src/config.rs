@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
 use learner::WithLearner;
-use palestra_learn::learners::{LEARNERS, NamedLearner};
+use palestra_learn::learners::{Data, LEARNERS, NamedLearner};
 use palestra_learn::rollout::RolloutConfig;
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::ModelConfig;
@@ -199,6 +199,14 @@ impl RunFile {
     pub fn resolve(mut self, registry: &Registry) -> Result<Self> {
         self.env = self.env.map(|env| registry.resolve(&env)).transpose()?;
         self.device = device_name(&self.device);
+        let kind = self.env.as_ref().and_then(|env| env.kind.as_deref());
+        if kind == Some("completion") && self.learner.config.data() == Data::Play && self.all_rewards().next().is_none() {
+            return Err(Error::Config(format!(
+                "[[reward]]: missing; the environment `completion` scores nothing itself, so that [{}] would learn nothing; \
+                 add a reward (docs/rewards.md)",
+                self.learner.name
+            )));
+        }
         for file in self.file_names() {
             *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
         }

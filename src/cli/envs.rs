@@ -4,7 +4,7 @@ use palestra_envs::{Definition, EnvSpec, Registry};
 use serde::Serialize;
 
 use super::output::Output;
-use crate::Result;
+use crate::{Error, Result};
 use palestra_display::decimals4;
 
 /// List the environments, or show one
@@ -70,11 +70,15 @@ fn show(name: &str, registry: &Registry, output: &mut Output) -> Result<()> {
         registry.entries().find(|entry| Some(entry.kind) == kind)
     });
     let (summary, card) = entry.map_or(("", None), |entry| (entry.summary, entry.card));
-    let text = match card {
-        Some(card) => format!("{}\n\n{}", facts_line(&spec), card.trim_end()),
-        None => facts_line(&spec),
-    };
     let kind = definition.kind.clone().unwrap_or_default();
+    let mut text = facts_line(&spec);
+    if registry.entry(name).is_none() {
+        let written = toml::to_string(&definition).map_err(|error| Error::Config(format!("{name}: {error}")))?;
+        text += &format!("\n\n{}\n\nThe card of its kind, `{kind}`, in its standard form:", written.trim_end());
+    }
+    if let Some(card) = card {
+        text += &format!("\n\n{}", card.trim_end());
+    }
     let name = definition.id.clone().unwrap_or_default();
     output.report(&Facts { name, kind: &kind, summary, spec, definition: Some(definition), card }, text)
 }

@@ -202,7 +202,7 @@ fn show_end(env: &dyn Env, episode: &Episode, screen: &mut dyn Write) -> io::Res
         writeln!(screen, "{}", env.render().trim_end())?;
     }
     let turns = episode.turns.len();
-    writeln!(screen, "{how} after {turns} turns. Return: {}\n", episode.total_reward() as f32)?;
+    writeln!(screen, "{how} after {turns} turns. Return: {}\n", episode.total_reward() as f32 + 0.0)?;
     screen.flush()
 }
 

@@ -26,6 +26,16 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn completions_without_a_reward_are_refused() {
+    let text = "name = 'x'\n[env]\nkind = 'completion'\noptions = { file = 'prompts.jsonl' }\n[grpo]\n[rollout]\ngroup = 2\n";
+    let run = |more: &str| RunFile::from_toml("run.toml", &format!("{text}{more}"), &[] as &[&str]).unwrap();
+    let registry = Registry::builtin();
+    let told = run("").resolve(&registry).unwrap_err().to_string();
+    assert!(told.starts_with("[[reward]]: missing; the environment `completion` scores nothing itself"), "{told}");
+    run("[[reward]]\nkind = 'length'\n").resolve(&registry).unwrap();
+}
+
+#[test]
 fn a_renamed_key_is_refused_with_its_new_name() {
     assert_eq!(
         refused("name = 'x'\n[data]\nfiles = ['a.parquet']\nstretch = 4\n[bc]"),

@@ -41,12 +41,22 @@ fn envs_lists_and_shows() {
 }
 
 #[test]
+fn an_error_under_json_is_an_object() {
+    let told = Sandbox::new().run(&["envs", "chess", "--json"]).stderr;
+    let told: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+    assert!(told["error"].as_str().unwrap().starts_with("no environment `chess`"), "{told}");
+    assert_eq!(told["interrupted"], json!(false));
+}
+
+#[test]
 fn envs_shows_a_definition_of_ones_own() {
     let sandbox = Sandbox::new().with("pond.toml", "id = \"pond\"\nkind = \"frozen-lake\"\noptions.slippery = false\n");
     let pond = sandbox.run(&["envs", "pond.toml", "--json"]).json();
     assert_eq!((&pond["spec"]["id"], &pond["spec"]["stochastic"]), (&json!("pond-v1"), &json!(false)));
     assert_eq!(pond["definition"]["options"], json!({"slippery": false}));
     assert!(pond["card"].is_string());
+    let text = sandbox.run(&["envs", "pond.toml"]).success();
+    assert!(text.contains("slippery = false") && text.contains("its kind, `frozen-lake`, in its standard form"), "{text}");
 }
 
 #[test]
