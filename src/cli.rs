@@ -4,6 +4,7 @@
 //! `--json`; logs and errors go to standard error. Nothing here knows tensors.
 
 mod check;
+mod compare;
 mod corpus;
 mod destination;
 mod envs;
@@ -75,6 +76,7 @@ enum Command {
     Play(play::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Compare(compare::Args),
     Rollout(rollout::Args),
     Log(log::Args),
     Estimate(estimate::Args),
@@ -121,6 +123,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Play(args) => play::run(args, registry, output),
         Command::Train(args) => train::run(args, registry, output),
         Command::Evaluate(args) => evaluate::run(args, registry, output),
+        Command::Compare(args) => compare::run(args, output),
         Command::Rollout(args) => rollout::run(args, registry, output),
         Command::Log(args) => log::run(args, registry, output),
         Command::Estimate(args) => estimate::run(args, registry, output),

@@ -200,7 +200,8 @@ impl RunFile {
         self.env = self.env.map(|env| registry.resolve(&env)).transpose()?;
         self.device = device_name(&self.device);
         let kind = self.env.as_ref().and_then(|env| env.kind.as_deref());
-        if kind == Some("completion") && self.learner.config.data() == Data::Play && self.all_rewards().next().is_none() {
+        if kind == Some("completion") && self.learner.config.data() == Data::Play && self.all_rewards().next().is_none()
+        {
             return Err(Error::Config(format!(
                 "[[reward]]: missing; the environment `completion` scores nothing itself, so that [{}] would learn nothing; \
                  add a reward (docs/rewards.md)",

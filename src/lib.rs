@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod compare;
 pub mod config;
 mod error;
 pub mod estimate;

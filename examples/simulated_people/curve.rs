@@ -32,5 +32,5 @@ pub fn draw(out: &Path, files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
 
 fn series(name: &str, scores: &[Score], value: fn(&Score) -> f64, error: fn(&Score) -> f64) -> Series {
     let points = scores.iter().map(|score| (score.kl, value(score))).collect();
-    Series { name: name.to_string(), points, errors: scores.iter().map(error).collect() }
+    Series { name: name.to_string(), points, errors: scores.iter().map(error).map(|error| (error, error)).collect() }
 }

@@ -106,7 +106,12 @@ impl Sweep<'_> {
         let obtained = Series {
             name: "mean return".into(),
             points: points(|point| point.evaluation.score.mean_return),
-            errors: self.points.iter().map(|point| 1.96 * point.evaluation.score.standard_error).collect(),
+            errors: self
+                .points
+                .iter()
+                .map(|point| 1.96 * point.evaluation.score.standard_error)
+                .map(|error| (error, error))
+                .collect(),
         };
         let mut series = vec![obtained];
         if self.key == "decision_transformer.target_return" {

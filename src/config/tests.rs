@@ -27,7 +27,8 @@ fn what_is_left_out_has_its_default() {
 
 #[test]
 fn completions_without_a_reward_are_refused() {
-    let text = "name = 'x'\n[env]\nkind = 'completion'\noptions = { file = 'prompts.jsonl' }\n[grpo]\n[rollout]\ngroup = 2\n";
+    let text =
+        "name = 'x'\n[env]\nkind = 'completion'\noptions = { file = 'prompts.jsonl' }\n[grpo]\n[rollout]\ngroup = 2\n";
     let run = |more: &str| RunFile::from_toml("run.toml", &format!("{text}{more}"), &[] as &[&str]).unwrap();
     let registry = Registry::builtin();
     let told = run("").resolve(&registry).unwrap_err().to_string();

@@ -11,7 +11,7 @@ fn every_command_teaches_itself() {
     let log = ["check", "stats", "show", "import", "repair"].map(|command| format!("log {command}"));
     let tokenizer = ["train", "encode", "stats"].map(|command| format!("tokenizer {command}"));
     let commands =
-        ["envs", "check", "play", "train", "evaluate", "rollout", "corpus", "plan", "eval", "generate", "merge"];
+        ["envs", "check", "play", "train", "evaluate", "compare", "rollout", "corpus", "plan", "eval", "generate", "merge"];
     let commands = commands.map(String::from);
     for command in commands.into_iter().chain(log).chain(tokenizer) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
@@ -56,7 +56,10 @@ fn envs_shows_a_definition_of_ones_own() {
     assert_eq!(pond["definition"]["options"], json!({"slippery": false}));
     assert!(pond["card"].is_string());
     let text = sandbox.run(&["envs", "pond.toml"]).success();
-    assert!(text.contains("slippery = false") && text.contains("its kind, `frozen-lake`, in its standard form"), "{text}");
+    assert!(
+        text.contains("slippery = false") && text.contains("its kind, `frozen-lake`, in its standard form"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -121,7 +121,11 @@ impl PreferenceScore {
         // Two standard errors of a fraction.
         let error =
             |bin: &ReliabilityBin| 2.0 * (bin.accuracy * (1.0 - bin.accuracy) / bin.comparisons.max(1) as f64).sqrt();
-        let measured = Series { name: "measured".into(), points, errors: self.reliability.iter().map(error).collect() };
+        let measured = Series {
+            name: "measured".into(),
+            points,
+            errors: self.reliability.iter().map(error).map(|error| (error, error)).collect(),
+        };
         let calibrated = Series { name: "calibrated".into(), points: vec![(0.5, 0.5), (1.0, 1.0)], errors: Vec::new() };
         let plot = Plot {
             title: "How often the answer of the higher reward is the better one".into(),

@@ -161,6 +161,19 @@ fn cut_after(path: &Path, step: u64) -> io::Result<History> {
     Ok(history)
 }
 
+/// Reads all metrics of a run; an unfinished last line is left out.
+///
+/// # Errors
+/// A file that is missing, or a broken line that is not the last.
+pub fn read_metrics(path: &Path) -> io::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for_each_line(path, |_, record| {
+        records.push(record);
+        Ok(())
+    })?;
+    Ok(records)
+}
+
 /// Passes each line to `visit`, as bytes and as a record; an unfinished last line of a crash is skipped.
 fn for_each_line(path: &Path, mut visit: impl FnMut(&[u8], Record) -> io::Result<()>) -> io::Result<()> {
     let mut reader = BufReader::new(File::open(path).map_err(at(path))?);

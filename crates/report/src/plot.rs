@@ -24,8 +24,8 @@ pub struct Series {
     pub name: String,
     /// The (update, value) pairs in order; a value that is not finite leaves a gap.
     pub points: Vec<(f64, f64)>,
-    /// Half the height of the band around each point; empty for none.
-    pub errors: Vec<f64>,
+    /// Heights of the band below and above each point; empty for none.
+    pub errors: Vec<(f64, f64)>,
 }
 
 /// One pair of axes.
@@ -241,12 +241,13 @@ fn condense(series: &Series) -> Vec<Option<Spot>> {
     let spot = |(number, chunk): (usize, &[(f64, f64)])| {
         let values = chunk.iter().map(|point| point.1);
         let values: Vec<f64> = values.filter(|&value| is_drawable(value)).collect();
-        let error = series.errors.get(number * size).copied().filter(|&error| is_drawable(error)).unwrap_or(0.0);
+        let band = series.errors.get(number * size).copied();
+        let (below, above) = band.filter(|band| is_drawable(band.0) && is_drawable(band.1)).unwrap_or_default();
         (!values.is_empty()).then(|| Spot {
             x: chunk[chunk.len() / 2].0,
             mean: values.iter().sum::<f64>() / values.len() as f64,
-            low: values.iter().copied().fold(f64::INFINITY, f64::min) - error,
-            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + error,
+            low: values.iter().copied().fold(f64::INFINITY, f64::min) - below,
+            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + above,
         })
     };
     points.chunks(size).enumerate().map(spot).collect()
@@ -358,6 +359,6 @@ mod tests {
             condense(&series).into_iter().flatten().map(|spot| (spot.x, spot.low, spot.high)).collect::<Vec<_>>()
         };
         assert_eq!(spots(vec![]), [(-1.0, 0.25, 0.25), (0.5, 0.5, 0.5)]);
-        assert_eq!(spots(vec![0.25, 0.5]), [(-1.0, 0.0, 0.5), (0.5, 0.0, 1.0)]);
+        assert_eq!(spots(vec![(0.25, 0.125), (0.5, 0.5)]), [(-1.0, 0.0, 0.375), (0.5, 0.0, 1.0)]);
     }
 }
