@@ -12,6 +12,7 @@ mod estimate;
 mod eval;
 mod evaluate;
 mod generate;
+mod keys;
 mod label;
 mod log;
 mod merge;
@@ -85,6 +86,8 @@ enum Command {
     Merge(merge::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
+    Keys(keys::KeysArgs),
+    Metrics(keys::MetricsArgs),
     Rows(rows::Args),
     Eval(eval::Args),
     Score(score::Args),
@@ -132,6 +135,8 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Merge(args) => merge::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
+        Command::Keys(args) => keys::keys(args, output),
+        Command::Metrics(args) => keys::metrics(args, output),
         Command::Rows(args) => rows::run(args, registry, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Score(args) => score::run(args, output),

@@ -18,6 +18,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
+pub use foreign::{name_here, names_elsewhere};
 use learner::WithLearner;
 use palestra_learn::learners::{Data, LEARNERS, NamedLearner};
 use palestra_learn::rollout::RolloutConfig;
@@ -299,7 +300,7 @@ fn config(error: palestra_settings::Error) -> Error {
             format!("{place}{}: it is called `{new}` now", unknown(section, old))
         }
         None => unknown_key(&message)
-            .and_then(|(place, key)| Some(format!("{place}: that is {} here", foreign::here(key)?)))
+            .and_then(|(place, key)| Some(format!("{place}: that is {} here", name_here(key)?)))
             .unwrap_or(message),
     })
 }

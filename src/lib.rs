@@ -12,6 +12,7 @@ pub mod language_model;
 pub mod model_dir;
 pub mod plan;
 pub mod record;
+pub mod reference;
 pub mod reward;
 pub mod reward_model;
 pub mod run_dir;

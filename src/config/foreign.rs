@@ -67,8 +67,18 @@ const NAMES: [(&str, &str); 60] = [
     ("warmup_ratio", "optimizer.warmup"),
 ];
 
-/// The name here of a key that has another elsewhere.
-pub(super) fn here(key: &str) -> Option<&'static str> {
+/// Names that other tools have for a key of a run file.
+pub fn names_elsewhere(key: &str) -> Vec<&'static str> {
+    NAMES
+        .iter()
+        .filter(|(_, here)| *here == key)
+        .map(|(name, _)| *name)
+        .filter(|name| !key.ends_with(&format!(".{name}")))
+        .collect()
+}
+
+/// The key of a run file that has this name in another tool.
+pub fn name_here(key: &str) -> Option<&'static str> {
     NAMES.iter().find(|(name, _)| *name == key).map(|(_, here)| *here)
 }
 

@@ -16,6 +16,7 @@ mod parity;
 mod people;
 mod preferences;
 mod recipes;
+mod reference;
 mod resume;
 mod text;
 mod tidy;

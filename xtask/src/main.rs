@@ -29,6 +29,7 @@ Commands:
                  first call makes a Python environment (PyPI; 7 GB). ARGS go to cargo test: `-- --features libtorch`
   run -- ARGS    Fetch, then the program with libtorch (ARGS go to it: `cargo xtask run -- --help`)
   lint           Fetch, then formatting, clippy, documentation and, where cargo-deny is installed, licences
+  docs           Write docs/reference/keys.md anew from the code's documentation
   ci             lint, then test: what a change must pass
 
 Environment:
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
             .map(|libtorch| eprintln!("libtorch is in {}; .cargo/libtorch.toml tells cargo", libtorch.display())),
         "test" => libtorch::fetch(&root()).and_then(|libtorch| test(&libtorch, rest)),
         "parity" => parity(rest),
+        "docs" => nothing_more(command, rest).and_then(|()| docs()),
         "run" => libtorch::fetch(&root()).and_then(|libtorch| run(&libtorch, rest)),
         "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root())).and_then(|at| lint(&at)),
         "ci" => nothing_more(command, rest)
@@ -106,6 +108,14 @@ fn parity(arguments: &[String]) -> Result<()> {
     let mut command = plain_cargo();
     parity::select_tests(&mut command, &environment, arguments);
     stage("parity", &mut command)
+}
+
+/// Writes the reference of keys: the test that compares it with the code writes it if asked to.
+fn docs() -> Result<()> {
+    let mut command = plain_cargo();
+    command.env("UPDATE_REFERENCE", "1");
+    command.args(["test", "--release", "--test", "it", "reference::the_reference_of_keys"]);
+    stage("docs", &mut command)
 }
 
 /// Runs the program in place of this process, so that Ctrl-C and the exit code are its own.

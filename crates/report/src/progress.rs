@@ -27,14 +27,24 @@ pub enum Display {
 pub type Figure = (&'static str, &'static str);
 
 /// Figures that are shown if the run records them; of several with one label, the first.
-pub const FIGURES: [Figure; 7] = [
-    ("loss", "loss/total"),
-    ("loss", "loss"),
+pub const FIGURES: [Figure; 17] = [
+    ("loss", "loss/nll"),
+    ("loss", "loss/dpo"),
+    ("loss", "loss/kto"),
+    ("loss", "loss/reward_model"),
+    ("loss", "loss/policy_avg"),
+    ("loss", "loss/policy"),
+    ("loss", "loss/q"),
+    ("accuracy", "rewards/accuracies"),
+    ("margin", "rewards/margins"),
     ("KL", "objective/kl"),
     ("entropy", "policy/entropy_avg"),
     ("entropy", "objective/entropy"),
     ("turns/s", "throughput/turns_per_second"),
     ("tokens/s", "throughput/tokens_per_second"),
+    ("tokens/s", "throughput/update_tokens_per_second"),
+    ("lr", "optimizer/learning_rate"),
+    ("epoch", "data/epoch"),
 ];
 
 /// The live display of one run.
