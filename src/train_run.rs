@@ -48,8 +48,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 /// Output of a run, and its display.
 #[derive(Debug, Clone, Default)]
 pub struct TrainOptions {
-    /// Directory to write; if absent, the first free one of `runs/<name>`, `runs/<name>-2`, ...
+    /// Directory to write; if absent, `runs/<name>`.
     pub out: Option<PathBuf>,
+    /// True to write the first free one of `runs/<name>-2`, `runs/<name>-3`, ... if `runs/<name>` holds a run.
+    pub again: bool,
     /// True to resume from the directory's last checkpoint.
     pub resume: bool,
     /// Checkpoint to resume from instead of the last one: a path, or its name in the directory's checkpoints. Later ones

@@ -26,12 +26,15 @@ pub struct Args {
     /// Run file to train from
     #[arg(value_name = "RUN.toml")]
     file: PathBuf,
-    /// Directory to write [default: runs/<name>, or the first free one of runs/<name>-2, ...]
+    /// Directory to write [default: runs/<name>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Device to compute on: auto, cpu, cuda, cuda:<index>, flex, libtorch [default: the file's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
+    /// Train anew beside an earlier run: in the first free one of runs/<name>-2, runs/<name>-3, ...
+    #[arg(long, conflicts_with_all = ["out", "resume", "resume_from"])]
+    again: bool,
     /// Continue from the last checkpoint of the directory
     #[arg(long)]
     resume: bool,
@@ -71,6 +74,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     }
     let options = TrainOptions {
         out: args.out.clone(),
+        again: args.again,
         resume: args.resume,
         resume_from: args.resume_from.clone(),
         accept_changed_data: args.accept_changed_data,

@@ -54,7 +54,8 @@ fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Opti
     if !options.resumes() {
         let dir = match &options.out {
             Some(path) => RunDir::create(path)?,
-            None => RunDir::create_numbered(runs, &run.name)?,
+            None if options.again => RunDir::create_numbered(runs, &run.name)?,
+            None => RunDir::create(runs.join(&run.name)).map_err(|error| or_again(error, &run.name))?,
         };
         return Ok((dir, None));
     }
@@ -85,6 +86,16 @@ fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Opti
         error => error,
     })?;
     Ok((dir, Some((path, saved))))
+}
+
+/// Adds the choice that a run without `--out` has where an earlier one is.
+fn or_again(error: Error, name: &str) -> Error {
+    match error {
+        Error::Config(reason) => {
+            Error::Config(format!("{reason}, or --again for the next free one of runs/{name}-2, ..."))
+        }
+        error => error,
+    }
 }
 
 /// Path of a checkpoint that a person named.

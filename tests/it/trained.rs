@@ -76,4 +76,9 @@ fn a_policy_that_may_write_anything_is_evaluated_by_play_alone() {
     let free = ["--set=rollout.legal_actions_only=false", "--set=rollout.max_new_tokens=2", "--set=train.updates=1"];
     let report = sandbox.run(&[&["train", "lake.toml", "--json", "--quiet"][..], &free].concat()).json();
     assert!(report["evaluation"].get("exact").is_none(), "{report}");
+    let again = [&["train", "lake.toml", "--quiet"][..], &free].concat();
+    let told = sandbox.run(&again).stderr;
+    assert!(told.contains("runs/lake holds a run already") && told.contains("--again for the next free one"), "{told}");
+    sandbox.run(&[&again[..], &["--again"]].concat()).success();
+    assert!(sandbox.path().join("runs/lake-2/run.toml").is_file());
 }
