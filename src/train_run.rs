@@ -180,6 +180,9 @@ impl Training<'_> {
                     }
                 }
                 observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
+                if done == agent.updates + 1 {
+                    observer.write_report(report::so_far(&agent, done)?).map_err(Error::io(dir.report()))?;
+                }
             }
             let is_due = done.is_multiple_of(run.train.checkpoint_every);
             let is_saved = is_due && !progress.is_new;
@@ -188,7 +191,7 @@ impl Training<'_> {
                 checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
                 checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
                 episodes::write(&dir, progress.source.episodes().into_iter().take(10))?;
-                observer.draw_plots().map_err(Error::io(dir.path()))?;
+                observer.write_report(report::so_far(&agent, done)?).map_err(Error::io(dir.report()))?;
             }
             Ok::<(), Error>(())
         })?

@@ -148,7 +148,36 @@ impl LogSummary {
     }
 }
 
-/// Report page of a run.
+/// Report page of a run that has taken some of its updates: what it is, and what is measured so far.
+pub(super) fn so_far(agent: &Agent, done: u64) -> Result<Report> {
+    let run = &agent.run;
+    let env_id = run.env.as_ref().and_then(|env| env.id.as_deref());
+    Ok(Report {
+        title: format!("{}: {}, {done} of {} updates", run.name, run.learner.name, run.train.updates),
+        summary: setup(agent, env_id, format!("{done} of {}", run.train.updates)),
+        config: run.to_toml()?,
+        ..Report::default()
+    })
+}
+
+/// Setup of a run, as (name, value) pairs.
+fn setup(agent: &Agent, env_id: Option<&str>, updates: String) -> Vec<(String, String)> {
+    let Agent { run, policy, .. } = agent;
+    vec![
+        pair("learner", run.learner.name.to_string()),
+        pair("environment", env_id.unwrap_or("none").to_string()),
+        pair("model", format!("{} parameters", policy.num_params())),
+        pair("updates", updates),
+        pair("seed", run.seed.to_string()),
+        pair("device", run.device.clone()),
+    ]
+}
+
+fn pair(name: &str, value: String) -> (String, String) {
+    (name.to_string(), value)
+}
+
+/// Report page of a finished run.
 pub(super) fn page(
     agent: &Agent,
     report: &TrainReport,
@@ -157,8 +186,7 @@ pub(super) fn page(
     texts: &[TextSample],
     dir: &RunDir,
 ) -> Result<Report> {
-    let Agent { run, policy, .. } = agent;
-    let pair = |name: &str, value: String| (name.to_string(), value);
+    let run = &agent.run;
     let path = dir.path().display();
     let megabytes = report.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
     let learner = run.learner.name;
@@ -183,14 +211,7 @@ pub(super) fn page(
     let commands = std::iter::once(evaluate).chain(watch).collect();
     Ok(Report {
         title: format!("{}: {learner} on {subject}", run.name),
-        summary: vec![
-            pair("learner", learner.to_string()),
-            pair("environment", env_id.unwrap_or("none").to_string()),
-            pair("model", format!("{} parameters", policy.num_params())),
-            pair("updates", report.updates.to_string()),
-            pair("seed", run.seed.to_string()),
-            pair("device", run.device.clone()),
-        ],
+        summary: setup(agent, env_id, report.updates.to_string()),
         comparison: report.comparison(),
         figures: report.preferences.iter().map(|scores| scores.after.reliability_diagram()).collect(),
         resources: megabytes.map(|megabytes| pair("peak memory", megabytes)).into_iter().collect(),

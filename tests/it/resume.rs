@@ -216,4 +216,6 @@ fn a_run_whose_terminal_is_closed_saves_and_ends() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let done = metrics_lines(&sandbox.path().join("out")).len();
     assert!(checkpoints(&sandbox.path().join("out")).pop().unwrap().ends_with(format!("step-{done:08}")));
+    let page = std::fs::read_to_string(sandbox.path().join("out/report.html")).unwrap();
+    assert!(page.contains(&format!("{done} of 100000 updates")), "the report tells how far the run came");
 }

@@ -157,19 +157,25 @@ impl Observer {
         Ok(())
     }
 
-    /// Draws the plots of the metrics so far. Takes a few milliseconds for each figure, so call it at checkpoints.
-    pub fn draw_plots(&self) -> io::Result<()> {
+    /// Draws the plots of the metrics so far.
+    fn draw_plots(&self) -> io::Result<()> {
         for figure in self.figures() {
             write_atomically(&self.dir.join(&figure.file), figure.to_svg().as_bytes())?;
         }
         Ok(())
     }
 
-    /// Draws the plots and writes `report.html`; returns its path.
+    /// Ends the display, and writes the plots and the report as [`Self::write_report`] does.
+    pub fn finish(mut self, report: Report) -> io::Result<PathBuf> {
+        self.progress.finish(&self.history);
+        self.write_report(report)
+    }
+
+    /// Draws the plots and writes `report.html`; returns its path. Takes a few milliseconds for each figure, so call it at
+    /// checkpoints.
     ///
     /// `report` holds the run's own information; the observer adds its figures, times, throughput and peak memory.
-    pub fn finish(mut self, mut report: Report) -> io::Result<PathBuf> {
-        self.progress.finish(&self.history);
+    pub fn write_report(&self, mut report: Report) -> io::Result<PathBuf> {
         self.draw_plots()?;
         report.figures.splice(0..0, self.figures());
         report.resources.splice(0..0, self.resources());
