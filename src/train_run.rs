@@ -12,10 +12,10 @@ mod preferences;
 mod reference;
 mod report;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use palestra_datasets::log::{Columns, Log, ReadOptions};
@@ -44,6 +44,7 @@ pub use plan::{Hardware, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// Output of a run, and its display.
 #[derive(Debug, Clone, Default)]
@@ -237,8 +238,7 @@ impl Training<'_> {
             let playback = Playback::for_stream(&stderr, Duration::from_millis(80));
             let title = if stderr.is_terminal() { "" } else { "A game of the trained agent:\n" };
             // Everything is saved; nobody may be there to look.
-            let _ = std::io::Write::write_all(&mut stderr, title.as_bytes())
-                .and_then(|()| replay(&mut stderr, &frames, playback));
+            let _ = stderr.write_all(title.as_bytes()).and_then(|()| replay(&mut stderr, &frames, playback));
         }
         Ok(report)
     }
@@ -320,6 +320,23 @@ fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
     for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up()) {
         signal_hook::flag::register(signal, Arc::clone(stop)).map_err(Error::io("signal handler"))?;
     }
+    tell_of_the_first_signal()
+}
+
+/// Says once in the process, when a person asks it to stop, what happens now and what a second time does.
+fn tell_of_the_first_signal() -> Result<()> {
+    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+    if IS_WATCHED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Error::io("signal handler"))?;
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let told = "stopping: what is under way is finished and saved; a second Ctrl-C ends at once and loses it";
+            // Nobody may be there to read it.
+            let _ = writeln!(std::io::stderr(), "\n{told}");
+        }
+    });
     Ok(())
 }
 

@@ -89,7 +89,8 @@ fn a_run_that_was_interrupted_goes_on_as_it_says() {
         let saved = checkpoints(&sandbox.path().join("stopped")).pop().unwrap();
         assert!(saved.ends_with(format!("step-{done:08}")), "{saved:?} is saved after update {done}");
         let told = format!("stopped after update {done} of 12; everything is saved. Go on with: palestra ");
-        let go_on = stopped.stderr.strip_prefix(&told).unwrap_or_else(|| panic!("{}", stopped.stderr));
+        let go_on = stopped.stderr.lines().find_map(|line| line.strip_prefix(&told));
+        let go_on = go_on.unwrap_or_else(|| panic!("{}", stopped.stderr));
         let go_on: Vec<&str> = go_on.split_whitespace().chain(["--quiet"]).collect();
         sandbox.run(&go_on).success();
         assert_same_run(&sandbox, "stopped", "whole");
