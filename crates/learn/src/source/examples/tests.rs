@@ -1,6 +1,8 @@
-use palestra_datasets::examples::Form;
+use palestra_datasets::examples::{Form, Lesson};
+use palestra_text::{History, Tokenizer};
 
 use super::*;
+use crate::batch::TextRow;
 use crate::encoder::tests::beginning_with_bos;
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
@@ -26,6 +28,7 @@ fn read(lines: &str, form: Form, window: usize, too_long: TooLong) -> Result<Exa
         max_length: window + 1,
         too_long,
         border: Border::Apart,
+        history: None,
     };
     encoder.read(&[path.display().to_string()], form)
 }
@@ -109,6 +112,7 @@ fn rows_that_cannot_be_learned_from_are_refused() {
             max_length: 9,
             too_long: TooLong::Cut,
             border: Border::Apart,
+            history: None,
         };
         encoder.read(&files, Form::Messages).unwrap_err().to_string()
     };
@@ -193,6 +197,7 @@ fn an_example_begins_as_the_tokenizer_begins_texts() {
         max_length: 9,
         too_long: TooLong::Cut,
         border: Border::Apart,
+        history: None,
     };
     let row = |prompt: &str, answer: &str| encoder.answer(&prompt.into(), &answer.into()).unwrap();
     assert_eq!((row("a", "b").tokens, row("a", "b").counted), (vec![1, a, b, end], vec![2, 3]));
@@ -226,6 +231,7 @@ fn a_border_inside_a_token_is_encoded_apart_or_refused() {
         max_length: 9,
         too_long: TooLong::Cut,
         border,
+        history: None,
     };
     let lesson = |prompt: &str, completion: &str| Lesson::Continuation {
         prompt: prompt.to_string(),
@@ -250,6 +256,7 @@ fn two_texts_share_their_longest_beginning_of_tokens() {
         max_length: 9,
         too_long: TooLong::Cut,
         border: Border::Apart,
+        history: None,
     };
     let parted = |first: &str, second: &str| {
         let both = encoder.encode_parted([first.to_string(), second.to_string()]).unwrap();
