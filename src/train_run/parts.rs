@@ -125,7 +125,7 @@ fn missing(section: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use palestra_datasets::log::{Columns, LogWriter, ReadOptions};
+    use palestra_datasets::log::{Columns, LogWriter, ReadOptions, WriteOptions};
     use palestra_datasets::{Episode, Turn};
 
     use super::*;
@@ -134,7 +134,7 @@ mod tests {
     fn the_best_are_the_best_of_the_split_that_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.parquet");
-        let mut writer = LogWriter::create(&path).unwrap();
+        let mut writer = LogWriter::create(&path, WriteOptions::default()).unwrap();
         let splits = [("train", 1.0, End::Terminated), ("train", 2.0, End::Truncated), ("test", 9.0, End::Terminated)];
         for (number, (split, reward, end)) in splits.into_iter().enumerate() {
             let turn = Turn { observation: "s".into(), action: "a".into(), reward, ..Turn::default() };

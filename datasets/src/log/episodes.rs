@@ -21,7 +21,7 @@ const BATCH_BYTES: u64 = 1 << 20;
 const ROWS_TO_PEEK_AT: usize = 64;
 
 /// Outcome of a logged episode.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Return: the sum of the rewards.
     pub total_reward: f64,

@@ -141,6 +141,32 @@ fn a_conversation_goes_on_after_what_was_written() {
     assert_eq!(text(&encoder, &beyond), "<u>ab;<a>", "where there is no room, it begins again");
 }
 
+/// As templates of reasoning models: what stands before `>` is dropped from every turn but the last.
+const FORGETS: &str = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content if loop.last else m.content.split('>')[-1] }};\
+                       {% endfor %}{% if add_generation_prompt %}<a>{% endif %}";
+
+#[test]
+fn a_template_that_rewrites_turns_is_read_as_it_is_chosen() {
+    let forgets = ChatTemplate::new("forgets", FORGETS, Default::default()).unwrap();
+    let with = |history, max_length| {
+        let context = Context::Transcript;
+        let encoding = Encoding { context, history, max_length, legal_actions_only: true, return_to_go: None };
+        Encoder::new(Tokenizer::from_alphabet("<>;abcsu").unwrap(), encoding).with_chat(forgets.clone())
+    };
+    let turns = ["ab", "b"].map(|seen| Turn { observation: seen.into(), ..turn("c>a", 0.0, None) });
+    let episode = Episode { id: "e7".into(), turns: turns.into(), end: Some(End::Terminated), ..Episode::default() };
+    let read = |history, max_length| {
+        let mut encoder = with(history, max_length);
+        let segments = encoder.trajectory(&episode).map(|trajectory| trajectory.segments)?;
+        Ok::<_, Error>(segments.iter().map(|segment| text(&encoder, &segment.tokens)).collect::<Vec<_>>())
+    };
+    let error = read(None, 64).unwrap_err().to_string();
+    assert!(error.starts_with("episode e7, step 1: ") && error.contains("history = \"as_template\""), "{error}");
+    assert_eq!(read(Some(History::AsWritten), 64).unwrap(), ["<u>ab;<a>c>a<u>b;<a>c>a"]);
+    assert_eq!(read(Some(History::AsTemplate), 64).unwrap(), ["<u>ab;<a>c>a", "<u>ab;<a>a;<u>b;<a>c>a"]);
+    assert_eq!(read(Some(History::AsTemplate), 20).unwrap(), ["<u>ab;<a>c>a", "<u>b;<a>c>a"], "where there is no room");
+}
+
 #[test]
 fn an_empty_list_of_legal_actions_is_an_error() {
     let error = encoder(None).choices(Some(&[])).unwrap_err().to_string();

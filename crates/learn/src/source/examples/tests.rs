@@ -69,6 +69,48 @@ fn of_a_conversation_the_assistants_words_are_learned() {
 }
 
 #[test]
+fn turns_that_a_template_rewrites_may_be_rows_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let say = |role: &str, text: &str| format!("{{\"role\": \"{role}\", \"content\": \"{text}\"}}");
+    let chat = [say("user", "q"), say("assistant", "x:a"), say("user", "r"), say("assistant", "y:b")];
+    let short = [say("user", "s"), say("assistant", "c")];
+    let lines = [chat.join(", "), short.join(", ")].map(|messages| format!("{{\"messages\": [{messages}]}}\n"));
+    std::fs::write(&path, lines.concat()).unwrap();
+    let forgets = "{% for m in messages %}{{ m.role[0] }}:{{ m.content if loop.last else m.content.split(':')[-1] }}.\
+                   {% endfor %}{% if add_generation_prompt %}a:{% endif %}";
+    let (tokenizer, template) = (tokenizer(), ChatTemplate::new("t.jinja", forgets, Default::default()).unwrap());
+    let read = |history| {
+        let encoder = ExampleEncoder {
+            tokenizer: &tokenizer,
+            template: Some(&template),
+            max_length: 100,
+            too_long: TooLong::Cut,
+            border: Border::Apart,
+            history,
+        };
+        encoder.read(&[path.display().to_string()], Form::Messages)
+    };
+    let error = read(None).unwrap_err().to_string();
+    assert!(error.contains("a.jsonl: line 1, messages: ") && error.contains("history = \"as_written\""), "{error}");
+    let shown = |rows: &[TextRow]| -> Vec<(String, String)> {
+        rows.iter().map(|row| (tokenizer.decode(&row.tokens).unwrap(), learned(row))).collect()
+    };
+    let pairs =
+        |of: &[(&str, &str)]| of.iter().map(|(all, own)| (all.to_string(), own.to_string())).collect::<Vec<_>>();
+    let mut written = read(Some(History::AsWritten)).unwrap();
+    assert_eq!(shown(&written.rows), pairs(&[("u:q.a:x:a.u:r.a:y:b.", "x:a.y:b."), ("u:s.a:c.", "c.")]));
+    assert_eq!(shown(&written.split_off(0.1).unwrap()), pairs(&[("u:s.a:c.", "c.")]));
+    let mut apart = read(Some(History::AsTemplate)).unwrap();
+    assert_eq!(
+        shown(&apart.rows),
+        pairs(&[("u:q.a:x:a.", "x:a."), ("u:q.a:a.u:r.a:y:b.", "y:b."), ("u:s.a:c.", "c.")])
+    );
+    let held_out = apart.split_off(0.6).unwrap();
+    assert_eq!((apart.rows.len(), held_out.len()), (2, 1), "a conversation is not held out in part");
+}
+
+#[test]
 fn truncation_is_counted_and_what_is_left_without_an_answer_is_dropped() {
     let lines = "{\"prompt\": \"ab\", \"completion\": \"cd\"}\n\
                  {\"prompt\": \"ab\", \"completion\": \"cdefgh\"}\n\
