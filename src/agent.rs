@@ -16,10 +16,10 @@ use crate::{Error, Result};
 pub use evaluation::{Evaluation, FIRST_EVALUATION};
 pub use evaluation_policy::EvaluationPolicy;
 use palestra_learn::encoder::Encoder;
-use palestra_learn::rollout::{Rollout, RolloutConfig};
+use palestra_learn::rollout::{Context, Rollout, RolloutConfig};
 use palestra_learn::source::template_of;
 use palestra_model::{EndTokens, Policy, generation_config_of};
-use palestra_text::{ChatTemplate, Tokenizer};
+use palestra_text::{ChatTemplate, History, Message, Tokenizer};
 pub use saved::TRAINED;
 
 /// A policy that reads and writes text.
@@ -73,6 +73,10 @@ impl Agent {
                 "rollout.chat: {model} has no chat template; remove it, or start from a model that has"
             ))
         })?;
+        if self.run.rollout.context == Context::Transcript && self.run.rollout.history != Some(History::AsTemplate) {
+            // A template that rewrites earlier turns is refused before anything is played.
+            template.render_further(&[Message::new("user", "a")], self.run.rollout.history)?;
+        }
         Ok(encoder.with_chat(template))
     }
 

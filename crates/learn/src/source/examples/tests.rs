@@ -1,6 +1,8 @@
+use palestra_datasets::Content;
 use palestra_datasets::examples::{Form, Lesson};
 use palestra_text::{History, Tokenizer};
 
+use super::encoder::EncodedExample;
 use super::*;
 use crate::batch::TextRow;
 use crate::encoder::tests::beginning_with_bos;
