@@ -43,7 +43,7 @@ class Case:
         status, out = self.run(*args)
         shown = next((line for line in out.splitlines() if wanted and wanted[0] in line), out.strip().splitlines()[-1] if out.strip() else "")
         # A signal is never right.
-        is_right = all(text in out for text in wanted) and (status in (1, 2) if fails else status == 0)
+        is_right = all(text in out for text in wanted) and (status == 1 if fails else status == 0)
         self.tell(name, right, f"status {status}: {shown}", is_right)
 
     def refuses(self, name, right, wanted, *args):
@@ -105,12 +105,13 @@ def tool_calls(it):
 
 @case
 def several_ends(it):
-    it.says("grpo", "a run on two ends", ["2 updates"], "train", "grpo.toml", "--device", "flex", "--out", "runs/r", "--set", "rollout.record=true")
+    it.says("grpo", "a run on two ends", ["2 updates"], "train", "grpo.toml", "--device", "flex", "--out", "runs/r",
+            *sets(["rollout.record=true", "rollout.sampling.temperature=3", "rollout.max_new_tokens=60", "rollout.episodes=64"]))
     turns = turns_of(it, "runs/r")
     ends, cut = (5, 4), [ids for ids, _ in turns if ids[-1] not in (5, 4)]
     inside = [ids for ids, _ in turns if any(token in ends for token in ids[:-1])]
-    it.tell("rollouts", "each stops at <|endoftext|> (5) or <|im_end|> (4)", f"{len(turns)} answers, {len(inside)} go on after an end, {len(cut)} reach 12 tokens",
-            turns and not inside and all(len(ids) == 12 for ids in cut) and {ids[-1] for ids, _ in turns} & set(ends))
+    it.tell("rollouts", "each stops at <|endoftext|> (5) or <|im_end|> (4)", f"{len(turns)} answers, {len(inside)} go on after an end, {len(cut)} reach 60 tokens",
+            turns and not inside and all(len(ids) == 60 for ids in cut) and {ids[-1] for ids, _ in turns} >= set(ends))
     it.tell("scores", "the end token has its log-probability", "as many as tokens", all(len(ids) == len(logs) for ids, logs in turns))
     status, out = it.run("generate", "m", "--prompt", "Say", "--max-new-tokens", "60", "--temperature", "1", "--json", "--device", "flex")
     ids = json.loads(next(line for line in out.splitlines() if line.startswith("{")))["tokens"] if status == 0 else []
@@ -211,7 +212,7 @@ def pairs_without_prompt(it):
 @case
 def padded_vocabulary(it):
     last = 585  # the last token of the tokenizer; the model has 640 rows, or 1024
-    it.says("grpo", "a run goes on to its end", ["6 updates"], "train", "grpo.toml", "--device", "flex", "--out", "runs/grpo", "--set", "rollout.record=true", "--set", "rollout.max_new_tokens=40")
+    it.says("grpo", "a run goes on to its end", ["3 updates"], "train", "grpo.toml", "--device", "flex", "--out", "runs/grpo", "--set", "rollout.record=true", *sets(["rollout.max_new_tokens=30", "train.updates=3", "rollout.sampling.temperature=3"]))
     ids = [token for ids, _ in turns_of(it, "runs/grpo") for token in ids]
     it.tell("rollouts", "no id without text", f"{len(ids)} tokens, up to {max(ids, default=None)}", ids and max(ids) <= last)
     it.says("pretraining", "samples at each evaluation", ["4 updates", "every token alike    6.3733"], "train", "pre.toml", "--device", "flex", "--out", "runs/pre")
