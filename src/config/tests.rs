@@ -179,7 +179,7 @@ fn a_chat_template_is_a_name_or_a_file_beside_the_run_file() {
     let refused = |overrides: &[&str]| load(overrides).unwrap_err().to_string();
     let chat = "rollout.chat=true";
     for (overrides, right) in [
-        (&["text.history=as_told"][..], "unknown variant `as_told`, expected `as_written` or `as_template`"),
+        (&["text.history=as_told"][..], "unknown value `as_told`; known values: as_written, as_template"),
         (&["text.format=text", "text.history=as_written"], "text.history: texts are no conversations"),
         (&["rollout.history=as_written"], "rollout.history: rollouts read no conversations; set rollout.chat = true"),
         (&["rollout.chat_template=a.jinja"], "rollout.chat_template: rollouts read no conversations"),
