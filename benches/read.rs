@@ -106,8 +106,13 @@ fn read_batches(path: &Path) -> Result<f64> {
     let log = open(path)?;
     let rows: u64 = log.groups().iter().map(|group| group.rows).sum();
     let tokenizer = Tokenizer::from_alphabet(&alphabet(&log)?)?;
-    let encoding =
-        Encoding { context: Context::Observation, max_length: 256, legal_actions_only: true, return_to_go: None };
+    let encoding = Encoding {
+        context: Context::Observation,
+        max_length: 256,
+        history: None,
+        legal_actions_only: true,
+        return_to_go: None,
+    };
     let config = DataConfig::default();
     let selection = Selection {
         encoder: Encoder::new(tokenizer, encoding),

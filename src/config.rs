@@ -27,7 +27,7 @@ use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
 use palestra_model::ops::device_name;
 use palestra_model::optim::OptimizerConfig;
-use palestra_text::ChatDate;
+use palestra_text::{ChatDate, NamedTemplate};
 pub use sections::{EvaluationConfig, TrainConfig};
 
 /// Training run as a TOML file describes it.
@@ -233,9 +233,13 @@ impl RunFile {
 
     /// Files that text is encoded by: the tokenizer and the chat template.
     fn text_paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let of_text = self.text.iter_mut().flat_map(|text| text.tokenizer.iter_mut().chain(&mut text.chat_template));
-        let preferences = self.preferences.iter_mut();
-        of_text.chain(preferences.flat_map(|section| section.tokenizer.iter_mut().chain(&mut section.chat_template)))
+        let text = self.text.iter_mut().map(|text| (&mut text.tokenizer, &mut text.chat_template));
+        let preferences =
+            self.preferences.iter_mut().map(|section| (&mut section.tokenizer, &mut section.chat_template));
+        let of_data = text.chain(preferences).flat_map(|(tokenizer, template)| {
+            tokenizer.iter_mut().chain(template.iter_mut().filter_map(NamedTemplate::file_mut))
+        });
+        of_data.chain(self.rollout.chat_template.iter_mut().filter_map(NamedTemplate::file_mut))
     }
 
     /// The `tokenizer.json` that the run names.
@@ -244,10 +248,19 @@ impl RunFile {
         of_text.or(self.preferences.as_ref().and_then(|preferences| preferences.tokenizer.as_deref()))
     }
 
-    /// The file of the chat template that the run names.
-    pub fn chat_template(&self) -> Option<&Path> {
-        let of_text = self.text.as_ref().and_then(|text| text.chat_template.as_deref());
-        of_text.or(self.preferences.as_ref().and_then(|preferences| preferences.chat_template.as_deref()))
+    /// The chat template that the run names.
+    pub fn chat_template(&self) -> Option<&NamedTemplate> {
+        self.chat_templates().next().map(|(_, template)| template)
+    }
+
+    /// The chat templates that the sections name, each with its key.
+    fn chat_templates(&self) -> impl Iterator<Item = (&'static str, &NamedTemplate)> {
+        let named = [
+            ("text.chat_template", self.text.as_ref().and_then(|text| text.chat_template.as_ref())),
+            ("preferences.chat_template", self.preferences.as_ref().and_then(|section| section.chat_template.as_ref())),
+            ("rollout.chat_template", self.rollout.chat_template.as_ref()),
+        ];
+        named.into_iter().filter_map(|(key, template)| Some((key, template?)))
     }
 
     /// Name of the first key that differs from another run, without those that a resumed run may change.

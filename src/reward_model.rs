@@ -14,7 +14,7 @@ use palestra_learn::batch::TextRow;
 use palestra_learn::learners::preference::{Reading, read_answers};
 use palestra_learn::source::{Border, ExampleEncoder, TooLong};
 use palestra_model::{Heads, Policy, classifier, read_config_json};
-use palestra_text::{ChatTemplate, Tokenizer};
+use palestra_text::{ChatTemplate, History, Tokenizer};
 
 /// A model that scores answers.
 pub struct RewardModel {
@@ -83,6 +83,7 @@ impl RewardModel {
             max_length: self.policy.transformer.config().context,
             too_long: TooLong::Cut,
             border: Border::Apart,
+            history: Some(History::AsWritten),
         }
     }
 }

@@ -87,7 +87,7 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let logged = run.data.as_ref().map(open_log).transpose()?;
     let summary = logged.as_ref().map(|logged| LogSummary::of(&logged.outcomes)).transpose()?;
     if let (AnyConfig::Log(config), Some(logged), Some(data)) = (&mut run.learner.config, &logged, &run.data) {
-        let best_return = logged.returns(config.truncated(data.truncated)).into_iter().max_by(f64::total_cmp);
+        let best_return = logged.returns(data, config.truncated(data.truncated)).into_iter().max_by(f64::total_cmp);
         if let Some(completed) = best_return.and_then(|best_return| config.completed(best_return)) {
             *config = completed;
         }

@@ -9,9 +9,11 @@ mod integers;
 mod utf16;
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Deserializer, Map, Value};
 
 use crate::error::{Error, Result, shown};
@@ -23,7 +25,16 @@ use utf16::Utf8Reader;
 const CHUNK: usize = 1 << 18;
 
 /// Reader of rows. After an error in a row, it continues with the next line; after one inside of an array, it ends.
-pub(crate) struct JsonRows<R> {
+///
+/// ```
+/// # use palestra_datasets::JsonRows;
+/// let mut rows = JsonRows::new("a.json".as_ref(), "[{\"a\": 1},\n {\"a\": 2}]".as_bytes());
+/// assert_eq!(rows.next_text().unwrap()?, (1, b"{\"a\": 1}".to_vec()));
+/// assert_eq!(rows.next().unwrap()?.1["a"], 2);
+/// assert!(rows.next().is_none());
+/// # Ok::<(), palestra_datasets::Error>(())
+/// ```
+pub struct JsonRows<R> {
     file: Arc<Path>,
     reader: Utf8Reader<R>,
     /// Text of the file from some byte on.
@@ -42,6 +53,15 @@ pub(crate) struct JsonRows<R> {
 pub(crate) struct TextPlace {
     pub line: u64,
     pub column: u64,
+}
+
+/// A parsed row.
+struct Found<T> {
+    /// The line on which it begins.
+    line: u64,
+    value: T,
+    /// Where its text is in the buffer, until more is read.
+    text: Range<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +98,43 @@ impl<R: Read> JsonRows<R> {
     }
 
     /// Returns the next row with the line on which it begins; `None` after the last.
+    #[expect(clippy::should_implement_trait, reason = "a reader of rows has two ways to the next one")]
     pub fn next(&mut self) -> Option<Result<(u64, Map<String, Value>)>> {
+        let found = self.found()?.and_then(|Found { line, value, text }| {
+            let row = match value {
+                Value::Object(mut row) => integers::keep_long(&mut row, &self.buffer[text]).map(|()| (line, row)),
+                other => Err(format!("{} where an object {{...}} should be", shown(&other))),
+            };
+            row.map_err(|reason| self.refused(line, reason))
+        });
+        Some(found)
+    }
+
+    /// Returns the text of the next row, which is JSON but for its charset, with the line on which it begins; `None` after
+    /// the last.
+    pub fn next_text(&mut self) -> Option<Result<(u64, Vec<u8>)>> {
+        let found = self.found::<IgnoredAny>()?.and_then(|Found { line, text, .. }| {
+            let text = self.buffer[text].to_vec();
+            match text.first() {
+                Some(b'{') => Ok((line, text)),
+                _ => {
+                    Err(self
+                        .refused(line, format!("{} where an object {{...}} should be", String::from_utf8_lossy(&text))))
+                }
+            }
+        });
+        Some(found)
+    }
+
+    /// The error of a value that is no row.
+    fn refused(&mut self, line: u64, reason: String) -> Error {
+        if matches!(self.state, State::Elements { .. }) {
+            self.state = State::Ended;
+        }
+        self.origin(line).error("the line", reason)
+    }
+
+    fn found<T: DeserializeOwned>(&mut self) -> Option<Result<Found<T>>> {
         let next = self.read();
         if matches!(next, Ok(None) | Err(Error::Io { .. })) {
             self.state = State::Ended;
@@ -86,7 +142,7 @@ impl<R: Read> JsonRows<R> {
         next.transpose()
     }
 
-    fn read(&mut self) -> Result<Option<(u64, Map<String, Value>)>> {
+    fn read<T: DeserializeOwned>(&mut self) -> Result<Option<Found<T>>> {
         if self.state == State::Ended {
             return Ok(None);
         }
@@ -120,13 +176,13 @@ impl<R: Read> JsonRows<R> {
             }
             (_, Some(_)) => {
                 self.state = State::Rows;
-                self.object().map(Some)
+                self.value().map(Some)
             }
         }
     }
 
     /// Reads the next element of an array, with what separates it from the one before.
-    fn element(&mut self, any: bool, next: Option<u8>) -> Result<Option<(u64, Map<String, Value>)>> {
+    fn element<T: DeserializeOwned>(&mut self, any: bool, next: Option<u8>) -> Result<Option<Found<T>>> {
         let next = match next {
             Some(b',') if any => {
                 self.consume(1);
@@ -150,34 +206,24 @@ impl<R: Read> JsonRows<R> {
             Some(b',') => Err(self.wrong(self.place, "a comma where a row should be; remove it")),
             Some(_) => {
                 self.state = State::Elements { any: true };
-                self.object().map(Some)
+                self.value().map(Some)
             }
         }
     }
 
-    /// Parses the object that begins at the first unconsumed byte.
-    fn object(&mut self) -> Result<(u64, Map<String, Value>)> {
+    /// Parses the value that begins at the first unconsumed byte.
+    fn value<T: DeserializeOwned>(&mut self) -> Result<Found<T>> {
         let start = self.place;
-        let origin = Origin { file: self.file.clone(), place: RowPlace::Line(start.line) };
         loop {
             let text = &self.buffer[self.consumed..];
-            let mut values = Deserializer::from_slice(text).into_iter::<Value>();
+            let mut values = Deserializer::from_slice(text).into_iter::<T>();
             let parsed = values.next().expect("it begins with something that is not blank");
             let length = values.byte_offset();
             match parsed {
-                Ok(Value::Object(mut row)) => {
-                    let kept = integers::keep_long(&mut row, &text[..length]);
+                Ok(value) => {
+                    let text = self.consumed..self.consumed + length;
                     self.consume(length);
-                    return match kept {
-                        Ok(()) => Ok((start.line, row)),
-                        Err(reason) => Err(origin.error("the line", reason)),
-                    };
-                }
-                Ok(other) => {
-                    self.consume(length);
-                    return Err(
-                        origin.error("the line", format!("{} where an object {{...}} should be", shown(&other)))
-                    );
+                    return Ok(Found { line: start.line, value, text });
                 }
                 Err(error) if error.is_eof() && !self.input_ended => self.fill()?,
                 Err(error) => {
@@ -271,9 +317,12 @@ impl<R: Read> JsonRows<R> {
         Ok(())
     }
 
+    fn origin(&self, line: u64) -> Origin {
+        Origin { file: self.file.clone(), place: RowPlace::Line(line) }
+    }
+
     fn wrong(&self, place: TextPlace, reason: &str) -> Error {
-        let origin = Origin { file: self.file.clone(), place: RowPlace::Line(place.line) };
-        origin.error("the line", format!("is no JSON: column {}: {reason}", place.column))
+        self.origin(place.line).error("the line", format!("is no JSON: column {}: {reason}", place.column))
     }
 }
 
@@ -289,6 +338,13 @@ impl TextPlace {
             }
         }
     }
+}
+
+/// Returns the column, counted from 1 in characters, of the first fault of a line that is no JSON, and what is wrong.
+pub fn json_fault(line: &str, error: &serde_json::Error) -> (u64, String) {
+    let Fault { offset, reason } = Fault::of(line.as_bytes(), error);
+    let offset = if error.is_eof() { 0 } else { offset };
+    (TextPlace { line: 1, column: 1 }.after(&line.as_bytes()[..offset]).column, reason)
 }
 
 /// Returns an error for text that has a charset of which nothing but UTF-8 is right.

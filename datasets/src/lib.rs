@@ -28,5 +28,6 @@ pub use content::Content;
 pub use conversation::take_conversation;
 pub use episode::{End, Episode, MISSING_END, RULES, Turn};
 pub use error::{Error, Result};
+pub use json::{JsonRows, json_fault};
 pub use log::paths::find_files;
 pub use message::Message;

@@ -3,6 +3,7 @@
 use super::{RunFile, sections};
 use crate::{Error, Result};
 use palestra_learn::learners::{AnyConfig, Data, NamedLearner};
+use palestra_learn::rollout::Context;
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::lora::LoraConfig;
 
@@ -68,11 +69,7 @@ impl RunFile {
                 config.min_group()
             )));
         }
-        if self.rollout.chat && self.start_from.is_none() {
-            return Err(Error::Config(
-                "rollout.chat: a model from nothing has no chat template; name one that has in start_from".into(),
-            ));
-        }
+        self.check_chat()?;
         if self.rollout.record && config.data() != Data::Play {
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
         }
@@ -82,5 +79,34 @@ impl RunFile {
         self.optimizer.check()?;
         self.train.check()?;
         self.evaluation.check()
+    }
+    /// Checks what a run says about its chat template.
+    fn check_chat(&self) -> Result<()> {
+        let rollout = &self.rollout;
+        if rollout.chat && self.start_from.is_none() {
+            return Err(Error::Config(
+                "rollout.chat: a model from nothing has no chat template; name one that has in start_from".into(),
+            ));
+        }
+        let of_chats = [("chat_template", rollout.chat_template.is_some()), ("history", rollout.history.is_some())];
+        if let Some((key, _)) = of_chats.iter().find(|(_, is_set)| *is_set && !rollout.chat) {
+            return Err(Error::Config(format!(
+                "rollout.{key}: rollouts read no conversations; set rollout.chat = true, or remove it"
+            )));
+        }
+        if rollout.history.is_some() && rollout.context == Context::Observation {
+            return Err(Error::Config(
+                "rollout.history: nothing is read of earlier turns; set rollout.context = \"transcript\", or remove it"
+                    .into(),
+            ));
+        }
+        let mut templates = self.chat_templates();
+        let first = templates.next();
+        match first.zip(templates.find(|(_, template)| first.is_some_and(|(_, first)| *template != first))) {
+            None => Ok(()),
+            Some(((first, one), (second, other))) => Err(Error::Config(format!(
+                "{second}: {other}, and {first} is {one}: a model has one chat template; name the same"
+            ))),
+        }
     }
 }

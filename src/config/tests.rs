@@ -174,3 +174,36 @@ fn the_date_of_chats_is_a_text_or_a_date_of_toml() {
     let wrong = RunFile::from_toml("run.toml", MINIMAL, &["chat_date=today"]).unwrap_err().to_string();
     assert!(wrong.contains("\"today\" is no date"), "{wrong}");
 }
+
+#[test]
+fn a_chat_template_is_a_name_or_a_file_beside_the_run_file() {
+    let text = "name = \"x\"\nstart_from = \"m\"\n[text]\nfiles = [\"a.jsonl\"]\nformat = \"messages\"\n";
+    let load = |overrides: &[&str]| RunFile::from_toml("folder/run.toml", text, overrides);
+    let named =
+        |name: &str| load(&[&format!("text.chat_template={name}")]).unwrap().chat_template().unwrap().to_string();
+    assert_eq!(named("qwen3-training"), "qwen3-training");
+    assert_eq!(named("own.jinja"), "folder/own.jinja");
+    let run = load(&["text.chat_template=r1-training", "text.history=as_template"]).unwrap();
+    let saved = RunFile::from_toml("elsewhere/run.toml", &run.to_toml().unwrap(), &[] as &[&str]).unwrap();
+    assert_eq!(saved.chat_template(), run.chat_template());
+    assert_eq!(saved.text.unwrap().history, run.text.unwrap().history);
+    let refused = |overrides: &[&str]| load(overrides).unwrap_err().to_string();
+    let chat = "rollout.chat=true";
+    for (overrides, right) in [
+        (&["text.history=as_told"][..], "unknown value `as_told`; known values: as_written, as_template"),
+        (&["text.format=text", "text.history=as_written"], "text.history: texts are no conversations"),
+        (&["rollout.history=as_written"], "rollout.history: rollouts read no conversations; set rollout.chat = true"),
+        (&["rollout.chat_template=a.jinja"], "rollout.chat_template: rollouts read no conversations"),
+        (&[chat, "rollout.history=as_written"], "rollout.history: nothing is read of earlier turns"),
+        (
+            &[chat, "rollout.chat_template=b", "text.chat_template=r1-training"],
+            "rollout.chat_template: folder/b, and text.",
+        ),
+    ] {
+        let error = refused(overrides);
+        assert!(error.contains(right), "{error}");
+    }
+    let rollout =
+        [chat, "rollout.context=transcript", "rollout.history=as_template", "rollout.chat_template=r1-training"];
+    assert_eq!(load(&rollout).unwrap().chat_template().unwrap().to_string(), "r1-training");
+}

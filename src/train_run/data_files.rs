@@ -91,7 +91,8 @@ fn paths_of(run: &RunFile) -> Result<Vec<PathBuf>> {
     for patterns in texts.chain(preferences).filter(|patterns| !patterns.is_empty()) {
         paths.extend(find_files(patterns, &["txt", "jsonl", "ndjson", "json", "parquet", "tokens"])?);
     }
-    paths.extend([run.tokenizer(), run.chat_template()].into_iter().flatten().map(Path::to_owned));
+    let template = run.chat_template().and_then(|template| template.file().map(PathBuf::as_path));
+    paths.extend([run.tokenizer(), template].into_iter().flatten().map(Path::to_owned));
     let env = run.env.iter().map(|env| env.options.table());
     for table in env.chain(run.all_rewards().map(|reward| reward.options.table())) {
         let named = |name: &str| match table.get(name) {

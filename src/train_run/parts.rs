@@ -36,10 +36,12 @@ pub(super) struct LoggedData {
 }
 
 impl LoggedData {
-    /// Returns of the episodes that a learner uses in this way.
-    pub fn returns(&self, truncated: TruncatedEpisodes) -> Vec<f64> {
-        let is_used =
-            |outcome: &&Outcome| truncated != TruncatedEpisodes::LeaveOut || outcome.end == Some(End::Terminated);
+    /// Returns of the episodes that a learner reads of this data, if it uses truncated ones in this way.
+    pub fn returns(&self, data: &DataConfig, truncated: TruncatedEpisodes) -> Vec<f64> {
+        let is_used = |outcome: &&Outcome| {
+            (data.split.is_none() || outcome.split == data.split)
+                && (truncated != TruncatedEpisodes::LeaveOut || outcome.end == Some(End::Terminated))
+        };
         self.outcomes.iter().filter(is_used).map(|outcome| outcome.total_reward).collect()
     }
 }
@@ -112,7 +114,7 @@ fn rollouts(agent: &Agent, registry: &Registry, device: &Device) -> Result<OnPol
 /// Part of a log that a learner reads.
 fn selection(agent: &Agent, config: &dyn LearnsFromLog, data: &DataConfig, logged: &LoggedData) -> Result<Selection> {
     let truncated = config.truncated(data.truncated);
-    let least_return = config.best_percent().map(|percent| least_of_best(logged.returns(truncated), percent));
+    let least_return = config.best_percent().map(|percent| least_of_best(logged.returns(data, truncated), percent));
     let DataConfig { gamma, gamma_token, .. } = *data;
     let chunking = Chunking { turns: data.chunk, gamma, gamma_token, with_next: config.bootstraps(), truncated };
     Ok(Selection { encoder: agent.encoder()?, chunking, split: data.split.clone(), least_return, resample: None })
@@ -121,4 +123,36 @@ fn selection(agent: &Agent, config: &dyn LearnsFromLog, data: &DataConfig, logge
 /// Error of a run file that was made without [`RunFile::check`](crate::config::RunFile::check).
 fn missing(section: &str) -> Error {
     Error::Config(format!("missing key `{section}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use palestra_datasets::log::{Columns, LogWriter, ReadOptions, WriteOptions};
+    use palestra_datasets::{Episode, Turn};
+
+    use super::*;
+
+    #[test]
+    fn the_best_are_the_best_of_the_split_that_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.parquet");
+        let mut writer = LogWriter::create(&path, WriteOptions::default()).unwrap();
+        let splits = [("train", 1.0, End::Terminated), ("train", 2.0, End::Truncated), ("test", 9.0, End::Terminated)];
+        for (number, (split, reward, end)) in splits.into_iter().enumerate() {
+            let turn = Turn { observation: "s".into(), action: "a".into(), reward, ..Turn::default() };
+            let (id, split) = (format!("e{number}"), Some(split.to_string()));
+            let episode = Episode { id, split, turns: vec![turn], end: Some(end), ..Episode::default() };
+            writer.write(&episode).unwrap();
+        }
+        writer.finish().unwrap();
+        let options = ReadOptions { skip_bad: false, columns: Columns::Learning };
+        let log = Log::open(&[path.display().to_string()], options).unwrap();
+        let logged = LoggedData { outcomes: log.outcomes().unwrap(), log };
+        let returns = |split: Option<&str>, truncated| {
+            logged.returns(&DataConfig { split: split.map(String::from), ..DataConfig::default() }, truncated)
+        };
+        assert_eq!(returns(Some("train"), TruncatedEpisodes::Bootstrap), [1.0, 2.0]);
+        assert_eq!(returns(Some("train"), TruncatedEpisodes::LeaveOut), [1.0]);
+        assert_eq!(returns(None, TruncatedEpisodes::Bootstrap), [1.0, 2.0, 9.0]);
+    }
 }

@@ -242,3 +242,33 @@ fn what_cannot_be_tuned_is_refused() {
     std::fs::write(sandbox.path().join("chats.jsonl"), "").unwrap();
     refused(&[], "chats.jsonl: there is no row in it");
 }
+
+#[test]
+fn a_template_that_rewrites_turns_is_read_as_the_run_says() {
+    let forgets = "{% for m in messages %}{{ m.role[0] }}:{{ m.content if loop.last else m.content.split('?')[-1] }}.\
+                   {% endfor %}{% if add_generation_prompt %}a:{% endif %}";
+    let said = |role: &str, content: &str| serde_json::json!({"role": role, "content": content});
+    let chat = [said("user", "one"), said("assistant", "so?a"), said("user", "two"), said("assistant", "so?b")];
+    let line = serde_json::json!({"messages": chat}).to_string();
+    let sandbox = sandbox().with("chats.jsonl", &format!("{line}\n{line}\n")).with("forgets.jinja", forgets);
+    let template = ["--set", "text.chat_template=forgets.jinja", "--set", "text.packing=false"];
+    let rows = |history: &[&str]| {
+        sandbox.run(&[&["rows", "tuned.toml", "--quiet"][..], &template, history].concat()).success()
+    };
+    let written = rows(&["--set", "text.history=as_written"]);
+    assert!(written.contains("\nu:one.a:⟦so?a.⟧u:two.a:⟦so?b.⟧\n"), "{written}");
+    let apart = rows(&["--set", "text.history=as_template", "--set", "text.batch=4"]);
+    assert_eq!(apart.matches("\nu:one.a:⟦so?a.⟧\n").count(), 2, "{apart}");
+    assert_eq!(apart.matches("\nu:one.a:a.u:two.a:⟦so?b.⟧\n").count(), 2, "{apart}");
+    let train = [&["train", "tuned.toml", "--device", "flex"][..], &template].concat();
+    let ways_out = ["history = \"as_written\"", "history = \"as_template\"", "chat_template = \"qwen3-training\""];
+    let refused = sandbox.run(&train);
+    assert!(ways_out.iter().all(|way_out| refused.stderr.contains(way_out)), "{}", refused.stderr);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert!(!sandbox.path().join("runs").exists(), "nothing is written");
+    // The last answer alone is learned without a choice.
+    let last = serde_json::json!({"prompt": chat[..3], "completion": chat[3..]}).to_string();
+    std::fs::write(sandbox.path().join("chats.jsonl"), format!("{last}\n{last}\n")).unwrap();
+    let answers = rows(&["--set", "text.format=completion"]);
+    assert!(answers.contains("\nu:one.a:a.u:two.a:⟦so?b.⟧\n"), "{answers}");
+}

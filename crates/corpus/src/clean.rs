@@ -156,8 +156,8 @@ pub(crate) fn signature_of(text: &str, language: &str) -> Option<Signature> {
 pub(crate) fn text_of_json(line: &str, column: &str) -> Result<String, String> {
     use serde_json::Value;
     let value: Value = serde_json::from_str(line).map_err(|error| {
-        // The position in the line is the column; serde_json counts every row as line 1.
-        format!("column {}: it is no JSON ({error}); one object a line is right", error.column())
+        let (column, reason) = palestra_datasets::json_fault(line, &error);
+        format!("column {column}: it is no JSON: {reason}")
     })?;
     let Value::Object(mut fields) = value else {
         return Err(format!("it is no JSON object; one {{\"{column}\": \"...\"}} a line is right"));

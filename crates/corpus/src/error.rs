@@ -25,6 +25,9 @@ pub enum Error {
         /// The problem, and what would be right.
         reason: String,
     },
+    /// A row of a file of JSON that cannot be read.
+    #[error(transparent)]
+    Row(#[from] palestra_datasets::Error),
     /// A file that is damaged, so that nothing after the position can be read.
     #[error("{file} is damaged: {reason}; fetch it again, or pass over it with --skip-bad")]
     Damaged {

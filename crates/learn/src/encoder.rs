@@ -13,7 +13,7 @@ use crate::trajectory::{ActionToken, Segment, Trajectory};
 use crate::{Error, Result};
 use palestra_model::generate::Choices;
 use palestra_model::{EndTokens, GenerationConfig};
-use palestra_text::{ChatTemplate, Tokenizer};
+use palestra_text::{ChatTemplate, History, Message, Tokenizer};
 
 /// Context of the policy when it writes an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub enum Context {
 pub struct Encoding {
     /// Context of the policy.
     pub context: Context,
+    /// Treatment of earlier turns by a chat template that rewrites them.
+    pub history: Option<History>,
     /// Max length of the context, in tokens.
     pub max_length: usize,
     /// True if only legal actions are allowed, where they are listed.
@@ -89,19 +91,27 @@ impl Encoder {
     }
 
     /// Returns the prompt of an action of at most `max_new_tokens` tokens: the tokens of the episode so far, if the context
-    /// includes them, and this turn's observation.
+    /// includes them, and this turn's observation. With [`History::AsTemplate`] the template writes all `turns` so far anew,
+    /// as long as they fit.
     ///
     /// # Errors
-    /// Characters that the tokenizer lacks; an observation that is empty, or too long for the model.
+    /// Characters that the tokenizer lacks; an observation that is empty, or too long for the model; a chat template that
+    /// rewrites earlier turns, without a history.
     pub fn prompt(
         &self,
         so_far: &[u32],
+        turns: &[Turn],
         observation: &Content,
         return_to_go: Option<f32>,
         max_new_tokens: usize,
     ) -> Result<Vec<u32>> {
         let so_far = if self.encoding.context == Context::Transcript { so_far } else { &[] };
-        let mut prompt = self.shown(so_far, observation, return_to_go)?;
+        let rewritten =
+            (self.chat.as_ref()).filter(|_| self.encoding.history == Some(History::AsTemplate) && !so_far.is_empty());
+        let mut prompt = match rewritten {
+            Some(template) => self.rewritten(template, turns, observation)?,
+            None => self.shown(so_far, observation, return_to_go)?,
+        };
         let context = self.encoding.max_length;
         if prompt.len() + max_new_tokens > context && !so_far.is_empty() {
             prompt = self.shown(&[], observation, return_to_go)?;
@@ -120,6 +130,18 @@ impl Encoder {
         Ok(prompt)
     }
 
+    /// The whole conversation so far as the template writes it, up to this turn's observation.
+    fn rewritten(&self, template: &ChatTemplate, turns: &[Turn], observation: &Content) -> Result<Vec<u32>> {
+        let written = turns.iter().flat_map(|turn| {
+            let answer = Message::new("assistant", turn.action.as_str());
+            turn.observation.to_messages("user").into_iter().chain([answer])
+        });
+        let messages: Vec<Message> = written.chain(observation.to_messages("user")).collect();
+        let mut prompt = Vec::new();
+        self.tokenizer.encode(&template.render(&messages, true)?, &mut prompt)?;
+        Ok(prompt)
+    }
+
     /// Appends an observation to the tokens of the episode so far.
     fn shown(&self, so_far: &[u32], observation: &Content, return_to_go: Option<f32>) -> Result<Vec<u32>> {
         let special = self.tokenizer.special();
@@ -131,7 +153,7 @@ impl Encoder {
             } else {
                 // A truncated answer still gets its end token before the next message.
                 prompt.extend(special.end.filter(|_| !self.ends.end(so_far)));
-                template.render_further(&messages)?
+                template.render_further(&messages, self.encoding.history)?
             };
             self.tokenizer.encode(&text, &mut prompt)?;
             return Ok(prompt);
@@ -195,7 +217,7 @@ impl Encoder {
             let segment = segments.last();
             let so_far = segment.map_or(&[][..], |segment| &segment.tokens);
             let (segment, goes_on) = self
-                .turn(so_far, turn, number, return_to_go, has_our_ids)
+                .turn(so_far, &episode.turns[..number], turn, return_to_go, has_our_ids)
                 .map_err(|error| Error::Data(format!("episode {}, step {number}: {error}", episode.id)))?;
             match segments.last_mut().filter(|_| goes_on) {
                 Some(last) => {
@@ -209,7 +231,7 @@ impl Encoder {
         let last = episode.final_observation.as_ref().filter(|_| episode.end == Some(End::Truncated));
         let so_far = segments.last().map_or(&[][..], |segment| &segment.tokens);
         let final_prompt = match last.filter(|content| !content.is_empty()) {
-            Some(content) => Some(self.prompt(so_far, content, Some(return_to_go), 0)?),
+            Some(content) => Some(self.prompt(so_far, &episode.turns, content, Some(return_to_go), 0)?),
             None => None,
         };
         let mut trajectory = Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() };
@@ -217,25 +239,25 @@ impl Encoder {
         Ok(trajectory)
     }
 
-    /// Encodes one turn; the bool is true if the turn continues the tokens of the episode so far.
+    /// Encodes the turn after `turns`; the bool is true if the turn continues the tokens of the episode so far.
     fn turn(
         &mut self,
         so_far: &[u32],
+        turns: &[Turn],
         turn: &Turn,
-        number: usize,
         return_to_go: f32,
         has_our_ids: bool,
     ) -> Result<(Segment, bool)> {
         let choices = self.choices(turn.legal_actions.as_deref())?;
         let written = self.action(turn, choices.as_deref(), has_our_ids)?;
-        let mut tokens = self.prompt(so_far, &turn.observation, Some(return_to_go), written.len())?;
+        let mut tokens = self.prompt(so_far, turns, &turn.observation, Some(return_to_go), written.len())?;
         let goes_on = !so_far.is_empty() && tokens.starts_with(so_far);
         let from = tokens.len();
         let choices = choices.filter(|choices| choices.contains(&written));
         let log_probs = turn.log_probs.as_ref().filter(|log_probs| log_probs.len() == written.len());
         let action = |i: usize| ActionToken {
             at: from + i,
-            turn: number,
+            turn: turns.len(),
             log_prob: log_probs.map_or(0.0, |log_probs| log_probs[i]),
             reference_log_prob: None,
             value: 0.0,

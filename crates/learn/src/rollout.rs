@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use palestra_model::generate::{Limits, Request, generate, state_values};
 use palestra_model::math::Sampling;
 use palestra_model::{EndTokens, Policy};
-use palestra_text::{Tokenizer, before_stop, stop_check};
+use palestra_text::{History, NamedTemplate, Tokenizer, before_stop, stop_check};
 use running::Running;
 pub use running::now;
 use scoring::{EpisodeQueue, score_episodes};
@@ -39,6 +39,14 @@ pub struct RolloutConfig {
     pub context: Context,
     /// True if observations are formatted with the model's chat template, a text as a user message.
     pub chat: bool,
+    /// Chat template, if it is not that of `start_from`: a Jinja file, or one of `TRAINING_TEMPLATES` by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<NamedTemplate>,
+    /// Treatment of earlier turns, for `context = "transcript"` with a template that rewrites them: `as_written` keeps the
+    /// tokens that were read and written, `as_template` reads each turn after the history that the template writes. Absent,
+    /// such a template is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
     /// Sampling parameters.
     pub sampling: Sampling,
     /// True if only legal actions are allowed, where the environment lists them.
@@ -63,6 +71,8 @@ impl Default for RolloutConfig {
             group: 1,
             context: Context::Observation,
             chat: false,
+            chat_template: None,
+            history: None,
             sampling: Sampling::default(),
             legal_actions_only: true,
             max_new_tokens: 16,
@@ -76,7 +86,8 @@ impl Default for RolloutConfig {
 impl RolloutConfig {
     /// Context settings for a model that reads at most `max_length` tokens.
     pub fn encoding(&self, max_length: usize) -> Encoding {
-        Encoding { context: self.context, max_length, legal_actions_only: self.legal_actions_only, return_to_go: None }
+        let Self { context, history, legal_actions_only, .. } = *self;
+        Encoding { context, history, max_length, legal_actions_only, return_to_go: None }
     }
 }
 
@@ -398,7 +409,8 @@ impl Rollout {
     }
 
     fn prompt(&self, episode: &Running, max_new_tokens: usize) -> Result<Vec<u32>> {
-        self.encoder.prompt(&episode.context, &episode.observation.content, episode.return_to_go, max_new_tokens)
+        let Running { context, turns, observation, return_to_go, .. } = episode;
+        self.encoder.prompt(context, turns, &observation.content, *return_to_go, max_new_tokens)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Text to token ids and back: tokenizers, vocabularies learned from texts, chat templates. No tensors.
 
 mod error;
+mod named_template;
 mod tokenizer;
 
 pub use error::{Error, Result};
+pub use named_template::{NamedTemplate, TRAINING_TEMPLATES, TrainingTemplate};
 pub use palestra_datasets::Message;
 pub use tokenizer::{
-    ChatDate, ChatTemplate, EncodedChat, MarkedText, Method, SpecialTokens, StopStream, TextStream, Tokenizer,
+    ChatDate, ChatTemplate, EncodedChat, History, MarkedText, Method, SpecialTokens, StopStream, TextStream, Tokenizer,
     VocabularyOptions, before_stop, stop_check,
 };

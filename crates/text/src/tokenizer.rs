@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 use characters::Characters;
-pub use chat_template::{ChatDate, ChatTemplate, EncodedChat, MarkedText};
+pub use chat_template::{ChatDate, ChatTemplate, EncodedChat, History, MarkedText};
 use frame::Frame;
 pub use stop_text::{StopStream, before_stop, stop_check};
 pub use text_stream::TextStream;

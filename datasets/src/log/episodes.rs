@@ -21,12 +21,14 @@ const BATCH_BYTES: u64 = 1 << 20;
 const ROWS_TO_PEEK_AT: usize = 64;
 
 /// Outcome of a logged episode.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Return: the sum of the rewards.
     pub total_reward: f64,
     /// End of the episode; `None` if the log was cut short.
     pub end: Option<End>,
+    /// Split that the episode belongs to, such as `train`.
+    pub split: Option<String>,
 }
 
 /// Iterator over the episodes whose first row is in a row group.
@@ -116,8 +118,9 @@ impl Log {
     /// in another column is therefore neither reported nor skipped.
     pub fn outcomes(&self) -> Result<Vec<Outcome>> {
         let episodes = self.groups().iter().flat_map(|group| self.episodes_of(group, Columns::Rewards));
-        let outcome = |episode: &Episode| Outcome { total_reward: episode.total_reward(), end: episode.end };
-        episodes.map(|located| Ok(outcome(&located?.episode))).collect()
+        let outcome =
+            |episode: Episode| Outcome { total_reward: episode.total_reward(), end: episode.end, split: episode.split };
+        episodes.map(|located| Ok(outcome(located?.episode))).collect()
     }
 
     fn episodes_of(&self, group: &Group, columns: Columns) -> Episodes<'_> {

@@ -15,7 +15,7 @@ pub enum Columns {
     All,
     /// The columns for learning: all but `env_spec`, `reward_source`, `rater_id`, `info` and `timestamp`.
     Learning,
-    /// The columns `episode_id`, `step`, `reward`, `terminated` and `truncated`: enough for returns and lengths. Turns
+    /// The columns `episode_id`, `step`, `split`, `reward`, `terminated` and `truncated`: enough for returns and lengths. Turns
     /// have no text.
     Rewards,
 }
@@ -123,7 +123,9 @@ impl Column {
         match columns {
             Columns::All => true,
             Columns::Learning => self.need != Need::Record,
-            Columns::Rewards => ["episode_id", "step", "reward", "terminated", "truncated"].contains(&self.name),
+            Columns::Rewards => {
+                ["episode_id", "step", "split", "reward", "terminated", "truncated"].contains(&self.name)
+            }
         }
     }
 

@@ -1,11 +1,16 @@
 use std::io::{self, BufRead};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use palestra_datasets::JsonRows;
 
 use super::compressed::open_text;
 use super::{Content, InputFile, Reading, Records, damaged};
+use crate::error::Error;
+use crate::rule::{Failed, Rule};
 use crate::settings::Settings;
 
-/// Sends each line that is not blank as a row of JSON.
+/// Sends the rows of a file of JSON: the elements of an array, or else each line that is not blank.
 pub(super) fn read_json(
     input: &InputFile,
     settings: &Settings,
@@ -14,6 +19,10 @@ pub(super) fn read_json(
 ) -> Reading {
     let mut reader = open_text(input, on_bytes)?;
     let most = settings.read.max_document_bytes;
+    let head = reader.fill_buf().map_err(|error| damaged(input, error))?;
+    if head.trim_ascii_start().starts_with(b"[") {
+        return Ok(read_array(JsonRows::new(&input.path, reader), settings, records));
+    }
     for row in 1.. {
         let mut line = Vec::new();
         let flow = match next_line(&mut reader, &mut line, most).map_err(|error| damaged(input, error))? {
@@ -27,6 +36,24 @@ pub(super) fn read_json(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+fn read_array(mut rows: JsonRows<impl io::Read>, settings: &Settings, records: &mut Records<'_>) -> ControlFlow<()> {
+    let mut last = 1;
+    while let Some(next) = rows.next_text() {
+        match next {
+            Ok((row, text)) if text.len() > settings.read.max_document_bytes => records.too_large(row, settings)?,
+            Ok((row, text)) => {
+                records.send(row, Content::Json(text), None)?;
+                last = row;
+            }
+            Err(error) => {
+                let failed = Failed::new(Rule::BadRow, error.to_string());
+                records.send(last, Content::Bad(failed, Some(Arc::new(Error::from(error)))), None)?;
+            }
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// Result of reading a line.

@@ -176,6 +176,27 @@ fn long_texts_are_cut_at_blank_lines_and_stay_together() {
 }
 
 #[test]
+fn a_file_of_json_may_be_one_array_in_any_layout_and_unicode() {
+    let rows: Vec<String> = [1, 2, 3].map(|number| json(&prose(number)).trim().to_string()).into();
+    let array = format!("[{}]", rows.join(",\n  "));
+    let utf16 = |text: &str| -> Vec<u8> {
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    };
+    let texts = |name: &str, bytes: Vec<u8>| {
+        let place = Sandbox::new();
+        place.put(name, bytes);
+        place.build(&[]).unwrap();
+        place.texts().into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    let lines = texts("a.jsonl", rows.join("\n").into_bytes());
+    assert_eq!(lines.len(), 3);
+    for bytes in [array.clone().into_bytes(), format!("\u{feff}\r\n{array}\r\n").into_bytes(), utf16(&array)] {
+        assert_eq!(texts("a.json", bytes), lines);
+    }
+    assert_eq!(texts("a.json.gz", gzip(array.as_bytes())), lines);
+}
+
+#[test]
 fn bad_documents_can_be_passed_over_and_are_counted() {
     let place = Sandbox::new();
     place.put("a.jsonl", json(&prose(1)) + "{\"text\": 5}\nnot json\n" + &json(&prose(2)));

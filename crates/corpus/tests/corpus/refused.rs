@@ -31,8 +31,12 @@ fn a_row_without_the_column_is_named() {
     for (row, said) in [
         ("{\"text\": 5}", ":1: the column `text` is a number; a text is right"),
         ("{\"text\": null}", ":1: the column `text` is null; a text is right"),
-        ("[1, 2]", ":1: it is no JSON object; one {\"text\": \"...\"} a line is right"),
-        ("{\"text\": \"x\"", ":1: column 12: it is no JSON (EOF"),
+        ("5", ":1: it is no JSON object; one {\"text\": \"...\"} a line is right"),
+        ("{\"text\": \"x\"", ":1: column 1: it is no JSON: the row that begins here does not end"),
+        ("{\"text\": \"é\", \"x\": NaN}", ":1: column 20: it is no JSON: NaN is no number in JSON; write null"),
+        ("[1, 2]", "in/a.jsonl: line 1, the line: 1 where an object {...} should be"),
+        ("[{\"text\": \"x\"},\n\n{\"text\": None}]", "in/a.jsonl: line 3, the line: is no JSON: column 10: None is"),
+        ("[{\"text\": \"x\"},]", "in/a.jsonl: line 1, the line: is no JSON: column 16: a comma after the last value"),
     ] {
         place.put("a.jsonl", row);
         let error = place.refused(&[]);

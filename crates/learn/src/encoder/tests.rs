@@ -3,7 +3,13 @@ use palestra_text::Message;
 use super::*;
 
 fn encoder(return_to_go: Option<usize>) -> Encoder {
-    let encoding = Encoding { context: Context::Observation, max_length: 16, legal_actions_only: true, return_to_go };
+    let encoding = Encoding {
+        context: Context::Observation,
+        max_length: 16,
+        history: None,
+        legal_actions_only: true,
+        return_to_go,
+    };
     Encoder::new(Tokenizer::from_alphabet(&format!("abc{RETURN_ALPHABET}")).unwrap(), encoding)
 }
 
@@ -25,9 +31,9 @@ fn the_return_to_go_stands_before_each_observation() {
     let read: Vec<String> = trajectory.segments.iter().map(|segment| text(&encoder, &segment.tokens)).collect();
     // Returns to go: 0, -.5, -.25, -.25, .05. No return is written as -0.0.
     assert_eq!(read, ["0.0 aba", "-0.5 aba", "-0.2 aba", "-0.2 aba", "0.1 aba"]);
-    let asked = encoder.prompt(&[], &"c".into(), Some(7.0), 1).unwrap();
+    let asked = encoder.prompt(&[], &[], &"c".into(), Some(7.0), 1).unwrap();
     assert_eq!(text(&encoder, &asked), "7.0 c");
-    assert_eq!(text(&encoder, &encoder.prompt(&[], &"c".into(), Some(-0.04), 1).unwrap()), "0.0 c");
+    assert_eq!(text(&encoder, &encoder.prompt(&[], &[], &"c".into(), Some(-0.04), 1).unwrap()), "0.0 c");
 }
 
 #[test]
@@ -84,7 +90,7 @@ const TEMPLATE: &str = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }};
                         {% if add_generation_prompt %}<a>{% endif %}";
 
 fn chat(context: Context, max_length: usize) -> Encoder {
-    let encoding = Encoding { context, max_length, legal_actions_only: true, return_to_go: None };
+    let encoding = Encoding { context, max_length, history: None, legal_actions_only: true, return_to_go: None };
     let template = ChatTemplate::new("example", TEMPLATE, Default::default()).unwrap();
     Encoder::new(Tokenizer::from_alphabet("<>;abcsu").unwrap(), encoding).with_chat(template)
 }
@@ -92,26 +98,31 @@ fn chat(context: Context, max_length: usize) -> Encoder {
 #[test]
 fn observations_are_read_by_a_chat_template() {
     let alone = chat(Context::Observation, 64);
-    assert_eq!(text(&alone, &alone.prompt(&[], &"ab".into(), None, 4).unwrap()), "<u>ab;<a>");
+    assert_eq!(text(&alone, &alone.prompt(&[], &[], &"ab".into(), None, 4).unwrap()), "<u>ab;<a>");
     let listed = Content::Messages(vec![Message::new("system", "b"), Message::new("user", "c")]);
-    assert_eq!(text(&alone, &alone.prompt(&[], &listed, None, 4).unwrap()), "<s>b;<u>c;<a>");
+    assert_eq!(text(&alone, &alone.prompt(&[], &[], &listed, None, 4).unwrap()), "<s>b;<u>c;<a>");
 }
 
 #[test]
 fn a_text_in_the_form_of_a_list_is_read_as_a_text() {
     let json = r#"[{"role":"user","content":"x"}]"#;
     let tokenizer = Tokenizer::from_alphabet(&format!("<>;u123 asm{json}")).unwrap();
-    let encoding =
-        Encoding { context: Context::Observation, max_length: 64, legal_actions_only: true, return_to_go: None };
+    let encoding = Encoding {
+        context: Context::Observation,
+        max_length: 64,
+        history: None,
+        legal_actions_only: true,
+        return_to_go: None,
+    };
     let plain = Encoder::new(tokenizer, encoding);
     let template = ChatTemplate::new("example", TEMPLATE, Default::default()).unwrap();
     let chat = plain.clone().with_chat(template);
     for seen in ["[1, 2, 3]", json] {
-        let read = |encoder: &Encoder| text(encoder, &encoder.prompt(&[], &seen.into(), None, 4).unwrap());
+        let read = |encoder: &Encoder| text(encoder, &encoder.prompt(&[], &[], &seen.into(), None, 4).unwrap());
         assert_eq!((read(&plain), read(&chat)), (seen.to_string(), format!("<u>{seen};<a>")));
     }
     let messages: Content = serde_json::from_str(json).unwrap();
-    let read = |encoder: &Encoder| text(encoder, &encoder.prompt(&[], &messages, None, 4).unwrap());
+    let read = |encoder: &Encoder| text(encoder, &encoder.prompt(&[], &[], &messages, None, 4).unwrap());
     assert_eq!((read(&plain), read(&chat)), ("x".to_string(), "<u>x;<a>".to_string()));
 }
 
@@ -119,15 +130,41 @@ fn a_text_in_the_form_of_a_list_is_read_as_a_text() {
 fn a_conversation_goes_on_after_what_was_written() {
     let encoder = chat(Context::Transcript, 24);
     let end = encoder.tokenizer().special().end.unwrap();
-    let mut so_far = encoder.prompt(&[], &"ab".into(), None, 4).unwrap();
+    let mut so_far = encoder.prompt(&[], &[], &"ab".into(), None, 4).unwrap();
     encoder.tokenizer().encode("c", &mut so_far).unwrap();
-    let cut_short = encoder.prompt(&so_far, &"b".into(), None, 4).unwrap();
+    let cut_short = encoder.prompt(&so_far, &[], &"b".into(), None, 4).unwrap();
     so_far.push(end);
-    let further = encoder.prompt(&so_far, &"b".into(), None, 4).unwrap();
+    let further = encoder.prompt(&so_far, &[], &"b".into(), None, 4).unwrap();
     assert_eq!((text(&encoder, &further), further[so_far.len() - 1]), ("<u>ab;<a>c<u>b;<a>".to_string(), end));
     assert_eq!(cut_short, further, "an answer ends before the next message begins");
-    let beyond = encoder.prompt(&further, &"ab".into(), None, 4).unwrap();
+    let beyond = encoder.prompt(&further, &[], &"ab".into(), None, 4).unwrap();
     assert_eq!(text(&encoder, &beyond), "<u>ab;<a>", "where there is no room, it begins again");
+}
+
+/// As templates of reasoning models: what stands before `>` is dropped from every turn but the last.
+const FORGETS: &str = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content if loop.last else m.content.split('>')[-1] }};\
+                       {% endfor %}{% if add_generation_prompt %}<a>{% endif %}";
+
+#[test]
+fn a_template_that_rewrites_turns_is_read_as_it_is_chosen() {
+    let forgets = ChatTemplate::new("forgets", FORGETS, Default::default()).unwrap();
+    let with = |history, max_length| {
+        let context = Context::Transcript;
+        let encoding = Encoding { context, history, max_length, legal_actions_only: true, return_to_go: None };
+        Encoder::new(Tokenizer::from_alphabet("<>;abcsu").unwrap(), encoding).with_chat(forgets.clone())
+    };
+    let turns = ["ab", "b"].map(|seen| Turn { observation: seen.into(), ..turn("c>a", 0.0, None) });
+    let episode = Episode { id: "e7".into(), turns: turns.into(), end: Some(End::Terminated), ..Episode::default() };
+    let read = |history, max_length| {
+        let mut encoder = with(history, max_length);
+        let segments = encoder.trajectory(&episode).map(|trajectory| trajectory.segments)?;
+        Ok::<_, Error>(segments.iter().map(|segment| text(&encoder, &segment.tokens)).collect::<Vec<_>>())
+    };
+    let error = read(None, 64).unwrap_err().to_string();
+    assert!(error.starts_with("episode e7, step 1: ") && error.contains("history = \"as_template\""), "{error}");
+    assert_eq!(read(Some(History::AsWritten), 64).unwrap(), ["<u>ab;<a>c>a<u>b;<a>c>a"]);
+    assert_eq!(read(Some(History::AsTemplate), 64).unwrap(), ["<u>ab;<a>c>a", "<u>ab;<a>a;<u>b;<a>c>a"]);
+    assert_eq!(read(Some(History::AsTemplate), 20).unwrap(), ["<u>ab;<a>c>a", "<u>b;<a>c>a"], "where there is no room");
 }
 
 #[test]
@@ -170,15 +207,20 @@ pub(crate) fn beginning_with_bos(alphabet: &str) -> Tokenizer {
 fn an_episode_begins_as_the_tokenizer_begins_texts() {
     let tokenizer = beginning_with_bos("<>;abcsu");
     let [a, b] = ["a", "b"].map(|text| tokenizer.encode_beginning(text).unwrap()[1]);
-    let encoding =
-        Encoding { context: Context::Transcript, max_length: 8, legal_actions_only: true, return_to_go: None };
+    let encoding = Encoding {
+        context: Context::Transcript,
+        max_length: 8,
+        history: None,
+        legal_actions_only: true,
+        return_to_go: None,
+    };
     let mut encoder = Encoder::new(tokenizer.clone(), encoding.clone());
-    let first = encoder.prompt(&[], &"ab".into(), None, 1).unwrap();
+    let first = encoder.prompt(&[], &[], &"ab".into(), None, 1).unwrap();
     assert_eq!(first, [1, a, b]);
     let so_far = [&first[..], &[a]].concat();
-    assert_eq!(encoder.prompt(&so_far, &"b".into(), None, 1).unwrap(), [1, a, b, a, b], "a text begins once");
+    assert_eq!(encoder.prompt(&so_far, &[], &"b".into(), None, 1).unwrap(), [1, a, b, a, b], "a text begins once");
     assert_eq!(
-        encoder.prompt(&so_far, &"bbb".into(), None, 2).unwrap(),
+        encoder.prompt(&so_far, &[], &"bbb".into(), None, 2).unwrap(),
         [1, b, b, b],
         "and anew where there is no room"
     );
@@ -189,7 +231,11 @@ fn an_episode_begins_as_the_tokenizer_begins_texts() {
     let template =
         ChatTemplate::new("example", "{% for m in messages %}{{ m.content }}{% endfor %}", Default::default());
     let chat = Encoder::new(tokenizer, encoding).with_chat(template.unwrap());
-    assert_eq!(chat.prompt(&[], &"ab".into(), None, 1).unwrap(), [a, b], "a template writes its special tokens itself");
+    assert_eq!(
+        chat.prompt(&[], &[], &"ab".into(), None, 1).unwrap(),
+        [a, b],
+        "a template writes its special tokens itself"
+    );
 }
 
 #[test]
@@ -199,7 +245,7 @@ fn an_answer_that_any_end_token_ended_gets_no_other() {
     let (a, other) = (encoder.tokenizer().encode_beginning("a").unwrap()[0], 2);
     let generation = GenerationConfig { eos: vec![other], ..GenerationConfig::default() };
     let encoder = encoder.with_ends(EndTokens::new(Some(end), &generation));
-    let after = |so_far: &[u32]| encoder.prompt(so_far, &"b".into(), None, 4).unwrap()[so_far.len()] == end;
+    let after = |so_far: &[u32]| encoder.prompt(so_far, &[], &"b".into(), None, 4).unwrap()[so_far.len()] == end;
     assert_eq!([&[a][..], &[a, end], &[a, other]].map(after), [true, false, false]);
     assert_eq!(encoder.written("a", None).unwrap(), [a, end], "the tokenizer's own is written");
 }

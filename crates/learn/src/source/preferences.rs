@@ -18,7 +18,7 @@ use crate::learners::{Learner, PreferenceKinds};
 use crate::{Error, Result};
 use palestra_model::Policy;
 use palestra_report::Metrics;
-use palestra_text::{ChatTemplate, Tokenizer};
+use palestra_text::{ChatTemplate, History, NamedTemplate, Tokenizer};
 
 /// Preference data of a run, and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,9 +43,9 @@ pub struct PreferenceConfig {
     /// The `tokenizer.json` of a model trained from scratch; a model of `start_from` has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// Jinja file of the chat template, if it is not that of `start_from`.
+    /// Chat template, if it is not that of `start_from`: a Jinja file, or one of `TRAINING_TEMPLATES` by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub chat_template: Option<PathBuf>,
+    pub chat_template: Option<NamedTemplate>,
     /// Max length of a prompt with its answer, in tokens, at most the model's context; 0: the model's context.
     pub window: usize,
     /// Treatment of longer answers: `cut` truncates the end, `drop` drops the answer.
@@ -186,12 +186,14 @@ impl PreferenceData {
         window: usize,
         kinds: PreferenceKinds,
     ) -> Result<Self> {
+        // An answer is learned as it was written; what the template writes before it is only read.
         let encoder = ExampleEncoder {
             tokenizer,
             template,
             max_length: window,
             too_long: config.too_long,
             border: config.border,
+            history: Some(History::AsWritten),
         };
         let (group, rule) = (config.validation_by.as_deref(), config.conflicts.rule());
         let (found, counts) = read_preferences(&config.files, &encoder, group, rule, kinds)?;

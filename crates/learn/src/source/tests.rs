@@ -12,7 +12,7 @@ use crate::learners::TruncatedEpisodes;
 use palestra_text::Tokenizer;
 
 fn encoder(context: Context, max_length: usize) -> Encoder {
-    let encoding = Encoding { context, max_length, legal_actions_only: true, return_to_go: None };
+    let encoding = Encoding { context, max_length, history: None, legal_actions_only: true, return_to_go: None };
     Encoder::new(Tokenizer::from_alphabet("abcdefgh").unwrap(), encoding)
 }
 
@@ -41,7 +41,8 @@ const CUTTING: Chunking =
 fn an_episode_is_cut_into_stretches_that_lead_to_each_other() {
     let mut encoder = encoder(Context::Observation, 8);
     let trajectory = encoder.trajectory(&episode(0, 5, Some(End::Truncated))).unwrap();
-    let prompts: Vec<Vec<u32>> = ["d", "f", "g"].map(|seen| encoder.prompt(&[], &seen.into(), None, 0).unwrap()).into();
+    let prompts: Vec<Vec<u32>> =
+        ["d", "f", "g"].map(|seen| encoder.prompt(&[], &[], &seen.into(), None, 0).unwrap()).into();
     let chunks = CUTTING.cut(trajectory);
     let turns: Vec<usize> = chunks.iter().map(|chunk| chunk.turns()).collect();
     assert_eq!(turns, [2, 2, 1]);
@@ -82,7 +83,7 @@ fn each_kind_of_end_leads_somewhere_else() {
 #[test]
 fn returns_of_a_truncated_episode_go_on_in_its_final_observation_or_are_left_out() {
     let mut encoder = encoder(Context::Observation, 8);
-    let final_prompt = encoder.prompt(&[], &"g".into(), None, 0).unwrap();
+    let final_prompt = encoder.prompt(&[], &[], &"g".into(), None, 0).unwrap();
     let mut trajectory = |episode: &Episode| encoder.trajectory(episode).unwrap();
     let terminated = episode(0, 5, Some(End::Terminated));
     let truncated = episode(0, 5, Some(End::Truncated));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::examples::{Border, TooLong};
 use crate::{Error, Result};
+use palestra_text::{History, NamedTemplate};
 
 /// Text data and its batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,9 +34,14 @@ pub struct TextConfig {
     /// texts one token per character.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// Jinja file of the chat template, if it is not that of `start_from`.
+    /// Chat template, if it is not that of `start_from`: a Jinja file, or one of `TRAINING_TEMPLATES` by its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub chat_template: Option<PathBuf>,
+    pub chat_template: Option<NamedTemplate>,
+    /// Treatment of earlier turns by a template that rewrites them: `as_written` keeps each turn as it was written,
+    /// `as_template` makes each turn of the assistant a row of its own, read after the history that the template writes.
+    /// Absent, such a template is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
     /// Tokens of a window, at most the model's context; 0: the model's context. With `format`, the max length of a row.
     pub window: usize,
     /// True if a row holds as many examples as fit, with attention masked between them; false if it holds one example
@@ -83,6 +89,7 @@ impl Default for TextConfig {
             format: None,
             tokenizer: None,
             chat_template: None,
+            history: None,
             window: 0,
             packing: true,
             too_long: TooLong::Cut,
@@ -131,10 +138,13 @@ impl TextConfig {
                 "text.corpus: examples are not mixed by weight; name their files in text.files".into(),
             ));
         }
-        if self.chat_template.is_some() && matches!(self.format, None | Some(Form::Text)) {
-            return Err(Error::Config(
-                "text.chat_template: texts are no conversations; remove it, or set text.format to what is read".into(),
-            ));
+        let of_chats = [("chat_template", self.chat_template.is_some()), ("history", self.history.is_some())];
+        if let Some((key, _)) = of_chats.iter().find(|(_, is_set)| *is_set)
+            && matches!(self.format, None | Some(Form::Text))
+        {
+            return Err(Error::Config(format!(
+                "text.{key}: texts are no conversations; remove it, or set text.format to what is read"
+            )));
         }
         Ok(())
     }

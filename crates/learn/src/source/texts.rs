@@ -95,6 +95,7 @@ impl Texts {
                     max_length,
                     too_long: config.too_long,
                     border: config.border,
+                    history: config.history,
                 };
                 let mut found = encoder.read(&config.files, form)?;
                 let validation = match config.validation.is_empty() {

@@ -5,13 +5,14 @@
 //! the same every day.
 
 mod date;
+mod history;
 mod json;
+mod marking;
 mod python;
 mod source;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
@@ -20,29 +21,11 @@ use minijinja::{Environment, ErrorKind, context};
 use palestra_datasets::Message;
 use serde_json::Value;
 
-use super::{Kind, Tokenizer};
-use crate::{Error, Result};
+use crate::{Error, NamedTemplate, Result};
 pub use date::ChatDate;
+pub use history::History;
+pub use marking::{EncodedChat, MarkedText};
 use source::{Source, rewrite};
-
-/// A conversation as text, with the assistant's parts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MarkedText {
-    /// The text.
-    pub text: String,
-    /// The assistant's parts, as ascending byte ranges: its text and the end token of its turn.
-    pub assistant: Vec<Range<usize>>,
-}
-
-/// A conversation as tokens.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct EncodedChat {
-    /// The tokens.
-    pub tokens: Vec<u32>,
-    /// Assistant mask: true if the token is part of the assistant's answer. A token that also holds text before its
-    /// turn is not.
-    pub is_assistant: Vec<bool>,
-}
 
 /// Formats conversations as text.
 ///
@@ -69,6 +52,9 @@ pub struct ChatTemplate {
 /// Marks around the text of `{% generation %}` in the rendered text: code points that are not characters.
 const BEGIN: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
+
+/// Stands for an answer whose place in the rendered text is looked for.
+const ANSWER: char = '\u{FDD2}';
 
 const NAME: &str = "chat";
 
@@ -99,9 +85,16 @@ impl ChatTemplate {
     /// # Errors
     /// A file that cannot be read, or an invalid template.
     pub fn from_file(path: &Path, model: Option<&Path>) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        Self::from_name(&NamedTemplate::File(path.to_path_buf()), model)
+    }
+
+    /// The template that a run file names; `eos_token` and the other special tokens are those of the directory `model`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::from_file`].
+    pub fn from_name(name: &NamedTemplate, model: Option<&Path>) -> Result<Self> {
         let config = model.map(tokenizer_config).transpose()?.map(|(_, config)| config);
-        Self::new(path.display().to_string(), &text, special_tokens(&config.unwrap_or_default()))
+        Self::new(name.to_string(), &name.text()?, special_tokens(&config.unwrap_or_default()))
     }
 
     /// A template from its text. `origin` is for messages; `special` holds the values of `eos_token` and the other
@@ -157,114 +150,15 @@ impl ChatTemplate {
         Ok(self.render_marked(messages, add_generation_prompt)?.replace([BEGIN, END], ""))
     }
 
-    /// Text between the end of an assistant's answer, its end token included, and the start of its next turn after
-    /// further messages.
-    ///
-    /// # Errors
-    /// As [`ChatTemplate::render`]; a template with which an answer changes the text before it.
-    pub fn render_further(&self, messages: &[Message]) -> Result<String> {
-        let before = vec![Message::new("user", "a"), Message::new("assistant", "b")];
-        let MarkedText { text, assistant } = self.mark(&before)?;
-        let end = assistant.last().map_or(text.len(), |range| range.end);
-        let all = self.render(&[before, messages.to_vec()].concat(), true)?;
-        all.strip_prefix(&text[..end]).map(str::to_string).ok_or_else(|| {
-            let reason = "what stands before a further message depends on that message, so that nothing can go on from it; \
-                          rollout.context = \"observation\" shows each turn alone";
-            Error::Tokenizer(format!("{}: {reason}", self.origin))
-        })
-    }
-
-    /// Renders a whole conversation and marks the assistant's parts: the text inside `{% generation %}` if the template
-    /// has it, otherwise the text that each assistant message adds to that of the messages before.
-    ///
-    /// # Errors
-    /// As [`ChatTemplate::render`]; without `{% generation %}`, a template with which the text of the first messages is
-    /// not a prefix of the whole text.
-    pub fn mark(&self, messages: &[Message]) -> Result<MarkedText> {
-        if self.marks_generation { self.mark_by_generation(messages) } else { self.mark_by_prefixes(messages, 0) }
-    }
-
-    /// Tokens of a whole conversation with the assistant mask. Special tokens in the template are one token each.
-    ///
-    /// # Errors
-    /// As [`ChatTemplate::mark`]; text that the tokenizer cannot encode.
-    pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<EncodedChat> {
-        self.encode_from(tokenizer, messages, 0)
-    }
-
-    /// As [`ChatTemplate::encode`], with a mask that holds only the assistant's parts of messages from index `from` on,
-    /// counted from 0.
-    ///
-    /// # Errors
-    /// As [`ChatTemplate::encode`], for the messages from `from` on; with `{% generation %}`, a template with which the
-    /// text of the messages before is not a prefix of the whole text.
-    pub fn encode_from(&self, tokenizer: &Tokenizer, messages: &[Message], from: usize) -> Result<EncodedChat> {
-        // Earlier messages need not be told apart: templates of reasoning models drop the thinking from them.
-        let MarkedText { text, mut assistant } = match self.marks_generation {
-            true => self.mark_by_generation(messages)?,
-            false => self.mark_by_prefixes(messages, from)?,
-        };
-        if from > 0 && self.marks_generation {
-            let before = self.render(&messages[..from], false)?;
-            if !text.starts_with(&before) {
-                return Err(Error::Tokenizer(format!(
-                    "{}: the text of the first {from} messages is not the beginning of the whole, so that what follows \
-                     cannot be told",
-                    self.origin
-                )));
-            }
-            assistant.retain(|range| range.start >= before.len());
-        }
-        let mut chat = EncodedChat::default();
-        for (token, Range { start, end }) in encode_with_places(tokenizer, &text)? {
-            chat.tokens.push(token);
-            let is_inside = |range: &Range<usize>| range.start <= start && start < range.end && end <= range.end;
-            chat.is_assistant.push(assistant.iter().any(is_inside));
-        }
-        Ok(chat)
-    }
-
-    fn mark_by_generation(&self, messages: &[Message]) -> Result<MarkedText> {
-        let mut marked = MarkedText { text: String::new(), assistant: Vec::new() };
-        let rendered = self.render_marked(messages, false)?;
-        for part in rendered.split_inclusive([BEGIN, END]) {
-            let text = part.trim_end_matches([BEGIN, END]);
-            let start = marked.text.len();
-            marked.text.push_str(text);
-            if part.ends_with(END) && !text.is_empty() {
-                marked.assistant.push(start..marked.text.len());
-            }
-        }
-        Ok(marked)
-    }
-
-    fn mark_by_prefixes(&self, messages: &[Message], from: usize) -> Result<MarkedText> {
-        let text = self.render(messages, false)?;
-        let mut assistant = Vec::new();
-        for (at, _) in messages.iter().enumerate().skip(from).filter(|(_, message)| message.is_assistant()) {
-            let before = self.render(&messages[..at], true)?;
-            let after = self.render(&messages[..=at], false)?;
-            if !after.starts_with(&before) || !text.starts_with(&after) {
-                return Err(Error::Tokenizer(format!(
-                    "{}: what message {} adds cannot be told: the text of the messages before it is not the beginning \
-                     of the whole; put {{% generation %}} and {{% endgeneration %}} around what the assistant writes",
-                    self.origin,
-                    at + 1
-                )));
-            }
-            // The turn ends with its end token: a line break after it is not part of the assistant's answer.
-            let own = &after[before.len()..];
-            let ends = self.special.get("eos_token").is_some_and(|eos| own.trim_end().ends_with(eos.as_str()));
-            let length = if ends { own.trim_end().len() } else { own.len() };
-            assistant.push(before.len()..before.len() + length);
-        }
-        Ok(MarkedText { text, assistant })
+    /// An error about this template.
+    fn refusal(&self, reason: impl std::fmt::Display) -> Error {
+        Error::Tokenizer(format!("{}: {reason}", self.origin))
     }
 
     fn render_marked(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         if let Some(message) = messages.iter().find(|message| message.to_string().contains([BEGIN, END])) {
             let reason = "holds U+FDD0 or U+FDD1, which are no characters";
-            return Err(Error::Tokenizer(format!("{}: a message of {} {reason}", self.origin, message.role())));
+            return Err(self.refusal(format!("a message of {} {reason}", message.role())));
         }
         let tools = messages.first().and_then(Message::tools).unwrap_or(&Value::Null);
         let messages: Vec<Value> = messages.iter().map(|message| self.as_read(message)).collect();
@@ -310,29 +204,14 @@ fn special_tokens(config: &Value) -> BTreeMap<String, String> {
     special.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect()
 }
 
-/// Tokens with the byte range of the text that each one covers.
-fn encode_with_places(tokenizer: &Tokenizer, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
-    match &tokenizer.kind {
-        Kind::Characters(_) => {
-            let mut tokens = Vec::new();
-            tokenizer.encode(text, &mut tokens)?;
-            let places = text.char_indices().map(|(at, character)| at..at + character.len_utf8());
-            Ok(tokens.into_iter().zip(places).collect())
-        }
-        Kind::HuggingFace(inner) => {
-            let encoding = inner.encode(text, false).map_err(|error| Error::Tokenizer(format!("{text:?}: {error}")))?;
-            let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
-            Ok(encoding.get_ids().iter().copied().zip(places).collect())
-        }
-    }
-}
-
 fn failed(origin: &str, error: &minijinja::Error) -> Error {
     let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
     let reason = error.detail().map_or_else(|| error.kind().to_string(), String::from);
     Error::Tokenizer(format!("{origin}: {line}{reason}"))
 }
 
+#[cfg(test)]
+mod conversations;
 #[cfg(test)]
 mod snippets;
 #[cfg(test)]

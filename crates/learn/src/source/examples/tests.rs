@@ -1,6 +1,10 @@
-use palestra_datasets::examples::Form;
+use palestra_datasets::Content;
+use palestra_datasets::examples::{Form, Lesson};
+use palestra_text::{History, Tokenizer};
 
+use super::encoder::EncodedExample;
 use super::*;
+use crate::batch::TextRow;
 use crate::encoder::tests::beginning_with_bos;
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}.{% endfor %}\
@@ -26,6 +30,7 @@ fn read(lines: &str, form: Form, window: usize, too_long: TooLong) -> Result<Exa
         max_length: window + 1,
         too_long,
         border: Border::Apart,
+        history: None,
     };
     encoder.read(&[path.display().to_string()], form)
 }
@@ -63,6 +68,48 @@ fn of_a_conversation_the_assistants_words_are_learned() {
     let rows = read(&last, Form::Completion, 100, TooLong::Cut).unwrap().rows;
     assert_eq!(tokenizer().decode(&rows[0].tokens).unwrap(), "u:hi.a:ho.u:why.a:so.");
     assert_eq!(rows[0].bytes, 3);
+}
+
+#[test]
+fn turns_that_a_template_rewrites_may_be_rows_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let say = |role: &str, text: &str| format!("{{\"role\": \"{role}\", \"content\": \"{text}\"}}");
+    let chat = [say("user", "q"), say("assistant", "x:a"), say("user", "r"), say("assistant", "y:b")];
+    let short = [say("user", "s"), say("assistant", "c")];
+    let lines = [chat.join(", "), short.join(", ")].map(|messages| format!("{{\"messages\": [{messages}]}}\n"));
+    std::fs::write(&path, lines.concat()).unwrap();
+    let forgets = "{% for m in messages %}{{ m.role[0] }}:{{ m.content if loop.last else m.content.split(':')[-1] }}.\
+                   {% endfor %}{% if add_generation_prompt %}a:{% endif %}";
+    let (tokenizer, template) = (tokenizer(), ChatTemplate::new("t.jinja", forgets, Default::default()).unwrap());
+    let read = |history| {
+        let encoder = ExampleEncoder {
+            tokenizer: &tokenizer,
+            template: Some(&template),
+            max_length: 100,
+            too_long: TooLong::Cut,
+            border: Border::Apart,
+            history,
+        };
+        encoder.read(&[path.display().to_string()], Form::Messages)
+    };
+    let error = read(None).unwrap_err().to_string();
+    assert!(error.contains("a.jsonl: line 1, messages: ") && error.contains("history = \"as_written\""), "{error}");
+    let shown = |rows: &[TextRow]| -> Vec<(String, String)> {
+        rows.iter().map(|row| (tokenizer.decode(&row.tokens).unwrap(), learned(row))).collect()
+    };
+    let pairs =
+        |of: &[(&str, &str)]| of.iter().map(|(all, own)| (all.to_string(), own.to_string())).collect::<Vec<_>>();
+    let mut written = read(Some(History::AsWritten)).unwrap();
+    assert_eq!(shown(&written.rows), pairs(&[("u:q.a:x:a.u:r.a:y:b.", "x:a.y:b."), ("u:s.a:c.", "c.")]));
+    assert_eq!(shown(&written.split_off(0.1).unwrap()), pairs(&[("u:s.a:c.", "c.")]));
+    let mut apart = read(Some(History::AsTemplate)).unwrap();
+    assert_eq!(
+        shown(&apart.rows),
+        pairs(&[("u:q.a:x:a.", "x:a."), ("u:q.a:a.u:r.a:y:b.", "y:b."), ("u:s.a:c.", "c.")])
+    );
+    let held_out = apart.split_off(0.6).unwrap();
+    assert_eq!((apart.rows.len(), held_out.len()), (2, 1), "a conversation is not held out in part");
 }
 
 #[test]
@@ -109,6 +156,7 @@ fn rows_that_cannot_be_learned_from_are_refused() {
             max_length: 9,
             too_long: TooLong::Cut,
             border: Border::Apart,
+            history: None,
         };
         encoder.read(&files, Form::Messages).unwrap_err().to_string()
     };
@@ -193,6 +241,7 @@ fn an_example_begins_as_the_tokenizer_begins_texts() {
         max_length: 9,
         too_long: TooLong::Cut,
         border: Border::Apart,
+        history: None,
     };
     let row = |prompt: &str, answer: &str| encoder.answer(&prompt.into(), &answer.into()).unwrap();
     assert_eq!((row("a", "b").tokens, row("a", "b").counted), (vec![1, a, b, end], vec![2, 3]));
@@ -226,6 +275,7 @@ fn a_border_inside_a_token_is_encoded_apart_or_refused() {
         max_length: 9,
         too_long: TooLong::Cut,
         border,
+        history: None,
     };
     let lesson = |prompt: &str, completion: &str| Lesson::Continuation {
         prompt: prompt.to_string(),
@@ -250,6 +300,7 @@ fn two_texts_share_their_longest_beginning_of_tokens() {
         max_length: 9,
         too_long: TooLong::Cut,
         border: Border::Apart,
+        history: None,
     };
     let parted = |first: &str, second: &str| {
         let both = encoder.encode_parted([first.to_string(), second.to_string()]).unwrap();

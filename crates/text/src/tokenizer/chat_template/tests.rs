@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::Tokenizer;
 
 /// The templates of SmolLM2, of Llama 3 without tools, and one with `{% generation %}`.
 const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -82,8 +83,7 @@ fn a_template_that_fails_says_where_and_why() {
     assert!(unknown.contains("line 1: ") && unknown.contains("frobnicate"), "{unknown}");
     let forgets = template("{% for m in messages[-1:] %}{{ m.content }}{% endfor %}");
     let unclear = forgets.mark(&chat()).unwrap_err().to_string();
-    assert!(unclear.contains("t.jinja: what message 2 adds cannot be told"), "{unclear}");
-    assert!(unclear.ends_with("put {% generation %} and {% endgeneration %} around what the assistant writes"));
+    assert!(unclear.contains("t.jinja: it writes message 2 otherwise once messages follow"), "{unclear}");
     let odd = message(template(CHATML).render(&[Message::new("user", "\u{FDD0}")], false));
     assert!(odd.contains("a message of user holds U+FDD0"), "{odd}");
 }
@@ -144,11 +144,36 @@ fn an_answer_is_told_apart_where_earlier_ones_lose_their_thinking() {
     let said = [("user", "q"), ("assistant", "t>r"), ("user", "q"), ("assistant", "t>s")];
     let messages: Vec<Message> = said.map(|(role, content)| Message::new(role, content)).into();
     let tokenizer = Tokenizer::from_alphabet("aqrstu:;>").unwrap();
-    let chat = thinks.encode_from(&tokenizer, &messages, 3).unwrap();
+    let chat = thinks.encode_rows(&tokenizer, &messages, 3, None).unwrap().remove(0);
     assert_eq!(tokenizer.decode(&chat.tokens).unwrap(), "u:q;a:r;u:q;a:t>s;");
     assert_eq!(chat.is_assistant.iter().filter(|is| **is).count(), "t>s;".len());
     assert!(chat.is_assistant.ends_with(&[true; 4]));
-    assert!(
-        thinks.encode(&tokenizer, &messages).unwrap_err().to_string().contains("what message 2 adds cannot be told")
-    );
+    let refused = thinks.encode(&tokenizer, &messages).unwrap_err().to_string();
+    assert!(refused.contains("it writes message 2 otherwise once messages follow"), "{refused}");
+    for way_out in ["history = \"as_written\"", "history = \"as_template\"", "chat_template = \"qwen3-training\""] {
+        assert!(refused.contains(way_out), "{refused}");
+    }
+    let rows = |history| {
+        let rows = thinks.encode_rows(&tokenizer, &messages, 0, Some(history)).unwrap();
+        rows.iter().map(|row| spoken_of(&tokenizer, row)).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(History::AsWritten), ["u:q;a:[t>r;]u:q;a:[t>s;]"]);
+    assert_eq!(rows(History::AsTemplate), ["u:q;a:[t>r;]", "u:q;a:r;u:q;a:[t>s;]"]);
+}
+
+/// The text of tokens with brackets around the assistant's parts.
+fn spoken_of(tokenizer: &Tokenizer, chat: &EncodedChat) -> String {
+    let mut text = String::new();
+    let mut was_inside = false;
+    for (token, is_inside) in chat.tokens.iter().zip(&chat.is_assistant) {
+        let mark = match (was_inside, *is_inside) {
+            (false, true) => "[",
+            (true, false) => "]",
+            _ => "",
+        };
+        text += mark;
+        text += &tokenizer.decode(&[*token]).unwrap();
+        was_inside = *is_inside;
+    }
+    text + if was_inside { "]" } else { "" }
 }

@@ -1,0 +1,122 @@
+//! An agent made new: of random weights, or from a model on disk.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use palestra_datasets::log::Log;
+use palestra_envs::{Registry, Rewards};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Agent, scorer, tokenizer_folder};
+use crate::config::RunFile;
+use crate::model_dir::ModelDir;
+use crate::{Error, Result};
+use palestra_learn::encoder::RETURN_ALPHABET;
+use palestra_learn::source::{alphabet, tokenizer_of};
+use palestra_model::{Device, GenerationConfig, Policy, lora, read_companions, read_generation_config};
+use palestra_text::Tokenizer;
+
+/// File of a model's generation settings.
+const GENERATION_CONFIG: &str = "generation_config.json";
+
+impl Agent {
+    /// Creates the agent that a resolved run file starts from: random weights, or a model on disk.
+    ///
+    /// # Errors
+    /// A model that cannot be read, or an environment (or log) without a small alphabet for a model with random
+    /// weights.
+    pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
+        let rewards = registry.rewards(run.all_rewards())?;
+        if let Some(directory) = run.start_from.clone() {
+            return Ok(Self { rewards, ..Self::starting_from(run, &directory, device)? });
+        }
+        let learner = run.learner.config.clone();
+        let tokenizer = match (run.tokenizer(), &run.text) {
+            (Some(path), _) => Tokenizer::from_file(path)?,
+            (None, Some(text)) => tokenizer_of(text)?,
+            (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
+        };
+        let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
+        let policy =
+            Policy::new(&config, learner.shared().heads(), run.seed, device).with_decoding(learner.shared().decoding());
+        let companions = companions_of(&run, &tokenizer)?;
+        let policy =
+            scorer::with_head_started(policy, learner.score_head(), run.seed).with_vocabulary(tokenizer.vocab_size());
+        let run = RunFile { model: Some(config), ..run };
+        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
+    }
+
+    /// Creates the agent that starts from a model on disk, with the adapters that the run asks for.
+    pub(super) fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
+        let directory = ModelDir::open(directory)?;
+        let learner = run.learner.config.clone();
+        let policy = directory.policy(|mut config, mut tensors| {
+            if learner.score_head().is_some() {
+                // A reward model writes nothing, so it has no output layer.
+                config.tie_embeddings = true;
+                tensors.remove("head.weight");
+            }
+            Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
+        })?;
+        let mut policy = policy.with_decoding(learner.shared().decoding());
+        if let Some(config) = &run.lora {
+            policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
+        }
+        let policy = scorer::with_head_started(policy, learner.score_head(), run.seed);
+        let tokenizer = directory.tokenizer;
+        let companions = companions_of(&run, &tokenizer)?;
+        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
+    }
+
+    /// Alphabet of a model with random weights: the characters of its environment, or of a log.
+    fn alphabet(run: &RunFile, registry: &Registry, log: Option<&Log>) -> Result<String> {
+        let mut alphabet = match (&run.env, log) {
+            (Some(env), _) => {
+                let spec = registry.build(env)?.spec().clone();
+                spec.alphabet.ok_or_else(|| {
+                    Error::Config(format!(
+                        "env {}: it lists no alphabet for a model from nothing; name a model in start_from",
+                        spec.id
+                    ))
+                })?
+            }
+            (None, Some(log)) => alphabet(log)?,
+            (None, None) => unreachable!("a run file has an environment or data"),
+        };
+        if run.learner.config.return_to_go().is_some() {
+            alphabet.push_str(RETURN_ALPHABET);
+        }
+        Ok(alphabet)
+    }
+}
+
+/// Other files of a run's model: those next to its tokenizer, the chat template that the run names, and at least the
+/// settings of its end and padding tokens.
+fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
+    let mut companions = tokenizer_folder(run).map_or(Ok(BTreeMap::new()), read_companions)?;
+    if let Some(template) = run.chat_template() {
+        companions.insert("chat_template.jinja".to_string(), template.text()?);
+    }
+    if let Some(directory) = &run.start_from {
+        // Older models have their end tokens in config.json alone, which in a checkpoint holds none.
+        if !companions.contains_key(GENERATION_CONFIG) {
+            let mut generation = read_generation_config(directory)?;
+            if generation.eos.is_empty() {
+                generation.eos.extend(tokenizer.special().end);
+            }
+            companions.insert(GENERATION_CONFIG.to_string(), format!("{:#}\n", generation.write()));
+        }
+    } else {
+        let special = tokenizer.special();
+        let eos = special.end.into_iter().collect();
+        let generation = GenerationConfig { eos, pad: Some(special.pad), ..GenerationConfig::default() };
+        let generation = || format!("{:#}\n", generation.write());
+        companions.entry(GENERATION_CONFIG.to_string()).or_insert_with(generation);
+        companions.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
+    }
+    if run.learner.config.score_head().is_some() {
+        scorer::name_padding(&mut companions, tokenizer);
+    }
+    Ok(companions)
+}

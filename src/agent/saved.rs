@@ -1,0 +1,119 @@
+//! An agent as checkpoints hold it: read from one, and written to one.
+
+use std::path::Path;
+
+use palestra_envs::{Registry, Rewards};
+use serde_json::Value;
+
+use super::{Agent, scorer};
+use crate::config::RunFile;
+use crate::reward::with_models;
+use crate::run_dir::RunDir;
+use crate::{Error, Result};
+use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
+use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
+use palestra_model::ops::open_device;
+use palestra_model::parameters::{self, tensors_of};
+use palestra_model::{Device, ModelConfig, Policy, TensorData, classifier, config_json, lora};
+use palestra_text::Tokenizer;
+
+/// Suffix of the names, among the optimiser's tensors, of adapters' own matrices and of the heads trained with them.
+pub const TRAINED: &str = ".value";
+
+impl Agent {
+    /// Loads the agent of a run's last checkpoint. `overrides` such as `ilql.beta=0` are applied to its run file.
+    ///
+    /// # Errors
+    /// A directory that is not a run or has no checkpoint, a damaged checkpoint, or a device that is not there.
+    pub fn load(run_dir: &Path, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Self> {
+        let dir = RunDir::open(run_dir)?;
+        let run = RunFile::load(&dir.run_file(), overrides)?.resolve(registry)?;
+        let device = open_device(&run.device).map_err(Error::Device)?;
+        let path = checkpoint::last(&dir.checkpoints())?;
+        let checkpoint = checkpoint::load(&path)?;
+        let rewards = with_models(registry, &device).rewards(run.all_rewards())?;
+        Ok(Self { rewards, ..Self::from_checkpoint(run, &checkpoint, &path, &device)? })
+    }
+
+    /// Creates the agent of a checkpoint that was read from `path`, without rewards.
+    ///
+    /// # Errors
+    /// Weights or a tokenizer that do not fit.
+    pub fn from_checkpoint(run: RunFile, saved: &Checkpoint, path: &Path, device: &Device) -> Result<Self> {
+        let companions = saved.companions.clone();
+        if saved.contents == Contents::Adapters {
+            let base = run.start_from.clone().ok_or_else(|| {
+                let reason = "it holds adapters, and the run file names no model in start_from".to_string();
+                Error::Checkpoint { path: path.display().to_string(), reason }
+            })?;
+            let agent = Self::starting_from(run, &base, device)?;
+            let trained = saved.optimizer.iter().filter_map(|(name, tensor)| {
+                let data = TensorData::new(tensor.data.clone(), tensor.shape.clone());
+                Some((name.strip_suffix(TRAINED)?.to_string(), data))
+            });
+            let policy = parameters::replace_some(agent.policy, trained.collect())
+                .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })?;
+            return Ok(Self { policy, updates: saved.step, companions, ..agent });
+        }
+        if run.lora.is_some() {
+            let reason =
+                "its adapters were merged when the run ended; start another run from it in start_from".to_string();
+            return Err(Error::Checkpoint { path: path.display().to_string(), reason });
+        }
+        let config = config_json::read(&saved.config, &path.join("config.json"))?;
+        let file = path.join("tokenizer.json");
+        let tokenizer = Tokenizer::from_file(&file)?
+            .for_rows(config.vocab_size)
+            .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
+        let (mut tensors, origin) = (saved.model.clone(), path.join("model.safetensors"));
+        if classifier::is_classifier(&saved.config) {
+            classifier::from_classifier(&saved.config, &mut tensors, &origin)?;
+        }
+        let tensors = from_hugging_face(&config, tensors, &origin)?;
+        let policy = policy_of(&run, &config, tensors, device, path)?;
+        let policy = policy.with_score_scale(classifier::score_settings(&saved.config).scale);
+        let policy = policy.with_vocabulary(tokenizer.vocab_size());
+        Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
+    }
+
+    /// Checkpoint of a model in training, in the autodiff context or out of it. Only its weights are not this agent's.
+    ///
+    /// For adapters it also keeps their own matrices with the optimiser's state, and the heads that were trained with
+    /// them: PEFT's format merges matrices that are trained apart here, and has no heads.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot be written.
+    pub fn checkpoint(&self, policy: &Policy, step: u64, mut optimizer: Tensors, state: Value) -> Result<Checkpoint> {
+        let base = self.run.start_from.as_deref().unwrap_or(Path::new("")).display().to_string();
+        let (contents, config, model) = match lora::adapter_files(&policy.transformer, &base) {
+            Some((config, tensors)) => {
+                let trained = parameters::collect_some(policy, &is_own);
+                optimizer.extend(tensors_of(trained).into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
+                (Contents::Adapters, config, tensors)
+            }
+            None => {
+                let shape = policy.transformer.config();
+                let (mut config, mut model) = (config_json::write(shape), to_hugging_face(shape, named(policy)));
+                if self.run.learner.config.score_head().is_some() {
+                    let settings = scorer::settings(policy, &self.tokenizer);
+                    classifier::to_classifier(&mut config, &mut model, &settings);
+                }
+                (Contents::Model, config, model)
+            }
+        };
+        let (tokenizer_json, companions) = (self.tokenizer.to_json()?, self.companions.clone());
+        Ok(Checkpoint { step, contents, config, model, optimizer, state, tokenizer_json, companions })
+    }
+}
+
+/// Creates a policy with these weights, under the project's own names.
+fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
+    let learner = run.learner.config.shared();
+    Policy::from_tensors(config, learner.heads(), tensors, device)
+        .map(|policy| policy.with_decoding(learner.decoding()))
+        .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
+}
+
+fn named(policy: &Policy) -> Tensors {
+    tensors_of(parameters::collect(policy))
+}
