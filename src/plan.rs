@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::Result;
 use palestra_display::duration;
-use palestra_model::huggingface::parameter_shapes;
 use palestra_model::lora::{LoraConfig, is_adapter};
+use palestra_model::parameter_shapes;
 use palestra_model::{Family, ModelConfig};
 
 /// Length of a run, and the batches that it is computed in.

@@ -16,7 +16,7 @@ fn model(family: Family, device: &Device) -> Transformer {
 
 fn each_model(test: impl Fn(Transformer)) {
     for device in available_devices() {
-        for family in [Family::Gpt2, Family::Llama] {
+        for family in [Family::Gpt2, Family::Llama, Family::Phi3] {
             test(model(family, &open_device(device).unwrap()));
         }
     }
