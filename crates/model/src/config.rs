@@ -3,7 +3,7 @@
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
-use super::families::{self, Activation, Family};
+use super::families::{self, Activation, Family, NormPlacement};
 use super::rope_scaling::RopeScaling;
 use crate::{Error, Result};
 
@@ -322,6 +322,16 @@ impl ModelConfig {
     /// The experts of a layer; `None` if it has a feed-forward layer.
     pub fn experts_of(&self, layer: usize) -> Option<&ExpertsConfig> {
         self.experts.as_ref().filter(|experts| !experts.dense_layers.contains(&layer))
+    }
+
+    /// True if the feed-forward layer multiplies by a gate.
+    pub fn has_gate(&self) -> bool {
+        self.decoder().activation != Activation::Gelu
+    }
+
+    /// Number of norms of a block's input or output.
+    pub fn norms_of_block(&self) -> usize {
+        if self.decoder().norm_placement == NormPlacement::Around { 4 } else { 2 }
     }
 
     /// Base of the rotary frequencies in layers with the window.
