@@ -16,6 +16,7 @@ mod feed_forward;
 pub mod generate;
 mod generation_config;
 pub mod huggingface;
+mod layer_plan;
 mod layers;
 pub mod lora;
 pub mod math;

@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::RopeScaling;
-use super::config::Rope;
+use super::layer_plan::Rope;
 
 /// The cosines and sines of every position.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, module};
 
-use super::config::{LayerPlan, Rope};
 use super::families::NormPlacement;
 use super::feed_forward::{FeedForward, Stds};
+use super::layer_plan::{LayerPlan, Rope};
 use super::layers::{Init, normal};
 use super::rotary::{RotaryTable, Rotation};
 use super::{KvCache, Linear, ModelConfig, Norm};

@@ -230,6 +230,13 @@ fn what_is_saved_is_loaded_by_transformers() {
     println!("{}", script("parity.py", &[&["check"], directories.as_slice()].concat()));
 }
 
+/// One tiny model of each family: written, scored, planned, and trained by SFT, DPO and GRPO.
+#[test]
+#[ignore = "needs Python with transformers and PEFT: cargo xtask parity"]
+fn every_family_goes_through_the_whole_program() {
+    println!("{}", script("families.py", &[env!("CARGO_BIN_EXE_palestra")]));
+}
+
 #[derive(Deserialize)]
 struct Real {
     cases: Vec<RealCase>,
