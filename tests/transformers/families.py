@@ -85,9 +85,10 @@ updates = 3
 checkpoint_every = 3
 threads = 1
 """
+# In a mixture of experts, PEFT takes neither the router nor dense layers beside the experts for linear layers.
 LORA = """[lora]
 rank = 2
-targets = ["*.attention.*"]
+targets = ["*.attention.*", "*.{adapted}.*"]
 """
 ENVIRONMENT = """id = "six-characters"
 kind = "completion"
@@ -189,7 +190,9 @@ def check(args, folder, family, configuration):
         # Top-level keys come before the first table.
         head, rest = text.split("\n", 1)
         first, others = settings.split("\n", 1)
-        file.write_text("\n".join([head, first, rest + others]).format(model=directory, folder=folder, device=args.device))
+        file.write_text("\n".join([head, first, rest + others]).format(
+            model=directory, folder=folder, device=args.device,
+            adapted="experts" if "num_experts_per_tok" in configuration else "feed_forward"))
         if kind == "sft":
             plan = run("plan", file, "--gpus", 1, "--tflops", 1)
             count = sum(parameter.numel() for parameter in model.parameters())

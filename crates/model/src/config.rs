@@ -234,6 +234,10 @@ impl ModelConfig {
             return Err(Error::Config(reason));
         }
         families::of(self).map_err(Error::Config)?;
+        if self.sliding_window == 0 && (!self.full_attention_layers.is_empty() || self.local_rope_theta > 0.0) {
+            let reason = "model.sliding_window: 0, and full_attention_layers or local_rope_theta need a window";
+            return Err(Error::Config(reason.into()));
+        }
         for (field, layers) in [
             ("full_attention_layers", &self.full_attention_layers),
             ("no_rope_layers", &self.no_rope_layers),
@@ -349,6 +353,8 @@ mod tests {
         assert_eq!(message, "model.no_rope_layers: llama has none; leave it out, or name another model.family");
         let message = refused(ModelConfig { family: Family::SmolLm3, no_rope_layers: vec![1, 2], ..base() });
         assert_eq!(message, "model.no_rope_layers: [1, 2] is no ascending list of layers from 0 to 1");
+        let message = refused(ModelConfig { family: Family::Gemma3, local_rope_theta: 10.0, ..base() });
+        assert!(message.starts_with("model.sliding_window: 0, and full_attention_layers or"), "{message}");
         let message = refused(ModelConfig { family: Family::Olmo2, qkv_bias: true, ..base() });
         assert_eq!(message, "model.output_bias: false and model.qkv_bias = true; olmo2 has both or none");
         let message = refused(ModelConfig { family: Family::Phi3, partial_rotary_factor: 0.2, ..base() });

@@ -52,9 +52,15 @@ pub(super) struct Stds {
 }
 
 impl FeedForward {
-    /// The feed-forward layer of a new block.
-    pub(super) fn new(config: &ModelConfig, layer: usize, stds: Stds, init: &mut Init, device: &Device) -> Self {
-        match config.experts_of(layer) {
+    /// The feed-forward layer of a new block, with these experts if it has any.
+    pub(super) fn new(
+        config: &ModelConfig,
+        experts: Option<&ExpertsConfig>,
+        stds: Stds,
+        init: &mut Init,
+        device: &Device,
+    ) -> Self {
+        match experts {
             None => Self::Dense(Mlp::new(config, config.feed_forward, stds, init, device)),
             Some(experts) => Self::Experts(Experts::new(config, experts, stds, init, device)),
         }

@@ -22,8 +22,8 @@ pub(crate) struct LayerPlan {
     pub window: usize,
     /// Rotation of queries and keys.
     pub rope: Option<Rope>,
-    /// True if the block has a mixture of experts.
-    pub has_experts: bool,
+    /// The mixture of experts in place of one feed-forward layer.
+    pub experts: Option<ExpertsConfig>,
 }
 
 impl ModelConfig {
@@ -42,7 +42,7 @@ impl ModelConfig {
             scaling: self.rope_scaling.clone().filter(|_| !is_local),
             context: self.context,
         };
-        LayerPlan { window, rope: has_rope.then(rope), has_experts: self.experts_of(layer).is_some() }
+        LayerPlan { window, rope: has_rope.then(rope), experts: self.experts_of(layer).cloned() }
     }
 
     /// Maximum number of tokens that a token attends to in a layer; 0 means all.

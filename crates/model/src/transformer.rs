@@ -90,10 +90,14 @@ pub struct Attention {
     /// Factor of the queries, where scores are not divided by the root of a head's width (Gemma 3).
     #[module(skip)]
     query_scale: Option<f64>,
-    /// Its window and its rotation, by their places in [`View`].
     #[module(skip)]
+    index: ViewIndex,
+}
+
+/// Numbers of a block's mask and rotation in a [`View`].
+#[derive(Debug, Clone, Copy)]
+struct ViewIndex {
     mask: usize,
-    #[module(skip)]
     rotation: Option<usize>,
 }
 
@@ -108,18 +112,14 @@ impl Transformer {
         let plans = config.layer_plans();
         let windows = distinct(plans.iter().map(|plan| plan.window));
         let ropes: Vec<Rope> = distinct(plans.iter().filter_map(|plan| plan.rope.clone()));
-        let place = |plan: &LayerPlan| {
-            let rotation = plan.rope.as_ref().and_then(|rope| ropes.iter().position(|other| other == rope));
-            (windows.iter().position(|&window| window == plan.window).unwrap_or(0), rotation)
+        let index = |plan: &LayerPlan| ViewIndex {
+            mask: windows.iter().position(|&window| window == plan.window).unwrap_or(0),
+            rotation: plan.rope.as_ref().and_then(|rope| ropes.iter().position(|other| other == rope)),
         };
         Self {
             embedding: normal([vocab_size, width], STD, init, device),
             positions: decoder.learned_positions.then(|| normal([context, width], STD, init, device)),
-            blocks: plans
-                .iter()
-                .enumerate()
-                .map(|(layer, plan)| Block::new(config, layer, place(plan), stds, init, device))
-                .collect(),
+            blocks: plans.iter().map(|plan| Block::new(config, plan, index(plan), stds, init, device)).collect(),
             norm: Norm::new(width, norm_eps, decoder.norm, device),
             head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, init, device)),
             rotary: ropes.iter().map(|rope| RotaryTable::new(rope, device)).collect(),
@@ -232,11 +232,10 @@ impl Transformer {
 }
 
 impl Block {
-    /// `mask` and `rotation` are the block's places in [`View`].
     fn new(
         config: &ModelConfig,
-        layer: usize,
-        (mask, rotation): (usize, Option<usize>),
+        plan: &LayerPlan,
+        index: ViewIndex,
         stds: Stds,
         init: &mut Init,
         device: &Device,
@@ -263,15 +262,14 @@ impl Block {
             heads: config.heads,
             kv_heads: config.kv_heads,
             query_scale: (divisor != head_dim).then(|| (head_dim as f64 / divisor as f64).sqrt()),
-            mask,
-            rotation,
+            index,
         };
         Self {
             attention_norm: norm(is_before),
             attention,
             attention_post_norm: norm(is_behind),
             feed_forward_norm: norm(is_before),
-            feed_forward: FeedForward::new(config, layer, stds, init, device),
+            feed_forward: FeedForward::new(config, plan.experts.as_ref(), stds, init, device),
             feed_forward_post_norm: norm(is_behind),
         }
     }
@@ -319,7 +317,7 @@ impl Attention {
         let mut query = split(self.query.forward(x.clone()), self.heads, self.query_norm.as_ref());
         let mut key = split(self.key.forward(x.clone()), self.kv_heads, self.key_norm.as_ref());
         let mut value = split(self.value.forward(x), self.kv_heads, None);
-        if let Some(at) = self.rotation {
+        if let Some(at) = self.index.rotation {
             let rotation = &view.rotations[at];
             query = rotation.apply(query);
             key = rotation.apply(key);
@@ -330,7 +328,7 @@ impl Attention {
         if let Some((layer, cache)) = cache {
             (key, value) = cache.append(layer, key, value);
         }
-        let mixed = attention(query, key, value, &view.masks[self.mask]); // [batch, heads, time, head_dim]
+        let mixed = attention(query, key, value, &view.masks[self.index.mask]); // [batch, heads, time, head_dim]
         let [_, _, _, head_dim] = mixed.dims();
         self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, self.heads * head_dim]))
     }
