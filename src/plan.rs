@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::Result;
 use palestra_display::duration;
-use palestra_model::huggingface::parameter_shapes;
 use palestra_model::lora::{LoraConfig, is_adapter};
-use palestra_model::{Family, ModelConfig};
+use palestra_model::parameter_shapes;
+use palestra_model::{ExpertsConfig, ModelConfig};
 
 /// Length of a run, and the batches that it is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +37,11 @@ pub struct Parameters {
     pub all: u64,
     /// Trained parameters. Only these have gradients and moments.
     pub trained: u64,
-    /// Parameters that activations are multiplied by: the output layer is included, lookups are not.
+    /// Parameters that a token uses: of the experts, only as many as it passes.
+    pub active: u64,
+    /// Active parameters that activations are multiplied by: the output layer is included, lookups are not.
     pub multiplied: u64,
-    /// Trained parameters that activations are multiplied by.
+    /// Trained parameters among these.
     pub trained_multiplied: u64,
 }
 
@@ -52,6 +54,8 @@ pub struct Plan {
     pub parameters: u64,
     /// Trained parameters.
     pub trained_parameters: u64,
+    /// Parameters that a token uses: fewer than all in a mixture of experts.
+    pub active_parameters: u64,
     /// Optimiser steps.
     pub steps: u64,
     /// Tokens per optimiser step.
@@ -128,9 +132,12 @@ impl Parameters {
         let mut count = Self::default();
         for (name, shape) in &shapes {
             let size = shape.iter().product::<usize>() as u64;
-            let is_multiplied = name == output_layer || (name.starts_with("blocks.") && shape.len() == 2);
+            let is_active = is_active(config, name);
+            let is_multiplied =
+                is_active && (name == output_layer || (name.starts_with("blocks.") && shape.len() == 2));
             let is_trained = !frozen.contains(name) && (lora.is_none() || is_adapter(name));
             count.all += size;
+            count.active += if is_active { size } else { 0 };
             count.multiplied += if is_multiplied { size } else { 0 };
             count.trained += if is_trained { size } else { 0 };
             count.trained_multiplied += if is_multiplied && is_trained { size } else { 0 };
@@ -152,8 +159,12 @@ impl Plan {
         let Extent { steps, window, batch, devices, .. } = extent;
         let tokens_per_step = (batch * window) as u64;
         let tokens = steps * tokens_per_step;
-        let seen = if config.sliding_window == 0 { window } else { window.min(config.sliding_window) };
-        let attention = 4.0 * config.layers as f64 * (config.heads * config.head_dim()) as f64 * seen as f64;
+        // Tokens that a token sees, in all layers together.
+        let seen = (0..config.layers).map(|layer| match config.window_of(layer) {
+            0 => window,
+            own => window.min(own),
+        });
+        let attention = 4.0 * (config.heads * config.head_dim()) as f64 * seen.sum::<usize>() as f64;
         let forward = 2.0 * counted.multiplied as f64 + attention;
         let backward = forward + attention + 2.0 * counted.trained_multiplied as f64;
         let again = if extent.gradient_checkpointing { forward } else { 0.0 };
@@ -164,6 +175,7 @@ impl Plan {
             shape: shape(config),
             parameters: counted.all,
             trained_parameters: counted.trained,
+            active_parameters: counted.active,
             steps,
             tokens_per_step,
             tokens,
@@ -179,8 +191,23 @@ impl Plan {
     }
 }
 
+/// True for a parameter that each token uses; of the experts, for as many as it passes, since all have one shape.
+fn is_active(config: &ModelConfig, name: &str) -> bool {
+    let number = name.split_once(".experts.").and_then(|(_, rest)| rest.split('.').next()?.parse::<usize>().ok());
+    match (number, &config.experts) {
+        (Some(number), Some(experts)) => number < experts.per_token,
+        _ => true,
+    }
+}
+
 fn shape(config: &ModelConfig) -> String {
-    let ModelConfig { layers, width, heads, kv_heads, feed_forward, vocab_size, context, .. } = config;
+    let ModelConfig { layers, width, heads, kv_heads, vocab_size, context, .. } = config;
+    let feed_forward = match &config.experts {
+        Some(ExpertsConfig { count, per_token, feed_forward, .. }) => {
+            format!("{feed_forward} in {per_token} of {count} experts")
+        }
+        None => config.feed_forward.to_string(),
+    };
     let family = config.model_type().unwrap_or("model");
     let shared = if kv_heads == heads { String::new() } else { format!(" over {kv_heads}") };
     format!(
@@ -191,16 +218,24 @@ fn shape(config: &ModelConfig) -> String {
 
 /// Memory of one device. Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in
 /// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, the norms'
-/// outputs, query, key and value, the output of attention, and each step of the feed-forward layer. With gradient
-/// checkpointing, each block keeps its input, and one block at a time keeps everything.
+/// outputs, query, key and value, the output of attention, and each step of the feed-forward layer, or of each expert that
+/// a token passes with its input and output. With gradient checkpointing, each block keeps its input, and one block at a
+/// time keeps everything.
 fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
     const FLOAT: u64 = 4;
     let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
-    let inner = if config.family == Family::Gpt2 { 2 } else { 4 };
-    let block = 4 * config.width + 2 * query + 2 * kv + inner * config.feed_forward;
+    let inner = if config.has_gate() { 4 } else { 2 };
+    let block = |layer| {
+        let feed_forward = match config.experts_of(layer) {
+            Some(experts) => experts.per_token * (inner * experts.feed_forward + 2 * config.width),
+            None => inner * config.feed_forward,
+        };
+        (2 + config.norms_of_block()) * config.width + 2 * query + 2 * kv + feed_forward
+    };
+    let blocks = (0..config.layers).map(block);
     let blocks = match extent.gradient_checkpointing {
-        true => config.layers * config.width + block,
-        false => config.layers * block,
+        true => config.layers * config.width + blocks.max().unwrap_or(0),
+        false => blocks.sum(),
     };
     let tokens = (extent.micro_batch * extent.window) as u64;
     let [weights, gradients, moments] = [counted.all, counted.trained, 2 * counted.trained].map(|count| FLOAT * count);
@@ -227,7 +262,11 @@ impl fmt::Display for Plan {
             true => String::new(),
             false => format!(", {} of them trained", short(self.trained_parameters as f64).trim_end()),
         };
-        writeln!(f, "parameters  {}{trained}", short(self.parameters as f64).trim_end())?;
+        let active = match self.active_parameters == self.parameters {
+            true => String::new(),
+            false => format!(", {} of them used by a token", short(self.active_parameters as f64).trim_end()),
+        };
+        writeln!(f, "parameters  {}{active}{trained}", short(self.parameters as f64).trim_end())?;
         writeln!(
             f,
             "tokens      {} ({} steps of {}), {:.1} for each parameter",
@@ -271,8 +310,8 @@ fn short(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use palestra_model::Device;
     use palestra_model::Module;
+    use palestra_model::{Device, Family};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -317,6 +356,9 @@ mod tests {
         }
         shapes.push(ModelConfig { qkv_bias: true, output_bias: true, mlp_bias: true, ..ModelConfig::default() });
         shapes.push(ModelConfig { qk_norm: true, head_dim: 8, kv_heads: 2, ..ModelConfig::default() });
+        for family in [Family::Gemma3, Family::Phi3, Family::SmolLm3, Family::Olmo2] {
+            shapes.push(ModelConfig { family, kv_heads: 2, ..ModelConfig::default() });
+        }
         for shape in shapes {
             let config = shape.resolve(77).unwrap();
             let policy = Policy::new(&config, Heads::default(), 0, &Device::flex());
@@ -337,6 +379,56 @@ mod tests {
                 assert_eq!(counted.trained, count_trained(&policy), "{config:?} {pattern}");
             }
         }
+    }
+
+    /// Qwen3-30B-A3B, whose authors give 30.5e9 parameters, of which a token uses 3.3e9.
+    #[test]
+    fn a_token_uses_a_part_of_a_mixture_of_experts() {
+        let experts = ExpertsConfig { count: 128, per_token: 8, feed_forward: 768, ..ExpertsConfig::default() };
+        let shape = ModelConfig {
+            family: Family::Qwen3Moe,
+            vocab_size: 151_936,
+            context: 40_960,
+            layers: 48,
+            width: 2048,
+            heads: 32,
+            kv_heads: 4,
+            head_dim: 128,
+            feed_forward: 6144,
+            tie_embeddings: false,
+            experts: Some(experts),
+            ..ModelConfig::default()
+        };
+        let config = shape.resolve(151_936).unwrap();
+        let counted = whole(&config);
+        assert_eq!([counted.all, counted.trained], [30_532_122_624; 2]);
+        let idle = 48 * 120 * 3 * 2048 * 768;
+        assert_eq!(counted.active, 30_532_122_624 - idle);
+        let plan = Plan::new(&config, counted, extent(1), None);
+        let multiplied = counted.active - 151_936 * 2048 - (48 * (2 * 2048 + 2 * 128) + 2048);
+        let per_token = 6.0 * multiplied as f64 + 12.0 * 48.0 * 4096.0 * 4096.0;
+        assert!((plan.flops_per_token / per_token - 1.0).abs() < 1e-12, "{}", plan.flops_per_token);
+        let text = plan.to_string();
+        assert!(text.contains("32 heads over 4, feed-forward 768 in 8 of 128 experts, 151936 tokens"), "{text}");
+        assert!(text.contains("\nparameters  30.532 G, 3.353 G of them used by a token\n"), "{text}");
+
+        // As many parameters as the decoder has, also where a layer is dense.
+        let experts = ExpertsConfig { count: 3, dense_layers: vec![0], ..ExpertsConfig::default() };
+        let small = ModelConfig { family: Family::Qwen3Moe, experts: Some(experts), ..ModelConfig::default() };
+        let small = small.resolve(77).unwrap();
+        let policy = Policy::new(&small, Heads::default(), 0, &Device::flex());
+        assert_eq!(whole(&small).all, policy.num_params() as u64);
+    }
+
+    #[test]
+    fn a_window_in_some_layers_costs_less_attention() {
+        let shape = ModelConfig { family: Family::Gemma3, layers: 6, sliding_window: 64, ..ModelConfig::default() };
+        let flops = |full_attention_layers: Vec<usize>| {
+            let config = ModelConfig { full_attention_layers, ..shape.clone() }.resolve(77).unwrap();
+            Plan::new(&config, whole(&config), extent(1), None).flops_per_token
+        };
+        // 12 width (window - 64) for each layer that sees all.
+        assert_eq!(flops(vec![2, 5]) - flops(vec![]), 2.0 * 12.0 * 64.0 * (4096.0 - 64.0));
     }
 
     #[test]

@@ -93,6 +93,7 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
         }
     }
     let mut agent = Agent::new(run, registry, logged.as_ref().map(|logged| &logged.log), &device)?;
+    tell_of_experts(&agent);
     let batches_on = device.clone().autodiff();
     let parts = Parts::open(&mut agent, registry, logged, &batches_on)?;
     tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
@@ -255,6 +256,19 @@ fn open_log(data: &DataConfig) -> Result<LoggedData> {
         );
     }
     Ok(LoggedData { outcomes: log.outcomes()?, log })
+}
+
+/// Says that the loss which balances the use of experts is no part of a run's loss, where `config.json` has a weight for it.
+fn tell_of_experts(agent: &Agent) {
+    let experts = agent.policy.transformer.config().experts.as_ref();
+    if let Some(experts) = experts.filter(|experts| experts.router_aux_loss_coef > 0.0) {
+        tracing::warn!(
+            "router_aux_loss_coef = {}: the loss that balances the use of the {} experts is not computed; the router \
+             learns from the run's own loss alone, as in transformers without output_router_logits",
+            experts.router_aux_loss_coef,
+            experts.count
+        );
+    }
 }
 
 /// Evaluates the last checkpoint of a run. `overrides` are applied to its run file; if `episodes` is absent, the run's

@@ -50,6 +50,39 @@ def configurations():
     }
 
 
+def more_configurations():
+    """Families whose layers differ from one another or from a Llama's, each with what it can set."""
+    base = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                max_position_embeddings=64, rope_theta=500.0)
+    gemma3 = base | dict(model_type="gemma3_text", head_dim=6, num_hidden_layers=3, sliding_window=7, query_pre_attn_scalar=10)
+    rope = dict(full_attention=dict(rope_type="linear", factor=4.0, rope_theta=500.0),
+                sliding_attention=dict(rope_type="default", rope_theta=50.0))
+    phi3 = base | dict(model_type="phi3", num_attention_heads=2, num_key_value_heads=1)
+    long_rope = dict(rope_type="longrope", short_factor=[1.0, 1.5], long_factor=[2.0, 5.0])
+    smollm3 = base | dict(model_type="smollm3", num_hidden_layers=3)
+    experts = dict(num_experts_per_tok=2, moe_intermediate_size=8)
+    return {
+        "gemma3": gemma3 | dict(layer_types=["sliding_attention", "full_attention", "sliding_attention"], rope_parameters=rope,
+                                final_logit_softcapping=5.0),
+        "gemma3-plain": gemma3 | dict(sliding_window_pattern=2, attention_bias=True, tie_word_embeddings=False,
+                                      attn_logit_softcapping=3.0, rope_local_base_freq=100.0),
+        "phi3": phi3 | dict(sliding_window=7, partial_rotary_factor=0.75),
+        "phi3-longrope": phi3 | dict(rope_scaling=long_rope, partial_rotary_factor=0.5, original_max_position_embeddings=20,
+                                     tie_word_embeddings=True),
+        "smollm3": smollm3 | dict(no_rope_layer_interval=2),
+        "smollm3-window": smollm3 | dict(no_rope_layers=[0, 1, 1], use_sliding_window=True, sliding_window=7,
+                                         attention_bias=True, mlp_bias=True, tie_word_embeddings=False),
+        "olmo2": base | dict(model_type="olmo2"),
+        "olmo2-biases": base | dict(model_type="olmo2", attention_bias=True, num_key_value_heads=4, tie_word_embeddings=True),
+        "qwen2-window": base | dict(model_type="qwen2", use_sliding_window=True, sliding_window=7, max_window_layers=1),
+        "qwen3-moe": base | experts | dict(model_type="qwen3_moe", head_dim=6, num_hidden_layers=3, num_experts=4,
+                                           mlp_only_layers=[1]),
+        "qwen3-moe-normalised": base | experts | dict(model_type="qwen3_moe", head_dim=6, num_experts=4, norm_topk_prob=True,
+                                                      use_sliding_window=True, sliding_window=7, tie_word_embeddings=True),
+        "mixtral": base | dict(model_type="mixtral", intermediate_size=8, num_local_experts=4, num_experts_per_tok=2, sliding_window=7),
+    }
+
+
 # How the files are laid out, where not as one file of 32-bit floats.
 LAYOUT = {"llama3": dict(dtype=torch.float16), "mistral": dict(dtype=torch.bfloat16), "qwen2": dict(max_shard_size="12KB")}
 
@@ -87,22 +120,30 @@ def record():
     torch.manual_seed(0)
     tokens = torch.randint(0, VOCAB, (2, TIME)).tolist()
     for name, configuration in configurations().items():
-        special = dict(vocab_size=VOCAB, bos_token_id=1, eos_token_id=2, pad_token_id=0)
-        layout = dict(LAYOUT.get(name, {}))
-        model = random_model(configuration | special)
-        dtype = layout.pop("dtype", torch.float32)
-        directory = fixtures / name
-        model.to(dtype).save_pretrained(directory, **layout)
-        # Read again: a model that was 16 bits wide once has rounded rotary frequencies too.
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
-        write_expected(directory, model, tokens, tokens[0][:5])
-    record_adapters(fixtures, tokens)
+        record_model(fixtures, name, configuration, tokens)
+    record_adapters(fixtures, tokens, {"llama": dict(target_modules=["q_proj", "v_proj", "down_proj"]),
+                                       "gpt2": dict(target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True)})
+    torch.manual_seed(1)
+    for name, configuration in more_configurations().items():
+        # Long enough that LongRoPE changes its frequencies on the way.
+        record_model(fixtures, name, configuration, tokens, count=20 if name.endswith("longrope") else WRITTEN)
+    record_adapters(fixtures, tokens, {"phi3": dict(target_modules=["qkv_proj", "gate_up_proj", "down_proj"])})
 
 
-def record_adapters(fixtures, tokens):
+def record_model(fixtures, name, configuration, tokens, count=WRITTEN):
+    special = dict(vocab_size=VOCAB, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    layout = dict(LAYOUT.get(name, {}))
+    model = random_model(configuration | special)
+    dtype = layout.pop("dtype", torch.float32)
+    directory = fixtures / name
+    model.to(dtype).save_pretrained(directory, **layout)
+    # Read again: a model that was 16 bits wide once has rounded rotary frequencies too.
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    write_expected(directory, model, tokens, tokens[0][:5], count)
+
+
+def record_adapters(fixtures, tokens, targets):
     from peft import LoraConfig, get_peft_model
-    targets = {"llama": dict(target_modules=["q_proj", "v_proj", "down_proj"]),
-               "gpt2": dict(target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True)}
     for name, target in targets.items():
         base = AutoModelForCausalLM.from_pretrained(fixtures / name, attn_implementation="eager").float().eval()
         model = get_peft_model(base, LoraConfig(r=3, lora_alpha=5, lora_dropout=0.0, task_type="CAUSAL_LM", **target)).eval()

@@ -1,18 +1,13 @@
-//! The shape of a model as Hugging Face's `config.json`: `GPT2Config`, and `LlamaConfig` with its relatives.
+//! The shape of a model as Hugging Face's `config.json`. Each family reads and writes its own fields.
 
-mod rope;
+pub(crate) mod rope;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::architecture::{Architecture, LLAMA_FAMILY};
-use super::{Family, Gelu, ModelConfig};
+use super::{ModelConfig, families};
 use crate::{Error, Result};
-
-/// Name of GPT-2's exact GELU; the next constant is the name of the tanh form, the default of older files.
-const EXACT_GELU: &str = "gelu";
-const TANH_GELU: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
 
 /// The `config.json` of a resolved shape.
 ///
@@ -22,28 +17,10 @@ const TANH_GELU: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
 /// # Panics
 /// If the shape is one that [`ModelConfig::check`] refuses.
 pub fn write(config: &ModelConfig) -> Value {
-    let own = match config.family {
-        Family::Llama => write_llama(config, config.architecture().expect("a checked shape has an architecture")),
-        Family::Gpt2 => json!({
-            "architectures": ["GPT2LMHeadModel"],
-            "n_embd": config.width,
-            "n_inner": config.feed_forward,
-            "n_layer": config.layers,
-            "n_head": config.heads,
-            "n_positions": config.context,
-            "n_ctx": config.context,
-            "layer_norm_epsilon": config.norm_eps,
-            "activation_function": match config.gelu {
-                Gelu::Exact => EXACT_GELU,
-                Gelu::Tanh => TANH_GELU[0],
-            },
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "resid_pdrop": 0.0,
-        }),
-    };
+    let family = families::of(config).expect("a checked shape has a family");
     let mut json = json!({
-        "model_type": config.model_type(),
+        "model_type": family.model_type,
+        "architectures": [family.class],
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": "float32",
@@ -51,35 +28,8 @@ pub fn write(config: &ModelConfig) -> Value {
         "eos_token_id": null,
         "pad_token_id": null,
     });
-    if let (Value::Object(all), Value::Object(own)) = (&mut json, own) {
+    if let (Value::Object(all), Value::Object(own)) = (&mut json, (family.write)(config)) {
         all.extend(own);
-    }
-    json
-}
-
-fn write_llama(config: &ModelConfig, architecture: &Architecture) -> Value {
-    let mut json = json!({
-        "architectures": [architecture.class],
-        "hidden_size": config.width,
-        "intermediate_size": config.feed_forward,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_dim(),
-        "max_position_embeddings": config.context,
-        "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": config.rope_scaling.as_ref().map(rope::write),
-        "hidden_act": "silu",
-    });
-    if architecture.has_attention_bias {
-        json["attention_bias"] = config.qkv_bias.into();
-    }
-    if architecture.has_mlp_bias {
-        json["mlp_bias"] = config.mlp_bias.into();
-    }
-    if architecture.sliding_window > 0 {
-        json["sliding_window"] = (config.sliding_window > 0).then_some(config.sliding_window).into();
     }
     json
 }
@@ -99,90 +49,14 @@ fn read_fields(json: &Value) -> Result<ModelConfig, String> {
             "quantization_config has quant_method {method}; only weights that are not quantized can be read"
         ));
     }
-    let name = json["model_type"].as_str();
-    let config = match (name, LLAMA_FAMILY.into_iter().find(|architecture| Some(architecture.model_type) == name)) {
-        (_, Some(architecture)) => read_llama(json, architecture)?,
-        (Some("gpt2"), _) => read_gpt2(json)?,
-        _ => {
-            let known = LLAMA_FAMILY.map(|architecture| format!("{:?}", architecture.model_type)).join(", ");
-            return Err(format!("model_type is {}; \"gpt2\", {known} can be read", json["model_type"]));
-        }
-    };
+    let family = families::named(&json["model_type"])?;
+    let config = family.fixed(&(family.read)(json)?);
     config.check().map_err(|error| error.to_string())?;
     Ok(config)
 }
 
-/// Reads a model of the Llama family; fields that a file leaves out have the defaults of transformers' configurations.
-fn read_llama(json: &Value, architecture: &Architecture) -> Result<ModelConfig, String> {
-    let heads = size(json, "num_attention_heads", None)?;
-    let width = size(json, "hidden_size", None)?;
-    let head_dim = size(json, "head_dim", Some(architecture.head_dim.unwrap_or(width / heads)))?;
-    let attention_bias = architecture.has_attention_bias && switch(json, "attention_bias", false)?;
-    only(json, "hidden_act", &[json!("silu"), json!("swish")])?;
-    only(json, "use_sliding_window", &[json!(false)])?;
-    if architecture.has_layer_types {
-        let kinds = json["layer_types"].as_array().into_iter().flatten();
-        if let Some(other) = kinds.into_iter().find(|kind| *kind != "full_attention") {
-            return Err(format!("layer_types has {other}; only models with \"full_attention\" can be read"));
-        }
-    }
-    let context = size(json, "max_position_embeddings", Some(architecture.context))?;
-    let (rope_theta, rope_scaling) = rope::read(json, context)?;
-    Ok(ModelConfig {
-        family: Family::Llama,
-        vocab_size: size(json, "vocab_size", None)?,
-        context,
-        layers: size(json, "num_hidden_layers", None)?,
-        width,
-        heads,
-        kv_heads: size(json, "num_key_value_heads", Some(architecture.kv_heads.unwrap_or(heads)))?,
-        head_dim: if head_dim * heads == width { 0 } else { head_dim },
-        feed_forward: size(json, "intermediate_size", None)?,
-        tie_embeddings: switch(json, "tie_word_embeddings", false)?,
-        norm_eps: number(json, "rms_norm_eps", 1e-6)?,
-        rope_theta,
-        sliding_window: match json.get("sliding_window") {
-            Some(Value::Null) => 0,
-            _ if architecture.sliding_window == 0 => 0, // there, but used by none of its layers
-            _ => size(json, "sliding_window", Some(architecture.sliding_window))?,
-        },
-        qkv_bias: architecture.qkv_bias || attention_bias,
-        output_bias: attention_bias,
-        mlp_bias: architecture.has_mlp_bias && switch(json, "mlp_bias", false)?,
-        qk_norm: architecture.qk_norm,
-        gelu: Gelu::Exact,
-        rope_scaling,
-    })
-}
-
-/// Reads a GPT-2; fields that a file leaves out have the defaults of transformers' `GPT2Config`.
-fn read_gpt2(json: &Value) -> Result<ModelConfig, String> {
-    let (width, heads) = (size(json, "n_embd", None)?, size(json, "n_head", None)?);
-    let activation = &json["activation_function"];
-    let is_tanh = activation.is_null() || TANH_GELU.iter().any(|name| activation == name);
-    if !is_tanh {
-        only(json, "activation_function", &[json!(EXACT_GELU)])?;
-    }
-    only(json, "scale_attn_weights", &[json!(true)])?;
-    only(json, "scale_attn_by_inverse_layer_idx", &[json!(false)])?;
-    only(json, "add_cross_attention", &[json!(false)])?;
-    Ok(ModelConfig {
-        family: Family::Gpt2,
-        vocab_size: size(json, "vocab_size", None)?,
-        context: size(json, "n_positions", None)?,
-        layers: size(json, "n_layer", None)?,
-        width,
-        heads,
-        kv_heads: heads,
-        feed_forward: size(json, "n_inner", Some(4 * width))?,
-        tie_embeddings: switch(json, "tie_word_embeddings", true)?,
-        norm_eps: number(json, "layer_norm_epsilon", 1e-5)?,
-        gelu: if is_tanh { Gelu::Tanh } else { Gelu::Exact },
-        ..ModelConfig::default()
-    })
-}
-
-fn switch(json: &Value, field: &str, default: bool) -> Result<bool, String> {
+/// True or false.
+pub(crate) fn switch(json: &Value, field: &str, default: bool) -> Result<bool, String> {
     match &json[field] {
         Value::Null => Ok(default),
         value => value.as_bool().ok_or_else(|| format!("{field} is {value}; it must be true or false")),
@@ -190,7 +64,7 @@ fn switch(json: &Value, field: &str, default: bool) -> Result<bool, String> {
 }
 
 /// A whole number of at least 1.
-fn size(json: &Value, field: &str, default: Option<usize>) -> Result<usize, String> {
+pub(crate) fn size(json: &Value, field: &str, default: Option<usize>) -> Result<usize, String> {
     match (&json[field], default) {
         (Value::Null, Some(default)) => Ok(default),
         (Value::Null, None) => Err(format!("{field} is missing; it must be a whole number of at least 1")),
@@ -202,7 +76,8 @@ fn size(json: &Value, field: &str, default: Option<usize>) -> Result<usize, Stri
     }
 }
 
-fn number(json: &Value, field: &str, default: f64) -> Result<f64, String> {
+/// A number above 0.
+pub(crate) fn number(json: &Value, field: &str, default: f64) -> Result<f64, String> {
     match &json[field] {
         Value::Null => Ok(default),
         value => value
@@ -213,7 +88,7 @@ fn number(json: &Value, field: &str, default: f64) -> Result<f64, String> {
 }
 
 /// Refuses unsupported variants of the family. A field that is left out means the usual variant.
-fn only(json: &Value, field: &str, supported: &[Value]) -> Result<(), String> {
+pub(crate) fn only(json: &Value, field: &str, supported: &[Value]) -> Result<(), String> {
     let value = &json[field];
     if value.is_null() || supported.contains(value) {
         return Ok(());
@@ -225,7 +100,7 @@ fn only(json: &Value, field: &str, supported: &[Value]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RopeScaling;
+    use crate::{ExpertsConfig, Family, Gelu, RopeScaling};
 
     fn llama() -> ModelConfig {
         let config = ModelConfig { kv_heads: 2, norm_eps: 1e-6, rope_theta: 1e5, ..ModelConfig::default() };
@@ -262,6 +137,32 @@ mod tests {
             original_context: 32,
             attention_factor,
         };
+        let of = |family| ModelConfig { family, ..llama() };
+        let experts = ExpertsConfig {
+            count: 4,
+            feed_forward: 24,
+            norm_topk_prob: false,
+            dense_layers: vec![1],
+            router_aux_loss_coef: 0.01,
+            ..ExpertsConfig::default()
+        };
+        let mixtral = ExpertsConfig { norm_topk_prob: true, dense_layers: Vec::new(), ..experts.clone() };
+        let gemma = ModelConfig {
+            gelu: Gelu::Tanh,
+            sliding_window: 9,
+            full_attention_layers: vec![1],
+            local_rope_theta: 500.0,
+            query_pre_attn_scalar: 100,
+            final_logit_softcapping: 30.0,
+            rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }),
+            ..of(Family::Gemma3)
+        };
+        let half = RopeScaling::LongRope {
+            short_factor: vec![1.0; 4],
+            long_factor: vec![2.0; 4],
+            original_context: 32,
+            attention_factor: None,
+        };
         let shapes = [
             ("gpt2", gpt2()),
             ("gpt2", ModelConfig { gelu: Gelu::Tanh, ..gpt2() }),
@@ -275,10 +176,22 @@ mod tests {
             ("llama", ModelConfig { rope_scaling: Some(long_rope(None)), ..llama() }),
             ("llama", ModelConfig { rope_scaling: Some(long_rope(Some(1.25))), ..llama() }),
             ("mistral", ModelConfig { sliding_window: 9, ..llama() }),
+            ("mistral", ModelConfig { family: Family::Mistral, ..llama() }),
             ("qwen2", ModelConfig { qkv_bias: true, ..llama() }),
+            ("qwen2", ModelConfig { qkv_bias: true, sliding_window: 9, full_attention_layers: vec![0], ..llama() }),
             ("qwen3", ModelConfig { qk_norm: true, head_dim: 20, ..llama() }),
+            ("qwen3_moe", ModelConfig { experts: Some(experts.clone()), head_dim: 20, ..of(Family::Qwen3Moe) }),
+            ("mixtral", ModelConfig { experts: Some(mixtral), sliding_window: 9, ..of(Family::Mixtral) }),
+            ("gemma3_text", of(Family::Gemma3)),
+            ("gemma3_text", gemma),
+            ("phi3", ModelConfig { sliding_window: 9, ..of(Family::Phi3) }),
+            ("phi3", ModelConfig { partial_rotary_factor: 0.5, rope_scaling: Some(half), ..of(Family::Phi3) }),
+            ("smollm3", ModelConfig { mlp_bias: true, no_rope_layers: vec![0], ..of(Family::SmolLm3) }),
+            ("smollm3", ModelConfig { sliding_window: 9, full_attention_layers: vec![1], ..of(Family::SmolLm3) }),
+            ("olmo2", ModelConfig { qkv_bias: true, output_bias: true, ..of(Family::Olmo2) }),
         ];
         for (name, config) in shapes {
+            let config = config.resolve(300).unwrap();
             let json = write(&config);
             assert_eq!(
                 (json["model_type"].as_str(), read(&json, Path::new("config.json")).unwrap()),
@@ -319,6 +232,17 @@ mod tests {
             "num_hidden_layers": 32, "num_key_value_heads": 8, "vocab_size": 32000
         });
         assert_eq!((read(&mistral).sliding_window, read(&mistral).context), (4096, 131_072));
+        let mut gemma = mistral.clone(); // as gemma-3-1b-it
+        gemma["model_type"] = json!("gemma3_text");
+        gemma["num_hidden_layers"] = json!(26);
+        gemma["rope_scaling"] = Value::Null;
+        gemma["rope_local_base_freq"] = json!(10_000);
+        gemma["sliding_window_pattern"] = json!(6);
+        gemma["sliding_window"] = json!(512);
+        let config = read(&gemma);
+        assert_eq!((config.full_attention_layers.as_slice(), config.rope_theta), ([5, 11, 17, 23].as_slice(), 1e6));
+        assert_eq!((config.local_rope_theta, config.head_dim(), config.tie_embeddings), (1e4, 256, true));
+        assert_eq!((config.window_of(0), config.window_of(5)), (512, 0));
         let mut without = mistral;
         without["sliding_window"] = Value::Null;
         assert_eq!(read(&without).sliding_window, 0);
@@ -346,19 +270,38 @@ mod tests {
         let message = refused(&llama(), "model_type", json!("gemma"));
         assert_eq!(
             message,
-            r#"config.json: model_type is "gemma"; "gpt2", "llama", "mistral", "qwen2", "qwen3" can be read"#
+            r#"config.json: model_type is "gemma"; "gpt2", "llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "gemma3_text", "phi3", "smollm3", "olmo2" can be read"#
         );
         let layers = json!(["full_attention", "sliding_attention"]);
         let message = refused(&ModelConfig { qkv_bias: true, ..llama() }, "layer_types", layers);
-        assert!(message.contains("layer_types has \"sliding_attention\"; only models with"), "{message}");
+        assert!(message.contains("layer 1 attends to a window (layer_types), and the file has none"), "{message}");
         let message = refused(&llama(), "quantization_config", json!({"quant_method": "gptq"}));
         assert!(message.contains("quantization_config has quant_method \"gptq\"; only"), "{message}");
         assert!(refused(&llama(), "head_dim", json!(13)).contains("13 wide; rotary positions need an even number"));
         assert!(
             refused(&llama(), "attention_bias", json!("yes")).contains("attention_bias is \"yes\"; it must be true")
         );
-        let qwen2 = ModelConfig { qkv_bias: true, ..llama() };
-        assert!(refused(&qwen2, "use_sliding_window", json!(true)).contains("use_sliding_window is true; only models"));
+        let gemma = ModelConfig { family: Family::Gemma3, ..llama() }.resolve(300).unwrap();
+        let message = refused(&gemma, "layer_types", json!(["full_attention", "chunked_attention"]));
+        assert!(message.contains("layer_types has \"chunked_attention\"; only \"full_attention\" and"), "{message}");
+        let message = refused(&gemma, "layer_types", json!(["full_attention"]));
+        assert!(message.contains("layer_types has 1 names, and num_hidden_layers is 2"), "{message}");
+        let message = refused(&gemma, "use_bidirectional_attention", json!(true));
+        assert!(message.contains("use_bidirectional_attention is true; only models with false"), "{message}");
+        let positions = json!({"sliding_attention": {"rope_type": "linear", "factor": 2.0}});
+        let message = refused(&gemma, "rope_parameters", positions);
+        assert!(message.contains("rope_parameters.sliding_attention.rope_type is \"linear\"; only"), "{message}");
+        let message = refused(&gemma, "rope_parameters", json!({"rope_theta": 1e6}));
+        assert!(message.contains("rope_parameters has \"rope_theta\"; gemma3_text has them by layer"), "{message}");
+        let smollm3 = ModelConfig { family: Family::SmolLm3, ..llama() };
+        let message = refused(&smollm3, "no_rope_layers", json!([1]));
+        assert!(message.contains("no_rope_layers is [1]; it must be a list of 2 numbers, 1 or 0"), "{message}");
+        let mixtral = ModelConfig { family: Family::Mixtral, ..llama() }.resolve(300).unwrap();
+        let message = refused(&mixtral, "num_experts_per_tok", json!(9));
+        assert!(message.contains("model.experts.per_token: 9"), "{message}");
+        let phi3 = ModelConfig { family: Family::Phi3, ..llama() };
+        let message = refused(&phi3, "rope_scaling", json!({"type": "linear", "factor": 2.0}));
+        assert!(message.contains("rope_scaling has rope_type \"linear\"; phi3 has \"longrope\""), "{message}");
         assert!(refused(&gpt2(), "activation_function", json!("relu")).contains("activation_function is \"relu\""));
         assert!(refused(&llama(), "hidden_size", Value::Null).contains("hidden_size is missing"));
         assert!(refused(&llama(), "hidden_size", json!("64")).contains("hidden_size is \"64\"; it must be a whole"));

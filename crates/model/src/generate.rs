@@ -137,9 +137,21 @@ pub fn generate(policy: &Policy, requests: &mut [Request], limits: &Limits, samp
     // The distinct tokens of each text, if they are penalised.
     let mut repeated: Option<Vec<BTreeSet<u32>>> =
         (penalty != 1.0).then(|| requests.iter().map(|request| request.prompt.iter().copied().collect()).collect());
+    let mut is_far = false; // the angles of what the cache holds
     for step in 0..max_new_tokens {
+        let total = longest_prompt + step;
+        if policy.transformer.is_far(padding.positions(&active, total)) != is_far {
+            is_far = !is_far;
+            if step > 0 {
+                // What was read has other positions in a text of this length: it is read again, as a whole pass would.
+                cache = cache.map(|_| policy.cache(active.len(), longest_prompt + max_new_tokens - 1, &device));
+                let texts: Vec<Vec<u32>> =
+                    active.iter().map(|&at| [requests[at].prompt.as_slice(), &written[at].tokens].concat()).collect();
+                input = left_padded(texts.iter().map(Vec::as_slice), total, &device);
+            }
+        }
         let [rows, time] = input.dims();
-        let placement = padding.placement(&active, longest_prompt + step, time, &device);
+        let placement = padding.placement(&active, total, time, &device);
         let hidden = policy.read(input, &placement, cache.as_mut());
         let last = hidden.map(|hidden| last_of_each_row(hidden, rows));
         let values = policy.values(last.actor.clone()).map(|values| host(values.into_data()));
@@ -226,6 +238,12 @@ impl Padding {
     fn new(lengths: impl Iterator<Item = usize>, longest: usize, context: usize) -> Self {
         let left: Vec<usize> = lengths.map(|length| longest - length).collect();
         Self { left: left.iter().any(|&left| left > 0).then_some(left), last: context - 1 }
+    }
+
+    /// Number of positions of the active rows in `total` columns.
+    fn positions(&self, active: &[usize], total: usize) -> usize {
+        let Some(left) = &self.left else { return total };
+        active.iter().map(|&at| (total - left[at]).min(self.last + 1)).max().unwrap_or(total)
     }
 
     /// The placement of the last `time` of `total` columns of the active rows.

@@ -1,11 +1,12 @@
-//! Weights under the names and in the layouts of Hugging Face's GPT-2 and Llama, and Llama's relatives.
+//! Weights under the names and in the layouts of Hugging Face's files, which the table of families has.
 //!
-//! Our linear layers are `[input, output]`. Llama's files hold them transposed. GPT-2's do not, but join query, key and
-//! value side by side.
+//! Our linear layers are `[input, output]`. Most families' files hold them transposed, and some join several side by side.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Family, ModelConfig};
+use super::families::Names;
+use super::{ModelConfig, parameter_shapes};
 use crate::checkpoint::{NamedTensor, Tensors};
 use crate::{Error, Result};
 
@@ -33,8 +34,8 @@ struct TensorMapping {
     theirs: String,
     /// Shape in the file, `[output, input]` for a Llama's linear layer.
     shape: Vec<usize>,
-    /// Names of our parameters; several are joined along the last axis.
-    ours: Vec<String>,
+    /// Names of our parameters and their lengths along the last axis, along which several are joined.
+    ours: Vec<(String, usize)>,
     transposed: bool,
 }
 
@@ -47,7 +48,7 @@ pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors
     for TensorMapping { theirs, shape, ours, transposed } in places(config) {
         let parts: Vec<NamedTensor> = ours
             .iter()
-            .map(|name| parameters.remove(name).unwrap_or_else(|| panic!("the model has no parameter {name}")))
+            .map(|(name, _)| parameters.remove(name).unwrap_or_else(|| panic!("the model has no parameter {name}")))
             .collect();
         let joined = join_columns(parts);
         let tensor = if transposed { transpose(&joined) } else { joined };
@@ -69,7 +70,7 @@ pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors
 /// # Errors
 /// Lists the tensors that are missing, unexpected or of another shape than `config` says. Tied layers that differ.
 pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) -> Result<Tensors> {
-    let prefix = prefix(config.family);
+    let prefix = names(config).prefix;
     let mut parameters = Tensors::new();
     let mut found = Tensors::new();
     for (name, tensor) in tensors {
@@ -80,7 +81,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
         }
     }
     if config.tie_embeddings {
-        untie(&mut found, config.family, origin)?;
+        untie(&mut found, config, origin)?;
     }
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
     for TensorMapping { theirs, shape, ours, transposed } in places(config) {
@@ -94,9 +95,7 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
             misshapen.push(format!("{theirs} is {:?} and config.json makes it {shape:?}", tensor.shape));
             continue;
         }
-        let tensor = if transposed { transpose(&tensor) } else { tensor };
-        let parts = split_columns(tensor, ours.len());
-        parameters.extend(ours.into_iter().zip(parts));
+        parameters.extend(split(tensor, ours, transposed));
     }
     let unexpected: Vec<String> = found.into_keys().collect();
     let faults: Vec<String> = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
@@ -116,13 +115,12 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
 }
 
 /// Leaves the one tensor of tied layers under the embedding's name.
-fn untie(found: &mut Tensors, family: Family, origin: &Path) -> Result<()> {
-    let prefix = prefix(family);
-    let embedding = embedding(family);
-    let bare = embedding.strip_prefix(prefix).unwrap_or(embedding);
-    match (found.remove(OUTPUT), found.get(bare)) {
+fn untie(found: &mut Tensors, config: &ModelConfig, origin: &Path) -> Result<()> {
+    let embedding = embedding(config);
+    let bare = format!("{}.weight", names(config).embedding);
+    match (found.remove(OUTPUT), found.get(&bare)) {
         (Some(output), None) => {
-            found.insert(bare.to_owned(), output);
+            found.insert(bare, output);
             Ok(())
         }
         (Some(output), Some(tensor)) if output != *tensor => Err(Error::checkpoint(
@@ -166,17 +164,22 @@ pub fn parameters_in(config: &ModelConfig, theirs: &str, tensor: NamedTensor) ->
     if tensor.shape != place.shape {
         return Err(format!("is {:?}, and config.json of the model makes it {:?}", tensor.shape, place.shape));
     }
-    let tensor = if place.transposed { transpose(&tensor) } else { tensor };
-    let parts = split_columns(tensor, place.ours.len());
-    Ok(Some(place.ours.into_iter().zip(parts).collect()))
+    Ok(Some(split(tensor, place.ours, place.transposed).collect()))
 }
 
 /// Name of the embedding in files.
-pub fn embedding(family: Family) -> &'static str {
-    match family {
-        Family::Gpt2 => "transformer.wte.weight",
-        Family::Llama => "model.embed_tokens.weight",
-    }
+pub fn embedding(config: &ModelConfig) -> String {
+    let Names { prefix, embedding, .. } = names(config);
+    format!("{prefix}{embedding}.weight")
+}
+
+/// True if linear layers are `[output, input]` in files.
+pub fn is_transposed(config: &ModelConfig) -> bool {
+    names(config).transposed
+}
+
+fn names(config: &ModelConfig) -> &'static Names {
+    &config.family.rules().names
 }
 
 /// True if a parameter is one that Hugging Face's models do not have.
@@ -193,8 +196,8 @@ pub fn is_buffer(name: &str) -> bool {
 pub struct JoinedLinear {
     /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj`.
     pub theirs: String,
-    /// Our names, such as `blocks.0.attention.query`.
-    pub ours: Vec<String>,
+    /// Our names, such as `blocks.0.attention.query`, and the widths of their outputs.
+    pub ours: Vec<(String, usize)>,
     /// Width of its input.
     pub input: usize,
     /// Width of its output.
@@ -205,124 +208,53 @@ pub struct JoinedLinear {
 pub fn linears(config: &ModelConfig) -> Vec<JoinedLinear> {
     let weights = places(config).into_iter().filter_map(|place| {
         let theirs = place.theirs.strip_suffix(".weight")?.to_string();
-        let ours = place.ours.iter().map(|name| name.strip_suffix(".weight").map(String::from));
-        let ours: Vec<String> = ours.collect::<Option<_>>()?;
+        let ours = place.ours.iter().map(|(name, width)| Some((name.strip_suffix(".weight")?.to_string(), *width)));
+        let ours: Vec<(String, usize)> = ours.collect::<Option<_>>()?;
         let &[rows, columns] = place.shape.as_slice() else { return None };
         let [input, output] = if place.transposed { [columns, rows] } else { [rows, columns] };
-        ours[0].starts_with("blocks.").then_some(JoinedLinear { theirs, ours, input, output })
+        ours[0].0.starts_with("blocks.").then_some(JoinedLinear { theirs, ours, input, output })
     });
     weights.collect()
 }
 
-/// Our name and the shape of every parameter of a model of this shape. `config` must be resolved.
-pub fn parameter_shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    let parts = places(config).into_iter().flat_map(|TensorMapping { mut shape, ours, transposed, .. }| {
+/// Every tensor of a Hugging Face file of this shape.
+fn places(config: &ModelConfig) -> Vec<TensorMapping> {
+    let Names { prefix, embedding, positions, norm, blocks, parts, transposed } = names(config);
+    let mut shapes: BTreeMap<String, Vec<usize>> = parameter_shapes(config).into_iter().collect();
+    let mut places = Vec::new();
+    let mut place = |theirs: String, ours: Vec<String>, transposed: bool| {
+        let Some(found) = ours.iter().map(|name| shapes.remove(name)).collect::<Option<Vec<Vec<usize>>>>() else {
+            return;
+        };
+        let widths: Vec<usize> = found.iter().map(|shape| shape[shape.len() - 1]).collect();
+        let mut shape = found[0].clone();
+        shape[found[0].len() - 1] = widths.iter().sum();
+        let transposed = transposed && shape.len() == 2;
         if transposed {
             shape.reverse();
         }
-        *shape.last_mut().expect("no parameter is a single number") /= ours.len();
-        ours.into_iter().map(move |name| (name, shape.clone()))
-    });
-    parts.collect()
-}
-
-/// Every tensor of a Hugging Face file of this shape.
-fn places(config: &ModelConfig) -> Vec<TensorMapping> {
-    let mut places = match config.family {
-        Family::Gpt2 => gpt2(config),
-        Family::Llama => llama(config),
+        places.push(TensorMapping { theirs, shape, ours: ours.into_iter().zip(widths).collect(), transposed });
     };
-    if !config.tie_embeddings {
-        let shape = vec![config.vocab_size, config.width];
-        places.push(TensorMapping { transposed: true, ..TensorMapping::same(OUTPUT, shape, "head.weight") });
+    place(format!("{prefix}{embedding}.weight"), vec!["embedding".into()], false);
+    place(format!("{prefix}{positions}.weight"), vec!["positions".into()], false);
+    for kind in ["weight", "bias"] {
+        place(format!("{prefix}{norm}.{kind}"), vec![format!("norm.{kind}")], false);
     }
-    places
-}
-
-fn llama(config: &ModelConfig) -> Vec<TensorMapping> {
-    let &ModelConfig { vocab_size, layers, width, feed_forward, qkv_bias, output_bias, mlp_bias, .. } = config;
-    let (head_width, kv_width) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
-    let mut norms =
-        vec![("input_layernorm", "attention_norm", width), ("post_attention_layernorm", "feed_forward_norm", width)];
-    if config.qk_norm {
-        norms.push(("self_attn.q_norm", "attention.query_norm", config.head_dim()));
-        norms.push(("self_attn.k_norm", "attention.key_norm", config.head_dim()));
-    }
-    let linears = [
-        ("self_attn.q_proj", "attention.query", width, head_width, qkv_bias),
-        ("self_attn.k_proj", "attention.key", width, kv_width, qkv_bias),
-        ("self_attn.v_proj", "attention.value", width, kv_width, qkv_bias),
-        ("self_attn.o_proj", "attention.output", head_width, width, output_bias),
-        ("mlp.gate_proj", "feed_forward.gate", width, feed_forward, mlp_bias),
-        ("mlp.up_proj", "feed_forward.up", width, feed_forward, mlp_bias),
-        ("mlp.down_proj", "feed_forward.down", feed_forward, width, mlp_bias),
-    ];
-    let mut places = vec![
-        TensorMapping::same(embedding(Family::Llama), vec![vocab_size, width], "embedding"),
-        TensorMapping::same("model.norm.weight", vec![width], "norm.weight"),
-    ];
-    for i in 0..layers {
-        let name = |theirs: &str, ours: &str| (format!("model.layers.{i}.{theirs}"), format!("blocks.{i}.{ours}"));
-        for &(theirs, ours, length) in &norms {
-            let (theirs, ours) = name(theirs, ours);
-            places.push(TensorMapping::same(theirs + ".weight", vec![length], ours + ".weight"));
-        }
-        for (theirs, ours, input, output, has_bias) in linears {
-            let (theirs, ours) = name(theirs, ours);
-            let weight = TensorMapping::same(format!("{theirs}.weight"), vec![output, input], format!("{ours}.weight"));
-            places.push(TensorMapping { transposed: true, ..weight });
-            if has_bias {
-                places.push(TensorMapping::same(theirs + ".bias", vec![output], ours + ".bias"));
+    place(OUTPUT.into(), vec!["head.weight".into()], true);
+    for layer in 0..config.layers {
+        let experts = config.experts_of(layer).map_or(0, |experts| experts.count);
+        for (theirs, ours) in parts.iter().copied().flatten() {
+            for expert in 0..if theirs.contains('*') { experts } else { 1 } {
+                let numbered = |name: &str| name.replace('*', &expert.to_string());
+                for kind in ["weight", "bias"] {
+                    let ours = ours.iter().map(|ours| format!("blocks.{layer}.{}.{kind}", numbered(ours))).collect();
+                    place(format!("{prefix}{blocks}.{layer}.{}.{kind}", numbered(theirs)), ours, *transposed);
+                }
             }
         }
     }
+    debug_assert!(shapes.is_empty(), "parameters without a name in files: {shapes:?}");
     places
-}
-
-fn gpt2(config: &ModelConfig) -> Vec<TensorMapping> {
-    let &ModelConfig { vocab_size, context, layers, width, feed_forward, .. } = config;
-    let norms = [("ln_1", "attention_norm"), ("ln_2", "feed_forward_norm")];
-    let linears: [(_, &[&str], _, _); 4] = [
-        ("attn.c_attn", &["attention.query", "attention.key", "attention.value"], width, 3 * width),
-        ("attn.c_proj", &["attention.output"], width, width),
-        ("mlp.c_fc", &["feed_forward.up"], width, feed_forward),
-        ("mlp.c_proj", &["feed_forward.down"], feed_forward, width),
-    ];
-    let mut places = vec![
-        TensorMapping::same(embedding(Family::Gpt2), vec![vocab_size, width], "embedding"),
-        TensorMapping::same("transformer.wpe.weight", vec![context, width], "positions"),
-        TensorMapping::same("transformer.ln_f.weight", vec![width], "norm.weight"),
-        TensorMapping::same("transformer.ln_f.bias", vec![width], "norm.bias"),
-    ];
-    for i in 0..layers {
-        for part in ["weight", "bias"] {
-            let theirs = |name: &str| format!("transformer.h.{i}.{name}.{part}");
-            let ours = |name: &str| format!("blocks.{i}.{name}.{part}");
-            for (their_norm, our_norm) in norms {
-                places.push(TensorMapping::same(theirs(their_norm), vec![width], ours(our_norm)));
-            }
-            for (their_linear, our_linears, input, output) in linears {
-                let shape = if part == "weight" { vec![input, output] } else { vec![output] };
-                let ours = our_linears.iter().map(|linear| ours(linear)).collect();
-                places.push(TensorMapping { theirs: theirs(their_linear), shape, ours, transposed: false });
-            }
-        }
-    }
-    places
-}
-
-impl TensorMapping {
-    fn same(theirs: impl Into<String>, shape: Vec<usize>, ours: impl Into<String>) -> Self {
-        Self { theirs: theirs.into(), shape, ours: vec![ours.into()], transposed: false }
-    }
-}
-
-/// Prefix of every name but that of the output layer.
-fn prefix(family: Family) -> &'static str {
-    match family {
-        Family::Gpt2 => "transformer.",
-        Family::Llama => "model.",
-    }
 }
 
 /// `[rows, columns]` to `[columns, rows]`.
@@ -342,32 +274,48 @@ pub(super) fn transpose(tensor: &NamedTensor) -> NamedTensor {
     NamedTensor::new([columns, rows], data)
 }
 
-/// Puts tensors of one shape side by side along the last axis.
+/// Puts tensors side by side along the last axis.
 fn join_columns(mut parts: Vec<NamedTensor>) -> NamedTensor {
     if parts.len() == 1 {
         return parts.remove(0);
     }
     let mut shape = parts[0].shape.clone();
-    let columns = shape.pop().expect("an axis to join along");
-    let rows = shape.iter().product();
-    shape.push(columns * parts.len());
+    let rows = shape[..shape.len() - 1].iter().product();
+    let columns = |part: &NamedTensor| part.shape[part.shape.len() - 1];
+    *shape.last_mut().expect("an axis to join along") = parts.iter().map(columns).sum();
     let data = (0..rows)
-        .flat_map(|row| parts.iter().map(move |part| &part.data[row * columns..][..columns]))
+        .flat_map(|row| parts.iter().map(move |part| &part.data[row * columns(part)..][..columns(part)]))
         .collect::<Vec<_>>()
         .concat();
     NamedTensor::new(shape, data)
 }
 
-/// Splits a tensor that [`join_columns`] joined.
-fn split_columns(tensor: NamedTensor, parts: usize) -> Vec<NamedTensor> {
-    if parts == 1 {
+/// Our parameters in a tensor of a file, which [`join_columns`] joined.
+fn split(
+    tensor: NamedTensor,
+    ours: Vec<(String, usize)>,
+    transposed: bool,
+) -> impl Iterator<Item = (String, NamedTensor)> {
+    let tensor = if transposed { transpose(&tensor) } else { tensor };
+    let (names, widths): (Vec<String>, Vec<usize>) = ours.into_iter().unzip();
+    names.into_iter().zip(split_columns(tensor, &widths))
+}
+
+/// Splits a tensor into parts of these lengths along the last axis.
+fn split_columns(tensor: NamedTensor, widths: &[usize]) -> Vec<NamedTensor> {
+    if widths.len() == 1 {
         return vec![tensor];
     }
     let mut shape = tensor.shape;
-    let columns = shape.pop().expect("an axis to split along") / parts;
-    shape.push(columns);
-    let part = |index| tensor.data.chunks(columns).skip(index).step_by(parts).collect::<Vec<_>>().concat();
-    (0..parts).map(|index| NamedTensor::new(shape.clone(), part(index))).collect()
+    let columns = shape.pop().expect("an axis to split along");
+    let mut start = 0;
+    let mut parts = Vec::new();
+    for &width in widths {
+        let data = tensor.data.chunks(columns).flat_map(|row| &row[start..start + width]).copied().collect();
+        parts.push(NamedTensor::new([shape.as_slice(), &[width]].concat(), data));
+        start += width;
+    }
+    parts
 }
 
 fn first_few(names: &[String]) -> String {

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData, module};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
+use super::families::NormKind;
 use crate::ops::rms_norm;
 
 /// Initialisation of the weights of a new model.
@@ -87,22 +88,30 @@ pub struct Norm {
     /// `[width]`
     pub bias: Option<Param<Tensor<1>>>,
     eps: f64,
+    /// True if the input is multiplied by one plus the weight (Gemma).
+    plus_one: bool,
 }
 
 impl Norm {
-    /// Weights 1, biases 0.
-    pub fn new(width: usize, eps: f64, with_bias: bool, device: &Device) -> Self {
-        Self {
-            weight: Param::from_tensor(Tensor::ones([width], device)),
-            bias: with_bias.then(|| Param::from_tensor(Tensor::zeros([width], device))),
-            eps,
-        }
+    /// A norm that multiplies by 1 and adds 0.
+    pub(super) fn new(width: usize, eps: f64, kind: NormKind, device: &Device) -> Self {
+        let plus_one = kind == NormKind::RmsPlusOne;
+        let weight = if plus_one { Tensor::zeros([width], device) } else { Tensor::ones([width], device) };
+        let with_bias = kind == NormKind::Layer;
+        let bias = with_bias.then(|| Param::from_tensor(Tensor::zeros([width], device)));
+        Self { weight: Param::from_tensor(weight), bias, eps, plus_one }
+    }
+
+    /// Width of its input.
+    pub(super) fn width(&self) -> usize {
+        self.weight.val().dims()[0]
     }
 
     /// `[rows, width]` to `[rows, width]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         match &self.bias {
             Some(bias) => module::layer_norm(input, self.weight.val(), Some(bias.val()), self.eps),
+            None if self.plus_one => rms_norm(input, self.weight.val().add_scalar(1.0), self.eps),
             None => rms_norm(input, self.weight.val(), self.eps),
         }
     }

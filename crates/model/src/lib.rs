@@ -2,7 +2,6 @@
 //!
 //! Knows nothing of text, environments, learners or the files that people write.
 
-mod architecture;
 mod cache;
 pub mod checkpoint;
 pub mod checkpointing;
@@ -12,9 +11,12 @@ pub mod config_json;
 mod critic;
 mod end_tokens;
 mod error;
+mod families;
+mod feed_forward;
 pub mod generate;
 mod generation_config;
 pub mod huggingface;
+mod layer_plan;
 mod layers;
 pub mod lora;
 pub mod math;
@@ -25,16 +27,18 @@ mod policy;
 mod pretrained;
 mod rope_scaling;
 mod rotary;
+mod shapes;
 mod transformer;
 
 // The types of burn that the interfaces of this crate show, for those who do not depend on burn.
 pub use burn::module::Module;
 pub use burn::tensor::{Device, Int, Tensor, TensorData};
 pub use cache::KvCache;
-pub use config::{Family, Gelu, ModelConfig};
+pub use config::{ExpertsConfig, Gelu, ModelConfig};
 pub use critic::{Critic, CriticShape, Head, Targets};
 pub use end_tokens::EndTokens;
 pub use error::{Error, Result};
+pub use families::Family;
 pub use generation_config::GenerationConfig;
 pub use layers::{Init, Linear, Norm};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
@@ -43,4 +47,5 @@ pub use pretrained::{
     read_model, write_json, write_model,
 };
 pub use rope_scaling::RopeScaling;
+pub use shapes::parameter_shapes;
 pub use transformer::{Placement, Transformer};

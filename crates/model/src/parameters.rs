@@ -162,7 +162,22 @@ struct Walk<'a, E> {
     each: &'a mut E,
 }
 
+/// Start of burn's name for the kind of a module that is one of several; which one is no part of a parameter's name.
+const ENUM: &str = "Enum:";
+
 impl<E> Walk<'_, E> {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with(ENUM) {
+            self.path.push(name.to_string());
+        }
+    }
+
+    fn exit(&mut self, container: &str) {
+        if !container.starts_with(ENUM) {
+            self.path.pop();
+        }
+    }
+
     /// Name of the parameter. The transformer inside a policy is the model that files hold, so it adds no prefix.
     fn name(&self) -> String {
         let name = self.path.join(".");
@@ -174,11 +189,11 @@ impl<E: Visit> ModuleVisitor for Walk<'_, E> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.each.parameter(self.name(), param);
     }
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.enter(name, container);
     }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.exit(container);
     }
 }
 
@@ -186,10 +201,10 @@ impl<E: Map> ModuleMapper for Walk<'_, E> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.each.parameter(self.name(), param)
     }
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.enter(name, container);
     }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.exit(container);
     }
 }

@@ -5,7 +5,8 @@ use std::f64::consts::PI;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{ModelConfig, RopeScaling};
+use super::RopeScaling;
+use super::layer_plan::Rope;
 
 /// The cosines and sines of every position.
 #[derive(Debug, Clone)]
@@ -15,7 +16,7 @@ pub struct RotaryTable {
     far: Option<(usize, Angles)>,
 }
 
-/// Cosines and sines, `[context, head_dim]`, times the factor of attention.
+/// Cosines and sines, `[context, rotary_dim]`, times the factor of attention.
 #[derive(Debug, Clone)]
 struct Angles {
     cos: Tensor<2>,
@@ -23,7 +24,7 @@ struct Angles {
 }
 
 /// The cosines and sines of the positions of one forward pass, shared by all its layers.
-/// `[1 or batch, 1, time, head_dim]`
+/// `[1 or batch, 1, time, rotary_dim]`
 pub struct Rotation {
     cos: Tensor<4>,
     sin: Tensor<4>,
@@ -32,17 +33,17 @@ pub struct Rotation {
 impl RotaryTable {
     /// Angles `position * frequency`, each in both halves of a head. They are rounded as in transformers, so that far
     /// positions are those that published models were trained with.
-    pub fn new(config: &ModelConfig, device: &Device) -> Self {
-        let (near, far) = frequencies(config);
-        let factor = attention_factor(config) as f32;
+    pub fn new(rope: &Rope, device: &Device) -> Self {
+        let (near, far) = frequencies(rope);
+        let factor = attention_factor(rope) as f32;
         let angles = |frequencies: Vec<f32>| {
-            let (context, head_dim) = (config.context, 2 * frequencies.len());
+            let (context, dim) = (rope.context, 2 * frequencies.len());
             let table = |f: fn(f64) -> f64| {
                 let row = |position| {
                     frequencies.iter().map(move |frequency| f(f64::from(position as f32 * frequency)) as f32 * factor)
                 };
                 let values: Vec<f32> = (0..context).flat_map(|position| row(position).chain(row(position))).collect();
-                Tensor::from_data(TensorData::new(values, [context, head_dim]), device)
+                Tensor::from_data(TensorData::new(values, [context, dim]), device)
             };
             Angles { cos: table(f64::cos), sin: table(f64::sin) }
         };
@@ -65,10 +66,15 @@ impl RotaryTable {
             data.iter::<i64>().max().map_or(0, |last| last as usize + 1)
         });
         let rows = |table: &Tensor<2>| {
-            let [_, head_dim] = table.dims();
-            table.clone().select(0, positions.clone()).reshape([batch, 1, time, head_dim])
+            let [_, dim] = table.dims();
+            table.clone().select(0, positions.clone()).reshape([batch, 1, time, dim])
         };
         Rotation { cos: rows(&angles.cos), sin: rows(&angles.sin) }
+    }
+
+    /// True if a forward pass up to this many positions has other angles than a short one.
+    pub fn is_far(&self, length: usize) -> bool {
+        self.far.as_ref().is_some_and(|(beyond, _)| length > *beyond)
     }
 
     /// The angles of a forward pass up to this many positions, as transformers chooses them: for all its rows at once.
@@ -80,27 +86,27 @@ impl RotaryTable {
     }
 }
 
-/// The angle between neighbouring positions for each pair of a head, `theta^(-2i / head_dim)`, scaled by
+/// The angle between neighbouring positions for each pair of a head, `theta^(-2i / dim)`, scaled by
 /// [`RopeScaling`]; and those of passes beyond a length, with that length.
-fn frequencies(config: &ModelConfig) -> (Vec<f32>, Option<(usize, Vec<f32>)>) {
-    let head_dim = config.head_dim();
-    let plain = (0..head_dim / 2).map(|i| config.rope_theta.powf(-2.0 * i as f64 / head_dim as f64) as f32 as f64);
+fn frequencies(rope: &Rope) -> (Vec<f32>, Option<(usize, Vec<f32>)>) {
+    let &Rope { theta, dim, .. } = rope;
+    let plain = (0..dim / 2).map(|i| theta.powf(-2.0 * i as f64 / dim as f64) as f32 as f64);
     let scaled = |scale: &dyn Fn(usize, f64) -> f64| -> Vec<f32> {
         plain.clone().enumerate().map(|(pair, frequency)| scale(pair, frequency) as f32).collect()
     };
-    match &config.rope_scaling {
+    match &rope.scaling {
         None | Some(RopeScaling::Dynamic { .. }) => (scaled(&|_, frequency| frequency), None),
         Some(RopeScaling::Linear { factor }) => (scaled(&|_, frequency| frequency / factor), None),
         Some(RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. }) => {
-            let pairs = (0..head_dim / 2).map(|pair| pair as f64);
+            let pairs = (0..dim / 2).map(|pair| pair as f64);
             // The pair whose frequency makes so many rotations in the original context.
             let pair_of = |rotations: f64| {
                 let wavelength = *original_context as f64 / (rotations * 2.0 * PI);
-                head_dim as f64 * wavelength.ln() / (2.0 * config.rope_theta.ln())
+                dim as f64 * wavelength.ln() / (2.0 * theta.ln())
             };
             let (low, high) = (pair_of(*beta_fast), pair_of(*beta_slow));
             let (low, high) = if *truncate { (low.floor(), high.ceil()) } else { (low, high) };
-            let (low, mut high) = (low.max(0.0), high.min(head_dim as f64 - 1.0));
+            let (low, mut high) = (low.max(0.0), high.min(dim as f64 - 1.0));
             if low == high {
                 high += 0.001; // as transformers does, so that the ramp has a width
             }
@@ -125,13 +131,13 @@ fn frequencies(config: &ModelConfig) -> (Vec<f32>, Option<(usize, Vec<f32>)>) {
 }
 
 /// Factor of rotated queries and keys.
-fn attention_factor(config: &ModelConfig) -> f64 {
-    match &config.rope_scaling {
+fn attention_factor(rope: &Rope) -> f64 {
+    match &rope.scaling {
         Some(RopeScaling::Yarn { attention_factor: Some(factor), .. }) => *factor,
         Some(RopeScaling::Yarn { factor, .. }) => yarn_attention_factor(*factor, 1.0),
         Some(RopeScaling::LongRope { attention_factor: Some(factor), .. }) => *factor,
         Some(RopeScaling::LongRope { original_context, .. }) => {
-            long_rope_attention_factor(config.context as f64 / *original_context as f64, *original_context)
+            long_rope_attention_factor(rope.context as f64 / *original_context as f64, *original_context)
         }
         _ => 1.0,
     }
@@ -156,11 +162,17 @@ impl Rotation {
         }
     }
 
-    /// Rotates `[batch, heads, time, head_dim]`: `x cos + rotate_half(x) sin`, `rotate_half(x1, x2) = (-x2, x1)`.
+    /// Rotates the first numbers of each head, `[batch, heads, time, head_dim]`: `x cos + rotate_half(x) sin`,
+    /// `rotate_half(x1, x2) = (-x2, x1)`.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, _, head_dim] = x.dims();
-        let first = x.clone().narrow(3, 0, head_dim / 2);
-        let second = x.clone().narrow(3, head_dim / 2, head_dim / 2);
+        let [_, _, _, dim] = self.cos.dims();
+        if dim < head_dim {
+            let (rotated, kept) = (x.clone().narrow(3, 0, dim), x.narrow(3, dim, head_dim - dim));
+            return Tensor::cat(vec![self.apply(rotated), kept], 3);
+        }
+        let first = x.clone().narrow(3, 0, dim / 2);
+        let second = x.clone().narrow(3, dim / 2, dim / 2);
         let rotated = Tensor::cat(vec![second.neg(), first], 3);
         x * self.cos.clone() + rotated * self.sin.clone()
     }
@@ -173,9 +185,8 @@ mod tests {
     use super::*;
 
     /// A head of 16 numbers, 128 positions and a base of 500.
-    fn config(scaling: RopeScaling) -> ModelConfig {
-        let config = ModelConfig { rope_theta: 500.0, rope_scaling: Some(scaling), ..ModelConfig::default() };
-        config.resolve(20).unwrap()
+    fn config(scaling: RopeScaling) -> Rope {
+        Rope { theta: 500.0, dim: 16, scaling: Some(scaling), context: 128 }
     }
 
     fn yarn(attention_factor: Option<f64>, beta_fast: f64, beta_slow: f64, truncate: bool) -> RopeScaling {
@@ -224,8 +235,8 @@ mod tests {
             // Relative: low frequencies are small.
             let ratios: Vec<f64> =
                 near.iter().zip(expected).map(|(&found, expected)| f64::from(found) / expected).collect();
-            assert_close!(ratios, [1.0; 8], 1e-6, "{:?}", config.rope_scaling);
-            assert_close!([attention_factor(&config)], [factor], 1e-12, "{:?}", config.rope_scaling);
+            assert_close!(ratios, [1.0; 8], 1e-6, "{:?}", config.scaling);
+            assert_close!([attention_factor(&config)], [factor], 1e-12, "{:?}", config.scaling);
             if let Some((beyond, far)) = far {
                 let ratios: Vec<f64> =
                     far.iter().zip(FAR).map(|(&found, expected)| f64::from(found) / expected).collect();

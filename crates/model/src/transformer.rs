@@ -4,13 +4,15 @@
 //! matrix product.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::{gelu, gelu_approximate};
 use burn::tensor::{Device, Int, Tensor, module};
 
+use super::families::NormPlacement;
+use super::feed_forward::{FeedForward, Stds};
+use super::layer_plan::{LayerPlan, Rope};
 use super::layers::{Init, normal};
 use super::rotary::{RotaryTable, Rotation};
-use super::{Family, Gelu, KvCache, Linear, ModelConfig, Norm};
-use crate::ops::{AttentionMask, attention, swiglu};
+use super::{KvCache, Linear, ModelConfig, Norm};
+use crate::ops::{AttentionMask, attention};
 
 /// Positions and attention mask of the tokens of a forward pass.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ impl Placement {
     }
 }
 
-/// A decoder transformer of the GPT-2 or Llama family.
+/// A decoder transformer of any of the families.
 #[derive(Module, Debug)]
 pub struct Transformer {
     /// `[vocab, width]`; with tied embeddings its transpose is the output layer.
@@ -41,27 +43,36 @@ pub struct Transformer {
     pub norm: Norm,
     /// The output layer, where it is not tied to the embedding.
     pub head: Option<Linear>,
+    /// The rotations that the blocks have between them.
     #[module(skip)]
-    rotary: Option<RotaryTable>,
+    rotary: Vec<RotaryTable>,
+    /// The windows that the blocks have between them; 0 for none.
+    #[module(skip)]
+    windows: Vec<usize>,
     #[module(skip)]
     config: ModelConfig,
 }
 
-/// Inputs of attention that are the same in every block.
+/// Inputs of attention that blocks share.
 pub(super) struct View {
     /// Batch and time.
     size: [usize; 2],
-    mask: AttentionMask,
-    rotation: Option<Rotation>,
+    /// Of each of the windows.
+    masks: Vec<AttentionMask>,
+    /// Of each of the rotary tables.
+    rotations: Vec<Rotation>,
 }
 
-/// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
+/// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`. Some families have norms behind the sublayers too, or in
+/// place of those before them.
 #[derive(Module, Debug)]
 pub struct Block {
-    attention_norm: Norm,
+    attention_norm: Option<Norm>,
     attention: Attention,
-    feed_forward_norm: Norm,
+    attention_post_norm: Option<Norm>,
+    feed_forward_norm: Option<Norm>,
     feed_forward: FeedForward,
+    feed_forward_post_norm: Option<Norm>,
 }
 
 /// Multi-head attention with grouped key and value heads.
@@ -71,37 +82,48 @@ pub struct Attention {
     key: Linear,
     value: Linear,
     output: Linear,
-    /// Norm of each head's query, `[head_dim]`; the next field is that of its key (Qwen3).
+    /// Norm of each head's query, `[head_dim]` (Qwen3), or of all at once (OLMo 2); the next field is that of the keys.
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     heads: usize,
     kv_heads: usize,
+    /// Factor of the queries, where scores are not divided by the root of a head's width (Gemma 3).
+    #[module(skip)]
+    query_scale: Option<f64>,
+    #[module(skip)]
+    index: ViewIndex,
 }
 
-/// `down(gelu(up(x)))` (GPT-2), or with a gate `down(silu(gate(x)) * up(x))` (Llama).
-#[derive(Module, Debug)]
-pub struct FeedForward {
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
-    #[module(skip)]
-    gelu: Gelu,
+/// Numbers of a block's mask and rotation in a [`View`].
+#[derive(Debug, Clone, Copy)]
+struct ViewIndex {
+    mask: usize,
+    rotation: Option<usize>,
 }
 
 impl Transformer {
     /// A new model: weights N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), biases 0
-    /// (GPT-2's initialisation, used for both families); or blank, if a file's weights follow.
+    /// (GPT-2's initialisation, used for all families); or blank, if a file's weights follow.
     pub fn new(config: &ModelConfig, init: &mut Init, device: &Device) -> Self {
         const STD: f64 = 0.02;
         let &ModelConfig { vocab_size, width, context, norm_eps, .. } = config;
-        let is_gpt2 = config.family == Family::Gpt2;
+        let decoder = config.decoder();
+        let stds = Stds { all: STD, residual: STD / (2.0 * config.layers as f64).sqrt() };
+        let plans = config.layer_plans();
+        let windows = distinct(plans.iter().map(|plan| plan.window));
+        let ropes: Vec<Rope> = distinct(plans.iter().filter_map(|plan| plan.rope.clone()));
+        let index = |plan: &LayerPlan| ViewIndex {
+            mask: windows.iter().position(|&window| window == plan.window).unwrap_or(0),
+            rotation: plan.rope.as_ref().and_then(|rope| ropes.iter().position(|other| other == rope)),
+        };
         Self {
             embedding: normal([vocab_size, width], STD, init, device),
-            positions: is_gpt2.then(|| normal([context, width], STD, init, device)),
-            blocks: (0..config.layers).map(|_| Block::new(config, STD, init, device)).collect(),
-            norm: Norm::new(width, norm_eps, is_gpt2, device),
+            positions: decoder.learned_positions.then(|| normal([context, width], STD, init, device)),
+            blocks: plans.iter().map(|plan| Block::new(config, plan, index(plan), stds, init, device)).collect(),
+            norm: Norm::new(width, norm_eps, decoder.norm, device),
             head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, init, device)),
-            rotary: (!is_gpt2).then(|| RotaryTable::new(config, device)),
+            rotary: ropes.iter().map(|rope| RotaryTable::new(rope, device)).collect(),
+            windows,
             config: config.clone(),
         }
     }
@@ -139,6 +161,9 @@ impl Transformer {
     pub(super) fn embed(&self, tokens: Tensor<2, Int>, placement: &Placement, start: usize) -> Tensor<2> {
         let [batch, time] = tokens.dims();
         let mut x = module::embedding(self.embedding.val(), tokens); // [batch, time, width]
+        if self.config.decoder().scaled_embedding {
+            x = x.mul_scalar((self.config.width as f64).sqrt());
+        }
         if let Some(table) = &self.positions {
             let table = table.val();
             x = x + match &placement.positions {
@@ -152,82 +177,128 @@ impl Transformer {
     /// Computes the `View` of tokens of this size that all blocks share, in the autodiff context of the weights.
     pub(super) fn view(&self, size: [usize; 2], placement: &Placement, start: usize) -> View {
         let [_, time] = size;
-        let rotation = self.rotary.as_ref().map(|table| {
+        let rotations = self.rotary.iter().map(|table| {
             let rotation = match &placement.positions {
                 Some(positions) => table.at(positions.clone()),
                 None => table.range(start, time),
             };
             rotation.like(&self.embedding.val())
         });
-        let mask = match self.config.sliding_window {
+        let masks = self.windows.iter().map(|&window| match window {
             window if window > 0 && start + time > window => {
                 placement.mask.within(window, time, start + time, &self.device())
             }
             _ => placement.mask.clone(),
-        };
-        View { size, mask, rotation }
+        });
+        View { size, masks: masks.collect(), rotations: rotations.collect() }
+    }
+
+    /// True if a pass up to this many positions rotates by other angles than a short one (LongRoPE), so that what a cache
+    /// holds of a short one has to be computed again.
+    pub(super) fn is_far(&self, length: usize) -> bool {
+        self.rotary.iter().any(|table| table.is_far(length))
     }
 
     /// Every linear layer of the blocks by name, such as `blocks.0.attention.query`.
     pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
         self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {
             let Block { attention, feed_forward, .. } = block;
-            let layers = [
-                ("attention.query", Some(&mut attention.query)),
-                ("attention.key", Some(&mut attention.key)),
-                ("attention.value", Some(&mut attention.value)),
-                ("attention.output", Some(&mut attention.output)),
-                ("feed_forward.gate", feed_forward.gate.as_mut()),
-                ("feed_forward.up", Some(&mut feed_forward.up)),
-                ("feed_forward.down", Some(&mut feed_forward.down)),
+            let attention = [
+                ("query", &mut attention.query),
+                ("key", &mut attention.key),
+                ("value", &mut attention.value),
+                ("output", &mut attention.output),
             ];
-            layers.into_iter().filter_map(move |(name, layer)| Some((format!("blocks.{i}.{name}"), layer?)))
+            let attention = attention.map(|(name, layer)| (format!("blocks.{i}.attention.{name}"), layer));
+            let feed_forward = feed_forward.linears_mut().into_iter();
+            let feed_forward =
+                feed_forward.map(move |(name, layer)| (format!("blocks.{i}.feed_forward.{name}"), layer));
+            attention.into_iter().chain(feed_forward)
         })
     }
 
     /// Logits of the next token, `[rows, width]` to `[rows, vocab]`. Pass only the rows that are needed: this is the
     /// largest matrix product of a small model.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.head {
+        let logits = match &self.head {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.embedding.val().transpose()),
+        };
+        match self.config.final_logit_softcapping {
+            0.0 => logits,
+            cap => logits.div_scalar(cap).tanh().mul_scalar(cap),
         }
     }
 }
 
 impl Block {
-    fn new(config: &ModelConfig, std: f64, init: &mut Init, device: &Device) -> Self {
-        let is_gpt2 = config.family == Family::Gpt2;
-        let residual_std = std / (2.0 * config.layers as f64).sqrt();
-        let (width, kv_width) = (config.width, config.kv_heads * config.head_dim());
-        let head_width = config.heads * config.head_dim();
-        let norm = || Norm::new(width, config.norm_eps, is_gpt2, device);
-        let head_norm = || config.qk_norm.then(|| Norm::new(config.head_dim(), config.norm_eps, false, device));
-        let mut linear = |shape, std, with_bias| Linear::new(shape, std, is_gpt2 || with_bias, init, device);
+    fn new(
+        config: &ModelConfig,
+        plan: &LayerPlan,
+        index: ViewIndex,
+        stds: Stds,
+        init: &mut Init,
+        device: &Device,
+    ) -> Self {
+        let decoder = config.decoder();
+        let (width, head_dim) = (config.width, config.head_dim());
+        let (head_width, kv_width) = (config.heads * head_dim, config.kv_heads * head_dim);
+        let is_before = decoder.norm_placement != NormPlacement::Behind;
+        let is_behind = decoder.norm_placement != NormPlacement::Before;
+        let norm = |is_there: bool| is_there.then(|| Norm::new(width, config.norm_eps, decoder.norm, device));
+        let qk_norm = |whole| {
+            let width = if decoder.whole_qk_norm { whole } else { head_dim };
+            config.qk_norm.then(|| Norm::new(width, config.norm_eps, decoder.norm, device))
+        };
+        let mut linear = |shape, std, with_bias| Linear::new(shape, std, decoder.all_biases || with_bias, init, device);
+        let divisor = config.score_divisor();
         let attention = Attention {
-            query: linear([width, head_width], std, config.qkv_bias),
-            key: linear([width, kv_width], std, config.qkv_bias),
-            value: linear([width, kv_width], std, config.qkv_bias),
-            output: linear([head_width, width], residual_std, config.output_bias),
-            query_norm: head_norm(),
-            key_norm: head_norm(),
+            query: linear([width, head_width], stds.all, config.qkv_bias),
+            key: linear([width, kv_width], stds.all, config.qkv_bias),
+            value: linear([width, kv_width], stds.all, config.qkv_bias),
+            output: linear([head_width, width], stds.residual, config.output_bias),
+            query_norm: qk_norm(head_width),
+            key_norm: qk_norm(kv_width),
             heads: config.heads,
             kv_heads: config.kv_heads,
+            query_scale: (divisor != head_dim).then(|| (head_dim as f64 / divisor as f64).sqrt()),
+            index,
         };
-        let feed_forward = FeedForward {
-            gate: (!is_gpt2).then(|| linear([width, config.feed_forward], std, config.mlp_bias)),
-            up: linear([width, config.feed_forward], std, config.mlp_bias),
-            down: linear([config.feed_forward, width], residual_std, config.mlp_bias),
-            gelu: config.gelu,
-        };
-        Self { attention_norm: norm(), attention, feed_forward_norm: norm(), feed_forward }
+        Self {
+            attention_norm: norm(is_before),
+            attention,
+            attention_post_norm: norm(is_behind),
+            feed_forward_norm: norm(is_before),
+            feed_forward: FeedForward::new(config, plan.experts.as_ref(), stds, init, device),
+            feed_forward_post_norm: norm(is_behind),
+        }
     }
 
     /// Output of the block, `[batch * time, width]` to the same shape.
     pub(super) fn forward(&self, x: Tensor<2>, view: &View, cache: Option<(usize, &mut KvCache)>) -> Tensor<2> {
-        let x = x.clone() + self.attention.forward(self.attention_norm.forward(x), view, cache);
-        x.clone() + self.feed_forward.forward(self.feed_forward_norm.forward(x))
+        let attended = self.attention.forward(normed(self.attention_norm.as_ref(), x.clone()), view, cache);
+        let x = x + normed(self.attention_post_norm.as_ref(), attended);
+        let fed = self.feed_forward.forward(normed(self.feed_forward_norm.as_ref(), x.clone()));
+        x + normed(self.feed_forward_post_norm.as_ref(), fed)
     }
+}
+
+fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
+/// The values without repetitions, in the order in which they first stand.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut found = Vec::new();
+    for value in values {
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    }
+    found
 }
 
 impl Attention {
@@ -238,7 +309,7 @@ impl Attention {
             let [_, all] = x.dims();
             let head_dim = all / heads;
             let x = match norm {
-                Some(norm) => norm.forward(x.reshape([batch * time * heads, head_dim])),
+                Some(norm) => norm.forward(x.reshape([batch * time * all / norm.width(), norm.width()])),
                 None => x,
             };
             x.reshape([batch, time, heads, head_dim]).swap_dims(1, 2)
@@ -246,26 +317,19 @@ impl Attention {
         let mut query = split(self.query.forward(x.clone()), self.heads, self.query_norm.as_ref());
         let mut key = split(self.key.forward(x.clone()), self.kv_heads, self.key_norm.as_ref());
         let mut value = split(self.value.forward(x), self.kv_heads, None);
-        if let Some(rotation) = &view.rotation {
+        if let Some(at) = self.index.rotation {
+            let rotation = &view.rotations[at];
             query = rotation.apply(query);
             key = rotation.apply(key);
+        }
+        if let Some(scale) = self.query_scale {
+            query = query.mul_scalar(scale);
         }
         if let Some((layer, cache)) = cache {
             (key, value) = cache.append(layer, key, value);
         }
-        let mixed = attention(query, key, value, &view.mask); // [batch, heads, time, head_dim]
+        let mixed = attention(query, key, value, &view.masks[self.index.mask]); // [batch, heads, time, head_dim]
         let [_, _, _, head_dim] = mixed.dims();
         self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, self.heads * head_dim]))
-    }
-}
-
-impl FeedForward {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let inner = match &self.gate {
-            Some(gate) => swiglu(gate.forward(x.clone()), self.up.forward(x)),
-            None if self.gelu == Gelu::Tanh => gelu_approximate(self.up.forward(x)),
-            None => gelu(self.up.forward(x)),
-        };
-        self.down.forward(inner)
     }
 }

@@ -7,8 +7,28 @@ use crate::RopeScaling;
 use crate::rope_scaling::{beta_fast, beta_slow};
 use crate::rotary::{long_rope_attention_factor, yarn_attention_factor};
 
-/// Base of the frequencies of a file that names none.
-const THETA: f64 = 10_000.0;
+/// Rotary positions as a file describes them.
+#[derive(Debug, PartialEq)]
+pub struct Rope {
+    /// Base of the frequencies.
+    pub theta: f64,
+    pub scaling: Option<RopeScaling>,
+    /// Part of each head that is rotated.
+    pub partial_rotary_factor: f64,
+}
+
+/// Values for fields that a file of some family leaves out.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    pub theta: f64,
+    /// True if a part of each head may be rotated.
+    pub partial: bool,
+    /// First context of LongRoPE; `None`: the model's.
+    pub original_context: Option<usize>,
+}
+
+/// Those of most families.
+pub const DEFAULTS: Defaults = Defaults { theta: 10_000.0, partial: false, original_context: None };
 
 /// The `rope_scaling` of a `config.json`.
 pub fn write(scaling: &RopeScaling) -> Value {
@@ -51,26 +71,37 @@ pub fn write(scaling: &RopeScaling) -> Value {
 ///
 /// # Errors
 /// A type or a field that is not supported, missing or of another type, by name.
-pub fn read(json: &Value, context: usize) -> Result<(f64, Option<RopeScaling>), String> {
+pub fn read(json: &Value, context: usize, defaults: &Defaults) -> Result<Rope, String> {
     let is_there = |field: &&str| json[*field].as_object().map_or(!json[*field].is_null(), |object| !object.is_empty());
-    only(json, "partial_rotary_factor", &[json!(1.0), json!(1)])?;
-    let theta = number(json, "rope_theta", THETA)?;
-    let Some(field) = ["rope_scaling", "rope_parameters"].into_iter().find(is_there) else { return Ok((theta, None)) };
+    let partial_rotary_factor = part(json, defaults, 1.0)?;
+    let theta = number(json, "rope_theta", defaults.theta)?;
+    let plain = Rope { theta, scaling: None, partial_rotary_factor };
+    let Some(field) = ["rope_scaling", "rope_parameters"].into_iter().find(is_there) else { return Ok(plain) };
     if !json[field].is_object() {
         return Err(format!("{field} is {}; it must be an object with a rope_type", json[field]));
     }
     // Some models have the first context beside the other fields, and there it comes first.
     let outer = size(json, "original_max_position_embeddings", Some(0)).ok().filter(|context| *context > 0);
-    read_fields(&json[field], theta, context, outer).map_err(|(fault, dot)| format!("{field}{dot}{fault}"))
+    let outer = outer.or(defaults.original_context);
+    read_fields(&json[field], plain, context, outer, defaults).map_err(|(fault, dot)| format!("{field}{dot}{fault}"))
+}
+
+/// The part of each head that is rotated; all of it where a family has no choice.
+fn part(json: &Value, defaults: &Defaults, beside: f64) -> Result<f64, String> {
+    if !defaults.partial {
+        only(json, "partial_rotary_factor", &[json!(1.0), json!(1)])?;
+    }
+    number(json, "partial_rotary_factor", beside)
 }
 
 /// Reads the fields of one object. An error comes with what stands between the name of the object and it.
 fn read_fields(
     json: &Value,
-    theta: f64,
+    beside: Rope,
     context: usize,
     outer_context: Option<usize>,
-) -> Result<(f64, Option<RopeScaling>), (String, &'static str)> {
+    defaults: &Defaults,
+) -> Result<Rope, (String, &'static str)> {
     let within = |fault: String| (fault, ".");
     if let Some((layers, _)) = json.as_object().into_iter().flatten().find(|(_, value)| value.is_object()) {
         return Err((
@@ -80,8 +111,8 @@ fn read_fields(
     }
     let kind = ["rope_type", "type"].into_iter().map(|field| &json[field]).find(|kind| !kind.is_null());
     let kind = kind.cloned().unwrap_or_else(|| "default".into());
-    only(json, "partial_rotary_factor", &[json!(1.0), json!(1)]).map_err(within)?;
-    let theta = number(json, "rope_theta", theta).map_err(within)?;
+    let partial_rotary_factor = part(json, defaults, beside.partial_rotary_factor).map_err(within)?;
+    let theta = number(json, "rope_theta", beside.theta).map_err(within)?;
     let optional = |name: &str| match &json[name] {
         Value::Null => Ok(None),
         _ => number(json, name, 0.0).map(Some).map_err(within),
@@ -99,7 +130,7 @@ fn read_fields(
         None => size(json, "original_max_position_embeddings", Some(context)).map_err(within),
     };
     let scaling = match kind.as_str() {
-        Some("default") => return Ok((theta, None)),
+        Some("default") => return Ok(Rope { theta, scaling: None, partial_rotary_factor }),
         Some("linear") => RopeScaling::Linear { factor: need("factor")? },
         Some("dynamic") => RopeScaling::Dynamic { factor: need("factor")? },
         Some("yarn") => {
@@ -141,7 +172,7 @@ fn read_fields(
             return Err((format!("has rope_type {kind}; {KNOWN}"), " "));
         }
     };
-    Ok((theta, Some(scaling)))
+    Ok(Rope { theta, scaling: Some(scaling), partial_rotary_factor })
 }
 
 #[cfg(test)]
@@ -149,7 +180,7 @@ mod tests {
     use super::*;
 
     fn refused(json: Value) -> String {
-        read(&json, 64).unwrap_err()
+        read(&json, 64, &DEFAULTS).unwrap_err()
     }
 
     /// As `AutoConfig.from_pretrained(...).rope_parameters` of transformers 5.24 has them.
@@ -167,13 +198,14 @@ mod tests {
             (json!({"rope_scaling": null, "rope_parameters": {"rope_type": "default"}}), 1e4),
         ];
         for (json, theta) in cases {
-            assert_eq!(read(&json, 64).unwrap(), (theta, None), "{json}");
+            let expected = Rope { theta, scaling: None, partial_rotary_factor: 1.0 };
+            assert_eq!(read(&json, 64, &DEFAULTS).unwrap(), expected, "{json}");
         }
     }
 
     #[test]
     fn fields_that_are_left_out_have_the_values_of_transformers() {
-        let scaling = |json: Value| read(&json, 64).unwrap().1.unwrap();
+        let scaling = |json: Value| read(&json, 64, &DEFAULTS).unwrap().scaling.unwrap();
         let yarn = |factor, original_context, attention_factor| RopeScaling::Yarn {
             factor,
             original_context,

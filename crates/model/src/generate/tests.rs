@@ -6,21 +6,72 @@ use rand_distr::{Distribution, Normal};
 
 use super::*;
 use crate::ops::{available_devices, open_device, selected_log_probs};
-use crate::{Family, Heads, ModelConfig, parameters};
+use crate::{ExpertsConfig, Family, Heads, ModelConfig, RopeScaling, parameters};
 
 const VOCAB: usize = 11;
 const END: u32 = 3;
 
-/// Runs a test with both families, with tied and untied embeddings, on every device; Llama with grouped heads.
+/// Runs a test with models of every kind of layer on every device: GPT-2 and Llama with tied and untied embeddings, and the
+/// families whose layers differ from these.
 fn each_policy(test: impl Fn(&Policy)) {
     for device in available_devices() {
-        for family in [Family::Gpt2, Family::Llama] {
-            for tie_embeddings in [true, false] {
-                let kv_heads = if family == Family::Llama { 2 } else { 4 };
-                let shape = ModelConfig { family, tie_embeddings, kv_heads, ..ModelConfig::default() };
-                let shape = ModelConfig { context: 32, layers: 2, width: 16, heads: 4, ..shape };
-                test(&policy(&shape.resolve(VOCAB).unwrap(), &open_device(device).unwrap()));
-            }
+        for shape in shapes() {
+            let shape = ModelConfig { context: 32, width: 16, heads: 4, ..shape };
+            test(&policy(&shape.resolve(VOCAB).unwrap(), &open_device(device).unwrap()));
+        }
+    }
+}
+
+fn shapes() -> Vec<ModelConfig> {
+    let mut shapes = Vec::new();
+    for tie_embeddings in [true, false] {
+        shapes.push(ModelConfig { family: Family::Gpt2, tie_embeddings, ..ModelConfig::default() });
+        shapes.push(ModelConfig { kv_heads: 2, tie_embeddings, ..ModelConfig::default() });
+    }
+    let of = |family| ModelConfig { family, kv_heads: 2, ..ModelConfig::default() };
+    let experts = ExpertsConfig { count: 4, feed_forward: 8, ..ExpertsConfig::default() };
+    shapes.extend([
+        ModelConfig {
+            sliding_window: 3,
+            full_attention_layers: vec![1],
+            local_rope_theta: 100.0,
+            query_pre_attn_scalar: 9,
+            final_logit_softcapping: 4.0,
+            ..of(Family::Gemma3)
+        },
+        ModelConfig { partial_rotary_factor: 0.5, sliding_window: 4, ..of(Family::Phi3) },
+        ModelConfig { no_rope_layers: vec![0], ..of(Family::SmolLm3) },
+        of(Family::Olmo2),
+        ModelConfig { experts: Some(experts), ..of(Family::Qwen3Moe) },
+    ]);
+    shapes
+}
+
+/// Where a text passes the first context of LongRoPE, what was read before has other positions.
+#[test]
+fn the_cache_is_made_anew_where_the_frequencies_change() {
+    let scaling = RopeScaling::LongRope {
+        short_factor: vec![1.0; 2],
+        long_factor: vec![8.0; 2],
+        original_context: 9,
+        attention_factor: None,
+    };
+    let shape = ModelConfig { rope_scaling: Some(scaling), context: 32, width: 16, heads: 4, ..ModelConfig::default() };
+    let device = Device::flex();
+    let policy = policy(&shape.resolve(VOCAB).unwrap(), &device);
+    for forced in [4, 12] {
+        let forced: Vec<u32> = (0..forced).map(|at| at * 5 % VOCAB as u32).collect();
+        let request =
+            Request { prompt: vec![1, 2, 4], choices: None, rng: ChaCha8Rng::seed_from_u64(0), forced: Some(forced) };
+        let written = generate(&policy, &mut [request], &LIMITS, &sampling(1.0)).remove(0);
+        for (at, &token) in written.tokens.iter().enumerate() {
+            let text: Vec<i64> = [1, 2, 4].iter().chain(&written.tokens[..at]).map(|&token| i64::from(token)).collect();
+            let time = text.len();
+            let input = Tensor::<2, Int>::from_data(TensorData::new(text, [1, time]), &device);
+            let last = policy.read(input, &Placement::causal(), None).map(|hidden| hidden.narrow(0, time - 1, 1));
+            let target = Tensor::from_data(TensorData::new(vec![i64::from(token)], [1]), &device);
+            let whole = selected_log_probs(policy.scores(last), target);
+            assert_close!([written.log_probs[at]], host(whole.into_data()), 1e-4, "token {at}");
         }
     }
 }

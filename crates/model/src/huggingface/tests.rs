@@ -1,8 +1,9 @@
 use super::*;
+use crate::{ExpertsConfig, Family};
 
 fn config(family: Family, tie_embeddings: bool) -> ModelConfig {
-    let kv_heads = if family == Family::Llama { 1 } else { 2 };
-    ModelConfig {
+    let kv_heads = if family == Family::Gpt2 { 2 } else { 1 };
+    let config = ModelConfig {
         family,
         tie_embeddings,
         kv_heads,
@@ -12,7 +13,8 @@ fn config(family: Family, tie_embeddings: bool) -> ModelConfig {
         heads: 2,
         feed_forward: 6,
         ..ModelConfig::default()
-    }
+    };
+    config.resolve(7).unwrap()
 }
 
 /// A tensor of numbers that all differ.
@@ -43,6 +45,20 @@ fn there_and_back_is_the_same() {
         ModelConfig { qk_norm: true, head_dim: 6, ..config(Family::Llama, true) },
         config(Family::Llama, true),
         config(Family::Gpt2, true),
+        config(Family::Gemma3, true),
+        config(Family::Phi3, true),
+        config(Family::SmolLm3, true),
+        config(Family::Olmo2, true),
+        config(Family::Mixtral, true),
+        ModelConfig {
+            experts: Some(ExpertsConfig {
+                count: 3,
+                feed_forward: 5,
+                dense_layers: vec![0],
+                ..ExpertsConfig::default()
+            }),
+            ..config(Family::Qwen3Moe, true)
+        },
     ];
     for config in features {
         for tied in [true, false] {
@@ -87,12 +103,28 @@ fn gpt2_joins_query_key_and_value() {
 }
 
 #[test]
+fn phi3_joins_layers_of_different_widths() {
+    let config = config(Family::Phi3, true);
+    let file = file_of(&config);
+    let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
+    let theirs = &file["model.layers.0.self_attn.qkv_proj.weight"]; // 4 rows of queries, 2 of keys, 2 of values
+    assert_eq!(theirs.shape, [8, 4]);
+    let first = theirs.data[0];
+    for (name, start) in [("query", 0.0), ("key", 16.0), ("value", 24.0)] {
+        let part = &ours[&format!("blocks.0.attention.{name}.weight")];
+        assert_eq!(transpose(part).data[0], first + start, "{name}");
+    }
+    assert_eq!(ours["blocks.0.attention.key.weight"].shape, [4, 2]);
+    assert_eq!(file["model.layers.1.mlp.gate_up_proj.weight"].shape, [12, 4]);
+}
+
+#[test]
 fn files_without_prefix_or_with_buffers_are_read() {
     for family in [Family::Llama, Family::Gpt2] {
         let config = config(family, true);
         let file = file_of(&config);
         let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
-        let bare = |name: String| name.strip_prefix(prefix(family)).unwrap().to_owned();
+        let bare = |name: String| name.strip_prefix(names(&config).prefix).unwrap().to_owned();
         let mut bare: Tensors = file.into_iter().map(|(name, tensor)| (bare(name), tensor)).collect();
         bare.insert("h.0.attn.bias".to_owned(), numbered(&[1, 1, 5, 5], 0));
         bare.insert("layers.0.self_attn.rotary_emb.inv_freq".to_owned(), numbered(&[1], 0));
@@ -104,12 +136,12 @@ fn files_without_prefix_or_with_buffers_are_read() {
 fn tied_layers_have_one_tensor_under_either_name_or_under_both() {
     for family in [Family::Llama, Family::Gpt2] {
         let config = config(family, true);
-        let (mut file, name) = (file_of(&config), embedding(family));
+        let (mut file, name) = (file_of(&config), embedding(&config));
         let ours = from_hugging_face(&config, file.clone(), Path::new("m")).unwrap();
-        file.insert(OUTPUT.to_owned(), file[name].clone());
+        file.insert(OUTPUT.to_owned(), file[&name].clone());
         assert_eq!(from_hugging_face(&config, file.clone(), Path::new("m")).unwrap(), ours);
         let mut output_alone = file.clone();
-        output_alone.remove(name);
+        output_alone.remove(&name);
         assert_eq!(from_hugging_face(&config, output_alone.clone(), Path::new("m")).unwrap(), ours);
         output_alone.remove(OUTPUT);
         assert!(refused(&config, output_alone).ends_with(&format!("missing: {name}")));
@@ -121,7 +153,7 @@ fn tied_layers_have_one_tensor_under_either_name_or_under_both() {
         let message = refused(&untied, file_of(&ModelConfig { tie_embeddings: true, ..untied.clone() }));
         assert!(message.ends_with("lm_head.weight (config.json says tie_word_embeddings = false)"), "{message}");
         let ours = from_hugging_face(&untied, file.clone(), Path::new("m")).unwrap();
-        assert_eq!((ours["embedding"].data[0], ours["head.weight"].data[0]), (file[name].data[0], -1.0));
+        assert_eq!((ours["embedding"].data[0], ours["head.weight"].data[0]), (file[&name].data[0], -1.0));
     }
 }
 

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use super::freeze_base;
 use super::peft_config::PeftConfig;
 use crate::checkpoint::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
-use crate::huggingface::{JoinedLinear, embedding, linears, parameters_in, transpose, without_wrappers};
+use crate::huggingface::{JoinedLinear, embedding, is_transposed, linears, parameters_in, transpose, without_wrappers};
 use crate::layers::Adapter;
 use crate::parameters::{data_of, replace_some};
 use crate::pretrained::{read_json, write_json};
 use crate::{Error, Result};
-use crate::{Family, ModelConfig, Transformer};
+use crate::{ModelConfig, Transformer};
 
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
@@ -126,7 +126,7 @@ fn saved_layers(shape: &ModelConfig, config: &PeftConfig, tensors: Tensors) -> R
         }
     }
     if shape.tie_embeddings {
-        let (input, output) = (embedding(shape.family).to_string(), format!("{OUTPUT}.weight"));
+        let (input, output) = (embedding(shape), format!("{OUTPUT}.weight"));
         let is_trained = |name| config.modules_to_save.iter().any(|module| of_module(name, module));
         let is_equal = match (saved.get(&input), saved.get(&output)) {
             (Some((_, input)), Some((_, output))) => input == output,
@@ -158,11 +158,15 @@ fn saved_layers(shape: &ModelConfig, config: &PeftConfig, tensors: Tensors) -> R
 fn split(place: &JoinedLinear, matrices: Matrices) -> Vec<(String, (NamedTensor, NamedTensor, f64))> {
     let Matrices { down, up, scale } = matrices;
     let rank = down.shape[0];
-    let rows = up.shape[0] / place.ours.len();
-    let parts = place.ours.iter().zip(up.data.chunks(rows * rank));
+    let mut rest = up.data.as_slice();
+    let parts = place.ours.iter().map(|(name, rows)| {
+        let (part, others) = rest.split_at(rows * rank);
+        rest = others;
+        (name, *rows, part)
+    });
     parts
-        .filter(|(_, up)| up.iter().any(|&number| number != 0.0) || place.ours.len() == 1)
-        .map(|(name, up)| {
+        .filter(|(_, _, up)| up.iter().any(|&number| number != 0.0) || place.ours.len() == 1)
+        .map(|(name, rows, up)| {
             let up = NamedTensor::new([rows, rank], up.to_vec());
             (name.clone(), (transpose(&down), transpose(&up), scale))
         })
@@ -213,7 +217,7 @@ pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)
         "rank_pattern": ranks,
         "alpha_pattern": alphas,
         "target_modules": targets(&places, &layers),
-        "fan_in_fan_out": model.config().family == Family::Gpt2,
+        "fan_in_fan_out": !is_transposed(model.config()),
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": true,
@@ -248,24 +252,29 @@ pub fn base_of_adapters(directory: &Path) -> Result<Option<PathBuf>> {
 
 /// Joins our adapters of one PEFT layer into one; `None` if it has none.
 fn join(place: &JoinedLinear, ours: &BTreeMap<String, (NamedTensor, NamedTensor, f64)>) -> Option<Matrices> {
+    let mut end = 0;
+    let parts = place.ours.iter().map(|(name, rows)| {
+        end += rows;
+        (end - rows, ours.get(name))
+    });
+    // With the first row of each among those of the layer.
     let found: Vec<(usize, &(NamedTensor, NamedTensor, f64))> =
-        place.ours.iter().enumerate().filter_map(|(part, name)| Some((part, ours.get(name)?))).collect();
+        parts.filter_map(|(first, adapter)| Some((first, adapter?))).collect();
     let (_, (first, _, scale)) = *found.first()?;
     // One A for all parts, as PEFT trains them, and as they are after reading.
     let shared = found.iter().all(|(_, (down, _, other))| (down, other) == (first, scale));
     let rank = if shared { first.shape[1] } else { found.iter().map(|(_, (down, ..))| down.shape[1]).sum() };
-    let rows = place.output / place.ours.len();
     let mut down = Vec::new(); // [rank, input]
     let mut up = vec![0.0; place.output * rank]; // [output, rank]
     let mut from = 0; // the first column of a part
-    for (at, (part, (their_down, their_up, their_scale))) in found.iter().enumerate() {
+    for (at, (first_row, (their_down, their_up, their_scale))) in found.iter().enumerate() {
         if at == 0 || !shared {
             down.extend(transpose(their_down).data);
         }
         let own_rank = their_down.shape[1];
         let change = (their_scale / scale) as f32;
         for (row, numbers) in transpose(their_up).data.chunks(own_rank).enumerate() {
-            let cells = &mut up[(part * rows + row) * rank + from..][..own_rank];
+            let cells = &mut up[(first_row + row) * rank + from..][..own_rank];
             cells.iter_mut().zip(numbers).for_each(|(cell, number)| *cell = number * change);
         }
         from += if shared { 0 } else { own_rank };

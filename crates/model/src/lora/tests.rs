@@ -16,7 +16,7 @@ fn model(family: Family, device: &Device) -> Transformer {
 
 fn each_model(test: impl Fn(Transformer)) {
     for device in available_devices() {
-        for family in [Family::Gpt2, Family::Llama] {
+        for family in [Family::Gpt2, Family::Llama, Family::Phi3] {
             test(model(family, &open_device(device).unwrap()));
         }
     }
@@ -246,4 +246,23 @@ fn a_saved_embedding_of_a_tied_model_is_its_output_layer_too_or_is_refused() {
         let message = read(modules, false, saved).unwrap_err().to_string();
         assert!(message.contains("of the base model are one tensor (tie_word_embeddings)"), "{message}");
     }
+}
+
+/// Experts are named one by one, as in transformers 4 and in the files of models.
+#[test]
+fn adapters_of_experts_are_written_and_read() {
+    let experts = crate::ExpertsConfig { count: 3, ..crate::ExpertsConfig::default() };
+    let shape = ModelConfig { family: Family::Mixtral, width: 8, heads: 2, context: 8, ..ModelConfig::default() };
+    let shape = ModelConfig { experts: Some(experts), ..shape }.resolve(11).unwrap();
+    let base = Transformer::new(&shape, &mut Init::Random(&mut rng()), &Device::flex());
+    let adapted = adapted(base.clone(), &["*.experts.1.*", "*.router"]);
+    let (config, tensors) = adapter_files(&adapted, "base").unwrap();
+    assert!(tensors.contains_key("base_model.model.model.layers.1.block_sparse_moe.experts.1.w3.lora_A.weight"));
+    let targets = config["target_modules"].as_array().unwrap();
+    assert!(targets.contains(&"gate".into()) && targets.len() == 1 + 2 * 3, "{targets:?}");
+    let directory = tempfile::tempdir().unwrap();
+    write_adapters(&adapted, directory.path(), "base").unwrap();
+    let read = read_adapters(base.clone(), directory.path()).unwrap();
+    assert_close!(logits(&read), logits(&adapted), 1e-5);
+    assert_close!(logits(&merged(read)), logits(&adapted), 1e-5);
 }

@@ -112,7 +112,7 @@ fn the_loss_is_the_mean_over_counted_tokens() {
 fn texts_in_one_row_are_as_texts_alone() {
     for name in available_devices() {
         let device = open_device(name).unwrap().autodiff();
-        for family in [Family::Gpt2, Family::Llama] {
+        for family in [Family::Gpt2, Family::Llama, Family::Gemma3, Family::Qwen3Moe] {
             let model = policy(family, &device);
             let (one, other) = ([1, 2, 3, 4], [5, 6, 5]);
             let alone = [one.to_vec(), other.to_vec()].map(|tokens| TextRow::whole(tokens, 1));
@@ -155,7 +155,7 @@ fn blocks_computed_again_give_the_same_gradients() {
     let packed = TextRow { tokens: vec![1, 2, 3, 4, 5, 6], counted: vec![1, 2, 5], borders: vec![3], bytes: 2 };
     for name in available_devices() {
         let device = open_device(name).unwrap();
-        for family in [Family::Gpt2, Family::Llama] {
+        for family in [Family::Gpt2, Family::Llama, Family::Gemma3, Family::Qwen3Moe] {
             let whole = policy(family, &device);
             let mut adapted = whole.clone();
             let config = LoraConfig { targets: vec!["blocks.1.attention.*".into()], ..LoraConfig::default() };

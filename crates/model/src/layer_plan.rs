@@ -1,0 +1,108 @@
+//! What each block of a decoder computes: its mask, its rotation, its feed-forward layer.
+
+use super::families::{Activation, NormPlacement};
+use super::{ExpertsConfig, ModelConfig, RopeScaling};
+
+/// Rotary positions of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rope {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// Numbers of a head that are rotated, the first ones.
+    pub dim: usize,
+    pub scaling: Option<RopeScaling>,
+    /// Number of positions.
+    pub context: usize,
+}
+
+/// What a block computes that its neighbours may not.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LayerPlan {
+    /// Maximum number of tokens that a token attends to; 0 means all.
+    pub window: usize,
+    /// Rotation of queries and keys.
+    pub rope: Option<Rope>,
+    /// The mixture of experts in place of one feed-forward layer.
+    pub experts: Option<ExpertsConfig>,
+}
+
+impl ModelConfig {
+    /// What the blocks compute that their neighbours may not, first to last.
+    pub(crate) fn layer_plans(&self) -> Vec<LayerPlan> {
+        (0..self.layers).map(|layer| self.layer_plan(layer)).collect()
+    }
+
+    fn layer_plan(&self, layer: usize) -> LayerPlan {
+        let window = self.window_of(layer);
+        let has_rope = !self.decoder().learned_positions && !self.no_rope_layers.contains(&layer);
+        let is_local = window > 0 && self.local_rope_theta > 0.0;
+        let rope = || Rope {
+            theta: if is_local { self.local_rope_theta } else { self.rope_theta },
+            dim: self.rotary_dim(),
+            scaling: self.rope_scaling.clone().filter(|_| !is_local),
+            context: self.context,
+        };
+        LayerPlan { window, rope: has_rope.then(rope), experts: self.experts_of(layer).cloned() }
+    }
+
+    /// Maximum number of tokens that a token attends to in a layer; 0 means all.
+    pub fn window_of(&self, layer: usize) -> usize {
+        if self.full_attention_layers.contains(&layer) { 0 } else { self.sliding_window }
+    }
+
+    /// The experts of a layer; `None` if it has a feed-forward layer.
+    pub fn experts_of(&self, layer: usize) -> Option<&ExpertsConfig> {
+        self.experts.as_ref().filter(|experts| !experts.dense_layers.contains(&layer))
+    }
+
+    /// True if the feed-forward layer multiplies by a gate.
+    pub fn has_gate(&self) -> bool {
+        self.decoder().activation != Activation::Gelu
+    }
+
+    /// Number of norms of a block's input or output.
+    pub fn norms_of_block(&self) -> usize {
+        if self.decoder().norm_placement == NormPlacement::Around { 4 } else { 2 }
+    }
+
+    /// Base of the rotary frequencies in layers with the window.
+    pub(crate) fn local_theta(&self) -> f64 {
+        if self.local_rope_theta > 0.0 { self.local_rope_theta } else { self.rope_theta }
+    }
+
+    /// The number by whose root attention's scores are divided.
+    pub(crate) fn score_divisor(&self) -> usize {
+        if self.query_pre_attn_scalar > 0 { self.query_pre_attn_scalar } else { self.head_dim() }
+    }
+
+    /// Numbers of a head that are rotated.
+    pub(super) fn rotary_dim(&self) -> usize {
+        (self.head_dim() as f64 * self.partial_rotary_factor) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Family;
+
+    #[test]
+    fn layers_differ_as_the_shape_says() {
+        let config = ModelConfig {
+            family: Family::Gemma3,
+            layers: 3,
+            sliding_window: 9,
+            full_attention_layers: vec![2],
+            local_rope_theta: 100.0,
+            rope_scaling: Some(RopeScaling::Linear { factor: 8.0 }),
+            ..ModelConfig::default()
+        };
+        let plans = config.resolve(20).unwrap().layer_plans();
+        let rope = |plan: &LayerPlan| plan.rope.clone().map(|rope| (rope.theta, rope.scaling.is_some()));
+        assert_eq!(plans.iter().map(|plan| plan.window).collect::<Vec<_>>(), [9, 9, 0]);
+        assert_eq!([rope(&plans[0]), rope(&plans[2])], [Some((100.0, false)), Some((10_000.0, true))]);
+        let config = ModelConfig { family: Family::SmolLm3, no_rope_layers: vec![0], ..ModelConfig::default() };
+        let plans = config.resolve(20).unwrap().layer_plans();
+        assert_eq!([rope(&plans[0]), rope(&plans[1])], [None, Some((10_000.0, false))]);
+    }
+}
