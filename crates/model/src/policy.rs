@@ -12,6 +12,7 @@ use super::layers::Init;
 use super::{KvCache, Linear, ModelConfig, Placement, Transformer, parameters};
 use crate::Result;
 use crate::checkpoint::Tensors;
+use crate::ops::TokenDistribution;
 
 /// A language model that acts by writing tokens: the actor, and with value heads the critic.
 #[derive(Module, Debug)]
@@ -196,6 +197,12 @@ impl Policy {
             true => scores,
             false => scores.narrow(1, 0, self.vocabulary),
         }
+    }
+
+    /// Distribution that tokens are written from at temperature 1, as a function of the language model's hidden states;
+    /// `None` if tokens are chosen by values.
+    pub fn next_token(&self) -> Option<TokenDistribution> {
+        self.deciding_critic().is_none().then(|| self.transformer.next_token(self.vocabulary))
     }
 
     fn all_scores(&self, hidden: Hidden) -> Tensor<2> {

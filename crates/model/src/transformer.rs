@@ -10,7 +10,7 @@ use burn::tensor::{Device, Int, Tensor, module};
 use super::layers::{Init, normal};
 use super::rotary::{RotaryTable, Rotation};
 use super::{Family, Gelu, KvCache, Linear, ModelConfig, Norm};
-use crate::ops::{AttentionMask, attention, swiglu};
+use crate::ops::{AttentionMask, TokenDistribution, attention, swiglu};
 
 /// Positions and attention mask of the tokens of a forward pass.
 #[derive(Debug, Clone)]
@@ -192,6 +192,17 @@ impl Transformer {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.embedding.val().transpose()),
         }
+    }
+
+    /// Distribution of the next token, at temperature 1, over the first `vocabulary` tokens: what a loss is computed
+    /// from, since it never makes the logits of all tokens.
+    pub fn next_token(&self, vocabulary: usize) -> TokenDistribution {
+        let (weight, bias) = match &self.head {
+            Some(head) => (head.whole_weight(), head.bias.as_ref().map(|bias| bias.val())),
+            None => (self.embedding.val().transpose(), None),
+        };
+        let distribution = TokenDistribution { weight, bias, soft_cap: None, temperature: 1.0, allowed: None };
+        if vocabulary == self.config.vocab_size { distribution } else { distribution.narrow(vocabulary) }
     }
 }
 

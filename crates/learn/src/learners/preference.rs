@@ -12,7 +12,7 @@ use burn::tensor::{Gradients, Tensor};
 
 use super::{Learner, Loss, Sum};
 use crate::batch::{AnswerRows, PreferenceBatch, TextRow};
-use palestra_model::ops::selected_log_probs;
+use palestra_model::ops::Entropy;
 use palestra_model::optim::GradientSum;
 use palestra_model::{Placement, Policy, checkpointing};
 
@@ -140,7 +140,8 @@ fn of_hidden(model: &Policy, reading: Reading, hidden: Tensor<2>, rows: &AnswerR
         }
         Reading::LogProb => {
             let hidden = hidden.select(0, rows.predicted_at.clone()); // [tokens, width]
-            rows.sums(selected_log_probs(model.transformer.logits(hidden), rows.targets.clone()))
+            let distribution = model.transformer.next_token(model.transformer.config().vocab_size);
+            rows.sums(distribution.log_probs(hidden, rows.targets.clone(), Entropy::Unused).log_probs)
         }
     }
 }

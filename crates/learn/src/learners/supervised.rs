@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Learner, LearnerConfig, LearnsFromText, Loss, Sum, TextLearner};
 use crate::Result;
 use crate::batch::TextBatch;
-use palestra_model::ops::{AttentionMask, selected_log_probs};
+use palestra_model::ops::{AttentionMask, Entropy, TokenDistribution};
 use palestra_model::optim::GradientSum;
 use palestra_model::{Placement, Policy, checkpointing};
 use palestra_report::Metrics;
@@ -84,7 +84,7 @@ impl Learner for Checkpointed {
 /// Log-probability of each counted token, `[tokens]`.
 pub fn text_log_probs(policy: &Policy, batch: &TextBatch) -> Tensor<1> {
     let hidden = policy.transformer.forward(batch.tokens.clone(), &placement(batch), None);
-    log_probs_of(policy, hidden, batch)
+    everywhere(policy).log_probs(counted(hidden, batch), batch.targets.clone(), Entropy::Unused).log_probs
 }
 
 fn placement(batch: &TextBatch) -> Placement {
@@ -98,16 +98,21 @@ fn placement(batch: &TextBatch) -> Placement {
 
 /// Loss, from the hidden states of all tokens, `[rows * time, width]`.
 fn loss_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Loss {
-    let nats = log_probs_of(policy, hidden, batch).sum().neg();
+    let nats = everywhere(policy).log_likelihood(counted(hidden, batch), batch.targets.clone()).neg();
     let bits = nats.clone().detach().div_scalar(LN_2);
     let total = Sum { sum: nats, count: batch.token_count as f64 };
     let bits = Sum { sum: bits, count: batch.byte_count as f64 };
     Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
 }
 
-fn log_probs_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Tensor<1> {
-    let hidden = hidden.select(0, batch.predicted_at.clone()); // [tokens, width]
-    selected_log_probs(policy.transformer.logits(hidden), batch.targets.clone())
+/// Distribution over all tokens of the model: a text may hold any.
+fn everywhere(policy: &Policy) -> TokenDistribution {
+    policy.transformer.next_token(policy.transformer.config().vocab_size)
+}
+
+/// Hidden states that counted tokens are predicted from, `[tokens, width]`.
+fn counted(hidden: Tensor<2>, batch: &TextBatch) -> Tensor<2> {
+    hidden.select(0, batch.predicted_at.clone())
 }
 
 #[cfg(test)]

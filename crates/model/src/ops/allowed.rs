@@ -3,6 +3,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
+/// Score of a forbidden token. Its probability is 0 beside that of any other, and finite in every sum.
+const FORBIDDEN: f32 = -1e9;
+
 /// Tokens that each row may choose among, as lists: a mask of all rows would be as large as their logits.
 #[derive(Clone, Debug)]
 pub struct AllowedTokens {
@@ -17,8 +20,21 @@ impl AllowedTokens {
     }
 
     /// Number of rows.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Those of the first rows; `None` if they all may choose any token.
+    pub fn first(&self, count: usize) -> Option<Self> {
+        Self::new(self.rows[..count].iter().cloned())
+    }
+
+    /// Gives forbidden tokens a score so low that their probability is 0. `scores`, `[rows, vocab]`, are of the given rows.
+    pub fn mask(&self, scores: Tensor<2>, rows: Range<usize>) -> Tensor<2> {
+        match self.forbidden(rows, scores.dims()[1], &scores.device()) {
+            Some(forbidden) => scores.mask_fill(forbidden, FORBIDDEN),
+            None => scores,
+        }
     }
 
     /// Mask of the given rows, `[rows, vocab]`, true for a token that is not allowed; `None` if they all allow any.

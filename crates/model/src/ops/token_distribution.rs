@@ -20,9 +20,6 @@ use chunks::Chunks;
 /// chunk are left to autodiff, which keeps them instead of computing them again.
 pub const LOGITS_CHUNK: usize = 64 << 20;
 
-/// Score of a forbidden token. Its probability is 0 beside that of any other, and finite in every sum.
-const FORBIDDEN: f32 = -1e9;
-
 /// Distribution of the next token as a function of a hidden state:
 /// `softmax(cap(hidden W + b) / temperature)` over the tokens that are allowed, `cap(x) = c tanh(x / c)`.
 #[derive(Clone, Debug)]
@@ -60,6 +57,13 @@ pub struct TokenLogProbs {
 }
 
 impl TokenDistribution {
+    /// Same distribution over the first `vocab` tokens.
+    #[must_use]
+    pub fn narrow(self, vocab: usize) -> Self {
+        let bias = self.bias.map(|bias| bias.narrow(0, 0, vocab));
+        Self { weight: self.weight.narrow(1, 0, vocab), bias, ..self }
+    }
+
     /// Log-probabilities of `targets`, `[rows]`, from `hidden`, `[rows, width]`. Differentiable in `hidden`, W and b.
     ///
     /// Logits of more than one chunk are computed again in the backward pass, unless W and b are frozen and the entropy
@@ -151,7 +155,6 @@ impl TokenDistribution {
     /// Log-probabilities of all tokens up to a constant of each row, `[rows, width]` to `[rows, vocab]`. `rows` is their
     /// place among all rows.
     fn scores(&self, hidden: Tensor<2>, rows: Range<usize>) -> Tensor<2> {
-        let device = hidden.device();
         let mut scores = module::linear(hidden, self.weight.clone(), self.bias.clone());
         #[cfg(test)]
         tests::observe(&scores);
@@ -161,9 +164,8 @@ impl TokenDistribution {
         if self.temperature != 1.0 {
             scores = scores.div_scalar(self.temperature);
         }
-        let [_, vocab] = scores.dims();
-        match self.allowed.as_ref().and_then(|allowed| allowed.forbidden(rows, vocab, &device)) {
-            Some(forbidden) => scores.mask_fill(forbidden, FORBIDDEN),
+        match &self.allowed {
+            Some(allowed) => allowed.mask(scores, rows),
             None => scores,
         }
     }

@@ -157,6 +157,7 @@ fn chunks_hold_at_most_their_bytes_and_are_of_about_one_size() {
 fn distributions(device: &Device) -> Vec<(&'static str, TokenDistribution)> {
     let weight = || numbers(WIDTH * VOCAB, 2, device).reshape([WIDTH, VOCAB]);
     let bias = || Some(numbers(VOCAB, 3, device));
+    let transposed = numbers(WIDTH * VOCAB, 2, device).reshape([VOCAB, WIDTH]).transpose();
     let rows = (0..ROWS).map(|row| match row % 3 {
         0 => None,
         _ => Some(Arc::from([row as u32 % 5, 4, 1].as_slice())),
@@ -165,11 +166,8 @@ fn distributions(device: &Device) -> Vec<(&'static str, TokenDistribution)> {
     let plain = TokenDistribution { weight: weight(), bias: bias(), soft_cap: None, temperature: 1.0, allowed: None };
     vec![
         ("plain", plain.clone()),
-        // As a tied embedding is, and without the columns of padding.
-        (
-            "transposed",
-            TokenDistribution { weight: transposed, ..plain.clone() },
-        ),
+        // As a tied embedding is.
+        ("transposed", TokenDistribution { weight: transposed, ..plain.clone() }),
         ("bounded, warm, restricted", TokenDistribution { soft_cap: Some(1.5), temperature: 0.7, allowed, ..plain }),
     ]
 }
