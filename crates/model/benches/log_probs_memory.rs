@@ -48,7 +48,9 @@ fn measure(device: &Device, form: &str) {
     let (before, began) = (peak(), Instant::now());
     let loss = match form {
         "sum, chunks" => distribution.log_likelihood(hidden.clone(), targets),
-        _ if form.ends_with("chunks") => distribution.log_probs(hidden.clone(), targets, Entropy::Unused).log_probs.sum(),
+        _ if form.ends_with("chunks") => {
+            distribution.log_probs(hidden.clone(), targets, Entropy::Unused).log_probs.sum()
+        }
         _ => selected_log_probs(hidden.clone().matmul(distribution.weight), targets).sum(),
     };
     let grads = loss.backward();

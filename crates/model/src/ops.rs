@@ -21,6 +21,7 @@ pub use adamw::{AdamWStep, adamw_step, adamw_step_composed};
 pub use allowed::AllowedTokens;
 pub use attention::{AttentionMask, attention, attention_composed};
 pub use device::{available_devices, open_device, set_threads};
+pub(crate) use gradient_rule::{Pulled, with_gradient_rule};
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};
 pub use rms_norm::{rms_norm, rms_norm_composed};
 pub use swiglu::{swiglu, swiglu_composed};

@@ -185,6 +185,17 @@ impl Policy {
         self
     }
 
+    /// The policy with gradient checkpointing in each transformer that it trains, or without.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, recomputes: bool) -> Self {
+        self.transformer = self.transformer.with_gradient_checkpointing(recomputes);
+        if let Some(critic) = &mut self.critic {
+            let trunk = critic.trunk.take();
+            critic.trunk = trunk.map(|trunk| trunk.with_gradient_checkpointing(recomputes));
+        }
+        self
+    }
+
     /// Number of tokens that it chooses among.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary

@@ -7,7 +7,9 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::{gelu, gelu_approximate};
 use burn::tensor::{Device, Int, Tensor, module};
 
+use super::checkpointing::recomputed;
 use super::layers::{Init, normal};
+
 use super::rotary::{RotaryTable, Rotation};
 use super::{Family, Gelu, KvCache, Linear, ModelConfig, Norm};
 use crate::ops::{AttentionMask, TokenDistribution, attention, swiglu};
@@ -45,6 +47,9 @@ pub struct Transformer {
     rotary: Option<RotaryTable>,
     #[module(skip)]
     config: ModelConfig,
+    /// True if a backward pass computes the blocks again.
+    #[module(skip)]
+    recomputes: bool,
 }
 
 /// Inputs of attention that are the same in every block.
@@ -53,6 +58,14 @@ pub(super) struct View {
     size: [usize; 2],
     mask: AttentionMask,
     rotation: Option<Rotation>,
+}
+
+impl View {
+    /// The same outside autodiff.
+    pub(super) fn inner(&self) -> Self {
+        let rotation = self.rotation.as_ref().map(Rotation::inner);
+        Self { size: self.size, mask: self.mask.clone(), rotation }
+    }
 }
 
 /// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
@@ -103,7 +116,15 @@ impl Transformer {
             head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, init, device)),
             rotary: (!is_gpt2).then(|| RotaryTable::new(config, device)),
             config: config.clone(),
+            recomputes: false,
         }
+    }
+
+    /// The same model with gradient checkpointing, or without: a backward pass then computes each block again, of which
+    /// only the input is kept.
+    #[must_use]
+    pub fn with_gradient_checkpointing(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
     }
 
     /// The model's shape.
@@ -126,7 +147,10 @@ impl Transformer {
         let view = self.view(size, placement, start);
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (layer, cache));
-            x = block.forward(x, &view, cache);
+            x = match cache.is_none() && self.recomputes && x.is_autodiff() {
+                true => recomputed(block, x, &view),
+                false => block.forward(x, &view, cache),
+            };
         }
         if let Some(cache) = cache {
             cache.advance(size[1]);

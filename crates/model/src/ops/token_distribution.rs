@@ -102,8 +102,9 @@ impl TokenDistribution {
         }
         if tracked == [true, false, false] && entropy != Entropy::InLoss {
             let (found, [of_hidden, ..]) = chunks.forward_and_gradients(entropy, tracked);
-            let rule =
-                |gradient: Tensor<1>, _| [of_hidden.map(|of_hidden| of_hidden * gradient.unsqueeze_dim(1)), None, None];
+            let rule = |gradient: Tensor<1>, _| {
+                [of_hidden.map(|of_hidden| of_hidden * gradient.unsqueeze_dim(1)), None, None].into()
+            };
             let log_probs = with_gradient_rule(inputs, found.log_probs, Box::new(rule));
             return TokenLogProbs { log_probs, entropy: found.entropy };
         }
@@ -114,13 +115,13 @@ impl TokenDistribution {
                 let [rows] = found.dims();
                 let rule = move |gradient: Tensor<1>, wanted| {
                     let of_entropy = gradient.clone().narrow(0, rows, rows);
-                    chunks.backward(&gradient.narrow(0, 0, rows), Some(&of_entropy), wanted)
+                    chunks.backward(&gradient.narrow(0, 0, rows), Some(&of_entropy), wanted).into()
                 };
                 let both = with_gradient_rule(inputs, Tensor::cat(vec![log_probs, found], 0), Box::new(rule));
                 TokenLogProbs { log_probs: both.clone().narrow(0, 0, rows), entropy: Some(both.narrow(0, rows, rows)) }
             }
             (_, entropy) => {
-                let rule = move |gradient: Tensor<1>, wanted| chunks.backward(&gradient, None, wanted);
+                let rule = move |gradient: Tensor<1>, wanted| chunks.backward(&gradient, None, wanted).into();
                 TokenLogProbs { log_probs: with_gradient_rule(inputs, log_probs, Box::new(rule)), entropy }
             }
         }
@@ -135,7 +136,8 @@ impl TokenDistribution {
             return chunks.forward(Entropy::Unused).log_probs.sum();
         }
         let (found, gradients) = chunks.forward_and_gradients(Entropy::Unused, tracked);
-        let rule = |factor: Tensor<1>, _| gradients.map(|found| found.map(|found| found * factor.clone().unsqueeze()));
+        let rule =
+            |factor: Tensor<1>, _| gradients.map(|found| found.map(|found| found * factor.clone().unsqueeze())).into();
         with_gradient_rule(inputs, found.log_probs.sum(), Box::new(rule))
     }
 
