@@ -126,6 +126,11 @@ impl Agent {
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
     }
 
+    /// The model in the form in which the run trains it: inside autodiff.
+    pub fn trained(&self) -> Policy {
+        self.policy.clone().train().with_gradient_checkpointing(self.run.train.gradient_checkpointing)
+    }
+
     /// Chat template of the model, if known.
     ///
     /// # Errors

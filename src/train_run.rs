@@ -153,7 +153,7 @@ impl Training<'_> {
         stop_by(&stop)?;
         let span = UpdateRange { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
-        let policy = optimizer.freeze(agent.policy.clone().train())?;
+        let policy = optimizer.freeze(agent.trained())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
             done = progress.done;
             if progress.is_new {

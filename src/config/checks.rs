@@ -48,12 +48,6 @@ impl RunFile {
         if self.lora.is_some() && !config.data().trains_adapters() {
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
-        if self.train.gradient_checkpointing && !config.data().recomputes_activations() {
-            return Err(Error::Config(format!(
-                "train.gradient_checkpointing: [{name}] keeps all activations; remove it, or set rollout or data to smaller \
-                 parts (micro_batch)"
-            )));
-        }
         if let AnyConfig::Play(config) = config
             && self.rollout.group < config.min_group()
         {

@@ -72,7 +72,7 @@ impl Parts {
                 let held_out = HeldOutText::new(&texts, &text, window, agent)?;
                 let source = || TextSource::new(&texts, text.clone(), window, run.seed, device.clone());
                 tracing::info!("{}: the plan\n{}", run.name, plan::plan_at_start(agent, &mut source()?, window)?);
-                Ok(Self::Text(config.build(run.train.gradient_checkpointing), source()?, held_out))
+                Ok(Self::Text(config.build(), source()?, held_out))
             }
             AnyConfig::Preferences(config) => {
                 let section = run.preferences.clone().ok_or_else(|| missing("preferences"))?;

@@ -5,7 +5,7 @@
 mod architecture;
 mod cache;
 pub mod checkpoint;
-pub mod checkpointing;
+mod checkpointing;
 pub mod classifier;
 mod config;
 pub mod config_json;

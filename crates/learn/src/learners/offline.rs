@@ -30,7 +30,7 @@ use burn::tensor::activation::softmax;
 
 use super::{Learner, Sum, masked};
 use crate::batch::{Continuation, TransitionBatch};
-use palestra_model::ops::{AllowedTokens, Entropy, TokenDistribution, selected_log_probs};
+use palestra_model::ops::{Entropy, TokenDistribution, selected_log_probs};
 use palestra_model::{Critic, Head, Placement, Policy};
 
 /// An offline learner. All of them train a [`Policy`] on the same batches, so that a run only needs to know which of

@@ -5,15 +5,14 @@
 
 use std::f64::consts::LN_2;
 
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{Learner, LearnerConfig, LearnsFromText, Loss, Sum, TextLearner};
 use crate::Result;
 use crate::batch::TextBatch;
 use palestra_model::ops::{AttentionMask, Entropy, TokenDistribution};
-use palestra_model::optim::GradientSum;
-use palestra_model::{Placement, Policy, checkpointing};
+use palestra_model::{Placement, Policy};
 use palestra_report::Metrics;
 
 /// Hyperparameters of supervised learning: it has none of its own.
@@ -28,8 +27,8 @@ impl LearnerConfig for SupervisedConfig {
 }
 
 impl LearnsFromText for SupervisedConfig {
-    fn build(&self, gradient_checkpointing: bool) -> TextLearner {
-        if gradient_checkpointing { Box::new(Checkpointed) } else { Box::new(Supervised) }
+    fn build(&self) -> TextLearner {
+        Box::new(Supervised)
     }
 }
 
@@ -42,42 +41,17 @@ impl Learner for Supervised {
 
     fn loss(&self, model: &Policy, batch: TextBatch, _: &[Tensor<1>]) -> Loss {
         let hidden = model.transformer.forward(batch.tokens.clone(), &placement(&batch), None);
-        loss_of(model, hidden, &batch)
+        let nats = everywhere(model).log_likelihood(counted(hidden, &batch), batch.targets.clone()).neg();
+        let bits = nats.clone().detach().div_scalar(LN_2);
+        let total = Sum { sum: nats, count: batch.token_count as f64 };
+        let bits = Sum { sum: bits, count: batch.byte_count as f64 };
+        Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
     }
 
     fn sum_up(&self, means: &mut Metrics) {
         if let Some(nll) = means.get("loss/nll").copied() {
             means.insert("text/perplexity".into(), nll.exp());
         }
-    }
-}
-
-/// Same as [`Supervised`], with gradient checkpointing: blocks are recomputed in the backward pass, with less memory
-/// and more time.
-pub struct Checkpointed;
-
-impl Learner for Checkpointed {
-    type Model = Policy;
-    type Batch = TextBatch;
-
-    fn loss(&self, model: &Policy, batch: TextBatch, statistics: &[Tensor<1>]) -> Loss {
-        Supervised.loss(model, batch, statistics)
-    }
-
-    fn gradients(&self, model: &Policy, batch: TextBatch, _: &[Tensor<1>], gradients: &mut GradientSum) -> Loss {
-        let mut measured = None;
-        let loss = |hidden| {
-            let Loss { total, metrics } = loss_of(model, hidden, &batch);
-            measured = Some(Loss { total: total.clone().detach(), metrics });
-            total.sum
-        };
-        let take = |found: &mut Gradients| gradients.add(model, found);
-        checkpointing::backward(&model.transformer, batch.tokens.clone(), &placement(&batch), loss, take);
-        measured.expect("the backward pass begins with the loss")
-    }
-
-    fn sum_up(&self, means: &mut Metrics) {
-        Supervised.sum_up(means);
     }
 }
 
@@ -94,15 +68,6 @@ fn placement(batch: &TextBatch) -> Placement {
             Placement { mask: AttentionMask::from_visible(visible.clone()), positions: Some(positions.clone()) }
         }
     }
-}
-
-/// Loss, from the hidden states of all tokens, `[rows * time, width]`.
-fn loss_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Loss {
-    let nats = everywhere(policy).log_likelihood(counted(hidden, batch), batch.targets.clone()).neg();
-    let bits = nats.clone().detach().div_scalar(LN_2);
-    let total = Sum { sum: nats, count: batch.token_count as f64 };
-    let bits = Sum { sum: bits, count: batch.byte_count as f64 };
-    Loss { metrics: vec![("loss/nll", total.clone().detach()), ("text/bits_per_byte", bits)], total }
 }
 
 /// Distribution over all tokens of the model: a text may hold any.

@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use burn::tensor::TensorData;
+use burn::tensor::{Int, TensorData};
 use palestra_testing::{Tolerance, assert_close};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::ops::{AttentionMask, available_devices, open_device};
 use crate::optim::GradientSum;
-use crate::{Family, Init, ModelConfig, parameters};
+use crate::{Family, Init, ModelConfig, Placement, Transformer, parameters};
 
 const LAYERS: usize = 3;
 const VOCAB: usize = 11;
