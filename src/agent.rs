@@ -18,6 +18,7 @@ pub use evaluation_policy::EvaluationPolicy;
 use palestra_learn::encoder::Encoder;
 use palestra_learn::rollout::{Context, Rollout, RolloutConfig};
 use palestra_learn::source::template_of;
+use palestra_model::Module;
 use palestra_model::{EndTokens, Policy, generation_config_of};
 use palestra_text::{ChatTemplate, History, Message, Tokenizer};
 pub use saved::TRAINED;
@@ -39,6 +40,11 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// The model in the form in which the run trains it: inside autodiff.
+    pub fn trained(&self) -> Policy {
+        self.policy.clone().train().with_gradient_checkpointing(self.run.train.gradient_checkpointing)
+    }
+
     /// Chat template of the model, if known.
     ///
     /// # Errors

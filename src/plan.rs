@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::Result;
 use palestra_display::duration;
 use palestra_model::lora::{LoraConfig, is_adapter};
+use palestra_model::ops::LOGITS_CHUNK;
 use palestra_model::parameter_shapes;
 use palestra_model::{ExpertsConfig, ModelConfig};
 
@@ -93,7 +94,7 @@ pub struct Memory {
     /// Activations of the windows computed at once, kept for the backward pass. An estimate; with frozen weights, an
     /// upper bound.
     pub activations: u64,
-    /// The logits of those windows and their gradient.
+    /// The logits of those windows and their gradient, of at most a chunk of them at once.
     pub logits: u64,
     /// Total of these.
     pub total: u64,
@@ -220,7 +221,7 @@ fn shape(config: &ModelConfig) -> String {
 /// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, the norms'
 /// outputs, query, key and value, the output of attention, and each step of the feed-forward layer, or of each expert that
 /// a token passes with its input and output. With gradient checkpointing, each block keeps its input, and one block at a
-/// time keeps everything.
+/// time keeps everything. Logits are made a chunk at a time ([`palestra_model::ops::TokenDistribution`]).
 fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
     const FLOAT: u64 = 4;
     let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
@@ -240,7 +241,12 @@ fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
     let tokens = (extent.micro_batch * extent.window) as u64;
     let [weights, gradients, moments] = [counted.all, counted.trained, 2 * counted.trained].map(|count| FLOAT * count);
     let activations = FLOAT * tokens * (blocks + 2 * config.width) as u64;
-    let logits = 2 * FLOAT * tokens * config.vocab_size as u64;
+    let all_logits = FLOAT * tokens * config.vocab_size as u64;
+    let logits = match all_logits <= LOGITS_CHUNK as u64 {
+        true => 2 * all_logits,
+        // The scores of a chunk, their log-softmax and a gradient; and the gradient of the hidden states.
+        false => 3 * LOGITS_CHUNK as u64 + FLOAT * tokens * config.width as u64,
+    };
     let of_parameters = weights + gradients + moments;
     Memory {
         weights,

@@ -160,7 +160,7 @@ impl Training<'_> {
         let span = UpdateRange { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
         let mut guard = guard::Guard::default();
-        let policy = optimizer.freeze(agent.policy.clone().train())?;
+        let policy = optimizer.freeze(agent.trained())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
             done = progress.done;
             if progress.is_new {

@@ -166,13 +166,12 @@ impl EvaluationPolicy {
     /// Log-probabilities of each segment's action tokens under the model alone.
     fn score(&self, segments: &[Segment]) -> Vec<Vec<f64>> {
         let mut scored = Vec::with_capacity(segments.len());
-        let vocab_size = self.tokens.policy.transformer.config().vocab_size;
         let device = self.tokens.policy.transformer.device();
         for segments in segments.chunks(ROWS) {
             let (discounts, returns) = (Vec::new(), Vec::new());
             let return_discounts = vec![0.0; discounts.len()];
             let rows = Chunk { segments: segments.to_vec(), discounts, returns, return_discounts, next: Next::Unknown };
-            let batch = TransitionBatch::new(&[rows], vocab_size, &device);
+            let batch = TransitionBatch::new(&[rows], &device);
             let all = self.tokens.log_probs(&batch); // [tokens, vocab]
             let chosen: TensorData = all.gather(1, batch.targets.unsqueeze_dim(1)).into_data();
             let mut chosen = chosen

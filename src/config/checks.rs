@@ -49,12 +49,6 @@ impl RunFile {
         if self.lora.is_some() && !config.data().trains_adapters() {
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
-        if self.train.gradient_checkpointing && !config.data().recomputes_activations() {
-            return Err(Error::Config(format!(
-                "train.gradient_checkpointing: [{name}] keeps all activations; remove it, or set rollout or data to smaller \
-                 parts (micro_batch)"
-            )));
-        }
         if self.train.epochs.is_some() && !matches!(config.data(), Data::Text | Data::Preferences) {
             return Err(Error::Config(format!(
                 "train.epochs: [{name}] does not go through a known number of rows; set train.updates"

@@ -24,7 +24,7 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_every: Option<u64>,
     /// True if the backward pass recomputes the blocks of a language model instead of keeping their activations. Takes
-    /// less memory and a longer step. Only for learners of text and of preferences.
+    /// less memory and a longer step.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
     /// Number of threads to compute with, at least 1; if absent, one per core. Another number changes the rounding.

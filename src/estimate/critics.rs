@@ -110,7 +110,7 @@ fn first_values(
             next: Next::State(prompt.clone(), allowed.clone()),
         };
         let chunks: Vec<Chunk> = states.iter().map(alone).collect();
-        let batch = TransitionBatch::new(&chunks, evaluated.transformer.config().vocab_size, &device);
+        let batch = TransitionBatch::new(&chunks, &device);
         values.extend(learner.values(&model, &batch).into_data().iter::<f32>().map(f64::from));
     }
     Ok(values)

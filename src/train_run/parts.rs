@@ -76,7 +76,7 @@ impl Parts {
                 let mut planned = source()?;
                 agent.run.train.resolve_epochs(planned.steps_per_epoch(), text.steps);
                 tracing::info!("{}: the plan\n{}", run.name, plan::plan_at_start(agent, &mut planned, window)?);
-                Ok(Self::Text(config.build(run.train.gradient_checkpointing), source()?, held_out))
+                Ok(Self::Text(config.build(), source()?, held_out))
             }
             AnyConfig::Preferences(config) => {
                 let section = run.preferences.clone().ok_or_else(|| missing("preferences"))?;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use palestra_envs::Registry;
-use palestra_model::Module;
 
 use crate::agent::Agent;
 use crate::config::RunFile;
@@ -14,7 +13,7 @@ use palestra_learn::learners::{AnyConfig, batch_gradients};
 use palestra_learn::source::{TextConfig, TextSource, Texts};
 use palestra_model::ops::{open_device, set_threads};
 use palestra_model::optim::{AdamW, OptimizerConfig};
-use palestra_model::{ModelConfig, Policy, read_config};
+use palestra_model::{ModelConfig, read_config};
 use palestra_text::Tokenizer;
 
 /// Maximum number of measured steps, after one warm-up step.
@@ -141,8 +140,8 @@ fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
 
 fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
     let AnyConfig::Text(config) = &agent.run.learner.config else { return Err(not_of_text(&agent.run)) };
-    let learner = config.build(agent.run.train.gradient_checkpointing);
-    let mut model: Policy = AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
+    let learner = config.build();
+    let mut model = AdamW::new(agent.run.optimizer.clone())?.freeze(agent.trained())?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let (mut began, mut measured) = (Instant::now(), 0);
     for step in 0..=STEPS {

@@ -76,7 +76,7 @@ impl OpenPreferences {
             objective: Arc::clone(&objective),
             batch: config.answers_per_pass(),
         };
-        let learner = PreferenceLearner { objective, checkpointing: agent.run.train.gradient_checkpointing };
+        let learner = PreferenceLearner { objective };
         let source = PreferenceSource::new(data, config, agent.run.seed, device.clone());
         Ok((learner, source, held_out))
     }

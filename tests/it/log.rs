@@ -420,10 +420,7 @@ fn a_recording_that_is_interrupted_is_whole() {
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(130), 0), "{told}");
-    assert!(
-        told.contains("stopped; log.parquet holds the ") && told.contains(" episodes that had ended\n"),
-        "{told}"
-    );
+    assert!(told.contains("stopped; log.parquet holds the ") && told.contains(" episodes that had ended\n"), "{told}");
     let log = Log::open(&[path.display().to_string()], ReadOptions::default()).unwrap();
     assert!(!log.info(0).is_cut);
 }

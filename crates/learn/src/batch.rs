@@ -5,7 +5,8 @@ mod text;
 
 use std::sync::Arc;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use palestra_model::ops::AllowedTokens;
 
 use crate::trajectory::Segment;
 pub use preferences::{AnswerRows, Choice, Pair, Pairs, PreferenceBatch, PromptPreferences, Single, Singles, Totals};
@@ -45,8 +46,8 @@ pub struct ActionBatch {
     pub predicted_at: Tensor<1, Int>,
     /// The action tokens.
     pub targets: Tensor<1, Int>,
-    /// Forbidden tokens at each action token, `[tokens, vocab]`; `None` if all tokens are allowed everywhere.
-    pub forbidden: Option<Tensor<2, Bool>>,
+    /// Allowed tokens at each action token; `None` if all tokens are allowed everywhere.
+    pub allowed: Option<AllowedTokens>,
     /// Log-probabilities under the sampling policy.
     pub log_probs: Tensor<1>,
     /// Log-probabilities under a reference policy, if there is one.
@@ -105,8 +106,8 @@ pub struct TransitionBatch {
     pub tokens: Tensor<2, Int>,
     /// Position in `rows * time` whose output represents each state, `[states]`.
     pub states_at: Tensor<1, Int>,
-    /// Forbidden tokens in each state, `[states, vocab]`; `None` if all tokens are allowed everywhere.
-    pub forbidden: Option<Tensor<2, Bool>>,
+    /// Allowed tokens in each state; `None` if all tokens are allowed everywhere.
+    pub allowed: Option<AllowedTokens>,
     /// Action tokens, `[tokens]`, written in the first of the states.
     pub targets: Tensor<1, Int>,
     /// Index of the next state of each action token, `[tokens]`; 0 without a next state, which the discount 0 makes
@@ -137,7 +138,7 @@ pub struct Continuation {
 
 impl ActionBatch {
     /// Batches them as one part of a batch.
-    pub fn new(samples: &[&Sample], vocab_size: usize, device: &Device) -> Self {
+    pub fn new(samples: &[&Sample], device: &Device) -> Self {
         let (tokens, time) = padded(samples.iter().map(|sample| sample.tokens.as_slice()), device);
         let (mut predicted_at, mut targets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for (row, sample) in samples.iter().enumerate() {
@@ -148,13 +149,11 @@ impl ActionBatch {
         let flat = |field: fn(&Sample) -> &[f32]| {
             floats(samples.iter().flat_map(|sample| field(sample)).copied().collect(), device)
         };
-        let allowed: Vec<Option<&[u32]>> =
-            samples.iter().flat_map(|sample| sample.allowed.iter().map(Option::as_deref)).collect();
         Self {
             tokens,
             predicted_at: ints(predicted_at, device),
             targets: ints(targets, device),
-            forbidden: forbidden(&allowed, vocab_size, device),
+            allowed: AllowedTokens::new(samples.iter().flat_map(|sample| sample.allowed.iter().cloned())),
             log_probs: flat(|sample| &sample.log_probs),
             reference_log_probs: (samples.iter().all(|sample| sample.reference_log_probs.len() == sample.at.len()))
                 .then(|| flat(|sample| &sample.reference_log_probs)),
@@ -174,7 +173,7 @@ impl ActionBatch {
 
 impl TransitionBatch {
     /// Batches them as one part of a batch.
-    pub fn new(chunks: &[Chunk], vocab_size: usize, device: &Device) -> Self {
+    pub fn new(chunks: &[Chunk], device: &Device) -> Self {
         let segments = || chunks.iter().flat_map(|chunk| &chunk.segments);
         let last_states = || {
             chunks.iter().filter_map(|chunk| match &chunk.next {
@@ -190,13 +189,13 @@ impl TransitionBatch {
             for action in &segment.actions {
                 states_at.push((row * time + action.at - 1) as i64);
                 targets.push(i64::from(segment.tokens[action.at]));
-                allowed.push(action.allowed.as_deref());
+                allowed.push(action.allowed.clone());
             }
         }
         let (actions, rows) = (targets.len(), segments().count());
         for (row, (prompt, among)) in last_states().enumerate() {
             states_at.push(((rows + row) * time + prompt.len() - 1) as i64);
-            allowed.push(among.as_deref());
+            allowed.push(among.clone());
         }
 
         let (mut next, mut discounts, mut known) = (Vec::<i64>::new(), Vec::<f32>::new(), vec![1.0; actions]);
@@ -230,7 +229,7 @@ impl TransitionBatch {
         Self {
             tokens,
             states_at: ints(states_at, device),
-            forbidden: forbidden(&allowed, vocab_size, device),
+            allowed: AllowedTokens::new(allowed),
             targets: ints(targets, device),
             next: ints(next, device),
             discounts: floats(discounts, device),
@@ -267,19 +266,4 @@ fn floats(values: Vec<f32>, device: &Device) -> Tensor<1> {
 fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
-}
-
-/// Mask `[rows, vocab]`, true for tokens that are not allowed in their row; `None` if every row allows all.
-fn forbidden(allowed: &[Option<&[u32]>], vocab_size: usize, device: &Device) -> Option<Tensor<2, Bool>> {
-    if allowed.iter().all(Option::is_none) {
-        return None;
-    }
-    let mut cells = vec![false; allowed.len() * vocab_size];
-    for (row, allowed) in cells.chunks_exact_mut(vocab_size).zip(allowed) {
-        if let Some(allowed) = allowed {
-            row.fill(true);
-            allowed.iter().for_each(|&token| row[token as usize] = false);
-        }
-    }
-    Some(Tensor::from_data(TensorData::new(cells, [allowed.len(), vocab_size]), device))
 }

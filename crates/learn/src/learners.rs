@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use crate::Result;
 use crate::batch::ActionBatch;
@@ -29,7 +29,7 @@ pub use config::{
     PreferenceKinds, ReturnToGo, Returns, TextLearner, TruncatedEpisodes,
 };
 pub use on_policy::{OnPolicy, Passes};
-use palestra_model::ops::selected_log_probs;
+use palestra_model::ops::{AllowedTokens, Entropy, TokenDistribution, TokenLogProbs};
 use palestra_model::optim::GradientSum;
 use palestra_model::{Hidden, Placement, Policy};
 use palestra_report::Metrics;
@@ -249,56 +249,46 @@ impl<L: Learner + ?Sized> Learner for Box<L> {
 pub struct ActionEvaluation {
     /// Log-probability of each action token, `[tokens]`.
     pub log_probs: Tensor<1>,
-    /// Log-probabilities of the whole vocabulary at each action token, `[tokens, vocab]`, if requested.
-    pub all_log_probs: Option<Tensor<2>>,
+    /// Entropy of the policy at each action token, `[tokens]`, if it is used.
+    pub entropy: Option<Tensor<1>>,
     /// Values of the states in which the tokens were written, `[tokens]`; `None` without a value head.
     pub values: Option<Tensor<1>>,
 }
 
 /// Evaluates the log-probabilities of a batch's action tokens in one full forward pass, at the sampling temperature and
-/// over the tokens that were allowed. The log-probabilities of the whole vocabulary take several times the memory; they
-/// are returned only if requested or if they are computed anyway.
-pub fn evaluate_actions(policy: &Policy, batch: &ActionBatch, temperature: f32, wants_all: bool) -> ActionEvaluation {
-    let hidden = policy.read(batch.tokens.clone(), &Placement::causal(), None);
-    let hidden = hidden.select(&batch.predicted_at); // [tokens, width]
-    let values = policy.values(hidden.actor.clone());
-    if !wants_all && batch.forbidden.is_none() && temperature > 0.0 {
-        let mut scores = policy.scores(hidden);
-        if temperature != 1.0 {
-            scores = scores.div_scalar(temperature);
-        }
-        return ActionEvaluation {
-            log_probs: selected_log_probs(scores, batch.targets.clone()),
-            all_log_probs: None,
-            values,
-        };
-    }
-    let all_log_probs = token_log_probs(policy, hidden, batch.forbidden.clone(), temperature);
-    let log_probs = all_log_probs.clone().gather(1, batch.targets.clone().unsqueeze_dim(1)).squeeze_dim(1);
-    ActionEvaluation { log_probs, all_log_probs: Some(all_log_probs), values }
+/// over the tokens that were allowed.
+///
+/// # Panics
+/// If the policy chooses its tokens by values.
+pub fn evaluate_actions(policy: &Policy, batch: &ActionBatch, temperature: f32, entropy: Entropy) -> ActionEvaluation {
+    let hidden = policy.transformer.forward(batch.tokens.clone(), &Placement::causal(), None);
+    let hidden = hidden.select(0, batch.predicted_at.clone()); // [tokens, width]
+    let values = policy.values(hidden.clone());
+    let model = policy.next_token().expect("a learner by play has a policy without action values");
+    let distribution = TokenDistribution { temperature, allowed: batch.allowed.clone(), ..model };
+    let TokenLogProbs { log_probs, entropy } = distribution.log_probs(hidden, batch.targets.clone(), entropy);
+    ActionEvaluation { log_probs, entropy, values }
 }
 
-/// True if a learner computes the policy's entropy: when it is part of the loss, or costs little.
-fn wants_entropy(policy: &Policy, coefficient: f32) -> bool {
-    /// Vocabulary size from which the log-probabilities of all tokens take more memory than the model.
-    const MANY: usize = 4096;
-    coefficient != 0.0 || policy.transformer.config().vocab_size < MANY
+/// Use of the entropy by a learner that gives it this weight: it is measured in any case.
+fn entropy_use(coefficient: f32) -> Entropy {
+    if coefficient == 0.0 { Entropy::Measured } else { Entropy::InLoss }
 }
 
 /// Log-probabilities of all tokens, `[rows, width]` to `[rows, vocab]`, at a temperature and over the tokens that are
-/// not forbidden. At temperature 0 the most likely token has probability 1. A token of probability 0 has the
+/// allowed. At temperature 0 the most likely token has probability 1. A token of probability 0 has the
 /// log-probability -1e9.
 pub fn token_log_probs(
     policy: &Policy,
     hidden: Hidden,
-    forbidden: Option<Tensor<2, Bool>>,
+    allowed: Option<&AllowedTokens>,
     temperature: f32,
 ) -> Tensor<2> {
     let mut scores = policy.scores(hidden);
     if temperature != 1.0 && temperature != 0.0 {
         scores = scores.div_scalar(temperature);
     }
-    scores = masked(scores, forbidden);
+    scores = masked(scores, allowed);
     if temperature == 0.0 {
         let tokens = Tensor::<1, Int>::arange(0..scores.dims()[1] as i64, &scores.device());
         let is_best = scores.clone().argmax(1).equal(tokens.unsqueeze());
@@ -307,14 +297,11 @@ pub fn token_log_probs(
     log_softmax(scores, 1)
 }
 
-/// Gives forbidden tokens a very low score, `[rows, vocab]`. The mask is as wide as the model's logits, and at least as wide as
-/// the scores.
-fn masked(scores: Tensor<2>, forbidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
-    match forbidden {
-        Some(forbidden) => {
-            let width = scores.dims()[1];
-            scores.mask_fill(forbidden.narrow(1, 0, width), -1e9)
-        }
+/// Gives forbidden tokens a very low score, `[rows, vocab]`.
+fn masked(scores: Tensor<2>, allowed: Option<&AllowedTokens>) -> Tensor<2> {
+    let [rows, _] = scores.dims();
+    match allowed {
+        Some(allowed) => allowed.mask(scores, 0..rows),
         None => scores,
     }
 }

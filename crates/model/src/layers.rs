@@ -45,6 +45,14 @@ impl Linear {
             Some(adapter) => module::linear(input.clone(), weight, bias) + adapter.forward(input),
         }
     }
+
+    /// The weight that stands for the layer and its adapter, `[input, output]`: a new matrix if there is an adapter.
+    pub(super) fn whole_weight(&self) -> Tensor<2> {
+        match &self.adapter {
+            None => self.weight.val(),
+            Some(adapter) => self.weight.val() + adapter.difference(),
+        }
+    }
 }
 
 /// LoRA adapter of a linear layer ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)); its output `scale * (x A) B` is added to that of the layer.

@@ -4,7 +4,7 @@
 
 mod cache;
 pub mod checkpoint;
-pub mod checkpointing;
+mod checkpointing;
 pub mod classifier;
 mod config;
 pub mod config_json;

@@ -12,6 +12,7 @@ use super::layers::Init;
 use super::{KvCache, Linear, ModelConfig, Placement, Transformer, parameters};
 use crate::Result;
 use crate::checkpoint::Tensors;
+use crate::ops::TokenDistribution;
 
 /// A language model that acts by writing tokens: the actor, and with value heads the critic.
 #[derive(Module, Debug)]
@@ -184,6 +185,17 @@ impl Policy {
         self
     }
 
+    /// The policy with gradient checkpointing in each transformer that it trains, or without.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, recomputes: bool) -> Self {
+        self.transformer = self.transformer.with_gradient_checkpointing(recomputes);
+        if let Some(critic) = &mut self.critic {
+            let trunk = critic.trunk.take();
+            critic.trunk = trunk.map(|trunk| trunk.with_gradient_checkpointing(recomputes));
+        }
+        self
+    }
+
     /// Number of tokens that it chooses among.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
@@ -196,6 +208,12 @@ impl Policy {
             true => scores,
             false => scores.narrow(1, 0, self.vocabulary),
         }
+    }
+
+    /// Distribution that tokens are written from at temperature 1, as a function of the language model's hidden states;
+    /// `None` if tokens are chosen by values.
+    pub fn next_token(&self) -> Option<TokenDistribution> {
+        self.deciding_critic().is_none().then(|| self.transformer.next_token(self.vocabulary))
     }
 
     fn all_scores(&self, hidden: Hidden) -> Tensor<2> {

@@ -162,6 +162,11 @@ impl Rotation {
         }
     }
 
+    /// The table outside autodiff.
+    pub fn inner(&self) -> Self {
+        Self { cos: self.cos.clone().inner(), sin: self.sin.clone().inner() }
+    }
+
     /// Rotates the first numbers of each head, `[batch, heads, time, head_dim]`: `x cos + rotate_half(x) sin`,
     /// `rotate_half(x1, x2) = (-x2, x1)`.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {

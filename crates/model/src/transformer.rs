@@ -6,13 +6,15 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, module};
 
+use super::checkpointing::recomputed;
 use super::families::NormPlacement;
 use super::feed_forward::{FeedForward, Stds};
 use super::layer_plan::{LayerPlan, Rope};
 use super::layers::{Init, normal};
+
 use super::rotary::{RotaryTable, Rotation};
 use super::{KvCache, Linear, ModelConfig, Norm};
-use crate::ops::{AttentionMask, attention};
+use crate::ops::{AttentionMask, TokenDistribution, attention};
 
 /// Positions and attention mask of the tokens of a forward pass.
 #[derive(Debug, Clone)]
@@ -51,6 +53,9 @@ pub struct Transformer {
     windows: Vec<usize>,
     #[module(skip)]
     config: ModelConfig,
+    /// True if a backward pass computes the blocks again.
+    #[module(skip)]
+    recomputes: bool,
 }
 
 /// Inputs of attention that blocks share.
@@ -61,6 +66,14 @@ pub(super) struct View {
     masks: Vec<AttentionMask>,
     /// Of each of the rotary tables.
     rotations: Vec<Rotation>,
+}
+
+impl View {
+    /// The same outside autodiff.
+    pub(super) fn inner(&self) -> Self {
+        let rotations = self.rotations.iter().map(Rotation::inner).collect();
+        Self { size: self.size, masks: self.masks.clone(), rotations }
+    }
 }
 
 /// `x + attention(norm(x))`, then `x + feed_forward(norm(x))`. Some families have norms behind the sublayers too, or in
@@ -125,7 +138,15 @@ impl Transformer {
             rotary: ropes.iter().map(|rope| RotaryTable::new(rope, device)).collect(),
             windows,
             config: config.clone(),
+            recomputes: false,
         }
+    }
+
+    /// The same model with gradient checkpointing, or without: a backward pass then computes each block again, of which
+    /// only the input is kept.
+    #[must_use]
+    pub fn with_gradient_checkpointing(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
     }
 
     /// The model's shape.
@@ -148,7 +169,10 @@ impl Transformer {
         let view = self.view(size, placement, start);
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (layer, cache));
-            x = block.forward(x, &view, cache);
+            x = match cache.is_none() && self.recomputes && x.is_autodiff() {
+                true => recomputed(block, x, &view),
+                false => block.forward(x, &view, cache),
+            };
         }
         if let Some(cache) = cache {
             cache.advance(size[1]);
@@ -228,6 +252,18 @@ impl Transformer {
             0.0 => logits,
             cap => logits.div_scalar(cap).tanh().mul_scalar(cap),
         }
+    }
+
+    /// Distribution of the next token, at temperature 1, over the first `vocabulary` tokens: what a loss is computed
+    /// from, since it never makes the logits of all tokens.
+    pub fn next_token(&self, vocabulary: usize) -> TokenDistribution {
+        let (weight, bias) = match &self.head {
+            Some(head) => (head.whole_weight(), head.bias.as_ref().map(|bias| bias.val())),
+            None => (self.embedding.val().transpose(), None),
+        };
+        let soft_cap = Some(self.config.final_logit_softcapping).filter(|&cap| cap > 0.0);
+        let distribution = TokenDistribution { weight, bias, soft_cap, temperature: 1.0, allowed: None };
+        if vocabulary == self.config.vocab_size { distribution } else { distribution.narrow(vocabulary) }
     }
 }
 

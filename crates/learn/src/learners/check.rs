@@ -9,7 +9,7 @@ use palestra_testing::{Tolerance, assert_close};
 use super::{Learner, Loss, Sum, batch_gradients};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
-use palestra_model::parameters;
+use palestra_model::{Policy, parameters};
 use palestra_report::Metrics;
 
 /// A learner with a model and a batch to train on.
@@ -29,12 +29,14 @@ pub struct Example<L: Learner> {
 /// - The parts of a batch add up to the whole in loss, metrics and gradients, so that neither gradient accumulation nor
 ///   padding changes the result: two and three parts of unequal size, and parts of one row. A learner's own gradient
 ///   computation agrees with the gradients of its loss.
+/// - Gradient checkpointing changes neither loss nor gradients.
 /// - The loss of a fixed batch falls over 50 steps.
 /// - A run that is stopped, saved and resumed is bitwise equal to an uninterrupted run.
-pub fn check_learner<L: Learner>(example: &Example<L>) {
+pub fn check_learner<L: Learner<Model = Policy>>(example: &Example<L>) {
     for device in available_devices() {
         let device = open_device(device).unwrap().autodiff();
         parts_add_up(example, &device);
+        blocks_are_computed_again(example, &device);
         loss_falls(example, &device);
         resumes_exactly(example, &device);
     }
@@ -103,6 +105,14 @@ fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
         own.0.insert("total".into(), whole.0["total"]); // a metric of the loss alone
         assert_same(&own, &whole, &format!("{count} parts, gradients computed in the learner's own way"));
     }
+}
+
+fn blocks_are_computed_again<L: Learner<Model = Policy>>(example: &Example<L>, device: &Device) {
+    let learner = (example.learner)();
+    let model = start(example, device);
+    let expected = own_way(&learner, &model, (example.batch)(1, device));
+    let found = own_way(&learner, &model.with_gradient_checkpointing(true), (example.batch)(1, device));
+    assert_same(&found, &expected, "gradient checkpointing");
 }
 
 /// Checks that metrics and gradients are the same but for rounding: each metric to 1e-6 of its size, or to 1e-6 below 1, and

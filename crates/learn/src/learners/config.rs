@@ -132,8 +132,8 @@ pub type TextLearner = Box<dyn Learner<Model = Policy, Batch = TextBatch>>;
 
 /// Configuration of a learner that learns from text.
 pub trait LearnsFromText: LearnerConfig {
-    /// Builds the learner, with gradient checkpointing or without.
-    fn build(&self, gradient_checkpointing: bool) -> TextLearner;
+    /// Builds the learner.
+    fn build(&self) -> TextLearner;
 }
 
 /// Configuration of a learner that learns from preferences.
@@ -248,10 +248,5 @@ impl Data {
     /// True if a learner of this data can train adapters on a frozen model. Values learned from a log need all weights.
     pub fn trains_adapters(self) -> bool {
         self != Self::Log
-    }
-
-    /// True if the backward pass of a learner of this data can recompute activations instead of keeping them.
-    pub fn recomputes_activations(self) -> bool {
-        matches!(self, Self::Text | Self::Preferences)
     }
 }

@@ -13,14 +13,12 @@ use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
-use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, Sum, evaluate_actions, wants_entropy};
+use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, Sum, entropy_use, evaluate_actions};
 use crate::Result;
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::Trajectory;
 use palestra_model::Policy;
-use palestra_model::math::{
-    Aggregation, GroupAdvantage, cispo_loss, entropy, kl_k3_tokens, sequence_means, standard_deviation,
-};
+use palestra_model::math::{Aggregation, GroupAdvantage, cispo_loss, kl_k3_tokens, sequence_means, standard_deviation};
 use palestra_report::Metrics;
 
 /// Hyperparameters of group learners.
@@ -178,7 +176,7 @@ impl Learner for Group {
 
     fn loss(&self, model: &Policy, batch: ActionBatch, _: &[Tensor<1>]) -> Loss {
         let GroupConfig { clip_low: low, clip_high: high, kl_coefficient, entropy_coefficient, .. } = self.config;
-        let evaluation = evaluate_actions(model, &batch, self.temperature, wants_entropy(model, entropy_coefficient));
+        let evaluation = evaluate_actions(model, &batch, self.temperature, entropy_use(entropy_coefficient));
         let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
         let count = self.config.aggregation.count(batch.token_count, batch.row_count);
         let weighted = |values: Tensor<1>| Sum::of(values * batch.weights.clone(), count);
@@ -201,8 +199,7 @@ impl Learner for Group {
                 total = total + weighted(kl).mul_scalar(kl_coefficient);
             }
         }
-        if let Some(all) = evaluation.all_log_probs {
-            let entropy = entropy(all);
+        if let Some(entropy) = evaluation.entropy {
             metrics.push(("policy/entropy_avg", mean(entropy.clone().detach())));
             total = total - weighted(entropy).mul_scalar(entropy_coefficient);
         }

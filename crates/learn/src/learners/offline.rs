@@ -30,7 +30,7 @@ use burn::tensor::activation::softmax;
 
 use super::{Learner, Sum, masked};
 use crate::batch::{Continuation, TransitionBatch};
-use palestra_model::ops::selected_log_probs;
+use palestra_model::ops::{Entropy, TokenDistribution, selected_log_probs};
 use palestra_model::{Critic, Head, Placement, Policy};
 
 /// An offline learner. All of them train a [`Policy`] on the same batches, so that a run only needs to know which of
@@ -72,8 +72,10 @@ impl<'a> States<'a> {
 
     /// Log-probability of each action token over the tokens that could be written, `[tokens]`.
     fn log_probs(&self, model: &Policy) -> Tensor<1> {
-        let logits = model.transformer.logits(self.acted(self.actor_hidden.clone()));
-        selected_log_probs(self.without_forbidden(logits), self.batch.targets.clone())
+        let allowed = self.batch.allowed.as_ref().and_then(|allowed| allowed.first(self.batch.actions()));
+        let distribution = TokenDistribution { allowed, ..model.transformer.next_token(self.vocabulary) };
+        let hidden = self.acted(self.actor_hidden.clone());
+        distribution.log_probs(hidden, self.batch.targets.clone(), Entropy::Unused).log_probs
     }
 
     /// Q-values of one head for every token, `[tokens, vocab]`, and for the written token, `[tokens]`.
@@ -131,7 +133,7 @@ impl<'a> States<'a> {
     /// Mean value of the policy's own next token in every state, without a gradient, `[states]`: `sum_a pi(a|s) Q(s, a)`.
     fn policy_values(&self, model: &Policy, head: &Head) -> Tensor<1> {
         let logits = self.of_vocabulary(model.transformer.logits(self.actor_hidden.clone()).detach());
-        let policy = softmax(masked(logits, self.batch.forbidden.clone()), 1);
+        let policy = softmax(masked(logits, self.batch.allowed.as_ref()), 1);
         let values = self.of_vocabulary(head.forward(self.critic_hidden.clone()).detach());
         (policy * values).sum_dim(1).squeeze_dim(1)
     }
@@ -158,8 +160,7 @@ impl<'a> States<'a> {
 
     /// Sets the scores of tokens that could not be written in the states of the action tokens to -1e9.
     fn without_forbidden(&self, scores: Tensor<2>) -> Tensor<2> {
-        let forbidden = self.batch.forbidden.clone().map(|forbidden| forbidden.narrow(0, 0, self.batch.actions()));
-        masked(self.of_vocabulary(scores), forbidden)
+        masked(self.of_vocabulary(scores), self.batch.allowed.as_ref())
     }
 
     /// Scores of the tokens that the tokenizer has, without those of padding rows.

@@ -27,11 +27,11 @@ use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use super::on_policy::{Clip, OnPolicy, Passes, clipped_policy, objective, sample, whiten_advantages};
-use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, Sum, evaluate_actions, wants_entropy};
+use super::{Learner, LearnerConfig, LearnsFromPlay, Loss, Sum, entropy_use, evaluate_actions};
 use crate::batch::{ActionBatch, Sample};
 use crate::trajectory::{ActionToken, Trajectory};
 use crate::{Error, Result};
-use palestra_model::math::{AdaptiveKl, clipped_value_loss, entropy, gae, kl_k1};
+use palestra_model::math::{AdaptiveKl, clipped_value_loss, gae, kl_k1};
 use palestra_model::{Heads, Policy};
 use palestra_report::Metrics;
 
@@ -185,8 +185,7 @@ impl Learner for Ppo {
 
     fn loss(&self, model: &Policy, batch: ActionBatch, _: &[Tensor<1>]) -> Loss {
         let PpoConfig { clip, dual_clip, value_clip, value_coefficient, .. } = self.config;
-        let evaluation =
-            evaluate_actions(model, &batch, self.temperature, wants_entropy(model, self.entropy_coefficient));
+        let evaluation = evaluate_actions(model, &batch, self.temperature, entropy_use(self.entropy_coefficient));
         // Each mean is over the action tokens of the whole batch, so that parts of it add up.
         let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
 
@@ -195,8 +194,8 @@ impl Learner for Ppo {
             clipped_policy(evaluation.log_probs.clone(), &batch, Clip { low: clip, high: clip, dual });
         let mut total = mean(losses);
         metrics.push(("loss/policy_avg", total.clone().detach()));
-        if let Some(all) = evaluation.all_log_probs {
-            let entropy = mean(entropy(all));
+        if let Some(entropy) = evaluation.entropy {
+            let entropy = mean(entropy);
             metrics.push(("policy/entropy_avg", entropy.clone().detach()));
             total = total - entropy.mul_scalar(self.entropy_coefficient);
         }

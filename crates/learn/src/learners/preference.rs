@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Tensor;
 
 use super::{Learner, Loss, Sum};
 use crate::batch::{AnswerRows, PreferenceBatch, TextRow};
-use palestra_model::ops::selected_log_probs;
+use palestra_model::ops::Entropy;
 use palestra_model::optim::GradientSum;
-use palestra_model::{Placement, Policy, checkpointing};
+use palestra_model::{Placement, Policy};
 
 /// The number per answer that a loss depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,6 @@ pub trait Objective {
 pub struct PreferenceLearner {
     /// The loss.
     pub objective: Arc<dyn Objective>,
-    /// True if transformer blocks are recomputed in the backward pass (gradient checkpointing): less memory, more time.
-    pub checkpointing: bool,
 }
 
 impl Learner for PreferenceLearner {
@@ -77,7 +75,7 @@ impl Learner for PreferenceLearner {
         statistics: &[Tensor<1>],
         sum: &mut GradientSum,
     ) -> Loss {
-        if batch.answers.len() == 1 && !self.checkpointing {
+        if batch.answers.len() == 1 {
             let Loss { total, metrics } = self.loss(model, batch, statistics);
             sum.add(model, &mut total.sum.backward());
             return Loss { total: total.detach(), metrics };
@@ -91,14 +89,7 @@ impl Learner for PreferenceLearner {
         for rows in &batch.answers {
             let own = Tensor::from_inner(gradient.clone().slice(first..first + rows.count()));
             first += rows.count();
-            let mut take = |gradients: &mut Gradients| sum.add(model, gradients);
-            if self.checkpointing {
-                let loss = |hidden| (self.of_hidden(model, hidden, rows) * own).sum();
-                let tokens = rows.tokens.clone();
-                checkpointing::backward(&model.transformer, tokens, &Placement::causal(), loss, take);
-            } else {
-                take(&mut (self.read(model, rows) * own).sum().backward());
-            }
+            sum.add(model, &mut (self.read(model, rows) * own).sum().backward());
         }
         Loss { total: total.detach(), metrics }
     }
@@ -113,10 +104,6 @@ impl PreferenceLearner {
         read(model, self.objective.reading(), rows)
     }
 
-    fn of_hidden(&self, model: &Policy, hidden: Tensor<2>, rows: &AnswerRows) -> Tensor<1> {
-        of_hidden(model, self.objective.reading(), hidden, rows)
-    }
-
     /// Readings of mismatched answers, without gradient.
     fn mismatched(&self, model: &Policy, batch: &PreferenceBatch) -> Option<Tensor<1>> {
         let inner = model.valid();
@@ -128,11 +115,6 @@ impl PreferenceLearner {
 /// One number per answer, `[rows]`.
 fn read(model: &Policy, reading: Reading, rows: &AnswerRows) -> Tensor<1> {
     let hidden = model.transformer.forward(rows.tokens.clone(), &Placement::causal(), None);
-    of_hidden(model, reading, hidden, rows)
-}
-
-/// Same as [`read`], from the hidden states of all tokens, `[rows * time, width]`.
-fn of_hidden(model: &Policy, reading: Reading, hidden: Tensor<2>, rows: &AnswerRows) -> Tensor<1> {
     match reading {
         Reading::Score => {
             let last = hidden.select(0, rows.last_at.clone()); // [rows, width]
@@ -140,7 +122,8 @@ fn of_hidden(model: &Policy, reading: Reading, hidden: Tensor<2>, rows: &AnswerR
         }
         Reading::LogProb => {
             let hidden = hidden.select(0, rows.predicted_at.clone()); // [tokens, width]
-            rows.sums(selected_log_probs(model.transformer.logits(hidden), rows.targets.clone()))
+            let distribution = model.transformer.next_token(model.transformer.config().vocab_size);
+            rows.sums(distribution.log_probs(hidden, rows.targets.clone(), Entropy::Unused).log_probs)
         }
     }
 }

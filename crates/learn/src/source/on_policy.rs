@@ -13,6 +13,7 @@ use crate::learners::{OnPolicy, evaluate_actions};
 use crate::rollout::{Rollout, RolloutResult, RolloutTimings, summary};
 use crate::trajectory::Segment;
 use crate::{Error, Result};
+use palestra_model::ops::Entropy;
 use palestra_model::{Policy, lora};
 use palestra_report::Metrics;
 
@@ -43,8 +44,6 @@ pub struct OnPolicySource {
     tokens: usize,
     /// Optimiser steps of this update.
     steps_of_update: usize,
-    /// Width of the logits, which is that of the masks.
-    vocab_size: usize,
     /// The last episodes played.
     pub played: Vec<RolloutResult>,
     /// Timings of the last rollout.
@@ -65,7 +64,6 @@ impl OnPolicySource {
             is_first_step: true,
             tokens: 0,
             steps_of_update: 1,
-            vocab_size: 0,
             played: Vec::new(),
             timings: RolloutTimings::default(),
         }
@@ -117,7 +115,6 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         self.steps_of_update = self.steps.len().max(1);
         self.is_first_step = true;
         self.tokens = 0;
-        self.vocab_size = policy.transformer.config().vocab_size;
         self.samples = samples;
 
         let mut metrics = summary(&played);
@@ -144,7 +141,7 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
         self.tokens += samples.iter().map(|sample| sample.tokens.len()).sum::<usize>();
         let parts = samples.chunks(learner.passes().micro_batch);
-        Ok(Some(parts.map(|part| ActionBatch::new(part, self.vocab_size, &self.device)).collect()))
+        Ok(Some(parts.map(|part| ActionBatch::new(part, &self.device)).collect()))
     }
 
     fn tokens(&self) -> usize {
@@ -178,13 +175,13 @@ fn even_parts(order: &[usize], size: usize) -> Vec<Vec<usize>> {
 
 /// Sets the reference policy's log-probability of every action token, a batch of segments at a time, sorted by length.
 fn score_by(reference: &Policy, mut segments: Vec<&mut Segment>, rows: usize, temperature: f32) {
-    let vocab_size = reference.transformer.config().vocab_size;
     let device = reference.transformer.device();
     segments.sort_by_key(|segment| segment.tokens.len());
     for segments in segments.chunks_mut(rows) {
         let samples: Vec<Sample> = segments.iter().map(|segment| unscored(segment)).collect();
-        let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), vocab_size, &device);
-        let log_probs: TensorData = evaluate_actions(reference, &batch, temperature, false).log_probs.into_data();
+        let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), &device);
+        let log_probs: TensorData =
+            evaluate_actions(reference, &batch, temperature, Entropy::Unused).log_probs.into_data();
         let actions = segments.iter_mut().flat_map(|segment| &mut segment.actions);
         for (action, log_prob) in actions.zip(log_probs.iter::<f32>()) {
             action.reference_log_prob = Some(log_prob);

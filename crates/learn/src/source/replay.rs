@@ -93,7 +93,6 @@ impl DataConfig {
 pub struct ReplaySource {
     reader: Arc<Reader>,
     config: DataConfig,
-    vocab_size: usize,
     device: Device,
     windows: Receiver<Result<Window>>,
     window: Window,
@@ -129,14 +128,12 @@ impl ReplaySource {
         seed: u64,
         device: Device,
     ) -> Self {
-        let vocab_size = selection.encoder.tokenizer().vocab_size();
         let reader = Arc::new(Reader::new(log, selection, seed, window_bytes));
         let cursor = Cursor::default();
         Self {
             windows: read_ahead(&reader, cursor),
             reader,
             config,
-            vocab_size,
             device,
             window: Window::default(),
             cursor,
@@ -167,7 +164,7 @@ impl ReplaySource {
         let tokens = chunks.iter().flat_map(|chunk| &chunk.segments).map(|segment| segment.tokens.len());
         self.tokens += tokens.sum::<usize>();
         let parts = parts(&chunks, self.config.micro_batch);
-        let batch = |part: &[Chunk]| TransitionBatch::new(part, self.vocab_size, &self.device);
+        let batch = |part: &[Chunk]| TransitionBatch::new(part, &self.device);
         Ok(parts.into_iter().map(batch).collect())
     }
 
@@ -241,8 +238,7 @@ impl ReplaySource {
 }
 
 impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySource {
-    fn begin(&mut self, _: &mut L, model: &Policy, _: u64) -> Result<Metrics> {
-        self.vocab_size = model.transformer.config().vocab_size; // masks are as wide as the logits
+    fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
         self.steps_left = self.config.steps;
         (self.tokens, self.waited, self.began) = (0, Duration::ZERO, Instant::now());
         Ok(Metrics::new())

@@ -10,6 +10,7 @@ mod log_probs;
 mod rms_norm;
 mod swiglu;
 
+pub(super) use burn::backend::LibTorch;
 use burn::backend::{DispatchDevice, LibTorchDevice};
 use burn::tensor::Device;
 

@@ -20,7 +20,7 @@ fn config(loss: PairLoss) -> DpoConfig {
 }
 
 fn learner(config: DpoConfig) -> PreferenceLearner {
-    PreferenceLearner { objective: Arc::new(Dpo(config)), checkpointing: false }
+    PreferenceLearner { objective: Arc::new(Dpo(config)) }
 }
 
 fn model(device: &Device) -> Policy {
@@ -46,12 +46,6 @@ fn every_loss_learns_as_every_learner_does() {
     for learner in learners {
         check_learner(&Example { learner, model, batch, rows: 3 });
     }
-    check_learner(&Example {
-        learner: || PreferenceLearner { checkpointing: true, ..learner(config(PairLoss::Sigmoid)) },
-        model,
-        batch,
-        rows: 3,
-    });
 }
 
 #[test]

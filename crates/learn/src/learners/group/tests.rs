@@ -5,7 +5,7 @@ use palestra_testing::assert_close;
 use super::*;
 use crate::learners::check::{Example, check_learner, measure, uneven_parts};
 use crate::trajectory::{ActionToken, Segment};
-use palestra_model::ops::{available_devices, open_device};
+use palestra_model::ops::{Entropy, available_devices, open_device};
 use palestra_model::{Family, Heads, ModelConfig};
 
 const VOCAB: usize = 7;
@@ -44,7 +44,7 @@ fn parts(learner: &Group, mut samples: Vec<Sample>, parts: usize, device: &Devic
         sample.weight = learner.config.aggregation.token_weight(sample.at.len(), learner.longest);
     }
     let rows: Vec<&Sample> = samples.iter().collect();
-    uneven_parts(&rows, parts).into_iter().map(|part| ActionBatch::new(part, VOCAB, device)).collect()
+    uneven_parts(&rows, parts).into_iter().map(|part| ActionBatch::new(part, device)).collect()
 }
 
 fn each_device(test: impl Fn(&Device, Policy)) {
@@ -94,7 +94,8 @@ fn the_loss_by_hand() {
         let config = GroupConfig { aggregation: Aggregation::Constant, kl_coefficient: 0.1, ..GroupConfig::default() };
         let learner = group(config);
         let mut sample = samples().remove(2); // three action tokens
-        let evaluation = evaluate_actions(&model, &parts(&learner, vec![sample.clone()], 1, device)[0], 1.0, false);
+        let evaluation =
+            evaluate_actions(&model, &parts(&learner, vec![sample.clone()], 1, device)[0], 1.0, Entropy::Unused);
         let now: Vec<f32> = evaluation.log_probs.into_data().iter().collect();
         // Ratios 1.5 (clipped to 1.2), 0.5 and 1 with advantage 2; log-ratios to the reference 0.5, 0, 0.
         sample.log_probs = now.iter().zip([1.5f32, 0.5, 1.0]).map(|(now, ratio)| now - ratio.ln()).collect();
@@ -191,7 +192,8 @@ fn sequence_ratios_and_cispo_by_hand() {
         let mut samples = samples()[1..3].to_vec(); // of two and of three action tokens
         let learner = group(plain.clone());
         let batch = &parts(&learner, samples.clone(), 1, device)[0];
-        let now: Vec<f32> = evaluate_actions(&model, batch, 1.0, false).log_probs.into_data().iter().collect();
+        let now: Vec<f32> =
+            evaluate_actions(&model, batch, 1.0, Entropy::Unused).log_probs.into_data().iter().collect();
         let log_ratios = [0.4f32, 0.2, -0.3, 0.0, 0.0];
         for (sample, (now, x)) in samples.iter_mut().zip([(&now[..2], &log_ratios[..2]), (&now[2..], &log_ratios[2..])])
         {

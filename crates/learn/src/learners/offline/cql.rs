@@ -103,6 +103,6 @@ impl Learner for Cql {
 /// Minimum over the target heads of the value of the best token by the trained heads, `[states]`, without a gradient.
 fn best_values(states: &States) -> Tensor<1> {
     let online = states.critic().min_q(states.critic_hidden.clone().detach()).detach();
-    let online = masked(online, states.batch.forbidden.clone());
+    let online = masked(online, states.batch.allowed.as_ref());
     states.all_target_q().gather(1, online.argmax(1)).squeeze_dim(1)
 }

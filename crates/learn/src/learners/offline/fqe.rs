@@ -29,16 +29,20 @@ impl TokenPolicy {
     pub fn log_probs(&self, batch: &TransitionBatch) -> Tensor<2> {
         let hidden = self.policy.read(batch.tokens.clone().inner(), &Placement::causal(), None);
         let hidden = hidden.select(&batch.states_at.clone().inner());
-        token_log_probs(&self.policy, hidden, batch.forbidden.clone().map(Tensor::inner), self.temperature)
+        token_log_probs(&self.policy, hidden, batch.allowed.as_ref(), self.temperature)
     }
 
     /// Probabilities in the states of a batch, random choices included, `[states, vocab]`.
     fn probabilities(&self, batch: &TransitionBatch) -> Tensor<2> {
         let own = self.log_probs(batch).exp();
-        let Some(forbidden) = batch.forbidden.clone().filter(|_| self.epsilon > 0.0) else { return own };
-        let free = forbidden.inner().narrow(1, 0, own.dims()[1]).bool_not().float();
+        let [states, vocab] = own.dims();
+        let allowed = batch.allowed.as_ref().filter(|_| self.epsilon > 0.0);
+        let Some(forbidden) = allowed.and_then(|allowed| allowed.forbidden(0..states, vocab, &own.device())) else {
+            return own;
+        };
+        let free = forbidden.bool_not().float();
         let count = free.clone().sum_dim(1); // [states, 1]
-        let epsilon = count.clone().lower_elem(own.dims()[1] as f32).float().mul_scalar(self.epsilon);
+        let epsilon = count.clone().lower_elem(vocab as f32).float().mul_scalar(self.epsilon);
         own.clone() + epsilon * (free / count - own)
     }
 }

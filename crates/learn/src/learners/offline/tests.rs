@@ -80,7 +80,7 @@ fn chunks() -> Vec<Chunk> {
 }
 
 pub(super) fn parts(chunks: &[Chunk], parts: usize, device: &Device) -> Vec<TransitionBatch> {
-    uneven_parts(chunks, parts).into_iter().map(|part| TransitionBatch::new(part, VOCAB, device)).collect()
+    uneven_parts(chunks, parts).into_iter().map(|part| TransitionBatch::new(part, device)).collect()
 }
 
 pub(super) fn each_device(test: impl Fn(&Device)) {
@@ -166,7 +166,9 @@ impl ByHand {
         let table = |tensor: Tensor<2>| host(tensor).chunks(VOCAB).map(<[f32]>::to_vec).collect::<Vec<_>>();
         let targets: Vec<usize> = batch.targets.to_data().iter::<i64>().map(|token| token as usize).collect();
         let picked = |table: &[Vec<f32>]| targets.iter().zip(table).map(|(&token, row)| row[token]).collect();
-        let forbidden: Option<Vec<bool>> = batch.forbidden.clone().map(|mask| mask.into_data().iter().collect());
+        let states = batch.states_at.dims()[0];
+        let mask = batch.allowed.as_ref().and_then(|allowed| allowed.forbidden(0..states, VOCAB, &Device::flex()));
+        let forbidden: Option<Vec<bool>> = mask.map(|mask| mask.into_data().iter().collect());
         let mut logits = table(model.transformer.logits(select(actor)));
         if let Some(forbidden) = &forbidden {
             for (row, forbidden) in logits.iter_mut().zip(forbidden.chunks(VOCAB)) {

@@ -8,9 +8,10 @@ use rand_distr::{Distribution, Normal};
 
 use super::*;
 use crate::learners::check::{Example, check_learner, measure, uneven_parts};
+use crate::learners::token_log_probs;
 use crate::trajectory::Segment;
-use palestra_model::ops::{available_devices, open_device};
-use palestra_model::{Family, Heads, ModelConfig, parameters};
+use palestra_model::ops::{Entropy, available_devices, open_device};
+use palestra_model::{Family, Heads, ModelConfig, Placement, parameters};
 
 const VOCAB: usize = 7;
 
@@ -57,7 +58,7 @@ fn samples() -> Vec<Sample> {
 
 fn parts(samples: &[Sample], parts: usize, device: &Device) -> Vec<ActionBatch> {
     let rows: Vec<&Sample> = samples.iter().collect();
-    uneven_parts(&rows, parts).into_iter().map(|part| ActionBatch::new(part, VOCAB, device)).collect()
+    uneven_parts(&rows, parts).into_iter().map(|part| ActionBatch::new(part, device)).collect()
 }
 
 fn each_device(test: impl Fn(&Device)) {
@@ -92,10 +93,12 @@ fn the_loss_by_hand() {
             returns: vec![0.0; 3],
             ..Sample::default()
         };
-        let evaluation = evaluate_actions(&model, &parts(std::slice::from_ref(&sample), 1, device)[0], 1.0, true);
+        let batch = &parts(std::slice::from_ref(&sample), 1, device)[0];
+        let evaluation = evaluate_actions(&model, batch, 1.0, Entropy::Unused);
         let host = |tensor: Tensor<1>| tensor.into_data().try_into_vec::<f32>().unwrap();
         let (now, values) = (host(evaluation.log_probs), host(evaluation.values.unwrap()));
-        let all: Vec<f32> = evaluation.all_log_probs.unwrap().into_data().iter().collect();
+        let hidden = model.read(batch.tokens.clone(), &Placement::causal(), None).select(&batch.predicted_at);
+        let all: Vec<f32> = token_log_probs(&model, hidden, batch.allowed.as_ref(), 1.0).into_data().iter().collect();
         let entropy = -all.iter().map(|x| x.exp() * x).sum::<f32>() / 3.0;
         // Ratios 1.5, 0.5 and 1 to the sampling policy; values that moved up by 0.5, with returns 1 above.
         sample.log_probs = now.iter().zip([1.5f32, 0.5, 1.0]).map(|(now, ratio)| now - ratio.ln()).collect();
@@ -145,7 +148,7 @@ fn padding_is_never_seen() {
         let short = &samples[1..2];
         let among_longer = |longer: &Sample| {
             let silent = Sample { tokens: longer.tokens.clone(), ..Sample::default() };
-            total(vec![ActionBatch::new(&[&short[0], &silent], VOCAB, device)])
+            total(vec![ActionBatch::new(&[&short[0], &silent], device)])
         };
         let alone = total(parts(short, 1, device));
         assert!((among_longer(&samples[7]) - alone).abs() < 1e-6, "a longer row in the same batch");
