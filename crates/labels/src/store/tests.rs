@@ -259,7 +259,7 @@ fn what_is_kept_is_what_counting_gives() {
     items.extend([item("check a", Some(0)), item("check b", Some(1))]);
     add(&mut store, items).unwrap();
     let people = ["ada", "ben", "cyd", "dan"].map(|name| store.annotator(name).unwrap());
-    for step in 0..400 {
+    for step in 0..60 {
         let person = &people[random.random_range(0..people.len())];
         match random.random_range(0..16) {
             0..8 => {
