@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::RunFile;
+use crate::memory;
 use crate::model_dir::ModelDir;
 use crate::reward::with_models;
 use crate::run_dir::RunDir;
@@ -95,6 +96,7 @@ impl Agent {
             (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
+        memory::check(&run, &config)?;
         let policy =
             Policy::new(&config, learner.shared().heads(), run.seed, device).with_decoding(learner.shared().decoding());
         let companions = companions_of(&run, &tokenizer)?;
@@ -116,6 +118,7 @@ impl Agent {
             }
             Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
         })?;
+        memory::check(&run, policy.transformer.config())?;
         let mut policy = policy.with_decoding(learner.shared().decoding());
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;

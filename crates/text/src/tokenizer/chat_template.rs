@@ -6,6 +6,7 @@
 
 mod date;
 mod json;
+mod limits;
 mod python;
 mod source;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 use super::{Kind, Tokenizer};
 use crate::{Error, Result};
 pub use date::ChatDate;
+pub use limits::TemplateLimits;
 use source::{Source, rewrite};
 
 /// A conversation as text, with the assistant's parts.
@@ -64,6 +66,7 @@ pub struct ChatTemplate {
     reads_parts: bool,
     asks_for_date: bool,
     date: ChatDate,
+    limits: TemplateLimits,
 }
 
 /// Marks around the text of `{% generation %}` in the rendered text: code points that are not characters.
@@ -110,8 +113,23 @@ impl ChatTemplate {
     /// # Errors
     /// An invalid template, with the line.
     pub fn new(origin: impl Into<String>, text: &str, special: BTreeMap<String, String>) -> Result<Self> {
+        Self::within(TemplateLimits::default(), origin, text, special)
+    }
+
+    /// As [`ChatTemplate::new`], within other limits.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn within(
+        limits: TemplateLimits,
+        origin: impl Into<String>,
+        text: &str,
+        special: BTreeMap<String, String>,
+    ) -> Result<Self> {
         let origin = origin.into();
-        let Source { text, marks_generation } = rewrite(text);
+        let refused = |reason: String| Error::Tokenizer(format!("{origin}: {reason}"));
+        limits.check_length(text).map_err(refused)?;
+        let Source { text, marks_generation } = rewrite(text, &|code| limits.check_tag(code)).map_err(refused)?;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| failed(&origin, &error))?);
@@ -125,7 +143,7 @@ impl ChatTemplate {
         let reads_parts =
             ["'type'", "\"type\"", ".type", "'text'", "\"text\"", ".text"].iter().any(|it| text.contains(it));
         let asks_for_date = text.contains("strftime_now");
-        environment.add_template_owned(NAME, text).map_err(|error| failed(&origin, &error))?;
+        limits::compile(&mut environment, NAME, text).map_err(|error| failed(&origin, &error))?;
         let template = Self {
             origin,
             environment,
@@ -134,6 +152,7 @@ impl ChatTemplate {
             reads_parts,
             asks_for_date,
             date: ChatDate::default(),
+            limits,
         };
         Ok(template.with_date(ChatDate::default()))
     }
@@ -266,17 +285,27 @@ impl ChatTemplate {
             let reason = "holds U+FDD0 or U+FDD1, which are no characters";
             return Err(Error::Tokenizer(format!("{}: a message of {} {reason}", self.origin, message.role())));
         }
+        let bytes: usize = messages.iter().map(|message| message.to_string().len()).sum();
         let tools = messages.first().and_then(Message::tools).unwrap_or(&Value::Null);
+        let steps = self.limits.steps + bytes as u64;
         let messages: Vec<Value> = messages.iter().map(|message| self.as_read(message)).collect();
         let (messages, tools) = (Jinja::from(Serde(&messages)), Jinja::from(Serde(tools)));
         let values = context! { messages, add_generation_prompt, tools, documents => () };
         let special = Jinja::from(Serde(&self.special));
-        self.render_values(context! { ..values, ..special })
+        self.render_values(context! { ..values, ..special }, steps)
     }
 
-    fn render_values(&self, values: Jinja) -> Result<String> {
-        let template = self.environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
-        template.render(values).map_err(|error| failed(&self.origin, &error))
+    fn render_values(&self, values: Jinja, steps: u64) -> Result<String> {
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(steps));
+        let template = environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
+        template.render(values).map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => {
+                let reason = "a conversation of this length should not need them, so the template is refused";
+                Error::Tokenizer(format!("{}: takes more than {steps} steps; {reason}", self.origin))
+            }
+            _ => failed(&self.origin, &error),
+        })
     }
 
     /// A message as the template reads it: all its fields, without the tools of the conversation. Parts of a content are

@@ -10,7 +10,10 @@ pub(super) struct Source {
 
 /// Rewrites a template: line breaks are `\n`, as Jinja reads them; `{% generation %}` becomes a filter block, which keeps
 /// all white-space rules; `"..." % x` becomes a filter; the line break after `{% raw %}` is kept.
-pub(super) fn rewrite(template: &str) -> Source {
+///
+/// # Errors
+/// Those of `check`, which is given the code of each tag.
+pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>) -> Result<Source, String> {
     let template = template.replace("\r\n", "\n").replace('\r', "\n");
     let (mut text, mut marks_generation) = (String::new(), false);
     let mut rest = template.as_str();
@@ -29,6 +32,9 @@ pub(super) fn rewrite(template: &str) -> Source {
         let (tag, after) = tag.split_at(length);
         rest = after;
         let code = &tag[2..length - 2];
+        if &tag[..2] != "{#" {
+            check(code)?;
+        }
         let word = code.trim_matches(['-', '+']).trim();
         match (&tag[..2], word) {
             ("{#", _) => text.push_str(tag),
@@ -50,8 +56,10 @@ pub(super) fn rewrite(template: &str) -> Source {
             (open, _) => text.extend([open, &with_percent_filters(code), &tag[length - 2..]]),
         }
     }
+    // A tag without an end is an error of its own; its code is no longer than what is left.
+    check(rest.get(2..).filter(|_| rest.starts_with(['{'])).unwrap_or_default())?;
     text.push_str(rest);
-    Source { text, marks_generation }
+    Ok(Source { text, marks_generation })
 }
 
 /// Place of the tag `{% endraw %}`.
