@@ -67,6 +67,8 @@ pub struct ChatTemplate {
     asks_for_date: bool,
     date: ChatDate,
     limits: TemplateLimits,
+    /// True if a value may be nested so deep that freeing it takes a stack of its own.
+    nests: bool,
 }
 
 /// Marks around the text of `{% generation %}` in the rendered text: code points that are not characters.
@@ -129,7 +131,7 @@ impl ChatTemplate {
         let origin = origin.into();
         let refused = |reason: String| Error::Tokenizer(format!("{origin}: {reason}"));
         limits.check_length(text).map_err(refused)?;
-        let Source { text, marks_generation } = rewrite(text, &|code| limits.check_tag(code)).map_err(refused)?;
+        let Source { text, marks_generation, nests } = rewrite(text, &|code| limits.check_tag(code)).map_err(refused)?;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| failed(&origin, &error))?);
@@ -153,6 +155,7 @@ impl ChatTemplate {
             asks_for_date,
             date: ChatDate::default(),
             limits,
+            nests,
         };
         Ok(template.with_date(ChatDate::default()))
     }
@@ -299,7 +302,11 @@ impl ChatTemplate {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(steps));
         let template = environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
-        template.render(values).map_err(|error| match error.kind() {
+        let rendered = match self.nests {
+            true => limits::on_a_stack(steps, || template.render(values)),
+            false => template.render(values),
+        };
+        rendered.map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 let reason = "a conversation of this length should not need them, so the template is refused";
                 Error::Tokenizer(format!("{}: takes more than {steps} steps; {reason}", self.origin))

@@ -71,6 +71,20 @@ pub(super) fn compile(environment: &mut Environment<'static>, name: &'static str
     })
 }
 
+/// Bytes of stack for each step: a value is nested one deeper in no fewer than six steps.
+const STACK_OF_STEP: u64 = 256;
+
+/// Runs a rendering on a stack for values as deep as so many steps can nest them. Memory is taken for what is used of it.
+pub(super) fn on_a_stack<T: Send>(steps: u64, render: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let failed = |reason: String| Error::new(ErrorKind::InvalidOperation, reason);
+    let size = usize::try_from(steps.saturating_mul(STACK_OF_STEP)).unwrap_or(usize::MAX).max(8 << 20);
+    thread::scope(|scope| {
+        let rendering = thread::Builder::new().stack_size(size).spawn_scoped(scope, render);
+        let rendering = rendering.map_err(|error| failed(format!("no thread to render it: {error}")))?;
+        rendering.join().unwrap_or_else(|_| Err(failed("the template engine failed".to_string())))
+    })
+}
+
 /// Pays for a text that a filter or method is about to make.
 pub(super) fn afford(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(bytes as u64 / 64 + 1)
@@ -144,7 +158,8 @@ mod tests {
     fn values_that_are_nested_deep_are_freed() {
         let nest = "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}";
         for end in ["{{ ns.x | length }}", "{{ ns.x }}", "{{ ns.x == [1] }}", "{{ ns.x | tojson }}"] {
-            let template = ChatTemplate::new("t", &format!("{nest}{end}"), BTreeMap::new()).unwrap();
+            let limits = TemplateLimits { steps: 300_000, ..TemplateLimits::default() };
+            let template = ChatTemplate::within(limits, "t", &format!("{nest}{end}"), BTreeMap::new()).unwrap();
             let _ = template.render(&[Message::new("user", "a")], false);
         }
     }
