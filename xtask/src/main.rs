@@ -95,16 +95,21 @@ fn lint(libtorch: &Path) -> Result<()> {
     stage("documentation", &mut doc)?;
     let deny = cargo(libtorch).args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if deny.is_ok_and(|status| status.success()) {
-        stage("licences", cargo(libtorch).args(["deny", "check", "licenses", "bans", "sources"]))?;
-        return advisories(libtorch);
+        let cache = libtorch::cache(|name| env::var_os(name).map(PathBuf::from))?;
+        let mut deny = cargo(libtorch);
+        deny.args(["deny", "check", "licenses", "bans", "sources"]).env(DENY_HOME, &cache);
+        stage("licences", &mut deny)?;
+        return advisories(libtorch, &cache);
     }
     title("licences, advisories: skipped, for cargo-deny is not installed (cargo install cargo-deny --locked)");
     Ok(())
 }
 
+/// Variable with the folder of the database, for deny.toml.
+const DENY_HOME: &str = "CARGO_DENY_HOME";
+
 /// Looks for known vulnerabilities in the database that is there; nothing is fetched here.
-fn advisories(libtorch: &Path) -> Result<()> {
-    let cache = libtorch::cache(|name| env::var_os(name).map(PathBuf::from))?;
+fn advisories(libtorch: &Path, cache: &Path) -> Result<()> {
     let database = cache.join("advisory-db");
     let has_any = std::fs::read_dir(&database).is_ok_and(|mut entries| entries.next().is_some());
     if !has_any {
@@ -116,7 +121,7 @@ fn advisories(libtorch: &Path) -> Result<()> {
     }
     let mut deny = cargo(libtorch);
     deny.args(["deny", "--offline", "check", "advisories", "--disable-fetch"]);
-    stage("advisories", deny.env("CARGO_DENY_HOME", &cache))
+    stage("advisories", deny.env(DENY_HOME, cache))
 }
 
 /// Runs the whole suite. The tests themselves cover every device that is built in.

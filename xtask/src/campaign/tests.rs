@@ -6,7 +6,7 @@ use super::Deadline;
 use crate::{Result, plain_cargo, root, stage};
 
 /// Crates with tests named `properties`.
-const PROPERTIES: [&str; 3] = ["palestra-model", "palestra-learn", "palestra-labels"];
+const PROPERTIES: [&str; 1] = ["palestra-learn"];
 
 /// Cases of each property in the first round; each round doubles them.
 const CASES: u64 = 512;

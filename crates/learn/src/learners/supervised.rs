@@ -111,4 +111,6 @@ fn log_probs_of(policy: &Policy, hidden: Tensor<2>, batch: &TextBatch) -> Tensor
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ pub(super) fn compile(environment: &mut Environment<'static>, name: &'static str
 }
 
 /// Bytes of stack for each step: a value is nested one deeper in no fewer than six steps.
-const STACK_OF_STEP: u64 = 256;
+const STACK_OF_STEP: u64 = 1024;
 
 /// Runs a rendering on a stack for values as deep as so many steps can nest them. Memory is taken for what is used of it.
 pub(super) fn on_a_stack<T: Send>(steps: u64, render: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
