@@ -9,6 +9,7 @@ pub mod config;
 mod error;
 pub mod estimate;
 pub mod language_model;
+mod memory;
 pub mod model_dir;
 pub mod plan;
 pub mod record;

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Agent, scorer, tokenizer_folder};
 use crate::config::RunFile;
+use crate::memory;
 use crate::model_dir::ModelDir;
 use crate::{Error, Result};
 use palestra_learn::encoder::RETURN_ALPHABET;
@@ -38,6 +39,7 @@ impl Agent {
             (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
+        memory::check(&run, &config)?;
         let policy =
             Policy::new(&config, learner.shared().heads(), run.seed, device).with_decoding(learner.shared().decoding());
         let companions = companions_of(&run, &tokenizer)?;
@@ -59,6 +61,7 @@ impl Agent {
             }
             Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
         })?;
+        memory::check(&run, policy.transformer.config())?;
         let mut policy = policy.with_decoding(learner.shared().decoding());
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;

@@ -30,6 +30,10 @@ pub struct TrainConfig {
     /// Number of threads to compute with, at least 1; if absent, one per core. Another number changes the rounding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Memory in bytes that the run may plan with, at least 1; if absent, what the machine has. A run that cannot fit is
+    /// refused before it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
 }
 
 /// Evaluation of a model.
@@ -52,6 +56,7 @@ impl Default for TrainConfig {
             evaluate_every: None,
             gradient_checkpointing: false,
             threads: None,
+            memory: None,
         }
     }
 }
@@ -83,6 +88,7 @@ impl TrainConfig {
                 ("keep_checkpoints", &self.keep_checkpoints, Range::AT_LEAST_ONE),
                 ("evaluate_every", &self.evaluate_every, Range::AT_LEAST_ONE),
                 ("threads", &self.threads, Range::AT_LEAST_ONE),
+                ("memory", &self.memory, Range::AT_LEAST_ONE),
             ],
         )?)
     }
@@ -92,9 +98,15 @@ impl EvaluationConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        Ok(check_ranges("evaluation", &[("episodes", &self.episodes, Range::AT_LEAST_ONE)])?)
+        Ok(check_ranges(
+            "evaluation",
+            &[("episodes", &self.episodes, Range::AT_LEAST_ONE), ("episodes", &self.episodes, EPISODES)],
+        )?)
     }
 }
+
+/// Numbers of episodes, which are in memory at once.
+const EPISODES: Range = Range::at_most(1e8);
 
 /// Checks the rollout settings. PPO scores each action under the distribution that it was sampled from, so sampling
 /// must not be truncated.
@@ -105,7 +117,9 @@ pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
         "rollout",
         &[
             ("episodes", &rollout.episodes, Range::AT_LEAST_ONE),
+            ("episodes", &rollout.episodes, EPISODES),
             ("environments", &rollout.environments, Range::AT_LEAST_ONE),
+            ("environments", &rollout.environments, EPISODES),
             ("group", &rollout.group, Range::AT_LEAST_ONE),
             ("max_new_tokens", &rollout.max_new_tokens, Range::AT_LEAST_ONE),
             ("missing_end_penalty", &rollout.missing_end_penalty, Range::AT_LEAST_ZERO),

@@ -11,6 +11,7 @@ mod generate;
 mod label;
 mod learning;
 mod log;
+mod mutations;
 mod outputs;
 mod parity;
 mod people;

@@ -23,6 +23,8 @@ const INSTEAD: &str = "set LIBTORCH=<a folder with include/ and lib/ of libtorch
 /// Python package, and the parts that are taken out of it.
 struct Wheel {
     requirement: &'static str,
+    /// Hash of the wheel. pip takes no other file.
+    sha256: &'static str,
     /// Platform tag of pip for the oldest system that the wheel runs on. It is given explicitly, with the Python
     /// version, so that the same wheel is found with any Python that runs pip.
     platform: &'static str,
@@ -33,6 +35,7 @@ struct Wheel {
 const WHEELS: [Wheel; 3] = [
     Wheel {
         requirement: "torch==2.9.0",
+        sha256: "51de31219c97c51cf4bf2be94d622e3deb5dcc526c6dc00e97c17eaec0fc1d67",
         platform: "manylinux_2_28_x86_64",
         take: &[
             ("torch/include/", "include/"),
@@ -43,15 +46,41 @@ const WHEELS: [Wheel; 3] = [
     },
     Wheel {
         requirement: "nvidia-cuda-runtime-cu12==12.8.90",
+        sha256: "adade8dcbd0edf427b7204d480d6066d33902cab2a4707dcfc48a2d0fd44ab90",
         platform: "manylinux2014_x86_64",
         take: &[("nvidia/cuda_runtime/lib/libcudart.so.12", "lib/libcudart.so.12")],
     },
     Wheel {
         requirement: "nvidia-cuda-cupti-cu12==12.8.90",
+        sha256: "ea0cb07ebda26bb9b29ba82cda34849e73c166c18162d3913575b0c9db9a6182",
         platform: "manylinux2014_x86_64",
         take: &[("nvidia/cuda_cupti/lib/libcupti.so.12", "lib/libcupti.so.12")],
     },
 ];
+
+/// Hash of all files that are kept of the wheels, as [`DIGEST`] computes it. It is compared at each use: what lies in the
+/// cache for months is linked into the program.
+const KEPT: &str = "a909c6cece2e215d506dfeb5cd155fdbc2257e612c11b7a144131b4c15230243";
+
+/// Python script that prints the hash of a folder: of the hashes and names of all its files, in order.
+const DIGEST: &str = r#"
+import hashlib, os, sys
+folder = sys.argv[1]
+tree = hashlib.sha256()
+for place, folders, files in os.walk(folder):
+    folders.sort()
+    for name in sorted(files):
+        path = os.path.join(place, name)
+        content = hashlib.sha256()
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                content.update(part)
+        tree.update(f"{content.hexdigest()}  {os.path.relpath(path, folder)}\n".encode())
+print(tree.hexdigest())
+"#;
+
+/// What `.cargo/no-libtorch.toml` sets `LIBTORCH` to, so that a build without libtorch fetches nothing.
+const NONE: &str = "no libtorch: run cargo xtask fetch";
 
 /// Python script that unpacks parts of a wheel: arguments are the wheel, the target folder, and `from=to` for each
 /// part.
@@ -81,7 +110,7 @@ pub fn fetch(root: &Path) -> Result<PathBuf> {
     let variable = env::var_os("LIBTORCH").filter(|value| !value.is_empty()).map(PathBuf::from);
     let libtorch = match chosen(variable, &written)? {
         Some(libtorch) => libtorch,
-        None => cached_or_downloaded(&cache(|name| env::var_os(name).map(PathBuf::from))?)?,
+        None => cached_or_downloaded(&cache(|name| env::var_os(name).map(PathBuf::from))?, KEPT)?,
     };
     let wanted = configuration_text(&libtorch)?;
     // An unchanged file is not rewritten: no build sees a newer file, and a read-only tree works.
@@ -96,7 +125,7 @@ pub fn fetch(root: &Path) -> Result<PathBuf> {
 /// cargo also puts the contents of `.cargo/libtorch.toml` into this environment. A value that is also `written` there
 /// is therefore only remembered: if its folder is gone, libtorch is brought again instead of failing.
 fn chosen(variable: Option<PathBuf>, written: &str) -> Result<Option<PathBuf>> {
-    let Some(libtorch) = variable else { return Ok(None) };
+    let Some(libtorch) = variable.filter(|libtorch| libtorch != Path::new(NONE)) else { return Ok(None) };
     let remembered = configuration_text(&libtorch).is_ok_and(|text| text == written);
     let library = format!("lib/{}torch_cpu{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
     match missing(&libtorch, &["include", &library]) {
@@ -121,11 +150,12 @@ pub fn cache(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
 }
 
 /// Returns libtorch in the cache folder. If two processes run at once, the second waits, and finds what the first
-/// brought.
-fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
+/// brought. Its files must have the hash `kept`.
+fn cached_or_downloaded(cache: &Path, kept: &str) -> Result<PathBuf> {
     let named = |suffix: &str| cache.join(format!("libtorch-{VERSION}-cpu{suffix}"));
     let libtorch = named("");
     if missing(&libtorch, &parts()).is_none() {
+        verify(&libtorch, kept)?;
         return Ok(libtorch);
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
@@ -156,7 +186,26 @@ fn cached_or_downloaded(cache: &Path) -> Result<PathBuf> {
         brought?;
         cleared.map_err(|error| at(&partial, error))?;
     }
+    verify(&libtorch, kept)?;
     Ok(libtorch)
+}
+
+/// Refuses a libtorch with other files than those of the wheels.
+fn verify(libtorch: &Path, kept: &str) -> Result<()> {
+    let mut digest = Command::new("python3");
+    digest.args(["-c", DIGEST]).arg(libtorch).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output =
+        digest.output().map_err(|error| format!("python3 does not start: {error}. Install it, or {INSTEAD}"))?;
+    let found = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() && found.trim() == kept {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: the hash of its files is {:?} and should be {kept}; remove this folder to have libtorch brought again, or \
+         {INSTEAD}",
+        libtorch.display(),
+        found.trim()
+    ))
 }
 
 /// Downloads the wheels into `partial` and unpacks libtorch into `partial/libtorch`.
@@ -166,13 +215,19 @@ fn download(partial: &Path) -> Result<()> {
     for wheel in &WHEELS {
         let package = wheel.requirement.split("==").next().unwrap_or_default();
         let folder = wheels.join(package);
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        // pip takes hashes from a file alone.
+        let requirement = wheels.join(format!("{package}.txt"));
+        let line = format!("{} --hash=sha256:{}\n", wheel.requirement, wheel.sha256);
+        fs::write(&requirement, line).map_err(|error| format!("{}: {error}", requirement.display()))?;
         let mut pip = Command::new("python3");
         // No cache: pip would keep the 900 MB that are thrown away here.
         pip.args(["-m", "pip", "download", "--no-cache-dir", "--no-deps", "--only-binary=:all:"])
             .args(["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"])
             .args(["--platform", wheel.platform, "--dest"])
             .arg(&folder)
-            .arg(wheel.requirement);
+            .args(["--require-hashes", "--requirement"])
+            .arg(&requirement);
         python(&mut pip, &format!("pip cannot download {}", wheel.requirement))?;
         let mut files = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let file = files.next().ok_or_else(|| format!("pip left no wheel in {}", folder.display()))?;
@@ -255,6 +310,7 @@ mod tests {
         let libtorch = folder("complete", &["include/torch.h", "lib/libtorch_cpu.so"]);
         assert_eq!(chosen(Some(libtorch.clone()), "").unwrap(), Some(libtorch.clone()));
         assert_eq!(chosen(None, "").unwrap(), None);
+        assert_eq!(chosen(Some(NONE.into()), "").unwrap(), None);
         fs::remove_dir_all(libtorch).unwrap();
     }
 
@@ -288,8 +344,14 @@ mod tests {
             let file = if part.ends_with('/') { format!("{part}torch.h") } else { part.to_string() };
             folder("cached", &[&format!("libtorch-2.9.0-cpu/{file}")]);
         }
-        assert_eq!(cached_or_downloaded(&cache).unwrap(), cache.join("libtorch-2.9.0-cpu"));
+        let libtorch = cache.join("libtorch-2.9.0-cpu");
+        let told = cached_or_downloaded(&cache, "0").unwrap_err();
+        let digest = told.split('"').nth(1).unwrap().to_string();
+        assert!(digest.len() == 64 && told.contains("and should be 0; remove this folder"), "{told}");
+        assert_eq!(cached_or_downloaded(&cache, &digest).unwrap(), libtorch);
         assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+        fs::write(libtorch.join("lib/libc10.so"), "another").unwrap();
+        assert!(cached_or_downloaded(&cache, &digest).is_err());
         fs::remove_dir_all(cache).unwrap();
     }
 

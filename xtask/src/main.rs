@@ -1,10 +1,12 @@
 //! `cargo xtask`: tasks that cargo alone cannot do.
 //!
 //! Brings libtorch, runs the checks and the whole test suite with it, and compares with Python. It knows the repository and its commands, and
-//! nothing of what the program does. It has no dependencies, so that it compiles in a second on a new machine.
+//! nothing of what the program does. It has few dependencies, so that it compiles in seconds on a new machine.
 
+mod campaign;
 mod libtorch;
 mod parity;
+mod sbom;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,9 @@ Commands:
                  The tests that need Python with transformers, PEFT and TRL, which `test` ignores, without libtorch. The
                  first call makes a Python environment (PyPI; 7 GB). ARGS go to cargo test: `-- --features libtorch`
   run -- ARGS    Fetch, then the program with libtorch (ARGS go to it: `cargo xtask run -- --help`)
+  campaign NAME [--minutes N | --hours N]
+                 An attack on a promise of docs/reliability.md: kill, disk, load, soak, properties or fuzz
+  sbom           The software bill of materials, CycloneDX 1.5 in JSON, on standard output
   lint           Fetch, then formatting, clippy, documentation and, where cargo-deny is installed, licences
   docs           Write docs/reference/keys.md anew from the code's documentation
   ci             lint, then test: what a change must pass
@@ -60,6 +65,8 @@ fn main() -> ExitCode {
         "test" => libtorch::fetch(&root()).and_then(|libtorch| test(&libtorch, rest)),
         "parity" => parity(rest),
         "docs" => nothing_more(command, rest).and_then(|()| docs()),
+        "campaign" => campaign::run(rest),
+        "sbom" => nothing_more(command, rest).and_then(|()| sbom::print()),
         "run" => libtorch::fetch(&root()).and_then(|libtorch| run(&libtorch, rest)),
         "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root())).and_then(|at| lint(&at)),
         "ci" => nothing_more(command, rest)
@@ -90,10 +97,33 @@ fn lint(libtorch: &Path) -> Result<()> {
     stage("documentation", &mut doc)?;
     let deny = cargo(libtorch).args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if deny.is_ok_and(|status| status.success()) {
-        return stage("licences", cargo(libtorch).args(["deny", "check", "licenses", "bans", "sources"]));
+        let cache = libtorch::cache(|name| env::var_os(name).map(PathBuf::from))?;
+        let mut deny = cargo(libtorch);
+        deny.args(["deny", "check", "licenses", "bans", "sources"]).env(DENY_HOME, &cache);
+        stage("licences", &mut deny)?;
+        return advisories(libtorch, &cache);
     }
-    title("licences: skipped, for cargo-deny is not installed (cargo install cargo-deny --locked)");
+    title("licences, advisories: skipped, for cargo-deny is not installed (cargo install cargo-deny --locked)");
     Ok(())
+}
+
+/// Variable with the folder of the database, for deny.toml.
+const DENY_HOME: &str = "CARGO_DENY_HOME";
+
+/// Looks for known vulnerabilities in the database that is there; nothing is fetched here.
+fn advisories(libtorch: &Path, cache: &Path) -> Result<()> {
+    let database = cache.join("advisory-db");
+    let has_any = std::fs::read_dir(&database).is_ok_and(|mut entries| entries.next().is_some());
+    if !has_any {
+        title(&format!(
+            "advisories: skipped, for {} has no database (git clone https://github.com/RustSec/advisory-db into a folder there)",
+            database.display()
+        ));
+        return Ok(());
+    }
+    let mut deny = cargo(libtorch);
+    deny.args(["deny", "--offline", "check", "advisories", "--disable-fetch"]);
+    stage("advisories", deny.env(DENY_HOME, cache))
 }
 
 /// Runs the whole suite. The tests themselves cover every device that is built in.
@@ -130,7 +160,7 @@ fn run(libtorch: &Path, arguments: &[String]) -> Result<()> {
 }
 
 /// Runs one step in the repository's root, under a title line, and prints how long it took.
-fn stage(name: &str, command: &mut Command) -> Result<()> {
+pub fn stage(name: &str, command: &mut Command) -> Result<()> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     title(&format!("{name}: cargo {}", words.join(" ")));
     let start = Instant::now();
@@ -154,7 +184,7 @@ fn cargo(libtorch: &Path) -> Command {
 ///
 /// Variables that `cargo run` sets for this package are removed: build scripts read them (ring's does), and alternating
 /// between xtask and plain cargo would recompile what depends on them each time.
-fn plain_cargo() -> Command {
+pub fn plain_cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
         let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
@@ -166,7 +196,7 @@ fn plain_cargo() -> Command {
 }
 
 /// Root of the repository: the folder above this package.
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is inside the repository").to_path_buf()
 }
 

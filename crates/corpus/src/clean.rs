@@ -5,6 +5,7 @@ mod c4;
 mod charset;
 mod gopher;
 mod html;
+mod html_bounds;
 mod language;
 mod mojibake;
 mod normal;
@@ -19,6 +20,7 @@ use crate::duplicates::{Signature, signature};
 use crate::error::{Error, Result};
 use crate::rule::{Failed, Rule};
 use crate::settings::{Format, Settings};
+use crate::tally::excerpt;
 
 pub use c4::Removed;
 pub use scrub::Scrubbed;
@@ -87,7 +89,10 @@ impl Cleaner {
     pub fn clean(&self, text: Cow<'_, str>, format: Format, changes: &mut Changes) -> Cleaned {
         let settings = &self.settings;
         let text = match format {
-            Format::Html => Cow::Owned(html::text_of_html(&text, settings.read.html)),
+            Format::Html => match html::text_of_html(&text, &settings.read) {
+                Ok(text) => Cow::Owned(text),
+                Err(failed) => return Cleaned::Dropped(failed, excerpt(&text)),
+            },
             Format::Markdown => html::text_of_markdown(text, settings.read.markdown),
             Format::Text => text,
         };

@@ -17,6 +17,9 @@ pub enum Rule {
     /// Larger than `read.max_document_bytes`.
     #[serde(rename = "too_large")]
     TooLarge,
+    /// A page that takes too long to parse: see `read.html_depth` and `read.html_marks`.
+    #[serde(rename = "hostile_html")]
+    HostileHtml,
     /// No text other than white space, or none left after cleaning.
     #[serde(rename = "empty")]
     Empty,
@@ -136,7 +139,9 @@ impl Rule {
     /// Returns the step of the funnel that the rule belongs to.
     pub fn step(self) -> Step {
         match self {
-            Self::DamagedFile | Self::BadRow | Self::Undecodable | Self::TooLarge | Self::Empty => Step::Read,
+            Self::DamagedFile | Self::BadRow | Self::Undecodable | Self::TooLarge | Self::HostileHtml | Self::Empty => {
+                Step::Read
+            }
             Self::C4NoLines | Self::C4LoremIpsum | Self::C4CurlyBracket | Self::C4BadWords | Self::C4Sentences => {
                 Step::C4
             }

@@ -63,6 +63,12 @@ pub struct Read {
     pub max_document_bytes: usize,
     /// Text to extract from HTML: the article without menus and such, or all text of the page.
     pub html: HtmlText,
+    /// Maximum depth of the elements of a page, 16 to 65,536; deeper pages are dropped, because the time to parse one is
+    /// quadratic in it.
+    pub html_depth: usize,
+    /// Maximum number of attributes of an element, and of `&` in a page that begin no character reference, 16 to
+    /// 1,000,000; pages with more are dropped, for the same reason.
+    pub html_marks: usize,
     /// Text to extract from Markdown: as it is written, or without its markup.
     pub markdown: MarkdownText,
 }
@@ -318,6 +324,8 @@ impl Settings {
             &[
                 ("read.part_bytes", &read.part_bytes, SIZE),
                 ("read.max_document_bytes", &read.max_document_bytes, SIZE),
+                ("read.html_depth", &read.html_depth, Range::between(16.0, 65_536.0)),
+                ("read.html_marks", &read.html_marks, Range::between(16.0, 1e6)),
                 ("language.min_confidence", &language.min_confidence, Range::UNIT),
                 ("gopher.hashes", &gopher.hashes, Range::AT_LEAST_ZERO),
                 ("gopher.ellipses", &gopher.ellipses, Range::AT_LEAST_ZERO),

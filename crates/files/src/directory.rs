@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::file::{parent_of, publish, rename, temporary_path};
-use crate::{Error, Result};
+use crate::{Error, Result, failpoint};
 
 /// Writes a directory atomically. Creates its parent directory if missing.
 ///
@@ -17,9 +17,10 @@ use crate::{Error, Result};
 pub fn write_directory<E: From<Error>>(target: &Path, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
     let temporary = temporary_path(target, "")?;
     let parent = parent_of(target);
-    fs::create_dir_all(parent).map_err(Error::at(parent))?;
+    failpoint::reach().and_then(|()| fs::create_dir_all(parent)).map_err(Error::at(parent))?;
     remove_if_there(&temporary)?; // left by a process that was killed while it wrote
-    let written = fs::create_dir(&temporary)
+    let written = failpoint::reach()
+        .and_then(|()| fs::create_dir(&temporary))
         .map_err(|error| E::from(Error::at(&temporary)(error)))
         .and_then(|()| fill(&temporary))
         .and_then(|()| Ok(put_in_place(&temporary, target)?));
@@ -38,7 +39,7 @@ fn put_in_place(temporary: &Path, target: &Path) -> Result<()> {
     replaced.push("-replaced");
     let replaced = PathBuf::from(replaced);
     remove_if_there(&replaced)?;
-    fs::rename(target, &replaced).map_err(Error::at(target))?;
+    failpoint::reach().and_then(|()| fs::rename(target, &replaced)).map_err(Error::at(target))?;
     if let Err(error) = publish(temporary, target) {
         let _ = fs::rename(&replaced, target);
         return Err(error);

@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Error, Result};
+use crate::output::OutputFile;
+use crate::{Error, Result, failpoint};
 
 /// Start of the names of files and directories that are being written.
 const PREFIX: &str = ".tmp-";
@@ -19,7 +20,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// A file that cannot be written. An existing one stays as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = parent_of(path);
-    fs::create_dir_all(parent).map_err(Error::at(parent))?;
+    failpoint::reach().and_then(|()| fs::create_dir_all(parent)).map_err(Error::at(parent))?;
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(Error::at(path))?;
     file.commit()
@@ -30,7 +31,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 #[derive(Debug)]
 pub struct AtomicFile {
     /// Dropped before the temporary file is removed: an open file cannot be removed on every system.
-    out: BufWriter<File>,
+    out: BufWriter<OutputFile>,
     temporary: Temporary,
 }
 
@@ -41,7 +42,7 @@ impl AtomicFile {
     /// A path that does not name a file, or a directory that cannot be written to.
     pub fn create(path: &Path) -> Result<Self> {
         let temporary = Temporary::beside(path)?;
-        let file = File::create(temporary.path()).map_err(Error::at(path))?;
+        let file = OutputFile::create(temporary.path()).map_err(Error::at(path))?;
         Ok(Self { out: BufWriter::with_capacity(BUFFER_BYTES, file), temporary })
     }
 
@@ -127,7 +128,7 @@ pub fn publish(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         sync_directory(from)?;
     } else {
-        let file = OpenOptions::new().write(true).open(from);
+        let file = failpoint::reach().and_then(|()| OpenOptions::new().write(true).open(from));
         file.and_then(|file| file.sync_all()).map_err(Error::at(to))?;
     }
     rename(from, to)
@@ -145,7 +146,7 @@ pub(crate) fn temporary_path(path: &Path, suffix: &str) -> Result<PathBuf> {
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(Error::at(to))?;
+    failpoint::reach().and_then(|()| fs::rename(from, to)).map_err(Error::at(to))?;
     sync_directory(parent_of(to))
 }
 
@@ -156,7 +157,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 pub fn sync_directory(path: &Path) -> Result<()> {
     // On other systems a directory cannot be opened as a file, and the durability of a rename depends on the system.
     if cfg!(unix) {
-        File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::at(path))?;
+        let opened = failpoint::reach().and_then(|()| File::open(path));
+        opened.and_then(|directory| directory.sync_all()).map_err(Error::at(path))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! - [`Temporary`] for a file that another writer opens by its path,
 //! - [`write_directory`] for a directory,
 //! - [`publish`] for a file or directory that was written under a name of its own,
+//! - [`OutputFile`] for a file that grows under its name,
 //! - [`Destination`] for a file that a person named: nothing is written over by mistake, nor by two processes at once.
 //!
 //! ```
@@ -21,7 +22,9 @@
 mod destination;
 mod directory;
 mod error;
+mod failpoint;
 mod file;
+mod output;
 mod temporaries;
 #[cfg(test)]
 mod tests;
@@ -30,4 +33,5 @@ pub use destination::Destination;
 pub use directory::{remove_directory, write_directory};
 pub use error::{Error, Result};
 pub use file::{AtomicFile, Temporary, is_temporary, parent_of, publish, sync_directory, write_atomically};
+pub use output::OutputFile;
 pub use temporaries::remove_temporaries;

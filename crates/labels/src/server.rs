@@ -7,13 +7,16 @@
 mod api;
 mod connections;
 mod page;
+mod writer;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::store::{Annotator, Store};
 use connections::{Limits, serve};
+use writer::Writer;
 
 /// Address of the page, and access to it.
 #[derive(Debug, Clone)]
@@ -49,7 +52,9 @@ pub struct Bound {
 
 /// State shared by all calls.
 struct State {
-    store: Mutex<Store>,
+    /// Path of the store, which is read beside the writer for what takes long.
+    file: PathBuf,
+    writer: Writer,
     local: Option<Local>,
     limits: Limits,
 }
@@ -95,7 +100,8 @@ impl Bound {
             let reason = "needs a token of everybody, and nobody has one yet; invite somebody";
             return Err(options.refused(reason.to_string()));
         };
-        let state = State { store: Mutex::new(store), local, limits: Limits::default() };
+        let (file, limits) = (store.file().to_owned(), Limits::default());
+        let state = State { file, writer: Writer::start(store), local, limits };
         Ok(Server { listener, address, state: Arc::new(state) })
     }
 }

@@ -1,5 +1,6 @@
 //! The file that holds items, annotators and labels: SQLite, so that an acknowledged label survives a crash.
 
+mod choice;
 mod items;
 mod labelled;
 mod people;
@@ -7,9 +8,9 @@ mod schema;
 mod tasks;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Savepoint};
 
 use crate::error::{Error, Result};
 
@@ -22,11 +23,25 @@ pub use tasks::{LabelProgress, Task};
 /// Maximum time to wait for another program that is writing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Error of an overlap that this program does not write.
+const CHANGED_OVERLAP: &str = "its overlap is no number of annotators; set it with `palestra label add --overlap`";
+
+/// Number of compiled statements that a store keeps; there are fewer.
+const STATEMENTS: usize = 64;
+
 /// A label store. Every write of a method is on the disk when it returns; several programs may have the file open at
 /// once.
 pub struct Store {
     file: PathBuf,
     connection: Connection,
+    clock: Clock,
+}
+
+/// The clock of a store: seconds for which some program had it open. Unlike the time of day it does not jump, so that no
+/// annotator loses an open item because a machine's clock was set.
+struct Clock {
+    seconds: i64,
+    read: Instant,
 }
 
 /// Settings of a whole store.
@@ -68,7 +83,8 @@ impl Store {
         let mut connection = Connection::open_with_flags(file, flags).map_err(told(file))?;
         connection.busy_timeout(PATIENCE).map_err(told(file))?;
         schema::prepare(&mut connection, file, settings)?;
-        Ok(Self { file: file.to_owned(), connection })
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(Self { file: file.to_owned(), connection, clock: Clock { seconds: 0, read: Instant::now() } })
     }
 
     /// Path of the file.
@@ -80,9 +96,15 @@ impl Store {
     pub fn settings(&self) -> Result<Settings> {
         let number = |key: &str| {
             let sql = "SELECT value FROM setting WHERE key = ?1";
-            self.connection.query_row(sql, [key], |row| row.get::<_, i64>(0)).map_err(told(&self.file))
+            let value = find(&self.connection, sql, [key], |row| row.get::<_, i64>(0)).map_err(told(&self.file))?;
+            value.ok_or_else(|| {
+                Error::store(&self.file, format!("has no setting `{key}`; it was changed by another program"))
+            })
         };
-        Ok(Settings { overlap: number("overlap")? as u32, seed: number("seed")? as u64 })
+        let overlap = number("overlap")?;
+        let overlap = u32::try_from(overlap).ok().filter(|overlap| *overlap > 0);
+        let overlap = overlap.ok_or_else(|| Error::store(&self.file, CHANGED_OVERLAP))?;
+        Ok(Settings { overlap, seed: number("seed")? as u64 })
     }
 
     /// Changes the number of annotators for each item.
@@ -90,21 +112,100 @@ impl Store {
         if overlap == 0 {
             return Err(Error::store(&self.file, "overlap 0 where at least 1 should label each item"));
         }
-        self.write(|transaction, _| {
-            transaction.execute("UPDATE setting SET value = ?1 WHERE key = 'overlap'", [overlap])?;
-            Ok(())
+        self.write(|change| {
+            change.execute("UPDATE setting SET value = ?1 WHERE key = 'overlap'", [overlap])?;
+            Ok(choice::recount(change)?)
         })
     }
 
-    /// Runs a change in a transaction: it is on the disk when this returns `Ok`; otherwise nothing of it is stored.
-    fn write<T>(&mut self, change: impl FnOnce(&Transaction, &Path) -> Result<T, Failure>) -> Result<T> {
-        let file = &self.file;
+    /// Runs a change as a whole: it is on the disk when this returns `Ok`; otherwise nothing of it is stored. Within
+    /// [`begin`](Self::begin) and [`commit`](Self::commit) it is on the disk after the latter.
+    fn write<T>(&mut self, make: impl FnOnce(&Change) -> Result<T, Failure>) -> Result<T> {
+        let is_alone = self.connection.is_autocommit();
+        if is_alone {
+            self.begin()?;
+        }
+        let made = self.write_part(make);
+        match made {
+            Ok(made) if is_alone => self.commit().map(|()| made),
+            Err(error) if is_alone => {
+                self.roll_back();
+                Err(error)
+            }
+            made => made,
+        }
+    }
+
+    fn write_part<T>(&mut self, make: impl FnOnce(&Change) -> Result<T, Failure>) -> Result<T> {
+        let Self { file, connection, clock } = self;
+        let part = connection.savepoint().map_err(told(file))?;
+        let stored = find(&part, "SELECT value FROM counter WHERE key = 'clock'", [], |row| row.get::<_, i64>(0));
+        let seconds = clock.at_least(stored.map_err(told(file))?.unwrap_or(0));
+        let change = Change { part, file, clock: seconds };
+        let made = make(&change).map_err(|failure| failure.told(file))?;
+        change.part.commit().map_err(told(file))?;
+        Ok(made)
+    }
+
+    /// Begins a transaction of several changes, each of which is made as a whole or not at all.
+    pub(crate) fn begin(&mut self) -> Result<()> {
         // Immediate: a writer waits at the start, before it has read anything that could become outdated.
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(told(file))?;
-        let done = change(&transaction, file).map_err(|failure| failure.told(file))?;
-        transaction.commit().map_err(told(file))?;
-        Ok(done)
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(told(&self.file))
+    }
+
+    /// Reads the same state from here on, whatever others write.
+    pub(crate) fn begin_reading(&mut self) -> Result<()> {
+        self.connection.execute_batch("BEGIN").map_err(told(&self.file))
+    }
+
+    /// Ends the transaction: its changes are on the disk when this returns `Ok`; otherwise none of them is stored.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        let ended = self.connection.execute_batch("COMMIT").map_err(told(&self.file));
+        if ended.is_err() {
+            self.roll_back();
+        }
+        ended
+    }
+
+    /// Ends a transaction that failed. SQLite may have ended it already.
+    fn roll_back(&mut self) {
+        if !self.connection.is_autocommit() {
+            // What cannot be rolled back is not committed either.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+impl Clock {
+    /// Seconds now, and not before what another program has seen.
+    fn at_least(&mut self, stored: i64) -> i64 {
+        let own = self.seconds.saturating_add(self.read.elapsed().as_secs() as i64);
+        if stored > own {
+            *self = Self { seconds: stored, read: Instant::now() };
+        }
+        own.max(stored)
+    }
+}
+
+/// A change that is being made.
+struct Change<'a> {
+    part: Savepoint<'a>,
+    file: &'a Path,
+    /// The clock of the store.
+    clock: i64,
+}
+
+impl Change<'_> {
+    fn execute(&self, sql: &str, parameters: impl Params) -> rusqlite::Result<()> {
+        cached(self, sql)?.execute(parameters).map(|_| ())
+    }
+}
+
+impl std::ops::Deref for Change<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.part
     }
 }
 
@@ -174,10 +275,18 @@ fn json(value: &impl serde::Serialize) -> String {
 fn find<T>(
     connection: &Connection,
     sql: &str,
-    parameters: impl rusqlite::Params,
+    parameters: impl Params,
     read: impl FnOnce(&rusqlite::Row) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Option<T>> {
-    connection.prepare(sql)?.query_row(parameters, read).optional()
+    cached(connection, sql)?.query_row(parameters, read).optional()
+}
+
+/// A statement that is compiled once. All that a label needs goes through here, and a test reads no table from end to
+/// end.
+fn cached<'a>(connection: &'a Connection, sql: &str) -> rusqlite::Result<CachedStatement<'a>> {
+    #[cfg(test)]
+    tests::refuse_scans(connection, sql);
+    connection.prepare_cached(sql)
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! `metrics.jsonl`: one JSON object for each update, the source of plots and reports.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use palestra_files::AtomicFile;
+use palestra_files::{AtomicFile, OutputFile};
 
 use super::at;
 
@@ -39,7 +39,7 @@ pub struct History {
 /// The open `metrics.jsonl` of a run.
 #[derive(Debug)]
 pub struct MetricsLog {
-    file: File,
+    file: OutputFile,
     path: PathBuf,
 }
 
@@ -61,9 +61,7 @@ impl MetricsLog {
                 return Err(at(path)(io::Error::new(ErrorKind::AlreadyExists, message)));
             }
         };
-        let mut options = OpenOptions::new();
-        let file = options.create(true).append(true).open(path);
-        let log = Self { file: file.map_err(at(path))?, path: path.into() };
+        let log = Self { file: OutputFile::append(path).map_err(at(path))?, path: path.into() };
         Ok((log, history))
     }
 

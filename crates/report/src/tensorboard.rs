@@ -1,17 +1,18 @@
 //! TensorBoard event files: TFRecord frames around the few protobuf messages that scalars need.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use palestra_files::OutputFile;
 
 use super::at;
 
 /// Writes scalars to an `events.out.tfevents.<unix time>.<host>` file.
 #[derive(Debug)]
 pub struct EventWriter {
-    file: File,
+    file: OutputFile,
     path: PathBuf,
 }
 
@@ -43,11 +44,11 @@ impl EventWriter {
 
 /// Creates the event file. A file of that name may exist if a run was resumed within a second; then the next second is
 /// taken, because TensorBoard reads the files in name order.
-fn create_file(dir: &Path, now: u64) -> io::Result<(File, PathBuf)> {
+fn create_file(dir: &Path, now: u64) -> io::Result<(OutputFile, PathBuf)> {
     let host = host_name();
     for second in now.. {
         let path = dir.join(format!("events.out.tfevents.{second:010}.{host}"));
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
+        match OutputFile::create_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             file => return Ok((file.map_err(at(&path))?, path)),
         }

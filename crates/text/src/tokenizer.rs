@@ -11,6 +11,7 @@ mod characters;
 mod chat_template;
 mod frame;
 mod lengths;
+mod limits;
 #[cfg(test)]
 mod made;
 mod stop_text;
@@ -26,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 use characters::Characters;
-pub use chat_template::{ChatDate, ChatTemplate, EncodedChat, History, MarkedText};
+pub use chat_template::{ChatDate, ChatTemplate, EncodedChat, History, MarkedText, TemplateLimits};
 use frame::Frame;
 pub use stop_text::{StopStream, before_stop, stop_check};
 pub use text_stream::TextStream;
@@ -94,12 +95,17 @@ impl Tokenizer {
     /// A file that is missing or no tokenizer, added tokens with other ids than the next ones, or an end token that is
     /// named and does not exist.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let broken = |reason: String| Error::Tokenizer(format!("{}: {reason}", path.display()));
+        let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
+        if length > limits::MAX_FILE {
+            return Err(broken(format!("has {length} bytes; at most {} are read", limits::MAX_FILE)));
+        }
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let json: Value = serde_json::from_str(&text).map_err(|error| broken(format!("no JSON: {error}")))?;
         if let Some(characters) = Characters::from_json(&json) {
             return Ok(Self::of_characters(characters));
         }
+        limits::check(&json).map_err(broken)?;
         let mut inner: tokenizers::Tokenizer =
             text.parse().map_err(|error| broken(format!("no Hugging Face tokenizer: {error}")))?;
         inner.with_truncation(None).expect("no truncation is always possible").with_padding(None);

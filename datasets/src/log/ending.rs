@@ -8,6 +8,7 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataRead
 use super::record::{self, Body, Chain, FOOTER_TAIL, Record, read_at};
 use super::schema::SCHEMA_VERSION;
 use super::shield::shield;
+use crate::bounds::check_footer;
 use crate::error::{Error, Result};
 
 const PARQUET_MAGIC: &[u8] = b"PAR1";
@@ -79,6 +80,9 @@ fn by_footer(file: &mut File, len: u64) -> std::io::Result<Result<Contents, Stri
         }
         _ => None,
     };
+    if let Err(reason) = check_footer(&footer[..size as usize]) {
+        return Ok(Err(reason));
+    }
     let metadata = shield(|| ParquetMetaDataReader::decode_metadata(&footer[..size as usize]));
     Ok(metadata
         .map(|metadata| Contents { metadata, checksums, cut_at: None, data_end: start })

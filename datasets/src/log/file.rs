@@ -18,6 +18,7 @@ use super::matching::Selection;
 use super::schema::Columns;
 use super::shield::shield;
 use super::source::Source;
+use crate::bounds::check_pages;
 use crate::error::{Error, Result};
 
 /// Maximum number of bytes of a row group's columns to read at once. A larger row group of another tool is read page by
@@ -97,6 +98,9 @@ impl LogFile {
             Source::File(Arc::new(file), self.len)
         };
         self.verify(&source, &read).map_err(refused)?;
+        if !self.is_ours {
+            read.iter().try_for_each(|(_, chunk)| check_pages(&source, chunk.start, chunk.len)).map_err(refused)?;
+        }
         let build = || -> Result<_, ParquetError> {
             let metadata = ArrowReaderMetadata::try_new(
                 Arc::new(self.metadata(table)?),

@@ -25,8 +25,11 @@ pub fn find_files(patterns: &[impl AsRef<str>], endings: &[&str]) -> Result<Vec<
                 let endings = endings.iter().map(|ending| format!("*.{ending}")).collect::<Vec<_>>().join(", ");
                 return Err(no_files(pattern, &format!("a folder without any {endings} file below it")));
             }
-        } else if path.exists() {
+        } else if path.is_file() {
             files.push(path.to_owned());
+        } else if path.exists() {
+            // A pipe would be waited for, and cannot be read from its end.
+            return Err(no_files(pattern, "is no regular file; write its data to a file first"));
         } else if pattern.contains(['*', '?', '[']) {
             let found = matches(pattern, pattern)?;
             if found.is_empty() {
@@ -59,4 +62,17 @@ fn matches(named: &str, pattern: &str) -> Result<Vec<PathBuf>> {
 
 fn no_files(pattern: &str, reason: &str) -> Error {
     Error::NoFiles { pattern: pattern.to_string(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("log.parquet");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let error = super::find_files(&[pipe.to_str().unwrap()], &["parquet"]).unwrap_err().to_string();
+        assert!(error.contains("log.parquet") && error.contains("is no regular file"), "{error}");
+    }
 }

@@ -1,9 +1,10 @@
 //! Writing of a log, so that a kill at any moment loses at most the row group in progress.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use palestra_files::OutputFile;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
@@ -47,7 +48,7 @@ impl Default for WriteOptions {
 /// Readers of this crate open such a file up to the last whole row group, other tools after [`repair`](super::repair).
 pub struct LogWriter {
     path: PathBuf,
-    file: File,
+    file: OutputFile,
     /// Encodes into memory, so that a row group and its record reach the file in one write.
     encoder: ArrowWriter<Vec<u8>>,
     metadata: FileMetaData,
@@ -91,13 +92,12 @@ impl LogWriter {
         let metadata = FileMetaData::new(version, 0, Some(created_by), Some(key_values), schema, None);
         let encoding = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let encoder = ArrowWriter::try_new_with_options(Vec::new(), written(), encoding).map_err(refused)?;
-        let file =
-            OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    Error::file(path, "there is a file already; a log is never written over")
-                }
-                _ => Error::io(path, "create it")(source),
-            })?;
+        let file = OutputFile::create_new(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::file(path, "there is a file already; a log is never written over")
+            }
+            _ => Error::io(path, "create it")(source),
+        })?;
         let mut writer = Self {
             path: path.to_owned(),
             file,

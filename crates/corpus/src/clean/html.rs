@@ -4,7 +4,9 @@ use dom_query::Document;
 use dom_smoothie::{Config, Readability, TextMode};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use crate::settings::{HtmlText, MarkdownText};
+use super::html_bounds::check;
+use crate::rule::{Failed, Rule};
+use crate::settings::{HtmlText, MarkdownText, Read};
 
 /// Elements without readable text.
 const NO_TEXT: &str = "script, style, noscript, template, svg, iframe, object, select, button";
@@ -14,7 +16,15 @@ const MAX_ELEMENTS: usize = 100_000;
 const DEEPEST: usize = 512;
 
 /// Returns the text of a page, with each block on its own lines.
-pub(super) fn text_of_html(page: &str, what: HtmlText) -> String {
+///
+/// # Errors
+/// A page beyond the bounds of `read.html_depth` and `read.html_marks`.
+pub(super) fn text_of_html(page: &str, read: &Read) -> Result<String, Failed> {
+    check(page, read).map_err(|reason| Failed::new(Rule::HostileHtml, reason))?;
+    Ok(text_of_checked(page, read.html))
+}
+
+fn text_of_checked(page: &str, what: HtmlText) -> String {
     let document = Document::from(page);
     let is_tame = is_tame(&document);
     if what == HtmlText::Article && is_tame {
@@ -107,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_article_is_taken_without_menus_and_scripts() {
-        let text = text_of_html(PAGE, HtmlText::Article);
+        let text = text_of_checked(PAGE, HtmlText::Article);
         assert!(text.contains("Whales are not fish") && text.contains("air & nurse"), "{text}");
         assert!(text.contains("sea") && text.lines().filter(|line| !line.is_empty()).count() >= 3, "{text}");
         for gone in ["Shop", "track", "color", "<p>"] {
@@ -117,18 +127,18 @@ mod tests {
 
     #[test]
     fn all_text_has_the_menu_and_no_script() {
-        let text = text_of_html(PAGE, HtmlText::All);
+        let text = text_of_checked(PAGE, HtmlText::All);
         assert!(text.contains("Shop") && text.contains("Copyright") && !text.contains("track"), "{text}");
         // A page without an article returns all of its text.
         assert_eq!(
-            text_of_html("<p>One</p><p>Two", HtmlText::Article).split_whitespace().collect::<Vec<_>>(),
+            text_of_checked("<p>One</p><p>Two", HtmlText::Article).split_whitespace().collect::<Vec<_>>(),
             ["One", "Two"]
         );
     }
 
     #[test]
     fn pages_nested_beyond_reason_are_read() {
-        assert_eq!(text_of_html(&("<div>".repeat(3000) + "deep"), HtmlText::Article), "deep");
+        assert_eq!(text_of_checked(&("<div>".repeat(3000) + "deep"), HtmlText::Article), "deep");
         assert!(!is_tame(&Document::from("<b>".repeat(600))) && is_tame(&Document::from(PAGE)));
     }
 

@@ -1,6 +1,6 @@
 //! HTTP API of the page: identity, next item, label, undo; for admins also counts and exports.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State as Shared};
 use axum::http::header::{
@@ -106,11 +106,7 @@ async fn undo(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(given)
 }
 
 async fn sum_up(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Answer<Response> {
-    on_store(state, headers, |store, person| {
-        refuse_others(person)?;
-        Ok(Json(summary(store)?).into_response())
-    })
-    .await
+    beside_store(state, headers, |store| Ok(Json(summary(store)?))).await
 }
 
 async fn export(
@@ -118,8 +114,7 @@ async fn export(
     headers: HeaderMap,
     Path((form, format)): Path<(String, String)>,
 ) -> Answer<Response> {
-    on_store(state, headers, move |store, person| {
-        refuse_others(person)?;
+    beside_store(state, headers, move |store| {
         let unknown = |name: &str| Refusal(StatusCode::NOT_FOUND, format!("{name}: no such form or format"));
         let wanted = Form::named(&form).ok_or_else(|| unknown(&form))?;
         let layout = match format.as_str() {
@@ -133,7 +128,7 @@ async fn export(
             (CONTENT_DISPOSITION, format!("attachment; filename=\"{form}.{format}\"")),
             (X_CONTENT_TYPE_OPTIONS, "nosniff".to_string()),
         ];
-        Ok((headers, bytes).into_response())
+        Ok((headers, bytes))
     })
     .await
 }
@@ -144,20 +139,41 @@ fn shown(store: &mut Store, person: &Annotator) -> Answer<Shown> {
     Ok(Shown { person: person.name.clone(), is_admin: person.is_admin, scale: SCALE, progress, task, said: None })
 }
 
-/// Authenticates the annotator, and runs the work in a thread that may block on disk access.
-async fn on_store<T: IntoResponse + Send + 'static>(
+/// Authenticates the annotator, and runs the work on the store.
+async fn on_store<T: IntoResponse + 'static>(
     state: Arc<State>,
     headers: HeaderMap,
     work: impl FnOnce(&mut Store, &Annotator) -> Answer<T> + Send + 'static,
 ) -> Answer<Response> {
+    let writer = state.writer.clone();
+    writer.answer(move |store| answer(&state, store, &headers, work)).await
+}
+
+/// The same on a connection of its own, for an admin: reading all labels keeps nobody from labelling.
+async fn beside_store<T: IntoResponse + 'static>(
+    state: Arc<State>,
+    headers: HeaderMap,
+    work: impl FnOnce(&Store) -> Answer<T> + Send + 'static,
+) -> Answer<Response> {
     let done = tokio::task::spawn_blocking(move || {
-        // A panic while the lock was held leaves no partial change, because SQLite rolls it back.
-        let mut store = state.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let person = who(&state, &store, &headers)?;
-        work(&mut store, &person)
+        let mut store = Store::open(&state.file)?;
+        answer(&state, &mut store, &headers, |store, person| {
+            refuse_others(person)?;
+            store.begin_reading()?;
+            work(store)
+        })
     });
-    let done = done.await.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(([(CACHE_CONTROL, "no-store")], done?).into_response())
+    done.await.map_err(|error| Refusal::broken(&error.to_string()))?
+}
+
+fn answer<T: IntoResponse>(
+    state: &State,
+    store: &mut Store,
+    headers: &HeaderMap,
+    work: impl FnOnce(&mut Store, &Annotator) -> Answer<T>,
+) -> Answer<Response> {
+    let person = who(state, store, headers)?;
+    Ok(([(CACHE_CONTROL, "no-store")], work(store, &person)?).into_response())
 }
 
 fn who(state: &State, store: &Store, headers: &HeaderMap) -> Answer<Annotator> {
@@ -184,10 +200,22 @@ fn is_loopback(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-type Answer<T> = Result<T, Refusal>;
+pub(super) type Answer<T> = Result<T, Refusal>;
 
 /// Error response: `{"error": "..."}`.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(StatusCode, String);
+
+impl Refusal {
+    /// Failure of this program.
+    pub fn broken(reason: &str) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, reason.to_string())
+    }
+
+    /// A change that could not be stored.
+    pub fn unavailable(error: &Error) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {

@@ -3,9 +3,9 @@
 use palestra_datasets::Content;
 use rusqlite::Connection;
 
-use super::{Failure, Store, find, json, now, parse, told};
+use super::{Change, Failure, Store, cached, choice, find, json, now, parse, told};
 use crate::error::{Error, Result};
-use crate::item::{Answer, NewItem};
+use crate::item::{Answer, MAX_ANSWERS, NewItem};
 
 /// The number of an item in its store.
 pub type ItemId = i64;
@@ -30,20 +30,39 @@ pub(super) struct Stored {
     pub gold: Option<usize>,
 }
 
+/// Why a store that this program wrote cannot have what it has.
+pub(super) const CHANGED: &str = "another program changed the store; use a copy from before";
+
+impl Stored {
+    /// Refuses what this program does not store.
+    pub fn check(&self) -> Result<(), String> {
+        let count = self.answers.len();
+        match self.gold {
+            _ if !(1..=MAX_ANSWERS).contains(&count) => {
+                Err(format!("has {count} answers where 1 to {MAX_ANSWERS} should be"))
+            }
+            Some(gold) if gold >= count => Err(format!("its gold answer is {gold}, of {count}")),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Store {
     /// Adds items, all or none of them; the first error aborts. An existing item stays unchanged.
     pub fn add<E>(&mut self, items: impl IntoIterator<Item = Result<NewItem, E>>) -> Result<Added>
     where
         Error: From<E>,
     {
-        self.write(|transaction, file| {
+        self.write(|change| {
             let mut added = Added::default();
             for item in items {
                 let item = item.map_err(Error::from)?;
                 if let Some((column, reason)) = item.fault() {
-                    return Err(Error::store(file, format!("item {}, {column}: {reason}", added.ids.len())).into());
+                    return Err(
+                        Error::store(change.file, format!("item {}, {column}: {reason}", added.ids.len())).into()
+                    );
                 }
-                let known = find(transaction, "SELECT id FROM item WHERE key = ?1", [item.key()], |row| row.get(0))?;
+                let known = find(change, "SELECT id FROM item WHERE key = ?1", [item.key()], |row| row.get(0))?;
                 match known {
                     Some(id) => {
                         added.known += 1;
@@ -51,7 +70,7 @@ impl Store {
                     }
                     None => {
                         added.added += 1;
-                        added.ids.push(insert(transaction, &item)?);
+                        added.ids.push(insert(change, &item)?);
                     }
                 }
             }
@@ -60,19 +79,22 @@ impl Store {
     }
 
     pub(super) fn stored(&self, item: ItemId) -> Result<Stored> {
-        stored(&self.connection, item).map_err(told(&self.file))?.ok_or(Error::UnknownItem(item))
+        let stored = stored(&self.connection, item).map_err(told(&self.file))?.ok_or(Error::UnknownItem(item))?;
+        stored.check().map_err(|reason| Error::store(&self.file, format!("item {item}: {reason}; {CHANGED}")))?;
+        Ok(stored)
     }
 }
 
-fn insert(connection: &Connection, item: &NewItem) -> rusqlite::Result<ItemId> {
+fn insert(change: &Change, item: &NewItem) -> rusqlite::Result<ItemId> {
     let sql = "INSERT INTO item (key, prompt, gold, added) VALUES (?1, ?2, ?3, ?4)";
     let gold = item.gold.map(|gold| gold as i64);
-    connection.prepare(sql)?.execute((item.key(), json(&item.prompt), gold, now()))?;
-    let id = connection.last_insert_rowid();
-    let mut insert = connection.prepare("INSERT INTO answer (item, place, text, policy) VALUES (?1, ?2, ?3, ?4)")?;
+    change.execute(sql, (item.key(), json(&item.prompt), gold, now()))?;
+    let id = change.last_insert_rowid();
     for (place, answer) in item.answers.iter().enumerate() {
-        insert.execute((id, place as i64, json(&answer.text), &answer.policy))?;
+        let sql = "INSERT INTO answer (item, place, text, policy) VALUES (?1, ?2, ?3, ?4)";
+        change.execute(sql, (id, place as i64, json(&answer.text), &answer.policy))?;
     }
+    choice::add(change, id, item.gold.is_some())?;
     Ok(id)
 }
 
@@ -83,7 +105,7 @@ pub(super) fn stored(connection: &Connection, item: ItemId) -> rusqlite::Result<
         Ok((row.get(0)?, parse(&row.get::<_, String>(1)?)?, gold.map(|gold| gold as usize)))
     })?;
     let Some((key, prompt, gold)) = found else { return Ok(None) };
-    let mut select = connection.prepare("SELECT text, policy FROM answer WHERE item = ?1 ORDER BY place")?;
+    let mut select = cached(connection, "SELECT text, policy FROM answer WHERE item = ?1 ORDER BY place")?;
     let answers =
         select.query_map([item], |row| Ok(Answer { text: parse(&row.get::<_, String>(0)?)?, policy: row.get(1)? }))?;
     Ok(Some(Stored { key, prompt, answers: answers.collect::<rusqlite::Result<_>>()?, gold }))

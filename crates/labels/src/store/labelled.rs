@@ -2,9 +2,9 @@
 
 use palestra_datasets::Content;
 
-use super::items::{ItemId, stored};
-use super::{Store, parse, told};
-use crate::error::Result;
+use super::items::{CHANGED, ItemId};
+use super::{Failure, Store, parse, told};
+use crate::error::{Error, Result};
 use crate::item::Answer;
 use crate::label::Label;
 
@@ -32,13 +32,13 @@ pub struct LabelledItem {
 impl Store {
     /// All labels, by item and then by the annotator's name.
     pub fn labelled(&self) -> Result<Vec<LabelledItem>> {
-        self.read_labelled("").map_err(told(&self.file))
+        self.read_labelled("").map_err(|failure| failure.told(&self.file))
     }
 
     /// The labels of one item.
     pub fn labelled_of(&self, item: ItemId) -> Result<Vec<LabelledItem>> {
         self.stored(item)?;
-        self.read_labelled(&format!("WHERE item = {item}")).map_err(told(&self.file))
+        self.read_labelled(&format!("WHERE item = {item}")).map_err(|failure| failure.told(&self.file))
     }
 
     /// Number of these items that have fewer labels than the overlap requires.
@@ -75,7 +75,7 @@ impl Store {
         read().map_err(told(&self.file))
     }
 
-    fn read_labelled(&self, condition: &str) -> rusqlite::Result<Vec<LabelledItem>> {
+    fn read_labelled(&self, condition: &str) -> Result<Vec<LabelledItem>, Failure> {
         let sql = format!(
             "SELECT item, name, label, shown, seconds FROM label JOIN annotator ON annotator.id = annotator {condition}
              ORDER BY item, name"
@@ -88,14 +88,26 @@ impl Store {
             let (prompt, answers, gold) = match labelled.last().filter(|last| last.item == item) {
                 Some(last) => (last.prompt.clone(), last.answers.clone(), last.gold),
                 None => {
-                    let item = stored(&self.connection, item)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-                    (item.prompt, item.answers, item.gold)
+                    let found = self.stored(item)?;
+                    (found.prompt, found.answers, found.gold)
                 }
             };
-            let (label, shown) = (parse(&row.get::<_, String>(2)?)?, parse(&row.get::<_, String>(3)?)?);
-            let (annotator, seconds) = (row.get(1)?, row.get(4)?);
+            let (label, shown): (Label, Vec<usize>) =
+                (parse(&row.get::<_, String>(2)?)?, parse(&row.get::<_, String>(3)?)?);
+            let (annotator, seconds): (String, _) = (row.get(1)?, row.get(4)?);
+            check(&label, &shown, answers.len()).map_err(|reason| {
+                Error::store(&self.file, format!("item {item}, label of {annotator}: {reason}; {CHANGED}"))
+            })?;
             labelled.push(LabelledItem { item, prompt, answers, gold, annotator, label, shown, seconds });
         }
         Ok(labelled)
     }
+}
+
+/// Refuses a label that this program does not store.
+fn check(label: &Label, shown: &[usize], answers: usize) -> Result<(), String> {
+    label.check(answers).map_err(|error| error.to_string())?;
+    let mut places = shown.to_vec();
+    places.sort_unstable();
+    if places.iter().copied().eq(0..answers) { Ok(()) } else { Err(format!("was shown as {shown:?}, of {answers}")) }
 }

@@ -1,6 +1,6 @@
 //! The annotators and their access tokens.
 
-use rusqlite::Transaction;
+use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
 use super::{Store, find, told};
@@ -20,7 +20,7 @@ impl Store {
     /// Returns the annotator of this name, and creates it if it does not exist.
     pub fn annotator(&mut self, name: &str) -> Result<Annotator> {
         let name = checked(name)?;
-        self.write(|transaction, _| Ok(annotator(transaction, name)?))
+        self.write(|change| Ok(annotator(change, name)?))
     }
 
     /// Creates a new token for this annotator, who is created if missing; a previous token becomes invalid. The store
@@ -34,11 +34,11 @@ impl Store {
     pub fn invite_all(&mut self, people: &[(&str, bool)]) -> Result<Vec<String>> {
         let names: Vec<&str> = people.iter().map(|(name, _)| checked(name)).collect::<Result<_>>()?;
         let tokens: Vec<String> = people.iter().map(|_| new_token()).collect();
-        self.write(|transaction, _| {
+        self.write(|change| {
             for ((name, (_, is_admin)), token) in names.iter().zip(people).zip(&tokens) {
-                let annotator = annotator(transaction, name)?;
+                let annotator = annotator(change, name)?;
                 let sql = "UPDATE annotator SET token_hash = ?1, is_admin = ?2 WHERE id = ?3";
-                transaction.execute(sql, (hash(token), is_admin, annotator.id))?;
+                change.execute(sql, (hash(token), is_admin, annotator.id))?;
             }
             Ok(())
         })?;
@@ -68,9 +68,9 @@ fn checked(name: &str) -> Result<&str> {
     Ok(name)
 }
 
-fn annotator(transaction: &Transaction, name: &str) -> rusqlite::Result<Annotator> {
-    transaction.execute("INSERT INTO annotator (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
-    transaction.query_row("SELECT id, name, is_admin FROM annotator WHERE name = ?1", [name], annotator_of)
+fn annotator(connection: &Connection, name: &str) -> rusqlite::Result<Annotator> {
+    connection.execute("INSERT INTO annotator (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
+    connection.query_row("SELECT id, name, is_admin FROM annotator WHERE name = ?1", [name], annotator_of)
 }
 
 pub(super) fn annotator_of(row: &rusqlite::Row) -> rusqlite::Result<Annotator> {

@@ -8,7 +8,7 @@ use super::{Settings, told};
 use crate::error::{Error, Result};
 
 /// Version of the tables that this program creates and reads, in SQLite's `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Marks a file as a label store, in SQLite's `application_id`: "PaLa".
 const APPLICATION: i64 = 0x5061_4c61;
@@ -62,8 +62,7 @@ CREATE TABLE label (
 CREATE INDEX label_annotator ON label (annotator);
 ";
 
-/// Changes that were made with a key, so that a client that missed the reply can repeat them. A table that stores of this
-/// version may lack: programs that do not know it leave it alone.
+/// Changes that were made with a key, so that a client that missed the reply can repeat them.
 const CHANGES: &str = "
 CREATE TABLE IF NOT EXISTS change (
     annotator INTEGER NOT NULL REFERENCES annotator (id),
@@ -75,60 +74,133 @@ CREATE TABLE IF NOT EXISTS change (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Creates the tables if the file is empty. A file that is not a label store or has a later version is refused and left
+/// What `choice.rs` keeps to find the next item without a scan. Version 1 lacks it.
+const QUEUES: &str = "
+-- The queues of items. Later positions are given later.
+CREATE TABLE turn (
+    position INTEGER PRIMARY KEY,
+    item INTEGER NOT NULL UNIQUE REFERENCES item (id),
+    taken INTEGER NOT NULL         -- labels but skips, and people who hold the item; -1 for gold items
+) STRICT;
+CREATE INDEX turn_taken ON turn (taken, position);
+
+-- The item that each annotator was given and has not labelled.
+CREATE TABLE open (
+    annotator INTEGER PRIMARY KEY REFERENCES annotator (id),
+    item INTEGER NOT NULL REFERENCES item (id),
+    since INTEGER NOT NULL,        -- by the clock of the store
+    is_held INTEGER NOT NULL       -- 0 after half an hour: others may be given the item
+) STRICT;
+CREATE INDEX open_held ON open (since) WHERE is_held;
+
+-- The position up to which all items of a queue were given to an annotator.
+CREATE TABLE passed (
+    annotator INTEGER NOT NULL REFERENCES annotator (id),
+    taken INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (annotator, taken)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counter (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO counter VALUES
+    ('clock', 0),                  -- seconds for which the store was in use
+    ('free', 0),                   -- items that are taken less often than the overlap
+    ('gold', 0);                   -- gold items
+
+ALTER TABLE annotator ADD COLUMN labels INTEGER NOT NULL DEFAULT 0;     -- skips too
+ALTER TABLE annotator ADD COLUMN given INTEGER NOT NULL DEFAULT 0;      -- items but gold items
+ALTER TABLE annotator ADD COLUMN given_gold INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE annotator ADD COLUMN barred INTEGER NOT NULL DEFAULT 0;     -- free items that were given before
+";
+
+/// Fills the queues from what was given and labelled. Of several items that one annotator has open, the last remains.
+pub(super) const REBUILD: &str = "
+DELETE FROM turn;
+DELETE FROM passed;
+DELETE FROM open;
+INSERT INTO open (annotator, item, since, is_held)
+    SELECT annotator, item, (SELECT value FROM counter WHERE key = 'clock'), 1 FROM assignment AS a
+    WHERE NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator)
+    ORDER BY given DESC ON CONFLICT DO NOTHING;
+DELETE FROM assignment AS a
+    WHERE NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator)
+    AND NOT EXISTS (SELECT 1 FROM open AS o WHERE o.item = a.item AND o.annotator = a.annotator);
+INSERT INTO turn (item, taken) SELECT id, CASE WHEN gold IS NOT NULL THEN -1 ELSE
+    (SELECT count(*) FROM label WHERE label.item = item.id AND NOT is_skip)
+    + (SELECT count(*) FROM assignment AS a JOIN open AS o ON o.annotator = a.annotator AND o.item = a.item
+       WHERE a.item = item.id AND is_held) END
+    FROM item ORDER BY id;
+";
+
+/// Counts what depends on the overlap, and the rest.
+pub(super) const RECOUNT: &str = "
+UPDATE counter SET value = (SELECT count(*) FROM turn
+    WHERE taken >= 0 AND taken < (SELECT value FROM setting WHERE key = 'overlap')) WHERE key = 'free';
+UPDATE counter SET value = (SELECT count(*) FROM turn WHERE taken = -1) WHERE key = 'gold';
+UPDATE annotator SET labels = (SELECT count(*) FROM label WHERE annotator = annotator.id), given = 0, given_gold = 0, barred = 0;
+UPDATE annotator SET given = counted.given, given_gold = counted.gold, barred = counted.barred
+    FROM (SELECT annotator, sum(taken >= 0) AS given, sum(taken = -1) AS gold,
+          sum(taken >= 0 AND taken < (SELECT value FROM setting WHERE key = 'overlap')) AS barred
+          FROM assignment JOIN turn ON turn.item = assignment.item GROUP BY annotator) AS counted
+    WHERE counted.annotator = annotator.id;
+";
+
+/// Creates the tables if the file is empty, and those that a store of an earlier version lacks. A file that is not a label store or has a later version is refused and left
 /// unchanged.
 pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
     // One transaction, so that both reads see the same state: another program may be creating the tables.
     let moment = connection.transaction().map_err(&failed)?;
-    let is_new = !is_ours(&moment, file)?;
-    let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'change'";
-    let has_changes = moment.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(&failed)? > 0;
+    let version = version(&moment, file)?;
     drop(moment);
     // The write-ahead log of an acknowledged label is on the disk, even after a power failure.
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(&failed)?;
     connection.pragma_update(None, "synchronous", "full").map_err(&failed)?;
+    // macOS: `fsync` alone leaves the data in the cache of the disk.
+    connection.pragma_update(None, "fullfsync", true).map_err(&failed)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(&failed)?;
-    match is_new {
-        true => create(connection, file, settings),
-        false if has_changes => Ok(()),
-        false => connection.execute_batch(CHANGES).map_err(&failed),
-    }
+    if version == Some(VERSION) { Ok(()) } else { upgrade(connection, file, settings) }
 }
 
-/// True if the file is a label store of this version, false if it is empty.
-fn is_ours(connection: &Connection, file: &Path) -> Result<bool> {
+/// Version of a label store that this program reads; `None` for an empty file.
+fn version(connection: &Connection, file: &Path) -> Result<Option<i64>> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(told(file));
     let application = number("PRAGMA application_id")?;
     match (number("PRAGMA user_version")?, number("SELECT count(*) FROM sqlite_master")?) {
-        (VERSION, _) if application == APPLICATION => Ok(true),
+        (version @ 1..=VERSION, _) if application == APPLICATION => Ok(Some(version)),
         (version, _) if application == APPLICATION => {
             let reason = format!(
                 "is a label store of version {version}, and this program knows version {VERSION}; use a newer palestra"
             );
             Err(Error::store(file, reason))
         }
-        (_, 0) => Ok(false),
+        (_, 0) => Ok(None),
         _ => Err(Error::store(file, "is a database, but no label store; name another file")),
     }
 }
 
-fn create(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
+/// Makes a store of this version from an empty file or from an earlier version, in one transaction.
+fn upgrade(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
     if settings.overlap == 0 {
         return Err(Error::store(file, "overlap 0 where at least 1 should label each item"));
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
-    // Another program may have created the tables first.
-    if is_ours(&transaction, file)? {
+    // Another program may have come first.
+    let version = version(&transaction, file)?;
+    if version == Some(VERSION) {
         return Ok(());
     }
-    transaction.execute_batch(TABLES).map_err(&failed)?;
-    transaction.execute_batch(CHANGES).map_err(&failed)?;
-    for (key, value) in [("overlap", i64::from(settings.overlap)), ("seed", settings.seed as i64)] {
-        transaction.execute("INSERT INTO setting VALUES (?1, ?2)", (key, value)).map_err(&failed)?;
+    if version.is_none() {
+        transaction.execute_batch(TABLES).map_err(&failed)?;
+        for (key, value) in [("overlap", i64::from(settings.overlap)), ("seed", settings.seed as i64)] {
+            transaction.execute("INSERT INTO setting VALUES (?1, ?2)", (key, value)).map_err(&failed)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION).map_err(&failed)?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION).map_err(&failed)?;
+    transaction.execute_batch(CHANGES).map_err(&failed)?;
+    transaction.execute_batch(QUEUES).map_err(&failed)?;
+    super::choice::rebuild(&transaction).map_err(&failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(&failed)?;
     transaction.commit().map_err(&failed)
 }

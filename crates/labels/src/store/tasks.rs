@@ -1,20 +1,13 @@
 //! Assigns items to annotators, stores their labels and undoes them.
 
 use palestra_datasets::Content;
-use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 
-use super::items::{ItemId, stored};
-use super::{Annotator, Failure, Store, find, json, now, parse, told};
+use super::items::{CHANGED, ItemId};
+use super::{Annotator, Change, Failure, Store, choice, find, json, now, parse, told};
 use crate::error::{Error, Result};
 use crate::label::{Label, Verdict};
 use crate::order::{inverse, order};
-
-/// Number of other items between two gold items, while there are any.
-const OTHERS_PER_GOLD: i64 = 9;
-
-/// Seconds after which an assigned item without a label may be assigned to another annotator too.
-const STALE: i64 = 30 * 60;
 
 /// An item as shown to one annotator, without the policies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,18 +33,14 @@ impl Store {
     /// Next item of this annotator: the same until it is labeled, and never an item that the annotator labeled or
     /// skipped before. `None` if no item is left for this annotator.
     pub fn next(&mut self, annotator: &Annotator) -> Result<Option<Task>> {
-        let overlap = self.settings()?.overlap;
-        let item = self.write(|transaction, _| {
-            if let Some(open) = find(transaction, OPEN, [annotator.id], |row| row.get(0))? {
-                return Ok(Some(open));
-            }
-            let item = choose(transaction, annotator.id, overlap)?;
-            if let Some(item) = item {
-                let sql = "INSERT INTO assignment (item, annotator, given) VALUES (?1, ?2, ?3)";
-                transaction.execute(sql, (item, annotator.id, now()))?;
-            }
-            Ok(item)
-        })?;
+        let open = choice::open(&self.connection, annotator.id).map_err(told(&self.file))?;
+        let item = match open {
+            Some(open) => Some(open),
+            None => self.write(|change| match choice::open(change, annotator.id)? {
+                Some(open) => Ok(Some(open)),
+                None => Ok(choice::give_next(change, annotator.id)?),
+            })?,
+        };
         item.map(|item| self.task(annotator, item)).transpose()
     }
 
@@ -77,16 +66,16 @@ impl Store {
         let order = self.shown(annotator, item)?;
         label.check(order.len())?;
         let label = label.reordered(&order);
-        self.write(|transaction, _| {
-            if made_before(transaction, annotator, key)?.is_some() {
+        self.write(|change| {
+            if made_before(change, annotator, key)?.is_some() {
                 return Ok(());
             }
             let pair = (item, annotator.id);
-            let given = find(transaction, "SELECT 1 FROM assignment WHERE item = ?1 AND annotator = ?2", pair, |_| Ok(()))?;
+            let given = find(change, "SELECT 1 FROM assignment WHERE item = ?1 AND annotator = ?2", pair, |_| Ok(()))?;
             if given.is_none() {
                 return Err(Error::NotGiven { item, annotator: annotator.name.clone() }.into());
             }
-            let before = find(transaction, "SELECT label FROM label WHERE item = ?1 AND annotator = ?2", pair, |row| {
+            let before = find(change, "SELECT label FROM label WHERE item = ?1 AND annotator = ?2", pair, |row| {
                 parse::<Label>(&row.get::<_, String>(0)?)
             })?;
             match before {
@@ -96,8 +85,9 @@ impl Store {
             }
             let sql = "INSERT INTO label (item, annotator, label, shown, is_skip, seconds, given) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
             let is_skip = label.verdict == Verdict::Skip;
-            transaction.execute(sql, (item, annotator.id, json(&label), json(&order), is_skip, seconds, now()))?;
-            Ok::<_, Failure>(keep(transaction, annotator, key, Some(item), None)?)
+            change.execute(sql, (item, annotator.id, json(&label), json(&order), is_skip, seconds, now()))?;
+            choice::close(change, annotator.id, item, is_skip)?;
+            Ok::<_, Failure>(keep(change, annotator, key, Some(item), None)?)
         })
     }
 
@@ -110,46 +100,37 @@ impl Store {
     /// change returned: a client that missed the reply can repeat it, and no second label is undone.
     pub fn undo_once(&mut self, annotator: &Annotator, key: Option<&str>) -> Result<Option<(Task, Label)>> {
         check_key(key)?;
-        let undone = self.write(|transaction, _| {
-            if let Some(before) = made_before(transaction, annotator, key)? {
+        let undone = self.write(|change| {
+            if let Some(before) = made_before(change, annotator, key)? {
                 return Ok(before.item.zip(before.undone));
             }
             let sql = "SELECT id, item, label FROM label WHERE annotator = ?1 ORDER BY id DESC LIMIT 1";
-            let last = find(transaction, sql, [annotator.id], |row| {
+            let last = find(change, sql, [annotator.id], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, ItemId>(1)?, parse::<Label>(&row.get::<_, String>(2)?)?))
             })?;
             let Some((id, item, label)) = last else {
-                keep(transaction, annotator, key, None, None)?;
+                keep(change, annotator, key, None, None)?;
                 return Ok(None);
             };
-            // Items assigned in the meantime become available to others.
-            transaction.execute("DELETE FROM assignment AS a WHERE annotator = ?1 AND NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator)", [annotator.id])?;
-            transaction.execute("DELETE FROM label WHERE id = ?1", [id])?;
-            transaction.execute("UPDATE assignment SET given = ?1 WHERE item = ?2 AND annotator = ?3", (now(), item, annotator.id))?;
-            keep(transaction, annotator, key, Some(item), Some(&label))?;
+            change.execute("DELETE FROM label WHERE id = ?1", [id])?;
+            choice::reopen(change, annotator.id, item, label.verdict == Verdict::Skip)?;
+            let sql = "UPDATE assignment SET given = ?1 WHERE item = ?2 AND annotator = ?3";
+            change.execute(sql, (now(), item, annotator.id))?;
+            keep(change, annotator, key, Some(item), Some(&label))?;
             Ok::<_, Failure>(Some((item, label)))
         })?;
         let Some((item, label)) = undone else { return Ok(None) };
-        let label = label.reordered(&inverse(&self.shown(annotator, item)?));
+        let order = self.shown(annotator, item)?;
+        label
+            .check(order.len())
+            .map_err(|error| Error::store(&self.file, format!("item {item}: {error}; {CHANGED}")))?;
+        let label = label.reordered(&inverse(&order));
         Ok(Some((self.task(annotator, item)?, label)))
     }
 
     /// Progress of this annotator.
     pub fn progress(&self, annotator: &Annotator) -> Result<LabelProgress> {
-        let overlap = i64::from(self.settings()?.overlap);
-        let count = || {
-            let count = |sql: &str, parameters: &[&i64]| {
-                self.connection
-                    .prepare(sql)?
-                    .query_row(rusqlite::params_from_iter(parameters), |row| row.get::<_, i64>(0))
-            };
-            let done = count("SELECT count(*) FROM label WHERE annotator = ?1", &[&annotator.id])?;
-            let open = count(&format!("SELECT count(*) FROM ({OPEN})"), &[&annotator.id])?;
-            let free = count(&format!("SELECT count(*) FROM ({FREE})"), &[&annotator.id, &stale(), &overlap])?;
-            let gold = count(&format!("SELECT count(*) FROM ({FREE_GOLD})"), &[&annotator.id])?;
-            Ok(LabelProgress { done: done as u64, left: (open + free + gold) as u64 })
-        };
-        count().map_err(told(&self.file))
+        choice::progress(&self.connection, annotator.id).map_err(told(&self.file))
     }
 
     fn task(&self, annotator: &Annotator, item: ItemId) -> Result<Task> {
@@ -161,7 +142,7 @@ impl Store {
 
     fn shown(&self, annotator: &Annotator, item: ItemId) -> Result<Vec<usize>> {
         let seed = self.settings()?.seed;
-        let found = stored(&self.connection, item).map_err(told(&self.file))?.ok_or(Error::UnknownItem(item))?;
+        let found = self.stored(item)?;
         Ok(order(seed, &found.key, &annotator.name, found.answers.len()))
     }
 }
@@ -173,7 +154,7 @@ const MEMORY: i64 = 7 * 24 * 60 * 60;
 const MAX_KEY_LENGTH: usize = 64;
 
 /// A change that was made with a key.
-struct Change {
+struct MadeBefore {
     item: Option<ItemId>,
     /// Label that it undid.
     undone: Option<Label>,
@@ -188,74 +169,26 @@ fn check_key(key: Option<&str>) -> Result<()> {
     }
 }
 
-fn made_before(
-    transaction: &Transaction,
-    annotator: &Annotator,
-    key: Option<&str>,
-) -> rusqlite::Result<Option<Change>> {
+fn made_before(change: &Change, annotator: &Annotator, key: Option<&str>) -> rusqlite::Result<Option<MadeBefore>> {
     let Some(key) = key else { return Ok(None) };
     let sql = "SELECT item, label FROM change WHERE annotator = ?1 AND key = ?2";
-    find(transaction, sql, (annotator.id, key), |row| {
+    find(change, sql, (annotator.id, key), |row| {
         let undone = row.get::<_, Option<String>>(1)?.map(|label| parse(&label)).transpose()?;
-        Ok(Change { item: row.get(0)?, undone })
+        Ok(MadeBefore { item: row.get(0)?, undone })
     })
 }
 
 /// Keeps the key of a change, in its transaction.
 fn keep(
-    transaction: &Transaction,
+    change: &Change,
     annotator: &Annotator,
     key: Option<&str>,
     item: Option<ItemId>,
     undone: Option<&Label>,
 ) -> rusqlite::Result<()> {
     let Some(key) = key else { return Ok(()) };
-    transaction.execute("DELETE FROM change WHERE annotator = ?1 AND made < ?2", (annotator.id, now() - MEMORY))?;
+    change.execute("DELETE FROM change WHERE annotator = ?1 AND made < ?2", (annotator.id, now() - MEMORY))?;
     let sql = "INSERT INTO change (annotator, key, item, label, made) VALUES (?1, ?2, ?3, ?4, ?5)";
-    transaction.execute(sql, (annotator.id, key, item, undone.map(json), now()))?;
+    change.execute(sql, (annotator.id, key, item, undone.map(json), now()))?;
     Ok(())
-}
-
-/// Items assigned to an annotator (1) and not yet labeled.
-const OPEN: &str = "
-SELECT a.item FROM assignment AS a WHERE a.annotator = ?1
-AND NOT EXISTS (SELECT 1 FROM label AS l WHERE l.item = a.item AND l.annotator = a.annotator) ORDER BY a.given DESC";
-
-/// Items that were not assigned to an annotator (1) and whose labels, together with the assignments since (2), are
-/// fewer than the overlap (3). Items that others have labeled come first, so that they are finished before new ones are
-/// started.
-const FREE: &str = "
-SELECT id FROM (SELECT i.id,
-    (SELECT count(*) FROM assignment AS a LEFT JOIN label AS l ON l.item = a.item AND l.annotator = a.annotator
-     WHERE a.item = i.id AND CASE WHEN l.id IS NULL THEN a.given > ?2 ELSE NOT l.is_skip END) AS taken
-    FROM item AS i
-    WHERE i.gold IS NULL AND NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = i.id AND a.annotator = ?1))
-WHERE taken < ?3 ORDER BY taken DESC, id";
-
-/// Gold items that were not assigned to an annotator (1): each annotator gets all of them.
-const FREE_GOLD: &str = "
-SELECT i.id FROM item AS i WHERE i.gold IS NOT NULL
-AND NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = i.id AND a.annotator = ?1) ORDER BY i.id";
-
-fn choose(transaction: &Transaction, annotator: i64, overlap: u32) -> rusqlite::Result<Option<ItemId>> {
-    let given = |is_gold: &str| count_given(transaction, annotator, is_gold);
-    let gold = || find(transaction, FREE_GOLD, [annotator], |row| row.get(0));
-    let is_due = given("NOT NULL")? * OTHERS_PER_GOLD + OTHERS_PER_GOLD / 2 <= given("NULL")?;
-    if is_due && let Some(item) = gold()? {
-        return Ok(Some(item));
-    }
-    match find(transaction, FREE, (annotator, stale(), overlap), |row| row.get(0))? {
-        Some(item) => Ok(Some(item)),
-        None => gold(),
-    }
-}
-
-fn count_given(connection: &Connection, annotator: i64, is_gold: &str) -> rusqlite::Result<i64> {
-    let sql =
-        format!("SELECT count(*) FROM assignment JOIN item ON id = item WHERE annotator = ?1 AND gold IS {is_gold}");
-    connection.prepare(&sql)?.query_row([annotator], |row| row.get(0))
-}
-
-fn stale() -> i64 {
-    now() - STALE
 }

@@ -64,8 +64,8 @@ fn two_at_once_get_different_items_and_a_skip_asks_somebody_else() {
     store.submit(&ben, of_ben, &first(), 1.0).unwrap();
     assert_eq!(store.next(&ben).unwrap().unwrap().item, of_ada);
     // An annotator who leaves keeps an assigned item for half an hour.
-    let sql = "UPDATE assignment SET given = given - 1801 WHERE annotator = ?1";
-    assert_eq!(store.connection.execute(sql, [ben.id]).unwrap(), 2);
+    let sql = "UPDATE open SET since = since - 1801 WHERE annotator = ?1";
+    assert_eq!(store.connection.execute(sql, [ben.id]).unwrap(), 1);
     let cyd = store.annotator("cyd").unwrap();
     assert_eq!(store.next(&cyd).unwrap().unwrap().item, of_ada);
 }
@@ -183,9 +183,9 @@ fn files_that_are_no_store_are_refused_and_left_as_they_are() {
     let zero = Store::create(&file("zero.db"), Settings { overlap: 0, seed: 0 }).map(|_| ()).unwrap_err().to_string();
     assert!(zero.contains("overlap 0 where at least 1"), "{zero}");
 
-    store.connection.pragma_update(None, "user_version", 2).unwrap();
+    store.connection.pragma_update(None, "user_version", 3).unwrap();
     let error = refusal(file("labels.db"));
-    assert!(error.contains("is a label store of version 2, and this program knows version 1"), "{error}");
+    assert!(error.contains("is a label store of version 3, and this program knows version 2"), "{error}");
 }
 
 #[test]
@@ -216,13 +216,166 @@ fn invitations_are_made_all_or_none() {
     assert_eq!(names, ["ada", "eve"]);
 }
 
+/// Refuses a statement that reads a table from end to end, or sorts.
+pub(super) fn refuse_scans(connection: &Connection, sql: &str) {
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    // The parameters of a plan need no values.
+    let mut rows = explain.raw_query();
+    while let Some(row) = rows.next().unwrap() {
+        let step: String = row.get(3).unwrap();
+        let is_slow = step.contains("SCAN") && step != "SCAN CONSTANT ROW" || step.contains("TEMP B-TREE");
+        assert!(!is_slow, "{step}: {sql}");
+    }
+}
+
+/// The tables of the queues, in the order of items and annotators.
+fn queues(store: &Store) -> Vec<String> {
+    let sql = "SELECT 'taken', item, taken, 0, 0 FROM turn UNION ALL SELECT key, value, 0, 0, 0 FROM counter WHERE key <> 'clock'
+        UNION ALL SELECT name, labels, given, given_gold, barred FROM annotator ORDER BY 1, 2";
+    let mut select = store.connection.prepare(sql).unwrap();
+    let row = |row: &rusqlite::Row| {
+        Ok(format!("{} {:?}", row.get::<_, String>(0)?, [1, 2, 3, 4].map(|column| row.get::<_, i64>(column).unwrap())))
+    };
+    select.query_map([], row).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// Number of items that an annotator may still be given, counted from all assignments and labels.
+fn left(store: &Store, annotator: &Annotator) -> i64 {
+    let sql = "SELECT count(*) FROM item AS i WHERE
+        NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = i.id AND a.annotator = ?1) AND (gold IS NOT NULL OR
+        (SELECT count(*) FROM assignment AS a LEFT JOIN label AS l ON l.item = a.item AND l.annotator = a.annotator
+         LEFT JOIN open AS o ON o.item = a.item AND o.annotator = a.annotator
+         WHERE a.item = i.id AND CASE WHEN l.id IS NULL THEN o.is_held ELSE NOT l.is_skip END) < ?2)
+        OR EXISTS (SELECT 1 FROM open AS o WHERE o.item = i.id AND o.annotator = ?1)";
+    store.connection.query_row(sql, (annotator.id, store.settings().unwrap().overlap), |row| row.get(0)).unwrap()
+}
+
 #[test]
-fn a_store_without_the_table_of_changes_gets_it() {
-    let (_directory, store) = store(Settings::default());
-    store.connection.execute_batch("DROP TABLE change").unwrap();
+fn what_is_kept_is_what_counting_gives() {
+    use rand::{RngExt, SeedableRng};
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let (_directory, mut store) = store(Settings { overlap: 2, seed: 1 });
+    let mut items = numbered(12);
+    items.extend([item("check a", Some(0)), item("check b", Some(1))]);
+    add(&mut store, items).unwrap();
+    let people = ["ada", "ben", "cyd", "dan"].map(|name| store.annotator(name).unwrap());
+    for step in 0..60 {
+        let person = &people[random.random_range(0..people.len())];
+        match random.random_range(0..16) {
+            0..8 => {
+                if let Some(task) = store.next(person).unwrap() {
+                    store.submit(person, task.item, &first(), 1.0).unwrap();
+                }
+            }
+            8..11 => {
+                if let Some(task) = store.next(person).unwrap() {
+                    store.submit(person, task.item, &Label::of(Verdict::Skip), 1.0).unwrap();
+                }
+            }
+            11..14 => drop(store.undo(person).unwrap()),
+            14 => drop(store.connection.execute("UPDATE open SET since = since - 1801", []).unwrap()),
+            _ => store.set_overlap(random.random_range(1..4)).unwrap(),
+        }
+        let next = store.next(person).unwrap();
+        let left = left(&store, person);
+        assert_eq!(store.progress(person).unwrap().left as i64, left, "step {step}");
+        assert_eq!(next.is_some(), left > 0, "step {step}");
+        let kept = queues(&store);
+        choice::recount(&store.connection).unwrap();
+        assert_eq!(queues(&store), kept, "step {step}");
+    }
+}
+
+#[test]
+fn the_clock_of_a_store_is_not_the_time_of_day_and_never_goes_back() {
+    let (_directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(2)).unwrap();
+    let ada = store.annotator("ada").unwrap();
+    store.next(&ada).unwrap();
+    let since = |store: &Store| {
+        store.connection.query_row("SELECT max(since) FROM open", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert!(since(&store) < 60, "seconds for which the store was open");
+    store.connection.execute("UPDATE counter SET value = 5000 WHERE key = 'clock'", []).unwrap();
+    let mut other = Store::open(store.file()).unwrap();
+    let ben = other.annotator("ben").unwrap();
+    other.next(&ben).unwrap();
+    assert!((5000..5060).contains(&since(&store)), "later than what another program saw");
+    let mut clock = Clock { seconds: 0, read: Instant::now() };
+    assert_eq!([clock.at_least(70), clock.at_least(20)], [70, 70]);
+}
+
+#[test]
+fn a_store_of_version_1_is_brought_to_this_one() {
+    let (_directory, mut store) = store(Settings { overlap: 2, seed: 0 });
+    add(&mut store, numbered(6)).unwrap();
+    let (ada, ben) = (store.annotator("ada").unwrap(), store.annotator("ben").unwrap());
+    for person in [&ada, &ben, &ada] {
+        let task = store.next(person).unwrap().unwrap();
+        store.submit(person, task.item, &first(), 1.0).unwrap();
+    }
+    let open = store.next(&ada).unwrap().unwrap();
+    let kept = queues(&store);
+    let older = "DROP TABLE turn; DROP TABLE open; DROP TABLE passed; DROP TABLE counter; DROP TABLE change;
+        ALTER TABLE annotator DROP COLUMN labels; ALTER TABLE annotator DROP COLUMN given;
+        ALTER TABLE annotator DROP COLUMN given_gold; ALTER TABLE annotator DROP COLUMN barred; PRAGMA user_version = 1";
+    store.connection.execute_batch(older).unwrap();
     let file = store.file().to_owned();
     drop(store);
     let mut store = Store::open(&file).unwrap();
-    let ada = store.annotator("ada").unwrap();
-    assert_eq!(store.undo_once(&ada, Some("k")).unwrap(), None);
+    assert_eq!(queues(&store), kept);
+    assert_eq!(store.next(&ada).unwrap(), Some(open));
+    assert_eq!(store.undo_once(&ben, Some("k")).unwrap().map(|(task, _)| task.item), Some(1));
+}
+
+#[test]
+fn a_failed_change_of_several_takes_no_other_with_it() {
+    let (_directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(2)).unwrap();
+    let (ada, ben) = (store.annotator("ada").unwrap(), store.annotator("ben").unwrap());
+    store.begin().unwrap();
+    let task = store.next(&ada).unwrap().unwrap();
+    store.submit(&ada, task.item, &first(), 1.0).unwrap();
+    assert!(add(&mut store, vec![item("new", None), item("bad", Some(9))]).is_err());
+    assert!(store.submit(&ben, task.item, &first(), 1.0).is_err());
+    let other = Store::open(store.file()).unwrap();
+    assert_eq!(other.labelled().unwrap().len(), 0, "nothing is seen before the end");
+    store.commit().unwrap();
+    assert_eq!((other.labelled().unwrap().len(), other.item_counts().unwrap()[0]), (1, 2));
+}
+
+#[test]
+fn a_store_that_was_changed_by_others_is_an_error_and_no_panic() {
+    let changes = [
+        ("UPDATE label SET label = '{\"verdict\":{\"kind\":\"best\",\"answer\":7}}'", "answer 7 where one from 0 to 1"),
+        ("UPDATE label SET label = '{\"verdict\":{\"kind\":\"ranking\",\"answers\":[0,0]}}'", "each of the 2 answers"),
+        ("UPDATE label SET label = 'no JSON'", "expected"),
+        ("UPDATE label SET shown = '[0,5]'", "was shown as [0, 5], of 2"),
+        ("DELETE FROM answer", "has 0 answers where 1 to 9 should be"),
+        ("UPDATE item SET gold = 3", "its gold answer is 3, of 2"),
+        ("UPDATE item SET prompt = '{'", "EOF"),
+        ("UPDATE setting SET value = -1 WHERE key = 'overlap'", "its overlap is no number of annotators"),
+        ("DELETE FROM setting", "has no setting"),
+        ("DELETE FROM turn; DELETE FROM open", ""),
+        ("DELETE FROM counter", ""),
+    ];
+    for (change, expected) in changes {
+        let (_directory, mut store) = store(Settings::default());
+        add(&mut store, numbered(2)).unwrap();
+        let ada = store.annotator("ada").unwrap();
+        let task = store.next(&ada).unwrap().unwrap();
+        store.submit(&ada, task.item, &first(), 1.0).unwrap();
+        store.connection.execute_batch(&format!("PRAGMA foreign_keys = 0; {change}")).unwrap();
+        let mut errors = vec![
+            store.labelled().err(),
+            crate::summary::summary(&store).err(),
+            crate::queue::scores(&store).err(),
+            store.progress(&ada).err(),
+            store.next(&ada).err(),
+            store.submit(&ada, task.item, &Label::of(Verdict::Skip), 1.0).err(),
+        ];
+        errors.push(store.undo(&ada).err());
+        let told: Vec<String> = errors.into_iter().flatten().map(|error| error.to_string()).collect();
+        assert!(told.iter().any(|error| error.contains(expected)), "{change}: {told:?}");
+    }
 }

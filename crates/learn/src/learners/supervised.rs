@@ -81,4 +81,6 @@ fn counted(hidden: Tensor<2>, batch: &TextBatch) -> Tensor<2> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

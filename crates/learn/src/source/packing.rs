@@ -37,6 +37,20 @@ mod tests {
         assert_eq!(pack(&[9, 1], 0..2, 8), [vec![0], vec![1]]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn properties_of_any_lengths(lengths in proptest::collection::vec(1_usize..80, 0..100), most in 1_usize..64) {
+            let rows = pack(&lengths, 0..lengths.len(), most);
+            for row in &rows {
+                let length: usize = row.iter().map(|&at| lengths[at]).sum();
+                assert!(length <= most || row.len() == 1, "{row:?}: {length}");
+            }
+            let mut all = rows.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
+        }
+    }
+
     #[test]
     fn each_comes_once_and_no_row_is_too_long() {
         let lengths: Vec<usize> = (0..200).map(|at| 1 + at * 37 % 50).collect();

@@ -7,6 +7,7 @@
 mod date;
 mod history;
 mod json;
+mod limits;
 mod marking;
 mod python;
 mod source;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use crate::{Error, NamedTemplate, Result};
 pub use date::ChatDate;
 pub use history::History;
+pub use limits::TemplateLimits;
 pub use marking::{EncodedChat, MarkedText};
 use source::{Source, rewrite};
 
@@ -47,6 +49,9 @@ pub struct ChatTemplate {
     reads_parts: bool,
     asks_for_date: bool,
     date: ChatDate,
+    limits: TemplateLimits,
+    /// True if a value may be nested so deep that freeing it takes a stack of its own.
+    nests: bool,
 }
 
 /// Marks around the text of `{% generation %}` in the rendered text: code points that are not characters.
@@ -103,8 +108,24 @@ impl ChatTemplate {
     /// # Errors
     /// An invalid template, with the line.
     pub fn new(origin: impl Into<String>, text: &str, special: BTreeMap<String, String>) -> Result<Self> {
+        Self::within(TemplateLimits::default(), origin, text, special)
+    }
+
+    /// As [`ChatTemplate::new`], within other limits.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn within(
+        limits: TemplateLimits,
+        origin: impl Into<String>,
+        text: &str,
+        special: BTreeMap<String, String>,
+    ) -> Result<Self> {
         let origin = origin.into();
-        let Source { text, marks_generation } = rewrite(text);
+        let refused = |reason: String| Error::Tokenizer(format!("{origin}: {reason}"));
+        limits.check_length(text).map_err(refused)?;
+        let Source { text, marks_generation, nests } =
+            rewrite(text, &|code| limits.check_tag(code)).map_err(refused)?;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| failed(&origin, &error))?);
@@ -118,7 +139,7 @@ impl ChatTemplate {
         let reads_parts =
             ["'type'", "\"type\"", ".type", "'text'", "\"text\"", ".text"].iter().any(|it| text.contains(it));
         let asks_for_date = text.contains("strftime_now");
-        environment.add_template_owned(NAME, text).map_err(|error| failed(&origin, &error))?;
+        limits::compile(&mut environment, NAME, text).map_err(|error| failed(&origin, &error))?;
         let template = Self {
             origin,
             environment,
@@ -127,6 +148,8 @@ impl ChatTemplate {
             reads_parts,
             asks_for_date,
             date: ChatDate::default(),
+            limits,
+            nests,
         };
         Ok(template.with_date(ChatDate::default()))
     }
@@ -160,17 +183,31 @@ impl ChatTemplate {
             let reason = "holds U+FDD0 or U+FDD1, which are no characters";
             return Err(self.refusal(format!("a message of {} {reason}", message.role())));
         }
+        let bytes: usize = messages.iter().map(|message| message.to_string().len()).sum();
         let tools = messages.first().and_then(Message::tools).unwrap_or(&Value::Null);
+        let steps = self.limits.steps + bytes as u64;
         let messages: Vec<Value> = messages.iter().map(|message| self.as_read(message)).collect();
         let (messages, tools) = (Jinja::from(Serde(&messages)), Jinja::from(Serde(tools)));
         let values = context! { messages, add_generation_prompt, tools, documents => () };
         let special = Jinja::from(Serde(&self.special));
-        self.render_values(context! { ..values, ..special })
+        self.render_values(context! { ..values, ..special }, steps)
     }
 
-    fn render_values(&self, values: Jinja) -> Result<String> {
-        let template = self.environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
-        template.render(values).map_err(|error| failed(&self.origin, &error))
+    fn render_values(&self, values: Jinja, steps: u64) -> Result<String> {
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(steps));
+        let template = environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
+        let rendered = match self.nests {
+            true => limits::on_a_stack(steps, || template.render(values)),
+            false => template.render(values),
+        };
+        rendered.map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => {
+                let reason = "a conversation of this length should not need them, so the template is refused";
+                Error::Tokenizer(format!("{}: takes more than {steps} steps; {reason}", self.origin))
+            }
+            _ => failed(&self.origin, &error),
+        })
     }
 
     /// A message as the template reads it: all its fields, without the tools of the conversation. Parts of a content are

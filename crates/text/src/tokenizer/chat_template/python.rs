@@ -5,6 +5,8 @@ use minijinja::value::{Kwargs, Rest, Tuple, Value, ValueKind, ValueOrKwargs, fro
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 use minijinja_contrib::{filters, globals, pycompat};
 
+use super::limits::{afford, afford_widths};
+
 /// Adds the tests, filters, functions and methods of Python's Jinja to an environment.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.set_formatter(write);
@@ -43,9 +45,10 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
         environment.add_filter(name, |value: Value| escape(&value.to_string()));
     }
     environment.add_filter("indent", indent);
-    environment.add_filter("center", |text: String, options: Arguments| {
+    environment.add_filter("center", |state: &mut State, text: String, options: Arguments| {
         let [width] = bind(&options.into_values(), ["width"])?;
         let width = width.map(usize::try_from).transpose()?.unwrap_or(80);
+        afford(state, width)?;
         Ok::<_, Error>(padded(&text, width, ' ', Side::Both))
     });
     environment.add_filter("striptags", filters::striptags);
@@ -111,13 +114,18 @@ fn escape(text: &str) -> String {
     text.replace('\'', "&#39;").replace('"', "&#34;")
 }
 
-fn indent(text: String, options: Arguments) -> Result<String, Error> {
+fn indent(state: &mut State, text: String, options: Arguments) -> Result<String, Error> {
     let [width, first, blank] = bind(&options.into_values(), ["width", "first", "blank"])?;
     let width = match width {
         Some(text) if text.as_str().is_some() => text.to_string(),
-        Some(spaces) => " ".repeat(usize::try_from(spaces)?),
+        Some(spaces) => {
+            let spaces = usize::try_from(spaces)?;
+            afford(state, spaces)?;
+            " ".repeat(spaces)
+        }
         None => " ".repeat(4),
     };
+    afford(state, width.len().saturating_mul(text.split('\n').count()))?;
     let is_true = |option: &Option<Value>| option.as_ref().is_some_and(Value::is_true);
     let indented = |(number, line): (usize, &str)| {
         let is_indented = if number == 0 { is_true(&first) } else { !line.is_empty() || is_true(&blank) };
@@ -144,7 +152,8 @@ fn truncate(text: String, options: Arguments) -> Result<String, Error> {
 }
 
 /// Python's `text % arguments`.
-fn percent(text: &str, arguments: Value) -> Result<String, Error> {
+fn percent(state: &mut State, text: &str, arguments: Value) -> Result<String, Error> {
+    afford_widths(state, text)?;
     let arguments = match arguments.kind() {
         ValueKind::Map if text.contains("%(") => {
             let keys = arguments.try_iter()?;
@@ -159,7 +168,7 @@ fn percent(text: &str, arguments: Value) -> Result<String, Error> {
 
 fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     let own = match value.kind() {
-        ValueKind::String => text_method(value.as_str().unwrap_or_default(), name, arguments)?,
+        ValueKind::String => text_method(state, value.as_str().unwrap_or_default(), name, arguments)?,
         ValueKind::Seq if name == "index" => {
             let (wanted,): (&Value,) = from_args(arguments)?;
             let place = value.try_iter()?.position(|item| item == *wanted);
@@ -175,7 +184,7 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
 }
 
 /// Methods of Python's `str` that minijinja-contrib lacks, or whose parameters it lacks.
-fn text_method(text: &str, name: &str, arguments: &[Value]) -> Result<Option<Value>, Error> {
+fn text_method(state: &State, text: &str, name: &str, arguments: &[Value]) -> Result<Option<Value>, Error> {
     let is_right = name.starts_with('r');
     Ok(Some(match name {
         "split" | "rsplit" => {
@@ -219,6 +228,7 @@ fn text_method(text: &str, name: &str, arguments: &[Value]) -> Result<Option<Val
         }
         "ljust" | "rjust" | "center" => {
             let (width, fill): (usize, Option<char>) = from_args(arguments)?;
+            afford(state, width.saturating_mul(fill.map_or(1, char::len_utf8)))?;
             let side = match name {
                 "ljust" => Side::Right,
                 "rjust" => Side::Left,
@@ -228,6 +238,7 @@ fn text_method(text: &str, name: &str, arguments: &[Value]) -> Result<Option<Val
         }
         "zfill" => {
             let (width,): (usize,) = from_args(arguments)?;
+            afford(state, width)?;
             let (sign, digits) = text.split_at(usize::from(text.starts_with(['-', '+'])));
             Value::from(format!("{sign}{}", padded(digits, width.saturating_sub(sign.len()), '0', Side::Left)))
         }
@@ -254,6 +265,7 @@ fn text_method(text: &str, name: &str, arguments: &[Value]) -> Result<Option<Val
         "expandtabs" => {
             let [size] = bind(arguments, ["tabsize"])?;
             let size = size.map(usize::try_from).transpose()?.unwrap_or(8);
+            afford(state, size.saturating_mul(text.matches('\t').count()))?;
             let mut expanded = String::new();
             let mut column = 0;
             for character in text.chars() {
@@ -271,6 +283,25 @@ fn text_method(text: &str, name: &str, arguments: &[Value]) -> Result<Option<Val
                 }
             }
             Value::from(expanded)
+        }
+        // What these make is paid for before minijinja-contrib makes it.
+        "replace" => {
+            let (part, new, _): (&str, &str, Option<i32>) = from_args(arguments)?;
+            afford(state, text.matches(part).count().saturating_mul(new.len()))?;
+            return Ok(None);
+        }
+        "join" => {
+            let (items,): (&Value,) = from_args(arguments)?;
+            let mut bytes = 0usize;
+            for item in items.try_iter()? {
+                bytes = bytes.saturating_add(text.len()).saturating_add(item.as_str().map_or(0, str::len));
+            }
+            afford(state, bytes)?;
+            return Ok(None);
+        }
+        "format" => {
+            afford_widths(state, text)?;
+            return Ok(None);
         }
         _ => return Ok(None),
     }))

@@ -6,13 +6,18 @@ pub(super) struct Source {
     pub text: String,
     /// True if there is a `{% generation %}`.
     pub marks_generation: bool,
+    /// True if values may be put into values again and again: something with parts is set as an attribute.
+    pub nests: bool,
 }
 
 /// Rewrites a template: line breaks are `\n`, as Jinja reads them; `{% generation %}` becomes a filter block, which keeps
 /// all white-space rules; `"..." % x` becomes a filter; the line break after `{% raw %}` is kept.
-pub(super) fn rewrite(template: &str) -> Source {
+///
+/// # Errors
+/// Those of `check`, which is given the code of each tag.
+pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>) -> Result<Source, String> {
     let template = template.replace("\r\n", "\n").replace('\r', "\n");
-    let (mut text, mut marks_generation) = (String::new(), false);
+    let (mut text, mut marks_generation, mut nests) = (String::new(), false, false);
     let mut rest = template.as_str();
     while let Some(open) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
         let (before, tag) = rest.split_at(open);
@@ -29,7 +34,11 @@ pub(super) fn rewrite(template: &str) -> Source {
         let (tag, after) = tag.split_at(length);
         rest = after;
         let code = &tag[2..length - 2];
+        if &tag[..2] != "{#" {
+            check(code)?;
+        }
         let word = code.trim_matches(['-', '+']).trim();
+        nests |= sets_parts(word);
         match (&tag[..2], word) {
             ("{#", _) => text.push_str(tag),
             ("{%", "generation") => {
@@ -50,8 +59,17 @@ pub(super) fn rewrite(template: &str) -> Source {
             (open, _) => text.extend([open, &with_percent_filters(code), &tag[length - 2..]]),
         }
     }
+    // A tag without an end is an error of its own; its code is no longer than what is left.
+    check(rest.get(2..).filter(|_| rest.starts_with(['{'])).unwrap_or_default())?;
     text.push_str(rest);
-    Source { text, marks_generation }
+    Ok(Source { text, marks_generation, nests })
+}
+
+/// True for code such as `set ns.x = [ns.x]`: of all that a template can do, setting attributes alone outlasts a loop.
+fn sets_parts(code: &str) -> bool {
+    let set = code.strip_prefix("set").and_then(|set| set.split_once('='));
+    let makes_parts = |value: &str| ["[", "{", ",", "|", "dict", "namespace"].iter().any(|it| value.contains(it));
+    set.is_some_and(|(target, value)| target.contains('.') && makes_parts(value))
 }
 
 /// Place of the tag `{% endraw %}`.

@@ -1,0 +1,75 @@
+//! Properties of learning from text, for rows of random shapes. `cargo xtask campaign properties` runs more cases.
+
+use burn::tensor::Device;
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::TextRow;
+use crate::learners::check::{assert_same, measure, uneven_parts};
+use palestra_model::ops::open_device;
+use palestra_model::{Family, Heads, ModelConfig};
+
+const VOCAB: u32 = 7;
+
+/// Few cases, unless `PROPTEST_CASES` says more: each computes gradients.
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases.unwrap_or(4)) }
+}
+
+fn device() -> Device {
+    open_device("flex").unwrap().autodiff()
+}
+
+fn model(is_gpt2: bool, device: &Device) -> Policy {
+    let family = if is_gpt2 { Family::Gpt2 } else { Family::Llama };
+    let config = ModelConfig { family, context: 64, layers: 2, width: 16, heads: 2, ..ModelConfig::default() };
+    Policy::new(&config.resolve(VOCAB as usize).unwrap(), Heads::default(), 1, device)
+}
+
+/// Two to six texts of two to nine tokens.
+fn texts() -> impl Strategy<Value = Vec<TextRow>> {
+    let text = prop::collection::vec(0..VOCAB, 2..10).prop_map(|tokens| TextRow::whole(tokens, 3));
+    prop::collection::vec(text, 2..7)
+}
+
+/// Packs texts into rows of so many.
+fn packed(texts: &[TextRow], of_row: usize) -> Vec<TextRow> {
+    let row = |texts: &[TextRow]| {
+        texts.iter().fold(TextRow::default(), |mut row, text| {
+            let start = row.tokens.len();
+            row.borders.extend((start > 0).then_some(start));
+            row.counted.extend(text.counted.iter().map(|at| start + at));
+            row.tokens.extend(&text.tokens);
+            row.bytes += text.bytes;
+            row
+        })
+    };
+    texts.chunks(of_row).map(row).collect()
+}
+
+fn parts(rows: &[TextRow], count: usize, device: &Device) -> Vec<TextBatch> {
+    uneven_parts(rows, count).into_iter().map(|part| TextBatch::whole(part, device)).collect()
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn a_batch_is_the_sum_of_its_parts(texts in texts(), count in 2_usize..6, is_gpt2: bool) {
+        let device = device();
+        let model = model(is_gpt2, &device);
+        let whole = measure(&Supervised, &model, parts(&texts, 1, &device));
+        let apart = measure(&Supervised, &model, parts(&texts, count.min(texts.len()), &device));
+        assert_same(&apart, &whole, "parts");
+    }
+
+    #[test]
+    fn texts_in_one_row_are_as_texts_apart(texts in texts(), of_row in 1_usize..7, is_gpt2: bool) {
+        let device = device();
+        let model = model(is_gpt2, &device);
+        let apart = measure(&Supervised, &model, parts(&texts, 1, &device));
+        let together = measure(&Supervised, &model, parts(&packed(&texts, of_row), 1, &device));
+        assert_same(&together, &apart, "packed");
+    }
+}

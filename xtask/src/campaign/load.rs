@@ -1,0 +1,20 @@
+//! The label server under load: 100,000 items, 100 people; first alone, then beside slow clients and kills.
+
+use super::Deadline;
+use super::programs::{build, target};
+use crate::{Result, plain_cargo, stage};
+
+pub fn run(deadline: Deadline) -> Result<String> {
+    let program = build(&[])?;
+    stage("build", plain_cargo().args(["build", "--release", "-p", "palestra-labels", "--example", "load"]))?;
+    let load = target().join("release/examples/load");
+    let seconds = (deadline.seconds() / 2).max(2);
+    let run = |name: &str, more: &[&str]| {
+        let mut command = std::process::Command::new(&load);
+        command.arg(&program).args(["--items", "100000", "--people", "100", "--seconds", &seconds.to_string()]);
+        stage(name, command.args(more))
+    };
+    run("alone", &[])?;
+    run("with slow clients and kills", &["--slow", "20", "--kills", "8", "--overlap", "2"])?;
+    Ok("no label lost, none twice".to_string())
+}
