@@ -45,6 +45,8 @@ pub struct OnPolicySource {
     steps_of_update: usize,
     /// Width of the logits, which is that of the masks.
     vocab_size: usize,
+    /// Number of episodes dropped so far.
+    dropped: usize,
     /// The last episodes played.
     pub played: Vec<RolloutResult>,
     /// Timings of the last rollout.
@@ -66,6 +68,7 @@ impl OnPolicySource {
             tokens: 0,
             steps_of_update: 1,
             vocab_size: 0,
+            dropped: 0,
             played: Vec::new(),
             timings: RolloutTimings::default(),
         }
@@ -97,6 +100,13 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         let mut trajectories = Vec::with_capacity(played.len());
         for played in played.iter_mut().filter(|played| played.is_scored()) {
             trajectories.push(std::mem::take(&mut played.trajectory));
+        }
+        if played.is_empty() {
+            return Err(Error::Training(format!(
+                "the environment's program failed every episode of update {}: {}",
+                update + 1,
+                timings.dropped.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+            )));
         }
         if trajectories.is_empty() {
             return Err(Error::Training(format!(
@@ -130,6 +140,14 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         metrics.insert("rollout/environment_share".into(), seconds(timings.environments) / seconds(timings.total));
         if !timings.rewards.is_zero() {
             metrics.insert("rollout/reward_share".into(), seconds(timings.rewards) / seconds(timings.total));
+        }
+        for (kind, count) in &timings.dropped {
+            metrics.insert(format!("rollout/dropped_{kind}"), *count as f64);
+        }
+        let dropped: usize = timings.dropped.values().sum();
+        self.dropped += dropped;
+        if self.dropped > 0 {
+            metrics.insert("rollout/dropped".into(), dropped as f64);
         }
         (self.played, self.timings) = (played, timings);
         Ok(metrics)
