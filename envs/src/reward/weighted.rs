@@ -136,7 +136,10 @@ impl Part {
             prefixes.extend((0..episode.turns.len()).map(part));
         }
         let mut scores = self.scores(self.extracted(&prefixes))?.into_iter();
-        Ok(episodes.iter().map(|episode| scores.by_ref().take(episode.turns.len()).collect::<Vec<_>>().into_iter().collect()).collect())
+        Ok(episodes
+            .iter()
+            .map(|episode| scores.by_ref().take(episode.turns.len()).collect::<Vec<_>>().into_iter().collect())
+            .collect())
     }
 
     /// Episodes whose last action is the answer proper in it.

@@ -31,9 +31,10 @@ impl Number {
     pub fn divided_by(self, other: Self) -> Option<Self> {
         let exact = match (self, other) {
             (_, Self::Exact(0, _)) => return None,
-            (Self::Exact(a, b), Self::Exact(c, d)) => {
-                a.checked_mul(d).zip(b.checked_mul(c)).and_then(|(numerator, denominator)| Self::exact(numerator, denominator))
-            }
+            (Self::Exact(a, b), Self::Exact(c, d)) => a
+                .checked_mul(d)
+                .zip(b.checked_mul(c))
+                .and_then(|(numerator, denominator)| Self::exact(numerator, denominator)),
             _ => None,
         };
         exact.or(Some(Self::Float(self.value() / other.value())).filter(|quotient| quotient.value().is_finite()))
@@ -41,9 +42,10 @@ impl Number {
 
     pub fn times(self, other: Self) -> Self {
         let exact = match (self, other) {
-            (Self::Exact(a, b), Self::Exact(c, d)) => {
-                a.checked_mul(c).zip(b.checked_mul(d)).and_then(|(numerator, denominator)| Self::exact(numerator, denominator))
-            }
+            (Self::Exact(a, b), Self::Exact(c, d)) => a
+                .checked_mul(c)
+                .zip(b.checked_mul(d))
+                .and_then(|(numerator, denominator)| Self::exact(numerator, denominator)),
             _ => None,
         };
         exact.unwrap_or(Self::Float(self.value() * other.value()))
