@@ -14,6 +14,7 @@ mod generate;
 mod label;
 mod log;
 mod merge;
+mod new;
 mod output;
 mod plan;
 mod play;
@@ -70,6 +71,7 @@ First steps:
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Envs(envs::Args),
     Check(check::Args),
     Play(play::Args),
@@ -116,6 +118,7 @@ pub fn main(registry: Registry) -> ExitCode {
 
 fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     match command {
+        Command::New(args) => new::run(args, output),
         Command::Envs(args) => envs::run(args, registry, output),
         Command::Check(args) => check::run(args, registry, output),
         Command::Play(args) => play::run(args, registry, output),

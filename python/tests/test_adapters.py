@@ -119,24 +119,32 @@ class TextArena(unittest.TestCase):
 
 @needs("verifiers")
 class Verifiers(unittest.TestCase):
-    def test_a_rubric_is_the_reward(self):
-        import verifiers
-        from datasets import Dataset
+    def test_rewards_of_a_task_are_the_reward(self):
+        import verifiers.v1 as vf
 
         import palestra.verifiers
 
-        def right(completion, answer, **kwargs):
-            return float(completion[-1]["content"] == answer)
+        class Data(vf.TaskData):
+            answer: str
 
-        rows = Dataset.from_list([{"question": "1+1", "answer": "2"}, {"question": "1+2", "answer": "3"}])
-        rubric = verifiers.Rubric(funcs=[right], weights=[1.0])
-        Sums = palestra.verifiers.adapt(verifiers.SingleTurnEnv(dataset=rows, rubric=rubric), "sums")
-        env = Sums()
+        class Sum(vf.Task[Data]):
+            @vf.reward(weight=2.0)
+            async def right(self, trace):
+                return float(trace.last_reply == self.data.answer)
+
+        class Sums(vf.Taskset[Sum]):
+            def load(self):
+                for a in range(3):
+                    yield Sum(Data(prompt=f"1+{a}", answer=str(1 + a), system_prompt="Be brief." if a else None))
+
+        Game = palestra.verifiers.adapt(Sums(vf.TasksetConfig(id="sums")), "sums")
+        env = Game()
         first = env.reset(0)
-        answer = first.info["row"]["answer"]
-        step = env.step(answer)
-        self.assertEqual((step.reward, step.terminated), (1.0, True))
-        env.reset(0)
+        self.assertEqual((Game.id, first.content, first.info["row"]["answer"]), ("verifiers-sums-v1", "1+0", "1"))
+        step = env.step("1")
+        self.assertEqual((step.reward, step.info["right"], step.terminated), (2.0, 1.0, True))
+        talk = env.reset(4).content
+        self.assertEqual([message["role"] for message in talk], ["system", "user"])
         self.assertEqual(env.step("no").reward, 0.0)
 
 
