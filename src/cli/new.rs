@@ -61,7 +61,10 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let files = match (args.python, args.rust) {
         (true, _) => python(name),
         (_, true) => rust(name),
-        _ => vec![("env.toml", include_str!("new/lake.toml").to_string()), ("run.toml", run_file(name, "file = \"env.toml\""))],
+        _ => vec![
+            ("env.toml", include_str!("new/lake.toml").to_string()),
+            ("run.toml", run_file(name, "file = \"env.toml\"")),
+        ],
     };
     write_directory(&args.name, |folder: &Path| {
         for (path, text) in &files {
@@ -112,7 +115,10 @@ fn rust(name: &str) -> Files {
     let manifest = manifest.replace("PALESTRA", &dependency("")).replace("ENVS", &dependency("envs"));
     vec![
         ("Cargo.toml", manifest),
-        ("src/main.rs", include_str!("../../examples/first_env.rs").replace("cargo run --example first_env --", "cargo run --")),
+        (
+            "src/main.rs",
+            include_str!("../../examples/first_env.rs").replace("cargo run --example first_env --", "cargo run --"),
+        ),
         ("run.toml", run_file(name, "id = \"guess\"")),
     ]
 }

@@ -15,6 +15,7 @@ mod outputs;
 mod parity;
 mod people;
 mod preferences;
+mod process;
 mod recipes;
 mod resume;
 mod text;

@@ -239,7 +239,9 @@ fn a_program_gives_scores() {
              *'\"hello\"'*) echo '{{\"type\":\"hello\",\"protocol\":1}}' ;; *'\"score\"'*) {body} ;; esac; done"
         );
         let quoted = toml::Value::from(script);
-        format!("kind = 'process'\noptions = {{ command = ['sh', '-c', {quoted}], batch = 2, workers = 2, max_failures = 1 }}")
+        format!(
+            "kind = 'process'\noptions = {{ command = ['sh', '-c', {quoted}], batch = 2, workers = 2, max_failures = 1 }}"
+        )
     };
     let told = "case $line in *bad*) t='1.5,null' ;; *) t=0.25 ;; esac; \
                 echo '{\"type\":\"score\",\"session\":'$s',\"scores\":['$t']}'";
