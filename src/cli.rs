@@ -22,6 +22,7 @@ mod policy;
 mod rollout;
 mod rows;
 mod score;
+mod serve;
 mod tokenizer;
 mod train;
 mod writing;
@@ -75,6 +76,7 @@ enum Command {
     Envs(envs::Args),
     Check(check::Args),
     Play(play::Args),
+    Serve(serve::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
     Rollout(rollout::Args),
@@ -122,6 +124,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Envs(args) => envs::run(args, registry, output),
         Command::Check(args) => check::run(args, registry, output),
         Command::Play(args) => play::run(args, registry, output),
+        Command::Serve(args) => serve::run(args, registry),
         Command::Train(args) => train::run(args, registry, output),
         Command::Evaluate(args) => evaluate::run(args, registry, output),
         Command::Rollout(args) => rollout::run(args, registry, output),

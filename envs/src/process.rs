@@ -8,7 +8,10 @@ mod guard;
 pub(crate) mod options;
 pub(crate) mod program;
 pub(crate) mod protocol;
+mod serve;
 pub(crate) mod workers;
+
+pub use serve::serve;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
