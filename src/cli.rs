@@ -16,6 +16,7 @@ mod keys;
 mod label;
 mod log;
 mod merge;
+mod new;
 mod output;
 mod plan;
 mod play;
@@ -23,6 +24,7 @@ mod policy;
 mod rollout;
 mod rows;
 mod score;
+mod serve;
 mod tokenizer;
 mod train;
 mod writing;
@@ -72,9 +74,11 @@ First steps:
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Envs(envs::Args),
     Check(check::Args),
     Play(play::Args),
+    Serve(serve::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
     Compare(compare::Args),
@@ -121,9 +125,11 @@ pub fn main(registry: Registry) -> ExitCode {
 
 fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     match command {
+        Command::New(args) => new::run(args, output),
         Command::Envs(args) => envs::run(args, registry, output),
         Command::Check(args) => check::run(args, registry, output),
         Command::Play(args) => play::run(args, registry, output),
+        Command::Serve(args) => serve::run(args, registry),
         Command::Train(args) => train::run(args, registry, output),
         Command::Evaluate(args) => evaluate::run(args, registry, output),
         Command::Compare(args) => compare::run(args, output),

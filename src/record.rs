@@ -90,6 +90,9 @@ pub struct RecordReport {
     pub rewards: BTreeMap<String, RewardSummary>,
     /// Number of episodes that lack a reward, and so are not in the log.
     pub unscored: u64,
+    /// Number of episodes that the environment's program failed, and so are not in the log, by the kind of failure.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<&'static str, usize>,
     /// Size of the log, in bytes.
     pub bytes: u64,
     /// Seconds of playing and writing.
@@ -204,7 +207,17 @@ fn play_simply(
     let RecordOptions { episodes, seed, .. } = *recording.options;
     let rewards = registry.rewards(&registry.resolve(env)?.rewards)?;
     for episode in play::record(registry, env, 0..episodes, seed, policy)? {
-        let mut episode = episode?;
+        let mut episode = match episode {
+            Ok(episode) => episode,
+            Err(error) => match error.episode_failure() {
+                Some(kind) => {
+                    *recording.dropped.entry(kind.name()).or_default() += 1;
+                    watch.check()?;
+                    continue;
+                }
+                None => return Err(error.into()),
+            },
+        };
         let taken = Some(now()); // just now
         episode.turns.iter_mut().for_each(|turn| turn.timestamp = taken);
         let scores = rewards.score(std::slice::from_mut(&mut episode))?.remove(0).scores;
@@ -245,7 +258,8 @@ fn play_agent(
         Ok(())
     };
     let mut look = |_: u64, _: RolloutEvent, _: &dyn Env| watch.check();
-    rollout.play_each(&agent.policy, seed, 0..episodes, &sampling, &mut look, &mut take)?;
+    let timings = rollout.play_each(&agent.policy, seed, 0..episodes, &sampling, &mut look, &mut take)?;
+    recording.dropped.extend(timings.dropped);
     Ok(())
 }
 
@@ -274,6 +288,7 @@ struct Recording<'a> {
     squares: f64,
     rewards: BTreeMap<String, RewardSummary>,
     unscored: u64,
+    dropped: BTreeMap<&'static str, usize>,
 }
 
 impl<'a> Recording<'a> {
@@ -293,6 +308,7 @@ impl<'a> Recording<'a> {
             squares: 0.0,
             rewards: BTreeMap::new(),
             unscored: 0,
+            dropped: BTreeMap::new(),
         }
     }
 
@@ -349,6 +365,7 @@ impl<'a> Recording<'a> {
             invalid_action_rate: self.invalid as f64 / rows.max(1) as f64,
             rewards: self.rewards,
             unscored: self.unscored,
+            dropped: self.dropped,
             bytes,
             seconds,
             turns_per_second: rows as f64 / seconds.max(1e-9),
@@ -365,6 +382,9 @@ impl fmt::Display for RecordReport {
         writeln!(f, "{:.1} % invalid actions", 100.0 * self.invalid_action_rate)?;
         for (name, RewardSummary { mean, std, missing, .. }) in &self.rewards {
             writeln!(f, "reward {name}: {mean:.4}, standard deviation {std:.4}, {missing} missing")?;
+        }
+        for (kind, count) in &self.dropped {
+            writeln!(f, "dropped: {count} episodes ({kind})")?;
         }
         write!(f, "{}: {rows} rows, {:.2} MB; ", file.display(), self.bytes as f64 / 1e6)?;
         write!(f, "{:.1} s, {:.0} turns a second", self.seconds, self.turns_per_second)

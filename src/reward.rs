@@ -1,7 +1,9 @@
-//! Kinds of rewards beyond rules: labels that people give to answers, and reward models trained on them.
+//! Kinds of rewards beyond rules: labels that people give to answers, reward models trained on them, and language models
+//! that judge.
 //!
-//! Knows label stores, files of preferences and reward models. Knows nothing of learners, run files or training.
+//! Knows label stores, files of preferences, reward models and servers of language models. Knows nothing of learners, run files or training.
 
+mod judge;
 mod labels;
 mod model;
 
@@ -14,7 +16,10 @@ use palestra_model::Device;
 /// Returns the registry with these kinds of rewards added. Reward models are computed on `device`. A reward that waits
 /// for people stops waiting when `stop` is set.
 pub fn with_kinds(registry: &Registry, device: &Device, stop: Arc<AtomicBool>) -> Registry {
-    with_models(registry, device).with_reward("labels", move |options| labels::build(options, &stop))
+    let stopped = Arc::clone(&stop);
+    with_models(registry, device)
+        .with_reward("judge", move |options| judge::build(options, &stopped))
+        .with_reward("labels", move |options| labels::build(options, &stop))
 }
 
 /// Returns the registry with rewards by models added, computed on `device`.

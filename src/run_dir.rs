@@ -4,6 +4,7 @@
 //! ```text
 //! runs/<name>/
 //!   run.toml        the resolved configuration
+//!   env.json        spec of the environment; `reproducible` says if its seeds fix its episodes
 //!   checkpoints/    step-00000100, step-00000200, ...
 //!   metrics.jsonl   one line a log step
 //!   episodes.jsonl  sample episodes
@@ -104,6 +105,11 @@ impl RunDir {
     /// Path of the resolved configuration.
     pub fn run_file(&self) -> PathBuf {
         self.path.join(RUN_FILE)
+    }
+
+    /// Path of the spec of the environment.
+    pub fn env(&self) -> PathBuf {
+        self.path.join("env.json")
     }
 
     /// Directory in which [`checkpoint::save`](palestra_model::checkpoint::save) puts checkpoints.

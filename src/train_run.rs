@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use palestra_datasets::log::{Columns, Log, ReadOptions};
-use palestra_envs::Registry;
+use palestra_envs::{EnvSpec, Registry};
 use palestra_model::{Device, Module, Policy};
 
 use crate::agent::{Agent, Evaluation};
@@ -154,6 +154,9 @@ impl Training<'_> {
         let kept = || Spans::begin(dir.experience(), agent.updates, Provenance::of(&agent, &run.rollout.sampling));
         let mut kept = run.rollout.record.then(kept).transpose()?;
         let baselines = Baselines::measure(&agent, registry, before.play.clone(), logged)?;
+        if let Some(spec) = &baselines.spec {
+            tell_spec(&dir, spec)?;
+        }
         let observer_options = observer_options(&run, &agent, &baselines, held_out.as_ref(), &options);
         let mut observer = Observer::create(dir.path(), observer_options).map_err(Error::io(dir.path()))?;
         stop_by(&stop)?;
@@ -243,6 +246,15 @@ impl Training<'_> {
         }
         Ok(report)
     }
+}
+
+/// Records the spec of the run's environment, and warns where its results cannot be had again.
+fn tell_spec(dir: &RunDir, spec: &EnvSpec) -> Result<()> {
+    if !spec.reproducible {
+        tracing::warn!("{}: reproducible = false: the same run may give other results", spec.id);
+    }
+    let json = serde_json::to_string_pretty(spec).expect("a spec has string keys") + "\n";
+    Ok(write_atomically(&dir.env(), json.as_bytes())?)
 }
 
 fn open_log(data: &DataConfig) -> Result<LoggedData> {

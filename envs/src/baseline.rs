@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policies::{BaselinePolicy, Choice, Random, Scripted, random_action};
 use crate::reward::RewardSummary;
-use crate::{Env, Info, Observation, Result, Rewards, record};
+use crate::{Env, Error, Info, Observation, Result, Rewards, record};
 
 /// Summary of the episodes of one policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ pub fn scripted(env: &mut dyn Env, episodes: u64, run_seed: u64) -> Result<Basel
 }
 
 /// Evaluates a policy on episodes `0..episodes` of a run, by the environment's rules and by rewards, whose means are
-/// among the numbers of `info`. Episodes that lack a reward are left out.
+/// among the numbers of `info`. Episodes that lack a reward, or that the environment's program failed, are left out.
 ///
 /// # Errors
 /// Any error of the policy, the environment or a reward.
@@ -84,7 +84,8 @@ pub fn play_many(
     rewards: &Rewards,
 ) -> Result<Baseline> {
     let played = (0..episodes).map(|number| record::play_number(env, run_seed, number, policy));
-    let (mut episodes, infos): (Vec<Episode>, Vec<Info>) = played.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let whole = played.filter(|played| played.as_ref().err().and_then(Error::episode_failure).is_none());
+    let (mut episodes, infos): (Vec<Episode>, Vec<Info>) = whole.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let scores = rewards.score(&mut episodes)?;
     let scored = episodes.iter().zip(&infos).zip(&scores).filter(|(_, scores)| scores.total.is_some());
     let mut baseline = score(&policy.name(), scored.map(|(played, _)| played));

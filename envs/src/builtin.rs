@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::exact::ExactEvaluator;
-use crate::{Build, cliff_walking, completion, double_t_maze, frozen_lake, snake, tic_tac_toe, wordle};
+use crate::{Build, cliff_walking, completion, double_t_maze, frozen_lake, process, snake, tic_tac_toe, wordle};
 
 /// A kind of environment with its named definitions.
 pub(crate) struct Builtin {
@@ -13,7 +13,7 @@ pub(crate) struct Builtin {
     pub summary: &'static str,
     /// Returns the function that builds it.
     pub build: fn() -> Build,
-    /// TOML texts of its named definitions.
+    /// TOML texts of its named definitions. A kind without any names its environments itself.
     pub definitions: &'static [&'static str],
     /// Calculates the exact value of a policy, if the game is small enough.
     pub exact: Option<ExactEvaluator>,
@@ -62,6 +62,14 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         ],
         exact: Some(frozen_lake::exact_value),
         card: include_str!("frozen_lake/CARD.md"),
+    },
+    Builtin {
+        kind: "process",
+        summary: "An environment that is a program, in any language",
+        build: process::builder,
+        definitions: &[],
+        exact: None,
+        card: include_str!("process/CARD.md"),
     },
     Builtin {
         kind: "snake",

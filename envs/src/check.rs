@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::registry::split_version;
 use crate::{Env, EnvSpec, Result, episode_seed};
+pub(crate) use session::shown;
 use session::{Actor, Session, Transcript};
 
 /// Settings of the checker.

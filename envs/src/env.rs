@@ -43,7 +43,7 @@ pub struct Step {
 }
 
 /// Properties of an environment that are known before it is played.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EnvSpec {
     /// The id with its version, such as `frozen-lake-4x4-v1`. Any change of rules, rewards or observations raises the
     /// version.
@@ -58,14 +58,37 @@ pub struct EnvSpec {
     pub solved_return: Option<f64>,
     /// True if two seeds can give two different episodes for the same actions.
     pub stochastic: bool,
+    /// True if the same seed and the same actions give the same episode. Only environments from outside may say false:
+    /// results of such runs cannot be had again, which is told and recorded.
+    #[serde(default = "yes")]
+    pub reproducible: bool,
     /// All characters of observations and actions, if the set is small and known. The tokenizer of an agent trained
     /// from scratch is built from it.
     pub alphabet: Option<String>,
 }
 
+fn yes() -> bool {
+    true
+}
+
+impl Default for EnvSpec {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            max_turns: None,
+            reward_range: (0.0, 0.0),
+            optimal_return: None,
+            solved_return: None,
+            stochastic: false,
+            reproducible: true,
+            alphabet: None,
+        }
+    }
+}
+
 /// An environment that is played by writing text.
 ///
-/// The same seed and the same actions give the same transcript, byte for byte.
+/// The same seed and the same actions give the same transcript, byte for byte, unless the spec is not `reproducible`.
 pub trait Env: Send {
     /// Properties known before the first episode.
     fn spec(&self) -> &EnvSpec;
@@ -79,6 +102,13 @@ pub trait Env: Send {
     /// # Errors
     /// A call before `reset`, or after the episode's end.
     fn step(&mut self, action: &str) -> Result<Step>;
+
+    /// Announces that [`reset`](Self::reset) follows with this seed. An environment outside of this process starts on it,
+    /// so that many slow environments work at once; others do nothing.
+    fn begin_reset(&mut self, _seed: u64) {}
+
+    /// Announces that [`step`](Self::step) follows with this action, as [`begin_reset`](Self::begin_reset) does.
+    fn begin_step(&mut self, _action: &str) {}
 
     /// Renders the state for a terminal.
     fn render(&self) -> String;

@@ -31,6 +31,19 @@ pub enum Error {
         /// Reason of the failure.
         reason: String,
     },
+    /// A program outside of this process did not finish an episode. The episode is dropped and counted; others go on.
+    #[error("{env}: {reason}")]
+    EpisodeFailed {
+        /// Id of the environment.
+        env: String,
+        /// Kind of the failure, by which it is counted.
+        kind: FailureKind,
+        /// Description of the failure.
+        reason: String,
+    },
+    /// A program outside of this process failed too often.
+    #[error("{0}")]
+    TooManyFailures(String),
     /// A file could not be read.
     #[error("{path}: {reason}")]
     File {
@@ -39,6 +52,53 @@ pub enum Error {
         /// Reason of the failure.
         reason: String,
     },
+}
+
+/// Kind of a failure of a program outside of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// It could not be started, or did not say hello as it should.
+    Start,
+    /// It did not answer in time.
+    Timeout,
+    /// It ended.
+    Exit,
+    /// It wrote a line that is no JSON.
+    NoJson,
+    /// It wrote a line that is longer than allowed.
+    Flood,
+    /// It wrote a message that does not belong there, or one with a wrong field.
+    Protocol,
+    /// It answered that the episode failed, as after an exception.
+    Error,
+    /// It was ended because of the failure of another episode.
+    Lost,
+}
+
+impl FailureKind {
+    /// Name of the kind in metrics and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Timeout => "timeout",
+            Self::Exit => "exit",
+            Self::NoJson => "no_json",
+            Self::Flood => "flood",
+            Self::Protocol => "protocol",
+            Self::Error => "error",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl Error {
+    /// Kind of the failure, if it concerns one episode alone, so that the others can go on.
+    pub fn episode_failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::EpisodeFailed { kind, .. } => Some(*kind),
+            _ => None,
+        }
+    }
 }
 
 impl From<palestra_settings::Error> for Error {

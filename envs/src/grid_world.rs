@@ -99,6 +99,7 @@ impl GridWorld {
             optimal_return: (!is_scripted).then_some(plan.optimal_return),
             solved_return,
             stochastic: rules.starts.len() > 1 || rules.outcomes.iter().any(|outcomes| outcomes.len() > 1),
+            reproducible: true,
             alphabet: Some(characters(observations.iter().chain(actions.iter()))),
         };
         Ok(Self {

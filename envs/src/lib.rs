@@ -64,9 +64,8 @@
 //!         max_turns: Some(1),
 //!         reward_range: (0.0, 1.0),
 //!         optimal_return: Some(1.0),
-//!         solved_return: None,
 //!         stochastic: true,
-//!         alphabet: None,
+//!         ..EnvSpec::default()
 //!     };
 //!     Ok(Box::new(Echo { spec, word: None }))
 //! }
@@ -102,6 +101,7 @@ pub mod frozen_lake;
 pub mod grid;
 pub mod grid_world;
 pub mod policies;
+pub mod process;
 pub mod record;
 pub mod replay;
 pub mod reward;
@@ -110,7 +110,7 @@ pub mod wrappers;
 
 pub use definition::Definition;
 pub use env::{Build, Env, EnvSpec, Info, Observation, Step};
-pub use error::{Error, Result};
+pub use error::{Error, FailureKind, Result};
 pub use options::Options;
 pub use palestra_datasets::{Content, End, Episode, Message, Turn};
 pub use pool::Pool;

@@ -20,7 +20,11 @@ pub struct Options {
 
 /// Options of these names are paths, or lists of paths, at any depth. Relative paths are relative to the file that they
 /// are written in.
-const PATHS: [&str; 4] = ["file", "files", "model", "store"];
+const PATHS: [&str; 5] = ["directory", "file", "files", "model", "store"];
+
+/// An option of this name is a program. It runs in the folder of the file that it is written in, unless `directory` says
+/// another.
+const COMMAND: &str = "command";
 
 impl Options {
     /// Options from a TOML table.
@@ -82,6 +86,9 @@ impl Options {
 
     /// Resolves relative paths among the options against a folder.
     pub(crate) fn seen_from(&mut self, folder: &Path) {
+        if self.table.contains_key(COMMAND) {
+            self.table.entry("directory").or_insert_with(|| ".".into());
+        }
         let seen = |path: &mut toml::Value| {
             let absolute = path.as_str().and_then(|path| std::path::absolute(folder.join(path)).ok());
             if let Some(absolute) = absolute {

@@ -12,8 +12,9 @@ use crate::{Definition, Env, EnvSpec, Observation, Registry, Result, Step};
 /// for slot in 0..pool.len() {
 ///     pool.reset(slot, episode_seed(1, slot as u64))?;
 /// }
-/// let steps = pool.step(&[(0, "right"), (1, "down")])?;
-/// assert_eq!(steps.len(), 2);
+/// for step in pool.step(&[(0, "right"), (1, "down")]) {
+///     assert!(!step?.invalid_action);
+/// }
 /// # Ok::<(), palestra_envs::Error>(())
 /// ```
 pub struct Pool {
@@ -47,11 +48,16 @@ impl Pool {
         self.envs[slot].reset(seed)
     }
 
-    /// Plays one action in each of the given slots, in their order.
-    ///
-    /// # Errors
-    /// A slot in which no episode is running. The actions before it have been played.
-    pub fn step(&mut self, actions: &[(usize, &str)]) -> Result<Vec<Step>> {
+    /// Announces resets, so that environments outside of this process work on all of them at once. A
+    /// [`reset`](Self::reset) of each slot follows.
+    pub fn begin_resets(&mut self, seeds: impl IntoIterator<Item = (usize, u64)>) {
+        seeds.into_iter().for_each(|(slot, seed)| self.envs[slot].begin_reset(seed));
+    }
+
+    /// Plays one action in each of the given slots, at once where environments are outside of this process. The results
+    /// are in the order of the slots. A failure in one slot leaves the others as they are.
+    pub fn step(&mut self, actions: &[(usize, &str)]) -> Vec<Result<Step>> {
+        actions.iter().for_each(|&(slot, action)| self.envs[slot].begin_step(action));
         actions.iter().map(|&(slot, action)| self.envs[slot].step(action)).collect()
     }
 

@@ -40,6 +40,8 @@ struct Kind {
     summary: &'static str,
     exact: Option<ExactEvaluator>,
     card: Option<&'static str>,
+    /// True if its environments have ids of their own, unless a definition gives one.
+    names_itself: bool,
 }
 
 impl Registry {
@@ -52,6 +54,7 @@ impl Registry {
                 summary: builtin.summary,
                 exact: builtin.exact,
                 card: Some(builtin.card),
+                names_itself: builtin.definitions.is_empty(),
             };
             registry.kinds.insert(builtin.kind.to_string(), kind);
             for text in builtin.definitions {
@@ -71,7 +74,8 @@ impl Registry {
     where
         F: Fn(&Options) -> Result<Box<dyn Env>> + Send + Sync + 'static,
     {
-        self.kinds.insert(name.to_string(), Kind { build: Arc::new(build), summary: "", exact: None, card: None });
+        let kind = Kind { build: Arc::new(build), summary: "", exact: None, card: None, names_itself: false };
+        self.kinds.insert(name.to_string(), kind);
         let definition = Definition { kind: Some(name.to_string()), ..Definition::named(name) };
         self.definitions.insert(name.to_string(), definition);
         self
@@ -161,6 +165,9 @@ impl Registry {
         let (Some(id), Some(kind)) = (&definition.id, &definition.kind) else { unreachable!("resolved") };
         let env = (self.kinds[kind].build)(&definition.options)?;
         let env = wrappers::wrap(env, &definition.wrappers)?;
+        if id == kind && self.kinds[kind].names_itself {
+            return Ok(env);
+        }
         let version = split_version(&env.spec().id).1.unwrap_or("-v1");
         let id = if split_version(id).1.is_some() { id.clone() } else { format!("{id}{version}") };
         Ok(if env.spec().id == id { env } else { Box::new(wrappers::Named::new(env, id)) })

@@ -64,7 +64,14 @@ impl<'a> Replayer<'a> {
             Entry::Vacant(place) => place.insert(build(self.registry, episode)),
         };
         match env {
-            Ok(env) => Ok(first_mismatch(&mut **env, seed, episode)?.map_or(Replay::Same, Replay::Differs)),
+            Ok(env) if !env.spec().reproducible => {
+                let reason = format!("`{}` is not reproducible: its seeds do not fix its episodes", env.spec().id);
+                Ok(Replay::NotCheckable(reason))
+            }
+            Ok(env) => match first_mismatch(&mut **env, seed, episode) {
+                Err(error) if error.episode_failure().is_some() => Ok(Replay::NotCheckable(error.to_string())),
+                mismatch => Ok(mismatch?.map_or(Replay::Same, Replay::Differs)),
+            },
             Err(reason) => Ok(Replay::NotCheckable(reason.clone())),
         }
     }

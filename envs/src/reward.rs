@@ -4,9 +4,13 @@
 //! too, but this crate contains none: they are registered with [`Registry::with_reward`](crate::Registry::with_reward).
 
 mod definition;
+mod extract;
+mod format;
 mod length;
 mod lexicon;
+mod math;
 mod pattern;
+mod process;
 mod reference;
 mod summary;
 #[cfg(test)]
@@ -14,9 +18,11 @@ mod tests;
 mod weighted;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Episode, Info, Options, Result};
-pub use definition::RewardDefinition;
+pub use definition::{Per, RewardDefinition};
+pub use extract::Extract;
 pub use length::overlong_penalty;
 pub use summary::RewardSummary;
 pub use weighted::{RewardScores, Rewards, Scores};
@@ -90,9 +96,12 @@ pub(crate) struct BuiltinReward {
 
 /// Every built-in kind, in alphabetical order.
 pub(crate) const BUILTIN_REWARDS: &[BuiltinReward] = &[
+    BuiltinReward { kind: "format", build: format::build },
     BuiltinReward { kind: "length", build: length::build },
     BuiltinReward { kind: "lexicon", build: lexicon::build },
+    BuiltinReward { kind: "math", build: math::build },
     BuiltinReward { kind: "pattern", build: pattern::build },
+    BuiltinReward { kind: "process", build: process::build },
     BuiltinReward { kind: "reference", build: reference::build },
 ];
 
@@ -110,6 +119,17 @@ impl RewardSource {
 /// The text that text rules score: the last action of an episode.
 pub fn answer(episode: &Episode) -> &str {
     episode.turns.last().map_or("", |turn| &turn.action)
+}
+
+/// The reference that an answer is compared with: a column of the prompt's row, or else a key of the environment's info;
+/// `None` if there is none.
+pub(crate) fn reference_of(episode: &Episode, column: &str) -> Option<String> {
+    let info = last_info(episode);
+    match info.get("row").and_then(|row| row.get(column)).or_else(|| info.get(column))? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
 }
 
 /// The info of an episode's last state; empty if there is none.

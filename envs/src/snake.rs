@@ -97,6 +97,7 @@ impl Snake {
                 optimal_return: cycle_finishes.then_some(f64::from(ceiling)),
                 solved_return: None,
                 stochastic: true,
+                reproducible: true,
                 alphabet: Some(view.alphabet().to_string()),
             },
             view,

@@ -102,6 +102,7 @@ impl TicTacToe {
                 optimal_return: None,
                 solved_return: None,
                 stochastic: true,
+                reproducible: true,
                 alphabet: Some(view.alphabet().to_string()),
             },
             options,

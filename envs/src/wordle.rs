@@ -80,6 +80,7 @@ impl Wordle {
                 optimal_return: None,
                 solved_return: None,
                 stochastic: true,
+                reproducible: true,
                 alphabet: Some(view.alphabet().to_string()),
             },
             limit,

@@ -143,6 +143,16 @@ impl Env for TimeLimit {
         Ok(step)
     }
 
+    fn begin_reset(&mut self, seed: u64) {
+        self.inner.begin_reset(seed);
+    }
+
+    fn begin_step(&mut self, action: &str) {
+        if self.phase.check_running(&self.spec.id).is_ok() {
+            self.inner.begin_step(action);
+        }
+    }
+
     fn render(&self) -> String {
         self.inner.render()
     }
@@ -181,6 +191,14 @@ impl Env for RewardScale {
         let mut step = self.inner.step(action)?;
         step.reward *= self.scale;
         Ok(step)
+    }
+
+    fn begin_reset(&mut self, seed: u64) {
+        self.inner.begin_reset(seed);
+    }
+
+    fn begin_step(&mut self, action: &str) {
+        self.inner.begin_step(action);
     }
 
     fn render(&self) -> String {
@@ -239,6 +257,16 @@ impl Env for InvalidAction {
         Ok(step)
     }
 
+    fn begin_reset(&mut self, seed: u64) {
+        self.inner.begin_reset(seed);
+    }
+
+    fn begin_step(&mut self, action: &str) {
+        if self.phase.check_running(&self.spec.id).is_ok() {
+            self.inner.begin_step(action);
+        }
+    }
+
     fn render(&self) -> String {
         self.inner.render()
     }
@@ -277,6 +305,14 @@ impl Env for EpisodeStatistics {
         Ok(step)
     }
 
+    fn begin_reset(&mut self, seed: u64) {
+        self.inner.begin_reset(seed);
+    }
+
+    fn begin_step(&mut self, action: &str) {
+        self.inner.begin_step(action);
+    }
+
     fn render(&self) -> String {
         self.inner.render()
     }
@@ -304,6 +340,14 @@ impl Env for Named {
 
     fn step(&mut self, action: &str) -> Result<Step> {
         self.inner.step(action)
+    }
+
+    fn begin_reset(&mut self, seed: u64) {
+        self.inner.begin_reset(seed);
+    }
+
+    fn begin_step(&mut self, action: &str) {
+        self.inner.begin_step(action);
     }
 
     fn render(&self) -> String {

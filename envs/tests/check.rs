@@ -93,6 +93,7 @@ impl Corridor {
             optimal_return: Some(1.0),
             solved_return: None,
             stochastic: flaw != StochasticUndeclared,
+            reproducible: true,
             alphabet: Some("0123456789 lr".to_string()),
         };
         let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);

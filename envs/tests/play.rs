@@ -16,9 +16,9 @@ fn an_episode_is_the_same_in_any_slot_beside_any_others() {
         pool.reset(slot, episode_seed(1, 3 + slot as u64)).unwrap();
     }
     for action in actions {
-        let expected = alone.step(&[(0, action)]).unwrap();
-        let steps = pool.step(&[(2, action), (0, "left")]).unwrap();
-        assert_eq!(steps[0], expected[0]);
+        let expected = alone.step(&[(0, action)]).remove(0).unwrap();
+        let step = pool.step(&[(2, action), (0, "left")]).remove(0).unwrap();
+        assert_eq!(step, expected);
     }
     assert_eq!(pool.env(2).render(), alone.env(0).render());
 }
@@ -27,7 +27,9 @@ fn an_episode_is_the_same_in_any_slot_beside_any_others() {
 fn a_step_of_a_slot_without_an_episode_is_an_error() {
     let mut pool = Pool::new(&Registry::builtin(), &Definition::named("cliff-walking"), 2).unwrap();
     pool.reset(0, 1).unwrap();
-    let error = pool.step(&[(0, "up"), (1, "up")]).unwrap_err().to_string();
+    let mut steps = pool.step(&[(0, "up"), (1, "up")]);
+    let error = steps.remove(1).unwrap_err().to_string();
+    assert_eq!(steps.remove(0).unwrap().reward, -1.0, "the other slot goes on");
     assert_eq!(error, "cliff-walking-v1: step() was called before reset(); call reset(seed) first");
 }
 

@@ -46,10 +46,12 @@ impl Agent {
         let config = self.evaluation_rollout();
         let mut rollout = self.rollout_of(config, registry, (episodes as usize).clamp(1, 256))?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
-        let (played, _) = rollout.play(&policy, seed, numbers, &self.sampling())?;
+        let (played, timings) = rollout.play(&policy, seed, numbers, &self.sampling())?;
         let scored = played.iter().filter(|played| played.is_scored());
         let mut score = score(&self.run.name, scored.map(|played| (&played.episode, &played.info)));
         score.info.extend(reward_means(&played));
+        let dropped = timings.dropped.iter().map(|(kind, count)| (format!("dropped_{kind}"), *count as f64));
+        score.info.extend(dropped);
         let spec = registry.build(self.env()?)?.spec().clone();
         let exact = self.exact_value(&policy, registry)?;
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))

@@ -83,7 +83,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let watch = Watch { stop: &stop, ended: &|| bar.inc(1) };
     let report = record(registry, who, &options, &args.out, &watch)?;
     bar.finish_and_clear();
-    if report.episodes + report.unscored < args.episodes {
+    let dropped = report.dropped.values().sum::<usize>() as u64;
+    if report.episodes + report.unscored + dropped < args.episodes {
         return Err(Error::Interrupted(match report.episodes {
             0 => "stopped before an episode had ended; nothing was written".to_string(),
             count => format!("stopped; {} holds the {count} episodes that had ended", args.out.display()),
@@ -91,7 +92,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     }
     if report.episodes == 0 {
         return Err(Error::Data(format!(
-            "none of {} episodes has all of its rewards, so that nothing was written; look at the rewards",
+            "no episode is whole, so that nothing was written: {} lack a reward, and the environment failed {dropped}",
             report.unscored
         )));
     }

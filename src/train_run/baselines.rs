@@ -2,7 +2,7 @@
 
 use palestra_envs::baseline::{self, Baseline};
 use palestra_envs::policies::{BaselinePolicy, Random, Scripted};
-use palestra_envs::{Env, Registry};
+use palestra_envs::{Env, EnvSpec, Registry};
 use palestra_report::Reference;
 
 use super::report::LogSummary;
@@ -20,7 +20,8 @@ pub(super) struct Baselines {
     pub random: Option<Baseline>,
     /// The environment's scripted policy, if it has one.
     pub scripted: Option<Baseline>,
-    optimal_return: Option<f64>,
+    /// Spec of the environment, if the run has one.
+    pub spec: Option<EnvSpec>,
 }
 
 impl Baselines {
@@ -33,17 +34,22 @@ impl Baselines {
     ) -> Result<Self> {
         let run = &agent.run;
         let Some(env) = &run.env else {
-            return Ok(Self { logged, before, random: None, scripted: None, optimal_return: None });
+            return Ok(Self { logged, before, random: None, scripted: None, spec: None });
         };
         let mut env = registry.build(env)?;
-        let lists_actions = env.reset(0)?.legal_actions.is_some();
+        // A program that fails this once is compared with no simple policy; the run itself tells its failures.
+        let first = match env.reset(0) {
+            Err(error) if error.episode_failure().is_some() => None,
+            first => Some(first?),
+        };
+        let lists_actions = first.is_some_and(|first| first.legal_actions.is_some());
         let has_script = env.scripted_action().is_some();
         Ok(Self {
             logged,
             before,
             random: lists_actions.then(|| played_by(&mut *env, &mut Random, agent)).transpose()?,
             scripted: has_script.then(|| played_by(&mut *env, &mut Scripted, agent)).transpose()?,
-            optimal_return: env.spec().optimal_return,
+            spec: Some(env.spec().clone()),
         })
     }
 
@@ -53,7 +59,7 @@ impl Baselines {
         let references = [
             self.random.as_ref().map(|random| reference("random", random.mean_return)),
             self.logged.as_ref().map(|logged| reference("log", logged.mean_return)),
-            self.optimal_return.map(|optimum| reference("optimum", optimum)),
+            self.spec.as_ref().and_then(|spec| spec.optimal_return).map(|optimum| reference("optimum", optimum)),
         ];
         references.into_iter().flatten().collect()
     }

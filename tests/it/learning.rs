@@ -25,6 +25,7 @@ impl Recall {
             optimal_return: Some(1.0),
             solved_return: None,
             stochastic: true,
+            reproducible: true,
             alphabet: Some("abc?".into()),
         };
         Ok(Box::new(Self { spec, letter: 0, turn: 0 }))

@@ -16,6 +16,7 @@ mod outputs;
 mod parity;
 mod people;
 mod preferences;
+mod process;
 mod recipes;
 mod reference;
 mod resume;

@@ -3,6 +3,7 @@
 mod running;
 mod scoring;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use palestra_envs::policies::{BaselinePolicy, Random, mixture_log_prob};
@@ -111,7 +112,7 @@ impl RolloutResult {
 }
 
 /// Timings and counts of a rollout.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RolloutTimings {
     /// Time in the environments.
     pub environments: Duration,
@@ -125,6 +126,8 @@ pub struct RolloutTimings {
     pub tokens: usize,
     /// Number of turns.
     pub turns: usize,
+    /// Number of episodes that were dropped, because the environment's program failed, by the kind of failure.
+    pub dropped: BTreeMap<&'static str, usize>,
 }
 
 /// Runs episodes of one environment.
@@ -255,22 +258,24 @@ impl Rollout {
         let began = Instant::now();
         let mut timings = RolloutTimings::default();
         let mut waiting = numbers;
-        let mut running: Vec<(usize, Running)> = Vec::new();
-        for (slot, number) in (0..self.pool.len()).zip(waiting.by_ref()) {
-            running.push((slot, self.start(slot, run_seed, number, &mut timings)?));
-            watch(number, RolloutEvent::Started, self.pool.env(slot))?;
-        }
+        let slots = (0..self.pool.len()).collect();
+        let mut running = self.start_all(slots, &mut waiting, run_seed, &mut timings, watch)?;
         while !running.is_empty() {
             let actions = self.write(policy, &mut running, sampling, &mut timings)?;
             let stepped = Instant::now();
             let slots: Vec<(usize, &str)> =
                 running.iter().zip(&actions).map(|((slot, _), action)| (*slot, action.as_str())).collect();
-            let steps = self.pool.step(&slots).map_err(Error::from)?;
+            let steps = self.pool.step(&slots);
             timings.environments += stepped.elapsed();
             timings.turns += steps.len();
 
             let mut still_running = Vec::with_capacity(running.len());
+            let mut free = Vec::new();
             for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
+                let Some(step) = unless_dropped(step, &mut timings)? else {
+                    free.push(slot);
+                    continue;
+                };
                 watch(episode.number, RolloutEvent::Stepped(&action, &step), self.pool.env(slot))?;
                 episode.take_turn(action, step.reward, step.invalid_action);
                 if self.config.record || !self.rewards.is_empty() {
@@ -287,11 +292,10 @@ impl Rollout {
                 let is_valued = end == End::Truncated && policy.value_head.is_some();
                 let final_prompt = is_valued.then(|| self.prompt(&episode, 0)).transpose()?;
                 take(episode.number, episode.finish(end, self.pool.spec(), run_seed, final_prompt))?;
-                if let Some(number) = waiting.next() {
-                    still_running.push((slot, self.start(slot, run_seed, number, &mut timings)?));
-                    watch(number, RolloutEvent::Started, self.pool.env(slot))?;
-                }
+                free.push(slot);
             }
+            still_running.extend(self.start_all(free, &mut waiting, run_seed, &mut timings, watch)?);
+            still_running.sort_by_key(|(slot, _)| *slot);
             running = still_running;
         }
         timings.total = began.elapsed();
@@ -303,7 +307,9 @@ impl Rollout {
     /// # Errors
     /// As [`Rollout::play`].
     pub fn try_out(&mut self, policy: &Policy) -> Result<()> {
-        let running = self.start(0, 0, 0, &mut RolloutTimings::default())?;
+        let mut running = Running::new(0, 0, self.config.group as u64);
+        running.observation = self.pool.reset(0, running.seed)?;
+        running.return_to_go = self.target_return;
         self.write(policy, &mut [(0, running)], &Sampling::GREEDY, &mut RolloutTimings::default()).map(|_| ())
     }
 
@@ -317,13 +323,38 @@ impl Rollout {
         self.encoder.tokenizer().vocab_size()
     }
 
-    fn start(&mut self, slot: usize, run_seed: u64, number: u64, timings: &mut RolloutTimings) -> Result<Running> {
-        let began = Instant::now();
-        let mut episode = Running::new(run_seed, number, self.config.group as u64);
-        episode.observation = self.pool.reset(slot, episode.seed)?;
-        episode.return_to_go = self.target_return;
-        timings.environments += began.elapsed();
-        Ok(episode)
+    /// Starts the next waiting episodes in slots that are free, all at once. An episode that the environment fails to start
+    /// is dropped, and the next one takes its slot.
+    fn start_all<E: From<Error>>(
+        &mut self,
+        mut free: Vec<usize>,
+        waiting: &mut std::ops::Range<u64>,
+        run_seed: u64,
+        timings: &mut RolloutTimings,
+        watch: &mut Watch<E>,
+    ) -> Result<Vec<(usize, Running)>, E> {
+        let mut started = Vec::with_capacity(free.len());
+        while !free.is_empty() && !waiting.is_empty() {
+            let began = Instant::now();
+            let next: Vec<(usize, Running)> = std::mem::take(&mut free)
+                .into_iter()
+                .zip(waiting.by_ref())
+                .map(|(slot, number)| (slot, Running::new(run_seed, number, self.config.group as u64)))
+                .collect();
+            self.pool.begin_resets(next.iter().map(|(slot, episode)| (*slot, episode.seed)));
+            for (slot, mut episode) in next {
+                let Some(observation) = unless_dropped(self.pool.reset(slot, episode.seed), timings)? else {
+                    free.push(slot);
+                    continue;
+                };
+                episode.observation = observation;
+                episode.return_to_go = self.target_return;
+                watch(episode.number, RolloutEvent::Started, self.pool.env(slot))?;
+                started.push((slot, episode));
+            }
+            timings.environments += began.elapsed();
+        }
+        Ok(started)
     }
 
     /// Request of an episode's next action, and the action if it is a random one.
@@ -411,6 +442,20 @@ impl Rollout {
     fn prompt(&self, episode: &Running, max_new_tokens: usize) -> Result<Vec<u32>> {
         let Running { context, turns, observation, return_to_go, .. } = episode;
         self.encoder.prompt(context, turns, &observation.content, *return_to_go, max_new_tokens)
+    }
+}
+
+/// Returns what an environment gave, or `None` for an episode that its program failed, which is counted.
+fn unless_dropped<T>(given: palestra_envs::Result<T>, timings: &mut RolloutTimings) -> Result<Option<T>> {
+    match given {
+        Ok(given) => Ok(Some(given)),
+        Err(error) => match error.episode_failure() {
+            Some(kind) => {
+                *timings.dropped.entry(kind.name()).or_default() += 1;
+                Ok(None)
+            }
+            None => Err(error.into()),
+        },
     }
 }
 

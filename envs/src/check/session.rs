@@ -74,6 +74,14 @@ impl<'a> Session<'a> {
         self.report.add(rule, Severity::Error, self.episode, turn, message);
     }
 
+    /// Reports that an episode is not played again as it was: an error, unless the spec says that it need not be.
+    pub fn not_reproduced(&mut self, rule: &'static str, turn: Option<u32>, message: String) {
+        match self.spec.reproducible {
+            true => self.error(rule, turn, message),
+            false => self.warn(rule, turn, message),
+        }
+    }
+
     pub fn warn(&mut self, rule: &'static str, turn: Option<u32>, message: String) {
         self.report.add(rule, Severity::Warning, self.episode, turn, message);
     }
@@ -206,7 +214,7 @@ impl<'a> Session<'a> {
         let line =
             |transcript: &Transcript| transcript.lines.get(turn).map_or("nothing".to_string(), |line| shown(line));
         let message = format!("{how}, the same seed and actions gave {} instead of {}", line(second), line(first));
-        self.error(rule, Some(turn as u32), message);
+        self.not_reproduced(rule, Some(turn as u32), message);
         true
     }
 
@@ -274,7 +282,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// A text, quoted, and truncated if it is long.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const LONGEST: usize = 120;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}... ({} bytes)", &text[..end], text.len()),

@@ -6,6 +6,7 @@ use palestra_datasets::{MISSING_END, RULES};
 use serde::{Deserialize, Serialize};
 
 use super::Missing;
+use super::extract::{Extract, Extractor};
 use crate::{Error, Options, Result};
 
 /// One `[[reward]]` of a run file or of an environment's definition.
@@ -30,9 +31,33 @@ pub struct RewardDefinition {
     /// Treatment of an episode without a score; default: the kind's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
+    /// Place of the answer proper in what a model wrote, which the reward sees instead of all of it. An answer that lacks
+    /// it counts as the empty text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extract: Option<Extract>,
+    /// What is scored: the whole episode, or every turn of it.
+    #[serde(default, skip_serializing_if = "Per::is_episode")]
+    pub per: Per,
     /// The options of the kind.
     #[serde(default)]
     pub options: Options,
+}
+
+/// What a reward scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Per {
+    /// The whole episode; the score is added to its last turn.
+    #[default]
+    Episode,
+    /// Every turn, as the last one of an episode that ends with it; the score is added to this turn.
+    Turn,
+}
+
+impl Per {
+    fn is_episode(&self) -> bool {
+        *self == Self::Episode
+    }
 }
 
 fn one() -> f32 {
@@ -42,7 +67,8 @@ fn one() -> f32 {
 impl RewardDefinition {
     /// Creates a reward of a kind, with its default options.
     pub fn of_kind(kind: &str) -> Self {
-        Self { kind: kind.to_string(), name: None, weight: 1.0, missing: None, options: Options::default() }
+        let (extract, per, options) = (None, Per::Episode, Options::default());
+        Self { kind: kind.to_string(), name: None, weight: 1.0, missing: None, extract, per, options }
     }
 
     /// Name of the reward in logs and metrics.
@@ -60,6 +86,12 @@ impl RewardDefinition {
     /// Resolves relative paths among the options against a folder.
     pub fn seen_from(&mut self, folder: &Path) {
         self.options.seen_from(folder);
+    }
+
+    /// The extractor of the answer proper, if there is one.
+    pub(super) fn extractor(&self) -> Result<Option<Extractor>> {
+        let wrong = |reason| self.options.blame("extract", Error::Definition(format!("extract: {reason}")));
+        self.extract.as_ref().map(|extract| extract.compile().map_err(wrong)).transpose()
     }
 
     /// Refuses values that are invalid in a sum of rewards.

@@ -1,9 +1,8 @@
 //! Reward for a correct answer, compared with a reference in the environment's info.
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::{Reward, answer, last_info};
+use super::{Reward, answer, reference_of};
 use crate::{Episode, Options, Result};
 
 /// Criterion for a correct answer.
@@ -51,12 +50,7 @@ impl Reward for Reference {
 impl Reference {
     fn score_one(&self, episode: &Episode) -> Option<f32> {
         let ReferenceOptions { column, by, ignore_case } = &self.0;
-        let info = last_info(episode);
-        let reference = match info.get("row").and_then(|row| row.get(column)).or_else(|| info.get(column))? {
-            Value::Null => return None,
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let reference = reference_of(episode, column)?;
         let plain = |text: &str| if *ignore_case { text.trim().to_lowercase() } else { text.trim().to_string() };
         let (answer, reference) = (plain(answer(episode)), plain(&reference));
         let is_right = match by {

@@ -188,3 +188,69 @@ fn wrong_definitions_are_told_with_their_place() {
         assert!(told.contains(expected), "{told:?} lacks {expected:?}");
     }
 }
+
+#[test]
+fn rewards_see_the_answer_proper() {
+    let boxed = "kind = 'length'\noptions = { target = 2 }\nextract = { boxed = true }";
+    assert_eq!(scores(boxed, ["so \\boxed{42}", "42", "\\boxed{1}\\boxed{}"]), [Some(1.0), Some(0.0), Some(0.0)]);
+    let format = "kind = 'format'\noptions = { xml = 'answer' }";
+    assert_eq!(scores(format, ["<answer>1</answer>", "<answer>1"]), [Some(1.0), Some(0.0)]);
+    let told = |text: &str| rewards(&[text]).err().unwrap().to_string();
+    assert!(told("kind = 'format'").contains("format needs one of"));
+    assert!(told("kind = 'format'\noptions.pattern = '('").contains("options.pattern: pattern: regex"));
+    assert!(
+        told("kind = 'length'\noptions.max = 2\nextract = { xml = '<' }").contains("extract: xml: \"<\" names no tag")
+    );
+}
+
+#[test]
+fn answers_are_compared_as_mathematics() {
+    let rewards = rewards(&["kind = 'math'\nextract = { boxed = true }"]).unwrap();
+    let score = |action: &str, info: Option<&str>| {
+        let mut episode = episode(action);
+        episode.turns[1].info = info.map(str::to_string);
+        rewards.score(std::slice::from_mut(&mut episode)).unwrap()[0].total
+    };
+    let info = Some(r#"{"row": {"answer": 0.5}}"#);
+    assert_eq!(score(r"\boxed{\frac{1}{2}}", info), Some(1.0));
+    assert_eq!((score(r"\boxed{2}", info), score("0.5", info)), (Some(0.0), Some(0.0)));
+    assert_eq!(score(r"\boxed{2}", None), None, "no reference is no score");
+}
+
+#[test]
+fn every_turn_can_be_scored() {
+    let rewards =
+        rewards(&["kind = 'odd'\nper = 'turn'\nweight = 0.5", "kind = 'pattern'\noptions.pattern = 'b'"]).unwrap();
+    let mut episodes = [episode("abcd"), episode("?")];
+    let scores = rewards.score(&mut episodes).unwrap();
+    assert_eq!((scores[0].total, scores[0].scores["odd"]), (Some(5.5), Some(9.0)), "`first` and `abcd`");
+    let parts = |turn: &Turn| turn.reward_parts.iter().map(|(name, part)| (name.clone(), *part)).collect::<Vec<_>>();
+    let part = |name: &str, part: f32| (name.to_string(), part);
+    assert_eq!(parts(&episodes[0].turns[0]), [part("odd", 2.5), part(RULES, 1.0)]);
+    assert_eq!(parts(&episodes[0].turns[1]), [part("odd", 2.0), part("pattern", 1.0)]);
+    assert_eq!((scores[1].total, scores[1].scores["odd"]), (None, None), "one turn without a score");
+    assert_eq!(episodes[1].turns[0].reward, 1.0);
+}
+
+#[test]
+fn a_program_gives_scores() {
+    // The number of letters `a` in a request is that of the answers, less those of `episodes`, `actions` and the like.
+    let program = |body: &str| {
+        let script = format!(
+            "while read -r line; do s=${{line#*\\\"session\\\":}}; s=${{s%%[,\\}}]*}}; case $line in \
+             *'\"hello\"'*) echo '{{\"type\":\"hello\",\"protocol\":1}}' ;; *'\"score\"'*) {body} ;; esac; done"
+        );
+        let quoted = toml::Value::from(script);
+        format!(
+            "kind = 'process'\noptions = {{ command = ['sh', '-c', {quoted}], batch = 2, workers = 2, max_failures = 1 }}"
+        )
+    };
+    let told = "case $line in *bad*) t='1.5,null' ;; *) t=0.25 ;; esac; \
+                echo '{\"type\":\"score\",\"session\":'$s',\"scores\":['$t']}'";
+    assert_eq!(scores(&program(told), ["bad", "b", "c"]), [Some(1.5), None, Some(0.25)]);
+    let wrong = program("echo '{\"type\":\"error\",\"session\":'$s',\"message\":\"no\"}'");
+    assert_eq!(scores(&wrong, ["a"]), [None], "a batch that fails has no scores");
+    let mut three = ["a", "b", "c"].map(episode);
+    let error = rewards(&[&wrong]).unwrap().score(&mut three).unwrap_err().to_string();
+    assert!(error.contains("2 failures, more than `max_failures` = 1") && error.contains("no"), "{error}");
+}

@@ -1,12 +1,16 @@
 //! Weighted sum of several rewards, with each part reported separately.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::definition::Per;
+use super::extract::Extractor;
 use super::{Missing, Reward, RewardDefinition, RewardSource};
 use crate::{Episode, Error, Result};
 
-/// Score of each reward for an episode, by its name, before weights; `None` if there is no score.
+/// Score of each reward for an episode, by its name, before weights; the sum over its turns where every turn is scored;
+/// `None` if there is no score.
 pub type Scores = BTreeMap<String, Option<f32>>;
 
 /// Rewards that are summed by weight. Cheap to clone.
@@ -20,8 +24,13 @@ struct Part {
     name: String,
     weight: f32,
     missing: Missing,
+    extractor: Option<Extractor>,
+    per: Per,
     reward: Arc<dyn Reward>,
 }
+
+/// Scores of the turns of an episode, or the one of its last turn; `None` if one is missing.
+type TurnScores = Option<Vec<f32>>;
 
 /// Scores of one episode.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,7 +56,8 @@ impl Rewards {
                 return Err(definition.options.blame("kind", Error::Definition(reason)));
             }
             let missing = definition.missing.unwrap_or(reward.when_missing());
-            all.push(Part { name, weight: definition.weight, missing, reward: reward.into() });
+            let (weight, per, extractor) = (definition.weight, definition.per, definition.extractor()?);
+            all.push(Part { name, weight, missing, extractor, per, reward: reward.into() });
         }
         Ok(Self { parts: all })
     }
@@ -67,40 +77,84 @@ impl Rewards {
         self.parts.iter().map(|part| part.reward.source()).max().unwrap_or(RewardSource::Rules)
     }
 
-    /// Scores episodes, and adds the weighted sum to the reward of each one's last turn. Its reward parts list each
-    /// weighted score by its name, and the environment's own reward as `rules` if it is not 0. An episode that lacks a
-    /// score is left unchanged.
+    /// Scores episodes, and adds each weighted score to the reward of the turn that it is for: the last one, unless every
+    /// turn is scored. Reward parts list each weighted score by its name, and the environment's own reward as `rules` if
+    /// it is not 0. An episode that lacks a score is left unchanged.
     ///
     /// # Errors
     /// A reward that fails, gives a score that is not a number, or has no score although its `missing` is `error`.
     pub fn score(&self, episodes: &mut [Episode]) -> Result<Vec<RewardScores>> {
-        let mut scores = vec![RewardScores::default(); episodes.len()];
-        for part in &self.parts {
-            for (scores_of_one, score) in scores.iter_mut().zip(part.score(episodes)?) {
-                scores_of_one.scores.insert(part.name.clone(), score);
-            }
-        }
-        for (scores_of_one, episode) in scores.iter_mut().zip(episodes) {
-            scores_of_one.total = self.add_to(episode, &scores_of_one.scores);
-        }
-        Ok(scores)
+        let scored: Vec<Vec<TurnScores>> = self.parts.iter().map(|part| part.score(episodes)).collect::<Result<_>>()?;
+        let of_one = |(at, episode): (usize, &mut Episode)| {
+            let of_parts: Vec<(&Part, &TurnScores)> =
+                self.parts.iter().zip(&scored).map(|(part, scores)| (part, &scores[at])).collect();
+            let sum = |scores: &Vec<f32>| scores.iter().map(|score| f64::from(*score)).sum::<f64>() as f32;
+            let scores = of_parts.iter().map(|(part, scores)| (part.name.clone(), scores.as_ref().map(sum))).collect();
+            RewardScores { total: self.add_to(episode, &of_parts), scores }
+        };
+        Ok(episodes.iter_mut().enumerate().map(of_one).collect())
     }
 
-    fn add_to(&self, episode: &mut Episode, scores: &Scores) -> Option<f32> {
+    /// Adds scores to an episode, and returns their weighted sum; `None` if one is missing.
+    fn add_to(&self, episode: &mut Episode, of_parts: &[(&Part, &TurnScores)]) -> Option<f32> {
         if self.is_empty() {
             return Some(0.0);
         }
-        let weighted = |part: &Part| Some((part.name.clone(), part.weight * scores[&part.name]?));
-        let parts: BTreeMap<String, f32> = self.parts.iter().map(weighted).collect::<Option<_>>()?;
-        let total = parts.values().map(|part| f64::from(*part)).sum::<f64>() as f32;
-        episode.turns.last_mut()?.add_rewards(parts);
+        if episode.turns.is_empty() || of_parts.iter().any(|(_, scores)| scores.is_none()) {
+            return None;
+        }
+        let mut total = 0.0; // in f64, so that the order of the parts does not matter
+        let turns = episode.turns.len();
+        for (at, turn) in episode.turns.iter_mut().enumerate() {
+            let mut parts = BTreeMap::new();
+            for (part, scores) in of_parts {
+                let scores = scores.as_deref().unwrap_or_default();
+                if let Some(score) = (at + scores.len()).checked_sub(turns).and_then(|index| scores.get(index)) {
+                    parts.insert(part.name.clone(), part.weight * score);
+                    total += f64::from(part.weight * score);
+                }
+            }
+            if !parts.is_empty() {
+                turn.add_rewards(parts);
+            }
+        }
         episode.reward_source = Some(self.source().name().to_string());
-        Some(total)
+        Some(total as f32)
     }
 }
 
 impl Part {
-    fn score(&self, episodes: &[Episode]) -> Result<Vec<Option<f32>>> {
+    /// Scores of each episode's turns.
+    fn score(&self, episodes: &[Episode]) -> Result<Vec<TurnScores>> {
+        if self.per == Per::Episode {
+            let scores = self.scores(self.extracted(episodes))?;
+            return Ok(scores.into_iter().map(|score| score.map(|score| vec![score])).collect());
+        }
+        let mut prefixes = Vec::new();
+        for episode in episodes {
+            let part = |last: usize| Episode { turns: episode.turns[..=last].to_vec(), ..episode.clone() };
+            prefixes.extend((0..episode.turns.len()).map(part));
+        }
+        let mut scores = self.scores(self.extracted(&prefixes))?.into_iter();
+        Ok(episodes
+            .iter()
+            .map(|episode| scores.by_ref().take(episode.turns.len()).collect::<Vec<_>>().into_iter().collect())
+            .collect())
+    }
+
+    /// Episodes whose last action is the answer proper in it.
+    fn extracted<'a>(&self, episodes: &'a [Episode]) -> Cow<'a, [Episode]> {
+        let Some(extractor) = &self.extractor else { return Cow::Borrowed(episodes) };
+        let mut episodes = episodes.to_vec();
+        for turn in episodes.iter_mut().filter_map(|episode| episode.turns.last_mut()) {
+            turn.action = extractor.find(&turn.action).unwrap_or_default().to_string();
+            (turn.action_ids, turn.log_probs) = (None, None); // those of the whole text
+        }
+        Cow::Owned(episodes)
+    }
+
+    fn scores(&self, episodes: Cow<[Episode]>) -> Result<Vec<Option<f32>>> {
+        let episodes = &*episodes;
         let failed = |reason: String| Error::Reward { name: self.name.clone(), reason };
         let scores = self.reward.score(episodes).map_err(|error| match error {
             Error::Reward { reason, .. } => failed(reason),

@@ -34,6 +34,7 @@ impl Letters {
             optimal_return: None,
             solved_return: None,
             stochastic: true,
+            reproducible: true,
             alphabet: Some("abcd".into()),
         }
     }

@@ -44,6 +44,8 @@ pub struct OnPolicySource {
     tokens: usize,
     /// Optimiser steps of this update.
     steps_of_update: usize,
+    /// Number of episodes dropped so far.
+    dropped: usize,
     /// The last episodes played.
     pub played: Vec<RolloutResult>,
     /// Timings of the last rollout.
@@ -64,6 +66,7 @@ impl OnPolicySource {
             is_first_step: true,
             tokens: 0,
             steps_of_update: 1,
+            dropped: 0,
             played: Vec::new(),
             timings: RolloutTimings::default(),
         }
@@ -96,6 +99,13 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         for played in played.iter_mut().filter(|played| played.is_scored()) {
             trajectories.push(std::mem::take(&mut played.trajectory));
         }
+        if played.is_empty() {
+            return Err(Error::Training(format!(
+                "the environment's program failed every episode of update {}: {}",
+                update + 1,
+                timings.dropped.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+            )));
+        }
         if trajectories.is_empty() {
             return Err(Error::Training(format!(
                 "no episode of update {} has all of its rewards, so that nothing can be learned from; look at the rewards",
@@ -127,6 +137,14 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         metrics.insert("rollout/environment_share".into(), seconds(timings.environments) / seconds(timings.total));
         if !timings.rewards.is_zero() {
             metrics.insert("rollout/reward_share".into(), seconds(timings.rewards) / seconds(timings.total));
+        }
+        for (kind, count) in &timings.dropped {
+            metrics.insert(format!("rollout/dropped_{kind}"), *count as f64);
+        }
+        let dropped: usize = timings.dropped.values().sum();
+        self.dropped += dropped;
+        if self.dropped > 0 {
+            metrics.insert("rollout/dropped".into(), dropped as f64);
         }
         (self.played, self.timings) = (played, timings);
         Ok(metrics)

@@ -1,0 +1,14 @@
+"""Environments and rewards in Python for Palestra.
+
+An environment is a class with ``reset`` and ``step``; ``serve`` lets ``palestra`` play it. A reward is a function;
+``serve_reward`` lets ``palestra`` ask it. Adapters for other packages are the modules ``palestra.gymnasium``,
+``palestra.textarena``, ``palestra.reasoning_gym`` and ``palestra.verifiers``; each imports its package when it is used.
+
+This package needs Python 3.10 or later and nothing else.
+"""
+
+from .env import Env, Observation, Step
+from .reward import serve_reward
+from .serve import PROTOCOL, serve
+
+__all__ = ["PROTOCOL", "Env", "Observation", "Step", "serve", "serve_reward"]
