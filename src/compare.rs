@@ -9,7 +9,7 @@ mod statistics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use palestra_report::{Figure, Plot, Record, Report, Series, Table, read_metrics};
+use palestra_report::{Figure, Plot, Record, Report, Series, Table, lower_is_better, read_metrics};
 use serde::Serialize;
 
 use crate::run_dir::RunDir;
@@ -75,8 +75,7 @@ impl Comparison {
     pub fn of(paths: &[PathBuf], metric: Option<&str>, by: &[String]) -> Result<Self> {
         let runs = paths.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
         let metric = metric_of(&runs, metric)?;
-        let lower_is_better =
-            ["nll", "loss", "perplexity", "bits_per_byte", "error"].iter().any(|it| metric.contains(it));
+        let lower_is_better = lower_is_better(&metric);
         let differing = differing(&runs);
         if let Some(unknown) = by.iter().find(|key| runs.iter().all(|run| !run.settings.contains_key(*key))) {
             return Err(Error::Config(format!(

@@ -1,8 +1,8 @@
 //! Directory of a model, in Hugging Face's layout: the one way in which policies, language models and reward models are
 //! opened.
 //!
-//! Knows files and models; knows nothing of the use of a model. A run's directory works too: its last checkpoint is the
-//! model.
+//! Knows files and models; knows nothing of the use of a model. A run's directory works too: its best
+//! checkpoint, or else its last, is the model.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub struct ModelDir {
 }
 
 impl ModelDir {
-    /// Opens the directory of a model, or the last checkpoint of a run's directory.
+    /// Opens the directory of a model, or the best or last checkpoint of a run's directory.
     ///
     /// # Errors
     /// A path that is neither; a tokenizer that is missing, or that belongs to another model.
@@ -69,7 +69,32 @@ impl ModelDir {
     }
 }
 
-/// The directory with the model's files: `path` itself, or the last checkpoint of a run.
+/// A run and the checkpoint that is meant: `path` is a run's directory, for its best or last checkpoint, or that of a
+/// checkpoint.
+///
+/// # Errors
+/// A path that is neither, or a run without checkpoints.
+pub fn checkpoint_of_run(path: &Path) -> Result<(RunDir, PathBuf)> {
+    let run = path.parent().and_then(Path::parent).filter(|run| run.join("run.toml").is_file());
+    match run.filter(|_| path.join("trainer_state.json").is_file()) {
+        Some(run) => Ok((RunDir::open(run)?, path.to_path_buf())),
+        None => {
+            let run = RunDir::open(path)?;
+            let checkpoint = checkpoint_of(&run)?;
+            Ok((run, checkpoint))
+        }
+    }
+}
+
+/// The checkpoint that a run is used by: the best, if the run keeps one, else the last.
+fn checkpoint_of(run: &RunDir) -> Result<PathBuf> {
+    match checkpoint::latest(&run.best())? {
+        Some(best) => Ok(best),
+        None => Ok(checkpoint::last(&run.checkpoints())?),
+    }
+}
+
+/// The directory with the model's files: `path` itself, or the best or last checkpoint of a run.
 ///
 /// # Errors
 /// A path that is neither.
@@ -78,7 +103,7 @@ pub fn model_directory(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_path_buf());
     }
     if path.join("run.toml").is_file() {
-        return Ok(checkpoint::last(&RunDir::open(path)?.checkpoints())?);
+        return checkpoint_of(&RunDir::open(path)?);
     }
     let reason = if path.is_dir() { "has neither config.json nor run.toml" } else { "is no directory" };
     let shown = path.display();

@@ -6,6 +6,7 @@
 //!   run.toml        the resolved configuration
 //!   env.json        spec of the environment; `reproducible` says if its seeds fix its episodes
 //!   checkpoints/    step-00000100, step-00000200, ...
+//!   best/           the checkpoint with the best value of train.keep_best
 //!   metrics.jsonl   one line a log step
 //!   episodes.jsonl  sample episodes
 //!   samples.jsonl   held-out texts, continued by a language model as it learned
@@ -115,6 +116,11 @@ impl RunDir {
     /// Directory in which [`checkpoint::save`](palestra_model::checkpoint::save) puts checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
+    }
+
+    /// Directory of the checkpoint with the best value of `train.keep_best`.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best")
     }
 
     /// Path of the metrics, one JSON object a line.

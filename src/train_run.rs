@@ -1,6 +1,7 @@
 //! Training run, from its file to its directory. The only place that puts all the parts together.
 
 mod baselines;
+mod best;
 mod data_files;
 mod directory;
 mod episodes;
@@ -28,6 +29,7 @@ use crate::record::{Provenance, Spans};
 use crate::run_dir::RunDir;
 use crate::{Error, Result, reward};
 use baselines::Baselines;
+use best::Best;
 use directory::{Before, Directory, resume_into, snapshot};
 use episodes::{SHOWN, frames, samples};
 use held_out::HeldOut;
@@ -163,6 +165,8 @@ impl Training<'_> {
         let span = UpdateRange { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
         let mut guard = guard::Guard::default();
+        let best = |metric: &String| Best::so_far(metric, &dir.metrics(), done);
+        let mut best = run.train.keep_best.as_ref().map(best).transpose()?;
         let policy = optimizer.freeze(agent.trained())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
             done = progress.done;
@@ -185,6 +189,10 @@ impl Training<'_> {
                     }
                 }
                 observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
+                if best.as_mut().is_some_and(|best| best.takes(&metrics)) {
+                    checkpoint::save(&dir.best(), &snapshot(&agent, &progress, &before)?)?;
+                    checkpoint::prune(&dir.best(), 1)?;
+                }
                 if done == agent.updates + 1 {
                     observer.write_report(report::so_far(&agent, done)?).map_err(Error::io(dir.report()))?;
                 }
@@ -210,7 +218,17 @@ impl Training<'_> {
             )));
         }
 
-        let agent = Agent { policy: model, updates: done, ..agent };
+        if let Some(fault) = best.as_ref().and_then(Best::fault) {
+            tracing::warn!("{}: {fault}", run.name);
+        }
+        let agent = match best.and(checkpoint::latest(&dir.best())?) {
+            Some(path) => {
+                let saved = checkpoint::load(&path)?;
+                tracing::info!("{}: update {} was the best, and is the one that is used", run.name, saved.step);
+                Agent { rewards: agent.rewards, ..Agent::from_checkpoint(agent.run, &saved, &path, &device)? }
+            }
+            None => Agent { policy: model, updates: done, ..agent },
+        };
         let (evaluation, played) = agent.try_evaluate(&agent.policy, registry, episodes, run.seed)?.unzip();
         let samples = samples(played.unwrap_or_default(), &agent, 20);
         episodes::write(&dir, &samples)?;

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{Agent, scorer};
 use crate::config::RunFile;
+use crate::model_dir::checkpoint_of_run;
 use crate::reward::with_models;
-use crate::run_dir::RunDir;
 use crate::{Error, Result};
 use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
 use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
@@ -21,15 +21,15 @@ use palestra_text::Tokenizer;
 pub const TRAINED: &str = ".value";
 
 impl Agent {
-    /// Loads the agent of a run's last checkpoint. `overrides` such as `ilql.beta=0` are applied to its run file.
+    /// Loads the agent of a run's checkpoint: the one that the path names, or that of a run's directory which
+    /// [`checkpoint_of_run`] chooses. `overrides` such as `ilql.beta=0` are applied to its run file.
     ///
     /// # Errors
     /// A directory that is not a run or has no checkpoint, a damaged checkpoint, or a device that is not there.
     pub fn load(run_dir: &Path, registry: &Registry, overrides: &[impl AsRef<str>]) -> Result<Self> {
-        let dir = RunDir::open(run_dir)?;
+        let (dir, path) = checkpoint_of_run(run_dir)?;
         let run = RunFile::load(&dir.run_file(), overrides)?.resolve(registry)?;
         let device = open_device(&run.device).map_err(Error::Device)?;
-        let path = checkpoint::last(&dir.checkpoints())?;
         let checkpoint = checkpoint::load(&path)?;
         let rewards = with_models(registry, &device).rewards(run.all_rewards())?;
         Ok(Self { rewards, ..Self::from_checkpoint(run, &checkpoint, &path, &device)? })

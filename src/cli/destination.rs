@@ -40,7 +40,7 @@ pub fn named(patterns: &[impl AsRef<str>]) -> Vec<PathBuf> {
 /// Files and directories that are read of a model: of a run its run file and checkpoints, since people put files of their own beside them.
 pub fn files_of_model(path: &Path) -> Vec<PathBuf> {
     match RunDir::open(path) {
-        Ok(run) => vec![run.run_file(), run.checkpoints()],
+        Ok(run) => vec![run.run_file(), run.checkpoints(), run.best()],
         Err(_) => vec![path.to_owned()],
     }
 }

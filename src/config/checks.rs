@@ -53,6 +53,11 @@ impl RunFile {
         if self.lora.is_some() && !config.data().trains_adapters() {
             return Err(Error::Config(format!("[lora]: [{name}] trains all of its model; remove [lora]")));
         }
+        if self.train.keep_best.is_some() && config.score_head().is_some() {
+            return Err(Error::Config(format!(
+                "train.keep_best: [{name}] normalises its scores when it ends, and no checkpoint before has them; remove it"
+            )));
+        }
         if self.train.epochs.is_some() && !matches!(config.data(), Data::Text | Data::Preferences) {
             return Err(Error::Config(format!(
                 "train.epochs: [{name}] does not go through a known number of rows; set train.updates"

@@ -20,6 +20,10 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Number of checkpoints to keep, at least 1. The newest are kept.
     pub keep_checkpoints: usize,
+    /// Metric whose best update keeps a checkpoint of its own, such as `evaluation/return_mean` or `validation/mean_nll`; the
+    /// finished run is evaluated and used by it. A lower value of a loss is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<String>,
     /// Updates from one evaluation to the next, at least 1. If absent, only the finished model is evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_every: Option<u64>,
@@ -53,6 +57,7 @@ impl Default for TrainConfig {
             epochs: None,
             checkpoint_every: 50,
             keep_checkpoints: 2,
+            keep_best: None,
             evaluate_every: None,
             gradient_checkpointing: false,
             threads: None,

@@ -82,3 +82,31 @@ fn a_policy_that_may_write_anything_is_evaluated_by_play_alone() {
     sandbox.run(&[&again[..], &["--again"]].concat()).success();
     assert!(sandbox.path().join("runs/lake-2/run.toml").is_file());
 }
+
+#[test]
+fn the_best_update_is_kept_and_used() {
+    let sandbox = Sandbox::new().with("lake.toml", LAKE);
+    let sets = ["train.keep_best=evaluation/return_mean", "train.evaluate_every=1", "train.updates=4"];
+    let sets: Vec<String> = sets
+        .iter()
+        .chain(&["train.keep_checkpoints=4", "train.checkpoint_every=1"])
+        .map(|set| format!("--set={set}"))
+        .collect();
+    let train: Vec<&str> =
+        ["train", "lake.toml", "--quiet"].into_iter().chain(sets.iter().map(String::as_str)).collect();
+    sandbox.run(&train).success();
+    let run = sandbox.path().join("runs/lake");
+    let lines = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let values = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let values: Vec<f64> = values.map(|line| line["evaluation/return_mean"].as_f64().unwrap()).collect();
+    let best = values.iter().fold(f64::NEG_INFINITY, |best, &value| best.max(value));
+    let step = 1 + values.iter().position(|&value| value == best).unwrap();
+    assert!(run.join(format!("best/step-{step:08}/model.safetensors")).is_file(), "{values:?}");
+    let mean =
+        |path: &str| sandbox.run(&["evaluate", path, "--seed", "0", "--json"]).json()["mean_return"].as_f64().unwrap();
+    // The same policy plays the same games, whichever way it is named.
+    let named = format!("runs/lake/checkpoints/step-{step:08}");
+    assert_eq!(mean("runs/lake"), mean(&named));
+    let told = sandbox.run(&["evaluate", "runs/lake/checkpoints/step-00000099"]).stderr;
+    assert!(told.contains("is no directory"), "{told}");
+}

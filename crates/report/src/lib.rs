@@ -46,7 +46,7 @@ use std::time::{Duration, Instant};
 pub use bars::{Bars, bars_svg};
 pub use figures::figures;
 pub use memory::peak_memory_bytes;
-pub use metrics::{History, MetricsLog, Record, read_metrics};
+pub use metrics::{History, MetricsLog, Record, lower_is_better, read_metrics};
 pub use plot::{Figure, Plot, Reference, Series};
 pub use progress::{Display, FIGURES, Progress, sparkline};
 pub use replay::{Playback, harmless, replay};

@@ -159,6 +159,11 @@ fn cut_after(path: &Path, step: u64) -> io::Result<History> {
     Ok(history)
 }
 
+/// True if a lower value of a metric is better, as of a loss.
+pub fn lower_is_better(metric: &str) -> bool {
+    ["nll", "loss", "perplexity", "bits_per_byte", "error"].iter().any(|part| metric.contains(part))
+}
+
 /// Reads all metrics of a run; an unfinished last line is left out.
 ///
 /// # Errors
