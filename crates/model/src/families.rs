@@ -271,3 +271,6 @@ impl ModelConfig {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use crate::ops::swiglu;
 
 /// The feed-forward layer of a block.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the larger variant is the usual one")]
 pub enum FeedForward {
     /// One for all tokens.
     Dense(Mlp),

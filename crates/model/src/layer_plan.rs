@@ -65,11 +65,6 @@ impl ModelConfig {
         if self.decoder().norm_placement == NormPlacement::Around { 4 } else { 2 }
     }
 
-    /// Base of the rotary frequencies in layers with the window.
-    pub(crate) fn local_theta(&self) -> f64 {
-        if self.local_rope_theta > 0.0 { self.local_rope_theta } else { self.rope_theta }
-    }
-
     /// The number by whose root attention's scores are divided.
     pub(crate) fn score_divisor(&self) -> usize {
         if self.query_pre_attn_scalar > 0 { self.query_pre_attn_scalar } else { self.head_dim() }
@@ -97,10 +92,12 @@ mod tests {
             rope_scaling: Some(RopeScaling::Linear { factor: 8.0 }),
             ..ModelConfig::default()
         };
-        let plans = config.resolve(20).unwrap().layer_plans();
+        let plans = config.clone().resolve(20).unwrap().layer_plans();
         let rope = |plan: &LayerPlan| plan.rope.clone().map(|rope| (rope.theta, rope.scaling.is_some()));
         assert_eq!(plans.iter().map(|plan| plan.window).collect::<Vec<_>>(), [9, 9, 0]);
         assert_eq!([rope(&plans[0]), rope(&plans[2])], [Some((100.0, false)), Some((10_000.0, true))]);
+        let equal = ModelConfig { local_rope_theta: 0.0, ..config.clone() }.resolve(20).unwrap().layer_plans();
+        assert_eq!([rope(&equal[0]), rope(&equal[2])], [Some((10_000.0, false)), Some((10_000.0, true))]);
         let config = ModelConfig { family: Family::SmolLm3, no_rope_layers: vec![0], ..ModelConfig::default() };
         let plans = config.resolve(20).unwrap().layer_plans();
         assert_eq!([rope(&plans[0]), rope(&plans[1])], [None, Some((10_000.0, false))]);

@@ -345,7 +345,10 @@ impl Attention {
             let [_, all] = x.dims();
             let head_dim = all / heads;
             let x = match norm {
-                Some(norm) => norm.forward(x.reshape([batch * time * all / norm.width(), norm.width()])),
+                Some(norm) => {
+                    let width = norm.width(); // of a head, or of all of them
+                    norm.forward(x.reshape([batch * time * all / width, width]))
+                }
                 None => x,
             };
             x.reshape([batch, time, heads, head_dim]).swap_dims(1, 2)

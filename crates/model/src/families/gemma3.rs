@@ -33,7 +33,13 @@ pub const GEMMA3: FamilyRules = FamilyRules {
         "query_pre_attn_scalar",
         "final_logit_softcapping",
     ],
-    fix: |config| config.qk_norm = true,
+    fix: |config| {
+        config.qk_norm = true;
+        // Layers with the window never have the scaling of the others.
+        if config.sliding_window > 0 && config.local_rope_theta == 0.0 {
+            config.local_rope_theta = config.rope_theta;
+        }
+    },
     names: Names { parts: &[NORMS, ATTENTION, FEED_FORWARD], ..NAMES },
     read,
     write,
@@ -81,11 +87,7 @@ fn read(json: &Value) -> Result<ModelConfig, String> {
     let scalar = size(json, "query_pre_attn_scalar", Some(256))?;
     Ok(ModelConfig {
         gelu: if json["hidden_activation"] == EXACT_GELU { Gelu::Exact } else { Gelu::Tanh },
-        local_rope_theta: if config.sliding_window == 0 || local_rope_theta == config.rope_theta {
-            0.0
-        } else {
-            local_rope_theta
-        },
+        local_rope_theta: if config.sliding_window > 0 { local_rope_theta } else { 0.0 },
         query_pre_attn_scalar: if scalar == head_dim { 0 } else { scalar },
         final_logit_softcapping: match &json["final_logit_softcapping"] {
             Value::Null => 0.0,
@@ -132,7 +134,8 @@ fn write(config: &ModelConfig) -> Value {
     json["attention_bias"] = config.qkv_bias.into();
     json["sliding_window"] = llama::window(config).into();
     json["layer_types"] = llama::layer_types(config).into();
-    json["rope_local_base_freq"] = config.local_theta().into();
+    let local_theta = if config.local_rope_theta > 0.0 { config.local_rope_theta } else { config.rope_theta };
+    json["rope_local_base_freq"] = local_theta.into();
     json["query_pre_attn_scalar"] = config.score_divisor().into();
     json["final_logit_softcapping"] =
         (config.final_logit_softcapping > 0.0).then_some(config.final_logit_softcapping).into();

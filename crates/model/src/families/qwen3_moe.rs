@@ -68,13 +68,12 @@ fn read(json: &Value) -> Result<ModelConfig, String> {
 /// The layers of `mlp_only_layers`.
 fn dense_alone(json: &Value) -> Result<Vec<usize>, String> {
     let value = &json["mlp_only_layers"];
-    let layers = value.as_array().map(|all| all.iter().map(|layer| Some(usize::try_from(layer.as_u64()?).ok()?)));
-    match layers {
-        None if value.is_null() => Ok(Vec::new()),
-        layers => layers
-            .and_then(Iterator::collect)
-            .ok_or_else(|| format!("mlp_only_layers is {value}; it must be a list of layers, counted from 0")),
+    let layer = |layer: &Value| usize::try_from(layer.as_u64()?).ok();
+    match value {
+        Value::Null => Some(Vec::new()),
+        value => value.as_array().and_then(|layers| layers.iter().map(layer).collect()),
     }
+    .ok_or_else(|| format!("mlp_only_layers is {value}; it must be a list of layers, counted from 0"))
 }
 
 /// The weight of the loss that balances the use of experts; 0 for none.
