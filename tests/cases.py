@@ -97,8 +97,10 @@ def tool_calls(it):
     it.rows("order.jsonl", "keys in the order of the file", order, "sft.toml", *of_text("order.jsonl"))
     it.rows("order.parquet", "keys in the order of the file", order, "sft.toml", *of_text("order.parquet"))
     it.rows("union.parquet", "no null of other rows in the call", ["\"arguments\": {\"city\": \"Paris\"}}"], "sft.toml", *of_text("union.parquet"), "text.window=200")
-    for file, count in (("pref", 252), ("pref_text", 103), ("pref_null", None), ("pref_history", 234)):
-        wanted = ["1 preferences, of which 1 are of 2 answers to 1 prompts"] + ([f"{count} tokens"] if count and file != "pref" else [])
+    it.rows("comp_tools.jsonl", "calls of the prompt are kept, the answer is learned", ["\"arguments\": {\"city\": \"Paris\"}}\n</tool_call><|im_end|>", "⟦\nIt is 7.<|im_end|>⟧"],
+            "sft.toml", *of_text("comp_tools.jsonl"), "text.format=completion")
+    for file in ("pref", "pref_text", "pref_null", "pref_history"):
+        wanted = ["1 preferences, of which 1 are of 2 answers to 1 prompts"]
         it.says(f"{file}.jsonl", "two answers that differ in their calls or texts", wanted, "train", "dpo.toml", "--device", "flex", "--out", f"runs/{file}",
                 *sets(of_pairs(f"{file}.jsonl") + ["preferences.window=256"]))
 
@@ -198,6 +200,7 @@ def binary_text(it):
 
 @case
 def pairs_without_prompt(it):
+    # Rows read, rows learned, and the tokens of their texts, each encoded whole, as transformers counts them too.
     counts = {"atspace": (1, 1, 41), "emoji": (1, 1, 38), "emptychosen": (2, 2, 31), "emptymsg": (2, 2, 72), "identical": (2, 1, 41), "lastuser": (1, 1, 53), "messages": (1, 1, 38),
               "messages_early": (1, 1, 78), "messages_identical": (2, 1, 38), "messages_prefix": (1, 1, 57), "midword": (1, 1, 44), "mixed": (2, 2, 85), "natural": (190, 190, 1810),
               "prefix": (1, 1, 47), "promptjoin": (1, 1, 23), "promptspace": (1, 1, 26), "samefirst": (1, 1, 40), "strprompt_conv": (1, 1, 38)}

@@ -289,3 +289,16 @@ fn a_padding_token_beyond_the_embedding_is_for_padding_alone() {
                     token 5, which the model's embedding does not have";
     assert_eq!(message, expected);
 }
+
+#[test]
+fn an_id_without_a_token_has_no_text() {
+    let json = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 5}, "merges": [["a", "b"]]}
+    });
+    let tokenizer = made::opened(&json, &Value::Null);
+    assert_eq!((tokenizer.vocab_size(), tokenizer.decode(&[0, 2, 5, 4, 1]).unwrap().as_str()), (6, "aabb"));
+    assert_eq!(tokenizer.token_bytes(), [1, 1, 0, 0, 0, 2]);
+    assert_eq!(tokenizer.decode(&[3]).unwrap(), "");
+}
