@@ -96,7 +96,7 @@ fn steps_of(loss: PairLoss, recorded: &Recorded, device: &Device) -> Vec<Step> {
     let start = start(device);
     let prompts = prompts(&recorded.pairs, &start);
     let config = DpoConfig { loss, beta, length_normalised: loss == PairLoss::Ipo, ..DpoConfig::default() };
-    let learner = PreferenceLearner { objective: Arc::new(Dpo(config)), checkpointing: false };
+    let learner = PreferenceLearner { objective: Arc::new(Dpo(config)) };
     let config = OptimizerConfig { learning_rate, max_grad_norm, eps, weight_decay: 0.0, ..OptimizerConfig::default() };
     let mut optimizer = AdamW::new(config).unwrap();
     let mut model = start.train();
