@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use palestra_envs::Registry;
-use palestra_model::Module;
 
 use crate::agent::Agent;
 use crate::config::RunFile;
