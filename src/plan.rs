@@ -447,6 +447,10 @@ mod tests {
         assert!((plan.seconds.unwrap() / seconds - 1.0).abs() < 1e-12);
         assert_eq!(plan.memory.weights + plan.memory.gradients + plan.memory.moments, 16 * 6_738_415_616);
         assert_eq!(plan.memory.total - plan.memory.total_if_sharded, 16 * 6_738_415_616 / 64 * 63);
+        assert_eq!(plan.memory.logits, 3 * LOGITS_CHUNK as u64 + 4 * 4096 * 4096, "three buffers of a chunk");
+        let short = Extent { window: 256, ..extent(1) };
+        let few = Plan::new(&llama_7b(), whole(&llama_7b()), short, None);
+        assert_eq!(few.memory.logits, 8 * 256 * 32_000, "all logits and their gradient");
         let text = plan.to_string();
         assert!(
             text.contains("6.738 G\n") && text.contains("if weights, gradients and moments were sharded"),
