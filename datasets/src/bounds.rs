@@ -72,7 +72,10 @@ pub(crate) fn check_pages(source: &impl ChunkReader, start: u64, len: u64) -> Re
             None => page_header(&read(HEADER[1])?).ok_or_else(damaged)?,
         };
         if header.unpacked > MAX_PAGE {
-            return Err(format!("the page at byte {at} has {} bytes when it is unpacked; at most {MAX_PAGE} are read", header.unpacked));
+            return Err(format!(
+                "the page at byte {at} has {} bytes when it is unpacked; at most {MAX_PAGE} are read",
+                header.unpacked
+            ));
         }
         if header.packed < 0 || header.unpacked < 0 || !(0..=header.unpacked.max(1)).contains(&header.dictionary) {
             return Err(damaged());
@@ -165,7 +168,14 @@ impl Thrift<'_> {
         }
     }
 
-    fn items(&mut self, count: u64, kinds: &[u8], field: i64, depth: usize, told: &mut dyn FnMut(i64, i64, i64)) -> Option<()> {
+    fn items(
+        &mut self,
+        count: u64,
+        kinds: &[u8],
+        field: i64,
+        depth: usize,
+        told: &mut dyn FnMut(i64, i64, i64),
+    ) -> Option<()> {
         if count > (self.bytes.len() - self.at) as u64 {
             return None;
         }
@@ -223,7 +233,8 @@ mod tests {
     fn parquet(rows: usize, length: usize) -> Vec<u8> {
         let texts = StringArray::from_iter_values((0..rows).map(|row| format!("{row}{}", "x".repeat(length))));
         let numbers = Int64Array::from_iter_values(0..rows as i64);
-        let batch = RecordBatch::try_from_iter([("text", Arc::new(texts) as ArrayRef), ("n", Arc::new(numbers))]).unwrap();
+        let batch =
+            RecordBatch::try_from_iter([("text", Arc::new(texts) as ArrayRef), ("n", Arc::new(numbers))]).unwrap();
         let level = Compression::ZSTD(ZstdLevel::try_new(3).unwrap());
         let properties = WriterProperties::builder().set_compression(level).set_dictionary_enabled(false).build();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();

@@ -84,7 +84,10 @@ impl EvaluationConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        Ok(check_ranges("evaluation", &[("episodes", &self.episodes, Range::AT_LEAST_ONE), ("episodes", &self.episodes, EPISODES)])?)
+        Ok(check_ranges(
+            "evaluation",
+            &[("episodes", &self.episodes, Range::AT_LEAST_ONE), ("episodes", &self.episodes, EPISODES)],
+        )?)
     }
 }
 

@@ -36,13 +36,19 @@ struct Reader {
 
 const READERS: [Reader; 9] = [
     Reader { file: "run.toml", read: |path| drop(RunFile::load(path, &[] as &[&str])) },
-    Reader { file: "rows.jsonl", read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())) },
+    Reader {
+        file: "rows.jsonl",
+        read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())),
+    },
     Reader {
         file: "preferences.jsonl",
         read: |path| drop(preferences::read(path).map(|rows| rows.take_while(Result::is_ok).count())),
     },
     Reader { file: "log.parquet", read: read_log },
-    Reader { file: "rows.parquet", read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())) },
+    Reader {
+        file: "rows.parquet",
+        read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())),
+    },
     Reader { file: "m/tokenizer.json", read: |path| drop(Tokenizer::from_file(path)) },
     Reader { file: "m/chat_template.jinja", read: read_template },
     Reader { file: "m/config.json", read: |path| drop(read_config(path.parent().unwrap_or(path))) },

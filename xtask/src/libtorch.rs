@@ -194,7 +194,8 @@ fn cached_or_downloaded(cache: &Path, kept: &str) -> Result<PathBuf> {
 fn verify(libtorch: &Path, kept: &str) -> Result<()> {
     let mut digest = Command::new("python3");
     digest.args(["-c", DIGEST]).arg(libtorch).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = digest.output().map_err(|error| format!("python3 does not start: {error}. Install it, or {INSTEAD}"))?;
+    let output =
+        digest.output().map_err(|error| format!("python3 does not start: {error}. Install it, or {INSTEAD}"))?;
     let found = String::from_utf8_lossy(&output.stdout);
     if output.status.success() && found.trim() == kept {
         return Ok(());

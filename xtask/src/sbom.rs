@@ -120,11 +120,14 @@ mod tests {
         });
         let bill = bill(&metadata, &hashes(lock));
         assert_eq!(bill["metadata"]["component"]["version"], "0.1.0");
-        assert_eq!(bill["components"], json!([{
-            "type": "library", "bom-ref": "pkg:cargo/b@1.0.0", "name": "b", "version": "1.0.0",
-            "purl": "pkg:cargo/b@1.0.0", "hashes": [{ "alg": "SHA-256", "content": "00ff" }],
-            "licenses": [{ "expression": "MIT OR Apache-2.0" }],
-        }]));
+        assert_eq!(
+            bill["components"],
+            json!([{
+                "type": "library", "bom-ref": "pkg:cargo/b@1.0.0", "name": "b", "version": "1.0.0",
+                "purl": "pkg:cargo/b@1.0.0", "hashes": [{ "alg": "SHA-256", "content": "00ff" }],
+                "licenses": [{ "expression": "MIT OR Apache-2.0" }],
+            }])
+        );
         let needs = json!([{ "ref": "palestra", "dependsOn": ["pkg:cargo/b@1.0.0"] }, { "ref": "pkg:cargo/b@1.0.0", "dependsOn": [] }]);
         assert_eq!(bill["dependencies"], needs);
     }

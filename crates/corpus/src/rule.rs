@@ -139,7 +139,9 @@ impl Rule {
     /// Returns the step of the funnel that the rule belongs to.
     pub fn step(self) -> Step {
         match self {
-            Self::DamagedFile | Self::BadRow | Self::Undecodable | Self::TooLarge | Self::HostileHtml | Self::Empty => Step::Read,
+            Self::DamagedFile | Self::BadRow | Self::Undecodable | Self::TooLarge | Self::HostileHtml | Self::Empty => {
+                Step::Read
+            }
             Self::C4NoLines | Self::C4LoremIpsum | Self::C4CurlyBracket | Self::C4BadWords | Self::C4Sentences => {
                 Step::C4
             }

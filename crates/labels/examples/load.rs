@@ -23,8 +23,7 @@ use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-const USAGE: &str =
-    "load PALESTRA [--items N] [--people N] [--seconds N] [--overlap N] [--slow N] [--kills N], with PALESTRA the program";
+const USAGE: &str = "load PALESTRA [--items N] [--people N] [--seconds N] [--overlap N] [--slow N] [--kills N], with PALESTRA the program";
 
 /// Time for which a client asks again when the server is gone.
 const PATIENCE: Duration = Duration::from_secs(30);

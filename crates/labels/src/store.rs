@@ -97,7 +97,9 @@ impl Store {
         let number = |key: &str| {
             let sql = "SELECT value FROM setting WHERE key = ?1";
             let value = find(&self.connection, sql, [key], |row| row.get::<_, i64>(0)).map_err(told(&self.file))?;
-            value.ok_or_else(|| Error::store(&self.file, format!("has no setting `{key}`; it was changed by another program")))
+            value.ok_or_else(|| {
+                Error::store(&self.file, format!("has no setting `{key}`; it was changed by another program"))
+            })
         };
         let overlap = number("overlap")?;
         let overlap = u32::try_from(overlap).ok().filter(|overlap| *overlap > 0);

@@ -6,6 +6,6 @@ mod tokenizer;
 pub use error::{Error, Result};
 pub use palestra_datasets::Message;
 pub use tokenizer::{
-    ChatDate, ChatTemplate, EncodedChat, MarkedText, Method, SpecialTokens, StopStream, TemplateLimits, TextStream, Tokenizer,
-    VocabularyOptions, before_stop, stop_check,
+    ChatDate, ChatTemplate, EncodedChat, MarkedText, Method, SpecialTokens, StopStream, TemplateLimits, TextStream,
+    Tokenizer, VocabularyOptions, before_stop, stop_check,
 };

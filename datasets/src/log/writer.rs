@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use palestra_files::OutputFile;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{FileMetaData, KeyValue};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use palestra_files::OutputFile;
 use parquet::schema::types::ColumnPath;
 
 use super::record;
@@ -92,13 +92,12 @@ impl LogWriter {
         let metadata = FileMetaData::new(version, 0, Some(created_by), Some(key_values), schema, None);
         let encoding = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let encoder = ArrowWriter::try_new_with_options(Vec::new(), written(), encoding).map_err(refused)?;
-        let file =
-            OutputFile::create_new(path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    Error::file(path, "there is a file already; a log is never written over")
-                }
-                _ => Error::io(path, "create it")(source),
-            })?;
+        let file = OutputFile::create_new(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::file(path, "there is a file already; a log is never written over")
+            }
+            _ => Error::io(path, "create it")(source),
+        })?;
         let mut writer = Self {
             path: path.to_owned(),
             file,

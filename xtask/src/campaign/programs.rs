@@ -42,11 +42,25 @@ const CHECKPOINT: &[&str] = &["checkpoints/"];
 const LOG: &[&str] = &["rollout frozen-lake-4x4 --policy random --episodes 200 --seed 5 --out log.parquet"];
 
 const fn of_log(name: &'static str, files: &'static [(&'static str, &'static str)]) -> Work {
-    Work { name, files, prepare: LOG, command: "train run.toml --quiet --out OUT", resume: "--resume", same: CHECKPOINT }
+    Work {
+        name,
+        files,
+        prepare: LOG,
+        command: "train run.toml --quiet --out OUT",
+        resume: "--resume",
+        same: CHECKPOINT,
+    }
 }
 
 const fn of_play(name: &'static str, files: &'static [(&'static str, &'static str)]) -> Work {
-    Work { name, files, prepare: &[], command: "train run.toml --quiet --out OUT", resume: "--resume", same: CHECKPOINT }
+    Work {
+        name,
+        files,
+        prepare: &[],
+        command: "train run.toml --quiet --out OUT",
+        resume: "--resume",
+        same: CHECKPOINT,
+    }
 }
 
 macro_rules! play_file {

@@ -97,7 +97,10 @@ mod tests {
     use super::*;
 
     fn samples(bytes: impl Fn(f64) -> f64, files: impl Fn(usize) -> usize) -> Vec<Sample> {
-        (0..3600).map(|second| (second, f64::from(second) / 3600.0)).map(|(second, hours)| Sample { hours, bytes: bytes(hours), files: files(second as usize) }).collect()
+        (0..3600)
+            .map(|second| (second, f64::from(second) / 3600.0))
+            .map(|(second, hours)| Sample { hours, bytes: bytes(hours), files: files(second as usize) })
+            .collect()
     }
 
     #[test]

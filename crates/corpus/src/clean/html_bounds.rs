@@ -3,7 +3,8 @@ use crate::settings::Read;
 /// Elements that hold nothing, or whose end is left out so often that they do not nest.
 const FLAT: [&str; 30] = [
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr", "p",
-    "li", "dt", "dd", "option", "optgroup", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "rp", "rt", "html",
+    "li", "dt", "dd", "option", "optgroup", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "rp", "rt",
+    "html",
 ];
 
 /// Refuses a page for which the HTML parser takes more than a time in proportion to its size: the time is quadratic in the

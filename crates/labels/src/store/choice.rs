@@ -32,7 +32,8 @@ pub(super) fn give_next(change: &Change, annotator: i64) -> rusqlite::Result<Opt
     let sql = "INSERT INTO assignment (item, annotator, given) VALUES (?1, ?2, ?3)";
     change.execute(sql, (item, annotator, super::now()))?;
     let taken = taken(change, item)?;
-    let sql = "UPDATE annotator SET given = given + ?2, given_gold = given_gold + ?3, barred = barred + ?4 WHERE id = ?1";
+    let sql =
+        "UPDATE annotator SET given = given + ?2, given_gold = given_gold + ?3, barred = barred + ?4 WHERE id = ?1";
     change.execute(sql, (annotator, taken != GOLD, taken == GOLD, is_free(taken, overlap(change)?)))?;
     hold(change, annotator, item)?;
     take(change, item, 1)?;
@@ -115,7 +116,8 @@ fn choose(change: &Change, annotator: i64) -> rusqlite::Result<Option<ItemId>> {
 fn first_new(change: &Change, annotator: i64, taken: i64) -> rusqlite::Result<Option<ItemId>> {
     let sql = "SELECT position FROM passed WHERE annotator = ?1 AND taken = ?2";
     let passed = find(change, sql, (annotator, taken), |row| row.get::<_, i64>(0))?.unwrap_or(0);
-    let sql = "SELECT position, item, EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = turn.item AND annotator = ?1)
+    let sql =
+        "SELECT position, item, EXISTS (SELECT 1 FROM assignment AS a WHERE a.item = turn.item AND annotator = ?1)
         FROM turn WHERE taken = ?2 AND position > ?3 ORDER BY position";
     let mut select = cached(change, sql)?;
     let mut rows = select.query((annotator, taken, passed))?;
@@ -179,7 +181,8 @@ fn take(change: &Change, item: ItemId, by: i64) -> rusqlite::Result<()> {
     let freed = i64::from(is_free(after, overlap)) - i64::from(is_free(before, overlap));
     if freed != 0 {
         count(change, "free", freed)?;
-        let sql = "UPDATE annotator SET barred = barred + ?2 WHERE id IN (SELECT annotator FROM assignment WHERE item = ?1)";
+        let sql =
+            "UPDATE annotator SET barred = barred + ?2 WHERE id IN (SELECT annotator FROM assignment WHERE item = ?1)";
         change.execute(sql, (item, freed))?;
     }
     Ok(())

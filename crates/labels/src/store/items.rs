@@ -38,7 +38,9 @@ impl Stored {
     pub fn check(&self) -> Result<(), String> {
         let count = self.answers.len();
         match self.gold {
-            _ if !(1..=MAX_ANSWERS).contains(&count) => Err(format!("has {count} answers where 1 to {MAX_ANSWERS} should be")),
+            _ if !(1..=MAX_ANSWERS).contains(&count) => {
+                Err(format!("has {count} answers where 1 to {MAX_ANSWERS} should be"))
+            }
             Some(gold) if gold >= count => Err(format!("its gold answer is {gold}, of {count}")),
             _ => Ok(()),
         }
@@ -56,7 +58,9 @@ impl Store {
             for item in items {
                 let item = item.map_err(Error::from)?;
                 if let Some((column, reason)) = item.fault() {
-                    return Err(Error::store(change.file, format!("item {}, {column}: {reason}", added.ids.len())).into());
+                    return Err(
+                        Error::store(change.file, format!("item {}, {column}: {reason}", added.ids.len())).into()
+                    );
                 }
                 let known = find(change, "SELECT id FROM item WHERE key = ?1", [item.key()], |row| row.get(0))?;
                 match known {

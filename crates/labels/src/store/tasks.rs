@@ -121,7 +121,9 @@ impl Store {
         })?;
         let Some((item, label)) = undone else { return Ok(None) };
         let order = self.shown(annotator, item)?;
-        label.check(order.len()).map_err(|error| Error::store(&self.file, format!("item {item}: {error}; {CHANGED}")))?;
+        label
+            .check(order.len())
+            .map_err(|error| Error::store(&self.file, format!("item {item}: {error}; {CHANGED}")))?;
         let label = label.reordered(&inverse(&order));
         Ok(Some((self.task(annotator, item)?, label)))
     }
@@ -167,11 +169,7 @@ fn check_key(key: Option<&str>) -> Result<()> {
     }
 }
 
-fn made_before(
-    change: &Change,
-    annotator: &Annotator,
-    key: Option<&str>,
-) -> rusqlite::Result<Option<MadeBefore>> {
+fn made_before(change: &Change, annotator: &Annotator, key: Option<&str>) -> rusqlite::Result<Option<MadeBefore>> {
     let Some(key) = key else { return Ok(None) };
     let sql = "SELECT item, label FROM change WHERE annotator = ?1 AND key = ?2";
     find(change, sql, (annotator.id, key), |row| {

@@ -292,7 +292,9 @@ fn the_clock_of_a_store_is_not_the_time_of_day_and_never_goes_back() {
     add(&mut store, numbered(2)).unwrap();
     let ada = store.annotator("ada").unwrap();
     store.next(&ada).unwrap();
-    let since = |store: &Store| store.connection.query_row("SELECT max(since) FROM open", [], |row| row.get::<_, i64>(0)).unwrap();
+    let since = |store: &Store| {
+        store.connection.query_row("SELECT max(since) FROM open", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
     assert!(since(&store) < 60, "seconds for which the store was open");
     store.connection.execute("UPDATE counter SET value = 5000 WHERE key = 'clock'", []).unwrap();
     let mut other = Store::open(store.file()).unwrap();

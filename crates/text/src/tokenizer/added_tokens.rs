@@ -27,7 +27,8 @@ pub fn add_configured(inner: &mut tokenizers::Tokenizer, config: &Value) -> Resu
             || Error::Tokenizer(format!("tokenizer_config.json: added_tokens_decoder[{id:?}] is no token: {entry}"));
         let (number, content) = (id.parse::<u32>().ok(), entry["content"].as_str());
         let (Some(number), Some(content)) = (number, content) else { return Err(wrong()) };
-        check_token("tokenizer_config.json: added_tokens_decoder", content, &number.into()).map_err(Error::Tokenizer)?;
+        check_token("tokenizer_config.json: added_tokens_decoder", content, &number.into())
+            .map_err(Error::Tokenizer)?;
         let flag = |name: &str| entry[name].as_bool();
         let is_special = flag("special").unwrap_or(false);
         let token = AddedToken::from(content, is_special || special.contains(content))

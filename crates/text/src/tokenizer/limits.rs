@@ -30,7 +30,9 @@ pub(super) fn check(tokenizer: &Value) -> Result<(), String> {
         check_token("model.vocab", content, id)?;
     }
     match vocabulary.as_array().map(Vec::len) {
-        Some(count) if count as u64 > MAX_IDS => Err(format!("model.vocab: has {count} tokens; at most {MAX_IDS} are read")),
+        Some(count) if count as u64 > MAX_IDS => {
+            Err(format!("model.vocab: has {count} tokens; at most {MAX_IDS} are read"))
+        }
         _ => Ok(()),
     }
 }
@@ -39,7 +41,10 @@ pub(super) fn check(tokenizer: &Value) -> Result<(), String> {
 pub(super) fn check_token(field: &str, content: &str, id: &Value) -> Result<(), String> {
     let shown: String = content.chars().take(20).collect();
     if content.len() > MAX_TOKEN {
-        return Err(format!("{field}: the token {shown:?}... has {} bytes; at most {MAX_TOKEN} are read", content.len()));
+        return Err(format!(
+            "{field}: the token {shown:?}... has {} bytes; at most {MAX_TOKEN} are read",
+            content.len()
+        ));
     }
     match id.as_u64() {
         Some(id) if id >= MAX_IDS => Err(format!("{field}: {shown:?} has the id {id}; ids below {MAX_IDS} are read")),
@@ -71,7 +76,10 @@ mod tests {
         };
         assert_eq!(with(json!({"a": 0}), added(1, "b")), Ok(2));
         let error = with(json!({"a": 0, "b": 2_147_483_648u64}), json!([])).unwrap_err();
-        assert!(error.contains("tokenizer.json: model.vocab: \"b\" has the id 2147483648; ids below 16777216"), "{error}");
+        assert!(
+            error.contains("tokenizer.json: model.vocab: \"b\" has the id 2147483648; ids below 16777216"),
+            "{error}"
+        );
         let error = with(json!({"a": 0}), added(4_000_000_000, "b")).unwrap_err();
         assert!(error.contains("added_tokens: \"b\" has the id 4000000000"), "{error}");
         let error = with(json!({"a": 0}), added(1, &"b".repeat(100_000))).unwrap_err();

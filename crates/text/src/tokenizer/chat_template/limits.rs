@@ -56,7 +56,11 @@ impl TemplateLimits {
             }
         }
         let most = self.tag_bytes;
-        if outside <= most { Ok(()) } else { Err(format!("a tag has {outside} bytes of code; at most {most} are read")) }
+        if outside <= most {
+            Ok(())
+        } else {
+            Err(format!("a tag has {outside} bytes of code; at most {most} are read"))
+        }
     }
 }
 
@@ -75,13 +79,15 @@ pub(super) fn compile(environment: &mut Environment<'static>, name: &'static str
 const STACK_OF_STEP: u64 = 1024;
 
 /// Runs a rendering on a stack for values as deep as so many steps can nest them. Memory is taken for what is used of it.
-pub(super) fn on_a_stack<T: Send>(steps: u64, render: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
-    let failed = |reason: String| Error::new(ErrorKind::InvalidOperation, reason);
+///
+/// # Errors
+/// The reason why there is no result.
+pub(super) fn on_a_stack<T: Send>(steps: u64, render: impl FnOnce() -> T + Send) -> Result<T, String> {
     let size = usize::try_from(steps.saturating_mul(STACK_OF_STEP)).unwrap_or(usize::MAX).max(8 << 20);
     thread::scope(|scope| {
         let rendering = thread::Builder::new().stack_size(size).spawn_scoped(scope, render);
-        let rendering = rendering.map_err(|error| failed(format!("no thread to render it: {error}")))?;
-        rendering.join().unwrap_or_else(|_| Err(failed("the template engine failed".to_string())))
+        let rendering = rendering.map_err(|error| format!("no thread to render it: {error}"))?;
+        rendering.join().map_err(|_| "the template engine failed".to_string())
     })
 }
 
@@ -128,7 +134,8 @@ mod tests {
     #[test]
     fn templates_that_take_too_much_are_refused_at_once() {
         let loops = "{% for a in range(99999) %}".repeat(5) + &"{% endfor %}".repeat(5);
-        let doubling = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}";
+        let doubling =
+            "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}";
         let cases = [
             (loops.as_str(), "takes more than 200"),
             (doubling, "takes more than 200"),
@@ -150,7 +157,8 @@ mod tests {
             ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
         ];
         let told = cases.map(|(text, expected)| (text, expected, rendered(text)));
-        let wrong: Vec<_> = told.iter().filter(|(_, expected, told)| !told.contains(expected) || told.len() > 300).collect();
+        let wrong: Vec<_> =
+            told.iter().filter(|(_, expected, told)| !told.contains(expected) || told.len() > 300).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
@@ -167,14 +175,28 @@ mod tests {
     #[test]
     fn templates_that_are_nested_too_deep_are_refused() {
         let within = |unit: &str, end: &str| format!("{{{{ {}{end} }}}}", unit.repeat(8_000 / unit.len()));
-        for text in [within("-", "1"), within("not ", "1"), within("1+", "1"), within("(", "1"), within("[", ""),
-            within("1 if 1 else ", "1"), within("1~", "1"), format!("{{{{ a{} }}}}", ".b".repeat(4_000)), format!("{{{{ a{} }}}}", "|e".repeat(4_000)),
-            "{% if 1 %}".repeat(20_000), format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000)), "{% for a in b %}".repeat(9_000)]
-        {
+        for text in [
+            within("-", "1"),
+            within("not ", "1"),
+            within("1+", "1"),
+            within("(", "1"),
+            within("[", ""),
+            within("1 if 1 else ", "1"),
+            within("1~", "1"),
+            format!("{{{{ a{} }}}}", ".b".repeat(4_000)),
+            format!("{{{{ a{} }}}}", "|e".repeat(4_000)),
+            "{% if 1 %}".repeat(20_000),
+            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000)),
+            "{% for a in b %}".repeat(9_000),
+        ] {
             assert!(rendered(&text).len() < 400, "{}", rendered(&text));
         }
         let long = format!("{{{{ {}1 }}}}", "-".repeat(50_000));
-        assert!(rendered(&long).contains("a tag has 50003 bytes of code; at most 8192 are read"), "{}", rendered(&long));
+        assert!(
+            rendered(&long).contains("a tag has 50003 bytes of code; at most 8192 are read"),
+            "{}",
+            rendered(&long)
+        );
         assert!(rendered(&" ".repeat(300_000)).contains("has 300000 bytes; a chat template has at most 262144"));
         let quoted = format!("{{{{ '{}' }}}}", "a".repeat(50_000));
         assert_eq!(rendered(&quoted), "rendered 50000 bytes");

@@ -38,7 +38,8 @@ fn snippets_are_rendered_as_jinja2_renders_them() {
     for snippet in snippets {
         let (text, right) = (snippet[0].as_str().unwrap(), snippet[1].as_str());
         let template = ChatTemplate::new("snippet", text, BTreeMap::new()).map(|template| template.with_date(date));
-        let found = template.and_then(|template| template.render_values(Jinja::from(Serde(&fixture["values"])), 1_000_000));
+        let found =
+            template.and_then(|template| template.render_values(Jinja::from(Serde(&fixture["values"])), 1_000_000));
         let found = found.map(|text| text.replace([BEGIN, END], ""));
         let is_same = found.as_ref().ok().map(String::as_str) == right;
         if is_same == OTHERWISE.contains(&text) {
