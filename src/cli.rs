@@ -112,6 +112,7 @@ pub fn main(registry: Registry) -> ExitCode {
         }
     };
     start_logging(&line);
+    palestra_datasets::log::silence_caught_panics();
     // Without a run, reward models are computed on this device; a run computes them on its own device.
     let registry = with_kinds(&registry, &Device::flex(), Arc::default());
     let mut output = Output::new(line.json, line.quiet);

@@ -59,6 +59,7 @@ pub use reader::{FileInfo, Log, ReadOptions, Skipped};
 pub use repair::{Repaired, repair};
 pub(crate) use rows::bytes_of;
 pub use schema::Columns;
+pub use shield::silence_caught_panics;
 pub use writer::{LogWriter, WriteOptions};
 
 /// A row group of a log. Every episode belongs to the row group that holds its first row.

@@ -142,23 +142,35 @@ fn show(task: &Task, output: &mut impl Write) -> std::io::Result<()> {
     writeln!(output)
 }
 
-/// A text that is safe for a terminal: control characters, which could move the cursor or change colors, are escaped.
+/// A text that is safe for a terminal: control characters, which could move the cursor or change colors, and marks of
+/// direction, which could show it in another order, are escaped.
 fn told(text: &Content) -> String {
     let mut shown = String::new();
     for char in text.as_text().chars() {
         match char {
             '\n' | '\t' => shown.push(char),
-            char if char.is_control() => shown.extend(char.escape_default()),
+            char if char.is_control() || is_mark_of_direction(char) => shown.extend(char.escape_default()),
             char => shown.push(char),
         }
     }
     shown
 }
 
+/// True for the characters that change the direction of text (Unicode's Bidi_Control).
+fn is_mark_of_direction(char: char) -> bool {
+    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Answer, NewItem, Settings};
+
+    #[test]
+    fn marks_of_direction_are_shown() {
+        let text = "good \u{202e}dab\u{2066} \u{5d0}\n";
+        assert_eq!(told(&text.into()), "good \\u{202e}dab\\u{2066} \u{5d0}\n");
+    }
 
     #[test]
     fn what_is_typed_is_kept_and_what_is_wrong_asked_again() {

@@ -26,14 +26,61 @@ pub struct Record {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// All metrics of a run so far, as one series of (step, value) for each metric.
+/// All metrics of a run so far, as one series of (step, value) for each metric. A long series is thinned, so that the memory
+/// of a run is bounded; `metrics.jsonl` has every value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
-    series: BTreeMap<String, Vec<(u64, f64)>>,
+    series: BTreeMap<String, Series>,
     updates: u64,
     last_step: Option<u64>,
     elapsed: f64,
     non_finite: u64,
+}
+
+/// Maximum number of points of a series. A plot has fewer pixels.
+const MAX_POINTS: usize = 8192;
+
+/// The points of one metric: every so many, and the latest.
+#[derive(Debug, Clone, PartialEq)]
+struct Series {
+    points: Vec<(u64, f64)>,
+    /// Points recorded for each one kept, a power of two.
+    every: u64,
+    /// Points recorded.
+    recorded: u64,
+    /// Sum and number of all finite values.
+    sum: f64,
+    finite: u64,
+}
+
+impl Series {
+    fn of(point: (u64, f64)) -> Self {
+        let mut series = Self { points: Vec::new(), every: 1, recorded: 0, sum: 0.0, finite: 0 };
+        series.push(point);
+        series
+    }
+
+    fn push(&mut self, point: (u64, f64)) {
+        // The latest point is kept until the next one, whether its turn it is or not.
+        if self.recorded > 0 && !(self.recorded - 1).is_multiple_of(self.every) {
+            self.points.pop();
+        }
+        self.points.push(point);
+        self.recorded += 1;
+        if point.1.is_finite() {
+            self.sum += point.1;
+            self.finite += 1;
+        }
+        if self.points.len() > MAX_POINTS {
+            self.every *= 2;
+            let last = self.points.len() - 1;
+            let mut at = 0;
+            self.points.retain(|_| {
+                at += 1;
+                (at - 1) % 2 == 0 || at - 1 == last
+            });
+        }
+    }
 }
 
 /// The open `metrics.jsonl` of a run.
@@ -91,7 +138,7 @@ impl History {
             match self.series.get_mut(name) {
                 Some(series) => series.push((record.step, value)),
                 None => {
-                    self.series.insert(name.clone(), vec![(record.step, value)]);
+                    self.series.insert(name.clone(), Series::of((record.step, value)));
                 }
             }
         }
@@ -102,7 +149,7 @@ impl History {
 
     /// The (step, value) pairs of a metric; empty if it was never recorded.
     pub fn series(&self, name: &str) -> &[(u64, f64)] {
-        self.series.get(name).map_or(&[], Vec::as_slice)
+        self.series.get(name).map_or(&[], |series| &series.points)
     }
 
     /// Names of all metrics, in order.
@@ -118,9 +165,8 @@ impl History {
 
     /// Mean of a metric's finite values.
     pub fn mean(&self, name: &str) -> Option<f64> {
-        let values = self.series(name).iter().map(|&(_, value)| value);
-        let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        let series = self.series.get(name).filter(|series| series.finite > 0)?;
+        Some(series.sum / series.finite as f64)
     }
 
     /// Number of updates.
@@ -234,6 +280,20 @@ mod tests {
             log.append(&record(step, 0.25)).unwrap();
         }
         (dir, path)
+    }
+
+    #[test]
+    fn a_long_history_takes_bounded_memory_and_keeps_its_ends() {
+        let mut history = History::default();
+        for step in 1..=100_000 {
+            let metrics = BTreeMap::from([("a".to_string(), step as f64)]);
+            history.push(&Record { step, time: 0.0, metrics });
+        }
+        let series = history.series("a");
+        assert!((MAX_POINTS / 2..=MAX_POINTS).contains(&series.len()), "{}", series.len());
+        assert_eq!((series[0], series[series.len() - 1]), ((1, 1.0), (100_000, 100_000.0)));
+        assert!(series.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[1].0 - pair[0].0 <= 16));
+        assert_eq!((history.mean("a"), history.updates()), (Some(50_000.5), 100_000));
     }
 
     #[test]

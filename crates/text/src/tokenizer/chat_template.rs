@@ -197,17 +197,20 @@ impl ChatTemplate {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(steps));
         let template = environment.get_template(NAME).map_err(|error| failed(&self.origin, &error))?;
-        let rendered = match self.nests {
-            true => limits::on_a_stack(steps, || template.render(values)),
-            false => template.render(values),
-        };
-        rendered.map_err(|error| match error.kind() {
+        // An error holds values, too.
+        let tell = |error: minijinja::Error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 let reason = "a conversation of this length should not need them, so the template is refused";
                 Error::Tokenizer(format!("{}: takes more than {steps} steps; {reason}", self.origin))
             }
             _ => failed(&self.origin, &error),
-        })
+        };
+        let render = || template.render(values).map_err(tell);
+        match self.nests {
+            true => limits::on_a_stack(steps, render)
+                .unwrap_or_else(|reason| Err(Error::Tokenizer(format!("{}: {reason}", self.origin)))),
+            false => render(),
+        }
     }
 
     /// A message as the template reads it: all its fields, without the tools of the conversation. Parts of a content are

@@ -79,13 +79,15 @@ pub(super) fn compile(environment: &mut Environment<'static>, name: &'static str
 const STACK_OF_STEP: u64 = 1024;
 
 /// Runs a rendering on a stack for values as deep as so many steps can nest them. Memory is taken for what is used of it.
-pub(super) fn on_a_stack<T: Send>(steps: u64, render: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
-    let failed = |reason: String| Error::new(ErrorKind::InvalidOperation, reason);
+///
+/// # Errors
+/// The reason why there is no result.
+pub(super) fn on_a_stack<T: Send>(steps: u64, render: impl FnOnce() -> T + Send) -> Result<T, String> {
     let size = usize::try_from(steps.saturating_mul(STACK_OF_STEP)).unwrap_or(usize::MAX).max(8 << 20);
     thread::scope(|scope| {
         let rendering = thread::Builder::new().stack_size(size).spawn_scoped(scope, render);
-        let rendering = rendering.map_err(|error| failed(format!("no thread to render it: {error}")))?;
-        rendering.join().unwrap_or_else(|_| Err(failed("the template engine failed".to_string())))
+        let rendering = rendering.map_err(|error| format!("no thread to render it: {error}"))?;
+        rendering.join().map_err(|_| "the template engine failed".to_string())
     })
 }
 
