@@ -26,7 +26,9 @@ pub fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     registry.build(&definition)?;
     let (input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     match palestra_envs::process::serve(&|| registry.build(&definition), input, &mut output) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Data(format!("standard input: {error}"))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Data(format!("standard input: {error}")))
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
 }

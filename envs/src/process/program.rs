@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -60,6 +60,8 @@ pub(crate) struct Program {
     process: Mutex<Option<(Child, Option<Guard>)>>,
     /// Lines to write; `None` once its input is closed.
     input: Mutex<Option<Sender<String>>>,
+    /// When it was asked to end.
+    closed: OnceLock<Instant>,
     shared: Arc<Shared>,
 }
 
@@ -118,7 +120,7 @@ impl Program {
             std::thread::spawn(move || read_log(stderr, &name, &shared));
         }
         let (process, input) = (Mutex::new(Some((child, guard))), Mutex::new(Some(input)));
-        Ok(Self { process, input, shared })
+        Ok(Self { process, input, closed: OnceLock::new(), shared })
     }
 
     /// Sends a request, which a [`receive`](Self::receive) of the same session follows.
@@ -186,6 +188,7 @@ impl Program {
     pub fn close(&self, message: &Value) {
         self.write(message);
         lock(&self.input).take();
+        self.closed.get_or_init(Instant::now);
     }
 }
 
@@ -194,7 +197,8 @@ impl Drop for Program {
         lock(&self.input).take();
         if let Some((mut child, guard)) = lock(&self.process).take() {
             if self.shared.lock().failed.is_none() {
-                wait(&mut child, GRACE);
+                // Many programs that were asked at the same time have the same time.
+                wait(&mut child, GRACE.saturating_sub(self.closed.get_or_init(Instant::now).elapsed()));
             }
             kill(child, guard);
         }

@@ -198,7 +198,9 @@ fn rewards_see_the_answer_proper() {
     let told = |text: &str| rewards(&[text]).err().unwrap().to_string();
     assert!(told("kind = 'format'").contains("format needs one of"));
     assert!(told("kind = 'format'\noptions.pattern = '('").contains("options.pattern: pattern: regex"));
-    assert!(told("kind = 'length'\noptions.max = 2\nextract = { xml = '<' }").contains("extract: xml: \"<\" names no tag"));
+    assert!(
+        told("kind = 'length'\noptions.max = 2\nextract = { xml = '<' }").contains("extract: xml: \"<\" names no tag")
+    );
 }
 
 #[test]
