@@ -139,6 +139,7 @@ impl Program {
     /// Waits for the answer to a session's request. The deadline is `timeout` after the request was sent, or after the
     /// program's last answer to any request, whichever is later: it may work on requests one after the other.
     pub fn receive(&self, session: u64, timeout: Duration) -> Result<Value, Failure> {
+        let began = Instant::now();
         let mut state = self.shared.lock();
         loop {
             if let Some(answer) = state.answers.remove(&session) {
@@ -147,9 +148,8 @@ impl Program {
             if let Some(failure) = &state.failed {
                 return Err(failure.clone());
             }
-            let now = Instant::now();
-            let sent = state.waiting.get(&session).copied();
-            let left = sent.max(state.heard).map_or(timeout, |since| (since + timeout).saturating_duration_since(now));
+            let since = state.waiting.get(&session).copied().max(state.heard).unwrap_or(began);
+            let left = (since + timeout).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let reason = format!("it gave no answer within {} seconds (`timeout`)", timeout.as_secs_f64());
                 state.failed = Some(Failure::new(FailureKind::Timeout, reason));
