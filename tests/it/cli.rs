@@ -10,8 +10,10 @@ use crate::command::Sandbox;
 fn every_command_teaches_itself() {
     let log = ["check", "stats", "show", "import", "repair"].map(|command| format!("log {command}"));
     let tokenizer = ["train", "encode", "stats"].map(|command| format!("tokenizer {command}"));
-    let commands =
-        ["envs", "check", "play", "train", "evaluate", "rollout", "corpus", "plan", "eval", "generate", "merge"];
+    let commands = [
+        "new", "envs", "check", "play", "serve", "train", "evaluate", "rollout", "corpus", "plan", "eval", "generate",
+        "merge",
+    ];
     let commands = commands.map(String::from);
     for command in commands.into_iter().chain(log).chain(tokenizer) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
