@@ -118,6 +118,12 @@ impl Registry {
         self.entries().find(|entry| entry.name == name)
     }
 
+    /// Description of a kind, also of one without named definitions; its name is the kind.
+    pub fn kind(&self, kind: &str) -> Option<Entry<'_>> {
+        let (name, facts) = self.kinds.get_key_value(kind)?;
+        Some(Entry { name, kind: name, summary: facts.summary, card: facts.card })
+    }
+
     /// Looks up the definition of a name, with or without its version, or reads it from the path of a TOML file.
     ///
     /// # Errors

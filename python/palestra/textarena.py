@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any, Callable, Optional, Type, Union
 
-from .env import Env, Step, quiet
+from .env import Env, Observation, Step, quiet
 
 #: Moves as TextArena writes them: in square brackets.
 _MOVE = re.compile(r"\[[^\[\]\n]+\]")
@@ -55,26 +55,29 @@ def make(
         max_turns = limit
         reward_range = (-1.0, 1.0)
 
-        def reset(self, seed: int) -> str:
+        def reset(self, seed: int) -> Observation:
             # Games draw from Python's global generator too.
             random.seed(seed)
-            self._chance = random.Random(seed)
+            self._chance, self._own = random.Random(seed), random.Random(~seed)
             self._env = textarena.make(name, **arguments)
             self._env.reset(num_players=count, seed=seed % 2**32)
             self._over = False
-            self._seen = self._others()
-            return self._seen
+            return self._observed(self._others())
 
         def step(self, action: str) -> Step:
             self._over, _ = self._env.step(action=action)
             seen = "" if self._over else self._others()
             if not self._over:
-                return Step(seen)
+                return Step(**vars(self._observed(seen)))
             rewards, infos = self._env.close()
             info = infos.get(seat, {}) if isinstance(infos, dict) else {}
             invalid = bool(info.get("invalid_move", False))
             reward = float((rewards or {}).get(seat, 0.0))
             return Step(str(info.get("reason", "")), reward=reward, terminated=True, invalid_action=invalid)
+
+        def _observed(self, seen: str) -> Observation:
+            # A random move: a baseline, and a move that the game understands.
+            return Observation(seen, scripted_action=random_move(seen, self._own))
 
         def _others(self) -> str:
             """Plays the other seats until it is the agent's turn, and returns what the agent sees."""

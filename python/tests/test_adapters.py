@@ -97,17 +97,10 @@ class ReasoningGym(unittest.TestCase):
 @needs("textarena")
 class TextArena(unittest.TestCase):
     def test_a_game_of_two_against_a_random_opponent(self):
-        import random
-
         import palestra.textarena
 
         Game = palestra.textarena.make("TicTacToe-v0")
-        chance = random.Random(1)
-
-        def act(seen):
-            return palestra.textarena.random_move(seen if isinstance(seen, str) else seen.content, chance)
-
-        steps = play(Game(), 3, act)
+        steps = play(Game(), 3, lambda seen: seen.scripted_action)
         self.assertTrue(steps[-1].terminated and steps[-1].reward in (-1.0, 0.0, 1.0), steps[-1])
 
     def test_an_opponent_is_random_or_a_function(self):

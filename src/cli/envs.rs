@@ -65,10 +65,7 @@ fn show(name: &str, registry: &Registry, output: &mut Output) -> Result<()> {
     let definition = registry.definition(name)?;
     let spec = registry.build(&definition)?.spec().clone();
     // A custom definition has the card of its kind.
-    let entry = registry.entry(name).or_else(|| {
-        let kind = definition.kind.as_deref();
-        registry.entries().find(|entry| Some(entry.kind) == kind)
-    });
+    let entry = registry.entry(name).or_else(|| registry.kind(definition.kind.as_deref()?));
     let (summary, card) = entry.map_or(("", None), |entry| (entry.summary, entry.card));
     let kind = definition.kind.clone().unwrap_or_default();
     let mut text = facts_line(&spec);

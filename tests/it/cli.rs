@@ -11,8 +11,8 @@ fn every_command_teaches_itself() {
     let log = ["check", "stats", "show", "import", "repair"].map(|command| format!("log {command}"));
     let tokenizer = ["train", "encode", "stats"].map(|command| format!("tokenizer {command}"));
     let commands = [
-        "envs", "check", "play", "train", "evaluate", "compare", "rollout", "corpus", "plan", "eval", "generate",
-        "merge",
+        "new", "envs", "check", "play", "serve", "train", "evaluate", "compare", "rollout", "corpus", "plan", "eval",
+        "generate", "keys", "metrics", "merge",
     ];
     let commands = commands.map(String::from);
     for command in commands.into_iter().chain(log).chain(tokenizer) {

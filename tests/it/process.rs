@@ -89,11 +89,25 @@ fn a_recording_counts_what_was_dropped() {
 }
 
 #[test]
+fn an_environment_behind_the_protocol_is_itself() {
+    let program = env!("CARGO_BIN_EXE_palestra");
+    let served = format!("kind = \"process\"\noptions = {{ command = ['{program}', 'serve', 'frozen-lake-4x4'] }}\n");
+    let sandbox = Sandbox::new().with("served.toml", &served);
+    let played = |env: &str| {
+        let args = ["rollout", env, "--policy", "random", "--episodes", "30", "--seed", "4", "--quiet", "--json"];
+        let report = sandbox.run(&[&args[..], &["--out", &format!("{env}.parquet")]].concat()).json();
+        (report["env_id"].clone(), report["rows"].clone(), report["mean_return"].clone())
+    };
+    assert_eq!(played("served.toml"), played("frozen-lake-4x4"));
+    sandbox.run(&["check", "served.toml", "--episodes", "1", "--quiet"]).success();
+}
+
+#[test]
 fn a_new_project_is_checked_and_trained_as_it_is() {
     let sandbox = Sandbox::new();
     let listed = sandbox.run(&["new", "lake", "--toml", "--json"]).json();
     assert_eq!(listed["files"], serde_json::json!(["env.toml", "run.toml"]));
-    sandbox.run(&["check", "lake/env.toml"]).success();
+    sandbox.run(&["check", "lake/env.toml", "--quiet"]).success();
     sandbox.run(&["train", "lake/run.toml", "--quiet", "--set", "train.updates=1"]).success();
     let told = "error: lake: it exists already; name another directory\n";
     assert_eq!(sandbox.run(&["new", "lake", "--rust"]).stderr, told);

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -60,6 +60,8 @@ pub(crate) struct Program {
     process: Mutex<Option<(Child, Option<Guard>)>>,
     /// Lines to write; `None` once its input is closed.
     input: Mutex<Option<Sender<String>>>,
+    /// When it was asked to end.
+    closed: OnceLock<Instant>,
     shared: Arc<Shared>,
 }
 
@@ -118,7 +120,7 @@ impl Program {
             std::thread::spawn(move || read_log(stderr, &name, &shared));
         }
         let (process, input) = (Mutex::new(Some((child, guard))), Mutex::new(Some(input)));
-        Ok(Self { process, input, shared })
+        Ok(Self { process, input, closed: OnceLock::new(), shared })
     }
 
     /// Sends a request, which a [`receive`](Self::receive) of the same session follows.
@@ -137,6 +139,7 @@ impl Program {
     /// Waits for the answer to a session's request. The deadline is `timeout` after the request was sent, or after the
     /// program's last answer to any request, whichever is later: it may work on requests one after the other.
     pub fn receive(&self, session: u64, timeout: Duration) -> Result<Value, Failure> {
+        let began = Instant::now();
         let mut state = self.shared.lock();
         loop {
             if let Some(answer) = state.answers.remove(&session) {
@@ -145,9 +148,8 @@ impl Program {
             if let Some(failure) = &state.failed {
                 return Err(failure.clone());
             }
-            let now = Instant::now();
-            let sent = state.waiting.get(&session).copied();
-            let left = sent.max(state.heard).map_or(timeout, |since| (since + timeout).saturating_duration_since(now));
+            let since = state.waiting.get(&session).copied().max(state.heard).unwrap_or(began);
+            let left = (since + timeout).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let reason = format!("it gave no answer within {} seconds (`timeout`)", timeout.as_secs_f64());
                 state.failed = Some(Failure::new(FailureKind::Timeout, reason));
@@ -186,6 +188,7 @@ impl Program {
     pub fn close(&self, message: &Value) {
         self.write(message);
         lock(&self.input).take();
+        self.closed.get_or_init(Instant::now);
     }
 }
 
@@ -194,7 +197,8 @@ impl Drop for Program {
         lock(&self.input).take();
         if let Some((mut child, guard)) = lock(&self.process).take() {
             if self.shared.lock().failed.is_none() {
-                wait(&mut child, GRACE);
+                // Many programs that were asked at the same time have the same time.
+                wait(&mut child, GRACE.saturating_sub(self.closed.get_or_init(Instant::now).elapsed()));
             }
             kill(child, guard);
         }

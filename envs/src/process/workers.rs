@@ -100,17 +100,17 @@ impl Workers {
         if self.place(worker).is_greeted {
             return Ok(());
         }
-        let answer = program.receive(HELLO, self.settings.start_timeout).map_err(|failure| match failure.kind {
-            FailureKind::Timeout => {
-                let seconds = self.settings.start_timeout.as_secs_f64();
-                Failure::new(
-                    FailureKind::Start,
-                    format!("it did not say hello within {seconds} seconds (`start_timeout`)"),
-                )
-            }
-            _ => failure,
-        });
-        answer.and_then(check).map_err(|failure| self.failed(worker, program, failure))?;
+        let seconds = self.settings.start_timeout.as_secs_f64();
+        let late = || format!("it did not say hello within {seconds} seconds (`start_timeout`)");
+        let answer = program.receive(HELLO, self.settings.start_timeout);
+        answer.and_then(check).map_err(|Failure { kind, reason }| {
+            let failure = match kind {
+                FailureKind::Timeout => Failure::new(FailureKind::Start, late()),
+                FailureKind::Error => Failure::new(FailureKind::Start, reason),
+                kind => Failure { kind, reason },
+            };
+            self.failed(worker, program, failure)
+        })?;
         self.place(worker).is_greeted = true;
         Ok(())
     }

@@ -31,13 +31,13 @@ pub struct RewardDefinition {
     /// Treatment of an episode without a score; default: the kind's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
+    /// What is scored: the whole episode, or every turn of it.
+    #[serde(default, skip_serializing_if = "Per::is_episode")]
+    pub per: Per,
     /// Place of the answer proper in what a model wrote, which the reward sees instead of all of it. An answer that lacks
     /// it counts as the empty text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extract: Option<Extract>,
-    /// What is scored: the whole episode, or every turn of it.
-    #[serde(default, skip_serializing_if = "Per::is_episode")]
-    pub per: Per,
     /// The options of the kind.
     #[serde(default)]
     pub options: Options,

@@ -18,6 +18,8 @@ pub enum Extract {
 /// An [`Extract`] that was checked.
 #[derive(Debug, Clone)]
 pub(super) enum Extractor {
+    /// Between an opening and a closing tag.
+    Xml(String, String),
     Boxed,
     Pattern(Regex),
 }
@@ -31,22 +33,23 @@ impl Extract {
             Self::Xml(tag) if tag.is_empty() || !tag.chars().all(|c| c.is_alphanumeric() || "-_".contains(c)) => {
                 Err(format!("xml: {tag:?} names no tag; write letters, digits, `-` and `_`"))
             }
-            // The text between the tags begins no element of the same name, so that the last element is found whole.
-            Self::Xml(tag) => pattern(&format!("(?s)<{tag}>(.*?)</{tag}>")),
+            Self::Xml(tag) => Ok(Extractor::Xml(format!("<{tag}>"), format!("</{tag}>"))),
             Self::Pattern(text) if text.is_empty() => Err("pattern: it is empty".to_string()),
-            Self::Pattern(text) => pattern(text).map_err(|reason| format!("pattern: {reason}")),
+            Self::Pattern(text) => {
+                Regex::new(text).map(Extractor::Pattern).map_err(|error| format!("pattern: {error}"))
+            }
         }
     }
-}
-
-fn pattern(text: &str) -> Result<Extractor, String> {
-    Regex::new(text).map(Extractor::Pattern).map_err(|error| error.to_string())
 }
 
 impl Extractor {
     /// The answer proper, without white space around it; `None` if the text has none.
     pub fn find<'a>(&self, text: &'a str) -> Option<&'a str> {
         let found = match self {
+            Self::Xml(open, close) => text.rmatch_indices(open.as_str()).find_map(|(start, _)| {
+                let content = &text[start + open.len()..];
+                content.find(close.as_str()).map(|end| &content[..end])
+            }),
             Self::Boxed => last_boxed(text),
             Self::Pattern(pattern) => {
                 let last = pattern.captures_iter(text).last()?;
@@ -84,6 +87,7 @@ mod tests {
         let found = |extract: &Extract, text: &'static str| extract.compile().unwrap().find(text);
         let xml = Extract::Xml("answer".into());
         assert_eq!(found(&xml, "<answer>1</answer> no: <answer>\n 2 </answer>."), Some("2"));
+        assert_eq!(found(&xml, "<answer> or <answer>3</answer></answer> <answer>"), Some("3"));
         assert_eq!(found(&xml, "<answer>1"), None);
         let boxed = Extract::Boxed(true);
         assert_eq!(found(&boxed, r"so \boxed{1}, or $\boxed{\frac{1}{2}}$ and {x}"), Some(r"\frac{1}{2}"));
