@@ -17,7 +17,7 @@ use palestra_settings::{assign, parse_toml, parse_toml_table};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, hub};
 pub use foreign::{name_here, names_elsewhere};
 use learner::WithLearner;
 use palestra_learn::learners::{Data, LEARNERS, NamedLearner};
@@ -60,8 +60,8 @@ pub struct RunFile {
     /// own name: `flex`, `libtorch` or `libtorch-cuda:<index>`. A saved run has the name of the one that it took.
     #[serde(default = "auto")]
     pub device: String,
-    /// Directory of a checkpoint, relative to the run file, whose model and tokenizer are trained further. There is
-    /// then no `[model]`.
+    /// Model to train further, with its tokenizer: the directory of a model, a run or a checkpoint, relative to the run file; or
+    /// the name of a model in the local cache of the Hugging Face Hub. There is then no `[model]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<PathBuf>,
     /// Date that `strftime_now` tells a chat template, such as `"2024-07-26"`. It is fixed, so that a run is the same every
@@ -175,8 +175,10 @@ impl RunFile {
         run.env.iter_mut().for_each(|env| env.seen_from(folder));
         run.rewards.iter_mut().for_each(|reward| reward.seen_from(folder));
         let env_file = run.env.as_mut().and_then(|env| env.file.as_mut());
-        for path in [env_file, run.start_from.as_mut()].into_iter().flatten() {
-            *path = folder.join(&path);
+        env_file.into_iter().for_each(|path| *path = folder.join(&path));
+        for path in run.start_from.iter_mut() {
+            let beside = folder.join(&path);
+            *path = Some(&*path).filter(|_| !beside.exists()).and_then(|name| hub::cached(name)).unwrap_or(beside);
         }
         for file in run.file_names() {
             *file = folder.join(&file).display().to_string();

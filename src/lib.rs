@@ -8,6 +8,7 @@ pub mod compare;
 pub mod config;
 mod error;
 pub mod estimate;
+pub mod hub;
 pub mod language_model;
 mod memory;
 pub mod model_dir;

@@ -11,7 +11,7 @@ use palestra_model::{GenerationConfig, ModelConfig, Policy, read_config, read_ge
 use palestra_text::{ChatTemplate, Tokenizer};
 
 use crate::run_dir::RunDir;
-use crate::{Error, Result};
+use crate::{Error, Result, hub};
 
 /// Directory of a model, whose tokenizer is open and belongs to the model.
 pub struct ModelDir {
@@ -106,6 +106,9 @@ pub fn model_directory(path: &Path) -> Result<PathBuf> {
         return checkpoint_of(&RunDir::open(path)?);
     }
     let reason = if path.is_dir() { "has neither config.json nor run.toml" } else { "is no directory" };
-    let shown = path.display();
-    Err(Error::Config(format!("{shown} {reason}; give a Hugging Face model directory, or that of a run")))
+    if let Some(cached) = hub::cached(path).filter(|_| !path.is_dir()) {
+        return Ok(cached);
+    }
+    let (shown, advice) = (path.display(), hub::advice(path));
+    Err(Error::Config(format!("{shown} {reason}; give a Hugging Face model directory, or that of a run{advice}")))
 }
