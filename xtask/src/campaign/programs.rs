@@ -84,7 +84,7 @@ macro_rules! log_file {
             "run.toml",
             concat!(
                 "name = \"run\"\nseed = 3\n[data]\nfiles = [\"log.parquet\"]\nbatch = 8\n[env]\nid = \"frozen-lake-4x4\"\n",
-                "[model]\nfamily = \"gpt2\"\ncontext = 64\nlayers = 1\nwidth = 16\nheads = 2\n[evaluation]\nepisodes = 4\n",
+                "[model]\nfamily = \"gpt2\"\ncontext = 192\nlayers = 1\nwidth = 16\nheads = 2\n[evaluation]\nepisodes = 4\n",
                 $learner,
                 "\n[train]\nupdates = 24\ncheckpoint_every = 2\nthreads = 1\n"
             ),
@@ -141,9 +141,9 @@ pub const WORK: &[Work] = &[
         name: "corpus",
         files: &[("tale.txt", TALE)],
         prepare: &[],
-        command: "corpus tale.txt --out OUT --set read.text_unit=line",
+        command: "corpus tale.txt --out OUT --set read.text_unit=line --no-filters",
         resume: "",
-        same: &["part-", "train", "validation"],
+        same: &["train", "validation"],
     },
 ];
 
