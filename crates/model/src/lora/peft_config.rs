@@ -102,7 +102,12 @@ impl PeftConfig {
 
 impl<T> Patterns<T> {
     fn read(config: &Value, field: &str, value: impl Fn(&str, &Value) -> Result<T, String>) -> Result<Self, String> {
-        let patterns = config[field].as_object().into_iter().flatten().map(|(pattern, number)| {
+        let found = match &config[field] {
+            Value::Null => None,
+            Value::Object(patterns) => Some(patterns),
+            other => return Err(format!("{field} is {other}; it must be an object of patterns and numbers")),
+        };
+        let patterns = found.into_iter().flatten().map(|(pattern, number)| {
             // PEFT's own expression, for Python's `re.match`.
             let expression = Regex::new(&format!(r"^(.*\.)?({pattern})$"));
             let expression = expression
@@ -189,6 +194,7 @@ mod tests {
             (json!({"lora_alpha": "8"}), "lora_alpha is \"8\"; it must be a number"),
             (json!({"rank_pattern": {"q_proj": 0}}), "rank_pattern[\"q_proj\"] is 0; it must be a whole number"),
             (json!({"alpha_pattern": {"(?!q)": 2}}), "alpha_pattern has \"(?!q)\", which is no regular expression"),
+            (json!({"alpha_pattern": "a"}), "alpha_pattern is \"a\"; it must be an object"),
             (json!({"modules_to_save": "lm_head"}), "modules_to_save is \"lm_head\"; it must be a list of names"),
         ];
         for (fields, expected) in cases {
