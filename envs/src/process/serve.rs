@@ -1,6 +1,7 @@
 //! The other side of the protocol: an environment of this crate as a program, for anything that speaks the protocol.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, BufRead, Write};
 
 use serde::Deserialize;
@@ -76,10 +77,10 @@ fn play(
     request: &Request,
     make: &dyn Fn() -> Result<Box<dyn Env>>,
 ) -> Result<Value> {
-    if !sessions.contains_key(&session) {
-        sessions.insert(session, make()?);
-    }
-    let env = sessions.get_mut(&session).expect("inserted above");
+    let env = match sessions.entry(session) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => place.insert(make()?),
+    };
     match request.kind.as_str() {
         "reset" => {
             let first = env.reset(request.seed.unwrap_or_default())?;
