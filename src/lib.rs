@@ -10,6 +10,7 @@ pub mod estimate;
 pub mod language_model;
 pub mod model_dir;
 pub mod plan;
+mod recipes;
 pub mod record;
 pub mod reward;
 pub mod reward_model;

@@ -5,6 +5,7 @@
 
 mod libtorch;
 mod parity;
+mod wheel;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ Commands:
                  The tests that need Python with transformers, PEFT and TRL, which `test` ignores, without libtorch. The
                  first call makes a Python environment (PyPI; 7 GB). ARGS go to cargo test: `-- --features libtorch`
   run -- ARGS    Fetch, then the program with libtorch (ARGS go to it: `cargo xtask run -- --help`)
+  wheel [-- ARGS] The Python wheel of the program and its package, in dist/, tried in an empty environment (PyPI: maturin).
+                 ARGS replace --release: `cargo xtask wheel -- --profile dev`
   lint           Fetch, then formatting, clippy, documentation and, where cargo-deny is installed, licences
   ci             lint, then test: what a change must pass
 
@@ -58,6 +61,8 @@ fn main() -> ExitCode {
             .map(|libtorch| eprintln!("libtorch is in {}; .cargo/libtorch.toml tells cargo", libtorch.display())),
         "test" => libtorch::fetch(&root()).and_then(|libtorch| test(&libtorch, rest)),
         "parity" => parity(rest),
+        "wheel" => libtorch::cache(|name| env::var_os(name).map(PathBuf::from))
+            .and_then(|cache| wheel::build(&root(), &cache, rest)),
         "run" => libtorch::fetch(&root()).and_then(|libtorch| run(&libtorch, rest)),
         "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root())).and_then(|at| lint(&at)),
         "ci" => nothing_more(command, rest)
