@@ -29,6 +29,7 @@ use palestra_model::ops::device_name;
 use palestra_model::optim::OptimizerConfig;
 use palestra_text::{ChatDate, NamedTemplate};
 pub use sections::{EvaluationConfig, TrainConfig};
+pub use shown::shown_value;
 
 /// Training run as a TOML file describes it.
 ///

@@ -13,6 +13,7 @@ pub mod language_model;
 mod memory;
 pub mod model_dir;
 pub mod plan;
+mod recipes;
 pub mod record;
 pub mod reference;
 pub mod reward;

@@ -5,13 +5,14 @@
 >>> envs = gymnasium.make_vec("palestra/snake-6x6-v1", num_envs=8)  # doctest: +SKIP
 
 Importing this module registers every environment of the program ``palestra``, which is looked for in the environment
-variable ``PALESTRA`` and then on the path. `make` and `make_vec` here also take the path of a TOML definition.
+variable ``PALESTRA``, beside the running Python, and on the path. `make` and `make_vec` here also take the path of a TOML definition.
 """
 
 import json
 import os
 import shutil
 import subprocess
+import sys
 from typing import Any, Optional
 
 import gymnasium
@@ -29,7 +30,8 @@ _SEEDS = 2**63
 
 def program() -> str:
     """Path of the program ``palestra``."""
-    found = os.environ.get("PALESTRA") or shutil.which("palestra")
+    beside = os.path.join(os.path.dirname(sys.executable), "palestra")
+    found = os.environ.get("PALESTRA") or (beside if os.path.exists(beside) else shutil.which("palestra"))
     if found is None:
         raise FileNotFoundError("the program `palestra` is not on the path; name it in the environment variable PALESTRA")
     return found

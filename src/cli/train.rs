@@ -1,12 +1,13 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use palestra_envs::Registry;
 
 use super::output::Output;
-use crate::Result;
 use crate::config::RunFile;
+use crate::recipes::{RECIPES, recipe};
 use crate::train_run::{TrainOptions, train_run};
+use crate::{Error, Result};
 use palestra_learn::learners::{LEARNERS, LearnerKind};
 use palestra_report::Display;
 
@@ -23,7 +24,7 @@ use palestra_report::Display;
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = examples_and_learners())]
 pub struct Args {
-    /// Run file to train from
+    /// Run file to train from, or the name of a recipe inside the program: frozen-lake-ppo, snake-ppo, tic-tac-toe-ppo
     #[arg(value_name = "RUN.toml")]
     file: PathBuf,
     /// Directory to write [default: runs/<name>]
@@ -68,7 +69,7 @@ fn examples_and_learners() -> String {
 }
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
-    let mut run = RunFile::load(&args.file, &args.overrides)?;
+    let mut run = load(&args.file, &args.overrides)?;
     if let Some(device) = &args.device {
         run.device.clone_from(device);
     }
@@ -84,4 +85,15 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let report = train_run(run, registry, options)?;
     output.report(&report, &report)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a run file, or a recipe inside the program if there is no file of that name.
+fn load(file: &Path, overrides: &[String]) -> Result<RunFile> {
+    let is_name = file.extension().is_none() && !file.exists();
+    let Some(name) = file.to_str().filter(|_| is_name) else { return RunFile::load(file, overrides) };
+    let text = recipe(name).ok_or_else(|| {
+        let names = RECIPES.map(|(name, _)| name).join("`, `");
+        Error::Config(format!("{name}: there is no such file or recipe; inside the program there are `{names}`"))
+    })?;
+    RunFile::from_toml(&format!("{name}.toml"), text, overrides)
 }

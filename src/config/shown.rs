@@ -32,7 +32,7 @@ impl RunFile {
             let mut line = format!("  {section:<12}");
             for (key, value) in values {
                 let mark = if default.and_then(|default| default.get(key)) == Some(value) { "" } else { "*" };
-                let item = format!("  {key} = {value}{mark}");
+                let item = format!("  {key} = {}{mark}", shown_value(value));
                 if line.len() + item.len() > WIDTH && line.trim() != *section {
                     let _ = writeln!(lines, "{}", line.trim_end());
                     line = format!("  {:<12}", "");
@@ -60,6 +60,17 @@ impl RunFile {
 
     fn as_table(&self) -> Result<toml::Table> {
         toml::Table::try_from(self).map_err(|error| crate::Error::Config(format!("{}: {error}", self.name)))
+    }
+}
+
+/// A value as a person writes it: a number in the fewest digits that mean it.
+pub fn shown_value(value: &toml::Value) -> String {
+    match value {
+        // Settings of 32 bits have more digits in 64.
+        toml::Value::Float(number) if f64::from(*number as f32) == *number => format!("{:?}", *number as f32),
+        toml::Value::Float(number) => format!("{number:?}"),
+        toml::Value::Array(values) => format!("[{}]", values.iter().map(shown_value).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
     }
 }
 

@@ -61,7 +61,8 @@ fn a_wrong_key_or_value_is_told_with_its_line() {
     );
     assert_eq!(
         refused(&format!("{MINIMAL}[model]\nfamily = 'lama'")),
-        "run.toml:5: model.family: unknown value `lama`; did you mean `llama`? known values: gpt2, llama"
+        "run.toml:5: model.family: unknown value `lama`; did you mean `llama`? known values: gpt2, llama, \
+         mistral, qwen2, qwen3, qwen3_moe, mixtral, gemma3_text, phi3, smollm3, olmo2"
     );
     let section = refused(&format!("{MINIMAL}[gpro]\nepochs = 1"));
     assert!(

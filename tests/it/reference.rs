@@ -132,11 +132,9 @@ fn default_of(section: &str, key: &str) -> Option<String> {
             .try_fold(toml::Value::Table(table), |at, key| at.get(key).cloned())
             .and_then(|at| at.get(key).cloned()),
     };
-    shown
-        .filter(|value| {
-            !value.is_table() && !["n", "e", "f", "t"].iter().any(|it| value.to_string().contains(&format!("\"{it}\"")))
-        })
-        .map(|value| value.to_string())
+    let is_ours =
+        |value: &toml::Value| ["n", "e", "f", "t"].iter().any(|it| value.to_string().contains(&format!("\"{it}\"")));
+    shown.filter(|value| !value.is_table() && !is_ours(value)).map(|value| palestra::config::shown_value(&value))
 }
 
 fn keys() -> String {

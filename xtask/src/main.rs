@@ -7,6 +7,7 @@ mod campaign;
 mod libtorch;
 mod parity;
 mod sbom;
+mod wheel;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ Commands:
   campaign NAME [--minutes N | --hours N]
                  An attack on a promise of docs/reliability.md: kill, disk, load, soak, properties or fuzz
   sbom           The software bill of materials, CycloneDX 1.5 in JSON, on standard output
+  wheel [-- ARGS] The Python wheel of the program and its package, in dist/, tried in an empty environment (PyPI: maturin).
+                 ARGS replace --release: `cargo xtask wheel -- --profile dev`
   lint           Fetch, then formatting, clippy, documentation and, where cargo-deny is installed, licences
   docs           Write docs/reference/keys.md anew from the code's documentation
   ci             lint, then test: what a change must pass
@@ -67,6 +70,8 @@ fn main() -> ExitCode {
         "docs" => nothing_more(command, rest).and_then(|()| docs()),
         "campaign" => campaign::run(rest),
         "sbom" => nothing_more(command, rest).and_then(|()| sbom::print()),
+        "wheel" => libtorch::cache(|name| env::var_os(name).map(PathBuf::from))
+            .and_then(|cache| wheel::build(&root(), &cache, rest)),
         "run" => libtorch::fetch(&root()).and_then(|libtorch| run(&libtorch, rest)),
         "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root())).and_then(|at| lint(&at)),
         "ci" => nothing_more(command, rest)
