@@ -193,9 +193,6 @@ impl Training<'_> {
                     checkpoint::save(&dir.best(), &snapshot(&agent, &progress, &before)?)?;
                     checkpoint::prune(&dir.best(), 1)?;
                 }
-                if done == agent.updates + 1 {
-                    observer.write_report(report::so_far(&agent, done)?).map_err(Error::io(dir.report()))?;
-                }
             }
             let is_due = done.is_multiple_of(run.train.checkpoint_every);
             let is_saved = is_due && !progress.is_new;
@@ -204,6 +201,9 @@ impl Training<'_> {
                 checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
                 checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
                 episodes::write(&dir, progress.source.episodes().into_iter().take(10))?;
+            }
+            let is_first = progress.is_new && done == agent.updates + 1;
+            if progress.is_last || is_due || is_first {
                 observer.write_report(report::so_far(&agent, done)?).map_err(Error::io(dir.report()))?;
             }
             Ok::<(), Error>(())

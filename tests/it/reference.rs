@@ -109,7 +109,8 @@ fn defaults(learner: &str) -> toml::Table {
         Some(data) if data == "Preferences" => "[preferences]\nfiles = ['f']\ntokenizer = 't'\n",
         _ => "[env]\nid = 'e'\n",
     };
-    let text = format!("name = 'n'\n{data}[{learner}]\n");
+    let group = if learner == "grpo" { "[rollout]\ngroup = 2\n" } else { "" };
+    let text = format!("name = 'n'\n{data}[{learner}]\n{group}");
     let run = RunFile::from_toml("run.toml", &text, &[] as &[&str]).unwrap();
     toml::from_str(&run.to_toml().unwrap()).unwrap()
 }

@@ -11,7 +11,7 @@ impl Default for Read {
             column_format: Format::Text,
             max_document_bytes: 16 << 20,
             html: HtmlText::Article,
-            html_depth: 4096,
+            html_depth: 8192,
             html_marks: 10_000,
             markdown: MarkdownText::Keep,
         }
