@@ -120,10 +120,11 @@ fn compare(file: &Path, names: &[String], clients: &[Client]) -> Result<()> {
             return Err(format!("item {}: another label of {} than was given", kept.item, kept.annotator).into());
         }
     }
-    match acknowledged.first_key_value() {
-        Some(((name, item), _)) => Err(format!("item {item}: the label of {name} is lost").into()),
-        None => Ok(println!("{} labels in the store, each acknowledged once", labelled.len())),
+    if let Some(((name, item), _)) = acknowledged.first_key_value() {
+        return Err(format!("item {item}: the label of {name} is lost").into());
     }
+    println!("{} labels in the store, each acknowledged once", labelled.len());
+    Ok(())
 }
 
 fn item(number: usize) -> NewItem {
