@@ -35,7 +35,7 @@ pub(crate) fn with_gradient_rule<const N: usize, const D: usize>(
 ) -> Tensor<D> {
     #[cfg(feature = "libtorch")]
     if super::libtorch::is_libtorch(&output.device()) {
-        return record::<super::libtorch::LibTorch, N, D>(inputs, output, rule);
+        return record::<super::libtorch::TorchBackend, N, D>(inputs, output, rule);
     }
     record::<Flex, N, D>(inputs, output, rule)
 }

@@ -10,7 +10,7 @@ mod log_probs;
 mod rms_norm;
 mod swiglu;
 
-pub(super) use burn::backend::LibTorch;
+use burn::backend::LibTorch;
 use burn::backend::{DispatchDevice, LibTorchDevice};
 use burn::tensor::Device;
 
@@ -19,6 +19,9 @@ pub(super) use attention::attention;
 pub(super) use log_probs::selected_log_probs;
 pub(super) use rms_norm::rms_norm;
 pub(super) use swiglu::swiglu;
+
+/// Backend of libtorch, for what is generic in the backend.
+pub(super) type TorchBackend = LibTorch;
 
 /// True if tensors on this device belong to libtorch, on any hardware.
 pub(super) fn is_libtorch(device: &Device) -> bool {
