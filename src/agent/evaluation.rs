@@ -34,7 +34,7 @@ impl Agent {
     /// `info`. Episodes that lack a reward count in none of the others.
     ///
     /// # Errors
-    /// Errors of [`Rollout::play`].
+    /// Errors of [`Rollout::play`](palestra_learn::rollout::Rollout::play).
     pub fn evaluate(
         &self,
         policy: &Policy,
@@ -74,7 +74,7 @@ impl Agent {
     /// Plays further episodes one after the other, and shows each turn.
     ///
     /// # Errors
-    /// Errors of [`Rollout::play`] or of the watcher.
+    /// Errors of [`Rollout::play`](palestra_learn::rollout::Rollout::play) or of the watcher.
     pub fn watch(
         &self,
         registry: &Registry,
