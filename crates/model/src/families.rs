@@ -158,7 +158,7 @@ pub(crate) struct Names {
 }
 
 impl Family {
-    /// What differs in this family.
+    /// Rules of this family.
     pub(crate) fn rules(self) -> &'static FamilyRules {
         let mut all = FAMILIES.iter();
         all.find(|rules| rules.family == self).expect("every family is in the table")

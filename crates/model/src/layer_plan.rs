@@ -1,4 +1,4 @@
-//! What each block of a decoder computes: its mask, its rotation, its feed-forward layer.
+//! Plan of each block of a decoder: its mask, its rotation, its feed-forward layer.
 
 use super::families::{Activation, NormPlacement};
 use super::{ExpertsConfig, ModelConfig, RopeScaling};
@@ -15,7 +15,7 @@ pub(crate) struct Rope {
     pub context: usize,
 }
 
-/// What a block computes that its neighbours may not.
+/// Parts of a block that its neighbours may lack.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LayerPlan {
     /// Maximum number of tokens that a token attends to; 0 means all.
@@ -27,7 +27,7 @@ pub(crate) struct LayerPlan {
 }
 
 impl ModelConfig {
-    /// What the blocks compute that their neighbours may not, first to last.
+    /// Plans of the blocks, first to last.
     pub(crate) fn layer_plans(&self) -> Vec<LayerPlan> {
         (0..self.layers).map(|layer| self.layer_plan(layer)).collect()
     }

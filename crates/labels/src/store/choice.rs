@@ -1,6 +1,6 @@
 //! The item that an annotator gets next, and how many are left.
 //!
-//! What would have to be counted at every call is kept instead, and changed with every label: how often an item is taken
+//! Counts are kept and changed with every label, in place of counting at every call: how often an item is taken
 //! (`turn`), who has which item open (`open`), and the counts of an annotator. Each item waits in the queue of those that
 //! are taken as often, and goes to its end whenever that changes; so an annotator passes each item of a queue once.
 //! [`rebuild`] and [`recount`] compute all of it from the items, assignments and labels.

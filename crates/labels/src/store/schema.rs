@@ -74,7 +74,7 @@ CREATE TABLE IF NOT EXISTS change (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What `choice.rs` keeps to find the next item without a scan. Version 1 lacks it.
+/// Tables in which `choice.rs` finds the next item without a scan. Version 1 lacks it.
 const QUEUES: &str = "
 -- The queues of items. Later positions are given later.
 CREATE TABLE turn (

@@ -156,6 +156,17 @@ pub fn read_window(json: &Value, default: Option<usize>) -> Result<usize, String
     }
 }
 
+/// Reads the window as [`read_window`] does, of a family that uses it only with `use_sliding_window`; 0 for none.
+pub fn read_used_window(json: &Value, default: Option<usize>) -> Result<usize, String> {
+    if switch(json, "use_sliding_window", false)? { read_window(json, default) } else { Ok(0) }
+}
+
+/// Writes the window that [`read_used_window`] reads.
+pub fn write_used_window(config: &ModelConfig, json: &mut Value) {
+    json["use_sliding_window"] = (config.sliding_window > 0).into();
+    json["sliding_window"] = window(config).into();
+}
+
 /// Names of layers in the field `layer_types`.
 const FULL: &str = "full_attention";
 const SLIDING: &str = "sliding_attention";

@@ -28,18 +28,14 @@ pub const QWEN2: FamilyRules = FamilyRules {
 
 /// Reads the window, which with `use_sliding_window` all layers have from `max_window_layers` on.
 pub fn read_upper_window(json: &Value, config: ModelConfig) -> Result<ModelConfig, String> {
-    let window = match switch(json, "use_sliding_window", false)? {
-        true => llama::read_window(json, Some(4096))?,
-        false => 0,
-    };
+    let window = llama::read_used_window(json, Some(4096))?;
     let first = size(json, "max_window_layers", Some(28))?;
     llama::with_window(config, json, window, |layer| window > 0 && layer >= first)
 }
 
 /// Writes the window that [`read_upper_window`] reads.
 pub fn write_upper_window(config: &ModelConfig, json: &mut Value) {
-    json["use_sliding_window"] = (config.sliding_window > 0).into();
-    json["sliding_window"] = llama::window(config).into();
+    llama::write_used_window(config, json);
     if config.sliding_window > 0 {
         json["layer_types"] = llama::layer_types(config).into();
     }

@@ -58,10 +58,7 @@ fn read(json: &Value) -> Result<ModelConfig, String> {
         dense_layers,
         router_aux_loss_coef: aux_loss_coefficient(json)?,
     };
-    let sliding_window = match switch(json, "use_sliding_window", false)? {
-        true => llama::read_window(json, Some(4096))?,
-        false => 0,
-    };
+    let sliding_window = llama::read_used_window(json, Some(4096))?;
     Ok(ModelConfig { sliding_window, experts: Some(experts), ..config })
 }
 
@@ -88,8 +85,7 @@ fn write(config: &ModelConfig) -> Value {
     let mut json = llama::write_like(config);
     let experts = config.experts.as_ref().expect("a checked shape of this family has experts");
     json["attention_bias"] = config.qkv_bias.into();
-    json["use_sliding_window"] = (config.sliding_window > 0).into();
-    json["sliding_window"] = llama::window(config).into();
+    llama::write_used_window(config, &mut json);
     json["num_experts"] = experts.count.into();
     json["num_experts_per_tok"] = experts.per_token.into();
     json["moe_intermediate_size"] = experts.feed_forward.into();

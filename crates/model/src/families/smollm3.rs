@@ -34,10 +34,7 @@ fn read(json: &Value) -> Result<ModelConfig, String> {
     let defaults = Defaults { context: 32768, kv_heads: Some(4), tie_embeddings: true, rope, ..DEFAULTS };
     let config = llama::with_attention_bias(llama::read_like(json, Family::SmolLm3, &defaults)?, json)?;
     let no_rope_layers = no_rope_layers(json, config.layers)?;
-    let window = match switch(json, "use_sliding_window", false)? {
-        true => llama::read_window(json, None)?,
-        false => 0,
-    };
+    let window = llama::read_used_window(json, None)?;
     // Where the file does not say, the layers without positions have the window.
     let config = llama::with_window(config, json, window, |layer| window > 0 && no_rope_layers.contains(&layer))?;
     Ok(ModelConfig { no_rope_layers, mlp_bias: switch(json, "mlp_bias", false)?, ..config })
@@ -65,8 +62,7 @@ fn write(config: &ModelConfig) -> Value {
     json["no_rope_layers"] = flags.into();
     json["attention_bias"] = config.qkv_bias.into();
     json["mlp_bias"] = config.mlp_bias.into();
-    json["use_sliding_window"] = (config.sliding_window > 0).into();
-    json["sliding_window"] = llama::window(config).into();
+    llama::write_used_window(config, &mut json);
     json["layer_types"] = llama::layer_types(config).into();
     json
 }

@@ -3,9 +3,10 @@
 use burn::tensor::Device;
 use proptest::prelude::*;
 
+use super::tests::{packed, parts};
 use super::*;
 use crate::batch::TextRow;
-use crate::learners::check::{assert_same, measure, uneven_parts};
+use crate::learners::check::{assert_same, measure};
 use palestra_model::ops::open_device;
 use palestra_model::{Family, Heads, ModelConfig};
 
@@ -33,25 +34,6 @@ fn texts() -> impl Strategy<Value = Vec<TextRow>> {
     prop::collection::vec(text, 2..7)
 }
 
-/// Packs texts into rows of so many.
-fn packed(texts: &[TextRow], of_row: usize) -> Vec<TextRow> {
-    let row = |texts: &[TextRow]| {
-        texts.iter().fold(TextRow::default(), |mut row, text| {
-            let start = row.tokens.len();
-            row.borders.extend((start > 0).then_some(start));
-            row.counted.extend(text.counted.iter().map(|at| start + at));
-            row.tokens.extend(&text.tokens);
-            row.bytes += text.bytes;
-            row
-        })
-    };
-    texts.chunks(of_row).map(row).collect()
-}
-
-fn parts(rows: &[TextRow], count: usize, device: &Device) -> Vec<TextBatch> {
-    uneven_parts(rows, count).into_iter().map(|part| TextBatch::whole(part, device)).collect()
-}
-
 proptest! {
     #![proptest_config(cases())]
 
@@ -69,7 +51,7 @@ proptest! {
         let device = device();
         let model = model(is_gpt2, &device);
         let apart = measure(&Supervised, &model, parts(&texts, 1, &device));
-        let together = measure(&Supervised, &model, parts(&packed(&texts, of_row), 1, &device));
+        let together = measure(&Supervised, &model, parts(&texts.chunks(of_row).map(packed).collect::<Vec<_>>(), 1, &device));
         assert_same(&together, &apart, "packed");
     }
 }

@@ -29,24 +29,26 @@ fn rows() -> Vec<TextRow> {
     (0..6).map(row).collect()
 }
 
+/// Texts in one row.
+pub(super) fn packed(texts: &[TextRow]) -> TextRow {
+    let mut row = TextRow::default();
+    for text in texts {
+        let start = row.tokens.len();
+        row.borders.extend((start > 0).then_some(start));
+        row.counted.extend(text.counted.iter().map(|at| start + at));
+        row.tokens.extend(&text.tokens);
+        row.bytes += text.bytes;
+    }
+    row
+}
+
 /// The texts of [`rows`] in three rows: one, two and three of them.
 fn packed_rows() -> Vec<TextRow> {
-    let packed = |texts: &[TextRow]| {
-        let mut row = TextRow::default();
-        for text in texts {
-            let start = row.tokens.len();
-            row.borders.extend((start > 0).then_some(start));
-            row.counted.extend(text.counted.iter().map(|at| start + at));
-            row.tokens.extend(&text.tokens);
-            row.bytes += text.bytes;
-        }
-        row
-    };
     let texts = rows();
     vec![packed(&texts[..1]), packed(&texts[1..3]), packed(&texts[3..])]
 }
 
-fn parts(rows: &[TextRow], count: usize, device: &Device) -> Vec<TextBatch> {
+pub(super) fn parts(rows: &[TextRow], count: usize, device: &Device) -> Vec<TextBatch> {
     uneven_parts(rows, count).into_iter().map(|part| TextBatch::whole(part, device)).collect()
 }
 
