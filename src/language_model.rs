@@ -22,7 +22,7 @@ use palestra_model::huggingface::is_own;
 use palestra_model::lora::{base_of_adapters, merged, read_adapters};
 use palestra_model::math::Sampling;
 use palestra_model::{EndTokens, GenerationConfig, Heads, Policy};
-use palestra_text::{ChatTemplate, StopStream, Tokenizer, before_stop, stop_check};
+use palestra_text::{ChatTemplate, StopCheck, StopStream, Tokenizer, before_stop};
 
 /// A model that reads and writes text.
 pub struct LanguageModel {
@@ -174,7 +174,8 @@ impl LanguageModel {
         };
         let mut requests: Vec<Request> = prompts.into_iter().map(request).collect();
         let Writing { stop, max_new_tokens, .. } = writing;
-        let stopped = stop_check(&self.tokenizer, stop, requests.len());
+        let check = StopCheck::new(&self.tokenizer, stop, requests.len());
+        let stopped = |row, token| check.is_stopped(row, token);
         let stopped = (!stop.is_empty()).then_some(&stopped as _);
         let limits = Limits { end: self.ends.ids(), max_new_tokens: *max_new_tokens, stopped };
         let written = generate(&self.policy, &mut requests, &limits, &writing.sampling);

@@ -103,12 +103,10 @@ pub trait Env: Send {
     /// A call before `reset`, or after the episode's end.
     fn step(&mut self, action: &str) -> Result<Step>;
 
-    /// Announces that [`reset`](Self::reset) follows with this seed. An environment outside of this process starts on it,
-    /// so that many slow environments work at once; others do nothing.
-    fn begin_reset(&mut self, _seed: u64) {}
-
-    /// Announces that [`step`](Self::step) follows with this action, as [`begin_reset`](Self::begin_reset) does.
-    fn begin_step(&mut self, _action: &str) {}
+    /// True if a call waits for something outside of this program, so that calls of many environments are made at once.
+    fn waits(&self) -> bool {
+        false
+    }
 
     /// Renders the state for a terminal.
     fn render(&self) -> String;

@@ -113,7 +113,7 @@ pub use env::{Build, Env, EnvSpec, Info, Observation, Step};
 pub use error::{Error, FailureKind, Result};
 pub use options::Options;
 pub use palestra_datasets::{Content, End, Episode, Message, Turn};
-pub use pool::Pool;
+pub use pool::{Answer, Call, Pool, Reply};
 pub use registry::{BuildReward, Entry, Registry};
 pub use reward::{Reward, RewardDefinition, Rewards};
 pub use seed::episode_seed;

@@ -1,6 +1,11 @@
 //! Several instances of one environment, stepped together by a policy that answers in batches.
 
+mod workers;
+
+use std::collections::VecDeque;
+
 use crate::{Definition, Env, EnvSpec, Observation, Registry, Result, Step};
+use workers::Workers;
 
 /// Instances of one environment in numbered slots, each playing one episode at a time.
 ///
@@ -18,7 +23,52 @@ use crate::{Definition, Env, EnvSpec, Observation, Registry, Result, Step};
 /// # Ok::<(), palestra_envs::Error>(())
 /// ```
 pub struct Pool {
-    envs: Vec<Box<dyn Env>>,
+    spec: EnvSpec,
+    /// `None` while an environment is with a worker.
+    envs: Vec<Option<Box<dyn Env>>>,
+    workers: Option<Workers>,
+    /// Answers that nobody has taken.
+    answered: VecDeque<Answer>,
+    /// Number of environments that are with a worker.
+    busy: usize,
+}
+
+/// Call of an environment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// Starts an episode with this seed.
+    Reset(u64),
+    /// Plays this action.
+    Step(String),
+}
+
+/// What an environment returned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The first observation of an episode.
+    Reset(Observation),
+    /// A step, and the action that it answers.
+    Step(String, Step),
+}
+
+/// Answer of a slot to a call.
+pub struct Answer {
+    /// The slot.
+    pub slot: usize,
+    /// What its environment returned.
+    pub reply: Result<Reply>,
+}
+
+impl Call {
+    fn answer(self, env: &mut dyn Env) -> Result<Reply> {
+        match self {
+            Self::Reset(seed) => env.reset(seed).map(Reply::Reset),
+            Self::Step(action) => {
+                let step = env.step(&action)?;
+                Ok(Reply::Step(action, step))
+            }
+        }
+    }
 }
 
 impl Pool {
@@ -28,8 +78,18 @@ impl Pool {
     /// As [`Registry::build`].
     pub fn new(registry: &Registry, definition: &Definition, slots: usize) -> Result<Self> {
         let definition = registry.resolve(definition)?;
-        let envs = (0..slots.max(1)).map(|_| registry.build(&definition)).collect::<Result<_>>()?;
-        Ok(Self { envs })
+        let envs: Vec<_> = (0..slots.max(1)).map(|_| registry.build(&definition)).collect::<Result<_>>()?;
+        let spec = envs[0].spec().clone();
+        let envs = envs.into_iter().map(Some).collect();
+        Ok(Self { spec, envs, workers: None, answered: VecDeque::new(), busy: 0 })
+    }
+
+    /// Calls environments on threads of their own, so that one that waits for something does not stop the others.
+    /// Otherwise they are called one after the other.
+    #[must_use]
+    pub fn on_threads(self) -> Self {
+        let workers = Workers::new(self.len());
+        Self { workers: Some(workers), ..self }
     }
 
     /// The number of slots, never 0.
@@ -40,29 +100,78 @@ impl Pool {
 
     /// Spec of each environment.
     pub fn spec(&self) -> &EnvSpec {
-        self.envs[0].spec()
+        &self.spec
     }
 
     /// Starts a new episode in a slot; the slot's previous episode is abandoned.
+    ///
+    /// # Errors
+    /// As [`Env::reset`].
+    ///
+    /// # Panics
+    /// If the slot has not answered its last call.
     pub fn reset(&mut self, slot: usize, seed: u64) -> Result<Observation> {
-        self.envs[slot].reset(seed)
+        self.idle(slot).reset(seed)
     }
 
-    /// Announces resets, so that environments outside of this process work on all of them at once. A
-    /// [`reset`](Self::reset) of each slot follows.
-    pub fn begin_resets(&mut self, seeds: impl IntoIterator<Item = (usize, u64)>) {
-        seeds.into_iter().for_each(|(slot, seed)| self.envs[slot].begin_reset(seed));
-    }
-
-    /// Plays one action in each of the given slots, at once where environments are outside of this process. The results
-    /// are in the order of the slots. A failure in one slot leaves the others as they are.
+    /// Plays one action in each of the given slots, in their order. A failure in one slot leaves the others as they are.
+    ///
+    /// # Panics
+    /// If a slot has not answered its last call.
     pub fn step(&mut self, actions: &[(usize, &str)]) -> Vec<Result<Step>> {
-        actions.iter().for_each(|&(slot, action)| self.envs[slot].begin_step(action));
-        actions.iter().map(|&(slot, action)| self.envs[slot].step(action)).collect()
+        actions.iter().map(|&(slot, action)| self.idle(slot).step(action)).collect()
+    }
+
+    /// Calls the environment of a slot. Its answer is among those of [`Pool::answers`], after any time.
+    ///
+    /// # Panics
+    /// If the slot has not answered its last call.
+    pub fn call(&mut self, slot: usize, call: Call) {
+        match &self.workers {
+            Some(workers) => {
+                let env = self.envs[slot].take().expect("a slot is called once at a time");
+                workers.call(slot, env, call);
+                self.busy += 1;
+            }
+            None => {
+                let reply = call.answer(self.idle(slot));
+                self.answered.push_back(Answer { slot, reply });
+            }
+        }
+    }
+
+    /// Answers since the last time, by slot: those of all calls, which it waits for; or, with `as_ready`, those that have
+    /// come, and if none has and `waits`, the next.
+    ///
+    /// # Panics
+    /// If an environment panicked.
+    pub fn answers(&mut self, as_ready: bool, waits: bool) -> Vec<Answer> {
+        while let Some(workers) = self.workers.as_ref().filter(|_| self.busy > 0) {
+            let is_needed = !as_ready || (waits && self.answered.is_empty());
+            let Some((env, answer)) = workers.answer(is_needed) else { break };
+            self.envs[answer.slot] = Some(env);
+            self.answered.push_back(answer);
+            self.busy -= 1;
+        }
+        let mut answers: Vec<Answer> = self.answered.drain(..).collect();
+        answers.sort_by_key(|answer| answer.slot);
+        answers
+    }
+
+    /// True if a call has no answer that was taken.
+    pub fn is_busy(&self) -> bool {
+        self.busy > 0 || !self.answered.is_empty()
     }
 
     /// The environment of a slot, for its rendering and its scripted policy.
+    ///
+    /// # Panics
+    /// If the slot has not answered its last call.
     pub fn env(&self, slot: usize) -> &dyn Env {
-        &*self.envs[slot]
+        self.envs[slot].as_deref().expect("the slot has answered")
+    }
+
+    fn idle(&mut self, slot: usize) -> &mut dyn Env {
+        self.envs[slot].as_deref_mut().expect("the slot has answered")
     }
 }

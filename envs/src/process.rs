@@ -156,7 +156,10 @@ impl Env for ProcessEnv {
     }
 
     fn step(&mut self, action: &str) -> Result<Step> {
-        self.begin_step(action);
+        if let (Phase::Running, false, Some(program)) = (self.phase, self.is_sent, &self.program) {
+            program.send(self.session, &json!({ "type": "step", "session": self.session, "action": action }));
+            self.is_sent = true;
+        }
         self.phase.check_running(&self.host.spec.id)?;
         let (step, scripted) = self.receive(|answer| protocol::parse::<StepAnswer>("step", answer)?.parts())?;
         self.see(&step.observation, scripted);
@@ -168,18 +171,8 @@ impl Env for ProcessEnv {
         Ok(step)
     }
 
-    fn begin_reset(&mut self, seed: u64) {
-        // During a pause after a failure, the reset itself waits and starts the process.
-        if let Some(Ok(program)) = self.host.workers.try_program(self.worker) {
-            self.send_reset(program, seed);
-        }
-    }
-
-    fn begin_step(&mut self, action: &str) {
-        if let (Phase::Running, false, Some(program)) = (self.phase, self.is_sent, &self.program) {
-            program.send(self.session, &json!({ "type": "step", "session": self.session, "action": action }));
-            self.is_sent = true;
-        }
+    fn waits(&self) -> bool {
+        true
     }
 
     fn render(&self) -> String {

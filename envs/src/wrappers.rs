@@ -143,22 +143,16 @@ impl Env for TimeLimit {
         Ok(step)
     }
 
-    fn begin_reset(&mut self, seed: u64) {
-        self.inner.begin_reset(seed);
-    }
-
-    fn begin_step(&mut self, action: &str) {
-        if self.phase.check_running(&self.spec.id).is_ok() {
-            self.inner.begin_step(action);
-        }
-    }
-
     fn render(&self) -> String {
         self.inner.render()
     }
 
     fn scripted_action(&self) -> Option<String> {
         self.inner.scripted_action()
+    }
+
+    fn waits(&self) -> bool {
+        self.inner.waits()
     }
 }
 
@@ -193,20 +187,16 @@ impl Env for RewardScale {
         Ok(step)
     }
 
-    fn begin_reset(&mut self, seed: u64) {
-        self.inner.begin_reset(seed);
-    }
-
-    fn begin_step(&mut self, action: &str) {
-        self.inner.begin_step(action);
-    }
-
     fn render(&self) -> String {
         self.inner.render()
     }
 
     fn scripted_action(&self) -> Option<String> {
         self.inner.scripted_action()
+    }
+
+    fn waits(&self) -> bool {
+        self.inner.waits()
     }
 }
 
@@ -257,22 +247,16 @@ impl Env for InvalidAction {
         Ok(step)
     }
 
-    fn begin_reset(&mut self, seed: u64) {
-        self.inner.begin_reset(seed);
-    }
-
-    fn begin_step(&mut self, action: &str) {
-        if self.phase.check_running(&self.spec.id).is_ok() {
-            self.inner.begin_step(action);
-        }
-    }
-
     fn render(&self) -> String {
         self.inner.render()
     }
 
     fn scripted_action(&self) -> Option<String> {
         self.inner.scripted_action()
+    }
+
+    fn waits(&self) -> bool {
+        self.inner.waits()
     }
 }
 
@@ -305,20 +289,16 @@ impl Env for EpisodeStatistics {
         Ok(step)
     }
 
-    fn begin_reset(&mut self, seed: u64) {
-        self.inner.begin_reset(seed);
-    }
-
-    fn begin_step(&mut self, action: &str) {
-        self.inner.begin_step(action);
-    }
-
     fn render(&self) -> String {
         self.inner.render()
     }
 
     fn scripted_action(&self) -> Option<String> {
         self.inner.scripted_action()
+    }
+
+    fn waits(&self) -> bool {
+        self.inner.waits()
     }
 }
 
@@ -342,19 +322,15 @@ impl Env for Named {
         self.inner.step(action)
     }
 
-    fn begin_reset(&mut self, seed: u64) {
-        self.inner.begin_reset(seed);
-    }
-
-    fn begin_step(&mut self, action: &str) {
-        self.inner.begin_step(action);
-    }
-
     fn render(&self) -> String {
         self.inner.render()
     }
 
     fn scripted_action(&self) -> Option<String> {
         self.inner.scripted_action()
+    }
+
+    fn waits(&self) -> bool {
+        self.inner.waits()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use palestra_envs::{Definition, End, Options, Pool, Registry, baseline, episode_seed, frozen_lake};
+use palestra_envs::{Call, Definition, End, Options, Pool, Registry, baseline, episode_seed, frozen_lake};
 
 #[test]
 fn an_episode_is_the_same_in_any_slot_beside_any_others() {
@@ -64,4 +64,28 @@ fn the_mean_of_random_play_is_its_exact_value() {
     assert!((measured.mean_return - exact).abs() < 4.0 * measured.standard_error, "{measured:?}, {exact}");
     assert_eq!(measured, baseline::random(&mut world, 5_000, 1).unwrap());
     assert_ne!(measured.mean_turns, baseline::random(&mut world, 5_000, 2).unwrap().mean_turns);
+}
+
+#[test]
+fn a_pool_on_threads_answers_as_one_without() {
+    let new = || Pool::new(&Registry::builtin(), &Definition::named("frozen-lake-4x4"), 3).unwrap();
+    let mut pools = [new(), new().on_threads()];
+    let replies = pools.each_mut().map(|pool| {
+        let mut replies = Vec::new();
+        for turn in 0..4 {
+            for slot in 0..3 {
+                let call = if turn == 0 { Call::Reset(slot as u64) } else { Call::Step("right".into()) };
+                pool.call(slot, call);
+            }
+            assert!(pool.is_busy());
+            let answers = pool.answers(false, true);
+            assert_eq!(answers.iter().map(|answer| answer.slot).collect::<Vec<_>>(), [0, 1, 2]);
+            replies.extend(answers.into_iter().map(|answer| answer.reply.map_err(|error| error.to_string())));
+            assert!(!pool.is_busy() && pool.answers(true, true).is_empty());
+        }
+        replies
+    });
+    assert_eq!(replies[0], replies[1]);
+    assert!(replies[0][..6].iter().all(Result::is_ok), "an episode has more than one turn");
+    assert_eq!(pools[0].env(2).render(), pools[1].env(2).render());
 }

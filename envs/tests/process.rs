@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use palestra_envs::check::{CheckOptions, check};
-use palestra_envs::{Content, Definition, End, Env, Error, FailureKind, Pool, Registry};
+use palestra_envs::{Call, Content, Definition, End, Env, Error, FailureKind, Pool, Registry};
 use serde_json::{Value, json};
 
 /// A program that counts to three: each step gives the reward 1. Its first argument is its way to fail in the second step
@@ -97,7 +97,6 @@ fn many_sessions_share_one_process_and_many_processes_share_the_work() {
     for workers in [1, 2] {
         let mut pool =
             Pool::new(&Registry::builtin(), &definition("well", &format!("]\nworkers = {workers}")), 5).unwrap();
-        pool.begin_resets((0..5).map(|slot| (slot, slot as u64 * 2)));
         for slot in 0..5 {
             assert_eq!(pool.reset(slot, slot as u64 * 2).unwrap().content, format!("seed {}", slot * 2));
         }
@@ -111,12 +110,14 @@ fn many_sessions_share_one_process_and_many_processes_share_the_work() {
 
 #[test]
 fn slow_environments_work_at_once() {
-    let mut pool = Pool::new(&Registry::builtin(), &definition("slow", "]\nworkers = 8"), 8).unwrap();
+    let pool = Pool::new(&Registry::builtin(), &definition("slow", "]\nworkers = 8"), 8).unwrap();
+    assert!(pool.env(0).waits());
+    let mut pool = pool.on_threads();
     let began = Instant::now();
-    pool.begin_resets((0..8).map(|slot| (slot, 0)));
-    (0..8).for_each(|slot| _ = pool.reset(slot, 0).unwrap());
-    let actions: Vec<(usize, &str)> = (0..8).map(|slot| (slot, "on")).collect();
-    pool.step(&actions).into_iter().for_each(|step| _ = step.unwrap());
+    for call in [Call::Reset(0), Call::Step("on".into())] {
+        (0..8).for_each(|slot| pool.call(slot, call.clone()));
+        pool.answers(false, true).into_iter().for_each(|answer| _ = answer.reply.unwrap());
+    }
     let taken = began.elapsed();
     // One after the other they take 16 * 0.3 s.
     assert!(taken >= Duration::from_millis(600) && taken < Duration::from_millis(2_400), "{taken:?}");

@@ -125,6 +125,7 @@ pub(super) fn check_rollout(rollout: &RolloutConfig) -> Result<()> {
             ("episodes", &rollout.episodes, EPISODES),
             ("environments", &rollout.environments, Range::AT_LEAST_ONE),
             ("environments", &rollout.environments, EPISODES),
+            ("rows", &rollout.rows.unwrap_or(1), Range::AT_LEAST_ONE),
             ("group", &rollout.group, Range::AT_LEAST_ONE),
             ("max_new_tokens", &rollout.max_new_tokens, Range::AT_LEAST_ONE),
             ("missing_end_penalty", &rollout.missing_end_penalty, Range::AT_LEAST_ZERO),

@@ -5,10 +5,11 @@ use palestra_datasets::log::{Log, Outcome};
 use palestra_envs::Registry;
 use palestra_learn::learners::offline::OfflineLearner;
 use palestra_learn::learners::{AnyConfig, LearnsFromLog, OnPolicy, TextLearner, TruncatedEpisodes};
+use palestra_learn::rollout::{RolloutConfig, Schedule};
 use palestra_learn::source::{
     Chunking, DataConfig, OnPolicySource, ReferencePolicy, ReplaySource, Selection, TextSource, Texts, least_of_best,
 };
-use palestra_model::Device;
+use palestra_model::{Device, KvCache};
 
 use super::held_out::HeldOutText;
 use super::plan;
@@ -103,12 +104,36 @@ fn rollouts(agent: &Agent, registry: &Registry, device: &Device) -> Result<OnPol
     let mut rollout = agent.rollout(registry, run.rollout.environments)?;
     // Reads the first state, so that a model that cannot read it is refused before anything is written.
     rollout.try_out(&agent.policy)?;
+    tell_rollouts(agent, rollout.config());
     let reference = match run.learner.config.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
         true if run.lora.is_some() => ReferencePolicy::WithoutAdapters,
         true => ReferencePolicy::Policy(Box::new(agent.policy.clone())),
         false => ReferencePolicy::None,
     };
     Ok(OnPolicySource::new(rollout, run.seed, device.clone(), reference))
+}
+
+/// Tells what is not as a person expects of a run: much memory, and bits that differ from run to run.
+fn tell_rollouts(agent: &Agent, config: &RolloutConfig) {
+    /// Bytes of keys and values from which they are told.
+    const MUCH: u64 = 1 << 28;
+    let model = agent.policy.transformer.config();
+    let rows = config.rows.unwrap_or(config.environments);
+    let bytes = KvCache::bytes(model, rows, model.context);
+    if bytes >= MUCH {
+        let bytes = palestra_display::bytes(bytes);
+        tracing::info!(
+            "{}: keys and values of {rows} texts at once take up to {bytes}; fewer rollout.rows take less",
+            agent.run.name
+        );
+    }
+    if config.schedule == Some(Schedule::Ready) {
+        tracing::info!(
+            "{}: rollout.schedule = \"ready\": what is computed together depends on clocks, so that the bits of a run that \
+             is repeated may differ",
+            agent.run.name
+        );
+    }
 }
 
 /// Part of a log that a learner reads.

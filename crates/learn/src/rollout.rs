@@ -1,28 +1,27 @@
 //! Rollouts: a policy acts in many environments at once and produces episodes.
 
+mod play;
 mod running;
 mod scoring;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use palestra_envs::policies::{BaselinePolicy, Random, mixture_log_prob};
 use palestra_envs::reward::Scores;
-use palestra_envs::{End, Env, Episode, Info, Pool, Rewards, Step};
-use rand::RngExt;
+use palestra_envs::{Env, Episode, Info, Pool, Rewards, Step};
 use serde::{Deserialize, Serialize};
 
 pub use crate::encoder::Context;
 use crate::encoder::{Encoder, Encoding};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
-use palestra_model::generate::{Limits, Request, generate, state_values};
+use palestra_model::generate::{Engine, Limits, state_values};
 use palestra_model::math::Sampling;
 use palestra_model::{EndTokens, Policy};
-use palestra_text::{History, NamedTemplate, Tokenizer, before_stop, stop_check};
-use running::Running;
+use palestra_text::{History, NamedTemplate, StopCheck, Tokenizer, before_stop};
+use play::Play;
 pub use running::now;
-use scoring::{EpisodeQueue, score_episodes};
+use scoring::{EpisodeQueue, score_episodes, scored_beside};
 pub use scoring::{reward_means, summary};
 
 /// Settings of rollouts.
@@ -33,6 +32,14 @@ pub struct RolloutConfig {
     pub episodes: usize,
     /// Number of parallel environments, at least 1; more make better use of the processor.
     pub environments: usize,
+    /// Number of texts that the model writes at once, at least 1; absent, as many as there are environments. The memory
+    /// of keys and values is proportional to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
+    /// Order of work; absent, `fixed` for environments of this program, and `ready` for those that wait for something
+    /// outside of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// Group size, at least 1: consecutive episodes that begin in the same state, each with its own random stream; the
     /// completions of a prompt.
     pub group: usize,
@@ -64,11 +71,25 @@ pub struct RolloutConfig {
     pub record: bool,
 }
 
+/// Order of the work of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// The model waits for all environments that it wrote actions for, so that the order of work does not depend on
+    /// clocks: a run that is repeated has the same bits.
+    Fixed,
+    /// The model writes for the environments that have answered. Which these are depends on clocks, and with it the
+    /// rounding of what is computed together: a run that is repeated may differ.
+    Ready,
+}
+
 impl Default for RolloutConfig {
     fn default() -> Self {
         Self {
             episodes: 64,
             environments: 64,
+            rows: None,
+            schedule: None,
             group: 1,
             context: Context::Observation,
             chat: false,
@@ -158,7 +179,10 @@ pub type Take<'a, E> = dyn FnMut(u64, RolloutResult) -> Result<(), E> + 'a;
 
 impl Rollout {
     /// Creates a rollout over the environments of the pool. The target return is used only if the encoder writes it.
-    pub fn new(pool: Pool, encoder: Encoder, config: RolloutConfig, target_return: Option<f32>) -> Self {
+    pub fn new(pool: Pool, encoder: Encoder, mut config: RolloutConfig, target_return: Option<f32>) -> Self {
+        let waits = pool.env(0).waits();
+        let schedule = *config.schedule.get_or_insert(if waits { Schedule::Ready } else { Schedule::Fixed });
+        let pool = if waits || schedule == Schedule::Ready { pool.on_threads() } else { pool };
         Self { pool, encoder, config, target_return, exploration: 0.0, rewards: Rewards::default() }
     }
 
@@ -204,19 +228,27 @@ impl Rollout {
         sampling: &Sampling,
         watch: &mut Watch<E>,
     ) -> Result<(Vec<RolloutResult>, RolloutTimings), E> {
-        let first = numbers.start;
-        let mut finished: Vec<Option<RolloutResult>> = numbers.clone().map(|_| None).collect();
-        let mut timings = self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
-            finished[(number - first) as usize] = Some(played);
-            Ok(())
-        })?;
+        let rewards = self.rewards.clone();
+        let scores_beside = self.config.schedule == Some(Schedule::Ready) && !rewards.is_empty();
+        let mut finished = Vec::new();
+        let mut timings = if scores_beside {
+            scored_beside(&rewards, &mut finished, |take| self.run(policy, run_seed, numbers, sampling, watch, take))?
+        } else {
+            self.run(policy, run_seed, numbers, sampling, watch, &mut |number, played| {
+                finished.push((number, played));
+                Ok(())
+            })?
+        };
         let began = Instant::now();
-        let mut played: Vec<RolloutResult> = finished.into_iter().flatten().collect();
+        finished.sort_by_key(|(number, _)| *number);
+        let mut played: Vec<RolloutResult> = finished.into_iter().map(|(_, played)| played).collect();
         let truncated = || played.iter().filter_map(|played| played.trajectory.final_prompt.as_deref());
         let values = state_values(policy, &truncated().collect::<Vec<_>>());
         let truncated = played.iter_mut().filter(|played| played.trajectory.final_prompt.is_some());
         truncated.zip(values).for_each(|(played, value)| played.trajectory.last_value = value);
-        timings.rewards = score_episodes(&self.rewards, &mut played)?;
+        if !scores_beside {
+            timings.rewards = score_episodes(&rewards, &mut played)?;
+        }
         timings.total += began.elapsed();
         Ok((played, timings))
     }
@@ -255,51 +287,7 @@ impl Rollout {
         watch: &mut Watch<E>,
         take: &mut Take<E>,
     ) -> Result<RolloutTimings, E> {
-        let began = Instant::now();
-        let mut timings = RolloutTimings::default();
-        let mut waiting = numbers;
-        let slots = (0..self.pool.len()).collect();
-        let mut running = self.start_all(slots, &mut waiting, run_seed, &mut timings, watch)?;
-        while !running.is_empty() {
-            let actions = self.write(policy, &mut running, sampling, &mut timings)?;
-            let stepped = Instant::now();
-            let slots: Vec<(usize, &str)> =
-                running.iter().zip(&actions).map(|((slot, _), action)| (*slot, action.as_str())).collect();
-            let steps = self.pool.step(&slots);
-            timings.environments += stepped.elapsed();
-            timings.turns += steps.len();
-
-            let mut still_running = Vec::with_capacity(running.len());
-            let mut free = Vec::new();
-            for (((slot, mut episode), action), step) in running.into_iter().zip(actions).zip(steps) {
-                let Some(step) = unless_dropped(step, &mut timings)? else {
-                    free.push(slot);
-                    continue;
-                };
-                watch(episode.number, RolloutEvent::Stepped(&action, &step), self.pool.env(slot))?;
-                episode.take_turn(action, step.reward, step.invalid_action);
-                if self.config.record || !self.rewards.is_empty() {
-                    episode.note(&step.observation.info);
-                }
-                if self.config.record {
-                    episode.note_time();
-                }
-                episode.observation = step.observation;
-                let Some(end) = step.end else {
-                    still_running.push((slot, episode));
-                    continue;
-                };
-                let is_valued = end == End::Truncated && policy.value_head.is_some();
-                let final_prompt = is_valued.then(|| self.prompt(&episode, 0)).transpose()?;
-                take(episode.number, episode.finish(end, self.pool.spec(), run_seed, final_prompt))?;
-                free.push(slot);
-            }
-            still_running.extend(self.start_all(free, &mut waiting, run_seed, &mut timings, watch)?);
-            still_running.sort_by_key(|(slot, _)| *slot);
-            running = still_running;
-        }
-        timings.total = began.elapsed();
-        Ok(timings)
+        self.playing(policy, run_seed, sampling, |play| play.run(numbers, watch, take))
     }
 
     /// Resets an environment and writes one action, so that an unusable policy is reported before a run.
@@ -307,10 +295,35 @@ impl Rollout {
     /// # Errors
     /// As [`Rollout::play`].
     pub fn try_out(&mut self, policy: &Policy) -> Result<()> {
-        let mut running = Running::new(0, 0, self.config.group as u64);
-        running.observation = self.pool.reset(0, running.seed)?;
-        running.return_to_go = self.target_return;
-        self.write(policy, &mut [(0, running)], &Sampling::GREEDY, &mut RolloutTimings::default()).map(|_| ())
+        self.playing(policy, 0, &Sampling::GREEDY, |mut play| play.try_out())
+    }
+
+    /// Prepares the parts of a rollout that last as long as its policy.
+    fn playing<T>(&mut self, policy: &Policy, run_seed: u64, sampling: &Sampling, run: impl FnOnce(Play) -> T) -> T {
+        let Self { pool, encoder, config, target_return, exploration, rewards } = self;
+        let ends = encoder.ends().clone();
+        let tokenizer = (!config.stop.is_empty()).then(|| encoder.tokenizer().clone());
+        let stop = tokenizer.as_ref().map(|tokenizer| StopCheck::new(tokenizer, &config.stop, pool.len()));
+        let is_stopped = |slot, token| stop.as_ref().is_some_and(|stop| stop.is_stopped(slot, token));
+        let stopped = stop.is_some().then_some(&is_stopped as _);
+        let limits = Limits { end: ends.ids(), max_new_tokens: config.max_new_tokens, stopped };
+        let engine = Engine::new(policy, limits, *sampling, config.rows.unwrap_or(pool.len()));
+        let engine = if config.context == Context::Transcript { engine.keeping_texts() } else { engine };
+        run(Play {
+            policy,
+            pool,
+            encoder,
+            config,
+            engine,
+            stop: stop.as_ref(),
+            run_seed,
+            sampling,
+            target_return: *target_return,
+            exploration: *exploration,
+            notes_info: config.record || !rewards.is_empty(),
+            slots: Vec::new(),
+            timings: RolloutTimings::default(),
+        })
     }
 
     /// Settings of the rollout.
@@ -321,141 +334,6 @@ impl Rollout {
     /// Vocabulary size of the policy.
     pub fn vocab_size(&self) -> usize {
         self.encoder.tokenizer().vocab_size()
-    }
-
-    /// Starts the next waiting episodes in slots that are free, all at once. An episode that the environment fails to start
-    /// is dropped, and the next one takes its slot.
-    fn start_all<E: From<Error>>(
-        &mut self,
-        mut free: Vec<usize>,
-        waiting: &mut std::ops::Range<u64>,
-        run_seed: u64,
-        timings: &mut RolloutTimings,
-        watch: &mut Watch<E>,
-    ) -> Result<Vec<(usize, Running)>, E> {
-        let mut started = Vec::with_capacity(free.len());
-        while !free.is_empty() && !waiting.is_empty() {
-            let began = Instant::now();
-            let next: Vec<(usize, Running)> = std::mem::take(&mut free)
-                .into_iter()
-                .zip(waiting.by_ref())
-                .map(|(slot, number)| (slot, Running::new(run_seed, number, self.config.group as u64)))
-                .collect();
-            self.pool.begin_resets(next.iter().map(|(slot, episode)| (*slot, episode.seed)));
-            for (slot, mut episode) in next {
-                let Some(observation) = unless_dropped(self.pool.reset(slot, episode.seed), timings)? else {
-                    free.push(slot);
-                    continue;
-                };
-                episode.observation = observation;
-                episode.return_to_go = self.target_return;
-                watch(episode.number, RolloutEvent::Started, self.pool.env(slot))?;
-                started.push((slot, episode));
-            }
-            timings.environments += began.elapsed();
-        }
-        Ok(started)
-    }
-
-    /// Request of an episode's next action, and the action if it is a random one.
-    fn request(&mut self, slot: usize, episode: &mut Running) -> Result<(Request, Option<String>)> {
-        let choices = self.encoder.choices(episode.observation.legal_actions.as_deref())?;
-        let action = self.random_action(slot, episode)?;
-        let forced = action.as_ref().map(|action| self.encoder.written(action, choices.as_deref())).transpose()?;
-        let longest = forced.as_ref().map(Vec::len).or(choices.as_ref().map(|choices| choices.longest()));
-        let prompt = self.prompt(episode, longest.unwrap_or(self.config.max_new_tokens))?;
-        Ok((Request { prompt, choices, rng: episode.rng.clone(), forced }, action))
-    }
-
-    /// Generates an action of the policy for every running episode.
-    fn write(
-        &mut self,
-        policy: &Policy,
-        running: &mut [(usize, Running)],
-        sampling: &Sampling,
-        timings: &mut RolloutTimings,
-    ) -> Result<Vec<String>> {
-        let mut requests = Vec::with_capacity(running.len());
-        let mut explored = Vec::with_capacity(running.len());
-        for (slot, episode) in running.iter_mut() {
-            let (request, action) = self.request(*slot, episode).map_err(|error| match error {
-                Error::Data(reason) => {
-                    let (id, number, turn) = (&self.pool.spec().id, episode.number, episode.turns.len());
-                    Error::Data(format!("{id}: episode {number}, turn {turn}: {reason}"))
-                }
-                error => error,
-            })?;
-            requests.push(request);
-            explored.push(action);
-        }
-        let (tokenizer, ends, stop) = (self.encoder.tokenizer(), self.encoder.ends(), &self.config.stop);
-        let stopped = stop_check(tokenizer, stop, requests.len());
-        let limits = Limits {
-            end: ends.ids(),
-            max_new_tokens: self.config.max_new_tokens,
-            stopped: (!stop.is_empty()).then_some(&stopped),
-        };
-        let began = Instant::now();
-        let written = generate(policy, &mut requests, &limits, sampling);
-        timings.model += began.elapsed();
-
-        let mut actions = Vec::with_capacity(running.len());
-        for ((((slot, episode), request), text), explored) in
-            running.iter_mut().zip(requests).zip(written).zip(explored)
-        {
-            timings.tokens += request.prompt.len() + text.tokens.len();
-            let is_own = explored.is_none();
-            let action = match explored {
-                Some(action) => action,
-                None => {
-                    let stop = if request.choices.is_none() { self.config.stop.as_slice() } else { &[] };
-                    action_text(tokenizer, ends, &text.tokens, stop)?
-                }
-            };
-            episode.rng = request.rng;
-            // Free text can have several tokenizations, and the log-probability is that of one. Only choices from a
-            // list get one.
-            let own = request.choices.filter(|_| self.exploration > 0.0).map(|_| {
-                let is_certain = is_own && sampling.temperature <= 0.0;
-                if is_certain { 0.0 } else { text.log_probs.iter().copied().map(f64::from).sum() }
-            });
-            episode.remember(request.prompt, text, &self.config);
-            if self.exploration > 0.0 {
-                let random = Random.log_prob(self.pool.env(*slot), &episode.observation, &action)?;
-                let mixed = random.zip(own).map(|(random, own)| mixture_log_prob(self.exploration, random, own));
-                episode.was_mixed(mixed);
-            }
-            actions.push(action);
-        }
-        Ok(actions)
-    }
-
-    /// Draws a random action with the exploration probability; `None` if the policy acts.
-    fn random_action(&self, slot: usize, episode: &mut Running) -> Result<Option<String>> {
-        if self.exploration == 0.0 || episode.rng.random::<f64>() >= self.exploration {
-            return Ok(None);
-        }
-        let choice = Random.act(self.pool.env(slot), &episode.observation, &mut episode.rng)?;
-        Ok(Some(choice.action))
-    }
-
-    fn prompt(&self, episode: &Running, max_new_tokens: usize) -> Result<Vec<u32>> {
-        let Running { context, turns, observation, return_to_go, .. } = episode;
-        self.encoder.prompt(context, turns, &observation.content, *return_to_go, max_new_tokens)
-    }
-}
-
-/// Returns what an environment gave, or `None` for an episode that its program failed, which is counted.
-fn unless_dropped<T>(given: palestra_envs::Result<T>, timings: &mut RolloutTimings) -> Result<Option<T>> {
-    match given {
-        Ok(given) => Ok(Some(given)),
-        Err(error) => match error.episode_failure() {
-            Some(kind) => {
-                *timings.dropped.entry(kind.name()).or_default() += 1;
-                Ok(None)
-            }
-            None => Err(error.into()),
-        },
     }
 }
 

@@ -1,60 +1,176 @@
 //! Key-value cache: the keys and values of the tokens read so far, so that each new token costs one step.
+//!
+//! Each row holds one text from its column 0, so that a token's column is its position. Rows have lengths of their own,
+//! which the caller knows: a [`Pass`] says which rows read how many tokens from where.
 
-use burn::tensor::{Device, Int, Tensor, s};
+mod pass;
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::ModelConfig;
+use super::layer_plan::LayerPlan;
+use crate::ops::{AttentionMask, put_rows};
+pub use pass::{Pass, Reading};
 
-/// Keys and values of every layer, allocated once for a whole generation.
+/// Keys and values of every layer.
 pub struct KvCache {
     layers: Vec<LayerCache>,
-    capacity: usize,
-    length: usize,
+    shape: CacheShape,
+    pass: Option<Arc<Pass>>,
 }
 
-/// One layer's keys and values, `[batch, kv_heads, capacity, head_dim]`.
-pub struct LayerCache {
-    keys: Tensor<4>,
-    values: Tensor<4>,
+/// One layer's keys and values, `[rows * kv_heads * capacity, head_dim]` each.
+struct LayerCache {
+    keys: Tensor<2>,
+    values: Tensor<2>,
+    /// Number of the last keys that a query sees; 0 for all.
+    window: usize,
+}
+
+/// Size of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheShape {
+    /// Texts that it holds.
+    pub rows: usize,
+    /// Tokens of each.
+    pub capacity: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+/// The beginning of a row that another row gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedPrefix {
+    /// Row that holds it.
+    pub from: usize,
+    /// Row that gets it.
+    pub to: usize,
+    /// Number of its tokens.
+    pub count: usize,
 }
 
 impl KvCache {
-    /// An empty cache of `capacity` tokens for each of `batch` rows.
-    pub fn new(config: &ModelConfig, batch: usize, capacity: usize, device: &Device) -> Self {
-        let zeros = || Tensor::zeros([batch, config.kv_heads, capacity, config.head_dim()], device);
-        let layers = (0..config.layers).map(|_| LayerCache { keys: zeros(), values: zeros() }).collect();
-        Self { layers, capacity, length: 0 }
+    /// An empty cache of `capacity` tokens in each of `rows` rows.
+    pub fn new(config: &ModelConfig, rows: usize, capacity: usize, device: &Device) -> Self {
+        let shape = CacheShape { rows, capacity, kv_heads: config.kv_heads, head_dim: config.head_dim() };
+        let zeros = || Tensor::zeros([rows * shape.kv_heads * capacity, shape.head_dim], device);
+        let layer = |plan: LayerPlan| LayerCache { keys: zeros(), values: zeros(), window: plan.window };
+        Self { layers: config.layer_plans().into_iter().map(layer).collect(), shape, pass: None }
     }
 
-    /// Number of tokens that each row holds, padding included.
-    pub fn length(&self) -> usize {
-        self.length
+    /// Bytes of a cache of a model of this shape, in 32 bits.
+    pub fn bytes(config: &ModelConfig, rows: usize, capacity: usize) -> u64 {
+        let numbers = 2 * config.layers * config.kv_heads * config.head_dim() * rows * capacity;
+        4 * numbers as u64
     }
 
-    /// Maximum number of tokens of each row.
-    pub fn capacity(&self) -> usize {
-        self.capacity
+    /// Size of the cache.
+    pub fn shape(&self) -> CacheShape {
+        self.shape
     }
 
-    /// Appends one layer's new keys and values, `[batch, kv_heads, time, head_dim]`, and returns all of them so far.
-    /// The length grows with [`KvCache::advance`], once all layers have appended.
-    pub(super) fn append(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let (start, end) = (self.length, self.length + keys.dims()[2]);
-        let LayerCache { keys: all_keys, values: all_values } = &mut self.layers[layer];
-        all_keys.inplace(|all| all.slice_assign(s![.., .., start..end], keys));
-        all_values.inplace(|all| all.slice_assign(s![.., .., start..end], values));
-        (all_keys.clone().narrow(2, 0, end), all_values.clone().narrow(2, 0, end))
-    }
-
-    /// Counts the tokens that every layer has appended.
-    pub(super) fn advance(&mut self, time: usize) {
-        self.length += time;
-    }
-
-    /// Keeps only the given rows, once the others have ended.
-    pub fn keep_rows(&mut self, rows: Tensor<1, Int>) {
+    /// Grows to at least this many rows and tokens; what it holds stays.
+    pub fn reserve(&mut self, rows: usize, capacity: usize) {
+        let old = self.shape;
+        let new = CacheShape { rows: rows.max(old.rows), capacity: capacity.max(old.capacity), ..old };
+        if new == old {
+            return;
+        }
+        let cells = new.rows * new.kv_heads * new.capacity;
+        let grown = |tensor: Tensor<2>| {
+            let device = tensor.device();
+            if old.rows * old.capacity == 0 {
+                return Tensor::zeros([cells, new.head_dim], &device);
+            }
+            let mut tensor = tensor.reshape([old.rows * old.kv_heads, old.capacity, old.head_dim]);
+            for (dim, missing) in [(1, new.capacity - old.capacity), (0, (new.rows - old.rows) * old.kv_heads)] {
+                if missing > 0 {
+                    let mut size = tensor.dims();
+                    size[dim] = missing;
+                    tensor = Tensor::cat(vec![tensor, Tensor::zeros(size, &device)], dim);
+                }
+            }
+            tensor.reshape([cells, new.head_dim])
+        };
         for layer in &mut self.layers {
-            layer.keys.inplace(|keys| keys.select(0, rows.clone()));
-            layer.values.inplace(|values| values.select(0, rows.clone()));
+            layer.keys.inplace(grown);
+            layer.values.inplace(grown);
+        }
+        self.shape = new;
+    }
+
+    /// Copies beginnings of rows to other rows. No row gives after it got one.
+    pub fn share(&mut self, prefixes: &[SharedPrefix]) {
+        let Some(layer) = self.layers.first().filter(|_| !prefixes.is_empty()) else { return };
+        let (shape, device) = (self.shape, layer.keys.device());
+        let cells = |row: fn(&SharedPrefix) -> usize| {
+            let cells = prefixes.iter().flat_map(|prefix| {
+                (0..shape.kv_heads)
+                    .flat_map(move |head| (0..prefix.count).map(move |at| shape.cell(row(prefix), head, at)))
+            });
+            indices(cells, &device)
+        };
+        let (from, to) = (cells(|prefix| prefix.from), cells(|prefix| prefix.to));
+        for LayerCache { keys, values, .. } in &mut self.layers {
+            for tensor in [keys, values] {
+                let shared = tensor.clone().select(0, from.clone());
+                put_rows(tensor, to.clone(), shared);
+            }
         }
     }
+
+    /// Sets the pass that the next forward pass computes.
+    pub fn begin(&mut self, pass: Arc<Pass>) {
+        self.pass = Some(pass);
+    }
+
+    /// Adds one layer's keys and values of the pass to the cache, and attends with its queries: `[tokens, heads, 1,
+    /// head_dim]` to the same shape. `attention` is given the queries, keys and values of rows of texts, and their mask.
+    ///
+    /// # Panics
+    /// If no pass has begun.
+    pub(super) fn attend(
+        &mut self,
+        layer: usize,
+        query: Tensor<4>,
+        key: Tensor<4>,
+        value: Tensor<4>,
+        attention: impl Fn(Tensor<4>, Tensor<4>, Tensor<4>, &AttentionMask) -> Tensor<4>,
+    ) -> Tensor<4> {
+        let pass = self.pass.as_ref().expect("a forward pass with a cache begins with a pass");
+        let shape = self.shape;
+        let LayerCache { keys, values, window } = &mut self.layers[layer];
+        for (all, new) in [(&mut *keys, &key), (&mut *values, &value)] {
+            let new = new.clone().reshape([pass.tokens() * shape.kv_heads, shape.head_dim]);
+            put_rows(all, pass.cells(), new);
+        }
+        let mut mixed: Vec<Tensor<4>> = Vec::with_capacity(pass.groups().len());
+        for group in pass.groups() {
+            let seen = |all: &Tensor<2>, new: &Tensor<4>| match group.reads_cache() {
+                true => {
+                    group.rows_of(all.clone().reshape([shape.rows, shape.kv_heads, shape.capacity, shape.head_dim]))
+                }
+                false => group.as_rows(new),
+            };
+            let (key, value) = (seen(keys, &key), seen(values, &value));
+            mixed.push(group.as_tokens(attention(group.as_rows(&query), key, value, group.mask(*window))));
+        }
+        if mixed.len() == 1 { mixed.remove(0) } else { Tensor::cat(mixed, 0) }
+    }
+}
+
+impl CacheShape {
+    /// Number of the cell of one head of a row at a position.
+    fn cell(self, row: usize, head: usize, at: usize) -> usize {
+        (row * self.kv_heads + head) * self.capacity + at
+    }
+}
+
+/// Numbers of rows or cells as a tensor.
+fn indices(numbers: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+    let numbers: Vec<i64> = numbers.map(|number| number as i64).collect();
+    let count = numbers.len();
+    Tensor::from_data(TensorData::new(numbers, [count]), device)
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of text, environments, learners or the files that people write.
 
-mod cache;
+pub mod cache;
 pub mod checkpoint;
 mod checkpointing;
 pub mod classifier;

@@ -1,11 +1,14 @@
 //! The policy: a language model that acts, with the value heads that its learner needs.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::cache::{CacheShape, Pass, Reading, SharedPrefix};
 use super::critic::{Critic, CriticShape};
 use super::huggingface::is_own;
 use super::layers::Init;
@@ -160,8 +163,8 @@ impl Policy {
         self
     }
 
-    /// Computes hidden states, `[batch, time]` to `[batch * time, width]`. With a cache, `tokens` are those not yet
-    /// read.
+    /// Computes hidden states, `[batch, time]` to `[batch * time, width]`. With a cache, `tokens` are those of the pass
+    /// that it has begun, `[tokens, 1]`.
     pub fn read(&self, tokens: Tensor<2, Int>, placement: &Placement, cache: Option<&mut PolicyCache>) -> Hidden {
         let (actor_cache, critic_cache) =
             cache.map_or((None, None), |cache| (Some(&mut cache.actor), cache.critic.as_mut()));
@@ -265,9 +268,9 @@ impl Policy {
         self
     }
 
-    /// A cache for [`Policy::read`] that holds `capacity` tokens in each of `batch` rows.
-    pub fn cache(&self, batch: usize, capacity: usize, device: &Device) -> PolicyCache {
-        let cache = |model: &Transformer| KvCache::new(model.config(), batch, capacity, device);
+    /// A cache for [`Policy::read`] that holds `capacity` tokens in each of `rows` rows.
+    pub fn cache(&self, rows: usize, capacity: usize, device: &Device) -> PolicyCache {
+        let cache = |model: &Transformer| KvCache::new(model.config(), rows, capacity, device);
         let trunk = self.deciding_critic().and_then(|critic| critic.trunk.as_ref());
         PolicyCache { actor: cache(&self.transformer), critic: trunk.map(cache) }
     }
@@ -309,11 +312,30 @@ impl Hidden {
 }
 
 impl PolicyCache {
-    /// Keeps only the given rows, once the others have ended.
-    pub fn keep_rows(&mut self, rows: Tensor<1, Int>) {
-        self.actor.keep_rows(rows.clone());
-        if let Some(critic) = &mut self.critic {
-            critic.keep_rows(rows);
-        }
+    /// Number of texts and of tokens of each that it holds.
+    pub fn shape(&self) -> CacheShape {
+        self.actor.shape()
+    }
+
+    /// Grows to at least this many rows and tokens; what it holds stays.
+    pub fn reserve(&mut self, rows: usize, capacity: usize) {
+        self.each(|cache| cache.reserve(rows, capacity));
+    }
+
+    /// Copies beginnings of rows to other rows, as [`KvCache::share`].
+    pub fn share(&mut self, prefixes: &[SharedPrefix]) {
+        self.each(|cache| cache.share(prefixes));
+    }
+
+    /// Begins a pass of these readings, at least one, each of another row.
+    pub fn begin(&mut self, readings: Vec<Reading>) -> Arc<Pass> {
+        let pass = Arc::new(Pass::new(readings, &self.actor));
+        self.each(|cache| cache.begin(Arc::clone(&pass)));
+        pass
+    }
+
+    fn each(&mut self, mut change: impl FnMut(&mut KvCache)) {
+        change(&mut self.actor);
+        self.critic.iter_mut().for_each(change);
     }
 }

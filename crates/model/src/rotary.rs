@@ -57,13 +57,19 @@ impl RotaryTable {
         Rotation { cos: rows(&angles.cos), sin: rows(&angles.sin) }
     }
 
-    /// The rotation of each row's own positions, `[batch, time]`.
-    pub fn at(&self, positions: Tensor<2, Int>) -> Rotation {
+    /// The rotation of each row's own positions, `[batch, time]`. `is_far` says which angles, if the positions do not.
+    pub fn at(&self, positions: Tensor<2, Int>, is_far: Option<bool>) -> Rotation {
         let [batch, time] = positions.dims();
         let positions = positions.inner().reshape([batch * time]);
-        let angles = self.angles(|| {
-            let data = positions.clone().into_data();
-            data.iter::<i64>().max().map_or(0, |last| last as usize + 1)
+        let angles = self.angles(|| match is_far {
+            Some(is_far) => {
+                if is_far {
+                    usize::MAX
+                } else {
+                    0
+                }
+            }
+            None => positions.clone().into_data().iter::<i64>().max().map_or(0, |last| last as usize + 1),
         });
         let rows = |table: &Tensor<2>| {
             let [_, dim] = table.dims();
@@ -72,9 +78,9 @@ impl RotaryTable {
         Rotation { cos: rows(&angles.cos), sin: rows(&angles.sin) }
     }
 
-    /// True if a forward pass up to this many positions has other angles than a short one.
-    pub fn is_far(&self, length: usize) -> bool {
-        self.far.as_ref().is_some_and(|(beyond, _)| length > *beyond)
+    /// Maximum length of a forward pass with the angles of short ones; `None` if all have them.
+    pub fn near_length(&self) -> Option<usize> {
+        self.far.as_ref().map(|(beyond, _)| *beyond)
     }
 
     /// The angles of a forward pass up to this many positions, as transformers chooses them: for all its rows at once.
@@ -260,7 +266,7 @@ mod tests {
         };
         let at = |positions: Vec<i64>| {
             let time = positions.len();
-            first(table.at(Tensor::from_data(TensorData::new(positions, [1, time]), &Device::flex())))
+            first(table.at(Tensor::from_data(TensorData::new(positions, [1, time]), &Device::flex()), None))
         };
         let sin = |position: f64, frequency: f64| 0.5 * (position * frequency).sin() as f32;
         assert_close!(first(table.range(0, 32)), sin(31.0, 1.0), 1e-5);

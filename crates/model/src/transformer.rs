@@ -23,12 +23,14 @@ pub struct Placement {
     pub mask: AttentionMask,
     /// Each row's own positions, `[batch, time]`; `None`: every row continues from the cache's length, or from 0.
     pub positions: Option<Tensor<2, Int>>,
+    /// True if the texts are longer than LongRoPE's first context, false if none is; `None`: the positions tell.
+    pub is_far: Option<bool>,
 }
 
 impl Placement {
     /// Rows without padding on the left: each token attends to itself and to the tokens before it.
     pub fn causal() -> Self {
-        Self { mask: AttentionMask::causal(), positions: None }
+        Self { mask: AttentionMask::causal(), positions: None, is_far: None }
     }
 }
 
@@ -161,21 +163,18 @@ impl Transformer {
 
     /// Hidden states after the last norm: `[batch, time]` to `[batch * time, width]`.
     ///
-    /// With a cache, `tokens` are those not yet read; they are added to the cache.
+    /// With a cache, `tokens` are those of the pass that it has begun, `[tokens, 1]`, and the placement has their
+    /// positions; they are added to the cache.
     pub fn forward(&self, tokens: Tensor<2, Int>, placement: &Placement, mut cache: Option<&mut KvCache>) -> Tensor<2> {
         let size = tokens.dims();
-        let start = cache.as_ref().map_or(0, |cache| cache.length());
-        let mut x = self.embed(tokens, placement, start);
-        let view = self.view(size, placement, start);
+        let mut x = self.embed(tokens, placement, 0);
+        let view = self.view(size, placement, 0);
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|cache| (layer, cache));
             x = match cache.is_none() && self.recomputes && x.is_autodiff() {
                 true => recomputed(block, x, &view),
                 false => block.forward(x, &view, cache),
             };
-        }
-        if let Some(cache) = cache {
-            cache.advance(size[1]);
         }
         self.norm.forward(x)
     }
@@ -203,7 +202,7 @@ impl Transformer {
         let [_, time] = size;
         let rotations = self.rotary.iter().map(|table| {
             let rotation = match &placement.positions {
-                Some(positions) => table.at(positions.clone()),
+                Some(positions) => table.at(positions.clone(), placement.is_far),
                 None => table.range(start, time),
             };
             rotation.like(&self.embedding.val())
@@ -217,10 +216,10 @@ impl Transformer {
         View { size, masks: masks.collect(), rotations: rotations.collect() }
     }
 
-    /// True if a pass up to this many positions rotates by other angles than a short one (LongRoPE), so that what a cache
-    /// holds of a short one has to be computed again.
-    pub(super) fn is_far(&self, length: usize) -> bool {
-        self.rotary.iter().any(|table| table.is_far(length))
+    /// Maximum length of the texts that rotate by the angles of short ones (LongRoPE): what a cache holds of one that grows
+    /// beyond it has to be computed again. `None` if all lengths have the same angles.
+    pub(super) fn near_length(&self) -> Option<usize> {
+        self.rotary.iter().filter_map(RotaryTable::near_length).min()
     }
 
     /// Every linear layer of the blocks by name, such as `blocks.0.attention.query`.
@@ -355,7 +354,7 @@ impl Attention {
         };
         let mut query = split(self.query.forward(x.clone()), self.heads, self.query_norm.as_ref());
         let mut key = split(self.key.forward(x.clone()), self.kv_heads, self.key_norm.as_ref());
-        let mut value = split(self.value.forward(x), self.kv_heads, None);
+        let value = split(self.value.forward(x), self.kv_heads, None);
         if let Some(at) = self.index.rotation {
             let rotation = &view.rotations[at];
             query = rotation.apply(query);
@@ -364,10 +363,11 @@ impl Attention {
         if let Some(scale) = self.query_scale {
             query = query.mul_scalar(scale);
         }
-        if let Some((layer, cache)) = cache {
-            (key, value) = cache.append(layer, key, value);
-        }
-        let mixed = attention(query, key, value, &view.masks[self.index.mask]); // [batch, heads, time, head_dim]
+        // [batch, heads, time, head_dim]
+        let mixed = match cache {
+            Some((layer, cache)) => cache.attend(layer, query, key, value, attention),
+            None => attention(query, key, value, &view.masks[self.index.mask]),
+        };
         let [_, _, _, head_dim] = mixed.dims();
         self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, self.heads * head_dim]))
     }

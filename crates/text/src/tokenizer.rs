@@ -29,7 +29,7 @@ use crate::{Error, Result};
 use characters::Characters;
 pub use chat_template::{ChatDate, ChatTemplate, EncodedChat, History, MarkedText, TemplateLimits};
 use frame::Frame;
-pub use stop_text::{StopStream, before_stop, stop_check};
+pub use stop_text::{StopCheck, StopStream, before_stop};
 pub use text_stream::TextStream;
 pub use train::{Method, VocabularyOptions};
 

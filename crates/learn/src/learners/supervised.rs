@@ -65,7 +65,8 @@ fn placement(batch: &TextBatch) -> Placement {
     match &batch.texts {
         None => Placement::causal(),
         Some((visible, positions)) => {
-            Placement { mask: AttentionMask::from_visible(visible.clone()), positions: Some(positions.clone()) }
+            let mask = AttentionMask::from_visible(visible.clone());
+            Placement { mask, positions: Some(positions.clone()), is_far: None }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Rewards of finished episodes, and summaries of many episodes.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use palestra_datasets::{MISSING_END, RULES};
@@ -8,7 +11,7 @@ use palestra_envs::baseline::score;
 use palestra_envs::reward::{RewardSummary, Rewards};
 use palestra_envs::{End, Episode, Turn};
 
-use super::RolloutResult;
+use super::{RolloutResult, RolloutTimings, Take};
 use crate::{Error, Result};
 use palestra_report::Metrics;
 
@@ -33,6 +36,41 @@ pub(super) fn score_episodes(rewards: &Rewards, played: &mut [RolloutResult]) ->
     }
     played.iter_mut().for_each(|RolloutResult { episode, trajectory, .. }| trajectory.set_rewards(&episode.turns));
     Ok(spent)
+}
+
+/// Plays episodes, and scores those that have ended on a thread of its own, several at once. They are added to `finished`
+/// with their numbers, in any order.
+///
+/// # Errors
+/// Those of `play`, or a reward that fails.
+pub(super) fn scored_beside<E: From<Error>>(
+    rewards: &Rewards,
+    finished: &mut Vec<(u64, RolloutResult)>,
+    play: impl FnOnce(&mut Take<E>) -> Result<RolloutTimings, E>,
+) -> Result<RolloutTimings, E> {
+    let (ended, waiting) = channel::<(u64, RolloutResult)>();
+    thread::scope(|scope| {
+        let scorer = scope.spawn(move || -> Result<_> {
+            let (mut scored, mut spent) = (Vec::new(), Duration::ZERO);
+            while let Ok(first) = waiting.recv() {
+                let next = std::iter::once(first).chain(waiting.try_iter().take(AT_ONCE - 1));
+                let (numbers, mut played): (Vec<u64>, Vec<RolloutResult>) = next.unzip();
+                spent += score_episodes(rewards, &mut played)?;
+                scored.extend(numbers.into_iter().zip(played));
+            }
+            Ok((scored, spent))
+        });
+        // A scorer that failed takes no more, and tells why in the end.
+        let timings = play(&mut |number, played| {
+            _ = ended.send((number, played));
+            Ok(())
+        });
+        drop(ended);
+        let scored = scorer.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let mut timings = timings?;
+        (*finished, timings.rewards) = scored?;
+        Ok(timings)
+    })
 }
 
 /// Queue that passes episodes on in the order in which they ended, after scoring several at once.

@@ -1,7 +1,10 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
 use burn::tensor::TensorData;
 use palestra_datasets::MISSING_END;
 use palestra_datasets::log::{Log, LogWriter, ReadOptions, WriteOptions};
-use palestra_envs::{EnvSpec, Observation, Options, Registry, Turn};
+use palestra_envs::{End, EnvSpec, Observation, Options, Registry, Turn};
 
 use super::*;
 use crate::learners::OnPolicy;
@@ -9,6 +12,7 @@ use crate::learners::ppo::{Ppo, PpoConfig};
 use crate::trajectory::{ActionToken, Segment};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::{GenerationConfig, Heads, ModelConfig, parameters};
+use palestra_testing::assert_close;
 use palestra_text::Tokenizer;
 
 mod messages;
@@ -124,6 +128,118 @@ fn each_rollout(context: Context, environments: usize, test: impl Fn(Rollout, &P
         let config = RolloutConfig { context, environments, ..RolloutConfig::default() };
         let encoding = config.encoding(32);
         test(Rollout::new(pool, Encoder::new(tokenizer, encoding), config, None), &policy);
+    }
+}
+
+/// Environments that wait for each other: the first step of each ends when all others are in theirs, which only calls at
+/// once can do. One of them waits for longer, until others have played an episode.
+struct Waiting {
+    letters: Letters,
+    meeting: Arc<Meeting>,
+    number: usize,
+    is_first: bool,
+}
+
+#[derive(Default)]
+struct Meeting {
+    count: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+impl Meeting {
+    /// Changes the counts of steps and of episodes, and waits until they are as they should be.
+    fn wait(&self, change: impl FnOnce(&mut (usize, usize)), until: impl Fn(&(usize, usize)) -> bool) -> bool {
+        let mut count = self.count.lock().unwrap();
+        change(&mut count);
+        self.changed.notify_all();
+        let (count, late) =
+            self.changed.wait_timeout_while(count, Duration::from_secs(20), |count| !until(count)).unwrap();
+        drop(count);
+        !late.timed_out()
+    }
+}
+
+impl Env for Waiting {
+    fn spec(&self) -> &EnvSpec {
+        self.letters.spec()
+    }
+    fn reset(&mut self, seed: u64) -> palestra_envs::Result<Observation> {
+        self.is_first = true;
+        self.letters.reset(seed)
+    }
+    fn step(&mut self, action: &str) -> palestra_envs::Result<Step> {
+        let is_first = std::mem::take(&mut self.is_first);
+        let (own, number) = (usize::from(is_first), self.number);
+        let met = self.meeting.wait(|count| count.0 += own, |count| count.0 >= 3 && (number % 3 > 0 || count.1 >= 2));
+        assert!(met, "the environments are called one after the other");
+        let step = self.letters.step(action)?;
+        self.meeting.wait(|count| count.1 += usize::from(step.end.is_some()), |_| true);
+        Ok(step)
+    }
+    fn waits(&self) -> bool {
+        true
+    }
+    fn render(&self) -> String {
+        self.letters.render()
+    }
+}
+
+#[test]
+fn environments_that_wait_are_called_at_once_and_do_not_stop_the_others() {
+    each_rollout(Context::Transcript, 3, |mut rollout, policy| {
+        let (expected, _) = rollout.play(policy, 3, 0..9, &Sampling::default()).unwrap();
+        let (meeting, built) = (Arc::<Meeting>::default(), AtomicUsize::new(0));
+        let build = move |_: &Options| {
+            let letters = Letters { spec: Letters::spec_of(), seed: 0, turn: 0 };
+            let number = built.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Waiting { letters, meeting: Arc::clone(&meeting), number, is_first: true }) as Box<dyn Env>)
+        };
+        let registry = Registry::builtin().with("waiting", build);
+        let pool = Pool::new(&registry, &registry.definition("waiting").unwrap(), 3).unwrap();
+        let config = RolloutConfig { schedule: None, ..rollout.config.clone() };
+        let mut rollout = Rollout::new(pool, rollout.encoder.clone(), config, None);
+        assert_eq!(rollout.config.schedule, Some(Schedule::Ready), "it is the default of what waits");
+        let (played, _) = rollout.play(policy, 3, 0..9, &Sampling::default()).unwrap();
+        assert_eq!(played.len(), expected.len());
+        for (found, expected) in played.iter().zip(&expected) {
+            let actions =
+                |it: &RolloutResult| it.episode.turns.iter().map(|turn| turn.action.clone()).collect::<Vec<_>>();
+            assert_eq!(actions(found), actions(expected), "who is ready changes no result but for rounding");
+        }
+    });
+}
+
+#[test]
+fn fewer_rows_than_environments_change_a_rollout_by_rounding_alone() {
+    for context in [Context::Observation, Context::Transcript] {
+        each_rollout(context, 5, |mut rollout, policy| {
+            let (expected, _) = rollout.play(policy, 3, 0..12, &Sampling::default()).unwrap();
+            for rows in [1, 3, 5] {
+                rollout.config.rows = Some(rows);
+                let (played, _) = rollout.play(policy, 3, 0..12, &Sampling::default()).unwrap();
+                for (found, expected) in played.iter().zip(&expected) {
+                    assert_same_tokens(&found.trajectory, &expected.trajectory);
+                    let numbers = |it: &RolloutResult| {
+                        it.trajectory.actions().flat_map(|action| [action.log_prob, action.value]).collect::<Vec<_>>()
+                    };
+                    assert_close!(numbers(found), numbers(expected), 1e-4);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_rollout_that_is_repeated_has_the_same_bits() {
+    for context in [Context::Observation, Context::Transcript] {
+        each_rollout(context, 5, |mut rollout, policy| {
+            let mut bits = || {
+                let (played, _) = rollout.play(policy, 3, 0..12, &Sampling::default()).unwrap();
+                let actions = played.iter().flat_map(|played| played.trajectory.actions());
+                actions.map(|action| (action.log_prob.to_bits(), action.value.to_bits())).collect::<Vec<_>>()
+            };
+            assert_eq!(bits(), bits());
+        });
     }
 }
 
@@ -369,6 +485,15 @@ fn scores_land_on_the_last_token_and_what_has_none_is_left_as_it_is() {
     each_rollout(Context::Transcript, 4, |rollout, policy| {
         let mut rollout = rollout.with_rewards(rewards());
         let (played, _) = rollout.play(policy, 2, 0..32, &Sampling::default()).unwrap();
+        let totals = |played: &[RolloutResult]| {
+            played
+                .iter()
+                .map(|played| (played.episode.total_reward(), played.trajectory.total_reward()))
+                .collect::<Vec<_>>()
+        };
+        rollout.config.schedule = Some(Schedule::Ready);
+        let (beside, _) = rollout.play(policy, 2, 0..32, &Sampling::default()).unwrap();
+        assert_eq!(totals(&beside), totals(&played), "scored while others are played");
         let mut each = Vec::new();
         let mut take = |number: u64, played: RolloutResult| {
             each.push((number, played.episode.total_reward()));

@@ -4,6 +4,9 @@ use palestra_testing::assert_close;
 use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
 
+use burn::tensor::Bool;
+
+use super::engine::Sizes;
 use super::*;
 use crate::ops::{available_devices, open_device, selected_log_probs};
 use crate::{ExpertsConfig, Family, Heads, ModelConfig, RopeScaling, parameters};
@@ -169,24 +172,168 @@ fn a_text_is_the_same_alone_and_among_others() {
 #[test]
 fn padding_does_not_change_what_is_made_of_real_tokens() {
     let prompt = [5u32, 1, 7, 2];
-    let (left, right) = (3, 2);
     each_policy(|policy| {
         let device = policy.transformer.device();
-        let forward = |tokens: &[u32], placement: &Placement| {
-            let tokens: Vec<i64> = tokens.iter().map(|&token| token.into()).collect();
+        let forward = |tokens: &[u32]| {
             let count = tokens.len();
-            let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [1, count]), &device);
-            host(policy.transformer.forward(tokens, placement, None).into_data())
+            let tokens = column(tokens.iter().copied(), &device).reshape([1, count]);
+            host(policy.transformer.forward(tokens, &Placement::causal(), None).into_data())
         };
-        let bare = forward(&prompt, &Placement::causal());
         for filler in [0, 9] {
-            let padded = [&[filler; 3][..], &prompt].concat();
-            let placement =
-                Padding { left: Some(vec![left]), last: 31 }.placement(&[0], padded.len(), padded.len(), &device);
-            assert_close!(&forward(&padded, &placement)[left * 16..], bare, 1e-5);
-            let padded = [&prompt[..], &[filler; 2]].concat();
-            assert_close!(&forward(&padded, &Placement::causal())[..(padded.len() - right) * 16], bare, 1e-5);
+            assert_close!(&forward(&[&prompt[..], &[filler; 2]].concat())[..prompt.len() * 16], forward(&prompt), 1e-5);
         }
+    });
+}
+
+/// Continues requests in an engine of few rows and small passes, one request more each step; returns the continuations
+/// and the number of tokens that were read.
+fn trickled(policy: &Policy, requests: Vec<Request>, rows: usize, sizes: Sizes) -> (Vec<Continuation>, u64) {
+    let mut engine = Engine::new(policy, LIMITS, sampling(1.0), rows);
+    engine.sizes = sizes;
+    let mut written = vec![None; requests.len()];
+    let mut requests = requests.into_iter().enumerate();
+    loop {
+        let next = requests.next();
+        let is_last = next.is_none();
+        next.into_iter().for_each(|(key, request)| engine.submit(key, request));
+        let finished = engine.step();
+        finished.into_iter().for_each(|finished| written[finished.key] = Some(finished.continuation));
+        if is_last && engine.is_idle() {
+            return (written.into_iter().map(|text| text.expect("every request ends")).collect(), engine.tokens_read());
+        }
+    }
+}
+
+fn assert_same_texts(found: &[Continuation], expected: &[Continuation]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!((&found.tokens, found.ended), (&expected.tokens, expected.ended));
+        assert_eq!(found.allowed, expected.allowed);
+        assert_close!(found.log_probs, expected.log_probs, 1e-4);
+        assert_close!(found.values, expected.values, 1e-4);
+    }
+}
+
+const SIZES: Sizes = Sizes { chunk: 512, pass: 4096, worth_sharing: 32 };
+
+#[test]
+fn rows_are_refilled_and_prompts_are_read_in_parts_without_changing_a_text() {
+    each_policy(|policy| {
+        let expected = generate(policy, &mut requests(), &LIMITS, &sampling(1.0));
+        for (rows, chunk, pass) in [(1, 512, 4096), (2, 3, 4), (3, 2, 1), (5, 512, 4096), (8, 3, 4096)] {
+            let (written, _) = trickled(policy, requests(), rows, Sizes { chunk, pass, ..SIZES });
+            assert_same_texts(&written, &expected);
+        }
+    });
+}
+
+#[test]
+fn tokens_chosen_on_the_device_are_those_of_the_host() {
+    let samplings = [
+        sampling(1.0),
+        Sampling::GREEDY,
+        Sampling { repetition_penalty: 1.4, ..sampling(0.8) },
+        Sampling { top_k: 4, top_p: 0.9, repetition_penalty: 0.8, ..sampling(1.2) },
+    ];
+    each_policy(|policy| {
+        for sampling in samplings {
+            let mut requests = requests();
+            requests[0].forced = Some(vec![4, 5, 4]);
+            let written = [1, usize::MAX].map(|large| {
+                let mut engine = Engine::new(policy, LIMITS, sampling, 8);
+                engine.large_vocabulary = large;
+                requests.iter().enumerate().for_each(|(key, request)| engine.submit(key, request.clone()));
+                let mut written = vec![Continuation::default(); requests.len()];
+                while !engine.is_idle() {
+                    engine.step().into_iter().for_each(|finished| written[finished.key] = finished.continuation);
+                }
+                written
+            });
+            assert_same_texts(&written[0], &written[1]);
+        }
+    });
+}
+
+#[test]
+fn windows_of_attention_are_kept_in_the_cache() {
+    for device in available_devices() {
+        let shape =
+            ModelConfig { sliding_window: 4, context: 32, layers: 2, width: 16, heads: 4, ..ModelConfig::default() };
+        let policy = policy(&shape.resolve(VOCAB).unwrap(), &open_device(device).unwrap());
+        let (written, _) = trickled(&policy, requests(), 3, Sizes { chunk: 3, ..SIZES });
+        for (request, text) in requests().iter().zip(&written) {
+            let tokens = [request.prompt.as_slice(), &text.tokens].concat();
+            let full = full_pass(&policy, tokens, text.allowed.clone(), 1.0);
+            assert_close!(text.log_probs, full.log_probs, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_common_beginning_is_read_once() {
+    each_policy(|policy| {
+        let system = [5, 1, 7, 2, 2, 9, 8, 1, 0, 4];
+        // Two groups of three, and one prompt that shares the system prompt alone.
+        let ends: [&[u32]; 7] = [&[6], &[6], &[6], &[7, 7, 1], &[7, 7, 1], &[7, 7, 1], &[0]];
+        let request = |(seed, end): (usize, &&[u32])| Request {
+            prompt: [&system[..], end].concat(),
+            choices: None,
+            rng: ChaCha8Rng::seed_from_u64(seed as u64),
+            forced: Some(vec![4, 5, 6]),
+        };
+        let requests = || ends.iter().enumerate().map(request).collect::<Vec<_>>();
+        let (expected, all) = trickled(policy, requests(), 8, SIZES);
+        for rows in [1, 2, 8] {
+            let (written, read) = trickled(policy, requests(), rows, Sizes { worth_sharing: 4, ..SIZES });
+            assert_same_texts(&written, &expected);
+            let prompts: usize = ends.iter().map(|end| system.len() + end.len()).sum();
+            assert_eq!(all, (prompts + 7 * 2) as u64, "each forced token but the last is read");
+            // The system prompt is read once, then every prompt's own end: of a prompt that was read, its last token.
+            assert_eq!(read, (system.len() + 1 + 1 + 1 + 3 + 1 + 1 + 1 + 7 * 2) as u64, "with {rows} rows");
+        }
+    });
+}
+
+#[test]
+fn a_turn_reads_what_is_new_alone() {
+    each_policy(|policy| {
+        let request = |prompt: &[u32]| Request {
+            prompt: prompt.to_vec(),
+            choices: None,
+            rng: ChaCha8Rng::seed_from_u64(3),
+            forced: Some(vec![4, 5]),
+        };
+        let mut engine = Engine::new(policy, LIMITS, sampling(1.0), 2).keeping_texts();
+        let finish = |engine: &mut Engine| loop {
+            if let Some(finished) = engine.step().pop() {
+                return finished.continuation;
+            }
+        };
+        let mut context = vec![1, 2, 3];
+        let mut read = 0;
+        for turn in 0..4 {
+            for key in [0, 1] {
+                engine.submit(key, request(&context));
+                let alone = generate(policy, &mut [request(&context)], &LIMITS, &sampling(1.0)).remove(0);
+                assert_same_texts(&[finish(&mut engine)], &[alone]);
+                // Of the first turn three tokens and the first of the action; then the rest of that and the observation.
+                read += 4;
+                assert_eq!(engine.tokens_read(), read, "turn {turn} of episode {key}");
+            }
+            context.extend([4, 5, 8 - turn, turn]);
+        }
+        // A third episode takes the row that was released, and the other goes on.
+        engine.release(0);
+        engine.submit(2, request(&[9, 9]));
+        finish(&mut engine);
+        engine.submit(1, request(&context));
+        finish(&mut engine);
+        assert_eq!(engine.tokens_read(), read + 3 + 4);
+        // A context that does not go on from what was read is read again.
+        engine.submit(1, request(&context[5..]));
+        let alone = generate(policy, &mut [request(&context[5..])], &LIMITS, &sampling(1.0)).remove(0);
+        assert_same_texts(&[finish(&mut engine)], &[alone]);
+        assert_eq!(engine.tokens_read(), read + 3 + 4 + context.len() as u64 - 5 + 1);
     });
 }
 

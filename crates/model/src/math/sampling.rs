@@ -57,6 +57,12 @@ pub fn penalise_repetition(logits: &mut [f32], tokens: impl IntoIterator<Item = 
 /// `allowed`: token ids in ascending order; `None` allows all. Ties in greedy choice go to the smaller id.
 /// One random number is drawn for a token that is sampled, and none for a greedy one.
 pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling, rng: &mut impl Rng) -> (u32, f32) {
+    let uniform = if sampling.temperature > 0.0 { rng.random() } else { 0.0 };
+    sample_token_by(logits, allowed, sampling, uniform)
+}
+
+/// [`sample_token`] by a random number that was drawn from `0..1`.
+pub fn sample_token_by(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling, uniform: f64) -> (u32, f32) {
     let candidates = Candidates::new(logits, allowed, sampling.temperature);
     let Candidates { count, best, max, .. } = candidates;
     let weights: Vec<f64> = (0..count).map(|i| candidates.weight(i)).collect();
@@ -65,9 +71,9 @@ pub fn sample_token(logits: &[f32], allowed: Option<&[u32]>, sampling: &Sampling
     let chosen = if sampling.temperature <= 0.0 {
         best
     } else if sampling.truncates() {
-        sample_truncated(count, weight, sampling, rng)
+        sample_truncated(count, weight, sampling, uniform)
     } else {
-        let mut left = rng.random::<f64>() * total;
+        let mut left = uniform * total;
         (0..count)
             .find(|&i| {
                 left -= weight(i);
@@ -152,26 +158,37 @@ pub fn sampling_distribution(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
 fn truncated(count: usize, weight: impl Fn(usize) -> f64, sampling: &Sampling) -> Vec<(usize, f64)> {
     let mut candidates: Vec<(usize, f64)> = (0..count).map(|i| (i, weight(i))).collect();
     candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    if (1..count).contains(&sampling.top_k) {
-        let least = candidates[sampling.top_k - 1].1;
-        candidates.retain(|(_, weight)| *weight >= least);
-    }
-    let floor = candidates[0].1 * f64::from(sampling.min_p);
-    let nucleus = f64::from(sampling.top_p) * candidates.iter().map(|(_, weight)| weight).sum::<f64>();
-    let (mut before, mut is_first) = (0.0, true);
-    candidates.retain(|&(_, weight)| {
-        let keep = std::mem::take(&mut is_first) || (before < nucleus && weight >= floor);
-        before += weight;
-        keep
-    });
+    let weights: Vec<f64> = candidates.iter().map(|(_, weight)| *weight).collect();
+    candidates.truncate(count_kept(&weights, weights.iter().sum(), sampling));
     candidates
 }
 
+/// Number of the likeliest candidates that top-k, top-p and min-p keep: `weights` are theirs, descending, and `total` is
+/// that of all candidates.
+pub(super) fn count_kept(weights: &[f64], mut total: f64, sampling: &Sampling) -> usize {
+    let mut count = weights.len();
+    if (1..count).contains(&sampling.top_k) {
+        let least = weights[sampling.top_k - 1];
+        count = weights.partition_point(|weight| *weight >= least);
+        total = weights[..count].iter().sum();
+    }
+    let floor = weights[0] * f64::from(sampling.min_p);
+    let nucleus = f64::from(sampling.top_p) * total;
+    let mut before = 0.0;
+    for (at, &weight) in weights[..count].iter().enumerate() {
+        if at > 0 && (before >= nucleus || weight < floor) {
+            return at;
+        }
+        before += weight;
+    }
+    count
+}
+
 /// Samples among the most likely candidates that top-k, top-p and min-p keep.
-fn sample_truncated(count: usize, weight: impl Fn(usize) -> f64, sampling: &Sampling, rng: &mut impl Rng) -> usize {
+fn sample_truncated(count: usize, weight: impl Fn(usize) -> f64, sampling: &Sampling, uniform: f64) -> usize {
     let candidates = truncated(count, weight, sampling);
     let kept: f64 = candidates.iter().map(|(_, weight)| weight).sum();
-    let mut left = rng.random::<f64>() * kept;
+    let mut left = uniform * kept;
     let drawn = candidates.iter().find(|&&(_, weight)| {
         left -= weight;
         left < 0.0

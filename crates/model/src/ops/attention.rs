@@ -1,5 +1,5 @@
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use std::sync::OnceLock;
 
 /// Mask value: added to the score of a key that a query may not see.
@@ -57,6 +57,23 @@ impl AttentionMask {
     /// Causality is not added: several texts packed into one row, say, are `causal & same_text`.
     pub fn from_visible(visible: Tensor<4, Bool>) -> Self {
         Self::from_hidden(visible.inner().bool_not())
+    }
+
+    /// Rows of a cache, whose keys stand at their positions: query `i` of row `r` is at position `starts[r] + i`, and sees
+    /// the keys up to its own; with a `window` above 0 the last `window` of them.
+    pub fn in_cache(starts: &[usize], query_len: usize, key_len: usize, window: usize, device: &Device) -> Self {
+        let sees_all = window == 0 || key_len <= window;
+        if sees_all && starts.iter().all(|start| start + query_len == key_len) {
+            return Self::causal();
+        }
+        let mut cells = vec![HIDDEN; starts.len() * query_len * key_len];
+        let queries = starts.iter().flat_map(|start| (0..query_len).map(move |i| start + i));
+        for (keys, position) in cells.chunks_exact_mut(key_len).zip(queries) {
+            let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window) };
+            keys[first.min(key_len - 1)..key_len.min(position + 1)].fill(0.0);
+        }
+        let shape = [starts.len(), 1, query_len, key_len];
+        Self { rule: Rule::Additive(Tensor::from_data(TensorData::new(cells, shape), &device.clone().inner())) }
     }
 
     /// As this mask, and without the keys that lie `window` or more before the query

@@ -66,13 +66,29 @@ impl<'a> StopStream<'a> {
     }
 }
 
-/// Stop check of `rows` texts that are written at once: it is given the row and each of its tokens in turn, and returns
-/// true once the row's text holds a stop text. Tokens that cannot be decoded stop nothing.
-pub fn stop_check<'a>(tokenizer: &'a Tokenizer, stop: &'a [String], rows: usize) -> impl Fn(usize, u32) -> bool + 'a {
-    let streams: Vec<StopStream> = (0..rows).map(|_| StopStream::new(tokenizer, stop)).collect();
-    let streams = RefCell::new(streams);
-    move |row, token| {
-        let stream = &mut streams.borrow_mut()[row];
+/// Stop check of texts that are written at once, each in a row of its own.
+pub struct StopCheck<'a> {
+    tokenizer: &'a Tokenizer,
+    stop: &'a [String],
+    rows: RefCell<Vec<StopStream<'a>>>,
+}
+
+impl<'a> StopCheck<'a> {
+    /// A check of `rows` texts that have begun.
+    pub fn new(tokenizer: &'a Tokenizer, stop: &'a [String], rows: usize) -> Self {
+        let streams = (0..rows).map(|_| StopStream::new(tokenizer, stop)).collect();
+        Self { tokenizer, stop, rows: RefCell::new(streams) }
+    }
+
+    /// Begins another text in a row.
+    pub fn begin(&self, row: usize) {
+        self.rows.borrow_mut()[row] = StopStream::new(self.tokenizer, self.stop);
+    }
+
+    /// Takes the next token of a row's text, and returns true once the text holds a stop text. Tokens that cannot be
+    /// decoded stop nothing.
+    pub fn is_stopped(&self, row: usize, token: u32) -> bool {
+        let stream = &mut self.rows.borrow_mut()[row];
         stream.push(token).is_ok() && stream.is_stopped()
     }
 }

@@ -84,12 +84,12 @@ fn of_several_stop_texts_the_first_counts() {
 fn one_check_watches_several_rows() {
     let (tokenizer, stop) = (bytes(), stops(&["ab"]));
     let [a, b] = [encode(&tokenizer, "a")[0], encode(&tokenizer, "b")[0]];
-    let check = stop_check(&tokenizer, &stop, 3);
-    assert_eq!(
-        [(0, a), (1, b), (0, b), (1, a), (1, b)].map(|(row, token)| check(row, token)),
-        [false, false, true, false, true]
-    );
-    assert!(!check(2, 9999), "no token");
+    let check = StopCheck::new(&tokenizer, &stop, 3);
+    let told = [(0, a), (1, b), (0, b), (1, a), (1, b)].map(|(row, token)| check.is_stopped(row, token));
+    assert_eq!(told, [false, false, true, false, true]);
+    assert!(!check.is_stopped(2, 9999), "no token");
+    check.begin(0);
+    assert_eq!([b, a, b].map(|token| check.is_stopped(0, token)), [false, false, true], "another text in the row");
 }
 
 #[test]

@@ -1,0 +1,358 @@
+use std::collections::VecDeque;
+
+use burn::tensor::Device;
+
+use super::choosing::{Choosing, LARGE_VOCABULARY};
+use super::text::Text;
+use super::{Continuation, Limits, Request, column, host};
+use crate::cache::{Reading, SharedPrefix};
+use crate::math::Sampling;
+use crate::{Hidden, Placement, Policy, PolicyCache};
+
+/// Sizes that decide what is computed together. They change no result but for rounding.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Tokens of a row that are read in one pass; the rest of a longer prompt follows in the next ones.
+    pub chunk: usize,
+    /// Tokens of a pass, from which no further row begins to read in it.
+    pub pass: usize,
+    /// Tokens from which a beginning that another row has read is copied and not read again.
+    pub worth_sharing: usize,
+}
+
+const SIZES: Sizes = Sizes { chunk: 512, pass: 4096, worth_sharing: 32 };
+
+/// Continuous batching: requests are continued as they come, in a fixed number of rows. A row that has ended is given
+/// to the next request at once, and prompts are read beside rows that write.
+///
+/// A row keeps what it has read until it is given away: a request that goes on from there reads what is new alone, and
+/// one that begins as another row gets a copy of the beginning. What is computed beside a request changes its result
+/// by rounding alone, and the same requests at the same steps give the same bits.
+pub struct Engine<'a> {
+    policy: &'a Policy,
+    limits: Limits<'a>,
+    sampling: Sampling,
+    max_rows: usize,
+    device: Device,
+    cache: PolicyCache,
+    rows: Vec<Row>,
+    queue: VecDeque<Text>,
+    keeps_texts: bool,
+    /// Length from which texts have other angles, so that what was read of them is read again.
+    near_length: Option<usize>,
+    pub(super) sizes: Sizes,
+    /// Size of a vocabulary from which tokens are chosen on the device.
+    pub(super) large_vocabulary: usize,
+    /// Number of passes so far, and of the tokens that they read.
+    passes: u64,
+    tokens_read: u64,
+}
+
+/// A finished request.
+pub struct Finished {
+    /// The key that it was submitted with.
+    pub key: usize,
+    /// The request, whose random generator has moved on.
+    pub request: Request,
+    /// Its continuation.
+    pub continuation: Continuation,
+}
+
+/// A row of the cache.
+#[derive(Default)]
+pub(super) struct Row {
+    /// Tokens that the cache holds.
+    held: Vec<u32>,
+    /// The text that it reads or writes.
+    pub text: Option<Text>,
+    /// Pass in which the row was last used.
+    used: u64,
+    /// Key of the request that may go on from what the row holds.
+    kept_for: Option<usize>,
+    /// True if what it holds has the angles of long texts (LongRoPE).
+    is_far: bool,
+}
+
+/// A token of a pass whose state decides the next token, by its text's row and the index of the next token in the
+/// continuation.
+#[derive(Clone, Copy)]
+struct State {
+    token: usize,
+    row: usize,
+    index: usize,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine that continues at most `rows` requests at once, at least 1. The policy is outside autodiff.
+    pub fn new(policy: &'a Policy, limits: Limits<'a>, sampling: Sampling, rows: usize) -> Self {
+        let device = policy.transformer.device();
+        let cache = policy.cache(0, 0, &device);
+        Self {
+            policy,
+            limits,
+            sampling,
+            max_rows: rows.max(1),
+            device,
+            cache,
+            rows: Vec::new(),
+            queue: VecDeque::new(),
+            keeps_texts: false,
+            near_length: policy.transformer.near_length(),
+            sizes: SIZES,
+            large_vocabulary: LARGE_VOCABULARY,
+            passes: 0,
+            tokens_read: 0,
+        }
+    }
+
+    /// Adds a request. Its key is the caller's, and comes back with the continuation.
+    pub fn submit(&mut self, key: usize, request: Request) {
+        let has_values = self.policy.value_head.is_some();
+        self.queue.push_back(Text::new(key, request, &self.limits, &self.sampling, has_values));
+    }
+
+    /// True if no request is waiting or being continued.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.rows.iter().all(|row| row.text.is_none())
+    }
+
+    /// Keeps what was read of a finished request for the next one of its key, until [`Engine::release`]. If there are too
+    /// few rows, the one that was used longest ago is given away, and its text is read again.
+    #[must_use]
+    pub fn keeping_texts(mut self) -> Self {
+        self.keeps_texts = true;
+        self
+    }
+
+    /// Gives away the row that was kept for a key.
+    pub fn release(&mut self, key: usize) {
+        self.rows.iter_mut().filter(|row| row.kept_for == Some(key)).for_each(|row| row.kept_for = None);
+    }
+
+    /// Number of tokens that the model has read so far, those that it had written included.
+    pub fn tokens_read(&self) -> u64 {
+        self.tokens_read
+    }
+
+    /// Computes one pass: each row reads its next tokens, or the one that it has written. Returns the requests that
+    /// ended with it, by row.
+    pub fn step(&mut self) -> Vec<Finished> {
+        self.admit();
+        self.forget_other_angles();
+        let readings = self.readings();
+        if readings.is_empty() {
+            return self.finished();
+        }
+        let pass = self.cache.begin(readings);
+        let mut tokens = Vec::with_capacity(pass.tokens());
+        let mut states = Vec::new();
+        for &Reading { row, start, count } in pass.readings() {
+            let Row { held, text: Some(text), used, .. } = &mut self.rows[row] else { continue };
+            let new = start..start + count;
+            let first = text.first_state();
+            let token = |position: usize| tokens.len() + position - start;
+            let decide = new.clone().filter(|&position| position >= first);
+            states.extend(decide.map(|position| State { token: token(position), row, index: position - first }));
+            tokens.extend_from_slice(&text.tokens[new.clone()]);
+            held.extend_from_slice(&text.tokens[new]);
+            *used = self.passes;
+        }
+        self.passes += 1;
+        self.tokens_read += pass.tokens() as u64;
+        let is_far = pass.readings().first().map(|reading| self.rows[reading.row].is_far);
+        let placement = Placement { positions: Some(pass.positions()), is_far, ..Placement::causal() };
+        let tokens = column(tokens.into_iter(), &self.device);
+        let hidden = self.policy.read(tokens, &placement, Some(&mut self.cache));
+        self.take_values(&hidden, &states);
+        self.choose_tokens(hidden, states);
+        self.finished()
+    }
+
+    /// Gives rows to waiting requests, in their order. A request whose beginning a row is reading waits for it.
+    fn admit(&mut self) {
+        let mut shared: Vec<SharedPrefix> = Vec::new();
+        let mut waiting = VecDeque::with_capacity(self.queue.len());
+        while let Some(text) = self.queue.pop_front() {
+            let prompt = &text.request.prompt[..text.request.prompt.len() - 1]; // the last token is always read
+            // A row that gets a beginning in this pass does not have it yet.
+            let is_far = self.is_far(&text);
+            let held =
+                |row: usize| match shared.iter().any(|prefix| prefix.to == row) || self.rows[row].is_far != is_far {
+                    true => 0,
+                    false => self.shared_prefix(&self.rows[row].held, prompt),
+                };
+            let Some(to) = self.free_row(text.key, held) else {
+                waiting.push_back(text);
+                break;
+            };
+            let own = if to < self.rows.len() { held(to) } else { 0 };
+            let (best, from) = (0..self.rows.len()).map(|row| (held(row), row)).max().unwrap_or_default();
+            let alike = self.rows.iter().filter(|row| row.is_far == is_far);
+            let busy = alike.filter_map(|row| row.text.as_ref());
+            let soon = busy.map(|text| self.shared_prefix(&text.tokens, prompt)).max().unwrap_or(0);
+            if soon >= best + self.sizes.worth_sharing {
+                waiting.push_back(text);
+                continue;
+            }
+            if to == self.rows.len() {
+                self.rows.push(Row::default());
+            }
+            let row = &mut self.rows[to];
+            if best >= own + self.sizes.worth_sharing {
+                shared.push(SharedPrefix { from, to, count: best });
+                row.held = prompt[..best].to_vec();
+            } else if row.kept_for == Some(text.key) {
+                row.held.truncate(common_prefix(&row.held, prompt));
+            } else {
+                row.held.truncate(own);
+            }
+            if row.is_far != is_far {
+                row.held.clear();
+            }
+            row.is_far = is_far;
+            row.kept_for = None;
+            row.text = Some(text);
+        }
+        waiting.append(&mut self.queue);
+        self.queue = waiting;
+        self.make_room();
+        self.cache.share(&shared);
+    }
+
+    /// The row for a request: the one that was kept for its key, or one that holds its beginning, or one that is used
+    /// by nobody, or a new one, or at last the one that was kept the longest. `None` if all are busy.
+    fn free_row(&self, key: usize, held: impl Fn(usize) -> usize) -> Option<usize> {
+        let new = (self.rows.len() < self.max_rows).then_some(self.rows.len());
+        let free = || self.rows.iter().enumerate().filter(|(_, row)| row.text.is_none());
+        if let Some((own, _)) = free().find(|(_, row)| row.kept_for == Some(key)) {
+            return Some(own);
+        }
+        let unused = free().filter(|(_, row)| row.kept_for.is_none());
+        let unused = unused.min_by_key(|&(at, row)| (std::cmp::Reverse(held(at)), row.used, at));
+        let oldest = || free().min_by_key(|(at, row)| (row.used, *at));
+        unused.map(|(at, _)| at).or(new).or_else(|| oldest().map(|(at, _)| at))
+    }
+
+    /// Number of tokens that both begin with, or 0 if they are not worth sharing.
+    fn shared_prefix(&self, tokens: &[u32], prompt: &[u32]) -> usize {
+        let worth = self.sizes.worth_sharing;
+        let last = worth.saturating_sub(1);
+        let may_share = tokens.get(last).zip(prompt.get(last)).is_some_and(|(a, b)| a == b);
+        if !may_share {
+            return 0; // most texts, told by a token
+        }
+        let shared = common_prefix(tokens, prompt);
+        if shared >= worth { shared } else { 0 }
+    }
+
+    /// Grows the cache to what the texts need.
+    fn make_room(&mut self) {
+        let texts = self.rows.iter().filter_map(|row| row.text.as_ref()).chain(&self.queue);
+        let needed = texts.map(Text::capacity).max().unwrap_or(0);
+        let capacity = self.cache.shape().capacity;
+        let context = self.policy.transformer.config().context;
+        // Texts that grow turn by turn do not move the cache every time.
+        let capacity = if needed > capacity { needed.max((2 * capacity).min(context)) } else { capacity };
+        self.cache.reserve(self.rows.len(), capacity);
+    }
+
+    /// True if the next token of a text follows more tokens than those that have the angles of short texts.
+    fn is_far(&self, text: &Text) -> bool {
+        self.near_length.is_some_and(|near| text.first_state() + 1 + text.continuation.log_probs.len() > near)
+    }
+
+    /// Drops what rows hold of texts that have become long, as a whole pass would compute it with other angles.
+    fn forget_other_angles(&mut self) {
+        for row in 0..self.rows.len() {
+            let is_far = self.rows[row].text.as_ref().map(|text| self.is_far(text));
+            let row = &mut self.rows[row];
+            if is_far.is_some_and(|is_far| is_far != row.is_far) {
+                row.held.clear();
+                row.is_far = !row.is_far;
+            }
+        }
+    }
+
+    /// The tokens of the next pass, all with the same angles: rows that write come first, then those that have waited the longest.
+    fn readings(&self) -> Vec<Reading> {
+        let reading = |(at, row): (usize, &Row)| {
+            let start = row.held.len();
+            let near = self.near_length.filter(|_| !row.is_far).unwrap_or(usize::MAX);
+            let missing = row.text.as_ref()?.to_read().min(near).saturating_sub(start);
+            (missing > 0).then_some((row.used, Reading { row: at, start, count: missing.min(self.sizes.chunk) }))
+        };
+        let mut readings: Vec<(u64, Reading)> = self.rows.iter().enumerate().filter_map(reading).collect();
+        readings.sort_by_key(|(used, reading)| (reading.count > 1, *used, reading.row));
+        if let Some(is_far) = readings.first().map(|(_, first)| self.rows[first.row].is_far) {
+            readings.retain(|(_, reading)| self.rows[reading.row].is_far == is_far);
+        }
+        let mut tokens = 0;
+        let fits = readings.into_iter().map(|(_, reading)| reading).take_while(|reading| {
+            let fits = tokens < self.sizes.pass || reading.count == 1;
+            tokens += reading.count;
+            fits
+        });
+        fits.collect()
+    }
+
+    /// Computes the values of states, if there is a value head.
+    fn take_values(&mut self, hidden: &Hidden, states: &[State]) {
+        // States of tokens that are read again have their values.
+        let is_missing = |state: &&State| {
+            self.rows[state.row].text.as_ref().is_some_and(|text| text.continuation.values.len() <= state.index)
+        };
+        let states: Vec<State> = states.iter().filter(is_missing).copied().collect();
+        if self.policy.value_head.is_none() || states.is_empty() {
+            return;
+        }
+        let hidden = select(hidden.clone(), &states, &self.device);
+        let values = self.policy.values(hidden.actor).map(|values| host(values.into_data()));
+        for (state, value) in states.iter().zip(values.into_iter().flatten()) {
+            if let Some(text) = &mut self.rows[state.row].text {
+                text.continuation.values.push(value);
+            }
+        }
+    }
+
+    /// Chooses or scores the tokens that follow states.
+    fn choose_tokens(&mut self, hidden: Hidden, mut states: Vec<State>) {
+        let unscored = |state: &State| self.rows[state.row].text.as_ref().is_some_and(|it| it.is_unscored(state.index));
+        states.retain(unscored);
+        if states.is_empty() {
+            return;
+        }
+        let scores = self.policy.scores(select(hidden, &states, &self.device));
+        let texts = states.into_iter().map(|state| state.row).collect();
+        let Self { rows, limits, sampling, large_vocabulary, .. } = self;
+        Choosing { rows, limits, sampling, large: *large_vocabulary }.choose(scores, texts);
+    }
+
+    /// Takes the texts that are finished out of their rows, by key.
+    fn finished(&mut self) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        for row in &mut self.rows {
+            if row.text.as_ref().is_some_and(Text::is_finished) {
+                let Some(Text { key, request, continuation, .. }) = row.text.take() else { continue };
+                row.kept_for = self.keeps_texts.then_some(key);
+                finished.push(Finished { key, request, continuation });
+            }
+        }
+        finished.sort_by_key(|finished| finished.key);
+        finished
+    }
+}
+
+/// The hidden states of these tokens of a pass.
+fn select(hidden: Hidden, states: &[State], device: &Device) -> Hidden {
+    let is_all = hidden.actor.dims()[0] == states.len();
+    if is_all {
+        return hidden;
+    }
+    let tokens = column(states.iter().map(|state| state.token as u32), device);
+    hidden.select(&tokens.squeeze_dim(1))
+}
+
+/// Number of tokens that both begin with.
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
