@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::model_dir::{ModelDir, model_directory};
+use crate::model_dir::{ModelDir, model_directory, output_vocabulary};
 use crate::{Error, Result};
 pub use merge::{Merged, merge};
 use palestra_model::generate::{Limits, Request, generate};
@@ -110,7 +110,7 @@ impl LanguageModel {
     pub fn with_adapters(self, path: &Path) -> Result<Self> {
         let directory = model_directory(path)?;
         let policy = Policy::from(read_adapters(merged(self.policy.transformer), &directory)?);
-        let policy = policy.with_vocabulary(self.tokenizer.vocab_size());
+        let policy = policy.with_vocabulary(output_vocabulary(&self.tokenizer));
         let chat = ChatTemplate::from_directory(&directory)?.or(self.chat);
         Ok(Self { policy, chat, ..self })
     }

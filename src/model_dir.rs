@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use palestra_model::checkpoint::{self, Tensors};
+use palestra_model::ops::OutputVocabulary;
 use palestra_model::{GenerationConfig, ModelConfig, Policy, read_config, read_generation_config, read_model};
 use palestra_text::{ChatTemplate, Tokenizer};
 
@@ -44,7 +45,7 @@ impl ModelDir {
     pub fn policy(&self, build: impl FnOnce(ModelConfig, Tensors) -> Result<Policy, Vec<String>>) -> Result<Policy> {
         let (config, tensors) = read_model(&self.path)?;
         let policy = build(config, tensors).map_err(|faults| self.fault(faults.join("; ")))?;
-        Ok(policy.with_vocabulary(self.tokenizer.vocab_size()))
+        Ok(policy.with_vocabulary(output_vocabulary(&self.tokenizer)))
     }
 
     /// Chat template of the model, if it has one.
@@ -84,6 +85,11 @@ pub fn checkpoint_of_run(path: &Path) -> Result<(RunDir, PathBuf)> {
             Ok((run, checkpoint))
         }
     }
+}
+
+/// Tokens that a model writes: those that its tokenizer has.
+pub fn output_vocabulary(tokenizer: &Tokenizer) -> OutputVocabulary {
+    OutputVocabulary::new(tokenizer.vocab_size(), &tokenizer.holes())
 }
 
 /// The checkpoint that a run is used by: the best, if the run keeps one, else the last.

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Agent, scorer, tokenizer_folder};
 use crate::config::RunFile;
 use crate::memory;
-use crate::model_dir::ModelDir;
+use crate::model_dir::{ModelDir, output_vocabulary};
 use crate::{Error, Result};
 use palestra_learn::encoder::RETURN_ALPHABET;
 use palestra_learn::source::{alphabet, tokenizer_of};
@@ -43,8 +43,8 @@ impl Agent {
         let policy =
             Policy::new(&config, learner.shared().heads(), run.seed, device).with_decoding(learner.shared().decoding());
         let companions = companions_of(&run, &tokenizer)?;
-        let policy =
-            scorer::with_head_started(policy, learner.score_head(), run.seed).with_vocabulary(tokenizer.vocab_size());
+        let policy = scorer::with_head_started(policy, learner.score_head(), run.seed)
+            .with_vocabulary(output_vocabulary(&tokenizer));
         let run = RunFile { model: Some(config), ..run };
         Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Agent, scorer};
 use crate::config::RunFile;
-use crate::model_dir::checkpoint_of_run;
+use crate::model_dir::{checkpoint_of_run, output_vocabulary};
 use crate::reward::with_models;
 use crate::{Error, Result};
 use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
@@ -72,7 +72,7 @@ impl Agent {
         let tensors = from_hugging_face(&config, tensors, &origin)?;
         let policy = policy_of(&run, &config, tensors, device, path)?;
         let policy = policy.with_score_scale(classifier::score_settings(&saved.config).scale);
-        let policy = policy.with_vocabulary(tokenizer.vocab_size());
+        let policy = policy.with_vocabulary(output_vocabulary(&tokenizer));
         Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
     }
 

@@ -44,6 +44,7 @@ fn measure(device: &Device, form: &str) {
         soft_cap: None,
         temperature: 1.0,
         allowed: None,
+        vocabulary: OutputVocabulary::whole(VOCAB),
     };
     let (before, began) = (peak(), Instant::now());
     let loss = match form {

@@ -13,6 +13,7 @@ mod gradient_rule;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 mod log_probs;
+mod output_vocabulary;
 mod put_rows;
 mod rms_norm;
 mod swiglu;
@@ -24,6 +25,7 @@ pub use attention::{AttentionMask, attention, attention_composed};
 pub use device::{available_devices, device_name, open_device, set_threads};
 pub(crate) use gradient_rule::{Pulled, with_gradient_rule};
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};
+pub use output_vocabulary::OutputVocabulary;
 pub use put_rows::put_rows;
 pub use rms_norm::{rms_norm, rms_norm_composed};
 pub use swiglu::{swiglu, swiglu_composed};

@@ -15,7 +15,7 @@ use super::layers::Init;
 use super::{KvCache, Linear, ModelConfig, Placement, Transformer, parameters};
 use crate::Result;
 use crate::checkpoint::Tensors;
-use crate::ops::TokenDistribution;
+use crate::ops::{OutputVocabulary, TokenDistribution};
 
 /// A language model that acts by writing tokens: the actor, and with value heads the critic.
 #[derive(Module, Debug)]
@@ -30,9 +30,9 @@ pub struct Policy {
     decoding: Decoding,
     #[module(skip)]
     score_scale: f32,
-    /// Tokens that it chooses among: the first so many of the logits.
+    /// Tokens that it chooses among.
     #[module(skip)]
-    vocabulary: usize,
+    vocabulary: OutputVocabulary,
 }
 
 /// Heads of a policy beside its language model.
@@ -145,7 +145,7 @@ impl Policy {
 
     fn with_heads(transformer: Transformer, heads: Heads, init: &mut Init, device: &Device) -> Self {
         let config = transformer.config();
-        let vocabulary = config.vocab_size;
+        let vocabulary = OutputVocabulary::whole(config.vocab_size);
         let value_head = heads.value.then(|| Linear::new([config.width, 1], 0.0, true, init, device));
         let critic = heads.critic.map(|shape| Critic::new(config, shape, &transformer, init, device));
         Self { transformer, value_head, critic, decoding: Decoding::Model, score_scale: 1.0, vocabulary }
@@ -176,16 +176,15 @@ impl Policy {
         Hidden { actor, critic }
     }
 
-    /// The policy that chooses among the tokens of a tokenizer with this vocabulary size. Many models have more rows of
-    /// logits than their tokenizer has tokens; those beyond are never written, and have no probability.
+    /// The policy that chooses among the tokens of a tokenizer. Others are never written, and have no probability.
     ///
     /// # Panics
-    /// If the model has fewer rows.
+    /// If the model has fewer logits.
     #[must_use]
-    pub fn with_vocabulary(mut self, vocab_size: usize) -> Self {
-        assert!(vocab_size <= self.transformer.config().vocab_size, "the tokenizer has tokens that the model does not");
-        self.vocabulary = vocab_size;
-        self
+    pub fn with_vocabulary(self, vocabulary: OutputVocabulary) -> Self {
+        let logits = self.transformer.config().vocab_size;
+        assert!(vocabulary.size() <= logits, "the tokenizer has tokens that the model does not");
+        Self { vocabulary, ..self }
     }
 
     /// The policy with gradient checkpointing in each transformer that it trains, or without.
@@ -199,24 +198,20 @@ impl Policy {
         self
     }
 
-    /// Number of tokens that it chooses among.
-    pub fn vocabulary(&self) -> usize {
-        self.vocabulary
+    /// Tokens that it chooses among.
+    pub fn vocabulary(&self) -> &OutputVocabulary {
+        &self.vocabulary
     }
 
     /// Scores that tokens are chosen by, up to a constant of each row: `[rows, width]` to logits `[rows, vocabulary]`.
     pub fn scores(&self, hidden: Hidden) -> Tensor<2> {
-        let scores = self.all_scores(hidden);
-        match scores.dims()[1] == self.vocabulary {
-            true => scores,
-            false => scores.narrow(1, 0, self.vocabulary),
-        }
+        self.vocabulary.scores(self.all_scores(hidden))
     }
 
     /// Distribution that tokens are written from at temperature 1, as a function of the language model's hidden states;
     /// `None` if tokens are chosen by values.
     pub fn next_token(&self) -> Option<TokenDistribution> {
-        self.deciding_critic().is_none().then(|| self.transformer.next_token(self.vocabulary))
+        self.deciding_critic().is_none().then(|| self.transformer.next_token().over(self.vocabulary.clone()))
     }
 
     fn all_scores(&self, hidden: Hidden) -> Tensor<2> {
@@ -293,7 +288,7 @@ fn keeping_track<const D: usize>(value: Tensor<D>, change: impl FnOnce(Tensor<D>
 impl From<Transformer> for Policy {
     /// A policy without heads.
     fn from(transformer: Transformer) -> Self {
-        let vocabulary = transformer.config().vocab_size;
+        let vocabulary = OutputVocabulary::whole(transformer.config().vocab_size);
         let decoding = Decoding::Model;
         Self { transformer, value_head: None, critic: None, decoding, score_scale: 1.0, vocabulary }
     }

@@ -14,7 +14,7 @@ use super::layers::{Init, normal};
 
 use super::rotary::{RotaryTable, Rotation};
 use super::{KvCache, Linear, ModelConfig, Norm};
-use crate::ops::{AttentionMask, TokenDistribution, attention};
+use crate::ops::{AttentionMask, OutputVocabulary, TokenDistribution, attention};
 
 /// Positions and attention mask of the tokens of a forward pass.
 #[derive(Debug, Clone)]
@@ -253,16 +253,16 @@ impl Transformer {
         }
     }
 
-    /// Distribution of the next token, at temperature 1, over the first `vocabulary` tokens: what a loss is computed
-    /// from, since it never makes the logits of all tokens.
-    pub fn next_token(&self, vocabulary: usize) -> TokenDistribution {
+    /// Distribution of the next token, at temperature 1, over all ids that the model has: what a loss is computed from,
+    /// since it never makes the logits of all tokens.
+    pub fn next_token(&self) -> TokenDistribution {
         let (weight, bias) = match &self.head {
             Some(head) => (head.whole_weight(), head.bias.as_ref().map(|bias| bias.val())),
             None => (self.embedding.val().transpose(), None),
         };
         let soft_cap = Some(self.config.final_logit_softcapping).filter(|&cap| cap > 0.0);
-        let distribution = TokenDistribution { weight, bias, soft_cap, temperature: 1.0, allowed: None };
-        if vocabulary == self.config.vocab_size { distribution } else { distribution.narrow(vocabulary) }
+        let vocabulary = OutputVocabulary::whole(self.config.vocab_size);
+        TokenDistribution { weight, bias, soft_cap, temperature: 1.0, allowed: None, vocabulary }
     }
 }
 

@@ -292,6 +292,16 @@ impl Tokenizer {
         self.vocab_size
     }
 
+    /// Ids below the vocabulary size that no token has.
+    pub fn holes(&self) -> Vec<u32> {
+        match &self.kind {
+            Kind::Characters(_) => Vec::new(),
+            Kind::HuggingFace(inner) => {
+                (0..self.vocab_size as u32).filter(|&id| inner.id_to_token(id).is_none()).collect()
+            }
+        }
+    }
+
     /// The special tokens.
     pub fn special(&self) -> &SpecialTokens {
         &self.special

@@ -30,7 +30,7 @@ use burn::tensor::activation::softmax;
 
 use super::{Learner, Sum, masked};
 use crate::batch::{Continuation, TransitionBatch};
-use palestra_model::ops::{Entropy, TokenDistribution, selected_log_probs};
+use palestra_model::ops::{Entropy, OutputVocabulary, TokenDistribution, selected_log_probs};
 use palestra_model::{Critic, Head, Placement, Policy};
 
 /// An offline learner. All of them train a [`Policy`] on the same batches, so that a run only needs to know which of
@@ -41,8 +41,8 @@ pub type OfflineLearner = Box<dyn Learner<Model = Policy, Batch = TransitionBatc
 struct States<'a> {
     batch: &'a TransitionBatch,
     critic: Option<&'a Critic>,
-    /// Tokens that the policy chooses among: the first so many of the logits.
-    vocabulary: usize,
+    /// Tokens that the policy chooses among.
+    vocabulary: &'a OutputVocabulary,
     actor_hidden: Tensor<2>,
     critic_hidden: Tensor<2>,
 }
@@ -73,7 +73,8 @@ impl<'a> States<'a> {
     /// Log-probability of each action token over the tokens that could be written, `[tokens]`.
     fn log_probs(&self, model: &Policy) -> Tensor<1> {
         let allowed = self.batch.allowed.as_ref().and_then(|allowed| allowed.first(self.batch.actions()));
-        let distribution = TokenDistribution { allowed, ..model.transformer.next_token(self.vocabulary) };
+        let distribution =
+            TokenDistribution { allowed, ..model.transformer.next_token().over(self.vocabulary.clone()) };
         let hidden = self.acted(self.actor_hidden.clone());
         distribution.log_probs(hidden, self.batch.targets.clone(), Entropy::Unused).log_probs
     }
@@ -132,9 +133,9 @@ impl<'a> States<'a> {
 
     /// Mean value of the policy's own next token in every state, without a gradient, `[states]`: `sum_a pi(a|s) Q(s, a)`.
     fn policy_values(&self, model: &Policy, head: &Head) -> Tensor<1> {
-        let logits = self.of_vocabulary(model.transformer.logits(self.actor_hidden.clone()).detach());
+        let logits = self.vocabulary.scores(model.transformer.logits(self.actor_hidden.clone()).detach());
         let policy = softmax(masked(logits, self.batch.allowed.as_ref()), 1);
-        let values = self.of_vocabulary(head.forward(self.critic_hidden.clone()).detach());
+        let values = self.vocabulary.scores(head.forward(self.critic_hidden.clone()).detach());
         (policy * values).sum_dim(1).squeeze_dim(1)
     }
 
@@ -160,12 +161,7 @@ impl<'a> States<'a> {
 
     /// Sets the scores of tokens that could not be written in the states of the action tokens to -1e9.
     fn without_forbidden(&self, scores: Tensor<2>) -> Tensor<2> {
-        masked(self.of_vocabulary(scores), self.batch.allowed.as_ref())
-    }
-
-    /// Scores of the tokens that the tokenizer has, without those of padding rows.
-    fn of_vocabulary(&self, scores: Tensor<2>) -> Tensor<2> {
-        if scores.dims()[1] == self.vocabulary { scores } else { scores.narrow(1, 0, self.vocabulary) }
+        masked(self.vocabulary.scores(scores), self.batch.allowed.as_ref())
     }
 }
 

@@ -122,7 +122,7 @@ fn read(model: &Policy, reading: Reading, rows: &AnswerRows) -> Tensor<1> {
         }
         Reading::LogProb => {
             let hidden = hidden.select(0, rows.predicted_at.clone()); // [tokens, width]
-            let distribution = model.transformer.next_token(model.transformer.config().vocab_size);
+            let distribution = model.transformer.next_token();
             rows.sums(distribution.log_probs(hidden, rows.targets.clone(), Entropy::Unused).log_probs)
         }
     }

@@ -73,7 +73,7 @@ fn placement(batch: &TextBatch) -> Placement {
 
 /// Distribution over all tokens of the model: a text may hold any.
 fn everywhere(policy: &Policy) -> TokenDistribution {
-    policy.transformer.next_token(policy.transformer.config().vocab_size)
+    policy.transformer.next_token()
 }
 
 /// Hidden states that counted tokens are predicted from, `[tokens, width]`.

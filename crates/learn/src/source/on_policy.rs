@@ -86,7 +86,7 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
             ReferencePolicy::Policy(reference) => Some(reference.valid()),
             ReferencePolicy::WithoutAdapters => {
                 let base: Policy = lora::without_adapters(policy.transformer.clone()).into();
-                Some(base.with_vocabulary(policy.vocabulary()))
+                Some(base.with_vocabulary(policy.vocabulary().clone()))
             }
         };
         if let Some(reference) = reference {

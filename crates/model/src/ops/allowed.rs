@@ -4,7 +4,7 @@ use std::sync::Arc;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 /// Score of a forbidden token. Its probability is 0 beside that of any other, and finite in every sum.
-const FORBIDDEN: f32 = -1e9;
+pub(super) const FORBIDDEN: f32 = -1e9;
 
 /// Tokens that each row may choose among, as lists: a mask of all rows would be as large as their logits.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, module};
 
 use super::gradient_rule::with_gradient_rule;
-use super::{AllowedTokens, selected_log_probs};
+use super::{AllowedTokens, OutputVocabulary, selected_log_probs};
 use crate::math::entropy;
 use chunks::Chunks;
 
@@ -24,7 +24,7 @@ pub const LOGITS_CHUNK: usize = 64 << 20;
 /// `softmax(cap(hidden W + b) / temperature)` over the tokens that are allowed, `cap(x) = c tanh(x / c)`.
 #[derive(Clone, Debug)]
 pub struct TokenDistribution {
-    /// W, `[width, vocab]`. Tokens that only the model has, and not its tokenizer, have no column.
+    /// W, `[width, vocab]`. Ids beyond the vocabulary have no column.
     pub weight: Tensor<2>,
     /// b, `[vocab]`.
     pub bias: Option<Tensor<1>>,
@@ -34,6 +34,8 @@ pub struct TokenDistribution {
     pub temperature: f32,
     /// Tokens that each row may choose among; `None`: any.
     pub allowed: Option<AllowedTokens>,
+    /// Tokens that it is over, of as many ids as W has columns.
+    pub vocabulary: OutputVocabulary,
 }
 
 /// Use of entropies by a loss.
@@ -57,11 +59,15 @@ pub struct TokenLogProbs {
 }
 
 impl TokenDistribution {
-    /// Same distribution over the first `vocab` tokens.
+    /// Same distribution over the tokens of a vocabulary.
     #[must_use]
-    pub fn narrow(self, vocab: usize) -> Self {
-        let bias = self.bias.map(|bias| bias.narrow(0, 0, vocab));
-        Self { weight: self.weight.narrow(1, 0, vocab), bias, ..self }
+    pub fn over(self, vocabulary: OutputVocabulary) -> Self {
+        let size = vocabulary.size();
+        if self.weight.dims()[1] == size {
+            return Self { vocabulary, ..self };
+        }
+        let bias = self.bias.map(|bias| bias.narrow(0, 0, size));
+        Self { weight: self.weight.narrow(1, 0, size), bias, vocabulary, ..self }
     }
 
     /// Log-probabilities of `targets`, `[rows]`, from `hidden`, `[rows, width]`. Differentiable in `hidden`, W and b.
@@ -166,6 +172,7 @@ impl TokenDistribution {
         if self.temperature != 1.0 {
             scores = scores.div_scalar(self.temperature);
         }
+        let scores = self.vocabulary.without_holes(scores);
         match &self.allowed {
             Some(allowed) => allowed.mask(scores, rows),
             None => scores,
@@ -184,6 +191,6 @@ impl TokenDistribution {
     /// The same distribution outside autodiff.
     fn inner(&self) -> Self {
         let (weight, bias) = (self.weight.clone().inner(), self.bias.clone().map(Tensor::inner));
-        Self { weight, bias, allowed: self.allowed.clone(), ..*self }
+        Self { weight, bias, allowed: self.allowed.clone(), vocabulary: self.vocabulary.clone(), ..*self }
     }
 }

@@ -300,5 +300,6 @@ fn an_id_without_a_token_has_no_text() {
     let tokenizer = made::opened(&json, &Value::Null);
     assert_eq!((tokenizer.vocab_size(), tokenizer.decode(&[0, 2, 5, 4, 1]).unwrap().as_str()), (6, "aabb"));
     assert_eq!(tokenizer.token_bytes(), [1, 1, 0, 0, 0, 2]);
+    assert_eq!(tokenizer.holes(), [2, 3, 4]);
     assert_eq!(tokenizer.decode(&[3]).unwrap(), "");
 }

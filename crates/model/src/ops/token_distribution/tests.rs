@@ -109,14 +109,15 @@ fn nothing_is_recorded_where_nothing_is_trained() {
 }
 
 #[test]
-fn a_bound_temperature_and_forbidden_tokens_by_hand() {
+fn a_bound_temperature_forbidden_tokens_and_a_hole_by_hand() {
     for_every_device(|device| {
         let distribution = TokenDistribution {
-            weight: Tensor::from_data([[8.0, -2.0, 1.0]], device),
+            weight: Tensor::from_data([[8.0, -2.0, 1.0, 9.0]], device),
             bias: None,
             soft_cap: Some(2.0),
             temperature: 0.5,
             allowed: AllowedTokens::new([Some(Arc::from([0, 2])), None]),
+            vocabulary: OutputVocabulary::new(4, &[3]),
         };
         let hidden = Tensor::from_data([[1.0], [0.5]], device);
         let targets = Tensor::from_data([2, 1], device);
@@ -124,7 +125,7 @@ fn a_bound_temperature_and_forbidden_tokens_by_hand() {
         let [a, _, c] = scores(1.0);
         let total: f64 = scores(0.5).iter().map(|score| score.exp()).sum();
         let expected = [c - (a.exp() + c.exp()).ln(), scores(0.5)[1] - total.ln()];
-        for chunk in [4 * 3, 4 * 3 * 2] {
+        for chunk in [4 * 4, 4 * 4 * 2] {
             let found = distribution.log_probs_by(chunk, hidden.clone(), targets.clone(), Entropy::Unused);
             assert_close!(host(found.log_probs), expected, 1e-5);
         }
@@ -140,6 +141,7 @@ fn chunks_hold_at_most_their_bytes_and_are_of_about_one_size() {
         soft_cap: None,
         temperature: 1.0,
         allowed: None,
+        vocabulary: OutputVocabulary::whole(49_152),
     };
     let chunks = |rows: usize| {
         let hidden = Tensor::<2>::zeros([rows, 1], &device);
@@ -163,12 +165,24 @@ fn distributions(device: &Device) -> Vec<(&'static str, TokenDistribution)> {
         _ => Some(Arc::from([row as u32 % 5, 4, 1].as_slice())),
     });
     let allowed = AllowedTokens::new(rows);
-    let plain = TokenDistribution { weight: weight(), bias: bias(), soft_cap: None, temperature: 1.0, allowed: None };
+    let (vocabulary, holes) = (OutputVocabulary::whole(VOCAB), OutputVocabulary::new(VOCAB, &[2]));
+    let plain = TokenDistribution {
+        weight: weight(),
+        bias: bias(),
+        soft_cap: None,
+        temperature: 1.0,
+        allowed: None,
+        vocabulary,
+    };
     vec![
         ("plain", plain.clone()),
         // As a tied embedding is.
         ("transposed", TokenDistribution { weight: transposed, ..plain.clone() }),
-        ("bounded, warm, restricted", TokenDistribution { soft_cap: Some(1.5), temperature: 0.7, allowed, ..plain }),
+        ("with a hole", TokenDistribution { vocabulary: holes.clone(), ..plain.clone() }),
+        (
+            "bounded, warm, restricted, with a hole",
+            TokenDistribution { soft_cap: Some(1.5), temperature: 0.7, allowed, vocabulary: holes, ..plain },
+        ),
     ]
 }
 
