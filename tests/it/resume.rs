@@ -8,7 +8,7 @@ use palestra::model::ops::available_devices;
 use serde_json::Value;
 
 use crate::command::{Outcome, Sandbox};
-use crate::tiny_run::{checkpoints, lake, metrics_lines, wait_for_updates};
+use crate::tiny_run::{checkpoints, ended_soon, lake, metrics_lines, wait_for_updates};
 
 /// Metrics that depend on the machine and not on the run.
 const OF_THE_CLOCK: [&str; 7] = [
@@ -214,7 +214,7 @@ fn a_run_whose_terminal_is_closed_saves_and_ends() {
     wait_for_updates(&mut child, &sandbox.path().join("out"), 4);
     let hung_up = std::process::Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
     assert!(hung_up.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(ended_soon(&mut child), Some(130));
     let done = metrics_lines(&sandbox.path().join("out")).len();
     assert!(checkpoints(&sandbox.path().join("out")).pop().unwrap().ends_with(format!("step-{done:08}")));
     let page = std::fs::read_to_string(sandbox.path().join("out/report.html")).unwrap();

@@ -91,3 +91,18 @@ pub fn wait_for_updates(child: &mut Child, run_dir: &Path, count: usize) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// Exit code of a program that is about to end; it gets a minute.
+pub fn ended_soon(child: &mut Child) -> Option<i32> {
+    let began = Instant::now();
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status.code(),
+            None if began.elapsed() < Duration::from_secs(60) => std::thread::sleep(Duration::from_millis(10)),
+            None => {
+                child.kill().unwrap();
+                panic!("the program did not end; are the tests run with SIGHUP ignored, as by nohup?");
+            }
+        }
+    }
+}
