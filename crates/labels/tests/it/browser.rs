@@ -97,11 +97,8 @@ fn people_label_in_a_browser() {
     assert_eq!(browser.value("document.querySelectorAll('.better')[0].classList.contains('was')"), true);
     assert_eq!(browser.value("document.querySelectorAll('.rates [aria-pressed=true]').length"), 2);
     browser.press("t");
-    browser.wait_for("document.querySelectorAll('.role').length === 2");
-    assert_eq!(browser.value("document.querySelectorAll('#prompt .text')[1].textContent"), HOSTILE);
-    browser.press("ArrowRight");
 
-    // Three answers are ranked with the mouse.
+    // Three answers are ranked with the mouse. The item that was open before the undo comes last.
     browser.wait_for("document.querySelectorAll('.answer').length === 3");
     browser.picture("three.png");
     browser.value("document.getElementById('rank').click()");
@@ -111,6 +108,18 @@ fn people_label_in_a_browser() {
     browser.wait_for("document.querySelectorAll('.answer').length === 1");
     browser.value("document.querySelectorAll('.rates button')[2].click()");
     browser.value("document.getElementById('rated').click()");
+    browser.wait_for("document.querySelectorAll('.role').length === 2");
+    assert_eq!(browser.value("document.querySelectorAll('#prompt .text')[1].textContent"), HOSTILE);
+
+    // An earlier label is looked at, and changed; the open item is still there.
+    browser.press("p");
+    browser
+        .wait_for("!document.getElementById('revising').hidden && document.querySelectorAll('.answer').length === 1");
+    browser.press("r");
+    browser.press("3");
+    browser.press("Enter");
+    browser.wait_for("document.querySelectorAll('.role').length === 2");
+    browser.press("ArrowRight");
     browser.wait_for("!document.getElementById('done').hidden");
     browser.value("document.getElementById('admin').click()");
     browser.wait_for("document.querySelectorAll('#counts table').length >= 4");
@@ -171,6 +180,9 @@ fn two_people_in_browsers_at_once_lose_no_label_when_the_server_is_killed() {
     });
     for done in 0..ITEMS {
         if done == 8 {
+            for browser in &mut browsers {
+                browser.wait_for("document.getElementById('count').textContent.startsWith('8 of')");
+            }
             server.kill().unwrap();
             server.wait().unwrap();
             for (person, browser) in browsers.iter_mut().enumerate() {
