@@ -233,3 +233,45 @@ fn record(labelled: &LabelledItem, preference: Preference, policies: &[(&str, us
         other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Answer, Label, NewItem, Settings, Strength};
+
+    fn exported(prompt: Content, form: Form, naming: Naming) -> Vec<Record> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::create(&directory.path().join("labels.db"), Settings::default()).unwrap();
+        let answers = ["a", "b"].map(|text| Answer { text: text.into(), policy: None }).into();
+        let item = NewItem { prompt, answers, gold: None, gap: None };
+        store.add([Ok::<_, Error>(item)]).unwrap();
+        store.annotator("first").unwrap();
+        let ada = store.annotator("Ada").unwrap();
+        let task = store.next(&ada).unwrap().unwrap();
+        let label = Label { strength: Some(Strength::Slightly), ..Label::of(Verdict::Best { answer: 0 }) };
+        store.submit(&ada, task.item, &label, 1.0).unwrap();
+        records(&store, form, naming).unwrap()
+    }
+
+    /// TRL's `is_conversational` is true if every text is a list of messages: 1.16.0 was asked.
+    #[test]
+    fn texts_of_a_conversation_are_all_messages() {
+        let talk: Content = serde_json::from_str(r#"[{"role": "user", "content": "Hi"}]"#).unwrap();
+        for form in [Form::Pairs { ties: false }, Form::Best, Form::Labels] {
+            let records = exported(talk.clone(), form, Naming::Pseudonyms);
+            let json = String::from_utf8(Layout::Rows(Format::JsonLines).encode(&records).unwrap()).unwrap();
+            assert_eq!(records[0].prompt, talk);
+            assert!(json.contains(r#"[{"role":"assistant","content":"a"}]"#), "{json}");
+        }
+        let plain = exported("Hi".into(), Form::Labels, Naming::Pseudonyms);
+        assert!(plain.iter().all(|record| record.prompt == "Hi"), "{plain:?}");
+    }
+
+    #[test]
+    fn names_are_written_only_if_they_are_asked_for() {
+        let record = |naming| exported("p".into(), Form::Pairs { ties: false }, naming).remove(0);
+        assert_eq!(record(Naming::Pseudonyms).annotator.as_deref(), Some("annotator-2"));
+        assert_eq!(record(Naming::Names).annotator.as_deref(), Some("Ada"));
+        assert_eq!(record(Naming::Names).other["strength"], "slightly");
+    }
+}
