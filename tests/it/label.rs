@@ -51,7 +51,7 @@ fn from_answers_to_preferences() {
 fn the_least_sure_items_come_first() {
     let scored = "prompt\tcompletion_1\tcompletion_2\tscores\nsure\ta\tb\t[0, 3]\nunsure\ta\tb\t[1, 1.5]\n";
     let sandbox = Sandbox::new().with("scored.tsv", scored).with("rows.txt", "one\ntwo\n").with("g.md", "# Rules");
-    let added = sandbox.run(&["label", "add", "a.db", "scored.tsv", "--order", "active", "--json"]).json();
+    let added = sandbox.run(&["label", "add", "a.db", "scored.tsv", "--order", "active", "--json", "--quiet"]).json();
     assert_eq!((&added["added"], &added["scored"]), (&2.into(), &2.into()));
     let labelled = sandbox.type_in(&["label", "a.db"], "a\nq\n").success();
     let place = |text: &str| labelled.find(text).unwrap_or_else(|| panic!("{labelled}"));
