@@ -2,6 +2,7 @@
 
 mod add;
 mod export;
+mod order;
 mod sample;
 mod serve;
 mod stats;
@@ -18,12 +19,15 @@ use crate::{Error, Result};
 
 /// Collect people's preferences among answers
 ///
-/// A label store is one file with prompts, answers to them, the people who label and their labels. `label add` creates
-/// it from a file of prompts with answers, or of prompts to which models answer. `label serve` shows a page on which
-/// people label, `label STORE` does the same in this terminal for one person, `label stats` says how far they agree,
-/// and `label export` writes the labels in the forms that training reads. See docs/labels.md.
+/// A label store is one file with prompts, answers, annotators and their labels:
+///   label add     creates the store from a file of prompts with answers, or from models that answer prompts
+///   label serve   serves a web page on which annotators label
+///   label STORE   labels in this terminal, for one annotator
+///   label stats   reports counts, agreement, and which policies win
+///   label export  writes the labels as a file for training, or for Argilla or Label Studio
+/// The guide is docs/labels.md.
 ///
-/// Writes labels into the store, each on the disk before it is acknowledged.
+/// Writes labels into the store. Each label is on the disk before the next item is shown.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, arg_required_else_help = true)]
 #[command(args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
@@ -38,10 +42,10 @@ Examples:
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Label store to label, here in the terminal
+    /// Label store to label in this terminal
     #[arg(required = true)]
     store: Option<PathBuf>,
-    /// Name under which your labels are kept
+    /// Your name as an annotator
     #[arg(long, value_name = "NAME", default_value = "me")]
     name: String,
 }

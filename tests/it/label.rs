@@ -27,8 +27,41 @@ fn from_answers_to_preferences() {
     for record in read(&sandbox.path().join("preferences.parquet")).unwrap() {
         let record = record.unwrap();
         assert!(matches!(record.preference, Preference::Better { .. }), "{record:?}");
-        assert_eq!(record.annotator.as_deref(), Some("ada"));
+        assert_eq!(record.annotator.as_deref(), Some("annotator-1"));
     }
+    sandbox.run(&["label", "export", "sky.db", "named.csv", "--names"]).success();
+    let named = std::fs::read_to_string(sandbox.path().join("named.csv")).unwrap();
+    assert!(named.starts_with("prompt,chosen,rejected,annotator,item,"), "{named}");
+    assert!(named.contains("Sky?,") && named.contains(",ada,1,"), "{named}");
+    let tasks = ["label", "export", "sky.db", "tasks.json", "--form", "label-studio", "--config", "labeling.xml"];
+    assert_eq!(sandbox.run(&tasks).success(), "tasks.json: 2 rows\n");
+    let again = sandbox.run(&["label", "add", "again.db", "tasks.json"]).success();
+    assert_eq!(again, "again.db: 2 items added, 0 were there before\n");
+    let refused = |args: &[&str], expected: &str| {
+        let stderr = sandbox.run(&[&["label", "export", "sky.db"], args].concat()).stderr;
+        assert!(stderr.contains(expected), "{stderr}");
+    };
+    refused(&["a.txt"], "a.txt: its name does not tell what to write; let it end in .jsonl, .parquet, .csv or .tsv");
+    refused(&["a.jsonl", "--form", "argilla"], "a.jsonl: its name does not tell what to write; let it end in .json");
+    refused(&["a.jsonl", "--ties", "--form", "best"], "--ties: only --form pairs has ties");
+    refused(&["a.jsonl", "--config", "a.xml"], "--config: only --form label-studio has a configuration");
+}
+
+#[test]
+fn the_least_sure_items_come_first() {
+    let scored = "prompt\tcompletion_1\tcompletion_2\tscores\nsure\ta\tb\t[0, 3]\nunsure\ta\tb\t[1, 1.5]\n";
+    let sandbox = Sandbox::new().with("scored.tsv", scored).with("rows.txt", "one\ntwo\n").with("g.md", "# Rules");
+    let added = sandbox.run(&["label", "add", "a.db", "scored.tsv", "--order", "active", "--json", "--quiet"]).json();
+    assert_eq!((&added["added"], &added["scored"]), (&2.into(), &2.into()));
+    let labelled = sandbox.type_in(&["label", "a.db"], "a\nq\n").success();
+    let place = |text: &str| labelled.find(text).unwrap_or_else(|| panic!("{labelled}"));
+    assert!(place("\nunsure\n") < place("\nsure\n"), "{labelled}");
+    let unscored = sandbox.run(&["label", "add", "b.db", "rows.txt", "--order", "active"]);
+    assert!(unscored.stderr.contains("no item of b.db has scores"), "{}", unscored.stderr);
+    let refused = sandbox.run(&["label", "serve", "a.db", "--guidelines", "none.md"]).stderr;
+    assert!(refused.contains("--guidelines none.md: "), "{refused}");
+    let refused = sandbox.run(&["label", "serve", "a.db", "--criterion", "a", "--criterion", "a"]).stderr;
+    assert!(refused.contains("criteria: \"a\" is there twice"), "{refused}");
 }
 
 #[test]

@@ -143,6 +143,11 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
         assert_eq!((first["prompt"].as_str(), first["completion"].as_str()), (Some("question one"), Some(" yes")));
         assert!((first["score"].as_f64().unwrap() - f64::from(scores[0])).abs() < 1e-5);
 
+        let add = ["label", "add", "labels.db", "preferences.jsonl", "--json", "--quiet"];
+        let args = [&add[..], &["--reward-model", "out", "--order", "active"]].concat();
+        let added = sandbox.run(&args).json();
+        assert!(added["scored"].as_u64().unwrap() > 0, "{added}");
+
         // A reward model can be trained further.
         let again = ["--set", "start_from=\"out/checkpoints/step-00000004\"", "--set", "train.updates=1"];
         let report = train(&sandbox, "reward.toml", "again", &again);

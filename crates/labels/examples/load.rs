@@ -130,7 +130,7 @@ fn compare(file: &Path, names: &[String], clients: &[Client]) -> Result<()> {
 fn item(number: usize) -> NewItem {
     let text = |name: &str| format!("answer {name} to {number}, {}", "of a few words more ".repeat(8)).into();
     let answers = ["one", "two"].map(|name| Answer { text: text(name), policy: Some(name.to_string()) });
-    NewItem { prompt: format!("prompt {number}").into(), answers: answers.into(), gold: None }
+    NewItem { prompt: format!("prompt {number}").into(), answers: answers.into(), gold: None, gap: None }
 }
 
 /// Starts the server, and returns it with its address.

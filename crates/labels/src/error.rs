@@ -36,6 +36,14 @@ pub enum Error {
         /// The annotator.
         annotator: String,
     },
+    /// A change of a label that was never given.
+    #[error("item {item}: has no label of {annotator} to change; label it first")]
+    NotLabelled {
+        /// The item.
+        item: i64,
+        /// The annotator.
+        annotator: String,
+    },
     /// A label that is invalid for its item.
     #[error("label, {field}: {reason}")]
     Label {

@@ -3,28 +3,33 @@
 use std::path::Path;
 
 use palestra_datasets::Content;
-use palestra_datasets::preferences::{Preference, PreferenceRows, Row, record_of};
+use palestra_datasets::preferences::{Preference, Row, record_of};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::item::{Answer, NewItem};
+use crate::exchange::item_row;
+use crate::item::{Answer, NewItem, gap};
+use crate::tables::rows;
 
-/// Reads the items of a file of JSON lines or Parquet, row by row.
+/// Reads the items of a file, row by row: JSON lines, Parquet, CSV or TSV with a line of names, plain lines (each is one
+/// answer to rate), or the JSON of Argilla or Label Studio.
 ///
 /// A row is `prompt` and `completions` (two or more answers, with `policies`?, the author of each), or `prompt` and
 /// `completion` (one answer to rate, with `policy`?), or any record that [`palestra_datasets::preferences`] reads: its
-/// answers are labeled anew. With `gold`, the item is a gold item, which tests the annotators: its known best answer is
-/// the one with that index among the `completions`, or else the `chosen` one. `all_gold` makes every row a gold item.
+/// answers are labeled anew. `scores`? has a reward model's score of each answer. With `gold`, the item is a gold item,
+/// which tests the annotators: its known best answer is the one with that index among the `completions`, or else the
+/// `chosen` one. `all_gold` makes every row a gold item.
 pub fn items_of_file(
     file: &Path,
     all_gold: bool,
 ) -> Result<impl Iterator<Item = palestra_datasets::Result<NewItem>> + use<>> {
-    Ok(PreferenceRows::open(file)?.map(move |row| item_of(row?, all_gold)))
+    Ok(rows(file, "completion")?.map(move |row| item_of(item_row(row?)?, all_gold)))
 }
 
-/// Reads the prompts of a file of JSON lines or Parquet, row by row: the column `prompt`, a text or messages. Other
-/// columns are ignored.
+/// Reads the prompts of a file, row by row: the column `prompt` of JSON lines, Parquet, CSV or TSV, a text or messages, or
+/// plain lines. Other columns are ignored.
 pub fn prompts_of_file(file: &Path) -> Result<impl Iterator<Item = palestra_datasets::Result<Content>> + use<>> {
-    Ok(PreferenceRows::open(file)?.map(|row| row?.text("prompt")))
+    Ok(rows(file, "prompt")?.map(|row| row?.text("prompt")))
 }
 
 /// Generates answers to prompts, such as the policy of a checkpoint.
@@ -53,12 +58,13 @@ pub fn sample(prompts: &[Content], writers: &mut [impl Writer], count: usize) ->
     }
     let is_single = writers.len() * count == 1;
     let items = prompts.iter().zip(written).filter(|(_, answers)| answers.len() > 1 || is_single);
-    Ok(items.map(|(prompt, answers)| NewItem { prompt: prompt.clone(), answers, gold: None }).collect())
+    Ok(items.map(|(prompt, answers)| NewItem { prompt: prompt.clone(), answers, gold: None, gap: None }).collect())
 }
 
 fn item_of(mut row: Row, all_gold: bool) -> palestra_datasets::Result<NewItem> {
     let gold = row.take(&["gold"]).map(|(_, value)| value).filter(|value| value.as_bool() != Some(false));
     let whole = row.clone();
+    let row_scores = row.take(&["scores"]).map(|(_, value)| value);
     let (prompt, texts, policies) = if row.has(&["completions"]) {
         let policies = row.take(&["policies"]);
         (row.text("prompt")?, row.texts("completions")?, policies.map(|(_, value)| value))
@@ -76,6 +82,15 @@ fn item_of(mut row: Row, all_gold: bool) -> palestra_datasets::Result<NewItem> {
         (record.prompt, texts, policies.map(|((_, chosen), (_, rejected))| vec![chosen, rejected].into()))
     };
     let count = texts.len();
+    let gap = match row_scores {
+        None => None,
+        Some(value) => {
+            let scores: Option<Vec<f64>> = value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect());
+            let right = format!("a list of {count} numbers, one for each answer");
+            let scores = scores.filter(|scores| scores.len() == count);
+            gap(&scores.ok_or_else(|| whole.wrong("scores", &value, &right))?)
+        }
+    };
     let policies = match policies {
         None => vec![None; count],
         Some(value) => {
@@ -99,7 +114,7 @@ fn item_of(mut row: Row, all_gold: bool) -> palestra_datasets::Result<NewItem> {
         }
     };
     let answers = texts.into_iter().zip(policies).map(|(text, policy)| Answer { text, policy }).collect();
-    let item = NewItem { prompt, answers, gold };
+    let item = NewItem { prompt, answers, gold, gap };
     match item.fault() {
         Some((column, reason)) => Err(whole.error(column, reason)),
         None => Ok(item),
@@ -126,13 +141,14 @@ mod tests {
         let lines = r#"{"prompt": "p", "completions": ["a", "b", "c"], "policies": ["x", "y", null], "gold": 2}
 {"prompt": "p", "completion": "a", "policy": "x"}
 {"prompt": "p", "chosen": "a", "rejected": "b", "gold": true}
-{"prompt": "p", "chosen": "a", "rejected": "b", "gold": false}"#;
+{"prompt": "p", "chosen": "a", "rejected": "b", "gold": false, "scores": [0.5, 2]}"#;
         let items = items(lines, false).unwrap();
         let (a, b, c) = (Content::from("a"), Content::from("b"), Content::from("c"));
         assert_eq!(texts(&items[0]), [(&a, Some("x")), (&b, Some("y")), (&c, None)]);
         assert_eq!(texts(&items[1]), [(&a, Some("x"))]);
         assert_eq!(texts(&items[2]), [(&a, None), (&b, None)]);
         assert_eq!(items.iter().map(|item| item.gold).collect::<Vec<_>>(), [Some(2), None, Some(0), None]);
+        assert_eq!(items.iter().map(|item| item.gap).collect::<Vec<_>>(), [None, None, None, Some(1.5)]);
     }
 
     #[test]
@@ -145,6 +161,10 @@ mod tests {
             (
                 r#"{"prompt": "p", "completions": ["a", "b"], "policies": ["x"]}"#,
                 "line 1, policies: [\"x\"] where a list of 2",
+            ),
+            (
+                r#"{"prompt": "p", "completions": ["a", "b"], "scores": [1]}"#,
+                "line 1, scores: [1] where a list of 2 numbers",
             ),
             (r#"{"prompt": "p"}"#, "line 1, the columns: are prompt"),
         ];

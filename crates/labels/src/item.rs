@@ -21,6 +21,16 @@ pub struct NewItem {
     pub answers: Vec<Answer>,
     /// Index of the known best answer. Such a gold item tests the annotators and is not exported.
     pub gold: Option<usize>,
+    /// Difference between the two highest scores of its answers by a reward model, if they are known: see
+    /// [`Store::order_by_uncertainty`](crate::Store::order_by_uncertainty).
+    pub gap: Option<f64>,
+}
+
+/// Difference between the two highest scores of an item's answers; `None` of fewer than two.
+pub fn gap(scores: &[f64]) -> Option<f64> {
+    let mut sorted = scores.to_vec();
+    sorted.sort_by(|left, right| right.total_cmp(left));
+    Some(sorted.first()? - sorted.get(1)?)
 }
 
 impl NewItem {

@@ -1,5 +1,7 @@
 //! The label that an annotator gives to an item.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -9,6 +11,10 @@ pub const SCALE: u8 = 5;
 
 /// Maximum length of a comment in bytes.
 const MAX_COMMENT_LENGTH: usize = 10_000;
+
+/// Maximum number of criteria of a label, and the maximum length of a criterion's name in bytes.
+pub const MAX_CRITERIA: usize = 20;
+const MAX_CRITERION_LENGTH: usize = 100;
 
 /// The label of an annotator for an item. Indices are those of the item's answers, or of the answers as they were
 /// shown.
@@ -20,9 +26,25 @@ pub struct Label {
     /// A rating of each answer, from 1 to [`SCALE`]; empty where none was rated.
     #[serde(default)]
     pub ratings: Vec<Option<f64>>,
+    /// Ratings of each answer by criterion, such as "helpful"; as `ratings`, which are overall.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub criteria: BTreeMap<String, Vec<Option<f64>>>,
+    /// Difference between the best of two answers and the other; `None` if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<Strength>,
     /// Free-text comment.
     #[serde(default)]
     pub comment: String,
+}
+
+/// Difference in quality between the best of two answers and the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strength {
+    /// The best is slightly better.
+    Slightly,
+    /// The best is much better.
+    Much,
 }
 
 /// The best answer, or the verdict that none is best.
@@ -77,7 +99,7 @@ impl From<Written> for Verdict {
 impl Label {
     /// Creates a label with a verdict only.
     pub fn of(verdict: Verdict) -> Self {
-        Self { verdict, ratings: Vec::new(), comment: String::new() }
+        Self { verdict, ratings: Vec::new(), criteria: BTreeMap::new(), strength: None, comment: String::new() }
     }
 
     /// Checks that the label is valid for an item with `answers` answers.
@@ -97,21 +119,22 @@ impl Label {
             Verdict::Tie if answers < 2 => {
                 return wrong("a tie of a single answer; it is good, or bad, or rated".into());
             }
-            Verdict::Rated if self.ratings.iter().all(Option::is_none) => {
+            Verdict::Rated if self.all_ratings().all(|(_, ratings)| ratings.iter().all(Option::is_none)) => {
                 return wrong("rated, without a rating; rate an answer, or choose one".into());
             }
             _ => {}
         }
-        if !self.ratings.is_empty() && self.ratings.len() != answers {
-            let count = self.ratings.len();
-            return Err(Error::label(
-                "ratings",
-                format!("are {count}; there should be none, or one for each of {answers} answers"),
-            ));
+        if self.strength.is_some() && (answers != 2 || !matches!(self.verdict, Verdict::Best { .. })) {
+            return Err(Error::label("strength", "stands without a better one of two answers; leave it out"));
         }
-        if let Some(rating) = self.ratings.iter().flatten().find(|rating| !(1.0..=f64::from(SCALE)).contains(*rating)) {
-            return Err(Error::label("ratings", format!("{rating} where a number from 1 to {SCALE} should be")));
+        if self.criteria.len() > MAX_CRITERIA {
+            let count = self.criteria.len();
+            return Err(Error::label("criteria", format!("are {count}; there should be {MAX_CRITERIA} at most")));
         }
+        if let Some(name) = self.criteria.keys().find(|name| !is_criterion(name)) {
+            return Err(Error::label("criteria", format!("{name:?} where {CRITERION} should be")));
+        }
+        self.all_ratings().try_for_each(|(field, ratings)| check_ratings(field, ratings, answers))?;
         if self.comment.len() > MAX_COMMENT_LENGTH {
             let length = self.comment.len();
             return Err(Error::label("comment", format!("has {length} bytes; {MAX_COMMENT_LENGTH} are the most")));
@@ -129,11 +152,27 @@ impl Label {
             }
             other => other.clone(),
         };
-        let mut ratings = vec![None; self.ratings.len()];
-        for (rating, place) in self.ratings.iter().zip(order) {
-            ratings[*place] = *rating;
+        let reordered = |ratings: &[Option<f64>]| {
+            let mut moved = vec![None; ratings.len()];
+            for (rating, place) in ratings.iter().zip(order) {
+                moved[*place] = *rating;
+            }
+            moved
+        };
+        let criteria = self.criteria.iter().map(|(name, ratings)| (name.clone(), reordered(ratings))).collect();
+        Self {
+            verdict,
+            ratings: reordered(&self.ratings),
+            criteria,
+            strength: self.strength,
+            comment: self.comment.clone(),
         }
-        Self { verdict, ratings, comment: self.comment.clone() }
+    }
+
+    /// The overall ratings and those of each criterion, with the field for errors.
+    fn all_ratings(&self) -> impl Iterator<Item = (&'static str, &[Option<f64>])> {
+        let criteria = self.criteria.values().map(|ratings| ("criteria", ratings.as_slice()));
+        std::iter::once(("ratings", self.ratings.as_slice())).chain(criteria)
     }
 
     /// Index of the best answer of this label.
@@ -143,6 +182,28 @@ impl Label {
             Verdict::Ranking { answers } => answers.first().copied(),
             _ => None,
         }
+    }
+}
+
+/// Description of the name of a criterion, for errors.
+pub const CRITERION: &str = "a name of 1 to 100 bytes without control characters";
+
+/// True for the name of a criterion that a label may have.
+pub fn is_criterion(name: &str) -> bool {
+    (1..=MAX_CRITERION_LENGTH).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+fn check_ratings(field: &'static str, ratings: &[Option<f64>], answers: usize) -> Result<()> {
+    if !ratings.is_empty() && ratings.len() != answers {
+        let count = ratings.len();
+        return Err(Error::label(
+            field,
+            format!("are {count}; there should be none, or one for each of {answers} answers"),
+        ));
+    }
+    match ratings.iter().flatten().find(|rating| !(1.0..=f64::from(SCALE)).contains(*rating)) {
+        Some(rating) => Err(Error::label(field, format!("{rating} where a number from 1 to {SCALE} should be"))),
+        None => Ok(()),
     }
 }
 
@@ -156,6 +217,9 @@ mod tests {
             ratings: ratings.iter().copied().map(Some).collect(),
             ..Label::of(Verdict::Rated)
         };
+        let by = |name: &str, ratings: &[f64]| {
+            BTreeMap::from([(name.to_string(), ratings.iter().copied().map(Some).collect())])
+        };
         let cases = [
             (Label::of(Verdict::Best { answer: 2 }), 2, "verdict: answer 2 where one from 0 to 1"),
             (Label::of(Verdict::Ranking { answers: vec![0, 0, 1] }), 3, "each of the 3 answers should stand once"),
@@ -164,6 +228,10 @@ mod tests {
             (rated(&[3.0]), 2, "ratings: are 1"),
             (rated(&[3.0, f64::NAN]), 2, "ratings: NaN where a number from 1 to 5"),
             (rated(&[3.0, 6.0]), 2, "ratings: 6 where"),
+            (Label { strength: Some(Strength::Much), ..Label::of(Verdict::Tie) }, 2, "strength: stands without"),
+            (Label { strength: Some(Strength::Much), ..Label::of(Verdict::Best { answer: 0 }) }, 3, "strength: stands"),
+            (Label { criteria: by("true", &[6.0, 1.0]), ..Label::of(Verdict::Rated) }, 2, "criteria: 6 where"),
+            (Label { criteria: by("", &[1.0, 1.0]), ..Label::of(Verdict::Rated) }, 2, "criteria: \"\" where a name"),
             (Label { comment: "x".repeat(10_001), ..Label::of(Verdict::Skip) }, 2, "comment: has 10001 bytes"),
         ];
         for (label, answers, expected) in cases {
@@ -172,6 +240,7 @@ mod tests {
         }
         Label::of(Verdict::Ranking { answers: vec![2, 0, 1] }).check(3).unwrap();
         rated(&[1.0, 5.0]).check(2).unwrap();
+        Label { criteria: by("true", &[1.0, 5.0]), ..Label::of(Verdict::Rated) }.check(2).unwrap();
     }
 
     #[test]
@@ -180,11 +249,13 @@ mod tests {
         let order = [2, 0, 1];
         let label = Label {
             ratings: vec![Some(5.0), None, Some(1.0)],
+            criteria: BTreeMap::from([("true".to_string(), vec![None, Some(2.0), Some(3.0)])]),
             ..Label::of(Verdict::Ranking { answers: vec![1, 0, 2] })
         };
         let item = label.reordered(&order);
         assert_eq!(item.verdict, Verdict::Ranking { answers: vec![0, 2, 1] });
         assert_eq!(item.ratings, [None, Some(1.0), Some(5.0)]);
+        assert_eq!(item.criteria["true"], [Some(2.0), Some(3.0), None]);
         assert_eq!(item.reordered(&crate::order::inverse(&order)), label);
         assert_eq!((label.best(), item.best()), (Some(1), Some(0)));
     }

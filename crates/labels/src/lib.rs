@@ -9,19 +9,23 @@
 
 pub mod agreement;
 mod error;
+pub mod exchange;
 pub mod export;
 mod import;
 mod item;
 mod label;
 mod order;
+pub mod policies;
 pub mod queue;
+mod render;
 pub mod server;
 mod store;
 pub mod summary;
+mod tables;
 pub mod terminal;
 
 pub use error::{Error, Result};
 pub use import::{Writer, items_of_file, prompts_of_file, sample};
-pub use item::{Answer, NewItem};
-pub use label::{Label, SCALE, Verdict};
-pub use store::{Added, Annotator, ItemId, LabelProgress, LabelledItem, Settings, Store, Task};
+pub use item::{Answer, NewItem, gap};
+pub use label::{CRITERION, Label, MAX_CRITERIA, SCALE, Strength, Verdict, is_criterion};
+pub use store::{Added, Annotator, ItemId, LabelProgress, LabelledItem, OwnLabel, Settings, Store, Task};

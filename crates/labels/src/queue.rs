@@ -34,7 +34,9 @@ pub fn ask(store: &mut Store, questions: &[Question]) -> Result<Added> {
         }
         match items.iter_mut().rev().find(of_prompt).filter(|item| item.answers.len() < MAX_ANSWERS) {
             Some(item) => item.answers.push(answer.clone()),
-            None => items.push(NewItem { prompt: prompt.clone(), answers: vec![answer.clone()], gold: None }),
+            None => {
+                items.push(NewItem { prompt: prompt.clone(), answers: vec![answer.clone()], gold: None, gap: None })
+            }
         }
     }
     store.add(items.into_iter().map(Ok::<_, Error>))

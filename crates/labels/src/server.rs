@@ -13,7 +13,11 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
+use crate::label::{CRITERION, MAX_CRITERIA, SCALE, is_criterion};
+use crate::render::html;
 use crate::store::{Annotator, Store};
 use connections::{Limits, serve};
 use writer::Writer;
@@ -28,11 +32,27 @@ pub struct Options {
     /// True if a token is required on a loopback address too, for example behind a proxy or on a machine that several
     /// people use.
     pub require_token: bool,
+    /// Guidelines for annotators, in Markdown; the page shows them in a panel.
+    pub guidelines: Option<String>,
+    /// Criteria by which each answer is rated, besides the overall rating.
+    pub criteria: Vec<String>,
+    /// True if annotators say whether the better of two answers is slightly or much better.
+    pub strength: bool,
+    /// Language of prompts and answers as a tag of BCP 47, such as `en` or `pt-BR`, for screen readers and hyphenation.
+    pub language: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { address: "127.0.0.1:7878".to_string(), person: "me".to_string(), require_token: false }
+        Self {
+            address: "127.0.0.1:7878".to_string(),
+            person: "me".to_string(),
+            require_token: false,
+            guidelines: None,
+            criteria: Vec::new(),
+            strength: false,
+            language: None,
+        }
     }
 }
 
@@ -56,7 +76,21 @@ struct State {
     file: PathBuf,
     writer: Writer,
     local: Option<Local>,
+    setup: Setup,
     limits: Limits,
+}
+
+/// What annotators are asked, the same for all items.
+#[derive(Serialize)]
+struct Setup {
+    /// Maximum rating.
+    scale: u8,
+    /// The guidelines as HTML.
+    guidelines: Option<String>,
+    criteria: Vec<String>,
+    strength: bool,
+    /// Language of prompts and answers; empty if it is not known.
+    language: String,
 }
 
 /// The annotator on this machine.
@@ -69,8 +103,9 @@ impl Bound {
     /// Binds the address.
     ///
     /// # Errors
-    /// An address that is invalid or in use.
+    /// An address that is invalid or in use, criteria that no label may have, a language that is no tag.
     pub fn new(options: &Options) -> Result<Self> {
+        options.check()?;
         let refused = |reason: String| options.refused(reason);
         let mut addresses = options
             .address
@@ -100,13 +135,45 @@ impl Bound {
             let reason = "needs a token of everybody, and nobody has one yet; invite somebody";
             return Err(options.refused(reason.to_string()));
         };
+        let setup = Setup {
+            scale: SCALE,
+            guidelines: options.guidelines.as_deref().map(html),
+            criteria: options.criteria,
+            strength: options.strength,
+            language: options.language.unwrap_or_default(),
+        };
         let (file, limits) = (store.file().to_owned(), Limits::default());
-        let state = State { file, writer: Writer::start(store), local, limits };
+        let state = State { file, writer: Writer::start(store), local, setup, limits };
         Ok(Server { listener, address, state: Arc::new(state) })
     }
 }
 
 impl Options {
+    fn check(&self) -> Result<()> {
+        let Self { criteria, language, .. } = self;
+        if criteria.len() > MAX_CRITERIA {
+            let count = criteria.len();
+            return Err(Error::label("criteria", format!("are {count}; there should be {MAX_CRITERIA} at most")));
+        }
+        if let Some(name) = criteria.iter().find(|name| !is_criterion(name)) {
+            return Err(Error::label("criteria", format!("{name:?} where {CRITERION} should be")));
+        }
+        if let Some(place) = (1..criteria.len()).find(|place| criteria[..*place].contains(&criteria[*place])) {
+            return Err(Error::label("criteria", format!("{:?} is there twice; name it once", criteria[place])));
+        }
+        let is_tag = |tag: &&String| {
+            let parts: Vec<&str> = tag.split('-').collect();
+            (2..=3).contains(&parts[0].len())
+                && parts
+                    .iter()
+                    .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+        };
+        match language.as_ref().filter(|tag| !is_tag(tag)) {
+            Some(tag) => Err(Error::label("language", format!("{tag:?} where a tag such as en or pt-BR should be"))),
+            None => Ok(()),
+        }
+    }
+
     fn refused(&self, reason: String) -> Error {
         Error::Address { address: self.address.clone(), reason }
     }

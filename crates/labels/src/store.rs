@@ -4,6 +4,7 @@ mod choice;
 mod items;
 mod labelled;
 mod people;
+mod revise;
 mod schema;
 mod tasks;
 
@@ -18,6 +19,7 @@ pub use items::{Added, ItemId};
 pub use labelled::LabelledItem;
 pub use people::Annotator;
 pub(crate) use people::new_token;
+pub use revise::OwnLabel;
 pub use tasks::{LabelProgress, Task};
 
 /// Maximum time to wait for another program that is writing.
@@ -115,6 +117,17 @@ impl Store {
         self.write(|change| {
             change.execute("UPDATE setting SET value = ?1 WHERE key = 'overlap'", [overlap])?;
             Ok(choice::recount(change)?)
+        })
+    }
+
+    /// Orders the items that nobody has labelled or holds: the smallest gap between the two highest scores first, those
+    /// without scores last. On such items a reward model is least sure, and a label tells it most. Items that are added
+    /// later come after them. Returns the number of items that have scores.
+    pub fn order_by_uncertainty(&mut self) -> Result<u64> {
+        self.write(|change| {
+            choice::order_by_gap(change)?;
+            let sql = "SELECT count(*) FROM turn JOIN item ON item.id = turn.item WHERE taken = 0 AND gap IS NOT NULL";
+            Ok(change.query_row(sql, [], |row| row.get::<_, i64>(0))? as u64)
         })
     }
 

@@ -1,14 +1,19 @@
-//! Statistics of a store: number of labels, annotators, agreement, and preferred policies.
+//! Statistics of a store: number of labels, annotators, agreement, and preferred policies. Gold items are counted apart.
+
+mod people;
+mod text;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 
-use crate::agreement::{cohen_kappa, fleiss_kappa};
+use crate::agreement::{Agreement, Choice, Choices, agreeing_pairs, agreement, krippendorff_alpha};
 use crate::error::Result;
 use crate::label::Verdict;
-use crate::store::{LabelledItem, Store};
+use crate::policies::{Comparisons, Match, Outcome, Policy, policies};
+use crate::store::{ItemId, LabelledItem, Store};
+
+pub use people::{Half, Person};
 
 /// Statistics of a store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,51 +26,25 @@ pub struct Summary {
     pub gold: u64,
     /// Number of annotators for each item.
     pub overlap: u32,
-    /// Labels of all kinds.
+    /// Labels of all kinds, without those of gold items.
     pub labels: u64,
-    /// Number of labels with each verdict: `first`, `later` (of the answers as shown), `tie`, `all_bad`, `skip`,
+    /// Number of these labels with each verdict: `first`, `later` (of the answers as shown), `tie`, `all_bad`, `skip`,
     /// `rated`.
     pub verdicts: BTreeMap<&'static str, u64>,
+    /// Agreement of all annotators on the best answer; `None` if no item has two choices.
+    pub agreement: Option<Agreement>,
+    /// Agreement of each two annotators with common items.
+    pub pairs: Vec<Pair>,
+    /// Agreement on ratings: the overall ones, and those of each criterion.
+    pub ratings: Vec<RatingAgreement>,
     /// Statistics of each annotator.
     pub annotators: Vec<Person>,
-    /// Statistics of each policy whose answers were compared with those of another.
+    /// Each policy whose answers were compared with those of another, the strongest first.
     pub policies: Vec<Policy>,
-    /// Cohen's kappa of each pair of annotators with common items.
-    pub cohen: Vec<Pair>,
-    /// Fleiss' kappa of all annotators.
-    pub fleiss: Option<f64>,
-    /// Number of items that it is computed from: those with two or more labels.
-    pub fleiss_items: u64,
-}
-
-/// Statistics of one annotator.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Person {
-    /// The name.
-    pub name: String,
-    /// Labels, including skips.
-    pub labels: u64,
-    /// Items that the annotator skipped.
-    pub skips: u64,
-    /// Median of the seconds per label.
-    pub seconds: Option<f64>,
-    /// Gold items that the annotator labeled correctly.
-    pub gold_right: u64,
-    /// Gold items that the annotator labeled and did not skip.
-    pub gold: u64,
-}
-
-/// Results of one policy in comparisons with answers of other policies.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Policy {
-    /// The name.
-    pub name: String,
-    /// Comparisons of two answers that its answer won.
-    pub wins: u64,
-    /// Comparisons that the other answer won.
-    pub losses: u64,
-    /// Comparisons that neither won.
-    pub ties: u64,
+    /// Each pair of these policies, in both directions.
+    pub matches: Vec<Match>,
+    /// Items on which annotators chose differently, the least agreed first.
+    pub disputed: Vec<Disputed>,
 }
 
 /// Two annotators with common items.
@@ -75,10 +54,35 @@ pub struct Pair {
     pub first: String,
     /// The second annotator.
     pub second: String,
-    /// Items that both labeled and neither skipped.
-    pub items: u64,
-    /// Cohen's kappa, if it is defined.
-    pub kappa: Option<f64>,
+    /// Their agreement.
+    #[serde(flatten)]
+    pub agreement: Agreement,
+}
+
+/// Agreement of annotators on the ratings of answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RatingAgreement {
+    /// The criterion; `None` for the overall rating.
+    pub criterion: Option<String>,
+    /// Answers that two or more annotators rated.
+    pub answers: u64,
+    /// Mean difference between two ratings of an answer.
+    pub difference: f64,
+    /// Krippendorff's alpha of interval data, if it is defined.
+    pub alpha: Option<f64>,
+}
+
+/// An item on which annotators chose differently.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Disputed {
+    /// The item.
+    pub item: ItemId,
+    /// Beginning of the prompt.
+    pub prompt: String,
+    /// Share of the pairs of annotators who agree.
+    pub share: f64,
+    /// Number of annotators with each choice: `answer 0` (as stored), `tie` or `all bad`.
+    pub votes: BTreeMap<String, u64>,
 }
 
 /// Computes the statistics of a store.
@@ -87,22 +91,24 @@ pub fn summary(store: &Store) -> Result<Summary> {
     let labelled = store.labelled()?;
     let open: Vec<&LabelledItem> = labelled.iter().filter(|labelled| labelled.gold.is_none()).collect();
     let mut verdicts = BTreeMap::new();
-    for labelled in &labelled {
+    for labelled in &open {
         *verdicts.entry(verdict_name(labelled)).or_insert(0) += 1;
     }
-    let (fleiss, fleiss_items) = fleiss(&open);
+    let (policies, matches) = policies(&comparisons(&open));
     Ok(Summary {
         items,
         finished,
         gold,
         overlap: store.settings()?.overlap,
-        labels: labelled.len() as u64,
+        labels: open.len() as u64,
         verdicts,
-        annotators: store.names()?.into_iter().map(|name| person(name, &labelled)).collect(),
-        policies: policies(&open),
-        cohen: cohen(&open),
-        fleiss,
-        fleiss_items,
+        agreement: agreement(&by_item(&open).map(|item| choices(item)).collect::<Vec<_>>()),
+        pairs: pairs(&open),
+        ratings: ratings(&open),
+        annotators: people::people(store.names()?, &labelled),
+        policies,
+        matches,
+        disputed: disputed(&open),
     })
 }
 
@@ -117,133 +123,128 @@ fn verdict_name(labelled: &LabelledItem) -> &'static str {
     }
 }
 
-/// Category of a label for the agreement: the best answer, or no best answer. Skips and labels with ratings only are
-/// not compared.
-fn category(labelled: &LabelledItem) -> Option<usize> {
+/// Choice of a label for the agreement. Skips and labels with ratings only are not compared.
+fn choice(labelled: &LabelledItem) -> Option<Choice> {
     match (&labelled.label.verdict, labelled.label.best()) {
-        (_, Some(best)) => Some(2 + best),
-        (Verdict::Tie, _) => Some(0),
-        (Verdict::AllBad, _) => Some(1),
+        (_, Some(best)) => Some(Choice::Best(best)),
+        (Verdict::Tie, _) => Some(Choice::Tie),
+        (Verdict::AllBad, _) => Some(Choice::AllBad),
         _ => None,
     }
 }
 
-fn person(name: String, labelled: &[LabelledItem]) -> Person {
-    let own: Vec<&LabelledItem> = labelled.iter().filter(|labelled| labelled.annotator == name).collect();
-    let mut seconds: Vec<f64> = own.iter().map(|labelled| labelled.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
-    let count = |is: &dyn Fn(&LabelledItem) -> bool| own.iter().filter(|labelled| is(labelled)).count() as u64;
-    let is_labelled = |labelled: &LabelledItem| labelled.gold.is_some() && labelled.label.verdict != Verdict::Skip;
-    Person {
-        name,
-        labels: own.len() as u64,
-        skips: count(&|labelled| labelled.label.verdict == Verdict::Skip),
-        seconds: seconds.get(seconds.len() / 2).copied(),
-        gold_right: count(&|labelled| labelled.gold.is_some() && labelled.label.best() == labelled.gold),
-        gold: count(&is_labelled),
-    }
+fn by_item<'a>(labelled: &'a [&'a LabelledItem]) -> impl Iterator<Item = &'a [&'a LabelledItem]> {
+    labelled.chunk_by(|left, right| left.item == right.item)
 }
 
-fn policies(labelled: &[&LabelledItem]) -> Vec<Policy> {
-    let mut policies: BTreeMap<String, Policy> = BTreeMap::new();
-    let mut of = |name: &str, add: fn(&mut Policy)| {
-        let new = || Policy { name: name.to_string(), wins: 0, losses: 0, ties: 0 };
-        add(policies.entry(name.to_string()).or_insert_with(new));
-    };
-    for labelled in labelled {
-        let names: Vec<Option<&str>> = labelled.answers.iter().map(|answer| answer.policy.as_deref()).collect();
-        for (place, name) in names.iter().enumerate() {
-            for (later, other) in names.iter().enumerate().skip(place + 1) {
-                let (Some(name), Some(other)) = (name, other) else { continue };
-                if name == other {
-                    continue;
-                }
-                match outcome(labelled, place, later) {
-                    Some(true) => {
-                        of(name, |policy| policy.wins += 1);
-                        of(other, |policy| policy.losses += 1);
-                    }
-                    Some(false) => {
-                        of(name, |policy| policy.losses += 1);
-                        of(other, |policy| policy.wins += 1);
-                    }
-                    None if matches!(labelled.label.verdict, Verdict::Tie | Verdict::AllBad) => {
-                        of(name, |policy| policy.ties += 1);
-                        of(other, |policy| policy.ties += 1);
-                    }
-                    None => {}
-                }
-            }
-        }
-    }
-    policies.into_values().collect()
+fn choices(item: &[&LabelledItem]) -> Choices {
+    Choices { answers: item[0].answers.len(), choices: item.iter().filter_map(|labelled| choice(labelled)).collect() }
 }
 
-/// True if the first of two answers is better than the second; `None` if the label does not decide it.
-fn outcome(labelled: &LabelledItem, first: usize, second: usize) -> Option<bool> {
-    match &labelled.label.verdict {
-        Verdict::Best { answer } if *answer == first || *answer == second => Some(*answer == first),
-        Verdict::Ranking { answers } => {
-            answers.iter().find(|place| [first, second].contains(place)).map(|place| *place == first)
-        }
-        _ => None,
-    }
-}
-
-fn cohen(labelled: &[&LabelledItem]) -> Vec<Pair> {
-    let mut both: BTreeMap<(&str, &str), Vec<(usize, usize)>> = BTreeMap::new();
-    for item in labelled.chunk_by(|left, right| left.item == right.item) {
-        let said: Vec<(&str, usize)> =
-            item.iter().filter_map(|labelled| Some((labelled.annotator.as_str(), category(labelled)?))).collect();
+fn pairs(labelled: &[&LabelledItem]) -> Vec<Pair> {
+    let mut both: BTreeMap<(&str, &str), Vec<Choices>> = BTreeMap::new();
+    for item in by_item(labelled) {
+        let said: Vec<(&str, Choice)> =
+            item.iter().filter_map(|labelled| Some((labelled.annotator.as_str(), choice(labelled)?))).collect();
         for (place, (first, one)) in said.iter().enumerate() {
             for (second, other) in &said[place + 1..] {
-                both.entry((first, second)).or_default().push((*one, *other));
+                let choices = Choices { answers: item[0].answers.len(), choices: vec![*one, *other] };
+                both.entry((first, second)).or_default().push(choices);
             }
         }
     }
-    let pair = |((first, second), labelled): ((&str, &str), Vec<(usize, usize)>)| Pair {
-        first: first.to_string(),
-        second: second.to_string(),
-        items: labelled.len() as u64,
-        kappa: cohen_kappa(&labelled),
+    let pair = |((first, second), items): ((&str, &str), Vec<Choices>)| {
+        Some(Pair { first: first.to_string(), second: second.to_string(), agreement: agreement(&items)? })
     };
-    both.into_iter().map(pair).collect()
+    both.into_iter().filter_map(pair).collect()
 }
 
-fn fleiss(labelled: &[&LabelledItem]) -> (Option<f64>, u64) {
-    let counts_of = |item: &[&LabelledItem]| {
-        let mut counts = vec![0; 2 + item[0].answers.len()];
-        item.iter().filter_map(|labelled| category(labelled)).for_each(|category| counts[category] += 1);
-        counts
-    };
-    let counts: Vec<Vec<usize>> = labelled.chunk_by(|left, right| left.item == right.item).map(counts_of).collect();
-    let compared = counts.iter().filter(|counts| counts.iter().sum::<usize>() > 1).count();
-    (fleiss_kappa(&counts), compared as u64)
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let kappa = |kappa: Option<f64>| kappa.map_or("undefined".to_string(), |kappa| format!("{kappa:.3}"));
-        let Self { items, finished, gold, overlap, labels, .. } = self;
-        writeln!(f, "items     {items}, {finished} labelled by {overlap} or more; {gold} checks")?;
-        let verdicts: Vec<String> = self.verdicts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        writeln!(f, "labels    {labels}: {}", verdicts.join(", "))?;
-        for Person { name, labels, skips, seconds, gold_right, gold } in &self.annotators {
-            let seconds = seconds.map_or(String::new(), |seconds| format!(", median {seconds:.1} s"));
-            writeln!(
-                f,
-                "person    {name}: {labels} labels, {skips} skipped{seconds}, checks right {gold_right} of {gold}"
-            )?;
+fn ratings(labelled: &[&LabelledItem]) -> Vec<RatingAgreement> {
+    // Ratings of each answer, by criterion and then by item and answer.
+    let mut units: BTreeMap<Option<&str>, BTreeMap<(ItemId, usize), Vec<f64>>> = BTreeMap::new();
+    for labelled in labelled {
+        let overall = std::iter::once((None, &labelled.label.ratings));
+        let criteria = labelled.label.criteria.iter().map(|(name, ratings)| (Some(name.as_str()), ratings));
+        for (criterion, ratings) in overall.chain(criteria) {
+            for (place, rating) in ratings.iter().enumerate().filter_map(|(place, rating)| Some((place, (*rating)?))) {
+                units.entry(criterion).or_default().entry((labelled.item, place)).or_default().push(rating);
+            }
         }
-        for Policy { name, wins, losses, ties } in &self.policies {
-            writeln!(f, "policy    {name}: {wins} won, {losses} lost, {ties} neither")?;
-        }
-        for Pair { first, second, items, kappa: of_two } in &self.cohen {
-            writeln!(f, "agreement {first} and {second}: Cohen's kappa {} on {items} items", kappa(*of_two))?;
-        }
-        if self.fleiss_items > 0 {
-            writeln!(f, "agreement of all: Fleiss' kappa {} on {} items", kappa(self.fleiss), self.fleiss_items)?;
-        }
-        Ok(())
     }
+    let agreement = |(criterion, units): (Option<&str>, BTreeMap<_, Vec<f64>>)| {
+        let units: Vec<Vec<f64>> = units.into_values().filter(|unit| unit.len() > 1).collect();
+        if units.is_empty() {
+            return None;
+        }
+        let difference = units.iter().map(|unit| mean_difference(unit)).sum::<f64>() / units.len() as f64;
+        Some(RatingAgreement {
+            criterion: criterion.map(String::from),
+            answers: units.len() as u64,
+            difference,
+            alpha: krippendorff_alpha(&units),
+        })
+    };
+    units.into_iter().filter_map(agreement).collect()
 }
+
+/// Mean difference between two of the values.
+fn mean_difference(values: &[f64]) -> f64 {
+    let (mut sum, mut count) = (0.0, 0);
+    for (place, value) in values.iter().enumerate() {
+        for other in &values[place + 1..] {
+            (sum, count) = (sum + (value - other).abs(), count + 1);
+        }
+    }
+    sum / f64::from(count)
+}
+
+fn comparisons<'a>(labelled: &[&'a LabelledItem]) -> Comparisons<'a> {
+    let mut comparisons = Comparisons::default();
+    for labelled in labelled {
+        for (place, answer) in labelled.answers.iter().enumerate() {
+            for (later, other) in labelled.answers.iter().enumerate().skip(place + 1) {
+                let (Some(first), Some(second)) = (&answer.policy, &other.policy) else { continue };
+                if let Some(outcome) = outcome(labelled, place, later).filter(|_| first != second) {
+                    comparisons.add(first, second, outcome);
+                }
+            }
+        }
+    }
+    comparisons
+}
+
+/// Comparison of two answers; `None` if the label does not decide it.
+fn outcome(labelled: &LabelledItem, first: usize, second: usize) -> Option<Outcome> {
+    let best_is_first = match &labelled.label.verdict {
+        Verdict::Best { answer } if [first, second].contains(answer) => *answer == first,
+        Verdict::Ranking { answers } => *answers.iter().find(|place| [first, second].contains(place))? == first,
+        Verdict::Tie | Verdict::AllBad => return Some(Outcome::Tie),
+        _ => return None,
+    };
+    Some(if best_is_first { Outcome::Win } else { Outcome::Loss })
+}
+
+fn disputed(labelled: &[&LabelledItem]) -> Vec<Disputed> {
+    let mut disputed: Vec<Disputed> = by_item(labelled)
+        .filter_map(|item| {
+            let choices = choices(item).choices;
+            let share = if choices.len() > 1 { agreeing_pairs(&choices) } else { 1.0 };
+            let mut votes = BTreeMap::new();
+            for choice in &choices {
+                let name = match choice {
+                    Choice::Best(place) => format!("answer {place}"),
+                    Choice::Tie => "tie".to_string(),
+                    Choice::AllBad => "all bad".to_string(),
+                };
+                *votes.entry(name).or_insert(0) += 1;
+            }
+            let prompt = item[0].prompt_beginning();
+            (share < 1.0).then(|| Disputed { item: item[0].item, prompt, share, votes })
+        })
+        .collect();
+    disputed.sort_by(|left, right| left.share.total_cmp(&right.share));
+    disputed
+}
+
+#[cfg(test)]
+mod tests;

@@ -180,6 +180,7 @@ mod tests {
             prompt: format!("prompt {number}").as_str().into(),
             answers: ["good", "\x1b[31mred"].map(|text| Answer { text: text.into(), policy: None }).into(),
             gold: None,
+            gap: None,
         };
         store.add((0..4).map(item).map(Ok::<_, crate::Error>)).unwrap();
         let me = store.annotator("me").unwrap();

@@ -107,6 +107,12 @@ impl Iterator for PreferenceRows {
 }
 
 impl Row {
+    /// Creates a row of another format than [`PreferenceRows`] reads. Null columns are left out.
+    pub fn new(origin: Origin, mut columns: Map<String, Value>) -> Self {
+        columns.retain(|_, value| !value.is_null());
+        Self { origin, columns }
+    }
+
     fn at(file: &Arc<Path>, place: RowPlace) -> Self {
         Self { origin: Origin { file: file.clone(), place }, columns: Map::new() }
     }

@@ -1,30 +1,35 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use palestra_labels::{Settings, Store, items_of_file};
+use palestra_labels::{NewItem, Settings, Store, items_of_file};
 use serde_json::json;
 
 use super::Output;
+use super::order::{OrderArgs, ScoreArgs};
 use super::sample::SampleArgs;
 use crate::Result;
 
 /// Add prompts with answers to a label store
 ///
-/// Each row of the files (JSON lines or Parquet) is a prompt with its answers: {"prompt", "completions": [...]}, where
-/// "policies": [...] may name the policy of each answer; or one answer to rate, {"prompt", "completion"}; or any
-/// preferences that training reads, such as {"prompt", "chosen", "rejected"}, to be labelled again. Prompts and answers
-/// are texts, or lists of {"role", "content"}. An item that is already in the store, with the same prompt and answers,
-/// is not added again.
+/// A row of a file is an item: a prompt with answers to compare or to rate.
+///   {"prompt", "completions": [...]}    two to nine answers to compare
+///   {"prompt", "completion"}            one answer to rate
+///   {"prompt", "chosen", "rejected"}    or any preferences that training reads; they are labelled anew
+/// Prompts and answers are texts, or lists of {"role", "content"}. Further columns: "policies", the policy that wrote each
+/// answer; "scores", a reward model's score of each answer; "gold", the index of the answer that is known to be best.
+/// An item that is already in the store, with the same prompt and answers, is not added again.
 ///
-/// With --prompts and --from, answers are sampled from models: as their generation_config.json says, otherwise at
-/// temperature 1; conversations in their chat templates. The seed and a prompt's place in its file fix its answers. Of
-/// equal answers one is kept; a prompt with a single answer left makes no item. Each batch is in the store as soon as
-/// it is written.
+/// Formats, by the ending of a file: JSON lines, Parquet, CSV and TSV with the same columns (answers in completion_1,
+/// completion_2, ...), plain lines (.txt: each line is an answer to rate), JSON of Argilla or Label Studio (.json).
 ///
-/// "gold": 0 says that the first completion is known to be the best. Such an item checks the people who label. It is
-/// mixed among the others, and is in no export.
+/// --prompts and --from sample answers from models, with the settings of their generation_config.json, or else at
+/// temperature 1. The seed and the position of a prompt in its file determine its answers. Equal answers are kept once;
+/// a prompt whose answers are all equal makes no item.
 ///
-/// Writes the store, which is created if it does not exist: all rows of the files, or none.
+/// Gold items test the annotators. They are mixed among the others, and are in no export.
+///
+/// Writes the store, which is created if it does not exist: all rows of the files, or none. Sampled answers are in the
+/// store after each batch.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -32,6 +37,7 @@ Examples:
   palestra label add answers.db answers.jsonl
   palestra label add answers.db answers.jsonl --overlap 2
   palestra label add answers.db known.jsonl --gold
+  palestra label add answers.db answers.csv --reward-model runs/reward --order active
   palestra label add answers.db --prompts prompts.jsonl --from runs/tuned --samples 2 --max-new-tokens 64
   palestra label add answers.db --prompts prompts.jsonl --from runs/old --from runs/new --temperature 0.8
 
@@ -40,18 +46,22 @@ A line of answers.jsonl:
 pub struct Args {
     /// Label store to add to
     store: PathBuf,
-    /// Files of prompts with answers
+    /// Files of items
     #[arg(required_unless_present = "prompts")]
     files: Vec<PathBuf>,
     /// Number of people who label each item of the store, from now on [default: 1, or unchanged]
     #[arg(long, value_name = "PEOPLE", value_parser = clap::value_parser!(u32).range(1..))]
     overlap: Option<u32>,
-    /// Seed of the sampled answers and, for a new store, of the order in which they are shown
+    /// Seed of sampled answers and, for a new store, of the order in which answers are shown
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
-    /// Treat every row of the files as one with a known best answer: `gold` of the completions, or the `chosen` one
+    /// Make every row of the files a gold item: its best answer is `gold`, or `chosen`
     #[arg(long)]
     gold: bool,
+    #[command(flatten)]
+    score: ScoreArgs,
+    #[command(flatten)]
+    order: OrderArgs,
     #[command(flatten)]
     sample: SampleArgs,
 }
@@ -62,24 +72,38 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         items_of_file(file, args.gold)?.try_for_each(|item| item.map(|_| ()))?;
     }
     let sampler = args.sample.open(args.seed)?;
+    let scorer = args.score.open(&args.sample.machine)?;
     let settings = Settings { overlap: args.overlap.unwrap_or(Settings::default().overlap), seed: args.seed };
     let mut store = Store::create(&args.store, settings)?;
     let mut files = Vec::new();
     for file in &args.files {
         files.push(items_of_file(file, args.gold)?);
     }
-    let mut added = store.add(files.into_iter().flatten())?;
+    let items = files.into_iter().flatten();
+    let mut added = match &scorer {
+        None => store.add(items)?,
+        Some(scorer) => {
+            let mut items: Vec<NewItem> = items.collect::<palestra_datasets::Result<_>>()?;
+            scorer.score(&mut items)?;
+            store.add(items.into_iter().map(Ok::<_, palestra_labels::Error>))?
+        }
+    };
     if let Some(overlap) = args.overlap {
         store.set_overlap(overlap)?;
     }
     let mut alike = 0;
     if let Some(sampler) = sampler {
-        let (sampled, none) = sampler.add_to(&mut store, output)?;
+        let (sampled, none) = sampler.add_to(&mut store, scorer.as_ref(), output)?;
         (added.added, added.known, alike) = (added.added + sampled.added, added.known + sampled.known, none);
+        added.scored += sampled.scored;
     }
+    args.order.apply(&mut store)?;
     let (new, known) = (added.added, added.known);
     let told = format!("{}: {new} items added, {known} were there before", args.store.display());
     let none = if alike > 0 { format!("; {alike} prompts made none, all answers being equal") } else { String::new() };
-    output.report(&json!({"added": new, "known": known, "alike": alike}), format!("{told}{none}"))?;
+    output.report(
+        &json!({"added": new, "known": known, "alike": alike, "scored": added.scored}),
+        format!("{told}{none}"),
+    )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ use palestra_envs::episode_seed;
 use palestra_labels::{Added, Store, Writer, prompts_of_file, sample};
 
 use super::Output;
+use super::order::Scorer;
 use crate::cli::writing::{MachineArgs, WritingArgs};
 use crate::language_model::{LanguageModel, Writing};
 use crate::model_dir::model_directory;
@@ -14,7 +15,7 @@ use palestra_model::math::Sampling;
 /// Answers to sample, and the models to sample from.
 #[derive(clap::Args)]
 pub struct SampleArgs {
-    /// Prompts to sample answers to: JSON lines or Parquet with a column `prompt`
+    /// Prompts to sample answers to: JSON lines, Parquet, CSV or TSV with a column `prompt`, or plain lines (.txt)
     #[arg(long, value_name = "FILE", requires = "from")]
     prompts: Option<PathBuf>,
     /// Model to sample from: the directory of a Hugging Face model, or of a run; if repeated, models are compared
@@ -29,7 +30,7 @@ pub struct SampleArgs {
     #[command(flatten)]
     writing: WritingArgs,
     #[command(flatten)]
-    machine: MachineArgs,
+    pub machine: MachineArgs,
 }
 
 /// Prompts, and the models that answer them, after all checks.
@@ -100,15 +101,19 @@ const MAX_ANSWERS: usize = 9;
 
 impl Sampler {
     /// Samples, and adds each batch as soon as it is written. Also returns the number of prompts that made no item.
-    pub fn add_to(mut self, store: &mut Store, output: &Output) -> Result<(Added, usize)> {
+    pub fn add_to(mut self, store: &mut Store, scorer: Option<&Scorer>, output: &Output) -> Result<(Added, usize)> {
         let progress = output.progress(self.prompts.len() as u64, "prompts answered");
         let (mut added, mut alike) = (Added::default(), 0);
         for prompts in self.prompts.chunks(self.batch.div_ceil(self.samples)) {
-            let items = sample(prompts, &mut self.writers, self.samples)?;
+            let mut items = sample(prompts, &mut self.writers, self.samples)?;
+            if let Some(scorer) = scorer {
+                scorer.score(&mut items)?;
+            }
             alike += prompts.len() - items.len();
             let new = store.add(items.into_iter().map(Ok::<_, palestra_labels::Error>))?;
             added.added += new.added;
             added.known += new.known;
+            added.scored += new.scored;
             progress.inc(prompts.len() as u64);
         }
         progress.finish_and_clear();

@@ -6,29 +6,31 @@ use palestra_labels::{Settings, Store};
 use serde::Serialize;
 
 use super::Output;
+use super::order::OrderArgs;
 use super::sample::SampleArgs;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Serve the page on which people label answers
 ///
-/// Shows a prompt and its answers side by side, in a random order that is kept with each label. There are keys for
-/// everything (1 and 2, or the arrows: that answer is better; T tie, X all bad, S skip, R then a digit: a rating, K
-/// ranking, C comment, U undo). The page works on a phone. Anyone who opens it on this machine labels as --name, and
-/// sees counts and exports.
+/// The page shows a prompt and its answers side by side, as Markdown, in a random order that is stored with each label.
+/// It is in English and Spanish, works on phones, and has a key for each button: A or B (or 1, 2, the arrows) that answer
+/// is better, T tie, X all bad, S skip, R and digits ratings, K ranking, M comment, U undo, P and N earlier and later
+/// labels of your own.
 ///
-/// Other people need a token each: --invite makes one and prints the link with it, which is the only time that it is
-/// shown, and ends any link that the person had. With --address the page is open to other machines; then everybody
-/// needs a token.
+/// Whoever opens the page on this machine labels as --name, and sees counts and exports. Every other annotator needs a
+/// token: --invite prints a link with a new one. The link is shown once, and ends an earlier link of the same name. With
+/// --address the page is open to other machines; then everybody needs a token.
 ///
-/// With --prompts and --from, answers are sampled into the store first, as `palestra label add` does it.
+/// --prompts and --from sample answers into the store first, as `palestra label add` does.
 ///
-/// Writes labels into the store, each on the disk before it is acknowledged. Runs until Ctrl-C.
+/// Writes labels into the store. Each label is on the disk before it is acknowledged. Runs until Ctrl-C.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
 Examples:
   palestra label serve answers.db
   palestra label serve answers.db --invite ada --invite ben
+  palestra label serve answers.db --guidelines guidelines.md --criterion helpful --criterion true --strength
   palestra label serve answers.db --address 0.0.0.0:7878 --invite ada --admin eve
   palestra label serve answers.db --prompts prompts.jsonl --from runs/old --from runs/new")]
 pub struct Args {
@@ -37,19 +39,33 @@ pub struct Args {
     /// Host and port to listen on
     #[arg(long, default_value_t = Options::default().address)]
     address: String,
-    /// Name of the person who labels at this machine
+    /// Name of the annotator at this machine
     #[arg(long, default_value_t = Options::default().person)]
     name: String,
-    /// Make a new token for this person, and print the link
+    /// Make a new token for this annotator, and print the link
     #[arg(long, value_name = "NAME")]
     invite: Vec<String>,
-    /// Make a new token for a person who also sees counts and exports, and print the link
+    /// Make a new token for an annotator who also sees counts and exports, and print the link
     #[arg(long, value_name = "NAME")]
     admin: Vec<String>,
-    /// Require a token on this machine too, as where several people use it, or behind a proxy
+    /// Require a token on this machine too: if several people use it, or behind a proxy
     #[arg(long)]
     require_token: bool,
-    /// Seed of the sampled answers and, for a new store, of the order in which they are shown
+    /// Guidelines for annotators, a Markdown file; the page shows them beside the items
+    #[arg(long, value_name = "FILE")]
+    guidelines: Option<PathBuf>,
+    /// Criterion by which each answer is rated from 1 to 5, besides the overall rating; may be repeated
+    #[arg(long, value_name = "NAME")]
+    criterion: Vec<String>,
+    /// Ask whether the better of two answers is slightly or much better
+    #[arg(long)]
+    strength: bool,
+    /// Language of prompts and answers, such as en or pt-BR, for screen readers and hyphenation
+    #[arg(long, value_name = "TAG")]
+    language: Option<String>,
+    #[command(flatten)]
+    order: OrderArgs,
+    /// Seed of sampled answers and, for a new store, of the order in which answers are shown
     #[arg(long, default_value_t = Settings::default().seed, requires = "prompts")]
     seed: u64,
     #[command(flatten)]
@@ -74,20 +90,32 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let sampler = args.sample.open(args.seed)?;
     let opened = if sampler.is_none() { Some(Store::open(&args.store)?) } else { None };
     // Bound before anything is changed in the store: an address that is taken must not end anybody's link.
-    let options =
-        Options { address: args.address.clone(), person: args.name.clone(), require_token: args.require_token };
+    let guidelines = args.guidelines.as_ref().map(|file| {
+        std::fs::read_to_string(file)
+            .map_err(|error| Error::Config(format!("--guidelines {}: {error}", file.display())))
+    });
+    let options = Options {
+        address: args.address.clone(),
+        person: args.name.clone(),
+        require_token: args.require_token,
+        guidelines: guidelines.transpose()?,
+        criteria: args.criterion.clone(),
+        strength: args.strength,
+        language: args.language.clone(),
+    };
     let bound = Bound::new(&options)?;
     let mut store = match (opened, sampler) {
         (Some(store), _) => store,
         (None, sampler) => {
             let mut store = Store::create(&args.store, Settings { seed: args.seed, ..Settings::default() })?;
             if let Some(sampler) = sampler {
-                let (added, _) = sampler.add_to(&mut store, output)?;
+                let (added, _) = sampler.add_to(&mut store, None, output)?;
                 tracing::info!("{}: {} items added", args.store.display(), added.added);
             }
             store
         }
     };
+    args.order.apply(&mut store)?;
     let invited = args.invite.iter().map(|name| (name.as_str(), false));
     let invited: Vec<_> = invited.chain(args.admin.iter().map(|name| (name.as_str(), true))).collect();
     let tokens = store.invite_all(&invited)?;

@@ -7,11 +7,18 @@ use palestra_labels::summary::summary;
 use super::Output;
 use crate::Result;
 
-/// Report how much is labelled, by whom, and how far people agree
+/// Report counts, agreement of annotators, and which policies win
 ///
-/// Agreement is corrected for chance: Cohen's kappa of each two people, Fleiss' kappa of all; 1 is full agreement.
-/// `first` among the verdicts counts answers that were shown first and were best: far from half, people favour a
-/// position. Checks are the items whose best answer is known.
+///   labels     `first`: the answer shown first is best; `later`: one shown later. If they differ much, annotators prefer a
+///              position
+///   agreement  share of equal choices, and kappa: the share corrected for chance. 1 is full agreement, 0 is chance
+///   ratings    mean difference of two ratings of an answer, and Krippendorff's alpha, which is read like kappa
+///   person     speed, agreement with the others, and checks right: answers to gold items
+///   drift      the same in the first and the second half of the annotator's labels
+///   policy     share of comparisons won, ties as half, with 95 % intervals; strength by the Bradley-Terry model on the Elo
+///              scale
+///   disputed   items on which annotators chose differently, the least agreed first
+/// Labels of gold items count as checks alone.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -19,7 +26,7 @@ use crate::Result;
 #[command(after_long_help = "\
 Examples:
   palestra label stats answers.db
-  palestra label stats answers.db --json | jq .fleiss")]
+  palestra label stats answers.db --json | jq .agreement")]
 pub struct Args {
     /// Label store to report on
     store: PathBuf,

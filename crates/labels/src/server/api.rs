@@ -1,4 +1,4 @@
-//! HTTP API of the page: identity, next item, label, undo; for admins also counts and exports.
+//! HTTP API of the page: what is asked, the next item, labels, undo, one's own labels; for admins also counts and exports.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use palestra_datasets::preferences::{Format, encode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::State;
 use super::page::page;
 use crate::error::{Error, Result};
-use crate::export::{Form, records};
-use crate::label::{Label, SCALE};
+use crate::export::{Form, Layout, Naming, records};
+use crate::label::Label;
+use crate::render::parts;
 use crate::store::{Annotator, ItemId, LabelProgress, Store, Task, new_token};
 use crate::summary::summary;
 
@@ -32,6 +32,9 @@ pub(super) fn routes(state: Arc<State>) -> Router {
         .route("/api/next", get(next))
         .route("/api/label", post(label))
         .route("/api/undo", post(undo))
+        .route("/api/setup", get(setup))
+        .route("/api/own/{back}", get(own))
+        .route("/api/revise", post(revise))
         .route("/api/summary", get(sum_up))
         .route("/api/export/{form}/{format}", get(export))
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "there is nothing here".to_string()) })
@@ -41,15 +44,27 @@ pub(super) fn routes(state: Arc<State>) -> Router {
 
 /// Content of the page.
 #[derive(Serialize)]
-struct Shown {
+pub(super) struct Shown {
     person: String,
     is_admin: bool,
-    scale: u8,
     progress: LabelProgress,
     /// The next item to label; `None` if no item is left for this annotator.
     task: Option<Task>,
-    /// The annotator's previous label of the item, after an undo.
+    /// The annotator's previous label of the item, after an undo, or of an item that is looked at again.
     said: Option<Label>,
+    /// Number of labels since this one, from 1 for the last, if the item is looked at again.
+    back: Option<u64>,
+}
+
+/// Content of the page, with its texts as HTML.
+#[derive(Serialize)]
+struct Rendered {
+    #[serde(flatten)]
+    shown: Shown,
+    /// HTML of each message of the prompt, or of its one text.
+    prompt_html: Vec<String>,
+    /// The same of each answer, as shown.
+    answers_html: Vec<Vec<String>>,
 }
 
 /// A label for the answers in the order shown.
@@ -60,6 +75,17 @@ struct Given {
     label: Label,
     seconds: f64,
     /// Key of this change. A repetition of a call with its key changes nothing.
+    #[serde(default)]
+    key: Option<String>,
+}
+
+/// Another label for an item that was labelled before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revised {
+    item: ItemId,
+    label: Label,
+    /// Key of this change, as of a label.
     #[serde(default)]
     key: Option<String>,
 }
@@ -82,13 +108,42 @@ async fn show_page(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Res
 }
 
 async fn next(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Answer<Response> {
-    on_store(state, headers, |store, person| shown(store, person).map(Json)).await
+    on_store(state, headers, shown).await
+}
+
+async fn setup(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Answer<Response> {
+    on_store(Arc::clone(&state), headers, shown).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(&state.setup)).into_response())
+}
+
+async fn own(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Path(back): Path<u64>) -> Answer<Response> {
+    on_store(state, headers, move |store, person| {
+        let own = store.own_label(person, back)?;
+        let own = own.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("there are fewer than {back} labels")))?;
+        Ok(Shown {
+            person: person.name.clone(),
+            is_admin: person.is_admin,
+            progress: store.progress(person)?,
+            task: Some(own.task),
+            said: Some(own.label),
+            back: Some(back),
+        })
+    })
+    .await
+}
+
+async fn revise(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(given): Body<Revised>) -> Answer<Response> {
+    on_store(state, headers, move |store, person| {
+        store.revise_once(person, given.key.as_deref(), given.item, &given.label)?;
+        shown(store, person)
+    })
+    .await
 }
 
 async fn label(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(given): Body<Given>) -> Answer<Response> {
     on_store(state, headers, move |store, person| {
         store.submit_once(person, given.key.as_deref(), given.item, &given.label, given.seconds)?;
-        shown(store, person).map(Json)
+        shown(store, person)
     })
     .await
 }
@@ -100,7 +155,7 @@ async fn undo(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Body(given)
         // Other labels may have been given since an undo that is repeated.
         let is_shown = |(task, _): &(Task, Label)| shown.task.as_ref().is_some_and(|shown| shown.item == task.item);
         let said = undone.filter(is_shown).map(|(_, label)| label);
-        Ok(Json(Shown { said, ..shown }))
+        Ok(Shown { said, ..shown })
     })
     .await
 }
@@ -117,12 +172,9 @@ async fn export(
     beside_store(state, headers, move |store| {
         let unknown = |name: &str| Refusal(StatusCode::NOT_FOUND, format!("{name}: no such form or format"));
         let wanted = Form::named(&form).ok_or_else(|| unknown(&form))?;
-        let layout = match format.as_str() {
-            "jsonl" => Format::JsonLines,
-            "parquet" => Format::Parquet,
-            _ => return Err(unknown(&format)),
-        };
-        let bytes = encode(&records(store, wanted)?, layout).map_err(|reason| Refusal(StatusCode::CONFLICT, reason))?;
+        let layout = Layout::named(&format).ok_or_else(|| unknown(&format))?;
+        let records = records(store, wanted, Naming::Pseudonyms)?;
+        let bytes = layout.encode(&records).map_err(|reason| Refusal(StatusCode::CONFLICT, reason))?;
         let headers = [
             (CONTENT_TYPE, "application/octet-stream".to_string()),
             (CONTENT_DISPOSITION, format!("attachment; filename=\"{form}.{format}\"")),
@@ -136,17 +188,32 @@ async fn export(
 fn shown(store: &mut Store, person: &Annotator) -> Answer<Shown> {
     let task = store.next(person)?;
     let progress = store.progress(person)?;
-    Ok(Shown { person: person.name.clone(), is_admin: person.is_admin, scale: SCALE, progress, task, said: None })
+    Ok(Shown { person: person.name.clone(), is_admin: person.is_admin, progress, task, said: None, back: None })
 }
 
-/// Authenticates the annotator, and runs the work on the store.
-async fn on_store<T: IntoResponse + 'static>(
+/// Authenticates the annotator, and runs the work on the store. Its texts are rendered beside the store, so that nobody
+/// waits for a long one.
+async fn on_store(
     state: Arc<State>,
     headers: HeaderMap,
-    work: impl FnOnce(&mut Store, &Annotator) -> Answer<T> + Send + 'static,
+    work: impl FnOnce(&mut Store, &Annotator) -> Answer<Shown> + Send + 'static,
 ) -> Answer<Response> {
     let writer = state.writer.clone();
-    writer.answer(move |store| answer(&state, store, &headers, work)).await
+    let shown = writer
+        .answer(move |store| {
+            let person = who(&state, store, &headers)?;
+            work(store, &person)
+        })
+        .await?;
+    let rendered = tokio::task::spawn_blocking(move || Json(rendered(shown)).into_response()).await;
+    let rendered = rendered.map_err(|error| Refusal::broken(&error.to_string()))?;
+    Ok(([(CACHE_CONTROL, "no-store")], rendered).into_response())
+}
+
+fn rendered(shown: Shown) -> Rendered {
+    let prompt_html = shown.task.as_ref().map(|task| parts(&task.prompt)).unwrap_or_default();
+    let answers_html = shown.task.iter().flat_map(|task| &task.answers).map(parts).collect();
+    Rendered { shown, prompt_html, answers_html }
 }
 
 /// The same on a connection of its own, for an admin: reading all labels keeps nobody from labelling.
@@ -157,23 +224,12 @@ async fn beside_store<T: IntoResponse + 'static>(
 ) -> Answer<Response> {
     let done = tokio::task::spawn_blocking(move || {
         let mut store = Store::open(&state.file)?;
-        answer(&state, &mut store, &headers, |store, person| {
-            refuse_others(person)?;
-            store.begin_reading()?;
-            work(store)
-        })
+        let person = who(&state, &store, &headers)?;
+        refuse_others(&person)?;
+        store.begin_reading()?;
+        Ok(([(CACHE_CONTROL, "no-store")], work(&store)?).into_response())
     });
     done.await.map_err(|error| Refusal::broken(&error.to_string()))?
-}
-
-fn answer<T: IntoResponse>(
-    state: &State,
-    store: &mut Store,
-    headers: &HeaderMap,
-    work: impl FnOnce(&mut Store, &Annotator) -> Answer<T>,
-) -> Answer<Response> {
-    let person = who(state, store, headers)?;
-    Ok(([(CACHE_CONTROL, "no-store")], work(store, &person)?).into_response())
 }
 
 fn who(state: &State, store: &Store, headers: &HeaderMap) -> Answer<Annotator> {
@@ -227,7 +283,7 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = match error {
             Error::UnknownItem(_) => StatusCode::NOT_FOUND,
-            Error::NotGiven { .. } => StatusCode::FORBIDDEN,
+            Error::NotGiven { .. } | Error::NotLabelled { .. } => StatusCode::FORBIDDEN,
             Error::AlreadyLabelled { .. } => StatusCode::CONFLICT,
             Error::Label { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Store { .. } => StatusCode::SERVICE_UNAVAILABLE,

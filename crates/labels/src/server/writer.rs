@@ -5,19 +5,18 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use axum::response::Response;
 use tokio::sync::oneshot;
 
-use super::api::{Answer, Refusal};
+use super::api::{Answer, Refusal, Shown};
 use crate::error::Result;
 use crate::store::Store;
 
-type Work = Box<dyn FnOnce(&mut Store) -> Answer<Response> + Send>;
+type Work = Box<dyn FnOnce(&mut Store) -> Answer<Shown> + Send>;
 
 /// A call that waits for its answer. Clients wait for it, too: there are no more calls than connections.
 struct Call {
     work: Work,
-    reply: oneshot::Sender<Answer<Response>>,
+    reply: oneshot::Sender<Answer<Shown>>,
 }
 
 /// The way to the thread.
@@ -35,7 +34,7 @@ impl Writer {
     }
 
     /// Answer of a call, once what it changed is on the disk.
-    pub async fn answer(&self, work: impl FnOnce(&mut Store) -> Answer<Response> + Send + 'static) -> Answer<Response> {
+    pub async fn answer(&self, work: impl FnOnce(&mut Store) -> Answer<Shown> + Send + 'static) -> Answer<Shown> {
         let (reply, answer) = oneshot::channel();
         let call = Call { work: Box::new(work), reply };
         self.calls.send(call).map_err(|_| Refusal::broken("the store is closed"))?;
@@ -59,11 +58,11 @@ fn write(mut store: Store, waiting: &Receiver<Call>) {
 }
 
 /// Runs a call. A panic leaves nothing of its change, because its savepoint is rolled back.
-fn run(work: Work, store: &mut Store) -> Answer<Response> {
+fn run(work: Work, store: &mut Store) -> Answer<Shown> {
     catch_unwind(AssertUnwindSafe(|| work(store))).unwrap_or_else(|panic| Err(Refusal::broken(message(&*panic))))
 }
 
-fn deliver(answers: Vec<(oneshot::Sender<Answer<Response>>, Answer<Response>)>, kept: &Result<()>) {
+fn deliver(answers: Vec<(oneshot::Sender<Answer<Shown>>, Answer<Shown>)>, kept: &Result<()>) {
     for (reply, answer) in answers {
         let answer = match kept {
             Ok(()) => answer,

@@ -54,6 +54,16 @@ pub(super) fn close(change: &Change, annotator: i64, item: ItemId, is_skip: bool
     take(change, item, i64::from(!is_skip) - i64::from(held))
 }
 
+/// A label was replaced by another.
+pub(super) fn revise(change: &Change, item: ItemId, was_skip: bool, is_skip: bool) -> rusqlite::Result<()> {
+    take(change, item, i64::from(!is_skip) - i64::from(!was_skip))
+}
+
+/// Orders the items that nobody has taken by the gap between the scores of their answers.
+pub(super) fn order_by_gap(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(schema::BY_GAP)
+}
+
 /// A label was taken back: its item is open again, and what was open instead is available to others.
 pub(super) fn reopen(change: &Change, annotator: i64, item: ItemId, was_skip: bool) -> rusqlite::Result<()> {
     if let Some(other) = open(change, annotator)? {

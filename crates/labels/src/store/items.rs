@@ -17,6 +17,8 @@ pub struct Added {
     pub added: usize,
     /// Items that already existed, with the same prompt and answers.
     pub known: usize,
+    /// Items that came with the scores of a reward model.
+    pub scored: usize,
     /// Ids of all given items, in order.
     #[serde(skip)]
     pub ids: Vec<ItemId>,
@@ -48,7 +50,8 @@ impl Stored {
 }
 
 impl Store {
-    /// Adds items, all or none of them; the first error aborts. An existing item stays unchanged.
+    /// Adds items, all or none of them; the first error aborts. An existing item stays unchanged, but for
+    /// newer scores.
     pub fn add<E>(&mut self, items: impl IntoIterator<Item = Result<NewItem, E>>) -> Result<Added>
     where
         Error: From<E>,
@@ -63,8 +66,12 @@ impl Store {
                     );
                 }
                 let known = find(change, "SELECT id FROM item WHERE key = ?1", [item.key()], |row| row.get(0))?;
+                added.scored += usize::from(item.gap.is_some());
                 match known {
                     Some(id) => {
+                        if let Some(gap) = item.gap {
+                            change.execute("UPDATE item SET gap = ?1 WHERE id = ?2", (gap, id))?;
+                        }
                         added.known += 1;
                         added.ids.push(id);
                     }
@@ -86,9 +93,9 @@ impl Store {
 }
 
 fn insert(change: &Change, item: &NewItem) -> rusqlite::Result<ItemId> {
-    let sql = "INSERT INTO item (key, prompt, gold, added) VALUES (?1, ?2, ?3, ?4)";
+    let sql = "INSERT INTO item (key, prompt, gold, added, gap) VALUES (?1, ?2, ?3, ?4, ?5)";
     let gold = item.gold.map(|gold| gold as i64);
-    change.execute(sql, (item.key(), json(&item.prompt), gold, now()))?;
+    change.execute(sql, (item.key(), json(&item.prompt), gold, now(), item.gap))?;
     let id = change.last_insert_rowid();
     for (place, answer) in item.answers.iter().enumerate() {
         let sql = "INSERT INTO answer (item, place, text, policy) VALUES (?1, ?2, ?3, ?4)";

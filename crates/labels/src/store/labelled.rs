@@ -21,12 +21,31 @@ pub struct LabelledItem {
     pub gold: Option<usize>,
     /// Name of the annotator.
     pub annotator: String,
+    /// Number of the label in the store; later labels have higher ones.
+    pub number: i64,
     /// The label.
     pub label: Label,
     /// Indices of the answers in the order in which they were shown.
     pub shown: Vec<usize>,
     /// Seconds from showing the item to labeling it.
     pub seconds: f64,
+}
+
+impl LabelledItem {
+    /// Beginning of the prompt, on one line.
+    pub fn prompt_beginning(&self) -> String {
+        beginning(&self.prompt)
+    }
+}
+
+/// Beginning of a text, on one line.
+pub(crate) fn beginning(text: &Content) -> String {
+    const LENGTH: usize = 80;
+    let line = text.as_text().split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LENGTH) {
+        Some((end, _)) => format!("{}\u{2026}", &line[..end]),
+        None => line,
+    }
 }
 
 impl Store {
@@ -75,9 +94,18 @@ impl Store {
         read().map_err(told(&self.file))
     }
 
+    /// Names of all annotators, in the order in which they came.
+    pub(crate) fn names_as_they_came(&self) -> Result<Vec<String>> {
+        let read = || {
+            let mut select = self.connection.prepare("SELECT name FROM annotator ORDER BY id")?;
+            select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(told(&self.file))
+    }
+
     fn read_labelled(&self, condition: &str) -> Result<Vec<LabelledItem>, Failure> {
         let sql = format!(
-            "SELECT item, name, label, shown, seconds FROM label JOIN annotator ON annotator.id = annotator {condition}
+            "SELECT item, name, label, shown, seconds, label.id FROM label JOIN annotator ON annotator.id = annotator {condition}
              ORDER BY item, name"
         );
         let mut select = self.connection.prepare(&sql)?;
@@ -94,11 +122,11 @@ impl Store {
             };
             let (label, shown): (Label, Vec<usize>) =
                 (parse(&row.get::<_, String>(2)?)?, parse(&row.get::<_, String>(3)?)?);
-            let (annotator, seconds): (String, _) = (row.get(1)?, row.get(4)?);
+            let (annotator, seconds, number): (String, _, _) = (row.get(1)?, row.get(4)?, row.get(5)?);
             check(&label, &shown, answers.len()).map_err(|reason| {
                 Error::store(&self.file, format!("item {item}, label of {annotator}: {reason}; {CHANGED}"))
             })?;
-            labelled.push(LabelledItem { item, prompt, answers, gold, annotator, label, shown, seconds });
+            labelled.push(LabelledItem { item, prompt, answers, gold, annotator, number, label, shown, seconds });
         }
         Ok(labelled)
     }

@@ -8,7 +8,7 @@ use super::{Settings, told};
 use crate::error::{Error, Result};
 
 /// Version of the tables that this program creates and reads, in SQLite's `user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Marks a file as a label store, in SQLite's `application_id`: "PaLa".
 const APPLICATION: i64 = 0x5061_4c61;
@@ -113,6 +113,20 @@ ALTER TABLE annotator ADD COLUMN given_gold INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE annotator ADD COLUMN barred INTEGER NOT NULL DEFAULT 0;     -- free items that were given before
 ";
 
+/// Scores of a reward model. Version 2 lacks them.
+const SCORES: &str = "
+ALTER TABLE item ADD COLUMN gap REAL;   -- between the two highest scores of the answers
+";
+
+/// Orders the items that nobody has taken by the gap. All positions are new, so that what was passed is not passed by.
+pub(super) const BY_GAP: &str = "
+UPDATE turn SET position = sorted.position FROM (
+    SELECT turn.item, (SELECT max(position) FROM turn)
+        + row_number() OVER (ORDER BY gap IS NULL, gap, turn.position) AS position
+    FROM turn JOIN item ON item.id = turn.item WHERE taken = 0) AS sorted
+    WHERE turn.item = sorted.item;
+";
+
 /// Fills the queues from what was given and labelled. Of several items that one annotator has open, the last remains.
 pub(super) const REBUILD: &str = "
 DELETE FROM turn;
@@ -145,8 +159,8 @@ UPDATE annotator SET given = counted.given, given_gold = counted.gold, barred = 
     WHERE counted.annotator = annotator.id;
 ";
 
-/// Creates the tables if the file is empty, and those that a store of an earlier version lacks. A file that is not a label store or has a later version is refused and left
-/// unchanged.
+/// Creates the tables if the file is empty, and what a store of an earlier version lacks. A file that is not a label store
+/// or has a later version is refused and left unchanged.
 pub(super) fn prepare(connection: &mut Connection, file: &Path, settings: Settings) -> Result<()> {
     let failed = told(file);
     // One transaction, so that both reads see the same state: another program may be creating the tables.
@@ -198,9 +212,12 @@ fn upgrade(connection: &mut Connection, file: &Path, settings: Settings) -> Resu
         }
         transaction.pragma_update(None, "application_id", APPLICATION).map_err(&failed)?;
     }
-    transaction.execute_batch(CHANGES).map_err(&failed)?;
-    transaction.execute_batch(QUEUES).map_err(&failed)?;
-    super::choice::rebuild(&transaction).map_err(&failed)?;
+    if version.is_none_or(|version| version < 2) {
+        transaction.execute_batch(CHANGES).map_err(&failed)?;
+        transaction.execute_batch(QUEUES).map_err(&failed)?;
+        super::choice::rebuild(&transaction).map_err(&failed)?;
+    }
+    transaction.execute_batch(SCORES).map_err(&failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(&failed)?;
     transaction.commit().map_err(&failed)
 }

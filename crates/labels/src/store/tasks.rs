@@ -133,14 +133,14 @@ impl Store {
         choice::progress(&self.connection, annotator.id).map_err(told(&self.file))
     }
 
-    fn task(&self, annotator: &Annotator, item: ItemId) -> Result<Task> {
+    pub(super) fn task(&self, annotator: &Annotator, item: ItemId) -> Result<Task> {
         let stored = self.stored(item)?;
         let order = order(self.settings()?.seed, &stored.key, &annotator.name, stored.answers.len());
         let answers = order.iter().map(|place| stored.answers[*place].text.clone()).collect();
         Ok(Task { item, prompt: stored.prompt, answers })
     }
 
-    fn shown(&self, annotator: &Annotator, item: ItemId) -> Result<Vec<usize>> {
+    pub(super) fn shown(&self, annotator: &Annotator, item: ItemId) -> Result<Vec<usize>> {
         let seed = self.settings()?.seed;
         let found = self.stored(item)?;
         Ok(order(seed, &found.key, &annotator.name, found.answers.len()))
@@ -154,13 +154,13 @@ const MEMORY: i64 = 7 * 24 * 60 * 60;
 const MAX_KEY_LENGTH: usize = 64;
 
 /// A change that was made with a key.
-struct MadeBefore {
+pub(super) struct MadeBefore {
     item: Option<ItemId>,
     /// Label that it undid.
     undone: Option<Label>,
 }
 
-fn check_key(key: Option<&str>) -> Result<()> {
+pub(super) fn check_key(key: Option<&str>) -> Result<()> {
     match key {
         Some(key) if key.is_empty() || key.len() > MAX_KEY_LENGTH => {
             Err(Error::label("key", format!("has {} bytes; 1 to {MAX_KEY_LENGTH} are right", key.len())))
@@ -169,7 +169,11 @@ fn check_key(key: Option<&str>) -> Result<()> {
     }
 }
 
-fn made_before(change: &Change, annotator: &Annotator, key: Option<&str>) -> rusqlite::Result<Option<MadeBefore>> {
+pub(super) fn made_before(
+    change: &Change,
+    annotator: &Annotator,
+    key: Option<&str>,
+) -> rusqlite::Result<Option<MadeBefore>> {
     let Some(key) = key else { return Ok(None) };
     let sql = "SELECT item, label FROM change WHERE annotator = ?1 AND key = ?2";
     find(change, sql, (annotator.id, key), |row| {
@@ -179,7 +183,7 @@ fn made_before(change: &Change, annotator: &Annotator, key: Option<&str>) -> rus
 }
 
 /// Keeps the key of a change, in its transaction.
-fn keep(
+pub(super) fn keep(
     change: &Change,
     annotator: &Annotator,
     key: Option<&str>,

@@ -11,7 +11,7 @@ fn store(settings: Settings) -> (tempfile::TempDir, Store) {
 
 fn item(prompt: &str, gold: Option<usize>) -> NewItem {
     let answers = ["yes", "no"].map(|text| Answer { text: text.into(), policy: Some(format!("says {text}")) }).into();
-    NewItem { prompt: prompt.into(), answers, gold }
+    NewItem { prompt: prompt.into(), answers, gold, gap: None }
 }
 
 fn add(store: &mut Store, items: Vec<NewItem>) -> Result<Added> {
@@ -134,7 +134,7 @@ fn everybody_is_checked_and_checks_are_spread() {
     assert_eq!(places, [4, 14]);
     assert_eq!(label_all(&mut store, "ben", &first()), [19, 20], "the rest is labelled");
     let summary = crate::summary::summary(&store).unwrap();
-    assert_eq!((summary.items, summary.finished, summary.gold, summary.labels), (18, 18, 2, 22));
+    assert_eq!((summary.items, summary.finished, summary.gold, summary.labels), (18, 18, 2, 18));
     assert!(summary.annotators.iter().all(|person| person.gold == 2));
 }
 
@@ -183,9 +183,9 @@ fn files_that_are_no_store_are_refused_and_left_as_they_are() {
     let zero = Store::create(&file("zero.db"), Settings { overlap: 0, seed: 0 }).map(|_| ()).unwrap_err().to_string();
     assert!(zero.contains("overlap 0 where at least 1"), "{zero}");
 
-    store.connection.pragma_update(None, "user_version", 3).unwrap();
+    store.connection.pragma_update(None, "user_version", 4).unwrap();
     let error = refusal(file("labels.db"));
-    assert!(error.contains("is a label store of version 3, and this program knows version 2"), "{error}");
+    assert!(error.contains("is a label store of version 4, and this program knows version 3"), "{error}");
 }
 
 #[test]
@@ -272,7 +272,13 @@ fn what_is_kept_is_what_counting_gives() {
                     store.submit(person, task.item, &Label::of(Verdict::Skip), 1.0).unwrap();
                 }
             }
-            11..14 => drop(store.undo(person).unwrap()),
+            11..13 => drop(store.undo(person).unwrap()),
+            13 => {
+                if let Some(own) = store.own_label(person, random.random_range(1..4)).unwrap() {
+                    let label = if random.random_range(0..2) == 0 { first() } else { Label::of(Verdict::Skip) };
+                    store.revise_once(person, None, own.task.item, &label).unwrap();
+                }
+            }
             14 => drop(store.connection.execute("UPDATE open SET since = since - 1801", []).unwrap()),
             _ => store.set_overlap(random.random_range(1..4)).unwrap(),
         }
@@ -316,7 +322,7 @@ fn a_store_of_version_1_is_brought_to_this_one() {
     }
     let open = store.next(&ada).unwrap().unwrap();
     let kept = queues(&store);
-    let older = "DROP TABLE turn; DROP TABLE open; DROP TABLE passed; DROP TABLE counter; DROP TABLE change;
+    let older = "ALTER TABLE item DROP COLUMN gap; DROP TABLE turn; DROP TABLE open; DROP TABLE passed; DROP TABLE counter; DROP TABLE change;
         ALTER TABLE annotator DROP COLUMN labels; ALTER TABLE annotator DROP COLUMN given;
         ALTER TABLE annotator DROP COLUMN given_gold; ALTER TABLE annotator DROP COLUMN barred; PRAGMA user_version = 1";
     store.connection.execute_batch(older).unwrap();
@@ -326,6 +332,68 @@ fn a_store_of_version_1_is_brought_to_this_one() {
     assert_eq!(queues(&store), kept);
     assert_eq!(store.next(&ada).unwrap(), Some(open));
     assert_eq!(store.undo_once(&ben, Some("k")).unwrap().map(|(task, _)| task.item), Some(1));
+}
+
+#[test]
+fn a_store_of_version_2_gets_scores() {
+    let (_directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(2)).unwrap();
+    let kept = queues(&store);
+    store.connection.execute_batch("ALTER TABLE item DROP COLUMN gap; PRAGMA user_version = 2").unwrap();
+    let file = store.file().to_owned();
+    drop(store);
+    let mut store = Store::open(&file).unwrap();
+    assert_eq!(queues(&store), kept);
+    assert_eq!(store.order_by_uncertainty().unwrap(), 0);
+}
+
+#[test]
+fn own_labels_are_looked_at_again_and_changed() {
+    let (_directory, mut store) = store(Settings::default());
+    add(&mut store, numbered(3)).unwrap();
+    let (ada, ben) = (store.annotator("ada").unwrap(), store.annotator("ben").unwrap());
+    assert_eq!(store.own_label(&ada, 1).unwrap(), None);
+    let mut given = Vec::new();
+    for answer in [0, 1] {
+        let task = store.next(&ada).unwrap().unwrap();
+        store.submit(&ada, task.item, &Label::of(Verdict::Best { answer }), 4.0).unwrap();
+        given.push(OwnLabel { task, label: Label::of(Verdict::Best { answer }) });
+    }
+    let open = store.next(&ada).unwrap().unwrap();
+    assert_eq!(store.own_label(&ada, 2).unwrap().as_ref(), Some(&given[0]));
+    assert_eq!(store.own_label(&ada, 1).unwrap().as_ref(), Some(&given[1]));
+    assert_eq!([store.own_label(&ada, 0).unwrap(), store.own_label(&ada, 3).unwrap()], [None, None]);
+    let item = given[0].task.item;
+    store.revise_once(&ada, Some("k"), item, &Label::of(Verdict::Tie)).unwrap();
+    store.revise_once(&ada, Some("k"), item, &Label::of(Verdict::AllBad)).unwrap();
+    assert_eq!(store.own_label(&ada, 2).unwrap().unwrap().label, Label::of(Verdict::Tie), "a key is used once");
+    assert_eq!(store.next(&ada).unwrap(), Some(open), "the open item stays");
+    assert_eq!(store.labelled_of(item).unwrap()[0].seconds, 4.0);
+    let error = store.revise_once(&ben, None, item, &Label::of(Verdict::Tie)).unwrap_err().to_string();
+    assert_eq!(error, "item 1: has no label of ben to change; label it first");
+    // A label that becomes a skip gives the item to another.
+    store.revise_once(&ada, None, item, &Label::of(Verdict::Skip)).unwrap();
+    assert_eq!(store.next(&ben).unwrap().unwrap().item, item);
+}
+
+#[test]
+fn the_least_sure_items_come_first() {
+    let (_directory, mut store) = store(Settings::default());
+    let gaps = [None, Some(2.0), Some(0.1), Some(0.5), None];
+    let items = numbered(5).into_iter().zip(gaps).map(|(item, gap)| NewItem { gap, ..item }).collect();
+    assert_eq!(add(&mut store, items).unwrap().scored, 3);
+    let (ada, ben) = (store.annotator("ada").unwrap(), store.annotator("ben").unwrap());
+    let open = store.next(&ben).unwrap().unwrap().item;
+    assert_eq!((open, store.order_by_uncertainty().unwrap()), (1, 3));
+    let task = store.next(&ada).unwrap().unwrap();
+    assert_eq!(task.item, 3);
+    store.submit(&ada, task.item, &first(), 1.0).unwrap();
+    // Newer scores of an item that is there.
+    let newer = vec![NewItem { gap: Some(0.2), ..item("prompt 4", None) }];
+    assert_eq!(add(&mut store, newer).unwrap(), Added { added: 0, known: 1, scored: 1, ids: vec![5] });
+    store.order_by_uncertainty().unwrap();
+    assert_eq!(label_all(&mut store, "ada", &first()), [5, 4, 2]);
+    assert_eq!([crate::gap(&[0.5, 2.0, 1.75]), crate::gap(&[1.0]), crate::gap(&[])], [Some(0.25), None, None]);
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use palestra_datasets::preferences::{Preference, Record, read};
 use palestra_labels::Store;
-use palestra_labels::export::{Form, records};
+use palestra_labels::export::{Form, Naming, records};
 use palestra_labels::server::{Options, Server};
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ fn two_annotators_at_once_label_everything_and_nothing_twice() {
     });
     assert_eq!(of_ada, (1..=12).collect());
     assert_eq!(of_ben, of_ada);
-    let records = records(&store, Form::Pairs { ties: false }).unwrap();
+    let records = records(&store, Form::Pairs { ties: false }, Naming::Pseudonyms).unwrap();
     let is_yes = |record: &Record| matches!(&record.preference, Preference::Better { chosen, .. } if *chosen == "yes");
     assert!(records.len() == 24 && records.iter().all(is_yes));
 }
@@ -152,8 +152,11 @@ fn exports_are_read_again_as_what_was_labelled() {
             200
         );
     }
+    let csv = get(address, "/api/export/ratings/csv", &admin).text();
+    assert!(csv.starts_with("prompt,completion,rating,annotator,"), "{csv}");
+    assert!(csv.contains(",annotator-1,") && !csv.contains("ada"), "{csv}");
     for (name, count) in [("pairs", 4), ("pairs+ties", 5), ("best", 2), ("labels", 4), ("ratings", 3)] {
-        let expected = records(&store, Form::named(name).unwrap()).unwrap();
+        let expected = records(&store, Form::named(name).unwrap(), Naming::Pseudonyms).unwrap();
         assert_eq!(expected.len(), count, "{name}");
         for format in ["jsonl", "parquet"] {
             let reply = get(address, &format!("/api/export/{name}/{format}"), &admin);
@@ -164,7 +167,7 @@ fn exports_are_read_again_as_what_was_labelled() {
             assert_eq!(again, expected, "{name}.{format}");
         }
     }
-    let pairs = records(&store, Form::Pairs { ties: false }).unwrap();
+    let pairs = records(&store, Form::Pairs { ties: false }, Naming::Pseudonyms).unwrap();
     assert!(matches!(pairs[0].preference, Preference::Better { margin: Some(2.5), .. }), "{:?}", pairs[0]);
     assert_eq!(pairs[0].other["comment"], "so <b>it</b> is");
     let summary = get(address, "/api/summary", &admin).json();
@@ -213,6 +216,63 @@ fn a_change_that_is_repeated_with_its_key_is_made_once() {
     assert_eq!(undo("undo 1")["progress"]["done"], 0);
     let long = post(address, "/api/undo", &key, &json!({"key": "k".repeat(65)}));
     assert_eq!(long.status, 422, "{long:?}");
+}
+
+#[test]
+fn what_is_asked_and_what_one_said_before() {
+    let made = made(1, vec![item("**Why**?", &["<b>one</b>", "$x^2$"]), item("q", &["a", "b"])]);
+    let options = Options {
+        guidelines: Some("# Rules\n\n<script>x</script>".to_string()),
+        criteria: vec!["helpful".to_string()],
+        strength: true,
+        language: Some("en".to_string()),
+        ..options(false)
+    };
+    let server = Server::bind(Store::open(&made.file).unwrap(), &options).unwrap();
+    let address = server.address();
+    std::thread::spawn(move || server.run());
+    let key = key_of(&get(address, "/", "").text());
+    assert_eq!(get(address, "/api/setup", "").status, 401);
+    let setup = get(address, "/api/setup", &key).json();
+    assert_eq!(setup["guidelines"], "<h3>Rules</h3>\n<pre><code>&lt;script&gt;x&lt;/script&gt;</code></pre>\n");
+    assert_eq!(
+        (&setup["criteria"], &setup["strength"], &setup["language"]),
+        (&json!(["helpful"]), &json!(true), &json!("en"))
+    );
+
+    let shown = get(address, "/api/next", &key).json();
+    assert_eq!(shown["prompt_html"], json!(["<p><strong>Why</strong>?</p>\n"]));
+    let html = shown["answers_html"].to_string();
+    assert!(html.contains("&lt;b&gt;one") && html.contains("<msup>"), "{html}");
+    let item = shown["task"]["item"].clone();
+    assert_eq!(get(address, "/api/own/1", &key).status, 404);
+    let label =
+        json!({"verdict": {"kind": "best", "answer": 1}, "strength": "much", "criteria": {"helpful": [1, null]}});
+    assert_eq!(post(address, "/api/label", &key, &json!({"item": item, "label": label, "seconds": 1})).status, 200);
+    let own = get(address, "/api/own/1", &key).json();
+    assert_eq!((&own["task"]["item"], &own["back"], &own["said"]["strength"]), (&item, &json!(1), &json!("much")));
+    assert_eq!(own["said"]["criteria"], json!({"helpful": [1.0, null]}));
+    let tie = json!({"item": item, "label": {"verdict": {"kind": "tie"}}, "key": "k"});
+    let next = post(address, "/api/revise", &key, &tie).json();
+    assert!(next["task"]["item"] != item && next["back"].is_null(), "{next}");
+    assert_eq!(get(address, "/api/own/1", &key).json()["said"]["verdict"]["kind"], "tie");
+    let other = post(address, "/api/revise", &key, &json!({"item": next["task"]["item"], "label": tie["label"]}));
+    assert!(other.status == 403 && other.text().contains("has no label of me to change"), "{other:?}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused() {
+    let made = made(1, numbered(1));
+    let cases = [
+        (Options { criteria: vec![String::new()], ..options(false) }, "criteria: \"\" where a name of 1 to 100"),
+        (Options { criteria: vec!["a".into(), "a".into()], ..options(false) }, "criteria: \"a\" is there twice"),
+        (Options { criteria: (0..21).map(|at| at.to_string()).collect(), ..options(false) }, "criteria: are 21"),
+        (Options { language: Some("English!".into()), ..options(false) }, "language: \"English!\" where a tag"),
+    ];
+    for (options, expected) in cases {
+        let error = Server::bind(Store::open(&made.file).unwrap(), &options).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

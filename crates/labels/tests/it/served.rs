@@ -24,7 +24,7 @@ pub fn made(overlap: u32, items: Vec<NewItem>) -> Made {
 
 pub fn item(prompt: &str, answers: &[&str]) -> NewItem {
     let answer = |text: &&str| Answer { text: (*text).into(), policy: Some(format!("writes {text}")) };
-    NewItem { prompt: prompt.into(), answers: answers.iter().map(answer).collect(), gold: None }
+    NewItem { prompt: prompt.into(), answers: answers.iter().map(answer).collect(), gold: None, gap: None }
 }
 
 pub fn numbered(count: usize) -> Vec<NewItem> {
@@ -32,7 +32,7 @@ pub fn numbered(count: usize) -> Vec<NewItem> {
 }
 
 pub fn options(require_token: bool) -> Options {
-    Options { address: "127.0.0.1:0".to_string(), person: "me".to_string(), require_token }
+    Options { address: "127.0.0.1:0".to_string(), person: "me".to_string(), require_token, ..Options::default() }
 }
 
 /// Serves a store in a thread that runs until the tests end.

@@ -1,0 +1,100 @@
+use super::*;
+use crate::{Answer, Label, NewItem, Settings, Strength, items_of_file};
+
+/// What the tests record with the real packages: see `crates/labels/tests/exchange/record.py`.
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exchange/");
+
+/// Two pairs, one of them a conversation, and a ranking of three, labelled by two annotators in every way.
+fn labelled() -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::create(&directory.path().join("labels.db"), Settings { overlap: 2, seed: 3 }).unwrap();
+    let item = |prompt: &str, answers: &[&str]| NewItem {
+        prompt: serde_json::from_str(prompt).unwrap(),
+        answers: answers
+            .iter()
+            .map(|text| Answer { text: (*text).into(), policy: Some(format!("writes {text}")) })
+            .collect(),
+        gold: None,
+        gap: None,
+    };
+    let talk = r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]"#;
+    let items =
+        [item("\"Why is the sky blue?\"", &["a", "b"]), item(talk, &["a", "b"]), item("\"Three?\"", &["a", "b", "c"])];
+    store.add(items.map(Ok::<_, Error>)).unwrap();
+    for (name, kind) in [("Ada Lovelace", 0), ("Ben", 1)] {
+        let person = store.annotator(name).unwrap();
+        while let Some(task) = store.next(&person).unwrap() {
+            let place = |text: &str| task.answers.iter().position(|answer| *answer == text).unwrap();
+            let verdict = match (task.item, kind) {
+                (1, _) => Verdict::Best { answer: place("a") },
+                (2, 0) => Verdict::Tie,
+                (2, _) => Verdict::Skip,
+                (_, 0) => Verdict::Ranking { answers: ["c", "a", "b"].map(place).to_vec() },
+                _ => Verdict::AllBad,
+            };
+            let mut label = Label::of(verdict);
+            if task.item == 1 {
+                label.strength = Some(Strength::Much);
+                label.comment = "shorter".to_string();
+                label.ratings = vec![None; 2];
+                label.ratings[place("a")] = Some(4.5);
+                label.criteria.insert("True?".to_string(), vec![Some(3.0); 2]);
+            }
+            store.submit(&person, task.item, &label, 2.0).unwrap();
+        }
+    }
+    (directory, store)
+}
+
+#[test]
+fn the_json_of_argilla_and_label_studio_is_as_recorded() {
+    let (_directory, store) = labelled();
+    for (tool, name) in [(Tool::Argilla, "argilla.json"), (Tool::LabelStudio, "label-studio.json")] {
+        let exported = export(&store, tool, Naming::Pseudonyms).unwrap();
+        assert!(!exported.to_string().contains("Ada"), "{exported}");
+        let file = format!("{RECORDED}{name}");
+        if std::env::var_os("UPDATE_EXCHANGE").is_some() {
+            std::fs::write(&file, format!("{exported:#}\n")).unwrap();
+            std::fs::write(format!("{RECORDED}labeling.xml"), label_studio_config(&exported)).unwrap();
+        }
+        let recorded: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(exported, recorded, "{name}");
+    }
+    let named = export(&store, Tool::LabelStudio, Naming::Names).unwrap().to_string();
+    assert!(named.contains("Ada Lovelace"), "{named}");
+    let tasks = export(&store, Tool::LabelStudio, Naming::Pseudonyms).unwrap();
+    let recorded = std::fs::read_to_string(format!("{RECORDED}labeling.xml")).unwrap();
+    assert_eq!(label_studio_config(&tasks), recorded);
+}
+
+/// The files that the packages wrote: Argilla's `Record.to_dict`, and tasks as Label Studio's converter of its SDK reads
+/// and writes them.
+#[test]
+fn what_the_packages_wrote_is_read() {
+    let read = |name: &str| -> Vec<NewItem> {
+        let file = format!("{RECORDED}{name}");
+        items_of_file(file.as_ref(), false).unwrap().map(Result::unwrap).collect()
+    };
+    let texts = |item: &NewItem| item.answers.iter().map(|answer| answer.text.to_string()).collect::<Vec<_>>();
+    for name in ["from-argilla.json", "from-label-studio.json", "argilla.json", "label-studio.json"] {
+        let items = read(name);
+        assert_eq!(items.len(), 3, "{name}");
+        assert_eq!(items[0].prompt, "Why is the sky blue?", "{name}");
+        assert_eq!(texts(&items[0]), ["a", "b"], "{name}");
+        assert_eq!(texts(&items[2]), ["a", "b", "c"], "{name}");
+        assert_eq!(items[2].answers[2].policy.as_deref(), Some("writes c"), "{name}");
+    }
+    assert!(matches!(read("from-argilla.json")[1].prompt, Content::Messages(_)), "a conversation stays one");
+}
+
+#[test]
+fn what_is_no_item_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.json");
+    std::fs::write(&file, r#"[{"fields": {"text": "a"}}]"#).unwrap();
+    let error = items_of_file(&file, false).unwrap().next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("fields: has not what an item needs; it should have one of prompt, instruction"), "{error}");
+    std::fs::write(&file, r#"[{"data": "a"}]"#).unwrap();
+    let error = items_of_file(&file, false).unwrap().next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("data: \"a\" where an object of texts should be"), "{error}");
+}
