@@ -7,11 +7,12 @@ mod saved;
 mod scorer;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use palestra_envs::{Definition, Pool, Registry, Rewards};
 
 use crate::config::RunFile;
+use crate::model_dir::model_directory;
 use crate::{Error, Result};
 pub use evaluation::{Evaluation, FIRST_EVALUATION};
 pub use evaluation_policy::EvaluationPolicy;
@@ -50,7 +51,8 @@ impl Agent {
     /// # Errors
     /// A file that cannot be read, or is not a template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        let template = template_of(self.run.chat_template(), tokenizer_folder(&self.run))?;
+        let template =
+            template_of(self.run.chat_template(), tokenizer_folder(&self.run)?.as_deref(), self.run.template_limits)?;
         Ok(template.map(|template| template.with_date(self.run.chat_date.unwrap_or_default())))
     }
 
@@ -119,7 +121,10 @@ impl Agent {
     }
 }
 
-/// Directory of a run's tokenizer, if it comes from one.
-fn tokenizer_folder(run: &RunFile) -> Option<&Path> {
-    run.start_from.as_deref().or_else(|| run.tokenizer()?.parent())
+/// Directory of a run's tokenizer, if it comes from one: of another run that it starts from, a checkpoint.
+fn tokenizer_folder(run: &RunFile) -> Result<Option<PathBuf>> {
+    match &run.start_from {
+        Some(model) => model_directory(model).map(Some),
+        None => Ok(run.tokenizer().and_then(Path::parent).map(Path::to_path_buf)),
+    }
 }

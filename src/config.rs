@@ -27,7 +27,7 @@ use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
 use palestra_model::ops::device_name;
 use palestra_model::optim::OptimizerConfig;
-use palestra_text::{ChatDate, NamedTemplate};
+use palestra_text::{ChatDate, NamedTemplate, TemplateLimits};
 pub use sections::{EvaluationConfig, TrainConfig};
 pub use shown::shown_value;
 
@@ -69,6 +69,9 @@ pub struct RunFile {
     /// day; absent, it is 2024-07-26, as in Llama's templates.
     #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
     pub chat_date: Option<ChatDate>,
+    /// Bounds of the chat template, which comes from anybody: a larger template, or one that takes more, is refused.
+    #[serde(default)]
+    pub template_limits: TemplateLimits,
     /// The environment: a registered one by its `id`, the `file` that defines one (relative to the run file), or a
     /// `kind`; with `options` and `wrappers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,8 +23,11 @@ pub(crate) fn check_footer(footer: &[u8]) -> Result<(), String> {
     Thrift { bytes: footer, at: 0 }.fields(0, 0, &mut |_, _, _| {}).ok_or_else(|| "its footer is damaged".to_string())
 }
 
-/// Refuses the footer of a file that the Parquet crate is about to read, and then its pages.
-pub(crate) fn check_file_footer(mut file: &File) -> std::io::Result<Result<(), String>> {
+/// Refuses the footer of a file that the Parquet crate is about to read.
+///
+/// # Errors
+/// A file that cannot be read; inside, the reason why its footer is refused.
+pub fn check_file_footer(mut file: &File) -> std::io::Result<Result<(), String>> {
     let len = file.seek(SeekFrom::End(0))?;
     let mut tail = [0; 8];
     if len < 12 {
@@ -43,10 +46,14 @@ pub(crate) fn check_file_footer(mut file: &File) -> std::io::Result<Result<(), S
     Ok(check_footer(&footer))
 }
 
-/// Refuses pages of a file that are too large.
-pub(crate) fn check_all_pages(file: &File, metadata: &ParquetMetaData) -> Result<(), String> {
+/// Refuses pages that are too large, of the columns that are read. `is_read` is given a column's number in the file, where
+/// fields of structures are columns too.
+///
+/// # Errors
+/// The reason, with the place of the page.
+pub fn check_pages_of(file: &File, metadata: &ParquetMetaData, is_read: impl Fn(usize) -> bool) -> Result<(), String> {
     for group in metadata.row_groups() {
-        for column in group.columns() {
+        for (_, column) in group.columns().iter().enumerate().filter(|(number, _)| is_read(*number)) {
             let data = column.data_page_offset();
             let start = column.dictionary_page_offset().filter(|page| (1..data).contains(page)).unwrap_or(data);
             let (start, len) = (u64::try_from(start), u64::try_from(column.compressed_size()));

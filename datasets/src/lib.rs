@@ -4,7 +4,7 @@
 //! turns of observation and action, with rewards. An observation is a [`Content`]: a text, or the messages of a
 //! conversation.
 
-mod bounds;
+pub mod bounds;
 mod cells;
 pub mod check;
 mod content;

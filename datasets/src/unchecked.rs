@@ -15,13 +15,13 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::{BasicTypeInfo, SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 
-use crate::bounds::{check_all_pages, check_file_footer};
+use crate::bounds::{check_file_footer, check_pages_of};
 
 /// Opens a file. All its text and bytes are read as [`DataType::BinaryView`].
 pub(crate) fn open(file: File) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     check_file_footer(&file)?.map_err(ParquetError::General)?;
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
-    check_all_pages(&file, &metadata).map_err(ParquetError::General)?;
+    check_pages_of(&file, &metadata, |_| true).map_err(ParquetError::General)?;
     let of_file = metadata.file_metadata();
     let schema = without_marks(of_file.schema_descr().root_schema())?;
     let arrow = with_views(&parquet_to_arrow_schema(&schema, None)?);

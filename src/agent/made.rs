@@ -97,14 +97,15 @@ impl Agent {
 /// Other files of a run's model: those next to its tokenizer, the chat template that the run names, and at least the
 /// settings of its end and padding tokens.
 fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
-    let mut companions = tokenizer_folder(run).map_or(Ok(BTreeMap::new()), read_companions)?;
+    let folder = tokenizer_folder(run)?;
+    let mut companions = folder.as_deref().map_or(Ok(BTreeMap::new()), read_companions)?;
     if let Some(template) = run.chat_template() {
         companions.insert("chat_template.jinja".to_string(), template.text()?);
     }
-    if let Some(directory) = &run.start_from {
+    if let Some(directory) = folder.filter(|_| run.start_from.is_some()) {
         // Older models have their end tokens in config.json alone, which in a checkpoint holds none.
         if !companions.contains_key(GENERATION_CONFIG) {
-            let mut generation = read_generation_config(directory)?;
+            let mut generation = read_generation_config(&directory)?;
             if generation.eos.is_empty() {
                 generation.eos.extend(tokenizer.special().end);
             }

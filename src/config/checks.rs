@@ -8,6 +8,7 @@ use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
 use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
 use palestra_settings::{Range, check_ranges};
+use palestra_text::TemplateLimits;
 
 impl RunFile {
     /// Checks the run file for invalid values and combinations.
@@ -73,6 +74,7 @@ impl RunFile {
             )));
         }
         self.check_chat()?;
+        check_template_limits(self.template_limits)?;
         if self.rollout.record && config.data() != Data::Play {
             return Err(Error::Config(format!("rollout.record: [{name}] plays nothing to learn from; remove it")));
         }
@@ -112,6 +114,19 @@ impl RunFile {
             ))),
         }
     }
+}
+
+/// Checks that a template within its limits can be compiled and rendered on a stack of their size.
+fn check_template_limits(limits: TemplateLimits) -> Result<()> {
+    let up_to = |most: f64| Range::between(1.0, most);
+    Ok(check_ranges(
+        "template_limits",
+        &[
+            ("template_bytes", &limits.template_bytes, up_to(TemplateLimits::MAX_TEMPLATE_BYTES as f64)),
+            ("tag_bytes", &limits.tag_bytes, up_to(TemplateLimits::MAX_TAG_BYTES as f64)),
+            ("steps", &limits.steps, up_to(TemplateLimits::MAX_STEPS as f64)),
+        ],
+    )?)
 }
 
 /// Checks the sizes of a model, so that computing with them overflows nowhere. Whether such a model fits into memory is

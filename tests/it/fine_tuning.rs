@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use palestra::config::RunFile;
 use serde_json::Value;
 
 use crate::command::Sandbox;
@@ -185,6 +186,54 @@ fn merged_adapters_are_a_model_that_answers_as_before() {
     // A run can start from the merged model.
     let again = ["train", "tuned.toml", "--quiet", "--set", "start_from=models/whole", "--set", "train.updates=1"];
     sandbox.run(&[&again[..], &["--out", "again"]].concat()).success();
+}
+
+#[test]
+fn a_run_starts_from_the_directory_of_a_run() {
+    let sandbox = sandbox();
+    train(&sandbox, "first", &["--set", "train.updates=2"]);
+    // Its checkpoint has the chat template and the end tokens of the model that it started from.
+    train(&sandbox, "second", &["--set", "start_from=first", "--set", "train.updates=1"]);
+    let of = |run: &str, step: &str, file: &str| {
+        std::fs::read_to_string(sandbox.path().join(run).join("checkpoints").join(step).join(file)).unwrap()
+    };
+    assert_eq!(of("second", "step-00000001", "chat_template.jinja"), TEMPLATE);
+    let generation = "generation_config.json";
+    assert_eq!(of("second", "step-00000001", generation), of("first", "step-00000002", generation));
+}
+
+#[test]
+fn limits_of_the_template_are_settings() {
+    let text = "name = \"x\"\nstart_from = \"m\"\n[text]\nfiles = [\"a.jsonl\"]\n[template_limits]\nsteps = 5000000\n";
+    let load = |overrides: &[&str]| RunFile::from_toml("folder/run.toml", text, overrides);
+    let limits = load(&[]).unwrap().template_limits;
+    assert_eq!((limits.steps, limits.tag_bytes, limits.template_bytes), (5_000_000, 8192, 262_144));
+    for (wrong, said) in [
+        ("template_limits.steps=0", "template_limits.steps: 0 is not between 1 and 100000000"),
+        ("template_limits.tag_bytes=65537", "template_limits.tag_bytes: 65537 is not between 1 and 65536"),
+        (
+            "template_limits.template_bytes=5000000",
+            "template_limits.template_bytes: 5000000 is not between 1 and 1048576",
+        ),
+        ("template_limits.tags=5", "tags"),
+    ] {
+        let error = load(&[wrong]).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_template_that_takes_more_than_its_limits_is_refused() {
+    let sandbox = sandbox();
+    let error = |set: &str| {
+        let command = ["train", "tuned.toml", "--quiet", "--set", set, "--out", "out"];
+        sandbox.run(&command).stderr
+    };
+    let told = error("template_limits.steps=5");
+    assert!(told.contains("steps; a conversation of this length should not need them"), "{told}");
+    let told = error("template_limits.template_bytes=20");
+    assert!(told.contains("a chat template has at most 20"), "{told}");
+    assert!(!sandbox.path().join("out").exists(), "nothing is begun");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! From a file of answers to a file of preferences, on the command line.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use palestra_datasets::preferences::{Preference, read};
 use serde_json::Value;
@@ -79,6 +81,69 @@ fn the_page_says_where_it_is_before_it_is_served() {
     let link = serving["links"][0]["link"].as_str().unwrap();
     assert!(serving["is_open_here"] == true && address.starts_with("http://127.0.0.1:"), "{serving}");
     assert!(link.starts_with(&format!("{address}#")) && link.len() == address.len() + 33, "{serving}");
+}
+
+/// More connections than the process may have files: they wait, and the server answers again when some have gone.
+#[cfg(unix)]
+#[test]
+fn a_page_without_free_descriptors_is_served_later() {
+    let sandbox = Sandbox::new().with("answers.jsonl", ANSWERS);
+    sandbox.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 32 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_palestra")])
+        .args(["label", "serve", "sky.db", "--address", "127.0.0.1:0", "--json"])
+        .current_dir(sandbox.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let serving: Value = serde_json::from_str(&line).unwrap();
+    let address = serving["address"].as_str().unwrap().replace("http://", "").replace('/', "");
+    let asks = |patience: Duration| {
+        let mut stream = TcpStream::connect(&address)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        std::io::Result::Ok(reply)
+    };
+    let silent: Vec<_> = (0..64).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert!(asks(Duration::from_millis(600)).is_err(), "a file was free: the test shows nothing");
+    assert!(child.try_wait().unwrap().is_none(), "the server has ended");
+    drop(silent);
+    let reply = asks(Duration::from_secs(20)).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+}
+
+/// A limit of file sizes stands for a full disk: the write fails, and SQLite sees the error.
+#[cfg(unix)]
+#[test]
+fn a_store_on_a_full_disk_keeps_what_it_had() {
+    let item = |number: usize| {
+        let prompt = format!("Item {number}? {}", "Which is better? ".repeat(10));
+        format!("{{\"prompt\": \"{prompt}\", \"completions\": [\"a\", \"b\"]}}\n")
+    };
+    let many: String = (0..2000).map(item).collect();
+    let sandbox = Sandbox::new().with("answers.jsonl", ANSWERS).with("many.jsonl", &many);
+    sandbox.run(&["label", "add", "sky.db", "answers.jsonl"]).success();
+    let stats = || sandbox.run(&["label", "stats", "sky.db", "--json"]).json();
+    let before = stats();
+    let failed = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ && ulimit -f 200 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_palestra")])
+        .args(["label", "add", "sky.db", "many.jsonl"])
+        .current_dir(sandbox.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("error: ") && told.contains("sky.db"), "{told}");
+    assert_eq!(stats(), before);
+    // The disk has room again.
+    sandbox.run(&["label", "add", "sky.db", "many.jsonl"]).success();
+    assert_eq!(stats()["items"], 2002);
 }
 
 #[test]

@@ -86,23 +86,26 @@ fn a_log_is_recorded_checked_summed_up_shown_and_learned_from() {
     assert!(shown.contains("return 1, terminated (goal)\n\nstep 0\n  "), "{shown}");
     assert!(shown.contains("  (probability 0.") && shown.contains("\n  reward 1\n\nend\n  "), "{shown}");
 
-    let learn = LAKE
-        .replace(
-            "[rollout]\nepisodes = 32\nenvironments = 8\n",
-            "[data]\nfiles = [\"logs\"]\nsplit = \"train\"\nsteps = 5\n",
-        )
-        .replace(
-            "[env]\nid = \"frozen-lake-4x4\"\noptions = { view = \"compact\", limit = 30 }\n",
-            "[env]\nfile = \"pond.toml\"\n",
-        )
-        .split("[ppo]")
-        .next()
-        .unwrap()
-        .to_string()
-        + "[bc]\n[train]\nupdates = 2\nthreads = 1\n[evaluation]\nepisodes = 4\n";
-    let sandbox = sandbox.with("learn.toml", &learn);
+    let sandbox = sandbox.with("learn.toml", &learns_from("logs"));
     let report = sandbox.run(&["train", "learn.toml", "--quiet", "--json"]).json();
     assert_eq!((&report["log"]["episodes"], &report["updates"]), (&json!(100), &json!(2)));
+}
+
+/// A run that learns from a log by behaviour cloning.
+fn learns_from(files: &str) -> String {
+    LAKE.replace(
+        "[rollout]\nepisodes = 32\nenvironments = 8\n",
+        &format!("[data]\nfiles = [\"{files}\"]\nsplit = \"train\"\nsteps = 5\n"),
+    )
+    .replace(
+        "[env]\nid = \"frozen-lake-4x4\"\noptions = { view = \"compact\", limit = 30 }\n",
+        "[env]\nfile = \"pond.toml\"\n",
+    )
+    .split("[ppo]")
+    .next()
+    .unwrap()
+    .to_string()
+        + "[bc]\n[train]\nupdates = 2\nthreads = 1\n[evaluation]\nepisodes = 4\n"
 }
 
 #[test]
@@ -232,6 +235,17 @@ fn a_log_that_was_cut_opens_and_is_repaired() {
     assert!(checked.starts_with("warning: cut.parquet: has no end, as its writer was killed"), "{checked}");
     let ours = episodes(&cut);
     assert!(ours == episodes(&whole)[..left as usize], "what is left is as it was");
+
+    let sandbox = sandbox.with("learn.toml", &learns_from("cut.parquet").replace("split = \"train\"\n", ""));
+    let told = sandbox.run(&["train", "learn.toml"]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    let warning = format!("learns from its {} whole rows, and any others are lost", stats["rows"]);
+    assert!(
+        told.stderr.contains("cut.parquet: has no end, as its writer was killed; the run")
+            && told.stderr.contains(&warning),
+        "{}",
+        told.stderr
+    );
 
     let repaired = sandbox.run(&["log", "repair", "cut.parquet", "--json"]).json();
     assert_eq!(repaired["rows"], stats["rows"]);

@@ -3,21 +3,16 @@
 //! A quick round runs with every test. `cargo xtask campaign fuzz` sets `PALESTRA_MUTATION_SECONDS` for longer ones. A file
 //! that made a reader panic is printed as hexadecimal digits, to be kept as a test of that reader.
 
+mod readers;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use palestra::config::RunFile;
-use palestra::datasets::log::{Log, ReadOptions};
-use palestra::datasets::rows::Rows;
-use palestra::datasets::{preferences, shards};
-use palestra::model::read_config;
-use palestra::text::{ChatTemplate, Message, Tokenizer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::command::Sandbox;
-use crate::tiny_run::{LAKE, write_model};
+use readers::{READERS, Reader, whole_files};
 
 /// Variable with the seconds to spend on all readers.
 const SECONDS: &str = "PALESTRA_MUTATION_SECONDS";
@@ -27,64 +22,6 @@ const QUICK: usize = 25;
 
 /// Time that a reader may take for one file, many times what it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A reader, by the file that it reads.
-struct Reader {
-    file: &'static str,
-    read: fn(&Path),
-}
-
-const READERS: [Reader; 9] = [
-    Reader { file: "run.toml", read: |path| drop(RunFile::load(path, &[] as &[&str])) },
-    Reader {
-        file: "rows.jsonl",
-        read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())),
-    },
-    Reader {
-        file: "preferences.jsonl",
-        read: |path| drop(preferences::read(path).map(|rows| rows.take_while(Result::is_ok).count())),
-    },
-    Reader { file: "log.parquet", read: read_log },
-    Reader {
-        file: "rows.parquet",
-        read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())),
-    },
-    Reader { file: "m/tokenizer.json", read: |path| drop(Tokenizer::from_file(path)) },
-    Reader { file: "m/chat_template.jinja", read: read_template },
-    Reader { file: "m/config.json", read: |path| drop(read_config(path.parent().unwrap_or(path))) },
-    Reader { file: "tale.tokens", read: |path| drop(shards::Shard::open(path)) },
-];
-
-fn read_log(path: &Path) {
-    let options = ReadOptions { skip_bad: true, ..ReadOptions::default() };
-    let Ok(log) = Log::open(&[path.to_string_lossy()], options) else { return };
-    log.episodes().take_while(Result::is_ok).count();
-}
-
-fn read_template(path: &Path) {
-    let messages = [Message::new("user", "a"), Message::new("assistant", "b")];
-    // An invalid template, and one that fails, are errors.
-    let _ = ChatTemplate::from_file(path, None).and_then(|template| template.mark(&messages));
-}
-
-/// A whole file for each reader.
-fn whole_files() -> Sandbox {
-    let sandbox = Sandbox::new()
-        .with("run.toml", LAKE)
-        .with("tale.txt", &"the fox met the hen\n".repeat(40))
-        .with("rows.jsonl", &"{\"text\": \"caf\\u00e9\", \"n\": [1, 2.5e3, null]}\n".repeat(20))
-        .with("preferences.jsonl", &"{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}\n".repeat(20));
-    write_model(sandbox.path(), "{% for m in messages %}{{ '<' + m.role + '>' + m['content'] | trim }}{% endfor %}");
-    let commands = [
-        "rollout frozen-lake-4x4 --policy random --episodes 8 --seed 5 --out log.parquet --quiet",
-        "rollout frozen-lake-4x4 --policy random --episodes 8 --seed 6 --out rows.parquet --quiet",
-        "tokenizer encode tale.txt --tokenizer m --out tale.tokens --quiet",
-    ];
-    for command in commands {
-        sandbox.run(&command.split(' ').collect::<Vec<_>>()).success();
-    }
-    sandbox
-}
 
 /// Changes some bytes of a file: others in their place, cut, repeated, removed, or a number of the extremes.
 fn mutate(bytes: &mut Vec<u8>, random: &mut ChaCha8Rng) {
@@ -120,9 +57,16 @@ fn mutations_of_whole_files_end_no_reader() {
     let length = seconds.map(|seconds| Duration::from_secs(seconds) / READERS.len() as u32);
     for (number, Reader { file, read }) in READERS.iter().enumerate() {
         let whole = std::fs::read(sandbox.path().join(file)).unwrap();
-        let place: PathBuf = sandbox.path().join(format!("mutated-{number}"));
-        std::fs::create_dir_all(&place).unwrap();
-        let place = place.join(Path::new(file).file_name().unwrap());
+        let folder = sandbox.path().join(format!("mutated-{number}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        // A file of a directory is read with those beside it.
+        if let Some(beside) = Path::new(file).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            for entry in std::fs::read_dir(sandbox.path().join(beside)).unwrap() {
+                let entry = entry.unwrap();
+                std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+            }
+        }
+        let place = folder.join(Path::new(file).file_name().unwrap());
         let seed = seconds.map_or(7, |_| std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (begin, mut count) = (Instant::now(), 0);

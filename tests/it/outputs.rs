@@ -47,3 +47,28 @@ fn a_killed_recording_leaves_no_file_with_the_name_of_a_log() {
     sandbox.run(&[&again[..], &["--overwrite"]].concat()).success();
     assert!(!partial.exists());
 }
+
+#[test]
+fn of_two_that_encode_at_once_one_writes_the_file() {
+    let sandbox = Sandbox::new().with("tale.txt", &"On that day the fox met the hen; all was well.\n".repeat(5_000));
+    sandbox.run(&["tokenizer", "train", "tale.txt", "--vocab-size", "300", "--out", "bpe", "--quiet"]).success();
+    let encode = |out: &str, more: &[&str]| {
+        let encode = ["tokenizer", "encode", "tale.txt", "--tokenizer", "bpe", "--quiet", "--out", out];
+        sandbox.command(&[&encode[..], more].concat())
+    };
+    assert!(encode("alone.tokens", &[]).status().unwrap().success());
+    let alone = std::fs::read(sandbox.path().join("alone.tokens")).unwrap();
+    for more in [&[][..], &["--overwrite"]] {
+        let children = [0, 1].map(|_| encode("both.tokens", more).spawn().unwrap());
+        let outcomes = children.map(|child| child.wait_with_output().unwrap());
+        let told: Vec<_> = outcomes.iter().map(|outcome| String::from_utf8_lossy(&outcome.stderr)).collect();
+        let written = outcomes.iter().filter(|outcome| outcome.status.success()).count();
+        // The second is refused while the first writes, and with --overwrite may follow it.
+        assert!(written == 1 || written == 2 && !more.is_empty(), "{told:?}");
+        let refused = outcomes.iter().zip(&told).filter(|(outcome, _)| !outcome.status.success());
+        refused.for_each(|(_, told)| assert!(told.contains("both.tokens"), "{told}"));
+        assert!(std::fs::read(sandbox.path().join("both.tokens")).unwrap() == alone, "{told:?}");
+    }
+    let left = std::fs::read_dir(sandbox.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(left.len(), 4, "{left:?}");
+}

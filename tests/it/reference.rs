@@ -11,8 +11,9 @@ use palestra::reference;
 use palestra_learn::learners::LEARNERS;
 
 /// Sections of a run file: name, source file and type. Learners' sections come from their table.
-const SECTIONS: [(&str, &str, &str); 16] = [
+const SECTIONS: [(&str, &str, &str); 17] = [
     ("", "src/config.rs", "RunFile"),
+    ("template_limits", "crates/text/src/tokenizer/chat_template/limits.rs", "TemplateLimits"),
     ("env", "envs/src/definition.rs", "Definition"),
     ("env.wrappers", "envs/src/wrappers.rs", "Wrappers"),
     ("reward", "envs/src/reward/definition.rs", "RewardDefinition"),
@@ -155,7 +156,10 @@ fn keys() -> String {
         }
         for Field { name, of, meaning } in found {
             let is_section = section.is_empty()
-                && (of.contains("Config") || of.contains("Definition") || of.contains("NamedLearner"));
+                && (of.contains("Config")
+                    || of.contains("Limits")
+                    || of.contains("Definition")
+                    || of.contains("NamedLearner"));
             if is_section {
                 continue;
             }

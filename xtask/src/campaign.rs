@@ -8,7 +8,9 @@ mod load;
 mod programs;
 mod soak;
 mod tests;
+mod work;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -18,7 +20,14 @@ struct Campaign {
     name: &'static str,
     promise: &'static str,
     minutes: f64,
-    run: fn(Deadline) -> Result<String>,
+    run: fn(&Request) -> Result<String>,
+}
+
+/// Requested of a campaign: its length, and the program that it attacks.
+struct Request {
+    deadline: Deadline,
+    /// A program that is built already; else the campaign builds one.
+    program: Option<PathBuf>,
 }
 
 const CAMPAIGNS: [Campaign; 6] = [
@@ -83,28 +92,36 @@ impl Deadline {
 /// # Errors
 /// A broken promise, with how to see it again; a program that cannot be built.
 pub fn run(arguments: &[String]) -> Result<()> {
-    let (campaign, minutes) = parse(arguments)?;
+    let (campaign, minutes, program) = parse(arguments)?;
     eprintln!("{}: {} ({minutes} minutes)", campaign.name, campaign.promise);
+    // The campaign calls it from folders of its own.
+    let absolute = |path: PathBuf| path.canonicalize().map_err(|error| format!("{}: {error}", path.display()));
+    let program = program.map(absolute).transpose()?;
     let deadline = Deadline { begin: Instant::now(), length: Duration::from_secs_f64(minutes * 60.0) };
-    let told = (campaign.run)(deadline)?;
+    let told = (campaign.run)(&Request { deadline, program })?;
     println!("{}: {told}; {:.1} minutes", campaign.name, deadline.begin.elapsed().as_secs_f64() / 60.0);
     Ok(())
 }
 
-fn parse(arguments: &[String]) -> Result<(&'static Campaign, f64)> {
+/// The campaign, its minutes, and the program that it is given.
+fn parse(arguments: &[String]) -> Result<(&'static Campaign, f64, Option<PathBuf>)> {
     let listed: Vec<String> = CAMPAIGNS.iter().map(|one| format!("  {:11} {}", one.name, one.promise)).collect();
-    let usage = format!("cargo xtask campaign NAME [--minutes N | --hours N]\n{}", listed.join("\n"));
-    let Some((name, rest)) = arguments.split_first() else { return Err(usage) };
+    let usage = format!("cargo xtask campaign NAME [--minutes N | --hours N] [--program PATH]\n{}", listed.join("\n"));
+    let Some((name, mut rest)) = arguments.split_first() else { return Err(usage) };
     let campaign = CAMPAIGNS.iter().find(|campaign| campaign.name == name);
     let campaign = campaign.ok_or_else(|| format!("no campaign `{name}`\n{usage}"))?;
-    let number = |text: &String| text.parse().ok().filter(|number: &f64| *number > 0.0 && *number < 1e5);
-    let minutes = match rest {
-        [] => Some(campaign.minutes),
-        [unit, count] if unit == "--minutes" => number(count),
-        [unit, count] if unit == "--hours" => number(count).map(|hours| hours * 60.0),
-        _ => None,
-    };
-    Ok((campaign, minutes.ok_or(usage)?))
+    let number = |text: &str| text.parse().ok().filter(|number: &f64| *number > 0.0 && *number < 1e5);
+    let (mut minutes, mut program) = (None, None);
+    while let [option, value, more @ ..] = rest {
+        match option.as_str() {
+            "--minutes" if minutes.is_none() => minutes = Some(number(value).ok_or_else(|| usage.clone())?),
+            "--hours" if minutes.is_none() => minutes = Some(60.0 * number(value).ok_or_else(|| usage.clone())?),
+            "--program" if program.is_none() => program = Some(PathBuf::from(value)),
+            _ => return Err(usage),
+        }
+        rest = more;
+    }
+    if rest.is_empty() { Ok((campaign, minutes.unwrap_or(campaign.minutes), program)) } else { Err(usage) }
 }
 
 /// Numbers that look random, from the seed that a campaign prints.
@@ -143,14 +160,16 @@ mod checks {
     fn a_campaign_and_its_length_are_read() {
         let parsed = |text: &str| {
             let words: Vec<String> = text.split_whitespace().map(String::from).collect();
-            parse(&words).map(|(campaign, minutes)| (campaign.name, minutes))
+            parse(&words).map(|(campaign, minutes, program)| (campaign.name, minutes, program))
         };
-        assert_eq!(parsed("kill"), Ok(("kill", 10.0)));
-        assert_eq!(parsed("soak --hours 2"), Ok(("soak", 120.0)));
-        assert_eq!(parsed("load --minutes 0.5"), Ok(("load", 0.5)));
-        for wrong in ["", "war", "kill 5", "kill --minutes x", "kill --minutes -1", "kill --hours 1 2"] {
+        assert_eq!(parsed("kill"), Ok(("kill", 10.0, None)));
+        assert_eq!(parsed("soak --hours 2"), Ok(("soak", 120.0, None)));
+        assert_eq!(parsed("load --program p --minutes 0.5"), Ok(("load", 0.5, Some("p".into()))));
+        let wrong =
+            ["", "war", "kill 5", "kill --minutes x", "kill --minutes -1", "kill --hours 1 2", "kill --program"];
+        for wrong in wrong.into_iter().chain(["kill --minutes 1 --hours 1"]) {
             let error = parsed(wrong).unwrap_err();
-            assert!(error.contains("--minutes N | --hours N]\n  kill "), "{error}");
+            assert!(error.contains("--minutes N | --hours N] [--program PATH]\n  kill "), "{error}");
         }
     }
 }

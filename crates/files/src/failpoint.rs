@@ -3,17 +3,15 @@
 //! With the feature `failpoints` the variable `PALESTRA_FAIL` says which: `7:ENOSPC`, `7:EIO`, `7:EROFS`, or `7:SHORT`, for a
 //! write of half of its bytes before the disk is full. Without the feature nothing of it is there.
 
-use std::io;
-
 /// Counts a step that may fail.
 #[cfg(not(feature = "failpoints"))]
-pub(crate) fn reach() -> io::Result<()> {
+pub(crate) fn reach() -> std::io::Result<()> {
     Ok(())
 }
 
 /// Counts a write of so many bytes, and returns how many are written.
 #[cfg(not(feature = "failpoints"))]
-pub(crate) fn reach_write(length: usize) -> io::Result<usize> {
+pub(crate) fn reach_write(length: usize) -> std::io::Result<usize> {
     Ok(length)
 }
 

@@ -12,6 +12,8 @@ pub mod offline;
 mod on_policy;
 pub mod ppo;
 pub mod preference;
+#[cfg(test)]
+mod properties;
 pub mod reward_model;
 pub mod supervised;
 mod table;

@@ -347,4 +347,6 @@ pub fn action_text(tokenizer: &Tokenizer, ends: &EndTokens, tokens: &[u32], stop
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

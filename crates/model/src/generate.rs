@@ -126,4 +126,6 @@ fn host(data: TensorData) -> Vec<f32> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

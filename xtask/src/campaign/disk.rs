@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use super::programs::{Folder, WORK, Work, build, difference};
-use super::{Deadline, Random};
+use super::programs::{Folder, program};
+use super::work::{WORK, Work, difference};
+use super::{Random, Request};
 use crate::Result;
 
 const KINDS: [&str; 4] = ["ENOSPC", "EIO", "EROFS", "SHORT"];
@@ -12,8 +13,9 @@ const KINDS: [&str; 4] = ["ENOSPC", "EIO", "EROFS", "SHORT"];
 /// Steps after which the program certainly has none left.
 const MOST_STEPS: u64 = 100_000;
 
-pub fn run(deadline: Deadline) -> Result<String> {
-    let program = build(&["failpoints"])?;
+pub fn run(request: &Request) -> Result<String> {
+    let deadline = request.deadline;
+    let program = program(request, &["failpoints"])?;
     let folder = Folder::new("disk")?;
     let mut random = Random::new()?;
     let (mut failures, mut steps, mut is_whole) = (0, 0, true);

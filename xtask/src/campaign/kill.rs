@@ -7,8 +7,9 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::programs::{Folder, WORK, Work, build, difference};
-use super::{Deadline, Random};
+use super::programs::{Folder, program};
+use super::work::{WORK, Work, difference};
+use super::{Random, Request};
 use crate::Result;
 
 /// Kills of one output, at most, before it is left to end.
@@ -22,8 +23,9 @@ struct Known {
     time: Duration,
 }
 
-pub fn run(deadline: Deadline) -> Result<String> {
-    let program = build(&[])?;
+pub fn run(request: &Request) -> Result<String> {
+    let deadline = request.deadline;
+    let program = program(request, &[])?;
     let folder = Folder::new("kill")?;
     let mut random = Random::new()?;
     let mut known = Vec::new();

@@ -1,11 +1,12 @@
 //! The label server under load: 100,000 items, 100 people; first alone, then beside slow clients and kills.
 
-use super::Deadline;
-use super::programs::{build, target};
+use super::Request;
+use super::programs::{program, target};
 use crate::{Result, plain_cargo, stage};
 
-pub fn run(deadline: Deadline) -> Result<String> {
-    let program = build(&[])?;
+pub fn run(request: &Request) -> Result<String> {
+    let deadline = request.deadline;
+    let program = program(request, &[])?;
     stage("build", plain_cargo().args(["build", "--release", "-p", "palestra-labels", "--example", "load"]))?;
     let load = target().join("release/examples/load");
     let seconds = (deadline.seconds() / 2).max(2);

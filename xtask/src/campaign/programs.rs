@@ -1,15 +1,17 @@
-//! The program under attack, and small pieces of work for it: each a folder of inputs, commands that prepare it, and one
-//! command whose output is known to the byte.
+//! The program under attack, calls of it, and the folder of a campaign.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use super::Request;
 use crate::{Result, plain_cargo, root, stage};
 
-/// Builds the program for `flex`, with features, and returns its path.
-pub fn build(features: &[&str]) -> Result<PathBuf> {
+/// The program that the campaign is given, or one that is built for `flex` with these features.
+pub fn program(request: &Request, features: &[&str]) -> Result<PathBuf> {
+    if let Some(program) = &request.program {
+        return Ok(program.clone());
+    }
     let mut cargo = plain_cargo();
     cargo.args(["build", "--release", "--bin", "palestra", "--features", &features.join(",")]);
     stage("build", &mut cargo)?;
@@ -21,206 +23,11 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// A command with a known result.
-pub struct Work {
-    pub name: &'static str,
-    files: &'static [(&'static str, &'static str)],
-    prepare: &'static [&'static str],
-    /// The command; `OUT` stands for its output.
-    command: &'static str,
-    /// Added to go on after a kill; empty if the command just starts again.
-    pub resume: &'static str,
-    /// Files of the output that must be the same to the byte: names or beginnings of names. Empty for all.
-    same: &'static [&'static str],
-}
-
-const TALE: &str = include_str!("tale.txt");
-
-/// What of a run is the same to the byte: the last checkpoint.
-const CHECKPOINT: &[&str] = &["checkpoints/"];
-
-const LOG: &[&str] = &["rollout frozen-lake-4x4 --policy random --episodes 200 --seed 5 --out log.parquet"];
-
-const fn of_log(name: &'static str, files: &'static [(&'static str, &'static str)]) -> Work {
-    Work {
-        name,
-        files,
-        prepare: LOG,
-        command: "train run.toml --quiet --out OUT",
-        resume: "--resume",
-        same: CHECKPOINT,
-    }
-}
-
-const fn of_play(name: &'static str, files: &'static [(&'static str, &'static str)]) -> Work {
-    Work {
-        name,
-        files,
-        prepare: &[],
-        command: "train run.toml --quiet --out OUT",
-        resume: "--resume",
-        same: CHECKPOINT,
-    }
-}
-
-macro_rules! play_file {
-    ($learner:literal) => {
-        &[(
-            "run.toml",
-            concat!(
-                "name = \"run\"\nseed = 3\n[env]\nid = \"frozen-lake-4x4\"\noptions = { view = \"compact\", limit = 30 }\n",
-                "[model]\nfamily = \"gpt2\"\ncontext = 16\nlayers = 1\nwidth = 16\nheads = 2\n",
-                "[rollout]\nepisodes = 32\nenvironments = 8\ngroup = 4\n[evaluation]\nepisodes = 4\n",
-                $learner,
-                "\n[train]\nupdates = 24\ncheckpoint_every = 2\nthreads = 1\n"
-            ),
-        )]
-    };
-}
-
-macro_rules! log_file {
-    ($learner:literal) => {
-        &[(
-            "run.toml",
-            concat!(
-                "name = \"run\"\nseed = 3\n[data]\nfiles = [\"log.parquet\"]\nbatch = 8\n[env]\nid = \"frozen-lake-4x4\"\n",
-                "[model]\nfamily = \"gpt2\"\ncontext = 192\nlayers = 1\nwidth = 16\nheads = 2\n[evaluation]\nepisodes = 4\n",
-                $learner,
-                "\n[train]\nupdates = 24\ncheckpoint_every = 2\nthreads = 1\n"
-            ),
-        )]
-    };
-}
-
-const TEXT: &[(&str, &str)] = &[
-    ("tale.txt", TALE),
-    (
-        "run.toml",
-        "name = \"run\"\nseed = 3\n[text]\nfiles = [\"tale.txt\"]\nbatch = 4\nsamples = 1\nsample_tokens = 8\n\
-         [model]\nfamily = \"gpt2\"\ncontext = 16\nlayers = 1\nwidth = 16\nheads = 2\n\
-         [train]\nupdates = 24\ncheckpoint_every = 2\nthreads = 1\n",
-    ),
-];
-
-/// All work. What is added to the program gets a line here.
-pub const WORK: &[Work] = &[
-    of_play("ppo", play_file!("[ppo]\nepochs = 2\nbatch = 64\nkl_coefficient = 0.05\nkl_target = 0.5")),
-    of_play("grpo", play_file!("[grpo]\n")),
-    of_log("bc", log_file!("[bc]\n")),
-    of_log("awr", log_file!("[awr]\n")),
-    of_log("iql", log_file!("[iql]\n")),
-    of_log("ilql", log_file!("[ilql]\n")),
-    of_log("cql", log_file!("[cql]\n")),
-    of_log("mc", log_file!("[mc]\n")),
-    of_play("text", TEXT),
-    Work {
-        name: "rollout",
-        files: &[],
-        prepare: &[],
-        command: "rollout frozen-lake-4x4 --policy random --episodes 3000 --seed 5 --out OUT.parquet --overwrite",
-        resume: "",
-        same: &[],
-    },
-    Work {
-        name: "tokenizer train",
-        files: &[("tale.txt", TALE)],
-        prepare: &[],
-        command: "tokenizer train tale.txt --vocab-size 300 --out OUT --overwrite",
-        resume: "",
-        same: &[],
-    },
-    Work {
-        name: "tokenizer encode",
-        files: &[("tale.txt", TALE)],
-        prepare: &["tokenizer train tale.txt --vocab-size 300 --out bpe"],
-        command: "tokenizer encode tale.txt --tokenizer bpe --out OUT.tokens --overwrite",
-        resume: "",
-        same: &[],
-    },
-    Work {
-        name: "corpus",
-        files: &[("tale.txt", TALE)],
-        prepare: &[],
-        command: "corpus tale.txt --out OUT --set read.text_unit=line --no-filters",
-        resume: "",
-        same: &["train", "validation"],
-    },
-];
-
-impl Work {
-    /// Makes the folder with the inputs, and prepares it.
-    pub fn lay_out(&self, program: &Path, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        for (name, text) in self.files {
-            fs::write(folder.join(name), text).map_err(|error| format!("{name}: {error}"))?;
-        }
-        for command in self.prepare {
-            let mut prepare = palestra(program, folder, command);
-            let output = prepare.output().map_err(|error| format!("{command}: {error}"))?;
-            if !output.status.success() {
-                return Err(format!("{}: {command}: {}", self.name, String::from_utf8_lossy(&output.stderr)));
-            }
-        }
-        Ok(())
-    }
-
-    /// The command, with its output under this name.
-    pub fn command(&self, program: &Path, folder: &Path, out: &str, more: &str) -> Command {
-        palestra(program, folder, &format!("{} {more}", self.command.replace("OUT", out)))
-    }
-
-    pub fn start(&self, program: &Path, folder: &Path, out: &str, more: &str) -> Result<Child> {
-        let mut command = self.command(program, folder, out, more);
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|error| format!("{}: {error}", self.name))
-    }
-
-    /// The files of an output that must be the same to the byte, by name; of a run's checkpoints the last.
-    pub fn result(&self, folder: &Path, out: &str) -> Result<BTreeMap<String, Vec<u8>>> {
-        let mut found = BTreeMap::new();
-        let suffixes = ["", ".parquet", ".tokens"];
-        let path = suffixes.iter().map(|suffix| folder.join(format!("{out}{suffix}"))).find(|path| path.exists());
-        let path = path.ok_or_else(|| format!("{}: no output {out}", self.name))?;
-        read_all(&path, "", &mut found)?;
-        let last = found.keys().filter_map(|name| name.strip_prefix("checkpoints/")?.split('/').next()).max();
-        let last = last.map(|last| format!("checkpoints/{last}/"));
-        found.retain(|name, _| {
-            let is_asked = self.same.is_empty() || self.same.iter().any(|same| name.starts_with(same));
-            let is_old = last.as_ref().is_some_and(|last| name.starts_with("checkpoints/") && !name.starts_with(last));
-            is_asked && !is_old
-        });
-        match found.is_empty() {
-            true => Err(format!("{}: {out} has none of its files", self.name)),
-            false => Ok(found),
-        }
-    }
-}
-
 /// A call of the program in a folder, from the words of a line.
 pub fn palestra(program: &Path, folder: &Path, line: &str) -> Command {
     let mut command = Command::new(program);
     command.args(line.split_whitespace()).current_dir(folder).stdin(Stdio::null());
     command
-}
-
-fn read_all(path: &Path, name: &str, found: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
-    let at = |error: std::io::Error| format!("{}: {error}", path.display());
-    if !path.is_dir() {
-        found.insert(name.to_string(), fs::read(path).map_err(at)?);
-        return Ok(());
-    }
-    for entry in fs::read_dir(path).map_err(at)? {
-        let entry = entry.map_err(at)?;
-        let own = entry.file_name().to_string_lossy().into_owned();
-        let own = if name.is_empty() { own } else { format!("{name}/{own}") };
-        read_all(&entry.path(), &own, found)?;
-    }
-    Ok(())
-}
-
-/// The first file that differs between two results.
-pub fn difference(ours: &BTreeMap<String, Vec<u8>>, theirs: &BTreeMap<String, Vec<u8>>) -> Option<String> {
-    let names = ours.keys().chain(theirs.keys());
-    names.into_iter().find(|name| ours.get(*name) != theirs.get(*name)).cloned()
 }
 
 /// A folder for a campaign, which is removed unless the campaign fails.

@@ -1,11 +1,13 @@
 //! A long run: its memory and its open files are read from the system each second, and must not grow.
 
 use std::fs;
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::Deadline;
-use super::programs::{Folder, WORK, build};
+use super::Request;
+use super::programs::{Folder, program};
+use super::work::WORK;
 use crate::Result;
 
 /// Share of the time after which memory is compared: until then caches fill.
@@ -24,33 +26,54 @@ struct Sample {
     files: usize,
 }
 
-pub fn run(deadline: Deadline) -> Result<String> {
-    let program = build(&[])?;
+/// Work that goes on for the whole time.
+const SOAKED: [&str; 2] = ["ppo", "sft"];
+
+/// A run that has no end, which is killed with its value.
+struct Run {
+    name: &'static str,
+    child: Child,
+    samples: Vec<Sample>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // One that ended by itself is reported elsewhere.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+pub fn run(request: &Request) -> Result<String> {
+    let program = program(request, &[])?;
     let folder = Folder::new("soak")?;
-    let mut told = Vec::new();
-    let soaked: Vec<_> = WORK.iter().filter(|work| ["ppo", "text"].contains(&work.name)).collect();
-    for (number, work) in soaked.iter().enumerate() {
+    let mut runs = Vec::new();
+    for work in WORK.iter().filter(|work| SOAKED.contains(&work.name)) {
         let place = folder.0.join(work.name);
         work.lay_out(&program, &place)?;
-        let forever = "--set train.updates=1000000000 --set train.checkpoint_every=1000";
-        let mut child = work.start(&program, &place, "out", forever)?;
-        let begin = Instant::now();
-        let length = deadline.length.div_f64(soaked.len() as f64);
-        let mut samples = Vec::new();
-        while begin.elapsed() < length && deadline.length.mul_f64((number + 1) as f64) > begin.elapsed() {
-            sleep(Duration::from_secs(1));
-            match sample(child.id(), begin) {
-                Some(sample) => samples.push(sample),
-                None => break,
-            }
-        }
-        let is_over = child.try_wait().map_err(|error| error.to_string())?.is_some();
-        child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
-        if is_over {
-            return Err(format!("{}: ended by itself; see {}", work.name, place.display()));
-        }
-        told.push(format!("{}: {}", work.name, judge(&samples)?));
+        let child =
+            work.start(&program, &place, "out", "--set train.updates=1000000000 --set train.checkpoint_every=1000")?;
+        runs.push(Run { name: work.name, child, samples: Vec::new() });
     }
+    let begin = Instant::now();
+    while !request.deadline.is_over() {
+        sleep(Duration::from_secs(1));
+        for run in &mut runs {
+            if run.child.try_wait().map_err(|error| error.to_string())?.is_some() {
+                return Err(format!("{}: ended by itself; see {}", run.name, folder.0.display()));
+            }
+            run.samples.extend(sample(run.child.id(), begin));
+        }
+    }
+    let told: Result<Vec<_>> = runs
+        .iter()
+        .map(|run| {
+            judge(&run.samples)
+                .map_err(|told| format!("{}: {told}", run.name))
+                .map(|told| format!("{}: {told}", run.name))
+        })
+        .collect();
+    drop(runs);
+    let told = told?;
     folder.remove();
     Ok(told.join("; "))
 }

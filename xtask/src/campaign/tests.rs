@@ -2,19 +2,31 @@
 
 use std::process::{Command, Stdio};
 
-use super::Deadline;
+use super::Request;
 use crate::{Result, plain_cargo, root, stage};
 
 /// Crates with tests named `properties`.
-const PROPERTIES: [&str; 1] = ["palestra-learn"];
+const PROPERTIES: [&str; 2] = ["palestra-model", "palestra-learn"];
 
 /// Cases of each property in the first round; each round doubles them.
 const CASES: u64 = 512;
 
 /// Targets of `cargo fuzz`, in `fuzz/`.
-const TARGETS: [&str; 6] = ["run_file", "json_lines", "parquet_log", "tokenizer", "chat_template", "shards"];
+const TARGETS: [&str; 11] = [
+    "run_file",
+    "json_lines",
+    "parquet_log",
+    "tokenizer",
+    "chat_template",
+    "shards",
+    "safetensors",
+    "config_json",
+    "adapters",
+    "environment",
+    "process_requests",
+];
 
-pub fn properties(deadline: Deadline) -> Result<String> {
+pub fn properties(request: &Request) -> Result<String> {
     let mut cases = CASES;
     let mut total = 0;
     loop {
@@ -25,7 +37,7 @@ pub fn properties(deadline: Deadline) -> Result<String> {
         }
         total += cases;
         cases *= 2;
-        if deadline.is_over() {
+        if request.deadline.is_over() {
             return Ok(format!("{total} cases of each property"));
         }
     }
@@ -33,14 +45,14 @@ pub fn properties(deadline: Deadline) -> Result<String> {
 
 /// Mutations of whole files, in the integration program, on any toolchain; then libFuzzer, where `cargo fuzz` and a nightly
 /// toolchain are there.
-pub fn fuzz(deadline: Deadline) -> Result<String> {
+pub fn fuzz(request: &Request) -> Result<String> {
     let has_fuzzer = Command::new("cargo")
         .args(["+nightly", "fuzz", "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
-    let seconds = deadline.seconds();
+    let seconds = request.deadline.seconds();
     let share = if has_fuzzer { seconds / 2 } else { seconds };
     let mut cargo = plain_cargo();
     cargo.args(["test", "--release", "--test", "it", "mutations", "--", "--nocapture"]);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::{DataType, Field, Schema};
+use palestra_datasets::bounds::{check_file_footer, check_pages_of};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -97,6 +98,9 @@ struct Column {
 }
 
 fn start(file: File, input: &InputFile, settings: &Settings) -> Result<Column> {
+    let refused = |reason: String| damaged(input, reason);
+    let footer = check_file_footer(&file).map_err(|source| Error::io(&input.path, "read", source))?;
+    footer.map_err(refused)?;
     let builder = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|error| damaged(input, error))?;
     let column = &settings.read.text_column;
     let name = || input.path.display().to_string();
@@ -112,7 +116,10 @@ fn start(file: File, input: &InputFile, settings: &Settings) -> Result<Column> {
         return Err(Error::Document { file: name(), place: String::new(), reason });
     }
     let is_text = !matches!(value, Binary | LargeBinary | BinaryView);
-    let rows = builder.metadata().file_metadata().num_rows();
+    let of_file = builder.metadata().file_metadata();
+    let is_read = |leaf: usize| of_file.schema_descr().get_column_root_idx(leaf) == index;
+    check_pages_of(&file, builder.metadata(), is_read).map_err(refused)?;
+    let rows = of_file.num_rows();
     let batches = as_bytes(file, builder.metadata(), index).map_err(|error| damaged(input, error))?;
     Ok(Column { batches, rows, is_text })
 }

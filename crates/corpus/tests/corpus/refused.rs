@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::file::properties::WriterProperties;
+use parquet::basic::Compression;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::made::*;
 
@@ -123,6 +124,38 @@ fn damaged_files_are_named() {
             std::fs::remove_dir_all(out).unwrap();
         }
     }
+}
+
+#[test]
+fn a_small_parquet_file_with_a_huge_page_is_refused() {
+    let place = Sandbox::new();
+    let page = |column: &str, bytes: usize| {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(bytes)]));
+        let batch = RecordBatch::try_from_iter([(column, texts)]).unwrap();
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(Default::default()));
+        let properties =
+            properties.set_dictionary_enabled(false).set_statistics_enabled(EnabledStatistics::None).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    };
+    let file = page("text", 257 << 20);
+    assert!(file.len() < 100_000, "{}", file.len());
+    place.put("a.parquet", file);
+    let error = place.refused(&[]);
+    assert!(error.starts_with("in/a.parquet is damaged: the page at byte 4 has"), "{error}");
+    assert!(error.contains("when it is unpacked; at most 268435456 are read"), "{error}");
+}
+
+#[test]
+fn a_footer_with_a_list_longer_than_itself_is_refused() {
+    let place = Sandbox::new();
+    // Field 2, the schema: a list of 2^31 structures in 12 bytes.
+    let footer = [0x15, 0x02, 0x19, 0xfc, 0x80, 0x80, 0x80, 0x80, 0x08, 0x00, 0x00, 0x00];
+    let file = [b"PAR1".as_slice(), &footer, &12_u32.to_le_bytes(), b"PAR1"].concat();
+    place.put("a.parquet", file);
+    let error = place.refused(&[]);
+    assert!(error.contains("is damaged: its footer is damaged"), "{error}");
 }
 
 #[test]

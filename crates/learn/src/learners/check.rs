@@ -38,7 +38,8 @@ pub fn check_learner<L: Learner<Model = Policy>>(example: &Example<L>) {
         parts_add_up(example, &device);
         blocks_are_computed_again(example, &device);
         loss_falls(example, &device);
-        resumes_exactly(example, &device);
+        let learner_and_model = || ((example.learner)(), start(example, &device));
+        resumes_exactly(learner_and_model, || (example.batch)(1, &device), [3, 5], &device);
     }
 }
 
@@ -142,25 +143,25 @@ struct Run<L: Learner> {
 }
 
 impl<L: Learner> Run<L> {
-    fn new(example: &Example<L>, device: &Device) -> Self {
+    fn new((learner, model): (L, L::Model)) -> Self {
         let config = OptimizerConfig { learning_rate: 1e-2, ..OptimizerConfig::default() };
-        Self { learner: (example.learner)(), model: start(example, device), optimizer: AdamW::new(config).unwrap() }
+        Self { learner, model, optimizer: AdamW::new(config).unwrap() }
     }
 
     /// Takes one step and returns the loss before it.
-    fn step(mut self, example: &Example<L>, device: &Device) -> (Self, f64) {
-        let (gradients, metrics) = batch_gradients(&Plain(&self.learner), &self.model, (example.batch)(1, device));
+    fn step(mut self, batch: Vec<L::Batch>) -> (Self, f64) {
+        let (gradients, metrics) = batch_gradients(&Plain(&self.learner), &self.model, batch);
         (self.model, _) = self.optimizer.step(self.model, gradients, 1e-2).unwrap();
         (self, metrics["total"])
     }
 
-    fn steps(self, count: usize, example: &Example<L>, device: &Device) -> Self {
-        (0..count).fold(self, |run, _| run.step(example, device).0)
+    fn steps(self, count: usize, batch: impl Fn() -> Vec<L::Batch>) -> Self {
+        (0..count).fold(self, |run, _| run.step(batch()).0)
     }
 
     /// Returns a new run, restored from the state that a checkpoint holds.
-    fn taken_up(self, example: &Example<L>, device: &Device) -> Self {
-        let mut new = Self::new(example, device);
+    fn taken_up(self, start: (L, L::Model), device: &Device) -> Self {
+        let mut new = Self::new(start);
         let state = serde_json::from_str(&self.learner.state().to_string()).unwrap();
         new.learner.restore(&state).unwrap();
         let (steps, moments) = self.optimizer.state();
@@ -176,17 +177,25 @@ impl<L: Learner> Run<L> {
 }
 
 fn loss_falls<L: Learner>(example: &Example<L>, device: &Device) {
-    let (mut run, before) = Run::new(example, device).step(example, device);
+    let batch = || (example.batch)(1, device);
+    let (mut run, before) = Run::new(((example.learner)(), start(example, device))).step(batch());
     let mut after = before;
     for _ in 0..50 {
-        (run, after) = run.step(example, device);
+        (run, after) = run.step(batch());
     }
     assert!(after < before - 0.05 * before.abs(), "the loss goes from {before} to {after} in 50 steps");
 }
 
-fn resumes_exactly<L: Learner>(example: &Example<L>, device: &Device) {
-    let whole = Run::new(example, device).steps(5, example, device);
-    let stopped = Run::new(example, device).steps(3, example, device);
-    let resumed = stopped.taken_up(example, device).steps(2, example, device);
+/// Checks that a run which is stopped, saved and resumed after the first number of steps has the bits of one that takes the
+/// second number without a stop. `start` gives the learner and the model before training, the same on every call.
+pub fn resumes_exactly<L: Learner>(
+    start: impl Fn() -> (L, L::Model),
+    batch: impl Fn() -> Vec<L::Batch>,
+    [stop, total]: [usize; 2],
+    device: &Device,
+) {
+    let whole = Run::new(start()).steps(total, &batch);
+    let stopped = Run::new(start()).steps(stop, &batch);
+    let resumed = stopped.taken_up(start(), device).steps(total - stop, &batch);
     assert_eq!(whole.bits(), resumed.bits());
 }

@@ -14,7 +14,7 @@ mod ilql;
 mod iql;
 mod monte_carlo;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use awr::{Awr, AwrConfig};
 pub use behaviour_cloning::{BehaviourCloning, BehaviourCloningConfig, FilteredConfig};

@@ -107,7 +107,7 @@ fn a_turn_without_a_legal_action_is_named() {
 }
 
 /// Runs a test on every device, with the given number of parallel environments.
-fn each_rollout(context: Context, environments: usize, test: impl Fn(Rollout, &Policy)) {
+pub(super) fn each_rollout(context: Context, environments: usize, test: impl Fn(Rollout, &Policy)) {
     for device in available_devices() {
         let device = open_device(device).unwrap();
         let registry = Registry::builtin().with("letters", Letters::build);
@@ -395,7 +395,7 @@ fn a_logged_episode_has_the_tokens_that_it_was_played_with() {
     }
 }
 
-fn assert_same_tokens(logged: &Trajectory, played: &Trajectory) {
+pub(super) fn assert_same_tokens(logged: &Trajectory, played: &Trajectory) {
     assert_eq!((logged.end, logged.segments.len()), (played.end, played.segments.len()));
     assert_eq!(logged.final_prompt, played.final_prompt);
     for (logged, played) in logged.segments.iter().zip(&played.segments) {

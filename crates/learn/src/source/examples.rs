@@ -8,7 +8,7 @@ mod tests;
 
 use std::path::Path;
 
-use palestra_text::{ChatTemplate, NamedTemplate};
+use palestra_text::{ChatTemplate, NamedTemplate, TemplateLimits};
 
 use crate::Result;
 pub(super) use encoder::Encoded;
@@ -16,14 +16,18 @@ pub use encoder::{Border, ExampleEncoder, TooLong};
 pub use order::{ExampleOrder, ExamplePlace, packed};
 pub use rows::{ExampleCounts, ExampleRows};
 
-/// Returns the chat template: the named one if given, otherwise that of a model's directory.
+/// Returns the chat template: the named one if given, otherwise that of a model's directory. Both are read within limits.
 ///
 /// # Errors
 /// A file that cannot be read, or is no template.
-pub fn template_of(named: Option<&NamedTemplate>, model: Option<&Path>) -> Result<Option<ChatTemplate>> {
+pub fn template_of(
+    named: Option<&NamedTemplate>,
+    model: Option<&Path>,
+    limits: TemplateLimits,
+) -> Result<Option<ChatTemplate>> {
     match (named, model) {
-        (Some(named), _) => Ok(Some(ChatTemplate::from_name(named, model)?)),
-        (None, Some(model)) => Ok(ChatTemplate::from_directory(model)?),
+        (Some(named), _) => Ok(Some(ChatTemplate::from_name_within(limits, named, model)?)),
+        (None, Some(model)) => Ok(ChatTemplate::from_directory_within(limits, model)?),
         (None, None) => Ok(None),
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::ops::{OutputVocabulary, available_devices, open_device, selected_log_probs};
 use crate::{ExpertsConfig, Family, Heads, ModelConfig, RopeScaling, parameters};
 
-const VOCAB: usize = 11;
+pub(super) const VOCAB: usize = 11;
 const END: u32 = 3;
 
 /// Runs a test with models of every kind of layer on every device: GPT-2 and Llama with tied and untied embeddings, and the
@@ -25,7 +25,7 @@ fn each_policy(test: impl Fn(&Policy)) {
     }
 }
 
-fn shapes() -> Vec<ModelConfig> {
+pub(super) fn shapes() -> Vec<ModelConfig> {
     let mut shapes = Vec::new();
     for tie_embeddings in [true, false] {
         shapes.push(ModelConfig { family: Family::Gpt2, tie_embeddings, ..ModelConfig::default() });
@@ -80,7 +80,7 @@ fn the_cache_is_made_anew_where_the_frequencies_change() {
 }
 
 /// A policy with weights large enough, in every part, that a wrong position or mask changes the result.
-fn policy(config: &ModelConfig, device: &Device) -> Policy {
+pub(super) fn policy(config: &ModelConfig, device: &Device) -> Policy {
     let policy = Policy::new(config, Heads { value: true, critic: None }, 1, device);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let noise = Normal::new(0.0f32, 0.2).unwrap();
@@ -112,7 +112,12 @@ fn sampling(temperature: f32) -> Sampling {
 }
 
 /// Evaluates the last `written` tokens of a text with one full forward pass.
-fn full_pass(policy: &Policy, tokens: Vec<u32>, allowed: Vec<Option<Arc<[u32]>>>, temperature: f32) -> FullPass {
+pub(super) fn full_pass(
+    policy: &Policy,
+    tokens: Vec<u32>,
+    allowed: Vec<Option<Arc<[u32]>>>,
+    temperature: f32,
+) -> FullPass {
     let (device, count, time) = (policy.transformer.device(), allowed.len(), tokens.len());
     let ids: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
     let input = Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [1, time]), &device);
@@ -132,10 +137,10 @@ fn full_pass(policy: &Policy, tokens: Vec<u32>, allowed: Vec<Option<Arc<[u32]>>>
 }
 
 /// Log-probability of each token written, the likeliest token in its place, and the value of the state before it.
-struct FullPass {
-    log_probs: Vec<f32>,
+pub(super) struct FullPass {
+    pub log_probs: Vec<f32>,
     best: Vec<u32>,
-    values: Option<Vec<f32>>,
+    pub values: Option<Vec<f32>>,
 }
 
 #[test]
@@ -187,7 +192,7 @@ fn padding_does_not_change_what_is_made_of_real_tokens() {
 
 /// Continues requests in an engine of few rows and small passes, one request more each step; returns the continuations
 /// and the number of tokens that were read.
-fn trickled(policy: &Policy, requests: Vec<Request>, rows: usize, sizes: Sizes) -> (Vec<Continuation>, u64) {
+pub(super) fn trickled(policy: &Policy, requests: Vec<Request>, rows: usize, sizes: Sizes) -> (Vec<Continuation>, u64) {
     let mut engine = Engine::new(policy, LIMITS, sampling(1.0), rows);
     engine.sizes = sizes;
     let mut written = vec![None; requests.len()];

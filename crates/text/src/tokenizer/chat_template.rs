@@ -70,9 +70,17 @@ impl ChatTemplate {
     /// # Errors
     /// A file that cannot be read, or an invalid template.
     pub fn from_directory(directory: &Path) -> Result<Option<Self>> {
+        Self::from_directory_within(TemplateLimits::default(), directory)
+    }
+
+    /// As [`ChatTemplate::from_directory`], within other limits.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::from_directory`].
+    pub fn from_directory_within(limits: TemplateLimits, directory: &Path) -> Result<Option<Self>> {
         let own = directory.join("chat_template.jinja");
         if own.exists() {
-            return Self::from_file(&own, Some(directory)).map(Some);
+            return Self::from_name_within(limits, &NamedTemplate::File(own), Some(directory)).map(Some);
         }
         let (config_path, config) = tokenizer_config(directory)?;
         let template = match &config["chat_template"] {
@@ -82,7 +90,7 @@ impl ChatTemplate {
             one => one.as_str(),
         };
         let origin = format!("chat_template of {}", config_path.display());
-        template.map(|text| Self::new(origin, text, special_tokens(&config))).transpose()
+        template.map(|text| Self::within(limits, origin, text, special_tokens(&config))).transpose()
     }
 
     /// The template of a file; `eos_token` and the other special tokens are those of the directory `model`.
@@ -98,8 +106,16 @@ impl ChatTemplate {
     /// # Errors
     /// As [`ChatTemplate::from_file`].
     pub fn from_name(name: &NamedTemplate, model: Option<&Path>) -> Result<Self> {
+        Self::from_name_within(TemplateLimits::default(), name, model)
+    }
+
+    /// As [`ChatTemplate::from_name`], within other limits.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::from_file`].
+    pub fn from_name_within(limits: TemplateLimits, name: &NamedTemplate, model: Option<&Path>) -> Result<Self> {
         let config = model.map(tokenizer_config).transpose()?.map(|(_, config)| config);
-        Self::new(name.to_string(), &name.text()?, special_tokens(&config.unwrap_or_default()))
+        Self::within(limits, name.to_string(), &name.text()?, special_tokens(&config.unwrap_or_default()))
     }
 
     /// A template from its text. `origin` is for messages; `special` holds the values of `eos_token` and the other
@@ -139,7 +155,7 @@ impl ChatTemplate {
         let reads_parts =
             ["'type'", "\"type\"", ".type", "'text'", "\"text\"", ".text"].iter().any(|it| text.contains(it));
         let asks_for_date = text.contains("strftime_now");
-        limits::compile(&mut environment, NAME, text).map_err(|error| failed(&origin, &error))?;
+        limits.compile(&mut environment, NAME, text).map_err(|error| failed(&origin, &error))?;
         let template = Self {
             origin,
             environment,
@@ -185,7 +201,7 @@ impl ChatTemplate {
         }
         let bytes: usize = messages.iter().map(|message| message.to_string().len()).sum();
         let tools = messages.first().and_then(Message::tools).unwrap_or(&Value::Null);
-        let steps = self.limits.steps + bytes as u64;
+        let steps = self.limits.steps.saturating_add(bytes as u64);
         let messages: Vec<Value> = messages.iter().map(|message| self.as_read(message)).collect();
         let (messages, tools) = (Jinja::from(Serde(&messages)), Jinja::from(Serde(tools)));
         let values = context! { messages, add_generation_prompt, tools, documents => () };

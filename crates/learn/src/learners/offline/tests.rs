@@ -20,7 +20,7 @@ pub(super) const VOCAB: usize = 7;
 const ALL_PARTS: CriticShape = CriticShape { own_trunk: true, q_heads: 2, targets: Targets::Network, v_head: true };
 
 /// A policy whose heads give different outputs for different states and tokens.
-pub(super) fn policy(shape: Option<CriticShape>, device: &Device) -> Policy {
+pub(in crate::learners) fn policy(shape: Option<CriticShape>, device: &Device) -> Policy {
     let config =
         ModelConfig { family: Family::Gpt2, context: 12, layers: 1, width: 8, heads: 2, ..ModelConfig::default() };
     let heads = Heads { value: false, critic: shape };
@@ -48,7 +48,7 @@ fn action(at: usize, turn: usize, reward: f32, allowed: Option<&[u32]>) -> Actio
 }
 
 /// Six chunks: of one turn and of two; terminated, truncated, continued, or with an unknown next state.
-fn chunks() -> Vec<Chunk> {
+pub(in crate::learners) fn chunks() -> Vec<Chunk> {
     let chunk = |number: usize| {
         let turns = 1 + number % 2;
         let segment = |turn: usize| {
@@ -79,7 +79,7 @@ fn chunks() -> Vec<Chunk> {
     (0..6).map(chunk).collect()
 }
 
-pub(super) fn parts(chunks: &[Chunk], parts: usize, device: &Device) -> Vec<TransitionBatch> {
+pub(in crate::learners) fn parts(chunks: &[Chunk], parts: usize, device: &Device) -> Vec<TransitionBatch> {
     uneven_parts(chunks, parts).into_iter().map(|part| TransitionBatch::new(part, device)).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::thread;
 
 use minijinja::{Environment, Error, ErrorKind, State};
+use serde::{Deserialize, Serialize};
 
 /// Bounds of a chat template. The defaults are far above what published templates take.
 ///
@@ -14,14 +15,15 @@ use minijinja::{Environment, Error, ErrorKind, State};
 /// assert!(error.contains("steps"), "{error}");
 /// # Ok::<(), palestra_text::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TemplateLimits {
-    /// Bytes of the template.
+    /// Most bytes of the template, 1 to 1 MiB (1,048,576). The time to compile a hostile one grows with their square.
     pub template_bytes: usize,
-    /// Bytes of one tag but those in quotes, which bound how deep its expressions are nested.
+    /// Most bytes of code in one tag but those in quotes, 1 to 64 KiB (65,536). They bound how deep expressions are nested.
     pub tag_bytes: usize,
-    /// Steps of one rendering, to which each byte of the conversation adds one. An instruction is a step, and so are 64
-    /// bytes of text that the template makes: this bounds time, memory and the length of the result.
+    /// Most steps of one rendering, 1 to 100,000,000; each byte of the conversation adds one. An instruction is a step, and
+    /// so are 64 bytes of text that the template makes: this bounds time, memory and the length of the result.
     pub steps: u64,
 }
 
@@ -31,10 +33,26 @@ impl Default for TemplateLimits {
     }
 }
 
-/// Stack of the thread that compiles a template: minijinja's parser recurses for each sign, `not` and `elif`.
+/// Stack of the thread that compiles a template within the default limits: minijinja's parser recurses for each sign, `not`
+/// and `elif`.
 const STACK: usize = 256 << 20;
 
 impl TemplateLimits {
+    /// Maximum of [`template_bytes`](Self::template_bytes): the stack for compiling grows with it.
+    pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+    /// Maximum of [`tag_bytes`](Self::tag_bytes): the stack for compiling grows with it.
+    pub const MAX_TAG_BYTES: usize = 64 << 10;
+    /// Maximum of [`steps`](Self::steps): the stack for nested values grows with it.
+    pub const MAX_STEPS: u64 = 100_000_000;
+
+    /// Stack for the deepest template that the limits let through.
+    fn stack(self) -> usize {
+        let default = Self::default();
+        let times =
+            self.template_bytes.div_ceil(default.template_bytes).max(self.tag_bytes.div_ceil(default.tag_bytes));
+        STACK.saturating_mul(times.max(1))
+    }
+
     /// Refuses a template that is too long.
     pub(super) fn check_length(&self, text: &str) -> Result<(), String> {
         let (length, most) = (text.len(), self.template_bytes);
@@ -63,17 +81,22 @@ impl TemplateLimits {
             Err(format!("a tag has {outside} bytes of code; at most {most} are read"))
         }
     }
-}
 
-/// Compiles the template on a stack that its nesting does not exhaust.
-pub(super) fn compile(environment: &mut Environment<'static>, name: &'static str, text: String) -> Result<(), Error> {
-    let failed = |reason: String| Error::new(ErrorKind::InvalidOperation, reason);
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(STACK);
-        let compiling = thread.spawn_scoped(scope, || environment.add_template_owned(name, text));
-        let compiling = compiling.map_err(|error| failed(format!("no thread to compile it: {error}")))?;
-        compiling.join().unwrap_or_else(|_| Err(failed("the template engine failed".to_string())))
-    })
+    /// Compiles the template on a stack that its nesting does not exhaust.
+    pub(super) fn compile(
+        self,
+        environment: &mut Environment<'static>,
+        name: &'static str,
+        text: String,
+    ) -> Result<(), Error> {
+        let failed = |reason: String| Error::new(ErrorKind::InvalidOperation, reason);
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().stack_size(self.stack());
+            let compiling = thread.spawn_scoped(scope, || environment.add_template_owned(name, text));
+            let compiling = compiling.map_err(|error| failed(format!("no thread to compile it: {error}")))?;
+            compiling.join().unwrap_or_else(|_| Err(failed("the template engine failed".to_string())))
+        })
+    }
 }
 
 /// Bytes of stack for each step: a value is nested one deeper in no fewer than six steps.
@@ -161,6 +184,18 @@ mod tests {
         let wrong: Vec<_> =
             told.iter().filter(|(_, expected, told)| !told.contains(expected) || told.len() > 300).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn the_largest_limits_end_no_program() {
+        let limits = TemplateLimits {
+            template_bytes: TemplateLimits::MAX_TEMPLATE_BYTES,
+            tag_bytes: TemplateLimits::MAX_TAG_BYTES,
+            ..TemplateLimits::default()
+        };
+        let signs = format!("{{{{ {}1 }}}}", "-".repeat(TemplateLimits::MAX_TAG_BYTES - 10));
+        assert!(ChatTemplate::new("t", &signs, BTreeMap::new()).is_err(), "too deep for the default limits");
+        assert!(ChatTemplate::within(limits, "t", &signs, BTreeMap::new()).is_ok());
     }
 
     #[test]
