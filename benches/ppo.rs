@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use palestra::Result;
 use palestra::envs::{Definition, Options, Pool, Registry};
+use palestra::learn::collective::Alone;
 use palestra::learn::encoder::Encoder;
 use palestra::learn::learners::ppo::{Ppo, PpoConfig};
 use palestra::learn::rollout::{Rollout, RolloutConfig};
@@ -74,7 +75,7 @@ fn run(device: &str, env: &str, layers: usize, width: usize) -> Result<Vec<Metri
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let span = UpdateRange { start: 0, updates: UPDATES, stop: &AtomicBool::new(false) };
     let mut updates = Vec::new();
-    train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
+    train(&mut learner, policy, &mut source, &mut optimizer, &span, &Alone, |progress| {
         updates.push(progress.metrics.clone());
         Ok::<(), palestra::learn::Error>(())
     })?;

@@ -12,6 +12,7 @@ use std::time::Instant;
 use palestra::envs::policies::Random;
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Options, Registry};
+use palestra::learn::collective::Alone;
 use palestra::learn::encoder::{Encoder, Encoding};
 use palestra::learn::learners::TruncatedEpisodes;
 use palestra::learn::rollout::Context;
@@ -131,7 +132,7 @@ fn read_batches(path: &Path) -> Result<f64> {
     let began = Instant::now();
     let mut source = ReplaySource::new(log, selection, config, 0, device);
     for _ in 0..rows.div_ceil(256) {
-        std::hint::black_box(source.next_parts()?);
+        std::hint::black_box(source.next_parts(&Alone)?);
     }
     Ok(began.elapsed().as_secs_f64())
 }

@@ -15,6 +15,7 @@ mod generate;
 mod keys;
 mod label;
 mod log;
+mod logs;
 mod merge;
 mod new;
 mod output;
@@ -29,14 +30,13 @@ mod tokenizer;
 mod train;
 mod writing;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgAction, Parser, Subcommand};
 use palestra_envs::Registry;
 use palestra_model::Device;
-use tracing::level_filters::LevelFilter;
 
 use crate::reward::with_kinds;
 use crate::{Error, Result};
@@ -111,7 +111,7 @@ pub fn main(registry: Registry) -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    start_logging(&line);
+    logs::start(line.quiet, line.verbose);
     palestra_datasets::log::silence_caught_panics();
     // Without a run, reward models are computed on this device; a run computes them on its own device.
     let registry = with_kinds(&registry, &Device::flex(), Arc::default());
@@ -162,37 +162,6 @@ fn fail(error: &Error, json: bool) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{told}");
     // 130 is what shells give a program that Ctrl-C ended.
     if is_interrupted { ExitCode::from(130) } else { ExitCode::FAILURE }
-}
-
-fn start_logging(line: &CommandLine) {
-    let level = match (line.quiet, line.verbose) {
-        (true, _) => LevelFilter::WARN,
-        (_, 0) => LevelFilter::INFO,
-        (_, 1) => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let logs = tracing_subscriber::fmt()
-        .with_writer(|| Logs)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(level >= LevelFilter::DEBUG)
-        .with_max_level(level);
-    // A program that logs in its own way has set a logger before.
-    let _ = logs.try_init();
-}
-
-/// Standard error for logs. A reader that is gone, as after the end of an SSH connection, ends no run: what it would have
-/// read is dropped.
-struct Logs;
-
-impl Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub struct RecordReport {
     pub unscored: u64,
     /// Number of episodes that the environment's program failed, and so are not in the log, by the kind of failure.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub dropped: BTreeMap<&'static str, usize>,
+    pub dropped: BTreeMap<String, usize>,
     /// Size of the log, in bytes.
     pub bytes: u64,
     /// Seconds of playing and writing.
@@ -211,7 +211,7 @@ fn play_simply(
             Ok(episode) => episode,
             Err(error) => match error.episode_failure() {
                 Some(kind) => {
-                    *recording.dropped.entry(kind.name()).or_default() += 1;
+                    *recording.dropped.entry(kind.name().to_string()).or_default() += 1;
                     watch.check()?;
                     continue;
                 }
@@ -288,7 +288,7 @@ struct Recording<'a> {
     squares: f64,
     rewards: BTreeMap<String, RewardSummary>,
     unscored: u64,
-    dropped: BTreeMap<&'static str, usize>,
+    dropped: BTreeMap<String, usize>,
 }
 
 impl<'a> Recording<'a> {

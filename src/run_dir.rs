@@ -16,6 +16,7 @@
 //!   plots/          SVG
 //!   report.html
 //!   tensorboard/
+//!   rank-1.log      log of a rank other than 0, of a run on several processes
 //!   lock            process id of the process that trains in it
 //! ```
 
@@ -106,6 +107,11 @@ impl RunDir {
     /// Path of the resolved configuration.
     pub fn run_file(&self) -> PathBuf {
         self.path.join(RUN_FILE)
+    }
+
+    /// Path of the log of a rank other than 0.
+    pub fn rank_log(&self, rank: usize) -> PathBuf {
+        self.path.join(format!("rank-{rank}.log"))
     }
 
     /// Path of the spec of the environment.

@@ -10,6 +10,7 @@ mod held_out;
 mod parts;
 mod plan;
 mod preferences;
+mod ranks;
 mod reference;
 mod report;
 
@@ -30,10 +31,11 @@ use crate::run_dir::RunDir;
 use crate::{Error, Result, reward};
 use baselines::Baselines;
 use best::Best;
-use directory::{Before, Directory, resume_into, snapshot};
+use directory::{Before, Directory, resumed, snapshot};
 use episodes::{SHOWN, frames, samples};
 use held_out::HeldOut;
 use palestra_files::write_atomically;
+use palestra_learn::collective::{Alone, Collective};
 use palestra_learn::learners::{AnyConfig, Learner};
 use palestra_learn::source::{DataConfig, Source};
 use palestra_learn::train::{UpdateRange, train};
@@ -81,11 +83,28 @@ impl TrainOptions {
 /// An environment, log, device or directory that cannot be used, before anything is written; any error of training.
 /// [`Error::Interrupted`] if a person stopped the run; everything is then saved.
 pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Result<TrainReport> {
+    let report = train_on_ranks(run, registry, options, &Alone, &mut |_| Ok(()))?;
+    Ok(report.expect("the only rank reports"))
+}
+
+/// As [`train_run`], on this rank of several that call it together. Rank 0 shows, writes and returns the report. Each other rank
+/// returns `None`, and gives `log_to` the path of its log in the run's directory.
+///
+/// # Errors
+/// As [`train_run`]; a rank that takes no part, or has another run file or other data.
+pub fn train_on_ranks(
+    run: RunFile,
+    registry: &Registry,
+    options: TrainOptions,
+    collective: &dyn Collective,
+    log_to: &mut dyn FnMut(&Path) -> Result<()>,
+) -> Result<Option<TrainReport>> {
     let mut run = run.resolve(registry)?;
+    ranks::check_same(&run, collective)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
     let stop = Arc::new(AtomicBool::new(false));
     let registry = &reward::with_kinds(registry, &device, Arc::clone(&stop));
-    set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options)));
+    set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options, collective)));
     let logged = run.data.as_ref().map(open_log).transpose()?;
     let summary = logged.as_ref().map(|logged| LogSummary::of(&logged.outcomes)).transpose()?;
     if let (AnyConfig::Log(config), Some(logged), Some(data)) = (&mut run.learner.config, &logged, &run.data) {
@@ -99,16 +118,31 @@ pub fn train_run(run: RunFile, registry: &Registry, options: TrainOptions) -> Re
     let batches_on = device.clone().autodiff();
     let parts = Parts::open(&mut agent, registry, logged, &batches_on)?;
     tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
-    let directory = Directory::open(&agent, &options)?;
-    let training = Training { agent, logged: summary, directory, registry, stop, device, options };
+    let directory = if collective.rank() == 0 {
+        let directory = Directory::open(&agent, &options)?;
+        directory.tell(collective)?;
+        directory
+    } else {
+        let directory = Directory::follow(collective)?;
+        log_to(&directory.dir.rank_log(collective.rank()))?;
+        directory
+    };
+    let training = Training { agent, logged: summary, directory, registry, stop, device, options, collective };
     match parts {
-        Parts::Play(learner, source) => training.go(learner, source, None),
-        Parts::Log(learner, source) => training.go(learner, source, None),
-        Parts::Text(learner, source, held_out) => training.go(learner, source, Some(HeldOut::Text(held_out))),
+        Parts::Play(learner, source) => training.train(learner, source, None),
+        Parts::Log(learner, source) => training.train(learner, source, None),
+        Parts::Text(learner, source, held_out) => training.train(learner, source, Some(HeldOut::Text(held_out))),
         Parts::Preferences(data) => {
+            // The log-probabilities of the reference are computed and written by rank 0; the others read them.
+            if collective.rank() > 0 {
+                collective.barrier()?;
+            }
             let (agent, dir) = (&training.agent, &training.directory.dir);
             let (learner, source, held_out) = data.into_parts(agent, dir, &batches_on)?;
-            training.go(learner, source, Some(HeldOut::Preferences(held_out)))
+            if collective.rank() == 0 {
+                collective.barrier()?;
+            }
+            training.train(learner, source, Some(HeldOut::Preferences(held_out)))
         }
     }
 }
@@ -122,15 +156,29 @@ struct Training<'a> {
     stop: Arc<AtomicBool>,
     device: Device,
     options: TrainOptions,
+    collective: &'a dyn Collective,
 }
 
 impl Training<'_> {
+    /// Trains; returns the report on rank 0.
+    fn train<L, S>(self, learner: L, source: S, held_out: Option<HeldOut>) -> Result<Option<TrainReport>>
+    where
+        L: Learner<Model = Policy>,
+        S: Source<L>,
+    {
+        match self.collective.rank() {
+            0 => self.go(learner, source, held_out).map(Some),
+            _ => self.follow(learner, source).map(|()| None),
+        }
+    }
+
+    /// Trains on rank 0.
     fn go<L, S>(self, mut learner: L, mut source: S, mut held_out: Option<HeldOut>) -> Result<TrainReport>
     where
         L: Learner<Model = Policy>,
         S: Source<L>,
     {
-        let Self { agent: start, logged, directory, registry, stop, device, options } = self;
+        let Self { agent: start, logged, directory, registry, stop, device, options, collective } = self;
         let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
         let Directory { dir, saved } = directory;
         let episodes = start.run.evaluation.episodes as u64;
@@ -142,12 +190,7 @@ impl Training<'_> {
                 let shown = samples(played.unwrap_or_default(), &start, shown);
                 (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes: shown })
             }
-            Some((path, saved)) => {
-                let rewards = start.rewards;
-                let agent = Agent { rewards, ..Agent::from_checkpoint(start.run, saved, path, &device)? };
-                let before = resume_into(saved, path, &mut learner, &mut source, &mut optimizer, &device)?;
-                (agent, before)
-            }
+            Some(saved) => resumed(start, saved, &mut learner, &mut source, &mut optimizer, &device)?,
         };
         if let Some(text) = held_out.as_mut().and_then(HeldOut::text_mut) {
             text.take_up(&dir.samples(), agent.updates)?;
@@ -168,7 +211,7 @@ impl Training<'_> {
         let best = |metric: &String| Best::so_far(metric, &dir.metrics(), done);
         let mut best = run.train.keep_best.as_ref().map(best).transpose()?;
         let policy = optimizer.freeze(agent.trained())?;
-        let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, |progress| {
+        let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, collective, |progress| {
             done = progress.done;
             if progress.is_new {
                 if let Some(kept) = &mut kept {
@@ -318,11 +361,12 @@ pub fn evaluate_run(
     Ok(agent.evaluate(&agent.policy, registry, episodes, seed)?.0)
 }
 
-/// Number of threads, which affects the bits of a run: that of the resumed run, or one per core.
-fn threads_of(options: &TrainOptions) -> usize {
+/// Number of threads, which affects the bits of a run: that of the resumed run, or one per core, which the ranks on a machine
+/// share.
+fn threads_of(options: &TrainOptions, collective: &dyn Collective) -> usize {
     let earlier = options.out.as_ref().filter(|_| options.resumes()).and_then(|out| RunDir::open(out).ok());
     let earlier = earlier.and_then(|dir| RunFile::load(&dir.run_file(), &[] as &[&str]).ok());
-    earlier.and_then(|run| run.train.threads).unwrap_or_else(cores)
+    earlier.and_then(|run| run.train.threads).unwrap_or_else(|| (cores() / collective.local_size()).max(1))
 }
 
 fn cores() -> usize {

@@ -1,13 +1,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use palestra_envs::Registry;
 
+use super::logs;
 use super::output::Output;
 use crate::config::RunFile;
 use crate::recipes::{RECIPES, recipe};
-use crate::train_run::{TrainOptions, train_run};
+use crate::train_run::{TrainOptions, train_on_ranks};
 use crate::{Error, Result};
+use palestra_learn::collective::join;
 use palestra_learn::learners::{LEARNERS, LearnerKind};
 use palestra_report::Display;
 
@@ -20,6 +23,8 @@ use palestra_report::Display;
 /// metrics, plots, sample episodes and, with rollout.record = true, a log of all rollouts. If interrupted (Ctrl-C, or its
 /// terminal is closed), it saves a checkpoint first. --resume continues from the last checkpoint, to the same bits as a
 /// run that was not stopped. It is refused if no checkpoint is whole, or if the data is not as it was.
+///
+/// mpirun -n 2 palestra train RUN.toml trains one model on two processes (docs/cluster.md).
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = examples_and_learners())]
@@ -82,9 +87,23 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         display: if output.is_quiet() { Display::Quiet } else { Display::Auto },
         replay: !output.wants_json() && !output.is_quiet(),
     };
-    let report = train_run(run, registry, options)?;
-    output.report(&report, &report)?;
-    Ok(ExitCode::SUCCESS)
+    let collective = join(Duration::from_secs_f64(run.train.deadline))?;
+    if collective.rank() > 0 {
+        logs::hold();
+    }
+    match train_on_ranks(run, registry, options, &*collective, &mut logs::write_to) {
+        Ok(Some(report)) => output.report(&report, &report).map(|()| ExitCode::SUCCESS),
+        Ok(None) => Ok(ExitCode::SUCCESS),
+        Err(error) if collective.size() > 1 && !matches!(error, Error::Interrupted(_)) => {
+            logs::release();
+            let error = Error::Training(format!("{}: {error}", collective.name(collective.rank())));
+            super::fail(&error, output.wants_json());
+            // The other ranks would wait for this one.
+            collective.abort();
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a run file, or a recipe inside the program if there is no file of that name.

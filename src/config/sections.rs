@@ -38,6 +38,9 @@ pub struct TrainConfig {
     /// refused before it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// Seconds that a rank of a run on several processes waits for another, above 0 and at most 1e6; then all ranks are ended.
+    /// The others wait while rank 0 evaluates and saves.
+    pub deadline: f64,
 }
 
 /// Evaluation of a model.
@@ -62,6 +65,7 @@ impl Default for TrainConfig {
             gradient_checkpointing: false,
             threads: None,
             memory: None,
+            deadline: 1800.0,
         }
     }
 }
@@ -94,6 +98,7 @@ impl TrainConfig {
                 ("evaluate_every", &self.evaluate_every, Range::AT_LEAST_ONE),
                 ("threads", &self.threads, Range::AT_LEAST_ONE),
                 ("memory", &self.memory, Range::AT_LEAST_ONE),
+                ("deadline", &self.deadline, Range::above_to(0.0, 1e6)),
             ],
         )?)
     }

@@ -2,6 +2,7 @@ use std::sync::atomic::AtomicBool;
 
 use palestra_datasets::log::{Columns, EpisodePlace, Log, ReadOptions};
 use palestra_envs::episode_seed;
+use palestra_learn::collective::Alone;
 use palestra_model::Module;
 
 use super::recorded::{FirstState, Recorded};
@@ -94,7 +95,7 @@ fn first_values(
     let stop = AtomicBool::new(false);
     let updates = steps.min(UPDATES) as u64;
     let span = UpdateRange { start: 0, updates, stop: &stop };
-    let model = train(&mut learner, model.train(), &mut source, &mut optimizer, &span, |progress| {
+    let model = train(&mut learner, model.train(), &mut source, &mut optimizer, &span, &Alone, |progress| {
         tracing::debug!("update {} of {updates}: {:?}", progress.done, progress.metrics);
         Ok::<(), Error>(())
     })?;

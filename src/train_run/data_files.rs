@@ -79,6 +79,15 @@ pub(super) fn check(file: &Path, run: &RunFile) -> Result<()> {
     }
 }
 
+/// Path and hash of each file that a run learns from.
+///
+/// # Errors
+/// Data that cannot be read.
+pub(super) fn hashes(run: &RunFile) -> Result<Vec<(String, String)>> {
+    let files = fingerprints(&paths_of(run)?, &[])?;
+    Ok(files.into_iter().map(|file| (file.path.display().to_string(), file.sha256)).collect())
+}
+
 /// Files that a run learns from: logs, texts, preferences, the files of prompts and rewards, and what encodes them.
 fn paths_of(run: &RunFile) -> Result<Vec<PathBuf>> {
     let mut run = run.clone();

@@ -130,7 +130,7 @@ fn refuse_lost_checkpoints(dir: &RunDir, earlier: &RunFile) -> Result<()> {
 }
 
 /// Restores the learner, its source and the optimiser from a checkpoint. Returns the scores from before training.
-pub(super) fn resume_into<L: Learner, S: Source<L>>(
+fn resume_into<L: Learner, S: Source<L>>(
     saved: &Checkpoint,
     path: &Path,
     learner: &mut L,
@@ -150,6 +150,22 @@ pub(super) fn resume_into<L: Learner, S: Source<L>>(
         moments.map(|(name, tensor)| (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone())));
     optimizer.restore(steps, moments.collect(), device)?;
     serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
+}
+
+/// Restores a run from a checkpoint: its agent, and the learner, source and optimiser. Returns the agent, and the scores from
+/// before training.
+pub(super) fn resumed<L: Learner, S: Source<L>>(
+    start: Agent,
+    (path, saved): &(PathBuf, Checkpoint),
+    learner: &mut L,
+    source: &mut S,
+    optimizer: &mut AdamW,
+    device: &Device,
+) -> Result<(Agent, Before)> {
+    let rewards = start.rewards;
+    let agent = Agent { rewards, ..Agent::from_checkpoint(start.run, saved, path, device)? };
+    let before = resume_into(saved, path, learner, source, optimizer, device)?;
+    Ok((agent, before))
 }
 
 pub(super) fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(

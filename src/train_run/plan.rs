@@ -9,6 +9,7 @@ use crate::config::RunFile;
 use crate::plan::{Extent, Parameters, Plan};
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
+use palestra_learn::collective::Alone;
 use palestra_learn::learners::{AnyConfig, batch_gradients};
 use palestra_learn::source::{TextConfig, TextSource, Texts};
 use palestra_model::ops::{open_device, set_threads};
@@ -145,7 +146,7 @@ fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let (mut began, mut measured) = (Instant::now(), 0);
     for step in 0..=STEPS {
-        let (gradients, _) = batch_gradients(&learner, &model, source.next_parts()?);
+        let (gradients, _) = batch_gradients(&learner, &model, source.next_parts(&Alone)?);
         // The norm of the gradients is read from the device, so the step is complete when the call returns.
         (model, _) = optimizer.step(model, gradients, 1e-9)?;
         if step == 0 {

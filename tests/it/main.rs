@@ -17,6 +17,7 @@ mod parity;
 mod people;
 mod preferences;
 mod process;
+mod ranks;
 mod recipes;
 mod reference;
 mod resume;

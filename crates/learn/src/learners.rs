@@ -6,6 +6,7 @@
 pub(crate) mod check;
 mod config;
 pub mod dpo;
+mod gradients;
 pub mod group;
 pub mod kto;
 pub mod offline;
@@ -18,8 +19,6 @@ pub mod reward_model;
 pub mod supervised;
 mod table;
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
@@ -30,6 +29,7 @@ pub use config::{
     AnyConfig, Data, HeadStart, LearnerConfig, LearnsFromLog, LearnsFromPlay, LearnsFromPreferences, LearnsFromText,
     PreferenceKinds, ReturnToGo, Returns, TextLearner, TruncatedEpisodes,
 };
+pub use gradients::{batch_gradients, reduced_gradients};
 pub use on_policy::{OnPolicy, Passes};
 use palestra_model::ops::{AllowedTokens, Entropy, TokenDistribution, TokenLogProbs};
 use palestra_model::optim::GradientSum;
@@ -95,50 +95,6 @@ impl std::ops::Sub for Sum {
     fn sub(self, other: Self) -> Self {
         self + other.mul_scalar(-1.0)
     }
-}
-
-/// Gradients and metrics of one optimiser step on a batch that comes in parts: what the parts give is added, then divided
-/// once, so that any split of a batch gives the step of the whole. All metrics and the gradients' norm are read off the device
-/// together.
-pub fn batch_gradients<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::Batch>) -> (GradientSum, Metrics) {
-    let mut statistics: Vec<Sum> = Vec::new();
-    for found in parts.iter().map(|part| learner.statistics(model, part)) {
-        match statistics.is_empty() {
-            true => statistics = found,
-            false => statistics.iter_mut().zip(found).for_each(|(sum, part)| add_part(sum, part)),
-        }
-    }
-    let statistics: Vec<Tensor<1>> = statistics.into_iter().map(Sum::mean).collect();
-
-    let mut gradients = GradientSum::default();
-    let mut measured: BTreeMap<&'static str, Sum> = BTreeMap::new();
-    for part in parts {
-        let Loss { total, metrics } = learner.gradients(model, part, &statistics, &mut gradients);
-        gradients.over(total.count);
-        for (name, part) in metrics {
-            match measured.get_mut(name) {
-                Some(sum) => add_part(sum, part),
-                None => _ = measured.insert(name, part),
-            }
-        }
-    }
-    let metrics = read(measured, &mut gradients);
-    (gradients, metrics)
-}
-
-fn add_part(sum: &mut Sum, part: Sum) {
-    *sum = Sum { sum: sum.sum.clone() + part.sum, count: sum.count + part.count };
-}
-
-/// Reads sums off the device at once, with the gradients' norm, and divides them.
-fn read(measured: BTreeMap<&'static str, Sum>, gradients: &mut GradientSum) -> Metrics {
-    // What no part measured has no mean.
-    let measured: BTreeMap<_, _> = measured.into_iter().filter(|(_, sum)| sum.count > 0.0).collect();
-    let (names, sums): (Vec<_>, Vec<Sum>) = measured.into_iter().unzip();
-    let counts: Vec<f64> = sums.iter().map(|sum| sum.count).collect();
-    let values = gradients.read_with(sums.into_iter().map(|sum| sum.sum).collect());
-    let means = values.into_iter().zip(counts).map(|(value, count)| f64::from(value) / count);
-    names.into_iter().map(String::from).zip(means).collect()
 }
 
 /// A learning algorithm.

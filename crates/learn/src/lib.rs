@@ -4,6 +4,7 @@
 
 pub mod accuracy;
 pub mod batch;
+pub mod collective;
 pub mod encoder;
 mod error;
 pub mod learners;

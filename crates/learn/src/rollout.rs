@@ -1,5 +1,6 @@
 //! Rollouts: a policy acts in many environments at once and produces episodes.
 
+mod gather;
 mod play;
 mod running;
 mod scoring;
@@ -15,6 +16,7 @@ pub use crate::encoder::Context;
 use crate::encoder::{Encoder, Encoding};
 use crate::trajectory::Trajectory;
 use crate::{Error, Result};
+pub use gather::gather_rollouts;
 use palestra_model::generate::{Engine, Limits, state_values};
 use palestra_model::math::Sampling;
 use palestra_model::{EndTokens, Policy};
@@ -114,6 +116,7 @@ impl RolloutConfig {
 }
 
 /// Result of one episode, as text and as tokens.
+#[derive(Serialize, Deserialize)]
 pub struct RolloutResult {
     /// The episode as text.
     pub episode: Episode,
@@ -133,7 +136,7 @@ impl RolloutResult {
 }
 
 /// Timings and counts of a rollout.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RolloutTimings {
     /// Time in the environments.
     pub environments: Duration,
@@ -148,7 +151,7 @@ pub struct RolloutTimings {
     /// Number of turns.
     pub turns: usize,
     /// Number of episodes that were dropped, because the environment's program failed, by the kind of failure.
-    pub dropped: BTreeMap<&'static str, usize>,
+    pub dropped: BTreeMap<String, usize>,
 }
 
 /// Runs episodes of one environment.

@@ -32,27 +32,30 @@ pub use windows::{Selection, resampled_times};
 use palestra_datasets::Episode;
 
 use crate::Result;
+use crate::collective::Collective;
 use crate::learners::Learner;
 use palestra_report::Metrics;
 
-/// A source of batches for a learner, update by update.
+/// A source of batches for a learner, update by update. On several ranks, each draws the same batches, and reads its share of
+/// them.
 pub trait Source<L: Learner> {
     /// Begins update number `update` and collects its data. The model acts outside autodiff.
     ///
     /// # Errors
     /// Nothing could be collected.
-    fn begin(&mut self, learner: &mut L, model: &L::Model, update: u64) -> Result<Metrics>;
+    fn begin(&mut self, learner: &mut L, model: &L::Model, update: u64, collective: &dyn Collective)
+    -> Result<Metrics>;
 
     /// Optimiser steps of the update that has begun, at least 1: learning-rate schedules go by step.
     fn steps(&self) -> usize;
 
-    /// Returns the parts of the next optimiser step's batch; `None` ends the update.
+    /// Returns the parts of this rank's share of the next optimiser step's batch; `None` ends the update.
     ///
     /// # Errors
     /// The batch could not be read.
-    fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<L::Batch>>>;
+    fn next_batch(&mut self, learner: &L, collective: &dyn Collective) -> Result<Option<Vec<L::Batch>>>;
 
-    /// Number of tokens in the batches of this update so far, without padding.
+    /// Number of tokens in the batches of this update so far, on all ranks and without padding.
     fn tokens(&self) -> usize;
 
     /// Receives the metrics of the step on the last batch.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::learners::{Learner, batch_gradients};
+use crate::collective::{Collective, gather};
+use crate::learners::{Learner, reduced_gradients};
 use crate::source::Source;
 use crate::{Error, Result};
 use palestra_model::optim::AdamW;
@@ -44,10 +45,11 @@ pub struct TrainProgress<'a, L: Learner, S> {
 /// Trains a model: each update collects data, then takes one optimiser step on each batch of it. A batch with nothing to learn
 /// from (no token counts, or all weights are 0) changes nothing, and is counted in `update/empty_steps`.
 ///
-/// `observe` is called after every update, and decides on logging, saving and evaluation.
+/// `observe` is called after every update, and decides on logging, saving and evaluation. On several ranks, every rank calls
+/// this function with a model of the same values, and takes the same steps.
 ///
 /// # Errors
-/// Errors of the source, the optimiser or the observer. If the user asked to stop, it is no error that the source
+/// Errors of the source, the optimiser, the observer or another rank. If the user asked to stop, it is no error that the source
 /// collected nothing more.
 pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
     learner: &mut L,
@@ -55,12 +57,13 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
     source: &mut S,
     optimizer: &mut AdamW,
     span: &UpdateRange,
+    collective: &dyn Collective,
     mut observe: impl FnMut(TrainProgress<L, S>) -> Result<(), E>,
 ) -> Result<L::Model, E> {
     for update in span.start..span.updates {
         let fraction = update as f64 / span.updates as f64;
         learner.set_progress(fraction);
-        let mut metrics = match source.begin(learner, &model, update) {
+        let mut metrics = match source.begin(learner, &model, update, collective) {
             Ok(metrics) => metrics,
             Err(error) => {
                 // The model is as the last update left it, and is reported again so that it is not lost.
@@ -78,7 +81,7 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
                         source,
                     })?;
                 }
-                if span.stop.load(Ordering::Relaxed) {
+                if is_stopped(span.stop, collective)? {
                     break;
                 }
                 return Err(error.into());
@@ -88,8 +91,8 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         let began = Instant::now();
         let mut means = Means::default();
         let (steps, mut taken, mut empty, mut learning_rate) = (source.steps() as f64, 0.0, 0.0, 0.0);
-        while let Some(parts) = source.next_batch(learner)? {
-            let (gradients, mut measured) = batch_gradients(learner, &model, parts);
+        while let Some(parts) = source.next_batch(learner, collective)? {
+            let (gradients, mut measured) = reduced_gradients(learner, &model, parts, collective)?;
             taken += 1.0;
             // Strictly between the ends, so that no step is wasted on a rate of 0.
             let done = (update as f64 * steps + taken) / (span.updates as f64 * steps + 1.0);
@@ -115,8 +118,13 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         learner.sum_up(&mut means);
         metrics.extend(means);
         metrics.extend(source.end());
+        if collective.size() > 1 {
+            let (traffic, steps) = (collective.take_traffic(), taken.max(1.0));
+            metrics.insert("collective/seconds".into(), traffic.time.as_secs_f64() / steps);
+            metrics.insert("collective/bytes".into(), traffic.bytes as f64 / steps);
+        }
         // Read once, so that the update reported and saved as the last one is the last.
-        let is_last = update + 1 == span.updates || span.stop.load(Ordering::Relaxed);
+        let is_last = update + 1 == span.updates || is_stopped(span.stop, collective)?;
         if update + 1 == span.updates {
             model = learner.finish(model);
         }
@@ -127,6 +135,12 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         }
     }
     Ok(model)
+}
+
+/// True if a user asked any rank to stop. All ranks get the same answer, so that they end after the same update.
+fn is_stopped(stop: &AtomicBool, collective: &dyn Collective) -> Result<bool> {
+    let own = stop.load(Ordering::Relaxed);
+    Ok(if collective.size() == 1 { own } else { gather(collective, &own)?.contains(&true) })
 }
 
 /// Means of metrics over the steps of an update.

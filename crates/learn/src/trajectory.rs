@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 pub use palestra_datasets::End;
 use palestra_datasets::Turn;
 
@@ -9,7 +11,7 @@ use palestra_datasets::Turn;
 ///
 /// The action tokens of all segments, in order, form one chain for returns and advantages, regardless of the context in
 /// which the model wrote them.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trajectory {
     /// Token sequences that the model read at once: the whole episode (context `transcript`), or one turn each
     /// (`observation`).
@@ -27,7 +29,7 @@ pub struct Trajectory {
 }
 
 /// One sequence of tokens that the model reads from position 0.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// All tokens, read and written, in order.
     pub tokens: Vec<u32>,
@@ -36,7 +38,7 @@ pub struct Segment {
 }
 
 /// One token that the model wrote.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActionToken {
     /// Position in [`Segment::tokens`]; at least 1, since the model writes it after reading something.
     pub at: usize,
@@ -51,7 +53,18 @@ pub struct ActionToken {
     /// Reward: a turn's reward is on the turn's last token. See [`Trajectory::set_rewards`].
     pub reward: f32,
     /// Allowed tokens at this position, ascending; `None` for any.
+    #[serde(serialize_with = "slice", deserialize_with = "shared")]
     pub allowed: Option<Arc<[u32]>>,
+}
+
+/// Writes shared tokens as a list.
+fn slice<S: Serializer>(tokens: &Option<Arc<[u32]>>, serializer: S) -> Result<S::Ok, S::Error> {
+    tokens.as_deref().serialize(serializer)
+}
+
+/// Reads a list as shared tokens.
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<[u32]>>, D::Error> {
+    Ok(Option::<Vec<u32>>::deserialize(deserializer)?.map(Arc::from))
 }
 
 impl ActionToken {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
@@ -130,8 +130,7 @@ impl OptimizerConfig {
     }
 }
 
-/// Sum of the gradients of one step by parameter name, flat. Gradients of the parts of a batch, and later those of
-/// several ranks, are summed only here.
+/// Sum of the gradients of one step by parameter name, flat: over the parts of a batch, and over the ranks of a run.
 #[derive(Default)]
 pub struct GradientSum {
     sums: BTreeMap<String, Tensor<1>>,
@@ -152,6 +151,55 @@ impl GradientSum {
     /// Raises the count that the sums are over: they are divided by it once, when the optimiser takes its step.
     pub fn over(&mut self, count: f64) {
         self.count += count;
+    }
+
+    /// Count that the sums are over.
+    pub fn count(&self) -> f64 {
+        self.count
+    }
+
+    /// Length of each gradient.
+    pub fn lengths(&self) -> BTreeMap<String, usize> {
+        self.sums.iter().map(|(name, gradient)| (name.clone(), gradient.dims()[0])).collect()
+    }
+
+    /// Replaces the sums by what `reduce` makes of them, and the count by `count`. `reduce` gets the gradients of these
+    /// names and lengths one after the other, zeros for those that there are none of, in buckets of at most `bucket` values
+    /// or one gradient.
+    ///
+    /// # Errors
+    /// As `reduce`.
+    pub fn reduce<E>(
+        &mut self,
+        lengths: &BTreeMap<String, usize>,
+        count: f64,
+        bucket: usize,
+        device: &Device,
+        reduce: &mut dyn FnMut(&mut [f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        (self.squared_norm, self.count) = (None, count);
+        let mut left = lengths.iter().peekable();
+        while left.peek().is_some() {
+            let mut names = Vec::new();
+            let mut values: Vec<f32> = Vec::new();
+            while let Some((name, &length)) =
+                left.next_if(|(_, length)| values.is_empty() || values.len() + **length <= bucket)
+            {
+                match self.sums.remove(name) {
+                    Some(gradient) => values.extend(gradient.into_data().iter::<f32>()),
+                    None => values.resize(values.len() + length, 0.0),
+                }
+                names.push((name, length));
+            }
+            reduce(&mut values)?;
+            let mut rest = &values[..];
+            for (name, length) in names {
+                let (own, after) = rest.split_at(length);
+                self.sums.insert(name.clone(), Tensor::from_data(TensorData::new(own.to_vec(), [length]), device));
+                rest = after;
+            }
+        }
+        Ok(())
     }
 
     /// True if the sums are over nothing: no part of the batch had anything to learn from.
@@ -289,12 +337,7 @@ impl AdamW {
     ///
     /// # Errors
     /// A mean without its square.
-    pub fn restore(
-        &mut self,
-        steps: u64,
-        mut state: BTreeMap<String, TensorData>,
-        device: &burn::tensor::Device,
-    ) -> Result<()> {
+    pub fn restore(&mut self, steps: u64, mut state: BTreeMap<String, TensorData>, device: &Device) -> Result<()> {
         self.steps = steps;
         self.moments.clear();
         while let Some((name, mean)) = state.pop_first() {

@@ -172,6 +172,18 @@ impl Windows {
     /// # Errors
     /// A file that cannot be read, or an id beyond the vocabulary.
     pub fn draw(&mut self) -> Result<Text> {
+        let (corpus, number, seed) = self.advance();
+        self.corpora[corpus].window(number, self.length, |span| span.shift(self.length, seed))
+    }
+
+    /// Passes over the next window without reading it, and returns its number of inputs.
+    pub fn skip(&mut self) -> usize {
+        self.advance();
+        self.length as usize
+    }
+
+    /// Goes on by a window; returns its corpus, and its number and the seed of its epoch there.
+    fn advance(&mut self) -> (usize, u64, u64) {
         let at = self.next_corpus();
         let (corpus, place) = (&self.corpora[at], &mut self.places[at]);
         let mut seed = epoch_seed(self.seed, at, place.epoch);
@@ -185,7 +197,7 @@ impl Windows {
         }
         let number = Shuffle::new(count(seed), seed).at(place.number);
         (place.number, place.drawn) = (place.number + 1, place.drawn + 1);
-        corpus.window(number, self.length, |span| span.shift(self.length, seed))
+        (at, number, seed)
     }
 
     /// Returns the position of the next window in each corpus.

@@ -1,12 +1,14 @@
 //! Shared checks of every learner: [`check_learner`] runs all of them on an [`Example`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use palestra_testing::{Tolerance, assert_close};
 
-use super::{Learner, Loss, Sum, batch_gradients};
+use super::{Learner, Loss, Sum, batch_gradients, reduced_gradients};
+use crate::collective::{Collective, Threads};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
 use palestra_model::{Policy, parameters};
@@ -28,7 +30,7 @@ pub struct Example<L: Learner> {
 /// Checks on every device:
 /// - The parts of a batch add up to the whole in loss, metrics and gradients, so that neither gradient accumulation nor
 ///   padding changes the result: two and three parts of unequal size, and parts of one row. A learner's own gradient
-///   computation agrees with the gradients of its loss.
+///   computation agrees with the gradients of its loss. So do parts on two and four ranks, some of which may have none.
 /// - Gradient checkpointing changes neither loss nor gradients.
 /// - The loss of a fixed batch falls over 50 steps.
 /// - A run that is stopped, saved and resumed is bitwise equal to an uninterrupted run.
@@ -36,6 +38,7 @@ pub fn check_learner<L: Learner<Model = Policy>>(example: &Example<L>) {
     for device in available_devices() {
         let device = open_device(device).unwrap().autodiff();
         parts_add_up(example, &device);
+        ranks_add_up(example, &device);
         blocks_are_computed_again(example, &device);
         loss_falls(example, &device);
         let learner_and_model = || ((example.learner)(), start(example, &device));
@@ -105,6 +108,23 @@ fn parts_add_up<L: Learner>(example: &Example<L>, device: &Device) {
         let mut own = own_way(&learner, &model, (example.batch)(count, device));
         own.0.insert("total".into(), whole.0["total"]); // a metric of the loss alone
         assert_same(&own, &whole, &format!("{count} parts, gradients computed in the learner's own way"));
+    }
+}
+
+fn ranks_add_up<L: Learner<Model = Policy>>(example: &Example<L>, device: &Device) {
+    let whole = own_way(&(example.learner)(), &start(example, device), (example.batch)(1, device));
+    for size in [2, 4] {
+        let found = Threads::run(size, Duration::from_secs(60), |collective| {
+            let (learner, model) = ((example.learner)(), start(example, device));
+            let mut parts = (example.batch)(example.rows.min(3), device);
+            let own = collective.share(parts.len());
+            let own = parts.drain(own).collect();
+            measured(reduced_gradients(&learner, &model, own, collective).unwrap())
+        });
+        for of_rank in &found {
+            assert_same(of_rank, &whole, &format!("{size} ranks"));
+            assert!(*of_rank == found[0], "all ranks have the same bits");
+        }
     }
 }
 

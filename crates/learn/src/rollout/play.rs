@@ -134,7 +134,7 @@ impl Play<'_> {
             Ok(reply) => Ok(Some(reply)),
             Err(error) => match error.episode_failure() {
                 Some(kind) => {
-                    *self.timings.dropped.entry(kind.name()).or_default() += 1;
+                    *self.timings.dropped.entry(kind.name().to_string()).or_default() += 1;
                     Ok(None)
                 }
                 None => Err(error.into()),

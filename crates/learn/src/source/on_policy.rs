@@ -1,4 +1,7 @@
 //! On-policy batches: each update collects rollouts of the current policy, then makes several passes over them.
+//!
+//! On several ranks, each plays its share of the episodes, then has those of all: advantages are over the whole rollout, and
+//! each batch is the one that a single rank draws.
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
@@ -9,8 +12,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Source;
 use crate::batch::{ActionBatch, Sample};
+use crate::collective::Collective;
 use crate::learners::{OnPolicy, evaluate_actions};
-use crate::rollout::{Rollout, RolloutResult, RolloutTimings, summary};
+use crate::rollout::{Rollout, RolloutConfig, RolloutResult, RolloutTimings, gather_rollouts, summary};
 use crate::trajectory::Segment;
 use crate::{Error, Result};
 use palestra_model::ops::Entropy;
@@ -73,14 +77,21 @@ impl OnPolicySource {
     }
 }
 
-impl<L: OnPolicy> Source<L> for OnPolicySource {
-    fn begin(&mut self, learner: &mut L, model: &Policy, update: u64) -> Result<Metrics> {
-        let policy = model.valid();
-        let count = self.rollout.config().episodes as u64;
-        let sampling = self.rollout.config().sampling;
+impl OnPolicySource {
+    /// Plays this rank's share of the episodes of an update, whole groups, and scores them by the reference policy, `rows` at
+    /// a time.
+    fn play(
+        &mut self,
+        policy: &Policy,
+        update: u64,
+        rows: usize,
+        collective: &dyn Collective,
+    ) -> Result<(Vec<RolloutResult>, RolloutTimings)> {
+        let RolloutConfig { episodes, group, sampling, .. } = *self.rollout.config();
+        let groups = collective.share(episodes / group);
+        let number = |of_group: usize| update * episodes as u64 + (of_group * group) as u64;
         let (mut played, timings) =
-            self.rollout.play(&policy, self.seed, update * count..(update + 1) * count, &sampling)?;
-        let passes = learner.passes();
+            self.rollout.play(policy, self.seed, number(groups.start)..number(groups.end), &sampling)?;
         let reference = match &self.reference {
             ReferencePolicy::None => None,
             ReferencePolicy::Policy(reference) => Some(reference.valid()),
@@ -92,8 +103,17 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         if let Some(reference) = reference {
             let scored = played.iter_mut().filter(|played| played.is_scored());
             let segments = scored.flat_map(|played| &mut played.trajectory.segments).collect();
-            score_by(&reference, segments, passes.micro_batch, sampling.temperature);
+            score_by(&reference, segments, rows, sampling.temperature);
         }
+        Ok((played, timings))
+    }
+}
+
+impl<L: OnPolicy> Source<L> for OnPolicySource {
+    fn begin(&mut self, learner: &mut L, model: &Policy, update: u64, collective: &dyn Collective) -> Result<Metrics> {
+        let passes = learner.passes();
+        let own = self.play(&model.valid(), update, passes.micro_batch, collective);
+        let (mut played, timings) = gather_rollouts(own, collective)?;
         // An episode with a missing reward is skipped: treating it as reward 0 would be wrong.
         let mut trajectories = Vec::with_capacity(played.len());
         for played in played.iter_mut().filter(|played| played.is_scored()) {
@@ -154,11 +174,11 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         self.steps_of_update
     }
 
-    fn next_batch(&mut self, learner: &L) -> Result<Option<Vec<ActionBatch>>> {
+    fn next_batch(&mut self, learner: &L, collective: &dyn Collective) -> Result<Option<Vec<ActionBatch>>> {
         let Some(step) = self.steps.pop() else { return Ok(None) };
         let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
         self.tokens += samples.iter().map(|sample| sample.tokens.len()).sum::<usize>();
-        let parts = samples.chunks(learner.passes().micro_batch);
+        let parts = samples[collective.share(samples.len())].chunks(learner.passes().micro_batch);
         Ok(Some(parts.map(|part| ActionBatch::new(part, &self.device)).collect()))
     }
 

@@ -14,6 +14,7 @@ use super::examples::{Border, ExampleEncoder, TooLong};
 use super::preference_files::{PreferenceCounts, read_preferences};
 use super::{ExamplePlace, Source};
 use crate::batch::{PreferenceBatch, PromptPreferences};
+use crate::collective::Collective;
 use crate::learners::{Learner, PreferenceKinds};
 use crate::{Error, Result};
 use palestra_model::Policy;
@@ -306,8 +307,8 @@ impl PreferenceSource {
         Self { prompts, counts, config, seed, place, device, steps_left: 0, tokens: 0 }
     }
 
-    /// Returns the parts of one step's batch.
-    pub fn next_parts(&mut self) -> Vec<PreferenceBatch> {
+    /// Returns the parts of a rank's share of one step's batch: whole prompts.
+    pub fn next_parts(&mut self, collective: &dyn Collective) -> Vec<PreferenceBatch> {
         let (mut drawn, mut preferences) = (Vec::new(), 0);
         while preferences < self.config.batch {
             drawn.push(self.draw());
@@ -315,7 +316,7 @@ impl PreferenceSource {
         }
         let drawn: Vec<&PromptPreferences> = drawn.into_iter().map(|number| &self.prompts[number]).collect();
         self.tokens += drawn.iter().flat_map(|prompt| prompt.rows()).map(|row| row.tokens.len()).sum::<usize>();
-        PreferenceBatch::parts(&drawn, self.config.micro_batch, &self.device)
+        PreferenceBatch::parts(&drawn[collective.share(drawn.len())], self.config.micro_batch, &self.device)
     }
 
     fn draw(&mut self) -> usize {
@@ -330,7 +331,7 @@ impl PreferenceSource {
 }
 
 impl<L: Learner<Model = Policy, Batch = PreferenceBatch>> Source<L> for PreferenceSource {
-    fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
+    fn begin(&mut self, _: &mut L, _: &Policy, _: u64, _: &dyn Collective) -> Result<Metrics> {
         (self.steps_left, self.tokens) = (self.config.steps, 0);
         Ok(Metrics::new())
     }
@@ -339,12 +340,12 @@ impl<L: Learner<Model = Policy, Batch = PreferenceBatch>> Source<L> for Preferen
         self.config.steps
     }
 
-    fn next_batch(&mut self, _: &L) -> Result<Option<Vec<PreferenceBatch>>> {
+    fn next_batch(&mut self, _: &L, collective: &dyn Collective) -> Result<Option<Vec<PreferenceBatch>>> {
         if self.steps_left == 0 {
             return Ok(None);
         }
         self.steps_left -= 1;
-        Ok(Some(self.next_parts()))
+        Ok(Some(self.next_parts(collective)))
     }
 
     fn tokens(&self) -> usize {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Source;
 use super::windows::{Cursor, Reader, Selection, Window, read_ahead};
 use crate::batch::{Chunk, TransitionBatch};
+use crate::collective::Collective;
 use crate::learners::{Learner, TruncatedEpisodes};
 use crate::{Error, Result};
 use palestra_model::Policy;
@@ -155,15 +156,15 @@ impl ReplaySource {
         self.next_window()
     }
 
-    /// Returns the parts of one step's batch.
+    /// Returns the parts of a rank's share of one step's batch.
     ///
     /// # Errors
     /// As [`ReplaySource::try_out`].
-    pub fn next_parts(&mut self) -> Result<Vec<TransitionBatch>> {
+    pub fn next_parts(&mut self, collective: &dyn Collective) -> Result<Vec<TransitionBatch>> {
         let chunks = self.draw()?;
         let tokens = chunks.iter().flat_map(|chunk| &chunk.segments).map(|segment| segment.tokens.len());
         self.tokens += tokens.sum::<usize>();
-        let parts = parts(&chunks, self.config.micro_batch);
+        let parts = parts(&chunks[collective.share(chunks.len())], self.config.micro_batch);
         let batch = |part: &[Chunk]| TransitionBatch::new(part, &self.device);
         Ok(parts.into_iter().map(batch).collect())
     }
@@ -238,7 +239,7 @@ impl ReplaySource {
 }
 
 impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySource {
-    fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
+    fn begin(&mut self, _: &mut L, _: &Policy, _: u64, _: &dyn Collective) -> Result<Metrics> {
         self.steps_left = self.config.steps;
         (self.tokens, self.waited, self.began) = (0, Duration::ZERO, Instant::now());
         Ok(Metrics::new())
@@ -248,12 +249,12 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySo
         self.config.steps
     }
 
-    fn next_batch(&mut self, _: &L) -> Result<Option<Vec<TransitionBatch>>> {
+    fn next_batch(&mut self, _: &L, collective: &dyn Collective) -> Result<Option<Vec<TransitionBatch>>> {
         if self.steps_left == 0 {
             return Ok(None);
         }
         self.steps_left -= 1;
-        self.next_parts().map(Some)
+        self.next_parts(collective).map(Some)
     }
 
     fn tokens(&self) -> usize {
@@ -281,8 +282,8 @@ impl<L: Learner<Model = Policy, Batch = TransitionBatch>> Source<L> for ReplaySo
 
 /// Splits a batch into parts of at most the given number of turns; 0: one part.
 fn parts(chunks: &[Chunk], turns: usize) -> Vec<&[Chunk]> {
-    if turns == 0 {
-        return vec![chunks];
+    if turns == 0 || chunks.is_empty() {
+        return if chunks.is_empty() { Vec::new() } else { vec![chunks] };
     }
     let (mut parts, mut from, mut count) = (Vec::new(), 0, 0);
     for (at, chunk) in chunks.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Batches of text, drawn row by row.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -10,6 +11,7 @@ use super::examples::{ExampleCounts, ExampleOrder};
 use super::text_config::TextConfig;
 use super::texts::{RowConverter, Texts};
 use crate::batch::{TextBatch, TextRow};
+use crate::collective::Collective;
 use crate::learners::Learner;
 use crate::{Error, Result};
 use palestra_model::Policy;
@@ -62,26 +64,40 @@ impl TextSource {
     /// # Errors
     /// A file that cannot be read any more.
     pub fn next_rows(&mut self) -> Result<Vec<TextRow>> {
-        let draw = |_| match &mut self.supply {
-            Supply::Windows(windows, rows) => Ok(rows.row(windows.draw()?)),
-            Supply::Examples(order, _) => Ok(order.draw()),
-        };
-        (0..self.config.batch).map(draw).collect()
+        self.draw(0..self.config.batch)
     }
 
-    /// Returns the parts of the next step's batch.
+    /// Returns the parts of a rank's share of the next step's batch.
     ///
     /// # Errors
     /// A file that cannot be read any more.
-    pub fn next_parts(&mut self) -> Result<Vec<TextBatch>> {
-        let rows = self.next_rows()?;
-        self.tokens += rows.iter().map(|row| row.tokens.len() - 1).sum::<usize>();
+    pub fn next_parts(&mut self, collective: &dyn Collective) -> Result<Vec<TextBatch>> {
+        let rows = self.draw(collective.share(self.config.batch))?;
         Ok(TextBatch::parts(&rows, self.config.micro_batch, &self.device))
+    }
+
+    /// Goes on by the rows of a batch, and returns those of a share of them. Windows of other shares are not read.
+    fn draw(&mut self, share: Range<usize>) -> Result<Vec<TextRow>> {
+        let mut rows = Vec::with_capacity(share.len());
+        for number in 0..self.config.batch {
+            let is_own = share.contains(&number);
+            let row = match &mut self.supply {
+                Supply::Windows(windows, converter) if is_own => Some(converter.row(windows.draw()?)),
+                Supply::Windows(windows, _) => {
+                    self.tokens += windows.skip();
+                    None
+                }
+                Supply::Examples(order, _) => Some(order.draw()),
+            };
+            self.tokens += row.as_ref().map_or(0, |row| row.tokens.len() - 1);
+            rows.extend(row.filter(|_| is_own));
+        }
+        Ok(rows)
     }
 }
 
 impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
-    fn begin(&mut self, _: &mut L, _: &Policy, _: u64) -> Result<Metrics> {
+    fn begin(&mut self, _: &mut L, _: &Policy, _: u64, _: &dyn Collective) -> Result<Metrics> {
         (self.steps_left, self.tokens) = (self.config.steps, 0);
         Ok(Metrics::new())
     }
@@ -90,12 +106,12 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
         self.config.steps
     }
 
-    fn next_batch(&mut self, _: &L) -> Result<Option<Vec<TextBatch>>> {
+    fn next_batch(&mut self, _: &L, collective: &dyn Collective) -> Result<Option<Vec<TextBatch>>> {
         if self.steps_left == 0 {
             return Ok(None);
         }
         self.steps_left -= 1;
-        self.next_parts().map(Some)
+        self.next_parts(collective).map(Some)
     }
 
     fn tokens(&self) -> usize {

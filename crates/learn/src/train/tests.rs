@@ -5,7 +5,8 @@ use burn::tensor::{Device, Tensor};
 use palestra_testing::assert_close;
 
 use super::*;
-use crate::learners::{Loss, Sum};
+use crate::collective::Alone;
+use crate::learners::{Loss, Sum, batch_gradients};
 use palestra_model::optim::OptimizerConfig;
 
 /// One number, pulled towards the target of each batch.
@@ -42,7 +43,7 @@ struct Targets {
 }
 
 impl Source<Pull> for Targets {
-    fn begin(&mut self, _: &mut Pull, _: &Number, update: u64) -> Result<Metrics> {
+    fn begin(&mut self, _: &mut Pull, _: &Number, update: u64, _: &dyn Collective) -> Result<Metrics> {
         self.begun.push(update);
         self.left = vec![vec![6.0], vec![1.0, 2.0]];
         Ok(Metrics::from([("begun".to_string(), update as f64)]))
@@ -52,7 +53,7 @@ impl Source<Pull> for Targets {
         2
     }
 
-    fn next_batch(&mut self, _: &Pull) -> Result<Option<Vec<f32>>> {
+    fn next_batch(&mut self, _: &Pull, _: &dyn Collective) -> Result<Option<Vec<f32>>> {
         Ok(self.left.pop())
     }
 
@@ -72,7 +73,7 @@ fn run(span: &UpdateRange, observe: impl FnMut(TrainProgress<Pull, Targets>) -> 
     let model = Number { value: Param::from_tensor(value) };
     let config = OptimizerConfig { learning_rate: 0.1, warmup: 0.5, ..OptimizerConfig::default() };
     let mut optimizer = AdamW::new(config).unwrap();
-    let model = train(&mut learner, model, &mut source, &mut optimizer, span, observe).unwrap();
+    let model = train(&mut learner, model, &mut source, &mut optimizer, span, &Alone, observe).unwrap();
     (model, learner, source)
 }
 
@@ -148,7 +149,7 @@ struct Batches {
 }
 
 impl Source<Slope> for Batches {
-    fn begin(&mut self, _: &mut Slope, _: &Number, _: u64) -> Result<Metrics> {
+    fn begin(&mut self, _: &mut Slope, _: &Number, _: u64, _: &dyn Collective) -> Result<Metrics> {
         self.left = self.all.iter().rev().cloned().collect();
         Ok(Metrics::new())
     }
@@ -157,7 +158,7 @@ impl Source<Slope> for Batches {
         self.all.len()
     }
 
-    fn next_batch(&mut self, _: &Slope) -> Result<Option<Vec<f64>>> {
+    fn next_batch(&mut self, _: &Slope, _: &dyn Collective) -> Result<Option<Vec<f64>>> {
         Ok(self.left.pop())
     }
 
@@ -177,7 +178,7 @@ fn descend(batches: &[Vec<f64>], config: OptimizerConfig) -> (Vec<f64>, Vec<Metr
         metrics.push(progress.metrics.clone());
         Ok(())
     };
-    train(&mut learner, model, &mut source, &mut optimizer, &span, observe).unwrap();
+    train(&mut learner, model, &mut source, &mut optimizer, &span, &Alone, observe).unwrap();
     let after = learner.after.into_inner();
     let before = [0.0].into_iter().chain(after.iter().copied());
     (before.zip(&after).map(|(before, after)| before - after).collect(), metrics)

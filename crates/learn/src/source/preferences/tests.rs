@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::batch::Single;
+use crate::collective::Alone;
 use palestra_text::Tokenizer;
 
 /// Preference files in a temporary folder.
@@ -149,7 +150,7 @@ fn prompts_come_whole_in_an_order_that_a_resumed_run_goes_on_with() {
         PreferenceSource::new(preferences, config.clone(), 5, device.clone())
     };
     let tokens = |source: &mut PreferenceSource| -> Vec<i64> {
-        let parts = source.next_parts();
+        let parts = source.next_parts(&Alone);
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].totals.pairs, 4.0, "two prompts of two pairs");
         parts[0].answers[0].tokens.to_data().iter::<i64>().collect()
