@@ -123,6 +123,17 @@ fn slow_environments_work_at_once() {
     assert!(taken >= Duration::from_millis(600) && taken < Duration::from_millis(2_400), "{taken:?}");
 }
 
+#[test]
+fn one_hello_is_enough_for_all_who_wait_for_it() {
+    let envs: Vec<_> = (0..8).map(|_| make("slow", "]\nworkers = 2\nstart_timeout = 5")).collect();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = envs.into_iter().map(|mut env| scope.spawn(move || env.reset(2).unwrap())).collect();
+        threads.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap().content, "seed 2"));
+    });
+    assert!(began.elapsed() < Duration::from_secs(4), "one of them waited for a second hello");
+}
+
 /// Failure of the second step of an odd episode, and what it tells.
 fn failure(way: &str, more: &str) -> (FailureKind, String) {
     let mut pool = Pool::new(&Registry::builtin(), &definition(way, more), 2).unwrap();
