@@ -9,16 +9,14 @@ variable ``PALESTRA``, beside the running Python, and on the path. `make` and `m
 """
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from typing import Any, Optional
 
 import gymnasium
 import numpy
 from gymnasium import spaces
 
+from .program import program
 from .serve import PROTOCOL
 
 #: Maximum length of an observation, in characters.
@@ -26,15 +24,6 @@ LONGEST = 1 << 20
 
 #: Seeds that are drawn for episodes without one.
 _SEEDS = 2**63
-
-
-def program() -> str:
-    """Path of the program ``palestra``."""
-    beside = os.path.join(os.path.dirname(sys.executable), "palestra")
-    found = os.environ.get("PALESTRA") or (beside if os.path.exists(beside) else shutil.which("palestra"))
-    if found is None:
-        raise FileNotFoundError("the program `palestra` is not on the path; name it in the environment variable PALESTRA")
-    return found
 
 
 class Process:
