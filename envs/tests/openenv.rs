@@ -212,5 +212,5 @@ fn an_environment_of_the_reference_package_is_played() {
     assert!(env.reset(7).unwrap().content.to_string().ends_with("ready! (0)"));
     let step = env.step("Hello").unwrap();
     assert_eq!((step.observation.content.to_string().as_str(), step.reward, step.end), ("Hello (5)", 0.5, None));
-    assert_eq!(step.observation.info["step"], 1);
+    assert_eq!(env.step("Bye").unwrap().observation.content, "Bye (3)");
 }
