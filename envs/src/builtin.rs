@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::exact::ExactEvaluator;
-use crate::{Build, cliff_walking, completion, double_t_maze, frozen_lake, process, snake, tic_tac_toe, wordle};
+use crate::{
+    Build, cliff_walking, completion, double_t_maze, frozen_lake, openenv, process, snake, tic_tac_toe, wordle,
+};
 
 /// A kind of environment with its named definitions.
 pub(crate) struct Builtin {
@@ -62,6 +64,14 @@ pub(crate) const BUILTINS: &[Builtin] = &[
         ],
         exact: Some(frozen_lake::exact_value),
         card: include_str!("frozen_lake/CARD.md"),
+    },
+    Builtin {
+        kind: "openenv",
+        summary: "An environment that a server of OpenEnv plays",
+        build: openenv::builder,
+        definitions: &[],
+        exact: None,
+        card: include_str!("openenv/CARD.md"),
     },
     Builtin {
         kind: "process",

@@ -1,10 +1,11 @@
 //! The trait that an environment implements.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Content, End, Options, Result};
+use crate::{Call, Content, End, Options, Result};
 
 /// Facts about a state that the agent does not see: scores, positions, the solution.
 pub type Info = serde_json::Map<String, serde_json::Value>;
@@ -106,6 +107,18 @@ pub trait Env: Send {
     /// True if a call waits for something outside of this program, so that calls of many environments are made at once.
     fn waits(&self) -> bool {
         false
+    }
+
+    /// Sends a call to an environment outside of this program, so that calls of many environments are under way at once.
+    /// The reset or step of the same call, which follows, takes the answer. Returns false if nothing was sent, as by an
+    /// environment that computes in the call itself.
+    fn send(&mut self, _call: &Call) -> bool {
+        false
+    }
+
+    /// True if the call that follows [`Env::send`] does not wait. Otherwise `waker` is woken once that may be so.
+    fn has_answer(&self, _waker: &Waker) -> bool {
+        true
     }
 
     /// Renders the state for a terminal.

@@ -2,10 +2,17 @@
 
 mod workers;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use crate::{Definition, Env, EnvSpec, Observation, Registry, Result, Step};
 use workers::Workers;
+
+/// Longest pause until answers are looked for again: a deadline that passes wakes nobody.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Instances of one environment in numbered slots, each playing one episode at a time.
 ///
@@ -27,6 +34,8 @@ pub struct Pool {
     /// `None` while an environment is with a worker.
     envs: Vec<Option<Box<dyn Env>>>,
     workers: Option<Workers>,
+    /// Calls that were sent to environments outside of this program, by slot.
+    sent: BTreeMap<usize, Call>,
     /// Answers that nobody has taken.
     answered: VecDeque<Answer>,
     /// Number of environments that are with a worker.
@@ -81,11 +90,11 @@ impl Pool {
         let envs: Vec<_> = (0..slots.max(1)).map(|_| registry.build(&definition)).collect::<Result<_>>()?;
         let spec = envs[0].spec().clone();
         let envs = envs.into_iter().map(Some).collect();
-        Ok(Self { spec, envs, workers: None, answered: VecDeque::new(), busy: 0 })
+        Ok(Self { spec, envs, workers: None, sent: BTreeMap::new(), answered: VecDeque::new(), busy: 0 })
     }
 
-    /// Calls environments on threads of their own, so that one that waits for something does not stop the others.
-    /// Otherwise they are called one after the other.
+    /// Calls environments on threads of their own, so that one that waits for something does not stop the others. Those
+    /// that send their calls ([`Env::send`]) need no threads. Others are called one after the other without them.
     #[must_use]
     pub fn on_threads(self) -> Self {
         let workers = Workers::new(self.len());
@@ -127,6 +136,10 @@ impl Pool {
     /// # Panics
     /// If the slot has not answered its last call.
     pub fn call(&mut self, slot: usize, call: Call) {
+        if self.idle(slot).send(&call) {
+            self.sent.insert(slot, call);
+            return;
+        }
         match &self.workers {
             Some(workers) => {
                 let env = self.envs[slot].take().expect("a slot is called once at a time");
@@ -146,21 +159,43 @@ impl Pool {
     /// # Panics
     /// If an environment panicked.
     pub fn answers(&mut self, as_ready: bool, waits: bool) -> Vec<Answer> {
-        while let Some(workers) = self.workers.as_ref().filter(|_| self.busy > 0) {
-            let is_needed = !as_ready || (waits && self.answered.is_empty());
-            let Some((env, answer)) = workers.answer(is_needed) else { break };
-            self.envs[answer.slot] = Some(env);
-            self.answered.push_back(answer);
-            self.busy -= 1;
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        loop {
+            self.receive(as_ready.then_some(&waker));
+            while let Some(workers) = self.workers.as_ref().filter(|_| self.busy > 0) {
+                let is_next = waits && self.answered.is_empty() && self.sent.is_empty();
+                let Some((env, answer)) = workers.answer(!as_ready || is_next) else { break };
+                self.envs[answer.slot] = Some(env);
+                self.answered.push_back(answer);
+                self.busy -= 1;
+            }
+            if !waits || !self.answered.is_empty() || self.sent.is_empty() {
+                break;
+            }
+            thread::park_timeout(PAUSE);
         }
         let mut answers: Vec<Answer> = self.answered.drain(..).collect();
         answers.sort_by_key(|answer| answer.slot);
         answers
     }
 
+    /// Takes the answers to calls that were sent: of all, or with a waker of those that have come.
+    fn receive(&mut self, waker: Option<&Waker>) {
+        let (envs, answered) = (&mut self.envs, &mut self.answered);
+        self.sent.retain(|&slot, call| {
+            let env = envs[slot].as_deref_mut().expect("it is with no worker");
+            let takes = waker.is_none_or(|waker| env.has_answer(waker));
+            if takes {
+                let call = std::mem::replace(call, Call::Reset(0));
+                answered.push_back(Answer { slot, reply: call.answer(env) });
+            }
+            !takes
+        });
+    }
+
     /// True if a call has no answer that was taken.
     pub fn is_busy(&self) -> bool {
-        self.busy > 0 || !self.answered.is_empty()
+        self.busy > 0 || !self.sent.is_empty() || !self.answered.is_empty()
     }
 
     /// The environment of a slot, for its rendering and its scripted policy.
@@ -172,6 +207,16 @@ impl Pool {
     }
 
     fn idle(&mut self, slot: usize) -> &mut dyn Env {
+        assert!(!self.sent.contains_key(&slot), "the slot has answered");
         self.envs[slot].as_deref_mut().expect("the slot has answered")
+    }
+}
+
+/// Waker of a thread that is parked.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

@@ -5,6 +5,7 @@
 //! [`Error::TooManyFailures`].
 
 mod guard;
+mod input;
 pub(crate) mod options;
 pub(crate) mod program;
 pub(crate) mod protocol;
@@ -15,11 +16,12 @@ pub use serve::serve;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::Waker;
 
 use serde_json::{Value, json};
 
 use crate::phase::Phase;
-use crate::{Build, Env, EnvSpec, Error, FailureKind, Observation, Options, Result, Step};
+use crate::{Build, Call, Env, EnvSpec, Error, FailureKind, Observation, Options, Result, Step};
 use options::ProcessOptions;
 use program::{Failure, Program};
 use protocol::{Hello, RenderAnswer, ResetAnswer, StepAnswer};
@@ -118,6 +120,7 @@ impl ProcessEnv {
     /// Waits for the answer to a request that was sent, and parses it.
     fn receive<T>(&mut self, parse: impl FnOnce(Value) -> Result<T, Failure>) -> Result<T> {
         let workers = &self.host.workers;
+        workers.flush();
         let Some(program) = self.program.clone() else { unreachable!("a request was sent") };
         self.is_sent = false;
         workers.greet(self.worker, &program, &mut |answer| self.host.check(answer)).inspect_err(|_| {
@@ -128,6 +131,14 @@ impl ProcessEnv {
             (self.program, self.phase) = (None, Phase::Over);
             workers.failed(self.worker, &program, failure)
         })
+    }
+
+    /// Sends an action to the process of the running episode.
+    fn send_step(&mut self, action: &str) {
+        if let (Phase::Running, false, Some(program)) = (self.phase, self.is_sent, &self.program) {
+            program.send(self.session, &json!({ "type": "step", "session": self.session, "action": action }));
+            self.is_sent = true;
+        }
     }
 
     fn see(&mut self, observation: &Observation, scripted_action: Option<String>) {
@@ -156,10 +167,7 @@ impl Env for ProcessEnv {
     }
 
     fn step(&mut self, action: &str) -> Result<Step> {
-        if let (Phase::Running, false, Some(program)) = (self.phase, self.is_sent, &self.program) {
-            program.send(self.session, &json!({ "type": "step", "session": self.session, "action": action }));
-            self.is_sent = true;
-        }
+        self.send_step(action);
         self.phase.check_running(&self.host.spec.id)?;
         let (step, scripted) = self.receive(|answer| protocol::parse::<StepAnswer>("step", answer)?.parts())?;
         self.see(&step.observation, scripted);
@@ -173,6 +181,25 @@ impl Env for ProcessEnv {
 
     fn waits(&self) -> bool {
         true
+    }
+
+    fn send(&mut self, call: &Call) -> bool {
+        match call {
+            // A process that cannot be started, or not yet, is the matter of `reset`.
+            Call::Reset(seed) => {
+                if let Some(Ok(program)) = self.host.workers.try_program(self.worker) {
+                    self.send_reset(program, *seed);
+                }
+            }
+            Call::Step(action) => self.send_step(action),
+        }
+        self.is_sent
+    }
+
+    fn has_answer(&self, waker: &Waker) -> bool {
+        self.host.workers.flush();
+        let timeout = self.host.workers.settings.timeout;
+        self.program.as_ref().is_none_or(|program| program.has_answer(self.session, timeout, waker))
     }
 
     fn render(&self) -> String {

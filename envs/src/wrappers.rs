@@ -1,10 +1,12 @@
 //! Wrappers for any environment. Each wrapper is an environment itself.
 
+use std::task::Waker;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::phase::Phase;
-use crate::{End, Env, EnvSpec, Error, Observation, Result, Step};
+use crate::{Call, End, Env, EnvSpec, Error, Observation, Result, Step};
 
 /// Wrappers around an environment, applied from the inside to the outside in the order of the fields.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,31 @@ pub struct Wrappers {
     /// True if the last step's info has the episode's return, length and number of invalid actions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<bool>,
+}
+
+/// Methods that no wrapper changes.
+macro_rules! pass_to_inner {
+    () => {
+        fn render(&self) -> String {
+            self.inner.render()
+        }
+
+        fn scripted_action(&self) -> Option<String> {
+            self.inner.scripted_action()
+        }
+
+        fn waits(&self) -> bool {
+            self.inner.waits()
+        }
+
+        fn send(&mut self, call: &Call) -> bool {
+            self.inner.send(call)
+        }
+
+        fn has_answer(&self, waker: &Waker) -> bool {
+            self.inner.has_answer(waker)
+        }
+    };
 }
 
 /// Truncates an episode after a number of turns. An episode that terminates on its last turn counts as terminated.
@@ -143,17 +170,7 @@ impl Env for TimeLimit {
         Ok(step)
     }
 
-    fn render(&self) -> String {
-        self.inner.render()
-    }
-
-    fn scripted_action(&self) -> Option<String> {
-        self.inner.scripted_action()
-    }
-
-    fn waits(&self) -> bool {
-        self.inner.waits()
-    }
+    pass_to_inner!();
 }
 
 impl RewardScale {
@@ -187,17 +204,7 @@ impl Env for RewardScale {
         Ok(step)
     }
 
-    fn render(&self) -> String {
-        self.inner.render()
-    }
-
-    fn scripted_action(&self) -> Option<String> {
-        self.inner.scripted_action()
-    }
-
-    fn waits(&self) -> bool {
-        self.inner.waits()
-    }
+    pass_to_inner!();
 }
 
 impl InvalidAction {
@@ -247,17 +254,7 @@ impl Env for InvalidAction {
         Ok(step)
     }
 
-    fn render(&self) -> String {
-        self.inner.render()
-    }
-
-    fn scripted_action(&self) -> Option<String> {
-        self.inner.scripted_action()
-    }
-
-    fn waits(&self) -> bool {
-        self.inner.waits()
-    }
+    pass_to_inner!();
 }
 
 impl EpisodeStatistics {
@@ -289,17 +286,7 @@ impl Env for EpisodeStatistics {
         Ok(step)
     }
 
-    fn render(&self) -> String {
-        self.inner.render()
-    }
-
-    fn scripted_action(&self) -> Option<String> {
-        self.inner.scripted_action()
-    }
-
-    fn waits(&self) -> bool {
-        self.inner.waits()
-    }
+    pass_to_inner!();
 }
 
 impl Named {
@@ -322,15 +309,5 @@ impl Env for Named {
         self.inner.step(action)
     }
 
-    fn render(&self) -> String {
-        self.inner.render()
-    }
-
-    fn scripted_action(&self) -> Option<String> {
-        self.inner.scripted_action()
-    }
-
-    fn waits(&self) -> bool {
-        self.inner.waits()
-    }
+    pass_to_inner!();
 }

@@ -123,6 +123,40 @@ fn slow_environments_work_at_once() {
     assert!(taken >= Duration::from_millis(600) && taken < Duration::from_millis(2_400), "{taken:?}");
 }
 
+#[test]
+fn answers_are_taken_as_they_come_and_a_late_one_is_a_failure() {
+    let mut pool = Pool::new(&Registry::builtin(), &definition("hang", "]\ntimeout = 2\nworkers = 2"), 2).unwrap();
+    let mut take = |calls: [Call; 2]| {
+        calls.into_iter().enumerate().for_each(|(slot, call)| pool.call(slot, call));
+        let mut answers = Vec::new();
+        while pool.is_busy() {
+            let came = pool.answers(true, true);
+            assert!(!came.is_empty(), "one was waited for");
+            answers.extend(came.into_iter().map(|answer| (answer.slot, answer.reply)));
+        }
+        answers
+    };
+    take([Call::Reset(1), Call::Reset(2)]).into_iter().for_each(|(_, reply)| _ = reply.unwrap());
+    let step = || Call::Step("on".to_string());
+    take([step(), step()]).into_iter().for_each(|(_, reply)| _ = reply.unwrap());
+    let answers = take([step(), step()]);
+    assert_eq!(answers.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [1, 0], "the first hangs");
+    assert!(answers[0].1.is_ok());
+    let late = answers[1].1.as_ref().unwrap_err();
+    assert_eq!(late.episode_failure(), Some(FailureKind::Timeout), "{late}");
+}
+
+#[test]
+fn one_hello_is_enough_for_all_who_wait_for_it() {
+    let envs: Vec<_> = (0..8).map(|_| make("slow", "]\nworkers = 2\nstart_timeout = 5")).collect();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = envs.into_iter().map(|mut env| scope.spawn(move || env.reset(2).unwrap())).collect();
+        threads.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap().content, "seed 2"));
+    });
+    assert!(began.elapsed() < Duration::from_secs(4), "one of them waited for a second hello");
+}
+
 /// Failure of the second step of an odd episode, and what it tells.
 fn failure(way: &str, more: &str) -> (FailureKind, String) {
     let mut pool = Pool::new(&Registry::builtin(), &definition(way, more), 2).unwrap();

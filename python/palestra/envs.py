@@ -4,21 +4,20 @@
 >>> env = gymnasium.make("palestra/snake-6x6-v1")  # doctest: +SKIP
 >>> envs = gymnasium.make_vec("palestra/snake-6x6-v1", num_envs=8)  # doctest: +SKIP
 
-Importing this module registers every environment of the program ``palestra``, which is looked for in the environment
-variable ``PALESTRA``, beside the running Python, and on the path. `make` and `make_vec` here also take the path of a TOML definition.
+Importing this module registers every environment of the program ``palestra``, by its id and by a name in Gymnasium's
+style (``palestra/Snake-6x6-v1``). The program is looked for in the environment variable ``PALESTRA``, beside the running
+Python, and on the path. `make` and `make_vec` here also take the path of a TOML definition.
 """
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from typing import Any, Optional
 
 import gymnasium
 import numpy
 from gymnasium import spaces
 
+from .program import program
 from .serve import PROTOCOL
 
 #: Maximum length of an observation, in characters.
@@ -26,15 +25,6 @@ LONGEST = 1 << 20
 
 #: Seeds that are drawn for episodes without one.
 _SEEDS = 2**63
-
-
-def program() -> str:
-    """Path of the program ``palestra``."""
-    beside = os.path.join(os.path.dirname(sys.executable), "palestra")
-    found = os.environ.get("PALESTRA") or (beside if os.path.exists(beside) else shutil.which("palestra"))
-    if found is None:
-        raise FileNotFoundError("the program `palestra` is not on the path; name it in the environment variable PALESTRA")
-    return found
 
 
 class Process:
@@ -209,18 +199,28 @@ def make_vec(name: str, num_envs: int, render_mode: Optional[str] = None) -> Pal
     return PalestraVectorEnv(name, num_envs, render_mode)
 
 
+def gymnasium_style(name: str) -> str:
+    """An id as Gymnasium writes its own.
+
+    >>> gymnasium_style("frozen-lake-4x4-v1"), gymnasium_style("tic-tac-toe-v1")
+    ('FrozenLake-4x4-v1', 'TicTacToe-v1')
+    """
+    return "".join(word.capitalize() if word.isalpha() else f"-{word}" for word in name.split("-"))
+
+
 def _register() -> None:
     listed = json.loads(subprocess.run([program(), "envs", "--json"], capture_output=True, check=True).stdout)
     for environment in listed["environments"]:
         spec = environment["spec"]
-        gymnasium.register(
-            id=f"palestra/{spec['id']}",
-            entry_point=PalestraEnv,
-            vector_entry_point=PalestraVectorEnv,
-            kwargs={"name": environment["name"]},
-            nondeterministic=not spec["reproducible"],
-            order_enforce=False,
-        )
+        for name in dict.fromkeys((spec["id"], gymnasium_style(spec["id"]))):
+            gymnasium.register(
+                id=f"palestra/{name}",
+                entry_point=PalestraEnv,
+                vector_entry_point=PalestraVectorEnv,
+                kwargs={"name": environment["name"]},
+                nondeterministic=not spec["reproducible"],
+                order_enforce=False,
+            )
 
 
 _register()

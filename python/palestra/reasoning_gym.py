@@ -5,7 +5,7 @@ From the command line: ``python3 -m palestra.reasoning_gym chain_sum '{"max_term
 
 import json
 import sys
-from typing import Any, Type
+from typing import Any, Callable, Optional, Type
 
 from .env import Env, Observation, Step, quiet
 
@@ -14,11 +14,18 @@ _SEEDS = 2**32
 
 
 @quiet
-def make(name: str, **config: Any) -> Type[Env]:
+def make(
+    name: str,
+    *,
+    describe: Optional[Callable[[str], str]] = None,
+    answers: Optional[list] = None,
+    **config: Any,
+) -> Type[Env]:
     """Returns the environment class of a task by its name, with the settings of its data set.
 
     Each seed is a data set of one question. An episode is one answer; the reward is the scorer's, from 0 to 1. The
-    reference answer is in the info as ``row.answer``, for rewards.
+    reference answer is in the info as ``row.answer``, for rewards. ``describe`` writes a question in another way, as for a
+    small model; ``answers`` are the legal actions, where the answers can be listed.
     """
     import reasoning_gym
 
@@ -37,7 +44,9 @@ def make(name: str, **config: Any) -> Type[Env]:
             self._dataset, self._entry = entry_of(seed)
             answer = self._entry["answer"]
             self._row = {"row": {"question": self._entry["question"], "answer": answer}}
-            return Observation(self._entry["question"], info=self._row, scripted_action=answer)
+            question = self._entry["question"]
+            seen = question if describe is None else describe(question)
+            return Observation(seen, legal_actions=answers, info=self._row, scripted_action=answer)
 
         def step(self, action: str) -> Step:
             score = float(self._dataset.score_answer(answer=action, entry=self._entry))

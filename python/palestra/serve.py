@@ -1,11 +1,13 @@
 """The protocol of ``docs/process-protocol.md``, version 1: lines of JSON on standard input and output."""
 
+import functools
 import inspect
 import json
 import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from typing import Any, Callable, Iterator, Optional, Type
 
@@ -14,14 +16,28 @@ from .env import Env, Observation, Step
 #: Version of the protocol.
 PROTOCOL = 1
 
+#: Bytes that are read at once.
+_CHUNK = 1 << 16
+
+#: Seconds for which an answer may wait for others.
+_PATIENCE = 0.002
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 class Connection:
-    """Messages from and to ``palestra``. Standard output is its own: what else is printed goes to standard error."""
+    """Messages from and to ``palestra``. Standard output is its own: what else is printed goes to standard error.
 
-    def __init__(self) -> None:
-        self._input = os.fdopen(os.dup(0), "rb")
-        self._output = os.fdopen(os.dup(1), "wb")
+    With ``together``, answers to messages that came together are written together, unless that takes long: a write and
+    the wake of its reader cost more than a turn of a quick environment.
+    """
+
+    def __init__(self, together: bool = True) -> None:
+        self._input, self._output = os.dup(0), os.dup(1)
         self._lock = threading.Lock()
+        self._together = together
+        self._lines: list[bytes] = []
+        self._flushed = time.monotonic()
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
@@ -30,32 +46,54 @@ class Connection:
 
     def messages(self) -> Iterator[dict]:
         """Messages until the input ends, or until the message that closes the program."""
-        for line in self._input:
-            message = json.loads(line)
-            if message["type"] == "close" and "session" not in message:
-                return
-            yield message
+        begun: list[bytes] = []
+        while chunk := os.read(self._input, _CHUNK):
+            begun.append(chunk)
+            if b"\n" not in chunk:
+                continue
+            *lines, rest = b"".join(begun).split(b"\n")
+            begun = [rest]
+            self._flushed = time.monotonic()
+            for line in lines:
+                message = json.loads(line)
+                if message["type"] == "close" and "session" not in message:
+                    self.flush()
+                    return
+                yield message
+            self.flush()
 
-    def write(self, message: dict) -> None:
-        line = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    def write(self, line: bytes) -> None:
+        """Writes an answer, at once or with the next ones."""
         with self._lock:
-            self._output.write(line.encode("utf-8", "replace") + b"\n")
-            self._output.flush()
+            self._lines.append(line)
+            is_due = not self._together or time.monotonic() - self._flushed > _PATIENCE
+        if is_due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the answers that wait for others."""
+        with self._lock:
+            waiting = memoryview(b"".join(self._lines))
+            self._lines.clear()
+            while waiting:
+                waiting = waiting[os.write(self._output, waiting) :]
+            self._flushed = time.monotonic()
 
 
-def answer(request: dict, work: Callable[[dict], Optional[dict]]) -> Optional[dict]:
-    """The answer to a request: the work's, or the message `error` if the work raises an exception."""
+def answer(request: dict, work: Callable[[dict], Optional[dict]]) -> Optional[bytes]:
+    """The line of the answer to a request: the work's, or the message `error` if the work raises an exception, or if what
+    it returns has no form in JSON."""
     session = {"session": request["session"]} if "session" in request else {}
     try:
         told = work(request)
-        if told is None:
-            return None
-        told = {"type": request["type"], **session, **told}
-        json.dumps(told, allow_nan=False)  # an answer that cannot be written is an error of its session alone
-        return told
+        return None if told is None else _line({"type": request["type"], **session, **told})
     except Exception as error:
         traceback.print_exc()
-        return {"type": "error", **session, "message": f"{type(error).__name__}: {error}"}
+        return _line({"type": "error", **session, "message": f"{type(error).__name__}: {error}"})
+
+
+def _line(message: dict) -> bytes:
+    return _ENCODER.encode(message).encode("utf-8", "replace") + b"\n"
 
 
 class Sessions:
@@ -78,8 +116,7 @@ class Sessions:
                 self._envs[session] = self._make()
             self._turns[session] = 0
             env = self._envs[session]
-            takes_options = "options" in inspect.signature(env.reset).parameters
-            more = {"options": request.get("options", {})} if takes_options else {}
+            more = {"options": request.get("options", {})} if _takes_options(type(env)) else {}
             first = env.reset(request["seed"], **more)
             return _observed(first if isinstance(first, Observation) else Observation(first))
         env = self._envs[session]
@@ -103,6 +140,11 @@ class Sessions:
         }
 
 
+@functools.cache
+def _takes_options(env: Type[Env]) -> bool:
+    return "options" in inspect.signature(env.reset).parameters
+
+
 def _observed(observation: Observation) -> dict[str, Any]:
     told: dict[str, Any] = {"observation": observation.content, "info": observation.info}
     if observation.legal_actions is not None:
@@ -119,7 +161,7 @@ def serve(env: Type[Env], threads: int = 1) -> None:
     an environment waits, and which it must bear: they share the modules' global state. Processes of their own, ``workers``
     in the run file, need no such care.
     """
-    connection = Connection()
+    connection = Connection(together=threads == 1)
     sessions = Sessions(env)
     queues: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in range(threads)]
 
@@ -140,6 +182,6 @@ def serve(env: Type[Env], threads: int = 1) -> None:
             _tell(connection, answer(request, sessions.work))
 
 
-def _tell(connection: Connection, told: Optional[dict]) -> None:
-    if told is not None:
-        connection.write(told)
+def _tell(connection: Connection, line: Optional[bytes]) -> None:
+    if line is not None:
+        connection.write(line)

@@ -17,13 +17,10 @@ _MOVE = re.compile(r"\[[^\[\]\n]+\]")
 Policy = Callable[[str, random.Random], str]
 
 
-def random_move(seen: str, chance: random.Random) -> str:
-    """The random opponent: one of the moves in square brackets that the observation's last list of moves names, or else
-    of the whole observation."""
+def listed_moves(seen: str) -> list:
+    """The moves in square brackets that the observation's last list of moves names; none if it has no such list."""
     listed = [line for line in seen.splitlines() if re.search(r"(available|valid|legal).*moves", line, re.I)]
-    moves = _MOVE.findall(listed[-1]) if listed else []
-    moves = moves or _MOVE.findall(seen)
-    return chance.choice(moves) if moves else ""
+    return _MOVE.findall(listed[-1]) if listed else []
 
 
 @quiet
@@ -33,6 +30,8 @@ def make(
     players: Optional[int] = None,
     opponent: Union[str, Policy] = "random",
     seat: int = 0,
+    moves: Callable[[str], list] = listed_moves,
+    describe: Optional[Callable[[str], str]] = None,
     max_turns: Optional[int] = None,
     **arguments: Any,
 ) -> Type[Env]:
@@ -41,13 +40,25 @@ def make(
     The agent has a ``seat``; each other one is played by ``opponent``: ``"random"``, or a function of the observation and
     a ``random.Random`` that the seed fixes. ``players`` is the number of seats; absent, one where the game allows it,
     and else two. The reward comes at the end: the game's own for the agent's seat.
+
+    ``moves`` gives the legal moves of what a player sees, by default those that the game lists. The agent gets them as
+    legal actions, and the random opponent chooses among them; a game of two that lists none needs ``moves``, or an
+    ``opponent`` that knows its moves. ``describe`` writes what the agent sees in another way, as for a small model.
     """
     import textarena
 
     limit = max_turns
+
+    def random_move(seen: str, chance: random.Random) -> str:
+        legal = moves(seen)
+        if not legal:
+            raise ValueError(f"{name}: it lists no moves; give `moves`, a function from what a player sees to the legal moves")
+        return chance.choice(legal)
+
     play: Policy = random_move if opponent == "random" else opponent  # type: ignore[assignment]
     if not callable(play):
         raise ValueError(f'opponent: {opponent!r} is neither "random" nor a function')
+    write = describe or str
     count = players if players is not None else _players(textarena.make(name, **arguments))
 
     class Adapter(Env):
@@ -73,11 +84,15 @@ def make(
             info = infos.get(seat, {}) if isinstance(infos, dict) else {}
             invalid = bool(info.get("invalid_move", False))
             reward = float((rewards or {}).get(seat, 0.0))
-            return Step(str(info.get("reason", "")), reward=reward, terminated=True, invalid_action=invalid)
+            reason = str(info.get("reason", ""))
+            seen = reason if describe is None else ""
+            return Step(seen, info={"reason": reason}, reward=reward, terminated=True, invalid_action=invalid)
 
         def _observed(self, seen: str) -> Observation:
+            legal = moves(seen)
             # A random move: a baseline, and a move that the game understands.
-            return Observation(seen, scripted_action=random_move(seen, self._own))
+            scripted = self._own.choice(legal) if legal else None
+            return Observation(write(seen), legal_actions=legal or None, scripted_action=scripted)
 
         def _others(self) -> str:
             """Plays the other seats until it is the agent's turn, and returns what the agent sees."""

@@ -51,6 +51,37 @@ class Gymnasium(unittest.TestCase):
         self.assertEqual((steps[-1].content, steps[-1].reward, steps[-1].terminated), ("15", 1.0, True))
         self.assertTrue(palestra.gymnasium.make("FrozenLake-v1").stochastic)
 
+    def test_frozen_lake_has_the_exact_values_of_palestra_s(self):
+        import gymnasium
+        import numpy
+
+        import palestra.gymnasium
+
+        # The values of envs/src/frozen_lake/CARD.md, of 100 turns, from the table of outcomes of Gymnasium.
+        table = gymnasium.make("FrozenLake-v1").unwrapped.P
+        best = random = numpy.zeros(16)
+        for _ in range(100):
+            best, random = (
+                numpy.array([
+                    choose([sum(p * (r + (not over) * values[s]) for p, s, r, over in table[cell][a]) for a in range(4)])
+                    for cell in range(16)
+                ])
+                for choose, values in ((max, best), (numpy.mean, random))
+            )
+        self.assertEqual((round(best[0], 4), round(random[0], 4)), (0.7442, 0.0139))
+
+        # Each transition through the adapter is one of the table.
+        env = palestra.gymnasium.make("FrozenLake-v1")()
+        chance = numpy.random.default_rng(0)
+        for seed in range(50):
+            cell, over = int(env.reset(seed).content), False
+            while not over:
+                action = int(chance.integers(4))
+                step = env.step(str(action))
+                possible = {(s, float(r), bool(over)) for _, s, r, over in table[cell][action]}
+                self.assertIn((int(step.content), step.reward, step.terminated), possible)
+                cell, over = int(step.content), step.terminated or step.truncated
+
     def test_actions_in_a_box(self):
         import palestra.gymnasium
 
@@ -102,6 +133,23 @@ class TextArena(unittest.TestCase):
         Game = palestra.textarena.make("TicTacToe-v0")
         steps = play(Game(), 3, lambda seen: seen.scripted_action)
         self.assertTrue(steps[-1].terminated and steps[-1].reward in (-1.0, 0.0, 1.0), steps[-1])
+
+    def test_moves_that_a_game_does_not_list_are_given(self):
+        import re
+
+        import palestra.textarena
+
+        def moves(seen):
+            piles = re.findall(r"pile (\d): (\d+)", seen.rpartition("Current Pile:")[2])
+            return [f"[{pile} {taken}]" for pile, left in piles for taken in range(1, int(left) + 1)]
+
+        Nim = palestra.textarena.make("Nim-v0", moves=moves, describe=lambda seen: "".join(re.findall(r": (\d)", seen)[-3:]))
+        env = Nim()
+        first = env.reset(3)
+        self.assertEqual((first.content, len(first.legal_actions), first.legal_actions[0]), ("345", 12, "[0 1]"))
+        self.assertIn(play(env, 3, lambda seen: seen.scripted_action)[-1].reward, (-1.0, 1.0))
+        with self.assertRaisesRegex(ValueError, "Nim-v0: it lists no moves"):
+            play(palestra.textarena.make("Nim-v0")(), 3, lambda seen: "[0 1]")
 
     def test_an_opponent_is_random_or_a_function(self):
         import palestra.textarena

@@ -25,6 +25,8 @@ class Envs(unittest.TestCase):
 
         names = [name for name in gymnasium.registry if name.startswith("palestra/")]
         self.assertIn("palestra/snake-6x6-v1", names)
+        self.assertIn("palestra/Snake-6x6-v1", names)
+        self.assertIn("palestra/TicTacToe-v1", names)
         for name in ("palestra/snake-6x6-v1", "palestra/frozen-lake-4x4-v1"):
             env = gymnasium.make(name, render_mode="ansi", disable_env_checker=True)
             with warnings.catch_warnings():

@@ -142,6 +142,31 @@ def score(function, *episodes):
     return told
 
 
+class Guide(unittest.TestCase):
+    """The listings of docs/process-protocol.md are as long as it says, and run."""
+
+    def listing(self, word, lines):
+        text = (ROOT.parent / "docs" / "process-protocol.md").read_text()
+        found = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+        (listing,) = [block for block in found if word in block]
+        self.assertLessEqual(len([line for line in listing.splitlines() if line.strip()]), lines)
+        return listing
+
+    def test_the_environment(self):
+        told, _ = talk(self.listing("class Guess", 15), reset(0, 7), step(0, "x"), step(0, "9"), step(0, "1"))
+        self.assertEqual((told[0]["observation"], len(told[0]["legal_actions"])), ("Guess a number.", 9))
+        self.assertTrue(told[1]["invalid_action"] and not told[2]["invalid_action"])
+        hints = {"It is larger.", "It is not larger."}
+        self.assertTrue(told[2]["observation"] in hints and told[3]["observation"] in hints)
+
+    def test_the_reward(self):
+        listing = self.listing("def score", 10)
+        program = listing.replace("palestra.serve_reward(score)", "").replace("import palestra", "")
+        told = score(program, episode("1+1", "it is 2", solution="2"), episode("1+1", "it is 3", solution="2"))
+        self.assertEqual(told["scores"], [1.0, 0.0])
+        self.assertEqual(score(program, episode("1+1", "it is 2", solution=None))["scores"], [None])
+
+
 class Rewards(unittest.TestCase):
     def test_a_function_gets_what_it_names(self):
         function = "def score(answer, solution, prompt, row):\n    return None if answer == '' else float(solution in answer)"

@@ -2,16 +2,17 @@
 //! of the program outlives this process. It knows no environments and no rewards.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::guard::{Guard, own_group};
+use super::input::Input;
 use crate::FailureKind;
 
 /// Number of the request `hello`, whose answer has no session.
@@ -58,8 +59,8 @@ impl Failure {
 pub(crate) struct Program {
     /// The process and its guard; `None` once it is ended.
     process: Mutex<Option<(Child, Option<Guard>)>>,
-    /// Lines to write; `None` once its input is closed.
-    input: Mutex<Option<Sender<String>>>,
+    /// `None` once it is closed.
+    input: Mutex<Option<Input>>,
     /// When it was asked to end.
     closed: OnceLock<Instant>,
     shared: Arc<Shared>,
@@ -73,8 +74,12 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// When each request without an answer was sent, by session.
-    waiting: BTreeMap<u64, Instant>,
+    /// Requests without an answer, by session.
+    waiting: BTreeMap<u64, Sent>,
+    /// Number of bytes that the program has read at least: those up to the last request that it answered.
+    read: u64,
+    /// Wakers of those who want to know of an answer, by session.
+    wakers: BTreeMap<u64, Waker>,
     /// Sessions whose next answer nobody waits for.
     forgotten: BTreeSet<u64>,
     answers: BTreeMap<u64, Value>,
@@ -86,6 +91,13 @@ struct State {
     words: VecDeque<String>,
     /// True once standard error has ended.
     is_silent: bool,
+}
+
+/// A request without an answer.
+struct Sent {
+    at: Instant,
+    /// Number of bytes written to the program up to its end.
+    end: u64,
 }
 
 impl Program {
@@ -107,10 +119,7 @@ impl Program {
         let guard = guard.map_err(|error| failed(format!("`sh`, which guards it, cannot be started: {error}")))?;
 
         let shared = Arc::new(Shared::default());
-        let (input, lines) = channel();
-        if let Some(stdin) = child.stdin.take() {
-            std::thread::spawn(move || write_lines(stdin, &lines));
-        }
+        let input = child.stdin.take().map(Input::new);
         if let Some(stdout) = child.stdout.take() {
             let (shared, longest) = (Arc::clone(&shared), *max_line_bytes);
             std::thread::spawn(move || shared.fail(read_answers(stdout, longest, &shared)));
@@ -119,26 +128,46 @@ impl Program {
             let (shared, name) = (Arc::clone(&shared), name.to_string());
             std::thread::spawn(move || read_log(stderr, &name, &shared));
         }
-        let (process, input) = (Mutex::new(Some((child, guard))), Mutex::new(Some(input)));
+        let (process, input) = (Mutex::new(Some((child, guard))), Mutex::new(input));
         Ok(Self { process, input, closed: OnceLock::new(), shared })
     }
 
-    /// Sends a request, which a [`receive`](Self::receive) of the same session follows.
+    /// Prepares a request, which a [`receive`](Self::receive) of the same session follows. It is written with the next
+    /// [`flush`](Self::flush), together with others.
     pub fn send(&self, session: u64, request: &Value) {
-        self.shared.lock().waiting.insert(session, Instant::now());
-        self.write(request);
+        let end = self.write(request);
+        self.shared.lock().waiting.insert(session, Sent { at: Instant::now(), end });
     }
 
-    /// Writes a message that has no answer. If the program is gone, the next [`receive`](Self::receive) tells.
-    pub fn write(&self, message: &Value) {
-        if let Some(input) = &*lock(&self.input) {
-            let _ = input.send(format!("{message}\n"));
+    /// Prepares a message that has no answer, and returns the number of bytes up to its end. If the program is gone, the
+    /// next [`receive`](Self::receive) tells.
+    pub fn write(&self, message: &Value) -> u64 {
+        lock(&self.input).as_mut().map_or(0, |input| input.add(message))
+    }
+
+    /// Writes what was prepared, without waiting for the program to read it.
+    pub fn flush(&self) {
+        if let Some(input) = lock(&self.input).as_mut() {
+            input.flush(|| self.shared.lock().read);
         }
+    }
+
+    /// True if a [`receive`](Self::receive) of this session does not wait. Otherwise `waker` is woken once that may be so;
+    /// a deadline that passes wakes nobody.
+    pub fn has_answer(&self, session: u64, timeout: Duration, waker: &Waker) -> bool {
+        let mut state = self.shared.lock();
+        let is_late = state.left(session, timeout, Instant::now()).is_zero();
+        let has_answer = state.answers.contains_key(&session) || state.failed.is_some() || is_late;
+        if !has_answer {
+            state.wakers.insert(session, waker.clone());
+        }
+        has_answer
     }
 
     /// Waits for the answer to a session's request. The deadline is `timeout` after the request was sent, or after the
     /// program's last answer to any request, whichever is later: it may work on requests one after the other.
     pub fn receive(&self, session: u64, timeout: Duration) -> Result<Value, Failure> {
+        self.flush();
         let began = Instant::now();
         let mut state = self.shared.lock();
         loop {
@@ -148,8 +177,7 @@ impl Program {
             if let Some(failure) = &state.failed {
                 return Err(failure.clone());
             }
-            let since = state.waiting.get(&session).copied().max(state.heard).unwrap_or(began);
-            let left = (since + timeout).saturating_duration_since(Instant::now());
+            let left = state.left(session, timeout, began);
             if left.is_zero() {
                 let reason = format!("it gave no answer within {} seconds (`timeout`)", timeout.as_secs_f64());
                 state.failed = Some(Failure::new(FailureKind::Timeout, reason));
@@ -167,6 +195,7 @@ impl Program {
             state.forgotten.insert(session);
         }
         state.answers.remove(&session);
+        state.wakers.remove(&session);
     }
 
     /// Ends the program and all that it started, and returns its last words: how it ended, if it did so by itself, and
@@ -187,6 +216,7 @@ impl Program {
     /// Closes the program's input, on which it should end by itself.
     pub fn close(&self, message: &Value) {
         self.write(message);
+        self.flush();
         lock(&self.input).take();
         self.closed.get_or_init(Instant::now);
     }
@@ -205,31 +235,50 @@ impl Drop for Program {
     }
 }
 
+impl State {
+    /// Time that is left to answer a session's request: `timeout` after it was sent, or after the last answer to any.
+    fn left(&self, session: u64, timeout: Duration, otherwise: Instant) -> Duration {
+        let since = self.waiting.get(&session).map(|sent| sent.at).max(self.heard).unwrap_or(otherwise);
+        (since + timeout).saturating_duration_since(Instant::now())
+    }
+
+    /// Files an answer.
+    fn answer(&mut self, message: Value) -> Result<(), Failure> {
+        let session = message.get("session").and_then(Value::as_u64).unwrap_or(HELLO);
+        let Some(sent) = self.waiting.remove(&session) else {
+            let reason = format!("it wrote {}, which answers no request", shown(&message.to_string()));
+            return Err(Failure::new(FailureKind::Protocol, reason));
+        };
+        self.read = self.read.max(sent.end);
+        self.heard = Some(Instant::now());
+        if !self.forgotten.remove(&session) {
+            self.answers.insert(session, message);
+        }
+        self.wakers.remove(&session).iter().for_each(Waker::wake_by_ref);
+        Ok(())
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     fn fail(&self, failure: Failure) {
-        self.lock().failed.get_or_insert(failure);
+        let mut state = self.lock();
+        state.failed.get_or_insert(failure);
+        std::mem::take(&mut state.wakers).into_values().for_each(Waker::wake);
+        drop(state);
         self.changed.notify_all();
     }
 
-    /// Files an answer.
-    fn answer(&self, message: Value) -> Result<(), Failure> {
-        let session = message.get("session").and_then(Value::as_u64).unwrap_or(HELLO);
+    /// Files answers that came together.
+    fn answer(&self, messages: Vec<Value>) -> Result<(), Failure> {
         let mut state = self.lock();
-        if state.waiting.remove(&session).is_none() {
-            let reason = format!("it wrote {}, which answers no request", shown(&message.to_string()));
-            return Err(Failure::new(FailureKind::Protocol, reason));
-        }
-        state.heard = Some(Instant::now());
-        if !state.forgotten.remove(&session) {
-            state.answers.insert(session, message);
-        }
+        let filed = messages.into_iter().try_for_each(|message| state.answer(message));
         drop(state);
         self.changed.notify_all();
-        Ok(())
+        filed
     }
 }
 
@@ -257,42 +306,49 @@ fn kill(mut child: Child, guard: Option<Guard>) {
     let _ = child.wait();
 }
 
-/// Writes lines until there are no more, or until nobody reads them, which the end of the program's output tells.
-fn write_lines(mut stdin: ChildStdin, lines: &Receiver<String>) {
-    for line in lines {
-        if stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()).is_err() {
-            break;
-        }
-    }
-}
-
-/// Reads answers until the first failure, which the end of the output is too.
+/// Reads answers until the first failure, which the end of the output is too. Lines that come together are filed
+/// together, so that who waits for them is woken once.
 fn read_answers(stdout: ChildStdout, longest: usize, shared: &Shared) -> Failure {
     let mut reader = BufReader::with_capacity(1 << 16, stdout);
     let mut line = Vec::new();
     loop {
-        line.clear();
-        let read = reader.by_ref().take(longest as u64 + 1).read_until(b'\n', &mut line);
-        if read.is_err() || line.last() != Some(&b'\n') && line.len() <= longest {
-            return Failure::new(FailureKind::Exit, "it ended");
-        }
-        if line.len() > longest {
-            let reason = format!("it wrote a line of more than {longest} bytes (`max_line_bytes`)");
-            return Failure::new(FailureKind::Flood, reason);
-        }
-        let filed = match serde_json::from_slice(&line) {
-            Ok(message @ Value::Object(_)) => shared.answer(message),
-            _ => Err(Failure::new(
-                FailureKind::NoJson,
-                format!(
-                    "it wrote {}, which is no JSON object; only messages go to standard output, and anything else to \
-                     standard error",
-                    shown(String::from_utf8_lossy(&line).trim_end())
-                ),
-            )),
+        let mut messages = Vec::new();
+        let failure = loop {
+            match read_message(&mut reader, longest, &mut line) {
+                Ok(message) => messages.push(message),
+                Err(failure) => break Some(failure),
+            }
+            if !reader.buffer().contains(&b'\n') {
+                break None;
+            }
         };
-        if let Err(failure) = filed {
+        if let Some(failure) = shared.answer(messages).err().or(failure) {
             return failure;
+        }
+    }
+}
+
+/// Reads a line, which is a JSON object.
+fn read_message(reader: &mut impl BufRead, longest: usize, line: &mut Vec<u8>) -> Result<Value, Failure> {
+    line.clear();
+    let read = reader.take(longest as u64 + 1).read_until(b'\n', line);
+    if read.is_err() || line.last() != Some(&b'\n') && line.len() <= longest {
+        return Err(Failure::new(FailureKind::Exit, "it ended"));
+    }
+    if line.len() > longest {
+        let reason = format!("it wrote a line of more than {longest} bytes (`max_line_bytes`)");
+        return Err(Failure::new(FailureKind::Flood, reason));
+    }
+    match serde_json::from_slice(line) {
+        Ok(message @ Value::Object(_)) => Ok(message),
+        _ => {
+            let text = String::from_utf8_lossy(line);
+            let reason = format!(
+                "it wrote {}, which is no JSON object; only messages go to standard output, and anything else to \
+                 standard error",
+                shown(text.trim_end())
+            );
+            Err(Failure::new(FailureKind::NoJson, reason))
         }
     }
 }

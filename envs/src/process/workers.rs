@@ -24,6 +24,8 @@ pub(crate) struct Workers {
     /// Name of the environment or reward in errors.
     name: String,
     places: Vec<Mutex<Place>>,
+    /// Held while a worker's hello is waited for, which answers one request and is needed by all.
+    greetings: Vec<Mutex<()>>,
     sessions: AtomicU64,
     failures: AtomicU32,
 }
@@ -44,7 +46,8 @@ impl Workers {
     /// Workers of one program, of which none is started yet.
     pub fn new(settings: WorkerSettings, role: &'static str, name: String) -> Self {
         let places = (0..settings.workers).map(|_| Mutex::default()).collect();
-        Self { settings, role, name, places, sessions: AtomicU64::new(0), failures: AtomicU32::new(0) }
+        let greetings = (0..settings.workers).map(|_| Mutex::default()).collect();
+        Self { settings, role, name, places, greetings, sessions: AtomicU64::new(0), failures: AtomicU32::new(0) }
     }
 
     /// Sets the name in errors, once it is known.
@@ -71,6 +74,7 @@ impl Workers {
         match Program::start(&self.settings.launch, &format!("{command}: worker {worker}")) {
             Ok(program) => {
                 program.send(HELLO, &protocol::hello(self.role, worker));
+                program.flush();
                 let program = Arc::new(program);
                 place.program = Some(Arc::clone(&program));
                 Some(Ok(program))
@@ -90,6 +94,11 @@ impl Workers {
         }
     }
 
+    /// Writes the requests that were prepared for all workers, before the answer of one is waited for.
+    pub fn flush(&self) {
+        (0..self.places.len()).for_each(|worker| self.place(worker).program.iter().for_each(|program| program.flush()));
+    }
+
     /// Waits for a worker's answer to `hello`, unless it has come before, and checks it.
     pub fn greet(
         &self,
@@ -97,6 +106,7 @@ impl Workers {
         program: &Arc<Program>,
         check: &mut dyn FnMut(Value) -> Result<(), Failure>,
     ) -> Result<(), Error> {
+        let _greeting = self.greetings[worker].lock().unwrap_or_else(PoisonError::into_inner);
         if self.place(worker).is_greeted {
             return Ok(());
         }
