@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::llama::{self, DECODER, DEFAULTS, Defaults, NAMES};
 use super::{Family, FamilyRules};
 use crate::ModelConfig;
-use crate::config_json::{size, switch};
+use crate::config_json::size;
 
 pub const QWEN2: FamilyRules = FamilyRules {
     family: Family::Qwen2,
