@@ -35,10 +35,10 @@ impl ModelDir {
     /// A path that is neither; a tokenizer that is missing, or that belongs to another model.
     pub fn open(path: &Path) -> Result<Self> {
         let path = model_directory(path)?;
+        let rows = read_config(&path)?.vocab_size; // first: it names a GGUF file that cannot be read as a model
         let file = tokenizer_file(&path);
-        let tokenizer = Tokenizer::from_file(&file)?;
-        let tokenizer = tokenizer
-            .for_rows(read_config(&path)?.vocab_size)
+        let tokenizer = Tokenizer::from_file(&file)?
+            .for_rows(rows)
             .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
         Ok(Self { path, tokenizer })
     }
