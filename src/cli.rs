@@ -11,6 +11,7 @@ mod envs;
 mod estimate;
 mod eval;
 mod evaluate;
+mod export;
 mod generate;
 mod keys;
 mod label;
@@ -88,6 +89,7 @@ enum Command {
     Corpus(corpus::Args),
     Generate(generate::Args),
     Merge(merge::Args),
+    Export(export::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
     Keys(keys::KeysArgs),
@@ -140,6 +142,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Corpus(args) => corpus::run(args, output),
         Command::Generate(args) => generate::run(args, output),
         Command::Merge(args) => merge::run(args, output),
+        Command::Export(args) => export::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
         Command::Keys(args) => keys::keys(args, output),

@@ -61,8 +61,8 @@ pub struct RunFile {
     /// own name: `flex`, `libtorch` or `libtorch-cuda:<index>`. A saved run has the name of the one that it took.
     #[serde(default = "auto")]
     pub device: String,
-    /// Model to train further, with its tokenizer: the directory of a model, a run or a checkpoint, relative to the run file; or
-    /// the name of a model in the local cache of the Hugging Face Hub. There is then no `[model]`.
+    /// Model to train further, with its tokenizer: the directory of a model, a run or a checkpoint, or a GGUF file, relative to
+    /// the run file; or the name of a model in the local cache of the Hugging Face Hub. There is then no `[model]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<PathBuf>,
     /// Date that `strftime_now` tells a chat template, such as `"2024-07-26"`. It is fixed, so that a run is the same every

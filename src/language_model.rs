@@ -3,6 +3,7 @@
 //! Knows files, models and text; knows nothing of environments, learners or run files. A run's directory works too: its
 //! last checkpoint is the model.
 
+mod export;
 mod merge;
 
 use std::cell::RefCell;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use crate::model_dir::{ModelDir, model_directory, output_vocabulary};
 use crate::{Error, Result};
+pub use export::{Exported, export_gguf};
 pub use merge::{Merged, merge};
 use palestra_model::generate::{Limits, Request, generate};
 use palestra_model::huggingface::is_own;
@@ -82,7 +84,7 @@ pub struct Written {
 const DEFAULT_TOP_K: usize = 50;
 
 impl LanguageModel {
-    /// Opens a Hugging Face model directory, or the last checkpoint of a run's directory. A checkpoint of adapters is
+    /// Opens a Hugging Face model directory, a GGUF file, or the last checkpoint of a run's directory. A checkpoint of adapters is
     /// opened with its base model.
     ///
     /// # Errors

@@ -1,38 +1,45 @@
-//! Directory of a model, in Hugging Face's layout: the one way in which policies, language models and reward models are
-//! opened.
+//! Directory of a model, in Hugging Face's layout, or a GGUF file: the one way in which policies, language models and
+//! reward models are opened.
 //!
 //! Knows files and models; knows nothing of the use of a model. A run's directory works too: its best
 //! checkpoint, or else its last, is the model.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use palestra_gguf::is_gguf;
 use palestra_model::checkpoint::{self, Tensors};
 use palestra_model::ops::OutputVocabulary;
-use palestra_model::{GenerationConfig, ModelConfig, Policy, read_config, read_generation_config, read_model};
-use palestra_text::{ChatTemplate, Tokenizer};
+use palestra_model::{
+    GenerationConfig, ModelConfig, Policy, read_companions, read_config, read_generation_config, read_model,
+};
+use palestra_text::{ChatTemplate, Tokenizer, files_of_gguf};
 
 use crate::run_dir::RunDir;
 use crate::{Error, Result, hub};
 
+const TOKENIZER: &str = "tokenizer.json";
+
 /// Directory of a model, whose tokenizer is open and belongs to the model.
 pub struct ModelDir {
-    /// The directory with the model's files.
+    /// The directory with the model's files, or the GGUF file.
     pub path: PathBuf,
     /// Tokenizer of the model; all its tokens are in the model's vocabulary, but for one of padding.
     pub tokenizer: Tokenizer,
 }
 
 impl ModelDir {
-    /// Opens the directory of a model, or the best or last checkpoint of a run's directory.
+    /// Opens the directory of a model, a GGUF file, or the best or last checkpoint of a run's directory.
     ///
     /// # Errors
     /// A path that is neither; a tokenizer that is missing, or that belongs to another model.
     pub fn open(path: &Path) -> Result<Self> {
         let path = model_directory(path)?;
-        let file = path.join("tokenizer.json");
-        let tokenizer = Tokenizer::from_file(&file)?;
-        let tokenizer = tokenizer
-            .for_rows(read_config(&path)?.vocab_size)
+        let rows = read_config(&path)?.vocab_size; // first: it names a GGUF file that cannot be read as a model
+        let file = tokenizer_file(&path);
+        let tokenizer = Tokenizer::from_file(&file)?
+            .for_rows(rows)
             .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
         Ok(Self { path, tokenizer })
     }
@@ -100,12 +107,42 @@ fn checkpoint_of(run: &RunDir) -> Result<PathBuf> {
     }
 }
 
-/// The directory with the model's files: `path` itself, or the best or last checkpoint of a run.
+/// The file with a model's tokenizer.
+fn tokenizer_file(model: &Path) -> PathBuf {
+    if is_gguf(model) { model.to_owned() } else { model.join(TOKENIZER) }
+}
+
+/// Text of a model's `tokenizer.json`.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn tokenizer_json(model: &Path) -> Result<String> {
+    if is_gguf(model) {
+        return Ok(files_of_gguf(model)?.remove(TOKENIZER).unwrap_or_default());
+    }
+    let file = model.join(TOKENIZER);
+    fs::read_to_string(&file).map_err(Error::io(&file))
+}
+
+/// Text files beside a model and its tokenizer, such as `chat_template.jinja`, by file name.
+///
+/// # Errors
+/// A file that is there and cannot be read.
+pub fn companions(model: &Path) -> Result<BTreeMap<String, String>> {
+    if is_gguf(model) {
+        let mut files = files_of_gguf(model)?;
+        files.remove(TOKENIZER);
+        return Ok(files);
+    }
+    Ok(read_companions(model)?)
+}
+
+/// The directory with the model's files, or the GGUF file: `path` itself, or the best or last checkpoint of a run.
 ///
 /// # Errors
 /// A path that is neither.
 pub fn model_directory(path: &Path) -> Result<PathBuf> {
-    if path.join("config.json").is_file() || path.join("adapter_config.json").is_file() {
+    if is_gguf(path) || path.join("config.json").is_file() || path.join("adapter_config.json").is_file() {
         return Ok(path.to_path_buf());
     }
     if path.join("run.toml").is_file() {
@@ -116,5 +153,7 @@ pub fn model_directory(path: &Path) -> Result<PathBuf> {
         return Ok(cached);
     }
     let (shown, advice) = (path.display(), hub::advice(path));
-    Err(Error::Config(format!("{shown} {reason}; give a Hugging Face model directory, or that of a run{advice}")))
+    Err(Error::Config(format!(
+        "{shown} {reason}; give a Hugging Face model directory, a file .gguf, or the directory of a run{advice}"
+    )))
 }

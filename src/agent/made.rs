@@ -11,11 +11,11 @@ use rand_chacha::ChaCha8Rng;
 use super::{Agent, scorer, tokenizer_folder};
 use crate::config::RunFile;
 use crate::memory;
-use crate::model_dir::{ModelDir, output_vocabulary};
+use crate::model_dir::{ModelDir, companions, output_vocabulary};
 use crate::{Error, Result};
 use palestra_learn::encoder::RETURN_ALPHABET;
 use palestra_learn::source::{alphabet, tokenizer_of};
-use palestra_model::{Device, GenerationConfig, Policy, lora, read_companions, read_generation_config};
+use palestra_model::{Device, GenerationConfig, Policy, lora, read_generation_config};
 use palestra_text::Tokenizer;
 
 /// File of a model's generation settings.
@@ -98,29 +98,29 @@ impl Agent {
 /// settings of its end and padding tokens.
 fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String, String>> {
     let folder = tokenizer_folder(run)?;
-    let mut companions = folder.as_deref().map_or(Ok(BTreeMap::new()), read_companions)?;
+    let mut found = folder.as_deref().map_or(Ok(BTreeMap::new()), companions)?;
     if let Some(template) = run.chat_template() {
-        companions.insert("chat_template.jinja".to_string(), template.text()?);
+        found.insert("chat_template.jinja".to_string(), template.text()?);
     }
     if let Some(directory) = folder.filter(|_| run.start_from.is_some()) {
         // Older models have their end tokens in config.json alone, which in a checkpoint holds none.
-        if !companions.contains_key(GENERATION_CONFIG) {
+        if !found.contains_key(GENERATION_CONFIG) {
             let mut generation = read_generation_config(&directory)?;
             if generation.eos.is_empty() {
                 generation.eos.extend(tokenizer.special().end);
             }
-            companions.insert(GENERATION_CONFIG.to_string(), format!("{:#}\n", generation.write()));
+            found.insert(GENERATION_CONFIG.to_string(), format!("{:#}\n", generation.write()));
         }
     } else {
         let special = tokenizer.special();
         let eos = special.end.into_iter().collect();
         let generation = GenerationConfig { eos, pad: Some(special.pad), ..GenerationConfig::default() };
         let generation = || format!("{:#}\n", generation.write());
-        companions.entry(GENERATION_CONFIG.to_string()).or_insert_with(generation);
-        companions.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
+        found.entry(GENERATION_CONFIG.to_string()).or_insert_with(generation);
+        found.entry("tokenizer_config.json".to_string()).or_insert_with(|| tokenizer.to_config_json());
     }
     if run.learner.config.score_head().is_some() {
-        scorer::name_padding(&mut companions, tokenizer);
+        scorer::name_padding(&mut found, tokenizer);
     }
-    Ok(companions)
+    Ok(found)
 }

@@ -12,8 +12,8 @@ use palestra_text::Message;
 
 /// Generate text with a language model, or chat with it
 ///
-/// MODEL is a Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json) or the directory of a
-/// run, whose last checkpoint is used. The prompt is given or read from standard input; the generated text appears
+/// MODEL is a Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), a GGUF file, or the
+/// directory of a run, whose last checkpoint is used. The prompt is given or read from standard input; the generated text appears
 /// token by token. With --chat each line of standard input is a message, in the chat template of the directory. Tokens
 /// are chosen as the directory's generation_config.json says, otherwise greedily; options override this.
 ///
@@ -28,7 +28,7 @@ Examples:
   palestra generate models/smollm2 --prompt 'Q: 2 + 2 =' --stop '\\n' --json | jq -r .text
   palestra generate models/smollm2 --adapter runs/finance/adapter --chat")]
 pub struct Args {
-    /// Directory of a Hugging Face model, or of a run
+    /// Directory of a Hugging Face model or of a run, or a GGUF file
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Text to continue [default: read from standard input]

@@ -7,13 +7,13 @@ use palestra_model::Device;
 use serde::Serialize;
 
 use super::LanguageModel;
-use crate::model_dir::model_directory;
+use crate::model_dir::{companions, model_directory, tokenizer_json};
 use crate::{Error, Result};
 use palestra_files::{write_atomically, write_directory};
 use palestra_model::checkpoint::NumberType;
 use palestra_model::lora::{base_of_adapters, merged};
 use palestra_model::parameters::{collect, tensors_of};
-use palestra_model::{FileLayout, read_companions, write_model};
+use palestra_model::{FileLayout, write_model};
 
 /// Summary of a merge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -60,10 +60,9 @@ pub fn merge(model: &Path, adapter: Option<&Path>, out: &Path, numbers: NumberTy
     let config = adapted.config().clone();
     let weights = tensors_of(collect(&merged(adapted)));
     let parameters = weights.values().map(|tensor| tensor.data.len() as u64).sum();
-    let mut texts = read_companions(&base)?;
-    texts.extend(read_companions(&adapter)?);
-    let tokenizer = base.join("tokenizer.json");
-    texts.insert("tokenizer.json".into(), fs::read_to_string(&tokenizer).map_err(Error::io(&tokenizer))?);
+    let mut texts = companions(&base)?;
+    texts.extend(companions(&adapter)?);
+    texts.insert("tokenizer.json".into(), tokenizer_json(&base)?);
     write_directory::<Error>(out, |directory| {
         let layout = FileLayout { numbers, ..FileLayout::default() };
         write_model(directory, &config, weights, &opened.generation, &layout)?;

@@ -343,7 +343,11 @@ fn a_reward_model_is_trained_and_rewards() {
         sandbox.run(&["train", "letters.toml", "--out", "no", &set]).stderr
     };
     for (model, options, expected) in [
-        ("nowhere", "", "nowhere is no directory; give a Hugging Face model directory, or that of a run"),
+        (
+            "nowhere",
+            "",
+            "nowhere is no directory; give a Hugging Face model directory, a file .gguf, or the directory of a run",
+        ),
         ("out", "", "and no reward model; train one with [reward_model]"),
         ("scorer", ", chat = true", "has no chat template; remove it"),
     ] {

@@ -8,6 +8,7 @@ mod corpus;
 mod estimate;
 mod fine_tuning;
 mod generate;
+mod gguf;
 mod label;
 mod learning;
 mod log;

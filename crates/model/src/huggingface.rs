@@ -217,6 +217,11 @@ pub fn linears(config: &ModelConfig) -> Vec<JoinedLinear> {
     weights.collect()
 }
 
+/// Name and shape of every tensor of a Hugging Face file of this shape.
+pub fn shapes(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+    places(config).into_iter().map(|place| (place.theirs, place.shape)).collect()
+}
+
 /// Every tensor of a Hugging Face file of this shape.
 fn places(config: &ModelConfig) -> Vec<TensorMapping> {
     let Names { prefix, embedding, positions, norm, blocks, parts, transposed } = names(config);

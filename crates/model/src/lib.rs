@@ -15,6 +15,7 @@ mod families;
 mod feed_forward;
 pub mod generate;
 mod generation_config;
+pub mod gguf;
 pub mod huggingface;
 mod layer_plan;
 mod layers;

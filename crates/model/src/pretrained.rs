@@ -1,14 +1,15 @@
-//! Reading and writing Hugging Face model directories. Each checkpoint is one too.
+//! Reading and writing Hugging Face model directories. Each checkpoint is one too. A GGUF file is read in their place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use palestra_gguf::{Gguf, is_gguf};
 use serde_json::{Value, json};
 
 use super::generation_config::GenerationConfig;
 use super::huggingface::{from_hugging_face, is_buffer, to_hugging_face, without_wrappers};
-use super::{ModelConfig, classifier, config_json};
+use super::{ModelConfig, classifier, config_json, gguf};
 use crate::checkpoint::{NumberType, Tensors, read_tensors, write_tensors};
 use crate::{Error, Result};
 
@@ -37,8 +38,8 @@ impl Default for FileLayout {
     }
 }
 
-/// Reads a Hugging Face model directory: `config.json` and `model.safetensors`, whole or in shards. A sequence classifier's
-/// score head becomes a value head.
+/// Reads a Hugging Face model directory: `config.json` and `model.safetensors`, whole or in shards; or a GGUF file. A
+/// sequence classifier's score head becomes a value head.
 ///
 /// At most one tensor is in memory twice at any time.
 ///
@@ -46,6 +47,12 @@ impl Default for FileLayout {
 /// A file that is missing or damaged, a model of a family or variant that is not supported, or weights that do not
 /// fit `config.json` or are not finite.
 pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
+    if is_gguf(directory) {
+        let file = Gguf::open(directory)?;
+        let config = config_json::read(&gguf::config_json(&file)?, directory)?;
+        let tensors = gguf::weights(&file, &config)?;
+        return Ok((config, tensors));
+    }
     let json = read_config_json(directory)?;
     let mut config = config_json::read(&json, &directory.join(CONFIG))?;
     let (whole, index) = (directory.join(MODEL), directory.join(INDEX));
@@ -69,20 +76,28 @@ pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
     Ok((config, tensors))
 }
 
-/// Reads the shape of the model in a directory.
+/// Reads the shape of the model in a directory or a GGUF file.
 ///
 /// # Errors
 /// As [`read_model`].
 pub fn read_config(directory: &Path) -> Result<ModelConfig> {
-    config_json::read(&read_config_json(directory)?, &directory.join(CONFIG))
+    config_json::read(&read_config_json(directory)?, &config_path(directory))
 }
 
-/// Reads `config.json` of a model directory.
+/// Reads `config.json` of a model directory, or makes that of a GGUF file.
 ///
 /// # Errors
 /// A file that is missing, or no JSON.
 pub fn read_config_json(directory: &Path) -> Result<Value> {
-    read_json(&directory.join(CONFIG))
+    if is_gguf(directory) {
+        return gguf::config_json(&Gguf::open(directory)?);
+    }
+    read_json(&config_path(directory))
+}
+
+/// File with the shape of a model: `config.json` of its directory, or its GGUF file.
+fn config_path(directory: &Path) -> PathBuf {
+    if is_gguf(directory) { directory.to_owned() } else { directory.join(CONFIG) }
 }
 
 /// Reads the generation settings of a model directory: `generation_config.json` over the token ids of `config.json`.
@@ -90,9 +105,9 @@ pub fn read_config_json(directory: &Path) -> Result<Value> {
 /// # Errors
 /// A file that is damaged, or a field of another type.
 pub fn read_generation_config(directory: &Path) -> Result<GenerationConfig> {
-    let (config, generation) = (directory.join(CONFIG), directory.join(GENERATION));
-    let mut found =
-        GenerationConfig::read_config(&read_json(&config)?).map_err(|reason| Error::checkpoint(&config, reason))?;
+    let (config, generation) = (config_path(directory), directory.join(GENERATION));
+    let mut found = GenerationConfig::read_config(&read_config_json(directory)?)
+        .map_err(|reason| Error::checkpoint(&config, reason))?;
     if generation.exists() {
         let newer = GenerationConfig::read(&read_json(&generation)?)
             .map_err(|reason| Error::checkpoint(&generation, reason))?;

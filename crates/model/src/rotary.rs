@@ -136,6 +136,13 @@ fn frequencies(rope: &Rope) -> (Vec<f32>, Option<(usize, Vec<f32>)>) {
     }
 }
 
+/// Numbers that scaling divides the frequency of each pair by; those of short passes, where the length matters.
+pub(super) fn frequency_divisors(rope: &Rope) -> Vec<f32> {
+    let (plain, _) = frequencies(&Rope { scaling: None, ..rope.clone() });
+    let (scaled, _) = frequencies(rope);
+    plain.iter().zip(scaled).map(|(plain, scaled)| plain / scaled).collect()
+}
+
 /// Factor of rotated queries and keys.
 fn attention_factor(rope: &Rope) -> f64 {
     match &rope.scaling {

@@ -10,6 +10,7 @@ mod added_tokens;
 mod characters;
 mod chat_template;
 mod frame;
+mod gguf;
 mod lengths;
 mod limits;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use palestra_datasets::shards::Vocabulary;
+use palestra_gguf::{Gguf, is_gguf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -29,6 +31,7 @@ use crate::{Error, Result};
 use characters::Characters;
 pub use chat_template::{ChatDate, ChatTemplate, EncodedChat, History, MarkedText, TemplateLimits};
 use frame::Frame;
+pub use gguf::files_of_gguf;
 pub use stop_text::{StopCheck, StopStream, before_stop};
 pub use text_stream::TextStream;
 pub use train::{Method, VocabularyOptions};
@@ -84,7 +87,7 @@ impl Tokenizer {
         Ok(Self::of_characters(Characters::new(alphabet)?))
     }
 
-    /// Reads a Hugging Face `tokenizer.json`.
+    /// Reads a Hugging Face `tokenizer.json`, or the tokenizer of a GGUF file.
     ///
     /// The end and padding tokens are those that `tokenizer_config.json` or `special_tokens_map.json` in the same
     /// directory names, otherwise the file's own special tokens with a common name. A file without a padding token pads
@@ -96,6 +99,10 @@ impl Tokenizer {
     /// named and does not exist.
     pub fn from_file(path: &Path) -> Result<Self> {
         let broken = |reason: String| Error::Tokenizer(format!("{}: {reason}", path.display()));
+        if is_gguf(path) {
+            let [json, config] = gguf::to_hugging_face(&Gguf::open(path)?)?;
+            return Self::from_json(&json, &json.to_string(), &[config]).map_err(|error| broken(error.reason()));
+        }
         let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
         if length > limits::MAX_FILE {
             return Err(broken(format!("has {length} bytes; at most {} are read", limits::MAX_FILE)));
@@ -105,16 +112,21 @@ impl Tokenizer {
         if let Some(characters) = Characters::from_json(&json) {
             return Ok(Self::of_characters(characters));
         }
-        limits::check(&json).map_err(broken)?;
-        let mut inner: tokenizers::Tokenizer =
-            text.parse().map_err(|error| broken(format!("no Hugging Face tokenizer: {error}")))?;
-        inner.with_truncation(None).expect("no truncation is always possible").with_padding(None);
         let configs = CONFIGS.map(|name| {
             let text = std::fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
             serde_json::from_str::<Value>(&text).unwrap_or_default()
         });
-        let made = added_tokens::add_configured(&mut inner, &configs[0]);
-        made.and_then(|()| Self::of_hugging_face(inner, &configs)).map_err(|error| broken(error.reason()))
+        Self::from_json(&json, &text, &configs).map_err(|error| broken(error.reason()))
+    }
+
+    /// A tokenizer from a `tokenizer.json`, read and as a text, with the contents of the files beside it.
+    fn from_json(json: &Value, text: &str, configs: &[Value]) -> Result<Self> {
+        limits::check(json).map_err(Error::Tokenizer)?;
+        let mut inner: tokenizers::Tokenizer =
+            text.parse().map_err(|error| Error::Tokenizer(format!("no Hugging Face tokenizer: {error}")))?;
+        inner.with_truncation(None).expect("no truncation is always possible").with_padding(None);
+        added_tokens::add_configured(&mut inner, &configs[0])?;
+        Self::of_hugging_face(inner, configs)
     }
 
     /// A tokenizer with the end and padding tokens of the first of `configs` that names them.

@@ -230,7 +230,7 @@ pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)
     Some((config, tensors))
 }
 
-/// The directory of the base model that the adapters of a PEFT directory belong to; `None` if it is no PEFT directory.
+/// The directory or GGUF file of the base model that the adapters of a PEFT directory belong to; `None` if it is no PEFT directory.
 ///
 /// # Errors
 /// A configuration that cannot be read, or that names no directory.
@@ -241,11 +241,13 @@ pub fn base_of_adapters(directory: &Path) -> Result<Option<PathBuf>> {
     }
     let config = read_json(&path)?;
     let base = config["base_model_name_or_path"].as_str().unwrap_or_default();
-    match Path::new(base).is_dir() {
+    match Path::new(base).is_dir() || palestra_gguf::is_gguf(Path::new(base)) {
         true => Ok(Some(base.into())),
         false => Err(Error::checkpoint(
             &path,
-            format!("base_model_name_or_path is {base:?}, which is no directory here; write where the model is"),
+            format!(
+                "base_model_name_or_path is {base:?}, which is no directory and no GGUF file here; write where the model is"
+            ),
         )),
     }
 }

@@ -20,8 +20,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value as Jinja};
 use minijinja::{Environment, ErrorKind, context};
 use palestra_datasets::Message;
+use palestra_gguf::{Gguf, is_gguf};
 use serde_json::Value;
 
+use super::gguf::{self, files_of_gguf};
 use crate::{Error, NamedTemplate, Result};
 pub use date::ChatDate;
 pub use history::History;
@@ -64,8 +66,8 @@ const ANSWER: char = '\u{FDD2}';
 const NAME: &str = "chat";
 
 impl ChatTemplate {
-    /// The template of a model directory: `chat_template.jinja`, otherwise that of `tokenizer_config.json`; `None` if
-    /// there is none.
+    /// The template of a model directory: `chat_template.jinja`, otherwise that of `tokenizer_config.json`; or that of a
+    /// GGUF file. `None` if there is none.
     ///
     /// # Errors
     /// A file that cannot be read, or an invalid template.
@@ -78,19 +80,28 @@ impl ChatTemplate {
     /// # Errors
     /// As [`ChatTemplate::from_directory`].
     pub fn from_directory_within(limits: TemplateLimits, directory: &Path) -> Result<Option<Self>> {
+        if is_gguf(directory) {
+            let (_, config) = tokenizer_config(directory)?;
+            let template = files_of_gguf(directory)?.remove("chat_template.jinja");
+            let origin = format!("chat template of {}", directory.display());
+            return template.map(|text| Self::within(limits, origin, &text, special_tokens(&config))).transpose();
+        }
         let own = directory.join("chat_template.jinja");
         if own.exists() {
             return Self::from_name_within(limits, &NamedTemplate::File(own), Some(directory)).map(Some);
         }
         let (config_path, config) = tokenizer_config(directory)?;
-        let template = match &config["chat_template"] {
-            Value::Array(named) => {
-                named.iter().find(|one| one["name"] == "default").and_then(|one| one["template"].as_str())
-            }
-            one => one.as_str(),
-        };
+        let template = Self::text_in(&config);
         let origin = format!("chat_template of {}", config_path.display());
         template.map(|text| Self::within(limits, origin, text, special_tokens(&config))).transpose()
+    }
+
+    /// Text of the template in a `tokenizer_config.json`; of several that of the name `default`.
+    pub fn text_in(config: &Value) -> Option<&str> {
+        match &config["chat_template"] {
+            Value::Array(named) => named.iter().find(|one| one["name"] == "default")?["template"].as_str(),
+            one => one.as_str(),
+        }
     }
 
     /// The template of a file; `eos_token` and the other special tokens are those of the directory `model`.
@@ -243,8 +254,12 @@ impl ChatTemplate {
     }
 }
 
-/// The `tokenizer_config.json` of a model directory; null if there is none.
+/// The `tokenizer_config.json` of a model directory, null if there is none; or that of a GGUF file.
 fn tokenizer_config(directory: &Path) -> Result<(PathBuf, Value)> {
+    if is_gguf(directory) {
+        let [_, config] = gguf::to_hugging_face(&Gguf::open(directory)?)?;
+        return Ok((directory.to_owned(), config));
+    }
     let path = directory.join("tokenizer_config.json");
     let config = match fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text)
