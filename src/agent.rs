@@ -14,7 +14,7 @@ use palestra_envs::{Definition, Pool, Registry, Rewards};
 use crate::config::RunFile;
 use crate::model_dir::model_directory;
 use crate::{Error, Result};
-pub use evaluation::{Evaluation, FIRST_EVALUATION};
+pub use evaluation::Evaluation;
 pub use evaluation_policy::EvaluationPolicy;
 use palestra_learn::encoder::Encoder;
 use palestra_learn::rollout::{Context, Rollout, RolloutConfig};
@@ -88,7 +88,7 @@ impl Agent {
         Ok(encoder.with_chat(template))
     }
 
-    /// Environment that the agent is trained or evaluated in.
+    /// Environment of the agent.
     ///
     /// # Errors
     /// A run that learned from a log, and names none.
@@ -102,20 +102,35 @@ impl Agent {
         self.run.env.as_ref().ok_or_else(missing)
     }
 
+    /// Environment that the agent is evaluated in: [`Agent::env`], or with other prompts as the run file says.
+    ///
+    /// # Errors
+    /// As [`Agent::env`].
+    pub fn evaluation_env(&self) -> Result<Definition> {
+        self.env()?;
+        Ok(self.run.evaluation_env().expect("the run has an environment"))
+    }
+
     /// Creates a rollout with the run's settings, in at most this many environments at once.
     ///
     /// # Errors
     /// An environment that cannot be built.
     pub fn rollout(&self, registry: &Registry, environments: usize) -> Result<Rollout> {
-        self.rollout_of(self.run.rollout.clone(), registry, environments)
+        self.rollout_in(self.env()?, self.run.rollout.clone(), registry, environments)
     }
 
-    /// Creates a rollout as [`Agent::rollout`] does, with other settings than the run's.
+    /// Creates a rollout as [`Agent::rollout`] does, in an environment and with settings that may not be the run's.
     ///
     /// # Errors
     /// As [`Agent::rollout`].
-    pub fn rollout_of(&self, config: RolloutConfig, registry: &Registry, environments: usize) -> Result<Rollout> {
-        let pool = Pool::new(registry, self.env()?, environments)?;
+    pub fn rollout_in(
+        &self,
+        env: &Definition,
+        config: RolloutConfig,
+        registry: &Registry,
+        environments: usize,
+    ) -> Result<Rollout> {
+        let pool = Pool::new(registry, env, environments)?;
         let target_return = self.run.learner.config.return_to_go().and_then(|it| it.target);
         Ok(Rollout::new(pool, self.encoder()?, config, target_return).with_rewards(self.rewards.clone()))
     }

@@ -187,7 +187,7 @@ impl RunFile {
         for file in run.file_names() {
             *file = folder.join(&file).display().to_string();
         }
-        for path in run.text_paths() {
+        for path in run.other_paths() {
             *path = folder.join(&path);
         }
         run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
@@ -215,10 +215,11 @@ impl RunFile {
                 self.learner.name
             )));
         }
+        self.hold_out_prompts()?;
         for file in self.file_names() {
             *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
         }
-        for path in self.text_paths() {
+        for path in self.other_paths() {
             *path = std::path::absolute(&path).map_err(Error::io(&path))?;
         }
         match &mut self.start_from {
@@ -229,6 +230,42 @@ impl RunFile {
         Ok(self)
     }
 
+    /// Leaves the held-out prompts of the evaluation out of those to learn from.
+    fn hold_out_prompts(&mut self) -> Result<()> {
+        let EvaluationConfig { file, held_out, .. } = &self.evaluation;
+        let (key, held_out) = match (file, *held_out) {
+            (None, 0.0) => return Ok(()),
+            (None, held_out) => ("held_out", Some(held_out)),
+            (Some(_), _) => ("file", None),
+        };
+        match &mut self.env {
+            Some(env) if env.kind.as_deref() == Some("completion") => {
+                if let Some(held_out) = held_out {
+                    env.options.set("held_out", held_out);
+                    env.options.set("split", "train");
+                }
+                Ok(())
+            }
+            env => Err(Error::Config(format!(
+                "evaluation.{key}: only the environment `completion` has prompts, and this run plays {}; remove it",
+                env.as_ref().and_then(|env| env.id.as_deref()).unwrap_or("nothing")
+            ))),
+        }
+    }
+
+    /// Environment that a resolved run is evaluated in: that of training, with the prompts of `[evaluation]`.
+    pub fn evaluation_env(&self) -> Option<Definition> {
+        let mut env = self.env.clone()?;
+        if let Some(file) = &self.evaluation.file {
+            env.options.remove("prompts");
+            env.options.set("file", file.display().to_string());
+            env.options.set("split", "all");
+        } else if self.evaluation.held_out > 0.0 {
+            env.options.set("split", "held_out");
+        }
+        Some(env)
+    }
+
     /// Files and patterns of the data to learn from.
     fn file_names(&mut self) -> impl Iterator<Item = &mut String> {
         let logs = self.data.iter_mut().flat_map(|data| &mut data.files);
@@ -237,15 +274,16 @@ impl RunFile {
         logs.chain(texts).chain(preferences)
     }
 
-    /// Files that text is encoded by: the tokenizer and the chat template.
-    fn text_paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+    /// Files beside the data: the tokenizer and the chat template that text is encoded by, and the prompts of the evaluation.
+    fn other_paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let text = self.text.iter_mut().map(|text| (&mut text.tokenizer, &mut text.chat_template));
         let preferences =
             self.preferences.iter_mut().map(|section| (&mut section.tokenizer, &mut section.chat_template));
         let of_data = text.chain(preferences).flat_map(|(tokenizer, template)| {
             tokenizer.iter_mut().chain(template.iter_mut().filter_map(NamedTemplate::file_mut))
         });
-        of_data.chain(self.rollout.chat_template.iter_mut().filter_map(NamedTemplate::file_mut))
+        let of_rollouts = self.rollout.chat_template.iter_mut().filter_map(NamedTemplate::file_mut);
+        of_data.chain(of_rollouts).chain(&mut self.evaluation.file)
     }
 
     /// The `tokenizer.json` that the run names.

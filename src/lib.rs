@@ -19,6 +19,7 @@ pub mod reference;
 pub mod reward;
 pub mod reward_model;
 pub mod run_dir;
+mod signals;
 pub mod train_run;
 
 pub use error::{Error, Result};

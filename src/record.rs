@@ -238,7 +238,8 @@ fn play_agent(
 ) -> Result<()> {
     let RecordOptions { episodes, seed, .. } = *recording.options;
     let config = RolloutConfig { record: true, missing_end_penalty: 0.0, ..agent.run.rollout.clone() };
-    let mut rollout = agent.rollout_of(config, registry, episodes.clamp(1, 256) as usize)?.exploring(epsilon);
+    let mut rollout =
+        agent.rollout_in(agent.env()?, config, registry, episodes.clamp(1, 256) as usize)?.exploring(epsilon);
     let mut provenance = Provenance::of(agent, &sampling);
     if epsilon > 0.0 {
         provenance.policy_id = format!("{}+{epsilon} random", provenance.policy_id);

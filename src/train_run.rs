@@ -17,7 +17,7 @@ mod report;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use palestra_datasets::log::{Columns, Log, ReadOptions};
@@ -28,6 +28,7 @@ use crate::agent::{Agent, Evaluation};
 use crate::config::RunFile;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::RunDir;
+use crate::signals::stop_by;
 use crate::{Error, Result, reward};
 use baselines::Baselines;
 use best::Best;
@@ -44,11 +45,9 @@ use palestra_model::ops::{open_device, set_threads};
 use palestra_model::optim::AdamW;
 use palestra_report::{Display, Observer, Options, Playback, replay};
 use parts::{LoggedData, Parts};
-pub use plan::{Hardware, plan_run, rows_of_run};
+pub use plan::{Hardware, RunPlan, dry_run, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 /// Output of a run, and its display.
 #[derive(Debug, Clone, Default)]
@@ -99,25 +98,8 @@ pub fn train_on_ranks(
     collective: &dyn Collective,
     log_to: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<Option<TrainReport>> {
-    let mut run = run.resolve(registry)?;
-    ranks::check_same(&run, collective)?;
-    let device = open_device(&run.device).map_err(Error::Device)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let registry = &reward::with_kinds(registry, &device, Arc::clone(&stop));
-    set_threads(*run.train.threads.get_or_insert_with(|| threads_of(&options, collective)));
-    let logged = run.data.as_ref().map(open_log).transpose()?;
-    let summary = logged.as_ref().map(|logged| LogSummary::of(&logged.outcomes)).transpose()?;
-    if let (AnyConfig::Log(config), Some(logged), Some(data)) = (&mut run.learner.config, &logged, &run.data) {
-        let best_return = logged.returns(data, config.truncated(data.truncated)).into_iter().max_by(f64::total_cmp);
-        if let Some(completed) = best_return.and_then(|best_return| config.completed(best_return)) {
-            *config = completed;
-        }
-    }
-    let mut agent = Agent::new(run, registry, logged.as_ref().map(|logged| &logged.log), &device)?;
-    tell_of_experts(&agent);
+    let OpenRun { agent, parts, logged, registry, stop, device } = open_run(run, registry, &options, collective)?;
     let batches_on = device.clone().autodiff();
-    let parts = Parts::open(&mut agent, registry, logged, &batches_on)?;
-    tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
     let directory = if collective.rank() == 0 {
         let directory = Directory::open(&agent, &options)?;
         directory.tell(collective)?;
@@ -127,7 +109,7 @@ pub fn train_on_ranks(
         log_to(&directory.dir.rank_log(collective.rank()))?;
         directory
     };
-    let training = Training { agent, logged: summary, directory, registry, stop, device, options, collective };
+    let training = Training { agent, logged, directory, registry: &registry, stop, device, options, collective };
     match parts {
         Parts::Play(learner, source) => training.train(learner, source, None),
         Parts::Log(learner, source) => training.train(learner, source, None),
@@ -145,6 +127,44 @@ pub fn train_on_ranks(
             training.train(learner, source, Some(HeldOut::Preferences(held_out)))
         }
     }
+}
+
+/// A run of which everything is read and checked, and nothing is written.
+struct OpenRun {
+    agent: Agent,
+    parts: Parts,
+    logged: Option<LogSummary>,
+    /// Environments and rewards, with those that need the run's device.
+    registry: Registry,
+    stop: Arc<AtomicBool>,
+    device: Device,
+}
+
+fn open_run(
+    run: RunFile,
+    registry: &Registry,
+    options: &TrainOptions,
+    collective: &dyn Collective,
+) -> Result<OpenRun> {
+    let mut run = run.resolve(registry)?;
+    ranks::check_same(&run, collective)?;
+    let device = open_device(&run.device).map_err(Error::Device)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let registry = reward::with_kinds(registry, &device, Arc::clone(&stop));
+    set_threads(*run.train.threads.get_or_insert_with(|| threads_of(options, collective)));
+    let logged = run.data.as_ref().map(open_log).transpose()?;
+    let summary = logged.as_ref().map(|logged| LogSummary::of(&logged.outcomes)).transpose()?;
+    if let (AnyConfig::Log(config), Some(logged), Some(data)) = (&mut run.learner.config, &logged, &run.data) {
+        let best_return = logged.returns(data, config.truncated(data.truncated)).into_iter().max_by(f64::total_cmp);
+        if let Some(completed) = best_return.and_then(|best_return| config.completed(best_return)) {
+            *config = completed;
+        }
+    }
+    let mut agent = Agent::new(run, &registry, logged.as_ref().map(|logged| &logged.log), &device)?;
+    tell_of_experts(&agent);
+    let parts = Parts::open(&mut agent, &registry, logged, &device.clone().autodiff())?;
+    tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
+    Ok(OpenRun { agent, parts, logged: summary, registry, stop, device })
 }
 
 /// A run about to begin, without the parts that depend on its kind of data.
@@ -184,6 +204,9 @@ impl Training<'_> {
         let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
+                if start.run.env.is_some() || held_out.is_some() {
+                    tracing::info!("{}: evaluating the model before training", start.run.name);
+                }
                 let (play, played) = start.try_evaluate(&start.policy, registry, episodes, start.run.seed)?.unzip();
                 let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
                 let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
@@ -220,29 +243,35 @@ impl Training<'_> {
                 let mut metrics = progress.metrics.clone();
                 guard.check(done, &metrics).iter().for_each(|warning| tracing::warn!("{}: {warning}", run.name));
                 if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
-                    let evaluated = agent.try_evaluate(progress.model, registry, episodes, run.seed)?;
-                    metrics.extend(
-                        evaluated.map(|(evaluated, _)| ("evaluation/return_mean".into(), evaluated.score.mean_return)),
-                    );
-                    if let Some(held_out) = &mut held_out {
-                        metrics.extend(held_out.score(progress.model).metrics());
-                        if let Some(text) = held_out.text_mut() {
-                            text.write_samples(progress.model, done, &dir.samples())?;
+                    observer.during("evaluating", done, || {
+                        let evaluated = agent.try_evaluate(progress.model, registry, episodes, run.seed)?;
+                        let mean = |(evaluated, _): (Evaluation, _)| evaluated.score.mean_return;
+                        metrics.extend(evaluated.map(|it| ("evaluation/return_mean".into(), mean(it))));
+                        if let Some(held_out) = &mut held_out {
+                            metrics.extend(held_out.score(progress.model).metrics());
+                            if let Some(text) = held_out.text_mut() {
+                                text.write_samples(progress.model, done, &dir.samples())?;
+                            }
                         }
-                    }
+                        Ok::<(), Error>(())
+                    })?;
                 }
                 observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
                 if best.as_mut().is_some_and(|best| best.takes(&metrics)) {
-                    checkpoint::save(&dir.best(), &snapshot(&agent, &progress, &before)?)?;
-                    checkpoint::prune(&dir.best(), 1)?;
+                    observer.during("saving the best checkpoint", done, || {
+                        checkpoint::save(&dir.best(), &snapshot(&agent, &progress, &before)?)?;
+                        Ok::<(), Error>(checkpoint::prune(&dir.best(), 1)?)
+                    })?;
                 }
             }
             let is_due = done.is_multiple_of(run.train.checkpoint_every);
             let is_saved = is_due && !progress.is_new;
             if (progress.is_last || is_due) && !is_saved {
                 kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
-                checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
-                checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?;
+                observer.during("saving a checkpoint", done, || {
+                    checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
+                    Ok::<(), Error>(checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?)
+                })?;
                 episodes::write(&dir, progress.source.episodes().into_iter().take(10))?;
             }
             let is_first = progress.is_new && done == agent.updates + 1;
@@ -272,6 +301,9 @@ impl Training<'_> {
             }
             None => Agent { policy: model, updates: done, ..agent },
         };
+        if agent.run.env.is_some() || held_out.is_some() {
+            observer.say(&format!("{}: evaluating the trained model", run.name));
+        }
         let (evaluation, played) = agent.try_evaluate(&agent.policy, registry, episodes, run.seed)?.unzip();
         let samples = samples(played.unwrap_or_default(), &agent, 20);
         episodes::write(&dir, &samples)?;
@@ -390,72 +422,5 @@ fn observer_options(
         headline: headline.into(),
         lower_is_better,
         ..Options::default()
-    }
-}
-
-/// Returns a flag that the first Ctrl-C, termination or loss of the terminal sets. The second ends the process at once.
-pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    stop_by(&stop).map(|()| stop)
-}
-
-fn stop_by(stop: &Arc<AtomicBool>) -> Result<()> {
-    for signal in [SIGINT, SIGTERM] {
-        let second = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop));
-        second.map_err(Error::io("signal handler"))?;
-    }
-    // A terminal that is closed may send its signal twice, from the system and from the shell: both mean the same.
-    for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up()) {
-        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(Error::io("signal handler"))?;
-    }
-    tell_of_the_first_signal()
-}
-
-/// Says once in the process, when a person asks it to stop, what happens now and what a second time does.
-fn tell_of_the_first_signal() -> Result<()> {
-    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
-    if IS_WATCHED.swap(true, Ordering::Relaxed) {
-        return Ok(());
-    }
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Error::io("signal handler"))?;
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            let told = "stopping: what is under way is finished and saved; a second Ctrl-C ends at once and loses it";
-            // Nobody may be there to read it.
-            let _ = writeln!(std::io::stderr(), "\n{told}");
-        }
-    });
-    Ok(())
-}
-
-/// Signal of a terminal that is closed, unless it is ignored, as `nohup` makes it.
-#[cfg(unix)]
-fn hang_up() -> Option<i32> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default(); // there is none but on Linux
-    Some(signal_hook::consts::SIGHUP).filter(|signal| !is_ignored(&status, *signal))
-}
-
-#[cfg(not(unix))]
-fn hang_up() -> Option<i32> {
-    None
-}
-
-/// True if a process with this text of `/proc/<pid>/status` ignores a signal.
-#[cfg(unix)]
-fn is_ignored(status: &str, signal: i32) -> bool {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask >> (signal - 1) & 1 == 1
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::is_ignored;
-
-    #[test]
-    fn nohup_is_seen_in_the_status_of_a_process() {
-        let status = |mask: &str| format!("Name:\tpalestra\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\n");
-        assert!(is_ignored(&status("0000000000001001"), 1));
-        assert!(!is_ignored(&status("0000000000001000"), 1) && !is_ignored("", 1));
     }
 }

@@ -1,7 +1,7 @@
-//! Documents for training, read one by one from plain text, JSON lines and Parquet files.
+//! Documents for training, read one by one from plain text, JSON lines, CSV, TSV and Parquet files.
 //!
 //! A `.parquet` file holds a document in each row of its column `text`, a `.jsonl` file (`.ndjson`, `.json`) in the
-//! field `text` of each object, and any other file is one document of UTF-8. The column name is configurable. With a
+//! field `text` of each object, a `.csv` or `.tsv` file in the column `text`, and any other file is one document of UTF-8. The column name is configurable. With a
 //! column `split`, only the documents of one split can be selected.
 
 use std::collections::VecDeque;
@@ -13,6 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::{Map, Value};
 
 use crate::cells::{is_text, text_of};
+use crate::delimited::{DelimitedRows, delimiter_of};
 use crate::error::{Error, Result};
 use crate::json::JsonRows;
 use crate::log::paths::find_files;
@@ -56,6 +57,7 @@ struct Open {
 enum Reader {
     Whole(Option<Vec<u8>>),
     Json(JsonRows<File>),
+    Delimited(DelimitedRows<File>),
     Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<String>, row: u64 },
 }
 
@@ -65,7 +67,7 @@ impl Documents {
     /// # Errors
     /// A pattern that matches no file.
     pub fn open(patterns: &[impl AsRef<str>], options: DocumentOptions) -> Result<Self> {
-        let files = find_files(patterns, &["txt", "jsonl", "ndjson", "parquet"])?;
+        let files = find_files(patterns, &["txt", "jsonl", "ndjson", "parquet", "csv", "tsv"])?;
         let mut total_bytes = 0;
         for file in &files {
             total_bytes += std::fs::metadata(file).map_err(Error::io(file, "look into it"))?.len();
@@ -125,6 +127,10 @@ impl Open {
                 Reader::Parquet { batches, ready: VecDeque::new(), row: 0 }
             }
             "jsonl" | "ndjson" | "json" => Reader::Json(JsonRows::new(&path, file)),
+            "csv" | "tsv" => {
+                let delimiter = delimiter_of(&path).expect("both endings have one");
+                Reader::Delimited(DelimitedRows::new(&path, file, delimiter)?)
+            }
             _ if options.split.is_some() => {
                 return Err(Error::file(&path, "a file of plain text has no splits; name Parquet or JSON lines files"));
             }
@@ -137,6 +143,14 @@ impl Open {
         match &mut self.reader {
             Reader::Whole(text) => text.take().map(|bytes| utf8(bytes, &self.path)).transpose(),
             Reader::Json(rows) => {
+                while let Some((line, row)) = rows.next().transpose()? {
+                    if let Some(text) = text_of_row(row, &self.path, line, options)? {
+                        return Ok(Some(text));
+                    }
+                }
+                Ok(None)
+            }
+            Reader::Delimited(rows) => {
                 while let Some((line, row)) = rows.next().transpose()? {
                     if let Some(text) = text_of_row(row, &self.path, line, options)? {
                         return Ok(Some(text));

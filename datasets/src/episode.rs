@@ -137,6 +137,6 @@ impl Episode {
     /// Returns the episode return: the undiscounted sum of rewards.
     pub fn total_reward(&self) -> f64 {
         // Summed in f64, because long episodes of small rewards lose digits in f32.
-        self.turns.iter().map(|turn| f64::from(turn.reward)).sum()
+        self.turns.iter().map(|turn| f64::from(turn.reward)).sum::<f64>() + 0.0 // the sum of nothing is -0
     }
 }

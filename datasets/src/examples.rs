@@ -1,4 +1,4 @@
-//! Supervised training examples from the rows of JSON and Parquet files: texts, conversations, and prompts with
+//! Supervised training examples from the rows of JSON, CSV, TSV and Parquet files: texts, conversations, and prompts with
 //! completions.
 //!
 //! Column names are those of published data sets.
@@ -13,7 +13,7 @@ use crate::content::parse_tools;
 use crate::error::Result;
 use crate::log::paths::find_files;
 pub use crate::origin::{Origin, RowPlace};
-use crate::rows::Rows;
+use crate::rows::{ROW_FILES, Rows};
 use crate::{Content, Message, conversation};
 
 /// Columns that make up an example.
@@ -84,12 +84,13 @@ impl Lesson {
 }
 
 impl Examples {
-    /// Opens the examples of files, folders and patterns: `.parquet` files as Parquet, all others as JSON.
+    /// Opens the examples of files, folders and patterns: `.parquet` files as Parquet, `.csv` and `.tsv` files as
+    /// such, all others as JSON.
     ///
     /// # Errors
     /// A pattern that matches no file.
     pub fn open(patterns: &[impl AsRef<str>], form: Form) -> Result<Self> {
-        let files = find_files(patterns, &["jsonl", "ndjson", "json", "parquet"])?;
+        let files = find_files(patterns, &ROW_FILES)?;
         Ok(Self { form, files: files.into(), open: None, failed: false })
     }
 

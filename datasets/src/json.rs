@@ -19,7 +19,7 @@ use serde_json::{Deserializer, Map, Value};
 use crate::error::{Error, Result, shown};
 use crate::origin::{Origin, RowPlace};
 use fault::Fault;
-use utf16::Utf8Reader;
+pub(crate) use utf16::Utf8Reader;
 
 /// Number of bytes read at a time.
 const CHUNK: usize = 1 << 18;

@@ -9,6 +9,7 @@ mod cells;
 pub mod check;
 mod content;
 mod conversation;
+mod delimited;
 pub mod documents;
 mod episode;
 mod error;

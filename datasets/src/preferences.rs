@@ -1,6 +1,6 @@
 //! Human preference data of text in files: pairwise preferences, good/bad labels, and ratings.
 //!
-//! Files are JSON lines or Parquet, with one record per row, in the columns that other tools write and read. `prompt`
+//! Files are JSON lines, CSV, TSV or Parquet, with one record per row, in the columns that other tools write and read. `prompt`
 //! and answers are texts, or lists of messages `[{"role": ..., "content": ...}]`:
 //!
 //! | columns | what it says | of |
@@ -35,6 +35,7 @@ use crate::Content;
 use crate::error::Result;
 use crate::log::paths::find_files;
 pub use crate::origin::{Origin, RowPlace};
+use crate::rows::ROW_FILES;
 
 pub use conflicts::{Resolved, Rule, resolve};
 pub use forms::record_of;
@@ -122,7 +123,7 @@ impl Record {
 /// # Errors
 /// A pattern that matches no file.
 pub fn find(patterns: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
-    find_files(patterns, &["jsonl", "ndjson", "json", "parquet"])
+    find_files(patterns, &ROW_FILES)
 }
 
 /// Reads a file of preference data, row by row, with memory for a few rows whatever the file's length.

@@ -1,4 +1,4 @@
-//! Rows of files of other tools, of JSON as well as of Parquet, and their locations.
+//! Rows of files of other tools, of JSON, CSV and TSV as well as of Parquet, and their locations.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,6 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde_json::{Map, Value};
 
 use crate::cells::value_of;
+use crate::delimited::{DelimitedRows, delimiter_of};
 use crate::error::{Error, Result};
 use crate::json::JsonRows;
 use crate::log::shield::shield;
@@ -19,8 +20,11 @@ use crate::unchecked;
 /// Number of Parquet rows decoded at a time.
 pub(crate) const ROWS_AT_A_TIME: usize = 256;
 
-/// Iterator over the rows of a file as JSON objects, read as they are needed: Parquet if its name ends so, otherwise
-/// JSON: objects one after another, or the elements of one array.
+/// Endings of the names of files that hold rows.
+pub const ROW_FILES: [&str; 6] = ["jsonl", "ndjson", "json", "parquet", "csv", "tsv"];
+
+/// Iterator over the rows of a file as JSON objects, read as they are needed: Parquet, CSV or TSV if its name ends so,
+/// otherwise JSON: objects one after another, or the elements of one array.
 pub struct Rows {
     file: Arc<Path>,
     reader: Reader,
@@ -28,6 +32,7 @@ pub struct Rows {
 
 enum Reader {
     Json(JsonRows<File>),
+    Delimited(DelimitedRows<File>),
     Parquet { batches: ParquetRecordBatchReader, ready: VecDeque<Map<String, Value>>, row: u64 },
 }
 
@@ -37,17 +42,18 @@ impl Rows {
     /// # Errors
     /// A file that cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_with(path, |file| unchecked::open(file)?.build())
+        Self::open_with(path, &[], |file| unchecked::open(file)?.build())
     }
 
     /// Opens a file with those of the wanted columns that a Parquet file has. Of each group in `needed`, one column is
-    /// required. JSON is read with all fields.
+    /// required. JSON, CSV and TSV are read with all fields.
     pub(crate) fn open_columns(path: &Path, wanted: &[&str], needed: &[&[&str]]) -> Result<Self> {
-        Self::open_with(path, |file| read_columns(file, wanted, needed))
+        Self::open_with(path, needed, |file| read_columns(file, wanted, needed))
     }
 
     fn open_with<E: ToString>(
         path: &Path,
+        needed: &[&[&str]],
         read: impl FnOnce(File) -> Result<ParquetRecordBatchReader, E>,
     ) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path, "open it"))?;
@@ -58,7 +64,15 @@ impl Rows {
                 let batches = batches.map_err(|reason| Error::file(path, reason))?;
                 Reader::Parquet { batches, ready: VecDeque::new(), row: 0 }
             }
-            false => Reader::Json(JsonRows::new(path, file)),
+            false => match delimiter_of(path) {
+                Some(delimiter) => {
+                    let rows = DelimitedRows::new(path, file, delimiter)?;
+                    let names: Vec<&str> = rows.columns().iter().map(String::as_str).collect();
+                    check_needed(&names, needed).map_err(|reason| Error::file(path, reason))?;
+                    Reader::Delimited(rows)
+                }
+                None => Reader::Json(JsonRows::new(path, file)),
+            },
         };
         Ok(Self { file: path.into(), reader })
     }
@@ -67,6 +81,7 @@ impl Rows {
     pub fn bytes(&self) -> u64 {
         match &self.reader {
             Reader::Json(rows) => rows.bytes(),
+            Reader::Delimited(rows) => rows.bytes(),
             Reader::Parquet { .. } => 0,
         }
     }
@@ -76,6 +91,10 @@ impl Rows {
         let at = |place| Origin { file: file.clone(), place };
         match reader {
             Reader::Json(rows) => {
+                let row = rows.next().transpose()?;
+                Ok(row.map(|(line, row)| (at(RowPlace::Line(line)), row)))
+            }
+            Reader::Delimited(rows) => {
                 let row = rows.next().transpose()?;
                 Ok(row.map(|(line, row)| (at(RowPlace::Line(line)), row)))
             }
@@ -118,10 +137,17 @@ pub(crate) fn read_columns(
     let builder = unchecked::open(file).map_err(|error| error.to_string())?;
     let fields = builder.parquet_schema().root_schema().get_fields();
     let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
-    if let Some(missing) = needed.iter().find(|group| group.iter().all(|name| !names.contains(name))) {
-        return Err(format!("it has no column {}; its columns are {}", missing[0], names.join(", ")));
-    }
+    check_needed(&names, needed)?;
     let places: Vec<usize> = wanted.iter().filter_map(|name| names.iter().position(|other| other == name)).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), places);
     builder.with_projection(mask).with_batch_size(ROWS_AT_A_TIME).build().map_err(|error| error.to_string())
+}
+
+/// # Errors
+/// Names a group of columns none of which is there.
+fn check_needed(names: &[&str], needed: &[&[&str]]) -> Result<(), String> {
+    match needed.iter().find(|group| group.iter().all(|name| !names.contains(name))) {
+        Some(missing) => Err(format!("it has no column {}; its columns are {}", missing[0], names.join(", "))),
+        None => Ok(()),
+    }
 }

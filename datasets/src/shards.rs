@@ -16,5 +16,5 @@ mod writer;
 pub use header::{ShardHeader, Vocabulary};
 pub use order::Shuffle;
 pub use reader::Shard;
-pub use windows::{Corpus, Span, Text, WindowPosition, Windows};
+pub use windows::{Corpus, Span, Text, WindowPosition, Windows, furthest_behind};
 pub use writer::ShardWriter;

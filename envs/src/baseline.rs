@@ -1,7 +1,7 @@
 //! Plays whole episodes with simple policies and summarizes their scores: the baselines that a learner is compared
 //! with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palestra_datasets::Episode;
 use rand::{Rng, SeedableRng};
@@ -99,17 +99,25 @@ pub fn play_many(
 pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'a Info)>) -> Baseline {
     let (mut returns, mut turns, mut invalid) = (Vec::new(), 0, 0);
     let mut info: BTreeMap<String, (f64, usize)> = BTreeMap::new();
+    let mut flags = BTreeSet::new();
     for (episode, last) in played {
         returns.push(episode.total_reward());
         turns += episode.turns.len();
         invalid += episode.turns.iter().filter(|turn| turn.invalid_action).count();
         for (name, value) in last {
+            if value.is_boolean() {
+                flags.insert(name.clone());
+            }
             let number = value.as_f64().or(value.as_bool().map(|yes| f64::from(u8::from(yes))));
             if let Some(number) = number {
                 let (sum, count) = info.entry(name.clone()).or_default();
                 (*sum, *count) = (*sum + number, *count + 1);
             }
         }
+    }
+    // An episode that a wrapper cut or ended tells no outcome: it is not solved.
+    for (_, count) in info.iter_mut().filter(|(name, _)| flags.contains(*name)).map(|(_, mean)| mean) {
+        *count = returns.len();
     }
     let count = returns.len().max(1) as f64;
     let (mean_return, standard_error) = mean_and_error(&returns);
@@ -127,7 +135,7 @@ pub fn score<'a>(policy: &str, played: impl IntoIterator<Item = (&'a Episode, &'
 /// Mean of some values and its standard error; 0 and 0 without values.
 pub fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
+    let mean = values.iter().sum::<f64>() / count + 0.0; // the sum of nothing is -0
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (mean, (squares / (count - 1.0).max(1.0) / count).sqrt())
 }

@@ -63,6 +63,10 @@ pub struct EnvSpec {
     /// results of such runs cannot be had again, which is told and recorded.
     #[serde(default = "yes")]
     pub reproducible: bool,
+    /// Number of tasks, if they are numbered, such as the prompts of a file: the episode of seed `s` is then one of task
+    /// `s % tasks`, so that whoever gives the seeds chooses the tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u64>,
     /// All characters of observations and actions, if the set is small and known. The tokenizer of an agent trained
     /// from scratch is built from it.
     pub alphabet: Option<String>,
@@ -82,6 +86,7 @@ impl Default for EnvSpec {
             solved_return: None,
             stochastic: false,
             reproducible: true,
+            tasks: None,
             alphabet: None,
         }
     }

@@ -100,6 +100,7 @@ impl GridWorld {
             solved_return,
             stochastic: rules.starts.len() > 1 || rules.outcomes.iter().any(|outcomes| outcomes.len() > 1),
             reproducible: true,
+            tasks: None,
             alphabet: Some(characters(observations.iter().chain(actions.iter()))),
         };
         Ok(Self {
@@ -214,7 +215,8 @@ impl Env for GridWorld {
 
     fn render(&self) -> String {
         let player = (self.phase != Phase::New).then_some(self.cell);
-        format!("{}\nturn {} of {}", self.grid.draw(player), self.turn, self.rules.limit)
+        // Without the limit: a wrapper may cut the episode before it.
+        format!("{}\nturn {}", self.grid.draw(player), self.turn)
     }
 
     fn scripted_action(&self) -> Option<String> {

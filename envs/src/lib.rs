@@ -117,5 +117,5 @@ pub use palestra_datasets::{Content, End, Episode, Message, Turn};
 pub use pool::{Answer, Call, Pool, Reply};
 pub use registry::{BuildReward, Entry, Registry};
 pub use reward::{Reward, RewardDefinition, Rewards};
-pub use seed::episode_seed;
+pub use seed::{FIRST_EVALUATION, episode_seed, reset_seed};
 pub use wrappers::Wrappers;

@@ -42,6 +42,11 @@ impl Options {
         self.table.insert(name.to_string(), value.into());
     }
 
+    /// Removes one option.
+    pub fn remove(&mut self, name: &str) {
+        self.table.remove(name);
+    }
+
     /// Parses the options as the type that the kind declares (`#[serde(default, deny_unknown_fields)]`).
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::policies::BaselinePolicy;
-use crate::{Definition, Env, Info, Observation, Registry, Result, episode_seed};
+use crate::{Definition, Env, Info, Observation, Registry, Result, episode_seed, reset_seed};
 
 /// Plays the episodes of these numbers of a run, one for each item of the iterator, with all columns of the experience
 /// log except times, splits and tokens.
@@ -55,7 +55,8 @@ pub(crate) fn play_number(
     policy: &mut dyn BaselinePolicy,
 ) -> Result<(Episode, Info)> {
     let mut rng = ChaCha8Rng::seed_from_u64(episode_seed(!run_seed, number));
-    play(env, episode_seed(run_seed, number), policy, &mut rng)
+    let seed = reset_seed(run_seed, number, env.spec().tasks);
+    play(env, seed, policy, &mut rng)
 }
 
 /// Plays the episode of a seed; returns it with the info of its last state.

@@ -98,6 +98,7 @@ impl Snake {
                 solved_return: None,
                 stochastic: true,
                 reproducible: true,
+                tasks: None,
                 alphabet: Some(view.alphabet().to_string()),
             },
             view,

@@ -103,6 +103,7 @@ impl TicTacToe {
                 solved_return: None,
                 stochastic: true,
                 reproducible: true,
+                tasks: None,
                 alphabet: Some(view.alphabet().to_string()),
             },
             options,

@@ -81,6 +81,7 @@ impl Wordle {
                 solved_return: None,
                 stochastic: true,
                 reproducible: true,
+                tasks: None,
                 alphabet: Some(view.alphabet().to_string()),
             },
             limit,

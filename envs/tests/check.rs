@@ -94,6 +94,7 @@ impl Corridor {
             solved_return: None,
             stochastic: flaw != StochasticUndeclared,
             reproducible: true,
+            tasks: None,
             alphabet: Some("0123456789 lr".to_string()),
         };
         let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);

@@ -68,6 +68,9 @@ class Env:
     stochastic: bool = True
     #: True if the same seed and actions give the same episode.
     reproducible: bool = True
+    #: Number of tasks, if they are numbered: `reset` then begins task ``seed % tasks``, and a run meets each task once
+    #: before it meets one again.
+    tasks: Optional[int] = None
     #: All characters of observations and actions, which a model that is trained from nothing needs.
     alphabet: Optional[str] = None
 
@@ -92,7 +95,7 @@ class Env:
     def spec(cls) -> dict[str, Any]:
         """What is known before an episode, as the protocol has it."""
         names = ("id", "max_turns", "reward_range", "optimal_return", "solved_return")
-        names += ("stochastic", "reproducible", "alphabet")
+        names += ("stochastic", "reproducible", "tasks", "alphabet")
         return {name: getattr(cls, name) for name in names}
 
     # A subclass with a method `render(self) -> str` has pictures of its states; others are shown by their observations.

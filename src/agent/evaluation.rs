@@ -2,7 +2,7 @@
 
 use palestra_envs::baseline::{Baseline, score};
 use palestra_envs::exact::ExactValue;
-use palestra_envs::{Env, Registry};
+use palestra_envs::{Env, FIRST_EVALUATION, Registry};
 use serde::Serialize;
 
 use super::Agent;
@@ -10,9 +10,6 @@ use crate::Result;
 use palestra_learn::rollout::{RolloutConfig, RolloutEvent, RolloutResult, reward_means};
 use palestra_model::math::Sampling;
 use palestra_model::{Module, Policy};
-
-/// Number of the first episode of evaluation, so that none of them is one of training.
-pub const FIRST_EVALUATION: u64 = 1 << 62;
 
 /// Result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,7 +41,8 @@ impl Agent {
     ) -> Result<(Evaluation, Vec<RolloutResult>)> {
         let policy = policy.valid();
         let config = self.evaluation_rollout();
-        let mut rollout = self.rollout_of(config, registry, (episodes as usize).clamp(1, 256))?;
+        let env = self.evaluation_env()?;
+        let mut rollout = self.rollout_in(&env, config, registry, (episodes as usize).clamp(1, 256))?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         let (played, timings) = rollout.play(&policy, seed, numbers, &self.sampling())?;
         let scored = played.iter().filter(|played| played.is_scored());
@@ -52,7 +50,7 @@ impl Agent {
         score.info.extend(reward_means(&played));
         let dropped = timings.dropped.iter().map(|(kind, count)| (format!("dropped_{kind}"), *count as f64));
         score.info.extend(dropped);
-        let spec = registry.build(self.env()?)?.spec().clone();
+        let spec = registry.build(&env)?.spec().clone();
         let exact = self.exact_value(&policy, registry)?;
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
     }
@@ -83,7 +81,7 @@ impl Agent {
         watch: &mut dyn FnMut(u64, RolloutEvent, &dyn Env) -> Result<()>,
     ) -> Result<Vec<RolloutResult>> {
         let config = self.evaluation_rollout();
-        let mut rollout = self.rollout_of(config, registry, 1)?;
+        let mut rollout = self.rollout_in(&self.evaluation_env()?, config, registry, 1)?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
         Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
     }
@@ -105,7 +103,11 @@ impl Agent {
         if self.run.learner.config.return_to_go().is_some() {
             return Ok(None);
         }
-        self.evaluation_policy(policy, self.sampling().temperature, 0.0)?.exact_value(registry, self.env()?, 1.0)
+        self.evaluation_policy(policy, self.sampling().temperature, 0.0)?.exact_value(
+            registry,
+            &self.evaluation_env()?,
+            1.0,
+        )
     }
 }
 
@@ -119,7 +121,7 @@ impl std::fmt::Display for Evaluation {
         }
         write!(f, " over {episodes} episodes; {mean_turns:.1} turns each, ")?;
         write!(f, "{:.1} % invalid actions", 100.0 * invalid_action_rate)?;
-        for (name, mean) in info {
+        for (name, mean) in info.iter().filter(|(name, _)| *name != "turns") {
             write!(f, ", {name} {mean:.3}")?;
         }
         if let Some(exact) = &self.exact {

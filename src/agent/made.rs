@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use palestra_datasets::log::Log;
-use palestra_envs::{Registry, Rewards};
+use palestra_envs::{Definition, Registry, Rewards};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -76,13 +76,20 @@ impl Agent {
     fn alphabet(run: &RunFile, registry: &Registry, log: Option<&Log>) -> Result<String> {
         let mut alphabet = match (&run.env, log) {
             (Some(env), _) => {
-                let spec = registry.build(env)?.spec().clone();
-                spec.alphabet.ok_or_else(|| {
-                    Error::Config(format!(
-                        "env {}: it lists no alphabet for a model from nothing; name a model in start_from",
-                        spec.id
-                    ))
-                })?
+                let alphabet_of = |env: &Definition| {
+                    let spec = registry.build(env)?.spec().clone();
+                    spec.alphabet.ok_or_else(|| {
+                        Error::Config(format!(
+                            "env {}: it lists no alphabet for a model from nothing; name a model in start_from",
+                            spec.id
+                        ))
+                    })
+                };
+                let mut alphabet = alphabet_of(env)?;
+                if let Some(evaluated_in) = run.evaluation_env().filter(|evaluated_in| evaluated_in != env) {
+                    alphabet += &alphabet_of(&evaluated_in)?;
+                }
+                alphabet
             }
             (None, Some(log)) => alphabet(log)?,
             (None, None) => unreachable!("a run file has an environment or data"),

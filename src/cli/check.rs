@@ -36,7 +36,10 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let definition = registry.definition(&args.env)?;
     registry.rewards(&definition.rewards)?;
     let options = CheckOptions { episodes: args.episodes, seed: args.seed, ..CheckOptions::default() };
-    let report = check(&|| registry.build(&definition), options);
+    let mut report = check(&|| registry.build(&definition), options);
+    if report.env_id.is_empty() {
+        report.env_id.clone_from(&args.env); // an environment that cannot be made has no id
+    }
     output.report(&report, &report)?;
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -7,18 +7,23 @@ use serde::Serialize;
 use super::destination::{OverwriteArgs, files_of_model};
 use super::output::Output;
 use crate::agent::Evaluation;
+use crate::run_dir::RunDir;
 use crate::train_run::evaluate_run;
 use crate::{Error, Result};
+use palestra_model::checkpoint;
 use palestra_report::{Figure, Plot, Reference, Series};
 
 /// Evaluate a trained model by playing
 ///
-/// Plays episodes with the last checkpoint of a run, greedily or sampled as its run file says, and reports the mean
+/// Plays episodes with the best checkpoint that a run kept (train.keep_best), or else its last, greedily or sampled as its
+/// run file says, and reports the mean
 /// return with its standard error, and the optimum if it is known. To measure how likely a language model finds a text,
 /// see `palestra eval`.
 ///
 /// With --over, it plays once for each value of a key: for example, to see how much the values should outweigh cloning,
 /// or which return follows from the target return of a Decision Transformer.
+///
+/// With --all, it plays once with each checkpoint that the run has.
 ///
 /// Writes nothing but its output, and the picture of --plot.
 #[derive(clap::Args)]
@@ -27,11 +32,12 @@ use palestra_report::{Figure, Plot, Reference, Series};
 Examples:
   palestra evaluate runs/frozen-lake-ppo
   palestra evaluate runs/frozen-lake-ppo --episodes 1000 --seed 1 --json | jq .mean_return
+  palestra evaluate runs/frozen-lake-ppo --all                     (which update played best)
   palestra evaluate runs/double-t-maze-ilql --set ilql.beta=0      (how the cloned policy alone plays)
   palestra evaluate runs/double-t-maze-ilql --over ilql.beta=0,1,4,16,64 --plot beta.svg
   palestra evaluate runs/from-my-log --set env.id=frozen-lake-4x4  (a run that learned without an environment)")]
 pub struct Args {
-    /// Directory of a run
+    /// Directory of a run, or of one of its checkpoints
     #[arg(value_name = "RUN_DIR")]
     run: PathBuf,
     /// Number of episodes to play [default: the run's `evaluation.episodes`]
@@ -46,6 +52,9 @@ pub struct Args {
     /// Key of the run file to change, such as ilql.beta=0 or env.id=frozen-lake-4x4; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Evaluate every checkpoint of the run
+    #[arg(long, conflicts_with = "over")]
+    all: bool,
     /// Evaluate once with each of these values of a key of the run file
     #[arg(long, value_name = "KEY=V1,V2,...", allow_hyphen_values = true)]
     over: Option<String>,
@@ -59,6 +68,9 @@ pub struct Args {
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     let mut overrides = args.overrides.clone();
     overrides.extend(args.device.iter().map(|device| format!("device={device}")));
+    if args.all {
+        return evaluate_all(args, registry, &overrides, output);
+    }
     let Some(over) = &args.over else {
         let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides)?;
         output.report(&evaluation, &evaluation)?;
@@ -84,6 +96,47 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         output.report(&sweep, "")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Evaluates every checkpoint of a run, the oldest first, and then its best if it keeps one.
+fn evaluate_all(args: &Args, registry: &Registry, overrides: &[String], output: &mut Output) -> Result<ExitCode> {
+    let run = RunDir::open(&args.run)?;
+    let paths = [checkpoint::all(&run.checkpoints())?, checkpoint::all(&run.best())?].concat();
+    let mut checkpoints = Vec::new();
+    for path in paths {
+        let evaluation = evaluate_run(&path, registry, args.episodes, args.seed, overrides)?;
+        let checkpoint = path.strip_prefix(run.path()).unwrap_or(&path).to_path_buf();
+        if !output.wants_json() {
+            output.line(format!("{}\n{evaluation}", checkpoint.display()))?;
+        }
+        checkpoints.push(Evaluated { checkpoint, evaluation });
+    }
+    let by_return = |one: &&Evaluated, other: &&Evaluated| {
+        one.evaluation.score.mean_return.total_cmp(&other.evaluation.score.mean_return)
+    };
+    let Some(best) = checkpoints.iter().max_by(by_return) else {
+        return Err(Error::Config(format!("{}: --all: the run has no whole checkpoint yet", args.run.display())));
+    };
+    let told = format!("highest mean return: {}", best.checkpoint.display());
+    let best = best.checkpoint.clone();
+    output.report(&AllEvaluated { checkpoints, best }, told)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Evaluations of all checkpoints of a run.
+#[derive(Serialize)]
+struct AllEvaluated {
+    checkpoints: Vec<Evaluated>,
+    /// The checkpoint with the highest mean return.
+    best: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Evaluated {
+    /// The checkpoint, as seen from the run's directory.
+    checkpoint: PathBuf,
+    #[serde(flatten)]
+    evaluation: Evaluation,
 }
 
 /// Evaluations for several values of a key.

@@ -13,9 +13,10 @@ use palestra_text::Message;
 /// Generate text with a language model, or chat with it
 ///
 /// MODEL is a Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), a GGUF file, or the
-/// directory of a run, whose last checkpoint is used. The prompt is given or read from standard input; the generated text appears
-/// token by token. With --chat each line of standard input is a message, in the chat template of the directory. Tokens
-/// are chosen as the directory's generation_config.json says, otherwise greedily; options override this.
+/// directory of a run, whose best or else last checkpoint is used. The prompt is given or read from standard input; the
+/// generated text appears token by token. With --chat each line of standard input is a message, in the chat template of
+/// the directory. Tokens are chosen as the directory's generation_config.json says, otherwise greedily; options override
+/// this.
 ///
 /// Writes nothing but its output; the speed goes to standard error.
 #[derive(clap::Args)]

@@ -8,13 +8,14 @@ use crate::Result;
 use crate::config::RunFile;
 use crate::train_run::{Hardware, plan_run};
 
-/// Estimate the cost of a training run on text, without training
+/// Estimate the cost of a training run, without training
 ///
-/// Prints parameters, tokens, floating-point operations, and the time and memory of each device, by the formulae of
-/// docs/language-models.md. Gradients and optimiser memory count only trained parameters: under [lora] those of the
+/// Prints parameters and memory; of a run on text also tokens, floating-point operations, and the time of each device, by
+/// the formulae of docs/language-models.md. Gradients and optimiser memory count only trained parameters: under [lora] those of the
 /// adapters, otherwise all that no [[optimizer.group]] freezes.
 ///
-/// Without --gpus, a few steps are computed on the run's device to measure its speed. With --gpus nothing is computed,
+/// Without --gpus, a few steps of a run on text are computed on the run's device to measure its speed. With --gpus, which
+/// is for runs on text, nothing is computed,
 /// and only config.json is read of start_from, so that models and hardware that are not there can be planned. The
 /// FLOP/s that a GPU achieves are what this command measures on one, or its peak times the share of it that training
 /// uses: about 0.4.

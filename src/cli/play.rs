@@ -1,22 +1,24 @@
-use std::io::{self, BufRead, Write};
+mod person;
+
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use palestra_envs::baseline::random_policy;
-use palestra_envs::{End, Env, Episode, Observation, Registry, Step, Turn};
+use palestra_envs::{End, Env, Episode, FIRST_EVALUATION, Observation, Registry, Step, Turn};
 use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
 use super::policy;
-use crate::agent::FIRST_EVALUATION;
 use crate::{Error, Result};
 use palestra_learn::rollout::RolloutEvent;
+use person::Person;
 
 /// Play an environment, or watch it played
 ///
-/// You play in the terminal: each turn shows the state and the legal actions, and asks for your action. End the input
-/// (Ctrl-D) to stop. With --policy you watch a policy instead: `random` chooses among the legal actions, `scripted` is
+/// You play in the terminal: each turn shows the state and the legal actions, and asks for your action. Where actions are
+/// directions, arrow keys are actions too. An action that is not legal is asked for again. End the input (Ctrl-D) to stop. With --policy you watch a policy instead: `random` chooses among the legal actions, `scripted` is
 /// the environment's own policy, if it has one, and the directory of a run is the model trained there.
 ///
 /// Writes nothing but its output.
@@ -47,7 +49,7 @@ pub struct Args {
 
 /// Policy that chooses the actions.
 enum Actor {
-    Person(Box<dyn BufRead>),
+    Person(Person),
     Random,
     Scripted,
 }
@@ -68,7 +70,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
             let reason = "--json: a person plays in the terminal; choose another policy with --policy";
             return Err(Error::Config(reason.to_string()));
         }
-        "human" => Actor::Person(Box::new(io::stdin().lock())),
+        "human" => Actor::Person(Person::at_terminal()),
         "random" => Actor::Random,
         "scripted" => Actor::Scripted,
         folder if Path::new(folder).is_dir() => return watch_trained(args, registry, output),
@@ -115,7 +117,7 @@ fn watch_trained(args: &Args, registry: &Registry, output: &mut Output) -> Resul
     let episodes: Vec<Episode> = played.into_iter().map(|played| played.episode).collect();
     if !output.wants_json() {
         for episode in &episodes {
-            output.line(format!("{} turns, return {}", episode.turns.len(), episode.total_reward() as f32))?;
+            output.line(format!("{} turns, return {}", episode.turns.len(), episode.total_reward() as f32 + 0.0))?;
         }
     }
     report(args, &env_id, &episodes, output)
@@ -134,15 +136,17 @@ fn report(args: &Args, env_id: &str, episodes: &[Episode], output: &mut Output) 
 fn play(env: &mut dyn Env, seed: u64, actor: &mut Actor, delay: Duration, screen: &mut dyn Write) -> Result<Episode> {
     let show = |result: io::Result<()>| result.map_err(Error::io(STANDARD_OUTPUT));
     let env_id = env.spec().id.clone();
-    show(writeln!(screen, "{env_id}, seed {seed}\n"))?;
+    let limit = env.spec().max_turns.map_or_else(String::new, |limit| format!(", at most {limit} turns"));
+    show(writeln!(screen, "{env_id}, seed {seed}{limit}\n"))?;
     let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed: Some(seed), ..Episode::default() };
     let mut observation = env.reset(seed)?;
     let mut random = random_policy(!seed); // another stream than the environment's
     while episode.end.is_none() {
         show(show_state(env, &observation, matches!(actor, Actor::Person(_)), screen))?;
+        let legal = observation.legal_actions.as_deref();
         let action = match actor {
-            Actor::Person(lines) => match read_line(lines)? {
-                Some(line) => line,
+            Actor::Person(person) => match person.act(legal, screen)? {
+                Some(action) => action,
                 None => break,
             },
             Actor::Random if observation.legal_actions.is_none() => {
@@ -177,11 +181,8 @@ fn play(env: &mut dyn Env, seed: u64, actor: &mut Actor, delay: Duration, screen
 
 fn show_state(env: &dyn Env, observation: &Observation, ask: bool, screen: &mut dyn Write) -> io::Result<()> {
     writeln!(screen, "{}", env.render().trim_end())?;
-    if ask {
-        if let Some(legal) = &observation.legal_actions {
-            writeln!(screen, "actions: {}", legal.join(", "))?;
-        }
-        write!(screen, "> ")?;
+    if let Some(legal) = observation.legal_actions.as_ref().filter(|_| ask) {
+        writeln!(screen, "actions: {}", legal.join(", "))?;
     }
     screen.flush()
 }
@@ -201,15 +202,12 @@ fn show_end(env: &dyn Env, episode: &Episode, screen: &mut dyn Write) -> io::Res
     if episode.end.is_some() {
         writeln!(screen, "{}", env.render().trim_end())?;
     }
-    let turns = episode.turns.len();
-    writeln!(screen, "{how} after {turns} turns. Return: {}\n", episode.total_reward() as f32 + 0.0)?;
+    let turns = match episode.turns.len() {
+        1 => "1 turn".to_string(),
+        turns => format!("{turns} turns"),
+    };
+    writeln!(screen, "{how} after {turns}. Return: {}\n", episode.total_reward() as f32 + 0.0)?;
     screen.flush()
-}
-
-fn read_line(lines: &mut dyn BufRead) -> Result<Option<String>> {
-    let mut line = String::new();
-    let length = lines.read_line(&mut line).map_err(Error::io("standard input"))?;
-    Ok((length > 0).then(|| line.trim_end_matches(['\r', '\n']).to_string()))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

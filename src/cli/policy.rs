@@ -32,7 +32,10 @@ pub fn trained(folder: &str, env: &str, registry: &Registry, overrides: &[impl A
             return Err(Error::Config(format!("--policy {folder}: it was trained to play {trained}, not {env}")));
         }
         Some(own) if id(&asked)? == id(&own)? => Definition { wrappers: asked.wrappers, ..own },
-        _ => asked,
+        _ => {
+            (agent.run.evaluation.file, agent.run.evaluation.held_out) = (None, 0.0);
+            asked
+        }
     });
     if !agent.run.all_rewards().eq(&rewards) {
         agent.rewards = registry.rewards(agent.run.all_rewards())?;

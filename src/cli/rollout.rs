@@ -8,7 +8,7 @@ use super::destination::{OverwriteArgs, files_of_model, named};
 use super::output::Output;
 use super::{log, policy};
 use crate::record::{RecordOptions, Recorded, Watch, record};
-use crate::train_run::stop_on_signals;
+use crate::signals::stop_on_signals;
 use crate::{Error, Result};
 use palestra_model::math::Sampling;
 

@@ -8,7 +8,7 @@ use super::logs;
 use super::output::Output;
 use crate::config::RunFile;
 use crate::recipes::{RECIPES, recipe};
-use crate::train_run::{TrainOptions, train_on_ranks};
+use crate::train_run::{TrainOptions, dry_run, train_on_ranks};
 use crate::{Error, Result};
 use palestra_learn::collective::join;
 use palestra_learn::learners::{LEARNERS, LearnerKind};
@@ -47,6 +47,9 @@ pub struct Args {
     /// Continue from this checkpoint of the directory, such as step-00000100, and set later ones aside
     #[arg(long, value_name = "CHECKPOINT")]
     resume_from: Option<PathBuf>,
+    /// Read and check everything, print the plan, and write nothing
+    #[arg(long, conflicts_with_all = ["resume", "resume_from", "again", "accept_changed_data"])]
+    dry_run: bool,
     /// Continue although the files of data are not as they were when the run began
     #[arg(long)]
     accept_changed_data: bool,
@@ -59,6 +62,7 @@ const EXAMPLES: &str = "\
 Examples:
   palestra train examples/recipes/frozen-lake-ppo.toml
   palestra train lake.toml --set ppo.epochs=2 --set optimizer.learning_rate=1e-3 --out runs/two-epochs
+  palestra train lake.toml --dry-run
   palestra train lake.toml --device libtorch --resume
 
 A small run file:
@@ -87,6 +91,11 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         display: if output.is_quiet() { Display::Quiet } else { Display::Auto },
         replay: !output.wants_json() && !output.is_quiet(),
     };
+    if args.dry_run {
+        let plan = dry_run(run, registry, &options)?;
+        output.report(&plan, &plan)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let collective = join(Duration::from_secs_f64(run.train.deadline))?;
     if collective.rank() > 0 {
         logs::hold();

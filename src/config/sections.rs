@@ -1,5 +1,7 @@
 //! Sections of a run file that belong to no other module: how long to train, and how to evaluate.
 
+use std::path::PathBuf;
+
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,17 @@ pub struct EvaluationConfig {
     pub episodes: usize,
     /// True to take the likeliest token, false to sample as in the rollouts.
     pub greedy: bool,
+    /// File of prompts to evaluate by, in place of those of the environment `completion`. Relative to the run file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// Share of the prompts of the environment `completion` that is only evaluated by and never learned from, from 0 to
+    /// below 1. A hash of the prompt chooses.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held_out: f64,
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl Default for TrainConfig {
@@ -72,7 +85,7 @@ impl Default for TrainConfig {
 
 impl Default for EvaluationConfig {
     fn default() -> Self {
-        Self { episodes: 100, greedy: true }
+        Self { episodes: 100, greedy: true, file: None, held_out: 0.0 }
     }
 }
 
@@ -108,10 +121,21 @@ impl EvaluationConfig {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
-        Ok(check_ranges(
+        check_ranges(
             "evaluation",
-            &[("episodes", &self.episodes, Range::AT_LEAST_ONE), ("episodes", &self.episodes, EPISODES)],
-        )?)
+            &[
+                ("episodes", &self.episodes, Range::AT_LEAST_ONE),
+                ("episodes", &self.episodes, EPISODES),
+                ("held_out", &self.held_out, Range::from_below(0.0, 1.0)),
+            ],
+        )?;
+        match &self.file {
+            Some(file) if self.held_out > 0.0 => Err(Error::Config(format!(
+                "evaluation.held_out: {} beside evaluation.file = {:?}, which is held out as a whole; remove one of them",
+                self.held_out, file
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 

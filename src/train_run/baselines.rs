@@ -33,10 +33,14 @@ impl Baselines {
         logged: Option<LogSummary>,
     ) -> Result<Self> {
         let run = &agent.run;
-        let Some(env) = &run.env else {
+        let (Some(trained_in), Some(evaluated_in)) = (&run.env, run.evaluation_env()) else {
             return Ok(Self { logged, before, random: None, scripted: None, spec: None });
         };
-        let mut env = registry.build(env)?;
+        let mut env = registry.build(&evaluated_in)?;
+        let spec = match *trained_in == evaluated_in {
+            true => env.spec().clone(),
+            false => registry.build(trained_in)?.spec().clone(),
+        };
         // A program that fails this once is compared with no simple policy; the run itself tells its failures.
         let first = match env.reset(0) {
             Err(error) if error.episode_failure().is_some() => None,
@@ -49,7 +53,7 @@ impl Baselines {
             before,
             random: lists_actions.then(|| played_by(&mut *env, &mut Random, agent)).transpose()?,
             scripted: has_script.then(|| played_by(&mut *env, &mut Scripted, agent)).transpose()?,
-            spec: Some(env.spec().clone()),
+            spec: Some(spec),
         })
     }
 

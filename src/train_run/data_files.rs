@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
 use palestra_datasets::find_files;
+use palestra_datasets::rows::ROW_FILES;
 use palestra_files::write_atomically;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -98,8 +99,9 @@ fn paths_of(run: &RunFile) -> Result<Vec<PathBuf>> {
     let texts = run.text.iter_mut().flat_map(|text| text.file_lists());
     let preferences = run.preferences.iter_mut().flat_map(|section| section.file_lists());
     for patterns in texts.chain(preferences).filter(|patterns| !patterns.is_empty()) {
-        paths.extend(find_files(patterns, &["txt", "jsonl", "ndjson", "json", "parquet", "tokens"])?);
+        paths.extend(find_files(patterns, &[&ROW_FILES[..], &["txt", "tokens"]].concat())?);
     }
+    paths.extend(run.evaluation.file.clone());
     let template = run.chat_template().and_then(|template| template.file().map(PathBuf::as_path));
     paths.extend([run.tokenizer(), template].into_iter().flatten().map(Path::to_owned));
     let env = run.env.iter().map(|env| env.options.table());
@@ -111,9 +113,8 @@ fn paths_of(run: &RunFile) -> Result<Vec<PathBuf>> {
         };
         let patterns = [named("file"), named("files")].concat();
         // An option of this name that names no file is for its environment or reward to refuse.
-        let found = patterns
-            .iter()
-            .filter_map(|pattern| find_files(&[pattern], &["txt", "jsonl", "ndjson", "json", "parquet"]).ok());
+        let found =
+            patterns.iter().filter_map(|pattern| find_files(&[pattern], &[&ROW_FILES[..], &["txt"]].concat()).ok());
         paths.extend(found.flatten());
     }
     let mut paths: Vec<PathBuf> =

@@ -105,12 +105,21 @@ fn rollouts(agent: &Agent, registry: &Registry, device: &Device) -> Result<OnPol
     // Reads the first state, so that a model that cannot read it is refused before anything is written.
     rollout.try_out(&agent.policy)?;
     tell_rollouts(agent, rollout.config());
-    let reference = match run.learner.config.kl_coefficient() > 0.0 || !agent.rewards.is_empty() {
-        true if run.lora.is_some() => ReferencePolicy::WithoutAdapters,
+    let reference = match has_reference_model(agent) {
         true => ReferencePolicy::Policy(Box::new(agent.policy.clone())),
+        false if measures_divergence(agent) => ReferencePolicy::WithoutAdapters,
         false => ReferencePolicy::None,
     };
     Ok(OnPolicySource::new(rollout, run.seed, device.clone(), reference))
+}
+
+fn measures_divergence(agent: &Agent) -> bool {
+    agent.run.learner.config.kl_coefficient() > 0.0 || !agent.rewards.is_empty()
+}
+
+/// True if rollouts are compared with a second model: without adapters the starting policy is one.
+pub(super) fn has_reference_model(agent: &Agent) -> bool {
+    measures_divergence(agent) && agent.run.lora.is_none()
 }
 
 /// Tells what is not as a person expects of a run: much memory, and bits that differ from run to run.

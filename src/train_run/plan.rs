@@ -1,20 +1,25 @@
-//! Preview of a run on text: its plan, from formulae and from a few measured steps, and its rows.
+//! Preview of a run: its plan, from formulae and for text from a few measured steps, and its rows.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use palestra_envs::Registry;
+use serde::Serialize;
 
+use super::TrainOptions;
+use super::parts::{self, Parts};
 use crate::agent::Agent;
 use crate::config::RunFile;
-use crate::plan::{Extent, Parameters, Plan};
+use crate::plan::{Extent, Outline, Parameters, Plan};
 use crate::{Error, Result};
+use palestra_learn::collective::Alone;
 use palestra_learn::batch::TextRow;
 use palestra_learn::collective::Alone;
 use palestra_learn::learners::{AnyConfig, batch_gradients};
 use palestra_learn::source::{TextConfig, TextSource, Texts};
 use palestra_model::ops::{open_device, set_threads};
 use palestra_model::optim::{AdamW, OptimizerConfig};
-use palestra_model::{ModelConfig, read_config};
+use palestra_model::{KvCache, ModelConfig, read_config};
 use palestra_text::Tokenizer;
 
 /// Maximum number of measured steps, after one warm-up step.
@@ -33,17 +38,45 @@ pub struct Hardware {
     pub flops_per_second: f64,
 }
 
-/// Plans a run on text: for some hardware, or measured on the run's own device.
+/// Plan of a run of any kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum RunPlan {
+    /// A run on text, whose tokens are known.
+    Text(Plan),
+    /// Another run.
+    Other(Outline),
+}
+
+impl fmt::Display for RunPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(plan) => plan.fmt(f),
+            Self::Other(outline) => outline.fmt(f),
+        }
+    }
+}
+
+/// Plans a run: for some hardware if it learns from text, or on the run's own device, where the speed of a run on text is
+/// measured.
 ///
 /// # Errors
-/// A run that learns from other data; an unknown vocabulary size; any reason to refuse the run itself.
-pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -> Result<Plan> {
-    let run = run.resolve(registry)?;
-    let Some(Hardware { devices, flops_per_second }) = hardware else {
-        let (agent, mut source, window) = text_source(run, registry)?;
-        return plan(&agent, &mut source, window);
-    };
-    let text = text_of(&run)?;
+/// Hardware for a run that does not learn from text; an unknown vocabulary size; any reason to refuse the run itself.
+pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -> Result<RunPlan> {
+    match hardware {
+        Some(hardware) => Ok(RunPlan::Text(plan_for(&run.resolve(registry)?, hardware)?)),
+        None if run.text.is_some() => {
+            let (agent, mut source, window) = text_source(run.resolve(registry)?, registry)?;
+            Ok(RunPlan::Text(plan(&agent, &mut source, window)?))
+        }
+        None => Ok(RunPlan::Other(outline(&super::open_run(run, registry, &TrainOptions::default(), &Alone)?.agent)?)),
+    }
+}
+
+/// Plans a run on text for hardware that need not be there. The model is not read, but for its configuration.
+fn plan_for(run: &RunFile, hardware: Hardware) -> Result<Plan> {
+    let Hardware { devices, flops_per_second } = hardware;
+    let text = text_of(run)?;
     let shape = match &run.start_from {
         Some(directory) => read_config(directory)?,
         None => run.model.clone().unwrap_or_default(),
@@ -67,7 +100,55 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
     let steps = run.train.updates * text.steps as u64;
     let gradient_checkpointing = run.train.gradient_checkpointing;
     let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices };
-    Ok(Plan::new(&config, counted(&run, &config)?, extent, Some(flops_per_second)))
+    Ok(Plan::new(&config, counted(run, &config)?, extent, Some(flops_per_second)))
+}
+
+/// Outline of a run that does not learn from text.
+fn outline(agent: &Agent) -> Result<Outline> {
+    let (run, config) = (&agent.run, agent.policy.transformer.config());
+    let whole = |micro_batch: usize, batch: usize| if micro_batch == 0 { batch } else { micro_batch };
+    let (rows, window) = match &run.learner.config {
+        AnyConfig::Play(learner) => {
+            let learner = learner.build(run.rollout.sampling.temperature, run.rollout.max_new_tokens)?;
+            (learner.passes().micro_batch, config.context)
+        }
+        AnyConfig::Log(_) => {
+            let data = run.data.clone().unwrap_or_default();
+            (whole(data.micro_batch, data.batch), config.context)
+        }
+        AnyConfig::Preferences(_) => {
+            let preferences = run.preferences.clone().unwrap_or_default();
+            (preferences.answers_per_pass(), preferences.window_of(config.context)?)
+        }
+        AnyConfig::Text(_) => return Err(Error::Config(format!("{}: it learns from text", run.name))),
+    };
+    let gradient_checkpointing = run.train.gradient_checkpointing;
+    let extent = Extent { steps: 0, window, batch: rows, micro_batch: rows, gradient_checkpointing, devices: 1 };
+    let counted = counted(run, config)?;
+    let mut outline = Outline::new(run.learner.name, config, counted, run.train.updates, extent);
+    if let AnyConfig::Play(_) = &run.learner.config {
+        let texts = run.rollout.rows.unwrap_or(run.rollout.environments);
+        outline.episodes_per_update = run.rollout.episodes as u64;
+        outline.keys_and_values = KvCache::bytes(config, texts, config.context);
+        outline.reference = if parts::has_reference_model(agent) { outline.memory.weights } else { 0 };
+    }
+    Ok(outline)
+}
+
+/// Checks a run as if it began: everything is read, and nothing is learned or written.
+///
+/// # Errors
+/// As [`train_run`](super::train_run) before its first update.
+pub fn dry_run(run: RunFile, registry: &Registry, options: &TrainOptions) -> Result<RunPlan> {
+    let super::OpenRun { agent, parts, .. } = super::open_run(run, registry, options, &Alone)?;
+    match parts {
+        Parts::Text(_, mut source, _) => {
+            let text = text_of(&agent.run)?;
+            let window = text.window_of(agent.policy.transformer.config().context)?;
+            Ok(RunPlan::Text(plan_at_start(&agent, &mut source, window)?))
+        }
+        _ => Ok(RunPlan::Other(outline(&agent)?)),
+    }
 }
 
 /// Rows of the first steps of a run on text, step by step, and the tokenizer that they were encoded by.

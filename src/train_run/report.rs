@@ -188,7 +188,6 @@ pub(super) fn page(
 ) -> Result<Report> {
     let run = &agent.run;
     let path = dir.path().display();
-    let megabytes = report.peak_memory_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6));
     let learner = run.learner.name;
     let env_id = report.evaluation.as_ref().map(|evaluation| evaluation.env_id.as_str());
     let learned_from = match (&report.text, &report.preferences) {
@@ -214,7 +213,7 @@ pub(super) fn page(
         summary: setup(agent, env_id, report.updates.to_string()),
         comparison: report.comparison(),
         figures: report.preferences.iter().map(|scores| scores.after.reliability_diagram()).collect(),
-        resources: megabytes.map(|megabytes| pair("peak memory", megabytes)).into_iter().collect(),
+        resources: Vec::new(), // the observer adds its own
         frames,
         episodes,
         before,
@@ -234,7 +233,8 @@ impl TrainReport {
             return preferences.comparison();
         }
         let evaluation = self.evaluation.as_ref();
-        let numbers: Vec<&String> = evaluation.iter().flat_map(|evaluation| evaluation.score.info.keys()).collect();
+        let numbers = evaluation.iter().flat_map(|evaluation| evaluation.score.info.keys());
+        let numbers: Vec<&String> = numbers.filter(|name| *name != "turns").collect(); // every environment's are counted
         let mut header = ["policy", "mean return", "+-", "turns"].map(str::to_string).to_vec();
         header.extend(numbers.iter().map(|name| name.to_string()));
         let row = |name: &str, score: &Baseline| {

@@ -5,6 +5,7 @@ use std::io::Read;
 use serde_json::json;
 
 use crate::command::Sandbox;
+use crate::tiny_run::{checkpoints, lake};
 
 #[test]
 fn every_command_teaches_itself() {
@@ -78,14 +79,14 @@ fn a_person_plays_to_the_end() {
         Sandbox::new().with("pond.toml", "kind = \"frozen-lake\"\noptions = { map = [\"SG\"], slippery = false }\n");
     let game = sandbox.type_in(&["play", "pond.toml"], "jump\nright\n").success();
     assert!(game.contains("actions: ") && game.contains("> "), "{game}");
-    assert!(game.contains("reward 0  (not a legal action)"), "{game}");
-    assert!(game.ends_with("The episode is over after 2 turns. Return: 1\n\n"), "{game}");
+    assert!(game.contains("\"jump\" is no legal action, and costs no turn"), "{game}");
+    assert!(game.ends_with("The episode is over after 1 turn. Return: 1\n\n"), "{game}");
 }
 
 #[test]
 fn a_person_who_leaves_is_let_go() {
     let game = Sandbox::new().type_in(&["play", "cliff-walking", "--episodes", "3"], "up\n").success();
-    assert!(game.ends_with("Stopped after 1 turns. Return: -1\n\n"), "{game}");
+    assert!(game.ends_with("Stopped after 1 turn. Return: -1\n\n"), "{game}");
 }
 
 #[test]
@@ -118,4 +119,59 @@ fn a_reader_that_closes_the_pipe_is_no_error() {
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!((child.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_run_whose_output_nobody_reads_trains_to_its_end() {
+    let sandbox = lake();
+    let mut child = sandbox.command(&["train", "lake.toml", "--set=train.updates=2"]).spawn().unwrap();
+    drop((child.stderr.take(), child.stdout.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(checkpoints(&sandbox.path().join("runs/lake")).len(), 1);
+}
+
+#[test]
+fn a_dry_run_plans_and_writes_nothing() {
+    let sandbox = lake();
+    let plan = sandbox.run(&["train", "lake.toml", "--dry-run", "--quiet", "--json"]).json();
+    assert_eq!(
+        (&plan["learner"], &plan["updates"], &plan["episodes_per_update"]),
+        (&json!("ppo"), &json!(12), &json!(32))
+    );
+    assert!(plan["parameters"].as_u64().unwrap() > 0 && plan["keys_and_values"].as_u64().unwrap() > 0, "{plan}");
+    let text = sandbox.run(&["plan", "lake.toml", "--quiet"]).success();
+    assert!(
+        text.contains("updates     12 of [ppo], each of 32 episodes\n") && text.contains("memory      at most"),
+        "{text}"
+    );
+    let told = sandbox.run(&["plan", "lake.toml", "--gpus=2", "--tflops=9"]).stderr;
+    assert!(told.contains("this needs a run on [text], and this is one of [ppo]"), "{told}");
+    assert_eq!(std::fs::read_dir(sandbox.path()).unwrap().count(), 1, "nothing is written");
+}
+
+#[test]
+fn every_checkpoint_is_evaluated() {
+    let sandbox = lake();
+    let short = ["--set=train.updates=4", "--set=train.checkpoint_every=2"];
+    sandbox.run(&[&["train", "lake.toml", "--quiet"][..], &short].concat()).success();
+    let all = sandbox.run(&["evaluate", "runs/lake", "--all", "--quiet", "--json"]).json();
+    let names: Vec<&str> =
+        all["checkpoints"].as_array().unwrap().iter().map(|it| it["checkpoint"].as_str().unwrap()).collect();
+    assert_eq!(names, ["checkpoints/step-00000002", "checkpoints/step-00000004"]);
+    assert!(
+        names.contains(&all["best"].as_str().unwrap()) && all["checkpoints"][0]["mean_return"].is_number(),
+        "{all}"
+    );
+    let text = sandbox.run(&["evaluate", "runs/lake", "--all", "--quiet"]).success();
+    assert!(
+        text.contains("checkpoints/step-00000002\nfrozen-lake-4x4-v") && text.contains("highest mean return: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_definition_that_makes_no_environment_is_named() {
+    let sandbox = Sandbox::new().with("bad.toml", "kind = \"frozen-lake\"\noptions = { map = [\"S\"] }\n");
+    let outcome = sandbox.run(&["check", "bad.toml"]);
+    assert!(outcome.stdout.contains("\nbad.toml: FAILED (0 episodes"), "{}", outcome.stdout);
 }

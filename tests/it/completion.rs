@@ -360,3 +360,63 @@ fn a_reward_model_is_trained_and_rewards() {
     assert!(telling("scorer", "").contains("was trained with a tokenizer"), "{}", telling("scorer", ""));
     assert!(!sandbox.path().join("no").exists());
 }
+
+/// Prompts of the episodes that a run learned from, in their order, and of those that it was evaluated by.
+fn prompts(out: &Path) -> (Vec<String>, Vec<String>) {
+    let prompt = |episode: &Episode| episode.turns[0].observation.as_text().to_string();
+    let learned = log(&out.join("experience")).iter().map(prompt).collect();
+    let lines = std::fs::read_to_string(out.join("episodes.jsonl")).unwrap();
+    (learned, lines.lines().map(|line| prompt(&serde_json::from_str(line).unwrap())).collect())
+}
+
+#[test]
+fn every_prompt_is_answered_before_one_comes_again_also_after_a_resume() {
+    let sandbox = sandbox(&format!("{RUN}{GRPO}"));
+    let short = ["--set=rollout.episodes=6", "--set=rollout.group=2", "--set=evaluation.episodes=3"];
+    let train = |out: &str, rest: &[&str]| {
+        let args = ["train", "letters.toml", "--quiet", "--set=rollout.record=true", "--out", out];
+        sandbox.run(&[&args[..], &short, rest].concat()).success();
+    };
+    train("whole", &["--set=train.updates=4"]);
+    let (learned, evaluated) = prompts(&sandbox.path().join("whole"));
+    assert_eq!(learned.len(), 24);
+    for pass in learned.chunks(6) {
+        assert!(pass.chunks(2).all(|group| group[0] == group[1]), "{pass:?}");
+        let mut met: Vec<&String> = pass.iter().step_by(2).collect();
+        met.sort();
+        assert_eq!(met, ["p", "q", "r"], "{learned:?}");
+    }
+    let mut evaluated: Vec<&String> = evaluated.iter().collect();
+    evaluated.sort();
+    assert_eq!(evaluated, ["p", "q", "r"]);
+    train("resumed", &["--set=train.updates=2"]);
+    train("resumed", &["--set=train.updates=4", "--resume"]);
+    assert_eq!(prompts(&sandbox.path().join("resumed")).0, learned);
+}
+
+#[test]
+fn what_is_evaluated_was_not_learned_from() {
+    let rows: String = (0..40).map(|n| format!("{},a\n", "pq".repeat(n + 1))).collect();
+    let run = format!("{RUN}{GRPO}").replace("context = 16", "context = 96").replace("prompts.jsonl", "prompts.csv");
+    let sandbox = sandbox(&run).with("prompts.csv", &format!("prompt,answer\n{rows}"));
+    let short = ["--set=train.updates=1", "--set=rollout.record=true", "--set=rollout.group=2"];
+    let train = |out: &str, rest: &[&str]| {
+        let args = ["train", "letters.toml", "--quiet", "--set=rollout.episodes=80", "--out", out];
+        sandbox.run(&[&args[..], &short, rest].concat())
+    };
+    train("out", &["--set=evaluation.held_out=0.25"]).success();
+    let (learned, evaluated) = prompts(&sandbox.path().join("out"));
+    assert!(!evaluated.is_empty() && !evaluated.iter().any(|prompt| learned.contains(prompt)), "{evaluated:?}");
+    sandbox.run(&["evaluate", "out", "--episodes", "2", "--quiet"]).success();
+
+    std::fs::write(sandbox.path().join("test.tsv"), "prompt\tanswer\nqp\ta\n").unwrap();
+    train("other", &["--set=evaluation.file=test.tsv", "--set=evaluation.episodes=2"]).success();
+    assert_eq!(prompts(&sandbox.path().join("other")).1, ["qp", "qp"]);
+    let data = std::fs::read_to_string(sandbox.path().join("other/data.json")).unwrap();
+    assert!(data.contains("test.tsv") && data.contains("prompts.csv"), "{data}");
+
+    let told = train("both", &["--set=evaluation.file=test.tsv", "--set=evaluation.held_out=0.1"]).stderr;
+    assert!(told.contains("evaluation.held_out: 0.1 beside evaluation.file"), "{told}");
+    let told = train("no", &["--set=env={id='frozen-lake-4x4'}", "--set=evaluation.held_out=0.1"]).stderr;
+    assert!(told.contains("evaluation.held_out: only the environment `completion` has prompts"), "{told}");
+}

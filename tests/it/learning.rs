@@ -26,6 +26,7 @@ impl Recall {
             solved_return: None,
             stochastic: true,
             reproducible: true,
+            tasks: None,
             alphabet: Some("abc?".into()),
         };
         Ok(Box::new(Self { spec, letter: 0, turn: 0 }))

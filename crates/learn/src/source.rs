@@ -17,7 +17,8 @@ mod windows;
 
 pub use chunks::Chunking;
 pub use examples::{
-    Border, ExampleCounts, ExampleEncoder, ExampleOrder, ExamplePlace, ExampleRows, TooLong, template_of,
+    Border, ExampleCounts, ExampleEncoder, ExampleMix, ExampleOrder, ExamplePlace, ExampleRows, ExampleSet, MixPlace,
+    TooLong, template_of,
 };
 pub use on_policy::{OnPolicySource, ReferencePolicy};
 pub use preference_files::{PreferenceCounts, read_preferences};

@@ -177,6 +177,15 @@ pub fn set_aside_after(directory: &Path, step: u64) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
+/// All complete checkpoints in a directory, the oldest first; none if there is no such directory.
+///
+/// # Errors
+/// A directory that cannot be listed.
+pub fn all(directory: &Path) -> Result<Vec<PathBuf>> {
+    let complete = steps(directory)?.into_iter().map(|(_, path)| path).filter(|path| check_complete(path).is_ok());
+    Ok(complete.collect())
+}
+
 /// As [`latest`], with an error if there is none.
 ///
 /// # Errors

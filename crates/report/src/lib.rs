@@ -184,6 +184,14 @@ impl Observer {
         Ok(path)
     }
 
+    /// Does something beside learning after an update, such as `evaluating`, and shows that.
+    pub fn during<T>(&mut self, what: &str, update: u64, work: impl FnOnce() -> T) -> T {
+        self.progress.does(what, update);
+        let result = work();
+        self.progress.goes_on();
+        result
+    }
+
     /// Writes a line to the terminal without breaking the progress bar; silent if the display is.
     pub fn say(&self, line: &str) {
         self.progress.say(line);

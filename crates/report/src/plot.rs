@@ -73,6 +73,18 @@ pub(super) const INK: RGBColor = RGBColor(0x33, 0x38, 0x3d);
 pub(super) const FAINT_INK: RGBColor = RGBColor(0x6b, 0x72, 0x78);
 pub(super) const GRID: RGBColor = RGBColor(0xe6, 0xe8, 0xeb);
 
+/// Colours of a figure on a dark page, by those that they replace.
+const DARK: [(RGBColor, &str); 8] = [
+    (WHITE, "#0f1318"),
+    (INK, "#d5dbe1"),
+    (FAINT_INK, "#9198a1"),
+    (GRID, "#2a3038"),
+    (COLORS[0], "#4aa3e0"),
+    (COLORS[1], "#f0883e"),
+    (COLORS[2], "#3fbf95"),
+    (COLORS[3], "#dd95bb"),
+];
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
 pub(super) type Drawn = Result<(), Box<dyn std::error::Error>>;
@@ -86,7 +98,8 @@ impl Figure {
         let mut svg = String::new();
         self.draw(&mut svg, (rows, columns), height).expect("drawing into a string fails on nothing");
         let drawn = format!("width=\"{}\" height=\"{}\"", WIDTH * SCALE, height * SCALE);
-        svg.replacen(&drawn, &format!("width=\"{WIDTH}\" height=\"{height}\""), 1)
+        let svg = svg.replacen(&drawn, &format!("width=\"{WIDTH}\" height=\"{height}\""), 1);
+        svg.replacen(">\n", &format!(">\n{}\n", dark_style()), 1)
     }
 
     fn draw(&self, svg: &mut String, (rows, columns): (usize, usize), height: u32) -> Drawn {
@@ -98,6 +111,15 @@ impl Figure {
         area.present()?;
         Ok(())
     }
+}
+
+/// Style sheet of a figure, which replaces its colours where the reader prefers dark pages.
+fn dark_style() -> String {
+    let rule = |(from, to): &(RGBColor, &str)| {
+        let from = format!("#{:02X}{:02X}{:02X}", from.0, from.1, from.2);
+        format!("svg [fill=\"{from}\"]{{fill:{to}}}svg [stroke=\"{from}\"]{{stroke:{to}}}")
+    };
+    format!("<style>@media(prefers-color-scheme:dark){{{}}}</style>", DARK.iter().map(rule).collect::<String>())
 }
 
 impl Reference {

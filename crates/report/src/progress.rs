@@ -55,6 +55,8 @@ pub struct Progress {
     headline: String,
     lower_is_better: bool,
     shown: Option<Instant>,
+    /// Time at which a line last said what the run does beside learning.
+    told: Option<Instant>,
     started: (Instant, u64),
 }
 
@@ -86,7 +88,35 @@ impl Progress {
             Display::Auto if !is_terminal => Kind::Lines { every },
             Display::Auto | Display::Bar => Kind::Bar(bar(total, done)),
         };
-        Self { kind, total, headline: headline.into(), lower_is_better, shown: None, started: (Instant::now(), done) }
+        Self {
+            kind,
+            total,
+            headline: headline.into(),
+            lower_is_better,
+            shown: None,
+            told: None,
+            started: (Instant::now(), done),
+        }
+    }
+
+    /// Shows what the run does beside learning, such as `evaluating`, until [`Progress::goes_on`]. Lines say it no more
+    /// often than the figures.
+    pub fn does(&mut self, what: &str, update: u64) {
+        match &self.kind {
+            Kind::Bar(bar) => bar.set_prefix(format!("  {what}")),
+            Kind::Lines { every } if self.told.is_none_or(|told| told.elapsed() >= *every) => {
+                self.told = Some(Instant::now());
+                tell(&format!("update {update}/{}  {what}", self.total));
+            }
+            Kind::Lines { .. } | Kind::Quiet => {}
+        }
+    }
+
+    /// Shows that the run learns again.
+    pub fn goes_on(&self) {
+        if let Kind::Bar(bar) = &self.kind {
+            bar.set_prefix("");
+        }
     }
 
     /// Shows the state after the last update of `history`.
@@ -149,7 +179,7 @@ fn tell(line: &str) {
 }
 
 fn bar(total: u64, done: u64) -> ProgressBar {
-    let template = "{bar:32.cyan/238} {pos}/{len} updates  {elapsed} elapsed, {eta} left\n{msg}";
+    let template = "{bar:32.cyan/238} {pos}/{len} updates  {elapsed} elapsed, {eta} left{prefix:.yellow}\n{msg}";
     let style = ProgressStyle::with_template(template).expect("the template is well formed");
     let bar = ProgressBar::new(total).with_position(done);
     bar.set_style(style.progress_chars("━╸─"));

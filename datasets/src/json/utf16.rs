@@ -6,7 +6,7 @@ use super::unreadable;
 
 /// Reader that passes on UTF-8, and recodes UTF-16. Byte-order marks are left out. Units that are no character become
 /// bytes that are no UTF-8, so that the error is found with its place where the text is parsed.
-pub(super) struct Utf8Reader<R> {
+pub(crate) struct Utf8Reader<R> {
     reader: R,
     charset: Option<Charset>,
     /// UTF-8 that is to be passed on, from `passed` on.

@@ -1,4 +1,4 @@
-//! Rows of a file of JSON or Parquet, consumed column by column.
+//! Rows of a file of JSON, CSV, TSV or Parquet, consumed column by column.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::columns::rows_of;
 use crate::Content;
+use crate::delimited::{DelimitedRows, delimiter_of};
 use crate::error::shown;
 use crate::error::{Error, Result};
 use crate::json::JsonRows;
@@ -25,6 +26,8 @@ pub struct Row {
     origin: Origin,
     /// The columns that are not consumed yet.
     pub columns: Map<String, Value>,
+    /// True if all columns are texts, as in CSV: numbers and flags are written in them.
+    is_text: bool,
 }
 
 /// Iterator over the rows of a file. An error concerns one row, and reading can continue with the next.
@@ -37,6 +40,7 @@ pub struct PreferenceRows {
 
 enum Source {
     Json(JsonRows<File>),
+    Delimited(DelimitedRows<File>),
     Parquet {
         batches: ParquetRecordBatchReader,
         ready: VecDeque<Result<Map<String, Value>, (String, String)>>,
@@ -45,7 +49,7 @@ enum Source {
 }
 
 impl PreferenceRows {
-    /// Opens a file; the first bytes decide between Parquet and JSON.
+    /// Opens a file; the first bytes decide between Parquet and text, and the name between JSON, CSV and TSV.
     pub fn open(file: &Path) -> Result<Self> {
         let mut opened = File::open(file).map_err(Error::io(file, "open it"))?;
         let mut magic = Vec::new();
@@ -55,6 +59,8 @@ impl PreferenceRows {
             let batches = shield(|| unchecked::open(opened)?.with_batch_size(ROWS_AT_A_TIME).build());
             let batches = batches.map_err(|error| Error::file(file, format!("is damaged, or no Parquet: {error}")))?;
             Source::Parquet { batches, ready: VecDeque::new(), row: 0 }
+        } else if let Some(delimiter) = delimiter_of(file) {
+            Source::Delimited(DelimitedRows::new(file, opened, delimiter)?)
         } else {
             Source::Json(JsonRows::new(file, opened))
         };
@@ -67,6 +73,10 @@ impl PreferenceRows {
                 let (line, mut columns) = row?;
                 columns.retain(|_, value| !value.is_null());
                 Ok(Row { columns, ..Row::at(&self.file, RowPlace::Line(line)) })
+            }),
+            Source::Delimited(rows) => rows.next().map(|row| {
+                let (line, columns) = row?;
+                Ok(Row { columns, is_text: true, ..Row::at(&self.file, RowPlace::Line(line)) })
             }),
             Source::Parquet { batches, ready, row: next } => loop {
                 if let Some(columns) = ready.pop_front() {
@@ -114,7 +124,7 @@ impl Row {
     }
 
     fn at(file: &Arc<Path>, place: RowPlace) -> Self {
-        Self { origin: Origin { file: file.clone(), place }, columns: Map::new() }
+        Self { origin: Origin { file: file.clone(), place }, columns: Map::new(), is_text: false }
     }
 
     /// Returns the location.
@@ -161,7 +171,8 @@ impl Row {
     /// Removes the first present column among the names, as a finite number.
     pub fn number(&mut self, names: &[&str]) -> Result<Option<f64>> {
         let Some((name, value)) = self.take(names) else { return Ok(None) };
-        match value.as_f64().filter(|number| number.is_finite()) {
+        let number = if self.is_text { parsed(&value).as_f64() } else { value.as_f64() };
+        match number.filter(|number| number.is_finite()) {
             Some(number) => Ok(Some(number)),
             None => Err(self.wrong(name, &value, "a finite number")),
         }
@@ -170,7 +181,8 @@ impl Row {
     /// Removes a boolean column; 1 and 0 are accepted too.
     pub fn flag(&mut self, name: &str) -> Result<Option<bool>> {
         let Some((_, value)) = self.take(&[name]) else { return Ok(None) };
-        flag_of(&value).map(Some).ok_or_else(|| self.wrong(name, &value, "true or false"))
+        let flag = if self.is_text { flag_of(&parsed(&value)) } else { flag_of(&value) };
+        flag.map(Some).ok_or_else(|| self.wrong(name, &value, "true or false"))
     }
 
     /// Removes the first present column among the names, as a text; numbers become their digits.
@@ -186,6 +198,16 @@ impl Row {
     /// Returns an error like [`Row::error`] that shows a value and what is right in its place.
     pub fn wrong(&self, column: &str, value: &Value, right: &str) -> Error {
         self.error(column, format!("{} where {right} should be", shown(value)))
+    }
+}
+
+/// The number or the flag in a text, as CSV has them; pandas writes flags with a capital letter.
+fn parsed(value: &Value) -> Value {
+    let text = value.as_str().unwrap_or_default().trim();
+    match text {
+        "True" => true.into(),
+        "False" => false.into(),
+        text => serde_json::from_str(text).unwrap_or_default(),
     }
 }
 

@@ -308,3 +308,21 @@ fn a_person_who_says_two_things_is_asked_which() {
     let once = resolve([by("ada", better("p", "a", "b")), by("ada", better("p", "a", "b"))], Rule::Share).unwrap();
     assert_eq!((once.records.len(), once.conflicts), (1, 0));
 }
+
+#[test]
+fn rows_of_csv_are_those_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let of_csv = |text: &str| {
+        let file = folder.path().join("labels.csv");
+        std::fs::write(&file, text).unwrap();
+        read(&file).unwrap().collect::<Vec<_>>()
+    };
+    let pairs = of_csv("prompt,chosen,rejected,margin\np,a,\"b, c\",\nq,a,b,0.5\n");
+    assert_eq!(*pairs[0].as_ref().unwrap(), better("p", "a", "b, c"));
+    assert_eq!(*pairs[1].as_ref().unwrap(), one(json!({"prompt": "q", "chosen": "a", "rejected": "b", "margin": 0.5})));
+    let labels = of_csv("prompt,completion,label\np,3,True\np,b,0\np,c,good\n");
+    assert_eq!(*labels[0].as_ref().unwrap(), one(json!({"prompt": "p", "completion": "3", "label": true})));
+    assert_eq!(*labels[1].as_ref().unwrap(), one(json!({"prompt": "p", "completion": "b", "label": false})));
+    let told = labels[2].as_ref().unwrap_err().to_string();
+    assert!(told.ends_with("labels.csv: line 4, label: \"good\" where true or false should be"), "{told}");
+}

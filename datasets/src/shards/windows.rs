@@ -219,13 +219,20 @@ impl Windows {
         &self.corpora
     }
 
-    /// Returns the corpus that is furthest behind its share; the first one if several are equally far.
+    /// Returns the corpus of the next window.
     fn next_corpus(&self) -> usize {
-        let total: u64 = self.places.iter().map(|place| place.drawn).sum();
-        let weights: f64 = self.corpora.iter().map(|corpus| corpus.weight).sum();
-        let behind = |at: usize| self.corpora[at].weight / weights * (total + 1) as f64 - self.places[at].drawn as f64;
-        (1..self.corpora.len()).fold(0, |best, at| if behind(at) > behind(best) { at } else { best })
+        let weights: Vec<f64> = self.corpora.iter().map(|corpus| corpus.weight).collect();
+        let drawn: Vec<u64> = self.places.iter().map(|place| place.drawn).collect();
+        furthest_behind(&weights, &drawn)
     }
+}
+
+/// Returns the number of the one that is furthest behind its share, by the weights and how often each was drawn; the
+/// first one if several are equally far.
+pub fn furthest_behind(weights: &[f64], drawn: &[u64]) -> usize {
+    let (sum, total): (f64, u64) = (weights.iter().sum(), drawn.iter().sum());
+    let behind = |at: usize| weights[at] / sum * (total + 1) as f64 - drawn[at] as f64;
+    (1..weights.len()).fold(0, |best, at| if behind(at) > behind(best) { at } else { best })
 }
 
 fn epoch_seed(seed: u64, corpus: usize, epoch: u64) -> u64 {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use palestra_datasets::rows::Rows;
+use palestra_datasets::split_mix::mix;
 use palestra_datasets::{Content, Message, take_conversation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use crate::{EnvSpec, Error, Options, Result};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct CompletionOptions {
-    /// JSON or Parquet file with a column `prompt`, `turns`, `messages`, `conversations` or `instruction`.
+    /// File of JSON lines, Parquet, CSV or TSV with a column `prompt`, `turns`, `messages`, `conversations` or `instruction`.
     file: Option<String>,
     /// Inline prompts, in place of a file.
     prompts: Vec<String>,
@@ -25,6 +26,24 @@ pub(super) struct CompletionOptions {
     alphabet: String,
     /// The column with the scripted policy's answer.
     answer: String,
+    /// Share of the prompts that is held out, from 0 to below 1. A hash of the prompt chooses, so that equal prompts are
+    /// on one side, and a prompt stays on its side when others are added.
+    held_out: f64,
+    /// Prompts that are shown.
+    split: Split,
+}
+
+/// Prompts of a file that an environment shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Split {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that are not held out.
+    Train,
+    /// Those that are held out.
+    HeldOut,
 }
 
 impl Default for CompletionOptions {
@@ -36,6 +55,8 @@ impl Default for CompletionOptions {
             max_turns: 0,
             alphabet: String::new(),
             answer: "answer".into(),
+            held_out: 0.0,
+            split: Split::All,
         }
     }
 }
@@ -77,7 +98,7 @@ impl Tasks {
             }
             (Some(_), false) => return Err(written.wrong("prompts", "there is a `file` too; remove one of them")),
             (None, true) => {
-                let reason = "missing: name JSON lines or Parquet with a column prompt, turns or messages \
+                let reason = "missing: name JSON lines, Parquet, CSV or TSV with a column prompt, turns or messages \
                               (or write prompts = [...])";
                 return Err(written.wrong("file", reason));
             }
@@ -87,10 +108,12 @@ impl Tasks {
             task.turns.iter().for_each(|turn| alphabet.extend(turn.as_text().chars()));
             alphabet.extend(task.answer.iter().flat_map(|answer| answer.chars()));
         }
+        let tasks = options.split_of(tasks).map_err(|reason| written.wrong("held_out", reason))?;
         let spec = EnvSpec {
-            id: "completion-v1".to_string(),
+            id: "completion-v2".to_string(),
             max_turns: tasks.iter().map(|task| task.turns.len() as u32).max(),
             stochastic: tasks.iter().any(|task| task != &tasks[0]),
+            tasks: Some(tasks.len() as u64),
             alphabet: Some(alphabet.into_iter().collect()),
             ..EnvSpec::default()
         };
@@ -112,6 +135,25 @@ fn read_file(file: &str, options: &CompletionOptions) -> Result<Vec<Task>> {
 }
 
 impl CompletionOptions {
+    /// Tasks of the split, at least one. `Err` says why there is none.
+    fn split_of(&self, mut tasks: Vec<Task>) -> Result<Vec<Task>, String> {
+        let Self { held_out, split, .. } = *self;
+        if !(0.0..1.0).contains(&held_out) {
+            return Err(format!("{held_out} is no share; write a number from 0 to below 1, such as 0.1"));
+        }
+        let count = tasks.len();
+        match split {
+            Split::All => {}
+            Split::Train => tasks.retain(|task| task.hash_fraction() >= held_out),
+            Split::HeldOut => tasks.retain(|task| task.hash_fraction() < held_out),
+        }
+        match (tasks.is_empty(), split) {
+            (false, _) => Ok(tasks),
+            (true, Split::HeldOut) => Err(format!("{held_out} of {count} prompts: none is held out; raise it")),
+            (true, _) => Err(format!("{held_out} of {count} prompts: all are held out; lower it")),
+        }
+    }
+
     fn task(&self, mut row: Map<String, Value>) -> Result<Task, Wrong> {
         let mut take = |column: &'static str| row.remove(column).filter(|value| !value.is_null());
         let (prompt, turns, tools) = (take("prompt"), take("turns"), take("tools"));
@@ -160,6 +202,15 @@ impl CompletionOptions {
             }
             None => content,
         }
+    }
+}
+
+impl Task {
+    /// Hash of the prompt, evenly spread over 0 to 1.
+    fn hash_fraction(&self) -> f64 {
+        let texts = self.turns.iter().flat_map(|turn| turn.as_text().as_bytes().to_vec());
+        let hash = texts.fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+        (hash >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

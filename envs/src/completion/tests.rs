@@ -114,6 +114,39 @@ fn other_columns_are_for_rewards_and_the_seed_fixes_the_row() {
 }
 
 #[test]
+fn the_seed_chooses_the_task() {
+    let rows: String = (0..5).map(|n| format!("{{\"prompt\": \"p{n}\"}}\n")).collect();
+    let mut env = make(&rows, "").unwrap();
+    assert_eq!(env.spec().tasks, Some(5));
+    for seed in [0, 4, 5, u64::MAX] {
+        assert_eq!(env.reset(seed).unwrap().content, format!("p{}", seed % 5).as_str());
+    }
+}
+
+#[test]
+fn held_out_prompts_are_never_shown_in_training() {
+    let shown = |rows: &str, split: &str| -> Vec<String> {
+        let mut env = make(rows, &format!("held_out = 0.3\nsplit = '{split}'")).unwrap();
+        let count = env.spec().tasks.unwrap();
+        (0..count).map(|seed| env.reset(seed).unwrap().content.as_text().to_string()).collect()
+    };
+    let row = |n: u32| format!("{{\"prompt\": \"p{n}\"}}\n");
+    let rows: String = (0..200).map(row).collect();
+    let (train, held_out) = (shown(&rows, "train"), shown(&rows, "held_out"));
+    assert_eq!(train.len() + held_out.len(), 200);
+    assert!((40..80).contains(&held_out.len()), "{}", held_out.len());
+    assert!(!train.iter().any(|prompt| held_out.contains(prompt)));
+    // Other rows, and the same prompt again, move none to the other side.
+    let more: String = (100..300).chain(0..100).map(row).collect();
+    let later = shown(&(row(7) + &more), "held_out");
+    assert!(held_out.iter().all(|prompt| later.contains(prompt)) && !later.iter().any(|prompt| train.contains(prompt)));
+    let told = |options: &str| make("{\"prompt\": \"a\"}\n", options).err().expect("refused").to_string();
+    assert!(told("held_out = 1.5").contains("options.held_out: 1.5 is no share"), "{}", told("held_out = 1.5"));
+    let none = told("held_out = 1e-9\nsplit = 'held_out'");
+    assert!(none.contains("1 prompts: none is held out; raise it"), "{none}");
+}
+
+#[test]
 fn prompts_can_stand_in_the_definition() {
     let registry = Registry::builtin();
     let mut env = registry.make("completion").unwrap();

@@ -1,5 +1,7 @@
 //! Messages of the protocol, version 1, as `docs/process-protocol.md` describes them.
 
+use std::num::NonZeroU64;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -49,6 +51,8 @@ pub(super) struct Spec {
     #[serde(default = "yes")]
     reproducible: bool,
     #[serde(default)]
+    tasks: Option<NonZeroU64>,
+    #[serde(default)]
     alphabet: Option<String>,
 }
 
@@ -58,10 +62,29 @@ fn yes() -> bool {
 
 impl From<Spec> for EnvSpec {
     fn from(spec: Spec) -> Self {
-        let Spec { id, max_turns, reward_range, optimal_return, solved_return, stochastic, reproducible, alphabet } =
-            spec;
+        let Spec {
+            id,
+            max_turns,
+            reward_range,
+            optimal_return,
+            solved_return,
+            stochastic,
+            reproducible,
+            tasks,
+            alphabet,
+        } = spec;
         let reward_range = reward_range.unwrap_or((f32::MIN, f32::MAX)); // unknown: any finite reward
-        EnvSpec { id, max_turns, reward_range, optimal_return, solved_return, stochastic, reproducible, alphabet }
+        EnvSpec {
+            id,
+            max_turns,
+            reward_range,
+            optimal_return,
+            solved_return,
+            stochastic,
+            reproducible,
+            tasks: tasks.map(NonZeroU64::get),
+            alphabet,
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::Output;
 use crate::Result;
 
-/// Repair the end of a log that was cut off
+/// Make a log readable for other tools after its writer was killed
 ///
-/// A log whose writer was killed has no Parquet footer: Palestra reads it up to its last complete row group, other
-/// tools do not open it. This command removes the incomplete row group and writes the footer. It repairs only logs that
-/// Palestra wrote, and only while no process writes them. A log with an intact end is left as it is.
+/// A Parquet file ends with a footer that lists its rows, and a writer that is killed leaves none. Palestra still reads
+/// such a log, up to the last group of rows that was written whole. Other tools, such as pandas, refuse it. This command
+/// removes the rows after that group, which are damaged, and writes the footer. It repairs logs that Palestra wrote, and
+/// only while no program writes them. It leaves a log with a footer as it is.
 ///
-/// Writes the end of the file, in place.
+/// Changes the file itself.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\

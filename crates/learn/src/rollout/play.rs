@@ -119,7 +119,8 @@ impl Play<'_> {
 
     /// Starts an episode in a slot that is free.
     fn start(&mut self, slot: usize, number: Option<u64>) {
-        let episode = number.map(|number| Running::new(self.run_seed, number, self.config.group as u64));
+        let (group, tasks) = (self.config.group as u64, self.pool.spec().tasks);
+        let episode = number.map(|number| Running::new(self.run_seed, number, group, tasks));
         self.slots.resize_with(self.pool.len(), || None);
         self.slots[slot] = episode.map(|episode| Slot { episode, explored: None });
         if let Some(Slot { episode, .. }) = &self.slots[slot] {

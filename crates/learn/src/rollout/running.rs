@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use palestra_datasets::{MISSING_END, RULES};
 use palestra_envs::record::{end_reason, info_json};
 use palestra_envs::reward::Scores;
-use palestra_envs::{End, EnvSpec, Episode, Info, Observation, Turn, episode_seed};
+use palestra_envs::{End, EnvSpec, Episode, Info, Observation, Turn, episode_seed, reset_seed};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -36,14 +36,14 @@ pub(super) struct Running {
 
 impl Running {
     /// Creates episode `number` of a run. Consecutive episodes form groups of `group_size`: they begin in the same
-    /// state, and each has its own random stream.
-    pub fn new(run_seed: u64, number: u64, group_size: u64) -> Self {
+    /// state, and each has its own random stream. `tasks` is that of the environment's spec.
+    pub fn new(run_seed: u64, number: u64, group_size: u64, tasks: Option<u64>) -> Self {
         let group = number / group_size;
         let mut rng = ChaCha8Rng::seed_from_u64(episode_seed(run_seed, number));
         rng.set_stream(1); // stream 0 is an environment's
         Self {
             number,
-            seed: episode_seed(run_seed, group),
+            seed: reset_seed(run_seed, group, tasks),
             group,
             rng,
             observation: Observation::default(),

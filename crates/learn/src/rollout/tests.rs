@@ -39,6 +39,7 @@ impl Letters {
             solved_return: None,
             stochastic: true,
             reproducible: true,
+            tasks: None,
             alphabet: Some("abcd".into()),
         }
     }

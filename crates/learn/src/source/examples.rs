@@ -1,6 +1,7 @@
 //! Fine-tuning examples: encoded as rows of tokens, counted, and drawn in a new order in each epoch.
 
 mod encoder;
+mod mix;
 mod order;
 mod rows;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use palestra_text::{ChatTemplate, NamedTemplate, TemplateLimits};
 use crate::Result;
 pub(super) use encoder::Encoded;
 pub use encoder::{Border, ExampleEncoder, TooLong};
+pub use mix::{ExampleMix, ExampleSet, MixPlace};
 pub use order::{ExampleOrder, ExamplePlace, packed};
 pub use rows::{ExampleCounts, ExampleRows};
 

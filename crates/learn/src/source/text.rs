@@ -1,13 +1,12 @@
 //! Batches of text, drawn row by row.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use burn::tensor::Device;
 use palestra_datasets::shards::{WindowPosition, Windows};
 
 use super::Source;
-use super::examples::{ExampleCounts, ExampleOrder};
+use super::examples::{ExampleCounts, ExampleMix};
 use super::text_config::TextConfig;
 use super::texts::{RowConverter, Texts};
 use crate::batch::{TextBatch, TextRow};
@@ -29,7 +28,7 @@ pub struct TextSource {
 /// Supply of rows.
 enum Supply {
     Windows(Windows, RowConverter),
-    Examples(ExampleOrder, ExampleCounts),
+    Examples(ExampleMix, ExampleCounts),
 }
 
 impl TextSource {
@@ -44,7 +43,7 @@ impl TextSource {
                 Supply::Windows(Windows::new(training.clone(), window as u64, seed)?, rows.clone())
             }
             Texts::Examples { training, counts, packed_to, .. } => {
-                Supply::Examples(ExampleOrder::new(Arc::clone(training), *packed_to, seed), *counts)
+                Supply::Examples(ExampleMix::new(training, *packed_to, seed), *counts)
             }
         };
         Ok(Self { supply, config, device, steps_left: 0, tokens: 0 })
@@ -54,7 +53,7 @@ impl TextSource {
     pub fn steps_per_epoch(&self) -> f64 {
         let rows = match &self.supply {
             Supply::Windows(windows, _) => windows.count(),
-            Supply::Examples(order, _) => order.rows_per_epoch(),
+            Supply::Examples(mix, _) => mix.rows_per_epoch(),
         };
         rows as f64 / self.config.batch as f64
     }
@@ -87,7 +86,7 @@ impl TextSource {
                     self.tokens += windows.skip();
                     None
                 }
-                Supply::Examples(order, _) => Some(order.draw()),
+                Supply::Examples(mix, _) => Some(mix.draw()),
             };
             self.tokens += row.as_ref().map_or(0, |row| row.tokens.len() - 1);
             rows.extend(row.filter(|_| is_own));
@@ -123,7 +122,7 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
             Supply::Windows(windows, _) => {
                 (windows.places().iter().map(|place| place.epoch).min().unwrap_or(0), Metrics::new())
             }
-            Supply::Examples(order, counts) => (order.place().epoch, counts.metrics()),
+            Supply::Examples(mix, counts) => (mix.epoch(), counts.metrics()),
         };
         metrics.insert("data/epoch".to_string(), epoch as f64);
         metrics
@@ -132,7 +131,7 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
     fn state(&self) -> serde_json::Value {
         match &self.supply {
             Supply::Windows(windows, _) => serde_json::to_value(windows.places()),
-            Supply::Examples(order, _) => serde_json::to_value(order.place()),
+            Supply::Examples(mix, _) => serde_json::to_value(mix.places()),
         }
         .expect("places are numbers")
     }
@@ -142,7 +141,7 @@ impl<L: Learner<Model = Policy, Batch = TextBatch>> Source<L> for TextSource {
             Supply::Windows(windows, _) => {
                 serde_json::from_value::<Vec<WindowPosition>>(state.clone()).is_ok_and(|places| windows.go_to(places))
             }
-            Supply::Examples(order, _) => serde_json::from_value(state.clone()).is_ok_and(|place| order.go_to(place)),
+            Supply::Examples(mix, _) => serde_json::from_value(state.clone()).is_ok_and(|places| mix.go_to(places)),
         };
         match taken {
             true => Ok(()),

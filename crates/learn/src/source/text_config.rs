@@ -1,5 +1,6 @@
 //! The section `[text]` of a run file: text data and its batches.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use palestra_datasets::examples::Form;
@@ -15,14 +16,14 @@ use palestra_text::{History, NamedTemplate};
 #[serde(default, deny_unknown_fields)]
 pub struct TextConfig {
     /// Token shards (`*.tokens`), or text files that are encoded when the run starts and held in memory: plain text,
-    /// JSON lines or Parquet with a column `text`. Relative to the run file.
+    /// JSON lines, CSV, TSV or Parquet with a column `text`. Relative to the run file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// Columns of JSON lines and Parquet files that are learned, row by row: `text`, `messages`, `completion` (with
+    /// Columns of JSON lines, CSV, TSV and Parquet files that are learned, row by row: `text`, `messages`, `completion` (with
     /// `prompt`) or `chosen` (with `prompt`). Absent, `files` are documents that windows run through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Form>,
-    /// Several corpora, mixed by weight, in place of `files`.
+    /// Several corpora, or several sets of examples, mixed by weight, in place of `files`.
     #[serde(rename = "corpus", skip_serializing_if = "Vec::is_empty")]
     pub corpora: Vec<CorpusConfig>,
     /// Validation files, which are not trained on; absent, the last part of each training file.
@@ -75,8 +76,11 @@ pub struct TextConfig {
 pub struct CorpusConfig {
     /// Same as `text.files`.
     pub files: Vec<String>,
-    /// Weight of this corpus relative to the others; above 0.
+    /// Weight of this corpus relative to the others; above 0. It is the share of the windows, or of the rows of examples.
     pub weight: f64,
+    /// Columns that are learned, if they are not those of `text.format`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Form>,
 }
 
 impl Default for TextConfig {
@@ -133,20 +137,28 @@ impl TextConfig {
                     .into(),
             ));
         }
-        if self.format.is_some() && !self.corpora.is_empty() {
-            return Err(Error::Config(
-                "text.corpus: examples are not mixed by weight; name their files in text.files".into(),
-            ));
+        if let Some(form) = self.corpora.iter().find_map(|corpus| corpus.format).filter(|_| self.format.is_none()) {
+            return Err(Error::Config(format!(
+                "text.corpus.format: {form:?} are examples, which are not mixed with documents; set text.format too"
+            )));
         }
         let of_chats = [("chat_template", self.chat_template.is_some()), ("history", self.history.is_some())];
         if let Some((key, _)) = of_chats.iter().find(|(_, is_set)| *is_set)
-            && matches!(self.format, None | Some(Form::Text))
+            && self.sets().iter().all(|set| matches!(set.format.or(self.format), None | Some(Form::Text)))
         {
             return Err(Error::Config(format!(
                 "text.{key}: texts are no conversations; remove it, or set text.format to what is read"
             )));
         }
         Ok(())
+    }
+
+    /// The corpora or sets of examples to learn from; `files` are a single one.
+    pub fn sets(&self) -> Cow<'_, [CorpusConfig]> {
+        match self.corpora.is_empty() {
+            true => Cow::Owned(vec![CorpusConfig { files: self.files.clone(), weight: 1.0, format: None }]),
+            false => Cow::Borrowed(&self.corpora),
+        }
     }
 
     /// All lists of files in this section.

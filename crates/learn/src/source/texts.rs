@@ -6,7 +6,7 @@ use std::sync::Arc;
 use palestra_datasets::documents::{DocumentOptions, Documents};
 use palestra_datasets::shards::{Corpus, Shard, Span, Text, Vocabulary};
 
-use super::examples::{ExampleCounts, ExampleEncoder, packed};
+use super::examples::{ExampleCounts, ExampleEncoder, ExampleSet, packed};
 use super::text_config::{CorpusConfig, TextConfig};
 use crate::batch::TextRow;
 use crate::{Error, Result};
@@ -25,8 +25,8 @@ pub enum Texts {
     },
     /// Examples.
     Examples {
-        /// Training rows.
-        training: Arc<[TextRow]>,
+        /// Training rows of each data set.
+        training: Vec<ExampleSet>,
         /// Held-out rows.
         validation: Vec<TextRow>,
         /// Counts over the rows of the files.
@@ -97,22 +97,28 @@ impl Texts {
                     border: config.border,
                     history: config.history,
                 };
-                let mut found = encoder.read(&config.files, form)?;
-                let validation = match config.validation.is_empty() {
-                    true => found.split_off(config.validation_share)?,
-                    false => encoder.read(&config.validation, form)?.rows,
-                };
+                let (mut training, mut validation) = (Vec::new(), Vec::new());
+                let mut counts = ExampleCounts::default();
+                for CorpusConfig { files, weight, format } in config.sets().iter() {
+                    let mut found = encoder.read(files, format.unwrap_or(form))?;
+                    if config.validation.is_empty() {
+                        validation.extend(found.split_off(config.validation_share)?);
+                    }
+                    counts += found.counts;
+                    training.push(ExampleSet { rows: found.rows.into(), weight: *weight });
+                }
+                if !config.validation.is_empty() {
+                    validation = encoder.read(&config.validation, form)?.rows;
+                }
                 let packed_to = config.packing.then_some(max_length);
-                Ok(Self::Examples { training: found.rows.into(), validation, counts: found.counts, packed_to })
+                Ok(Self::Examples { training, validation, counts, packed_to })
             }
         }
     }
 
     fn open_documents(config: &TextConfig, tokenizer: &Tokenizer) -> Result<Self> {
-        let one = CorpusConfig { files: config.files.clone(), weight: 1.0 };
-        let named = if config.corpora.is_empty() { std::slice::from_ref(&one) } else { &config.corpora[..] };
         let (mut training, mut held_out) = (Vec::new(), Vec::new());
-        for CorpusConfig { files, weight } in named {
+        for CorpusConfig { files, weight, .. } in config.sets().iter() {
             let mut spans = Vec::new();
             for span in open(files, tokenizer)? {
                 if config.validation.is_empty() {

@@ -1,6 +1,7 @@
 //! The examples of some files as rows, with counts of what was kept of them.
 
 use std::fmt;
+use std::ops::AddAssign;
 
 use palestra_datasets::examples::{Examples, Form};
 
@@ -107,6 +108,20 @@ impl ExampleRows {
         })?;
         self.examples.truncate(at);
         Ok(self.rows.split_off(at))
+    }
+}
+
+impl AddAssign for ExampleCounts {
+    fn add_assign(&mut self, other: Self) {
+        let Self { read, cut, too_long, without_target, counted, tokens, cut_off, apart } = other;
+        self.read += read;
+        self.cut += cut;
+        self.too_long += too_long;
+        self.without_target += without_target;
+        self.counted += counted;
+        self.tokens += tokens;
+        self.cut_off += cut_off;
+        self.apart += apart;
     }
 }
 

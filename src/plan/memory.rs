@@ -1,0 +1,70 @@
+//! Memory of training on one device, by formula.
+
+use serde::Serialize;
+
+use super::{Extent, Parameters};
+use palestra_model::ModelConfig;
+use palestra_model::ops::LOGITS_CHUNK;
+
+/// Bytes of memory on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Weights, 4 bytes each.
+    pub weights: u64,
+    /// Gradients, 4 bytes a trained parameter.
+    pub gradients: u64,
+    /// AdamW's two moments, 8 bytes a trained parameter.
+    pub moments: u64,
+    /// Activations of the windows computed at once, kept for the backward pass. An estimate; with frozen weights, an
+    /// upper bound.
+    pub activations: u64,
+    /// The logits of those windows and their gradient, of at most a chunk of them at once.
+    pub logits: u64,
+    /// Total of these.
+    pub total: u64,
+    /// Total of these, if weights, gradients and moments were sharded among the devices
+    /// (ZeRO stage 3, [Rajbhandari et al. 2020](https://arxiv.org/abs/1910.02054)), which this program does not do.
+    pub total_if_sharded: u64,
+}
+
+/// Memory of one device. Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in
+/// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, the norms'
+/// outputs, query, key and value, the output of attention, and each step of the feed-forward layer, or of each expert that
+/// a token passes with its input and output. With gradient checkpointing, each block keeps its input, and one block at a
+/// time keeps everything. Logits are made a chunk at a time ([`palestra_model::ops::TokenDistribution`]).
+pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
+    const FLOAT: u64 = 4;
+    let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
+    let inner = if config.has_gate() { 4 } else { 2 };
+    let block = |layer| {
+        let feed_forward = match config.experts_of(layer) {
+            Some(experts) => experts.per_token * (inner * experts.feed_forward + 2 * config.width),
+            None => inner * config.feed_forward,
+        };
+        (2 + config.norms_of_block()) * config.width + 2 * query + 2 * kv + feed_forward
+    };
+    let blocks = (0..config.layers).map(block);
+    let blocks = match extent.gradient_checkpointing {
+        true => config.layers * config.width + blocks.max().unwrap_or(0),
+        false => blocks.sum(),
+    };
+    let tokens = (extent.micro_batch * extent.window) as u64;
+    let [weights, gradients, moments] = [counted.all, counted.trained, 2 * counted.trained].map(|count| FLOAT * count);
+    let activations = FLOAT * tokens * (blocks + 2 * config.width) as u64;
+    let all_logits = FLOAT * tokens * config.vocab_size as u64;
+    let logits = match all_logits <= LOGITS_CHUNK as u64 {
+        true => 2 * all_logits,
+        // The scores of a chunk, their log-softmax and a gradient; and the gradient of the hidden states.
+        false => 3 * LOGITS_CHUNK as u64 + FLOAT * tokens * config.width as u64,
+    };
+    let of_parameters = weights + gradients + moments;
+    Memory {
+        weights,
+        gradients,
+        moments,
+        activations,
+        logits,
+        total: of_parameters + activations + logits,
+        total_if_sharded: of_parameters / extent.devices + activations + logits,
+    }
+}
