@@ -140,12 +140,7 @@ struct OpenRun {
     device: Device,
 }
 
-fn open_run(
-    run: RunFile,
-    registry: &Registry,
-    options: &TrainOptions,
-    collective: &dyn Collective,
-) -> Result<OpenRun> {
+fn open_run(run: RunFile, registry: &Registry, options: &TrainOptions, collective: &dyn Collective) -> Result<OpenRun> {
     let mut run = run.resolve(registry)?;
     ranks::check_same(&run, collective)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
