@@ -23,58 +23,33 @@ const MESSAGES: &str = "_messages";
 /// or Parquet.
 pub(crate) fn rows(file: &Path, column_of_lines: &'static str) -> palestra_datasets::Result<Rows> {
     match file.extension().and_then(|ending| ending.to_str()) {
-        Some("csv") => delimited(file, b','),
-        Some("tsv") => delimited(file, b'\t'),
         Some("txt") => lines(file, column_of_lines),
+        Some(ending) if ["csv", "tsv"].iter().any(|table| table.eq_ignore_ascii_case(ending)) => {
+            Ok(Box::new(PreferenceRows::open(file)?.map(|row| row.and_then(of_table))))
+        }
         _ => Ok(Box::new(PreferenceRows::open(file)?)),
     }
 }
 
-fn delimited(file: &Path, delimiter: u8) -> palestra_datasets::Result<Rows> {
-    let place = Origin { file: file.into(), place: RowPlace::Line(1) };
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(opened(file)?);
-    let names = reader.headers().map_err(|error| place.error("the names of columns", error.to_string()))?;
-    // Spreadsheets write a byte-order mark before the first name.
-    let names: Vec<String> = names.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_string()).collect();
-    if names.iter().all(String::is_empty) {
-        return Err(
-            place.error("the names of columns", "missing; the first line should be like prompt,chosen,rejected")
-        );
-    }
-    Ok(Box::new(reader.into_records().map(move |record| {
-        let line = |position: Option<&csv::Position>| RowPlace::Line(position.map_or(0, csv::Position::line));
-        let record = record.map_err(|error| {
-            let place = Origin { place: line(error.position()), ..place.clone() };
-            place.error("the row", error.to_string())
-        })?;
-        let origin = Origin { place: line(record.position()), ..place.clone() };
-        columns(&origin, &names, &record).map(|columns| Row::new(origin, columns))
-    })))
-}
-
-fn columns(
-    origin: &Origin,
-    names: &[String],
-    cells: &csv::StringRecord,
-) -> palestra_datasets::Result<Map<String, Value>> {
+/// The row of a table, whose cells are texts, with its columns as a row of JSON has them.
+fn of_table(mut row: Row) -> palestra_datasets::Result<Row> {
     let mut columns = Map::new();
     let [mut completions, mut policies] = [const { Vec::new() }; 2];
-    for (name, cell) in names.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
-        let json =
-            || serde_json::from_str::<Value>(cell).map_err(|error| origin.error(name, format!("is no JSON: {error}")));
-        if let Some(name) = name.strip_suffix(MESSAGES) {
-            columns.insert(name.to_string(), json()?);
-        } else if is_numbered(name, "completion_") {
-            completions.push(Value::from(cell));
-        } else if is_numbered(name, "policy_") {
-            policies.push(Value::from(cell));
+    for (name, cell) in std::mem::take(&mut row.columns) {
+        let json = |cell: &Value| {
+            serde_json::from_str::<Value>(cell.as_str().unwrap_or_default())
+                .map_err(|error| row.error(&name, format!("is no JSON: {error}")))
+        };
+        if let Some(of) = name.strip_suffix(MESSAGES) {
+            columns.insert(of.to_string(), json(&cell)?);
+        } else if is_numbered(&name, "completion_") {
+            completions.push(cell);
+        } else if is_numbered(&name, "policy_") {
+            policies.push(cell);
         } else if JSON.contains(&name.as_str()) {
-            columns.insert(name.clone(), json()?);
+            columns.insert(name.clone(), json(&cell)?);
         } else {
-            let number = ["rating", "score", "margin", "weight"].contains(&name.as_str());
-            let value =
-                number.then(|| cell.parse::<f64>().ok()).flatten().map_or_else(|| Value::from(cell), Value::from);
-            columns.insert(name.clone(), value);
+            columns.insert(name, cell);
         }
     }
     for (name, list) in [("completions", completions), ("policies", policies)] {
@@ -82,7 +57,7 @@ fn columns(
             columns.insert(name.to_string(), list.into());
         }
     }
-    Ok(columns)
+    Ok(Row { columns, ..row })
 }
 
 fn is_numbered(name: &str, prefix: &str) -> bool {
@@ -168,7 +143,7 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!(Value::from(rows[1].clone()), serde_json::json!({"prompt": "", "completion": " two"}));
         let error = read("a.csv", "prompt,chosen\np\n").unwrap_err();
-        assert!(error.contains("a.csv: line 2, the row: "), "{error}");
+        assert!(error.contains("a.csv: line 2, the row: has 1 cells"), "{error}");
     }
 
     #[test]

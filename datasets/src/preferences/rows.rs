@@ -120,7 +120,7 @@ impl Row {
     /// Creates a row of another format than [`PreferenceRows`] reads. Null columns are left out.
     pub fn new(origin: Origin, mut columns: Map<String, Value>) -> Self {
         columns.retain(|_, value| !value.is_null());
-        Self { origin, columns }
+        Self { origin, columns, is_text: false }
     }
 
     fn at(file: &Arc<Path>, place: RowPlace) -> Self {
