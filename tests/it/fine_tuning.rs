@@ -321,21 +321,3 @@ fn a_template_that_rewrites_turns_is_read_as_the_run_says() {
     let answers = rows(&["--set", "text.format=completion"]);
     assert!(answers.contains("\nu:one.a:a.u:two.a:⟦so?b.⟧\n"), "{answers}");
 }
-
-#[test]
-fn sets_of_examples_are_mixed_and_go_on_after_a_resume() {
-    let sandbox = sandbox();
-    let table = "prompt,completion\n\"one, two\", three\ntwo, four\n";
-    std::fs::write(sandbox.path().join("pairs.csv"), table.replace(", ", " ").replace("one two", "one. two")).unwrap();
-    let mix = "--set=text.corpus=[{files=['chats.jsonl'],weight=1},{files=['pairs.csv'],weight=3,format='completion'}]";
-    let losses = |options: &[&str]| {
-        train(&sandbox, "out", &[&["--set=text.files=[]", mix][..], options].concat());
-        let loss = |line: &String| serde_json::from_str::<Value>(line).unwrap()["loss/nll"].clone();
-        metrics_lines(&sandbox.path().join("out")).iter().map(loss).collect::<Vec<_>>()
-    };
-    let whole = losses(&[]);
-    assert!(whole.len() == 4 && whole.iter().all(Value::is_number), "{whole:?}");
-    assert_eq!(losses(&["--resume-from", "step-00000002"]), whole);
-    let told = sandbox.run(&["rows", "tuned.toml", "--quiet", "--set=text.files=['pairs.csv']"]).stderr;
-    assert!(told.contains("pairs.csv: it has no column messages; its columns are prompt, completion"), "{told}");
-}
