@@ -97,7 +97,7 @@ enum Command {
     Rows(rows::Args),
     Eval(eval::Args),
     Score(score::Args),
-    Label(label::Args),
+    Label(Box<label::Args>),
 }
 
 /// Runs the command that the program was called with, over the environments of a registry.

@@ -71,7 +71,6 @@ impl<R: Read> DelimitedRows<R> {
     }
 
     /// Returns the next row with the line on which it begins; `None` after the last.
-    #[expect(clippy::should_implement_trait, reason = "it is the sibling of the reader of JSON rows")]
     pub fn next(&mut self) -> Option<Result<(u64, Map<String, Value>)>> {
         match self.reader.read_record(&mut self.record) {
             Ok(false) => None,

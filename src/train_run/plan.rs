@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::config::RunFile;
 use crate::plan::{Extent, Outline, Parameters, Plan};
 use crate::{Error, Result};
-use palestra_learn::collective::Alone;
+use palestra_learn::batch::TextRow;
 use palestra_learn::collective::Alone;
 use palestra_learn::learners::{AnyConfig, batch_gradients};
 use palestra_learn::source::{TextConfig, TextSource, Texts};

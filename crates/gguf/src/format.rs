@@ -117,7 +117,7 @@ impl NumberFormat {
             Self::BF16 => bf16::MAX.to_f32(),
             Self::Q8_0 => 127.0 * f16::MAX.to_f32(),
         };
-        data.iter().position(|number| !(number.abs() <= largest))
+        data.iter().position(|number| number.is_nan() || number.abs() > largest)
     }
 
     /// Reads so many numbers.

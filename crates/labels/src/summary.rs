@@ -102,7 +102,7 @@ pub fn summary(store: &Store) -> Result<Summary> {
         overlap: store.settings()?.overlap,
         labels: open.len() as u64,
         verdicts,
-        agreement: agreement(&by_item(&open).map(|item| choices(item)).collect::<Vec<_>>()),
+        agreement: agreement(&by_item(&open).map(choices).collect::<Vec<_>>()),
         pairs: pairs(&open),
         ratings: ratings(&open),
         annotators: people::people(store.names()?, &labelled),
@@ -160,8 +160,8 @@ fn pairs(labelled: &[&LabelledItem]) -> Vec<Pair> {
 }
 
 fn ratings(labelled: &[&LabelledItem]) -> Vec<RatingAgreement> {
-    // Ratings of each answer, by criterion and then by item and answer.
-    let mut units: BTreeMap<Option<&str>, BTreeMap<(ItemId, usize), Vec<f64>>> = BTreeMap::new();
+    type ByAnswer = BTreeMap<(ItemId, usize), Vec<f64>>;
+    let mut units: BTreeMap<Option<&str>, ByAnswer> = BTreeMap::new();
     for labelled in labelled {
         let overall = std::iter::once((None, &labelled.label.ratings));
         let criteria = labelled.label.criteria.iter().map(|(name, ratings)| (Some(name.as_str()), ratings));

@@ -57,7 +57,8 @@ fn of_table(mut row: Row) -> palestra_datasets::Result<Row> {
             columns.insert(name.to_string(), list.into());
         }
     }
-    Ok(Row { columns, ..row })
+    row.columns = columns;
+    Ok(row)
 }
 
 fn is_numbered(name: &str, prefix: &str) -> bool {

@@ -21,7 +21,7 @@ fn label_all(store: &mut Store, name: &str, seconds: impl Fn(usize) -> f64, best
     while let Some(task) = store.next(&person).unwrap() {
         let number: usize = task.prompt.as_text().strip_prefix("prompt ").unwrap().parse().unwrap();
         let answer = task.answers.iter().position(|answer| *answer == best(number)).unwrap();
-        let ratings = vec![Some(if number % 2 == 0 { 4.0 } else { 2.0 }); 2];
+        let ratings = vec![Some(if number.is_multiple_of(2) { 4.0 } else { 2.0 }); 2];
         let label = Label { ratings, ..Label::of(Verdict::Best { answer }) };
         store.submit(&person, task.item, &label, seconds(number)).unwrap();
     }
