@@ -33,7 +33,8 @@ pub struct TrainConfig {
     /// less memory and a longer step.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
-    /// Number of threads to compute with, at least 1; if absent, one per core. Another number changes the rounding.
+    /// Number of threads to compute with, at least 1; if absent, one per core, and the ranks on a machine share its cores.
+    /// Another number changes the rounding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
     /// Memory in bytes that the run may plan with, at least 1; if absent, what the machine has. A run that cannot fit is

@@ -186,7 +186,10 @@ impl GradientSum {
                 left.next_if(|(_, length)| values.is_empty() || values.len() + **length <= bucket)
             {
                 match self.sums.remove(name) {
-                    Some(gradient) => values.extend(gradient.into_data().iter::<f32>()),
+                    Some(gradient) => {
+                        let own: Vec<f32> = gradient.into_data().try_into_vec().expect("gradients are of 32 bits");
+                        values.extend(own);
+                    }
                     None => values.resize(values.len() + length, 0.0),
                 }
                 names.push((name, length));
