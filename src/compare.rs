@@ -64,6 +64,8 @@ pub struct Comparison {
     pub groups: Vec<Group>,
     /// Keys in which the runs differ, each with its value in each group.
     pub differences: BTreeMap<String, Vec<String>>,
+    /// Runs that have not made all of their updates, with how far they came. Their scores are those of their last updates.
+    pub unfinished: Vec<String>,
 }
 
 impl Comparison {
@@ -109,7 +111,8 @@ impl Comparison {
                 }));
             }
         }
-        Ok(Self { metric, lower_is_better, groups, differences })
+        let unfinished = runs.iter().filter_map(Run::unfinished).collect();
+        Ok(Self { metric, lower_is_better, groups, differences, unfinished })
     }
 
     /// The comparison as one page, which loads nothing from elsewhere.
@@ -122,10 +125,11 @@ impl Comparison {
             series: self.groups.iter().map(|group| group.curve.clone()).collect(),
             references: Vec::new(),
         };
-        let summary = self.differences.iter().map(|(key, values)| (key.clone(), values.join(" | ")));
+        let differences = self.differences.iter().map(|(key, values)| (key.clone(), values.join(" | ")));
+        let unfinished = self.unfinished.iter().map(|run| ("unfinished".to_string(), run.clone()));
         Report {
             title: format!("Comparison of {runs} runs by {}", self.metric),
-            summary: summary.collect(),
+            summary: differences.chain(unfinished).collect(),
             comparison: self.table(),
             figures: vec![Figure { title: self.metric.clone(), plots: vec![plot], ..Figure::default() }],
             ..Report::default()
@@ -135,20 +139,19 @@ impl Comparison {
 
     /// A row for each group.
     fn table(&self) -> Table {
-        let header =
-            ["group", "runs", "mean", "95 %", "interquartile mean", "95 %", "P(better than the first)", "95 %"];
-        let range = |interval: &Interval| format!("{} to {}", significant(interval.low), significant(interval.high));
+        let header = ["group", "runs", "mean (95 %)", "interquartile mean (95 %)", "P(better than the first) (95 %)"];
+        let shown = |Interval { value, low, high }: &Interval| {
+            let [value, low, high] = [*value, *low, *high].map(significant);
+            format!("{value} ({low} to {high})")
+        };
+        let share = |Interval { value, low, high }: &Interval| format!("{value:.2} ({low:.2} to {high:.2})");
         let row = |group: &Group| {
-            let better = group.better_than_first.as_ref();
             vec![
                 group.label.clone(),
                 group.runs.len().to_string(),
-                significant(group.mean.value),
-                range(&group.mean),
-                significant(group.interquartile_mean.value),
-                range(&group.interquartile_mean),
-                better.map_or_else(String::new, |better| format!("{:.2}", better.value)),
-                better.map_or_else(String::new, |better| format!("{:.2} to {:.2}", better.low, better.high)),
+                shown(&group.mean),
+                shown(&group.interquartile_mean),
+                group.better_than_first.as_ref().map_or_else(String::new, share),
             ]
         };
         Table { header: header.map(String::from).into(), rows: self.groups.iter().map(row).collect(), marked: Some(0) }
@@ -165,6 +168,9 @@ impl std::fmt::Display for Comparison {
         for row in all {
             let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
             write!(f, "\n{}", cells.join("  ").trim_end())?;
+        }
+        for run in &self.unfinished {
+            write!(f, "\nunfinished: {run}")?;
         }
         Ok(())
     }
@@ -183,6 +189,13 @@ impl Run {
             return Err(Error::Data(format!("{}: has no metrics yet", path.display())));
         }
         Ok(Self { path: path.to_path_buf(), settings, records })
+    }
+
+    /// How far the run came, if it has not made all of its updates.
+    fn unfinished(&self) -> Option<String> {
+        let updates: u64 = self.settings.get("train.updates")?.parse().ok()?;
+        let done = self.records.last()?.step;
+        (done < updates).then(|| format!("{} has {done} of {updates} updates", self.path.display()))
     }
 
     fn value(&self, key: &str) -> String {

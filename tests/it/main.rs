@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod command;
+mod compare;
 mod completion;
 mod corpus;
 mod estimate;
