@@ -1,21 +1,24 @@
 //! Rows of a CSV or TSV file, whose first line names the columns. A cell is a text; an empty one counts as absent.
 
+mod line_starts;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
+use csv::{ErrorKind, Position, Reader, ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::json::Utf8Reader;
 use crate::origin::{Origin, RowPlace};
+use line_starts::LineStarts;
 
 /// Reader of rows. After an error in a row, it continues with the next.
 pub(crate) struct DelimitedRows<R> {
     file: Arc<Path>,
-    reader: Reader<Utf8Reader<R>>,
+    reader: Reader<LineStarts<Utf8Reader<R>>>,
     columns: Vec<String>,
     record: StringRecord,
 }
@@ -35,9 +38,10 @@ impl<R: Read> DelimitedRows<R> {
     /// # Errors
     /// A first line that cannot be read or names a column twice, or cells with another character between them.
     pub fn new(file: &Path, reader: R, delimiter: u8) -> Result<Self> {
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(Utf8Reader::new(reader));
+        let mut reader =
+            ReaderBuilder::new().delimiter(delimiter).from_reader(LineStarts::new(Utf8Reader::new(reader)));
         let file: Arc<Path> = file.into();
-        let header = reader.headers().cloned().map_err(|error| fault(&file, &[], error))?;
+        let header = reader.headers().cloned().map_err(|error| fault(&file, &[], error, |_| 1))?;
         // A data frame is often written with its index, whose column has no name. It is called as pandas calls it.
         let named = header.iter().enumerate().map(|(at, name)| match name.trim() {
             "" => format!("Unnamed: {at}"),
@@ -75,20 +79,24 @@ impl<R: Read> DelimitedRows<R> {
         match self.reader.read_record(&mut self.record) {
             Ok(false) => None,
             Ok(true) => {
-                let line = self.record.position().map_or(0, csv::Position::line);
+                let byte = self.record.position().map_or(0, Position::byte);
+                let line = self.reader.get_mut().line_from(byte);
                 let cells = self.columns.iter().zip(&self.record).filter(|(_, cell)| !cell.is_empty());
                 Some(Ok((line, cells.map(|(name, cell)| (name.clone(), cell.into())).collect())))
             }
-            Err(error) => Some(Err(fault(&self.file, &self.columns, error))),
+            Err(error) => {
+                let lines = self.reader.get_mut();
+                Some(Err(fault(&self.file, &self.columns, error, |place| lines.line_from(place.byte()))))
+            }
         }
     }
 }
 
 /// The error of a row, with its line and its column where one is at fault.
-fn fault(file: &Arc<Path>, columns: &[String], error: csv::Error) -> Error {
-    let at = |position: &Option<csv::Position>| Origin {
+fn fault(file: &Arc<Path>, columns: &[String], error: csv::Error, line_of: impl FnOnce(&Position) -> u64) -> Error {
+    let at = |position: &Option<Position>| Origin {
         file: file.clone(),
-        place: RowPlace::Line(position.as_ref().map_or(1, csv::Position::line)),
+        place: RowPlace::Line(position.as_ref().map_or(1, line_of)),
     };
     match error.into_kind() {
         ErrorKind::Io(source) => Error::io(file, "read it")(source),

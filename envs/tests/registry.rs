@@ -25,7 +25,8 @@ fn every_built_in_is_made_by_its_name_with_and_without_version() {
     for entry in registry.entries() {
         let env = registry.make(entry.name).unwrap();
         let id = env.spec().id.clone();
-        assert_eq!(id, format!("{}-v1", entry.name));
+        let version = id.strip_prefix(entry.name).and_then(|rest| rest.strip_prefix("-v")).unwrap_or_default();
+        assert!(version.parse::<u32>().is_ok_and(|version| version >= 1), "{id}");
         assert_eq!(registry.make(&id).unwrap().spec(), env.spec());
         assert!(!entry.summary.is_empty() && entry.card.is_some_and(|card| card.starts_with("# ")), "{}", entry.name);
     }

@@ -181,5 +181,5 @@ fn files_that_cannot_be_used_are_told_by_row() {
     let told = told("{\"prompt\": \"a\"}", "prompts = ['b']");
     assert!(told.ends_with("my.toml:4: options.prompts: there is a `file` too; remove one of them"), "{told}");
     let told = Registry::builtin().build(&Definition { kind: Some("completion".into()), ..Definition::default() });
-    assert!(told.err().unwrap().to_string().starts_with("options.file: missing: name JSON lines or Parquet"));
+    assert!(told.err().unwrap().to_string().starts_with("options.file: missing: name JSON lines, Parquet, CSV"));
 }

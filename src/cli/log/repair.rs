@@ -15,7 +15,7 @@ use crate::Result;
 /// removes the rows after that group, which are damaged, and writes the footer. It repairs logs that Palestra wrote, and
 /// only while no program writes them. It leaves a log with a footer as it is.
 ///
-/// Changes the file itself.
+/// Writes the file itself, and nothing else.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
