@@ -1,7 +1,7 @@
 //! Bounds of Parquet files, checked before the Parquet crate reads them: it takes as much memory as a file says.
 //!
 //! Footers and page headers are in Thrift's compact protocol. A list holds at most as many items as bytes follow it, a page
-//! at most [`MAX_PAGE`] bytes once it is unpacked, and a dictionary at most one value for each of its bytes.
+//! at most `MAX_PAGE` bytes once it is unpacked, and a dictionary at most one value for each of its bytes.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

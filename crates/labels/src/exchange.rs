@@ -1,7 +1,7 @@
 //! Argilla's and Label Studio's JSON: items read from it, and labelled items written as it.
 //!
 //! Both have an object of named texts for an item: Argilla's `fields`, Label Studio's `data`. The prompt is the first of
-//! [`PROMPTS`] that is there, and the answers are those whose names begin with one of [`ANSWERS`], in the order of their
+//! `PROMPTS` that is there, and the answers are those whose names begin with one of `ANSWERS`, in the order of their
 //! names. Labels in a file that is read are not taken over: its answers are labelled anew.
 
 use std::collections::BTreeMap;

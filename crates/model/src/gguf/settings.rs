@@ -92,7 +92,7 @@ pub fn frequency_divisors(config: &ModelConfig) -> Result<Option<Vec<f32>>> {
 /// Settings of a GGUF file for a model of this shape whose matrices have this number format.
 ///
 /// # Errors
-/// As [`architecture_of`].
+/// As `architecture_of`.
 pub fn settings(config: &ModelConfig, format: NumberFormat) -> Result<Vec<(String, Value)>> {
     let architecture = architecture_of(config)?.name;
     let file_type = match format {
