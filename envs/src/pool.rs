@@ -51,7 +51,7 @@ pub enum Call {
     Step(String),
 }
 
-/// What an environment returned.
+/// Answer of an environment to a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// The first observation of an episode.

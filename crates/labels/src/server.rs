@@ -80,7 +80,7 @@ struct State {
     limits: Limits,
 }
 
-/// What annotators are asked, the same for all items.
+/// Questions to annotators, the same for all items.
 #[derive(Serialize)]
 struct Setup {
     /// Maximum rating.

@@ -1,4 +1,12 @@
-//! Assertions that the tests of all crates share. It knows nothing of what they test.
+//! Assertions and settings that the tests of all crates share. It knows nothing of what they test.
+
+use proptest::prelude::ProptestConfig;
+
+/// Settings of properties: so few cases, unless the environment variable `PROPTEST_CASES` says more.
+pub fn property_cases(few: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases.unwrap_or(few)) }
+}
 
 /// Largest difference at which a number passes as the expected one: the larger of `absolute` and `relative * |expected|`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{Answer, Label, NewItem, Settings, Strength, items_of_file};
 
-/// What the tests record with the real packages: see `crates/labels/tests/exchange/record.py`.
+/// Rows that the tests record with the real packages: see `crates/labels/tests/exchange/record.py`.
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exchange/");
 
 /// Two pairs, one of them a conversation, and a ranking of three, labelled by two annotators in every way.

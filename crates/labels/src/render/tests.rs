@@ -36,7 +36,7 @@ fn mathematics_is_mathml() {
     assert!(html(&long).starts_with("<p><code>xxx"));
 }
 
-/// What could run or load: none of it is in the HTML but as text.
+/// Nothing that could run or load is in the HTML but as text.
 #[test]
 fn nothing_runs_and_nothing_loads() {
     let hostile = [

@@ -1,4 +1,4 @@
-//! How the ranks of a run are started, as the variables of the process tell it.
+//! Start of the ranks of a run, as the variables of the process tell it.
 
 use super::{Alone, Collective};
 use crate::{Error, Result};

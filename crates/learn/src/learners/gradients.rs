@@ -112,7 +112,7 @@ fn add_part(sum: &mut Sum, part: Sum) {
     *sum = Sum { sum: sum.sum.clone() + part.sum, count: sum.count + part.count };
 }
 
-/// What a rank tells of its gradients before they are added.
+/// Numbers of a rank's gradients, told before they are added.
 #[derive(Default, Serialize, Deserialize)]
 struct RankSums {
     /// Count that its gradients are over.

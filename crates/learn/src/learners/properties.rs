@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use palestra_testing::property_cases;
 use proptest::prelude::*;
 
 use super::Learner;
@@ -23,12 +24,6 @@ use palestra_model::ops::open_device;
 use palestra_model::{CriticShape, Family, Heads, ModelConfig, Policy};
 
 const VOCAB: u32 = 7;
-
-/// Few cases, unless `PROPTEST_CASES` says more: each trains models.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases.unwrap_or(4)) }
-}
 
 fn device() -> Device {
     open_device("flex").unwrap().autodiff()
@@ -72,7 +67,7 @@ fn offline<L: Learner<Model = Policy, Batch = TransitionBatch>>(
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(property_cases(4))]
 
     #[test]
     fn a_resumed_run_on_text_is_a_run_through(texts in texts(), shape in shapes(), stop in stops()) {

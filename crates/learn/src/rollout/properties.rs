@@ -1,24 +1,18 @@
 //! Properties of rollouts, for random numbers of environments and orders of work. `cargo xtask campaign properties` runs more
 //! cases.
 
-use palestra_testing::assert_close;
+use palestra_testing::{assert_close, property_cases};
 use proptest::prelude::*;
 
 use super::tests::{assert_same_tokens, each_rollout};
 use super::*;
-
-/// Few cases, unless `PROPTEST_CASES` says more.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases.unwrap_or(2)) }
-}
 
 fn contexts() -> impl Strategy<Value = Context> {
     prop::sample::select(vec![Context::Observation, Context::Transcript])
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(property_cases(2))]
 
     #[test]
     fn any_order_of_environments_gives_the_same_episodes(

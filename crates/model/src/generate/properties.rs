@@ -1,6 +1,6 @@
 //! Properties of generation, for random prompts and passes. `cargo xtask campaign properties` runs more cases.
 
-use palestra_testing::assert_close;
+use palestra_testing::{assert_close, property_cases};
 use proptest::prelude::*;
 use rand::SeedableRng;
 
@@ -9,12 +9,6 @@ use super::tests::{VOCAB, full_pass, policy, shapes, trickled};
 use super::*;
 use crate::ModelConfig;
 use crate::ops::open_device;
-
-/// Few cases, unless `PROPTEST_CASES` says more.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases.unwrap_or(8)) }
-}
 
 /// One to six prompts of one to twelve tokens; every second one begins as the first does.
 fn prompts() -> impl Strategy<Value = Vec<Vec<u32>>> {
@@ -30,7 +24,7 @@ fn prompts() -> impl Strategy<Value = Vec<Vec<u32>>> {
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(property_cases(8))]
 
     #[test]
     fn what_is_written_with_a_cache_is_what_a_pass_without_one_scores(

@@ -1,6 +1,7 @@
 //! Properties of learning from text, for rows of random shapes. `cargo xtask campaign properties` runs more cases.
 
 use burn::tensor::Device;
+use palestra_testing::property_cases;
 use proptest::prelude::*;
 
 use super::tests::{packed, parts};
@@ -11,12 +12,6 @@ use palestra_model::ops::open_device;
 use palestra_model::{Family, Heads, ModelConfig};
 
 const VOCAB: u32 = 7;
-
-/// Few cases, unless `PROPTEST_CASES` says more: each computes gradients.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases.unwrap_or(4)) }
-}
 
 fn device() -> Device {
     open_device("flex").unwrap().autodiff()
@@ -35,7 +30,7 @@ fn texts() -> impl Strategy<Value = Vec<TextRow>> {
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(property_cases(4))]
 
     #[test]
     fn a_batch_is_the_sum_of_its_parts(texts in texts(), count in 2_usize..6, is_gpt2: bool) {
