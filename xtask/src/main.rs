@@ -23,8 +23,10 @@ What cargo alone cannot do for Palestra
 Usage: cargo xtask <COMMAND> [-- ARGS]
 
 Commands:
-  fetch          Bring libtorch 2.9.0 (CPU, Linux x86_64; a 900 MB download, 460 MB kept) and remember where it is
-                 in .cargo/libtorch.toml. After it plain cargo works too: `cargo build --release --features libtorch`
+  fetch [--cpu | --cuda]
+                 Bring libtorch 2.9.0 (Linux x86_64) and remember where it is in .cargo/libtorch.toml: for the CPU (a 900 MB
+                 download, 460 MB kept), or for NVIDIA's GPUs too (CUDA 12.8; 3.5 GB, 5.9 GB kept). Without a word: what
+                 was taken last, else the CPU's. After it plain cargo works: `cargo build --release --features libtorch`
   test [-- ARGS] Fetch, then the whole test suite, on every device that is built in
                  (ARGS go to cargo test: `cargo xtask test -- --test it tidy`)
   parity [-- ARGS]
@@ -42,7 +44,7 @@ Commands:
   ci             lint, then test: what a change must pass
 
 Environment:
-  LIBTORCH       A folder with include/ and lib/libtorch_cpu.so to use instead of fetching (CUDA builds: here)
+  LIBTORCH       A folder with include/ and lib/libtorch_cpu.so to use instead of fetching
   PALESTRA_CACHE Where libtorch and the Python environment are kept (default: $XDG_CACHE_HOME/palestra, else
                  ~/.cache/palestra)
   PALESTRA_TRANSFORMERS_VENV
@@ -63,20 +65,20 @@ fn main() -> ExitCode {
     // A `--` between our command and the arguments meant for cargo or the program is optional.
     let rest = if rest.first().is_some_and(|first| first == "--") { &rest[1..] } else { rest };
     let outcome = match command {
-        "fetch" => nothing_more(command, rest)
-            .and_then(|()| libtorch::fetch(&root()))
+        "fetch" => build_of_libtorch(rest)
+            .and_then(|build| libtorch::fetch(&root(), build))
             .map(|libtorch| eprintln!("libtorch is in {}; .cargo/libtorch.toml tells cargo", libtorch.display())),
-        "test" => libtorch::fetch(&root()).and_then(|libtorch| test(&libtorch, rest)),
+        "test" => libtorch::fetch(&root(), None).and_then(|libtorch| test(&libtorch, rest)),
         "parity" => parity(rest),
         "docs" => nothing_more(command, rest).and_then(|()| docs()),
         "campaign" => campaign::run(rest),
         "sbom" => nothing_more(command, rest).and_then(|()| sbom::print()),
         "wheel" => libtorch::cache(|name| env::var_os(name).map(PathBuf::from))
             .and_then(|cache| wheel::build(&root(), &cache, rest)),
-        "run" => libtorch::fetch(&root()).and_then(|libtorch| run(&libtorch, rest)),
-        "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root())).and_then(|at| lint(&at)),
+        "run" => libtorch::fetch(&root(), None).and_then(|libtorch| run(&libtorch, rest)),
+        "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root(), None)).and_then(|at| lint(&at)),
         "ci" => nothing_more(command, rest)
-            .and_then(|()| libtorch::fetch(&root()))
+            .and_then(|()| libtorch::fetch(&root(), None))
             .and_then(|libtorch| lint(&libtorch).and_then(|()| test(&libtorch, &[]))),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -204,6 +206,16 @@ pub fn plain_cargo() -> Command {
 /// Root of the repository: the folder above this package.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is inside the repository").to_path_buf()
+}
+
+/// Build of libtorch that the arguments of `fetch` name.
+fn build_of_libtorch(arguments: &[String]) -> Result<Option<&'static libtorch::Build>> {
+    match arguments {
+        [] => Ok(None),
+        [one] if one == "--cpu" => Ok(Some(&libtorch::CPU)),
+        [one] if one == "--cuda" => Ok(Some(&libtorch::CUDA)),
+        _ => Err(format!("fetch takes --cpu, --cuda or nothing, not {}", arguments.join(" "))),
+    }
 }
 
 fn nothing_more(command: &str, rest: &[String]) -> Result<()> {

@@ -38,9 +38,17 @@ pub fn open_device(name: &str) -> Result<Device, String> {
     }
 }
 
-/// Names of the CPU devices that this program was built with, for [`open_device`].
+/// Names of the devices that this program was built with and this machine has, for [`open_device`]: those of the CPU, and
+/// the first GPU.
 pub fn available_devices() -> Vec<&'static str> {
-    if cfg!(feature = "libtorch") { vec!["flex", "libtorch"] } else { vec!["flex"] }
+    let mut devices = vec!["flex"];
+    if cfg!(feature = "libtorch") {
+        devices.push("libtorch");
+    }
+    if has_gpu() {
+        devices.push("libtorch-cuda");
+    }
+    devices
 }
 
 /// Sets the number of threads that libtorch uses inside one operation; without libtorch it does nothing.
@@ -99,7 +107,7 @@ mod tests {
 
     #[test]
     fn words_stand_for_devices() {
-        let cpu = available_devices().pop().unwrap();
+        let cpu = if cfg!(feature = "libtorch") { "libtorch" } else { "flex" };
         assert_eq!((device_name("cpu").as_str(), device_name("cuda:1").as_str()), (cpu, "libtorch-cuda:1"));
         assert!(open_device("cpu").is_ok() && open_device("auto").is_ok());
         assert_eq!(device_name("flex"), "flex");
