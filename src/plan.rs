@@ -17,6 +17,7 @@ pub use outline::Outline;
 use palestra_display::duration;
 use palestra_model::lora::{LoraConfig, is_adapter};
 use palestra_model::parameter_shapes;
+use palestra_model::quantize::Quantization;
 use palestra_model::{ExpertsConfig, ModelConfig};
 
 /// Length of a run, and the batches that it is computed in.
@@ -41,6 +42,8 @@ pub struct Extent {
 pub struct Parameters {
     /// All parameters, adapters included.
     pub all: u64,
+    /// Bytes of all parameters: 4 each, but for frozen ones that are quantised.
+    pub bytes: u64,
     /// Trained parameters. Only these have gradients and moments.
     pub trained: u64,
     /// Parameters that a token uses: of the experts, only as many as it passes.
@@ -99,6 +102,7 @@ impl Parameters {
         frozen: impl Fn(&BTreeSet<String>) -> Result<BTreeSet<String>>,
     ) -> Result<Self> {
         let mut shapes = parameter_shapes(config);
+        let mut saved_by_quantization = 0;
         if let Some(lora) = lora {
             let linear = |(name, shape): &(String, Vec<usize>)| {
                 let layer = name.strip_suffix(".weight").filter(|layer| layer.starts_with("blocks."))?;
@@ -106,6 +110,8 @@ impl Parameters {
                 Some((layer.to_string(), [input, output]))
             };
             let layers: BTreeMap<String, [usize; 2]> = shapes.iter().filter_map(linear).collect();
+            let saved = |shape: &[usize; 2]| Quantization::None.bytes(*shape) - lora.quantize.bytes(*shape);
+            saved_by_quantization = layers.values().map(saved).sum::<usize>() as u64;
             for name in lora.adapted(&layers.keys().cloned().collect())? {
                 let [input, output] = layers[&name];
                 shapes.push((format!("{name}.adapter.down"), vec![input, lora.rank]));
@@ -127,6 +133,7 @@ impl Parameters {
             count.trained += if is_trained { size } else { 0 };
             count.trained_multiplied += if is_multiplied && is_trained { size } else { 0 };
         }
+        count.bytes = 4 * count.all - saved_by_quantization;
         Ok(count)
     }
 }

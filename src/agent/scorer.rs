@@ -15,7 +15,7 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// Initialises the score head as the run asks. A head of zeros counts as new; a trained one is left unchanged.
 pub(super) fn with_head_started(mut policy: Policy, head: Option<HeadStart>, seed: u64) -> Policy {
-    let is_new = |head: &Linear| head.weight.val().abs().max().into_scalar::<f32>() == 0.0;
+    let is_new = |head: &Linear| head.weight.dense().abs().max().into_scalar::<f32>() == 0.0;
     if head == Some(HeadStart::Normal) && policy.value_head.as_ref().is_some_and(is_new) {
         let width = policy.transformer.config().width;
         let std = (1.0 / (width as f64 + 1.0)).sqrt();

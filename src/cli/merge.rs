@@ -12,7 +12,8 @@ use palestra_model::checkpoint::NumberType;
 ///
 /// A run with [lora] saves only adapters, which need the model of start_from. Merged, they are part of its weights: one
 /// Hugging Face directory that transformers, and every command of palestra, loads like any model. It answers as the
-/// model with its adapters does, except for rounding.
+/// model with its adapters does, except for rounding: weights that were quantised beside the adapters (lora.quantize) are
+/// written as the numbers that they stood for.
 ///
 /// MODEL is what has the adapters: the directory of a run, whose last checkpoint is used, or a PEFT directory
 /// (adapter_config.json, which names the model). With --adapter it is the model, and the adapters are those of DIR.

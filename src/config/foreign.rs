@@ -1,11 +1,12 @@
 //! Names of settings in other tools, TRL, PEFT, transformers and CleanRL, for errors that say what they are called here.
 
 /// The last part of a key elsewhere, and the key here.
-const NAMES: [(&str, &str); 60] = [
+const NAMES: [(&str, &str); 63] = [
     ("adam_beta1", "optimizer.betas"),
     ("adam_beta2", "optimizer.betas"),
     ("adam_epsilon", "optimizer.eps"),
     ("anneal_lr", "optimizer.schedule = \"linear\""),
+    ("bnb_4bit_quant_type", "lora.quantize"),
     ("center_rewards_coefficient", "reward_model.center_rewards_coefficient"),
     ("clip_coef", "ppo.clip"),
     ("clip_ratio", "ppo.clip"),
@@ -28,6 +29,8 @@ const NAMES: [(&str, &str); 60] = [
     ("kl_coef", "ppo.kl_coefficient"),
     ("lam", "ppo.lambda"),
     ("learning_rate", "optimizer.learning_rate"),
+    ("load_in_4bit", "lora.quantize = \"nf4\""),
+    ("load_in_8bit", "lora.quantize = \"int8\""),
     ("lora_alpha", "lora.alpha"),
     ("lora_r", "lora.rank"),
     ("lora_target_modules", "lora.targets"),

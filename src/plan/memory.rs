@@ -9,7 +9,7 @@ use palestra_model::ops::LOGITS_CHUNK;
 /// Bytes of memory on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Weights, 4 bytes each.
+    /// Weights, 4 bytes each, but for frozen ones that are quantised.
     pub weights: u64,
     /// Gradients, 4 bytes a trained parameter.
     pub gradients: u64,
@@ -49,7 +49,8 @@ pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) 
         false => blocks.sum(),
     };
     let tokens = (extent.micro_batch * extent.window) as u64;
-    let [weights, gradients, moments] = [counted.all, counted.trained, 2 * counted.trained].map(|count| FLOAT * count);
+    let [gradients, moments] = [counted.trained, 2 * counted.trained].map(|count| FLOAT * count);
+    let weights = counted.bytes;
     let activations = FLOAT * tokens * (blocks + 2 * config.width) as u64;
     let all_logits = FLOAT * tokens * config.vocab_size as u64;
     let logits = match all_logits <= LOGITS_CHUNK as u64 {

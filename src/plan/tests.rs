@@ -148,6 +148,12 @@ fn what_is_frozen_takes_no_gradient_and_no_moments() {
     let plan = Plan::new(&llama_7b(), counted, extent(1), None);
     let Memory { weights, gradients, moments, .. } = plan.memory;
     assert_eq!([weights, gradients, moments], [4 * counted.all, 4 * adapters, 8 * adapters]);
+    let quantized = LoraConfig { quantize: Quantization::Nf4, ..lora };
+    let quantized = Parameters::count(&llama_7b(), Some(&quantized), |_| Ok(BTreeSet::new())).unwrap();
+    let in_blocks = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11_008);
+    // Half a byte a weight and 8 bits for 64 of them; 32 bits for 16,384 of them; a mean for each of seven matrices.
+    let held = in_blocks / 2 + in_blocks / 64 + 4 * in_blocks / 16_384 + 4 * 7 * 32;
+    assert_eq!(quantized.bytes, 4 * (quantized.all - in_blocks) + held);
     let full = Plan::new(&llama_7b(), whole(&llama_7b()), extent(1), None);
     let saved = 2.0 * whole(&llama_7b()).multiplied as f64 - 6.0 * adapters as f64;
     assert!(((full.flops_per_token - plan.flops_per_token) / saved - 1.0).abs() < 1e-12);

@@ -87,6 +87,10 @@ fn fingerprint_of_model(policy: &Policy) -> String {
         hash.update(name);
         hash.update(data.as_bytes());
     }
+    for (name, matrix) in policy.transformer.frozen_matrices() {
+        hash.update(name);
+        hash.update(matrix.to_bytes());
+    }
     shortened(hash)
 }
 

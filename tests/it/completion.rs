@@ -259,8 +259,9 @@ fn chat_run(learner: &str) -> String {
 
 #[test]
 fn adapters_learn_from_rewards_held_to_the_model_without_them() {
-    for learner in [format!("{GRPO}kl_coefficient = 0.1\n"), format!("{PPO}kl_coefficient = 0.1\n")] {
-        let run = chat_run(&learner);
+    for (learner, form) in [(GRPO, "none"), (PPO, "none"), (GRPO, "nf4"), (PPO, "int8")] {
+        let run = chat_run(&format!("{learner}kl_coefficient = 0.1\n"))
+            .replace("[lora]\n", &format!("[lora]\nquantize = \"{form}\"\n"));
         let sandbox = Sandbox::new()
             .with("letters.toml", &run)
             .with("prompts.jsonl", "{\"turns\": [\"one\", \"two\"], \"answer\": \"a\"}\n");

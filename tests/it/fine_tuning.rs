@@ -63,6 +63,9 @@ fn train(sandbox: &Sandbox, out: &str, options: &[&str]) -> Value {
 /// Options that train only adapters.
 pub const LORA: [&str; 4] = ["--set", "lora.rank=2", "--set", "lora.targets=[\"*.attention.*\"]"];
 
+/// The same beside weights in 4 bits.
+pub const QLORA: [&str; 6] = [LORA[0], LORA[1], LORA[2], LORA[3], "--set", "lora.quantize=nf4"];
+
 /// Files of a run's last checkpoint.
 pub fn outcome(sandbox: &Sandbox, out: &str) -> Vec<(String, Vec<u8>)> {
     let last = checkpoints(&sandbox.path().join(out)).pop().unwrap();
@@ -88,7 +91,9 @@ pub fn assert_same_files(found: &[(String, Vec<u8>)], expected: &[(String, Vec<u
 #[test]
 fn conversations_become_likelier_and_a_resumed_run_has_the_same_bits() {
     // Measured on the training data: four steps on a few words do not generalise.
-    for (out, options) in [("whole", &[][..]), ("adapters", &LORA[..]), ("again", &["--set", "text.packing=false"])] {
+    let kinds: [(&str, &[&str]); 4] =
+        [("whole", &[]), ("adapters", &LORA), ("quantised", &QLORA), ("again", &["--set", "text.packing=false"])];
+    for (out, options) in kinds {
         let sandbox = sandbox();
         let report = train(&sandbox, out, options);
         let nll = |when: &str| report["text"][when]["mean_nll"].as_f64().unwrap();
@@ -100,7 +105,7 @@ fn conversations_become_likelier_and_a_resumed_run_has_the_same_bits() {
         assert_same_files(&outcome(&sandbox, out), &done, out);
         let names: Vec<&str> = done.iter().map(|(name, _)| name.as_str()).collect();
         let [config, weights] = match out {
-            "adapters" => ["adapter_config.json", "adapter_model.safetensors"],
+            "adapters" | "quantised" => ["adapter_config.json", "adapter_model.safetensors"],
             _ => ["config.json", "model.safetensors"],
         };
         for name in [config, weights, "chat_template.jinja", "generation_config.json", "tokenizer.json"] {
@@ -139,6 +144,28 @@ fn a_run_of_adapters_writes_as_its_model_with_them() {
         sandbox.run(&["eval", model, "--data", "t.txt", "--json", "--quiet"]).json()["mean_nll"].as_f64().unwrap()
     };
     assert!(eval("out") < eval("m"), "it was trained on this");
+}
+
+#[test]
+fn adapters_beside_quantised_weights_are_used_and_merged_with_those() {
+    let sandbox = sandbox().with("text.txt", "u:one.a:two.");
+    train(&sandbox, "out", &QLORA);
+    sandbox.run(&["merge", "out", "--out", "merged", "--quiet"]).success();
+    let measured = |model: &str| {
+        let texts = ["eval", model, "--data", "text.txt", "--device", "flex", "--json"];
+        sandbox.run(&texts).json()["mean_nll"].as_f64().unwrap()
+    };
+    let (adapted, merged) = (measured("out"), measured("merged"));
+    assert!((adapted - merged).abs() < 1e-5, "{adapted} {merged}");
+    // Beside the weights of the model itself, the adapters compute something else.
+    let config = checkpoints(&sandbox.path().join("out")).pop().unwrap().join("adapter_config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains("\"base_quantization\": \"nf4\""), "{text}");
+    std::fs::create_dir(sandbox.path().join("plain")).unwrap();
+    std::fs::write(sandbox.path().join("plain/adapter_config.json"), text.replace("nf4", "none")).unwrap();
+    let weights = "adapter_model.safetensors";
+    std::fs::copy(config.with_file_name(weights), sandbox.path().join("plain").join(weights)).unwrap();
+    assert!((measured("plain") - adapted).abs() > 1e-4);
 }
 
 #[test]
@@ -252,6 +279,12 @@ fn a_plan_counts_what_is_trained() {
     assert_eq!([number(&lora, "/parameters"), number(&lora, "/trained_parameters")], [parameters + adapters, adapters]);
     assert_eq!(number(&lora, "/memory/moments"), 8 * adapters);
     assert_eq!(number(&lora, "/memory/gradients"), 4 * adapters);
+    let quantised = planned(&[&QLORA[..], &["--gpus", "1", "--tflops", "1"]].concat());
+    // In each of two layers: 24 x 24 twice, 24 x 12 twice, 24 x 28 three times. A block of 64 numbers takes 33 bytes, a matrix
+    // 8 more.
+    let (blocks, numbers) = (2 * (2 * 9 + 2 * 5 + 3 * 11), 2 * (2 * 24 * 24 + 2 * 24 * 12 + 3 * 24 * 28));
+    let expected = 4 * (parameters + adapters - numbers) + 33 * blocks + 8 * 2 * 7;
+    assert_eq!(number(&quantised, "/memory/weights"), expected);
     let frozen = "--set=optimizer.group=[{pattern='blocks.0.*',learning_rate_scale=0.0}]";
     let half = planned(&[frozen, "--gpus", "1", "--tflops", "1"]);
     assert!(number(&half, "/trained_parameters") < parameters);

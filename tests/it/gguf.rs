@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::command::Sandbox;
-use crate::fine_tuning::{LORA, RUN, TEMPLATE, write_model_and_chats};
+use crate::fine_tuning::{LORA, QLORA, RUN, TEMPLATE, write_model_and_chats};
 
 /// Sandbox with a model directory `m` that has a tokenizer of byte-level BPE, and a run that starts from a GGUF file of it.
 fn sandbox() -> Sandbox {
@@ -72,7 +72,7 @@ fn a_model_writes_the_same_from_its_gguf_file() {
 fn a_run_starts_from_a_gguf_file_and_is_exported_as_one() {
     let sandbox = sandbox();
     export(&sandbox, "m", "m.gguf", "f32");
-    for (out, options) in [("whole", &[][..]), ("adapters", &LORA[..])] {
+    for (out, options) in [("whole", &[][..]), ("adapters", &LORA[..]), ("quantised", &QLORA[..])] {
         let train = ["train", "tuned.toml", "--quiet", "--out", out, "--device", "flex"];
         sandbox.run(&[&train[..], options].concat()).success();
         let file = format!("{out}.gguf");

@@ -8,7 +8,7 @@ use palestra_datasets::Content;
 use serde_json::{Value, json};
 
 use crate::command::Sandbox;
-use crate::fine_tuning::{LORA, TEMPLATE, assert_same_files, outcome};
+use crate::fine_tuning::{LORA, QLORA, TEMPLATE, assert_same_files, outcome};
 use crate::tiny_run::{checkpoints, metrics_lines, write_model};
 
 const RUN: &str = "\
@@ -69,11 +69,14 @@ pub fn train(sandbox: &Sandbox, file: &str, out: &str, options: &[&str]) -> Valu
 
 #[test]
 fn rewards_agree_with_preferences_and_a_resumed_run_has_the_same_bits() {
-    let kinds: [(&str, &[&str]); 8] = [
+    let kinds: [(&str, &[&str]); 11] = [
         ("reward.toml", &[]),
         ("reward.toml", &LORA),
         ("dpo.toml", &[]),
+        ("reward.toml", &QLORA),
         ("dpo.toml", &LORA),
+        ("dpo.toml", &QLORA),
+        ("kto.toml", &QLORA),
         ("dpo.toml", &["--set", "dpo.loss=\"simpo\"", "--set", "dpo.beta=2.0"]),
         ("dpo.toml", &["--set", "dpo.loss=\"ipo\"", "--set", "train.gradient_checkpointing=true"]),
         ("kto.toml", &[]),

@@ -1,12 +1,13 @@
 //! Linear layers and norms, with weights laid out `[input, output]`.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData, module};
+use burn::tensor::{DType, Device, Tensor, TensorData, module};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::families::NormKind;
 use crate::ops::rms_norm;
+use crate::quantize::{FrozenMatrix, Quantization};
 
 /// Initialisation of the weights of a new model.
 pub enum Init<'a> {
@@ -20,18 +21,71 @@ pub enum Init<'a> {
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[input, output]`
-    pub weight: Param<Tensor<2>>,
+    pub weight: Weight,
     /// `[output]`
     pub bias: Option<Param<Tensor<1>>>,
     /// LoRA adapter, trained beside frozen weights.
     pub adapter: Option<Adapter>,
 }
 
+/// Matrix of a linear layer.
+#[derive(Module, Debug)]
+pub enum Weight {
+    /// A parameter, `[input, output]`.
+    Dense(Param<Tensor<2>>),
+    /// Frozen, in 16, 8 or 4 bits: no parameter.
+    Frozen(FrozenMatrix),
+}
+
+impl Weight {
+    /// Input and output width.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Dense(weight) => weight.val().dims(),
+            Self::Frozen(matrix) => matrix.dims(),
+        }
+    }
+
+    /// The matrix as numbers, `[input, output]`: of a quantised one, those that it stands for.
+    pub fn dense(&self) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => weight.val(),
+            Self::Frozen(matrix) => matrix.numbers(DType::F32),
+        }
+    }
+
+    /// The parameter that `change` makes of the matrix.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Self {
+        Self::Dense(match self {
+            Self::Dense(weight) => weight.map(change),
+            Self::Frozen(_) => Param::from_tensor(change(self.dense())),
+        })
+    }
+
+    /// The matrix in this form. One that is quantised stays as it is.
+    #[must_use]
+    pub(super) fn quantized(self, quantization: Quantization) -> Self {
+        match &self {
+            Self::Dense(weight) => FrozenMatrix::new(&weight.val(), quantization).map_or(self, Self::Frozen),
+            Self::Frozen(_) => self,
+        }
+    }
+
+    /// `x W + b`, `[rows, input]` to `[rows, output]`.
+    fn forward(&self, input: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => module::linear(input, weight.val(), bias),
+            Self::Frozen(matrix) => matrix.forward(input, bias),
+        }
+    }
+}
+
 impl Linear {
     /// Weights from N(0, std), biases 0.
     pub fn new([input, output]: [usize; 2], std: f64, with_bias: bool, init: &mut Init, device: &Device) -> Self {
         Self {
-            weight: normal([input, output], std, init, device),
+            weight: Weight::Dense(normal([input, output], std, init, device)),
             bias: with_bias.then(|| Param::from_tensor(Tensor::zeros([output], device))),
             adapter: None,
         }
@@ -39,18 +93,18 @@ impl Linear {
 
     /// `[rows, input]` to `[rows, output]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        let bias = self.bias.as_ref().map(|bias| bias.val());
         match &self.adapter {
-            None => module::linear(input, weight, bias),
-            Some(adapter) => module::linear(input.clone(), weight, bias) + adapter.forward(input),
+            None => self.weight.forward(input, bias),
+            Some(adapter) => self.weight.forward(input.clone(), bias) + adapter.forward(input),
         }
     }
 
     /// The weight that stands for the layer and its adapter, `[input, output]`: a new matrix if there is an adapter.
     pub(super) fn whole_weight(&self) -> Tensor<2> {
         match &self.adapter {
-            None => self.weight.val(),
-            Some(adapter) => self.weight.val() + adapter.difference(),
+            None => self.weight.dense(),
+            Some(adapter) => self.weight.dense() + adapter.difference(),
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod optim;
 pub mod parameters;
 mod policy;
 mod pretrained;
+pub mod quantize;
 mod rope_scaling;
 mod rotary;
 mod shapes;
@@ -41,7 +42,7 @@ pub use end_tokens::EndTokens;
 pub use error::{Error, Result};
 pub use families::Family;
 pub use generation_config::GenerationConfig;
-pub use layers::{Init, Linear, Norm};
+pub use layers::{Init, Linear, Norm, Weight};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub use pretrained::{
     FileLayout, generation_config_of, read_companions, read_config, read_config_json, read_generation_config,

@@ -15,7 +15,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Adapter, normal};
-use super::{Init, Linear, Transformer, parameters};
+use super::{Init, Linear, Transformer, Weight, parameters};
+use crate::quantize::Quantization;
 use crate::{Error, Result};
 pub use peft::{adapter_files, base_of_adapters, read_adapters, write_adapters};
 
@@ -29,11 +30,17 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Linear layers to adapt: patterns on names such as `blocks.0.attention.query`.
     pub targets: Vec<String>,
+    /// How the frozen weights of the blocks' linear layers are held: `none`, as 32-bit numbers; `bf16`, as 16-bit ones; `int8`,
+    /// 8-bit integers with a scale for each output; `nf4`, 4-bit NormalFloat in blocks of 64 with doubly quantised scales (QLoRA). Less memory, for
+    /// a little precision and the time of dequantising a layer at each use. Embedding, norms, biases and output layer stay in
+    /// 32 bits.
+    pub quantize: Quantization,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 8, alpha: 16.0, targets: vec!["*.attention.query".into(), "*.attention.value".into()] }
+        let targets = vec!["*.attention.query".into(), "*.attention.value".into()];
+        Self { rank: 8, alpha: 16.0, targets, quantize: Quantization::None }
     }
 }
 
@@ -87,14 +94,14 @@ impl LoraConfig {
     }
 }
 
-/// Adds new adapters to the layers that `config` selects and freezes all other parameters. The model's outputs stay the
-/// same.
+/// Adds new adapters to the layers that `config` selects and freezes all other parameters, in the form that it names. The
+/// model's outputs stay the same, but for what quantisation rounds.
 ///
 /// # Errors
 /// As [`LoraConfig::adapted`].
 pub fn attach(mut model: Transformer, config: &LoraConfig, rng: &mut ChaCha8Rng) -> Result<Transformer> {
     let adapted = config.adapted(&model.linears_mut().map(|(name, _)| name).collect())?;
-    let device = model.device();
+    let (device, mut model) = (model.device(), model.quantized(config.quantize));
     for (_, layer) in model.linears_mut().filter(|(name, _)| adapted.contains(name)) {
         layer.adapter = Some(fresh(layer, config, rng, &device));
     }
@@ -103,7 +110,7 @@ pub fn attach(mut model: Transformer, config: &LoraConfig, rng: &mut ChaCha8Rng)
 
 /// A new adapter: A is normal, scaled so that its output has the scale of its input; B is zero.
 fn fresh(layer: &Linear, config: &LoraConfig, rng: &mut ChaCha8Rng, device: &Device) -> Adapter {
-    let [input, output] = layer.weight.val().dims();
+    let [input, output] = layer.weight.dims();
     let down = normal([input, config.rank], (1.0 / input as f64).sqrt(), &mut Init::Random(rng), device);
     let up = Param::from_tensor(Tensor::zeros([config.rank, output], device));
     Adapter::new(down, up, config.alpha / config.rank as f64)
@@ -126,14 +133,23 @@ pub fn without_adapters(mut model: Transformer) -> Transformer {
     model
 }
 
-/// The model with its adapters merged into its weights; all parameters can be trained again.
+/// The model with its adapters merged into its weights, which are 32-bit numbers; all parameters can be trained again.
+/// Quantised weights become the numbers that they stand for, so that the merged model computes what the adapted one did.
 #[must_use]
 pub fn merged(mut model: Transformer) -> Transformer {
+    let is_autodiff = model.device().is_autodiff();
     for (_, layer) in model.linears_mut() {
-        if let Some(adapter) = layer.adapter.take() {
-            let difference = adapter.difference();
-            layer.weight = layer.weight.clone().map(|weight| weight.detach() + difference.detach());
+        let adapter = layer.adapter.take();
+        if adapter.is_none() && matches!(layer.weight, Weight::Dense(_)) {
+            continue;
         }
+        layer.weight = layer.weight.clone().map(|weight| {
+            let weight = if is_autodiff { weight.autodiff().detach() } else { weight };
+            match &adapter {
+                Some(adapter) => weight + adapter.difference().detach(),
+                None => weight,
+            }
+        });
     }
     parameters::set_trained(model, &|_, _| true)
 }

@@ -10,6 +10,7 @@ mod allowed;
 mod attention;
 mod device;
 mod gradient_rule;
+mod in_type;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 mod log_probs;
@@ -24,6 +25,7 @@ pub use allowed::AllowedTokens;
 pub use attention::{AttentionMask, attention, attention_composed};
 pub use device::{available_devices, device_name, open_device, set_threads};
 pub(crate) use gradient_rule::{Pulled, with_gradient_rule};
+pub(crate) use in_type::in_type;
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};
 pub use output_vocabulary::OutputVocabulary;
 pub use put_rows::put_rows;

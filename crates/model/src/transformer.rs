@@ -10,11 +10,12 @@ use super::checkpointing::recomputed;
 use super::families::NormPlacement;
 use super::feed_forward::{FeedForward, Stds};
 use super::layer_plan::{LayerPlan, Rope};
-use super::layers::{Init, normal};
+use super::layers::{Init, Weight, normal};
 
 use super::rotary::{RotaryTable, Rotation};
 use super::{KvCache, Linear, ModelConfig, Norm};
 use crate::ops::{AttentionMask, OutputVocabulary, TokenDistribution, attention};
+use crate::quantize::{FrozenMatrix, Quantization};
 
 /// Positions and attention mask of the tokens of a forward pass.
 #[derive(Debug, Clone)]
@@ -238,6 +239,27 @@ impl Transformer {
                 feed_forward.map(move |(name, layer)| (format!("blocks.{i}.feed_forward.{name}"), layer));
             attention.into_iter().chain(feed_forward)
         })
+    }
+
+    /// The model with the matrices of the blocks' linear layers frozen in this form, each freed before the next is made.
+    /// Those that are in such a form already stay as they are.
+    #[must_use]
+    pub fn quantized(mut self, quantization: Quantization) -> Self {
+        for (_, layer) in self.linears_mut() {
+            layer.weight = layer.weight.clone().quantized(quantization);
+        }
+        self
+    }
+
+    /// The frozen matrices by the name of their layer. They are no parameters, so that [`super::parameters`] does not know
+    /// them.
+    pub fn frozen_matrices(&self) -> Vec<(String, FrozenMatrix)> {
+        let mut model = self.clone();
+        let frozen = |(name, layer): (String, &mut Linear)| match &layer.weight {
+            Weight::Frozen(matrix) => Some((name, matrix.clone())),
+            Weight::Dense(_) => None,
+        };
+        model.linears_mut().filter_map(frozen).collect()
     }
 
     /// Logits of the next token, `[rows, width]` to `[rows, vocab]`. Pass only the rows that are needed: this is the

@@ -208,7 +208,7 @@ fn what_is_saved_is_loaded_by_transformers() {
             continue;
         }
         let targets = vec!["*.attention.key".into(), "*.attention.value".into(), "blocks.1.feed_forward.*".into()];
-        let lora = LoraConfig { rank: 3, alpha: 4.0, targets };
+        let lora = LoraConfig { rank: 3, alpha: 4.0, targets, ..LoraConfig::default() };
         let mut adapted = lora::attach(policy.transformer.clone(), &lora, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
         for (_, layer) in adapted.linears_mut() {
             if let Some(adapter) = &mut layer.adapter {

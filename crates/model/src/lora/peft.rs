@@ -12,7 +12,7 @@ use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
 use super::freeze_base;
-use super::peft_config::PeftConfig;
+use super::peft_config::{BASE_QUANTIZATION, PeftConfig};
 use crate::checkpoint::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
 use crate::huggingface::{JoinedLinear, embedding, is_transposed, linears, parameters_in, transpose, without_wrappers};
 use crate::layers::Adapter;
@@ -37,6 +37,8 @@ struct Matrices {
 }
 
 /// Loads the adapters of a PEFT directory into a model and freezes all other parameters.
+///
+/// A model that was quantised when the adapters were trained is quantised again.
 ///
 /// Whole layers that are saved beside the adapters, such as the embedding, take the place of the model's. An adapter of
 /// the output layer is merged into it.
@@ -68,6 +70,7 @@ pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transfo
     }
     let saved = saved_layers(model.config(), &config, tensors).map_err(wrong)?;
     model = replace_some(model, data_of(saved)).map_err(|faults| wrong(faults.join("; ")))?;
+    model = model.quantized(config.base_quantization);
     let parameter = |tensor: NamedTensor| {
         let data = data_of(Tensors::from([(String::new(), tensor)])).pop_first().expect("there is one").1;
         Param::from_tensor(Tensor::from_data(data, &device))
@@ -208,7 +211,7 @@ pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)
     let other = layers.iter().filter(|(_, matrices)| (matrices.rank(), matrices.alpha()) != (rank, alpha));
     let (ranks, alphas): (BTreeMap<&str, usize>, BTreeMap<&str, f64>) =
         other.map(|(name, found)| ((name.as_str(), found.rank()), (name.as_str(), found.alpha()))).unzip();
-    let config = json!({
+    let mut config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -222,6 +225,10 @@ pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)
         "bias": "none",
         "inference_mode": true,
     });
+    // Not among PEFT's fields, which has no name for it: PEFT reads it with a warning.
+    if let Some((_, matrix)) = model.frozen_matrices().first() {
+        config[BASE_QUANTIZATION] = matrix.quantization().name().into();
+    }
     let mut tensors = Tensors::new();
     for (name, Matrices { down, up, .. }) in layers {
         tensors.insert(format!("{PREFIX}{name}{DOWN}"), down);

@@ -3,6 +3,8 @@
 use regex::Regex;
 use serde_json::Value;
 
+use crate::quantize::Quantization;
+
 /// Settings of a PEFT directory that decide what its adapters compute.
 pub(super) struct PeftConfig {
     rank: Option<usize>,
@@ -15,7 +17,12 @@ pub(super) struct PeftConfig {
     pub modules_to_save: Vec<String>,
     /// True if a saved embedding is the output layer too.
     pub ensure_weight_tying: bool,
+    /// Form in which the adapters were trained beside the base model.
+    pub base_quantization: Quantization,
 }
+
+/// Field of the form of the base model.
+pub(super) const BASE_QUANTIZATION: &str = "base_quantization";
 
 /// Values by regular expressions on the ends of layers' names, in the order of the file.
 struct Patterns<T>(Vec<(Regex, T)>);
@@ -83,6 +90,7 @@ impl PeftConfig {
                 format!("modules_to_save is {}; it must be a list of names", config["modules_to_save"])
             })?,
             ensure_weight_tying: config["ensure_weight_tying"] == true,
+            base_quantization: base_quantization(&config[BASE_QUANTIZATION])?,
         })
     }
 
@@ -120,6 +128,14 @@ impl<T> Patterns<T> {
     /// The value of the first pattern that matches a layer's name.
     fn of(&self, layer: &str) -> Option<&T> {
         self.0.iter().find(|(pattern, _)| pattern.is_match(layer)).map(|(_, value)| value)
+    }
+}
+
+fn base_quantization(form: &Value) -> Result<Quantization, String> {
+    match form {
+        Value::Null => Ok(Quantization::None),
+        form => serde_json::from_value(form.clone())
+            .map_err(|_| format!("{BASE_QUANTIZATION} is {form}; it must be one of none, bf16, int8, nf4")),
     }
 }
 

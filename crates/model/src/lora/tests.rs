@@ -23,7 +23,8 @@ fn each_model(test: impl Fn(Transformer)) {
 }
 
 fn config(targets: &[&str]) -> LoraConfig {
-    LoraConfig { rank: 3, alpha: 6.0, targets: targets.iter().map(|target| (*target).to_string()).collect() }
+    let targets = targets.iter().map(|target| (*target).to_string()).collect();
+    LoraConfig { rank: 3, alpha: 6.0, targets, ..LoraConfig::default() }
 }
 
 fn rng() -> ChaCha8Rng {
@@ -197,7 +198,7 @@ fn whole_layers_beside_adapters_take_the_place_of_the_models() {
     };
     let expected: Vec<f32> =
         (0..8).flat_map(|column| (0..11).map(move |row| (row, column))).map(|(r, c)| expected(r, c)).collect();
-    assert_close!(host(read.head.as_ref().unwrap().weight.val()), expected, 1e-5);
+    assert_close!(host(read.head.as_ref().unwrap().weight.dense()), expected, 1e-5);
     assert_eq!(parameters::count_trained(&read.train()), 2 * 2 * 8 * 3, "the adapters alone");
 
     let refused = |change: &dyn Fn(&mut serde_json::Value, &mut crate::checkpoint::Tensors)| {
@@ -265,4 +266,83 @@ fn adapters_of_experts_are_written_and_read() {
     let read = read_adapters(base.clone(), directory.path()).unwrap();
     assert_close!(logits(&read), logits(&adapted), 1e-5);
     assert_close!(logits(&merged(read)), logits(&adapted), 1e-5);
+}
+
+const FORMS: [Quantization; 3] = [Quantization::Bf16, Quantization::Int8, Quantization::Nf4];
+
+/// `base` in this form, with the adapters of [`adapted`].
+fn adapted_in(base: &Transformer, form: Quantization) -> Transformer {
+    adapted(base.clone().quantized(form), &["blocks.?.attention.*", "*.down"])
+}
+
+#[test]
+fn a_quantised_model_computes_nearly_what_the_model_does_and_merged_the_same() {
+    each_model(|base| {
+        let exact = logits(&adapted(base.clone(), &["blocks.?.attention.*", "*.down"]));
+        let largest = exact.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
+        for (form, [least, most]) in FORMS.into_iter().zip([[1e-6, 0.01], [1e-5, 0.01], [1e-3, 0.15]]) {
+            let adapted = adapted_in(&base, form);
+            let found = logits(&adapted);
+            let error = found.iter().zip(&exact).fold(0.0f32, |most, (a, b)| most.max((a - b).abs())) / largest;
+            assert!(error > least && error < most, "{form:?}: {error}");
+            let merged = merged(adapted.clone());
+            assert_close!(logits(&merged), found, 1e-5);
+            assert!(merged.frozen_matrices().is_empty());
+            assert_eq!(parameters::names(&merged), parameters::names(&base));
+            assert_eq!(adapted.frozen_matrices().len(), adapted.clone().linears_mut().count());
+        }
+    });
+}
+
+#[test]
+fn gradients_beside_a_quantised_model_are_those_beside_the_numbers_that_it_stands_for() {
+    each_model(|base| {
+        for form in FORMS {
+            let adapted = adapted_in(&base, form);
+            let mut dense = adapted.clone();
+            for (_, layer) in dense.linears_mut() {
+                layer.weight = layer.weight.clone().map(|weight| weight);
+            }
+            let gradients = |model: Transformer, recomputes: bool| {
+                let trained = freeze_base(model.train()).with_gradient_checkpointing(recomputes);
+                let tokens = Tensor::<2, Int>::from_data(TensorData::new(vec![1i64, 5, 9], [1, 3]), &trained.device());
+                let loss = trained.logits(trained.forward(tokens, &Placement::causal(), None)).square().sum();
+                let mut sum = crate::optim::GradientSum::default();
+                sum.add(&trained, &mut loss.backward());
+                sum.by_name()
+            };
+            let expected = gradients(dense, false);
+            assert_eq!(expected.len(), 2 * 5 * 2, "A and B of five layers in two blocks");
+            for recomputes in [false, true] {
+                let found = gradients(adapted.clone(), recomputes);
+                assert!(found.keys().eq(expected.keys()));
+                for (name, gradient) in found {
+                    let numbers = |data: &TensorData| data.iter::<f32>().collect::<Vec<f32>>();
+                    assert_close!(numbers(&gradient), numbers(&expected[&name]), 1e-4);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn adapters_of_a_quantised_model_say_so_and_it_is_quantised_again() {
+    let base = model(Family::Llama, &Device::flex());
+    for form in FORMS {
+        let directory = tempfile::tempdir().unwrap();
+        let adapted = adapted_in(&base, form);
+        write_adapters(&adapted, directory.path(), "base").unwrap();
+        let read = read_adapters(base.clone(), directory.path()).unwrap();
+        assert_close!(logits(&read), logits(&adapted), 1e-5);
+        let bytes =
+            |model: &Transformer| model.frozen_matrices().into_iter().map(|(name, matrix)| (name, matrix.to_bytes()));
+        assert!(bytes(&read).eq(bytes(&adapted)));
+
+        let config = directory.path().join("adapter_config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text.replace(&format!("\"{}\"", form.name()), "\"fp4\"")).unwrap();
+        let message = read_adapters(base.clone(), directory.path()).unwrap_err().to_string();
+        let expected = "base_quantization is \"fp4\"; it must be one of none, bf16, int8, nf4";
+        assert!(message.ends_with(expected), "{message}");
+    }
 }

@@ -1,0 +1,154 @@
+//! Weights of frozen linear layers in 16, 8 or 4 bits: small in memory, and dequantised at each use.
+//!
+//! Knows matrices and their bytes; knows nothing of layers, adapters or training. Quantised matrices are laid out as
+//! in PyTorch, `[output, input]`, so that blocks and rows are those that bitsandbytes makes of the same file.
+
+mod int8;
+mod nf4;
+
+use burn::module::Module;
+use burn::tensor::module::linear;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::ops::{Pulled, in_type, with_gradient_rule};
+use int8::Int8;
+use nf4::Nf4;
+
+/// Form in which weights that are not trained are held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantization {
+    /// 32-bit numbers, as they are.
+    #[default]
+    None,
+    /// 16-bit numbers (bfloat16): half the memory.
+    Bf16,
+    /// 8-bit integers, with a scale for each output: about a quarter of the memory of 32 bits.
+    Int8,
+    /// 4-bit NormalFloat in blocks of 64 with doubly quantised scales
+    /// ([Dettmers et al. 2023](https://arxiv.org/abs/2305.14314)): about an eighth.
+    Nf4,
+}
+
+impl Quantization {
+    /// Name in run files and in `adapter_config.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Nf4 => "nf4",
+        }
+    }
+
+    /// Bytes of a matrix with this input and output width.
+    pub fn bytes(self, [input, output]: [usize; 2]) -> usize {
+        match self {
+            Self::None => 4 * input * output,
+            Self::Bf16 => 2 * input * output,
+            Self::Int8 => int8::bytes([output, input]),
+            Self::Nf4 => nf4::bytes(input * output),
+        }
+    }
+}
+
+/// A matrix in 16, 8 or 4 bits. It is no parameter: nothing trains it, and no autodiff graph keeps it dequantised.
+#[derive(Module, Debug)]
+pub struct FrozenMatrix {
+    #[module(skip)]
+    codes: Codes,
+}
+
+/// Outside autodiff, on the device of the model.
+#[derive(Debug, Clone)]
+enum Codes {
+    /// `[input, output]`
+    Bf16(Tensor<2>),
+    Int8(Int8),
+    Nf4(Nf4),
+}
+
+impl FrozenMatrix {
+    /// Quantises a matrix `[input, output]`; `None` where there is nothing to do. The same numbers give the same bytes
+    /// on every device.
+    pub fn new(weight: &Tensor<2>, quantization: Quantization) -> Option<Self> {
+        let weight = weight.clone().inner();
+        let device = weight.device();
+        let shape = weight.dims();
+        let host = |weight: Tensor<2>| -> Vec<f32> { weight.transpose().into_data().iter::<f32>().collect() };
+        let codes = match quantization {
+            Quantization::None => return None,
+            Quantization::Bf16 => Codes::Bf16(weight.cast(DType::BF16)),
+            Quantization::Int8 => Codes::Int8(Int8::new(&host(weight), [shape[1], shape[0]], &device)),
+            Quantization::Nf4 => Codes::Nf4(Nf4::new(&host(weight), [shape[1], shape[0]], &device)),
+        };
+        Some(Self { codes })
+    }
+
+    /// Form of the numbers.
+    pub fn quantization(&self) -> Quantization {
+        match self.codes {
+            Codes::Bf16(_) => Quantization::Bf16,
+            Codes::Int8(_) => Quantization::Int8,
+            Codes::Nf4(_) => Quantization::Nf4,
+        }
+    }
+
+    /// Input and output width.
+    pub fn dims(&self) -> [usize; 2] {
+        let [output, input] = match &self.codes {
+            Codes::Bf16(numbers) => return numbers.dims(),
+            Codes::Int8(codes) => codes.shape(),
+            Codes::Nf4(codes) => codes.shape(),
+        };
+        [input, output]
+    }
+
+    /// The bytes that stand for the matrix, scales included.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match &self.codes {
+            Codes::Bf16(numbers) => numbers.to_data().as_bytes().to_vec(),
+            Codes::Int8(codes) => codes.to_bytes(),
+            Codes::Nf4(codes) => codes.to_bytes(),
+        }
+    }
+
+    /// The numbers that the bytes stand for, `[input, output]`, in this type and outside autodiff: new memory at each call,
+    /// unless they are of this type.
+    pub fn numbers(&self, dtype: DType) -> Tensor<2> {
+        let numbers = match &self.codes {
+            Codes::Bf16(numbers) => numbers.clone(),
+            Codes::Int8(codes) => codes.dequantized().transpose(),
+            Codes::Nf4(codes) => codes.dequantized().transpose(),
+        };
+        in_type(numbers, dtype)
+    }
+
+    /// `x W + b`, `[rows, input]` to `[rows, output]`. The backward pass dequantises the matrix again.
+    pub fn forward(&self, input: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+        let dtype = input.dtype();
+        if !input.is_autodiff() {
+            return linear(input, self.numbers(dtype), bias);
+        }
+        let output = linear(input.clone().inner(), self.numbers(dtype), None);
+        let matrix = self.clone();
+        let rule = move |gradient: Tensor<2>, _: [bool; 1]| {
+            Pulled::from([Some(gradient.matmul(matrix.numbers(dtype).transpose()))])
+        };
+        let output = with_gradient_rule([input], output, Box::new(rule));
+        match bias {
+            Some(bias) => output + bias.unsqueeze(),
+            None => output,
+        }
+    }
+}
+
+/// A table of numbers, `[codes, width]`.
+fn table(numbers: Vec<f32>, width: usize, device: &Device) -> Tensor<2> {
+    let codes = numbers.len() / width;
+    Tensor::from_data(TensorData::new(numbers, [codes, width]), device)
+}
+
+#[cfg(test)]
+mod tests;
