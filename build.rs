@@ -1,14 +1,5 @@
-//! Makes programs and tests find libtorch where it was linked, with no environment variable at run time.
+//! Makes programs and tests find libtorch where it was linked.
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
-    // torch-sys says where it linked from (`links = "tch"`). It is a direct dependency only for this, and an optional
-    // one: without the feature `libtorch` there is nothing to do.
-    let Some(folder) = std::env::var_os("DEP_TCH_LIBTORCH_LIB") else { return };
-    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", folder.to_string_lossy());
-    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
-        // In a libtorch for CUDA, nothing calls libtorch_cuda.so by name: it registers itself when it is loaded. By
-        // default the linker drops a library that nothing calls.
-        println!("cargo::rustc-link-arg=-Wl,--no-as-needed,-ltorch,--as-needed");
-    }
+    palestra_link::libtorch();
 }

@@ -2,6 +2,7 @@
 //!
 //! This crate has the runs and the commands. The libraries that they are made of are its modules.
 
+pub mod actor;
 pub mod agent;
 pub mod cli;
 pub mod compare;

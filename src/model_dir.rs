@@ -77,14 +77,24 @@ impl ModelDir {
     }
 }
 
+/// True if `path` is the directory of a run, or of one of its checkpoints.
+pub fn is_of_run(path: &Path) -> bool {
+    path.join("run.toml").is_file() || run_of_checkpoint(path).is_some()
+}
+
+/// Directory of the run that a checkpoint's directory stands in.
+fn run_of_checkpoint(path: &Path) -> Option<&Path> {
+    let run = path.parent().and_then(Path::parent).filter(|run| run.join("run.toml").is_file());
+    run.filter(|_| path.join("trainer_state.json").is_file())
+}
+
 /// A run and the checkpoint that is meant: `path` is a run's directory, for its best or last checkpoint, or that of a
 /// checkpoint.
 ///
 /// # Errors
 /// A path that is neither, or a run without checkpoints.
 pub fn checkpoint_of_run(path: &Path) -> Result<(RunDir, PathBuf)> {
-    let run = path.parent().and_then(Path::parent).filter(|run| run.join("run.toml").is_file());
-    match run.filter(|_| path.join("trainer_state.json").is_file()) {
+    match run_of_checkpoint(path) {
         Some(run) => Ok((RunDir::open(run)?, path.to_path_buf())),
         None => {
             let run = RunDir::open(path)?;

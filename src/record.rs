@@ -2,6 +2,7 @@
 //!
 //! It knows policies, agents and logs. It knows nothing of learning.
 
+mod recording;
 mod spans;
 pub mod verify;
 
@@ -9,11 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
-use palestra_datasets::log::{LogWriter, WriteOptions};
 use palestra_envs::policies::BaselinePolicy;
-use palestra_envs::reward::{RewardSummary, Scores};
+use palestra_envs::reward::RewardSummary;
 use palestra_envs::{Definition, Env, Episode, Registry, record as play};
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ use crate::agent::Agent;
 use crate::{Error, Result};
 use palestra_learn::rollout::{RolloutConfig, RolloutEvent, RolloutResult, now};
 use palestra_model::math::Sampling;
+use recording::Recording;
 pub use spans::Spans;
 
 /// Policy to record, and the environment it plays in.
@@ -54,6 +55,11 @@ pub struct RecordOptions {
     pub split: Option<String>,
     /// True if an existing log is replaced, and what a killed recording left is discarded.
     pub overwrite: bool,
+    /// True if a killed recording goes on: its episodes are kept, and the others are played.
+    pub resume: bool,
+    /// Time after which the episodes that have ended are put on the disk. A kill loses no more than those since then.
+    /// Absent, that happens with each full row group alone.
+    pub flush_every: Option<Duration>,
 }
 
 /// Stop flag and callback of a recording.
@@ -85,7 +91,7 @@ pub struct RecordReport {
     pub standard_error: f64,
     /// Share of all actions that the environment could not read or forbade.
     pub invalid_action_rate: f64,
-    /// Summary of each reward, before its weight.
+    /// Summary of each reward, before its weight, over the episodes that were played and not taken over.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rewards: BTreeMap<String, RewardSummary>,
     /// Number of episodes that lack a reward, and so are not in the log.
@@ -156,9 +162,13 @@ pub fn record(
 ) -> Result<RecordReport> {
     let partial = partial_path(file);
     if !options.overwrite {
-        refuse_existing(file, &partial)?;
+        refuse_existing(file, &partial, options.resume)?;
     }
     let mut recording = Recording::new(file, partial, options);
+    if options.resume {
+        recording.resume()?;
+        (0..recording.kept()).for_each(|_| (watch.ended)());
+    }
     let outcome = match who {
         Recorded::Baseline { mut policy, env } => play_simply(registry, &env, &mut *policy, &mut recording, watch),
         Recorded::Agent { agent, sampling, epsilon } => {
@@ -179,7 +189,7 @@ fn partial_path(file: &Path) -> PathBuf {
     path.into()
 }
 
-fn refuse_existing(file: &Path, partial: &Path) -> Result<()> {
+fn refuse_existing(file: &Path, partial: &Path, resumes: bool) -> Result<()> {
     if file.exists() {
         return Err(Error::Config(format!(
             "{}: there is a file already; name another, since several files in a folder are one log, or replace it with \
@@ -187,10 +197,9 @@ fn refuse_existing(file: &Path, partial: &Path) -> Result<()> {
             file.display()
         )));
     }
-    if partial.exists() {
+    if partial.exists() && !resumes {
         return Err(Error::Config(format!(
-            "{0}: a recording that was killed left it; make it whole with `palestra log repair {0}` and rename it, or \
-             discard it with --overwrite",
+            "{0}: a recording that was killed left it; go on with --resume, or discard it with --overwrite",
             partial.display()
         )));
     }
@@ -204,26 +213,25 @@ fn play_simply(
     recording: &mut Recording,
     watch: &Watch,
 ) -> Result<()> {
-    let RecordOptions { episodes, seed, .. } = *recording.options;
+    let seed = recording.options.seed;
     let rewards = registry.rewards(&registry.resolve(env)?.rewards)?;
-    for episode in play::record(registry, env, 0..episodes, seed, policy)? {
-        let mut episode = match episode {
-            Ok(episode) => episode,
-            Err(error) => match error.episode_failure() {
-                Some(kind) => {
-                    *recording.dropped.entry(kind.name().to_string()).or_default() += 1;
-                    watch.check()?;
-                    continue;
+    for numbers in recording.missing() {
+        for episode in play::record(registry, env, numbers, seed, policy)? {
+            match episode {
+                Ok(mut episode) => {
+                    let taken = Some(now()); // just now
+                    episode.turns.iter_mut().for_each(|turn| turn.timestamp = taken);
+                    let scores = rewards.score(std::slice::from_mut(&mut episode))?.remove(0).scores;
+                    recording.write(episode, &scores)?;
+                    (watch.ended)();
                 }
-                None => return Err(error.into()),
-            },
-        };
-        let taken = Some(now()); // just now
-        episode.turns.iter_mut().for_each(|turn| turn.timestamp = taken);
-        let scores = rewards.score(std::slice::from_mut(&mut episode))?.remove(0).scores;
-        recording.write(episode, &scores)?;
-        (watch.ended)();
-        watch.check()?;
+                Err(error) => match error.episode_failure() {
+                    Some(kind) => recording.drop_episodes(kind.name(), 1),
+                    None => return Err(error.into()),
+                },
+            }
+            watch.check()?;
+        }
     }
     Ok(())
 }
@@ -246,6 +254,7 @@ fn play_agent(
         provenance.tokenizer_hash = None; // there are no token ids
     }
     let is_certain = epsilon == 0.0 && sampling.temperature <= 0.0;
+    let missing = recording.missing();
     let mut take = |_: u64, played: RolloutResult| {
         let scores = played.scores;
         let mut episode = provenance.label(played.episode);
@@ -259,118 +268,18 @@ fn play_agent(
         Ok(())
     };
     let mut look = |_: u64, _: RolloutEvent, _: &dyn Env| watch.check();
-    let timings = rollout.play_each(&agent.policy, seed, 0..episodes, &sampling, &mut look, &mut take)?;
-    recording.dropped.extend(timings.dropped);
+    let mut dropped = Vec::new();
+    for numbers in missing {
+        let timings = rollout.play_each(&agent.policy, seed, numbers, &sampling, &mut look, &mut take)?;
+        dropped.extend(timings.dropped);
+    }
+    dropped.iter().for_each(|(kind, count)| recording.drop_episodes(kind, *count));
     Ok(())
 }
 
 impl Watch<'_> {
     fn check(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted("stopped".to_string())) } else { Ok(()) }
-    }
-}
-
-/// Log that is being written, with the totals of its episodes so far.
-struct Recording<'a> {
-    options: &'a RecordOptions,
-    file: &'a Path,
-    /// Path of the log until it is complete.
-    partial: PathBuf,
-    /// Created with the first episode, so that an environment that cannot be played leaves no file.
-    log: Option<LogWriter>,
-    began: Instant,
-    env_id: String,
-    policy_id: String,
-    policy_step: u64,
-    episodes: u64,
-    invalid: u64,
-    mean: f64,
-    /// Sum of squared differences from the mean return.
-    squares: f64,
-    rewards: BTreeMap<String, RewardSummary>,
-    unscored: u64,
-    dropped: BTreeMap<String, usize>,
-}
-
-impl<'a> Recording<'a> {
-    fn new(file: &'a Path, partial: PathBuf, options: &'a RecordOptions) -> Self {
-        Self {
-            options,
-            file,
-            partial,
-            log: None,
-            began: Instant::now(),
-            env_id: String::new(),
-            policy_id: String::new(),
-            policy_step: 0,
-            episodes: 0,
-            invalid: 0,
-            mean: 0.0,
-            squares: 0.0,
-            rewards: BTreeMap::new(),
-            unscored: 0,
-            dropped: BTreeMap::new(),
-        }
-    }
-
-    /// Writes an episode, unless it lacks a reward: its return is then unknown.
-    fn write(&mut self, episode: Episode, scores: &Scores) -> Result<()> {
-        scores.iter().for_each(|(name, score)| self.rewards.entry(name.clone()).or_default().add(*score));
-        if scores.values().any(Option::is_none) {
-            self.unscored += 1;
-            return Ok(());
-        }
-        let log = match &mut self.log {
-            Some(log) => log,
-            None => {
-                if let Some(folder) = self.file.parent() {
-                    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-                }
-                if self.options.overwrite && self.partial.is_file() {
-                    std::fs::remove_file(&self.partial).map_err(Error::io(&self.partial))?;
-                }
-                self.log.insert(LogWriter::create(&self.partial, WriteOptions::default())?)
-            }
-        };
-        let episode = Episode { split: self.options.split.clone(), ..episode };
-        log.write(&episode)?;
-        self.episodes += 1;
-        self.invalid += episode.turns.iter().filter(|turn| turn.invalid_action).count() as u64;
-        let off = episode.total_reward() - self.mean; // Welford's algorithm
-        self.mean += off / self.episodes as f64;
-        self.squares += off * (episode.total_reward() - self.mean);
-        (self.env_id, self.policy_id) = (episode.env_id, episode.policy_id);
-        self.policy_step = episode.policy_step;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<RecordReport> {
-        let log = self.log.take();
-        let is_begun = log.is_some();
-        let rows = log.map_or(Ok(0), LogWriter::finish)?;
-        if is_begun {
-            palestra_files::publish(&self.partial, self.file)?;
-        }
-        let bytes = std::fs::metadata(self.file).map_or(0, |file| file.len());
-        let seconds = self.began.elapsed().as_secs_f64();
-        let count = self.episodes as f64;
-        Ok(RecordReport {
-            file: self.file.to_path_buf(),
-            env_id: self.env_id,
-            policy_id: self.policy_id,
-            policy_step: self.policy_step,
-            episodes: self.episodes,
-            rows,
-            mean_return: self.mean,
-            standard_error: (self.squares / (count - 1.0).max(1.0) / count.max(1.0)).sqrt(),
-            invalid_action_rate: self.invalid as f64 / rows.max(1) as f64,
-            rewards: self.rewards,
-            unscored: self.unscored,
-            dropped: self.dropped,
-            bytes,
-            seconds,
-            turns_per_second: rows as f64 / seconds.max(1e-9),
-        })
     }
 }
 

@@ -83,6 +83,7 @@ mod definition;
 mod env;
 mod error;
 pub mod exact;
+mod host;
 mod openenv;
 mod options;
 mod phase;

@@ -7,10 +7,11 @@
 mod address;
 mod connection;
 mod template;
+mod tls;
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use palestra_settings::{Number, Range, check_ranges};
@@ -19,9 +20,10 @@ use serde_json::{Value, json};
 
 use crate::phase::Phase;
 use crate::process::program::Failure;
-use crate::{Build, End, Env, EnvSpec, Error, FailureKind, Info, Observation, Options, Result, Step};
+use crate::{Build, End, Env, EnvSpec, Error, FailureKind, Info, Observation, Options, Result, Step, host};
 use address::Address;
 use connection::{Bounds, Connection};
+use tls::Tls;
 
 /// Code of a server's error for an action that its schema does not allow.
 const INVALID_ACTION: &str = "VALIDATION_ERROR";
@@ -32,6 +34,8 @@ const INVALID_ACTION: &str = "VALIDATION_ERROR";
 struct OpenEnvOptions {
     /// Base address of the server.
     url: String,
+    /// File of certificates (PEM) of authorities that the server is trusted by, in place of the well-known ones.
+    ca_file: Option<PathBuf>,
     /// Template of an action: a table of the action's fields.
     action: toml::Table,
     /// Template of the text of an observation.
@@ -58,6 +62,7 @@ impl Default for OpenEnvOptions {
     fn default() -> Self {
         Self {
             url: String::new(),
+            ca_file: None,
             action: toml::Table::new(),
             observation: String::new(),
             legal_actions: None,
@@ -74,23 +79,15 @@ impl Default for OpenEnvOptions {
 
 /// Returns the function that builds environments of servers. Environments with the same options count failures together.
 pub(crate) fn builder() -> Build {
-    let shared: Mutex<BTreeMap<String, Weak<Server>>> = Mutex::default();
-    Arc::new(move |options: &Options| {
-        let key = options.table().to_string();
-        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = match shared.get(&key).and_then(Weak::upgrade) {
-            Some(server) => server,
-            None => Arc::new(Server::of(options)?),
-        };
-        shared.insert(key, Arc::downgrade(&server));
-        Ok(Box::new(OpenEnv { server, connection: None, phase: Phase::New, last: Observation::default() })
-            as Box<dyn Env>)
+    host::builder(Server::of, |server| {
+        Box::new(OpenEnv { server, connection: None, phase: Phase::New, last: Observation::default() })
     })
 }
 
 /// A server, as the run file describes it.
 struct Server {
     address: Address,
+    tls: Option<Tls>,
     bounds: Bounds,
     action: Value,
     observation: String,
@@ -105,6 +102,15 @@ impl Server {
     fn of(options: &Options) -> Result<Self> {
         let parsed: OpenEnvOptions = options.parse()?;
         let address = Address::parse(&parsed.url).map_err(|reason| options.wrong("url", reason))?;
+        let tls = match (address.is_secure, &parsed.ca_file) {
+            (true, None) => Some(Tls::of_well_known().map_err(|reason| options.wrong("url", reason))?),
+            (true, Some(file)) => Some(Tls::of_file(file).map_err(|reason| options.wrong("ca_file", reason))?),
+            (false, None) => None,
+            (false, Some(_)) => {
+                let reason = format!("{address} is reached without TLS, which needs no certificates; remove it");
+                return Err(options.wrong("ca_file", reason));
+            }
+        };
         let ranges: [(&str, &dyn Number, Range); 3] = [
             ("timeout", &parsed.timeout, Range::POSITIVE),
             ("start_timeout", &parsed.start_timeout, Range::POSITIVE),
@@ -142,6 +148,7 @@ impl Server {
         };
         Ok(Self {
             address,
+            tls,
             bounds: Bounds {
                 start_timeout: seconds(parsed.start_timeout),
                 timeout: seconds(parsed.timeout),
@@ -223,7 +230,10 @@ impl OpenEnv {
     fn ask(&mut self, request: &Value) -> Result<Option<Observed>, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            absent => absent.insert(Connection::open(&self.server.address, self.server.bounds)?),
+            absent => {
+                let Server { address, tls, bounds, .. } = &*self.server;
+                absent.insert(Connection::open(address, tls.as_ref(), *bounds)?)
+            }
         };
         let wrong = |error: serde_json::Error| Failure::new(FailureKind::Protocol, format!("its answer: {error}"));
         let answer: Answer = serde_json::from_value(connection.ask(request)?).map_err(wrong)?;

@@ -20,7 +20,7 @@ pub struct Options {
 
 /// Options of these names are paths, or lists of paths, at any depth. Relative paths are relative to the file that they
 /// are written in.
-const PATHS: [&str; 5] = ["directory", "file", "files", "model", "store"];
+const PATHS: [&str; 6] = ["ca_file", "directory", "file", "files", "model", "store"];
 
 /// An option of this name is a program. It runs in the folder of the file that it is written in, unless `directory` says
 /// another.

@@ -12,35 +12,24 @@ pub(crate) mod protocol;
 mod serve;
 pub(crate) mod workers;
 
-pub use serve::serve;
+pub use protocol::VERSION;
+pub use serve::{answer_lines, serve};
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use serde_json::{Value, json};
 
 use crate::phase::Phase;
-use crate::{Build, Call, Env, EnvSpec, Error, FailureKind, Observation, Options, Result, Step};
+use crate::{Build, Call, Env, EnvSpec, Error, FailureKind, Observation, Options, Result, Step, host};
 use options::ProcessOptions;
 use program::{Failure, Program};
 use protocol::{Hello, RenderAnswer, ResetAnswer, StepAnswer};
 use workers::Workers;
 
-/// Returns the function that builds environments of programs. Environments with the same options share the processes as
-/// long as one of them is alive.
+/// Returns the function that builds environments of programs. Environments with the same options share the processes.
 pub(crate) fn builder() -> Build {
-    let shared: Mutex<BTreeMap<String, Weak<Host>>> = Mutex::default();
-    Arc::new(move |options: &Options| {
-        let key = options.table().to_string();
-        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = match shared.get(&key).and_then(Weak::upgrade) {
-            Some(host) => host,
-            None => Arc::new(Host::start(options)?),
-        };
-        shared.insert(key, Arc::downgrade(&host));
-        Ok(Box::new(ProcessEnv::new(host)) as Box<dyn Env>)
-    })
+    host::builder(Host::start, |host| Box::new(ProcessEnv::new(host)))
 }
 
 /// The processes of an environment, with what is known since the first of them said hello.

@@ -1,8 +1,8 @@
 //! Environments of OpenEnv: a server that is played, one that fails in every way, and one of the reference package.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use palestra_envs::{Definition, End, Env, Error, FailureKind, Registry};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use tungstenite::Message;
@@ -36,17 +38,41 @@ fn server(reply: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> String {
     address
 }
 
-fn serve(mut stream: TcpStream, reply: &dyn Fn(&Value) -> Reply) {
-    let mut key = String::new();
-    for line in BufReader::new(&stream).lines() {
-        let line = line.unwrap();
-        if let Some(value) = line.strip_prefix("Sec-WebSocket-Key: ") {
-            key = STANDARD.encode(Sha1::digest(format!("{value}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
+/// Starts a server with TLS, whose certificate is `tls/localhost.pem`: made for this test, with a key that is no secret.
+fn secure_server(reply: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> String {
+    let chain: Vec<CertificateDer> =
+        CertificateDer::pem_file_iter(tls_file("localhost.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(tls_file("localhost.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            serve(rustls::StreamOwned::new(connection, stream.unwrap()), &reply);
         }
-        if line.is_empty() {
-            break;
+    });
+    address
+}
+
+fn tls_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
+
+fn serve(mut stream: impl Read + Write, reply: &dyn Fn(&Value) -> Reply) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return, // as from a client that does not trust the certificate
         }
     }
+    let head = String::from_utf8(head).unwrap();
+    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+    let key = STANDARD.encode(Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
     let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
     write!(stream, "{head}\r\nsec-websocket-accept: {key}\r\n\r\n").unwrap();
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
@@ -105,6 +131,23 @@ fn a_server_is_played() {
     assert_eq!(env.step("7").unwrap().end, Some(End::Terminated));
     assert!(matches!(env.step("7"), Err(Error::NotRunning { .. })));
     assert_eq!(env.reset(1).unwrap().content, "guess 1");
+}
+
+#[test]
+fn a_server_with_tls_is_played_by_who_trusts_it() {
+    let url = secure_server(guess);
+    let trusting = |file: &str| format!("{TEMPLATES}\nca_file = '{}'", tls_file(file).display());
+    let mut env = make(&url, &trusting("localhost.pem")).unwrap();
+    assert_eq!(env.reset(7).unwrap().content, "guess 7");
+    assert_eq!(env.step("8").unwrap().reward, 2.0);
+    drop(env);
+    // The well-known authorities did not sign it.
+    let told = make(&url, TEMPLATES).unwrap().reset(7).unwrap_err().to_string();
+    assert!(told.contains("cannot be connected to: ") && told.contains("UnknownIssuer"), "{told}");
+    let told = make(&url, &trusting("localhost.key")).map(drop).unwrap_err().to_string();
+    assert!(told.starts_with("guess.toml:") && told.contains("it must be a file of certificates in PEM"), "{told}");
+    let told = make("http://127.0.0.1:1", &trusting("localhost.pem")).map(drop).unwrap_err().to_string();
+    assert!(told.contains("is reached without TLS"), "{told}");
 }
 
 #[test]

@@ -17,8 +17,7 @@ import gymnasium
 import numpy
 from gymnasium import spaces
 
-from .program import program
-from .serve import PROTOCOL
+from .program import Process, program
 
 #: Maximum length of an observation, in characters.
 LONGEST = 1 << 20
@@ -27,47 +26,12 @@ LONGEST = 1 << 20
 _SEEDS = 2**63
 
 
-class Process:
-    """A process that plays one environment in many sessions."""
-
-    def __init__(self, name: str) -> None:
-        command = [program(), "serve", name]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        hello = self.ask([{"type": "hello", "protocol": PROTOCOL, "role": "env", "worker": 0}])[0]
-        self.spec = hello["spec"]
-
-    def ask(self, requests: list) -> list:
-        """The answers to requests, in their order."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        lines = "".join(json.dumps(request) + "\n" for request in requests)
-        self._process.stdin.write(lines.encode())
-        self._process.stdin.flush()
-        answers = []
-        for _ in requests:
-            line = self._process.stdout.readline()
-            if not line:
-                raise RuntimeError(f"`palestra serve` ended with status {self._process.wait()}")
-            answers.append(json.loads(line))
-        failed = [answer["message"] for answer in answers if answer["type"] == "error"]
-        if failed:
-            raise RuntimeError(failed[0])
-        return answers
-
-    def close(self) -> None:
-        """Ends the process."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()
-            self._process.wait(timeout=10)
-            if self._process.stdout is not None:
-                self._process.stdout.close()
-
-
 class _Spaces:
     """The spaces of an environment: texts, and the index of an action where they are listed."""
 
     def __init__(self, process: Process) -> None:
         first = process.ask([{"type": "reset", "session": 0, "seed": 0}])[0]
-        alphabet = process.spec["alphabet"]
+        alphabet = process.hello["spec"]["alphabet"]
         charset = {} if alphabet is None else {"charset": frozenset(alphabet)}
         self.observation = spaces.Text(max_length=LONGEST, min_length=0, **charset)
         #: Names of the actions; an environment that lists none is played by free text.
@@ -103,7 +67,7 @@ class PalestraEnv(gymnasium.Env):
 
     def __init__(self, name: str, render_mode: Optional[str] = None) -> None:
         self.render_mode = render_mode
-        self._process = Process(name)
+        self._process = Process([name], "env")
         self._spaces = _Spaces(self._process)
         self.observation_space, self.action_space = self._spaces.observation, self._spaces.action
         self.actions = self._spaces.actions
@@ -137,7 +101,7 @@ class PalestraVectorEnv(gymnasium.vector.VectorEnv):
 
     def __init__(self, name: str, num_envs: int = 1, render_mode: Optional[str] = None) -> None:
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._process = Process(name)
+        self._process = Process([name], "env")
         self._spaces = _Spaces(self._process)
         self.single_observation_space, self.single_action_space = self._spaces.observation, self._spaces.action
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)

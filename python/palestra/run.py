@@ -7,6 +7,7 @@
 The program ``palestra`` trains in a process of its own; a run is the directory that it wrote.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Union
 
+from .policy import Policy
 from .program import program
 
 
@@ -50,6 +52,20 @@ class Run:
         """The sample episodes, each with ``id``, ``seed`` and ``turns``."""
         return _lines(self.path / "episodes.jsonl")
 
+    def checkpoints(self) -> list:
+        """The names of its checkpoints, oldest first."""
+        return sorted(path.name for path in (self.path / "checkpoints").iterdir() if not path.name.startswith("."))
+
+    def load_policy(self, checkpoint: Optional[str] = None, **settings: Any) -> Policy:
+        """The policy of a checkpoint by its name; absent, of the best, or else of the last. ``settings`` are those of
+        `Policy`."""
+        return Policy(self.path if checkpoint is None else self.path / "checkpoints" / checkpoint, **settings)
+
+    @functools.cached_property
+    def policy(self) -> Policy:
+        """The policy of the best checkpoint, or else of the last: ``run.policy.act(observation)``."""
+        return self.load_policy()
+
     def evaluate(self, episodes: Optional[int] = None, seed: int = 0) -> dict:
         """Plays episodes with the trained policy: its mean return with its standard error, and more."""
         count = [] if episodes is None else ["--episodes", str(episodes)]
@@ -70,8 +86,7 @@ def train(
     """
     arguments = [] if out is None else ["--out", str(out)]
     arguments += ["--resume"] if resume else []
-    for key, value in (overrides or {}).items():
-        arguments += ["--set", f"{key}={_toml(value)}"]
+    arguments += to_set(overrides)
     if not isinstance(run, Mapping):
         told = _told(["train", str(run), *arguments])
         return Run(told["run_dir"], told)
@@ -81,6 +96,12 @@ def train(
         file.flush()
         told = _told(["train", file.name, *arguments])
     return Run(told["run_dir"], told)
+
+
+def to_set(overrides: Optional[Mapping[str, Any]]) -> list:
+    """Overrides as arguments of the program."""
+    pairs = ((key, _toml(value)) for key, value in (overrides or {}).items())
+    return [argument for key, value in pairs for argument in ("--set", f"{key}={value}")]
 
 
 def to_toml(tables: Mapping[str, Any]) -> str:

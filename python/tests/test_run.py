@@ -6,12 +6,14 @@ import shutil
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import palestra  # noqa: E402
 import palestra.env  # noqa: E402
+import palestra.policy  # noqa: E402
 import palestra.run  # noqa: E402
 
 HAS_PROGRAM = bool(os.environ.get("PALESTRA") or shutil.which("palestra"))
@@ -30,7 +32,7 @@ LAKE = {
 
 class Toml(unittest.TestCase):
     def test_examples_of_the_documentation(self):
-        for module in (palestra.env, palestra.run):
+        for module in (palestra.env, palestra.policy, palestra.run):
             self.assertEqual(doctest.testmod(module).failed, 0)
 
     def test_a_dict_is_toml(self):
@@ -61,6 +63,71 @@ class Training(unittest.TestCase):
                 palestra.train(LAKE, {"train.updatez": 2}, out=Path(folder) / "lake")
             with self.assertRaisesRegex(FileNotFoundError, "no run directory"):
                 palestra.Run(folder)
+
+
+@unittest.skipUnless(HAS_PROGRAM, "there is no program: name it in the environment variable PALESTRA")
+class Acting(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        every = {"train.updates": 4, "train.checkpoint_every": 2}
+        cls.run_ = palestra.train(LAKE, every, out=Path(cls.folder.name) / "lake")
+        cls.turns = next(cls.run_.episodes())["turns"]
+        cls.state = palestra.Observation(cls.turns[0]["observation"], cls.turns[0]["legal_actions"])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_a_run_acts(self):
+        with self.run_.policy as policy:
+            self.assertEqual(policy.context, "observation")
+            self.assertIn(policy.act(self.state), self.state.legal_actions)
+            self.assertEqual(policy.act(self.state.content, ["u"]), "u")
+            likeliest = policy.act(self.state, temperature=0)
+            self.assertEqual(policy.act(self.state, temperature=0, turns=self.turns[:1]), likeliest)
+        self.assertEqual(self.run_.policy.act(self.state, temperature=0), likeliest)  # a new process
+        self.run_.policy.close()
+
+    def test_a_batch_has_the_seeds_of_single_actions(self):
+        with palestra.Policy(self.run_.path) as policy:
+            together = policy.act_batch([self.state] * 12, seed=5, temperature=3)
+            self.assertEqual([policy.act(self.state, seed=5 + n, temperature=3) for n in range(12)], together)
+            self.assertGreater(len(set(together)), 1)
+            counted = [policy.act(self.state, temperature=3) for _ in range(3)]
+            self.assertEqual(policy.act_batch([self.state] * 3, seed=0, temperature=3), counted)
+            self.assertEqual(policy.act_batch([]), [])
+            texts = [self.state.content] * 2
+            self.assertEqual(policy.act_batch(texts, [["u"], ["d"]]), ["u", "d"])
+            with self.assertRaisesRegex(ValueError, "legal_actions: 1 entries for 2 observations"):
+                policy.act_batch(texts, [["u"]])
+
+    def test_a_checkpoint_acts_by_its_name(self):
+        names = self.run_.checkpoints()
+        self.assertEqual(names, ["step-00000002", "step-00000004"])
+        with self.run_.load_policy(names[0], overrides={"evaluation.greedy": True}) as policy:
+            self.assertEqual(policy.act(self.state), policy.act(self.state, temperature=0))
+
+    def test_a_mistake_is_told_and_the_next_action_comes(self):
+        with palestra.Policy(self.run_.path) as policy:
+            with self.assertRaisesRegex(RuntimeError, "states.0: tokenizer"):
+                policy.act("\U0001f600")
+            with self.assertRaisesRegex(RuntimeError, "temperature: -1"):
+                policy.act(self.state, temperature=-1)
+            self.assertEqual(policy.act(self.state.content, ["u"]), "u")
+        with self.assertRaisesRegex(RuntimeError, "ended with status 1"):
+            palestra.Policy(Path(self.folder.name)).act("a")
+
+    def test_what_gives_no_answer_in_time_is_ended(self):
+        stuck = Path(self.folder.name) / "stuck"
+        hello = '{"type":"hello","protocol":1,"policy":{"context":"observation"}}'
+        stuck.write_text(f"#!/bin/sh\nread line; echo '{hello}'; exec sleep 60\n")
+        stuck.chmod(0o755)
+        with unittest.mock.patch.dict(os.environ, {"PALESTRA": str(stuck)}):
+            policy = palestra.Policy("any", timeout=0.3)
+            with self.assertRaisesRegex(TimeoutError, "no answer within 0.3 seconds"):
+                policy.act("a")
+            policy.close()
 
 
 if __name__ == "__main__":

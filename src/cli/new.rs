@@ -39,10 +39,11 @@ pub struct Args {
 type Files = Vec<(&'static str, String)>;
 
 /// The Python package, so that nothing has to be installed.
-const PACKAGE: [(&str, &str); 7] = [
+const PACKAGE: [(&str, &str); 8] = [
     ("palestra/__init__.py", include_str!("../../python/palestra/__init__.py")),
     ("palestra/env.py", include_str!("../../python/palestra/env.py")),
     ("palestra/log.py", include_str!("../../python/palestra/log.py")),
+    ("palestra/policy.py", include_str!("../../python/palestra/policy.py")),
     ("palestra/program.py", include_str!("../../python/palestra/program.py")),
     ("palestra/reward.py", include_str!("../../python/palestra/reward.py")),
     ("palestra/run.py", include_str!("../../python/palestra/run.py")),

@@ -210,7 +210,8 @@ fn show_end(env: &dyn Env, episode: &Episode, screen: &mut dyn Write) -> io::Res
     screen.flush()
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// Parses an argument of seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "it must be a number of seconds, such as 0.5".to_string())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "it must be 0 or more".to_string())
 }

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use palestra_envs::Registry;
 use palestra_envs::policies::{Random, Scripted, mix};
@@ -20,7 +21,8 @@ use palestra_model::math::Sampling;
 ///
 /// Writes the Parquet file of --out, with one row per turn. Several files in a folder form one log: for a log of mixed
 /// skill, record several policies. The file gets its name when it is complete, also if interrupted (Ctrl-C). If killed,
-/// it leaves FILE.parquet.partial, which `palestra log repair` completes up to the last 8 MB.
+/// it leaves FILE.parquet.partial, from which the same command goes on with --resume; the episodes of the last
+/// --flush-every seconds are played again. `palestra log repair` ends such a file as it is.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -29,6 +31,7 @@ Examples:
   palestra rollout double-t-maze --policy random --episodes 1000 --out logs/maze/random.parquet
   palestra rollout snake-6x6 --policy runs/snake-ppo --greedy --episodes 200 --out logs/snake/expert.parquet
   palestra rollout snake-6x6 --policy runs/snake-ppo --seed 1 --split validation --episodes 50 --out logs/v.parquet
+  palestra rollout my_game.toml --policy random --episodes 100 --out logs/mine.parquet --flush-every 5 --resume
   palestra log stats logs/maze")]
 pub struct Args {
     /// Name of a registered environment, or path of a TOML definition
@@ -44,6 +47,12 @@ pub struct Args {
     out: PathBuf,
     #[command(flatten)]
     overwrite: OverwriteArgs,
+    /// Go on with a recording that was killed: keep its episodes, and play the others
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Seconds after which ended episodes are put on the disk; more often makes a larger file
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = super::play::seconds)]
+    flush_every: Duration,
     /// Probability, in each turn, of a random legal action instead of the policy's own, from 0 to 1
     #[arg(long, default_value_t = 0.0, value_name = "E", value_parser = probability)]
     epsilon: f64,
@@ -77,6 +86,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         seed: args.seed,
         split: args.split.clone(),
         overwrite: args.overwrite.overwrite,
+        resume: args.resume,
+        flush_every: Some(args.flush_every),
     };
     let stop = stop_on_signals()?;
     let bar = output.progress(args.episodes, "episodes");

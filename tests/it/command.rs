@@ -76,6 +76,19 @@ impl Outcome {
         self.stdout
     }
 
+    /// Checks that the program failed with an error that begins like this.
+    #[track_caller]
+    pub fn assert_error(self, message: &str) {
+        assert!(self.code == Some(1) && self.stderr.starts_with(&format!("error: {message}")), "{}", self.stderr);
+    }
+
+    /// As [`Outcome::assert_error`], for `--json`.
+    #[track_caller]
+    pub fn assert_json_error(self, message: &str) {
+        let told: serde_json::Value = serde_json::from_str(&self.stderr).unwrap();
+        assert!(told["error"].as_str().is_some_and(|told| told.starts_with(message)), "{told}");
+    }
+
     #[track_caller]
     pub fn json(self) -> serde_json::Value {
         let stdout = self.success();

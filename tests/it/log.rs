@@ -438,3 +438,36 @@ fn a_recording_that_is_interrupted_is_whole() {
     let log = Log::open(&[path.display().to_string()], ReadOptions::default()).unwrap();
     assert!(!log.info(0).is_cut);
 }
+
+/// A recording that is killed in the middle loses the episodes since the last flush alone, and goes on.
+#[test]
+fn a_recording_that_is_killed_goes_on() {
+    let sandbox = Sandbox::new().with("pond.toml", POND);
+    let args = ["rollout", "pond.toml", "--policy", "random", "--quiet", "--flush-every", "0"];
+    let whole = [&args[..], &["--episodes", "40", "--out", "whole.parquet"]].concat();
+    sandbox.run(&whole).success();
+    let endless = [&args[..], &["--episodes", "1000000000", "--out", "log.parquet"]].concat();
+    let mut child = sandbox.command(&endless).spawn().unwrap();
+    let partial = sandbox.path().join("log.parquet.partial");
+    while std::fs::metadata(&partial).map_or(0, |file| file.len()) < 100_000 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let kept = Log::open(&[partial.display().to_string()], ReadOptions::default()).unwrap().episodes().count();
+    assert!(kept > 2, "{kept} episodes");
+    let again = |episodes: usize, more: &[&str]| {
+        let episodes = episodes.to_string();
+        let named = ["--episodes", episodes.as_str(), "--out", "log.parquet", "--json"];
+        sandbox.run(&[&args[..], &named, more].concat())
+    };
+    again(9, &[]).assert_json_error("log.parquet.partial: a recording that was killed left it; go on with --resume");
+    again(kept + 9, &["--resume", "--seed", "1"]).assert_json_error("log.parquet.partial: its episodes are those of");
+    let count = kept.max(40) + 1;
+    let report = again(count, &["--resume"]).json();
+    assert_eq!((report["episodes"].as_u64(), partial.exists()), (Some(count as u64), false), "{report}");
+    let checked = sandbox.run(&["log", "check", "log.parquet", "--replay", "--json"]).json();
+    assert_eq!((&checked["findings"], &checked["replayed"]["right"]), (&json!([]), &json!(count)));
+    let whole = untimed(&sandbox.path().join("whole.parquet"));
+    assert_eq!(untimed(&sandbox.path().join("log.parquet"))[..40], whole);
+}

@@ -1,5 +1,6 @@
 //! The one integration test program, so that libtorch is linked once. It has a module for each part of the project.
 
+mod acting;
 mod bad_input;
 mod cli;
 mod command;

@@ -127,3 +127,26 @@ fn a_new_project_in_python_is_checked_and_trained_as_it_is() {
     sandbox.run(&["check", "larger/env.toml", "--quiet"]).success();
     sandbox.run(&["train", "larger/run.toml", "--quiet", "--set", "train.updates=2"]).success();
 }
+
+/// As pip installs the two wheels.
+#[test]
+#[cfg(unix)]
+fn the_program_with_libtorch_is_preferred_where_it_is_installed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let sandbox = Sandbox::new();
+    let (bin, package) =
+        (sandbox.path().join("bin"), sandbox.path().join("lib/python3.11/site-packages/palestra_libtorch"));
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_palestra"), bin.join("palestra")).unwrap();
+    let told = || {
+        let output = std::process::Command::new(bin.join("palestra")).args(["--version", "b c"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(told().starts_with("palestra "));
+    std::fs::create_dir_all(&package).unwrap();
+    let preferred = package.join("palestra");
+    std::fs::write(&preferred, "#!/bin/sh\necho \"$0: $1, $2\"\n").unwrap();
+    std::fs::set_permissions(&preferred, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(told(), format!("{}: --version, b c\n", preferred.canonicalize().unwrap().display()));
+}

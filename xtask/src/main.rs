@@ -38,7 +38,9 @@ Commands:
                  that PATH names (disk: built with the feature failpoints), else on one that it builds for flex
   sbom           The software bill of materials, CycloneDX 1.5 in JSON, on standard output
   wheel [-- ARGS] The Python wheel of the program and its package, in dist/, tried in an empty environment (PyPI: maturin).
-                 ARGS replace --release: `cargo xtask wheel -- --profile dev`
+                 For glibc 2.28 or later. ARGS replace the arguments of that: `cargo xtask wheel -- --profile dev`
+  wheel --libtorch
+                 After it: the wheel of the program on the libtorch of the package torch, tried with the torch of `parity`
   lint           Fetch, then formatting, clippy, documentation and, where cargo-deny is installed, licences
   docs           Write docs/reference/keys.md anew from the code's documentation
   ci             lint, then test: what a change must pass
@@ -73,8 +75,7 @@ fn main() -> ExitCode {
         "docs" => nothing_more(command, rest).and_then(|()| docs()),
         "campaign" => campaign::run(rest),
         "sbom" => nothing_more(command, rest).and_then(|()| sbom::print()),
-        "wheel" => libtorch::cache(|name| env::var_os(name).map(PathBuf::from))
-            .and_then(|cache| wheel::build(&root(), &cache, rest)),
+        "wheel" => wheel(rest),
         "run" => libtorch::fetch(&root(), None).and_then(|libtorch| run(&libtorch, rest)),
         "lint" => nothing_more(command, rest).and_then(|()| libtorch::fetch(&root(), None)).and_then(|at| lint(&at)),
         "ci" => nothing_more(command, rest)
@@ -146,6 +147,22 @@ fn parity(arguments: &[String]) -> Result<()> {
     let mut command = plain_cargo();
     parity::select_tests(&mut command, &environment, arguments);
     stage("parity", &mut command)
+}
+
+/// Builds the wheel of the program, or that of the program with libtorch.
+fn wheel(arguments: &[String]) -> Result<()> {
+    let cache = libtorch::cache(|name| env::var_os(name).map(PathBuf::from))?;
+    if arguments.first().is_none_or(|first| first != "--libtorch") {
+        return wheel::build(&root(), &cache, arguments);
+    }
+    nothing_more("wheel --libtorch", &arguments[1..])?;
+    let libtorch = libtorch::fetch(&root(), None)?;
+    let mut build = cargo(&libtorch);
+    build.args(["build", "--release", "--features", "palestra/libtorch", "-p", "palestra", "--bin", "palestra"]);
+    stage("program", &mut build)?;
+    let torch = parity::environment(&root(), || Ok(cache.clone()))?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    wheel::build_libtorch(&root(), &cache, &target.join("release/palestra"), &torch)
 }
 
 /// Writes the reference of keys: the test that compares it with the code writes it if asked to.

@@ -211,23 +211,9 @@ impl Encoder {
     /// As [`Encoder::prompt`], naming the episode and the turn.
     pub fn trajectory(&mut self, episode: &Episode) -> Result<Trajectory> {
         let has_our_ids = episode.tokenizer_hash.as_deref() == Some(self.tokenizer.fingerprint());
-        let mut return_to_go = episode.total_reward() as f32;
-        let mut segments: Vec<Segment> = Vec::new();
-        for (number, turn) in episode.turns.iter().enumerate() {
-            let segment = segments.last();
-            let so_far = segment.map_or(&[][..], |segment| &segment.tokens);
-            let (segment, goes_on) = self
-                .turn(so_far, &episode.turns[..number], turn, return_to_go, has_our_ids)
-                .map_err(|error| Error::Data(format!("episode {}, step {number}: {error}", episode.id)))?;
-            match segments.last_mut().filter(|_| goes_on) {
-                Some(last) => {
-                    last.tokens = segment.tokens;
-                    last.actions.extend(segment.actions);
-                }
-                None => segments.push(segment),
-            }
-            return_to_go -= turn.reward;
-        }
+        let (segments, return_to_go) = self
+            .segments(&episode.turns, episode.total_reward() as f32, has_our_ids)
+            .map_err(|error| Error::Data(format!("episode {}, {error}", episode.id)))?;
         let last = episode.final_observation.as_ref().filter(|_| episode.end == Some(End::Truncated));
         let so_far = segments.last().map_or(&[][..], |segment| &segment.tokens);
         let final_prompt = match last.filter(|content| !content.is_empty()) {
@@ -237,6 +223,46 @@ impl Encoder {
         let mut trajectory = Trajectory { segments, end: episode.end, final_prompt, ..Trajectory::default() };
         trajectory.set_rewards(&episode.turns);
         Ok(trajectory)
+    }
+
+    /// Prompt of the action after `turns`, as [`Encoder::prompt`] writes it. The turns are encoded anew from their texts;
+    /// `target_return` is that of the whole episode.
+    ///
+    /// # Errors
+    /// As [`Encoder::trajectory`].
+    pub fn prompt_after(
+        &mut self,
+        turns: &[Turn],
+        observation: &Content,
+        target_return: Option<f32>,
+        max_new_tokens: usize,
+    ) -> Result<Vec<u32>> {
+        let earlier = if self.encoding.context == Context::Transcript { turns } else { &[] };
+        let (segments, _) = self.segments(earlier, target_return.unwrap_or_default(), false)?;
+        let so_far = segments.last().map_or(&[][..], |segment| &segment.tokens);
+        let return_to_go = target_return.map(|target| turns.iter().fold(target, |left, turn| left - turn.reward));
+        self.prompt(so_far, turns, observation, return_to_go, max_new_tokens)
+    }
+
+    /// Segments of turns from the beginning of an episode, and the return to go after them.
+    fn segments(&mut self, turns: &[Turn], mut return_to_go: f32, has_our_ids: bool) -> Result<(Vec<Segment>, f32)> {
+        let mut segments: Vec<Segment> = Vec::new();
+        for (number, turn) in turns.iter().enumerate() {
+            let segment = segments.last();
+            let so_far = segment.map_or(&[][..], |segment| &segment.tokens);
+            let (segment, goes_on) = self
+                .turn(so_far, &turns[..number], turn, return_to_go, has_our_ids)
+                .map_err(|error| Error::Data(format!("step {number}: {error}")))?;
+            match segments.last_mut().filter(|_| goes_on) {
+                Some(last) => {
+                    last.tokens = segment.tokens;
+                    last.actions.extend(segment.actions);
+                }
+                None => segments.push(segment),
+            }
+            return_to_go -= turn.reward;
+        }
+        Ok((segments, return_to_go))
     }
 
     /// Encodes the turn after `turns`; the bool is true if the turn continues the tokens of the episode so far.

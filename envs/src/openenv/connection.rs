@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use tungstenite::error::{Error as SocketError, ProtocolError};
@@ -14,6 +15,7 @@ use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Bytes, Message};
 
 use super::address::Address;
+use super::tls::Tls;
 use crate::FailureKind;
 use crate::process::program::{Failure, shown};
 
@@ -36,13 +38,13 @@ pub(super) struct Bounds {
 
 /// An open WebSocket, for one request and one answer at a time.
 pub(super) struct Connection {
-    socket: WebSocket<Bounded>,
+    socket: WebSocket<Stream>,
     bounds: Bounds,
 }
 
 impl Connection {
-    /// Connects to a server.
-    pub fn open(address: &Address, bounds: Bounds) -> Result<Self, Failure> {
+    /// Connects to a server, with TLS if it is given.
+    pub fn open(address: &Address, tls: Option<&Tls>, bounds: Bounds) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
             let reason = match is_timeout(&error) {
                 true => {
@@ -53,7 +55,11 @@ impl Connection {
             Failure::new(FailureKind::Start, format!("{address} cannot be connected to: {reason}"))
         };
         let until = Instant::now() + bounds.start_timeout;
-        let mut stream = connect(address, until).map_err(failed)?;
+        let stream = connect(address, until).map_err(failed)?;
+        let mut stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => Stream::Secure(Box::new(tls.wrap(&address.host, stream).map_err(failed)?)),
+        };
         let rest = shake_hands(&mut stream, address).map_err(failed)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(bounds.max_message_bytes))
@@ -64,7 +70,7 @@ impl Connection {
 
     /// Sends a request and waits for the answer.
     pub fn ask(&mut self, request: &Value) -> Result<Value, Failure> {
-        self.socket.get_mut().until = Instant::now() + self.bounds.timeout;
+        self.socket.get_mut().bounded().until = Instant::now() + self.bounds.timeout;
         self.socket.send(Message::text(request.to_string())).map_err(|error| self.failure(&error))?;
         let message = loop {
             match self.socket.read().map_err(|error| self.failure(&error))? {
@@ -82,7 +88,7 @@ impl Connection {
 
     /// Sends a last message. What becomes of it matters to nobody.
     pub fn close(&mut self, message: &Value) {
-        self.socket.get_mut().until = Instant::now() + Duration::from_millis(200);
+        self.socket.get_mut().bounded().until = Instant::now() + Duration::from_millis(200);
         let _ = self.socket.send(Message::text(message.to_string()));
         let _ = self.socket.close(None).and_then(|()| self.socket.flush());
     }
@@ -141,6 +147,46 @@ impl Write for Bounded {
     }
 }
 
+/// A connection, with or without TLS.
+enum Stream {
+    Plain(Bounded),
+    Secure(Box<StreamOwned<ClientConnection, Bounded>>),
+}
+
+impl Stream {
+    fn bounded(&mut self) -> &mut Bounded {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Secure(stream) => &mut stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Secure(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(buffer),
+            Self::Secure(stream) => stream.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Secure(stream) => stream.flush(),
+        }
+    }
+}
+
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
@@ -162,7 +208,7 @@ fn connect(address: &Address, until: Instant) -> io::Result<Bounded> {
 }
 
 /// Turns an HTTP connection into a WebSocket (RFC 6455, section 4), and returns what was read beyond the answer.
-fn shake_hands(stream: &mut Bounded, address: &Address) -> io::Result<Vec<u8>> {
+fn shake_hands(stream: &mut Stream, address: &Address) -> io::Result<Vec<u8>> {
     // A key that no cache has seen. It is no secret.
     let random = || RandomState::new().build_hasher().finish().to_le_bytes();
     let key = STANDARD.encode([random(), random()].concat());

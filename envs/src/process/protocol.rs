@@ -10,7 +10,7 @@ use super::program::{Failure, shown};
 use crate::{Content, End, EnvSpec, FailureKind, Info, Observation, Step};
 
 /// Version of the protocol, which both sides tell in `hello`.
-pub(crate) const VERSION: u64 = 1;
+pub const VERSION: u64 = 1;
 
 /// Returns the first request to a program; `role` is `env` or `reward`.
 pub(crate) fn hello(role: &str, worker: usize) -> Value {

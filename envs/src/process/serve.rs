@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::protocol::VERSION;
 use crate::{Env, Observation, Result};
+
+/// Bytes that are read at once, and about as many that are written at once.
+const LINES_TOGETHER: usize = 64 << 10;
 
 /// Request of any type, with the fields of all of them.
 #[derive(Debug, Deserialize)]
@@ -39,15 +43,15 @@ struct Request {
 /// # Errors
 /// Input that cannot be read or that is no request, or output that cannot be written. Errors of the environment are
 /// answers.
-pub fn serve(make: &dyn Fn() -> Result<Box<dyn Env>>, input: impl BufRead, output: &mut dyn Write) -> io::Result<()> {
+pub fn serve(make: &dyn Fn() -> Result<Box<dyn Env>>, input: impl Read, output: &mut dyn Write) -> io::Result<()> {
     let mut sessions: BTreeMap<u64, Box<dyn Env>> = BTreeMap::new();
-    for line in input.lines() {
-        let request: Request = serde_json::from_str(&line?)?;
+    answer_lines(input, output, &mut |line| {
+        let request: Request = serde_json::from_str(line)?;
         let answer = match (request.kind.as_str(), request.session) {
-            ("close", None) => return Ok(()),
+            ("close", None) => return Ok(ControlFlow::Break(())),
             ("close", Some(session)) => {
                 sessions.remove(&session);
-                continue;
+                return Ok(ControlFlow::Continue(None));
             }
             ("hello", _) => make().map(|env| {
                 let spec = serde_json::to_value(env.spec()).expect("a spec has string keys");
@@ -61,13 +65,39 @@ pub fn serve(make: &dyn Fn() -> Result<Box<dyn Env>>, input: impl BufRead, outpu
                 })
             }
         };
-        let answer = answer.unwrap_or_else(
+        Ok(ControlFlow::Continue(Some(answer.unwrap_or_else(
             |error| json!({ "type": "error", "session": request.session, "message": error.to_string() }),
-        );
-        writeln!(output, "{answer}")?;
-        output.flush()?;
+        ))))
+    })
+}
+
+/// Answers lines until they end, or until an answer breaks off. What was read together is answered with one write.
+///
+/// # Errors
+/// Input that cannot be read, output that cannot be written, or an error of `answer`.
+pub fn answer_lines(
+    input: impl Read,
+    output: &mut dyn Write,
+    answer: &mut dyn FnMut(&str) -> io::Result<ControlFlow<(), Option<Value>>>,
+) -> io::Result<()> {
+    let mut input = BufReader::with_capacity(LINES_TOGETHER, input);
+    let (mut line, mut answers) = (String::new(), Vec::new());
+    while input.read_line(&mut line)? > 0 {
+        match answer(&line)? {
+            ControlFlow::Continue(Some(answer)) => writeln!(answers, "{answer}")?,
+            ControlFlow::Continue(None) => {}
+            ControlFlow::Break(()) => break,
+        }
+        line.clear();
+        // A line that has not come whole may wait for these answers.
+        if !input.buffer().contains(&b'\n') || answers.len() > LINES_TOGETHER {
+            output.write_all(&answers)?;
+            output.flush()?;
+            answers.clear();
+        }
     }
-    Ok(())
+    output.write_all(&answers)?;
+    output.flush()
 }
 
 /// Answer to a request of a session, without its type and session.

@@ -249,3 +249,26 @@ fn an_answer_that_any_end_token_ended_gets_no_other() {
     assert_eq!([&[a][..], &[a, end], &[a, other]].map(after), [true, false, false]);
     assert_eq!(encoder.written("a", None).unwrap(), [a, end], "the tokenizer's own is written");
 }
+
+#[test]
+fn a_prompt_after_turns_is_the_one_of_play() {
+    let words = ["ab", "c", "a"];
+    let turns: Vec<Turn> = words.iter().map(|action| turn(action, 0.5, Some(["ab", "c", "a"].as_slice()))).collect();
+    for context in [Context::Observation, Context::Transcript] {
+        let mut encoder = encoder(Some(1));
+        (encoder.encoding.context, encoder.encoding.max_length) = (context, 64);
+        let episode = Episode { turns: turns.clone(), ..Episode::default() };
+        let played = encoder.trajectory(&episode).unwrap();
+        for number in 0..turns.len() {
+            let (earlier, now) = (&turns[..number], &turns[number]);
+            let longest = encoder.choices(now.legal_actions.as_deref()).unwrap().unwrap().longest();
+            let prompt = encoder.prompt_after(earlier, &now.observation, Some(1.5), longest).unwrap();
+            let (segment, first) = played
+                .segments
+                .iter()
+                .find_map(|segment| Some((segment, segment.actions.iter().find(|action| action.turn == number)?)))
+                .unwrap();
+            assert_eq!(prompt, segment.tokens[..first.at], "{context:?}, turn {number}");
+        }
+    }
+}
