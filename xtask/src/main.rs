@@ -4,6 +4,7 @@
 //! nothing of what the program does. It has few dependencies, so that it compiles in seconds on a new machine.
 
 mod campaign;
+mod guard;
 mod libtorch;
 mod parity;
 mod sbom;
@@ -170,7 +171,7 @@ pub fn stage(name: &str, command: &mut Command) -> Result<()> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     title(&format!("{name}: cargo {}", words.join(" ")));
     let start = Instant::now();
-    let status = command.current_dir(root()).status().map_err(|error| format!("cargo does not start: {error}"))?;
+    let status = guard::Guarded::start(command.current_dir(root()))?.output()?.status;
     eprintln!("-- {name}: {:.0} s", start.elapsed().as_secs_f64());
     if status.success() { Ok(()) } else { Err(format!("{name}: failed ({status})")) }
 }
