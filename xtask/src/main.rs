@@ -34,7 +34,7 @@ Commands:
   run -- ARGS    Fetch, then the program with libtorch (ARGS go to it: `cargo xtask run -- --help`)
   campaign NAME [--minutes N | --hours N] [--program PATH]
                  An attack on a promise of docs/reliability.md: kill, disk, load, soak, properties or fuzz; on the program
-                 that PATH names (disk: built with the feature failpoints), else on one that it builds for flex
+                 that PATH names (`campaign` alone says what it is for each), else on one that it builds for flex
   sbom           The software bill of materials, CycloneDX 1.5 in JSON, on standard output
   wheel [-- ARGS] The Python wheel of the program and its package, in dist/, tried in an empty environment (PyPI: maturin).
                  ARGS replace --release: `cargo xtask wheel -- --profile dev`
