@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::model_dir::{ModelDir, model_directory, output_vocabulary};
+use crate::model_dir::{ModelDir, model_directory, output_vocabulary, template_limits};
 use crate::{Error, Result};
 pub use export::{Exported, export_gguf};
 pub use merge::{Merged, merge};
@@ -113,7 +113,7 @@ impl LanguageModel {
         let directory = model_directory(path)?;
         let policy = Policy::from(read_adapters(merged(self.policy.transformer), &directory)?);
         let policy = policy.with_vocabulary(output_vocabulary(&self.tokenizer));
-        let chat = ChatTemplate::from_directory(&directory)?.or(self.chat);
+        let chat = ChatTemplate::from_directory_within(template_limits(&directory)?, &directory)?.or(self.chat);
         Ok(Self { policy, chat, ..self })
     }
 

@@ -1,6 +1,8 @@
 //! Memory that a run cannot do without, against what there is. A run that cannot fit is refused from its settings, before
 //! memory is taken.
 
+use std::path::Path;
+
 use crate::config::RunFile;
 use crate::{Error, Result};
 use palestra_display::bytes;
@@ -15,6 +17,18 @@ const FROZEN: u128 = 4;
 
 /// Bytes that an episode takes at least: its observations, actions, tokens and their numbers.
 const EPISODE: u128 = 512;
+
+/// Refuses a model whose weights and positions alone take more memory than the machine has; `directory` is for the message.
+///
+/// # Errors
+/// Names the setting that takes most, with both numbers.
+pub(crate) fn check_model(config: &ModelConfig, directory: &Path) -> Result<()> {
+    let Some(memory) = of_machine() else { return Ok(()) };
+    refuse_beyond(memory, &parts_of_model(config, FROZEN)).map_err(|reason| {
+        let path = directory.display().to_string();
+        Error::Checkpoint { path, reason: format!("{reason}; a model must fit into memory") }
+    })
+}
 
 /// Refuses a run whose model, adapters and episodes take more memory than `train.memory`, or than the machine has. `config`
 /// is the resolved shape of its model.
@@ -31,21 +45,29 @@ pub(crate) fn check(run: &RunFile, config: &ModelConfig) -> Result<()> {
 }
 
 fn check_within(run: &RunFile, config: &ModelConfig, memory: u64) -> Result<()> {
-    let parts = parts(run, config);
+    refuse_beyond(memory, &parts(run, config))
+        .map_err(|reason| Error::Config(format!("{reason}; make it smaller, or set train.memory if there is more")))
+}
+
+/// Refuses parts that take more than this memory; the reason names the largest.
+fn refuse_beyond(memory: u64, parts: &[Part]) -> Result<(), String> {
     let total: u128 = parts.iter().map(|part| part.bytes).sum();
     let Some(largest) = parts.iter().max_by_key(|part| part.bytes).filter(|_| total > u128::from(memory)) else {
         return Ok(());
     };
     let shown = |size: u128| bytes(u64::try_from(size).unwrap_or(u64::MAX));
-    Err(Error::Config(format!(
-        "{}: {} takes {} of the {} that the run takes at least, and there are {}; make it smaller, or set train.memory if \
-         there is more",
+    Err(format!(
+        "{}: {} takes {} of the {} that are needed at least, and there are {}",
         largest.setting,
         largest.value,
         shown(largest.bytes),
         shown(total),
         bytes(memory)
-    )))
+    ))
+}
+
+fn wide(number: usize) -> u128 {
+    number as u128
 }
 
 /// What a setting takes.
@@ -55,9 +77,8 @@ struct Part {
     bytes: u128,
 }
 
-fn parts(run: &RunFile, config: &ModelConfig) -> Vec<Part> {
-    let wide = |number: usize| number as u128;
-    let of_weight = if run.lora.is_some() { FROZEN } else { TRAINED };
+/// What the weights of a model take, at so many bytes each, and its positions.
+fn parts_of_model(config: &ModelConfig, of_weight: u128) -> Vec<Part> {
     let (width, layers) = (wide(config.width), wide(config.layers));
     let (query, kv) = (wide(config.heads) * wide(config.head_dim()), wide(config.kv_heads) * wide(config.head_dim()));
     let linears = if config.family == Family::Gpt2 { 2 } else { 3 };
@@ -70,7 +91,7 @@ fn parts(run: &RunFile, config: &ModelConfig) -> Vec<Part> {
         ModelConfig { width, feed_forward, .. } if *feed_forward > 16 * width => ("model.feed_forward", *feed_forward),
         _ => ("model.width", config.width),
     };
-    let mut parts = vec![
+    vec![
         Part { setting: shape, value, bytes: layers * block * of_weight },
         Part {
             setting: "model.vocab_size",
@@ -78,10 +99,19 @@ fn parts(run: &RunFile, config: &ModelConfig) -> Vec<Part> {
             bytes: tables * wide(config.vocab_size) * width * of_weight,
         },
         Part { setting: "model.context", value: config.context, bytes: wide(config.context) * position },
-    ];
+    ]
+}
+
+fn parts(run: &RunFile, config: &ModelConfig) -> Vec<Part> {
+    let mut parts = parts_of_model(config, if run.lora.is_some() { FROZEN } else { TRAINED });
     if let Some(LoraConfig { rank, .. }) = &run.lora {
         // One adapted layer at least, of the narrowest that there is.
-        parts.push(Part { setting: "lora.rank", value: *rank, bytes: wide(*rank) * (width + kv.min(query)) * TRAINED });
+        let kv_or_query = wide(config.kv_heads.min(config.heads)) * wide(config.head_dim());
+        parts.push(Part {
+            setting: "lora.rank",
+            value: *rank,
+            bytes: wide(*rank) * (wide(config.width) + kv_or_query) * TRAINED,
+        });
     }
     if run.env.is_some() {
         let episodes = [("rollout.episodes", run.rollout.episodes), ("evaluation.episodes", run.evaluation.episodes)];
@@ -129,14 +159,22 @@ mod tests {
             (&["model.vocab_size=900000000"], "model.vocab_size: 900000000 takes"),
             (&["rollout.episodes=90000000"], "rollout.episodes: 90000000 takes"),
             (&["evaluation.episodes=90000000"], "evaluation.episodes: 90000000 takes"),
-            (&["model.width=9000000000000000000"], "model.width: 9000000000000000000 is not at most"),
-            (&["model.context=9000000000000000000"], "model.context: 9000000000000000000 is not at most"),
+            (&["model.width=9000000000000000000"], "model.width: 9000000000000000000 is not between 1 and"),
+            (&["model.context=9000000000000000000"], "model.context: 9000000000000000000 is not between 1 and"),
             (&["rollout.episodes=9000000000000000000"], "rollout.episodes: 9000000000000000000 is not at most"),
         ];
         for (settings, expected) in cases {
             let told = refusal(settings);
             assert!(told.contains(expected), "{settings:?}: {told}");
         }
+    }
+
+    #[test]
+    fn a_model_of_an_impossible_context_is_refused_by_its_directory() {
+        let config = ModelConfig { context: 1_000_000_000, ..ModelConfig::default() }.resolve(20).unwrap();
+        let error = check_model(&config, Path::new("hostile.gguf")).unwrap_err().to_string();
+        assert!(error.contains("hostile.gguf") && error.contains("model.context: 1000000000 takes"), "{error}");
+        check_model(&ModelConfig::default().resolve(20).unwrap(), Path::new("m")).unwrap();
     }
 
     #[test]

@@ -14,10 +14,11 @@ use palestra_model::ops::OutputVocabulary;
 use palestra_model::{
     GenerationConfig, ModelConfig, Policy, read_companions, read_config, read_generation_config, read_model,
 };
-use palestra_text::{ChatTemplate, Tokenizer, files_of_gguf};
+use palestra_text::{ChatTemplate, TemplateLimits, Tokenizer, files_of_gguf};
 
+use crate::config::RunFile;
 use crate::run_dir::RunDir;
-use crate::{Error, Result, hub};
+use crate::{Error, Result, hub, memory};
 
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -27,6 +28,8 @@ pub struct ModelDir {
     pub path: PathBuf,
     /// Tokenizer of the model; all its tokens are in the model's vocabulary, but for one of padding.
     pub tokenizer: Tokenizer,
+    /// Bounds of its chat template.
+    limits: TemplateLimits,
 }
 
 impl ModelDir {
@@ -36,12 +39,15 @@ impl ModelDir {
     /// A path that is neither; a tokenizer that is missing, or that belongs to another model.
     pub fn open(path: &Path) -> Result<Self> {
         let path = model_directory(path)?;
-        let rows = read_config(&path)?.vocab_size; // first: it names a GGUF file that cannot be read as a model
+        let config = read_config(&path)?; // first: it names a GGUF file that cannot be read as a model
+        memory::check_model(&config, &path)?;
+        let rows = config.vocab_size;
         let file = tokenizer_file(&path);
         let tokenizer = Tokenizer::from_file(&file)?
             .for_rows(rows)
             .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
-        Ok(Self { path, tokenizer })
+        let limits = template_limits(&path)?;
+        Ok(Self { path, tokenizer, limits })
     }
 
     /// Policy that `build` makes of the model's configuration and weights, which are under the project's own names. It
@@ -60,7 +66,7 @@ impl ModelDir {
     /// # Errors
     /// A file that is not a template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        Ok(ChatTemplate::from_directory(&self.path)?)
+        Ok(ChatTemplate::from_directory_within(self.limits, &self.path)?)
     }
 
     /// Generation settings of the model.
@@ -82,10 +88,21 @@ pub fn is_of_run(path: &Path) -> bool {
     path.join("run.toml").is_file() || run_of_checkpoint(path).is_some()
 }
 
-/// Directory of the run that a checkpoint's directory stands in.
-fn run_of_checkpoint(path: &Path) -> Option<&Path> {
-    let run = path.parent().and_then(Path::parent).filter(|run| run.join("run.toml").is_file());
-    run.filter(|_| path.join("trainer_state.json").is_file())
+/// Bounds of the chat template in a model's directory: those of the run whose checkpoint it is, else the default ones.
+///
+/// # Errors
+/// A run file that is damaged.
+pub fn template_limits(directory: &Path) -> Result<TemplateLimits> {
+    match run_of_checkpoint(directory) {
+        Some(run) => Ok(RunFile::load(&RunDir::open(run)?.run_file(), &[] as &[&str])?.template_limits),
+        None => Ok(TemplateLimits::default()),
+    }
+}
+
+/// The directory of the run that wrote this checkpoint.
+fn run_of_checkpoint(checkpoint: &Path) -> Option<&Path> {
+    let run = checkpoint.parent().and_then(Path::parent).filter(|run| run.join("run.toml").is_file());
+    run.filter(|_| checkpoint.join("trainer_state.json").is_file())
 }
 
 /// A run and the checkpoint that is meant: `path` is a run's directory, for its best or last checkpoint, or that of a

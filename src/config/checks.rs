@@ -5,7 +5,6 @@ use crate::{Error, Result};
 use palestra_learn::learners::{AnyConfig, Data, NamedLearner};
 use palestra_learn::rollout::Context;
 use palestra_learn::source::{DataConfig, PreferenceConfig, TextConfig};
-use palestra_model::ModelConfig;
 use palestra_model::lora::LoraConfig;
 use palestra_settings::{Range, check_ranges};
 use palestra_text::TemplateLimits;
@@ -39,7 +38,6 @@ impl RunFile {
         }
         let model = self.model.clone().unwrap_or_default();
         model.check()?;
-        check_sizes(&model)?;
         self.lora.as_ref().map_or(Ok(()), LoraConfig::check)?;
         sections::check_rollout(&self.rollout)?;
         self.data.as_ref().map_or(Ok(()), DataConfig::check)?;
@@ -125,24 +123,6 @@ fn check_template_limits(limits: TemplateLimits) -> Result<()> {
             ("template_bytes", &limits.template_bytes, up_to(TemplateLimits::MAX_TEMPLATE_BYTES as f64)),
             ("tag_bytes", &limits.tag_bytes, up_to(TemplateLimits::MAX_TAG_BYTES as f64)),
             ("steps", &limits.steps, up_to(TemplateLimits::MAX_STEPS as f64)),
-        ],
-    )?)
-}
-
-/// Checks the sizes of a model, so that computing with them overflows nowhere. Whether such a model fits into memory is
-/// asked later.
-fn check_sizes(model: &ModelConfig) -> Result<()> {
-    Ok(check_ranges(
-        "model",
-        &[
-            ("context", &model.context, Range::at_most(1e9)),
-            ("layers", &model.layers, Range::at_most(1e5)),
-            ("width", &model.width, Range::at_most(1e7)),
-            ("heads", &model.heads, Range::at_most(1e7)),
-            ("kv_heads", &model.kv_heads, Range::at_most(1e7)),
-            ("head_dim", &model.head_dim, Range::at_most(1e7)),
-            ("feed_forward", &model.feed_forward, Range::at_most(1e9)),
-            ("vocab_size", &model.vocab_size, Range::at_most(1e9)),
         ],
     )?)
 }

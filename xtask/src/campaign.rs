@@ -20,13 +20,15 @@ struct Campaign {
     name: &'static str,
     promise: &'static str,
     minutes: f64,
+    /// What `--program` names; empty if the campaign runs tests alone.
+    program: &'static str,
     run: fn(&Request) -> Result<String>,
 }
 
 /// Requested of a campaign: its length, and the program that it attacks.
 struct Request {
     deadline: Deadline,
-    /// A program that is built already; else the campaign builds one.
+    /// What is built already, as [`Campaign::program`] says; else the campaign builds it.
     program: Option<PathBuf>,
 }
 
@@ -35,36 +37,42 @@ const CAMPAIGNS: [Campaign; 6] = [
         name: "kill",
         promise: "a command that is killed at any moment goes on to the same bytes",
         minutes: 10.0,
+        program: "the program",
         run: kill::run,
     },
     Campaign {
         name: "disk",
         promise: "a write that fails leaves old files whole, and names the file",
         minutes: 10.0,
+        program: "the program, with the feature failpoints",
         run: disk::run,
     },
     Campaign {
         name: "load",
         promise: "a hundred people label at once, beside slow clients and kills",
         minutes: 10.0,
+        program: "the program; the load test is taken from examples/ beside it, if it is there",
         run: load::run,
     },
     Campaign {
         name: "soak",
         promise: "memory and open files of a long run do not grow",
         minutes: 60.0,
+        program: "the program",
         run: soak::run,
     },
     Campaign {
         name: "properties",
         promise: "batch is the sum of its parts, packing and caches change nothing, resumed is run through",
         minutes: 10.0,
+        program: "",
         run: tests::properties,
     },
     Campaign {
         name: "fuzz",
         promise: "no bytes end a reader with a panic, nor take its time or memory",
         minutes: 10.0,
+        program: "a folder with the built targets of libFuzzer, and no mutations are run",
         run: tests::fuzz,
     },
 ];
@@ -105,7 +113,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// The campaign, its minutes, and the program that it is given.
 fn parse(arguments: &[String]) -> Result<(&'static Campaign, f64, Option<PathBuf>)> {
-    let listed: Vec<String> = CAMPAIGNS.iter().map(|one| format!("  {:11} {}", one.name, one.promise)).collect();
+    let built = |one: &Campaign| match one.program {
+        "" => String::new(),
+        program => format!("\n{:14}PATH: {program}", ""),
+    };
+    let line = |one: &Campaign| format!("  {:11} {}{}", one.name, one.promise, built(one));
+    let listed: Vec<String> = CAMPAIGNS.iter().map(line).collect();
     let usage = format!("cargo xtask campaign NAME [--minutes N | --hours N] [--program PATH]\n{}", listed.join("\n"));
     let Some((name, mut rest)) = arguments.split_first() else { return Err(usage) };
     let campaign = CAMPAIGNS.iter().find(|campaign| campaign.name == name);
@@ -116,6 +129,11 @@ fn parse(arguments: &[String]) -> Result<(&'static Campaign, f64, Option<PathBuf
         match option.as_str() {
             "--minutes" if minutes.is_none() => minutes = Some(number(value).ok_or_else(|| usage.clone())?),
             "--hours" if minutes.is_none() => minutes = Some(60.0 * number(value).ok_or_else(|| usage.clone())?),
+            "--program" if campaign.program.is_empty() => {
+                return Err(format!(
+                    "--program: the campaign {name} runs tests, and no program that is built; leave it out"
+                ));
+            }
             "--program" if program.is_none() => program = Some(PathBuf::from(value)),
             _ => return Err(usage),
         }
@@ -171,5 +189,6 @@ mod checks {
             let error = parsed(wrong).unwrap_err();
             assert!(error.contains("--minutes N | --hours N] [--program PATH]\n  kill "), "{error}");
         }
+        assert!(parsed("properties --program p").unwrap_err().starts_with("--program: the campaign properties runs"));
     }
 }

@@ -4,6 +4,7 @@
 //! nothing of what the program does. It has few dependencies, so that it compiles in seconds on a new machine.
 
 mod campaign;
+mod guard;
 mod libtorch;
 mod parity;
 mod sbom;
@@ -35,7 +36,7 @@ Commands:
   run -- ARGS    Fetch, then the program with libtorch (ARGS go to it: `cargo xtask run -- --help`)
   campaign NAME [--minutes N | --hours N] [--program PATH]
                  An attack on a promise of docs/reliability.md: kill, disk, load, soak, properties or fuzz; on the program
-                 that PATH names (disk: built with the feature failpoints), else on one that it builds for flex
+                 that PATH names (`campaign` alone says what it is for each), else on one that it builds for flex
   sbom           The software bill of materials, CycloneDX 1.5 in JSON, on standard output
   wheel [-- ARGS] The Python wheel of the program and its package, in dist/, tried in an empty environment (PyPI: maturin).
                  For glibc 2.28 or later. ARGS replace the arguments of that: `cargo xtask wheel -- --profile dev`
@@ -189,7 +190,7 @@ pub fn stage(name: &str, command: &mut Command) -> Result<()> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     title(&format!("{name}: cargo {}", words.join(" ")));
     let start = Instant::now();
-    let status = command.current_dir(root()).status().map_err(|error| format!("cargo does not start: {error}"))?;
+    let status = guard::Guarded::start(command.current_dir(root()))?.output()?.status;
     eprintln!("-- {name}: {:.0} s", start.elapsed().as_secs_f64());
     if status.success() { Ok(()) } else { Err(format!("{name}: failed ({status})")) }
 }

@@ -5,6 +5,8 @@
 //! `tokenizer.json`), or in PEFT's if adapters are trained. It also holds the files to resume training
 //! (`optimizer.safetensors`, `trainer_state.json`). It appears under that name only once every byte is on the disk.
 
+#[cfg(test)]
+mod against_crate;
 mod checksum;
 mod tensors;
 #[cfg(test)]

@@ -213,10 +213,14 @@ impl ModelConfig {
         check_ranges(
             "model",
             &[
-                ("context", &self.context, Range::AT_LEAST_ONE),
-                ("layers", &self.layers, Range::AT_LEAST_ONE),
-                ("width", &self.width, Range::AT_LEAST_ONE),
-                ("heads", &self.heads, Range::AT_LEAST_ONE),
+                ("context", &self.context, Range::between(1.0, 1e9)),
+                ("layers", &self.layers, Range::between(1.0, 1e5)),
+                ("width", &self.width, Range::between(1.0, 1e7)),
+                ("heads", &self.heads, Range::between(1.0, 1e7)),
+                ("kv_heads", &self.kv_heads, Range::at_most(1e7)),
+                ("head_dim", &self.head_dim, Range::at_most(1e7)),
+                ("feed_forward", &self.feed_forward, Range::at_most(1e9)),
+                ("vocab_size", &self.vocab_size, Range::at_most(1e9)),
                 ("norm_eps", &self.norm_eps, Range::POSITIVE),
                 ("rope_theta", &self.rope_theta, Range::POSITIVE),
                 ("local_rope_theta", &self.local_rope_theta, Range::AT_LEAST_ZERO),

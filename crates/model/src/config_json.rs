@@ -63,16 +63,21 @@ pub(crate) fn switch(json: &Value, field: &str, default: bool) -> Result<bool, S
     }
 }
 
-/// A whole number of at least 1.
+/// Maximum of a size, and of the number of layers: computing with them overflows nowhere, and lists of layers stay short.
+const MAX_SIZE: u64 = 1_000_000_000;
+const MAX_LAYERS: u64 = 100_000;
+
+/// A whole number of at least 1, and at most [`MAX_SIZE`].
 pub(crate) fn size(json: &Value, field: &str, default: Option<usize>) -> Result<usize, String> {
+    let most = if matches!(field, "num_hidden_layers" | "n_layer") { MAX_LAYERS } else { MAX_SIZE };
     match (&json[field], default) {
         (Value::Null, Some(default)) => Ok(default),
         (Value::Null, None) => Err(format!("{field} is missing; it must be a whole number of at least 1")),
-        (value, _) => value
-            .as_u64()
-            .and_then(|size| usize::try_from(size).ok())
-            .filter(|size| *size > 0)
-            .ok_or_else(|| format!("{field} is {value}; it must be a whole number of at least 1")),
+        (value, _) => match value.as_u64() {
+            Some(size) if size > most => Err(format!("{field} is {value}; at most {most} is read")),
+            Some(size) if size > 0 => Ok(size as usize),
+            _ => Err(format!("{field} is {value}; it must be a whole number of at least 1")),
+        },
     }
 }
 
@@ -117,6 +122,19 @@ mod tests {
         let mut json = write(config);
         json[field] = value;
         read(&json, Path::new("config.json")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sizes_that_no_model_has_are_refused() {
+        let most = u64::MAX;
+        for (field, expected) in [("max_position_embeddings", 1_000_000_000), ("num_hidden_layers", 100_000)] {
+            let message = refused(&llama(), field, json!(most));
+            assert!(message.contains(&format!("{field} is {most}; at most {expected} is read")), "{message}");
+        }
+        let message = refused(&llama(), "hidden_size", json!(900_000_000));
+        assert!(message.contains("model.width: 900000000 is not between 1 and 10000000"), "{message}");
+        let message = refused(&gpt2(), "n_layer", json!(100_001));
+        assert!(message.contains("n_layer is 100001; at most 100000 is read"), "{message}");
     }
 
     #[test]

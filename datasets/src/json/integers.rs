@@ -1,5 +1,7 @@
 //! Whole numbers of more than 64 bits, which would lose digits as numbers: ids that are hashes, for example.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 /// Puts the digits of a field's long whole number in its place, as a text. `Err` says that one stands deeper inside.
@@ -7,14 +9,17 @@ pub(super) fn keep_long(row: &mut Map<String, Value>, text: &[u8]) -> Result<(),
     if !row.values().any(may_be_long) {
         return Ok(());
     }
-    let (mut depth, mut name, mut at) = (0, None, 0);
+    let (mut depth, mut name, mut at) = (0, String::new(), 0);
+    // The digits in a field of the row, or the reason against those deeper inside. Of a name that is there twice the last counts.
+    let mut long: BTreeMap<String, Result<String, String>> = BTreeMap::new();
     while at < text.len() {
         let rest = &text[at..];
         let length = match rest[0] {
             b'"' => {
                 let length = length_of_string(rest);
                 if depth == 1 && rest[length..].trim_ascii_start().starts_with(b":") {
-                    name = serde_json::from_slice::<String>(&rest[..length]).ok();
+                    name = serde_json::from_slice(&rest[..length]).unwrap_or_default();
+                    long.remove(&name);
                 }
                 length
             }
@@ -30,20 +35,22 @@ pub(super) fn keep_long(row: &mut Map<String, Value>, text: &[u8]) -> Result<(),
                 let digits = rest.iter().take_while(|byte| b"0123456789+-.eE".contains(byte)).count();
                 let number = String::from_utf8_lossy(&rest[..digits]);
                 if is_long(&number) {
-                    match (depth, &name) {
-                        (1, Some(name)) => {
-                            row.insert(name.clone(), Value::from(number.as_ref()));
-                        }
-                        _ => {
-                            return Err(format!("{number} is a whole number of more than 64 bits; write it as a text"));
-                        }
-                    }
+                    let found = match depth {
+                        1 => Ok(number.into_owned()),
+                        _ => Err(format!("{number} is a whole number of more than 64 bits; write it as a text")),
+                    };
+                    long.insert(name.clone(), found);
                 }
                 digits
             }
             _ => 1,
         };
         at += length;
+    }
+    for (name, found) in long {
+        if let Some(value) = row.get_mut(&name).filter(|value| may_be_long(value)) {
+            *value = Value::from(found?);
+        }
     }
     Ok(())
 }

@@ -60,6 +60,24 @@ fn long_whole_numbers_keep_their_digits() {
     assert!(inner.contains("line 1, the line: 18446744073709551616 is a whole number of more than 64 bits"), "{inner}");
 }
 
+/// `tests/differential/json_rows.py` records them.
+#[test]
+fn random_rows_are_read_as_python_reads_them() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/differential/json-rows.json");
+    let cases: Vec<(String, Option<String>)> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(cases.len() >= 500);
+    let mut wrong = Vec::new();
+    for (text, right) in cases {
+        let mut found = read(&text);
+        let found = found.pop().filter(|_| found.is_empty()).and_then(Result::ok).map(|(_, row)| row);
+        let right: Option<Value> = right.map(|right| serde_json::from_str(&right).unwrap());
+        if found != right {
+            wrong.push(format!("{text}\n  right {right:?}\n  found {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 #[test]
 fn faults_are_named_with_their_place_and_what_is_right() {
     for (text, expected) in [

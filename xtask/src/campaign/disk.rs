@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::programs::{Folder, program};
+use super::programs::{Folder, ended, program};
 use super::work::{WORK, Work, difference};
 use super::{Random, Request};
 use crate::Result;
@@ -66,7 +66,7 @@ fn last_step(work: &Work, program: &Path, folder: &Path) -> Result<u64> {
 fn fail_at(work: &Work, program: &Path, folder: &Path, step: u64, kind: &str) -> Result<()> {
     clear(folder, "failed");
     let mut command = work.command(program, folder, "failed", "");
-    let output = command.env("PALESTRA_FAIL", format!("{step}:{kind}")).output().map_err(|error| error.to_string())?;
+    let output = ended(command.env("PALESTRA_FAIL", format!("{step}:{kind}")))?;
     let told = String::from_utf8_lossy(&output.stderr);
     let wrong = |reason: &str| Err(format!("{}: PALESTRA_FAIL={step}:{kind}: {reason}: {told}", work.name));
     if output.status.success() {
@@ -81,11 +81,11 @@ fn fail_at(work: &Work, program: &Path, folder: &Path, step: u64, kind: &str) ->
     // The disk works again.
     let is_started = folder.join("failed/checkpoints").exists();
     let more = if is_started { work.resume } else { "" };
-    let again = work.command(program, folder, "failed", more).output().map_err(|error| error.to_string())?;
+    let again = ended(&mut work.command(program, folder, "failed", more))?;
     if !again.status.success() {
         return wrong(&format!("does not go on ({})", String::from_utf8_lossy(&again.stderr)));
     }
-    match difference(&work.result(folder, "failed")?, &work.result(folder, "whole")?) {
+    match difference(&work.result(program, folder, "failed")?, &work.result(program, folder, "whole")?) {
         Some(file) => wrong(&format!("{file} differs when it goes on")),
         None => Ok(()),
     }
@@ -97,7 +97,7 @@ fn succeeds(work: &Work, program: &Path, folder: &Path, out: &str, failure: Opti
     if let Some((step, kind)) = failure {
         command.env("PALESTRA_FAIL", format!("{step}:{kind}"));
     }
-    command.output().map(|output| output.status.success()).map_err(|error| error.to_string())
+    ended(&mut command).map(|output| output.status.success())
 }
 
 fn clear(folder: &Path, out: &str) {

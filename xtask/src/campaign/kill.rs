@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use super::programs::{Folder, program};
 use super::work::{WORK, Work, difference};
 use super::{Random, Request};
 use crate::Result;
+use crate::guard::Guarded;
 
 /// Kills of one output, at most, before it is left to end.
 const KILLS: u64 = 4;
@@ -35,7 +35,7 @@ pub fn run(request: &Request) -> Result<String> {
         let begin = Instant::now();
         end(work, work.start(&program, &place, "whole", "")?)?;
         let time = begin.elapsed();
-        known.push(Known { work, result: work.result(&place, "whole")?, folder: place, time });
+        known.push(Known { work, result: work.result(&program, &place, "whole")?, folder: place, time });
     }
     let (mut kills, mut outputs) = (0, 0);
     while !deadline.is_over() {
@@ -64,14 +64,13 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random) -> Resu
         };
         sleep(Duration::from_micros(random.below(time.as_micros() as u64)));
         for child in std::iter::once(&mut one).chain(&mut two) {
-            let is_over = child.try_wait().map_err(|error| error.to_string())?.is_some();
-            child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
-            kills += u64::from(!is_over);
+            kills += u64::from(!child.is_over()?);
         }
+        drop((one, two)); // with SIGKILL
         more = work.resume;
     }
     finish(work, program, folder, out)?;
-    match difference(&work.result(folder, out)?, result) {
+    match difference(&work.result(program, folder, out)?, result) {
         None => Ok(kills),
         Some(file) => Err(format!("{}: {file} differs after {kills} kills; see {}/{out}", work.name, folder.display())),
     }
@@ -86,13 +85,13 @@ fn finish(work: &Work, program: &Path, folder: &Path, out: &str) -> Result<()> {
             end(work, work.start(program, folder, out, "")?)
         }
         // What is whole already is not made again.
-        Err(_) if work.resume.is_empty() && work.result(folder, out).is_ok() => Ok(()),
+        Err(_) if work.resume.is_empty() && work.result(program, folder, out).is_ok() => Ok(()),
         Err(error) => Err(format!("{error}; see {}/{out}", folder.display())),
     }
 }
 
-fn end(work: &Work, child: Child) -> Result<()> {
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+fn end(work: &Work, child: Guarded) -> Result<()> {
+    let output = child.output()?;
     match output.status.success() {
         true => Ok(()),
         false => Err(format!("{} ({}): {}", work.name, output.status, String::from_utf8_lossy(&output.stderr))),

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use super::Request;
+use crate::guard::Guarded;
 use crate::{Result, plain_cargo, root, stage};
 
 /// The program that the campaign is given, or one that is built for `flex` with these features.
@@ -28,6 +29,11 @@ pub fn palestra(program: &Path, folder: &Path, line: &str) -> Command {
     let mut command = Command::new(program);
     command.args(line.split_whitespace()).current_dir(folder).stdin(Stdio::null());
     command
+}
+
+/// Runs a command to its end, with all that it writes.
+pub fn ended(command: &mut Command) -> Result<Output> {
+    Guarded::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?.output()
 }
 
 /// A folder for a campaign, which is removed unless the campaign fails.

@@ -1,7 +1,6 @@
 //! A long run: its memory and its open files are read from the system each second, and must not grow.
 
 use std::fs;
-use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use super::Request;
 use super::programs::{Folder, program};
 use super::work::WORK;
 use crate::Result;
+use crate::guard::Guarded;
 
 /// Share of the time after which memory is compared: until then caches fill.
 const WARM: f64 = 0.2;
@@ -32,15 +32,8 @@ const SOAKED: [&str; 2] = ["ppo", "sft"];
 /// A run that has no end, which is killed with its value.
 struct Run {
     name: &'static str,
-    child: Child,
+    child: Guarded,
     samples: Vec<Sample>,
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // One that ended by itself is reported elsewhere.
-        let _ = self.child.kill().and_then(|()| self.child.wait());
-    }
 }
 
 pub fn run(request: &Request) -> Result<String> {
@@ -58,7 +51,7 @@ pub fn run(request: &Request) -> Result<String> {
     while !request.deadline.is_over() {
         sleep(Duration::from_secs(1));
         for run in &mut runs {
-            if run.child.try_wait().map_err(|error| error.to_string())?.is_some() {
+            if run.child.is_over()? {
                 return Err(format!("{}: ended by itself; see {}", run.name, folder.0.display()));
             }
             run.samples.extend(sample(run.child.id(), begin));

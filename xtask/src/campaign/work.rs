@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use super::programs::palestra;
+use super::programs::{ended, palestra};
 use crate::Result;
+use crate::guard::Guarded;
 
 /// A command with a known result.
 pub struct Work {
@@ -20,6 +21,8 @@ pub struct Work {
     pub resume: &'static str,
     /// Files of the output that must be the same to the byte: names or beginnings of names. Empty for all.
     same: &'static [&'static str],
+    /// A command that shows an output which holds the time of day: what it shows is compared, without times.
+    show: &'static str,
 }
 
 const TALE: &str = include_str!("tale.txt");
@@ -44,6 +47,7 @@ const fn of_log(name: &'static str, files: &'static [(&'static str, &'static str
         command: "train run.toml --quiet --out OUT",
         resume: "--resume",
         same: CHECKPOINT,
+        show: "",
     }
 }
 
@@ -55,6 +59,7 @@ const fn of_preferences(name: &'static str, files: &'static [(&'static str, &'st
         command: "train run.toml --quiet --out OUT",
         resume: "--resume",
         same: CHECKPOINT,
+        show: "",
     }
 }
 
@@ -66,6 +71,7 @@ const fn of_play(name: &'static str, files: &'static [(&'static str, &'static st
         command: "train run.toml --quiet --out OUT",
         resume: "--resume",
         same: CHECKPOINT,
+        show: "",
     }
 }
 
@@ -188,6 +194,7 @@ pub const WORK: &[Work] = &[
         command: "rollout frozen-lake-4x4 --policy random --episodes 3000 --seed 5 --out OUT.parquet --overwrite",
         resume: "",
         same: &[],
+        show: "log show OUT.parquet --best 3000 --json",
     },
     Work {
         name: "tokenizer train",
@@ -196,6 +203,7 @@ pub const WORK: &[Work] = &[
         command: "tokenizer train tale.txt --vocab-size 300 --out OUT --overwrite",
         resume: "",
         same: &[],
+        show: "",
     },
     Work {
         name: "tokenizer encode",
@@ -204,6 +212,7 @@ pub const WORK: &[Work] = &[
         command: "tokenizer encode tale.txt --tokenizer bpe --out OUT.tokens --overwrite",
         resume: "",
         same: &[],
+        show: "",
     },
     Work {
         name: "corpus",
@@ -212,6 +221,7 @@ pub const WORK: &[Work] = &[
         command: "corpus tale.txt --out OUT --set read.text_unit=line --no-filters",
         resume: "",
         same: &["train", "validation"],
+        show: "",
     },
 ];
 
@@ -223,8 +233,7 @@ impl Work {
             fs::write(folder.join(name), text).map_err(|error| format!("{name}: {error}"))?;
         }
         for command in self.prepare {
-            let mut prepare = palestra(program, folder, command);
-            let output = prepare.output().map_err(|error| format!("{command}: {error}"))?;
+            let output = ended(&mut palestra(program, folder, command))?;
             if !output.status.success() {
                 return Err(format!("{}: {command}: {}", self.name, String::from_utf8_lossy(&output.stderr)));
             }
@@ -237,14 +246,23 @@ impl Work {
         palestra(program, folder, &format!("{} {more}", self.command.replace("OUT", out)))
     }
 
-    pub fn start(&self, program: &Path, folder: &Path, out: &str, more: &str) -> Result<Child> {
+    pub fn start(&self, program: &Path, folder: &Path, out: &str, more: &str) -> Result<Guarded> {
         let mut command = self.command(program, folder, out, more);
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|error| format!("{}: {error}", self.name))
+        Guarded::start(command.stdout(Stdio::null()).stderr(Stdio::piped()))
     }
 
     /// The files of an output that must be the same to the byte, by name; of a run's checkpoints the last.
-    pub fn result(&self, folder: &Path, out: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+    pub fn result(&self, program: &Path, folder: &Path, out: &str) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut found = BTreeMap::new();
+        if !self.show.is_empty() {
+            let output = ended(&mut palestra(program, folder, &self.show.replace("OUT", out)))?;
+            if !output.status.success() {
+                return Err(format!("{}: {out}: {}", self.name, String::from_utf8_lossy(&output.stderr)));
+            }
+            let shown = String::from_utf8_lossy(&output.stdout).replace(out, "OUT");
+            found.insert("what it shows".to_string(), without_times(&shown).into_bytes());
+            return Ok(found);
+        }
         let suffixes = ["", ".parquet", ".tokens"];
         let path = suffixes.iter().map(|suffix| folder.join(format!("{out}{suffix}"))).find(|path| path.exists());
         let path = path.ok_or_else(|| format!("{}: no output {out}", self.name))?;
@@ -261,6 +279,13 @@ impl Work {
             false => Ok(found),
         }
     }
+}
+
+/// JSON without the times of turns.
+fn without_times(json: &str) -> String {
+    let mut parts = json.split("\"timestamp\":");
+    let begin = parts.next().unwrap_or_default().to_string();
+    parts.fold(begin, |text, part| text + part.trim_start_matches(|character: char| character.is_ascii_digit()))
 }
 
 fn read_all(path: &Path, name: &str, found: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {

@@ -161,6 +161,10 @@ fn settings_and_tensors_that_do_not_fit_are_refused_by_name() {
         set("llama.block_count", Value::Integer(1 << 30)),
         "llama.block_count is 1073741824, and the file has 20 tensors"
     );
+    assert!(
+        set("llama.context_length", Value::Integer(4_000_000_000))
+            .contains("max_position_embeddings is 4000000000; at most 1000000000 is read")
+    );
     assert!(set("llama.attention.head_count", Value::Integer(0)).contains("num_attention_heads is 0"));
     assert!(set("llama.attention.head_count", Value::Text("4".into())).contains("llama.attention.head_count is \"4\""));
     let message = refused(|settings, _| settings.retain(|(name, _)| name != "llama.embedding_length"));

@@ -151,8 +151,8 @@ impl ChatTemplate {
         let origin = origin.into();
         let refused = |reason: String| Error::Tokenizer(format!("{origin}: {reason}"));
         limits.check_length(text).map_err(refused)?;
-        let Source { text, marks_generation, nests } =
-            rewrite(text, &|code| limits.check_tag(code)).map_err(refused)?;
+        let rewritten = limits.on_a_stack(|| rewrite(text, &|code| limits.check_tag(code)));
+        let Source { text, marks_generation, nests } = rewritten.and_then(|read| read).map_err(refused)?;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| failed(&origin, &error))?);
@@ -166,7 +166,8 @@ impl ChatTemplate {
         let reads_parts =
             ["'type'", "\"type\"", ".type", "'text'", "\"text\"", ".text"].iter().any(|it| text.contains(it));
         let asks_for_date = text.contains("strftime_now");
-        limits.compile(&mut environment, NAME, text).map_err(|error| failed(&origin, &error))?;
+        let compiled = limits.on_a_stack(|| environment.add_template_owned(NAME, text)).map_err(refused)?;
+        compiled.map_err(|error| failed(&origin, &error))?;
         let template = Self {
             origin,
             environment,
@@ -234,7 +235,7 @@ impl ChatTemplate {
         };
         let render = || template.render(values).map_err(tell);
         match self.nests {
-            true => limits::on_a_stack(steps, render)
+            true => TemplateLimits::rendering(steps, render)
                 .unwrap_or_else(|reason| Err(Error::Tokenizer(format!("{}: {reason}", self.origin)))),
             false => render(),
         }

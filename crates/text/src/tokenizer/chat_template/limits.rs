@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use minijinja::{Environment, Error, ErrorKind, State};
+use minijinja::{Error, State};
 use serde::{Deserialize, Serialize};
 
 /// Bounds of a chat template. The defaults are far above what published templates take.
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemplateLimits {
-    /// Most bytes of the template, 1 to 1 MiB (1,048,576). The time to compile a hostile one grows with their square.
+    /// Most bytes of the template, 1 to 1 MiB (1,048,576).
     pub template_bytes: usize,
     /// Most bytes of code in one tag but those in quotes, 1 to 64 KiB (65,536). They bound how deep expressions are nested.
     pub tag_bytes: usize,
@@ -82,36 +82,32 @@ impl TemplateLimits {
         }
     }
 
-    /// Compiles the template on a stack that its nesting does not exhaust.
-    pub(super) fn compile(
-        self,
-        environment: &mut Environment<'static>,
-        name: &'static str,
-        text: String,
-    ) -> Result<(), Error> {
-        let failed = |reason: String| Error::new(ErrorKind::InvalidOperation, reason);
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().stack_size(self.stack());
-            let compiling = thread.spawn_scoped(scope, || environment.add_template_owned(name, text));
-            let compiling = compiling.map_err(|error| failed(format!("no thread to compile it: {error}")))?;
-            compiling.join().unwrap_or_else(|_| Err(failed("the template engine failed".to_string())))
-        })
+    /// Reads a template on a stack that its nesting does not exhaust.
+    ///
+    /// # Errors
+    /// The reason why there is no result.
+    pub(super) fn on_a_stack<T: Send>(self, read: impl FnOnce() -> T + Send) -> Result<T, String> {
+        on_a_stack(self.stack(), read)
+    }
+
+    /// Runs a rendering on a stack for values as deep as so many steps can nest them. Memory is taken for what is used of
+    /// it.
+    ///
+    /// # Errors
+    /// The reason why there is no result.
+    pub(super) fn rendering<T: Send>(steps: u64, render: impl FnOnce() -> T + Send) -> Result<T, String> {
+        on_a_stack(usize::try_from(steps.saturating_mul(STACK_OF_STEP)).unwrap_or(usize::MAX).max(8 << 20), render)
     }
 }
 
 /// Bytes of stack for each step: a value is nested one deeper in no fewer than six steps.
 const STACK_OF_STEP: u64 = 1024;
 
-/// Runs a rendering on a stack for values as deep as so many steps can nest them. Memory is taken for what is used of it.
-///
-/// # Errors
-/// The reason why there is no result.
-pub(super) fn on_a_stack<T: Send>(steps: u64, render: impl FnOnce() -> T + Send) -> Result<T, String> {
-    let size = usize::try_from(steps.saturating_mul(STACK_OF_STEP)).unwrap_or(usize::MAX).max(8 << 20);
+fn on_a_stack<T: Send>(size: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
     thread::scope(|scope| {
-        let rendering = thread::Builder::new().stack_size(size).spawn_scoped(scope, render);
-        let rendering = rendering.map_err(|error| format!("no thread to render it: {error}"))?;
-        rendering.join().map_err(|_| "the template engine failed".to_string())
+        let thread = thread::Builder::new().stack_size(size).spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| format!("no thread for the template: {error}"))?;
+        thread.join().map_err(|_| "the template engine failed".to_string())
     })
 }
 
@@ -224,6 +220,11 @@ mod tests {
             "{% if 1 %}".repeat(20_000),
             format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000)),
             "{% for a in b %}".repeat(9_000),
+            // Each of these is read in one pass.
+            "{{ ( }}".repeat(30_000),
+            "{{ ' }}".repeat(30_000),
+            "{% a".repeat(60_000),
+            "{ {}".repeat(60_000),
         ] {
             assert!(rendered(&text).len() < 400, "{}", rendered(&text));
         }
@@ -236,6 +237,13 @@ mod tests {
         assert!(rendered(&" ".repeat(300_000)).contains("has 300000 bytes; a chat template has at most 262144"));
         let quoted = format!("{{{{ '{}' }}}}", "a".repeat(50_000));
         assert_eq!(rendered(&quoted), "rendered 50000 bytes");
+    }
+
+    #[test]
+    fn a_long_chain_of_elif_is_refused() {
+        let chain = |count: usize| format!("{{% if 0 %}}{}{{% endif %}}", "{%- elif 0 %}".repeat(count));
+        assert_eq!(rendered(&chain(1_000)), "rendered 0 bytes");
+        assert!(rendered(&chain(1_001)).contains("has more than 1000 tags {% elif %}"), "{}", rendered(&chain(1_001)));
     }
 
     #[test]

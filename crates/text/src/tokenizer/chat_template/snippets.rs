@@ -48,3 +48,25 @@ fn snippets_are_rendered_as_jinja2_renders_them() {
     }
     assert!(wrong.is_empty(), "{} snippets:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// `tests/differential/random_templates.py` records them.
+#[test]
+fn random_templates_are_rendered_as_jinja2_renders_them() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/differential/random-templates.json");
+    let groups: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for group in groups.as_array().unwrap() {
+        for case in group["templates"].as_array().unwrap() {
+            let (text, right) = (case[0].as_str().unwrap(), case[1].as_str());
+            let values = Jinja::from(Serde(&group["values"]));
+            let template = ChatTemplate::new("random", text, BTreeMap::new());
+            let found = template.and_then(|template| template.render_values(values, 1_000_000));
+            if found.as_ref().ok().map(String::as_str) != right {
+                wrong.push(format!("{text:?}\n  right {right:?}\n  found {found:?}"));
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 300, "{count}");
+    assert!(wrong.is_empty(), "{} of {count} templates:\n{}", wrong.len(), wrong.join("\n"));
+}

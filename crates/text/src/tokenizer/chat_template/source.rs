@@ -1,5 +1,8 @@
 //! The source of a chat template, rewritten where minijinja's syntax differs from that of transformers' Jinja.
 
+/// Maximum number of `elif` tags: minijinja takes time with the square of a chain's length.
+const MAX_ELIF: usize = 1_000;
+
 /// A template in minijinja's syntax.
 pub(super) struct Source {
     /// The text.
@@ -19,7 +22,8 @@ pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>
     let template = template.replace("\r\n", "\n").replace('\r', "\n");
     let (mut text, mut marks_generation, mut nests) = (String::new(), false, false);
     let mut rest = template.as_str();
-    while let Some(open) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
+    let mut chained = 0;
+    while let Some(open) = begin_of_tag(rest) {
         let (before, tag) = rest.split_at(open);
         text.push_str(before);
         let length = match &tag[..2] {
@@ -39,6 +43,10 @@ pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>
         }
         let word = code.trim_matches(['-', '+']).trim();
         nests |= sets_parts(word);
+        chained += usize::from(&tag[..2] == "{%" && word.starts_with("elif"));
+        if chained > MAX_ELIF {
+            return Err(format!("has more than {MAX_ELIF} tags {{% elif %}}; a shorter chain, or a mapping, is read"));
+        }
         match (&tag[..2], word) {
             ("{#", _) => text.push_str(tag),
             ("{%", "generation") => {
@@ -63,6 +71,12 @@ pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>
     check(rest.get(2..).filter(|_| rest.starts_with(['{'])).unwrap_or_default())?;
     text.push_str(rest);
     Ok(Source { text, marks_generation, nests })
+}
+
+/// Place of the next tag. One pass over the text, whichever kinds of tags it has.
+fn begin_of_tag(text: &str) -> Option<usize> {
+    let is_tag = |at: &usize| matches!(text.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#'));
+    text.match_indices('{').map(|(at, _)| at).find(is_tag)
 }
 
 /// True for code such as `set ns.x = [ns.x]`: of all that a template can do, setting attributes alone outlasts a loop.
@@ -96,7 +110,7 @@ fn end_of_code(code: &str, end: &str) -> Option<usize> {
         }
         at += character.len_utf8();
     }
-    code.find(end)
+    None // text or brackets without an end, which no Jinja reads
 }
 
 /// Place behind the text in quotes that begins at `start`.
