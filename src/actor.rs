@@ -20,7 +20,7 @@ use crate::{Error, Result};
 use palestra_learn::encoder::{Context, Encoder, Encoding};
 use palestra_learn::rollout::action_text;
 use palestra_model::Policy;
-use palestra_model::generate::{Limits, Request, generate};
+use palestra_model::generate::{Continuation, Limits, Request, generate};
 use palestra_model::math::Sampling;
 use palestra_model::ops::{open_device, set_threads};
 use palestra_text::StopCheck;
@@ -172,7 +172,7 @@ impl Actor {
         let stopped = (!self.stop.is_empty()).then_some(&is_stopped as _);
         let limits = Limits { end: self.encoder.ends().ids(), max_new_tokens, stopped };
         let written = generate(&self.policy, &mut requests, &limits, &sampling);
-        let action = |(request, written): (&Request, palestra_model::generate::Continuation)| {
+        let action = |(request, written): (&Request, Continuation)| {
             let stop = if request.choices.is_none() { self.stop.as_slice() } else { &[] };
             Ok(action_text(tokenizer, self.encoder.ends(), &written.tokens, stop)?)
         };

@@ -97,7 +97,7 @@ class Policy:
         return self._started().hello["policy"]["context"]
 
     def close(self) -> None:
-        """Ends the process; another action starts a new one."""
+        """Ends the process; another action starts a new one, as it does after a failure."""
         if self._process is not None:
             self._process.close()
             self._process = None
@@ -109,7 +109,7 @@ class Policy:
         self.close()
 
     def _started(self) -> Process:
-        if self._process is None:
+        if self._process is None or not self._process.is_open:
             self._process = Process(self._arguments, "policy", **self._timeouts)
         return self._process
 
@@ -121,11 +121,7 @@ class Policy:
             state["seed"] = first + number
         options = {"temperature": temperature, "max_new_tokens": max_new_tokens}
         given = {name: value for name, value in options.items() if value is not None}
-        try:
-            answer = self._started().ask([{"type": "act", "session": 0, "states": states, **given}])[0]
-        except (TimeoutError, OSError):
-            self._process = None  # it was killed
-            raise
+        answer = self._started().ask([{"type": "act", "session": 0, "states": states, **given}])[0]
         if seed is None:
             self._seed += len(states)
         return answer["actions"]

@@ -48,9 +48,14 @@ class Process:
             self._kill()
             raise
 
+    @property
+    def is_open(self) -> bool:
+        """True until it is closed, ends, or gives no answer in time."""
+        return self._process.poll() is None and self._process.stdin is not None and not self._process.stdin.closed
+
     def ask(self, requests: list) -> list:
         """The answers to requests, in their order. An answer `error` is a RuntimeError with its message."""
-        if self._process.poll() is not None or self._process.stdin is None or self._process.stdin.closed:
+        if not self.is_open:
             raise RuntimeError(f"`{self._name}` is closed")
         try:
             answers = self._exchange(requests, self.timeout)
