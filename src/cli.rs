@@ -3,6 +3,7 @@
 //! Commands parse arguments, call the library and print. Results go to standard output, as one JSON object with
 //! `--json`; logs and errors go to standard error. Nothing here knows tensors.
 
+mod bench;
 mod check;
 mod compare;
 mod corpus;
@@ -92,6 +93,7 @@ enum Command {
     Export(export::Args),
     Tokenizer(tokenizer::Args),
     Plan(plan::Args),
+    Bench(bench::Args),
     Keys(keys::KeysArgs),
     Metrics(keys::MetricsArgs),
     Rows(rows::Args),
@@ -145,6 +147,7 @@ fn run(command: &Command, registry: &Registry, output: &mut Output) -> Result<Ex
         Command::Export(args) => export::run(args, output),
         Command::Tokenizer(args) => tokenizer::run(args, output),
         Command::Plan(args) => plan::run(args, registry, output),
+        Command::Bench(args) => bench::run(args, output),
         Command::Keys(args) => keys::keys(args, output),
         Command::Metrics(args) => keys::metrics(args, output),
         Command::Rows(args) => rows::run(args, registry, output),

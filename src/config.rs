@@ -28,7 +28,7 @@ use palestra_model::lora::LoraConfig;
 use palestra_model::ops::device_name;
 use palestra_model::optim::OptimizerConfig;
 use palestra_text::{ChatDate, NamedTemplate, TemplateLimits};
-pub use sections::{EvaluationConfig, TrainConfig};
+pub use sections::{EvaluationConfig, Sharding, TrainConfig};
 pub use shown::shown_value;
 
 /// Training run as a TOML file describes it.

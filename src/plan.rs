@@ -3,6 +3,7 @@
 //! Knows the shape of a model; reads no files and computes with no tensors, so that models of any size can be planned.
 
 mod memory;
+mod network;
 mod outline;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +12,10 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Result;
+use crate::config::Sharding;
 pub use memory::Memory;
 use memory::memory;
+pub use network::Network;
 pub use outline::Outline;
 use palestra_display::duration;
 use palestra_model::lora::{LoraConfig, is_adapter};
@@ -35,6 +38,8 @@ pub struct Extent {
     pub gradient_checkpointing: bool,
     /// Number of devices, among which the windows of a step are divided.
     pub devices: u64,
+    /// What else is divided among them.
+    pub sharding: Sharding,
 }
 
 /// Parameter counts of a model, in all and trained.
@@ -86,6 +91,12 @@ pub struct Plan {
     pub tokens_per_second: Option<f64>,
     /// Seconds of all steps, without evaluation and checkpoints.
     pub seconds: Option<f64>,
+    /// Seconds of a step in which the devices add their gradients, if the network is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_seconds: Option<f64>,
+    /// Share of the time in which the devices compute, if the network is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub efficiency: Option<f64>,
     /// Memory of one device.
     pub memory: Memory,
 }
@@ -178,7 +189,25 @@ impl Plan {
             flops_per_second,
             tokens_per_second: all.map(|all| all / flops_per_token),
             seconds: all.map(|all| flops / all),
+            network_seconds: None,
+            efficiency: None,
             memory: memory(config, counted, extent),
+        }
+    }
+
+    /// The plan with the time that the devices take to add their gradients, during which they do not compute.
+    #[must_use]
+    pub fn over(self, network: Network) -> Self {
+        let adding = network.all_reduce_seconds(self.trained_parameters, self.devices);
+        let computing = self.seconds.map(|seconds| seconds / self.steps.max(1) as f64);
+        let efficiency = computing.map(|computing| computing / (computing + adding));
+        let slower = |time: Option<f64>| time.zip(efficiency);
+        Self {
+            tokens_per_second: slower(self.tokens_per_second).map(|(rate, efficiency)| rate * efficiency),
+            seconds: slower(self.seconds).map(|(seconds, efficiency)| seconds / efficiency),
+            network_seconds: Some(adding),
+            efficiency,
+            ..self
         }
     }
 }
@@ -236,6 +265,11 @@ impl fmt::Display for Plan {
             let (rate, tokens) = (short(rate), short(tokens));
             let devices = self.devices;
             writeln!(f, "time        {} on {devices} x {rate}FLOP/s, {tokens} tokens/s", duration(seconds))?;
+        }
+        if let (Some(adding), Some(efficiency)) = (self.network_seconds, self.efficiency) {
+            let sent = bytes(4 * self.trained_parameters);
+            let step = duration(adding);
+            writeln!(f, "network     {step} of a step to add {sent} of gradients, efficiency {efficiency:.3}")?;
         }
         write!(
             f,

@@ -13,7 +13,9 @@ mod preferences;
 mod ranks;
 mod reference;
 mod report;
+mod scores;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::{EnvSpec, Registry};
-use palestra_model::{Device, Module, Policy};
+use palestra_model::{Device, Module, Policy, TensorData};
 
 use crate::agent::{Agent, Evaluation};
 use crate::config::RunFile;
@@ -34,10 +36,11 @@ use baselines::Baselines;
 use best::Best;
 use directory::{Before, Directory, resumed, snapshot};
 use episodes::{SHOWN, frames, samples};
-use held_out::HeldOut;
+use held_out::{HeldOut, HeldOutScore};
 use palestra_files::write_atomically;
-use palestra_learn::collective::{Alone, Collective};
+use palestra_learn::collective::{Alone, Collective, of_first};
 use palestra_learn::learners::{AnyConfig, Learner};
+use palestra_learn::sharding;
 use palestra_learn::source::{DataConfig, Source};
 use palestra_learn::train::{UpdateRange, train};
 use palestra_model::checkpoint;
@@ -48,6 +51,7 @@ use parts::{LoggedData, Parts};
 pub use plan::{Hardware, RunPlan, dry_run, plan_run, rows_of_run};
 use report::page;
 pub use report::{HeldOutScores, LogSummary, PreferenceScores, TrainReport};
+use scores::{Due, Scores};
 
 /// Output of a run, and its display.
 #[derive(Debug, Clone, Default)]
@@ -115,15 +119,8 @@ pub fn train_on_ranks(
         Parts::Log(learner, source) => training.train(learner, source, None),
         Parts::Text(learner, source, held_out) => training.train(learner, source, Some(HeldOut::Text(held_out))),
         Parts::Preferences(data) => {
-            // The log-probabilities of the reference are computed and written by rank 0; the others read them.
-            if collective.rank() > 0 {
-                collective.barrier()?;
-            }
             let (agent, dir) = (&training.agent, &training.directory.dir);
-            let (learner, source, held_out) = data.into_parts(agent, dir, &batches_on)?;
-            if collective.rank() == 0 {
-                collective.barrier()?;
-            }
+            let (learner, source, held_out) = data.into_parts(agent, dir, &batches_on, collective)?;
             training.train(learner, source, Some(HeldOut::Preferences(held_out)))
         }
     }
@@ -183,7 +180,7 @@ impl Training<'_> {
     {
         match self.collective.rank() {
             0 => self.go(learner, source, held_out).map(Some),
-            _ => self.follow(learner, source).map(|()| None),
+            _ => self.follow(learner, source, held_out).map(|()| None),
         }
     }
 
@@ -194,18 +191,17 @@ impl Training<'_> {
         S: Source<L>,
     {
         let Self { agent: start, logged, directory, registry, stop, device, options, collective } = self;
-        let mut optimizer = AdamW::new(start.run.optimizer.clone())?;
+        let mut optimizer = optimizer_of(&start.run, collective)?;
         let Directory { dir, saved } = directory;
-        let episodes = start.run.evaluation.episodes as u64;
         let (agent, before) = match &saved {
             None => {
                 if start.run.env.is_some() || held_out.is_some() {
                     tracing::info!("{}: evaluating the model before training", start.run.name);
                 }
-                let (play, played) = start.try_evaluate(&start.policy, registry, episodes, start.run.seed)?.unzip();
-                let held_out = held_out.as_ref().map(|held_out| held_out.score(&start.policy));
+                let Scores { play, played, held_out } =
+                    Scores::of(&start, &start.policy, registry, held_out.as_ref(), collective)?;
                 let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
-                let shown = samples(played.unwrap_or_default(), &start, shown);
+                let shown = samples(played, &start, shown);
                 (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes: shown })
             }
             Some(saved) => resumed(start, saved, &mut learner, &mut source, &mut optimizer, &device)?,
@@ -231,46 +227,46 @@ impl Training<'_> {
         let policy = optimizer.freeze(agent.trained())?;
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, collective, |progress| {
             done = progress.done;
+            let due = Due::after(done, progress.is_new, progress.is_last, &run.train);
             if progress.is_new {
                 if let Some(kept) = &mut kept {
                     kept.add(done - 1, progress.source.episodes())?;
                 }
                 let mut metrics = progress.metrics.clone();
                 guard.check(done, &metrics).iter().for_each(|warning| tracing::warn!("{}: {warning}", run.name));
-                if run.train.evaluate_every.is_some_and(|every| done.is_multiple_of(every)) {
+                if due.evaluation {
                     observer.during("evaluating", done, || {
-                        let evaluated = agent.try_evaluate(progress.model, registry, episodes, run.seed)?;
-                        let mean = |(evaluated, _): (Evaluation, _)| evaluated.score.mean_return;
-                        metrics.extend(evaluated.map(|it| ("evaluation/return_mean".into(), mean(it))));
-                        if let Some(held_out) = &mut held_out {
-                            metrics.extend(held_out.score(progress.model).metrics());
-                            if let Some(text) = held_out.text_mut() {
-                                text.write_samples(progress.model, done, &dir.samples())?;
-                            }
+                        let scores = Scores::of(&agent, progress.model, registry, held_out.as_ref(), collective)?;
+                        metrics.extend(scores.play.map(|it| ("evaluation/return_mean".into(), it.score.mean_return)));
+                        metrics.extend(scores.held_out.iter().flat_map(HeldOutScore::metrics));
+                        if let Some(text) = held_out.as_mut().and_then(HeldOut::text_mut) {
+                            text.write_samples(progress.model, done, &dir.samples())?;
                         }
                         Ok::<(), Error>(())
                     })?;
                 }
                 observer.update(done, &metrics).map_err(Error::io(dir.path()))?;
-                if best.as_mut().is_some_and(|best| best.takes(&metrics)) {
+                if let Some(best) = &mut best
+                    && of_first(collective, &best.takes(&metrics))?
+                {
                     observer.during("saving the best checkpoint", done, || {
-                        checkpoint::save(&dir.best(), &snapshot(&agent, &progress, &before)?)?;
+                        let state = optimizer_state(progress.optimizer, collective)?;
+                        checkpoint::save(&dir.best(), &snapshot(&agent, &progress, state, &before)?)?;
                         Ok::<(), Error>(checkpoint::prune(&dir.best(), 1)?)
                     })?;
                 }
             }
-            let is_due = done.is_multiple_of(run.train.checkpoint_every);
-            let is_saved = is_due && !progress.is_new;
-            if (progress.is_last || is_due) && !is_saved {
+            if due.saving {
                 kept.as_mut().map_or(Ok(()), |kept| kept.end(done))?;
                 observer.during("saving a checkpoint", done, || {
-                    checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, &before)?)?;
+                    let state = optimizer_state(progress.optimizer, collective)?;
+                    checkpoint::save(&dir.checkpoints(), &snapshot(&agent, &progress, state, &before)?)?;
                     Ok::<(), Error>(checkpoint::prune(&dir.checkpoints(), run.train.keep_checkpoints)?)
                 })?;
                 episodes::write(&dir, progress.source.episodes().into_iter().take(10))?;
             }
             let is_first = progress.is_new && done == agent.updates + 1;
-            if progress.is_last || is_due || is_first {
+            if progress.is_last || due.checkpoint || is_first {
                 observer.write_report(report::so_far(&agent, done)?).map_err(Error::io(dir.report()))?;
             }
             Ok::<(), Error>(())
@@ -288,22 +284,16 @@ impl Training<'_> {
         if let Some(fault) = best.as_ref().and_then(Best::fault) {
             tracing::warn!("{}: {fault}", run.name);
         }
-        let agent = match best.and(checkpoint::latest(&dir.best())?) {
-            Some(path) => {
-                let saved = checkpoint::load(&path)?;
-                tracing::info!("{}: update {} was the best, and is the one that is used", run.name, saved.step);
-                Agent { rewards: agent.rewards, ..Agent::from_checkpoint(agent.run, &saved, &path, &device)? }
-            }
-            None => Agent { policy: model, updates: done, ..agent },
-        };
+        let best = best.and(checkpoint::latest(&dir.best())?);
+        let agent = trained_agent(agent, model, done, of_first(collective, &best)?, &device)?;
         if agent.run.env.is_some() || held_out.is_some() {
             observer.say(&format!("{}: evaluating the trained model", run.name));
         }
-        let (evaluation, played) = agent.try_evaluate(&agent.policy, registry, episodes, run.seed)?.unzip();
-        let samples = samples(played.unwrap_or_default(), &agent, 20);
+        let Scores { play, played, held_out: after } =
+            Scores::of(&agent, &agent.policy, registry, held_out.as_ref(), collective)?;
+        let samples = samples(played, &agent, 20);
         episodes::write(&dir, &samples)?;
         let frames = frames(&agent, registry)?;
-        let after = held_out.as_ref().map(|held_out| held_out.score(&agent.policy));
         let (text, preferences) = report::held_out_scores(before.held_out, after, agent.tokenizer.vocab_size());
         let report = TrainReport {
             run_dir: dir.path().to_path_buf(),
@@ -314,7 +304,7 @@ impl Training<'_> {
             before: baselines.before,
             random: baselines.random,
             scripted: baselines.scripted,
-            evaluation,
+            evaluation: play,
             text,
             preferences,
         };
@@ -334,6 +324,25 @@ impl Training<'_> {
         }
         Ok(report)
     }
+}
+
+/// Optimiser of a run: the whole, or a rank's share of it.
+fn optimizer_of(run: &RunFile, collective: &dyn Collective) -> Result<AdamW> {
+    let shard = run.train.sharding.of_optimizer(collective.shard());
+    Ok(AdamW::new(run.optimizer.clone())?.with_shard(shard))
+}
+
+/// State of the optimiser over all ranks, on rank 0.
+fn optimizer_state(optimizer: &AdamW, collective: &dyn Collective) -> Result<(u64, BTreeMap<String, TensorData>)> {
+    Ok(sharding::state(optimizer, collective)?.expect("rank 0 gets the state"))
+}
+
+/// Agent at the end of a run: of the trained model, or of the best checkpoint.
+fn trained_agent(agent: Agent, model: Policy, done: u64, best: Option<PathBuf>, device: &Device) -> Result<Agent> {
+    let Some(path) = best else { return Ok(Agent { policy: model, updates: done, ..agent }) };
+    let saved = checkpoint::load(&path)?;
+    tracing::info!("{}: update {} was the best, and is the one that is used", agent.run.name, saved.step);
+    Ok(Agent { rewards: agent.rewards, ..Agent::from_checkpoint(agent.run, &saved, &path, device)? })
 }
 
 /// Records the spec of the run's environment, and warns where its results cannot be had again.
@@ -385,7 +394,7 @@ pub fn evaluate_run(
 ) -> Result<Evaluation> {
     let agent = Agent::load(run_dir, registry, overrides)?;
     let episodes = episodes.unwrap_or(agent.run.evaluation.episodes as u64);
-    Ok(agent.evaluate(&agent.policy, registry, episodes, seed)?.0)
+    Ok(agent.evaluate(&agent.policy, registry, episodes, seed, &Alone)?.0)
 }
 
 /// Number of threads, which affects the bits of a run: that of the resumed run, or one per core, which the ranks on a machine

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Agent;
 use crate::Result;
-use palestra_learn::rollout::{RolloutConfig, RolloutEvent, RolloutResult, reward_means};
+use palestra_learn::collective::Collective;
+use palestra_learn::rollout::{RolloutConfig, RolloutEvent, RolloutResult, gather_rollouts, reward_means};
 use palestra_model::math::Sampling;
 use palestra_model::{Module, Policy};
 
@@ -27,31 +28,34 @@ pub struct Evaluation {
 }
 
 impl Agent {
-    /// Plays episodes that training never saw, and scores them. The results of each reward are among the numbers of
+    /// Plays episodes that training never saw, and scores them; each rank plays its share. The results of each reward are among the numbers of
     /// `info`. Episodes that lack a reward count in none of the others.
     ///
     /// # Errors
-    /// Errors of [`Rollout::play`](palestra_learn::rollout::Rollout::play).
+    /// Errors of [`Rollout::play`](palestra_learn::rollout::Rollout::play), of any rank.
     pub fn evaluate(
         &self,
         policy: &Policy,
         registry: &Registry,
         episodes: u64,
         seed: u64,
+        collective: &dyn Collective,
     ) -> Result<(Evaluation, Vec<RolloutResult>)> {
         let policy = policy.valid();
         let config = self.evaluation_rollout();
         let env = self.evaluation_env()?;
-        let mut rollout = self.rollout_in(&env, config, registry, (episodes as usize).clamp(1, 256))?;
-        let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
-        let (played, timings) = rollout.play(&policy, seed, numbers, &self.sampling())?;
+        let share = collective.share(episodes as usize);
+        let mut rollout = self.rollout_in(&env, config, registry, share.len().clamp(1, 256))?;
+        let numbers = FIRST_EVALUATION + share.start as u64..FIRST_EVALUATION + share.end as u64;
+        let own = rollout.play(&policy, seed, numbers, &self.sampling());
+        let (played, timings) = gather_rollouts(own, collective)?;
         let scored = played.iter().filter(|played| played.is_scored());
         let mut score = score(&self.run.name, scored.map(|played| (&played.episode, &played.info)));
         score.info.extend(reward_means(&played));
         let dropped = timings.dropped.iter().map(|(kind, count)| (format!("dropped_{kind}"), *count as f64));
         score.info.extend(dropped);
         let spec = registry.build(&env)?.spec().clone();
-        let exact = self.exact_value(&policy, registry)?;
+        let exact = if collective.rank() == 0 { self.exact_value(&policy, registry)? } else { None };
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
     }
 
@@ -65,8 +69,9 @@ impl Agent {
         registry: &Registry,
         episodes: u64,
         seed: u64,
+        collective: &dyn Collective,
     ) -> Result<Option<(Evaluation, Vec<RolloutResult>)>> {
-        self.run.env.as_ref().map(|_| self.evaluate(policy, registry, episodes, seed)).transpose()
+        self.run.env.as_ref().map(|_| self.evaluate(policy, registry, episodes, seed, collective)).transpose()
     }
 
     /// Plays further episodes one after the other, and shows each turn.

@@ -6,6 +6,7 @@ use palestra_envs::Registry;
 use super::output::Output;
 use crate::Result;
 use crate::config::RunFile;
+use crate::plan::Network;
 use crate::train_run::{Hardware, plan_run};
 
 /// Estimate the cost of a training run, without training
@@ -18,7 +19,7 @@ use crate::train_run::{Hardware, plan_run};
 /// is for runs on text, nothing is computed,
 /// and only config.json is read of start_from, so that models and hardware that are not there can be planned. The
 /// FLOP/s that a GPU achieves are what this command measures on one, or its peak times the share of it that training
-/// uses: about 0.4.
+/// uses: about 0.4. With --bandwidth and --latency, the time in which the GPUs add their gradients is counted too.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -28,6 +29,7 @@ Examples:
   palestra plan examples/recipes/shakespeare-char.toml
   palestra plan examples/recipes/sft-finance-lora.toml --json | jq '.trained_parameters, .memory.total'
   palestra plan big.toml --gpus 64 --tflops 125 --json | jq .seconds       (an A100 at 0.4 of its 312 TFLOP/s)
+  palestra plan big.toml --gpus 64 --tflops 125 --bandwidth 20 --latency 30 --set train.sharding=optimizer
 
 A run file of 7 billion parameters, big.toml:
   name = \"big\"
@@ -55,6 +57,12 @@ pub struct Args {
     /// TFLOP/s that each GPU achieves in training
     #[arg(long, value_name = "T", requires = "gpus", value_parser = positive)]
     tflops: Option<f64>,
+    /// GB/s that each GPU sends while gradients are added, as `palestra bench collective` measures it
+    #[arg(long, value_name = "G", requires_all = ["gpus", "latency"], value_parser = positive)]
+    bandwidth: Option<f64>,
+    /// Microseconds of a message to another GPU, as `palestra bench collective` measures it
+    #[arg(long, value_name = "US", requires = "bandwidth", value_parser = positive)]
+    latency: Option<f64>,
     /// Key of the run file to change, such as model.layers=24; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -62,8 +70,12 @@ pub struct Args {
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     let run = RunFile::load(&args.file, &args.overrides)?;
+    let network = args.bandwidth.zip(args.latency).map(|(gigabytes, microseconds)| Network {
+        bytes_per_second: gigabytes * 1e9,
+        message_seconds: microseconds / 1e6,
+    });
     let hardware = args.gpus.zip(args.tflops);
-    let hardware = hardware.map(|(gpus, tflops)| Hardware { devices: gpus, flops_per_second: tflops * 1e12 });
+    let hardware = hardware.map(|(devices, tflops)| Hardware { devices, flops_per_second: tflops * 1e12, network });
     let plan = plan_run(run, registry, hardware)?;
     output.report(&plan, &plan)?;
     Ok(ExitCode::SUCCESS)

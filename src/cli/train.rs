@@ -10,7 +10,7 @@ use crate::config::RunFile;
 use crate::recipes::{RECIPES, recipe};
 use crate::train_run::{TrainOptions, dry_run, train_on_ranks};
 use crate::{Error, Result};
-use palestra_learn::collective::join;
+use palestra_learn::collective::{Collective, join};
 use palestra_learn::learners::{LEARNERS, LearnerKind};
 use palestra_report::Display;
 
@@ -105,13 +105,21 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         Ok(None) => Ok(ExitCode::SUCCESS),
         Err(error) if collective.size() > 1 && !matches!(error, Error::Interrupted(_)) => {
             logs::release();
-            let error = Error::Training(format!("{}: {error}", collective.name(collective.rank())));
-            super::fail(&error, output.wants_json());
+            super::fail(&named(error, &*collective), output.wants_json());
             // The other ranks would wait for this one.
             collective.abort();
             Ok(ExitCode::FAILURE)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Error with the name of this rank, if it names no rank itself.
+fn named(error: Error, collective: &dyn Collective) -> Error {
+    let told = error.to_string();
+    match (0..collective.size()).any(|rank| told.starts_with(&collective.name(rank))) {
+        true => error,
+        false => Error::Training(format!("{}: {told}", collective.name(collective.rank()))),
     }
 }
 

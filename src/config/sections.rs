@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 use palestra_learn::rollout::RolloutConfig;
+use palestra_model::optim::Shard;
 
 /// Length of training, and the checkpoints to keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,9 +42,39 @@ pub struct TrainConfig {
     /// refused before it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// Division of the optimiser's moments among the ranks of a run on several processes: `none`, or `optimizer` for a share of
+    /// each on every rank (ZeRO stage 1). Takes 8 bytes a trained parameter divided by the number of ranks, and changes the
+    /// rounding alone.
+    #[serde(skip_serializing_if = "Sharding::is_none")]
+    pub sharding: Sharding,
     /// Seconds that a rank of a run on several processes waits for another, above 0 and at most 1e6; then all ranks are ended.
-    /// The others wait while rank 0 evaluates and saves.
+    /// The others wait while rank 0 saves.
     pub deadline: f64,
+}
+
+/// What is divided among the ranks of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharding {
+    /// Nothing: each rank holds the whole model and the whole optimiser.
+    #[default]
+    None,
+    /// The moments of the optimiser.
+    Optimizer,
+}
+
+impl Sharding {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    /// Share of the optimiser that a rank holds.
+    pub fn of_optimizer(self, rank: Shard) -> Shard {
+        match self {
+            Self::None => Shard::WHOLE,
+            Self::Optimizer => rank,
+        }
+    }
 }
 
 /// Evaluation of a model.
@@ -79,6 +110,7 @@ impl Default for TrainConfig {
             gradient_checkpointing: false,
             threads: None,
             memory: None,
+            sharding: Sharding::None,
             deadline: 1800.0,
         }
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Extent, Parameters};
+use crate::config::Sharding;
 use palestra_model::ModelConfig;
 use palestra_model::ops::LOGITS_CHUNK;
 
@@ -13,7 +14,7 @@ pub struct Memory {
     pub weights: u64,
     /// Gradients, 4 bytes a trained parameter.
     pub gradients: u64,
-    /// AdamW's two moments, 8 bytes a trained parameter.
+    /// AdamW's two moments, 8 bytes a trained parameter; with `train.sharding = "optimizer"`, divided by the devices.
     pub moments: u64,
     /// Activations of the windows computed at once, kept for the backward pass. An estimate; with frozen weights, an
     /// upper bound.
@@ -58,14 +59,18 @@ pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) 
         // The scores of a chunk, their log-softmax and a gradient; and the gradient of the hidden states.
         false => 3 * LOGITS_CHUNK as u64 + FLOAT * tokens * config.width as u64,
     };
-    let of_parameters = weights + gradients + moments;
+    let total_if_sharded = (weights + gradients + moments) / extent.devices + activations + logits;
+    let moments = match extent.sharding {
+        Sharding::None => moments,
+        Sharding::Optimizer => moments.div_ceil(extent.devices),
+    };
     Memory {
         weights,
         gradients,
         moments,
         activations,
         logits,
-        total: of_parameters + activations + logits,
-        total_if_sharded: of_parameters / extent.devices + activations + logits,
+        total: weights + gradients + moments + activations + logits,
+        total_if_sharded,
     }
 }

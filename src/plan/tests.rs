@@ -11,7 +11,15 @@ use palestra_model::parameters::count_trained;
 use palestra_model::{Heads, Policy};
 
 fn extent(devices: u64) -> Extent {
-    Extent { steps: 1000, window: 4096, batch: 1024, micro_batch: 1, gradient_checkpointing: false, devices }
+    Extent {
+        steps: 1000,
+        window: 4096,
+        batch: 1024,
+        micro_batch: 1,
+        gradient_checkpointing: false,
+        devices,
+        sharding: Sharding::None,
+    }
 }
 
 /// Llama 2 7B, whose authors give 6.7e9 parameters.
@@ -120,6 +128,21 @@ fn a_window_in_some_layers_costs_less_attention() {
 }
 
 #[test]
+fn adding_gradients_takes_bytes_over_bandwidth_and_messages() {
+    let network = Network { bytes_per_second: 1e9, message_seconds: 1e-3 };
+    // 5e6 numbers are two buckets; each of 4 ranks sends 3/4 of 20 MB twice, and 3 messages for each bucket twice.
+    assert!((network.all_reduce_seconds(5_000_000, 4) - (0.03 + 0.012)).abs() < 1e-12);
+    assert_eq!(network.all_reduce_seconds(5_000_000, 1), 0.0);
+    let alone = Plan::new(&llama_7b(), whole(&llama_7b()), extent(4), Some(1e15));
+    let plan = alone.clone().over(network);
+    let step = alone.seconds.unwrap() / 1000.0;
+    let adding = plan.network_seconds.unwrap();
+    assert!((plan.efficiency.unwrap() - step / (step + adding)).abs() < 1e-12);
+    assert!((plan.seconds.unwrap() - 1000.0 * (step + adding)).abs() < 1e-6 * plan.seconds.unwrap());
+    assert!(plan.to_string().contains("of a step to add 26.954 GB of gradients, efficiency 0."), "{plan}");
+}
+
+#[test]
 fn a_plan_follows_its_formulae() {
     let plan = Plan::new(&llama_7b(), whole(&llama_7b()), extent(64), Some(125e12));
     assert_eq!(plan.tokens, 1000 * 4096 * 1024);
@@ -129,6 +152,11 @@ fn a_plan_follows_its_formulae() {
     assert!((plan.seconds.unwrap() / seconds - 1.0).abs() < 1e-12);
     assert_eq!(plan.memory.weights + plan.memory.gradients + plan.memory.moments, 16 * 6_738_415_616);
     assert_eq!(plan.memory.total - plan.memory.total_if_sharded, 16 * 6_738_415_616 / 64 * 63);
+    let sharded = Extent { sharding: Sharding::Optimizer, ..extent(64) };
+    let sharded = Plan::new(&llama_7b(), whole(&llama_7b()), sharded, None).memory;
+    assert_eq!(sharded.moments, 8 * 6_738_415_616 / 64);
+    assert_eq!(plan.memory.total - sharded.total, 8 * 6_738_415_616 / 64 * 63);
+    assert_eq!(sharded.total_if_sharded, plan.memory.total_if_sharded);
     assert_eq!(plan.memory.logits, 3 * LOGITS_CHUNK as u64 + 4 * 4096 * 4096, "three buffers of a chunk");
     let short = Extent { window: 256, ..extent(1) };
     let few = Plan::new(&llama_7b(), whole(&llama_7b()), short, None);

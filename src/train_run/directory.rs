@@ -1,5 +1,6 @@
 //! Directory of a run: opened, and resumed from its last checkpoint.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -168,12 +169,13 @@ pub(super) fn resumed<L: Learner, S: Source<L>>(
     Ok((agent, before))
 }
 
+/// Checkpoint of a run, with the optimiser's state over all ranks ([`sharding::state`](palestra_learn::sharding::state)).
 pub(super) fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
     agent: &Agent,
     progress: &TrainProgress<L, S>,
+    (steps, moments): (u64, BTreeMap<String, TensorData>),
     before: &Before,
 ) -> Result<Checkpoint> {
-    let (steps, moments) = progress.optimizer.state();
     let state = json!({
         "optimizer_steps": steps,
         "learner": progress.learner.state(),

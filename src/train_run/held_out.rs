@@ -14,6 +14,7 @@ use crate::{Error, Result};
 use palestra_files::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::TextRow;
+use palestra_learn::collective::Collective;
 use palestra_learn::likelihood::{Likelihood, TextScore};
 use palestra_learn::source::{TextConfig, Texts};
 use palestra_model::generate::{Limits, Request, generate};
@@ -42,12 +43,15 @@ pub(super) enum HeldOutScore {
 }
 
 impl HeldOut {
-    /// Scores the model on the held-out data.
-    pub fn score(&self, policy: &Policy) -> HeldOutScore {
-        match self {
-            Self::Text(text) => HeldOutScore::Text(text.score(policy)),
-            Self::Preferences(data) => HeldOutScore::Preferences(data.score(policy)),
-        }
+    /// Scores the model on the held-out data, of which each rank reads its share.
+    ///
+    /// # Errors
+    /// A rank that takes no part.
+    pub fn score(&self, policy: &Policy, collective: &dyn Collective) -> Result<HeldOutScore> {
+        Ok(match self {
+            Self::Text(text) => HeldOutScore::Text(text.score(policy, collective)?),
+            Self::Preferences(data) => HeldOutScore::Preferences(data.score(policy, collective)?),
+        })
     }
 
     /// Metric that the run is evaluated by, and true if lower is better.
@@ -121,10 +125,11 @@ impl HeldOutText {
     }
 
     /// Likelihood of the held-out text under the model.
-    pub fn score(&self, policy: &Policy) -> TextScore {
-        let mut likelihood = Likelihood::default();
-        likelihood.add(policy, &self.rows, self.batch);
-        likelihood.score().expect("there is a window, and it has tokens to predict")
+    fn score(&self, policy: &Policy, collective: &dyn Collective) -> Result<TextScore> {
+        let mut own = Likelihood::default();
+        own.add(policy, &self.rows[collective.share(self.rows.len())], self.batch);
+        let all = own.over_ranks(collective)?;
+        Ok(all.score().expect("there is a window, and it has tokens to predict"))
     }
 
     /// Reads the samples that a resumed run wrote up to an update.

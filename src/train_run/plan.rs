@@ -10,7 +10,7 @@ use super::TrainOptions;
 use super::parts::{self, Parts};
 use crate::agent::Agent;
 use crate::config::RunFile;
-use crate::plan::{Extent, Outline, Parameters, Plan};
+use crate::plan::{Extent, Network, Outline, Parameters, Plan};
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
 use palestra_learn::collective::Alone;
@@ -35,6 +35,8 @@ pub struct Hardware {
     pub devices: u64,
     /// FLOP/s that each device achieves in training.
     pub flops_per_second: f64,
+    /// Network between the devices, if its time is to be counted.
+    pub network: Option<Network>,
 }
 
 /// Plan of a run of any kind.
@@ -74,7 +76,7 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
 
 /// Plans a run on text for hardware that need not be there. The model is not read, but for its configuration.
 fn plan_for(run: &RunFile, hardware: Hardware) -> Result<Plan> {
-    let Hardware { devices, flops_per_second } = hardware;
+    let Hardware { devices, flops_per_second, network } = hardware;
     let text = text_of(run)?;
     let shape = match &run.start_from {
         Some(directory) => read_config(directory)?,
@@ -97,9 +99,13 @@ fn plan_for(run: &RunFile, hardware: Hardware) -> Result<Plan> {
     let part = text.batch.div_ceil(devices as usize);
     let micro_batch = if text.micro_batch == 0 { part } else { text.micro_batch.min(part) };
     let steps = run.train.updates * text.steps as u64;
-    let gradient_checkpointing = run.train.gradient_checkpointing;
-    let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices };
-    Ok(Plan::new(&config, counted(run, &config)?, extent, Some(flops_per_second)))
+    let (gradient_checkpointing, sharding) = (run.train.gradient_checkpointing, run.train.sharding);
+    let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices, sharding };
+    let plan = Plan::new(&config, counted(run, &config)?, extent, Some(flops_per_second));
+    Ok(match network {
+        Some(network) => plan.over(network),
+        None => plan,
+    })
 }
 
 /// Outline of a run that does not learn from text.
@@ -121,8 +127,9 @@ fn outline(agent: &Agent) -> Result<Outline> {
         }
         AnyConfig::Text(_) => return Err(Error::Config(format!("{}: it learns from text", run.name))),
     };
-    let gradient_checkpointing = run.train.gradient_checkpointing;
-    let extent = Extent { steps: 0, window, batch: rows, micro_batch: rows, gradient_checkpointing, devices: 1 };
+    let (gradient_checkpointing, sharding) = (run.train.gradient_checkpointing, run.train.sharding);
+    let (batch, micro_batch) = (rows, rows);
+    let extent = Extent { steps: 0, window, batch, micro_batch, gradient_checkpointing, devices: 1, sharding };
     let counted = counted(run, config)?;
     let mut outline = Outline::new(run.learner.name, config, counted, run.train.updates, extent);
     if let AnyConfig::Play(_) = &run.learner.config {
@@ -206,8 +213,8 @@ fn extent(agent: &Agent, window: usize) -> Extent {
     let text = agent.run.text.as_ref().expect("a run on text");
     let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
     let steps = agent.run.train.updates * text.steps as u64;
-    let gradient_checkpointing = agent.run.train.gradient_checkpointing;
-    Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices: 1 }
+    let (gradient_checkpointing, sharding) = (agent.run.train.gradient_checkpointing, agent.run.train.sharding);
+    Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices: 1, sharding }
 }
 
 fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {

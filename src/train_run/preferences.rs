@@ -10,8 +10,9 @@ use crate::run_dir::RunDir;
 use crate::{Error, Result};
 use palestra_learn::accuracy::PreferenceScore;
 use palestra_learn::batch::{PromptPreferences, TextRow};
+use palestra_learn::collective::Collective;
 use palestra_learn::learners::LearnsFromPreferences;
-use palestra_learn::learners::preference::{Objective, PreferenceLearner, read_answers};
+use palestra_learn::learners::preference::{Objective, PreferenceLearner, read_answers_on_ranks};
 use palestra_learn::source::{PreferenceConfig, PreferenceData, PreferenceSource};
 use palestra_model::Policy;
 
@@ -64,10 +65,11 @@ impl OpenPreferences {
         agent: &Agent,
         dir: &RunDir,
         device: &Device,
+        collective: &dyn Collective,
     ) -> Result<(PreferenceLearner, PreferenceSource, HeldOutPreferences)> {
         let Self { learner, config, mut data } = self;
         if learner.has_reference() {
-            reference::fill(&mut data, agent, &dir.reference())?;
+            reference::fill(&mut data, agent, &dir.reference(), collective)?;
         }
         let known = data.validation.iter().flat_map(|prompt| &prompt.answers).cloned().collect();
         let objective = learner.objective(known);
@@ -84,9 +86,12 @@ impl OpenPreferences {
 
 impl HeldOutPreferences {
     /// Agreement of the model's rewards with the held-out preferences.
-    pub fn score(&self, policy: &Policy) -> PreferenceScore {
+    ///
+    /// # Errors
+    /// A rank that takes no part.
+    pub fn score(&self, policy: &Policy, collective: &dyn Collective) -> Result<PreferenceScore> {
         let rows: Vec<&TextRow> = self.prompts.iter().flat_map(|prompt| &prompt.answers).collect();
-        let numbers = read_answers(policy, self.objective.reading(), &rows, self.batch);
+        let numbers = read_answers_on_ranks(policy, self.objective.reading(), &rows, self.batch, collective)?;
         let lengths: Vec<f32> = rows.iter().map(|row| row.counted.len() as f32).collect();
         let own = |prompt: &PromptPreferences| {
             prompt.references.iter().take(prompt.answers.len()).copied().collect::<Vec<_>>()
@@ -97,7 +102,7 @@ impl HeldOutPreferences {
         let references = (!references.is_empty()).then(|| tensor(&references));
         let rewards = self.objective.rewards(tensor(&numbers), references, tensor(&lengths)).into_data();
         let rewards: Vec<f32> = rewards.iter().collect();
-        PreferenceScore::new(&self.prompts, &rewards, f64::from(policy.score_scale()))
-            .expect("what is held out can be compared")
+        let score = PreferenceScore::new(&self.prompts, &rewards, f64::from(policy.score_scale()));
+        Ok(score.expect("what is held out can be compared"))
     }
 }

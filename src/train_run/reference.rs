@@ -14,7 +14,8 @@ use crate::agent::Agent;
 use crate::{Error, Result};
 use palestra_files::write_atomically;
 use palestra_learn::batch::TextRow;
-use palestra_learn::learners::preference::{Reading, read_answers};
+use palestra_learn::collective::{Collective, of_first};
+use palestra_learn::learners::preference::{Reading, read_answers_on_ranks};
 use palestra_learn::source::{PreferenceConfig, PreferenceData};
 use palestra_model::{Policy, lora, parameters};
 
@@ -27,11 +28,11 @@ struct Reference {
 }
 
 /// Sets the log-probability of each answer under the policy that the run starts from, without adapters. They are read
-/// from the file if it exists, and otherwise computed and written.
+/// from the file if it exists, and otherwise computed, each rank its share, and written by rank 0.
 ///
 /// # Errors
 /// A file that is damaged, or of another model, tokenizer or other answers; an answer without a finite log-probability.
-pub(super) fn fill(data: &mut PreferenceData, agent: &Agent, file: &Path) -> Result<()> {
+pub(super) fn fill(data: &mut PreferenceData, agent: &Agent, file: &Path, collective: &dyn Collective) -> Result<()> {
     let base = Policy::from(lora::without_adapters(agent.policy.transformer.clone()));
     let rows: Vec<&TextRow> = data.training.iter().chain(&data.validation).flat_map(|prompt| prompt.rows()).collect();
     let of = BTreeMap::from([
@@ -39,11 +40,12 @@ pub(super) fn fill(data: &mut PreferenceData, agent: &Agent, file: &Path) -> Res
         ("tokenizer".to_string(), agent.tokenizer.fingerprint().to_string()),
         ("answers".to_string(), fingerprint_of_answers(&rows)),
     ]);
-    let log_probs = if file.exists() {
+    // As rank 0 sees it, which may have written the file before another rank looks.
+    let log_probs = if of_first(collective, &file.exists())? {
         read(file, &of, rows.len())?
     } else {
         let batch = agent.run.preferences.as_ref().map_or(1, PreferenceConfig::answers_per_pass);
-        let log_probs = read_answers(&base, Reading::LogProb, &rows, batch);
+        let log_probs = read_answers_on_ranks(&base, Reading::LogProb, &rows, batch, collective)?;
         if let Some(place) = log_probs.iter().position(|log_prob| !log_prob.is_finite()) {
             return Err(Error::Training(format!(
                 "the model of start_from gives answer {place} of {} the log-probability {}; its weights are no numbers, or \
@@ -52,8 +54,10 @@ pub(super) fn fill(data: &mut PreferenceData, agent: &Agent, file: &Path) -> Res
                 log_probs[place]
             )));
         }
-        let json = serde_json::to_string(&Reference { of, log_probs: log_probs.clone() });
-        write_atomically(file, json.expect("numbers and texts are JSON").as_bytes())?;
+        if collective.rank() == 0 {
+            let json = serde_json::to_string(&Reference { of, log_probs: log_probs.clone() });
+            write_atomically(file, json.expect("numbers and texts are JSON").as_bytes())?;
+        }
         log_probs
     };
     let mut log_probs = log_probs.into_iter();

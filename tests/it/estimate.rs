@@ -9,6 +9,7 @@ use palestra::envs::policies::{BaselinePolicy, Random, Scripted, mix};
 use palestra::envs::record::record;
 use palestra::envs::{Definition, Episode, Registry};
 use palestra::estimate::{EstimateConfig, FqeConfig, Method, Outcome, Value, estimate};
+use palestra::learn::collective::Alone;
 use palestra::model::ops::{available_devices, open_device, set_threads};
 use palestra_datasets::log::{LogWriter, WriteOptions};
 
@@ -88,7 +89,7 @@ fn the_exact_value_of_a_sampled_policy_is_what_playing_it_gives() {
         )
         .replace("context = 8", "context = 200");
     let agent = fresh(&format!("{text}[evaluation]\ngreedy = false\n[rollout.sampling]\ntemperature = 0.2"), "flex");
-    let (evaluation, _) = agent.evaluate(&agent.policy, &Registry::builtin(), 600, 3).unwrap();
+    let (evaluation, _) = agent.evaluate(&agent.policy, &Registry::builtin(), 600, 3, &Alone).unwrap();
     let (mean, error) = (evaluation.score.mean_return, evaluation.score.standard_error);
     let exact = evaluation.exact.unwrap().expected_return;
     assert!((mean - exact).abs() < 3.0 * error, "{mean} +- {error} by play, {exact} by calculation");

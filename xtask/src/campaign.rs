@@ -6,6 +6,7 @@ mod disk;
 mod kill;
 mod load;
 mod programs;
+mod ranks;
 mod soak;
 mod tests;
 mod work;
@@ -32,13 +33,19 @@ struct Request {
     program: Option<PathBuf>,
 }
 
-const CAMPAIGNS: [Campaign; 6] = [
+const CAMPAIGNS: [Campaign; 7] = [
     Campaign {
         name: "kill",
         promise: "a command that is killed at any moment goes on to the same bytes",
         minutes: 10.0,
         program: "the program",
         run: kill::run,
+    },
+    Campaign {
+        name: "ranks",
+        promise: "a rank that is killed or hangs ends the run in time, and it goes on to the same bytes",
+        minutes: 15.0,
+        run: ranks::run,
     },
     Campaign {
         name: "disk",

@@ -4,8 +4,10 @@
 //! that a run on a given number of ranks has the same bits each time, whatever carries the messages. MPI is known to
 //! `collective/mpi.rs` alone.
 
+mod buckets;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod speed;
 mod start;
 mod threads;
 
@@ -17,8 +19,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
+pub use buckets::{BUCKET, Bucket, buckets};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+use palestra_model::optim::Shard;
+pub use speed::{Speed, measure};
 pub use start::join;
 pub use threads::Threads;
 
@@ -52,10 +57,15 @@ pub trait Collective {
     /// Ends all processes of the run at once, after an error of this one.
     fn abort(&self) {}
 
+    /// This rank as one of those that share the work.
+    fn shard(&self) -> Shard {
+        Shard { rank: self.rank(), size: self.size() }
+    }
+
     /// Range of this rank's share of `count` items. The shares are contiguous, in the order of the ranks, and differ in
     /// length by at most 1.
     fn share(&self, count: usize) -> Range<usize> {
-        share(count, self.rank(), self.size())
+        self.shard().range(count)
     }
 
     /// Returns the bytes of all ranks, in their order.
@@ -83,47 +93,51 @@ pub trait Collective {
         self.all_gather(&[]).map(drop)
     }
 
-    /// Sums over the ranks, of this rank's [share](Collective::share) of the values.
+    /// Sends each rank its part, and returns the sum of the parts that all ranks sent to this one, added in the order of the
+    /// ranks.
     ///
     /// # Errors
-    /// As [`Collective::exchange`]; another number of values on another rank.
-    fn reduce_scatter(&self, values: &[f32]) -> Result<Vec<f32>> {
-        let part = |rank| bytemuck::cast_slice(&values[share(values.len(), rank, self.size())]);
-        let received = self.exchange(&(0..self.size()).map(part).collect::<Vec<&[u8]>>())?;
-        let mut sums = vec![0.0; self.share(values.len()).len()];
-        for (rank, bytes) in received.iter().enumerate() {
+    /// As [`Collective::exchange`]; a part of another length from another rank.
+    fn reduce_scatter(&self, parts: &[Vec<f32>]) -> Result<Vec<f32>> {
+        let sent: Vec<&[u8]> = parts.iter().map(|part| bytemuck::cast_slice(part)).collect();
+        let mut sums = vec![0.0; parts[self.rank()].len()];
+        for (rank, bytes) in self.exchange(&sent)?.iter().enumerate() {
             let numbers = floats(bytes, sums.len()).map_err(|reason| self.wrong(rank, &reason))?;
             sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
         }
         Ok(sums)
     }
 
-    /// Replaces values by their sums over the ranks.
+    /// Returns the numbers of all ranks, one after the other. `lengths` has how many each rank has.
     ///
     /// # Errors
     /// As [`Collective::reduce_scatter`].
-    fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
-        let own = self.reduce_scatter(values)?;
-        self.all_gather_shares(&own, values)
+    fn concatenate(&self, own: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
+        let mut all = Vec::with_capacity(lengths.iter().sum());
+        for (rank, bytes) in self.all_gather(bytemuck::cast_slice(own))?.iter().enumerate() {
+            all.extend(floats(bytes, lengths[rank]).map_err(|reason| self.wrong(rank, &reason))?);
+        }
+        Ok(all)
     }
 
-    /// Fills `values` with the shares of all ranks; `own` is this rank's.
+    /// Returns the numbers of all `count` items, of which each rank has those of its [share](Collective::share).
     ///
     /// # Errors
     /// As [`Collective::reduce_scatter`].
-    fn all_gather_shares(&self, own: &[f32], values: &mut [f32]) -> Result<()> {
-        for (rank, bytes) in self.all_gather(bytemuck::cast_slice(own))?.iter().enumerate() {
-            let share = share(values.len(), rank, self.size());
-            let place = &mut values[share];
-            let numbers = floats(bytes, place.len()).map_err(|reason| self.wrong(rank, &reason))?;
-            place.iter_mut().zip(numbers).for_each(|(value, number)| *value = number);
-        }
-        Ok(())
+    fn gather_shares(&self, own: &[f32], count: usize) -> Result<Vec<f32>> {
+        let size = self.size();
+        let lengths: Vec<usize> = (0..size).map(|rank| Shard { rank, size }.range(count).len()).collect();
+        self.concatenate(own, &lengths)
+    }
+
+    /// Error of a rank, as the others tell it.
+    fn error_of(&self, rank: usize, reason: &str) -> Error {
+        Error::Training(format!("{}: {reason}", self.name(rank)))
     }
 
     /// Error of a rank that sent something else than expected.
     fn wrong(&self, rank: usize, reason: &str) -> Error {
-        Error::Training(format!("{}: {reason}; all ranks must run the same program on the same data", self.name(rank)))
+        self.error_of(rank, &format!("{reason}; all ranks must run the same program on the same data"))
     }
 }
 
@@ -170,11 +184,6 @@ impl Traffic {
     }
 }
 
-/// Range of a rank's share of `count` items.
-pub fn share(count: usize, rank: usize, size: usize) -> Range<usize> {
-    rank * count / size..(rank + 1) * count / size
-}
-
 /// Returns the values of all ranks, in their order.
 ///
 /// # Errors
@@ -185,6 +194,14 @@ pub fn gather<T: Serialize + DeserializeOwned>(collective: &dyn Collective, own:
         serde_json::from_slice(&bytes).map_err(|error| collective.wrong(rank, &error.to_string()))
     };
     collective.all_gather(&json)?.into_iter().enumerate().map(parse).collect()
+}
+
+/// Returns the value of rank 0.
+///
+/// # Errors
+/// As [`gather`].
+pub fn of_first<T: Serialize + DeserializeOwned>(collective: &dyn Collective, own: &T) -> Result<T> {
+    Ok(gather(collective, own)?.swap_remove(0))
 }
 
 /// The numbers in a message, which must be `count`.

@@ -10,6 +10,7 @@ mod error;
 pub mod learners;
 pub mod likelihood;
 pub mod rollout;
+pub mod sharding;
 pub mod source;
 pub mod train;
 mod trajectory;

@@ -8,7 +8,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::batch::{TextBatch, TextRow};
+use crate::collective::{Collective, gather};
 use crate::learners::supervised::text_log_probs;
 use palestra_model::Policy;
 use palestra_report::Metrics;
@@ -62,6 +64,21 @@ impl Likelihood {
         self.nats -= log_probs.iter().flatten().map(|&log_prob| f64::from(log_prob)).sum::<f64>();
         self.tokens += rows.iter().map(|row| row.counted.len() as u64).sum::<u64>();
         self.bytes += rows.iter().map(|row| row.bytes as u64).sum::<u64>();
+    }
+
+    /// Sum over the ranks, each of which has added its rows.
+    ///
+    /// # Errors
+    /// A rank that takes no part.
+    pub fn over_ranks(self, collective: &dyn Collective) -> Result<Self> {
+        // As bits, since JSON has no numbers that are not finite.
+        let own = (self.nats.to_bits(), self.tokens, self.bytes);
+        let add = |sum: Self, (nats, tokens, bytes): (u64, u64, u64)| Self {
+            nats: sum.nats + f64::from_bits(nats),
+            tokens: sum.tokens + tokens,
+            bytes: sum.bytes + bytes,
+        };
+        Ok(gather(collective, &own)?.into_iter().fold(Self::default(), add))
     }
 
     /// Score of all rows; `None` if no token was predicted.

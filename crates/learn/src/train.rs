@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::collective::{Collective, gather};
 use crate::learners::{Learner, reduced_gradients};
 use crate::source::Source;
-use crate::{Error, Result};
+use crate::{Error, Result, sharding};
 use palestra_model::optim::AdamW;
 use palestra_report::Metrics;
 
@@ -63,7 +63,8 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
     for update in span.start..span.updates {
         let fraction = update as f64 / span.updates as f64;
         learner.set_progress(fraction);
-        let mut metrics = match source.begin(learner, &model, update, collective) {
+        let begun = source.begin(learner, &model, update, collective);
+        let mut metrics = match of_all_ranks(begun, collective)? {
             Ok(metrics) => metrics,
             Err(error) => {
                 // The model is as the last update left it, and is reported again so that it is not lost.
@@ -92,7 +93,7 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         let mut means = Means::default();
         let (steps, mut taken, mut empty, mut learning_rate) = (source.steps() as f64, 0.0, 0.0, 0.0);
         while let Some(parts) = source.next_batch(learner, collective)? {
-            let (gradients, mut measured) = reduced_gradients(learner, &model, parts, collective)?;
+            let (gradients, mut measured) = reduced_gradients(learner, &model, parts, optimizer.shard(), collective)?;
             taken += 1.0;
             // Strictly between the ends, so that no step is wasted on a rate of 0.
             let done = (update as f64 * steps + taken) / (span.updates as f64 * steps + 1.0);
@@ -102,7 +103,7 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
                 continue;
             }
             let norm;
-            (model, norm) = optimizer.step(model, gradients, learning_rate).map_err(Error::from)?;
+            (model, norm) = sharding::step(optimizer, model, gradients, learning_rate, collective)?;
             measured.insert("optimizer/grad_norm".into(), norm);
             model = learner.after_step(model);
             source.observe(learner, &measured)?;
@@ -135,6 +136,20 @@ pub fn train<L: Learner, S: Source<L>, E: From<Error>>(
         }
     }
     Ok(model)
+}
+
+/// The error of the first rank that has one, if any: on that rank as it is, on each other by its rank's name. All ranks then do
+/// the same.
+fn of_all_ranks<T>(own: Result<T>, collective: &dyn Collective) -> Result<Result<T>> {
+    if collective.size() == 1 {
+        return Ok(own);
+    }
+    let errors = gather(collective, &own.as_ref().err().map(Error::to_string))?;
+    let failed = errors.into_iter().enumerate().find_map(|(rank, error)| Some((rank, error?)));
+    Ok(match (own, failed) {
+        (Ok(_), Some((rank, reason))) => Err(collective.error_of(rank, &reason)),
+        (own, _) => own,
+    })
 }
 
 /// True if a user asked any rank to stop. All ranks get the same answer, so that they end after the same update.

@@ -1,15 +1,20 @@
 //! AdamW with parameter groups, global-norm clipping and a learning-rate schedule.
 
+mod gradients;
+mod shard;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{self, adamw_step};
 use crate::parameters;
 use crate::{Error, Result};
+pub use gradients::GradientSum;
+pub use shard::Shard;
 
 /// Learning-rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,123 +135,11 @@ impl OptimizerConfig {
     }
 }
 
-/// Sum of the gradients of one step by parameter name, flat: over the parts of a batch, and over the ranks of a run.
-#[derive(Default)]
-pub struct GradientSum {
-    sums: BTreeMap<String, Tensor<1>>,
-    /// Count that the sums are over.
-    count: f64,
-    /// Square of the sums' norm, once it was read off the device.
-    squared_norm: Option<f32>,
-}
-
-impl GradientSum {
-    /// Adds the gradients of one part of the batch.
-    pub fn add<M: Module>(&mut self, model: &M, gradients: &mut Gradients) {
-        self.squared_norm = None;
-        let mut visitor = TakeGradients { gradients, sum: self };
-        parameters::visit(model, &mut visitor);
-    }
-
-    /// Raises the count that the sums are over: they are divided by it once, when the optimiser takes its step.
-    pub fn over(&mut self, count: f64) {
-        self.count += count;
-    }
-
-    /// Count that the sums are over.
-    pub fn count(&self) -> f64 {
-        self.count
-    }
-
-    /// Length of each gradient.
-    pub fn lengths(&self) -> BTreeMap<String, usize> {
-        self.sums.iter().map(|(name, gradient)| (name.clone(), gradient.dims()[0])).collect()
-    }
-
-    /// Replaces the sums by what `reduce` makes of them, and the count by `count`. `reduce` gets the gradients of these
-    /// names and lengths one after the other, zeros for those that there are none of, in buckets of at most `bucket` values
-    /// or one gradient.
-    ///
-    /// # Errors
-    /// As `reduce`.
-    pub fn reduce<E>(
-        &mut self,
-        lengths: &BTreeMap<String, usize>,
-        count: f64,
-        bucket: usize,
-        device: &Device,
-        reduce: &mut dyn FnMut(&mut [f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        (self.squared_norm, self.count) = (None, count);
-        let mut left = lengths.iter().peekable();
-        while left.peek().is_some() {
-            let mut names = Vec::new();
-            let mut values: Vec<f32> = Vec::new();
-            while let Some((name, &length)) =
-                left.next_if(|(_, length)| values.is_empty() || values.len() + **length <= bucket)
-            {
-                match self.sums.remove(name) {
-                    Some(gradient) => {
-                        let own: Vec<f32> = gradient.into_data().try_into_vec().expect("gradients are of 32 bits");
-                        values.extend(own);
-                    }
-                    None => values.resize(values.len() + length, 0.0),
-                }
-                names.push((name, length));
-            }
-            reduce(&mut values)?;
-            let mut rest = &values[..];
-            for (name, length) in names {
-                let (own, after) = rest.split_at(length);
-                self.sums.insert(name.clone(), Tensor::from_data(TensorData::new(own.to_vec(), [length]), device));
-                rest = after;
-            }
-        }
-        Ok(())
-    }
-
-    /// True if the sums are over nothing: no part of the batch had anything to learn from.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0.0
-    }
-
-    /// Global norm of the gradients.
-    pub fn norm(&self) -> f64 {
-        let square =
-            self.squared_norm.unwrap_or_else(|| self.square().into_iter().map(Tensor::into_scalar::<f32>).sum());
-        f64::from(square).sqrt() / self.count
-    }
-
-    /// Reads numbers, `[n]`, off the device together with the norm of the gradients, which [`Self::norm`] then need not read.
-    pub fn read_with(&mut self, numbers: Vec<Tensor<1>>) -> Vec<f32> {
-        let all: Vec<Tensor<1>> = numbers.into_iter().map(Tensor::inner).chain(self.square()).collect();
-        if all.is_empty() {
-            return Vec::new();
-        }
-        let mut values: Vec<f32> = Tensor::cat(all, 0).into_data().iter().collect();
-        self.squared_norm = if self.sums.is_empty() { Some(0.0) } else { values.pop() };
-        values
-    }
-
-    /// Square of the global norm of the sums, `[1]`, on the device; `None` without gradients.
-    fn square(&self) -> Option<Tensor<1>> {
-        let squares: Vec<Tensor<1>> = self.sums.values().map(|gradient| gradient.clone().square().sum()).collect();
-        (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum())
-    }
-
-    /// The gradient of each parameter, flat.
-    pub fn by_name(&self) -> BTreeMap<String, TensorData> {
-        self.sums
-            .iter()
-            .map(|(name, gradient)| (name.clone(), gradient.clone().div_scalar(self.count).to_data()))
-            .collect()
-    }
-}
-
-/// AdamW ([Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101)).
+/// AdamW ([Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101)), of all parameters or of a rank's share of each.
 pub struct AdamW {
     config: OptimizerConfig,
     groups: Vec<(glob::Pattern, ParameterGroup)>,
+    shard: Shard,
     moments: BTreeMap<String, Moments>,
     steps: u64,
 }
@@ -266,7 +159,18 @@ impl AdamW {
         config.check()?;
         let pattern = |group: &ParameterGroup| glob::Pattern::new(&group.pattern).expect("checked above");
         let groups = config.groups.iter().map(|group| (pattern(group), group.clone())).collect();
-        Ok(Self { config, groups, moments: BTreeMap::new(), steps: 0 })
+        Ok(Self { config, groups, shard: Shard::WHOLE, moments: BTreeMap::new(), steps: 0 })
+    }
+
+    /// The optimiser of a rank's share of each parameter.
+    #[must_use]
+    pub fn with_shard(self, shard: Shard) -> Self {
+        Self { shard, ..self }
+    }
+
+    /// Share of each parameter that has moments here.
+    pub fn shard(&self) -> Shard {
+        self.shard
     }
 
     /// Turns off gradients for the parameters that the groups freeze, of a model in the autodiff context. They need no
@@ -311,10 +215,33 @@ impl AdamW {
     /// # Errors
     /// Gradients that are not finite, or over nothing; no parameter is changed.
     pub fn step<M: Module>(&mut self, model: M, gradients: GradientSum, learning_rate: f64) -> Result<(M, f64)> {
+        let (update, norm) = self.begin(gradients, learning_rate)?;
+        Ok((parameters::map(model, &mut Apply { optimizer: self, update }), norm))
+    }
+
+    /// As [`AdamW::step`], of this rank's share alone, with its share of the gradients. Returns the share of each trained
+    /// parameter, whose values in the model are the old ones until [`assign`] replaces them.
+    ///
+    /// # Errors
+    /// As [`AdamW::step`].
+    pub fn step_share<M: Module>(
+        &mut self,
+        model: &M,
+        gradients: GradientSum,
+        learning_rate: f64,
+    ) -> Result<(Vec<ParameterShare>, f64)> {
+        let (update, norm) = self.begin(gradients, learning_rate)?;
+        let mut visitor = ApplyShare { optimizer: self, update, shares: Vec::new() };
+        parameters::visit(model, &mut visitor);
+        Ok((visitor.shares, norm))
+    }
+
+    /// Begins a step; returns it with the norm of the gradients.
+    fn begin(&mut self, gradients: GradientSum, learning_rate: f64) -> Result<(Update, f64)> {
         if gradients.is_empty() {
             return Err(Error::Training(format!("step {}: the batch has nothing to learn from", self.steps + 1)));
         }
-        let (norm, count) = (gradients.norm(), gradients.count);
+        let (norm, count) = (gradients.norm(), gradients.count());
         if !norm.is_finite() {
             return Err(Error::Training(format!(
                 "the gradients' norm is {norm} at step {}; lower optimizer.learning_rate or look at the rewards",
@@ -324,11 +251,11 @@ impl AdamW {
         let limit = self.config.max_grad_norm;
         let scale = if limit > 0.0 && norm > limit { limit / (norm + 1e-6) } else { 1.0 } / count;
         self.steps += 1;
-        let mut mapper = Apply { optimizer: self, gradients: gradients.sums, scale, learning_rate };
-        Ok((parameters::map(model, &mut mapper), norm))
+        Ok((Update { gradients: gradients.sums, scale, learning_rate }, norm))
     }
 
-    /// The number of steps, and the state by name for a checkpoint: `{name}.mean` and `{name}.square`.
+    /// The number of steps, and the state by name for a checkpoint: `{name}.mean` and `{name}.square`. A shard has its share
+    /// of each; one after the other, the shares of all ranks are the state of the whole.
     pub fn state(&self) -> (u64, BTreeMap<String, TensorData>) {
         let tensors = self.moments.iter().flat_map(|(name, moments)| {
             [(format!("{name}.mean"), moments.mean.to_data()), (format!("{name}.square"), moments.square.to_data())]
@@ -336,7 +263,7 @@ impl AdamW {
         (self.steps, tensors.collect())
     }
 
-    /// Restores a state of [`AdamW::state`].
+    /// Restores a state of the whole; a shard keeps its share of it.
     ///
     /// # Errors
     /// A mean without its square.
@@ -349,7 +276,13 @@ impl AdamW {
                 .remove(&other("square"))
                 .filter(|_| name.ends_with(".mean"))
                 .ok_or_else(|| Error::Training(format!("the optimiser's state {name} has no counterpart")))?;
-            let [mean, square] = [mean, square].map(|data| Tensor::from_data(data, device));
+            // Cut before it goes to the device, where a slice would keep the whole.
+            let share = |data: TensorData| {
+                let values: Vec<f32> = data.try_into_vec().expect("moments are of 32 bits");
+                let own = self.shard.range(values.len());
+                (!own.is_empty()).then(|| Tensor::from_data(&values[own], device))
+            };
+            let Some((mean, square)) = share(mean).zip(share(square)) else { continue };
             self.moments.insert(name.trim_end_matches(".mean").to_string(), Moments { mean, square });
         }
         Ok(())
@@ -360,60 +293,113 @@ impl AdamW {
     }
 }
 
-struct TakeGradients<'a> {
-    gradients: &'a mut Gradients,
-    sum: &'a mut GradientSum,
+/// A step that has begun.
+struct Update {
+    gradients: BTreeMap<String, Tensor<1>>,
+    /// Factor of the gradients.
+    scale: f64,
+    learning_rate: f64,
 }
 
-impl parameters::Visit for TakeGradients<'_> {
-    fn parameter<const D: usize>(&mut self, name: String, param: &Param<Tensor<D>>) {
-        let Some(gradient) = param.val().grad_remove(self.gradients) else { return };
-        let count = gradient.shape().num_elements();
-        let gradient = gradient.reshape([count]);
-        let sum = self.sum.sums.remove(&name);
-        self.sum.sums.insert(name, sum.map_or(gradient.clone(), |sum| sum + gradient));
+impl Update {
+    /// True if the step changes a parameter: it has a gradient, and its group learns.
+    fn changes(&self, optimizer: &AdamW, name: &str) -> bool {
+        self.gradients.contains_key(name) && self.learning_rate_of(optimizer.group(name)) != 0.0
+    }
+
+    fn learning_rate_of(&self, group: Option<&ParameterGroup>) -> f64 {
+        self.learning_rate * group.map_or(1.0, |group| group.learning_rate_scale)
+    }
+
+    /// New values of a parameter of `dimensions` dimensions that the step changes, from its flat values or a share of them.
+    fn values(&mut self, optimizer: &mut AdamW, name: &str, dimensions: usize, flat: Tensor<1>) -> Tensor<1> {
+        let mut gradient = self.gradients.remove(name).expect("a parameter that the step changes has a gradient");
+        let group = optimizer.group(name);
+        if self.scale != 1.0 {
+            gradient = gradient.mul_scalar(self.scale);
+        }
+        let config = &optimizer.config;
+        let decay = if dimensions >= 2 { config.weight_decay } else { 0.0 };
+        let step = ops::AdamWStep {
+            lr: self.learning_rate_of(group),
+            beta1: config.betas.0,
+            beta2: config.betas.1,
+            eps: config.eps,
+            weight_decay: group.and_then(|group| group.weight_decay).unwrap_or(decay),
+            step: optimizer.steps,
+        };
+        let moments = optimizer
+            .moments
+            .remove(name)
+            .unwrap_or_else(|| Moments { mean: gradient.zeros_like(), square: gradient.zeros_like() });
+        let (values, mean, square) = adamw_step(flat, gradient, moments.mean, moments.square, &step);
+        optimizer.moments.insert(name.to_string(), Moments { mean, square });
+        values
     }
 }
 
 struct Apply<'a> {
     optimizer: &'a mut AdamW,
-    gradients: BTreeMap<String, Tensor<1>>,
-    scale: f64,
-    learning_rate: f64,
+    update: Update,
 }
 
 impl parameters::Map for Apply<'_> {
     fn parameter<const D: usize>(&mut self, name: String, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(mut gradient) = self.gradients.remove(&name) else { return param };
-        let group = self.optimizer.group(&name);
-        let learning_rate = self.learning_rate * group.map_or(1.0, |group| group.learning_rate_scale);
-        if learning_rate == 0.0 {
+        if !self.update.changes(self.optimizer, &name) {
             return param;
         }
-        if self.scale != 1.0 {
-            gradient = gradient.mul_scalar(self.scale);
-        }
-        let decay = if D >= 2 { self.optimizer.config.weight_decay } else { 0.0 };
-        let config = &self.optimizer.config;
-        let step = ops::AdamWStep {
-            lr: learning_rate,
-            beta1: config.betas.0,
-            beta2: config.betas.1,
-            eps: config.eps,
-            weight_decay: group.and_then(|group| group.weight_decay).unwrap_or(decay),
-            step: self.optimizer.steps,
-        };
-        let moments = self
-            .optimizer
-            .moments
-            .remove(&name)
-            .unwrap_or_else(|| Moments { mean: gradient.zeros_like(), square: gradient.zeros_like() });
-        let (id, value, mapper) = param.consume();
-        let (shape, trains) = (value.dims(), value.is_require_grad());
-        let flat = value.inner().reshape([shape.iter().product::<usize>()]);
-        let (flat, mean, square) = adamw_step(flat, gradient, moments.mean, moments.square, &step);
-        self.optimizer.moments.insert(name, Moments { mean, square });
-        let value = Tensor::from_inner(flat.reshape(shape)).set_require_grad(trains);
-        Param::from_mapped_value(id, value, mapper)
+        parameters::map_flat(param, |flat| self.update.values(self.optimizer, &name, D, flat))
     }
+}
+
+/// A rank's share of a parameter.
+pub struct ParameterShare {
+    /// Name of the parameter.
+    pub name: String,
+    /// Length of the whole parameter.
+    pub length: usize,
+    /// Values of the share.
+    pub values: Vec<f32>,
+}
+
+struct ApplyShare<'a> {
+    optimizer: &'a mut AdamW,
+    update: Update,
+    shares: Vec<ParameterShare>,
+}
+
+impl parameters::Visit for ApplyShare<'_> {
+    fn parameter<const D: usize>(&mut self, name: String, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        if !value.is_require_grad() {
+            return;
+        }
+        let length = value.shape().num_elements();
+        let own = self.optimizer.shard.range(length);
+        let values = if own.is_empty() {
+            Vec::new()
+        } else {
+            let mut values = value.inner().reshape([length]).slice(own);
+            if self.update.changes(self.optimizer, &name) {
+                values = self.update.values(self.optimizer, &name, D, values);
+            }
+            values.into_data().try_into_vec().expect("parameters are of 32 bits")
+        };
+        self.shares.push(ParameterShare { name, length, values });
+    }
+}
+
+/// Replaces the values of parameters by flat ones of the same lengths.
+#[must_use]
+pub fn assign<M: Module>(model: M, values: BTreeMap<String, Tensor<1>>) -> M {
+    struct Assign(BTreeMap<String, Tensor<1>>);
+    impl parameters::Map for Assign {
+        fn parameter<const D: usize>(&mut self, name: String, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            match self.0.remove(&name) {
+                Some(values) => parameters::map_flat(param, |_| values),
+                None => param,
+            }
+        }
+    }
+    parameters::map(model, &mut Assign(values))
 }

@@ -156,6 +156,18 @@ pub fn map<M: Module>(module: M, mapper: &mut impl Map) -> M {
     module.map(&mut Walk { path: Vec::new(), each: mapper })
 }
 
+/// Replaces the values of a parameter by what `change` makes of them, flat, outside autodiff.
+pub(crate) fn map_flat<const D: usize>(
+    param: Param<Tensor<D>>,
+    change: impl FnOnce(Tensor<1>) -> Tensor<1>,
+) -> Param<Tensor<D>> {
+    let (id, value, mapper) = param.consume();
+    let (shape, trains) = (value.dims(), value.is_require_grad());
+    let flat = value.inner().reshape([shape.iter().product::<usize>()]);
+    let value = Tensor::from_inner(change(flat).reshape(shape)).set_require_grad(trains);
+    Param::from_mapped_value(id, value, mapper)
+}
+
 /// Walk through a module, which keeps track of names.
 struct Walk<'a, E> {
     path: Vec<String>,

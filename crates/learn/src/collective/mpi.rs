@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use mpi::Threading;
@@ -24,8 +25,8 @@ pub struct Mpi {
     deadline: Duration,
     traffic: Cell<Traffic>,
     world: SimpleCommunicator,
-    /// Ends MPI in order when it is dropped.
-    _universe: Universe,
+    /// Ends MPI in order when it is dropped; there until this rank is.
+    universe: Option<Universe>,
 }
 
 impl Mpi {
@@ -35,12 +36,13 @@ impl Mpi {
     /// # Errors
     /// A second call in a process, or variables of Slurm or torchrun that tell another rank.
     pub fn join(deadline: Duration) -> Result<Self> {
-        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
+        let begin = || mpi::initialize_with_threading(Threading::Funneled);
+        let (universe, _) = within(deadline, "not all ranks have begun", begin)
             .ok_or_else(|| Error::Training("MPI was begun in this process before".into()))?;
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         let machines = vec![String::new(); size];
-        let mut own = Self { rank, machines, deadline, traffic: Cell::default(), world, _universe: universe };
+        let mut own = Self { rank, machines, deadline, traffic: Cell::default(), world, universe: Some(universe) };
         let name = processor_name().unwrap_or_else(|_| "a machine without a name".into());
         let names = own.all_gather(name.as_bytes())?;
         own.machines = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
@@ -97,6 +99,26 @@ impl Mpi {
         );
         self.world.abort(1)
     }
+}
+
+/// Does what MPI waits for other ranks in, for ever if one of them hangs; ends this process if it takes longer than the deadline.
+fn within<T>(deadline: Duration, late: &'static str, work: impl FnOnce() -> T) -> T {
+    let (over, wait) = channel::<()>();
+    std::thread::spawn(move || {
+        if wait.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
+            // Nobody may be there to read it.
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: {late} after {} s; this one is ended, and mpirun ends the others. A longer train.deadline waits longer",
+                deadline.as_secs_f64()
+            );
+            // The main thread is inside MPI, which a process that ends in order would wait for.
+            std::process::abort();
+        }
+    });
+    let result = work();
+    drop(over);
+    result
 }
 
 /// Requests that are not done yet.
@@ -166,10 +188,11 @@ impl Collective for Mpi {
 }
 
 impl Drop for Mpi {
-    /// Ends all processes if this one panics: the others would wait for it.
+    /// Ends all processes if this one panics: the others would wait for it. Otherwise waits until all end.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.world.abort(101)
         }
+        within(self.deadline, "not all ranks have ended", || self.universe.take());
     }
 }

@@ -11,29 +11,10 @@ fn on_ranks<T: Send>(size: usize, work: impl Fn(&Threads) -> T + Sync) -> Vec<T>
 #[test]
 fn shares_cover_all_items_once_and_differ_by_at_most_one() {
     for (count, size) in [(0, 3), (2, 4), (7, 2), (12, 4), (13, 5)] {
-        let shares: Vec<_> = (0..size).map(|rank| share(count, rank, size)).collect();
+        let shares: Vec<_> = (0..size).map(|rank| Shard { rank, size }.range(count)).collect();
         assert_eq!(shares.iter().cloned().flatten().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
         let lengths = || shares.iter().map(Range::len);
         assert!(lengths().max().unwrap() - lengths().min().unwrap() <= 1, "{shares:?}");
-    }
-}
-
-#[test]
-fn sums_are_over_all_ranks_and_the_same_on_each() {
-    for size in [1, 2, 3, 4] {
-        // Fewer values than ranks, and more.
-        for count in [1, 7] {
-            let found = on_ranks(size, |collective| {
-                let mut values: Vec<f32> = (0..count).map(|at| (at * 10 + collective.rank()) as f32).collect();
-                let own = collective.reduce_scatter(&values).unwrap();
-                collective.all_reduce_sum(&mut values).unwrap();
-                assert_eq!(own, values[collective.share(count)]);
-                values
-            });
-            let ranks = (0..size).sum::<usize>();
-            let expected: Vec<f32> = (0..count).map(|at| (at * 10 * size + ranks) as f32).collect();
-            assert!(found.iter().all(|values| *values == expected), "{size} ranks: {found:?}");
-        }
     }
 }
 
@@ -42,11 +23,22 @@ fn sums_add_the_ranks_in_their_order() {
     // In this order 1 is lost beside 1e8, and -1e8 leaves 0; in another order the sum is 1.
     let numbers = [1e8_f32, 1.0, -1e8];
     let found = on_ranks(3, |collective| {
-        let mut values = [numbers[collective.rank()]];
-        collective.all_reduce_sum(&mut values).unwrap();
-        values[0]
+        let rank = collective.rank();
+        let parts: Vec<Vec<f32>> = (0..3).map(|to| vec![numbers[rank], (10 * rank + to) as f32]).collect();
+        collective.reduce_scatter(&parts).unwrap()
     });
-    assert_eq!(found, [0.0; 3]);
+    assert_eq!(found, [[0.0, 30.0], [0.0, 33.0], [0.0, 36.0]]);
+}
+
+#[test]
+fn shares_of_all_ranks_are_put_together() {
+    for size in [1, 2, 3, 4] {
+        let found = on_ranks(size, |collective| {
+            let own: Vec<f32> = collective.share(7).map(|at| at as f32).collect();
+            collective.gather_shares(&own, 7).unwrap()
+        });
+        assert_eq!(found, vec![vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; size]);
+    }
 }
 
 #[test]
@@ -90,8 +82,8 @@ fn a_rank_that_ended_or_hangs_is_named() {
 #[test]
 fn a_rank_with_other_values_is_named() {
     let found = on_ranks(2, |collective| {
-        let mut values = vec![0.0; 4 + 2 * collective.rank()];
-        collective.all_reduce_sum(&mut values).unwrap_err().to_string()
+        let parts = vec![vec![0.0; 2 + collective.rank()]; 2];
+        collective.reduce_scatter(&parts).unwrap_err().to_string()
     });
     assert!(found[0].starts_with("rank 1: it sent 12 bytes in place of 2 numbers"), "{found:?}");
 }

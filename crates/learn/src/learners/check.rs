@@ -10,7 +10,7 @@ use palestra_testing::{Tolerance, assert_close};
 use super::{Learner, Loss, Sum, batch_gradients, reduced_gradients};
 use crate::collective::{Collective, Threads};
 use palestra_model::ops::{available_devices, open_device};
-use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig};
+use palestra_model::optim::{AdamW, GradientSum, OptimizerConfig, Shard};
 use palestra_model::{Policy, parameters};
 use palestra_report::Metrics;
 
@@ -119,7 +119,7 @@ fn ranks_add_up<L: Learner<Model = Policy>>(example: &Example<L>, device: &Devic
             let mut parts = (example.batch)(example.rows.min(3), device);
             let own = collective.share(parts.len());
             let own = parts.drain(own).collect();
-            measured(reduced_gradients(&learner, &model, own, collective).unwrap())
+            measured(reduced_gradients(&learner, &model, own, Shard::WHOLE, collective).unwrap())
         });
         for of_rank in &found {
             assert_same(of_rank, &whole, &format!("{size} ranks"));

@@ -9,12 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Learner, Loss, Sum};
 use crate::Result;
-use crate::collective::{Collective, gather};
-use palestra_model::optim::GradientSum;
+use crate::collective::{Collective, buckets, gather};
+use palestra_model::optim::{GradientSum, Shard};
 use palestra_report::Metrics;
-
-/// Number of values of gradients that ranks add at once: 16 MiB, a bound on the memory beside the gradients.
-const BUCKET: usize = 1 << 22;
 
 /// Gradients and metrics of one optimiser step on a batch that comes in parts: what the parts give is added, then divided
 /// once, so that any split of a batch gives the step of the whole. All metrics and the gradients' norm are read off the device
@@ -32,8 +29,8 @@ pub fn batch_gradients<L: Learner>(learner: &L, model: &L::Model, parts: Vec<L::
     (gradients, metrics)
 }
 
-/// As [`batch_gradients`], of a batch whose parts are on all ranks. Every rank gets the same metrics, and the gradients of the
-/// whole batch.
+/// As [`batch_gradients`], of a batch whose parts are on all ranks. Every rank gets the same metrics and norm, and this shard of
+/// the gradients of the whole batch: all of them, or the rank's share of each.
 ///
 /// # Errors
 /// A rank that takes no part.
@@ -41,6 +38,7 @@ pub fn reduced_gradients<L: Learner>(
     learner: &L,
     model: &L::Model,
     parts: Vec<L::Batch>,
+    shard: Shard,
     collective: &dyn Collective,
 ) -> Result<(GradientSum, Metrics)> {
     if collective.size() == 1 {
@@ -56,9 +54,29 @@ pub fn reduced_gradients<L: Learner>(
     };
     let mut all = RankSums::default();
     gather(collective, &own)?.into_iter().for_each(|rank| all.add(rank));
-    gradients.reduce(&all.lengths, all.count, BUCKET, &device, &mut |bucket| collective.all_reduce_sum(bucket))?;
+    let (mut sums, mut square) = (BTreeMap::new(), 0.0);
+    for bucket in buckets(&all.lengths) {
+        let mut values = bucket.reduce_scatter(&mut |name| gradients.take(name), collective)?;
+        square += sum_of_squares(&values);
+        if shard == Shard::WHOLE {
+            values = bucket.all_gather(&values, collective)?;
+        }
+        let arrays = bucket.split(&values, shard).into_iter().filter(|(_, values)| !values.is_empty());
+        sums.extend(arrays.map(|(name, values)| (name.to_string(), Tensor::from_data(&values[..], &device))));
+    }
+    let squares = gather(collective, &square.to_bits())?.into_iter().map(f64::from_bits);
+    let gradients = GradientSum::over_ranks(sums, all.count, squares.sum());
     let metrics = all.metrics.into_iter().filter(|(_, sum)| sum.count > 0.0);
     Ok((gradients, metrics.map(|(name, sum)| (name, sum.sum() / sum.count)).collect()))
+}
+
+/// Sum of the squares of numbers, in as many sums as are added at once.
+fn sum_of_squares(numbers: &[f32]) -> f64 {
+    let mut sums = [0.0; 8];
+    for numbers in numbers.chunks(sums.len()) {
+        sums.iter_mut().zip(numbers).for_each(|(sum, &number)| *sum += f64::from(number).powi(2));
+    }
+    sums.iter().sum()
 }
 
 /// Statistics of the parts of a batch, added.

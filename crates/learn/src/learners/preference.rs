@@ -11,9 +11,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{Learner, Loss, Sum};
+use crate::Result;
 use crate::batch::{AnswerRows, PreferenceBatch, TextRow};
+use crate::collective::{Alone, Collective};
 use palestra_model::ops::Entropy;
-use palestra_model::optim::GradientSum;
+use palestra_model::optim::{GradientSum, Shard};
 use palestra_model::{Placement, Policy};
 
 /// The number per answer that a loss depends on.
@@ -130,17 +132,37 @@ fn read(model: &Policy, reading: Reading, rows: &AnswerRows) -> Tensor<1> {
 
 /// Reads one number per answer, `batch` rows at a time, outside autodiff. Rows of similar length are batched together.
 pub fn read_answers(policy: &Policy, reading: Reading, rows: &[&TextRow], batch: usize) -> Vec<f32> {
+    read_answers_on_ranks(policy, reading, rows, batch, &Alone).expect("one rank waits for no other")
+}
+
+/// As [`read_answers`], of which each rank reads whole batches, so that the numbers have the bits of one rank. All ranks get all
+/// numbers.
+///
+/// # Errors
+/// A rank that takes no part.
+pub fn read_answers_on_ranks(
+    policy: &Policy,
+    reading: Reading,
+    rows: &[&TextRow],
+    batch: usize,
+    collective: &dyn Collective,
+) -> Result<Vec<f32>> {
     let policy = policy.valid();
     let device = policy.transformer.device();
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&at| rows[at].tokens.len());
-    let mut numbers = vec![0.0; rows.len()];
-    for places in order.chunks(batch.max(1)) {
+    let batches: Vec<&[usize]> = order.chunks(batch.max(1)).collect();
+    let mut own: Vec<f32> = Vec::new();
+    for places in &batches[collective.share(batches.len())] {
         let part: Vec<&TextRow> = places.iter().map(|&at| rows[at]).collect();
-        let found = read(&policy, reading, &AnswerRows::new(&part, &device)).into_data();
-        places.iter().zip(found.iter::<f32>()).for_each(|(&at, number)| numbers[at] = number);
+        own.extend(read(&policy, reading, &AnswerRows::new(&part, &device)).into_data().iter::<f32>());
     }
-    numbers
+    let size = collective.size();
+    let of_rank = |rank| batches[Shard { rank, size }.range(batches.len())].iter().map(|places| places.len()).sum();
+    let found = collective.concatenate(&own, &(0..size).map(of_rank).collect::<Vec<usize>>())?;
+    let mut numbers = vec![0.0; rows.len()];
+    order.into_iter().zip(found).for_each(|(at, number)| numbers[at] = number);
+    Ok(numbers)
 }
 
 /// Reward metrics over pairs that are not ties: mean chosen reward, mean rejected reward, mean margin and accuracy.

@@ -1,8 +1,8 @@
 //! Rollouts of all ranks together: each has played its share of the episodes, and learns from those of all.
 
 use super::{RolloutResult, RolloutTimings};
+use crate::Result;
 use crate::collective::{Collective, gather};
-use crate::{Error, Result};
 
 /// Returns the episodes of all ranks, in the order of the ranks, and their timings: those of the slowest rank, with the counts
 /// of all.
@@ -19,8 +19,7 @@ pub fn gather_rollouts(
     let own = own.map_err(|error| error.to_string());
     let (mut all, mut timings) = (Vec::new(), RolloutTimings::default());
     for (rank, played) in gather(collective, &own)?.into_iter().enumerate() {
-        let (episodes, of_rank) =
-            played.map_err(|reason| Error::Training(format!("{}: {reason}", collective.name(rank))))?;
+        let (episodes, of_rank) = played.map_err(|reason| collective.error_of(rank, &reason))?;
         all.extend(episodes);
         timings = together(timings, of_rank);
     }
@@ -41,6 +40,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::Error;
     use crate::collective::Threads;
 
     fn timings(seconds: u64, turns: usize) -> RolloutTimings {
