@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::data_files;
 use super::directory::{Directory, resumed};
-use super::{Training, data_files, stop_by};
+use super::training::Training;
 use crate::config::RunFile;
 use crate::run_dir::RunDir;
+use crate::signals::stop_by;
 use crate::{Error, Result};
 use palestra_learn::collective::{Collective, gather};
 use palestra_learn::learners::Learner;
