@@ -34,6 +34,10 @@ struct Run {
     records: Vec<Record>,
 }
 
+/// Advice for a group of a single run.
+const ONE_RUN: &str =
+    "a group of one run has no interval: train it with other seeds too, such as --set seed=2 --out runs/NAME-2";
+
 /// Runs that differ by their seeds alone.
 #[derive(Debug, Serialize)]
 pub struct Group {
@@ -127,9 +131,10 @@ impl Comparison {
         };
         let differences = self.differences.iter().map(|(key, values)| (key.clone(), values.join(" | ")));
         let unfinished = self.unfinished.iter().map(|run| ("unfinished".to_string(), run.clone()));
+        let one = self.groups.iter().any(|group| group.runs.len() == 1).then(|| ("intervals".into(), ONE_RUN.into()));
         Report {
             title: format!("Comparison of {runs} runs by {}", self.metric),
-            summary: differences.chain(unfinished).collect(),
+            summary: differences.chain(unfinished).chain(one).collect(),
             comparison: self.table(),
             figures: vec![Figure { title: self.metric.clone(), plots: vec![plot], ..Figure::default() }],
             ..Report::default()
@@ -140,11 +145,14 @@ impl Comparison {
     /// A row for each group.
     fn table(&self) -> Table {
         let header = ["group", "runs", "mean (95 %)", "interquartile mean (95 %)", "P(better than the first) (95 %)"];
-        let shown = |Interval { value, low, high }: &Interval| {
-            let [value, low, high] = [*value, *low, *high].map(significant);
-            format!("{value} ({low} to {high})")
+        let shown = |interval: &Interval| {
+            let [value, low, high] = [interval.value, interval.low, interval.high].map(significant);
+            if interval.is_known() { format!("{value} ({low} to {high})") } else { value }
         };
-        let share = |Interval { value, low, high }: &Interval| format!("{value:.2} ({low:.2} to {high:.2})");
+        let share = |interval: &Interval| match interval {
+            Interval { value, low, high } if interval.is_known() => format!("{value:.2} ({low:.2} to {high:.2})"),
+            _ => "-".to_string(),
+        };
         let row = |group: &Group| {
             vec![
                 group.label.clone(),
@@ -172,7 +180,10 @@ impl std::fmt::Display for Comparison {
         for run in &self.unfinished {
             write!(f, "\nunfinished: {run}")?;
         }
-        Ok(())
+        match self.groups.iter().any(|group| group.runs.len() == 1) {
+            true => write!(f, "\n{ONE_RUN}"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -246,7 +257,7 @@ fn curve(label: &str, curves: &[Vec<(u64, f64)>]) -> Series {
         let values: Vec<f64> = maps.iter().map(|map| map[step]).collect();
         let Interval { value, low, high } = bootstrap(&values, mean);
         series.points.push((*step as f64, value));
-        series.errors.push((value - low, high - value));
+        series.errors.push(if low.is_nan() { (0.0, 0.0) } else { (value - low, high - value) });
     }
     series
 }
@@ -338,6 +349,12 @@ mod tests {
         let paths = [run(folder.path(), "a", &text("a"), &[1.0]), run(folder.path(), "b", &text("b"), &[2.0])];
         assert_eq!(Comparison::of(&paths, None, &[]).unwrap().groups.len(), 1);
         let by_name = Comparison::of(&paths, None, &["name".into()]).unwrap();
+        let shown = by_name.to_string();
+        assert!(
+            shown.lines().nth(3).unwrap().ends_with("  -") && !shown.contains("(1"),
+            "one run is no certainty: {shown}"
+        );
+        assert!(shown.ends_with(ONE_RUN) && by_name.page().contains("no interval"), "{shown}");
         assert_eq!(
             by_name.groups.iter().map(|group| group.label.as_str()).collect::<Vec<_>>(),
             ["name = b", "name = a"]

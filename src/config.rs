@@ -17,6 +17,7 @@ use palestra_settings::{assign, parse_toml, parse_toml_table};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::model_dir::model_directory;
 use crate::{Error, Result, hub};
 pub use foreign::{name_here, names_elsewhere};
 use learner::WithLearner;
@@ -224,7 +225,13 @@ impl RunFile {
         }
         match &mut self.start_from {
             // The resolved run is saved elsewhere, where a relative path would name another file.
-            Some(path) => *path = std::path::absolute(&path).map_err(Error::io(&path))?,
+            Some(path) => {
+                *path = std::path::absolute(&path).map_err(Error::io(&path))?;
+                // A run that is trained further has another model later.
+                if path.join("run.toml").is_file() {
+                    *path = model_directory(path)?;
+                }
+            }
             None => _ = self.model.get_or_insert_default(),
         }
         Ok(self)

@@ -2,7 +2,7 @@
 //! reward models are opened.
 //!
 //! Knows files and models; knows nothing of the use of a model. A run's directory works too: its best
-//! checkpoint, or else its last, is the model.
+//! checkpoint, or else its last, is the model. Adapters stand for their base model with them merged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 
 use palestra_gguf::is_gguf;
 use palestra_model::checkpoint::{self, Tensors};
+use palestra_model::huggingface::is_own;
+use palestra_model::lora::{base_of_adapters, merged, read_adapters};
 use palestra_model::ops::OutputVocabulary;
+use palestra_model::parameters::{collect, tensors_of};
 use palestra_model::{
-    GenerationConfig, ModelConfig, Policy, read_companions, read_config, read_generation_config, read_model,
+    Device, GenerationConfig, Heads, ModelConfig, Policy, read_companions, read_config, read_generation_config,
+    read_model,
 };
 use palestra_text::{ChatTemplate, TemplateLimits, Tokenizer, files_of_gguf};
 
@@ -24,8 +28,10 @@ const TOKENIZER: &str = "tokenizer.json";
 
 /// Directory of a model, whose tokenizer is open and belongs to the model.
 pub struct ModelDir {
-    /// The directory with the model's files, or the GGUF file.
+    /// The directory with the model's files, or the GGUF file; of adapters, that of their base model.
     pub path: PathBuf,
+    /// Directories of the adapters on the model, those that were trained first first.
+    adapters: Vec<PathBuf>,
     /// Tokenizer of the model; all its tokens are in the model's vocabulary, but for one of padding.
     pub tokenizer: Tokenizer,
     /// Bounds of its chat template.
@@ -33,12 +39,12 @@ pub struct ModelDir {
 }
 
 impl ModelDir {
-    /// Opens the directory of a model, a GGUF file, or the best or last checkpoint of a run's directory.
+    /// Opens the directory of a model or of adapters, a GGUF file, or the best or last checkpoint of a run's directory.
     ///
     /// # Errors
     /// A path that is neither; a tokenizer that is missing, or that belongs to another model.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = model_directory(path)?;
+        let (path, adapters) = layers(path)?;
         let config = read_config(&path)?; // first: it names a GGUF file that cannot be read as a model
         memory::check_model(&config, &path)?;
         let rows = config.vocab_size;
@@ -46,26 +52,45 @@ impl ModelDir {
         let tokenizer = Tokenizer::from_file(&file)?
             .for_rows(rows)
             .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
-        let limits = template_limits(&path)?;
-        Ok(Self { path, tokenizer, limits })
+        let limits = template_limits(adapters.last().unwrap_or(&path))?;
+        Ok(Self { path, adapters, tokenizer, limits })
     }
 
-    /// Policy that `build` makes of the model's configuration and weights, which are under the project's own names. It
-    /// never writes a token that the tokenizer lacks.
+    /// Policy that `build` makes of the model's configuration and weights, which are under the project's own names, with
+    /// its adapters merged. It never writes a token that the tokenizer lacks.
     ///
     /// # Errors
-    /// Files that are missing or damaged, or the reasons that `build` gives.
+    /// Files that are missing or damaged, adapters that do not fit, or the reasons that `build` gives.
     pub fn policy(&self, build: impl FnOnce(ModelConfig, Tensors) -> Result<Policy, Vec<String>>) -> Result<Policy> {
-        let (config, tensors) = read_model(&self.path)?;
+        let (config, mut tensors) = read_model(&self.path)?;
+        if !self.adapters.is_empty() {
+            tensors = self.with_adapters(&config, tensors)?;
+        }
         let policy = build(config, tensors).map_err(|faults| self.fault(faults.join("; ")))?;
         Ok(policy.with_vocabulary(output_vocabulary(&self.tokenizer)))
     }
 
-    /// Chat template of the model, if it has one.
+    /// Weights of the model with its adapters merged, computed on the CPU.
+    fn with_adapters(&self, config: &ModelConfig, mut tensors: Tensors) -> Result<Tensors> {
+        tensors.retain(|name, _| !is_own(name)); // values of a learner, which belong to the model without adapters
+        let base = Policy::from_tensors(config, Heads::default(), tensors, &Device::flex());
+        let mut model = base.map_err(|faults| self.fault(faults.join("; ")))?.transformer;
+        for adapters in &self.adapters {
+            model = merged(read_adapters(model, adapters)?);
+        }
+        Ok(tensors_of(collect(&model)))
+    }
+
+    /// Chat template of the model, if it has one: that beside its last adapters comes first.
     ///
     /// # Errors
     /// A file that is not a template.
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
+        for directory in self.adapters.iter().rev() {
+            if let Some(template) = ChatTemplate::from_directory_within(self.limits, directory)? {
+                return Ok(Some(template));
+            }
+        }
         Ok(ChatTemplate::from_directory_within(self.limits, &self.path)?)
     }
 
@@ -151,17 +176,45 @@ pub fn tokenizer_json(model: &Path) -> Result<String> {
     fs::read_to_string(&file).map_err(Error::io(&file))
 }
 
-/// Text files beside a model and its tokenizer, such as `chat_template.jinja`, by file name.
+/// Text files beside a model and its tokenizer, such as `chat_template.jinja`, by file name. Those beside adapters stand in
+/// place of those of their base model.
 ///
 /// # Errors
 /// A file that is there and cannot be read.
 pub fn companions(model: &Path) -> Result<BTreeMap<String, String>> {
+    if let Some(base) = base_of_adapters(model)? {
+        let mut files = companions(&model_directory(&base)?)?;
+        files.extend(read_companions(model)?);
+        return Ok(files);
+    }
     if is_gguf(model) {
         let mut files = files_of_gguf(model)?;
         files.remove(TOKENIZER);
         return Ok(files);
     }
     Ok(read_companions(model)?)
+}
+
+/// Directory of the base model of a path, or its GGUF file: that of [`model_directory`], unless it holds adapters.
+///
+/// # Errors
+/// As [`model_directory`]; adapters whose base model is not there.
+pub fn base_directory(path: &Path) -> Result<PathBuf> {
+    layers(path).map(|(base, _)| base)
+}
+
+/// Directory of the base model of a path, and those of the adapters on it, those that were trained first first.
+fn layers(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let (mut model, mut adapters) = (model_directory(path)?, Vec::new());
+    while let Some(base) = base_of_adapters(&model)? {
+        if adapters.contains(&model) {
+            let reason = "adapters that name themselves as their base model; write where the model is".to_string();
+            return Err(Error::Checkpoint { path: model.display().to_string(), reason });
+        }
+        adapters.push(std::mem::replace(&mut model, model_directory(&base)?));
+    }
+    adapters.reverse();
+    Ok((model, adapters))
 }
 
 /// The directory with the model's files, or the GGUF file: `path` itself, or the best or last checkpoint of a run.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::config::Sharding;
 pub use memory::Memory;
-use memory::memory;
+use memory::{bytes, memory};
 pub use network::Network;
 pub use outline::Outline;
 use palestra_display::duration;
@@ -239,8 +239,6 @@ fn shape(config: &ModelConfig) -> String {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Memory { weights, gradients, moments, activations, logits, total, total_if_sharded } = self.memory;
-        let bytes = |bytes: u64| short(bytes as f64) + "B";
         writeln!(f, "model       {}", self.shape)?;
         let trained = match self.trained_parameters == self.parameters {
             true => String::new(),
@@ -271,19 +269,11 @@ impl fmt::Display for Plan {
             let step = duration(adding);
             writeln!(f, "network     {step} of a step to add {sent} of gradients, efficiency {efficiency:.3}")?;
         }
-        write!(
-            f,
-            "memory      {} on each device: weights {}, gradients {}, moments {}, activations {}, logits {}",
-            bytes(total),
-            bytes(weights),
-            bytes(gradients),
-            bytes(moments),
-            bytes(activations),
-            bytes(logits)
-        )?;
+        write!(f, "memory      {} on each device: {}", bytes(self.memory.total), self.memory.parts())?;
+        let if_sharded = bytes(self.memory.total_if_sharded);
         match self.devices {
             1 => Ok(()),
-            _ => write!(f, "\n            {} if weights, gradients and moments were sharded", bytes(total_if_sharded)),
+            _ => write!(f, "\n            {if_sharded} if weights, gradients and moments were sharded"),
         }
     }
 }

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Agent, scorer, tokenizer_folder};
 use crate::config::RunFile;
 use crate::memory;
-use crate::model_dir::{ModelDir, companions, output_vocabulary};
+use crate::model_dir::{ModelDir, base_directory, companions, output_vocabulary};
 use crate::{Error, Result};
 use palestra_learn::encoder::RETURN_ALPHABET;
 use palestra_learn::source::{alphabet, tokenizer_of};
@@ -112,7 +112,7 @@ fn companions_of(run: &RunFile, tokenizer: &Tokenizer) -> Result<BTreeMap<String
     if let Some(directory) = folder.filter(|_| run.start_from.is_some()) {
         // Older models have their end tokens in config.json alone, which in a checkpoint holds none.
         if !found.contains_key(GENERATION_CONFIG) {
-            let mut generation = read_generation_config(&directory)?;
+            let mut generation = read_generation_config(&base_directory(&directory)?)?;
             if generation.eos.is_empty() {
                 generation.eos.extend(tokenizer.special().end);
             }

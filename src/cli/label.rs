@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use palestra_labels::{Store, terminal};
+use palestra_labels::Store;
+use palestra_labels::terminal::{self, Questions};
 
 use super::output::Output;
 use crate::{Error, Result};
@@ -27,6 +28,9 @@ use crate::{Error, Result};
 ///   label export  writes the labels as a file for training, or for Argilla or Label Studio
 /// The guide is docs/labels.md.
 ///
+/// In the terminal, type the letter of the better answer and Enter; ? lists the other keys: ratings, ties, undo, and going
+/// back to earlier labels.
+///
 /// Writes labels into the store. Each label is on the disk before the next item is shown.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, arg_required_else_help = true)]
@@ -34,7 +38,8 @@ use crate::{Error, Result};
 #[command(after_long_help = "\
 Examples:
   palestra label add answers.db answers.jsonl
-  palestra label answers.db
+  palestra label answers.db --name ada
+  palestra label answers.db --criterion helpful --criterion true --strength
   palestra label serve answers.db
   palestra label export answers.db preferences.jsonl
 
@@ -48,6 +53,19 @@ pub struct Args {
     /// Your name as an annotator
     #[arg(long, value_name = "NAME", default_value = "me")]
     name: String,
+    #[command(flatten)]
+    questions: QuestionArgs,
+}
+
+/// Questions to annotators besides which answer is best.
+#[derive(clap::Args)]
+pub struct QuestionArgs {
+    /// Criterion by which each answer is rated from 1 to 5, besides the overall rating; can be repeated [default: none]
+    #[arg(long, value_name = "NAME")]
+    criterion: Vec<String>,
+    /// Ask whether the better of two answers is slightly or much better
+    #[arg(long)]
+    strength: bool,
 }
 
 #[derive(Subcommand)]
@@ -76,7 +94,9 @@ fn label(args: &Args, output: &mut Output) -> Result<ExitCode> {
     }
     let mut store = Store::open(args.store.as_deref().expect("clap asks for it where there is no command"))?;
     let person = store.annotator(&args.name)?;
-    let kept = terminal::label(&mut store, &person, stdin().lock(), output.screen())?;
+    let QuestionArgs { criterion, strength } = &args.questions;
+    let questions = Questions { criteria: criterion.clone(), strength: *strength };
+    let kept = terminal::label(&mut store, &person, &questions, stdin().lock(), output.screen())?;
     let progress = store.progress(&person)?;
     output.line(format_args!(
         "kept {kept} labels of {} in {}; {} left",

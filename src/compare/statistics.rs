@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 2000;
 
-/// An estimate with its 95 % percentile interval.
+/// An estimate with its 95 % percentile interval, which is NaN of a single run: it tells nothing of other seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Interval {
     /// Estimate from all scores.
@@ -16,6 +16,13 @@ pub struct Interval {
     pub low: f64,
     /// 97.5 % percentile of the resampled estimates.
     pub high: f64,
+}
+
+impl Interval {
+    /// True if it comes from more than one run.
+    pub fn is_known(&self) -> bool {
+        !self.low.is_nan()
+    }
 }
 
 /// Mean; NaN of none.
@@ -51,6 +58,9 @@ pub fn probability_of_improvement(ours: &[f64], theirs: &[f64]) -> f64 {
 pub(super) fn bootstrap(scores: &[f64], statistic: impl Fn(&[f64]) -> f64) -> Interval {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let value = statistic(scores);
+    if scores.len() < 2 {
+        return Interval { value, low: f64::NAN, high: f64::NAN };
+    }
     interval(value, (0..RESAMPLES).map(|_| statistic(&resampled(scores, &mut rng))))
 }
 
@@ -58,6 +68,9 @@ pub(super) fn bootstrap(scores: &[f64], statistic: impl Fn(&[f64]) -> f64) -> In
 pub(super) fn bootstrap_pair(ours: &[f64], theirs: &[f64], statistic: impl Fn(&[f64], &[f64]) -> f64) -> Interval {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let value = statistic(ours, theirs);
+    if ours.len().min(theirs.len()) < 2 {
+        return Interval { value, low: f64::NAN, high: f64::NAN };
+    }
     let draws = (0..RESAMPLES).map(|_| statistic(&resampled(ours, &mut rng), &resampled(theirs, &mut rng)));
     interval(value, draws)
 }

@@ -51,7 +51,8 @@ pub fn merge(model: &Path, adapter: Option<&Path>, out: &Path, numbers: NumberTy
         Some(adapter) => (model_directory(model)?, model_directory(adapter)?),
         None => {
             let adapter = model_directory(model)?;
-            (base_of_adapters(&adapter)?.ok_or_else(|| without_adapters(model, &adapter))?, adapter)
+            let base = base_of_adapters(&adapter)?.ok_or_else(|| without_adapters(model, &adapter))?;
+            (model_directory(&base)?, adapter)
         }
     };
     let opened = LanguageModel::open(&base, &Device::flex())?.with_adapters(&adapter)?;

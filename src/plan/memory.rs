@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Extent, Parameters};
+use super::{Extent, Parameters, short};
 use crate::config::Sharding;
 use palestra_model::ModelConfig;
 use palestra_model::ops::LOGITS_CHUNK;
@@ -26,6 +26,26 @@ pub struct Memory {
     /// Total of these, if weights, gradients and moments were sharded among the devices
     /// (ZeRO stage 3, [Rajbhandari et al. 2020](https://arxiv.org/abs/1910.02054)), which this program does not do.
     pub total_if_sharded: u64,
+}
+
+impl Memory {
+    /// The parts by name, as people read them.
+    pub(super) fn parts(&self) -> String {
+        let Self { weights, gradients, moments, activations, logits, .. } = *self;
+        let parts = [
+            ("weights", weights),
+            ("gradients", gradients),
+            ("moments", moments),
+            ("activations", activations),
+            ("logits", logits),
+        ];
+        parts.map(|(name, size)| format!("{name} {}", bytes(size))).join(", ")
+    }
+}
+
+/// Formats a number of bytes with three digits and a letter for its thousands.
+pub(super) fn bytes(size: u64) -> String {
+    short(size as f64) + "B"
 }
 
 /// Memory of one device. Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in

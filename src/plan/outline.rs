@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::memory::bytes;
 use super::{Extent, Memory, Parameters, memory, shape, short};
 use palestra_model::ModelConfig;
 
@@ -61,8 +62,6 @@ impl Outline {
 
 impl fmt::Display for Outline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = |bytes: u64| short(bytes as f64) + "B";
-        let Memory { weights, gradients, moments, activations, logits, .. } = self.memory;
         writeln!(f, "model       {}", self.shape)?;
         let trained = match self.trained_parameters == self.parameters {
             true => String::new(),
@@ -75,16 +74,7 @@ impl fmt::Display for Outline {
         };
         writeln!(f, "updates     {} of [{}]{played}", self.updates, self.learner)?;
         writeln!(f, "rows        {} at once, each of at most {} tokens", self.rows, self.tokens_per_row)?;
-        write!(
-            f,
-            "memory      at most {}: weights {}, gradients {}, moments {}, activations {}, logits {}",
-            bytes(self.total()),
-            bytes(weights),
-            bytes(gradients),
-            bytes(moments),
-            bytes(activations),
-            bytes(logits)
-        )?;
+        write!(f, "memory      at most {}: {}", bytes(self.total()), self.memory.parts())?;
         for (name, size) in [("reference model", self.reference), ("keys and values", self.keys_and_values)] {
             if size > 0 {
                 write!(f, ", {name} {}", bytes(size))?;

@@ -54,11 +54,14 @@ impl HeldOut {
         })
     }
 
-    /// Metric that the run is evaluated by, and true if lower is better.
-    pub fn headline(&self) -> (&'static str, bool) {
-        match self {
-            Self::Text(_) => ("validation/mean_nll", true),
-            Self::Preferences(_) => ("eval/rewards/accuracies", false),
+    /// Metric that the run is evaluated by, and true if lower is better. A run that is not evaluated while it trains has the
+    /// same of what it learns from.
+    pub fn headline(&self, is_evaluated: bool) -> (&'static str, bool) {
+        match (self, is_evaluated) {
+            (Self::Text(_), true) => ("validation/mean_nll", true),
+            (Self::Text(_), false) => ("loss/nll", true),
+            (Self::Preferences(_), true) => ("eval/rewards/accuracies", false),
+            (Self::Preferences(_), false) => ("rewards/accuracies", false),
         }
     }
 

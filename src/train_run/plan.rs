@@ -7,9 +7,11 @@ use palestra_envs::Registry;
 use serde::Serialize;
 
 use super::TrainOptions;
+use super::open::{OpenRun, cores, open_run};
 use super::parts::{self, Parts};
 use crate::agent::Agent;
 use crate::config::RunFile;
+use crate::model_dir::base_directory;
 use crate::plan::{Extent, Network, Outline, Parameters, Plan};
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
@@ -70,7 +72,7 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
             let (agent, mut source, window) = text_source(run.resolve(registry)?, registry)?;
             Ok(RunPlan::Text(plan(&agent, &mut source, window)?))
         }
-        None => Ok(RunPlan::Other(outline(&super::open_run(run, registry, &TrainOptions::default(), &Alone)?.agent)?)),
+        None => Ok(RunPlan::Other(outline(&open_run(run, registry, &TrainOptions::default(), &Alone)?.agent)?)),
     }
 }
 
@@ -79,7 +81,7 @@ fn plan_for(run: &RunFile, hardware: Hardware) -> Result<Plan> {
     let Hardware { devices, flops_per_second, network } = hardware;
     let text = text_of(run)?;
     let shape = match &run.start_from {
-        Some(directory) => read_config(directory)?,
+        Some(directory) => read_config(&base_directory(directory)?)?,
         None => run.model.clone().unwrap_or_default(),
     };
     let vocab_size = match (shape.vocab_size, &text.tokenizer) {
@@ -146,7 +148,7 @@ fn outline(agent: &Agent) -> Result<Outline> {
 /// # Errors
 /// As [`train_run`](super::train_run) before its first update.
 pub fn dry_run(run: RunFile, registry: &Registry, options: &TrainOptions) -> Result<RunPlan> {
-    let super::OpenRun { agent, parts, .. } = super::open_run(run, registry, options, &Alone)?;
+    let OpenRun { agent, parts, .. } = open_run(run, registry, options, &Alone)?;
     match parts {
         Parts::Text(_, mut source, _) => {
             let text = text_of(&agent.run)?;
@@ -181,7 +183,7 @@ fn not_of_text(run: &RunFile) -> Error {
 fn text_source(mut run: RunFile, registry: &Registry) -> Result<(Agent, TextSource, usize)> {
     let text = text_of(&run)?;
     let device = open_device(&run.device).map_err(Error::Device)?;
-    set_threads(*run.train.threads.get_or_insert_with(super::cores));
+    set_threads(*run.train.threads.get_or_insert_with(cores));
     let mut agent = Agent::new(run, registry, None, &device)?;
     let window = text.window_of(agent.policy.transformer.config().context)?;
     let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;

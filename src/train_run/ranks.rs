@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::data_files;
 use super::directory::{Directory, resumed};
 use super::held_out::HeldOut;
 use super::scores::{Due, Scores};
-use super::{Training, data_files, optimizer_of, stop_by, trained_agent};
+use super::training::{Training, optimizer_of, trained_agent};
 use crate::agent::Agent;
 use crate::config::RunFile;
 use crate::run_dir::RunDir;
+use crate::signals::stop_by;
 use crate::{Error, Result};
 use palestra_learn::collective::{Collective, gather, of_first};
 use palestra_learn::learners::Learner;

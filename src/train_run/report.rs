@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use palestra_datasets::log::Outcome;
+use palestra_display::grouped;
 use palestra_envs::Episode;
 use palestra_envs::baseline::{Baseline, mean_and_error};
 use palestra_model::Module;
@@ -166,7 +167,7 @@ fn setup(agent: &Agent, env_id: Option<&str>, updates: String) -> Vec<(String, S
     vec![
         pair("learner", run.learner.name.to_string()),
         pair("environment", env_id.unwrap_or("none").to_string()),
-        pair("model", format!("{} parameters", policy.num_params())),
+        pair("model", format!("{} parameters", grouped(policy.num_params() as u64))),
         pair("updates", updates),
         pair("seed", run.seed.to_string()),
         pair("device", run.device.clone()),
@@ -196,18 +197,24 @@ pub(super) fn page(
         _ => "a log",
     };
     let subject = env_id.unwrap_or(learned_from);
+    let is_text = matches!(run.learner.config, AnyConfig::Text(_));
+    let writes = (is_text || run.start_from.is_some()) && run.learner.config.score_head().is_none();
+    let how = if agent.companions.contains_key("chat_template.jinja") { "--chat" } else { "--prompt TEXT" };
+    let write = writes.then(|| pair("Let it write", format!("palestra generate {path} {how}")));
+    let merge = (writes && run.lora.is_some())
+        .then(|| pair("Put its adapters into the model", format!("palestra merge {path} --out DIR")));
     let watch = env_id.map(|id| pair("Watch it play", format!("palestra play {id} --policy {path} --delay 0.2")));
     let evaluate = match &run.learner.config {
-        AnyConfig::Text(_) => pair("Measure it on another text", format!("palestra eval {path} --data FILE")),
+        AnyConfig::Text(_) => Some(pair("Measure it on another text", format!("palestra eval {path} --data FILE"))),
         AnyConfig::Preferences(learner) if learner.score_head().is_some() => {
-            pair("Score other answers", format!("palestra score {path} --data FILE"))
+            Some(pair("Score other answers", format!("palestra score {path} --data FILE")))
         }
-        AnyConfig::Preferences(_) => pair("Let it write", format!("palestra generate {path} --chat")),
+        AnyConfig::Preferences(_) => None,
         AnyConfig::Play(_) | AnyConfig::Log(_) => {
-            pair("Evaluate it again", format!("palestra evaluate {path} --episodes 1000"))
+            Some(pair("Evaluate it again", format!("palestra evaluate {path} --episodes 1000")))
         }
     };
-    let commands = std::iter::once(evaluate).chain(watch).collect();
+    let commands = [evaluate, watch, write, merge].into_iter().flatten().collect();
     Ok(Report {
         title: format!("{}: {learner} on {subject}", run.name),
         summary: setup(agent, env_id, report.updates.to_string()),

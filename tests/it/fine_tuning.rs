@@ -227,6 +227,28 @@ fn a_run_starts_from_the_directory_of_a_run() {
     assert_eq!(of("second", "step-00000001", "chat_template.jinja"), TEMPLATE);
     let generation = "generation_config.json";
     assert_eq!(of("second", "step-00000001", generation), of("first", "step-00000002", generation));
+
+    // Of a run with adapters the model has them merged, for a run that trains all weights and for one with new adapters.
+    let one = ["--set", "train.updates=1"];
+    train(&sandbox, "adapters", &LORA);
+    sandbox.run(&["merge", "adapters", "--out", "merged", "--quiet"]).success();
+    let from = |model: &str, name: &str, adapters: &[&str]| {
+        let start = format!("start_from={model}");
+        train(&sandbox, name, &[adapters, &one, &["--set", &start]].concat());
+        let texts = ["eval", name, "--data", "texts.txt", "--device", "flex", "--json"];
+        sandbox.run(&texts).json()["mean_nll"].as_f64().unwrap()
+    };
+    std::fs::write(sandbox.path().join("texts.txt"), "u:one.a:two.").unwrap();
+    for (name, adapters) in [("all", &[][..]), ("more", &LORA[..])] {
+        let ours = from("adapters", name, adapters);
+        let merged = from("merged", &format!("{name}-merged"), adapters);
+        assert!((ours - merged).abs() < 1e-3, "{name}: {ours} {merged}");
+    }
+    let run = std::fs::read_to_string(sandbox.path().join("more/run.toml")).unwrap();
+    assert!(run.contains("adapters/checkpoints/step-00000004\""), "the run that it started from may go on: {run}");
+    sandbox.run(&["merge", "more", "--out", "merged-twice", "--quiet"]).success();
+    let resumed = ["train", "more/run.toml", "--out", "more", "--resume", "--set", "train.updates=2", "--quiet"];
+    sandbox.run(&resumed).success();
 }
 
 #[test]
@@ -353,4 +375,18 @@ fn a_template_that_rewrites_turns_is_read_as_the_run_says() {
     std::fs::write(sandbox.path().join("chats.jsonl"), format!("{last}\n{last}\n")).unwrap();
     let answers = rows(&["--set", "text.format=completion"]);
     assert!(answers.contains("\nu:one.a:a.u:two.a:⟦so?b.⟧\n"), "{answers}");
+}
+
+#[test]
+fn sets_of_examples_are_mixed_by_weight() {
+    let sets = "[[text.corpus]]\nfiles = [\"chats.jsonl\"]\nweight = 3\n[[text.corpus]]\nfiles = [\"questions.csv\"]\n\
+                weight = 1\nformat = \"completion\"\n[supervised]\n";
+    let run = RUN.replace("files = [\"chats.jsonl\"]\nvalidation", "validation").replace("[supervised]\n", sets);
+    let sandbox = sandbox().with("mixed.toml", &run).with("questions.csv", "prompt,completion\nhow many,none\n");
+    let shown = sandbox.run(&["rows", "mixed.toml", "--steps", "20", "--set", "text.packing=false"]).success();
+    let (chats, questions) = (shown.matches("u:").count(), shown.matches("how many").count());
+    assert_eq!(chats + questions, 40, "{shown}");
+    assert!((8..=12).contains(&questions), "a quarter of the rows: {questions} in {shown}");
+    let trained = sandbox.run(&["train", "mixed.toml", "--quiet", "--json", "--out", "mixed"]).json();
+    assert_eq!(trained["updates"], 4, "{trained}");
 }

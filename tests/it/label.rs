@@ -38,7 +38,12 @@ fn from_answers_to_preferences() {
     let tasks = ["label", "export", "sky.db", "tasks.json", "--form", "label-studio", "--config", "labeling.xml"];
     assert_eq!(sandbox.run(&tasks).success(), "tasks.json: 2 rows\n");
     let again = sandbox.run(&["label", "add", "again.db", "tasks.json"]).success();
-    assert_eq!(again, "again.db: 2 items added, 0 were there before\n");
+    assert_eq!(again, "again.db: 2 items added, 0 were there before; 2 labels taken over\n");
+    assert_eq!(sandbox.run(&["label", "stats", "again.db", "--json"]).json()["labels"], 2);
+    let more = sandbox.run(&["label", "add", "again.db", "tasks.json"]).success();
+    assert!(more.ends_with("; 0 labels taken over, 2 items had one of the same annotator\n"), "{more}");
+    let anew = sandbox.run(&["label", "add", "anew.db", "tasks.json", "--without-labels"]).success();
+    assert_eq!(anew, "anew.db: 2 items added, 0 were there before\n");
     let refused = |args: &[&str], expected: &str| {
         let stderr = sandbox.run(&[&["label", "export", "sky.db"], args].concat()).stderr;
         assert!(stderr.contains(expected), "{stderr}");
@@ -58,6 +63,19 @@ fn the_least_sure_items_come_first() {
     let labelled = sandbox.type_in(&["label", "a.db"], "a\nq\n").success();
     let place = |text: &str| labelled.find(text).unwrap_or_else(|| panic!("{labelled}"));
     assert!(place("\nunsure\n") < place("\nsure\n"), "{labelled}");
+    // The same from a file, as `palestra score --out` writes it; the items that are there get its scores.
+    let lines = [("sure", "a", 1.0), ("sure", "b", 1.25), ("unsure", "a", -3.0), ("unsure", "b", 3.0)];
+    let line = |(prompt, completion, score)| {
+        serde_json::json!({"prompt": prompt, "completion": completion, "score": score}).to_string() + "\n"
+    };
+    std::fs::write(sandbox.path().join("scores.jsonl"), lines.map(line).concat()).unwrap();
+    let by_file =
+        ["label", "add", "c.db", "scored.tsv", "--scores", "scores.jsonl", "--order", "active", "--json", "-q"];
+    assert_eq!(sandbox.run(&by_file).json()["scored"], 2);
+    let labelled = sandbox.type_in(&["label", "c.db"], "q\n").success();
+    assert!(labelled.contains("\nsure\n"), "{labelled}");
+    let some = sandbox.run(&["label", "add", "c.db", "rows.txt", "--scores", "scores.jsonl"]);
+    assert!(some.stderr.contains("2 of 2 items have an answer without a score in scores.jsonl"), "{}", some.stderr);
     let unscored = sandbox.run(&["label", "add", "b.db", "rows.txt", "--order", "active"]);
     assert!(unscored.stderr.contains("no item of b.db has scores"), "{}", unscored.stderr);
     let refused = sandbox.run(&["label", "serve", "a.db", "--guidelines", "none.md"]).stderr;

@@ -179,3 +179,12 @@ fn the_example_reward_scores_a_run() {
     let metrics = std::fs::read_to_string(sandbox.path().join("out/metrics.jsonl")).unwrap();
     assert_eq!(metrics.matches("\"rewards/palindrome_mean\":").count(), 2, "{metrics}");
 }
+
+#[test]
+fn the_shortest_run_file_fits_every_game() {
+    let sandbox = Sandbox::new();
+    for game in ["cliff-walking", "double-t-maze", "frozen-lake-8x8", "snake-8x8", "tic-tac-toe", "wordle"] {
+        std::fs::write(sandbox.path().join("x.toml"), format!("name = \"x\"\n[env]\nid = \"{game}\"\n")).unwrap();
+        assert!(sandbox.run(&["train", "x.toml", "--dry-run"]).success().contains("parameters"), "{game}");
+    }
+}

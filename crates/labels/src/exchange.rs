@@ -2,7 +2,9 @@
 //!
 //! Both have an object of named texts for an item: Argilla's `fields`, Label Studio's `data`. The prompt is the first of
 //! `PROMPTS` that is there, and the answers are those whose names begin with one of `ANSWERS`, in the order of their
-//! names. Labels in a file that is read are not taken over: its answers are labelled anew.
+//! names. The labels of a file that is read are in `given.rs`.
+
+mod given;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,8 @@ use crate::error::{Error, Result};
 use crate::export::{Naming, conversational};
 use crate::label::{SCALE, Verdict};
 use crate::store::{LabelledItem, Store};
+use given::given;
+pub use given::{GivenLabel, GivenLabels};
 
 /// Names of the prompt.
 const PROMPTS: [&str; 6] = ["prompt", "instruction", "question", "input", "context", "conversation"];
@@ -31,11 +35,13 @@ pub enum Tool {
     LabelStudio,
 }
 
-/// Returns the row of an item of either tool with the columns `prompt` and `completions`, or `completion`; another row as
-/// it is.
-pub(crate) fn item_row(mut row: Row) -> palestra_datasets::Result<Row> {
+/// Returns the row of an item of either tool with the columns `prompt` and `completions`, or `completion`, and the labels
+/// that it has; another row as it is.
+pub(crate) fn item_row(mut row: Row) -> palestra_datasets::Result<(Row, GivenLabels)> {
     let is_item = ["prompt", "chosen"].iter().all(|name| !row.has(&[name]));
-    let Some((name, texts)) = is_item.then(|| row.take(&["fields", "data"])).flatten() else { return Ok(row) };
+    let Some((name, texts)) = is_item.then(|| row.take(&["fields", "data"])).flatten() else {
+        return Ok((row, GivenLabels::default()));
+    };
     let Value::Object(mut texts) = texts else { return Err(row.wrong(name, &texts, "an object of texts")) };
     let prompt = PROMPTS.iter().find_map(|name| texts.remove(*name));
     let named = texts.keys().filter(|name| ANSWERS.iter().any(|answer| name.starts_with(answer)));
@@ -46,6 +52,7 @@ pub(crate) fn item_row(mut row: Row) -> palestra_datasets::Result<Row> {
     while answers.last().is_some_and(is_missing) {
         answers.pop();
     }
+    let count = answers.len();
     let metadata = row.columns.get("metadata").or_else(|| row.columns.get("meta"));
     let policy = |number: usize| Some(metadata?.get(format!("policy_{}", number + 1))?.clone());
     let policies: Vec<Value> = (0..answers.len()).map(|number| policy(number).unwrap_or(Value::Null)).collect();
@@ -57,7 +64,9 @@ pub(crate) fn item_row(mut row: Row) -> palestra_datasets::Result<Row> {
     if policies.iter().any(|policy| !policy.is_null()) {
         columns.insert("policies".to_string(), policies.into());
     }
-    Ok(Row::new(row.origin().clone(), columns))
+    named.truncate(count);
+    let labels = given(&row, &named);
+    Ok((Row::new(row.origin().clone(), columns), labels))
 }
 
 /// Labelled items as the JSON of another tool: a list, an item with all its labels in each element. Gold items are left

@@ -7,7 +7,8 @@ use palestra_datasets::preferences::{Preference, Row, record_of};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::exchange::item_row;
+use crate::exchange::{GivenLabels, item_row};
+use crate::images::inline;
 use crate::item::{Answer, NewItem, gap};
 use crate::tables::rows;
 
@@ -18,12 +19,29 @@ use crate::tables::rows;
 /// `completion` (one answer to rate, with `policy`?), or any record that [`palestra_datasets::preferences`] reads: its
 /// answers are labeled anew. `scores`? has a reward model's score of each answer. With `gold`, the item is a gold item,
 /// which tests the annotators: its known best answer is the one with that index among the `completions`, or else the
-/// `chosen` one. `all_gold` makes every row a gold item.
+/// `chosen` one. `all_gold` makes every row a gold item. Images among the parts of messages become Markdown.
 pub fn items_of_file(
     file: &Path,
     all_gold: bool,
 ) -> Result<impl Iterator<Item = palestra_datasets::Result<NewItem>> + use<>> {
-    Ok(rows(file, "completion")?.map(move |row| item_of(item_row(row?)?, all_gold)))
+    Ok(labelled_items_of_file(file, all_gold)?.map(|read| read.map(|(item, _)| item)))
+}
+
+/// As [`items_of_file`], with the labels that an item of Argilla or Label Studio has.
+pub fn labelled_items_of_file(
+    file: &Path,
+    all_gold: bool,
+) -> Result<impl Iterator<Item = palestra_datasets::Result<(NewItem, GivenLabels)>> + use<>> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    Ok(rows(file, "completion")?.map(move |row| {
+        let (mut row, labels) = item_row(row?)?;
+        for column in ["prompt", "completions", "completion", "chosen", "rejected"] {
+            if let Some(content) = row.columns.get_mut(column) {
+                inline(content, &folder).map_err(|reason| row.error(column, reason))?;
+            }
+        }
+        Ok((item_of(row, all_gold)?, labels))
+    }))
 }
 
 /// Reads the prompts of a file, row by row: the column `prompt` of JSON lines, Parquet, CSV or TSV, a text or messages, or

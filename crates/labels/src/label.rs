@@ -193,6 +193,21 @@ pub fn is_criterion(name: &str) -> bool {
     (1..=MAX_CRITERION_LENGTH).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
+/// Checks the criteria that annotators are asked for.
+pub(crate) fn check_criteria(criteria: &[String]) -> Result<()> {
+    let wrong = |reason: String| Err(Error::label("criteria", reason));
+    if criteria.len() > MAX_CRITERIA {
+        return wrong(format!("are {}; there should be {MAX_CRITERIA} at most", criteria.len()));
+    }
+    if let Some(name) = criteria.iter().find(|name| !is_criterion(name)) {
+        return wrong(format!("{name:?} where {CRITERION} should be"));
+    }
+    match (1..criteria.len()).find(|place| criteria[..*place].contains(&criteria[*place])) {
+        Some(place) => wrong(format!("{:?} is there twice; name it once", criteria[place])),
+        None => Ok(()),
+    }
+}
+
 fn check_ratings(field: &'static str, ratings: &[Option<f64>], answers: usize) -> Result<()> {
     if !ratings.is_empty() && ratings.len() != answers {
         let count = ratings.len();

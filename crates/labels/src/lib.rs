@@ -11,6 +11,7 @@ pub mod agreement;
 mod error;
 pub mod exchange;
 pub mod export;
+mod images;
 mod import;
 mod item;
 mod label;
@@ -25,7 +26,7 @@ mod tables;
 pub mod terminal;
 
 pub use error::{Error, Result};
-pub use import::{Writer, items_of_file, prompts_of_file, sample};
+pub use import::{Writer, items_of_file, labelled_items_of_file, prompts_of_file, sample};
 pub use item::{Answer, NewItem, gap};
 pub use label::{CRITERION, Label, MAX_CRITERIA, SCALE, Strength, Verdict, is_criterion};
 pub use store::{Added, Annotator, ItemId, LabelProgress, LabelledItem, OwnLabel, Settings, Store, Task};

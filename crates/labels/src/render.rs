@@ -13,14 +13,16 @@ use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser
 use pulldown_latex::config::{DisplayMode, RenderConfig};
 use pulldown_latex::{Storage, push_mathml};
 
-/// Maximum length of a text that is rendered, in bytes; a longer one is shown as plain text.
+use crate::images::without_data;
+
+/// Maximum length of a text that is rendered, in bytes without its images; a longer one is shown as plain text.
 const MAX_TEXT_LENGTH: usize = 200_000;
 
 /// Maximum length of a formula, in bytes; a longer one is shown as its source.
 const MAX_FORMULA_LENGTH: usize = 4_000;
 
 /// Prefixes of the images that are shown. SVG is left out, because it may hold scripts.
-const IMAGES: [&str; 5] =
+pub(crate) const IMAGES: [&str; 5] =
     ["data:image/png;", "data:image/jpeg;", "data:image/gif;", "data:image/webp;", "data:image/avif;"];
 
 /// HTML of each message of a content, or of its one text.
@@ -33,7 +35,7 @@ pub(crate) fn parts(content: &Content) -> Vec<String> {
 
 /// HTML of a Markdown text.
 pub(crate) fn html(text: &str) -> String {
-    if text.len() > MAX_TEXT_LENGTH {
+    if text.len() > MAX_TEXT_LENGTH && without_data(text).len() > MAX_TEXT_LENGTH {
         return format!("<pre>{}</pre>", ammonia::clean_text(text));
     }
     let text = with_dollars(text);

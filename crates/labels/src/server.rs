@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::label::{CRITERION, MAX_CRITERIA, SCALE, is_criterion};
+use crate::label::{SCALE, check_criteria};
 use crate::render::html;
 use crate::store::{Annotator, Store};
 use connections::{Limits, serve};
@@ -151,16 +151,7 @@ impl Bound {
 impl Options {
     fn check(&self) -> Result<()> {
         let Self { criteria, language, .. } = self;
-        if criteria.len() > MAX_CRITERIA {
-            let count = criteria.len();
-            return Err(Error::label("criteria", format!("are {count}; there should be {MAX_CRITERIA} at most")));
-        }
-        if let Some(name) = criteria.iter().find(|name| !is_criterion(name)) {
-            return Err(Error::label("criteria", format!("{name:?} where {CRITERION} should be")));
-        }
-        if let Some(place) = (1..criteria.len()).find(|place| criteria[..*place].contains(&criteria[*place])) {
-            return Err(Error::label("criteria", format!("{:?} is there twice; name it once", criteria[place])));
-        }
+        check_criteria(criteria)?;
         let is_tag = |tag: &&String| {
             let parts: Vec<&str> = tag.split('-').collect();
             (2..=3).contains(&parts[0].len())

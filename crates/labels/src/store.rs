@@ -1,6 +1,7 @@
 //! The file that holds items, annotators and labels: SQLite, so that an acknowledged label survives a crash.
 
 mod choice;
+mod given;
 mod items;
 mod labelled;
 mod people;

@@ -1,152 +1,201 @@
 //! Labeling in a terminal, by one annotator.
 
+mod parse;
+
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use palestra_datasets::Content;
 
 use crate::error::Result;
-use crate::label::{Label, SCALE, Verdict};
+use crate::images::without_data;
+use crate::label::{Label, Strength, Verdict, check_criteria};
 use crate::store::{Annotator, Store, Task};
+use parse::{Said, help, keys, parse};
 
-/// Parsed input at an item.
-#[derive(Debug, PartialEq)]
-enum Said {
-    Label(Label),
-    Rate(Vec<Option<f64>>),
-    Undo,
-    Help,
-    Quit,
+/// Questions to an annotator besides which answer is best.
+#[derive(Debug, Clone, Default)]
+pub struct Questions {
+    /// Criteria by which each answer is rated, besides the overall rating.
+    pub criteria: Vec<String>,
+    /// True if the annotator says whether the better of two answers is slightly or much better.
+    pub strength: bool,
 }
 
-/// Shows one item after another and stores the entered labels, until no item is left, `q`, or the end of the input.
-/// Returns the number of stored labels.
-pub fn label(store: &mut Store, annotator: &Annotator, mut input: impl BufRead, mut output: impl Write) -> Result<u64> {
+/// An item on the screen.
+struct Entry {
+    task: Task,
+    /// Number of labels since its own, from 1 for the last; 0 if it is not labelled yet.
+    back: u64,
+    /// Ratings and comment that go with the verdict to come.
+    draft: Label,
+    since: Instant,
+}
+
+/// Shows one item after another and stores the entered labels, until `q` or the end of the input. Returns the number of
+/// stored labels.
+///
+/// # Errors
+/// Criteria that no label may have; a store that cannot be written; an input or an output that fails.
+pub fn label(
+    store: &mut Store,
+    annotator: &Annotator,
+    questions: &Questions,
+    mut input: impl BufRead,
+    mut output: impl Write,
+) -> Result<u64> {
+    check_criteria(&questions.criteria)?;
     let mut kept = 0u64;
     let mut line = String::new();
-    while let Some(task) = store.next(annotator)? {
-        let progress = store.progress(annotator)?;
-        writeln!(output, "\n--- {} done, {} left ---", progress.done, progress.left)?;
-        show(&task, &mut output)?;
-        let shown = Instant::now();
-        let mut ratings = Vec::new();
-        loop {
-            write!(output, "{} > ", keys(task.answers.len()))?;
+    let mut shown = next(store, annotator)?;
+    loop {
+        show(store, annotator, shown.as_ref(), &mut output)?;
+        shown = loop {
+            let answers = shown.as_ref().map_or(0, |entry| entry.task.answers.len());
+            write!(output, "{} > ", keys(answers, questions))?;
             output.flush()?;
             line.clear();
             if input.read_line(&mut line)? == 0 {
+                writeln!(output)?;
                 return Ok(kept);
             }
-            match parse(&line, task.answers.len()) {
-                Ok(Said::Label(label)) => {
-                    let label = Label { ratings: std::mem::take(&mut ratings), ..label };
-                    store.submit(annotator, task.item, &label, shown.elapsed().as_secs_f64())?;
-                    kept += 1;
-                    break;
-                }
-                Ok(Said::Rate(of_each)) if task.answers.len() == 1 => {
-                    let label = Label { ratings: of_each, ..Label::of(Verdict::Rated) };
-                    store.submit(annotator, task.item, &label, shown.elapsed().as_secs_f64())?;
-                    kept += 1;
-                    break;
-                }
-                Ok(Said::Rate(of_each)) => {
-                    ratings = of_each;
-                    writeln!(output, "rated; now which is better?")?;
-                }
-                Ok(Said::Undo) => match store.undo(annotator)? {
-                    Some(_) => {
+            let back = shown.as_ref().map_or(0, |entry| entry.back);
+            match (parse(&line, answers, questions), &mut shown) {
+                (Err(reason), _) => writeln!(output, "{reason}; ? for help, nothing was kept")?,
+                (Ok(Said::Quit), _) => return Ok(kept),
+                (Ok(Said::Help), _) => writeln!(output, "{}", help(questions))?,
+                (Ok(Said::Undo), _) if back > 0 => writeln!(output, "an earlier label is replaced, not taken back")?,
+                (Ok(Said::Undo), _) => match store.undo(annotator)? {
+                    Some((_, undone)) => {
                         kept = kept.saturating_sub(1);
-                        break;
+                        writeln!(output, "taken back: {}", told_label(&undone))?;
+                        break next(store, annotator)?.map(|entry| Entry { draft: undone, ..entry });
                     }
                     None => writeln!(output, "there is nothing to take back")?,
                 },
-                Ok(Said::Help) => writeln!(output, "{HELP}")?,
-                Ok(Said::Quit) => return Ok(kept),
-                Err(reason) => writeln!(output, "{reason}; ? for help, nothing was kept")?,
+                (Ok(Said::Earlier), _) => match own(store, annotator, back + 1)? {
+                    Some(entry) => break Some(entry),
+                    None => writeln!(output, "there is no earlier label")?,
+                },
+                (Ok(Said::Later), _) if back == 0 => writeln!(output, "there is no later label")?,
+                (Ok(Said::Later), _) => match own(store, annotator, back - 1)? {
+                    Some(entry) => break Some(entry),
+                    None => break next(store, annotator)?,
+                },
+                (Ok(_), None) => writeln!(output, "there is nothing to label")?,
+                (Ok(Said::Label(label)), Some(entry)) => {
+                    let comment = if label.comment.is_empty() { entry.draft.comment.clone() } else { label.comment };
+                    let (verdict, strength) = (label.verdict, label.strength);
+                    let label = Label { verdict, strength, comment, ..entry.draft.clone() };
+                    kept += keep(store, annotator, entry, &label)?;
+                    break next(store, annotator)?;
+                }
+                (Ok(Said::Rate { criterion, ratings }), Some(entry)) => {
+                    match criterion {
+                        Some(name) => _ = entry.draft.criteria.insert(name, ratings),
+                        None => entry.draft.ratings = ratings,
+                    }
+                    if answers > 1 || !questions.criteria.is_empty() {
+                        writeln!(output, "rated; now the verdict, or Enter for the ratings alone")?;
+                    } else {
+                        kept += keep(store, annotator, entry, &rated(&entry.draft))?;
+                        break next(store, annotator)?;
+                    }
+                }
+                (Ok(Said::Enter), Some(entry)) => {
+                    let label = rated(&entry.draft);
+                    if label.check(answers).is_ok() {
+                        kept += keep(store, annotator, entry, &label)?;
+                        break next(store, annotator)?;
+                    }
+                    writeln!(output, "{}", help(questions))?;
+                }
             }
-        }
-    }
-    writeln!(output, "\nNothing is left to label.")?;
-    Ok(kept)
-}
-
-const HELP: &str = "\
-a, b, ...   that answer is best; of a single one, a: it is good
-bac         all of them, from the best to the worst
-t           no answer is better than another
-x           all are bad
-r 4 2       ratings of A, B, ... from 1 to 5, - for none, before you say which is better
-s           skip: somebody else is asked
-u           take your last label back
-q           stop; everything is kept
-Words after a verdict are a comment: b shorter, and true";
-
-fn keys(answers: usize) -> &'static str {
-    match answers {
-        1 => "a good, x bad, r 1-5 rating, s skip, u undo, q quit, ? help",
-        2 => "a, b, t tie, x both bad, s skip, u undo, q quit, ? help",
-        _ => "best, or all from best to worst; t tie, x all bad, s skip, u undo, q quit, ? help",
+        };
     }
 }
 
-fn parse(line: &str, answers: usize) -> Result<Said, String> {
-    let line = line.trim();
-    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let word = word.to_lowercase();
-    let verdict = match word.as_str() {
-        "" | "?" | "h" => return Ok(Said::Help),
-        "q" => return Ok(Said::Quit),
-        "u" => return Ok(Said::Undo),
-        "r" => return ratings(rest, answers).map(Said::Rate),
-        "t" => Verdict::Tie,
-        "x" => Verdict::AllBad,
-        "s" => Verdict::Skip,
-        letters => {
-            let place = |letter: char| {
-                let place = (letter as usize).wrapping_sub('a' as usize);
-                (place < answers).then_some(place).ok_or_else(|| format!("{letter:?} is no answer and no key"))
-            };
-            let places = letters.chars().map(place).collect::<Result<Vec<_>, _>>()?;
-            match places[..] {
-                [answer] => Verdict::Best { answer },
-                _ => Verdict::Ranking { answers: places },
-            }
-        }
+/// The next item to label.
+fn next(store: &mut Store, annotator: &Annotator) -> Result<Option<Entry>> {
+    let entry = |task| Entry { task, back: 0, draft: Label::of(Verdict::Rated), since: Instant::now() };
+    Ok(store.next(annotator)?.map(entry))
+}
+
+/// The item that the annotator labelled so many labels ago.
+fn own(store: &Store, annotator: &Annotator, back: u64) -> Result<Option<Entry>> {
+    let own = store.own_label(annotator, back)?;
+    Ok(own.map(|own| Entry { task: own.task, back, draft: own.label, since: Instant::now() }))
+}
+
+/// Stores a label, or replaces an earlier one. Returns the number of new labels.
+fn keep(store: &mut Store, annotator: &Annotator, entry: &Entry, label: &Label) -> Result<u64> {
+    if entry.back > 0 {
+        store.revise_once(annotator, None, entry.task.item, label)?;
+        return Ok(0);
+    }
+    store.submit(annotator, entry.task.item, label, entry.since.elapsed().as_secs_f64())?;
+    Ok(1)
+}
+
+/// Label of the ratings alone.
+fn rated(draft: &Label) -> Label {
+    Label { verdict: Verdict::Rated, strength: None, ..draft.clone() }
+}
+
+fn show(store: &Store, annotator: &Annotator, entry: Option<&Entry>, output: &mut impl Write) -> Result<()> {
+    let Some(Entry { task, back, draft, .. }) = entry else {
+        return Ok(writeln!(output, "\nNothing is left to label.")?);
     };
-    let label = Label { comment: rest.trim().to_string(), ..Label::of(verdict) };
-    label.check(answers).map_err(|error| error.to_string())?;
-    Ok(Said::Label(label))
-}
-
-fn ratings(rest: &str, answers: usize) -> Result<Vec<Option<f64>>, String> {
-    let right = || format!("ratings should be {answers} numbers from 1 to {SCALE}, or - for none");
-    let rating = |word: &str| match word {
-        "-" => Ok(None),
-        number => {
-            number.parse().ok().filter(|number| (1.0..=f64::from(SCALE)).contains(number)).map(Some).ok_or_else(right)
-        }
-    };
-    let ratings = rest.split_whitespace().map(rating).collect::<Result<Vec<_>, _>>()?;
-    match ratings.len() == answers && ratings.iter().any(Option::is_some) {
-        true => Ok(ratings),
-        false => Err(right()),
+    if *back > 0 {
+        let place = match back {
+            1 => "your last label".to_string(),
+            _ => format!("your label, {} before the last", back - 1),
+        };
+        writeln!(output, "\n--- {place}: {} ---", told_label(draft))?;
+    } else {
+        let progress = store.progress(annotator)?;
+        writeln!(output, "\n--- {} done, {} left ---", progress.done, progress.left)?;
     }
-}
-
-fn show(task: &Task, output: &mut impl Write) -> std::io::Result<()> {
     writeln!(output, "{}", told(&task.prompt))?;
     for (letter, answer) in ('A'..).zip(&task.answers) {
         writeln!(output, "\n[{letter}] {}", told(answer))?;
     }
-    writeln!(output)
+    Ok(writeln!(output)?)
+}
+
+/// A label in one line.
+fn told_label(label: &Label) -> String {
+    let letter = |place: &usize| char::from(b'A' + *place as u8);
+    let mut told = match &label.verdict {
+        Verdict::Best { answer } => format!("{} is best", letter(answer)),
+        Verdict::Ranking { answers } => format!("ranking {}", answers.iter().map(letter).collect::<String>()),
+        Verdict::Tie => "tie".to_string(),
+        Verdict::AllBad => "all bad".to_string(),
+        Verdict::Skip => "skipped".to_string(),
+        Verdict::Rated => "ratings alone".to_string(),
+    };
+    match label.strength {
+        Some(Strength::Slightly) => told += ", slightly",
+        Some(Strength::Much) => told += ", much",
+        None => {}
+    }
+    let overall = std::iter::once(("ratings", &label.ratings)).filter(|(_, ratings)| !ratings.is_empty());
+    for (name, ratings) in overall.chain(label.criteria.iter().map(|(name, ratings)| (name.as_str(), ratings))) {
+        let numbers: Vec<String> =
+            ratings.iter().map(|rating| rating.map_or("-".to_string(), |rating| rating.to_string())).collect();
+        told += &format!("; {name} {}", numbers.join(" "));
+    }
+    if !label.comment.is_empty() {
+        told += &format!("; {}", label.comment.escape_debug());
+    }
+    told
 }
 
 /// A text that is safe for a terminal: control characters, which could move the cursor or change colors, and marks of
 /// direction, which could show it in another order, are escaped.
 fn told(text: &Content) -> String {
     let mut shown = String::new();
-    for char in text.as_text().chars() {
+    for char in without_data(&text.as_text()).chars() {
         match char {
             '\n' | '\t' => shown.push(char),
             char if char.is_control() || is_mark_of_direction(char) => shown.extend(char.escape_default()),
@@ -186,7 +235,7 @@ mod tests {
         let me = store.annotator("me").unwrap();
         let typed = "c\nr 9 9\nr 4 -\na it is true\nx\nu\nT\n?\ns\nq\n";
         let mut screen = Vec::new();
-        assert_eq!(label(&mut store, &me, typed.as_bytes(), &mut screen).unwrap(), 3);
+        assert_eq!(label(&mut store, &me, &Questions::default(), typed.as_bytes(), &mut screen).unwrap(), 3);
         let screen = String::from_utf8(screen).unwrap();
         assert!(!screen.contains('\x1b') && screen.contains("\\u{1b}[31mred"), "{screen}");
         assert!(screen.contains("'c' is no answer and no key; ? for help, nothing was kept"), "{screen}");
@@ -202,12 +251,42 @@ mod tests {
     }
 
     #[test]
-    fn rankings_and_single_answers() {
-        let said = |line: &str, answers: usize| parse(line, answers);
-        assert_eq!(said("cab", 3), Ok(Said::Label(Label::of(Verdict::Ranking { answers: vec![2, 0, 1] }))));
-        assert!(said("ca", 3).unwrap_err().contains("each of the 3 answers should stand once"));
-        assert_eq!(said("r 4.5", 1), Ok(Said::Rate(vec![Some(4.5)])));
-        assert!(said("r nan", 1).is_err());
-        assert!(said("t", 1).unwrap_err().contains("a tie of a single answer"));
+    fn criteria_strength_and_earlier_labels_are_as_on_the_page() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::create(&directory.path().join("labels.db"), Settings::default()).unwrap();
+        let item = |number: usize| NewItem {
+            prompt: format!("prompt {number}").as_str().into(),
+            answers: ["one", "two"].map(|text| Answer { text: text.into(), policy: None }).into(),
+            gold: None,
+            gap: None,
+        };
+        store.add((0..2).map(item).map(Ok::<_, crate::Error>)).unwrap();
+        let me = store.annotator("me").unwrap();
+        let questions = Questions { criteria: vec!["helpful".to_string(), "true".to_string()], strength: true };
+        let typed = "p\nr h 5 -\nr 4 1\nA because\nn\nr true 1 2\n\np\np\np\nn\np\nb\nx\nq\n";
+        let mut screen = Vec::new();
+        assert_eq!(label(&mut store, &me, &questions, typed.as_bytes(), &mut screen).unwrap(), 2);
+        let screen = String::from_utf8(screen).unwrap();
+        for told in [
+            "there is no earlier label",
+            "--- your label, 1 before the last: A is best, much; ratings 4 1; helpful 5 -; because ---",
+            "--- your last label: ratings alone; true 1 2 ---",
+            "there is no later label",
+            "Nothing is left to label.",
+            "there is nothing to label",
+        ] {
+            assert!(screen.contains(told), "{told}: {screen}");
+        }
+        // The first label was replaced: its ratings and comment stay, and its verdict is the other one.
+        let own = |back: u64| store.own_label(&me, back).unwrap().unwrap().label;
+        let first = own(2);
+        assert_eq!((&first.verdict, first.strength), (&Verdict::Best { answer: 1 }, Some(Strength::Slightly)));
+        assert_eq!((&first.ratings, &first.criteria["helpful"]), (&vec![Some(4.0), Some(1.0)], &vec![Some(5.0), None]));
+        assert_eq!(first.comment, "because");
+        assert_eq!((own(1).verdict, own(1).criteria.len()), (Verdict::Rated, 1));
+
+        let twice = Questions { criteria: vec!["a".to_string(), "a".to_string()], strength: false };
+        let error = label(&mut store, &me, &twice, &[][..], &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("criteria: \"a\" is there twice"), "{error}");
     }
 }

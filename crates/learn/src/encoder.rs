@@ -118,8 +118,10 @@ impl Encoder {
         }
         if prompt.len() + max_new_tokens > context {
             return Err(Error::Config(format!(
-                "model.context: {context} is too short for an observation of {} tokens and an action of {max_new_tokens}",
-                prompt.len()
+                "model.context: {context} is too short for an observation of {} tokens and an action of {max_new_tokens}; it \
+                 should be at least {}",
+                prompt.len(),
+                prompt.len() + max_new_tokens
             )));
         }
         if prompt.is_empty() {

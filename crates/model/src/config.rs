@@ -144,7 +144,7 @@ impl Default for ModelConfig {
         Self {
             family: Family::Llama,
             vocab_size: 0,
-            context: 128,
+            context: 256,
             layers: 2,
             width: 64,
             heads: 4,

@@ -56,6 +56,8 @@ pub struct Figure {
 /// at half.
 pub(super) const SCALE: u32 = 2;
 pub(super) const WIDTH: u32 = 700;
+/// Height of a line of the legend.
+const LEGEND_LINE: i32 = 18;
 /// Maximum number of points of a series. Longer series are condensed, because a picture shows no more and the report
 /// stays small.
 const POINTS: usize = 160;
@@ -188,17 +190,21 @@ impl Plot {
         if self.series.len() < 2 {
             return Ok(28);
         }
-        let middle = 34 * SCALE as i32;
-        let mut x = left;
+        let right = area.dim_in_pixel().0 as i32 - left;
+        let (mut x, mut middle) = (left, 34 * SCALE as i32);
         for (series, color) in self.series.iter().zip(COLORS.iter().cycle()) {
+            let width = ((35 + text_width(&series.name, 11)) * SCALE) as i32;
+            if x > left && x + width > right {
+                (x, middle) = (left, middle + LEGEND_LINE * SCALE as i32);
+            }
             let dash = vec![(x, middle), (x + 16 * SCALE as i32, middle)];
             area.draw(&PathElement::new(dash, color.stroke_width(3 * SCALE)))?;
             x += 21 * SCALE as i32;
             let style = font(11, INK).pos(Pos::new(HPos::Left, VPos::Center));
             area.draw(&Text::new(harmless(&series.name), (x, middle), style))?;
-            x += ((text_width(&series.name, 11) + 14) * SCALE) as i32;
+            x += width - 21 * SCALE as i32;
         }
-        Ok(44)
+        Ok((middle / SCALE as i32 + 10) as u32)
     }
 }
 

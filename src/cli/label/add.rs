@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use palestra_labels::{NewItem, Settings, Store, items_of_file};
+use palestra_labels::exchange::GivenLabels;
+use palestra_labels::{NewItem, Settings, Store, labelled_items_of_file};
 use serde_json::json;
 
 use super::Output;
@@ -20,7 +22,8 @@ use crate::Result;
 /// An item that is already in the store, with the same prompt and answers, is not added again.
 ///
 /// Formats, by the ending of a file: JSON lines, Parquet, CSV and TSV with the same columns (answers in completion_1,
-/// completion_2, ...), plain lines (.txt: each line is an answer to rate), JSON of Argilla or Label Studio (.json).
+/// completion_2, ...), plain lines (.txt: each line is an answer to rate), JSON of Argilla or Label Studio (.json). The labels
+/// in the last are taken over, each with its annotator.
 ///
 /// --prompts and --from sample answers from models, with the settings of their generation_config.json, or else at
 /// temperature 1. The seed and the position of a prompt in its file determine its answers. Equal answers are kept once;
@@ -38,6 +41,8 @@ Examples:
   palestra label add answers.db answers.jsonl --overlap 2
   palestra label add answers.db known.jsonl --gold
   palestra label add answers.db answers.csv --reward-model runs/reward --order active
+  palestra label add answers.db answers.csv --scores scores.jsonl --order active
+  palestra label add answers.db exported-from-argilla.json --overlap 2
   palestra label add answers.db --prompts prompts.jsonl --from runs/tuned --samples 2 --max-new-tokens 64
   palestra label add answers.db --prompts prompts.jsonl --from runs/old --from runs/new --temperature 0.8
 
@@ -58,6 +63,9 @@ pub struct Args {
     /// Make every row of the files a gold item: its best answer is `gold`, or `chosen`
     #[arg(long)]
     gold: bool,
+    /// Leave out the labels in files of Argilla and Label Studio, so that their answers are labelled anew
+    #[arg(long)]
+    without_labels: bool,
     #[command(flatten)]
     score: ScoreArgs,
     #[command(flatten)]
@@ -69,7 +77,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     // A row that cannot be read, or a model that is not there, must not leave a new store.
     for file in &args.files {
-        items_of_file(file, args.gold)?.try_for_each(|item| item.map(|_| ()))?;
+        labelled_items_of_file(file, args.gold)?.try_for_each(|item| item.map(|_| ()))?;
     }
     let sampler = args.sample.open(args.seed)?;
     let scorer = args.score.open(&args.sample.machine)?;
@@ -77,17 +85,33 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let mut store = Store::create(&args.store, settings)?;
     let mut files = Vec::new();
     for file in &args.files {
-        files.push(items_of_file(file, args.gold)?);
+        files.push(labelled_items_of_file(file, args.gold)?);
     }
-    let items = files.into_iter().flatten();
+    let (mut given, mut left) = (0, BTreeMap::<String, u64>::new());
+    let items = files.into_iter().flatten().map(|read| {
+        let (item, labels) = read?;
+        let labels = if args.without_labels { GivenLabels::default() } else { labels };
+        given += labels.labels.len();
+        for (question, count) in &labels.left {
+            *left.entry(question.clone()).or_default() += count;
+        }
+        Ok::<_, palestra_datasets::Error>((item, labels))
+    });
     let mut added = match &scorer {
-        None => store.add(items)?,
+        None => store.add_labelled(items)?,
         Some(scorer) => {
-            let mut items: Vec<NewItem> = items.collect::<palestra_datasets::Result<_>>()?;
+            let (mut items, labels): (Vec<NewItem>, Vec<GivenLabels>) =
+                items.collect::<palestra_datasets::Result<Vec<_>>>()?.into_iter().unzip();
             scorer.score(&mut items)?;
-            store.add(items.into_iter().map(Ok::<_, palestra_labels::Error>))?
+            store.add_labelled(items.into_iter().zip(labels).map(Ok::<_, palestra_labels::Error>))?
         }
     };
+    for (question, count) in &left {
+        tracing::warn!(
+            "{count} answers to the question {question:?} are not taken over: they choose none of the item's answers, rank \
+             or rate it; ratings go from 1 to 5, and drafts do not count"
+        );
+    }
     if let Some(overlap) = args.overlap {
         store.set_overlap(overlap)?;
     }
@@ -99,10 +123,15 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     }
     args.order.apply(&mut store)?;
     let (new, known) = (added.added, added.known);
-    let told = format!("{}: {new} items added, {known} were there before", args.store.display());
+    let labels = match (added.labels, given - added.labels) {
+        (0, 0) => String::new(),
+        (labels, 0) => format!("; {labels} labels taken over"),
+        (labels, before) => format!("; {labels} labels taken over, {before} items had one of the same annotator"),
+    };
+    let told = format!("{}: {new} items added, {known} were there before{labels}", args.store.display());
     let none = if alike > 0 { format!("; {alike} prompts made none, all answers being equal") } else { String::new() };
     output.report(
-        &json!({"added": new, "known": known, "alike": alike, "scored": added.scored}),
+        &json!({"added": new, "known": known, "alike": alike, "scored": added.scored, "labels": added.labels}),
         format!("{told}{none}"),
     )?;
     Ok(ExitCode::SUCCESS)

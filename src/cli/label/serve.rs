@@ -5,9 +5,9 @@ use palestra_labels::server::{Bound, Options};
 use palestra_labels::{Settings, Store};
 use serde::Serialize;
 
-use super::Output;
 use super::order::OrderArgs;
 use super::sample::SampleArgs;
+use super::{Output, QuestionArgs};
 use crate::{Error, Result};
 
 /// Serve the page on which people label answers
@@ -54,12 +54,8 @@ pub struct Args {
     /// Guidelines for annotators, a Markdown file; the page shows them beside the items
     #[arg(long, value_name = "FILE")]
     guidelines: Option<PathBuf>,
-    /// Criterion by which each answer is rated from 1 to 5, besides the overall rating; may be repeated
-    #[arg(long, value_name = "NAME")]
-    criterion: Vec<String>,
-    /// Ask whether the better of two answers is slightly or much better
-    #[arg(long)]
-    strength: bool,
+    #[command(flatten)]
+    questions: QuestionArgs,
     /// Language of prompts and answers, such as en or pt-BR, for screen readers and hyphenation
     #[arg(long, value_name = "TAG")]
     language: Option<String>,
@@ -99,8 +95,8 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         person: args.name.clone(),
         require_token: args.require_token,
         guidelines: guidelines.transpose()?,
-        criteria: args.criterion.clone(),
-        strength: args.strength,
+        criteria: args.questions.criterion.clone(),
+        strength: args.questions.strength,
         language: args.language.clone(),
     };
     let bound = Bound::new(&options)?;

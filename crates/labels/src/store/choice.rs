@@ -29,15 +29,20 @@ pub(super) fn open(connection: &Connection, annotator: i64) -> rusqlite::Result<
 pub(super) fn give_next(change: &Change, annotator: i64) -> rusqlite::Result<Option<ItemId>> {
     release_stale(change)?;
     let Some(item) = choose(change, annotator)? else { return Ok(None) };
+    give(change, annotator, item)?;
+    hold(change, annotator, item)?;
+    take(change, item, 1)?;
+    Ok(Some(item))
+}
+
+/// Gives an annotator an item that he or she was not given before.
+pub(super) fn give(change: &Change, annotator: i64, item: ItemId) -> rusqlite::Result<()> {
     let sql = "INSERT INTO assignment (item, annotator, given) VALUES (?1, ?2, ?3)";
     change.execute(sql, (item, annotator, super::now()))?;
     let taken = taken(change, item)?;
     let sql =
         "UPDATE annotator SET given = given + ?2, given_gold = given_gold + ?3, barred = barred + ?4 WHERE id = ?1";
-    change.execute(sql, (annotator, taken != GOLD, taken == GOLD, is_free(taken, overlap(change)?)))?;
-    hold(change, annotator, item)?;
-    take(change, item, 1)?;
-    Ok(Some(item))
+    change.execute(sql, (annotator, taken != GOLD, taken == GOLD, is_free(taken, overlap(change)?)))
 }
 
 /// Takes a new item into its queue.

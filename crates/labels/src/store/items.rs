@@ -3,8 +3,10 @@
 use palestra_datasets::Content;
 use rusqlite::Connection;
 
+use super::given::take_over;
 use super::{Change, Failure, Store, cached, choice, find, json, now, parse, told};
 use crate::error::{Error, Result};
+use crate::exchange::GivenLabels;
 use crate::item::{Answer, MAX_ANSWERS, NewItem};
 
 /// The number of an item in its store.
@@ -19,6 +21,8 @@ pub struct Added {
     pub known: usize,
     /// Items that came with the scores of a reward model.
     pub scored: usize,
+    /// Labels that were taken over from another tool.
+    pub labels: usize,
     /// Ids of all given items, in order.
     #[serde(skip)]
     pub ids: Vec<ItemId>,
@@ -56,10 +60,23 @@ impl Store {
     where
         Error: From<E>,
     {
+        self.add_labelled(items.into_iter().map(|item| item.map(|item| (item, GivenLabels::default()))))
+    }
+
+    /// Adds items with the labels that annotators gave them in another tool, as [`add`](Self::add) does. A label stays out
+    /// if its annotator has labelled the item here. Labels that no store can hold were left out before, and are counted in
+    /// [`GivenLabels`].
+    pub fn add_labelled<E>(
+        &mut self,
+        items: impl IntoIterator<Item = Result<(NewItem, GivenLabels), E>>,
+    ) -> Result<Added>
+    where
+        Error: From<E>,
+    {
         self.write(|change| {
             let mut added = Added::default();
             for item in items {
-                let item = item.map_err(Error::from)?;
+                let (item, given) = item.map_err(Error::from)?;
                 if let Some((column, reason)) = item.fault() {
                     return Err(
                         Error::store(change.file, format!("item {}, {column}: {reason}", added.ids.len())).into()
@@ -79,6 +96,10 @@ impl Store {
                         added.added += 1;
                         added.ids.push(insert(change, &item)?);
                     }
+                }
+                let id = added.ids[added.ids.len() - 1];
+                for label in &given.labels {
+                    added.labels += usize::from(take_over(change, id, &item, label)?);
                 }
             }
             Ok::<_, Failure>(added)

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
-use super::{Store, find, told};
+use super::{Change, Failure, Store, find, told};
 use crate::error::{Error, Result};
 
 /// A person who labels items.
@@ -19,8 +19,7 @@ pub struct Annotator {
 impl Store {
     /// Returns the annotator of this name, and creates it if it does not exist.
     pub fn annotator(&mut self, name: &str) -> Result<Annotator> {
-        let name = checked(name)?;
-        self.write(|change| Ok(annotator(change, name)?))
+        self.write(|change| annotator_named(change, name))
     }
 
     /// Creates a new token for this annotator, who is created if missing; a previous token becomes invalid. The store
@@ -56,6 +55,11 @@ impl Store {
         let sql = "SELECT 1 FROM annotator WHERE token_hash IS NOT NULL LIMIT 1";
         Ok(find(&self.connection, sql, [], |_| Ok(())).map_err(told(&self.file))?.is_some())
     }
+}
+
+/// The annotator of this name, created if missing, in a change.
+pub(super) fn annotator_named(change: &Change, name: &str) -> Result<Annotator, Failure> {
+    Ok(annotator(change, checked(name)?)?)
 }
 
 /// Trims a name, and refuses one that cannot be shown.

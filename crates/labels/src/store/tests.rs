@@ -390,7 +390,7 @@ fn the_least_sure_items_come_first() {
     store.submit(&ada, task.item, &first(), 1.0).unwrap();
     // Newer scores of an item that is there.
     let newer = vec![NewItem { gap: Some(0.2), ..item("prompt 4", None) }];
-    assert_eq!(add(&mut store, newer).unwrap(), Added { added: 0, known: 1, scored: 1, ids: vec![5] });
+    assert_eq!(add(&mut store, newer).unwrap(), Added { added: 0, known: 1, scored: 1, labels: 0, ids: vec![5] });
     store.order_by_uncertainty().unwrap();
     assert_eq!(label_all(&mut store, "ada", &first()), [5, 4, 2]);
     assert_eq!([crate::gap(&[0.5, 2.0, 1.75]), crate::gap(&[1.0]), crate::gap(&[])], [Some(0.25), None, None]);

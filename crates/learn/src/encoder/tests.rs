@@ -81,7 +81,8 @@ fn what_cannot_be_encoded_is_told_with_its_episode_and_step() {
     let long = Turn { observation: "abc".repeat(9).into(), ..turn("a", 0.0, None) };
     assert_eq!(
         told(&mut encoder, long),
-        "episode e7, step 1: model.context: 16 is too short for an observation of 29 tokens and an action of 2"
+        "episode e7, step 1: model.context: 16 is too short for an observation of 29 tokens and an action of 2; it \
+         should be at least 31"
     );
     assert!(told(&mut encoder, turn("x", 0.0, None)).starts_with("episode e7, step 1: "));
 }

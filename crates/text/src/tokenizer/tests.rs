@@ -1,4 +1,7 @@
 use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use super::*;
 

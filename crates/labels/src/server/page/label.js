@@ -150,7 +150,7 @@ function render() {
 function texts(content, html) {
   const plain = $('plain').checked;
   const node = (text, index) => {
-    const node = make('div', plain ? 'text plain' : 'text rendered', plain ? text : undefined);
+    const node = make('div', plain ? 'text plain' : 'text rendered', plain ? text.replace(/\]\(data:image\/[^)]*\)/g, ']') : undefined);
     if (!plain) node.innerHTML = html[index];
     node.dir = 'auto';
     node.lang = setup.language;
