@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use libfuzzer_sys::fuzz_target;
 use palestra::model::lora::read_adapters;
 use palestra::model::ops::open_device;
-use palestra::model::{Heads, Policy, Transformer, huggingface, read_model};
+use palestra::model::{Heads, Policy, Transformer, read_model};
 
 thread_local! {
     /// The model that the adapters were made for, read once.
@@ -20,7 +20,6 @@ fn fixture(name: &str) -> PathBuf {
 fn base() -> Transformer {
     let directory = fixture("llama");
     let (config, tensors) = read_model(&directory).expect("a model");
-    let tensors = huggingface::from_hugging_face(&config, tensors, &directory).expect("its weights");
     let device = open_device("flex").expect("a device");
     Policy::from_tensors(&config, Heads::default(), tensors, &device).expect("a policy").transformer
 }

@@ -29,4 +29,5 @@ pub use error::{Error, Result};
 pub use import::{Writer, items_of_file, labelled_items_of_file, prompts_of_file, sample};
 pub use item::{Answer, NewItem, gap};
 pub use label::{CRITERION, Label, MAX_CRITERIA, SCALE, Strength, Verdict, is_criterion};
+pub use render::html;
 pub use store::{Added, Annotator, ItemId, LabelProgress, LabelledItem, OwnLabel, Settings, Store, Task};

@@ -33,8 +33,8 @@ pub(crate) fn parts(content: &Content) -> Vec<String> {
     }
 }
 
-/// HTML of a Markdown text.
-pub(crate) fn html(text: &str) -> String {
+/// HTML of a Markdown text, safe to show.
+pub fn html(text: &str) -> String {
     if text.len() > MAX_TEXT_LENGTH && without_data(text).len() > MAX_TEXT_LENGTH {
         return format!("<pre>{}</pre>", ammonia::clean_text(text));
     }

@@ -12,8 +12,8 @@ use palestra::datasets::rows::Rows;
 use palestra::datasets::{preferences, shards};
 use palestra::envs::process::serve;
 use palestra::envs::{Definition, Registry};
-use palestra::labels::Store;
 use palestra::labels::server::{Options, Server};
+use palestra::labels::{Store, items_of_file};
 use palestra::language_model::LanguageModel;
 use palestra::model::ops::open_device;
 use palestra::model::{read_config, read_model};
@@ -41,12 +41,14 @@ pub struct Reader {
     pub read: fn(&Path),
 }
 
-pub const READERS: [Reader; 16] = [
+pub const READERS: [Reader; 19] = [
     Reader { file: "run.toml", read: |path| drop(RunFile::load(path, &[] as &[&str])) },
     Reader {
         file: "rows.jsonl",
         read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())),
     },
+    Reader { file: "items.csv", read: read_items },
+    Reader { file: "items.tsv", read: read_items },
     Reader {
         file: "preferences.jsonl",
         read: |path| drop(preferences::read(path).map(|rows| rows.take_while(Result::is_ok).count())),
@@ -60,6 +62,7 @@ pub const READERS: [Reader; 16] = [
     Reader { file: "m/chat_template.jinja", read: read_template },
     Reader { file: "m/config.json", read: |path| drop(read_config(path.parent().unwrap_or(path))) },
     Reader { file: "m/model.safetensors", read: |path| drop(read_model(path.parent().unwrap_or(path))) },
+    Reader { file: "seeds/q8.gguf", read: read_gguf },
     Reader { file: "adapters/adapter_config.json", read: read_adapters_of },
     Reader { file: "adapters/adapter_model.safetensors", read: read_adapters_of },
     Reader { file: "lake.toml", read: |path| play(&Definition::from_file(path)) },
@@ -73,6 +76,17 @@ fn read_log(path: &Path) {
     let options = ReadOptions { skip_bad: true, ..ReadOptions::default() };
     let Ok(log) = Log::open(&[path.to_string_lossy()], options) else { return };
     log.episodes().take_while(Result::is_ok).count();
+}
+
+fn read_gguf(path: &Path) {
+    // A file that is no model, and one with another tokenizer, are errors.
+    drop(read_model(path));
+    drop(Tokenizer::from_file(path));
+    drop(ChatTemplate::from_directory(path));
+}
+
+fn read_items(path: &Path) {
+    drop(items_of_file(path, false).map(|items| items.take_while(Result::is_ok).count()));
 }
 
 fn read_template(path: &Path) {
@@ -164,9 +178,15 @@ pub fn whole_files() -> Sandbox {
         )
         .with("answers.jsonl", ANSWERS)
         .with("requests.jsonl", REQUESTS)
+        .with("items.csv", &format!("prompt,chosen,rejected\n{}", "Sky?,\"blue, \"\"light\"\"\",\"a\nb\"\n".repeat(20)))
+        .with("items.tsv", &format!("prompt\tcompletion\tpolicy\n{}", "Sky?\tblue\tx\n".repeat(20)))
         .with("items.jsonl", "{\"prompt\": \"Sky?\", \"completions\": [\"blue\", \"red\"]}\n")
         .with("preferences.jsonl", &"{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}\n".repeat(20));
     write_model(sandbox.path(), "{% for m in messages %}{{ '<' + m.role + '>' + m['content'] | trim }}{% endfor %}");
+    let seeds = sandbox.path().join("seeds");
+    std::fs::create_dir_all(&seeds).unwrap();
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/gguf/q8.gguf"), seeds.join("q8.gguf"))
+        .unwrap();
     let adapters = sandbox.path().join("adapters");
     std::fs::create_dir_all(&adapters).unwrap();
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
