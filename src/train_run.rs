@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use palestra_datasets::log::{Columns, Log, ReadOptions};
 use palestra_envs::{EnvSpec, Registry};
-use palestra_model::{Device, Module, Policy};
+use palestra_model::{Device, Module, Policy, Precision};
 
 use crate::agent::{Agent, Evaluation};
 use crate::config::RunFile;
@@ -41,7 +41,7 @@ use palestra_learn::learners::{AnyConfig, Learner};
 use palestra_learn::source::{DataConfig, Source};
 use palestra_learn::train::{UpdateRange, train};
 use palestra_model::checkpoint;
-use palestra_model::ops::{open_device, set_threads};
+use palestra_model::ops::{multiplies_bf16, open_device, set_threads};
 use palestra_model::optim::AdamW;
 use palestra_report::{Display, Observer, Options, Playback, replay};
 use parts::{LoggedData, Parts};
@@ -157,6 +157,7 @@ fn open_run(run: RunFile, registry: &Registry, options: &TrainOptions, collectiv
     }
     let mut agent = Agent::new(run, &registry, logged.as_ref().map(|logged| &logged.log), &device)?;
     tell_of_experts(&agent);
+    tell_of_precision(&agent.run);
     let parts = Parts::open(&mut agent, &registry, logged, &device.clone().autodiff())?;
     tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
     Ok(OpenRun { agent, parts, logged: summary, registry, stop, device })
@@ -367,6 +368,17 @@ fn tell_of_experts(agent: &Agent) {
              learns from the run's own loss alone, as in transformers without output_router_logits",
             experts.router_aux_loss_coef,
             experts.count
+        );
+    }
+}
+
+/// Says that 16 bits save memory and no time, where it is so.
+fn tell_of_precision(run: &RunFile) {
+    if run.train.precision == Precision::Bf16 && !multiplies_bf16(&run.device) {
+        tracing::info!(
+            "train.precision = \"bf16\": {} has no instructions for 16-bit products here; they are computed in 32 bits and \
+             rounded, which saves memory and no time",
+            run.device
         );
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::TrainOptions;
 use super::parts::{self, Parts};
 use crate::agent::Agent;
-use crate::config::RunFile;
+use crate::config::{RunFile, TrainConfig};
 use crate::plan::{Extent, Outline, Parameters, Plan};
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
@@ -97,8 +97,8 @@ fn plan_for(run: &RunFile, hardware: Hardware) -> Result<Plan> {
     let part = text.batch.div_ceil(devices as usize);
     let micro_batch = if text.micro_batch == 0 { part } else { text.micro_batch.min(part) };
     let steps = run.train.updates * text.steps as u64;
-    let gradient_checkpointing = run.train.gradient_checkpointing;
-    let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices };
+    let TrainConfig { gradient_checkpointing, precision, .. } = run.train;
+    let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, precision, devices };
     Ok(Plan::new(&config, counted(run, &config)?, extent, Some(flops_per_second)))
 }
 
@@ -121,8 +121,9 @@ fn outline(agent: &Agent) -> Result<Outline> {
         }
         AnyConfig::Text(_) => return Err(Error::Config(format!("{}: it learns from text", run.name))),
     };
-    let gradient_checkpointing = run.train.gradient_checkpointing;
-    let extent = Extent { steps: 0, window, batch: rows, micro_batch: rows, gradient_checkpointing, devices: 1 };
+    let TrainConfig { gradient_checkpointing, precision, .. } = run.train;
+    let extent =
+        Extent { steps: 0, window, batch: rows, micro_batch: rows, gradient_checkpointing, precision, devices: 1 };
     let counted = counted(run, config)?;
     let mut outline = Outline::new(run.learner.name, config, counted, run.train.updates, extent);
     if let AnyConfig::Play(_) = &run.learner.config {
@@ -199,15 +200,15 @@ pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usiz
 /// Parameters of a run's model, and those that it trains.
 fn counted(run: &RunFile, config: &ModelConfig) -> Result<Parameters> {
     let optimizer = AdamW::new(run.optimizer.clone())?;
-    Parameters::count(config, run.lora.as_ref(), |names| Ok(optimizer.frozen(names)?))
+    Parameters::count(config, run.lora.as_ref(), run.train.precision, |names| Ok(optimizer.frozen(names)?))
 }
 
 fn extent(agent: &Agent, window: usize) -> Extent {
     let text = agent.run.text.as_ref().expect("a run on text");
     let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
     let steps = agent.run.train.updates * text.steps as u64;
-    let gradient_checkpointing = agent.run.train.gradient_checkpointing;
-    Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices: 1 }
+    let TrainConfig { gradient_checkpointing, precision, .. } = agent.run.train;
+    Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, precision, devices: 1 }
 }
 
 fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
