@@ -21,7 +21,7 @@ use palestra_display::duration;
 use palestra_model::lora::{LoraConfig, is_adapter};
 use palestra_model::parameter_shapes;
 use palestra_model::quantize::Quantization;
-use palestra_model::{ExpertsConfig, ModelConfig};
+use palestra_model::{ExpertsConfig, ModelConfig, Precision, is_router};
 
 /// Length of a run, and the batches that it is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Extent {
     pub micro_batch: usize,
     /// True if the backward pass recomputes each block and keeps only its input.
     pub gradient_checkpointing: bool,
+    /// Precision of the blocks' matrix products.
+    pub precision: Precision,
     /// Number of devices, among which the windows of a step are divided.
     pub devices: u64,
     /// What else is divided among them.
@@ -47,7 +49,8 @@ pub struct Extent {
 pub struct Parameters {
     /// All parameters, adapters included.
     pub all: u64,
-    /// Bytes of all parameters: 4 each, but for frozen ones that are quantised.
+    /// Bytes of all parameters: 4 each, but for frozen ones that are quantised; and of the copies of trained matrices in 16 bits
+    /// that a step keeps.
     pub bytes: u64,
     /// Trained parameters. Only these have gradients and moments.
     pub trained: u64,
@@ -102,7 +105,7 @@ pub struct Plan {
 }
 
 impl Parameters {
-    /// Counts the parameters of a model of this shape with these adapters. `frozen` returns those of the given names
+    /// Counts the parameters of a model of this shape with these adapters, trained in this precision. `frozen` returns those of the given names
     /// that training leaves unchanged.
     ///
     /// # Errors
@@ -110,6 +113,7 @@ impl Parameters {
     pub fn count(
         config: &ModelConfig,
         lora: Option<&LoraConfig>,
+        precision: Precision,
         frozen: impl Fn(&BTreeSet<String>) -> Result<BTreeSet<String>>,
     ) -> Result<Self> {
         let mut shapes = parameter_shapes(config);
@@ -121,8 +125,9 @@ impl Parameters {
                 Some((layer.to_string(), [input, output]))
             };
             let layers: BTreeMap<String, [usize; 2]> = shapes.iter().filter_map(linear).collect();
-            let saved = |shape: &[usize; 2]| Quantization::None.bytes(*shape) - lora.quantize.bytes(*shape);
-            saved_by_quantization = layers.values().map(saved).sum::<usize>() as u64;
+            let saved = |shape: &[usize; 2]| Quantization::None.bytes(*shape) - lora.form(precision).bytes(*shape);
+            let quantized = layers.iter().filter(|(name, _)| !is_router(name));
+            saved_by_quantization = quantized.map(|(_, shape)| saved(shape)).sum::<usize>() as u64;
             for name in lora.adapted(&layers.keys().cloned().collect())? {
                 let [input, output] = layers[&name];
                 shapes.push((format!("{name}.adapter.down"), vec![input, lora.rank]));
@@ -131,20 +136,23 @@ impl Parameters {
         }
         let frozen = frozen(&shapes.iter().map(|(name, _)| name.clone()).collect())?;
         let output_layer = if config.tie_embeddings { "embedding" } else { "head.weight" };
-        let mut count = Self::default();
+        let (mut count, mut copies) = (Self::default(), 0);
         for (name, shape) in &shapes {
             let size = shape.iter().product::<usize>() as u64;
             let is_active = is_active(config, name);
             let is_multiplied =
                 is_active && (name == output_layer || (name.starts_with("blocks.") && shape.len() == 2));
             let is_trained = !frozen.contains(name) && (lora.is_none() || is_adapter(name));
+            let is_copied =
+                is_trained && precision == Precision::Bf16 && name.starts_with("blocks.") && shape.len() == 2;
+            copies += if is_copied { 2 * size } else { 0 };
             count.all += size;
             count.active += if is_active { size } else { 0 };
             count.multiplied += if is_multiplied { size } else { 0 };
             count.trained += if is_trained { size } else { 0 };
             count.trained_multiplied += if is_multiplied && is_trained { size } else { 0 };
         }
-        count.bytes = 4 * count.all - saved_by_quantization;
+        count.bytes = 4 * count.all - saved_by_quantization + copies;
         Ok(count)
     }
 }

@@ -40,8 +40,9 @@ impl Agent {
         };
         let config = run.model.clone().unwrap_or_default().resolve(tokenizer.vocab_size())?;
         memory::check(&run, &config)?;
-        let policy =
-            Policy::new(&config, learner.shared().heads(), run.seed, device).with_decoding(learner.shared().decoding());
+        let policy = Policy::new(&config, learner.shared().heads(), run.seed, device)
+            .with_decoding(learner.shared().decoding())
+            .with_precision(run.train.precision);
         let companions = companions_of(&run, &tokenizer)?;
         let policy = scorer::with_head_started(policy, learner.score_head(), run.seed)
             .with_vocabulary(output_vocabulary(&tokenizer));
@@ -62,7 +63,7 @@ impl Agent {
             Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
         })?;
         memory::check(&run, policy.transformer.config())?;
-        let mut policy = policy.with_decoding(learner.shared().decoding());
+        let mut policy = policy.with_decoding(learner.shared().decoding()).with_precision(run.train.precision);
         if let Some(config) = &run.lora {
             policy.transformer = lora::attach(policy.transformer, config, &mut ChaCha8Rng::seed_from_u64(run.seed))?;
         }

@@ -110,7 +110,7 @@ impl Agent {
 fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Device, path: &Path) -> Result<Policy> {
     let learner = run.learner.config.shared();
     Policy::from_tensors(config, learner.heads(), tensors, device)
-        .map(|policy| policy.with_decoding(learner.decoding()))
+        .map(|policy| policy.with_decoding(learner.decoding()).with_precision(run.train.precision))
         .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
 }
 

@@ -1,11 +1,12 @@
 //! Names of settings in other tools, TRL, PEFT, transformers and CleanRL, for errors that say what they are called here.
 
 /// The last part of a key elsewhere, and the key here.
-const NAMES: [(&str, &str); 63] = [
+const NAMES: [(&str, &str); 64] = [
     ("adam_beta1", "optimizer.betas"),
     ("adam_beta2", "optimizer.betas"),
     ("adam_epsilon", "optimizer.eps"),
     ("anneal_lr", "optimizer.schedule = \"linear\""),
+    ("bf16", "train.precision = \"bf16\""),
     ("bnb_4bit_quant_type", "lora.quantize"),
     ("center_rewards_coefficient", "reward_model.center_rewards_coefficient"),
     ("clip_coef", "ppo.clip"),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 use palestra_learn::rollout::RolloutConfig;
+use palestra_model::Precision;
 use palestra_model::optim::Shard;
 
 /// Length of training, and the checkpoints to keep.
@@ -34,6 +35,10 @@ pub struct TrainConfig {
     /// less memory and a longer step.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
+    /// Precision of the blocks' matrix products and of the activations between them: `f32`, or `bf16`, 16-bit numbers, which
+    /// take less memory, and less time where the processor multiplies them. Trained weights, the residual stream, norms,
+    /// attention, the output layer and the loss have 32 bits in both; matrices that are not trained are held in 16.
+    pub precision: Precision,
     /// Number of threads to compute with, at least 1; if absent, one per core, and the ranks on a machine share its cores.
     /// Another number changes the rounding.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,6 +113,7 @@ impl Default for TrainConfig {
             keep_best: None,
             evaluate_every: None,
             gradient_checkpointing: false,
+            precision: Precision::F32,
             threads: None,
             memory: None,
             sharding: Sharding::None,

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::{Extent, Parameters, short};
 use crate::config::Sharding;
-use palestra_model::ModelConfig;
 use palestra_model::ops::LOGITS_CHUNK;
+use palestra_model::{ModelConfig, Precision};
 
 /// Bytes of memory on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// Weights, 4 bytes each, but for frozen ones that are quantised.
+    /// Weights, 4 bytes each, but for frozen ones that are quantised; and copies of trained matrices in 16 bits.
     pub weights: u64,
     /// Gradients, 4 bytes a trained parameter.
     pub gradients: u64,
@@ -51,10 +51,13 @@ pub(super) fn bytes(size: u64) -> String {
 /// Memory of one device. Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in
 /// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, the norms'
 /// outputs, query, key and value, the output of attention, and each step of the feed-forward layer, or of each expert that
-/// a token passes with its input and output. With gradient checkpointing, each block keeps its input, and one block at a
-/// time keeps everything. Logits are made a chunk at a time ([`palestra_model::ops::TokenDistribution`]).
+/// a token passes with its input and output. In bf16 the norms' outputs and the feed-forward layer take half. With gradient
+/// checkpointing, each block keeps its input, and one block at a time keeps everything. Logits are made a chunk at a time
+/// ([`palestra_model::ops::TokenDistribution`]).
 pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
     const FLOAT: u64 = 4;
+    // Of the numbers between matrix products.
+    let narrow = if extent.precision == Precision::Bf16 { 2 } else { 4 };
     let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
     let inner = if config.has_gate() { 4 } else { 2 };
     let block = |layer| {
@@ -62,17 +65,17 @@ pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) 
             Some(experts) => experts.per_token * (inner * experts.feed_forward + 2 * config.width),
             None => inner * config.feed_forward,
         };
-        (2 + config.norms_of_block()) * config.width + 2 * query + 2 * kv + feed_forward
+        4 * (2 * config.width + 2 * query + 2 * kv) + narrow * (config.norms_of_block() * config.width + feed_forward)
     };
     let blocks = (0..config.layers).map(block);
     let blocks = match extent.gradient_checkpointing {
-        true => config.layers * config.width + blocks.max().unwrap_or(0),
+        true => 4 * config.layers * config.width + blocks.max().unwrap_or(0),
         false => blocks.sum(),
     };
     let tokens = (extent.micro_batch * extent.window) as u64;
     let [gradients, moments] = [counted.trained, 2 * counted.trained].map(|count| FLOAT * count);
     let weights = counted.bytes;
-    let activations = FLOAT * tokens * (blocks + 2 * config.width) as u64;
+    let activations = tokens * (blocks + 8 * config.width) as u64;
     let all_logits = FLOAT * tokens * config.vocab_size as u64;
     let logits = match all_logits <= LOGITS_CHUNK as u64 {
         true => 2 * all_logits,

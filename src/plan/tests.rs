@@ -17,6 +17,7 @@ fn extent(devices: u64) -> Extent {
         batch: 1024,
         micro_batch: 1,
         gradient_checkpointing: false,
+        precision: Precision::F32,
         devices,
         sharding: Sharding::None,
     }
@@ -39,7 +40,7 @@ fn llama_7b() -> ModelConfig {
 
 /// Parameters of a model that is trained whole.
 fn whole(config: &ModelConfig) -> Parameters {
-    Parameters::count(config, None, |_| Ok(BTreeSet::new())).unwrap()
+    Parameters::count(config, None, Precision::F32, |_| Ok(BTreeSet::new())).unwrap()
 }
 
 #[test]
@@ -69,7 +70,8 @@ fn parameters_are_those_that_models_have() {
         for (lora, policy, pattern) in [(None, policy, "blocks.0.*"), (Some(&lora), adapted, "blocks.0.*.down")] {
             let group = ParameterGroup { pattern: pattern.into(), learning_rate_scale: 0.0, weight_decay: None };
             let optimizer = AdamW::new(OptimizerConfig { groups: vec![group], ..OptimizerConfig::default() }).unwrap();
-            let counted = Parameters::count(&config, lora, |names| Ok(optimizer.frozen(names)?)).unwrap();
+            let counted =
+                Parameters::count(&config, lora, Precision::F32, |names| Ok(optimizer.frozen(names)?)).unwrap();
             assert_eq!(counted.all, policy.num_params() as u64);
             let policy = optimizer.freeze(policy.train()).unwrap();
             assert_eq!(counted.trained, count_trained(&policy), "{config:?} {pattern}");
@@ -170,18 +172,27 @@ fn a_plan_follows_its_formulae() {
 #[test]
 fn what_is_frozen_takes_no_gradient_and_no_moments() {
     let lora = LoraConfig { rank: 8, targets: vec!["*.attention.query".into()], ..LoraConfig::default() };
-    let counted = Parameters::count(&llama_7b(), Some(&lora), |_| Ok(BTreeSet::new())).unwrap();
+    let counted = Parameters::count(&llama_7b(), Some(&lora), Precision::F32, |_| Ok(BTreeSet::new())).unwrap();
     let adapters = 32 * 8 * 2 * 4096;
     assert_eq!([counted.all, counted.trained], [6_738_415_616 + adapters, adapters]);
     let plan = Plan::new(&llama_7b(), counted, extent(1), None);
     let Memory { weights, gradients, moments, .. } = plan.memory;
     assert_eq!([weights, gradients, moments], [4 * counted.all, 4 * adapters, 8 * adapters]);
-    let quantized = LoraConfig { quantize: Quantization::Nf4, ..lora };
-    let quantized = Parameters::count(&llama_7b(), Some(&quantized), |_| Ok(BTreeSet::new())).unwrap();
+    let quantized = LoraConfig { quantize: Quantization::Nf4, ..lora.clone() };
+    let quantized = Parameters::count(&llama_7b(), Some(&quantized), Precision::F32, |_| Ok(BTreeSet::new())).unwrap();
     let in_blocks = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11_008);
     // Half a byte a weight and 8 bits for 64 of them; 32 bits for 16,384 of them; a mean for each of seven matrices.
     let held = in_blocks / 2 + in_blocks / 64 + 4 * in_blocks / 16_384 + 4 * 7 * 32;
     assert_eq!(quantized.bytes, 4 * (quantized.all - in_blocks) + held);
+    let in_16_bits = |lora| Parameters::count(&llama_7b(), lora, Precision::Bf16, |_| Ok(BTreeSet::new())).unwrap();
+    let beside = in_16_bits(Some(&lora));
+    assert_eq!(beside.bytes, 4 * beside.all - 2 * in_blocks + 2 * adapters, "half, and copies of the adapters");
+    let trained = in_16_bits(None);
+    assert_eq!(trained.bytes, 4 * trained.all + 2 * in_blocks);
+    let narrow = Plan::new(&llama_7b(), trained, Extent { precision: Precision::Bf16, ..extent(1) }, None);
+    let wide = Plan::new(&llama_7b(), trained, extent(1), None);
+    let saved = 2 * 4096 * 32 * (2 * 4096 + 4 * 11_008);
+    assert_eq!(wide.memory.activations - narrow.memory.activations, saved);
     let full = Plan::new(&llama_7b(), whole(&llama_7b()), extent(1), None);
     let saved = 2.0 * whole(&llama_7b()).multiplied as f64 - 6.0 * adapters as f64;
     assert!(((full.flops_per_token - plan.flops_per_token) / saved - 1.0).abs() < 1e-12);

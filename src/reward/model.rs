@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::reward_model::RewardModel;
 use palestra_learn::batch::TextRow;
 use palestra_model::ops::open_device;
+use palestra_model::quantize::Quantization;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,13 +22,15 @@ struct ModelOptions {
     chat: bool,
     /// Answers per forward pass.
     batch: usize,
+    /// Form of the matrices of the model's blocks: `none`, `bf16`, `int8` or `nf4`; see `lora.quantize`.
+    quantize: Quantization,
     /// Device to compute on; if absent, the device of the run.
     device: Option<String>,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { model: None, chat: false, batch: 16, device: None }
+        Self { model: None, chat: false, batch: 16, quantize: Quantization::None, device: None }
     }
 }
 
@@ -37,7 +40,7 @@ impl Default for ModelOptions {
 /// A directory that is missing or holds no reward model; another tokenizer than the model was trained with; `chat` for
 /// a model without a chat template.
 pub(super) fn build(options: &Options, device: &Device) -> Result<Box<dyn Reward>> {
-    let ModelOptions { model, chat, batch, device: other } = options.parse()?;
+    let ModelOptions { model, chat, batch, quantize, device: other } = options.parse()?;
     let path = model.ok_or_else(|| {
         options.wrong("model", "missing: name the directory of a reward model, or of a run that trained one")
     })?;
@@ -48,7 +51,8 @@ pub(super) fn build(options: &Options, device: &Device) -> Result<Box<dyn Reward
         Some(name) => open_device(&name).map_err(|reason| options.wrong("device", reason))?,
         None => device.clone(),
     };
-    let model = RewardModel::open(&path, &device).map_err(|error| options.wrong("model", error))?;
+    let mut model = RewardModel::open(&path, &device).map_err(|error| options.wrong("model", error))?;
+    model.policy.transformer = model.policy.transformer.quantized(quantize);
     if chat && model.chat.is_none() {
         let reason = format!("{} has no chat template; remove it", path.display());
         return Err(options.wrong("chat", reason));

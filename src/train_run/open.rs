@@ -8,8 +8,8 @@ use palestra_envs::Registry;
 use palestra_learn::collective::Collective;
 use palestra_learn::learners::AnyConfig;
 use palestra_learn::source::DataConfig;
-use palestra_model::Device;
-use palestra_model::ops::{open_device, set_threads};
+use palestra_model::ops::{multiplies_bf16, open_device, set_threads};
+use palestra_model::{Device, Precision};
 
 use super::parts::{LoggedData, Parts};
 use super::report::LogSummary;
@@ -56,6 +56,7 @@ pub(super) fn open_run(
     }
     let mut agent = Agent::new(run, &registry, logged.as_ref().map(|logged| &logged.log), &device)?;
     tell_of_experts(&agent);
+    tell_of_precision(&agent.run);
     let parts = Parts::open(&mut agent, &registry, logged, &device.clone().autodiff())?;
     tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
     Ok(OpenRun { agent, parts, logged: summary, registry, stop, device })
@@ -83,6 +84,17 @@ fn tell_of_experts(agent: &Agent) {
              learns from the run's own loss alone, as in transformers without output_router_logits",
             experts.router_aux_loss_coef,
             experts.count
+        );
+    }
+}
+
+/// Says that 16 bits save memory and no time, where it is so.
+fn tell_of_precision(run: &RunFile) {
+    if run.train.precision == Precision::Bf16 && !multiplies_bf16(&run.device) {
+        tracing::info!(
+            "train.precision = \"bf16\": {} has no instructions for 16-bit products here; they are computed in 32 bits and \
+             rounded, which saves memory and no time",
+            run.device
         );
     }
 }

@@ -106,7 +106,7 @@ fn rollouts(agent: &Agent, registry: &Registry, device: &Device) -> Result<OnPol
     rollout.try_out(&agent.policy)?;
     tell_rollouts(agent, rollout.config());
     let reference = match has_reference_model(agent) {
-        true => ReferencePolicy::Policy(Box::new(agent.policy.clone())),
+        true => ReferencePolicy::Policy(Box::new(agent.policy.clone().frozen())),
         false if measures_divergence(agent) => ReferencePolicy::WithoutAdapters,
         false => ReferencePolicy::None,
     };

@@ -10,7 +10,7 @@ use super::TrainOptions;
 use super::open::{OpenRun, cores, open_run};
 use super::parts::{self, Parts};
 use crate::agent::Agent;
-use crate::config::RunFile;
+use crate::config::{RunFile, TrainConfig};
 use crate::model_dir::base_directory;
 use crate::plan::{Extent, Network, Outline, Parameters, Plan};
 use crate::{Error, Result};
@@ -101,8 +101,7 @@ fn plan_for(run: &RunFile, hardware: Hardware) -> Result<Plan> {
     let part = text.batch.div_ceil(devices as usize);
     let micro_batch = if text.micro_batch == 0 { part } else { text.micro_batch.min(part) };
     let steps = run.train.updates * text.steps as u64;
-    let (gradient_checkpointing, sharding) = (run.train.gradient_checkpointing, run.train.sharding);
-    let extent = Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices, sharding };
+    let extent = Extent { devices, ..extent_of(&run.train, steps, window, text.batch, micro_batch) };
     let plan = Plan::new(&config, counted(run, &config)?, extent, Some(flops_per_second));
     Ok(match network {
         Some(network) => plan.over(network),
@@ -129,9 +128,7 @@ fn outline(agent: &Agent) -> Result<Outline> {
         }
         AnyConfig::Text(_) => return Err(Error::Config(format!("{}: it learns from text", run.name))),
     };
-    let (gradient_checkpointing, sharding) = (run.train.gradient_checkpointing, run.train.sharding);
-    let (batch, micro_batch) = (rows, rows);
-    let extent = Extent { steps: 0, window, batch, micro_batch, gradient_checkpointing, devices: 1, sharding };
+    let extent = extent_of(&run.train, 0, window, rows, rows);
     let counted = counted(run, config)?;
     let mut outline = Outline::new(run.learner.name, config, counted, run.train.updates, extent);
     if let AnyConfig::Play(_) = &run.learner.config {
@@ -208,15 +205,20 @@ pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usiz
 /// Parameters of a run's model, and those that it trains.
 fn counted(run: &RunFile, config: &ModelConfig) -> Result<Parameters> {
     let optimizer = AdamW::new(run.optimizer.clone())?;
-    Parameters::count(config, run.lora.as_ref(), |names| Ok(optimizer.frozen(names)?))
+    Parameters::count(config, run.lora.as_ref(), run.train.precision, |names| Ok(optimizer.frozen(names)?))
 }
 
 fn extent(agent: &Agent, window: usize) -> Extent {
     let text = agent.run.text.as_ref().expect("a run on text");
     let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
     let steps = agent.run.train.updates * text.steps as u64;
-    let (gradient_checkpointing, sharding) = (agent.run.train.gradient_checkpointing, agent.run.train.sharding);
-    Extent { steps, window, batch: text.batch, micro_batch, gradient_checkpointing, devices: 1, sharding }
+    extent_of(&agent.run.train, steps, window, text.batch, micro_batch)
+}
+
+/// Extent of training on one device.
+fn extent_of(train: &TrainConfig, steps: u64, window: usize, batch: usize, micro_batch: usize) -> Extent {
+    let TrainConfig { gradient_checkpointing, precision, sharding, .. } = *train;
+    Extent { steps, window, batch, micro_batch, gradient_checkpointing, precision, devices: 1, sharding }
 }
 
 fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {

@@ -2,13 +2,13 @@
 
 use burn::module::Module;
 use burn::tensor::activation::{gelu, gelu_approximate, softmax};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::config::ExpertsConfig;
 use super::families::Activation;
 use super::layers::Init;
 use super::{Gelu, Linear, ModelConfig};
-use crate::ops::swiglu;
+use crate::ops::{in_type, swiglu};
 
 /// The feed-forward layer of a block.
 #[derive(Module, Debug)]
@@ -134,10 +134,10 @@ impl Experts {
         }
     }
 
-    /// Each expert reads the rows that chose it. The router learns through the weights; the choice itself has no gradient.
+    /// Each expert reads the rows that chose it. Router and weights have 32 bits: rounding would change choices. The router learns through the weights; the choice itself has no gradient.
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let ([rows, width], device) = (x.dims(), x.device());
-        let probabilities = softmax(self.router.forward(x.clone()), 1); // [rows, experts]
+        let probabilities = softmax(self.router.forward(in_type(x.clone(), DType::F32)), 1); // [rows, experts]
         let chosen = likeliest(probabilities.clone().inner().into_data(), self.experts.len(), self.per_token);
         let indices = |indices: Vec<usize>| -> Vec<i64> { indices.into_iter().map(|index| index as i64).collect() };
         let index = |values: Vec<usize>| {
@@ -168,7 +168,7 @@ impl Experts {
             true => weights.clone() / weights.sum_dim(1),
             false => weights,
         };
-        (outputs * weights.reshape([rows, self.per_token, 1])).sum_dim(1).squeeze_dim(1)
+        (in_type(outputs, DType::F32) * weights.reshape([rows, self.per_token, 1])).sum_dim(1).squeeze_dim(1)
     }
 }
 

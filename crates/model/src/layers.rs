@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::families::NormKind;
-use crate::ops::rms_norm;
+use crate::ops::{in_type, matmul, rms_norm};
 use crate::quantize::{FrozenMatrix, Quantization};
 
 /// Initialisation of the weights of a new model.
@@ -75,8 +75,12 @@ impl Weight {
     /// `x W + b`, `[rows, input]` to `[rows, output]`.
     fn forward(&self, input: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
         match self {
-            Self::Dense(weight) => module::linear(input, weight.val(), bias),
-            Self::Frozen(matrix) => matrix.forward(input, bias),
+            Self::Dense(weight) if input.dtype() == DType::F32 => module::linear(input, weight.val(), bias),
+            Self::Dense(weight) => {
+                let weight = in_type(weight.val(), input.dtype());
+                with_bias(matmul(input, weight), bias)
+            }
+            Self::Frozen(matrix) => with_bias(matrix.forward(input), bias),
         }
     }
 }
@@ -91,9 +95,9 @@ impl Linear {
         }
     }
 
-    /// `[rows, input]` to `[rows, output]`.
+    /// `[rows, input]` to `[rows, output]`, computed in the number type of the input.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let bias = self.bias.as_ref().map(|bias| bias.val());
+        let bias = self.bias.as_ref().map(|bias| in_type(bias.val(), input.dtype()));
         match &self.adapter {
             None => self.weight.forward(input, bias),
             Some(adapter) => self.weight.forward(input.clone(), bias) + adapter.forward(input),
@@ -106,6 +110,13 @@ impl Linear {
             None => self.weight.dense(),
             Some(adapter) => self.weight.dense() + adapter.difference(),
         }
+    }
+}
+
+fn with_bias(output: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    match bias {
+        Some(bias) => output + bias.unsqueeze(),
+        None => output,
     }
 }
 
@@ -132,7 +143,8 @@ impl Adapter {
 
     /// The term added to the layer's output, `[rows, input]` to `[rows, output]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        input.matmul(self.down.val()).matmul(self.up.val()).mul_scalar(self.scale)
+        let [down, up] = [&self.down, &self.up].map(|matrix| in_type(matrix.val(), input.dtype()));
+        matmul(matmul(input, down), up).mul_scalar(self.scale)
     }
 
     /// The term added to the layer's weight on merging, `[input, output]`.

@@ -25,6 +25,7 @@ pub mod ops;
 pub mod optim;
 pub mod parameters;
 mod policy;
+mod precision;
 mod pretrained;
 pub mod quantize;
 mod rope_scaling;
@@ -44,10 +45,11 @@ pub use families::Family;
 pub use generation_config::GenerationConfig;
 pub use layers::{Init, Linear, Norm, Weight};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
+pub use precision::Precision;
 pub use pretrained::{
     FileLayout, generation_config_of, read_companions, read_config, read_config_json, read_generation_config,
     read_model, write_json, write_model,
 };
 pub use rope_scaling::RopeScaling;
 pub use shapes::parameter_shapes;
-pub use transformer::{Placement, Transformer};
+pub use transformer::{Placement, Transformer, is_router};

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{Adapter, normal};
-use super::{Init, Linear, Transformer, Weight, parameters};
+use super::{Init, Linear, Precision, Transformer, Weight, parameters};
 use crate::quantize::Quantization;
 use crate::{Error, Result};
 pub use peft::{adapter_files, base_of_adapters, read_adapters, write_adapters};
@@ -32,8 +32,8 @@ pub struct LoraConfig {
     pub targets: Vec<String>,
     /// How the frozen weights of the blocks' linear layers are held: `none`, as 32-bit numbers; `bf16`, as 16-bit ones; `int8`,
     /// 8-bit integers with a scale for each output; `nf4`, 4-bit NormalFloat in blocks of 64 with doubly quantised scales (QLoRA). Less memory, for
-    /// a little precision and the time of dequantising a layer at each use. Embedding, norms, biases and output layer stay in
-    /// 32 bits.
+    /// a little precision and the time of dequantising a layer at each use. Embedding, norms, biases, routers and output
+    /// layer stay in 32 bits.
     pub quantize: Quantization,
 }
 
@@ -64,6 +64,14 @@ impl LoraConfig {
     pub fn check(&self) -> Result<()> {
         let ranges: [Setting; 2] = [("rank", &self.rank, Range::AT_LEAST_ONE), ("alpha", &self.alpha, Range::POSITIVE)];
         Ok(check_ranges("lora", &ranges)?)
+    }
+
+    /// Form of the frozen matrices of a model of this precision.
+    pub fn form(&self, precision: Precision) -> Quantization {
+        match self.quantize {
+            Quantization::None => precision.of_frozen(),
+            chosen => chosen,
+        }
     }
 
     /// The subset of `layers` that is adapted.
@@ -101,7 +109,8 @@ impl LoraConfig {
 /// As [`LoraConfig::adapted`].
 pub fn attach(mut model: Transformer, config: &LoraConfig, rng: &mut ChaCha8Rng) -> Result<Transformer> {
     let adapted = config.adapted(&model.linears_mut().map(|(name, _)| name).collect())?;
-    let (device, mut model) = (model.device(), model.quantized(config.quantize));
+    let form = config.form(model.precision());
+    let (device, mut model) = (model.device(), model.quantized(form));
     for (_, layer) in model.linears_mut().filter(|(name, _)| adapted.contains(name)) {
         layer.adapter = Some(fresh(layer, config, rng, &device));
     }

@@ -12,7 +12,7 @@ use super::cache::{CacheShape, Pass, Reading, SharedPrefix};
 use super::critic::{Critic, CriticShape};
 use super::huggingface::is_own;
 use super::layers::Init;
-use super::{KvCache, Linear, ModelConfig, Placement, Transformer, parameters};
+use super::{KvCache, Linear, ModelConfig, Placement, Precision, Transformer, parameters};
 use crate::Result;
 use crate::checkpoint::Tensors;
 use crate::ops::{OutputVocabulary, TokenDistribution};
@@ -195,6 +195,26 @@ impl Policy {
             let trunk = critic.trunk.take();
             critic.trunk = trunk.map(|trunk| trunk.with_gradient_checkpointing(recomputes));
         }
+        self
+    }
+
+    /// The policy with this precision in each of its transformers.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.transformer = self.transformer.with_precision(precision);
+        if let Some(critic) = &mut self.critic {
+            critic.trunk = critic.trunk.take().map(|trunk| trunk.with_precision(precision));
+            critic.target_trunk = critic.target_trunk.take().map(|trunk| trunk.with_precision(precision));
+        }
+        self
+    }
+
+    /// The policy with its language model's matrices in the precision that they are multiplied in: what is computed is the
+    /// same, and nothing is rounded again at each use.
+    #[must_use]
+    pub fn frozen(mut self) -> Self {
+        let precision = self.transformer.precision();
+        self.transformer = self.transformer.quantized(precision.of_frozen());
         self
     }
 

@@ -7,11 +7,10 @@ mod int8;
 mod nf4;
 
 use burn::module::Module;
-use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Pulled, in_type, with_gradient_rule};
+use crate::ops::{Pulled, in_type, matmul, with_gradient_rule};
 use int8::Int8;
 use nf4::Nf4;
 
@@ -125,22 +124,18 @@ impl FrozenMatrix {
         in_type(numbers, dtype)
     }
 
-    /// `x W + b`, `[rows, input]` to `[rows, output]`. The backward pass dequantises the matrix again.
-    pub fn forward(&self, input: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    /// Product of `[rows, input]` with the matrix, `[rows, output]`. The backward pass dequantises the matrix again.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let dtype = input.dtype();
+        let output = matmul(input.clone().inner(), self.numbers(dtype));
         if !input.is_autodiff() {
-            return linear(input, self.numbers(dtype), bias);
+            return output;
         }
-        let output = linear(input.clone().inner(), self.numbers(dtype), None);
         let matrix = self.clone();
         let rule = move |gradient: Tensor<2>, _: [bool; 1]| {
-            Pulled::from([Some(gradient.matmul(matrix.numbers(dtype).transpose()))])
+            Pulled::from([Some(matmul(gradient, matrix.numbers(dtype).transpose()))])
         };
-        let output = with_gradient_rule([input], output, Box::new(rule));
-        match bias {
-            Some(bias) => output + bias.unsqueeze(),
-            None => output,
-        }
+        with_gradient_rule([input], output, Box::new(rule))
     }
 }
 

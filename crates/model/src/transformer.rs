@@ -4,7 +4,7 @@
 //! matrix product.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, module};
+use burn::tensor::{DType, Device, Int, Tensor, module};
 
 use super::checkpointing::recomputed;
 use super::families::NormPlacement;
@@ -13,8 +13,8 @@ use super::layer_plan::{LayerPlan, Rope};
 use super::layers::{Init, Weight, normal};
 
 use super::rotary::{RotaryTable, Rotation};
-use super::{KvCache, Linear, ModelConfig, Norm};
-use crate::ops::{AttentionMask, OutputVocabulary, TokenDistribution, attention};
+use super::{KvCache, Linear, ModelConfig, Norm, Precision};
+use crate::ops::{AttentionMask, OutputVocabulary, TokenDistribution, attention, in_type};
 use crate::quantize::{FrozenMatrix, Quantization};
 
 /// Positions and attention mask of the tokens of a forward pass.
@@ -59,12 +59,16 @@ pub struct Transformer {
     /// True if a backward pass computes the blocks again.
     #[module(skip)]
     recomputes: bool,
+    #[module(skip)]
+    precision: Precision,
 }
 
 /// Inputs of attention that blocks share.
 pub(super) struct View {
     /// Batch and time.
     size: [usize; 2],
+    /// Type of the numbers that blocks multiply.
+    dtype: DType,
     /// Of each of the windows.
     masks: Vec<AttentionMask>,
     /// Of each of the rotary tables.
@@ -75,7 +79,7 @@ impl View {
     /// The same outside autodiff.
     pub(super) fn inner(&self) -> Self {
         let rotations = self.rotations.iter().map(Rotation::inner).collect();
-        Self { size: self.size, masks: self.masks.clone(), rotations }
+        Self { masks: self.masks.clone(), rotations, ..*self }
     }
 }
 
@@ -142,6 +146,7 @@ impl Transformer {
             windows,
             config: config.clone(),
             recomputes: false,
+            precision: Precision::F32,
         }
     }
 
@@ -150,6 +155,17 @@ impl Transformer {
     #[must_use]
     pub fn with_gradient_checkpointing(self, recomputes: bool) -> Self {
         Self { recomputes, ..self }
+    }
+
+    /// The same model with matrix products of this precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// Precision of its matrix products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The model's shape.
@@ -214,7 +230,8 @@ impl Transformer {
             }
             _ => placement.mask.clone(),
         });
-        View { size, masks: masks.collect(), rotations: rotations.collect() }
+        let dtype = self.precision.dtype();
+        View { size, dtype, masks: masks.collect(), rotations: rotations.collect() }
     }
 
     /// Maximum length of the texts that rotate by the angles of short ones (LongRoPE): what a cache holds of one that grows
@@ -242,10 +259,11 @@ impl Transformer {
     }
 
     /// The model with the matrices of the blocks' linear layers frozen in this form, each freed before the next is made.
-    /// Those that are in such a form already stay as they are.
+    /// Those that are in such a form already stay as they are, and so do routers, which have few weights: rounding would
+    /// change the choice of experts.
     #[must_use]
     pub fn quantized(mut self, quantization: Quantization) -> Self {
-        for (_, layer) in self.linears_mut() {
+        for (_, layer) in self.linears_mut().filter(|(name, _)| !is_router(name)) {
             layer.weight = layer.weight.clone().quantized(quantization);
         }
         self
@@ -333,11 +351,19 @@ impl Block {
 
     /// Output of the block, `[batch * time, width]` to the same shape.
     pub(super) fn forward(&self, x: Tensor<2>, view: &View, cache: Option<(usize, &mut KvCache)>) -> Tensor<2> {
-        let attended = self.attention.forward(normed(self.attention_norm.as_ref(), x.clone()), view, cache);
-        let x = x + normed(self.attention_post_norm.as_ref(), attended);
-        let fed = self.feed_forward.forward(normed(self.feed_forward_norm.as_ref(), x.clone()));
-        x + normed(self.feed_forward_post_norm.as_ref(), fed)
+        // The residual stream and the norms have 32 bits.
+        let narrow = |x: Tensor<2>| in_type(x, view.dtype);
+        let wide = |x: Tensor<2>| in_type(x, DType::F32);
+        let attended = self.attention.forward(narrow(normed(self.attention_norm.as_ref(), x.clone())), view, cache);
+        let x = x + normed(self.attention_post_norm.as_ref(), wide(attended));
+        let fed = self.feed_forward.forward(narrow(normed(self.feed_forward_norm.as_ref(), x.clone())));
+        x + normed(self.feed_forward_post_norm.as_ref(), wide(fed))
     }
+}
+
+/// True if a linear layer of this name chooses experts.
+pub fn is_router(name: &str) -> bool {
+    name.ends_with(".router")
 }
 
 fn normed(norm: Option<&Norm>, x: Tensor<2>) -> Tensor<2> {
@@ -361,8 +387,9 @@ fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
 impl Attention {
     fn forward(&self, x: Tensor<2>, view: &View, cache: Option<(usize, &mut KvCache)>) -> Tensor<2> {
         let [batch, time] = view.size;
-        // [batch * time, heads * head_dim] to [batch, heads, time, head_dim]
+        // [batch * time, heads * head_dim] to [batch, heads, time, head_dim], in 32 bits
         let split = |x: Tensor<2>, heads, norm: Option<&Norm>| {
+            let x = in_type(x, DType::F32);
             let [_, all] = x.dims();
             let head_dim = all / heads;
             let x = match norm {
@@ -391,6 +418,7 @@ impl Attention {
             None => attention(query, key, value, &view.masks[self.index.mask]),
         };
         let [_, _, _, head_dim] = mixed.dims();
-        self.output.forward(mixed.swap_dims(1, 2).reshape([batch * time, self.heads * head_dim]))
+        let mixed = mixed.swap_dims(1, 2).reshape([batch * time, self.heads * head_dim]);
+        self.output.forward(in_type(mixed, view.dtype))
     }
 }

@@ -112,7 +112,7 @@ impl OnPolicySource {
 impl<L: OnPolicy> Source<L> for OnPolicySource {
     fn begin(&mut self, learner: &mut L, model: &Policy, update: u64, collective: &dyn Collective) -> Result<Metrics> {
         let passes = learner.passes();
-        let own = self.play(&model.valid(), update, passes.micro_batch, collective);
+        let own = self.play(&model.valid().frozen(), update, passes.micro_batch, collective);
         let (mut played, timings) = gather_rollouts(own, collective)?;
         // An episode with a missing reward is skipped: treating it as reward 0 would be wrong.
         let mut trajectories = Vec::with_capacity(played.len());

@@ -38,6 +38,30 @@ pub fn open_device(name: &str) -> Result<Device, String> {
     }
 }
 
+/// True if a device multiplies bfloat16 by instructions of its own. A GPU is taken to do so.
+pub fn multiplies_bf16(name: &str) -> bool {
+    match device_name(name).as_str() {
+        "flex" => false,
+        "libtorch" => cpu_multiplies_bf16(),
+        _ => true,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) fn cpu_multiplies_bf16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(super) fn cpu_multiplies_bf16() -> bool {
+    std::arch::is_aarch64_feature_detected!("bf16")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) fn cpu_multiplies_bf16() -> bool {
+    false
+}
+
 /// Names of the devices that this program was built with and this machine has, for [`open_device`]: those of the CPU, and
 /// the first GPU.
 pub fn available_devices() -> Vec<&'static str> {
@@ -111,6 +135,7 @@ mod tests {
         assert_eq!((device_name("cpu").as_str(), device_name("cuda:1").as_str()), (cpu, "libtorch-cuda:1"));
         assert!(open_device("cpu").is_ok() && open_device("auto").is_ok());
         assert_eq!(device_name("flex"), "flex");
+        assert!(!multiplies_bf16("flex") && multiplies_bf16("cuda"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::learners::check::{self, Example, assert_same, check_learner, measure,
 use palestra_model::lora::{LoraConfig, attach};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::AdamW;
-use palestra_model::{Family, Heads, ModelConfig, parameters};
+use palestra_model::{Family, Heads, ModelConfig, Precision, parameters};
 
 const VOCAB: usize = 7;
 
@@ -174,6 +174,30 @@ fn blocks_computed_again_give_the_same_gradients() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_loss_falls_in_16_bits_as_in_32() {
+    for name in available_devices() {
+        let device = open_device(name).unwrap();
+        for family in [Family::Gpt2, Family::Llama] {
+            let losses = |precision: Precision| -> Vec<f64> {
+                let mut model = policy(family, &device).with_precision(precision).train();
+                let mut optimizer = AdamW::new(palestra_model::optim::OptimizerConfig::default()).unwrap();
+                let batch = vec![TextBatch::whole(&rows(), &model.transformer.device())];
+                let step = |_| {
+                    let (gradients, metrics) = batch_gradients(&Supervised, &model, batch.clone());
+                    (model, _) = optimizer.step(model.clone(), gradients, 3e-3).unwrap();
+                    metrics["loss/nll"]
+                };
+                (0..100).map(step).collect()
+            };
+            let [exact, found] = [Precision::F32, Precision::Bf16].map(losses);
+            let error = exact.iter().zip(&found).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
+            assert!(exact[99] < 0.5 * exact[0], "{exact:?}");
+            assert!(error > 0.0 && error < 0.05, "{family:?}: {error}: {exact:?} {found:?}");
         }
     }
 }
