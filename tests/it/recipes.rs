@@ -185,7 +185,7 @@ fn the_shortest_run_file_fits_every_game() {
     let sandbox = Sandbox::new();
     for game in ["cliff-walking", "double-t-maze", "frozen-lake-8x8", "snake-8x8", "tic-tac-toe", "wordle"] {
         std::fs::write(sandbox.path().join("x.toml"), format!("name = \"x\"\n[env]\nid = \"{game}\"\n")).unwrap();
-        assert!(sandbox.run(&["train", "x.toml", "--dry-run"]).success().contains("parameters"), "{game}");
+        assert!(sandbox.run(&["train", "x.toml", "--dry-run", "--quiet"]).success().contains("parameters"), "{game}");
     }
 }
 
