@@ -68,8 +68,8 @@ const FIRST_STEPS: &str = "\
 First steps:
   palestra envs                         what can be played
   palestra play frozen-lake-4x4         play it yourself
-  palestra train examples/recipes/snake-ppo.toml
-  palestra evaluate runs/snake-ppo
+  palestra train snake-ppo              train a model on a recipe inside the program
+  palestra evaluate runs/snake-ppo      evaluate it
   palestra rollout snake-6x6 --policy runs/snake-ppo --episodes 100 --out logs/snake.parquet
 
 `palestra <command> --help` explains a command, with an example and what it writes.";

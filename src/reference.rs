@@ -50,6 +50,9 @@ impl Reference {
         if !found.is_empty() {
             return Ok(found);
         }
+        if self.text.contains(&format!("\n## [{name}]\n")) {
+            return Err(Error::Config(format!("[{name}] has no keys of its own: the section alone chooses it")));
+        }
         let here = name_here(name).filter(|_| self.what == "key").map(|here| format!("that is {here} here"));
         let near = || {
             let names: Vec<&str> = self.entries().map(|(entry, _)| entry).collect();
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(names(metrics(), "rewards/length_mean"), ["rewards/<name>_mean"]);
         assert!(names(metrics(), "val").iter().all(|name| name.starts_with("val/")));
         let told = |reference: Reference, name: &str| reference.find(name).unwrap_err().to_string();
+        assert_eq!(told(keys(), "supervised"), "[supervised] has no keys of its own: the section alone chooses it");
         assert_eq!(told(keys(), "lr"), "no key is named `lr`: that is optimizer.learning_rate here");
         assert_eq!(told(metrics(), "kl"), "no metric is named `kl`: did you mean objective/kl?");
         let near = told(keys(), "dpo.betta");

@@ -21,9 +21,11 @@ use palestra_learn::source::check_tokenizer;
 /// Measure the likelihood of texts under a language model, or its accuracy on questions
 ///
 /// For texts: the mean negative log-likelihood of a token in nats, perplexity, and bits per byte, which compares models
-/// of different tokenizers. A text is read in windows of the model's context; the first token of each document, which is
-/// the tokenizer's BOS token if it adds one, is not predicted. For JSON lines with `prompt`, `choices` and `answer` (the right choice's number from 0, or its text): the
-/// share of questions whose right choice is the likeliest, by its log-likelihood and by its log-likelihood per byte.
+/// of different tokenizers. A text is read in windows of the model's context. The first token of each document, which is
+/// the tokenizer's BOS token if it adds one, is not predicted.
+///
+/// For JSON lines with `prompt`, `choices` and `answer` (the right choice's number from 0, or its text): the share of
+/// questions whose right choice is the likeliest, by its log-likelihood and by its log-likelihood per byte.
 ///
 /// To measure how an agent plays, see `palestra evaluate`.
 ///
@@ -35,6 +37,8 @@ Examples:
   palestra eval runs/shakespeare-char --data held-out.txt
   palestra eval smollm2-135m --data held-out.tokens --device libtorch --json | jq .bits_per_byte
   palestra eval smollm2-135m --data questions.jsonl
+
+A line of questions.jsonl:
   {\"prompt\": \"The sky is\", \"choices\": [\" blue\", \" a fish\"], \"answer\": 0}")]
 pub struct Args {
     /// Directory of a run, or of a Hugging Face model

@@ -15,15 +15,12 @@ use palestra_report::{Figure, Plot, Reference, Series};
 
 /// Evaluate a trained model by playing
 ///
-/// Plays episodes with the best checkpoint that a run kept (train.keep_best), or else its last, greedily or sampled as its
-/// run file says, and reports the mean
-/// return with its standard error, and the optimum if it is known. To measure how likely a language model finds a text,
-/// see `palestra eval`.
+/// Plays episodes with the best checkpoint that a run kept (train.keep_best), or else its last, and reports the mean return
+/// with its standard error, and the optimum if it is known. Actions are the likeliest ones, or sampled if the run file has
+/// evaluation.greedy = false. To measure how likely a language model finds a text, see `palestra eval`.
 ///
-/// With --over, it plays once for each value of a key: for example, to see how much the values should outweigh cloning,
-/// or which return follows from the target return of a Decision Transformer.
-///
-/// With --all, it plays once with each checkpoint that the run has.
+/// --all plays with each checkpoint that the run has. --over plays once for each value of a key, such as the target return
+/// of a Decision Transformer.
 ///
 /// Writes nothing but its output, and the picture of --plot.
 #[derive(clap::Args)]

@@ -11,15 +11,15 @@ use crate::train_run::{Hardware, plan_run};
 
 /// Estimate the cost of a training run, without training
 ///
-/// Prints parameters and memory; of a run on text also tokens, floating-point operations, and the time of each device, by
-/// the formulae of docs/language-models.md. Gradients and optimiser memory count only trained parameters: under [lora] those of the
-/// adapters, otherwise all that no [[optimizer.group]] freezes.
+/// Prints the number of parameters and the memory that training takes; for a run on text also its tokens, its
+/// floating-point operations and its time, by the formulae of docs/language-models.md. Gradients and the optimiser's
+/// memory count only for trained parameters: under [lora] those of the adapters, otherwise all that no
+/// [[optimizer.group]] freezes.
 ///
-/// Without --gpus, a few steps of a run on text are computed on the run's device to measure its speed. With --gpus, which
-/// is for runs on text, nothing is computed,
-/// and only config.json is read of start_from, so that models and hardware that are not there can be planned. The
-/// FLOP/s that a GPU achieves are what this command measures on one, or its peak times the share of it that training
-/// uses: about 0.4. With --bandwidth and --latency, the time in which the GPUs add their gradients is counted too.
+/// Without --gpus, a few steps of a run on text are computed on the run's device to measure its speed. --gpus plans a run
+/// on text for other hardware: nothing is computed, and of the model in start_from only config.json is read. --tflops is
+/// what one GPU achieves in training: this command measures it on one; without one, take 0.4 of its peak. With
+/// --bandwidth and --latency, the time in which the GPUs add their gradients is counted too.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]

@@ -17,9 +17,12 @@ use person::Person;
 
 /// Play an environment, or watch it played
 ///
-/// You play in the terminal: each turn shows the state and the legal actions, and asks for your action. Where actions are
-/// directions, arrow keys are actions too. An action that is not legal is asked for again. End the input (Ctrl-D) to stop. With --policy you watch a policy instead: `random` chooses among the legal actions, `scripted` is
-/// the environment's own policy, if it has one, and the directory of a run is the model trained there.
+/// You play in the terminal: each turn shows the state and the legal actions, and asks for your action: type it and
+/// press Enter. Where actions are directions, arrow keys are actions too. An action that is not legal is asked for again,
+/// and costs no turn. End the input (Ctrl-D) to stop.
+///
+/// With --policy you watch a policy instead: `random` chooses among the legal actions, `scripted` is the environment's
+/// own policy, if it has one, and the directory of a run is the model trained there.
 ///
 /// Writes nothing but its output.
 #[derive(clap::Args)]
@@ -104,7 +107,8 @@ fn watch_trained(args: &Args, registry: &Registry, output: &mut Output) -> Resul
     let played = agent.watch(registry, args.seed, args.episodes, &mut |number, seen, env| {
         let shown = match seen {
             RolloutEvent::Started => {
-                writeln!(screen, "{env_id}, game {}\n\n{}", number - FIRST_EVALUATION + 1, env.render().trim_end())
+                let game = number - FIRST_EVALUATION + 1;
+                writeln!(screen, "{env_id}, game {game}{}\n\n{}", limit_of(env), env.render().trim_end())
             }
             RolloutEvent::Stepped(action, step) => writeln!(screen, "> {action}")
                 .and_then(|()| show_step(step, screen))
@@ -136,8 +140,7 @@ fn report(args: &Args, env_id: &str, episodes: &[Episode], output: &mut Output) 
 fn play(env: &mut dyn Env, seed: u64, actor: &mut Actor, delay: Duration, screen: &mut dyn Write) -> Result<Episode> {
     let show = |result: io::Result<()>| result.map_err(Error::io(STANDARD_OUTPUT));
     let env_id = env.spec().id.clone();
-    let limit = env.spec().max_turns.map_or_else(String::new, |limit| format!(", at most {limit} turns"));
-    show(writeln!(screen, "{env_id}, seed {seed}{limit}\n"))?;
+    show(writeln!(screen, "{env_id}, seed {seed}{}\n", limit_of(env)))?;
     let mut episode = Episode { id: format!("{env_id}/{seed}"), env_id, seed: Some(seed), ..Episode::default() };
     let mut observation = env.reset(seed)?;
     let mut random = random_policy(!seed); // another stream than the environment's
@@ -177,6 +180,11 @@ fn play(env: &mut dyn Env, seed: u64, actor: &mut Actor, delay: Duration, screen
     episode.final_observation = Some(observation.content);
     show(show_end(env, &episode, screen))?;
     Ok(episode)
+}
+
+/// The limit of an episode, wrappers included, for its title.
+fn limit_of(env: &dyn Env) -> String {
+    env.spec().max_turns.map_or_else(String::new, |limit| format!(", at most {limit} turns"))
 }
 
 fn show_state(env: &dyn Env, observation: &Observation, ask: bool, screen: &mut dyn Write) -> io::Result<()> {

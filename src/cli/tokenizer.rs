@@ -15,7 +15,7 @@ use super::output::Output;
 use crate::Result;
 use palestra_text::Tokenizer;
 
-/// Train tokenizers, encode texts into token shards, and inspect both
+/// Train tokenizers, encode texts into token shards, and summarise both
 ///
 /// A tokenizer is a `tokenizer.json` with a `tokenizer_config.json` next to it, as Hugging Face's tokenizers and
 /// transformers read them. Texts are plain files (each one document), JSON lines with a field `text`, or Parquet with a

@@ -53,7 +53,7 @@ pub struct Args {
     /// Continue although the files of data are not as they were when the run began
     #[arg(long)]
     accept_changed_data: bool,
-    /// Key of the run file to change, such as ppo.epochs=2; can be repeated
+    /// Key of the run file to change, such as ppo.epochs=2; can be repeated. A path is relative to the run file, as in it
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
 }

@@ -175,3 +175,14 @@ fn a_definition_that_makes_no_environment_is_named() {
     let outcome = sandbox.run(&["check", "bad.toml"]);
     assert!(outcome.stdout.contains("\nbad.toml: FAILED (0 episodes"), "{}", outcome.stdout);
 }
+
+#[test]
+fn the_limit_of_a_wrapper_is_the_one_that_is_shown() {
+    let lake = "id = \"lake\"\nkind = \"frozen-lake\"\n[options]\nmap = [\"SFFF\", \"FFFG\"]\n[wrappers]\nlimit = 7\n";
+    let sandbox = Sandbox::new().with("lake.toml", lake);
+    for policy in ["random", "scripted"] {
+        let shown = sandbox.run(&["play", "lake.toml", "--policy", policy]).success();
+        assert!(shown.starts_with("lake-v1, seed 0, at most 7 turns\n") && !shown.contains("100"), "{shown}");
+    }
+    assert!(sandbox.run(&["envs", "lake.toml"]).success().contains("at most 7 turns"));
+}

@@ -24,6 +24,7 @@ mod ranks;
 mod recipes;
 mod reference;
 mod resume;
+mod terminal;
 mod text;
 mod tidy;
 mod tiny_run;

@@ -185,6 +185,18 @@ fn the_shortest_run_file_fits_every_game() {
     let sandbox = Sandbox::new();
     for game in ["cliff-walking", "double-t-maze", "frozen-lake-8x8", "snake-8x8", "tic-tac-toe", "wordle"] {
         std::fs::write(sandbox.path().join("x.toml"), format!("name = \"x\"\n[env]\nid = \"{game}\"\n")).unwrap();
-        assert!(sandbox.run(&["train", "x.toml", "--dry-run"]).success().contains("parameters"), "{game}");
+        assert!(sandbox.run(&["train", "x.toml", "--dry-run", "--quiet"]).success().contains("parameters"), "{game}");
+    }
+}
+
+/// The files of `examples/smollm2`, each of which starts from the run before it.
+#[test]
+fn the_three_runs_of_smollm2_are_a_chain() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/smollm2");
+    let mut start = folder.join("model");
+    for name in ["sft", "dpo", "grpo"] {
+        let run = RunFile::load(&folder.join(format!("{name}.toml")), &[] as &[&str]).unwrap();
+        assert_eq!(run.start_from.as_ref(), Some(&start), "{name}");
+        start = folder.join("runs").join(run.name);
     }
 }

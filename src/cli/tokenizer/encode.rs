@@ -14,7 +14,8 @@ const BYTES_AT_ONCE: usize = 8 << 20;
 /// Encode texts into a token shard
 ///
 /// A shard holds the token ids of many documents, each after the tokenizer's BOS token, if it adds one to texts, and
-/// followed by its end token, with a fingerprint of the tokenizer and checksums. `palestra train` learns from shards, and `palestra eval` measures on them.
+/// followed by its end token, with a fingerprint of the tokenizer and checksums. `palestra train` learns from shards, and
+/// `palestra eval` measures on them.
 ///
 /// Writes the file of --out, which gets its name when it is complete.
 #[derive(clap::Args)]
