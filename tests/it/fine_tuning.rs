@@ -283,6 +283,22 @@ fn a_template_that_takes_more_than_its_limits_is_refused() {
     let told = error("template_limits.template_bytes=20");
     assert!(told.contains("a chat template has at most 20"), "{told}");
     assert!(!sandbox.path().join("out").exists(), "nothing is begun");
+    // The limits of a run hold for its checkpoints, whichever command reads them.
+    train(&sandbox, "out", &["--set", "train.updates=1"]);
+    let generate = |model: &str| {
+        let args = ["generate", model, "--chat", "--prompt", "three", "--quiet", "--device", "flex"];
+        sandbox.run(&args)
+    };
+    generate("out").success();
+    let file = sandbox.path().join("out/run.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let run: toml::Table = text.parse().unwrap();
+    let fewer = run["template_limits"]["steps"].to_string();
+    std::fs::write(&file, text.replace(&format!("steps = {fewer}"), "steps = 5")).unwrap();
+    for model in ["out", "out/checkpoints/step-00000001"] {
+        let told = generate(model).stderr;
+        assert!(told.contains("steps; a conversation of this length should not need them"), "{model}: {told}");
+    }
 }
 
 #[test]
