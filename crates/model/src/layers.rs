@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::families::NormKind;
-use crate::ops::rms_norm;
+use crate::ops::{layer_norm, rms_norm};
 
 /// Initialisation of the weights of a new model.
 pub enum Init<'a> {
@@ -118,7 +118,7 @@ impl Norm {
     /// `[rows, width]` to `[rows, width]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         match &self.bias {
-            Some(bias) => module::layer_norm(input, self.weight.val(), Some(bias.val()), self.eps),
+            Some(bias) => layer_norm(input, self.weight.val(), bias.val(), self.eps),
             None if self.plus_one => rms_norm(input, self.weight.val().add_scalar(1.0), self.eps),
             None => rms_norm(input, self.weight.val(), self.eps),
         }
