@@ -29,7 +29,10 @@ struct Batch {
     new: usize,
 }
 
-const REPEATS: usize = 5;
+/// Number of timed repeats: the environment variable `BENCH_REPEATS`, or 5.
+fn repeats() -> usize {
+    std::env::var("BENCH_REPEATS").map_or(5, |count| count.parse().expect("BENCH_REPEATS is a number"))
+}
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -53,7 +56,7 @@ fn open(model: &str, device: &str, threads: &str) -> Policy {
 /// Median of the seconds that `work` takes, after a warm-up.
 fn median(work: impl Fn()) -> f64 {
     work();
-    let mut seconds: Vec<f64> = (0..REPEATS)
+    let mut seconds: Vec<f64> = (0..repeats())
         .map(|_| {
             let began = Instant::now();
             work();
@@ -61,7 +64,7 @@ fn median(work: impl Fn()) -> f64 {
         })
         .collect();
     seconds.sort_by(f64::total_cmp);
-    seconds[REPEATS / 2]
+    seconds[seconds.len() / 2]
 }
 
 fn limits(max_new_tokens: usize) -> Limits<'static> {

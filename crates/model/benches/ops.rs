@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 type AttentionForm = fn(Tensor<4>, Tensor<4>, Tensor<4>, &AttentionMask) -> Tensor<4>;
 type LogProbsForm = fn(Tensor<2>, Tensor<1, Int>) -> Tensor<1>;
 type NormForm = fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>;
+type LayerNormForm = fn(Tensor<2>, Tensor<1>, Tensor<1>, f64) -> Tensor<2>;
+type GeluFn = fn(Tensor<2>, GeluForm) -> Tensor<2>;
 type GateForm = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
 type AdamWForm = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamWStep) -> (Tensor<2>, Tensor<2>, Tensor<2>);
 
@@ -143,6 +145,29 @@ fn norm_and_gate(device: &Device) {
         }
     };
     row("rms norm 1024 x 576, both ways", norm(rms_norm), norm(rms_norm_composed));
+    let layer_norm_of = |form: LayerNormForm| {
+        let (input, weight) = (rows(256), Tensor::<1>::ones([256], device).require_grad());
+        let bias = Tensor::<1>::zeros([256], device).require_grad();
+        move || {
+            let output = form(input.clone(), weight.clone(), bias.clone(), 1e-5);
+            let grads = (output.clone() * output).sum().backward();
+            read(input.grad(&grads).expect("a gradient"));
+            read(weight.grad(&grads).expect("a gradient"));
+        }
+    };
+    row("layer norm 1024 x 256, both ways", layer_norm_of(layer_norm), layer_norm_of(layer_norm_composed));
+    let activated = |form: GeluFn, kind: GeluForm| {
+        let input = rows(1024);
+        move || {
+            let output = form(input.clone(), kind);
+            let grads = (output.clone() * output).sum().backward();
+            read(input.grad(&grads).expect("a gradient"));
+        }
+    };
+    for kind in [GeluForm::Exact, GeluForm::Tanh] {
+        let name = format!("gelu ({kind:?}) 1024 x 1024, both ways");
+        row(&name, activated(palestra_model::ops::gelu, kind), activated(gelu_composed, kind));
+    }
     let gate = |form: GateForm| {
         let (gate, up) = (rows(1536), rows(1536));
         move || {

@@ -142,9 +142,11 @@ impl KvCache {
         let pass = self.pass.as_ref().expect("a forward pass with a cache begins with a pass");
         let shape = self.shape;
         let LayerCache { keys, values, window } = &mut self.layers[layer];
-        for (all, new) in [(&mut *keys, &key), (&mut *values, &value)] {
-            let new = new.clone().reshape([pass.tokens() * shape.kv_heads, shape.head_dim]);
-            put_rows(all, pass.cells(), new);
+        if let Some(cells) = pass.cells() {
+            for (all, new) in [(&mut *keys, &key), (&mut *values, &value)] {
+                let new = new.clone().reshape([pass.tokens() * shape.kv_heads, shape.head_dim]);
+                put_rows(all, cells.clone(), new);
+            }
         }
         let mut mixed: Vec<Tensor<4>> = Vec::with_capacity(pass.groups().len());
         for group in pass.groups() {

@@ -1,14 +1,14 @@
 //! The feed-forward layer of a block: one for all tokens, or a mixture of experts.
 
 use burn::module::Module;
-use burn::tensor::activation::{gelu, gelu_approximate, softmax};
+use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::config::ExpertsConfig;
 use super::families::Activation;
 use super::layers::Init;
 use super::{Gelu, Linear, ModelConfig};
-use crate::ops::{in_type, swiglu};
+use crate::ops::{GeluForm, gelu, in_type, swiglu};
 
 /// The feed-forward layer of a block.
 #[derive(Module, Debug)]
@@ -105,7 +105,8 @@ impl Mlp {
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let activated = |x| if self.gelu == Gelu::Tanh { gelu_approximate(x) } else { gelu(x) };
+        let form = if self.gelu == Gelu::Tanh { GeluForm::Tanh } else { GeluForm::Exact };
+        let activated = |x| gelu(x, form);
         let inner = match &self.gate {
             Some(gate) if self.activation == Activation::GeGlu => {
                 activated(gate.forward(x.clone())) * self.up.forward(x)

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::families::NormKind;
-use crate::ops::{in_type, matmul, rms_norm};
+use crate::ops::{in_type, layer_norm, matmul, rms_norm};
 use crate::quantize::{FrozenMatrix, Quantization};
 
 /// Initialisation of the weights of a new model.
@@ -184,7 +184,7 @@ impl Norm {
     /// `[rows, width]` to `[rows, width]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         match &self.bias {
-            Some(bias) => module::layer_norm(input, self.weight.val(), Some(bias.val()), self.eps),
+            Some(bias) => layer_norm(input, self.weight.val(), bias.val(), self.eps),
             None if self.plus_one => rms_norm(input, self.weight.val().add_scalar(1.0), self.eps),
             None => rms_norm(input, self.weight.val(), self.eps),
         }

@@ -1,16 +1,19 @@
 //! The project's own tensor operations, and the devices they run on.
 //!
 //! Each operation has a portable form that is composed from burn's operations and runs on any device, and, where it
-//! was measured to be faster, one on libtorch's own kernels; `cargo bench --bench ops` shows both. Callers see one
-//! function that chooses by device. This module knows shapes and numbers: no model, no configuration. All use of `tch`
-//! is in `libtorch/`.
+//! was measured to be faster, one on libtorch's own kernels or in one pass on flex; `cargo bench --bench ops` shows both.
+//! Callers see one function that chooses by device. This module knows shapes and numbers: no model, no configuration. All
+//! use of `tch` is in `libtorch/`, and of flex's memory in `flex/`.
 
 mod adamw;
 mod allowed;
 mod attention;
 mod device;
+mod flex;
+mod gelu;
 mod gradient_rule;
 mod in_type;
+mod layer_norm;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 mod log_probs;
@@ -25,8 +28,10 @@ pub use adamw::{AdamWStep, adamw_step, adamw_step_composed};
 pub use allowed::AllowedTokens;
 pub use attention::{AttentionMask, attention, attention_composed};
 pub use device::{available_devices, device_name, multiplies_bf16, open_device, set_threads};
+pub use gelu::{GeluForm, gelu, gelu_composed};
 pub(crate) use gradient_rule::{Pulled, with_gradient_rule};
 pub(crate) use in_type::in_type;
+pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};
 pub(crate) use matmul::matmul;
 pub use output_vocabulary::OutputVocabulary;

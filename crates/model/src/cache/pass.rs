@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
@@ -15,6 +15,9 @@ pub struct Reading {
     pub start: usize,
     /// Number of tokens, at least 1.
     pub count: usize,
+    /// False if nothing is read after them, and they begin the text. If no reading of a pass is kept, the cache stays as it
+    /// is, and needs no room for them.
+    pub is_kept: bool,
 }
 
 /// Tokens of one forward pass over a cache: those of each reading, one reading after the other.
@@ -25,8 +28,8 @@ pub struct Pass {
     readings: Vec<Reading>,
     tokens: usize,
     positions: Tensor<2, Int>,
-    /// Cells of the cache that get the keys of each token and head.
-    cells: Tensor<1, Int>,
+    /// Cells of the cache that get the keys of each token and head; `None` if none does.
+    cells: Option<Tensor<1, Int>>,
     groups: Vec<Group>,
 }
 
@@ -66,7 +69,7 @@ enum Kind {
 impl Reading {
     fn kind(&self) -> Kind {
         match (self.count, self.start) {
-            (1, _) => Kind::Single,
+            (1, _) if self.is_kept => Kind::Single,
             (_, 0) => Kind::Beginning,
             _ => Kind::Further,
         }
@@ -80,8 +83,10 @@ impl Pass {
         readings.sort_by_key(|reading| (reading.kind(), reading.row));
         let places = || readings.iter().flat_map(|r| (r.start..r.start + r.count).map(|position| (r.row, position)));
         let tokens = places().count();
-        let cells = places().flat_map(|(row, at)| (0..shape.kv_heads).map(move |head| shape.cell(row, head, at)));
-        let windows: Vec<usize> = cache.layers.iter().map(|layer| layer.window).collect();
+        let is_kept = readings.iter().any(|reading| reading.is_kept);
+        let cells = || places().flat_map(|(row, at)| (0..shape.kv_heads).map(move |head| shape.cell(row, head, at)));
+        let cells = is_kept.then(|| indices(cells(), &device));
+        let windows: BTreeSet<usize> = cache.layers.iter().map(|layer| layer.window).collect();
         let mut from = 0;
         let groups = readings.chunk_by(|a, b| a.kind() == b.kind()).map(|readings| {
             let group = Group::new(readings, from, &windows, shape, &device);
@@ -90,7 +95,7 @@ impl Pass {
         });
         let groups = groups.collect();
         let positions = indices(places().map(|(_, position)| position), &device).reshape([tokens, 1]);
-        Self { cells: indices(cells, &device), tokens, positions, groups, readings }
+        Self { cells, tokens, positions, groups, readings }
     }
 
     /// The readings in the order of their tokens.
@@ -108,7 +113,7 @@ impl Pass {
         self.positions.clone()
     }
 
-    pub(super) fn cells(&self) -> Tensor<1, Int> {
+    pub(super) fn cells(&self) -> Option<Tensor<1, Int>> {
         self.cells.clone()
     }
 
@@ -119,7 +124,7 @@ impl Pass {
 
 impl Group {
     /// A group of readings of one kind, sorted by row, whose tokens begin at `from`.
-    fn new(readings: &[Reading], from: usize, windows: &[usize], shape: CacheShape, device: &Device) -> Self {
+    fn new(readings: &[Reading], from: usize, windows: &BTreeSet<usize>, shape: CacheShape, device: &Device) -> Self {
         let first = readings[0].row;
         let span = first..readings[readings.len() - 1].row + 1;
         let time = readings.iter().map(|reading| reading.count).max().unwrap_or(0);
@@ -152,10 +157,9 @@ impl Group {
         let is_full = query_of.len() == token_of.len();
         let ragged = (!is_full).then(|| [token_of, query_of].map(|of| indices(of.into_iter(), device)));
         let key_len = readings.iter().map(|reading| reading.start + reading.count).max().unwrap_or(0);
-        debug_assert!(key_len <= shape.capacity, "{key_len} tokens in a cache of {}", shape.capacity);
+        let fits = key_len <= shape.capacity || matches!(rows, Rows::New);
+        debug_assert!(fits, "{key_len} tokens in a cache of {}", shape.capacity);
         let mask = |&window: &usize| (window, AttentionMask::in_cache(&starts, time, key_len, window, device));
-        let mut windows = windows.to_vec();
-        windows.dedup();
         Self { tokens, rows, size: [count, time], key_len, ragged, masks: windows.iter().map(mask).collect() }
     }
 

@@ -34,7 +34,7 @@ pub struct Engine<'a> {
     sampling: Sampling,
     max_rows: usize,
     device: Device,
-    cache: PolicyCache,
+    pub(super) cache: PolicyCache,
     rows: Vec<Row>,
     queue: VecDeque<Text>,
     keeps_texts: bool,
@@ -71,6 +71,13 @@ pub(super) struct Row {
     kept_for: Option<usize>,
     /// True if what it holds has the angles of long texts (LongRoPE).
     is_far: bool,
+}
+
+impl Row {
+    /// Order in which free rows are given away, of the row of this number.
+    fn age(&self, number: usize) -> (bool, u64, usize) {
+        (self.kept_for.is_some(), self.used, number)
+    }
 }
 
 /// A token of a pass whose state decides the next token, by its text's row and the index of the next token in the
@@ -126,6 +133,9 @@ impl<'a> Engine<'a> {
 
     /// Gives away the row that was kept for a key.
     pub fn release(&mut self, key: usize) {
+        if !self.keeps_texts {
+            return;
+        }
         self.rows.iter_mut().filter(|row| row.kept_for == Some(key)).for_each(|row| row.kept_for = None);
     }
 
@@ -146,7 +156,7 @@ impl<'a> Engine<'a> {
         let pass = self.cache.begin(readings);
         let mut tokens = Vec::with_capacity(pass.tokens());
         let mut states = Vec::new();
-        for &Reading { row, start, count } in pass.readings() {
+        for &Reading { row, start, count, .. } in pass.readings() {
             let Row { held, text: Some(text), used, .. } = &mut self.rows[row] else { continue };
             let new = start..start + count;
             let first = text.first_state();
@@ -171,28 +181,36 @@ impl<'a> Engine<'a> {
     /// Gives rows to waiting requests, in their order. A request whose beginning a row is reading waits for it.
     fn admit(&mut self) {
         let mut shared: Vec<SharedPrefix> = Vec::new();
+        let mut free = self.free_rows();
         let mut waiting = VecDeque::with_capacity(self.queue.len());
         while let Some(text) = self.queue.pop_front() {
             let prompt = &text.request.prompt[..text.request.prompt.len() - 1]; // the last token is always read
+            let may_share = prompt.len() >= self.sizes.worth_sharing;
             // A row that gets a beginning in this pass does not have it yet.
             let is_far = self.is_far(&text);
-            let held =
-                |row: usize| match shared.iter().any(|prefix| prefix.to == row) || self.rows[row].is_far != is_far {
-                    true => 0,
-                    false => self.shared_prefix(&self.rows[row].held, prompt),
-                };
-            let Some(to) = self.free_row(text.key, held) else {
+            let held = |row: usize| {
+                let row_is_new = shared.iter().any(|prefix| prefix.to == row) || self.rows[row].is_far != is_far;
+                if !may_share || row_is_new { 0 } else { self.shared_prefix(&self.rows[row].held, prompt) }
+            };
+            let Some(to) = self.take_row(&mut free, text.key, may_share, held) else {
                 waiting.push_back(text);
                 break;
             };
-            let own = if to < self.rows.len() { held(to) } else { 0 };
-            let (best, from) = (0..self.rows.len()).map(|row| (held(row), row)).max().unwrap_or_default();
-            let alike = self.rows.iter().filter(|row| row.is_far == is_far);
-            let busy = alike.filter_map(|row| row.text.as_ref());
-            let soon = busy.map(|text| self.shared_prefix(&text.tokens, prompt)).max().unwrap_or(0);
-            if soon >= best + self.sizes.worth_sharing {
-                waiting.push_back(text);
-                continue;
+            let (mut own, mut best, mut from) = (0, 0, 0);
+            if may_share {
+                own = if to < self.rows.len() { held(to) } else { 0 };
+                (best, from) = (0..self.rows.len()).map(|row| (held(row), row)).max().unwrap_or_default();
+                let alike = self.rows.iter().filter(|row| row.is_far == is_far);
+                let busy = alike.filter_map(|row| row.text.as_ref());
+                let soon = busy.map(|text| self.shared_prefix(&text.tokens, prompt)).max().unwrap_or(0);
+                if soon >= best + self.sizes.worth_sharing {
+                    waiting.push_back(text);
+                    if to < self.rows.len() {
+                        free.insert(0, to);
+                        free.sort_by_key(|&row| self.rows[row].age(row));
+                    }
+                    continue;
+                }
             }
             if to == self.rows.len() {
                 self.rows.push(Row::default());
@@ -219,18 +237,36 @@ impl<'a> Engine<'a> {
         self.cache.share(&shared);
     }
 
-    /// The row for a request: the one that was kept for its key, or one that holds its beginning, or one that is used
-    /// by nobody, or a new one, or at last the one that was kept the longest. `None` if all are busy.
-    fn free_row(&self, key: usize, held: impl Fn(usize) -> usize) -> Option<usize> {
-        let new = (self.rows.len() < self.max_rows).then_some(self.rows.len());
-        let free = || self.rows.iter().enumerate().filter(|(_, row)| row.text.is_none());
-        if let Some((own, _)) = free().find(|(_, row)| row.kept_for == Some(key)) {
-            return Some(own);
+    /// Rows without a text, those that are kept for no request first, each in the order in which they were used.
+    fn free_rows(&self) -> Vec<usize> {
+        let mut free: Vec<usize> = (0..self.rows.len()).filter(|&row| self.rows[row].text.is_none()).collect();
+        free.sort_by_key(|&row| self.rows[row].age(row));
+        free
+    }
+
+    /// The row for a request, taken out of the free ones: the one that was kept for its key, or one that holds its
+    /// beginning, or one that is used by nobody, or a new one, or at last the one that was kept the longest. `None` if all
+    /// are busy.
+    fn take_row(
+        &self,
+        free: &mut Vec<usize>,
+        key: usize,
+        may_share: bool,
+        held: impl Fn(usize) -> usize,
+    ) -> Option<usize> {
+        let is_own = |&row: &usize| self.rows[row].kept_for == Some(key);
+        let own = if self.keeps_texts { free.iter().position(is_own) } else { None };
+        let mut unused = free.iter().take_while(|&&row| self.rows[row].kept_for.is_none()).enumerate();
+        let unused = if may_share {
+            unused.min_by_key(|&(place, &row)| (std::cmp::Reverse(held(row)), place))
+        } else {
+            unused.next()
+        };
+        match own.or(unused.map(|(place, _)| place)) {
+            Some(place) => Some(free.remove(place)),
+            None if self.rows.len() < self.max_rows => Some(self.rows.len()),
+            None => (!free.is_empty()).then(|| free.remove(0)),
         }
-        let unused = free().filter(|(_, row)| row.kept_for.is_none());
-        let unused = unused.min_by_key(|&(at, row)| (std::cmp::Reverse(held(at)), row.used, at));
-        let oldest = || free().min_by_key(|(at, row)| (row.used, *at));
-        unused.map(|(at, _)| at).or(new).or_else(|| oldest().map(|(at, _)| at))
     }
 
     /// Number of tokens that both begin with, or 0 if they are not worth sharing.
@@ -245,10 +281,24 @@ impl<'a> Engine<'a> {
         if shared >= worth { shared } else { 0 }
     }
 
+    /// True if one pass reads all of a text that is ever read, so that the cache need not get it. Nobody shares the
+    /// beginning of so short a text.
+    fn is_read_at_once(&self, text: &Text) -> bool {
+        let Sizes { chunk, worth_sharing, .. } = self.sizes;
+        let needs_no_cache = !self.keeps_texts && self.near_length.is_none();
+        // The last token of a longer text, too, is all that is left to read.
+        let begins = text.continuation.log_probs.is_empty();
+        let fits = text.capacity() < worth_sharing.min(chunk + 1);
+        needs_no_cache && begins && fits && text.to_read() >= text.capacity()
+    }
+
     /// Grows the cache to what the texts need.
     fn make_room(&mut self) {
-        let texts = self.rows.iter().filter_map(|row| row.text.as_ref()).chain(&self.queue);
-        let needed = texts.map(Text::capacity).max().unwrap_or(0);
+        let texts = || self.rows.iter().filter_map(|row| row.text.as_ref()).chain(&self.queue);
+        if texts().all(|text| self.is_read_at_once(text)) {
+            return;
+        }
+        let needed = texts().map(Text::capacity).max().unwrap_or(0);
         let capacity = self.cache.shape().capacity;
         let context = self.policy.transformer.config().context;
         // Texts that grow turn by turn do not move the cache every time.
@@ -278,8 +328,11 @@ impl<'a> Engine<'a> {
         let reading = |(at, row): (usize, &Row)| {
             let start = row.held.len();
             let near = self.near_length.filter(|_| !row.is_far).unwrap_or(usize::MAX);
-            let missing = row.text.as_ref()?.to_read().min(near).saturating_sub(start);
-            (missing > 0).then_some((row.used, Reading { row: at, start, count: missing.min(self.sizes.chunk) }))
+            let text = row.text.as_ref()?;
+            let missing = text.to_read().min(near).saturating_sub(start);
+            let is_kept = !self.is_read_at_once(text);
+            let count = missing.min(self.sizes.chunk);
+            (missing > 0).then_some((row.used, Reading { row: at, start, count, is_kept }))
         };
         let mut readings: Vec<(u64, Reading)> = self.rows.iter().enumerate().filter_map(reading).collect();
         readings.sort_by_key(|(used, reading)| (reading.count > 1, *used, reading.row));

@@ -488,3 +488,36 @@ fn ids_without_a_token_are_never_written() {
         assert!(full.log_probs.iter().zip(&unrestricted.log_probs).all(|(five, eleven)| five > eleven), "renormalised");
     });
 }
+
+#[test]
+fn texts_that_one_pass_reads_need_no_cache() {
+    let limits = Limits { max_new_tokens: 1, ..LIMITS };
+    let write = |mut engine: Engine, requests: Vec<Request>| {
+        let mut written = vec![Continuation::default(); requests.len()];
+        requests.into_iter().enumerate().for_each(|(key, request)| engine.submit(key, request));
+        while !engine.is_idle() {
+            engine.step().into_iter().for_each(|finished| written[finished.key] = finished.continuation);
+        }
+        (written, engine.cache.shape().capacity)
+    };
+    let free = || requests().into_iter().filter(|request| request.choices.is_none()).collect::<Vec<_>>();
+    let forced = || {
+        let write = |request: Request| Request { forced: Some(vec![5, 1, 4]), ..request };
+        free().into_iter().map(write).collect::<Vec<_>>()
+    };
+    each_policy(|policy| {
+        let kinds: [&dyn Fn() -> Vec<Request>; 2] = [&free, &forced];
+        for requests in kinds {
+            let engine = || Engine::new(policy, limits, sampling(1.0), 3);
+            let (expected, needed) = write(engine().keeping_texts(), requests());
+            let (written, capacity) = write(engine(), requests());
+            assert!(needed >= 8, "the longest prompt has 8 tokens");
+            assert_eq!(capacity, 0);
+            assert_same_texts(&written, &expected);
+        }
+        // Beside a text that is read in several passes.
+        let both = || [forced(), self::requests()].concat();
+        let (expected, _) = write(Engine::new(policy, LIMITS, sampling(1.0), 4).keeping_texts(), both());
+        assert_same_texts(&write(Engine::new(policy, LIMITS, sampling(1.0), 4), both()).0, &expected);
+    });
+}

@@ -2,6 +2,9 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use std::sync::OnceLock;
 
+use super::flex::{AttentionPass, attention_fits};
+use super::with_gradient_rule;
+
 /// Mask value: added to the score of a key that a query may not see.
 ///
 /// It is finite, so that a query that sees no key returns the average of all values instead of NaN. It is so large that
@@ -97,7 +100,6 @@ impl AttentionMask {
     }
 
     /// True if the mask is causal and nothing else.
-    #[cfg(feature = "libtorch")]
     pub(super) fn is_causal(&self) -> bool {
         matches!(self.rule, Rule::Causal { .. })
     }
@@ -135,8 +137,8 @@ impl AttentionMask {
 ///
 /// `query` is `[batch, heads, query_len, head_dim]`; `key` and `value` are `[batch, kv_heads, key_len, head_dim]`.
 /// Returns `[batch, heads, query_len, head_dim]`. Works on every device, with and without autodiff; on a libtorch CPU
-/// it runs libtorch's fused kernel, which gains nothing for a single query; elsewhere and for that
-/// [`attention_composed`].
+/// it runs libtorch's fused kernel, which gains nothing for a single query; for short texts on flex it goes over them head
+/// by head; elsewhere it is [`attention_composed`].
 ///
 /// # Panics
 /// If the shapes do not fit each other or the mask.
@@ -146,7 +148,25 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &Atte
         check_shapes(&query, &key, &value);
         return super::libtorch::attention(query, key, value, mask);
     }
+    if attention_fits(&query, &key) {
+        check_shapes(&query, &key, &value);
+        return attention_by_heads([query, key, value], mask);
+    }
     attention_composed(query, key, value, mask)
+}
+
+/// [`attention`] on flex, of which nothing but the inputs and a number for each query is kept for the backward pass.
+fn attention_by_heads(inputs: [Tensor<4>; 3], mask: &AttentionMask) -> Tensor<4> {
+    let [batch, ..] = inputs[0].dims();
+    if !inputs[0].is_autodiff() {
+        let [query, key, value] = inputs;
+        return AttentionPass::new(query, key, value, mask).forward(batch).0;
+    }
+    let [query, key, value] = inputs.each_ref().map(|input| input.clone().inner());
+    let pass = AttentionPass::new(query, key, value, mask);
+    let (output, log_sum_exp) = pass.forward(batch);
+    let rule = move |gradient: Tensor<4>, _| pass.backward(&log_sum_exp, gradient).map(Some).into();
+    with_gradient_rule(inputs, output, Box::new(rule))
 }
 
 /// [`attention`] in its portable form: matrix products and a softmax.

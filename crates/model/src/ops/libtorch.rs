@@ -6,6 +6,7 @@
 
 mod adamw;
 mod attention;
+mod gelu;
 mod log_probs;
 mod put_rows;
 mod rms_norm;
@@ -17,6 +18,7 @@ use burn::tensor::Device;
 
 pub(super) use adamw::adamw_step;
 pub(super) use attention::attention;
+pub(super) use gelu::{gelu_tanh, gelu_tanh_gradient};
 pub(super) use log_probs::selected_log_probs;
 pub(super) use put_rows::put_rows;
 pub(super) use rms_norm::rms_norm;

@@ -1,0 +1,83 @@
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+use burn::tensor::Tensor;
+use macerator::Simd;
+use rayon::prelude::*;
+
+use super::functions::{erf, exp, tanh};
+use super::{PART, dense, numbers, owned_numbers, tensor};
+use crate::ops::GeluForm;
+
+/// [`gelu`](crate::ops::gelu()), outside autodiff.
+pub(in crate::ops) fn gelu(x: Tensor<2>, form: GeluForm) -> Tensor<2> {
+    let shape = x.dims();
+    let mut x = owned_numbers(x);
+    let part = match form {
+        GeluForm::Exact => exact as fn(&mut [f32]),
+        GeluForm::Tanh => approximate,
+    };
+    x.par_chunks_mut(PART).for_each(part);
+    tensor(x, shape)
+}
+
+/// Gradient of the input, given that of the output.
+pub(in crate::ops) fn gelu_gradient(x: Tensor<2>, gradient: Tensor<2>, form: GeluForm) -> Tensor<2> {
+    let (shape, x) = (x.dims(), dense(x));
+    let mut gradient = owned_numbers(gradient);
+    let part = match form {
+        GeluForm::Exact => exact_gradient as fn(&[f32], &mut [f32]),
+        GeluForm::Tanh => approximate_gradient,
+    };
+    gradient.par_chunks_mut(PART).zip(numbers(&x).par_chunks(PART)).for_each(|(gradient, x)| part(x, gradient));
+    tensor(gradient, shape)
+}
+
+#[macerator::with_simd]
+fn exact<S: Simd>(x: &mut [f32]) {
+    for i in 0..x.len() {
+        x[i] *= normal_cdf(x[i]);
+    }
+}
+
+#[macerator::with_simd]
+fn exact_gradient<S: Simd>(x: &[f32], gradient: &mut [f32]) {
+    const INVERSE_ROOT_OF_2_PI: f32 = 0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+    let count = x.len().min(gradient.len());
+    let (x, gradient) = (&x[..count], &mut gradient[..count]);
+    for i in 0..count {
+        gradient[i] *= normal_cdf(x[i]) + x[i] * INVERSE_ROOT_OF_2_PI * exp(-0.5 * x[i] * x[i]);
+    }
+}
+
+#[macerator::with_simd]
+fn approximate<S: Simd>(x: &mut [f32]) {
+    for i in 0..x.len() {
+        x[i] *= 0.5 + 0.5 * tanh(angle(x[i]));
+    }
+}
+
+#[macerator::with_simd]
+fn approximate_gradient<S: Simd>(x: &[f32], gradient: &mut [f32]) {
+    let count = x.len().min(gradient.len());
+    let (x, gradient) = (&x[..count], &mut gradient[..count]);
+    for i in 0..count {
+        let tangent = tanh(angle(x[i]));
+        let slope = ROOT_OF_2_OVER_PI * (1.0 + 3.0 * CUBE * x[i] * x[i]);
+        gradient[i] *= 0.5 + 0.5 * tangent + 0.5 * x[i] * (1.0 - tangent * tangent) * slope;
+    }
+}
+
+const ROOT_OF_2_OVER_PI: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+const CUBE: f32 = 0.044_715;
+
+/// Argument of the tangent that stands for the normal distribution.
+#[inline(always)]
+fn angle(x: f32) -> f32 {
+    ROOT_OF_2_OVER_PI * (x + CUBE * x * x * x)
+}
+
+/// Probability that a normal number is below `x`.
+#[inline(always)]
+fn normal_cdf(x: f32) -> f32 {
+    0.5 + 0.5 * erf(x * FRAC_1_SQRT_2)
+}
