@@ -45,6 +45,7 @@ const CAMPAIGNS: [Campaign; 7] = [
         name: "ranks",
         promise: "a rank that is killed or hangs ends the run in time, and it goes on to the same bytes",
         minutes: 15.0,
+        program: "the program, with the feature mpi",
         run: ranks::run,
     },
     Campaign {

@@ -57,7 +57,7 @@ pub fn run(request: &Request) -> Result<String> {
         finish(work, start(work, &program, &place, "whole", &options)?)?;
         known.push(Known {
             work,
-            result: work.result(&place, "whole")?,
+            result: work.result(&program, &place, "whole")?,
             time: begin.elapsed(),
             folder: place,
             options,
@@ -117,7 +117,7 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random, tally: 
         }
     }
     finish(work, resumed(out)?)?;
-    match difference(&work.result(folder, out)?, result) {
+    match difference(&work.result(program, folder, out)?, result) {
         None => fs::remove_dir_all(folder.join(out)).map_err(|error| format!("{out}: {error}")),
         Some(file) => Err(format!("{}: {file} differs after kills; see {}/{out}", work.name, folder.display())),
     }
