@@ -29,6 +29,7 @@ pub struct Linear {
 }
 
 /// Matrix of a linear layer.
+#[expect(clippy::large_enum_variant, reason = "a model has few of them, and a box is no module")]
 #[derive(Module, Debug)]
 pub enum Weight {
     /// A parameter, `[input, output]`.

@@ -60,6 +60,7 @@ pub struct FrozenMatrix {
 }
 
 /// Outside autodiff, on the device of the model.
+#[expect(clippy::large_enum_variant, reason = "a model has few of them, and tensors beside them are larger")]
 #[derive(Debug, Clone)]
 enum Codes {
     /// `[input, output]`

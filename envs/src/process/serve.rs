@@ -71,6 +71,9 @@ pub fn serve(make: &dyn Fn() -> Result<Box<dyn Env>>, input: impl Read, output: 
     })
 }
 
+/// Reply to a line: an answer, none, or the end of answering.
+pub type Reply = ControlFlow<(), Option<Value>>;
+
 /// Answers lines until they end, or until an answer breaks off. What was read together is answered with one write.
 ///
 /// # Errors
@@ -78,7 +81,7 @@ pub fn serve(make: &dyn Fn() -> Result<Box<dyn Env>>, input: impl Read, output: 
 pub fn answer_lines(
     input: impl Read,
     output: &mut dyn Write,
-    answer: &mut dyn FnMut(&str) -> io::Result<ControlFlow<(), Option<Value>>>,
+    answer: &mut dyn FnMut(&str) -> io::Result<Reply>,
 ) -> io::Result<()> {
     let mut input = BufReader::with_capacity(LINES_TOGETHER, input);
     let (mut line, mut answers) = (String::new(), Vec::new());

@@ -125,7 +125,8 @@ fn labels_of_the_packages_are_taken_over_by_annotator() {
         let mut expected: Vec<String> =
             expected.iter().filter(is_kept).map(|label| format!("{:?}", comparable(label))).collect();
         let mut labels: Vec<String> = found.iter().map(|(.., label)| format!("{:?}", comparable(label))).collect();
-        (expected.sort(), labels.sort());
+        expected.sort();
+        labels.sort();
         assert_eq!(labels, expected, "{name}");
         let me = store.annotator(&ada).unwrap();
         assert_eq!(store.next(&me).unwrap(), None, "{name}: all is labelled");

@@ -4,6 +4,7 @@
 //! instructions of the processor that they run on; the order of additions is fixed, so that threads and processors change
 //! no result.
 
+#![expect(clippy::extra_unused_type_parameters, reason = "`with_simd` wants one for the kind of processor")]
 #![expect(
     clippy::needless_range_loop,
     reason = "an iterator's functions stay outside of code for one kind of processor"

@@ -35,7 +35,8 @@ mod tests {
     use palestra_testing::assert_close;
 
     const EPS: f64 = 0.5;
-    const FORMS: [fn(Tensor<2>, Tensor<1>, Tensor<1>, f64) -> Tensor<2>; 2] = [layer_norm, layer_norm_composed];
+    type Form = fn(Tensor<2>, Tensor<1>, Tensor<1>, f64) -> Tensor<2>;
+    const FORMS: [Form; 2] = [layer_norm, layer_norm_composed];
 
     /// Compares with loops in 64 bits, for a width that fills whole vectors and for one that does not.
     #[test]

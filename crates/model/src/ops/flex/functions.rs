@@ -2,6 +2,8 @@
 //!
 //! Loops count and do not use iterators, whose functions the compiler leaves outside of code for one kind of processor.
 
+use std::f32::consts::FRAC_2_SQRT_PI;
+
 /// Exponential to a relative error of 2e-7; 0 below -87, where a float would lose digits, and that of 88 above it.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
@@ -26,7 +28,7 @@ pub(super) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let t = x * x;
     let p = ((1.986_805_3e-6 * t + 2.845_590_6e-4) * t + 3.883_105e-3) * t + 5.310_100_7e-2;
-    let p = (p * t + 1.935_397_1e-1) * t + 1.128_379_1;
+    let p = (p * t + 1.935_397_1e-1) * t + FRAC_2_SQRT_PI;
     let q = ((3.742_005_4e-5 * t + 1.185_510_4e-3) * t + 1.520_677_5e-2) * t + 1.153_477_6e-1;
     let q = (q * t + 5.048_526_5e-1) * t + 1.0;
     (x * p / q).clamp(-1.0, 1.0)
