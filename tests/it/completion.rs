@@ -220,7 +220,7 @@ fn what_cannot_be_rewarded_is_refused_before_anything_is_written() {
     refused(
         "[[reward]]\nkind = \"reference\"",
         "[[reward]]\nkind = \"model\"",
-        "letters.toml:8: unknown key `by` in [reward.0.options]; known keys: model, chat, batch, device",
+        "letters.toml:8: unknown key `by` in [reward.0.options]; known keys: model, chat, batch, quantize, device",
     );
 }
 

@@ -103,8 +103,8 @@ fn ppo_finds_the_way_over_the_ice() {
             threads = 1
             updates = 60
         ";
-        // At 1e-2 three seeds of ten stay on the shore; at this rate one of fourteen runs did.
-        let tiny = TINY.replace("learning_rate = 1e-2", "learning_rate = 5e-3");
+        // At 1e-2 three seeds of ten stay on the shore, at 5e-3 two of ten; at this rate none of eight did.
+        let tiny = TINY.replace("learning_rate = 1e-2", "learning_rate = 2.5e-3");
         let report = trained(&format!("{lake}{tiny}"), device);
         assert_eq!(report.evaluation.unwrap().exact.unwrap().expected_return, 1.0, "{device}");
         assert!(report.before.unwrap().mean_return < 0.5, "it was there before it learned");

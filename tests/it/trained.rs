@@ -59,7 +59,7 @@ fn a_trained_run_is_watched() {
     let sandbox = trained();
     let args = ["play", "frozen-lake-4x4", "--policy", "runs/lake"];
     let seen = sandbox.run(&args).success();
-    assert!(seen.starts_with("frozen-lake-4x4-v1, game 1\n\n"), "{seen}");
+    assert!(seen.starts_with("frozen-lake-4x4-v1, game 1, at most 30 turns\n\n"), "{seen}");
     assert!(seen.contains("\n> ") && seen.contains(" turns, return "), "{seen}");
     let played = sandbox.run(&[&args[..], &["--episodes", "2", "--json"]].concat()).json();
     assert_eq!((&played["policy"], played["episodes"].as_array().unwrap().len()), (&"runs/lake".into(), 2));

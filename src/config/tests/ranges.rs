@@ -11,7 +11,7 @@ const PREFERENCES: &str = "preferences.files = ['p.jsonl']\npreferences.tokenize
 type Case = (&'static str, &'static str, &'static str);
 
 const CASES: [Case; 86] = [
-    (PLAY, "model.context = 0", "at least 1"),
+    (PLAY, "model.context = 0", "between 1 and 1000000000"),
     (PLAY, "model.layers = 0", "at least 1"),
     (PLAY, "model.width = 0", "at least 1"),
     (PLAY, "model.heads = 0", "at least 1"),
