@@ -84,8 +84,8 @@ fn parts_of_model(config: &ModelConfig, of_weight: u128) -> Vec<Part> {
     let linears = if config.family == Family::Gpt2 { 2 } else { 3 };
     let block = width * (2 * query + 2 * kv + linears * wide(config.feed_forward));
     let tables = if config.tie_embeddings { 1 } else { 2 };
-    // GPT-2 learns a row for each position; the others keep its sines and cosines.
-    let position = if config.family == Family::Gpt2 { width * of_weight } else { wide(config.head_dim()) * FROZEN };
+    // GPT-2 learns a row for each position; the others keep a row of cosines and one of sines.
+    let position = if config.family == Family::Gpt2 { width * of_weight } else { 2 * wide(config.head_dim()) * FROZEN };
     let (shape, value) = match config {
         ModelConfig { layers, width, .. } if layers > width => ("model.layers", *layers),
         ModelConfig { width, feed_forward, .. } if *feed_forward > 16 * width => ("model.feed_forward", *feed_forward),

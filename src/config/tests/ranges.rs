@@ -12,9 +12,9 @@ type Case = (&'static str, &'static str, &'static str);
 
 const CASES: [Case; 86] = [
     (PLAY, "model.context = 0", "between 1 and 1000000000"),
-    (PLAY, "model.layers = 0", "at least 1"),
-    (PLAY, "model.width = 0", "at least 1"),
-    (PLAY, "model.heads = 0", "at least 1"),
+    (PLAY, "model.layers = 0", "between 1 and 100000"),
+    (PLAY, "model.width = 0", "between 1 and 10000000"),
+    (PLAY, "model.heads = 0", "between 1 and 10000000"),
     (PLAY, "model.norm_eps = 0", "above 0"),
     (PLAY, "model.norm_eps = -1", "above 0"),
     (PLAY, "model.rope_theta = 0", "above 0"),
