@@ -32,9 +32,12 @@ SMALL = {
 
 def train(recipe):
     """Trains a recipe with the Python that runs the tests."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    def before(name, first):
+        return os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
+
+    folders = {"PATH": before("PATH", Path(sys.executable).parent), "PYTHONPATH": before("PYTHONPATH", PYTHON)}
     with tempfile.TemporaryDirectory() as folder:
-        with unittest.mock.patch.dict(os.environ, {"PATH": path, "PYTHONPATH": str(PYTHON)}):
+        with unittest.mock.patch.dict(os.environ, folders):
             run = palestra.train(recipe, SMALL, out=Path(folder) / "run")
         return run.summary["updates"], list(run.metrics()["step"]), len(run.checkpoints())
 
