@@ -31,12 +31,6 @@ seed = 3
 [env]
 id = \"frozen-lake-4x4\"
 options = { view = \"compact\", limit = 4 }
-[model]
-family = \"gpt2\"
-context = 16
-layers = 1
-width = 4
-heads = 1
 [rollout]
 episodes = 4
 environments = 2
@@ -44,9 +38,6 @@ environments = 2
 episodes = 2
 [ppo]
 epochs = 1
-[train]
-threads = 1
-checkpoint_every = 1000000
 ";
 
 const TEXT: &str = "\
@@ -56,6 +47,10 @@ seed = 3
 files = [\"tale.txt\"]
 batch = 2
 samples = 0
+";
+
+/// The rest of both runs.
+const MODEL: &str = "\
 [model]
 family = \"gpt2\"
 context = 16
@@ -85,7 +80,7 @@ fn live(run: &str, updates: u64, registry: &Registry) -> Result<[usize; 2]> {
     let file = folder.path().join("run.toml");
     let tale = folder.path().join("tale.txt");
     std::fs::write(&tale, "the fox met the hen\n".repeat(50))?;
-    std::fs::write(&file, run.replace("tale.txt", &tale.display().to_string()))?;
+    std::fs::write(&file, format!("{}{MODEL}", run.replace("tale.txt", &tale.display().to_string())))?;
     let run = RunFile::load(&file, &[format!("train.updates={}", 3 * updates)])?;
     let out = folder.path().join("out");
     let windows = [updates..updates + WINDOW, 3 * updates - WINDOW..3 * updates];

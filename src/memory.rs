@@ -77,7 +77,7 @@ struct Part {
     bytes: u128,
 }
 
-/// What the weights of a model take, at so many bytes each, and its positions.
+/// Memory of the weights of a model, at so many bytes each, and of its positions.
 fn parts_of_model(config: &ModelConfig, of_weight: u128) -> Vec<Part> {
     let (width, layers) = (wide(config.width), wide(config.layers));
     let (query, kv) = (wide(config.heads) * wide(config.head_dim()), wide(config.kv_heads) * wide(config.head_dim()));

@@ -40,7 +40,7 @@ pub struct Extent {
     pub precision: Precision,
     /// Number of devices, among which the windows of a step are divided.
     pub devices: u64,
-    /// What else is divided among them.
+    /// Parts of training that are divided among them too.
     pub sharding: Sharding,
 }
 

@@ -57,7 +57,7 @@ pub struct TrainConfig {
     pub deadline: f64,
 }
 
-/// What is divided among the ranks of a run.
+/// Parts of training that are divided among the ranks of a run, besides the batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sharding {

@@ -30,10 +30,10 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Linear layers to adapt: patterns on names such as `blocks.0.attention.query`.
     pub targets: Vec<String>,
-    /// How the frozen weights of the blocks' linear layers are held: `none`, as 32-bit numbers; `bf16`, as 16-bit ones; `int8`,
-    /// 8-bit integers with a scale for each output; `nf4`, 4-bit NormalFloat in blocks of 64 with doubly quantised scales (QLoRA). Less memory, for
-    /// a little precision and the time of dequantising a layer at each use. Embedding, norms, biases, routers and output
-    /// layer stay in 32 bits.
+    /// Form of the frozen weights of the blocks' linear layers: `none`, as 32-bit numbers; `bf16`, as 16-bit ones; `int8`,
+    /// 8-bit integers with a scale for each output; `nf4`, 4-bit NormalFloat in blocks of 64 with doubly quantised scales
+    /// (QLoRA). Less memory, for a little precision and the time of dequantising a layer at each use. Embedding, norms,
+    /// biases, routers and output layer stay in 32 bits.
     pub quantize: Quantization,
 }
 

@@ -34,7 +34,7 @@ pub struct GivenLabels {
     pub left: BTreeMap<String, u64>,
 }
 
-/// What one annotator said of an item.
+/// Answers of one annotator to the questions about an item.
 #[derive(Default)]
 struct Said {
     verdict: Option<Verdict>,

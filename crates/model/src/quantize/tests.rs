@@ -7,7 +7,7 @@ use crate::ops::{available_devices, open_device};
 
 const FORMS: [Quantization; 3] = [Quantization::Bf16, Quantization::Int8, Quantization::Nf4];
 
-/// What bitsandbytes 0.50.2 made of [`numbers`]; recorded by `tests/transformers/quantize.py`.
+/// Codes and scales that bitsandbytes 0.50.2 makes of [`numbers`]; recorded by `tests/transformers/quantize.py`.
 fn recorded() -> Value {
     serde_json::from_str(include_str!("bitsandbytes.json")).unwrap()
 }
