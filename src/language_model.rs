@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::model_dir::{ModelDir, model_directory, output_vocabulary, template_limits};
+use crate::model_dir::{ModelDir, check_writes, model_directory, output_vocabulary, template_limits};
 use crate::{Error, Result};
 pub use export::{Exported, export_gguf};
 pub use merge::{Merged, merge};
@@ -88,9 +88,10 @@ impl LanguageModel {
     /// opened with its base model.
     ///
     /// # Errors
-    /// A file that is missing or damaged, weights that do not fit, or a tokenizer of another model.
+    /// A file that is missing or damaged, weights that do not fit, a tokenizer of another model, or a reward model.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let directory = model_directory(path)?;
+        check_writes(&directory)?;
         if let Some(base) = base_of_adapters(&directory)? {
             return Self::open(&base, device)?.with_adapters(&directory);
         }
@@ -111,6 +112,7 @@ impl LanguageModel {
     /// As [`read_adapters`], or an invalid template.
     pub fn with_adapters(self, path: &Path) -> Result<Self> {
         let directory = model_directory(path)?;
+        check_writes(&directory)?;
         let policy = Policy::from(read_adapters(merged(self.policy.transformer), &directory)?);
         let policy = policy.with_vocabulary(output_vocabulary(&self.tokenizer));
         let chat = ChatTemplate::from_directory_within(template_limits(&directory)?, &directory)?.or(self.chat);

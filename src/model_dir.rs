@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use palestra_gguf::is_gguf;
 use palestra_model::checkpoint::{self, Tensors};
+use palestra_model::classifier::{self, ScoreSettings};
 use palestra_model::huggingface::is_own;
-use palestra_model::lora::{base_of_adapters, merged, read_adapters};
+use palestra_model::lora::{base_of_adapters, merged, read_adapters, read_score_head};
 use palestra_model::ops::OutputVocabulary;
 use palestra_model::parameters::{collect, tensors_of};
 use palestra_model::{
-    Device, GenerationConfig, Heads, ModelConfig, Policy, read_companions, read_config, read_generation_config,
-    read_model,
+    Device, GenerationConfig, Heads, ModelConfig, Policy, read_companions, read_config, read_config_json,
+    read_generation_config, read_model,
 };
 use palestra_text::{ChatTemplate, TemplateLimits, Tokenizer, files_of_gguf};
 
@@ -62,9 +63,14 @@ impl ModelDir {
     /// # Errors
     /// Files that are missing or damaged, adapters that do not fit, or the reasons that `build` gives.
     pub fn policy(&self, build: impl FnOnce(ModelConfig, Tensors) -> Result<Policy, Vec<String>>) -> Result<Policy> {
-        let (config, mut tensors) = read_model(&self.path)?;
-        if !self.adapters.is_empty() {
+        let (mut config, mut tensors) = read_model(&self.path)?;
+        if let Some(last) = self.adapters.last() {
             tensors = self.with_adapters(&config, tensors)?;
+            if let Some((head, _)) = read_score_head(last)? {
+                config.tie_embeddings = true; // a reward model has no output layer
+                tensors.remove("head.weight");
+                tensors.extend(head);
+            }
         }
         let policy = build(config, tensors).map_err(|faults| self.fault(faults.join("; ")))?;
         Ok(policy.with_vocabulary(output_vocabulary(&self.tokenizer)))
@@ -79,6 +85,18 @@ impl ModelDir {
             model = merged(read_adapters(model, adapters)?);
         }
         Ok(tensors_of(collect(&model)))
+    }
+
+    /// Score settings of a reward model; `None` if it is a language model.
+    ///
+    /// # Errors
+    /// Files that are missing or damaged.
+    pub fn score_settings(&self) -> Result<Option<ScoreSettings>> {
+        if let Some(last) = self.adapters.last() {
+            return Ok(read_score_head(last)?.map(|(_, settings)| settings));
+        }
+        let config = read_config_json(&self.path)?;
+        Ok(classifier::is_classifier(&config).then(|| classifier::score_settings(&config)))
     }
 
     /// Chat template of the model, if it has one: that beside its last adapters comes first.
@@ -102,10 +120,26 @@ impl ModelDir {
         Ok(read_generation_config(&self.path)?)
     }
 
-    /// Error about the directory.
+    /// Error about the directory, or that of its last adapters.
     pub fn fault(&self, reason: String) -> Error {
-        Error::Checkpoint { path: self.path.display().to_string(), reason }
+        Error::Checkpoint { path: self.adapters.last().unwrap_or(&self.path).display().to_string(), reason }
     }
+}
+
+/// Refuses the directory of a reward model, which writes no text, or that of adapters of one.
+///
+/// # Errors
+/// A reward model, or files that are missing or damaged.
+pub fn check_writes(directory: &Path) -> Result<()> {
+    let is_reward_model = match base_of_adapters(directory)? {
+        Some(_) => read_score_head(directory)?.is_some(),
+        None => classifier::is_classifier(&read_config_json(directory)?),
+    };
+    if is_reward_model {
+        let reason = "is a reward model, which writes no text; palestra score takes it".to_string();
+        return Err(Error::Checkpoint { path: directory.display().to_string(), reason });
+    }
+    Ok(())
 }
 
 /// True if `path` is the directory of a run, or of one of its checkpoints.

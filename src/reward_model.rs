@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
 use palestra_learn::learners::preference::{Reading, read_answers};
 use palestra_learn::source::{Border, ExampleEncoder, TooLong};
-use palestra_model::{Heads, Policy, classifier, read_config_json};
+use palestra_model::{Heads, Policy, read_config_json};
 use palestra_text::{ChatTemplate, History, Tokenizer};
 
 /// A model that scores answers.
@@ -27,20 +27,19 @@ pub struct RewardModel {
 }
 
 impl RewardModel {
-    /// Opens a directory in Hugging Face's layout for sequence classification with one label, or the directory of a run
-    /// that trained one.
+    /// Opens a directory in Hugging Face's layout for sequence classification with one label, PEFT's adapters for it, or the
+    /// directory of a run that trained one.
     ///
     /// # Errors
     /// A file that is missing or damaged, a model that is not a reward model, or a tokenizer other than that of
     /// training.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let directory = ModelDir::open(path)?;
-        let json = read_config_json(&directory.path)?;
-        if !classifier::is_classifier(&json) {
-            let found = &json["architectures"][0];
+        let Some(settings) = directory.score_settings()? else {
+            let found = &read_config_json(&directory.path)?["architectures"][0];
             return Err(directory.fault(format!("is a {found}, and no reward model; train one with [reward_model]")));
-        }
-        let (settings, fingerprint) = (classifier::score_settings(&json), directory.tokenizer.fingerprint());
+        };
+        let fingerprint = directory.tokenizer.fingerprint();
         if let Some(trained_with) = settings.tokenizer.filter(|trained_with| trained_with != fingerprint) {
             return Err(directory.fault(format!(
                 "was trained with a tokenizer of the fingerprint {trained_with}, and its tokenizer.json has {fingerprint}: \

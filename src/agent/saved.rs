@@ -79,16 +79,20 @@ impl Agent {
     /// Checkpoint of a model in training, in the autodiff context or out of it. Only its weights are not this agent's.
     ///
     /// For adapters it also keeps their own matrices with the optimiser's state, and the heads that were trained with
-    /// them: PEFT's format merges matrices that are trained apart here, and has no heads.
+    /// them: PEFT's format merges matrices that are trained apart here, and has no heads but that of a reward model.
     ///
     /// # Errors
     /// A tokenizer that cannot be written.
     pub fn checkpoint(&self, policy: &Policy, step: u64, mut optimizer: Tensors, state: Value) -> Result<Checkpoint> {
         let base = self.run.start_from.as_deref().unwrap_or(Path::new("")).display().to_string();
         let (contents, config, model) = match lora::adapter_files(&policy.transformer, &base) {
-            Some((config, tensors)) => {
-                let trained = parameters::collect_some(policy, &is_own);
-                optimizer.extend(tensors_of(trained).into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
+            Some((mut config, mut tensors)) => {
+                let trained = tensors_of(parameters::collect_some(policy, &is_own));
+                if self.run.learner.config.score_head().is_some() {
+                    let settings = scorer::settings(policy, &self.tokenizer);
+                    lora::to_classifier_adapters(&mut config, &mut tensors, trained.clone(), &settings);
+                }
+                optimizer.extend(trained.into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
                 (Contents::Adapters, config, tensors)
             }
             None => {

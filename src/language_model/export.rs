@@ -7,11 +7,11 @@ use palestra_gguf::{NumberFormat, Value, write};
 use palestra_model::checkpoint::Tensors;
 use palestra_model::lora::merged;
 use palestra_model::parameters::{collect, tensors_of};
-use palestra_model::{Device, classifier, gguf, read_config_json};
+use palestra_model::{Device, gguf};
 use serde::Serialize;
 
 use super::LanguageModel;
-use crate::model_dir::{base_directory, companions, model_directory};
+use crate::model_dir::{companions, model_directory};
 use crate::{Error, Result};
 
 /// Summary of an export.
@@ -37,11 +37,6 @@ pub struct Exported {
 /// A model or a tokenizer that llama.cpp does not have, a reward model, or a number that the format cannot hold.
 pub fn export_gguf(model: &Path, out: &Destination, format: NumberFormat) -> Result<Exported> {
     let directory = model_directory(model)?;
-    let base = base_directory(&directory)?;
-    if classifier::is_classifier(&read_config_json(&base)?) {
-        let reason = "is a reward model, which writes no text; only language models are exported".to_string();
-        return Err(Error::Checkpoint { path: base.display().to_string(), reason });
-    }
     let texts = companions(&directory)?;
     let LanguageModel { policy, tokenizer, generation, .. } = LanguageModel::open(&directory, &Device::flex())?;
     let config = policy.transformer.config().clone();

@@ -158,6 +158,32 @@ fn a_reward_model_is_a_sequence_classifier_that_scores_texts() {
     }
 }
 
+/// The head is in the form of PEFT, whose `SEQ_CLS` has the module `score`.
+#[test]
+fn a_checkpoint_of_a_reward_model_of_adapters_scores_and_is_started_from() {
+    let sandbox = sandbox();
+    train(&sandbox, "reward.toml", "out", &LORA);
+    let checkpoint = "out/checkpoints/step-00000002";
+    let read = |file: &str| std::fs::read_to_string(sandbox.path().join(checkpoint).join(file)).unwrap();
+    let config: Value = serde_json::from_str(&read("adapter_config.json")).unwrap();
+    assert_eq!(
+        (&config["task_type"], &config["modules_to_save"]),
+        (&json!("SEQ_CLS"), &json!(["classifier", "score"]))
+    );
+    let metrics: Value = serde_json::from_str(&metrics_lines(&sandbox.path().join("out"))[1]).unwrap();
+    let accuracy = &metrics["eval/rewards/accuracies"];
+    let scored = sandbox.run(&["score", checkpoint, "--data", "preferences.jsonl", "--json"]).json();
+    assert_eq!(&scored["accuracy"], accuracy);
+    let again = ["--set", &format!("start_from=\"{checkpoint}\""), "--set", "train.updates=1"];
+    assert_eq!(&train(&sandbox, "reward.toml", "again", &again)["preferences"]["before"]["accuracy"], accuracy);
+    for model in [checkpoint, "out"] {
+        for command in [["generate", model, "--prompt", "question"], ["serve", "--policy", model, "--device=flex"]] {
+            let refused = sandbox.run(&command).stderr;
+            assert!(refused.contains("is a reward model, which writes no text; palestra score takes it"), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn a_reward_model_of_adapters_is_whole_in_the_end_and_says_so() {
     let sandbox = sandbox();

@@ -13,7 +13,8 @@ use super::huggingface::transpose;
 use crate::checkpoint::{NamedTensor, Tensors};
 use crate::{Error, Result};
 
-const WEIGHT: &str = "score.weight";
+/// The score head, `[1, width]`.
+pub const WEIGHT: &str = "score.weight";
 const OURS: [&str; 2] = ["value_head.weight", "value_head.bias"];
 const ENDING: &str = "ForSequenceClassification";
 const LANGUAGE_MODELS: [&str; 2] = ["ForCausalLM", "LMHeadModel"];
@@ -40,13 +41,21 @@ pub fn is_classifier(config: &Value) -> bool {
 /// # Panics
 /// If there is no value head.
 pub fn to_classifier(config: &mut Value, tensors: &mut Tensors, settings: &ScoreSettings) {
-    let [weight, bias] = OURS.map(|name| tensors.remove(name).expect("a reward model has a score head"));
-    tensors.insert(WEIGHT.into(), transpose(&weight));
     let name = config["architectures"][0].as_str().expect("a model has an architecture");
     let stem = LANGUAGE_MODELS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
     config["architectures"] = json!([format!("{stem}{ENDING}")]);
     config["id2label"] = json!({ "0": "score" });
     config["label2id"] = json!({ "score": 0 });
+    write_head(config, tensors, settings);
+}
+
+/// Turns a value head into a score head. A JSON file takes the score settings.
+///
+/// # Panics
+/// If there is no value head.
+pub fn write_head(config: &mut Value, tensors: &mut Tensors, settings: &ScoreSettings) {
+    let [weight, bias] = OURS.map(|name| tensors.remove(name).expect("a reward model has a score head"));
+    tensors.insert(WEIGHT.into(), transpose(&weight));
     config["pad_token_id"] = json!(settings.pad);
     config["score_bias"] = json!(bias.data[0]);
     config["score_scale"] = json!(settings.scale);
@@ -70,7 +79,7 @@ pub fn from_classifier(config: &Value, tensors: &mut Tensors, origin: &Path) -> 
     Ok(())
 }
 
-/// Reads the score settings of a `config.json`.
+/// Reads the score settings of a `config.json`, or of an `adapter_config.json`.
 pub fn score_settings(config: &Value) -> ScoreSettings {
     ScoreSettings {
         scale: config["score_scale"].as_f64().unwrap_or(1.0) as f32,

@@ -18,7 +18,9 @@ use super::layers::{Adapter, normal};
 use super::{Init, Linear, Precision, Transformer, Weight, parameters};
 use crate::quantize::Quantization;
 use crate::{Error, Result};
-pub use peft::{adapter_files, base_of_adapters, read_adapters, write_adapters};
+pub use peft::{
+    adapter_files, base_of_adapters, read_adapters, read_score_head, to_classifier_adapters, write_adapters,
+};
 
 /// Settings of LoRA.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

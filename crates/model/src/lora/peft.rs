@@ -12,8 +12,9 @@ use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
 use super::freeze_base;
-use super::peft_config::{BASE_QUANTIZATION, PeftConfig};
+use super::peft_config::{BASE_QUANTIZATION, CLASSIFICATION, CLASSIFIER_HEADS, PeftConfig, TASK};
 use crate::checkpoint::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
+use crate::classifier::{self, ScoreSettings};
 use crate::huggingface::{JoinedLinear, embedding, is_transposed, linears, parameters_in, transpose, without_wrappers};
 use crate::layers::Adapter;
 use crate::parameters::{data_of, replace_some};
@@ -28,6 +29,8 @@ const DOWN: &str = ".lora_A.weight";
 const UP: &str = ".lora_B.weight";
 /// The output layer.
 const OUTPUT: &str = "lm_head";
+/// The score head of a sequence classifier.
+const SCORE: &str = "base_model.model.score.weight";
 
 /// Matrices of one adapted layer in PEFT's layout: A `[rank, input]`, B `[output, rank]`.
 struct Matrices {
@@ -41,7 +44,7 @@ struct Matrices {
 /// A model that was quantised when the adapters were trained is quantised again.
 ///
 /// Whole layers that are saved beside the adapters, such as the embedding, take the place of the model's. An adapter of
-/// the output layer is merged into it.
+/// the output layer is merged into it. The score head of a classifier is left out: [`read_score_head`] has it.
 ///
 /// # Errors
 /// A file that is missing or damaged, a variant of LoRA that is not supported, or tensors that do not fit the model.
@@ -51,6 +54,7 @@ pub fn read_adapters(mut model: Transformer, directory: &Path) -> Result<Transfo
     let config = config.map_err(|reason| Error::checkpoint(&config_path, reason))?;
     let wrong = |reason: String| Error::checkpoint(&path, reason);
     let mut tensors = without_wrappers(read_tensors(&path, &|_| false)?, &path)?;
+    tensors.retain(|name, _| !(config.is_classifier && name == SCORE));
     let device = model.device();
     let places = linears(model.config());
     let mut adapters = BTreeMap::new();
@@ -235,6 +239,35 @@ pub fn adapter_files(model: &Transformer, base: &str) -> Option<(Value, Tensors)
         tensors.insert(format!("{PREFIX}{name}{UP}"), up);
     }
     Some((config, tensors))
+}
+
+/// Turns the adapters of a language model with a value head into those of a sequence classifier. `head` has the value
+/// head under the project's own names.
+///
+/// # Panics
+/// If there is no value head.
+pub fn to_classifier_adapters(config: &mut Value, tensors: &mut Tensors, mut head: Tensors, settings: &ScoreSettings) {
+    classifier::write_head(config, &mut head, settings);
+    config[TASK] = CLASSIFICATION.into();
+    config["modules_to_save"] = json!(CLASSIFIER_HEADS);
+    tensors.extend(head.remove(classifier::WEIGHT).map(|weight| (SCORE.to_string(), weight)));
+}
+
+/// The score head of a PEFT directory for sequence classification with one label, under the project's own names, and its
+/// settings; `None` if its task is another.
+///
+/// # Errors
+/// A file that is missing or damaged, or a head of more than one label.
+pub fn read_score_head(directory: &Path) -> Result<Option<(Tensors, ScoreSettings)>> {
+    let (config, path) = (read_json(&directory.join(CONFIG))?, directory.join(MODEL));
+    if config[TASK] != CLASSIFICATION {
+        return Ok(None);
+    }
+    let mut saved = without_wrappers(read_tensors(&path, &|name| name.contains(".lora_"))?, &path)?;
+    let mut head: Tensors =
+        saved.remove(SCORE).map(|weight| (classifier::WEIGHT.to_string(), weight)).into_iter().collect();
+    classifier::from_classifier(&config, &mut head, &path)?;
+    Ok(Some((head, classifier::score_settings(&config))))
 }
 
 /// The directory or GGUF file of the base model that the adapters of a PEFT directory belong to; `None` if it is no PEFT directory.

@@ -13,7 +13,9 @@ pub(super) struct PeftConfig {
     alphas: Patterns<f64>,
     /// True if alpha is divided by the root of the rank ([Kalajdzievski 2023](https://arxiv.org/abs/2312.03732)).
     by_root: bool,
-    /// Modules whose whole weights are saved beside the adapters.
+    /// True if the adapters are those of a sequence classifier, whose head is saved beside them.
+    pub is_classifier: bool,
+    /// Modules whose whole weights are saved beside the adapters, without a classifier's head.
     pub modules_to_save: Vec<String>,
     /// True if a saved embedding is the output layer too.
     pub ensure_weight_tying: bool,
@@ -23,6 +25,13 @@ pub(super) struct PeftConfig {
 
 /// Field of the form of the base model.
 pub(super) const BASE_QUANTIZATION: &str = "base_quantization";
+
+/// Field of what the adapted model is for, and its value for sequence classifiers.
+pub(super) const TASK: &str = "task_type";
+pub(super) const CLASSIFICATION: &str = "SEQ_CLS";
+
+/// Modules that PEFT saves with any sequence classifier, where they are there.
+pub(super) const CLASSIFIER_HEADS: [&str; 2] = ["classifier", "score"];
 
 /// Values by regular expressions on the ends of layers' names, in the order of the file.
 struct Patterns<T>(Vec<(Regex, T)>);
@@ -76,19 +85,22 @@ impl PeftConfig {
             return Err(format!("bias is {}; only plain LoRA without biases can be read", config["bias"]));
         }
         check_start(&config["init_lora_weights"])?;
-        let modules = match &config["modules_to_save"] {
+        let is_classifier = config[TASK] == CLASSIFICATION;
+        let modules: Option<Vec<String>> = match &config["modules_to_save"] {
             Value::Null => Some(Vec::new()),
             value => value.as_array().and_then(|all| all.iter().map(|name| Some(name.as_str()?.to_string())).collect()),
         };
+        let mut modules_to_save = modules
+            .ok_or_else(|| format!("modules_to_save is {}; it must be a list of names", config["modules_to_save"]))?;
+        modules_to_save.retain(|module| !(is_classifier && CLASSIFIER_HEADS.contains(&module.as_str())));
         Ok(Self {
             rank: (!config["r"].is_null()).then(|| rank("r", &config["r"])).transpose()?,
             ranks: Patterns::read(config, "rank_pattern", rank)?,
             alpha: alpha("lora_alpha", &config["lora_alpha"])?,
             alphas: Patterns::read(config, "alpha_pattern", alpha)?,
             by_root: config["use_rslora"] == true,
-            modules_to_save: modules.ok_or_else(|| {
-                format!("modules_to_save is {}; it must be a list of names", config["modules_to_save"])
-            })?,
+            is_classifier,
+            modules_to_save,
             ensure_weight_tying: config["ensure_weight_tying"] == true,
             base_quantization: base_quantization(&config[BASE_QUANTIZATION])?,
         })

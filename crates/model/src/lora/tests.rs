@@ -223,6 +223,29 @@ fn whole_layers_beside_adapters_take_the_place_of_the_models() {
 }
 
 #[test]
+fn the_head_of_a_classifier_is_read_apart_from_its_adapters() {
+    let base = model(Family::Llama, &Device::flex());
+    let with_head = |rows: usize| {
+        peft_directory(&base, |config, tensors| {
+            config["task_type"] = "SEQ_CLS".into();
+            config["modules_to_save"] = serde_json::json!(["classifier", "score"]); // as PEFT lists them for any classifier
+            tensors.insert("base_model.model.score.weight".into(), tensor([rows, 8], 0.5));
+        })
+    };
+    let directory = with_head(1);
+    assert!(read_adapters(base.clone(), directory.path()).is_ok());
+    let (head, settings) = read_score_head(directory.path()).unwrap().unwrap();
+    assert_eq!(
+        (head["value_head.weight"].shape.as_slice(), head["value_head.bias"].data.as_slice()),
+        (&[8, 1][..], &[0.0][..])
+    );
+    assert_eq!(settings.scale, 1.0);
+    let message = read_score_head(with_head(2).path()).unwrap_err().to_string();
+    assert!(message.ends_with("score.weight is [2, 8]; a reward model has one label, [1, width]"), "{message}");
+    assert!(read_score_head(peft_directory(&base, |_, _| ()).path()).unwrap().is_none());
+}
+
+#[test]
 fn a_saved_embedding_of_a_tied_model_is_its_output_layer_too_or_is_refused() {
     let base = model(Family::Gpt2, &Device::flex());
     let (input, output) = ("base_model.model.transformer.wte.weight", "base_model.model.lm_head.weight");
