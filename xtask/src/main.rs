@@ -207,11 +207,13 @@ fn cargo(libtorch: &Path) -> Command {
 }
 
 /// Command of the cargo that runs this program.
-///
-/// Variables that `cargo run` sets for this package are removed: build scripts read them (ring's does), and alternating
-/// between xtask and plain cargo would recompile what depends on them each time.
 pub fn plain_cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    without_package(Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+}
+
+/// A command that builds, without the variables that `cargo run` sets for this package: build scripts read them (ring's
+/// does), and alternating between xtask and plain cargo would recompile what depends on them each time.
+pub fn without_package(mut command: Command) -> Command {
     for (name, _) in env::vars_os() {
         let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
         if about_us.iter().any(|start| name.to_string_lossy().starts_with(start)) {

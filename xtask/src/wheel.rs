@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Result;
+use crate::{Result, without_package};
 
 /// Requirements of the builder: maturin as in `python/pyproject.toml`, and zig, whose linker takes the symbols of an older
 /// glibc than this machine's.
@@ -36,7 +36,7 @@ pub fn build(root: &Path, cache: &Path, arguments: &[String]) -> Result<()> {
     install(&builder, &BUILDER)?;
     let made = root.join("target/wheel-new");
     remove(&made)?;
-    let mut maturin = Command::new(builder.join("maturin"));
+    let mut maturin = without_package(Command::new(builder.join("maturin")));
     maturin.arg("build").arg("--out").arg(&made);
     let is_for_users = arguments.is_empty();
     match is_for_users {
