@@ -11,11 +11,12 @@ use palestra_report::peak_memory_bytes;
 
 /// Build clean training shards from raw text
 ///
-/// Reads text, Markdown, HTML, JSON lines and Parquet, each also as .gz or .zst: files, folders, quoted patterns. Each
-/// document is decoded, repaired (charsets, mojibake such as "Ã©", Unicode forms), filtered by the rules of C4 and
-/// Gopher, and stripped of e-mail addresses, IP addresses and phone numbers. Exact and near duplicates are dropped.
+/// Reads text, Markdown, HTML, JSON lines, Parquet and web archives (WARC, and WET and WAT of Common Crawl), each also as
+/// .gz or .zst: files, folders, quoted patterns. Each document is decoded, repaired (charsets, mojibake such as "Ã©",
+/// Unicode forms), filtered by the rules of C4 and Gopher, and stripped of e-mail addresses, IP addresses and phone
+/// numbers. Exact and near duplicates are dropped.
 ///
-/// Writes the folder of --out: train-*.parquet and validation-*.parquet (id, text, source, row, language, ...),
+/// Writes the folder of --out: train-*.parquet and validation-*.parquet (id, text, source, row, language, url, ...),
 /// report.html and report.json with what was dropped, why, and samples of it, and corpus.toml with every setting. The
 /// folder appears when the corpus is complete; until then DIR.partial holds the finished shards. A run that was stopped
 /// or killed continues after them when it is started again, and writes the same bytes.
@@ -25,6 +26,7 @@ use palestra_report::peak_memory_bytes;
 Examples:
   palestra corpus books/ --out corpora/books
   palestra corpus 'crawl/*.jsonl.gz' --text-column content --language eng --out corpora/crawl
+  palestra corpus 'CC-MAIN-*.warc.gz' --skip-bad --out corpora/web
   palestra corpus --config corpus.toml --set duplicates.near=0.8 --set gopher.stop_words=false
   palestra corpus books/ --out corpora/try --max-documents 10000     (then look at corpora/try/report.html)
 

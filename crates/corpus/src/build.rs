@@ -262,7 +262,7 @@ fn choose(
 
 /// Counts a document; returns its row if it is kept.
 fn admit(settings: &Settings, tally: &mut Tally, index: &mut Index, filtered: FilteredDocument) -> Result<Option<Row>> {
-    let FilteredDocument { file, row, size, split_key, changes, outcome, .. } = filtered;
+    let FilteredDocument { file, row, size, split_key, provenance, changes, outcome, .. } = filtered;
     let clean = match outcome {
         Outcome::Error(error) => {
             // Other holders of the error were dropped with their chunk, or hold the same error.
@@ -296,7 +296,7 @@ fn admit(settings: &Settings, tally: &mut Tally, index: &mut Index, filtered: Fi
     let validation = is_validation(split_key.unwrap_or(clean.id), settings.split.validation);
     let sample = |rank| sample(&file, row, String::new(), excerpt(&clean.text), rank);
     tally.keep(sample, &text, clean.language, validation);
-    Ok(Some(Row { clean, source: file, row, validation }))
+    Ok(Some(Row { clean, source: file, row, provenance, validation }))
 }
 
 fn sample(file: &Arc<str>, row: u64, detail: String, excerpt: String, rank: u64) -> Sample {

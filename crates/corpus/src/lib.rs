@@ -1,6 +1,6 @@
 //! Conversion of raw text to clean Parquet shards for training.
 //!
-//! [`build`] reads text, Markdown, HTML, JSON lines and Parquet, repairs and filters each document, drops duplicates,
+//! [`build`] reads text, Markdown, HTML, JSON lines, Parquet and web archives, repairs and filters each document, drops duplicates,
 //! and writes training and validation shards with a report on what was dropped and why. This crate has no tensors, no
 //! tokenizers and no command line.
 //!
@@ -33,6 +33,7 @@ mod error;
 mod filtered;
 mod input;
 mod page;
+mod provenance;
 mod report;
 mod rule;
 pub mod settings;

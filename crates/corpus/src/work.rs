@@ -49,7 +49,7 @@ pub(crate) struct Work {
     _lock: File,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
 /// Files beside the shards.

@@ -1,5 +1,6 @@
 //! Whole runs: documents read, kept and refused, and output that does not depend on threads or kills.
 
+mod archives;
 mod kept;
 mod made;
 mod refused;
