@@ -60,7 +60,7 @@ pub(super) fn read_warc(
         let error = Error::Document { file: input.path.display().to_string(), place: place.to_string(), reason };
         Content::Bad(Failed::new(Rule::BadRecord, error.to_string()), Some(Arc::new(error)))
     };
-    let mut archive = Records::new(open(input, on_bytes)?).map_err(|error| damaged(input, error))?;
+    let mut archive = Records::new(open(input, on_bytes)?);
     loop {
         let flow = match archive.next(most, holds_page) {
             Ok(None) => return Ok(ControlFlow::Continue(())),

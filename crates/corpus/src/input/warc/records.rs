@@ -18,8 +18,10 @@ pub(super) struct Records<R> {
     member: Option<Rc<Cell<u64>>>,
     /// Number of the record that was read last, from 1.
     number: u64,
-    /// Line at which the next record should begin, and its place. `None` at the end of the file.
+    /// Line at which the next record should begin, and its place. `None` at the end of what can be read.
     next: Option<(Vec<u8>, Offset)>,
+    /// Reason for which nothing more can be read.
+    failed: Option<io::Error>,
 }
 
 /// Place of a record in its file.
@@ -63,21 +65,23 @@ pub(super) enum Broken {
 }
 
 impl<'a> Records<io::BufReader<Box<dyn Read + 'a>>> {
-    pub fn new(opened: Opened<'a>) -> io::Result<Self> {
+    pub fn new(opened: Opened<'a>) -> Self {
         Self::start(opened.reader, opened.member)
     }
 }
 
 impl<R: BufRead> Records<R> {
-    fn start(reader: R, member: Option<Rc<Cell<u64>>>) -> io::Result<Self> {
-        let mut records = Self { reader: Positioned::new(reader), member, number: 0, next: None };
-        records.advance()?;
-        Ok(records)
+    fn start(reader: R, member: Option<Rc<Cell<u64>>>) -> Self {
+        let mut records = Self { reader: Positioned::new(reader), member, number: 0, next: None, failed: None };
+        records.advance();
+        records
     }
 
     /// Returns the next record, with its body if it is wanted and has at most `most` bytes.
     pub fn next(&mut self, most: usize, is_wanted: impl Fn(&Fields) -> bool) -> Result<Option<Record>, Broken> {
-        let Some((line, offset)) = self.next.take() else { return Ok(None) };
+        let Some((line, offset)) = self.next.take() else {
+            return self.failed.take().map_or(Ok(None), |error| Err(Broken::File(error)));
+        };
         self.number += 1;
         let place = RecordPlace { number: self.number, offset };
         let read = match begins_record(&line) {
@@ -85,7 +89,7 @@ impl<R: BufRead> Records<R> {
             false => Err(format!("`{}` stands where a record should begin, with WARC/1.0 or WARC/1.1", shown(&line))),
         };
         if self.next.is_none() {
-            self.advance().map_err(Broken::File)?;
+            self.advance();
         }
         let reason = match (read, &self.next) {
             (Ok((_, body)), Some((line, _))) if !begins_record(line) => {
@@ -99,7 +103,7 @@ impl<R: BufRead> Records<R> {
             (Err(reason), _) => reason,
         };
         while self.next.as_ref().is_some_and(|(line, _)| !begins_record(line)) {
-            self.advance().map_err(Broken::File)?;
+            self.advance();
         }
         Err(Broken::Record(place, reason))
     }
@@ -144,8 +148,15 @@ impl<R: BufRead> Records<R> {
         Ok(Ok((fields, body)))
     }
 
-    /// Goes to the next line that is not blank.
-    fn advance(&mut self) -> io::Result<()> {
+    /// Goes to the next line that is not blank. An error is told after the record that was read.
+    fn advance(&mut self) {
+        match self.next_line() {
+            Ok(next) => self.next = next,
+            Err(error) => (self.next, self.failed) = (None, Some(error)),
+        }
+    }
+
+    fn next_line(&mut self) -> io::Result<Option<(Vec<u8>, Offset)>> {
         let mut line = Vec::new();
         loop {
             self.reader.fill_buf()?; // of the member that the line begins in
@@ -154,15 +165,9 @@ impl<R: BufRead> Records<R> {
                 None => Offset::Byte(self.reader.offset()),
             };
             match next_line(&mut self.reader, &mut line, MAX_HEADER)? {
-                Line::End => {
-                    self.next = None;
-                    return Ok(());
-                }
+                Line::End => return Ok(None),
                 Line::Whole if line.trim_ascii().is_empty() => {}
-                _ => {
-                    self.next = Some((line, offset));
-                    return Ok(());
-                }
+                _ => return Ok(Some((line, offset))),
             }
         }
     }
@@ -198,7 +203,7 @@ mod tests {
 
     /// Type and body of each record, or the place and reason of a problem.
     fn read(file: &str) -> Vec<Result<(String, Option<String>), String>> {
-        let Ok(mut records) = Records::start(file.as_bytes(), None) else { panic!("it cannot be read") };
+        let mut records = Records::start(file.as_bytes(), None);
         let mut found = Vec::new();
         loop {
             found.push(match records.next(20, |fields| fields.get("warc-type") != Some("request")) {
