@@ -15,6 +15,7 @@ mod scrub;
 use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_8};
+use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::duplicates::{Signature, signature};
@@ -34,15 +35,20 @@ pub(crate) struct Cleaner {
     scrubber: scrub::Scrubber,
 }
 
+/// ISO 639-3 code of a language; "und" if unknown.
+pub(crate) type LanguageCode = &'static str;
+
 /// A text that passed every rule that applies to a single document.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CleanText {
     pub text: String,
     /// A hash of the text, which is its name and identifies equal texts.
     pub id: u64,
+    /// Not part of the written form, because it is written apart.
+    #[serde(skip)]
     pub signature: Option<Signature>,
-    /// ISO 639-3 code; "und" if unknown.
-    pub language: &'static str,
+    #[serde(deserialize_with = "language::read_code")]
+    pub language: LanguageCode,
     pub confidence: f32,
     pub words: u32,
 }

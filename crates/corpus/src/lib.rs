@@ -26,6 +26,7 @@
 //! ```
 
 mod build;
+mod candidate;
 mod clean;
 mod defaults;
 mod duplicates;
@@ -34,11 +35,13 @@ mod filtered;
 mod input;
 mod page;
 mod provenance;
+mod ranks;
 mod report;
 mod rule;
 pub mod settings;
 mod settings_file;
 mod shards;
+mod stages;
 mod tally;
 mod work;
 
@@ -46,6 +49,7 @@ pub use build::{BuildProgress, Options, build};
 pub use duplicates::probability_of_meeting;
 pub use error::{Error, Result};
 pub use input::{InputFile, Kind, find_inputs};
+pub use ranks::{Ranks, build_on_ranks};
 pub use report::{DroppedBy, FunnelStep, Report};
 pub use rule::{Failed, Rule, Step};
 pub use settings::{Limit, Settings};

@@ -1,7 +1,9 @@
 //! Where a document of the web is from, and what its authors allow.
 
+use serde::{Deserialize, Serialize};
+
 /// Address, date, languages and terms of a page, as far as its file tells them.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Provenance {
     pub url: Option<String>,
     /// Time of the request, as the archive writes it (ISO 8601).

@@ -3,5 +3,6 @@
 mod archives;
 mod kept;
 mod made;
+mod ranks;
 mod refused;
 mod resumed;
