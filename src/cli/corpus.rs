@@ -1,3 +1,5 @@
+mod fetch;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -27,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// Under mpirun, each rank cleans files of its own; the output is that of one process (docs/cluster.md).
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 #[command(after_long_help = "\
 Examples:
   palestra corpus books/ --out corpora/books
@@ -48,6 +50,8 @@ A small corpus.toml (every key with its default: docs/corpus.md, or the corpus.t
   [split]
   validation = 0.02")]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Files, folders and patterns to read, instead of `inputs` in the settings file
     #[arg(value_name = "IN")]
     inputs: Vec<String>,
@@ -86,6 +90,11 @@ pub struct Args {
     overrides: Vec<String>,
 }
 
+#[derive(clap::Subcommand)]
+enum Command {
+    Fetch(fetch::Args),
+}
+
 /// The ranks of a run, as a corpus sees them.
 struct CollectiveRanks<'a>(&'a dyn Collective);
 
@@ -121,6 +130,9 @@ struct Made {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    if let Some(Command::Fetch(args)) = &args.command {
+        return fetch::run(args, output);
+    }
     let settings = settings(args)?;
     let collective = join(DEADLINE)?;
     let ranks = CollectiveRanks(&*collective);
@@ -141,7 +153,8 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     bar.finish_and_clear();
     let report = match built {
         Ok(_) if !is_first => return Ok(ExitCode::SUCCESS),
-        Err(CorpusError::Ranks(_)) if !is_first => return Ok(ExitCode::FAILURE),
+        // Rank 0 tells it, and fails; mpirun would end it before.
+        Err(CorpusError::Ranks(_)) if !is_first => return Ok(ExitCode::SUCCESS),
         Err(error) if collective.size() > 1 && !matches!(error, CorpusError::Ranks(_)) => {
             let name = collective.name(collective.rank());
             super::fail(&Error::Data(format!("{name}: {error}")), output.wants_json());

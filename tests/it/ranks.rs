@@ -357,7 +357,13 @@ fn ranks_of_mpi_build_the_corpus_of_one_process() {
         .with("c.jsonl", &rows(80))
         .with("bad.jsonl", "{}\n");
     let args = |inputs: &[&'static str], out| -> Vec<&str> {
-        let settings = ["--no-filters", "--set=duplicates.near=false", "--set=shards.text_bytes=1024", "--quiet"];
+        let settings = [
+            "--no-filters",
+            "--validation=0",
+            "--set=duplicates.near=false",
+            "--set=shards.text_bytes=1024",
+            "--quiet",
+        ];
         [&["corpus"], inputs, &settings, &["--out", out]].concat()
     };
     let inputs = ["a.jsonl", "b.jsonl", "c.jsonl"];

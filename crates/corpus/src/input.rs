@@ -16,7 +16,7 @@ use crate::rule::{Failed, Rule};
 use crate::settings::{Format, Settings};
 
 pub use files::{InputFile, Kind, find_inputs};
-pub(crate) use warc::WebPage;
+pub(crate) use warc::{Answer, WebPage, answers};
 
 /// A document as stored in a file.
 #[derive(Debug, Clone)]

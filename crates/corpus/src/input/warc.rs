@@ -10,14 +10,17 @@ mod records;
 mod wat;
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
 
 use super::compressed::open;
-use super::{Content, InputFile, Reading, damaged};
-use crate::error::Error;
+use super::files::{Compression, InputFile, Kind};
+use super::{Content, Reading, damaged};
+use crate::error::{Error, Result};
 use crate::provenance::Provenance;
 use crate::rule::{Failed, Rule};
 use crate::settings::{Format, Settings};
@@ -36,6 +39,13 @@ pub(crate) struct WebPage {
     pub charset: Option<&'static Encoding>,
     pub provenance: Provenance,
     pub place: RecordPlace,
+}
+
+/// A page that an archive has, for a program that adds pages to it.
+pub(crate) struct Answer {
+    pub url: String,
+    /// Where it leads, if it is a redirect.
+    pub location: Option<String>,
 }
 
 /// Reason for which a record is no document.
@@ -79,6 +89,39 @@ pub(super) fn read_warc(
         };
         if flow.is_break() {
             return Ok(flow);
+        }
+    }
+}
+
+/// Reads the pages that an archive of gzip members has, and the offset behind its last whole member.
+///
+/// # Errors
+/// An archive that is damaged otherwise than by a cut.
+pub(crate) fn answers(path: &Path) -> Result<(Vec<Answer>, u64)> {
+    let bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "look at", source))?.len();
+    let input = InputFile { path: path.to_owned(), kind: Kind::Warc, compression: Compression::Gzip, bytes };
+    let opened = open(&input, &|_| ())?;
+    let member = opened.member.clone().unwrap_or_default();
+    let mut archive = Records::new(opened);
+    let mut answers = Vec::new();
+    loop {
+        match archive.next(usize::MAX, holds_page) {
+            Ok(None) => return Ok((answers.into_iter().map(|(_, answer)| answer).collect(), bytes)),
+            Err(Broken::File(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                let end = member.get();
+                // The record of a member may be whole, and its checksum cut.
+                let is_whole = |(begin, answer): (u64, Answer)| (begin < end).then_some(answer);
+                return Ok((answers.into_iter().filter_map(is_whole).collect(), end));
+            }
+            Err(Broken::File(error)) => return Err(damaged(&input, error)),
+            Err(Broken::Record(place, reason)) => return Err(damaged(&input, format!("{reason}{place}"))),
+            Ok(Some(Record { fields, body: Body::Whole(block), place })) => {
+                let response = Response::parse(&block).map_err(|reason| damaged(&input, format!("{reason}{place}")))?;
+                let url = fields.get("warc-target-uri").unwrap_or_default().to_string();
+                let answer = Answer { url, location: response.location().map(str::to_string) };
+                answers.push((place.begin(), answer));
+            }
+            Ok(Some(_)) => {}
         }
     }
 }

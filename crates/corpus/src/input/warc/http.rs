@@ -45,6 +45,13 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// Where a redirect leads.
+    pub fn location(&self) -> Option<&str> {
+        matches!(self.status.as_str(), "301" | "302" | "303" | "307" | "308")
+            .then(|| self.fields.get("location"))
+            .flatten()
+    }
+
     /// Returns the body without its transfer and content encodings, if it has at most `most` bytes.
     ///
     /// Some archives keep the fields of encodings that they removed, so that a body which does not begin as the encoding

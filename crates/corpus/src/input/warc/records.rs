@@ -173,6 +173,15 @@ impl<R: BufRead> Records<R> {
     }
 }
 
+impl RecordPlace {
+    /// Offset of the record, or of its gzip member.
+    pub fn begin(self) -> u64 {
+        match self.offset {
+            Offset::Byte(offset) | Offset::Member(offset) => offset,
+        }
+    }
+}
+
 impl fmt::Display for RecordPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.offset {
