@@ -186,27 +186,24 @@ fn write(
     let mut at = 0;
     let cleaned = run.clean(options, ranks, &mut at);
     agree(ranks, at, cleaned)?;
-    let load = |(number, file): (usize, &InputFile)| {
-        Part::load(&parts_folder, number, file)?.ok_or_else(|| {
+    let mut counts = Vec::with_capacity(files.len());
+    let (mut tally, mut next) = (Tally::default(), Position::default());
+    for (number, file) in files.iter().enumerate() {
+        let Some(part) = Part::load(&parts_folder, number, file)? else {
             let (folder, file) = (parts_folder.display(), file.path.display());
-            Error::Output(format!(
+            return Err(Error::Output(format!(
                 "{folder} has no part of {file}; all ranks must see the same folder, on a shared disk"
-            ))
-        })
-    };
-    let parts: Vec<Part> = files.iter().enumerate().map(load).collect::<Result<_>>()?;
-    let counts: Vec<u64> = parts.iter().map(|part| part.documents).collect();
-    let decisions = decide(settings, entries(&parts_folder, files.len()), WINDOW, ranks)?;
-    let mut written = Written {
-        tally: Tally::default(),
-        shards: Vec::new(),
-        pairs: decisions.pairs.len(),
-        next: parts.iter().rev().find_map(|part| part.next).unwrap_or_default(),
-    };
-    for (tally, shards) in agree(ranks, 0, run.write(ranks, &counts, &decisions))? {
-        written.tally.merge(tally);
-        written.shards.extend(shards);
+            )));
+        };
+        counts.push(part.documents);
+        tally.merge(part.tally);
+        next = part.next.unwrap_or(next);
     }
-    parts.into_iter().for_each(|part| written.tally.merge(part.tally));
-    Ok(written)
+    let decisions = decide(settings, entries(&parts_folder, files.len()), WINDOW, ranks)?;
+    let mut shards = Vec::new();
+    for (other, names) in agree(ranks, 0, run.write(ranks, &counts, &decisions))? {
+        tally.merge(other);
+        shards.extend(names);
+    }
+    Ok(Written { tally, shards, pairs: decisions.pairs.len(), next })
 }
