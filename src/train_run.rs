@@ -12,6 +12,7 @@ mod parts;
 mod plan;
 mod preferences;
 mod ranks;
+mod recorder;
 mod reference;
 mod report;
 mod scores;

@@ -1,31 +1,42 @@
+mod fetch;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use palestra_corpus::{BuildProgress, Options, Report, Settings, build};
+use palestra_corpus::{BuildProgress, Error as CorpusError, Options, Ranks, Report, Settings, build_on_ranks};
 use serde::Serialize;
 
 use super::output::Output;
-use crate::Result;
+use crate::{Error, Result};
+use palestra_learn::collective::{Collective, join};
 use palestra_report::peak_memory_bytes;
+
+/// Time after which a rank that does not answer ends the run. A rank may have one long file more than another.
+const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Build clean training shards from raw text
 ///
-/// Reads text, Markdown, HTML, JSON lines and Parquet, each also as .gz or .zst: files, folders, quoted patterns. Each
-/// document is decoded, repaired (charsets, mojibake such as "Ã©", Unicode forms), filtered by the rules of C4 and
-/// Gopher, and stripped of e-mail addresses, IP addresses and phone numbers. Exact and near duplicates are dropped.
+/// Reads text, Markdown, HTML, JSON lines, Parquet and web archives (WARC, and WET and WAT of Common Crawl), each also as
+/// .gz or .zst: files, folders, quoted patterns. Each document is decoded, repaired (charsets, mojibake such as "Ã©",
+/// Unicode forms), filtered by the rules of C4 and Gopher, and stripped of e-mail addresses, IP addresses and phone
+/// numbers. Exact and near duplicates are dropped.
 ///
-/// Writes the folder of --out: train-*.parquet and validation-*.parquet (id, text, source, row, language, ...),
+/// Writes the folder of --out: train-*.parquet and validation-*.parquet (id, text, source, row, language, url, ...),
 /// report.html and report.json with what was dropped, why, and samples of it, and corpus.toml with every setting. The
 /// folder appears when the corpus is complete; until then DIR.partial holds the finished shards. A run that was stopped
 /// or killed continues after them when it is started again, and writes the same bytes.
+///
+/// Under mpirun, each rank cleans files of its own; the output is that of one process (docs/cluster.md).
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 #[command(after_long_help = "\
 Examples:
   palestra corpus books/ --out corpora/books
   palestra corpus 'crawl/*.jsonl.gz' --text-column content --language eng --out corpora/crawl
+  palestra corpus 'CC-MAIN-*.warc.gz' --skip-bad --out corpora/web
   palestra corpus --config corpus.toml --set duplicates.near=0.8 --set gopher.stop_words=false
+  mpirun -n 8 --bind-to none palestra corpus 'CC-MAIN-*.warc.gz' --skip-bad --out corpora/web
   palestra corpus books/ --out corpora/try --max-documents 10000     (then look at corpora/try/report.html)
 
 A small corpus.toml (every key with its default: docs/corpus.md, or the corpus.toml of a finished corpus):
@@ -39,6 +50,8 @@ A small corpus.toml (every key with its default: docs/corpus.md, or the corpus.t
   [split]
   validation = 0.02")]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Files, folders and patterns to read, instead of `inputs` in the settings file
     #[arg(value_name = "IN")]
     inputs: Vec<String>,
@@ -77,6 +90,36 @@ pub struct Args {
     overrides: Vec<String>,
 }
 
+#[derive(clap::Subcommand)]
+enum Command {
+    Fetch(fetch::Args),
+}
+
+/// The ranks of a run, as a corpus sees them.
+struct CollectiveRanks<'a>(&'a dyn Collective);
+
+impl Ranks for CollectiveRanks<'_> {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn local_size(&self) -> usize {
+        self.0.local_size()
+    }
+
+    fn name(&self, rank: usize) -> String {
+        self.0.name(rank)
+    }
+
+    fn all_gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        self.0.all_gather(own).map_err(|error| error.to_string())
+    }
+}
+
 /// Report of a build, with the time that it took.
 #[derive(Serialize)]
 struct Made {
@@ -87,7 +130,13 @@ struct Made {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
+    if let Some(Command::Fetch(args)) = &args.command {
+        return fetch::run(args, output);
+    }
     let settings = settings(args)?;
+    let collective = join(DEADLINE)?;
+    let ranks = CollectiveRanks(&*collective);
+    let is_first = collective.rank() == 0;
     let bar = output.progress(0, "MB");
     let on_progress = |progress: BuildProgress| {
         bar.set_length(progress.total_bytes / 1_000_000);
@@ -95,10 +144,26 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     };
     let on_note = |note: &str| bar.suspend(|| tracing::info!("{note}"));
     let start = Instant::now();
-    let options = Options { restart: args.restart, on_progress: Some(&on_progress), on_note: Some(&on_note) };
-    let built = build(&settings, &options);
+    let options = match is_first {
+        true => Options { restart: args.restart, on_progress: Some(&on_progress), on_note: Some(&on_note) },
+        // Rank 0 alone shows something.
+        false => Options { restart: args.restart, ..Options::default() },
+    };
+    let built = build_on_ranks(&settings, &options, &ranks);
     bar.finish_and_clear();
-    let report = built?;
+    let report = match built {
+        Ok(_) if !is_first => return Ok(ExitCode::SUCCESS),
+        // Rank 0 tells it, and fails; mpirun would end it before.
+        Err(CorpusError::Ranks(_)) if !is_first => return Ok(ExitCode::SUCCESS),
+        Err(error) if collective.size() > 1 && !matches!(error, CorpusError::Ranks(_)) => {
+            let name = collective.name(collective.rank());
+            super::fail(&Error::Data(format!("{name}: {error}")), output.wants_json());
+            // The other ranks would wait for this one.
+            collective.abort();
+            return Ok(ExitCode::FAILURE);
+        }
+        built => built?,
+    };
     if report.validation.documents == 0 && report.settings.split.validation > 0.0 {
         tracing::warn!(
             "no document is for validation: {} are few for a share of {}",

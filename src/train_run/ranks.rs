@@ -1,27 +1,16 @@
-//! A training run on several ranks: what they compare at the start, and the ranks other than 0, which compute their share,
-//! show nothing and write nothing but their logs.
+//! What the ranks of a run compare and tell each other before they train.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::data_files;
-use super::directory::{Directory, resumed};
-use super::held_out::HeldOut;
-use super::scores::{Due, Scores};
-use super::training::{Training, optimizer_of, trained_agent};
-use crate::agent::Agent;
+use super::directory::Directory;
 use crate::config::RunFile;
 use crate::run_dir::RunDir;
-use crate::signals::stop_by;
 use crate::{Error, Result};
-use palestra_learn::collective::{Collective, gather, of_first};
-use palestra_learn::learners::Learner;
-use palestra_learn::sharding;
-use palestra_learn::source::Source;
-use palestra_learn::train::{UpdateRange, train};
+use palestra_learn::collective::{Collective, gather};
 use palestra_model::checkpoint;
-use palestra_model::{Module, Policy};
 
 /// What must be the same on all ranks.
 #[derive(Serialize, Deserialize)]
@@ -127,54 +116,6 @@ impl Directory {
         })?;
         let load = |path: PathBuf| checkpoint::load(&path).map(|saved| (path, saved));
         Ok(Self { dir, saved: checkpoint.map(load).transpose()? })
-    }
-}
-
-impl Training<'_> {
-    /// Trains on a rank other than 0. It calls whatever all ranks compute together, in the order of [`Training::go`].
-    pub(super) fn follow<L, S>(self, mut learner: L, mut source: S, held_out: Option<HeldOut>) -> Result<()>
-    where
-        L: Learner<Model = Policy>,
-        S: Source<L>,
-    {
-        let Self { agent: start, directory, registry, stop, device, collective, .. } = self;
-        let mut optimizer = optimizer_of(&start.run, collective)?;
-        let scores = |agent: &Agent, policy: &Policy| {
-            Scores::of(agent, policy, registry, held_out.as_ref(), collective).map(drop)
-        };
-        let agent = match &directory.saved {
-            None => {
-                scores(&start, &start.policy)?;
-                start
-            }
-            Some(saved) => resumed(start, saved, &mut learner, &mut source, &mut optimizer, &device)?.0,
-        };
-        stop_by(&stop)?;
-        let span = UpdateRange { start: agent.updates, updates: agent.run.train.updates, stop: &stop };
-        let policy = optimizer.freeze(agent.trained())?;
-        let (config, mut done) = (&agent.run.train, agent.updates);
-        let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, collective, |progress| {
-            done = progress.done;
-            tracing::debug!("{}: update {done}: {:?}", agent.run.name, progress.metrics);
-            let due = Due::after(done, progress.is_new, progress.is_last, config);
-            if due.evaluation {
-                scores(&agent, progress.model)?;
-            }
-            if config.keep_best.is_some() && progress.is_new && of_first(collective, &false)? {
-                sharding::state(progress.optimizer, collective)?;
-            }
-            if due.saving {
-                sharding::state(progress.optimizer, collective)?;
-            }
-            Ok::<(), Error>(())
-        })?;
-        if done < config.updates {
-            return Ok(()); // interrupted; rank 0 tells
-        }
-        let best: Option<PathBuf> = of_first(collective, &None)?;
-        let best = best.and_then(|path| Some(directory.dir.best().join(path.file_name()?)));
-        let agent = trained_agent(agent, model.valid(), done, best, &device)?;
-        scores(&agent, &agent.policy)
     }
 }
 

@@ -41,6 +41,23 @@ fn a_corpus_is_made_and_told_of() {
 }
 
 #[test]
+fn pages_are_fetched_into_an_archive() {
+    // A port on which nobody answers: its robots.txt cannot be read, so that the page is not asked for.
+    let sandbox = Sandbox::new().with("urls.txt", "http://127.0.0.1:9/page\n").with("none.txt", "\n");
+    let fetch = |file, out| ["corpus", "fetch", file, "--pause", "0", "--out", out];
+    sandbox.assert_refused(&fetch("none.txt", "x.warc.gz"), "none.txt has no address; write one on a line");
+    sandbox.assert_refused(
+        &fetch("urls.txt", "x.warc"),
+        "x.warc is packed page by page; a name that ends in .warc.gz is right",
+    );
+    let told = sandbox.run(&[&fetch("urls.txt", "pages.warc.gz")[..], &["--json"]].concat()).json();
+    assert_eq!((&told["fetched"], &told["failed"][0]["url"]), (&0.into(), &"http://127.0.0.1:9/page".into()));
+    assert!(sandbox.path().join("pages.warc.gz").is_file());
+    let again = sandbox.run(&fetch("urls.txt", "pages.warc.gz"));
+    assert!(again.code == Some(1) && again.stderr.contains("there is a file already"), "{again:?}");
+}
+
+#[test]
 fn mistakes_are_named() {
     sandbox()
         .assert_refused(&["corpus"], "`inputs` is empty; name files, folders or patterns such as 'books/*.txt.gz'");

@@ -347,6 +347,47 @@ fn ranks_of_mpi_train_as_one_does() {
 
 #[test]
 #[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it ranks -- --ignored"]
+fn ranks_of_mpi_build_the_corpus_of_one_process() {
+    let text =
+        |number: usize| format!("{{\"text\": \"On day {:04} the fox met the hen; all was well.\"}}\n", number % 97);
+    let rows = |from: usize| (from..from + 60).map(text).collect::<String>();
+    let sandbox = Sandbox::new()
+        .with("a.jsonl", &rows(0))
+        .with("b.jsonl", &rows(40))
+        .with("c.jsonl", &rows(80))
+        .with("bad.jsonl", "{}\n");
+    let args = |inputs: &[&'static str], out| -> Vec<&str> {
+        let settings = [
+            "--no-filters",
+            "--validation=0",
+            "--set=duplicates.near=false",
+            "--set=shards.text_bytes=1024",
+            "--quiet",
+        ];
+        [&["corpus"], inputs, &settings, &["--out", out]].concat()
+    };
+    let inputs = ["a.jsonl", "b.jsonl", "c.jsonl"];
+    sandbox.run(&args(&inputs, "alone")).success();
+    let (code, told) = ended(mpirun(&sandbox, "2", &args(&inputs, "mpi")));
+    assert_eq!((code, told.as_str()), (Some(0), ""));
+    let names = |out: &str| {
+        let entries = std::fs::read_dir(sandbox.path().join(out)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert!(names("alone").len() > 6 && names("alone") == names("mpi"), "{:?}", names("mpi"));
+    for name in names("alone").iter().filter(|name| name.ends_with(".parquet")) {
+        let [one, other] = ["alone", "mpi"].map(|out| std::fs::read(sandbox.path().join(out).join(name)).unwrap());
+        assert!(one == other, "{name} differs");
+    }
+    let (code, told) = ended(mpirun(&sandbox, "2", &args(&["a.jsonl", "bad.jsonl"], "other")));
+    assert!(code != Some(0), "{told}");
+    assert_eq!(told.matches("error: bad.jsonl:1: it has no column `text`").count(), 1, "{told}");
+}
+
+#[test]
+#[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it ranks -- --ignored"]
 fn a_rank_of_mpi_that_dies_or_hangs_ends_the_run() {
     for (signal, told) in [("-KILL", "rank 1"), ("-STOP", "no answer for 5 s from rank 1 on ")] {
         let sandbox = tale();

@@ -14,10 +14,13 @@ mod scrub;
 
 use std::borrow::Cow;
 
+use encoding_rs::{Encoding, UTF_8};
+use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::duplicates::{Signature, signature};
 use crate::error::{Error, Result};
+use crate::provenance::Provenance;
 use crate::rule::{Failed, Rule};
 use crate::settings::{Format, Settings};
 use crate::tally::excerpt;
@@ -32,15 +35,20 @@ pub(crate) struct Cleaner {
     scrubber: scrub::Scrubber,
 }
 
+/// ISO 639-3 code of a language; "und" if unknown.
+pub(crate) type LanguageCode = &'static str;
+
 /// A text that passed every rule that applies to a single document.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CleanText {
     pub text: String,
     /// A hash of the text, which is its name and identifies equal texts.
     pub id: u64,
+    /// Not part of the written form, because it is written apart.
+    #[serde(skip)]
     pub signature: Option<Signature>,
-    /// ISO 639-3 code; "und" if unknown.
-    pub language: &'static str,
+    #[serde(deserialize_with = "language::read_code")]
+    pub language: LanguageCode,
     pub confidence: f32,
     pub words: u32,
 }
@@ -74,22 +82,36 @@ impl Cleaner {
         Ok(Self { settings: settings.clone(), bad_words, scrubber: scrub::Scrubber::new(&settings.scrub) })
     }
 
-    /// Decodes the bytes of a document to text, by its format.
+    /// Decodes the bytes of a document to text, by its format and the charset that its server told.
     ///
     /// # Errors
     /// [`Rule::Undecodable`] with the position of the first byte that is not text.
-    pub fn decode<'a>(&self, bytes: &'a [u8], format: Format, changes: &mut Changes) -> Result<Cow<'a, str>, Failed> {
-        let declared = if format == Format::Html { charset::declared_in_html(bytes) } else { None };
+    pub fn decode<'a>(
+        &self,
+        bytes: &'a [u8],
+        format: Format,
+        told: Option<&'static Encoding>,
+        changes: &mut Changes,
+    ) -> Result<Cow<'a, str>, Failed> {
+        let in_page = || (format == Format::Html).then(|| charset::declared_in_html(bytes)).flatten();
+        let declared = told.filter(|charset| *charset != UTF_8).or_else(in_page);
         let decoded = charset::decode(bytes, declared, self.settings.repair.charset)?;
         changes.charset = decoded.charset;
         Ok(decoded.text)
     }
 
-    /// Repairs a text and applies every rule, in the order of [`Rule`].
-    pub fn clean(&self, text: Cow<'_, str>, format: Format, changes: &mut Changes) -> Cleaned {
+    /// Repairs a text and applies every rule, in the order of [`Rule`]. Adds the terms that an HTML page tells to its
+    /// provenance.
+    pub fn clean(
+        &self,
+        text: Cow<'_, str>,
+        format: Format,
+        provenance: &mut Provenance,
+        changes: &mut Changes,
+    ) -> Cleaned {
         let settings = &self.settings;
         let text = match format {
-            Format::Html => match html::text_of_html(&text, &settings.read) {
+            Format::Html => match html::text_of_html(&text, &settings.read, provenance) {
                 Ok(text) => Cow::Owned(text),
                 Err(failed) => return Cleaned::Dropped(failed, excerpt(&text)),
             },

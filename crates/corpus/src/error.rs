@@ -42,6 +42,12 @@ pub enum Error {
     /// An output that cannot be written or resumed.
     #[error("{0}")]
     Output(String),
+    /// An error that all ranks of a run have.
+    #[error("{0}")]
+    Ranks(String),
+    /// A rank that has ended or sent something else than expected.
+    #[error("{0}")]
+    Communication(String),
     /// A file that could not be read or written.
     #[error("{}: cannot {doing}: {source}", file.display())]
     Io {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::clean::{Changes, CleanText, Cleaned, Cleaner, text_of_json, undecodable};
 use crate::error::Error;
-use crate::input::{Content, RawDocument};
+use crate::input::{Content, RawDocument, WebPage};
+use crate::provenance::Provenance;
 use crate::rule::{Failed, Rule};
 use crate::settings::{Format, Settings};
 use crate::tally::excerpt;
@@ -17,6 +18,7 @@ pub(crate) struct FilteredDocument {
     pub row: u64,
     pub size: u64,
     pub split_key: Option<u64>,
+    pub provenance: Provenance,
     pub changes: Changes,
     pub outcome: Outcome,
 }
@@ -31,27 +33,43 @@ pub(crate) enum Outcome {
 pub(crate) fn filter(document: RawDocument, settings: &Settings, cleaner: &Cleaner) -> FilteredDocument {
     let (size, place) = (document.size() as u64, document.place());
     let mut changes = Changes::default();
+    let mut provenance = Provenance::default();
+    // A document that is not as it should be ends the run, unless such are to be skipped.
+    let bad = |failed: Failed, text: &[u8], error: &dyn Fn(&Failed) -> Error| match settings.skip_bad {
+        true => dropped(failed, &String::from_utf8_lossy(text)),
+        false => Outcome::Error(error(&failed).into()),
+    };
+    let no_text = |failed: &Failed| undecodable(&document.file, place.clone(), failed);
     let outcome = match document.content {
         Content::Bad(failed, error) => match error.filter(|_| !settings.skip_bad) {
             Some(error) => Outcome::Error(error),
             None => dropped(failed, ""),
         },
-        Content::Column(text, format) => outcome(cleaner.clean(text.into(), format, &mut changes)),
-        Content::Bytes(bytes, format) => match cleaner.decode(&bytes, format, &mut changes) {
-            Ok(text) => outcome(cleaner.clean(text, format, &mut changes)),
-            Err(failed) if settings.skip_bad => dropped(failed, &String::from_utf8_lossy(&bytes)),
-            Err(failed) => Outcome::Error(undecodable(&document.file, place, &failed).into()),
+        Content::Column(text, format) => outcome(cleaner.clean(text.into(), format, &mut provenance, &mut changes)),
+        Content::Bytes(bytes, format) => match cleaner.decode(&bytes, format, None, &mut changes) {
+            Ok(text) => outcome(cleaner.clean(text, format, &mut provenance, &mut changes)),
+            Err(failed) => bad(failed, &bytes, &no_text),
         },
-        Content::Json(bytes) => match cleaner.decode(&bytes, Format::Text, &mut changes) {
+        Content::Web(page) => {
+            let WebPage { bytes, format, charset, provenance: of_page, .. } = *page;
+            provenance = of_page;
+            match cleaner.decode(&bytes, format, charset, &mut changes) {
+                Ok(text) => outcome(cleaner.clean(text, format, &mut provenance, &mut changes)),
+                Err(failed) => bad(failed, &bytes, &no_text),
+            }
+        }
+        Content::Json(bytes) => match cleaner.decode(&bytes, Format::Text, None, &mut changes) {
             Ok(line) => match text_of_json(&line, &settings.read.text_column) {
-                Ok(text) => outcome(cleaner.clean(text.into(), settings.read.column_format, &mut changes)),
-                Err(reason) if settings.skip_bad => dropped(Failed::new(Rule::BadRow, reason), &line),
-                Err(reason) => {
-                    Outcome::Error(Error::Document { file: document.file.to_string(), place, reason }.into())
+                Ok(text) => {
+                    outcome(cleaner.clean(text.into(), settings.read.column_format, &mut provenance, &mut changes))
                 }
+                Err(reason) => bad(Failed::new(Rule::BadRow, reason), line.as_bytes(), &|failed| Error::Document {
+                    file: document.file.to_string(),
+                    place: place.clone(),
+                    reason: failed.detail.clone(),
+                }),
             },
-            Err(failed) if settings.skip_bad => dropped(failed, &String::from_utf8_lossy(&bytes)),
-            Err(failed) => Outcome::Error(undecodable(&document.file, place, &failed).into()),
+            Err(failed) => bad(failed, &bytes, &no_text),
         },
     };
     FilteredDocument {
@@ -60,6 +78,7 @@ pub(crate) fn filter(document: RawDocument, settings: &Settings, cleaner: &Clean
         row: document.row,
         size,
         split_key: document.split_key,
+        provenance,
         changes,
         outcome,
     }

@@ -4,7 +4,9 @@ mod columns;
 mod compressed;
 mod files;
 mod lines;
+mod members;
 mod pieces;
+mod warc;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::rule::{Failed, Rule};
 use crate::settings::{Format, Settings};
 
 pub use files::{InputFile, Kind, find_inputs};
+pub(crate) use warc::{Answer, WebPage, answers};
 
 /// A document as stored in a file.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub(crate) enum Content {
     Json(Vec<u8>),
     /// A text from a column with this format.
     Column(String, Format),
+    /// A page of a web archive.
+    Web(Box<WebPage>),
     /// Unusable content: the rule, and the error unless it is to be skipped.
     Bad(Failed, Option<Arc<Error>>),
 }
@@ -49,13 +54,15 @@ impl RawDocument {
         match &self.content {
             Content::Bytes(bytes, _) | Content::Json(bytes) => bytes.len(),
             Content::Column(text, _) => text.len(),
+            Content::Web(page) => page.bytes.len(),
             Content::Bad(failed, _) => failed.detail.len(),
         }
     }
 
     /// Returns the position for an error message.
     pub fn place(&self) -> String {
-        match self.content {
+        match &self.content {
+            Content::Web(page) => page.place.to_string(),
             Content::Json(_) => format!(":{}", self.row),
             Content::Column(..) => format!(", row {}", self.row),
             _ if self.row > 1 => format!(", part {}", self.row),
@@ -114,6 +121,7 @@ pub(crate) fn read_file(
         Kind::Html => pieces::read_page(input, settings, on_bytes, &mut records),
         Kind::Json => lines::read_json(input, settings, on_bytes, &mut records),
         Kind::Parquet => columns::read_parquet(input, settings, on_bytes, &mut records),
+        Kind::Warc => warc::read_warc(input, settings, on_bytes, &mut records),
     };
     match read {
         Ok(flow) => flow,

@@ -1,6 +1,6 @@
 //! Conversion of raw text to clean Parquet shards for training.
 //!
-//! [`build`] reads text, Markdown, HTML, JSON lines and Parquet, repairs and filters each document, drops duplicates,
+//! [`build`] reads text, Markdown, HTML, JSON lines, Parquet and web archives, repairs and filters each document, drops duplicates,
 //! and writes training and validation shards with a report on what was dropped and why. This crate has no tensors, no
 //! tokenizers and no command line.
 //!
@@ -26,25 +26,32 @@
 //! ```
 
 mod build;
+mod candidate;
 mod clean;
 mod defaults;
 mod duplicates;
 mod error;
+mod fetch;
 mod filtered;
 mod input;
 mod page;
+mod provenance;
+mod ranks;
 mod report;
 mod rule;
 pub mod settings;
 mod settings_file;
 mod shards;
+mod stages;
 mod tally;
 mod work;
 
 pub use build::{BuildProgress, Options, build};
 pub use duplicates::probability_of_meeting;
 pub use error::{Error, Result};
+pub use fetch::{FetchFailure, FetchOptions, FetchReport, fetch};
 pub use input::{InputFile, Kind, find_inputs};
+pub use ranks::{Ranks, build_on_ranks};
 pub use report::{DroppedBy, FunnelStep, Report};
 pub use rule::{Failed, Rule, Step};
 pub use settings::{Limit, Settings};

@@ -11,6 +11,15 @@ pub enum Rule {
     /// A row without the text column, or that is not JSON.
     #[serde(rename = "bad_row")]
     BadRow,
+    /// A record of a web archive that cannot be read.
+    #[serde(rename = "bad_record")]
+    BadRecord,
+    /// A page of a web archive whose status is not 200.
+    #[serde(rename = "http.status")]
+    HttpStatus,
+    /// A page of a web archive that is no text, Markdown or HTML.
+    #[serde(rename = "http.media_type")]
+    MediaType,
     /// Bytes that are not text in any charset.
     #[serde(rename = "undecodable")]
     Undecodable,
@@ -139,9 +148,15 @@ impl Rule {
     /// Returns the step of the funnel that the rule belongs to.
     pub fn step(self) -> Step {
         match self {
-            Self::DamagedFile | Self::BadRow | Self::Undecodable | Self::TooLarge | Self::HostileHtml | Self::Empty => {
-                Step::Read
-            }
+            Self::DamagedFile
+            | Self::BadRow
+            | Self::BadRecord
+            | Self::HttpStatus
+            | Self::MediaType
+            | Self::Undecodable
+            | Self::TooLarge
+            | Self::HostileHtml
+            | Self::Empty => Step::Read,
             Self::C4NoLines | Self::C4LoremIpsum | Self::C4CurlyBracket | Self::C4BadWords | Self::C4Sentences => {
                 Step::C4
             }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clean::CleanText;
 use crate::error::{Error, Result};
+use crate::provenance::Provenance;
 use crate::tally::{Original, excerpt};
 
 /// A finished shard.
@@ -43,6 +44,7 @@ pub(crate) struct Row {
     pub clean: CleanText,
     pub source: Arc<str>,
     pub row: u64,
+    pub provenance: Provenance,
     pub validation: bool,
 }
 
@@ -242,12 +244,20 @@ fn schema() -> Arc<Schema> {
         Field::new("language_confidence", DataType::Float32, false),
         Field::new("words", DataType::UInt32, false),
         Field::new("split", DataType::Utf8, false),
+        Field::new("url", DataType::Utf8, true),
+        Field::new("date", DataType::Utf8, true),
+        Field::new("identified_languages", DataType::Utf8, true),
+        Field::new("robots", DataType::Utf8, true),
+        Field::new("license", DataType::Utf8, true),
     ]))
 }
 
 fn batch(rows: &[Row], split: &str) -> RecordBatch {
     let strings =
         |text: &dyn Fn(&Row) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(text))) };
+    let told = |text: fn(&Provenance) -> &Option<String>| -> ArrayRef {
+        Arc::new(StringArray::from_iter(rows.iter().map(|row| text(&row.provenance).as_deref())))
+    };
     let columns: Vec<ArrayRef> = vec![
         strings(&|row| id_text(row.clean.id)),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.clean.text))),
@@ -257,6 +267,11 @@ fn batch(rows: &[Row], split: &str) -> RecordBatch {
         Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.clean.confidence))),
         Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.clean.words))),
         strings(&|_| split.to_string()),
+        told(|of| &of.url),
+        told(|of| &of.date),
+        told(|of| &of.identified_languages),
+        told(|of| &of.robots),
+        told(|of| &of.license),
     ];
     RecordBatch::try_new(schema(), columns).expect("the columns are those of the schema")
 }

@@ -111,6 +111,29 @@ impl Tally {
         choose(self.samples.entry(failed.rule).or_default(), text.rank(), sample);
     }
 
+    /// Adds the counts of other documents.
+    pub fn merge(&mut self, other: Self) {
+        let Self { read, train, validation, dropped, samples, kept_samples, languages, .. } = self;
+        read.merge(other.read);
+        train.merge(other.train);
+        validation.merge(other.validation);
+        other.dropped.into_iter().for_each(|(rule, count)| dropped.entry(rule).or_default().merge(count));
+        for (rule, others) in other.samples {
+            let own = samples.entry(rule).or_default();
+            others.into_iter().for_each(|sample| choose(own, sample.rank, |_| sample));
+        }
+        other.kept_samples.into_iter().for_each(|sample| choose(kept_samples, sample.rank, |_| sample));
+        other.languages.into_iter().for_each(|(code, count)| languages.entry(code).or_default().merge(count));
+        merge_lengths(&mut self.kept_lengths, &other.kept_lengths);
+        merge_lengths(&mut self.dropped_lengths, &other.dropped_lengths);
+        for (charset, count) in other.changed.charsets {
+            *self.changed.charsets.entry(charset).or_default() += count;
+        }
+        self.changed.mojibake += other.changed.mojibake;
+        self.changed.lines.add(&other.changed.lines);
+        self.changed.scrubbed += other.changed.scrubbed;
+    }
+
     pub fn kept(&self) -> Count {
         Count {
             documents: self.train.documents + self.validation.documents,
@@ -134,6 +157,11 @@ impl Text<'_> {
 }
 
 impl Count {
+    fn merge(&mut self, other: Self) {
+        self.documents += other.documents;
+        self.bytes += other.bytes;
+    }
+
     pub(crate) fn add(&mut self, bytes: u64) {
         self.documents += 1;
         self.bytes += bytes;
@@ -154,6 +182,11 @@ fn lengthen(lengths: &mut Lengths, words: u64) {
         lengths.resize(bin + 1, 0);
     }
     lengths[bin] += 1;
+}
+
+fn merge_lengths(lengths: &mut Lengths, others: &Lengths) {
+    lengths.resize(lengths.len().max(others.len()), 0);
+    lengths.iter_mut().zip(others).for_each(|(length, other)| *length += other);
 }
 
 fn choose(samples: &mut Vec<Sample>, rank: u64, sample: impl FnOnce(u64) -> Sample) {

@@ -7,10 +7,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use palestra_files::{is_temporary, parent_of, publish, write_atomically};
+use palestra_files::{is_temporary, parent_of, publish, remove_directory, remove_temporaries, write_atomically};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
+use crate::build::Options;
 use crate::error::{Error, Result};
 use crate::input::InputFile;
 use crate::settings::Settings;
@@ -42,6 +43,20 @@ pub(crate) struct Position {
     pub record: u64,
 }
 
+impl Position {
+    /// The position behind this record.
+    pub fn next(self) -> Self {
+        Self { file: self.file, record: self.record + 1 }
+    }
+}
+
+/// Who builds a corpus. What one of them left, the other does not go on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Builder {
+    OneProcess,
+    Ranks,
+}
+
 /// The folder of a run, locked against other runs.
 pub(crate) struct Work {
     pub folder: PathBuf,
@@ -49,9 +64,11 @@ pub(crate) struct Work {
     _lock: File,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
+/// Folder of the documents that ranks have cleaned.
+const PARTS: &str = "parts";
 /// Files beside the shards.
 const OUTPUTS: [&str; 3] = ["report.json", "report.html", "corpus.toml"];
 
@@ -92,6 +109,20 @@ impl Manifest {
         Ok(write_atomically(&folder.join(MANIFEST), &text)?)
     }
 
+    /// Refuses to go on with what another builder left.
+    fn check_builder(&self, builder: Builder, folder: &Path) -> Result<()> {
+        let refused = |by: &str, right: &str| {
+            let folder = folder.display();
+            Err(Error::Output(format!("{folder} was begun by {by}; go on {right}, or start anew with --restart")))
+        };
+        match builder {
+            _ if self.finished => Ok(()),
+            Builder::OneProcess if parts_of(folder).exists() => refused("several ranks", "with mpirun"),
+            Builder::Ranks if self.pairs > 0 => refused("one process", "without mpirun"),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses to resume with other settings or other files than those of the earlier run.
     fn check(&self, settings: &Settings, files: &[InputFile], folder: &Path) -> Result<()> {
         let folder = folder.display();
@@ -121,7 +152,7 @@ pub(crate) enum Start {
 }
 
 impl Work {
-    pub fn start(settings: &Settings, files: &[InputFile], restart: bool) -> Result<Start> {
+    pub fn start(settings: &Settings, files: &[InputFile], restart: bool, builder: Builder) -> Result<Start> {
         let out = PathBuf::from(settings.out.trim_end_matches('/'));
         if fs::symlink_metadata(&out).is_ok() {
             let done = Manifest::load(&out)?;
@@ -133,9 +164,7 @@ impl Work {
                 ))),
             };
         }
-        let mut name = out.clone().into_os_string();
-        name.push(".partial");
-        let folder = PathBuf::from(name);
+        let folder = folder_of(settings);
         take_up(&folder)?;
         let lock_path = folder.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
@@ -147,6 +176,7 @@ impl Work {
         let manifest = match manifest {
             Some(manifest) => {
                 manifest.check(settings, files, &folder)?;
+                manifest.check_builder(builder, &folder)?;
                 manifest
             }
             None if !restart && folder.join(MANIFEST).exists() => {
@@ -160,24 +190,48 @@ impl Work {
         let work = Self { folder, out, _lock: lock };
         work.remove_all_but(&manifest)?;
         manifest.save(&work.folder)?;
+        let parts = parts_of(&work.folder);
+        if restart {
+            work.remove_parts()?;
+        }
+        if builder == Builder::Ranks && !manifest.finished {
+            fs::create_dir_all(&parts).map_err(|source| Error::io(&parts, "make the folder", source))?;
+            remove_temporaries(&parts)?;
+        }
         Ok(Start::Work(work, Box::new(manifest)))
     }
 
     /// Renames the folder to its final name.
     pub fn finish(self) -> Result<PathBuf> {
+        self.remove_parts()?;
         let lock = self.folder.join(LOCK);
         fs::remove_file(&lock).map_err(|source| Error::io(lock, "remove", source))?;
         publish(&self.folder, &self.out)?;
         Ok(self.out)
     }
 
-    /// True if there are finished shards to resume from.
-    pub fn has_shards(&self) -> bool {
-        Manifest::load(&self.folder).ok().flatten().is_some_and(|manifest| !manifest.shards.is_empty())
+    /// Keeps the folder after an error, if the run can go on from what is in it; else removes it.
+    pub fn leave(self, options: &Options<'_>) -> Result<()> {
+        let folder = self.folder.display();
+        if Manifest::load(&self.folder).ok().flatten().is_some_and(|manifest| !manifest.shards.is_empty()) {
+            options.note(&format!("{folder} keeps the shards that are finished; the same command goes on behind them"));
+        } else if paths_in(&parts_of(&self.folder)).is_ok_and(|parts| !parts.is_empty()) {
+            options.note(&format!("{folder} keeps the files that are cleaned; the same command goes on behind them"));
+        } else {
+            self.discard()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the documents that ranks have cleaned.
+    fn remove_parts(&self) -> Result<()> {
+        let parts = parts_of(&self.folder);
+        if parts.exists() { Ok(remove_directory(&parts)?) } else { Ok(()) }
     }
 
     /// Removes the files of the run, if none of them is worth resuming, and the folder, unless it has others.
     pub fn discard(self) -> Result<()> {
+        self.remove_parts()?;
         for path in paths_in(&self.folder)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if is_output(&path, &name) || name == MANIFEST || name == LOCK {
@@ -212,6 +266,16 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// The working folder of a run.
+pub(crate) fn folder_of(settings: &Settings) -> PathBuf {
+    PathBuf::from(format!("{}.partial", settings.out.trim_end_matches('/')))
+}
+
+/// The folder of the documents that ranks have cleaned, in the working folder.
+pub(crate) fn parts_of(folder: &Path) -> PathBuf {
+    folder.join(PARTS)
 }
 
 /// Makes the working folder, or takes up that of an earlier run. Nothing is written into any other.
@@ -275,7 +339,7 @@ fn first_difference(ours: &toml::Table, theirs: &toml::Table, path: &str) -> Opt
     })
 }
 
-fn hash_of(files: &[InputFile], position: Position) -> u64 {
+pub(crate) fn hash_of(files: &[InputFile], position: Position) -> u64 {
     let read = position.file + usize::from(position.record > 0);
     let names = files.iter().take(read).map(|file| format!("{}\0{}\n", file.path.display(), file.bytes));
     XxHash3_64::oneshot(names.collect::<String>().as_bytes())

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use palestra::config::RunFile;
+use palestra::corpus;
 use palestra::datasets::log::{Log, ReadOptions};
 use palestra::datasets::rows::Rows;
 use palestra::datasets::{preferences, shards};
@@ -41,7 +42,7 @@ pub struct Reader {
     pub read: fn(&Path),
 }
 
-pub const READERS: [Reader; 19] = [
+pub const READERS: [Reader; 21] = [
     Reader { file: "run.toml", read: |path| drop(RunFile::load(path, &[] as &[&str])) },
     Reader {
         file: "rows.jsonl",
@@ -58,6 +59,8 @@ pub const READERS: [Reader; 19] = [
         file: "rows.parquet",
         read: |path| drop(Rows::open(path).map(|rows| rows.take_while(Result::is_ok).count())),
     },
+    Reader { file: "pages.warc", read: read_archive },
+    Reader { file: "pages.warc.gz", read: read_archive },
     Reader { file: "m/tokenizer.json", read: |path| drop(Tokenizer::from_file(path)) },
     Reader { file: "m/chat_template.jinja", read: read_template },
     Reader { file: "m/config.json", read: |path| drop(read_config(path.parent().unwrap_or(path))) },
@@ -76,6 +79,21 @@ fn read_log(path: &Path) {
     let options = ReadOptions { skip_bad: true, ..ReadOptions::default() };
     let Ok(log) = Log::open(&[path.to_string_lossy()], options) else { return };
     log.episodes().take_while(Result::is_ok).count();
+}
+
+fn read_archive(path: &Path) {
+    let out = path.with_file_name("corpus");
+    let settings = corpus::Settings {
+        inputs: vec![path.display().to_string()],
+        out: out.display().to_string(),
+        threads: 1,
+        skip_bad: true,
+        ..corpus::Settings::default()
+    };
+    // An archive without a page that is kept is an error.
+    if corpus::build(&settings, &corpus::Options::default()).is_ok() {
+        std::fs::remove_dir_all(out).unwrap();
+    }
 }
 
 fn read_gguf(path: &Path) {
@@ -182,6 +200,10 @@ pub fn whole_files() -> Sandbox {
         .with("items.tsv", &format!("prompt\tcompletion\tpolicy\n{}", "Sky?\tblue\tx\n".repeat(20)))
         .with("items.jsonl", "{\"prompt\": \"Sky?\", \"completions\": [\"blue\", \"red\"]}\n")
         .with("preferences.jsonl", &"{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"}\n".repeat(20));
+    for file in ["pages.warc", "pages.warc.gz"] {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/web_archive");
+        std::fs::copy(seeds.join(file), sandbox.path().join(file)).unwrap();
+    }
     write_model(sandbox.path(), "{% for m in messages %}{{ '<' + m.role + '>' + m['content'] | trim }}{% endfor %}");
     let seeds = sandbox.path().join("seeds");
     std::fs::create_dir_all(&seeds).unwrap();

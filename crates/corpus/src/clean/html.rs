@@ -5,6 +5,7 @@ use dom_smoothie::{Config, Readability, TextMode};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::html_bounds::check;
+use crate::provenance::Provenance;
 use crate::rule::{Failed, Rule};
 use crate::settings::{HtmlText, MarkdownText, Read};
 
@@ -19,13 +20,24 @@ const DEEPEST: usize = 512;
 ///
 /// # Errors
 /// A page beyond the bounds of `read.html_depth` and `read.html_marks`.
-pub(super) fn text_of_html(page: &str, read: &Read) -> Result<String, Failed> {
+pub(super) fn text_of_html(page: &str, read: &Read, provenance: &mut Provenance) -> Result<String, Failed> {
     check(page, read).map_err(|reason| Failed::new(Rule::HostileHtml, reason))?;
-    Ok(text_of_checked(page, read.html))
+    let document = Document::from(page);
+    add_terms(&document, provenance);
+    Ok(text_of(document, read.html))
 }
 
-fn text_of_checked(page: &str, what: HtmlText) -> String {
-    let document = Document::from(page);
+/// Adds what the authors of a page allow: `<meta name="robots">` and `rel="license"`.
+fn add_terms(document: &Document, provenance: &mut Provenance) {
+    for meta in document.select("meta[name='robots' i][content]").iter() {
+        provenance.add_robots(&meta.attr_or("content", ""));
+    }
+    for link in document.select("[rel~='license' i][href]").iter() {
+        provenance.add_license(&link.attr_or("href", ""));
+    }
+}
+
+fn text_of(document: Document, what: HtmlText) -> String {
     let is_tame = is_tame(&document);
     if what == HtmlText::Article && is_tame {
         let config = Config { text_mode: TextMode::Formatted, disable_json_ld: true, ..Config::default() };
@@ -117,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_article_is_taken_without_menus_and_scripts() {
-        let text = text_of_checked(PAGE, HtmlText::Article);
+        let text = text_of(Document::from(PAGE), HtmlText::Article);
         assert!(text.contains("Whales are not fish") && text.contains("air & nurse"), "{text}");
         assert!(text.contains("sea") && text.lines().filter(|line| !line.is_empty()).count() >= 3, "{text}");
         for gone in ["Shop", "track", "color", "<p>"] {
@@ -127,18 +139,29 @@ mod tests {
 
     #[test]
     fn all_text_has_the_menu_and_no_script() {
-        let text = text_of_checked(PAGE, HtmlText::All);
+        let text = text_of(Document::from(PAGE), HtmlText::All);
         assert!(text.contains("Shop") && text.contains("Copyright") && !text.contains("track"), "{text}");
         // A page without an article returns all of its text.
         assert_eq!(
-            text_of_checked("<p>One</p><p>Two", HtmlText::Article).split_whitespace().collect::<Vec<_>>(),
+            text_of(Document::from("<p>One</p><p>Two"), HtmlText::Article).split_whitespace().collect::<Vec<_>>(),
             ["One", "Two"]
         );
     }
 
     #[test]
+    fn terms_of_a_page_are_found_in_any_case() {
+        let page = "<html><head><META NAME='Robots' content='noindex, noai'><meta name=robots content=noai>\
+            <link rel='License' href='https://a.org/by'></head><body><p>By <a rel='nofollow license' href='/by-sa'>us</a>\
+            <a rel=licensed href=/no>x</a></body></html>";
+        let mut provenance = Provenance::default();
+        text_of_html(page, &Read::default(), &mut provenance).unwrap();
+        assert_eq!(provenance.robots.as_deref(), Some("noindex, noai"));
+        assert_eq!(provenance.license.as_deref(), Some("https://a.org/by /by-sa"));
+    }
+
+    #[test]
     fn pages_nested_beyond_reason_are_read() {
-        assert_eq!(text_of_checked(&("<div>".repeat(3000) + "deep"), HtmlText::Article), "deep");
+        assert_eq!(text_of(Document::from("<div>".repeat(3000) + "deep"), HtmlText::Article), "deep");
         assert!(!is_tame(&Document::from("<b>".repeat(600))) && is_tame(&Document::from(PAGE)));
     }
 

@@ -1,3 +1,4 @@
+use serde::{Deserialize, Deserializer};
 use whatlang::Lang;
 
 use crate::rule::{Failed, Rule};
@@ -16,6 +17,9 @@ pub(super) struct Language {
 /// sample costs time, a third of all cleaning at 2,048, and rarely changes the result.
 const SAMPLE: usize = 1024;
 
+/// Code of a language that was not identified.
+const UNKNOWN: &str = "und";
+
 /// Languages that are written without spaces between words, to which rules on words do not apply.
 const UNSPACED: [&str; 5] = ["cmn", "jpn", "khm", "mya", "tha"];
 
@@ -29,12 +33,18 @@ pub(super) fn is_spaced(code: &str) -> bool {
     !UNSPACED.contains(&code)
 }
 
+/// Reads the code of a language that [`identify`] returned.
+pub(super) fn read_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let code = String::deserialize(deserializer)?;
+    Ok(Lang::from_code(code).map_or(UNKNOWN, |lang| lang.code()))
+}
+
 pub(super) fn identify(text: &str) -> Language {
     let start = text.floor_char_boundary(text.len().saturating_sub(SAMPLE) / 2);
     let end = text.floor_char_boundary((start + SAMPLE).min(text.len()));
     match whatlang::detect(&text[start..end]) {
         Some(found) => Language { code: found.lang().code(), confidence: found.confidence() as f32 },
-        None => Language { code: "und", confidence: 0.0 },
+        None => Language { code: UNKNOWN, confidence: 0.0 },
     }
 }
 

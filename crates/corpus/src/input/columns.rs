@@ -39,7 +39,7 @@ pub(super) fn read_parquet(
         // A Parquet file is read from its end, so it must be complete.
         _ => {
             let mut whole = tempfile::tempfile().map_err(|source| Error::io(std::env::temp_dir(), "write", source))?;
-            copy(&mut open(input, &|_| ())?, &mut whole).map_err(|error| damaged(input, error))?;
+            copy(&mut open(input, &|_| ())?.reader, &mut whole).map_err(|error| damaged(input, error))?;
             whole.rewind().map_err(|error| damaged(input, error))?;
             whole
         }

@@ -28,6 +28,8 @@ pub enum Kind {
     Json,
     /// Parquet.
     Parquet,
+    /// A web archive: WARC, or WET and WAT of Common Crawl.
+    Warc,
 }
 
 /// Compression of a file.
@@ -41,8 +43,7 @@ pub enum Compression {
     Zstd,
 }
 
-const ENDINGS: &str =
-    ".txt .text .md .markdown .html .htm .xhtml .jsonl .ndjson .json .parquet, each also with .gz or .zst";
+const ENDINGS: &str = ".txt .text .md .markdown .html .htm .xhtml .jsonl .ndjson .json .parquet .warc .wet .wat, each also with .gz or .zst";
 
 /// Returns the files that paths, folders and patterns match, in the order of their paths and without duplicates. The
 /// second list holds files of folders and patterns that were skipped because their names do not identify their content.
@@ -133,6 +134,7 @@ fn known(path: &Path) -> Result<Option<InputFile>> {
         Some("html" | "htm" | "xhtml") => Kind::Html,
         Some("jsonl" | "ndjson" | "json") => Kind::Json,
         Some("parquet") => Kind::Parquet,
+        Some("warc" | "wet" | "wat") => Kind::Warc,
         _ => return Ok(None),
     };
     let bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "look at", source))?.len();

@@ -5,6 +5,7 @@ use twox_hash::XxHash3_64;
 
 use super::compressed::{open, open_text};
 use super::lines::{Line, next_line};
+use super::warc::without_utf16;
 use super::{Content, InputFile, Reading, Records, damaged};
 use crate::settings::{Format, Settings, TextUnit};
 
@@ -81,14 +82,13 @@ pub(super) fn read_page(
 ) -> Reading {
     let most = settings.read.max_document_bytes;
     let mut page = Vec::new();
-    open(input, on_bytes)?.take(most as u64 + 1).read_to_end(&mut page).map_err(|error| damaged(input, error))?;
+    open(input, on_bytes)?
+        .reader
+        .take(most as u64 + 1)
+        .read_to_end(&mut page)
+        .map_err(|error| damaged(input, error))?;
     if page.len() > most {
         return Ok(records.too_large(1, settings));
     }
-    // UTF-16 is detected by its byte order mark.
-    let page = match encoding_rs::Encoding::for_bom(&page) {
-        Some((charset, _)) => charset.decode(&page).0.into_owned().into_bytes(),
-        None => page,
-    };
-    Ok(records.send(1, Content::Bytes(page, Format::Html), None))
+    Ok(records.send(1, Content::Bytes(without_utf16(page), Format::Html), None))
 }
