@@ -14,7 +14,7 @@ use super::layers::{Init, Weight, normal};
 
 use super::rotary::{RotaryTable, Rotation};
 use super::{KvCache, Linear, ModelConfig, Norm, Precision};
-use crate::ops::{AttentionMask, OutputVocabulary, TokenDistribution, attention, in_type};
+use crate::ops::{AttentionMask, OutputVocabulary, TokenDistribution, attention, in_type, linear};
 use crate::quantize::{FrozenMatrix, Quantization};
 
 /// Positions and attention mask of the tokens of a forward pass.
@@ -285,7 +285,7 @@ impl Transformer {
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         let logits = match &self.head {
             Some(head) => head.forward(hidden),
-            None => hidden.matmul(self.embedding.val().transpose()),
+            None => linear(hidden, self.embedding.val().transpose(), None),
         };
         match self.config.final_logit_softcapping {
             0.0 => logits,
