@@ -181,7 +181,8 @@ fn norm_and_gate(device: &Device) {
 }
 
 fn optimiser(device: &Device) {
-    let settings = AdamWStep { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 3 };
+    let settings =
+        AdamWStep { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 3, gradient_scale: 0.5 };
     for (count, shape) in [(48, [256, 256]), (1, [4096, 256]), (1, [4096, 1024]), (1, [49_152, 576])] {
         let run = |form: AdamWForm| {
             let zeros = || -> Vec<Tensor<2>> { (0..count).map(|_| Tensor::ones(shape, device)).collect() };

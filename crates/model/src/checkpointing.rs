@@ -6,7 +6,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DispatchTensor, Gradients, Tensor};
 
-use super::transformer::{Block, View};
+use super::block::{Block, View};
 use crate::ops::{Pulled, with_gradient_rule};
 
 /// Output of a block, `[batch * time, width]`, of which autodiff keeps the input alone: the backward pass of whatever the

@@ -1,12 +1,12 @@
 //! Linear layers and norms, with weights laid out `[input, output]`.
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Tensor, TensorData, module};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::families::NormKind;
-use crate::ops::{in_type, layer_norm, matmul, rms_norm};
+use crate::ops::{in_type, layer_norm, linear, matmul, rms_norm};
 use crate::quantize::{FrozenMatrix, Quantization};
 
 /// Initialisation of the weights of a new model.
@@ -76,7 +76,7 @@ impl Weight {
     /// `x W + b`, `[rows, input]` to `[rows, output]`.
     fn forward(&self, input: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
         match self {
-            Self::Dense(weight) if input.dtype() == DType::F32 => module::linear(input, weight.val(), bias),
+            Self::Dense(weight) if input.dtype() == DType::F32 => linear(input, weight.val(), bias),
             Self::Dense(weight) => {
                 let weight = in_type(weight.val(), input.dtype());
                 with_bias(matmul(input, weight), bias)
@@ -121,7 +121,7 @@ fn with_bias(output: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     }
 }
 
-/// LoRA adapter of a linear layer ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)); its output `scale * (x A) B` is added to that of the layer.
+/// LoRA adapter of a linear layer ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)); its output `(scale * x A) B` is added to that of the layer.
 #[derive(Module, Debug)]
 pub struct Adapter {
     /// A, `[input, rank]`
@@ -145,7 +145,7 @@ impl Adapter {
     /// The term added to the layer's output, `[rows, input]` to `[rows, output]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let [down, up] = [&self.down, &self.up].map(|matrix| in_type(matrix.val(), input.dtype()));
-        matmul(matmul(input, down), up).mul_scalar(self.scale)
+        matmul(matmul(input, down).mul_scalar(self.scale), up) // scaled where it is smallest
     }
 
     /// The term added to the layer's weight on merging, `[input, output]`.

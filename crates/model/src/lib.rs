@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of text, environments, learners or the files that people write.
 
+mod block;
 pub mod cache;
 pub mod checkpoint;
 mod checkpointing;

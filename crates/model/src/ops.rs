@@ -1,9 +1,9 @@
 //! The project's own tensor operations, and the devices they run on.
 //!
 //! Each operation has a portable form that is composed from burn's operations and runs on any device, and, where it
-//! was measured to be faster, one on libtorch's own kernels or in one pass on flex; `cargo bench --bench ops` shows both.
-//! Callers see one function that chooses by device. This module knows shapes and numbers: no model, no configuration. All
-//! use of `tch` is in `libtorch/`, and of flex's memory in `flex/`.
+//! was measured to be faster, one on libtorch's own kernels or a loop over the CPU's memory; `cargo bench --bench ops` shows
+//! both. Callers see one function that chooses by device. This module knows shapes and numbers: no model, no configuration.
+//! All use of `tch` is in `libtorch/`; `memory.rs` gives the loops in `loops/` the numbers of a device.
 
 mod adamw;
 mod allowed;
@@ -17,14 +17,17 @@ mod layer_norm;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 mod log_probs;
+mod loops;
 mod matmul;
+mod memory;
 mod output_vocabulary;
 mod put_rows;
 mod rms_norm;
+mod rotate;
 mod swiglu;
 mod token_distribution;
 
-pub use adamw::{AdamWStep, adamw_step, adamw_step_composed};
+pub use adamw::{AdamWStep, adamw_step, adamw_step_composed, sum_of_squares};
 pub use allowed::AllowedTokens;
 pub use attention::{AttentionMask, attention, attention_composed};
 pub use device::{available_devices, device_name, multiplies_bf16, open_device, set_threads};
@@ -33,9 +36,10 @@ pub(crate) use gradient_rule::{Pulled, with_gradient_rule};
 pub(crate) use in_type::in_type;
 pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};
-pub(crate) use matmul::matmul;
+pub(crate) use matmul::{linear, matmul};
 pub use output_vocabulary::OutputVocabulary;
 pub use put_rows::put_rows;
 pub use rms_norm::{rms_norm, rms_norm_composed};
+pub use rotate::{rotate, rotate_composed};
 pub use swiglu::{swiglu, swiglu_composed};
 pub use token_distribution::{Entropy, LOGITS_CHUNK, TokenDistribution, TokenLogProbs};

@@ -313,11 +313,8 @@ impl Update {
 
     /// New values of a parameter of `dimensions` dimensions that the step changes, from its flat values or a share of them.
     fn values(&mut self, optimizer: &mut AdamW, name: &str, dimensions: usize, flat: Tensor<1>) -> Tensor<1> {
-        let mut gradient = self.gradients.remove(name).expect("a parameter that the step changes has a gradient");
+        let gradient = self.gradients.remove(name).expect("a parameter that the step changes has a gradient");
         let group = optimizer.group(name);
-        if self.scale != 1.0 {
-            gradient = gradient.mul_scalar(self.scale);
-        }
         let config = &optimizer.config;
         let decay = if dimensions >= 2 { config.weight_decay } else { 0.0 };
         let step = ops::AdamWStep {
@@ -327,6 +324,7 @@ impl Update {
             eps: config.eps,
             weight_decay: group.and_then(|group| group.weight_decay).unwrap_or(decay),
             step: optimizer.steps,
+            gradient_scale: self.scale,
         };
         let moments = optimizer
             .moments

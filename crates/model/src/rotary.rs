@@ -7,6 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::RopeScaling;
 use super::layer_plan::Rope;
+use crate::ops::rotate;
 
 /// The cosines and sines of every position.
 #[derive(Debug, Clone)]
@@ -180,19 +181,9 @@ impl Rotation {
         Self { cos: self.cos.clone().inner(), sin: self.sin.clone().inner() }
     }
 
-    /// Rotates the first numbers of each head, `[batch, heads, time, head_dim]`: `x cos + rotate_half(x) sin`,
-    /// `rotate_half(x1, x2) = (-x2, x1)`.
+    /// Rotates the first numbers of each head, `[batch, heads, time, head_dim]`.
     pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, _, head_dim] = x.dims();
-        let [_, _, _, dim] = self.cos.dims();
-        if dim < head_dim {
-            let (rotated, kept) = (x.clone().narrow(3, 0, dim), x.narrow(3, dim, head_dim - dim));
-            return Tensor::cat(vec![self.apply(rotated), kept], 3);
-        }
-        let first = x.clone().narrow(3, 0, dim / 2);
-        let second = x.clone().narrow(3, dim / 2, dim / 2);
-        let rotated = Tensor::cat(vec![second.neg(), first], 3);
-        x * self.cos.clone() + rotated * self.sin.clone()
+        rotate(x, self.cos.clone(), self.sin.clone())
     }
 }
 

@@ -61,7 +61,8 @@ fn blocks_computed_again_give_the_same_gradients() {
                     assert_eq!(AGAIN.get(), blocks);
                     assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
                     for (name, expected) in expected {
-                        let tolerance = Tolerance { absolute: 1e-9, relative: 1e-5 };
+                        // Outside autodiff so few rows are multiplied by a loop that rounds otherwise.
+                        let tolerance = Tolerance { absolute: 1e-8, relative: 1e-5 };
                         assert_close!(found[&name], expected, tolerance, "{name}");
                     }
                 }

@@ -1,5 +1,8 @@
 use burn::tensor::Tensor;
 
+use super::memory::{Numbers, OwnNumbers};
+use super::{loops, memory};
+
 /// Settings of one step of [`adamw_step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
@@ -16,6 +19,8 @@ pub struct AdamWStep {
     pub weight_decay: f64,
     /// Number of this step, from 1, for the bias correction.
     pub step: u64,
+    /// Factor of the gradient, above 0: of clipping, and of a mean over what the gradient is the sum of.
+    pub gradient_scale: f64,
 }
 
 impl AdamWStep {
@@ -36,14 +41,15 @@ impl AdamWStep {
 /// Loshchilov & Hutter 2019, algorithm 2, as PyTorch computes it:
 ///
 /// ```text
+/// grad       = grad * gradient_scale
 /// param      = param * (1 - lr * weight_decay)
 /// exp_avg    = beta1 * exp_avg    + (1 - beta1) * grad
 /// exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad^2
 /// param      = param - lr / (1 - beta1^step) * exp_avg / (sqrt(exp_avg_sq / (1 - beta2^step)) + eps)
 /// ```
 ///
-/// All tensors have one shape and no autodiff; both averages start as zeros. On libtorch, tensors without other
-/// owners are changed in place.
+/// All tensors have one shape and no autodiff; both averages start as zeros. On a CPU and on libtorch, tensors
+/// without other owners are changed in place.
 pub fn adamw_step<const D: usize>(
     param: Tensor<D>,
     grad: Tensor<D>,
@@ -51,6 +57,12 @@ pub fn adamw_step<const D: usize>(
     exp_avg_sq: Tensor<D>,
     settings: &AdamWStep,
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
+    if [&param, &grad, &exp_avg, &exp_avg_sq].into_iter().all(memory::holds) {
+        let (shape, threads) = (param.dims(), memory::threads(&param.device()));
+        let [mut param, mut exp_avg, mut exp_avg_sq] = [param, exp_avg, exp_avg_sq].map(OwnNumbers::of);
+        loops::adamw_step(&mut param, &Numbers::of(grad), &mut exp_avg, &mut exp_avg_sq, settings, threads);
+        return (param.tensor(shape), exp_avg.tensor(shape), exp_avg_sq.tensor(shape));
+    }
     #[cfg(feature = "libtorch")]
     if super::libtorch::is_libtorch(&param.device()) {
         return super::libtorch::adamw_step(param, grad, exp_avg, exp_avg_sq, settings);
@@ -68,11 +80,22 @@ pub fn adamw_step_composed<const D: usize>(
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
     let AdamWStep { lr, beta1, beta2, eps, .. } = *settings;
     let (correction1, correction2) = settings.bias_corrections();
+    let grad = grad * settings.gradient_scale;
     let exp_avg = exp_avg * beta1 + grad.clone() * (1.0 - beta1);
     let exp_avg_sq = exp_avg_sq * beta2 + grad.square() * (1.0 - beta2);
     let denominator = exp_avg_sq.clone().sqrt() / correction2.sqrt() + eps;
     let param = param * settings.decay() - exp_avg.clone() / denominator * (lr / correction1);
     (param, exp_avg, exp_avg_sq)
+}
+
+/// Sum of the squares of a tensor's numbers, `[1]`, outside autodiff.
+pub fn sum_of_squares(tensor: Tensor<1>) -> Tensor<1> {
+    if !memory::holds(&tensor) {
+        return tensor.square().sum();
+    }
+    let device = tensor.device();
+    let sum = loops::sum_of_squares(&Numbers::of(tensor), memory::threads(&device));
+    Tensor::from_data([sum], &device)
 }
 
 #[cfg(test)]
@@ -84,7 +107,8 @@ mod tests {
 
     type Form = fn(Tensor<2>, Tensor<2>, Tensor<2>, Tensor<2>, &AdamWStep) -> (Tensor<2>, Tensor<2>, Tensor<2>);
     const FORMS: [Form; 2] = [adamw_step, adamw_step_composed];
-    const SETTINGS: AdamWStep = AdamWStep { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-3, weight_decay: 0.2, step: 1 };
+    const SETTINGS: AdamWStep =
+        AdamWStep { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-3, weight_decay: 0.2, step: 1, gradient_scale: 1.0 };
 
     #[test]
     fn follows_the_formula() {
@@ -132,6 +156,19 @@ mod tests {
             let (after, ..) = form(param, grad, exp_avg, exp_avg_sq, &SETTINGS);
             assert_eq!(held.each_ref().map(numbers), before);
             assert_ne!(numbers(&after), before[0]);
+        });
+    }
+
+    #[test]
+    fn gradients_are_scaled_and_their_squares_summed() {
+        for_every_device(|device, form| {
+            let (param, grad, exp_avg, exp_avg_sq) = state(device);
+            let halved = AdamWStep { gradient_scale: 0.5, ..SETTINGS };
+            let (scaled, ..) = form(param.clone(), grad.clone(), exp_avg.clone(), exp_avg_sq.clone(), &halved);
+            let (expected, ..) = form(param, grad.clone() * 0.5, exp_avg, exp_avg_sq, &SETTINGS);
+            assert_close!(numbers(&scaled), numbers(&expected), 1e-7);
+            let sum: Vec<f64> = sum_of_squares(grad.reshape([6])).to_data().iter::<f64>().collect();
+            assert_close!(sum, [28.0], 1e-6);
         });
     }
 

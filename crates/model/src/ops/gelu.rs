@@ -1,7 +1,8 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu as exact, gelu_approximate};
 
-use super::{flex, with_gradient_rule};
+use super::memory::{Numbers, OwnNumbers};
+use super::{loops, memory, with_gradient_rule};
 
 /// Forms of [`gelu`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub enum GeluForm {
 ///
 /// `x` is `[rows, width]`, as is the result. Differentiable; nothing but `x` is kept for the backward pass.
 pub fn gelu(x: Tensor<2>, form: GeluForm) -> Tensor<2> {
-    if flex::holds(&x) {
-        return ruled(x, form, flex::gelu, flex::gelu_gradient);
+    if memory::holds(&x) {
+        return ruled(x, form, gelu_in_memory, gelu_gradient_in_memory);
     }
     #[cfg(feature = "libtorch")]
     if form == GeluForm::Tanh && super::libtorch::is_libtorch(&x.device()) {
@@ -33,6 +34,20 @@ pub fn gelu_composed(x: Tensor<2>, form: GeluForm) -> Tensor<2> {
         GeluForm::Exact => exact(x),
         GeluForm::Tanh => gelu_approximate(x),
     }
+}
+
+fn gelu_in_memory(x: Tensor<2>, form: GeluForm) -> Tensor<2> {
+    let (shape, device) = (x.dims(), x.device());
+    let mut output = OwnNumbers::new(shape[0] * shape[1], &device);
+    loops::gelu(&Numbers::of(x), &mut output, form, memory::threads(&device));
+    output.tensor(shape)
+}
+
+fn gelu_gradient_in_memory(x: Tensor<2>, gradient: Tensor<2>, form: GeluForm) -> Tensor<2> {
+    let (shape, threads) = (x.dims(), memory::threads(&x.device()));
+    let mut gradient = OwnNumbers::of(gradient);
+    loops::gelu_gradient(&Numbers::of(x), &mut gradient, form, threads);
+    gradient.tensor(shape)
 }
 
 /// The result of `forward`, whose gradient is that of `gradient`.

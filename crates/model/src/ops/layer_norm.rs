@@ -1,25 +1,37 @@
 use burn::tensor::{Tensor, module};
 
-use super::{flex, with_gradient_rule};
+use super::memory::{Numbers, OwnNumbers};
+use super::{loops, memory, with_gradient_rule};
 
 /// `(x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight + bias`, row by row
 /// ([Ba et al. 2016](https://arxiv.org/abs/1607.06450)).
 ///
-/// `input` is `[rows, width]`, `weight` and `bias` are `[width]`; returns `[rows, width]`. Differentiable in all. On flex
-/// nothing but the input is kept for the backward pass.
+/// `input` is `[rows, width]`, `weight` and `bias` are `[width]`; returns `[rows, width]`. Differentiable in all. On a
+/// CPU nothing but the input is kept for the backward pass.
 ///
 /// # Panics
 /// If they differ in width.
 pub fn layer_norm(input: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<2> {
     assert_eq!(([input.dims()[1]], weight.dims()), (weight.dims(), bias.dims()), "the parts of a norm differ in width");
-    if !input.is_autodiff() || !flex::holds(&input) {
+    if !input.is_autodiff() || !memory::holds(&input) || !memory::holds(&weight) {
         return layer_norm_composed(input, weight, bias, eps);
     }
     let inputs = [input.clone(), weight.clone().unsqueeze(), bias.clone().unsqueeze()];
     let (input, weight) = (input.inner(), weight.inner());
     let output = layer_norm_composed(input.clone(), weight.clone(), bias.inner(), eps);
-    let rule = move |grad: Tensor<2>, _| flex::layer_norm_gradients(input, weight, grad, eps as f32).map(Some).into();
+    let rule = move |gradient: Tensor<2>, _| gradients(input, weight, gradient, eps).map(Some).into();
     with_gradient_rule(inputs, output, Box::new(rule))
+}
+
+/// Gradients of input, weight and bias.
+fn gradients(input: Tensor<2>, weight: Tensor<1>, gradient: Tensor<2>, eps: f64) -> [Tensor<2>; 3] {
+    let (shape, device) = (input.dims(), input.device());
+    let mut gradient = OwnNumbers::of(gradient);
+    let (input, weight) = (Numbers::of(input), Numbers::of(weight));
+    let threads = memory::threads(&device);
+    let parameters = loops::layer_norm_gradients(&input, &weight, &mut gradient, eps as f32, threads);
+    let [of_weight, of_bias] = parameters.map(|found| Tensor::<1>::from_data(found.as_slice(), &device).unsqueeze());
+    [gradient.tensor(shape), of_weight, of_bias]
 }
 
 /// [`layer_norm`] in its portable form.

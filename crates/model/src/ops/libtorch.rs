@@ -1,4 +1,4 @@
-//! Operations on libtorch's own kernels: the only place that uses `tch`.
+//! Operations on libtorch's own kernels, and the memory of its tensors: the only place that uses `tch`.
 //!
 //! Each is a backend extension: with autodiff it records its own backward step, without it runs only the kernel.
 
@@ -8,6 +8,7 @@ mod adamw;
 mod attention;
 mod gelu;
 mod log_probs;
+mod memory;
 mod put_rows;
 mod rms_norm;
 mod swiglu;
@@ -20,6 +21,7 @@ pub(super) use adamw::adamw_step;
 pub(super) use attention::attention;
 pub(super) use gelu::{gelu_tanh, gelu_tanh_gradient};
 pub(super) use log_probs::selected_log_probs;
+pub(super) use memory::TorchNumbers;
 pub(super) use put_rows::put_rows;
 pub(super) use rms_norm::rms_norm;
 pub(super) use swiglu::swiglu;
@@ -51,6 +53,11 @@ fn libtorch_device(device: &Device) -> Option<LibTorchDevice> {
 /// Sets the number of threads that libtorch uses inside one operation.
 pub(super) fn set_threads(count: usize) {
     tch::set_num_threads(i32::try_from(count).unwrap_or(i32::MAX));
+}
+
+/// Number of threads that libtorch uses inside one operation.
+pub(super) fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
 }
 
 /// Number of GPUs that libtorch can use.

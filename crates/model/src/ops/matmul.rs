@@ -1,15 +1,26 @@
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, module};
 
 use super::gradient_rule::{Pulled, with_gradient_rule};
 use super::in_type::in_type;
+use super::loops::{self, Matrix};
+use super::memory::{self, Numbers, OwnNumbers};
+
+/// Rows up to which a product reads its matrix in order: measured on libtorch with matrices of 576 x 576 to 576 x 49,152,
+/// that is 1.2 to 3 times faster for 4 rows, 1 to 2 times for 16.
+const FEW_ROWS: usize = 16;
 
 /// Product of `[rows, inner]` with `[inner, columns]`, both of one number type, which is that of the product.
 /// Differentiable.
+///
+/// A few rows outside autodiff, as in generation, are multiplied by a loop that reads the matrix once.
 ///
 /// Where a device has no instructions for products of bfloat16, their numbers are multiplied in 32 bits and the product is
 /// rounded: libtorch's own product of 256 x 576 with 576 x 1,536 takes 370 ms on a CPU with AVX2, and this one 6 ms. The
 /// backward pass keeps the 16-bit numbers.
 pub(crate) fn matmul(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
+    if let Some(product) = few_rows(&left, &right) {
+        return product;
+    }
     if left.dtype() != DType::BF16 || has_bf16(&left.device()) {
         return left.matmul(right);
     }
@@ -28,6 +39,37 @@ pub(crate) fn matmul(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
     with_gradient_rule([left, right], output, Box::new(rule))
 }
 
+/// `x W + b` in 32 bits: `[rows, inner]` with `[inner, columns]` and `[columns]`. Differentiable.
+pub(crate) fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    match few_rows(&input, &weight) {
+        Some(product) => match bias {
+            Some(bias) => product + bias.unsqueeze(),
+            None => product,
+        },
+        None => module::linear(input, weight, bias),
+    }
+}
+
+/// The product, if its left matrix has a few rows that are in memory outside autodiff.
+fn few_rows(left: &Tensor<2>, right: &Tensor<2>) -> Option<Tensor<2>> {
+    let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
+    let is_here = |tensor: &Tensor<2>| !tensor.is_autodiff() && memory::holds(tensor);
+    if !(1..=FEW_ROWS).contains(&rows) || inner == 0 || columns == 0 || !is_here(left) || !is_here(right) {
+        return None;
+    }
+    let transposed = right.clone().transpose();
+    let is_by_row = memory::is_dense(right);
+    if !is_by_row && !memory::is_dense(&transposed) {
+        return None;
+    }
+    let device = left.device();
+    let right = Numbers::of(if is_by_row { right.clone() } else { transposed });
+    let matrix = if is_by_row { Matrix::Rows(&right) } else { Matrix::Columns(&right) };
+    let mut output = OwnNumbers::new(rows * columns, &device);
+    loops::few_rows(&Numbers::of(left.clone()), matrix, &mut output, inner, memory::threads(&device));
+    Some(output.tensor([rows, columns]))
+}
+
 fn in_32_bits(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
     let [left, right] = [left, right].map(|tensor| in_type(tensor, DType::F32));
     in_type(left.matmul(right), DType::BF16)
@@ -44,10 +86,33 @@ fn has_bf16(device: &Device) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::TensorData;
     use palestra_testing::assert_close;
 
     use super::*;
     use crate::ops::{available_devices, open_device};
+
+    #[test]
+    fn a_few_rows_have_the_products_of_many_in_every_layout() {
+        for name in available_devices() {
+            let device = open_device(name).unwrap();
+            let matrix = |rows: usize, columns: usize| -> Tensor<2> {
+                let numbers = (0..rows * columns).map(|i| ((7 * i) % 23) as f32 / 16.0 - 0.6).collect();
+                Tensor::from_data(TensorData::new(numbers, [rows, columns]), &device)
+            };
+            let (left, right, bias) = (matrix(5, 33), matrix(33, 70), matrix(1, 70).reshape([70]));
+            let spread = matrix(33, 140).narrow(1, 0, 70); // neither row after row nor column after column
+            for right in [right.clone(), matrix(70, 33).transpose(), spread] {
+                let host = |tensor: Tensor<2>| -> Vec<f32> { tensor.into_data().try_into_vec().unwrap() };
+                let expected = left.clone().matmul(right.clone()) + bias.clone().unsqueeze();
+                let found = linear(left.clone(), right.clone(), Some(bias.clone()));
+                assert_close!(host(found), host(expected), 1e-5, "{name}");
+                let transposed_left = left.clone().transpose().reshape([5, 33]);
+                let expected = transposed_left.clone().matmul(right.clone());
+                assert_close!(host(matmul(transposed_left, right)), host(expected), 1e-5, "{name}");
+            }
+        }
+    }
 
     #[test]
     fn products_and_gradients_are_those_of_32_bits_rounded() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
+use crate::ops::sum_of_squares;
 use crate::parameters;
 
 /// Sum of the gradients of one step by parameter name, flat: over the parts of a batch, and over the ranks of a run.
@@ -76,7 +77,7 @@ impl GradientSum {
 
     /// Square of the global norm of the sums, `[1]`, on the device; `None` without gradients.
     fn square(&self) -> Option<Tensor<1>> {
-        let squares: Vec<Tensor<1>> = self.sums.values().map(|gradient| gradient.clone().square().sum()).collect();
+        let squares: Vec<Tensor<1>> = self.sums.values().cloned().map(sum_of_squares).collect();
         (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum())
     }
 

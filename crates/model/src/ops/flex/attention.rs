@@ -3,9 +3,9 @@ use burn::tensor::Tensor;
 use macerator::Simd;
 use rayon::prelude::*;
 
-use super::functions::{add_scaled, dot, exp, sum};
 use super::{dense, holds, numbers, primitive, tensor};
 use crate::ops::AttentionMask;
+use crate::ops::loops::{PART, add_scaled, dot, exp, sum};
 
 /// Number of keys up to which a head's work is small enough for loops; matrix products are faster beyond.
 const MAX_KEYS: usize = 128;
@@ -128,7 +128,7 @@ impl AttentionPass {
     /// Texts that are worth a thread.
     fn texts_at_once(&self) -> usize {
         let Size { heads, queries, keys, head_dim, .. } = self.size;
-        (4 * super::PART / (heads * queries * keys * head_dim)).max(1)
+        (4 * PART / (heads * queries * keys * head_dim)).max(1)
     }
 
     fn text(&self, text: usize) -> TextInputs<'_> {

@@ -1,41 +1,41 @@
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use burn::tensor::Tensor;
 use macerator::Simd;
 use rayon::prelude::*;
 
 use super::functions::{erf, exp, tanh};
-use super::{PART, dense, numbers, owned_numbers, tensor};
+use super::{PART, Threads};
 use crate::ops::GeluForm;
 
-/// [`gelu`](crate::ops::gelu()), outside autodiff.
-pub(in crate::ops) fn gelu(x: Tensor<2>, form: GeluForm) -> Tensor<2> {
-    let shape = x.dims();
-    let mut x = owned_numbers(x);
+/// [`gelu`](crate::ops::gelu()) of `x` into `output`.
+pub(in crate::ops) fn gelu(x: &[f32], output: &mut [f32], form: GeluForm, threads: Threads) {
     let part = match form {
-        GeluForm::Exact => exact as fn(&mut [f32]),
+        GeluForm::Exact => exact as fn(&[f32], &mut [f32]),
         GeluForm::Tanh => approximate,
     };
-    x.par_chunks_mut(PART).for_each(part);
-    tensor(x, shape)
+    in_parts(x, output, threads, part);
 }
 
-/// Gradient of the input, given that of the output.
-pub(in crate::ops) fn gelu_gradient(x: Tensor<2>, gradient: Tensor<2>, form: GeluForm) -> Tensor<2> {
-    let (shape, x) = (x.dims(), dense(x));
-    let mut gradient = owned_numbers(gradient);
+/// Replaces the gradient of the output by that of the input.
+pub(in crate::ops) fn gelu_gradient(x: &[f32], gradient: &mut [f32], form: GeluForm, threads: Threads) {
     let part = match form {
         GeluForm::Exact => exact_gradient as fn(&[f32], &mut [f32]),
         GeluForm::Tanh => approximate_gradient,
     };
-    gradient.par_chunks_mut(PART).zip(numbers(&x).par_chunks(PART)).for_each(|(gradient, x)| part(x, gradient));
-    tensor(gradient, shape)
+    in_parts(x, gradient, threads, part);
+}
+
+fn in_parts(x: &[f32], changed: &mut [f32], threads: Threads, part: fn(&[f32], &mut [f32])) {
+    let share = threads.share(changed.len().div_ceil(PART));
+    changed.par_chunks_mut(PART).zip(x.par_chunks(PART)).with_min_len(share).for_each(|(changed, x)| part(x, changed));
 }
 
 #[macerator::with_simd]
-fn exact<S: Simd>(x: &mut [f32]) {
-    for i in 0..x.len() {
-        x[i] *= normal_cdf(x[i]);
+fn exact<S: Simd>(x: &[f32], output: &mut [f32]) {
+    let count = x.len().min(output.len());
+    let (x, output) = (&x[..count], &mut output[..count]);
+    for i in 0..count {
+        output[i] = x[i] * normal_cdf(x[i]);
     }
 }
 
@@ -50,9 +50,11 @@ fn exact_gradient<S: Simd>(x: &[f32], gradient: &mut [f32]) {
 }
 
 #[macerator::with_simd]
-fn approximate<S: Simd>(x: &mut [f32]) {
-    for i in 0..x.len() {
-        x[i] *= 0.5 + 0.5 * tanh(angle(x[i]));
+fn approximate<S: Simd>(x: &[f32], output: &mut [f32]) {
+    let count = x.len().min(output.len());
+    let (x, output) = (&x[..count], &mut output[..count]);
+    for i in 0..count {
+        output[i] = x[i] * (0.5 + 0.5 * tanh(angle(x[i])));
     }
 }
 

@@ -6,7 +6,7 @@ use std::f32::consts::FRAC_2_SQRT_PI;
 
 /// Exponential to a relative error of 2e-7; 0 below -87, where a float would lose digits, and that of 88 above it.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(in crate::ops) fn exp(x: f32) -> f32 {
     /// 1.5 * 2^23: a float of this size has no fraction, so that adding it rounds.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
@@ -42,7 +42,7 @@ pub(super) fn tanh(x: f32) -> f32 {
 
 /// `sum a[i] b[i]` in eight sums, which are added in one order.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(in crate::ops) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut lanes = [0.0; 8];
     for i in 0..a.len().min(b.len()) {
@@ -59,7 +59,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// `sum a[i]`, as [`dot`].
 #[inline(always)]
-pub(super) fn sum(a: &[f32]) -> f32 {
+pub(in crate::ops) fn sum(a: &[f32]) -> f32 {
     let (a, rest) = a.as_chunks::<8>();
     let mut lanes = [0.0; 8];
     for i in 0..a.len() {
@@ -81,7 +81,7 @@ fn total([a, b, c, d, e, f, g, h]: [f32; 8]) -> f32 {
 
 /// Adds `factor * b` to `a`.
 #[inline(always)]
-pub(super) fn add_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
+pub(in crate::ops) fn add_scaled(a: &mut [f32], factor: f32, b: &[f32]) {
     let count = a.len().min(b.len());
     let (a, b) = (&mut a[..count], &b[..count]);
     for i in 0..count {

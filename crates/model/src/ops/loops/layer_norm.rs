@@ -1,30 +1,29 @@
-use burn::tensor::Tensor;
 use macerator::Simd;
 use rayon::prelude::*;
 
 use super::functions::{dot, sum};
-use super::{PART, dense, numbers, owned_numbers, tensor};
+use super::{Threads, added, rows_of_a_part};
 
-/// Gradients of the input, `[rows, width]`, the weight and the bias, `[1, width]`, of a layer norm, given that of its output.
+/// Replaces the gradient of a layer norm's output, `[rows, width]`, by that of its input. Returns the gradients of weight and
+/// bias, `[width]` each.
 pub(in crate::ops) fn layer_norm_gradients(
-    input: Tensor<2>,
-    weight: Tensor<1>,
-    gradient: Tensor<2>,
+    input: &[f32],
+    weight: &[f32],
+    gradient: &mut [f32],
     eps: f32,
-) -> [Tensor<2>; 3] {
-    let [rows, width] = input.dims();
-    let (input, weight) = (dense(input), dense(weight));
-    let mut gradient = owned_numbers(gradient);
-    let part = (PART / width).max(1) * width;
-    let mut sums = vec![0.0; gradient.len().div_ceil(part) * 2 * width];
-    let parts = gradient.par_chunks_mut(part).zip(numbers(&input).par_chunks(part)).zip(sums.par_chunks_mut(2 * width));
-    parts.for_each(|((gradient, input), sums)| rows_gradients(input, numbers(&weight), gradient, sums, eps));
-    let mut total = vec![0.0; 2 * width];
-    for sums in sums.chunks_exact(2 * width) {
-        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
-    }
-    let of_bias = total.split_off(width);
-    [tensor(gradient, [rows, width]), tensor(total, [1, width]), tensor(of_bias, [1, width])]
+    threads: Threads,
+) -> [Vec<f32>; 2] {
+    let width = weight.len();
+    let part = rows_of_a_part(width);
+    let count = gradient.len().div_ceil(part);
+    let mut sums = vec![0.0; count * 2 * width];
+    let parts = gradient.par_chunks_mut(part).zip(input.par_chunks(part)).zip(sums.par_chunks_mut(2 * width));
+    parts
+        .with_min_len(threads.share(count))
+        .for_each(|((gradient, input), sums)| rows_gradients(input, weight, gradient, sums, eps));
+    let mut of_weight = added(&sums, 2 * width);
+    let of_bias = of_weight.split_off(width);
+    [of_weight, of_bias]
 }
 
 /// Replaces the gradient of some rows by that of their input, and adds those of weight and bias, which `sums` has one after

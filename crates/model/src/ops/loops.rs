@@ -1,0 +1,56 @@
+//! Operations in one pass over numbers in the program's memory, which libtorch and flex have for a CPU.
+//!
+//! They are loops over slices, compiled for the vector instructions of the processor that they run on. The order of
+//! additions is fixed, so that threads and processors change no result but by fused multiplications.
+
+#![expect(clippy::extra_unused_type_parameters, reason = "`with_simd` wants one for the kind of processor")]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "an iterator's functions stay outside of code for one kind of processor"
+)]
+
+mod adamw;
+mod few_rows;
+mod functions;
+mod gelu;
+mod layer_norm;
+mod rms_norm;
+mod rotate;
+mod swiglu;
+
+pub(super) use adamw::{adamw_step, sum_of_squares};
+pub(super) use few_rows::{Matrix, few_rows};
+pub(super) use functions::{add_scaled, dot, exp, sum};
+pub(super) use gelu::{gelu, gelu_gradient};
+pub(super) use layer_norm::layer_norm_gradients;
+pub(super) use rms_norm::{rms_norm, rms_norm_gradients};
+pub(super) use rotate::{Rotated, rotate};
+pub(super) use swiglu::{swiglu, swiglu_gradients};
+
+/// Numbers that a thread takes at once: enough to be worth waking it, few enough for its cache.
+pub(super) const PART: usize = 1 << 14;
+
+/// Maximum number of threads that work on one operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Threads(pub usize);
+
+impl Threads {
+    /// Number of parts that a thread takes at least, of so many.
+    fn share(self, parts: usize) -> usize {
+        parts.div_ceil(self.0).max(1)
+    }
+}
+
+/// Numbers of some whole rows, about a part.
+fn rows_of_a_part(width: usize) -> usize {
+    (PART / width).max(1) * width
+}
+
+/// Adds up what each part has added: sums of the same width, one after the other.
+fn added(parts: &[f32], width: usize) -> Vec<f32> {
+    let mut total = vec![0.0; width];
+    for part in parts.chunks_exact(width) {
+        total.iter_mut().zip(part).for_each(|(total, sum)| *total += sum);
+    }
+    total
+}

@@ -1,0 +1,47 @@
+use macerator::Simd;
+use rayon::prelude::*;
+
+use super::functions::exp;
+use super::{PART, Threads};
+
+/// [`swiglu`](crate::ops::swiglu()) of `gate` and `up` into `output`.
+pub(in crate::ops) fn swiglu(gate: &[f32], up: &[f32], output: &mut [f32], threads: Threads) {
+    let share = threads.share(output.len().div_ceil(PART));
+    let parts = output.par_chunks_mut(PART).zip(gate.par_chunks(PART)).zip(up.par_chunks(PART));
+    parts.with_min_len(share).for_each(|((output, gate), up)| part(gate, up, output));
+}
+
+/// Replaces the gradient of the output by that of `up`, and writes that of `gate` into `of_gate`.
+pub(in crate::ops) fn swiglu_gradients(
+    gate: &[f32],
+    up: &[f32],
+    gradient: &mut [f32],
+    of_gate: &mut [f32],
+    threads: Threads,
+) {
+    let share = threads.share(gradient.len().div_ceil(PART));
+    let changed = gradient.par_chunks_mut(PART).zip(of_gate.par_chunks_mut(PART));
+    let parts = changed.zip(gate.par_chunks(PART)).zip(up.par_chunks(PART));
+    parts.with_min_len(share).for_each(|(((gradient, of_gate), gate), up)| part_gradients(gate, up, gradient, of_gate));
+}
+
+#[macerator::with_simd]
+fn part<S: Simd>(gate: &[f32], up: &[f32], output: &mut [f32]) {
+    let count = output.len();
+    let (gate, up) = (&gate[..count], &up[..count]);
+    for i in 0..count {
+        output[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+    }
+}
+
+/// With `s` the sigmoid of the gate `x`, the slope of `silu(x) = x s` is `s (1 + x (1 - s))`.
+#[macerator::with_simd]
+fn part_gradients<S: Simd>(gate: &[f32], up: &[f32], gradient: &mut [f32], of_gate: &mut [f32]) {
+    let count = gradient.len();
+    let (gate, up, of_gate) = (&gate[..count], &up[..count], &mut of_gate[..count]);
+    for i in 0..count {
+        let sigmoid = 1.0 / (1.0 + exp(-gate[i]));
+        of_gate[i] = gradient[i] * up[i] * sigmoid * (1.0 + gate[i] * (1.0 - sigmoid));
+        gradient[i] *= gate[i] * sigmoid;
+    }
+}

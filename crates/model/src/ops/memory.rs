@@ -1,0 +1,135 @@
+//! Tensors whose numbers are in the program's memory: those of flex, and those of libtorch on a CPU.
+
+use std::ops::{Deref, DerefMut};
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use super::flex::is_flex;
+#[cfg(feature = "libtorch")]
+use super::libtorch::{self, TorchNumbers};
+use super::loops::Threads;
+
+/// True if the numbers of a tensor are in the program's memory, in 32 bits.
+pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let device = tensor.device();
+    #[cfg(feature = "libtorch")]
+    if libtorch::is_libtorch_cpu(&device) {
+        return tensor.dtype() == DType::F32;
+    }
+    is_flex(&device) && tensor.dtype() == DType::F32
+}
+
+/// Number of threads that an operation of a device takes.
+pub(super) fn threads(device: &Device) -> Threads {
+    #[cfg(feature = "libtorch")]
+    if libtorch::is_libtorch(device) {
+        return Threads(libtorch::threads());
+    }
+    let _ = device;
+    Threads(rayon::current_num_threads())
+}
+
+/// True if the numbers of a tensor, which is in memory and outside autodiff, stand one after the other.
+pub(super) fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
+    #[cfg(feature = "libtorch")]
+    if libtorch::is_libtorch(&tensor.device()) {
+        return TorchNumbers::is_dense(tensor);
+    }
+    flex(tensor.clone()).is_contiguous()
+}
+
+/// Numbers of a tensor outside autodiff, one after the other, to read.
+pub(super) enum Numbers {
+    Flex(FlexTensor),
+    #[cfg(feature = "libtorch")]
+    Torch(TorchNumbers),
+}
+
+impl Numbers {
+    /// The tensor's own memory, or a copy if its numbers stand otherwise.
+    pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        #[cfg(feature = "libtorch")]
+        if libtorch::is_libtorch(&tensor.device()) {
+            return Self::Torch(TorchNumbers::of(tensor));
+        }
+        let tensor = flex(tensor);
+        Self::Flex(if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() })
+    }
+}
+
+impl Deref for Numbers {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Flex(tensor) => tensor.as_slice().expect("a dense tensor in 32 bits"),
+            #[cfg(feature = "libtorch")]
+            Self::Torch(numbers) => numbers.as_slice(),
+        }
+    }
+}
+
+/// Numbers that nobody else has, to change.
+pub(super) enum OwnNumbers {
+    Flex(Vec<f32>),
+    #[cfg(feature = "libtorch")]
+    Torch(TorchNumbers),
+}
+
+impl OwnNumbers {
+    /// Those of a tensor outside autodiff: its own memory if nobody else has it, or a copy.
+    pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        #[cfg(feature = "libtorch")]
+        if libtorch::is_libtorch(&tensor.device()) {
+            return Self::Torch(TorchNumbers::owned(tensor));
+        }
+        Self::Flex(tensor.into_data().try_into_vec().expect("a tensor in 32 bits"))
+    }
+
+    /// New ones, of any value.
+    pub fn new(count: usize, device: &Device) -> Self {
+        #[cfg(feature = "libtorch")]
+        if libtorch::is_libtorch(device) {
+            return Self::Torch(TorchNumbers::new(count));
+        }
+        let _ = device;
+        Self::Flex(vec![0.0; count])
+    }
+
+    /// The tensor that they are.
+    pub fn tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
+        match self {
+            Self::Flex(numbers) => Tensor::from_data(TensorData::new(numbers, shape), &Device::flex()),
+            #[cfg(feature = "libtorch")]
+            Self::Torch(numbers) => numbers.tensor(shape),
+        }
+    }
+}
+
+impl Deref for OwnNumbers {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Flex(numbers) => numbers,
+            #[cfg(feature = "libtorch")]
+            Self::Torch(numbers) => numbers.as_slice(),
+        }
+    }
+}
+
+impl DerefMut for OwnNumbers {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match self {
+            Self::Flex(numbers) => numbers,
+            #[cfg(feature = "libtorch")]
+            Self::Torch(numbers) => numbers.as_mut_slice(),
+        }
+    }
+}
+
+fn flex<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    tensor.try_into_primitive::<Flex>().expect("a flex tensor without autodiff")
+}
