@@ -14,7 +14,7 @@ cp "$(dirname "$0")"/*.toml "$(dirname "$0")"/answers.jsonl smollm2
 cd smollm2
 ln -s "$model" model
 ask() {
-  "$palestra" generate "$1" --chat --prompt "What is the capital of Italy?" --greedy --max-new-tokens 24 --quiet
+  "$palestra" generate "$1" --chat --prompt "What is the capital of France?" --greedy --max-new-tokens 24 --quiet
 }
 
 echo "== The model as it is"
