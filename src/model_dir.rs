@@ -15,9 +15,10 @@ use palestra_model::huggingface::is_own;
 use palestra_model::lora::{base_of_adapters, merged, read_adapters, read_score_head};
 use palestra_model::ops::OutputVocabulary;
 use palestra_model::parameters::{collect, tensors_of};
+use palestra_model::quantize::Quantization;
 use palestra_model::{
-    Device, GenerationConfig, Heads, ModelConfig, Policy, read_companions, read_config, read_config_json,
-    read_generation_config, read_model,
+    Device, FrozenMatrices, GenerationConfig, Heads, ModelConfig, Policy, read_companions, read_config,
+    read_config_json, read_frozen, read_generation_config,
 };
 use palestra_text::{ChatTemplate, TemplateLimits, Tokenizer, files_of_gguf};
 
@@ -63,7 +64,22 @@ impl ModelDir {
     /// # Errors
     /// Files that are missing or damaged, adapters that do not fit, or the reasons that `build` gives.
     pub fn policy(&self, build: impl FnOnce(ModelConfig, Tensors) -> Result<Policy, Vec<String>>) -> Result<Policy> {
-        let (mut config, mut tensors) = read_model(&self.path)?;
+        let as_they_are = (Quantization::None, &Device::flex());
+        self.frozen_policy(as_they_are, |config, tensors, _| build(config, tensors))
+    }
+
+    /// As [`ModelDir::policy`], with matrices that are frozen in this form on this device as they are read; without any, if
+    /// adapters are merged into them.
+    ///
+    /// # Errors
+    /// As [`ModelDir::policy`].
+    pub fn frozen_policy(
+        &self,
+        (quantization, device): (Quantization, &Device),
+        build: impl FnOnce(ModelConfig, Tensors, FrozenMatrices) -> Result<Policy, Vec<String>>,
+    ) -> Result<Policy> {
+        let quantization = if self.adapters.is_empty() { quantization } else { Quantization::None };
+        let (mut config, mut tensors, frozen) = read_frozen(&self.path, quantization, device)?;
         if let Some(last) = self.adapters.last() {
             tensors = self.with_adapters(&config, tensors)?;
             if let Some((head, _)) = read_score_head(last)? {
@@ -72,7 +88,7 @@ impl ModelDir {
                 tensors.extend(head);
             }
         }
-        let policy = build(config, tensors).map_err(|faults| self.fault(faults.join("; ")))?;
+        let policy = build(config, tensors, frozen).map_err(|faults| self.fault(faults.join("; ")))?;
         Ok(policy.with_vocabulary(output_vocabulary(&self.tokenizer)))
     }
 

@@ -15,6 +15,7 @@ use crate::model_dir::{ModelDir, base_directory, companions, output_vocabulary};
 use crate::{Error, Result};
 use palestra_learn::encoder::RETURN_ALPHABET;
 use palestra_learn::source::{alphabet, tokenizer_of};
+use palestra_model::quantize::Quantization;
 use palestra_model::{Device, GenerationConfig, Policy, lora, read_generation_config};
 use palestra_text::Tokenizer;
 
@@ -54,13 +55,17 @@ impl Agent {
     pub(super) fn starting_from(run: RunFile, directory: &Path, device: &Device) -> Result<Self> {
         let directory = ModelDir::open(directory)?;
         let learner = run.learner.config.clone();
-        let policy = directory.policy(|mut config, mut tensors| {
+        let heads = learner.shared().heads();
+        // A critic's trunk starts as a copy of the language model, which is not quantised.
+        let lora = run.lora.as_ref().filter(|_| heads.critic.is_none());
+        let form = lora.map_or(Quantization::None, |config| config.form(run.train.precision));
+        let policy = directory.frozen_policy((form, device), |mut config, mut tensors, frozen| {
             if learner.score_head().is_some() {
                 // A reward model writes nothing, so it has no output layer.
                 config.tie_embeddings = true;
                 tensors.remove("head.weight");
             }
-            Policy::starting_from(&config, learner.shared().heads(), tensors, run.seed, device)
+            Policy::starting_from(&config, heads, tensors, frozen, run.seed, device)
         })?;
         memory::check(&run, policy.transformer.config())?;
         let mut policy = policy.with_decoding(learner.shared().decoding()).with_precision(run.train.precision);

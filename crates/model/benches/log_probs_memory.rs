@@ -1,6 +1,7 @@
 //! Peak memory and time of the log-probabilities of 4,096 tokens from a vocabulary of 49,152, with all gradients, as
 //! logits of all tokens at once and in chunks: `cargo bench --features libtorch --bench log_probs_memory libtorch`.
 //!
+//! libtorch has one thread: more of them would wait for each other by the minute on a machine that has other work.
 //! Each form is a process of its own, whose peak is the resident memory that Linux reports (`VmHWM`), less that before.
 
 use std::process::Command;
@@ -31,6 +32,7 @@ fn main() {
 }
 
 fn measure(device: &Device, form: &str) {
+    set_threads(1);
     let leaf = |shape: [usize; 2], is_trained| {
         let values = Tensor::<2>::random(shape, Distribution::Normal(0.0, 0.02), device);
         values.autodiff().set_require_grad(is_trained)

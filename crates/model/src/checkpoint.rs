@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 use checksum::{Checksum, Record};
-pub use tensors::{NamedTensor, NumberType, Tensors, read_tensors, write_tensors};
+pub use tensors::{NamedTensor, NumberType, Take, Tensors, read_tensors, read_tensors_through, write_tensors};
 
 const CONFIG: &str = "config.json";
 const MODEL: &str = "model.safetensors";

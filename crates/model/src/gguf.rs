@@ -8,8 +8,8 @@ mod tests;
 
 use palestra_gguf::{Gguf, NumberFormat, Tensor};
 
-use crate::checkpoint::{NamedTensor, Tensors};
-use crate::huggingface::{from_hugging_face, shapes, to_hugging_face};
+use crate::checkpoint::{NamedTensor, Take, Tensors};
+use crate::huggingface::{shapes, to_hugging_face};
 use crate::{Error, ModelConfig, Result};
 use settings::architecture_of;
 pub use settings::{config_json, settings};
@@ -73,11 +73,11 @@ pub fn tensors(config: &ModelConfig, parameters: Tensors, format: NumberFormat) 
     Ok(tensors)
 }
 
-/// Weights of a model of this shape in a GGUF file, under our own names.
+/// Weights of a model of this shape in a GGUF file, under Hugging Face's names, each of which goes through `take`.
 ///
 /// # Errors
 /// Lists the tensors that are missing, unexpected or of another shape than the settings say; a number that is not finite.
-pub fn weights(file: &Gguf, config: &ModelConfig) -> Result<Tensors> {
+pub fn weights(file: &Gguf, config: &ModelConfig, take: &mut Take) -> Result<Tensors> {
     let interleaves = architecture_of(config)?.interleaves;
     let expected: Vec<(String, String, Vec<usize>)> = shapes(config)
         .into_iter()
@@ -109,9 +109,11 @@ pub fn weights(file: &Gguf, config: &ModelConfig) -> Result<Tensors> {
             Some(heads) => with_pairs(tensor, heads, Pairs::Halves),
             None => tensor,
         };
-        tensors.insert(theirs, tensor);
+        if let Some(kept) = take(&theirs, tensor).map_err(|reason| file.fault(reason))? {
+            tensors.insert(theirs, kept);
+        }
     }
-    from_hugging_face(config, tensors, file.path())
+    Ok(tensors)
 }
 
 /// llama.cpp's name of a tensor; `None` for one that it does not know.

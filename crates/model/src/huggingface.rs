@@ -70,6 +70,16 @@ pub fn to_hugging_face(config: &ModelConfig, mut parameters: Tensors) -> Tensors
 /// # Errors
 /// Lists the tensors that are missing, unexpected or of another shape than `config` says. Tied layers that differ.
 pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) -> Result<Tensors> {
+    from_hugging_face_without(&|_| false, config, tensors, origin)
+}
+
+/// As [`from_hugging_face`], of tensors without those of our parameters that were taken out of them.
+pub(super) fn from_hugging_face_without(
+    is_taken: &dyn Fn(&str) -> bool,
+    config: &ModelConfig,
+    tensors: Tensors,
+    origin: &Path,
+) -> Result<Tensors> {
     let prefix = names(config).prefix;
     let mut parameters = Tensors::new();
     let mut found = Tensors::new();
@@ -85,6 +95,9 @@ pub fn from_hugging_face(config: &ModelConfig, tensors: Tensors, origin: &Path) 
     }
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
     for TensorMapping { theirs, shape, ours, transposed } in places(config) {
+        if ours.iter().all(|(name, _)| is_taken(name)) {
+            continue;
+        }
         let bare = theirs.strip_prefix(prefix).unwrap_or(&theirs);
         let Some(tensor) = found.remove(bare) else {
             let hint = if theirs == OUTPUT { " (config.json says tie_word_embeddings = false)" } else { "" };
@@ -140,19 +153,26 @@ fn untie(found: &mut Tensors, config: &ModelConfig, origin: &Path) -> Result<()>
 /// # Errors
 /// Two tensors that have the same name then.
 pub fn without_wrappers(tensors: Tensors, origin: &Path) -> Result<Tensors> {
-    let bare = |name: &str| {
-        let name = INNER_WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| name.replace(wrapper, ""));
-        let start = WRAPPERS.iter().fold(name.as_str(), |name, wrapper| name.trim_start_matches(wrapper));
-        start.to_owned()
-    };
     let mut found = Tensors::new();
     for (name, tensor) in tensors {
-        let bare = bare(&name);
+        let bare = without_wrapper(&name);
         if found.insert(bare.clone(), tensor).is_some() {
             return Err(Error::checkpoint(origin, format!("{bare} is there twice, once as {name}")));
         }
     }
     Ok(found)
+}
+
+fn without_wrapper(name: &str) -> String {
+    let name = INNER_WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| name.replace(wrapper, ""));
+    let start = WRAPPERS.iter().fold(name.as_str(), |name, wrapper| name.trim_start_matches(wrapper));
+    start.to_owned()
+}
+
+/// Name of a tensor without wrappers of PyTorch, with the prefix of a model that has an output layer.
+pub(super) fn full_name(config: &ModelConfig, name: &str) -> String {
+    let (bare, prefix) = (without_wrapper(name), names(config).prefix);
+    if bare.starts_with(prefix) { bare } else { format!("{prefix}{bare}") }
 }
 
 /// Our parameters in one tensor of a Hugging Face model of this shape; `None` if there is no such tensor.

@@ -12,7 +12,7 @@ use super::cache::{CacheShape, Pass, Reading, SharedPrefix};
 use super::critic::{Critic, CriticShape};
 use super::huggingface::is_own;
 use super::layers::Init;
-use super::{KvCache, Linear, ModelConfig, Placement, Precision, Transformer, parameters};
+use super::{FrozenMatrices, KvCache, Linear, ModelConfig, Placement, Precision, Transformer, parameters};
 use crate::Result;
 use crate::checkpoint::Tensors;
 use crate::ops::{OutputVocabulary, TokenDistribution};
@@ -103,7 +103,8 @@ impl Policy {
     }
 
     /// A policy that starts from a pretrained language model. Heads that are not among the weights are newly
-    /// initialised, heads of another learner are dropped, and a critic's trunk starts as a copy of the language model.
+    /// initialised, heads of another learner are dropped, and a critic's trunk starts as a copy of the language model, none
+    /// of whose matrices is frozen then.
     ///
     /// # Errors
     /// Names each weight that is missing, unknown or of another shape.
@@ -111,11 +112,12 @@ impl Policy {
         config: &ModelConfig,
         heads: Heads,
         tensors: Tensors,
+        frozen: FrozenMatrices,
         seed: u64,
         device: &Device,
     ) -> Result<Self, Vec<String>> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let transformer = Transformer::new(config, &mut Init::Blank, device);
+        let transformer = Transformer::new(config, &mut Init::Blank, device).with_frozen(frozen);
         let policy = Self::with_heads(transformer, heads, &mut Init::Random(&mut rng), device);
         let known = parameters::names(&policy);
         let mut kinds = Tensors::new();

@@ -1,17 +1,23 @@
 //! Reading and writing Hugging Face model directories. Each checkpoint is one too. A GGUF file is read in their place.
 
+mod frozen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use palestra_gguf::{Gguf, is_gguf};
 use serde_json::{Value, json};
 
 use super::generation_config::GenerationConfig;
-use super::huggingface::{from_hugging_face, is_buffer, to_hugging_face, without_wrappers};
+use super::huggingface::{from_hugging_face_without, is_buffer, to_hugging_face, without_wrappers};
 use super::{ModelConfig, classifier, config_json, gguf};
-use crate::checkpoint::{NumberType, Tensors, read_tensors, write_tensors};
+use crate::checkpoint::{NumberType, Take, Tensors, read_tensors_through, write_tensors};
+use crate::quantize::Quantization;
 use crate::{Error, Result};
+use frozen::Freezer;
+pub use frozen::FrozenMatrices;
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
@@ -47,19 +53,39 @@ impl Default for FileLayout {
 /// A file that is missing or damaged, a model of a family or variant that is not supported, or weights that do not
 /// fit `config.json` or are not finite.
 pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
+    let (config, tensors, _) = read_frozen(directory, Quantization::None, &Device::flex())?;
+    Ok((config, tensors))
+}
+
+/// As [`read_model`], with the matrices of the blocks' linear layers frozen in this form on a device, each as soon as it is
+/// read: no more than one of them is in memory in 32 bits. They are none of the tensors. Routers stay tensors.
+///
+/// # Errors
+/// As [`read_model`].
+pub fn read_frozen(
+    directory: &Path,
+    quantization: Quantization,
+    device: &Device,
+) -> Result<(ModelConfig, Tensors, FrozenMatrices)> {
     if is_gguf(directory) {
         let file = Gguf::open(directory)?;
         let config = config_json::read(&gguf::config_json(&file)?, directory)?;
-        let tensors = gguf::weights(&file, &config)?;
-        return Ok((config, tensors));
+        let mut freezer = Freezer::new(&config, quantization, device);
+        let tensors = gguf::weights(&file, &config, &mut |name, tensor| freezer.take(name, tensor))?;
+        let tensors = from_hugging_face_without(&|name| freezer.has(name), &config, tensors, directory)?;
+        let frozen = freezer.frozen;
+        return Ok((config, tensors, frozen));
     }
     let json = read_config_json(directory)?;
     let mut config = config_json::read(&json, &directory.join(CONFIG))?;
+    let shape = config.clone();
+    let mut freezer = Freezer::new(&shape, quantization, device);
+    let mut take = |name: &str, tensor| freezer.take(name, tensor);
     let (whole, index) = (directory.join(MODEL), directory.join(INDEX));
     let (origin, mut tensors) = if whole.exists() {
-        (whole.clone(), read_tensors(&whole, &is_buffer)?)
+        (whole.clone(), read_tensors_through(&whole, &is_buffer, &mut take)?)
     } else if index.exists() {
-        let tensors = read_shards(directory, &index)?;
+        let tensors = read_shards(directory, &index, &mut take)?;
         (index, tensors)
     } else {
         return Err(Error::checkpoint(
@@ -72,8 +98,8 @@ pub fn read_model(directory: &Path) -> Result<(ModelConfig, Tensors)> {
         classifier::from_classifier(&json, &mut tensors, &origin)?;
         config.tie_embeddings = true; // there is no output layer
     }
-    let tensors = from_hugging_face(&config, tensors, &origin)?;
-    Ok((config, tensors))
+    let tensors = from_hugging_face_without(&|name| freezer.has(name), &config, tensors, &origin)?;
+    Ok((config, tensors, freezer.frozen))
 }
 
 /// Reads the shape of the model in a directory or a GGUF file.
@@ -203,7 +229,7 @@ fn bytes_of(tensors: &Tensors, numbers: NumberType) -> usize {
 }
 
 /// Reads the files that an index names for its tensors.
-fn read_shards(directory: &Path, index: &Path) -> Result<Tensors> {
+fn read_shards(directory: &Path, index: &Path, take: &mut Take) -> Result<Tensors> {
     let files: BTreeMap<String, String> =
         serde_json::from_value(read_json(index)?["weight_map"].take()).map_err(|error| {
             Error::checkpoint(index, format!("weight_map does not name a file for each tensor: {error}"))
@@ -217,7 +243,7 @@ fn read_shards(directory: &Path, index: &Path) -> Result<Tensors> {
                 format!("weight_map names {file:?}, which is no file of its own directory"),
             ));
         }
-        tensors.extend(read_tensors(&directory.join(file), &is_buffer)?);
+        tensors.extend(read_tensors_through(&directory.join(file), &is_buffer, take)?);
     }
     Ok(tensors)
 }
@@ -236,168 +262,4 @@ pub fn write_json(path: &Path, json: &Value) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::checkpoint::{self, Checkpoint, NamedTensor};
-    use crate::huggingface::tests::file_of;
-
-    fn tiny() -> ModelConfig {
-        ModelConfig { layers: 1, width: 2, heads: 1, ..ModelConfig::default() }.resolve(3).unwrap()
-    }
-
-    /// The parameters of a model under our own names, with numbers that 16 bits represent exactly.
-    fn parameters() -> Tensors {
-        from_hugging_face(&tiny(), file_of(&tiny()), Path::new("m")).unwrap()
-    }
-
-    fn saved(change: impl FnOnce(&mut Tensors)) -> tempfile::TempDir {
-        let directory = tempfile::tempdir().unwrap();
-        let mut file = file_of(&tiny());
-        change(&mut file);
-        // Writes the file without checks, as another program might.
-        let views = file.iter().map(|(name, tensor)| {
-            let bytes = bytemuck::cast_slice(&tensor.data);
-            (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, tensor.shape.clone(), bytes).unwrap())
-        });
-        safetensors::serialize_to_file(views, None, &directory.path().join(MODEL)).unwrap();
-        write_json(&directory.path().join(CONFIG), &config_json::write(&tiny())).unwrap();
-        directory
-    }
-
-    fn refused(change: impl FnOnce(&mut Tensors)) -> String {
-        let directory = saved(change);
-        let message = read_model(directory.path()).unwrap_err().to_string();
-        message.strip_prefix(&directory.path().join(MODEL).display().to_string()).unwrap().to_string()
-    }
-
-    #[test]
-    fn what_was_written_is_read_in_every_layout() {
-        let generation = GenerationConfig { eos: vec![2, 1], pad: Some(0), ..GenerationConfig::default() };
-        for numbers in [NumberType::F32, NumberType::F16, NumberType::BF16] {
-            for shard_bytes in [60, usize::MAX] {
-                let directory = tempfile::tempdir().unwrap();
-                let path = directory.path().join("model");
-                let layout = FileLayout { numbers, shard_bytes };
-                let parameters: Tensors = parameters()
-                    .into_iter()
-                    .map(|(name, t)| {
-                        (name, NamedTensor::new(t.shape, t.data.iter().map(|x| (x % 64.0) / 32.0).collect()))
-                    })
-                    .collect();
-                write_model(&path, &tiny(), parameters.clone(), &generation, &layout).unwrap();
-                assert_eq!(read_model(&path).unwrap(), (tiny(), parameters.clone()));
-                assert_eq!(read_generation_config(&path).unwrap(), generation);
-                assert_eq!(path.join(MODEL).exists(), shard_bytes == usize::MAX);
-                let config = read_json(&path.join(CONFIG)).unwrap();
-                assert_eq!(config["torch_dtype"], numbers.torch_name());
-                assert_eq!((&config["eos_token_id"], &config["pad_token_id"]), (&json!([2, 1]), &json!(0)));
-                let again = write_model(&path, &tiny(), parameters, &generation, &layout).unwrap_err().to_string();
-                assert!(again.ends_with("model: holds config.json already; choose another directory"), "{again}");
-            }
-        }
-    }
-
-    #[test]
-    fn shards_hold_no_more_than_they_may() {
-        let layout = FileLayout { numbers: NumberType::F16, shard_bytes: 60 };
-        let groups = shards(file_of(&tiny()), &layout);
-        assert!(groups.len() > 2);
-        assert!(groups.iter().all(|group| group.len() == 1 || bytes_of(group, layout.numbers) <= 60));
-        assert_eq!(groups.into_iter().flatten().collect::<Tensors>(), file_of(&tiny()));
-    }
-
-    #[test]
-    fn numbers_that_are_none_and_tensors_that_do_not_fit_are_refused_by_name() {
-        let name = "model.layers.0.mlp.down_proj.weight";
-        for number in [f32::NAN, f32::INFINITY] {
-            let message = refused(|file| file.get_mut(name).unwrap().data[3] = number);
-            assert_eq!(message, format!(": tensor {name} holds {number} at 3; each must be a finite number"));
-        }
-        let message = refused(|file| {
-            let tensor = file.remove(name).unwrap();
-            file.insert("model.layers.0.mlp.dwon_proj.weight".into(), tensor);
-            let norm = file.get_mut("model.norm.weight").unwrap();
-            *norm = NamedTensor::new([1], vec![1.0]);
-        });
-        assert_eq!(
-            message,
-            format!(
-                ": does not fit the llama model of config.json; missing: {name}; unexpected: \
-                 layers.0.mlp.dwon_proj.weight; of another shape: model.norm.weight is [1] and config.json makes it [2]"
-            )
-        );
-        let directory = tempfile::tempdir().unwrap();
-        let mut large = parameters();
-        large.get_mut("norm.weight").unwrap().data[1] = 1e6;
-        let layout = FileLayout { numbers: NumberType::F16, ..FileLayout::default() };
-        let message = write_model(directory.path(), &tiny(), large, &GenerationConfig::default(), &layout)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.ends_with("tensor model.norm.weight holds 1000000, too large for 16-bit floats; write bf16 or f32")
-        );
-    }
-
-    #[test]
-    fn files_that_are_not_there_are_told() {
-        let directory = saved(|_| ());
-        fs::remove_file(directory.path().join(MODEL)).unwrap();
-        let message = read_model(directory.path()).unwrap_err().to_string();
-        assert!(message.contains("model.safetensors: there is no such file"), "{message}");
-        let index = directory.path().join(INDEX);
-        fs::write(&index, r#"{"weight_map": {"a": "../a.safetensors"}}"#).unwrap();
-        let message = read_model(directory.path()).unwrap_err().to_string();
-        assert!(message.ends_with(r#"names "../a.safetensors", which is no file of its own directory"#), "{message}");
-    }
-
-    #[test]
-    fn buffers_of_any_type_are_passed_over() {
-        let directory = saved(|_| ());
-        let path = directory.path().join(MODEL);
-        let bytes = fs::read(&path).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let mask = safetensors::tensor::TensorView::new(safetensors::Dtype::BOOL, vec![3], &[1, 0, 1]).unwrap();
-        let all = file.tensors().into_iter().chain([("model.layers.0.self_attn.rotary_emb.inv_freq".into(), mask)]);
-        safetensors::serialize_to_file(all, None, &path).unwrap();
-        assert_eq!(read_model(directory.path()).unwrap().1, parameters());
-    }
-
-    #[test]
-    fn a_checkpoint_is_a_model_directory_also_in_shards() {
-        let directory = tempfile::tempdir().unwrap();
-        let config = tiny();
-        let model = file_of(&config);
-        let saved = Checkpoint {
-            step: 1,
-            contents: checkpoint::Contents::Model,
-            config: config_json::write(&config),
-            model: model.clone(),
-            optimizer: Tensors::new(),
-            state: json!(null),
-            tokenizer_json: String::new(),
-            companions: BTreeMap::new(),
-        };
-        let path = checkpoint::save(directory.path(), &saved).unwrap();
-        let whole = read_model(&path).unwrap();
-        assert_eq!(whole, (config.clone(), from_hugging_face(&config, model.clone(), Path::new("m")).unwrap()));
-
-        // The same weights in two files, the second of which comes from another checkpoint.
-        let (first, second): (Tensors, Tensors) = model.into_iter().partition(|(name, _)| name.contains("layers.0"));
-        let map = |tensors: &Tensors, file: &str| -> serde_json::Map<String, Value> {
-            tensors.keys().map(|name| (name.clone(), json!(file))).collect()
-        };
-        let mut weight_map = map(&first, "1.safetensors");
-        weight_map.extend(map(&second, "2.safetensors"));
-        for (step, model) in [(2, first), (3, second)] {
-            let part = checkpoint::save(directory.path(), &Checkpoint { step, model, ..saved.clone() }).unwrap();
-            let shard = path.join(format!("{}.safetensors", step - 1));
-            fs::rename(part.join("model.safetensors"), shard).unwrap();
-        }
-        fs::remove_file(path.join("model.safetensors")).unwrap();
-        let index = json!({ "weight_map": weight_map }).to_string();
-        fs::write(path.join("model.safetensors.index.json"), index).unwrap();
-        assert_eq!(read_model(&path).unwrap(), whole);
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use super::feed_forward::Stds;
 use super::layer_plan::{LayerPlan, Rope};
 use super::layers::{Init, Weight, normal};
 use super::rotary::RotaryTable;
-use super::{KvCache, Linear, ModelConfig, Norm, Precision};
+use super::{FrozenMatrices, KvCache, Linear, ModelConfig, Norm, Precision};
 use crate::ops::{AttentionMask, OutputVocabulary, TokenDistribution, linear};
 use crate::quantize::{FrozenMatrix, Quantization};
 
@@ -187,6 +187,17 @@ impl Transformer {
             .iter_mut()
             .enumerate()
             .flat_map(|(i, block)| block.linears_mut().map(move |(name, layer)| (format!("blocks.{i}.{name}"), layer)))
+    }
+
+    /// The model with these matrices in place of those of the layers of their names.
+    #[must_use]
+    pub fn with_frozen(mut self, mut matrices: FrozenMatrices) -> Self {
+        for (name, layer) in self.linears_mut() {
+            if let Some(matrix) = matrices.remove(&name) {
+                layer.weight = Weight::Frozen(matrix);
+            }
+        }
+        self
     }
 
     /// The model with the matrices of the blocks' linear layers frozen in this form, each freed before the next is made.

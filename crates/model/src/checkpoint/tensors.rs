@@ -77,18 +77,31 @@ impl NumberType {
     }
 }
 
+/// Use of a tensor as soon as it is read, by its name in the file: `None` if nothing of it is kept.
+pub type Take<'a> = dyn FnMut(&str, NamedTensor) -> Result<Option<NamedTensor>, String> + 'a;
+
 /// Reads a safetensors file of 32-bit, 16-bit or brain floats, all as `f32`, without the tensors that `skip` accepts.
 ///
 /// # Errors
 /// A file that cannot be opened or is not a complete safetensors file, or that holds another type of number or one that
 /// is not finite.
 pub fn read_tensors(path: &Path, skip: &dyn Fn(&str) -> bool) -> Result<Tensors> {
+    read_tensors_through(path, skip, &mut |_, tensor| Ok(Some(tensor)))
+}
+
+/// As [`read_tensors`], of which each tensor goes through `take`, so that not all need be in memory at once.
+///
+/// # Errors
+/// As [`read_tensors`], and what `take` refuses.
+pub fn read_tensors_through(path: &Path, skip: &dyn Fn(&str) -> bool, take: &mut Take) -> Result<Tensors> {
     let wrong = |reason| Error::Checkpoint { path: path.display().to_string(), reason };
     let file = File::open(path).map_err(Error::io(path))?;
     let bytes = file.metadata().map_err(Error::io(path))?.len();
-    let tensors = read_chosen(&mut BufReader::with_capacity(1 << 20, file), bytes, skip).map_err(wrong)?;
-    check_finite(&tensors).map_err(wrong)?;
-    Ok(tensors)
+    let mut take_finite = |name: &str, tensor: NamedTensor| {
+        check_tensor(name, &tensor)?;
+        take(name, tensor)
+    };
+    read_chosen(&mut BufReader::with_capacity(1 << 20, file), bytes, skip, &mut take_finite).map_err(wrong)
 }
 
 /// Writes a safetensors file whose numbers all have the same type.
@@ -109,12 +122,16 @@ pub fn write_tensors(path: &Path, tensors: &Tensors, numbers: NumberType) -> Res
 
 /// Refuses tensors with a number that is not finite; the error names the tensor.
 pub(super) fn check_finite(tensors: &Tensors) -> Result<(), String> {
-    for (name, tensor) in tensors {
-        if let Some(index) = tensor.data.iter().position(|number| !number.is_finite()) {
-            return Err(format!("tensor {name} holds {} at {index}; each must be a finite number", tensor.data[index]));
+    tensors.iter().try_for_each(|(name, tensor)| check_tensor(name, tensor))
+}
+
+fn check_tensor(name: &str, tensor: &NamedTensor) -> Result<(), String> {
+    match tensor.data.iter().position(|number| !number.is_finite()) {
+        Some(index) => {
+            Err(format!("tensor {name} holds {} at {index}; each must be a finite number", tensor.data[index]))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Writes tensors as a safetensors file, with the `format` entry that Hugging Face's loaders require.
@@ -155,10 +172,15 @@ fn write_halves(out: &mut impl Write, data: &[f32], bits: impl Fn(f32) -> u16) -
 
 /// Reads a safetensors file of a known length, each tensor straight into its own memory.
 pub(super) fn read_safetensors(input: &mut impl Read, bytes: u64) -> Result<Tensors, String> {
-    read_chosen(input, bytes, &|_| false)
+    read_chosen(input, bytes, &|_| false, &mut |_, tensor| Ok(Some(tensor)))
 }
 
-fn read_chosen(input: &mut impl Read, bytes: u64, skip: &dyn Fn(&str) -> bool) -> Result<Tensors, String> {
+fn read_chosen(
+    input: &mut impl Read,
+    bytes: u64,
+    skip: &dyn Fn(&str) -> bool,
+    take: &mut Take,
+) -> Result<Tensors, String> {
     let cut = |error: io::Error| format!("cannot be read as safetensors: {error}");
     let mut length = [0; 8];
     input.read_exact(&mut length).map_err(cut)?;
@@ -185,7 +207,9 @@ fn read_chosen(input: &mut impl Read, bytes: u64, skip: &dyn Fn(&str) -> bool) -
         let data = read_numbers(input, info)
             .map_err(cut)?
             .ok_or_else(|| format!("tensor {name} holds {}; F32, F16 and BF16 can be read", info.dtype))?;
-        tensors.insert(name, NamedTensor { shape: info.shape.clone(), data });
+        if let Some(kept) = take(&name, NamedTensor { shape: info.shape.clone(), data })? {
+            tensors.insert(name, kept);
+        }
     }
     Ok(tensors)
 }

@@ -2,6 +2,7 @@ use palestra_gguf::{Value, write};
 use palestra_testing::assert_close;
 
 use super::*;
+use crate::huggingface::from_hugging_face;
 use crate::huggingface::tests::file_of;
 use crate::{Family, RopeScaling, config_json as json_of_config};
 
