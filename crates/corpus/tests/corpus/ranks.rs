@@ -67,7 +67,7 @@ fn fill(place: &Sandbox) {
     let document = |number: u64| match number % 10 {
         3 => prose(number - 3),
         5 if number > 700 => near(number - 605, 1),
-        6 | 7 | 8 => near(number % 7, 3 * (number % 17)),
+        6..=8 => near(number % 7, 3 * (number % 17)),
         _ => prose(number),
     };
     for file in 0..5 {

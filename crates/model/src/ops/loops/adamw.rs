@@ -26,7 +26,7 @@ pub(in crate::ops) fn adamw_step(
 /// Sum of the squares of all numbers.
 pub(in crate::ops) fn sum_of_squares(numbers: &[f32], threads: Threads) -> f32 {
     let share = threads.share(numbers.len().div_ceil(PART));
-    let parts: Vec<f32> = numbers.par_chunks(PART).with_min_len(share).map(|part| square(part)).collect();
+    let parts: Vec<f32> = numbers.par_chunks(PART).with_min_len(share).map(square).collect();
     parts.into_iter().map(f64::from).sum::<f64>() as f32
 }
 
