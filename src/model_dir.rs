@@ -27,6 +27,8 @@ use crate::run_dir::RunDir;
 use crate::{Error, Result, hub, memory};
 
 const TOKENIZER: &str = "tokenizer.json";
+/// Configuration of adapters in PEFT's format.
+const ADAPTERS: &str = "adapter_config.json";
 
 /// Directory of a model, whose tokenizer is open and belongs to the model.
 pub struct ModelDir {
@@ -147,9 +149,9 @@ impl ModelDir {
 /// # Errors
 /// A reward model, or files that are missing or damaged.
 pub fn check_writes(directory: &Path) -> Result<()> {
-    let is_reward_model = match base_of_adapters(directory)? {
-        Some(_) => read_score_head(directory)?.is_some(),
-        None => classifier::is_classifier(&read_config_json(directory)?),
+    let is_reward_model = match directory.join(ADAPTERS).is_file() {
+        true => read_score_head(directory)?.is_some(),
+        false => classifier::is_classifier(&read_config_json(directory)?),
     };
     if is_reward_model {
         let reason = "is a reward model, which writes no text; palestra score takes it".to_string();
@@ -272,7 +274,7 @@ fn layers(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
 /// # Errors
 /// A path that is neither.
 pub fn model_directory(path: &Path) -> Result<PathBuf> {
-    if is_gguf(path) || path.join("config.json").is_file() || path.join("adapter_config.json").is_file() {
+    if is_gguf(path) || path.join("config.json").is_file() || path.join(ADAPTERS).is_file() {
         return Ok(path.to_path_buf());
     }
     if path.join("run.toml").is_file() {
