@@ -347,7 +347,7 @@ fn ranks_of_mpi_train_as_one_does() {
 
 #[test]
 #[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it ranks -- --ignored"]
-fn ranks_of_mpi_build_the_corpus_of_one_process() {
+fn ranks_of_mpi_build_the_same_corpus() {
     let text =
         |number: usize| format!("{{\"text\": \"On day {:04} the fox met the hen; all was well.\"}}\n", number % 97);
     let rows = |from: usize| (from..from + 60).map(text).collect::<String>();
