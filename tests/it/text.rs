@@ -64,12 +64,12 @@ fn vocabularies_are_learned_and_texts_encoded() {
             args.extend(["--vocab-size", "300"]);
         }
         let report = sandbox.run(&args).json();
-        assert_eq!(report["method"], method);
+        let bytes = tale().len() as u64 - 80; // without the line ends
+        assert_eq!((&report["method"], &report["text_bytes"]), (&method.into(), &bytes.into()));
         assert!(sandbox.path().join(method).join("tokenizer_config.json").is_file());
         let shard = format!("{method}.tokens");
         let encode = ["tokenizer", "encode", "tale.jsonl", "--tokenizer", method, "--out", &shard, "--json"];
         let encoded = sandbox.run(&encode).json();
-        let bytes = tale().len() as u64 - 80; // without the line ends
         assert_eq!((&encoded["documents"], &encoded["text_bytes"]), (&80.into(), &bytes.into()));
         let of_text = sandbox.run(&["tokenizer", "stats", "tale.jsonl", "--tokenizer", method, "--json"]).json();
         let of_shard = sandbox.run(&["tokenizer", "stats", &shard, "--tokenizer", method, "--json"]).json();

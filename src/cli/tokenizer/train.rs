@@ -77,11 +77,13 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let (tokenizer_file, config_file) = (claim("tokenizer.json")?, claim("tokenizer_config.json")?);
     let began = std::time::Instant::now();
     let mut documents = args.texts.open()?;
-    let text_bytes = documents.progress().1;
-    let progress = output.progress(text_bytes, "bytes read");
+    let progress = output.progress(documents.progress().1, "bytes read");
+    let mut text_bytes = 0;
     let texts = std::iter::from_fn(|| {
         progress.set_position(documents.progress().0);
-        documents.next().map(|text| text.map_err(palestra_text::Error::from))
+        let text = documents.next()?;
+        text_bytes += text.as_ref().map_or(0, |text| text.len() as u64);
+        Some(text.map_err(palestra_text::Error::from))
     });
     let tokenizer = Tokenizer::train(method, &options, texts)?;
     progress.finish_and_clear();
