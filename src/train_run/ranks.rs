@@ -1,4 +1,4 @@
-//! What the ranks of a run compare and tell each other before they train.
+//! Comparisons and messages of the ranks of a run before they train.
 
 use std::path::{Path, PathBuf};
 

@@ -63,7 +63,7 @@ enum State {
     Begun,
 }
 
-/// What all ranks must have alike.
+/// Version, settings and input, which all ranks must have alike.
 #[derive(PartialEq, Serialize, Deserialize)]
 struct Fingerprint {
     version: String,

@@ -16,7 +16,7 @@ use crate::input::{InputFile, RawDocument, read_file};
 use crate::settings::Settings;
 use crate::work::Position;
 
-/// What the stages need.
+/// The stages, with the settings, files and threads that they work on.
 #[derive(Clone, Copy)]
 pub(crate) struct Stages<'a> {
     pub settings: &'a Settings,

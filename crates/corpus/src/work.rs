@@ -50,7 +50,7 @@ impl Position {
     }
 }
 
-/// Who builds a corpus. What one of them left, the other does not go on with.
+/// Builder of a corpus. One does not go on with the work of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Builder {
     OneProcess,

@@ -16,7 +16,7 @@ pub(super) struct Job {
     pub attempts: u32,
 }
 
-/// What came of a job.
+/// Outcome of a job.
 pub(super) enum Outcome {
     Done,
     /// The address is to be asked again, after a pause that its host asks for.

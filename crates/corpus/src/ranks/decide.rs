@@ -17,7 +17,7 @@ use crate::settings::Settings;
 /// Place of a document in its window, and the id and similarity of the text that it repeats.
 type Found = (usize, u64, Option<u64>);
 
-/// What becomes of the documents of all parts, by their numbers.
+/// Decisions about the documents of all parts, by their numbers.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Decisions {
     /// Documents that are dropped, in order.

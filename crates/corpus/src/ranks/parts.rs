@@ -40,7 +40,7 @@ pub(super) struct PartWriter {
     count: u64,
 }
 
-/// What the search for duplicates needs of a document.
+/// A document as the search for duplicates sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     pub id: u64,
