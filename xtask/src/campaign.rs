@@ -64,9 +64,9 @@ const CAMPAIGNS: [Campaign; 7] = [
     },
     Campaign {
         name: "soak",
-        promise: "memory and open files of a long run do not grow",
+        promise: "memory and open files of long training and serving do not grow",
         minutes: 60.0,
-        program: "the program",
+        program: "the program; the load test is taken from examples/ beside it, if it is there",
         run: soak::run,
     },
     Campaign {

@@ -1,4 +1,4 @@
-//! Load on the label server: people who label without a pause, on loopback, beside slow clients, while the server is killed.
+//! Load on the label server: people who label, by default without a pause, on loopback, beside slow clients, while the server is killed.
 //!
 //! Prints labels per second, and the median and the 99th percentile of the time from a label to its acknowledgement with the
 //! next item. Then compares the store with what was acknowledged: each label is there, once.
@@ -6,7 +6,8 @@
 //! ```text
 //! cargo run --release -p palestra-labels --example load -- target/release/palestra --items 100000 --people 100 --seconds 60
 //! ```
-//! Further options: `--overlap N`, `--slow N` (connections that send a byte a second), `--kills N` (SIGKILL, then a restart).
+//! Further options: `--overlap N`, `--slow N` (connections that send a byte a second), `--kills N` (SIGKILL, then a restart), `--pause
+//! MS` (milliseconds that each person waits after a label).
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-const USAGE: &str = "load PALESTRA [--items N] [--people N] [--seconds N] [--overlap N] [--slow N] [--kills N], with PALESTRA the program";
+const USAGE: &str = "load PALESTRA [--items N] [--people N] [--seconds N] [--overlap N] [--slow N] [--kills N] [--pause MS], with PALESTRA the program";
 
 /// Time for which a client asks again when the server is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +37,7 @@ struct Options {
     overlap: u32,
     slow: usize,
     kills: u64,
+    pause: Duration,
 }
 
 fn main() -> Result<()> {
@@ -57,8 +59,8 @@ fn main() -> Result<()> {
             .iter()
             .map(|token| {
                 let client = Client::new(address, token);
-                let is_over = &is_over;
-                scope.spawn(move || client.label_until(is_over))
+                let (is_over, pause) = (&is_over, options.pause);
+                scope.spawn(move || client.label_until(is_over, pause))
             })
             .collect();
         for _ in 0..options.slow {
@@ -83,10 +85,12 @@ fn main() -> Result<()> {
             .collect();
         outcome.and(done)
     });
-    let seconds = begin.elapsed().as_secs_f64();
     server.kill()?;
     server.wait()?;
     let clients = clients?;
+    // Where all items are labelled before the time is over, the rest of it is no work.
+    let last = clients.iter().filter_map(|client| client.last).max();
+    let seconds = last.map_or(0.0, |last| last.duration_since(begin).as_secs_f64());
 
     let mut waits: Vec<Duration> = clients.iter().flat_map(|client| client.waits.iter().copied()).collect();
     waits.sort_unstable();
@@ -156,16 +160,19 @@ struct Client {
     token: String,
     stream: Option<BufReader<TcpStream>>,
     waits: Vec<Duration>,
+    /// Time of the last acknowledgement.
+    last: Option<Instant>,
     /// The answers that were chosen, as shown, by item.
     acknowledged: BTreeMap<i64, usize>,
 }
 
 impl Client {
     fn new(address: SocketAddr, token: &str) -> Self {
-        Self { address, token: token.to_string(), stream: None, waits: Vec::new(), acknowledged: BTreeMap::new() }
+        let (waits, acknowledged) = (Vec::new(), BTreeMap::new());
+        Self { address, token: token.to_string(), stream: None, waits, last: None, acknowledged }
     }
 
-    fn label_until(mut self, is_over: &AtomicBool) -> Result<Self> {
+    fn label_until(mut self, is_over: &AtomicBool, pause: Duration) -> Result<Self> {
         let mut shown = self.call("GET /api/next", "")?;
         while !is_over.load(Ordering::SeqCst)
             && let Some(item) = shown["task"]["item"].as_i64()
@@ -177,9 +184,11 @@ impl Client {
             let begin = Instant::now();
             shown = self.call("POST /api/label", &body)?;
             self.waits.push(begin.elapsed());
+            self.last = Some(Instant::now());
             if self.acknowledged.insert(item, answer).is_some() {
                 return Err(format!("item {item} was given to a person twice").into());
             }
+            thread::sleep(pause);
         }
         Ok(self)
     }
@@ -254,7 +263,16 @@ fn crawl(address: SocketAddr, is_over: &AtomicBool) {
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
     let program = arguments.next().ok_or(USAGE)?.into();
-    let mut options = Options { program, items: 100_000, people: 100, seconds: 60, overlap: 1, slow: 0, kills: 0 };
+    let mut options = Options {
+        program,
+        items: 100_000,
+        people: 100,
+        seconds: 60,
+        overlap: 1,
+        slow: 0,
+        kills: 0,
+        pause: Duration::ZERO,
+    };
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or(USAGE)?;
         match name.as_str() {
@@ -264,6 +282,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
             "--overlap" => options.overlap = value.parse()?,
             "--slow" => options.slow = value.parse()?,
             "--kills" => options.kills = value.parse()?,
+            "--pause" => options.pause = Duration::from_millis(value.parse()?),
             _ => return Err(USAGE.into()),
         }
     }

@@ -27,15 +27,16 @@ pub fn run(request: &Request) -> Result<String> {
         }
         let last = last_step(work, &program, &place)?;
         steps += last;
-        // All steps, or a sample of them where the time of this work is over. Each kind in turn.
+        // All steps, or a sample of them where the time is short: each kind at least once, in turn.
         let end = deadline.length.mul_f64((number + 1) as f64 / WORK.len() as f64);
+        is_whole = is_whole && deadline.begin.elapsed() < end;
         for step in 1..=last {
-            if deadline.begin.elapsed() > end {
+            if step > KINDS.len() as u64 && deadline.begin.elapsed() > end {
                 is_whole = false;
                 break;
             }
-            let step = if is_whole { step } else { 1 + random.below(last) };
-            fail_at(work, &program, &place, step, KINDS[step as usize % KINDS.len()])?;
+            let at = if is_whole { step } else { 1 + random.below(last) };
+            fail_at(work, &program, &place, at, KINDS[step as usize % KINDS.len()])?;
             failures += 1;
         }
     }

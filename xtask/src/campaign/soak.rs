@@ -1,11 +1,14 @@
-//! A long run: its memory and its open files are read from the system each second, and must not grow.
+//! Long training and serving: memory and open files are read from the system each second, and must not grow.
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::Request;
-use super::programs::{Folder, program};
+use super::load::load_test;
+use super::programs::{Folder, ended, program};
 use super::work::WORK;
 use crate::Result;
 use crate::guard::Guarded;
@@ -26,49 +29,89 @@ struct Sample {
     files: usize,
 }
 
-/// Work that goes on for the whole time.
-const SOAKED: [&str; 2] = ["ppo", "sft"];
+/// Work of [`WORK`] that goes on for the whole time.
+const TRAINED: [&str; 2] = ["ppo", "sft"];
 
-/// A run that has no end, which is killed with its value.
+/// Asks a policy for an action 20 times a second; ends when it answers with an error, or does not answer.
+const ASK: &str = r#"while sleep 0.05; do
+echo '{"type":"act","states":[{"observation":"A cat was old.","legal_actions":["a","b"]}]}'
+done | "$0" serve --policy policy | grep -m 1 '"type":"error"'"#;
+
+/// People who label, and the shortest pause of each, in milliseconds.
+const PEOPLE: u64 = 4;
+const PAUSE: u64 = 100;
+
+/// Items to label.
+const ITEMS: u64 = 100_000;
+
+/// A process that has no end, in a group that is killed with its value.
 struct Run {
     name: &'static str,
-    child: Guarded,
+    group: Guarded,
     samples: Vec<Sample>,
 }
 
 pub fn run(request: &Request) -> Result<String> {
-    let program = program(request, &[])?;
+    let (program, load) = (program(request, &[])?, load_test(request)?);
     let folder = Folder::new("soak")?;
     let mut runs = Vec::new();
-    for work in WORK.iter().filter(|work| SOAKED.contains(&work.name)) {
+    for work in WORK.iter().filter(|work| TRAINED.contains(&work.name)) {
         let place = folder.0.join(work.name);
         work.lay_out(&program, &place)?;
-        let child =
-            work.start(&program, &place, "out", "--set train.updates=1000000000 --set train.checkpoint_every=1000")?;
-        runs.push(Run { name: work.name, child, samples: Vec::new() });
+        let more = "--set train.updates=1000000000 --set train.checkpoint_every=1000";
+        runs.push((work.name, work.start(&program, &place, "out", more)?));
+        if work.name == "sft" {
+            ended(&mut work.command(&program, &place, "policy", ""))?;
+            let mut ask = Command::new("sh");
+            ask.args(["-c", ASK]).arg(&program).current_dir(&place).stdin(Stdio::null()).stdout(Stdio::null());
+            runs.push(("serve --policy", Guarded::start(&mut ask)?));
+        }
     }
+    runs.push(("label serve", Guarded::start(&mut labelling(&program, &load, request.deadline.seconds()))?));
+    let run = |(name, group)| Run { name, group, samples: Vec::new() };
+    let mut runs: Vec<Run> = runs.into_iter().map(run).collect();
     let begin = Instant::now();
     while !request.deadline.is_over() {
         sleep(Duration::from_secs(1));
         for run in &mut runs {
-            if run.child.is_over()? {
+            if run.group.is_over()? {
                 return Err(format!("{}: ended by itself; see {}", run.name, folder.0.display()));
             }
-            run.samples.extend(sample(run.child.id(), begin));
+            run.samples.extend(process_of(run.group.id(), &program).and_then(|process| sample(process, begin)));
         }
     }
-    let told: Result<Vec<_>> = runs
-        .iter()
-        .map(|run| {
-            judge(&run.samples)
-                .map_err(|told| format!("{}: {told}", run.name))
-                .map(|told| format!("{}: {told}", run.name))
-        })
-        .collect();
+    let told = |run: &Run| match judge(&run.samples) {
+        Ok(told) => Ok(format!("{}: {told}", run.name)),
+        Err(told) => Err(format!("{}: {told}", run.name)),
+    };
+    let told: Result<Vec<_>> = runs.iter().map(told).collect();
     drop(runs);
     let told = told?;
     folder.remove();
     Ok(told.join("; "))
+}
+
+/// A label server with people, who have items for longer than the campaign lasts.
+fn labelling(program: &Path, load: &Path, seconds: u64) -> Command {
+    let (seconds, pause) = ((seconds + 60).to_string(), PAUSE.max(2000 * seconds / ITEMS));
+    let [items, people, pause] = [ITEMS, PEOPLE, pause].map(|number| number.to_string());
+    let mut command = Command::new(load);
+    command.arg(program).args(["--items", &items, "--people", &people, "--overlap", &people]);
+    command.args(["--seconds", &seconds, "--pause", &pause]).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// The process of a group that runs a program, as Linux tells it; there is none while the group prepares.
+fn process_of(group: u32, program: &Path) -> Option<u32> {
+    let of_group = |process: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // After the name, which may hold anything: state, parent, group.
+        stat.rsplit(')').next().and_then(|fields| fields.split_whitespace().nth(2)?.parse().ok()) == Some(group)
+    };
+    let runs_it = |process: &u32| fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|path| path == program);
+    let entries = fs::read_dir("/proc").ok()?;
+    let mut processes = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    processes.find(|process| of_group(process) && runs_it(process))
 }
 
 /// Memory and open files of a process, as Linux tells them.
