@@ -91,10 +91,10 @@ impl LanguageModel {
     /// A file that is missing or damaged, weights that do not fit, a tokenizer of another model, or a reward model.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let directory = model_directory(path)?;
-        check_writes(&directory)?;
         if let Some(base) = base_of_adapters(&directory)? {
             return Self::open(&base, device)?.with_adapters(&directory);
         }
+        check_writes(&directory)?;
         let directory = ModelDir::open(&directory)?;
         let policy = directory.policy(|config, mut tensors| {
             tensors.retain(|name, _| !is_own(name)); // values and adapters of a learner

@@ -12,7 +12,7 @@ use palestra_gguf::is_gguf;
 use palestra_model::checkpoint::{self, Tensors};
 use palestra_model::classifier::{self, ScoreSettings};
 use palestra_model::huggingface::is_own;
-use palestra_model::lora::{base_of_adapters, merged, read_adapters, read_score_head};
+use palestra_model::lora::{base_of_adapters, merged, read_adapters, read_score_head, read_score_settings};
 use palestra_model::ops::OutputVocabulary;
 use palestra_model::parameters::{collect, tensors_of};
 use palestra_model::quantize::Quantization;
@@ -84,9 +84,8 @@ impl ModelDir {
         let (mut config, mut tensors, frozen) = read_frozen(&self.path, quantization, device)?;
         if let Some(last) = self.adapters.last() {
             tensors = self.with_adapters(&config, tensors)?;
-            if let Some((head, _)) = read_score_head(last)? {
-                config.tie_embeddings = true; // a reward model has no output layer
-                tensors.remove("head.weight");
+            if let Some(head) = read_score_head(last)? {
+                classifier::remove_output_layer(&mut config, &mut tensors);
                 tensors.extend(head);
             }
         }
@@ -110,11 +109,7 @@ impl ModelDir {
     /// # Errors
     /// Files that are missing or damaged.
     pub fn score_settings(&self) -> Result<Option<ScoreSettings>> {
-        if let Some(last) = self.adapters.last() {
-            return Ok(read_score_head(last)?.map(|(_, settings)| settings));
-        }
-        let config = read_config_json(&self.path)?;
-        Ok(classifier::is_classifier(&config).then(|| classifier::score_settings(&config)))
+        score_settings(self.adapters.last().unwrap_or(&self.path))
     }
 
     /// Chat template of the model, if it has one: that beside its last adapters comes first.
@@ -144,16 +139,21 @@ impl ModelDir {
     }
 }
 
+/// Score settings of the directory of a reward model or of adapters that make one; `None` of one that writes.
+fn score_settings(directory: &Path) -> Result<Option<ScoreSettings>> {
+    if directory.join(ADAPTERS).is_file() {
+        return Ok(read_score_settings(directory)?);
+    }
+    let config = read_config_json(directory)?;
+    Ok(classifier::is_classifier(&config).then(|| classifier::score_settings(&config)))
+}
+
 /// Refuses the directory of a reward model, which writes no text, or that of adapters of one.
 ///
 /// # Errors
 /// A reward model, or files that are missing or damaged.
 pub fn check_writes(directory: &Path) -> Result<()> {
-    let is_reward_model = match directory.join(ADAPTERS).is_file() {
-        true => read_score_head(directory)?.is_some(),
-        false => classifier::is_classifier(&read_config_json(directory)?),
-    };
-    if is_reward_model {
+    if score_settings(directory)?.is_some() {
         let reason = "is a reward model, which writes no text; palestra score takes it".to_string();
         return Err(Error::Checkpoint { path: directory.display().to_string(), reason });
     }

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 use palestra_learn::encoder::RETURN_ALPHABET;
 use palestra_learn::source::{alphabet, tokenizer_of};
 use palestra_model::quantize::Quantization;
-use palestra_model::{Device, GenerationConfig, Policy, lora, read_generation_config};
+use palestra_model::{Device, GenerationConfig, Policy, classifier, lora, read_generation_config};
 use palestra_text::Tokenizer;
 
 /// File of a model's generation settings.
@@ -61,9 +61,7 @@ impl Agent {
         let form = lora.map_or(Quantization::None, |config| config.form(run.train.precision));
         let policy = directory.frozen_policy((form, device), |mut config, mut tensors, frozen| {
             if learner.score_head().is_some() {
-                // A reward model writes nothing, so it has no output layer.
-                config.tie_embeddings = true;
-                tensors.remove("head.weight");
+                classifier::remove_output_layer(&mut config, &mut tensors);
             }
             Policy::starting_from(&config, heads, tensors, frozen, run.seed, device)
         })?;

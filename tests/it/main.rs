@@ -14,6 +14,7 @@ mod gguf;
 mod label;
 mod learning;
 mod log;
+mod mpi;
 mod mutations;
 mod outputs;
 mod parity;

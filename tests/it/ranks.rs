@@ -1,11 +1,10 @@
-//! Runs on several ranks: the same run as on one, for every kind of data; failures; MPI.
+//! Runs on several ranks: the same run as on one, for every kind of data; failures.
 //!
-//! Ranks are threads of the test, so that most tests need no MPI. The others start the program by mpirun.
+//! Ranks are threads of the test. `mpi.rs` has those that mpirun starts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use palestra::config::RunFile;
 use palestra::envs::Registry;
@@ -19,12 +18,18 @@ use serde_json::Value;
 
 use crate::command::Sandbox;
 use crate::preferences;
-use crate::tiny_run::{LAKE, checkpoints, metrics_lines, wait_for_updates};
+use crate::tiny_run::{LAKE, checkpoints, metrics_lines};
 
 const LONG: Duration = Duration::from_secs(300);
 
 /// Trains on ranks that are threads; returns the errors of all ranks, or the directory of the run.
-fn train(sandbox: &Sandbox, file: &str, size: usize, out: &str, overrides: &[&str]) -> Result<PathBuf, Vec<String>> {
+pub fn train(
+    sandbox: &Sandbox,
+    file: &str,
+    size: usize,
+    out: &str,
+    overrides: &[&str],
+) -> Result<PathBuf, Vec<String>> {
     let (path, out) = (sandbox.path().join(file), sandbox.path().join(out));
     let device = format!("device={}", available_devices().pop().unwrap());
     let overrides = [&[device.as_str()], overrides].concat();
@@ -62,7 +67,7 @@ fn metrics(run_dir: &Path) -> Vec<BTreeMap<String, f64>> {
 }
 
 /// Differences of a run from another one, as sums in float64.
-struct Differences {
+pub struct Differences {
     /// Sum of the relative differences of all metrics of all updates.
     metrics: f64,
     /// Norm of the difference of the last models, by that of the model.
@@ -71,7 +76,7 @@ struct Differences {
 
 /// Checks that metrics agree to 1e-5 of their size, the norm of the gradients and the last model to 1e-4.
 #[track_caller]
-fn assert_same_run(found: &Path, expected: &Path, about: &str) -> Differences {
+pub fn assert_same_run(found: &Path, expected: &Path, about: &str) -> Differences {
     let (ours, theirs) = (metrics(found), metrics(expected));
     assert_eq!(ours.len(), theirs.len(), "{about}");
     let mut sum = 0.0;
@@ -119,7 +124,7 @@ fn check_ranks(sandbox: &Sandbox, file: &str, about: &str, updates: usize, runs:
     }
 }
 
-fn assert_same_bits(found: &Path, expected: &Path) {
+pub fn assert_same_bits(found: &Path, expected: &Path) {
     let [ours, theirs] = [found, expected].map(|run_dir| checkpoints(run_dir).pop().unwrap());
     for file in ["model.safetensors", "optimizer.safetensors", "trainer_state.json"] {
         let [ours, theirs] = [&ours, &theirs].map(|checkpoint| std::fs::read(checkpoint.join(file)).unwrap());
@@ -162,7 +167,7 @@ checkpoint_every = 25
 threads = 1
 ";
 
-fn tale() -> Sandbox {
+pub fn tale() -> Sandbox {
     let text: String = (0..80).map(|day| format!("On day {day:03} the fox met the hen; all was well.\n")).collect();
     Sandbox::new().with("tale.txt", &text).with("tale.toml", TALE)
 }
@@ -299,124 +304,4 @@ fn the_communication_of_threads_is_measured() {
     for name in ["message_seconds", "bytes_per_second"] {
         assert!(found[name].as_f64().is_some_and(|number| number > 0.0 && number.is_finite()), "{found}");
     }
-}
-
-/// The program on ranks of mpirun, in a sandbox.
-fn mpirun(sandbox: &Sandbox, ranks: &str, args: &[&str]) -> Child {
-    let mut command = Command::new("mpirun");
-    command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", ranks]);
-    command.arg(env!("CARGO_BIN_EXE_palestra")).args(args).current_dir(sandbox.path());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mpirun starts")
-}
-
-/// Exit code of a program, and what it said.
-fn ended(child: Child) -> (Option<i32>, String) {
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// Process id of a rank of a run in a sandbox.
-fn rank_id(sandbox: &Sandbox, rank: usize) -> String {
-    let is_rank = |id: &String| {
-        let read = |file: &str| std::fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
-        let variable = format!("OMPI_COMM_WORLD_RANK={rank}");
-        read("environ").split(|byte| *byte == 0).any(|found| found == variable.as_bytes())
-            && std::fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|folder| folder == sandbox.path())
-    };
-    let entries = std::fs::read_dir("/proc").unwrap();
-    let mut ids = entries.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-    ids.find(is_rank).expect("the rank runs")
-}
-
-#[test]
-#[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it ranks -- --ignored"]
-fn ranks_of_mpi_train_as_one_does() {
-    let sandbox = tale();
-    let alone = train(&sandbox, "tale.toml", 1, "alone", &[]).unwrap();
-    let device = available_devices().pop().unwrap();
-    let args = ["train", "tale.toml", "--quiet", "--device", device, "--out", "mpi"];
-    let (code, told) = ended(mpirun(&sandbox, "2", &args));
-    assert_eq!((code, told.as_str()), (Some(0), ""));
-    assert_same_run(&sandbox.path().join("mpi"), &alone, "MPI");
-    assert_same_bits(&sandbox.path().join("mpi"), &train(&sandbox, "tale.toml", 2, "threads", &[]).unwrap());
-    assert!(sandbox.path().join("mpi/rank-1.log").is_file());
-    let last: BTreeMap<String, f64> =
-        serde_json::from_str(metrics_lines(&sandbox.path().join("mpi")).last().unwrap()).unwrap();
-    assert!(last["collective/seconds"] > 0.0 && last["collective/bytes"] > 1000.0, "{last:?}");
-}
-
-#[test]
-#[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it ranks -- --ignored"]
-fn ranks_of_mpi_build_the_same_corpus() {
-    let text =
-        |number: usize| format!("{{\"text\": \"On day {:04} the fox met the hen; all was well.\"}}\n", number % 97);
-    let rows = |from: usize| (from..from + 60).map(text).collect::<String>();
-    let sandbox = Sandbox::new()
-        .with("a.jsonl", &rows(0))
-        .with("b.jsonl", &rows(40))
-        .with("c.jsonl", &rows(80))
-        .with("bad.jsonl", "{}\n");
-    let args = |inputs: &[&'static str], out| -> Vec<&str> {
-        let settings = [
-            "--no-filters",
-            "--validation=0",
-            "--set=duplicates.near=false",
-            "--set=shards.text_bytes=1024",
-            "--quiet",
-        ];
-        [&["corpus"], inputs, &settings, &["--out", out]].concat()
-    };
-    let inputs = ["a.jsonl", "b.jsonl", "c.jsonl"];
-    sandbox.run(&args(&inputs, "alone")).success();
-    let (code, told) = ended(mpirun(&sandbox, "2", &args(&inputs, "mpi")));
-    assert_eq!((code, told.as_str()), (Some(0), ""));
-    let names = |out: &str| {
-        let entries = std::fs::read_dir(sandbox.path().join(out)).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    };
-    assert!(names("alone").len() > 6 && names("alone") == names("mpi"), "{:?}", names("mpi"));
-    for name in names("alone").iter().filter(|name| name.ends_with(".parquet")) {
-        let [one, other] = ["alone", "mpi"].map(|out| std::fs::read(sandbox.path().join(out).join(name)).unwrap());
-        assert!(one == other, "{name} differs");
-    }
-    let (code, told) = ended(mpirun(&sandbox, "2", &args(&["a.jsonl", "bad.jsonl"], "other")));
-    assert!(code != Some(0), "{told}");
-    assert_eq!(told.matches("error: bad.jsonl:1: it has no column `text`").count(), 1, "{told}");
-}
-
-#[test]
-#[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it ranks -- --ignored"]
-fn a_rank_of_mpi_that_dies_or_hangs_ends_the_run() {
-    for (signal, told) in [("-KILL", "rank 1"), ("-STOP", "no answer for 5 s from rank 1 on ")] {
-        let sandbox = tale();
-        let args = ["train", "tale.toml", "--quiet", "--device", "flex", "--out", "out", "--set=train.deadline=5.0"];
-        let args = [&args[..], &["--set=train.updates=100000", "--set=train.checkpoint_every=2"]].concat();
-        let mut child = mpirun(&sandbox, "2", &args);
-        let out = sandbox.path().join("out");
-        wait_for_updates(&mut child, &out, 4);
-        let killed = Command::new("kill").args([signal, &rank_id(&sandbox, 1)]).status().unwrap();
-        let began = Instant::now();
-        assert!(killed.success());
-        let (code, found) = ended(child);
-        assert!(began.elapsed() < Duration::from_secs(10), "{signal}: ended after {:?}", began.elapsed());
-        assert!(code != Some(0) && found.contains(told), "{signal}: {found}");
-        checkpoint::load(&checkpoint::latest(&out.join("checkpoints")).unwrap().unwrap()).unwrap();
-    }
-}
-
-#[test]
-#[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it ranks -- --ignored"]
-fn a_run_of_mpi_that_is_interrupted_at_rank_0_is_saved() {
-    let sandbox = tale();
-    let args = ["train", "tale.toml", "--device", "flex", "--out", "out", "--set=train.updates=100000"];
-    let mut child = mpirun(&sandbox, "2", &args);
-    let out = sandbox.path().join("out");
-    wait_for_updates(&mut child, &out, 4);
-    assert!(Command::new("kill").args(["-INT", &rank_id(&sandbox, 0)]).status().unwrap().success());
-    let (code, told) = ended(child);
-    let done = metrics_lines(&out).len();
-    assert!(code == Some(130) && told.contains(&format!("stopped after update {done} of 100000")), "{code:?}: {told}");
-    assert!(checkpoints(&out).pop().unwrap().ends_with(format!("step-{done:08}")));
 }

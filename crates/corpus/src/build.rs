@@ -146,8 +146,8 @@ fn process(
     };
     let read_before = manifest.tally.read.documents;
     let limit = if settings.max_documents == 0 { u64::MAX } else { settings.max_documents.saturating_sub(read_before) };
-    let stages = Stages { settings, files, cleaner, pool: &pool, bytes: &bytes };
-    stages.run(start, limit, |filtered| {
+    let stages = Stages { settings, files, cleaner, pool: &pool };
+    stages.run(start, limit, &bytes, |filtered| {
         thread::scope(|scope| {
             let (orders_to, orders_from) = sync_channel::<Order>(4);
             let writer = ShardWriter::new(&work.folder, manifest.pairs, settings.shards.zstd_level);

@@ -20,7 +20,7 @@ use crate::input::InputFile;
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::shards::Shard;
-use crate::stages::pool_of;
+use crate::stages::{Stages, pool_of};
 use crate::tally::Tally;
 use crate::work::{Builder, Position, Start, Work, folder_of, hash_of, parts_of};
 use decide::decide;
@@ -182,7 +182,7 @@ fn write(
     let folder = folder_of(settings);
     let parts_folder = parts_of(&folder);
     let pool = pool_of(settings, ranks.local_size())?;
-    let run = Run { settings, files, cleaner, pool: &pool, folder: &folder };
+    let run = Run { stages: Stages { settings, files, cleaner, pool: &pool }, folder: &folder };
     let mut at = 0;
     let cleaned = run.clean(options, ranks, &mut at);
     agree(ranks, at, cleaned)?;

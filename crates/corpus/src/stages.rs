@@ -24,8 +24,6 @@ pub(crate) struct Stages<'a> {
     pub cleaner: &'a Cleaner,
     /// Threads that filter.
     pub pool: &'a ThreadPool,
-    /// Count of the bytes read from disk.
-    pub bytes: &'a AtomicU64,
 }
 
 /// Number of bytes per thread that are read before they are passed to the pool.
@@ -45,13 +43,19 @@ pub(crate) fn pool_of(settings: &Settings, processes_on_machine: usize) -> Resul
 }
 
 impl Stages<'_> {
-    /// Reads and filters the documents from a position on, at most `limit`. `consume` takes them in their order; when it
-    /// returns, the stages end.
-    pub fn run<T>(self, start: Position, limit: u64, consume: impl FnOnce(Receiver<Vec<FilteredDocument>>) -> T) -> T {
+    /// Reads and filters the documents from a position on, at most `limit`, and adds the bytes read from disk to `bytes`.
+    /// `consume` takes them in their order; when it returns, the stages end.
+    pub fn run<T>(
+        self,
+        start: Position,
+        limit: u64,
+        bytes: &AtomicU64,
+        consume: impl FnOnce(Receiver<Vec<FilteredDocument>>) -> T,
+    ) -> T {
         thread::scope(|scope| {
             let (raw_to, raw_from) = sync_channel::<Vec<RawDocument>>(1);
             let (filtered_to, filtered_from) = sync_channel::<Vec<FilteredDocument>>(1);
-            scope.spawn(move || self.read(start, limit, &raw_to));
+            scope.spawn(move || self.read(start, limit, bytes, &raw_to));
             scope.spawn(move || {
                 for chunk in raw_from {
                     let filter = |document| filter(document, self.settings, self.cleaner);
@@ -65,9 +69,9 @@ impl Stages<'_> {
         })
     }
 
-    fn read(self, start: Position, limit: u64, to: &SyncSender<Vec<RawDocument>>) {
+    fn read(self, start: Position, limit: u64, bytes: &AtomicU64, to: &SyncSender<Vec<RawDocument>>) {
         let on_bytes = |count| {
-            self.bytes.fetch_add(count, Ordering::Relaxed);
+            bytes.fetch_add(count, Ordering::Relaxed);
         };
         let chunk_bytes = CHUNK_BYTES * self.pool.current_num_threads();
         let mut chunk = Vec::new();

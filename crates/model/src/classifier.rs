@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::huggingface::transpose;
 use crate::checkpoint::{NamedTensor, Tensors};
-use crate::{Error, Result};
+use crate::{Error, ModelConfig, Result};
 
 /// The score head, `[1, width]`.
 pub const WEIGHT: &str = "score.weight";
@@ -77,6 +77,12 @@ pub fn from_classifier(config: &Value, tensors: &mut Tensors, origin: &Path) -> 
     tensors.insert(OURS[0].into(), transpose(&weight));
     tensors.insert(OURS[1].into(), NamedTensor::new([1], vec![bias]));
     Ok(())
+}
+
+/// Takes the output layer out of a model, with weights under the project's own names: a reward model writes nothing.
+pub fn remove_output_layer(config: &mut ModelConfig, tensors: &mut Tensors) {
+    config.tie_embeddings = true;
+    tensors.remove("head.weight");
 }
 
 /// Reads the score settings of a `config.json`, or of an `adapter_config.json`.

@@ -19,7 +19,8 @@ use super::{Init, Linear, Precision, Transformer, Weight, parameters};
 use crate::quantize::Quantization;
 use crate::{Error, Result};
 pub use peft::{
-    adapter_files, base_of_adapters, read_adapters, read_score_head, to_classifier_adapters, write_adapters,
+    adapter_files, base_of_adapters, read_adapters, read_score_head, read_score_settings, to_classifier_adapters,
+    write_adapters,
 };
 
 /// Settings of LoRA.

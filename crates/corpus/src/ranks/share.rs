@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::Ranks;
@@ -12,10 +11,8 @@ use super::decide::Decisions;
 use super::parts::{Part, PartWriter, for_documents};
 use crate::build::{BuildProgress, Options};
 use crate::candidate::Candidate;
-use crate::clean::Cleaner;
 use crate::error::Result;
 use crate::input::InputFile;
-use crate::settings::Settings;
 use crate::shards::{Shard, ShardWriter};
 use crate::stages::Stages;
 use crate::tally::Tally;
@@ -23,10 +20,7 @@ use crate::work::{Position, parts_of};
 
 /// The run, as its phases see it.
 pub(super) struct Run<'a> {
-    pub settings: &'a Settings,
-    pub files: &'a [InputFile],
-    pub cleaner: &'a Cleaner,
-    pub pool: &'a ThreadPool,
+    pub stages: Stages<'a>,
     /// The working folder, which all ranks see.
     pub folder: &'a Path,
 }
@@ -35,13 +29,14 @@ impl Run<'_> {
     /// Cleans the files of a rank that no earlier run cleaned, in order. `at` is set to the file that was begun last.
     pub fn clean(&self, options: &Options<'_>, ranks: &dyn Ranks, at: &mut usize) -> Result<()> {
         let folder = parts_of(self.folder);
-        let own = files_of(self.files, ranks);
+        let files = self.stages.files;
+        let own = files_of(files, ranks);
         let bytes = AtomicU64::new(0);
-        let total_bytes = own.iter().map(|number| self.files[*number].bytes).sum();
+        let total_bytes = own.iter().map(|number| files[*number].bytes).sum();
         let (mut documents, mut kept) = (0, 0);
         for number in own {
             *at = number;
-            let file = &self.files[number];
+            let file = &files[number];
             if let Some(part) = Part::load(&folder, number, file)? {
                 bytes.fetch_add(file.bytes, Ordering::Relaxed);
                 documents += part.tally.read.documents;
@@ -51,14 +46,9 @@ impl Run<'_> {
             let mut part = PartWriter::create(&folder, number)?;
             let mut tally = Tally::default();
             let mut next = None;
-            let stages = Stages {
-                settings: self.settings,
-                files: &self.files[..=number],
-                cleaner: self.cleaner,
-                pool: self.pool,
-                bytes: &bytes,
-            };
-            let cleaned: Result<()> = stages.run(Position { file: number, record: 0 }, u64::MAX, |filtered| {
+            let stages = Stages { files: &files[..=number], ..self.stages };
+            let start = Position { file: number, record: 0 };
+            let cleaned: Result<()> = stages.run(start, u64::MAX, &bytes, |filtered| {
                 for chunk in filtered {
                     for filtered in chunk {
                         next = Some(filtered.position.next());
@@ -88,13 +78,13 @@ impl Run<'_> {
     /// Writes a rank's share of the pairs of shards. `counts` has the number of documents of each file. Returns the counts
     /// of what is kept and of what is dropped as a duplicate, and the shards in order.
     pub fn write(&self, ranks: &dyn Ranks, counts: &[u64], decisions: &Decisions) -> Result<(Tally, Vec<Shard>)> {
-        let pairs = decisions.pairs.len();
+        let (pairs, pool) = (decisions.pairs.len(), self.stages.pool);
         let (rank, size) = (ranks.rank(), ranks.size());
         let own: Vec<usize> = (pairs * rank / size..pairs * (rank + 1) / size).collect();
         // Each thread reads a range of documents, and so each part once.
-        let ranges = own.par_chunks(own.len().div_ceil(self.pool.current_num_threads()).max(1));
+        let ranges = own.par_chunks(own.len().div_ceil(pool.current_num_threads()).max(1));
         let written: Vec<Result<(Tally, Vec<Shard>)>> =
-            self.pool.install(|| ranges.map(|pairs| self.write_pairs(pairs, counts, decisions)).collect());
+            pool.install(|| ranges.map(|pairs| self.write_pairs(pairs, counts, decisions)).collect());
         let (mut tally, mut shards) = (Tally::default(), Vec::new());
         for written in written {
             let (other, names) = written?;
@@ -106,18 +96,19 @@ impl Run<'_> {
 
     /// Writes pairs of shards that follow each other.
     fn write_pairs(&self, pairs: &[usize], counts: &[u64], decisions: &Decisions) -> Result<(Tally, Vec<Shard>)> {
+        let Stages { settings, files, .. } = self.stages;
         let (mut tally, mut shards) = (Tally::default(), Vec::new());
         let (Some(first), Some(last)) = (pairs.first(), pairs.last()) else { return Ok((tally, shards)) };
-        let mut writer = ShardWriter::new(self.folder, *first, self.settings.shards.zstd_level);
+        let mut writer = ShardWriter::new(self.folder, *first, settings.shards.zstd_level);
         let mut ends = decisions.pairs[*first..=*last].iter().map(|pair| pair.end).peekable();
         let range = decisions.pairs[*first].start..decisions.pairs[*last].end;
-        let sources: Vec<Arc<str>> = self.files.iter().map(|file| file.path.display().to_string().into()).collect();
+        let sources: Vec<Arc<str>> = files.iter().map(|file| file.path.display().to_string().into()).collect();
         for_documents(&parts_of(self.folder), counts, range, |number, file, candidate| {
             while ends.next_if(|end| number >= *end).is_some() {
                 shards.extend(writer.seal()?);
             }
             let duplicate = decisions.duplicate(number);
-            match candidate.decide(self.settings, &mut tally, &sources[file], duplicate) {
+            match candidate.decide(settings, &mut tally, &sources[file], duplicate) {
                 Some(row) => writer.write(row),
                 None => Ok(()),
             }

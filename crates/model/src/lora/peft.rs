@@ -253,12 +253,21 @@ pub fn to_classifier_adapters(config: &mut Value, tensors: &mut Tensors, mut hea
     tensors.extend(head.remove(classifier::WEIGHT).map(|weight| (SCORE.to_string(), weight)));
 }
 
-/// The score head of a PEFT directory for sequence classification with one label, under the project's own names, and its
-/// settings; `None` if its task is another.
+/// Score settings of a PEFT directory for sequence classification; `None` if its task is another.
+///
+/// # Errors
+/// A configuration that cannot be read.
+pub fn read_score_settings(directory: &Path) -> Result<Option<ScoreSettings>> {
+    let config = read_json(&directory.join(CONFIG))?;
+    Ok((config[TASK] == CLASSIFICATION).then(|| classifier::score_settings(&config)))
+}
+
+/// The score head of a PEFT directory for sequence classification with one label, under the project's own names; `None` if
+/// its task is another.
 ///
 /// # Errors
 /// A file that is missing or damaged, or a head of more than one label.
-pub fn read_score_head(directory: &Path) -> Result<Option<(Tensors, ScoreSettings)>> {
+pub fn read_score_head(directory: &Path) -> Result<Option<Tensors>> {
     let (config, path) = (read_json(&directory.join(CONFIG))?, directory.join(MODEL));
     if config[TASK] != CLASSIFICATION {
         return Ok(None);
@@ -267,7 +276,7 @@ pub fn read_score_head(directory: &Path) -> Result<Option<(Tensors, ScoreSetting
     let mut head: Tensors =
         saved.remove(SCORE).map(|weight| (classifier::WEIGHT.to_string(), weight)).into_iter().collect();
     classifier::from_classifier(&config, &mut head, &path)?;
-    Ok(Some((head, classifier::score_settings(&config))))
+    Ok(Some(head))
 }
 
 /// The directory or GGUF file of the base model that the adapters of a PEFT directory belong to; `None` if it is no PEFT directory.

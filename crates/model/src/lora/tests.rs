@@ -234,7 +234,8 @@ fn the_head_of_a_classifier_is_read_apart_from_its_adapters() {
     };
     let directory = with_head(1);
     assert!(read_adapters(base.clone(), directory.path()).is_ok());
-    let (head, settings) = read_score_head(directory.path()).unwrap().unwrap();
+    let head = read_score_head(directory.path()).unwrap().unwrap();
+    let settings = read_score_settings(directory.path()).unwrap().unwrap();
     assert_eq!(
         (head["value_head.weight"].shape.as_slice(), head["value_head.bias"].data.as_slice()),
         (&[8, 1][..], &[0.0][..])
