@@ -1,6 +1,7 @@
 //! Batching: turns samples of different lengths into tensors. No other module pads or masks.
 
 mod preferences;
+mod rows;
 mod text;
 
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use palestra_model::ops::AllowedTokens;
 
 use crate::trajectory::Segment;
 pub use preferences::{AnswerRows, Choice, Pair, Pairs, PreferenceBatch, PromptPreferences, Single, Singles, Totals};
+use rows::Layout;
+pub use rows::{Rows, side_by_side};
 pub use text::{TextBatch, TextRow};
 
 /// A token sequence with the training targets of its action tokens; all vectors but `tokens` have one entry per action
@@ -36,12 +39,11 @@ pub struct Sample {
     pub weight: f32,
 }
 
-/// Samples as tensors. Rows are padded on the right, where a causal model cannot see, so that no mask is needed.
-/// Quantities of action tokens are gathered into flat vectors `[tokens]`, so that padding is not among them.
+/// Samples as tensors. Quantities of action tokens are gathered into flat vectors `[tokens]`, so that padding is not among them.
 #[derive(Debug, Clone)]
 pub struct ActionBatch {
-    /// `[rows, time]`
-    pub tokens: Tensor<2, Int>,
+    /// The tokens; samples may share rows.
+    pub read: Rows,
     /// Position in `rows * time` whose output predicts each action token: the one before it.
     pub predicted_at: Tensor<1, Int>,
     /// The action tokens.
@@ -60,10 +62,10 @@ pub struct ActionBatch {
     pub returns: Tensor<1>,
     /// Weight of each action token in the loss of the optimiser step.
     pub weights: Tensor<1>,
-    /// Row of each action token, `[tokens]`.
-    pub rows: Tensor<1, Int>,
-    /// Number of rows.
-    pub row_count: usize,
+    /// Number of the sample of each action token, `[tokens]`.
+    pub samples: Tensor<1, Int>,
+    /// Number of samples.
+    pub sample_count: usize,
     /// Number of action tokens of this part.
     pub token_count: usize,
 }
@@ -102,8 +104,8 @@ pub enum Next {
 /// the next states of the chunks that have one.
 #[derive(Debug, Clone)]
 pub struct TransitionBatch {
-    /// `[rows, time]`
-    pub tokens: Tensor<2, Int>,
+    /// The tokens.
+    pub read: Rows,
     /// Position in `rows * time` whose output represents each state, `[states]`.
     pub states_at: Tensor<1, Int>,
     /// Allowed tokens in each state; `None` if all tokens are allowed everywhere.
@@ -136,21 +138,29 @@ pub struct Continuation {
     pub discounts: Tensor<1>,
 }
 
+impl Sample {
+    /// Tokens before the first action token.
+    pub fn prompt(&self) -> &[u32] {
+        &self.tokens[..self.at.first().copied().unwrap_or(0)]
+    }
+}
+
 impl ActionBatch {
     /// Batches them as one part of a batch.
     pub fn new(samples: &[&Sample], device: &Device) -> Self {
-        let (tokens, time) = padded(samples.iter().map(|sample| sample.tokens.as_slice()), device);
-        let (mut predicted_at, mut targets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, sample) in samples.iter().enumerate() {
-            predicted_at.extend(sample.at.iter().map(|at| (row * time + at - 1) as i64));
-            rows.extend(std::iter::repeat_n(row as i64, sample.at.len()));
+        let sequences: Vec<&[u32]> = samples.iter().map(|sample| sample.tokens.as_slice()).collect();
+        let layout = Layout::new(&sequences, device);
+        let (mut predicted_at, mut targets, mut samples_of) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, sample) in samples.iter().enumerate() {
+            predicted_at.extend(sample.at.iter().map(|at| layout.at(number, at - 1)));
+            samples_of.extend(std::iter::repeat_n(number as i64, sample.at.len()));
             targets.extend(sample.at.iter().map(|&at| i64::from(sample.tokens[at])));
         }
         let flat = |field: fn(&Sample) -> &[f32]| {
             floats(samples.iter().flat_map(|sample| field(sample)).copied().collect(), device)
         };
         Self {
-            tokens,
+            read: layout.rows,
             predicted_at: ints(predicted_at, device),
             targets: ints(targets, device),
             allowed: AllowedTokens::new(samples.iter().flat_map(|sample| sample.allowed.iter().cloned())),
@@ -164,9 +174,9 @@ impl ActionBatch {
                 samples.iter().flat_map(|sample| std::iter::repeat_n(sample.weight, sample.at.len())).collect(),
                 device,
             ),
-            token_count: rows.len(),
-            row_count: samples.len(),
-            rows: ints(rows, device),
+            token_count: samples_of.len(),
+            sample_count: samples.len(),
+            samples: ints(samples_of, device),
         }
     }
 }
@@ -182,7 +192,8 @@ impl TransitionBatch {
             })
         };
         let rows = segments().map(|segment| segment.tokens.as_slice());
-        let (tokens, time) = padded(rows.chain(last_states().map(|(prompt, _)| prompt.as_slice())), device);
+        let read = Rows::plain(rows.chain(last_states().map(|(prompt, _)| prompt.as_slice())), device);
+        let [_, time] = read.dims();
 
         let (mut states_at, mut targets, mut allowed) = (Vec::new(), Vec::new(), Vec::new());
         for (row, segment) in segments().enumerate() {
@@ -227,7 +238,7 @@ impl TransitionBatch {
         let continuation = continues
             .then(|| Continuation { states: ints(return_states, device), discounts: floats(return_discounts, device) });
         Self {
-            tokens,
+            read,
             states_at: ints(states_at, device),
             allowed: AllowedTokens::new(allowed),
             targets: ints(targets, device),
@@ -245,17 +256,6 @@ impl TransitionBatch {
     pub fn actions(&self) -> usize {
         self.targets.dims()[0]
     }
-}
-
-/// Pads rows of different lengths to `[rows, time]`, on the right, with token 0; no row attends to the padding.
-fn padded<'a>(rows: impl Iterator<Item = &'a [u32]> + Clone, device: &Device) -> (Tensor<2, Int>, usize) {
-    let count = rows.clone().count();
-    let time = rows.clone().map(<[u32]>::len).max().unwrap_or(0);
-    let mut tokens = vec![0i64; count * time];
-    for (cells, row) in tokens.chunks_exact_mut(time.max(1)).zip(rows) {
-        cells.iter_mut().zip(row).for_each(|(cell, &token)| *cell = i64::from(token));
-    }
-    (Tensor::from_data(TensorData::new(tokens, [count, time]), device), time)
 }
 
 fn floats(values: Vec<f32>, device: &Device) -> Tensor<1> {

@@ -33,7 +33,7 @@ pub use gradients::{batch_gradients, reduced_gradients};
 pub use on_policy::{OnPolicy, Passes};
 use palestra_model::ops::{AllowedTokens, Entropy, TokenDistribution, TokenLogProbs};
 use palestra_model::optim::GradientSum;
-use palestra_model::{Hidden, Placement, Policy};
+use palestra_model::{Hidden, Policy};
 use palestra_report::Metrics;
 pub use table::{LEARNERS, LearnerKind, NamedLearner};
 
@@ -219,7 +219,7 @@ pub struct ActionEvaluation {
 /// # Panics
 /// If the policy chooses its tokens by values.
 pub fn evaluate_actions(policy: &Policy, batch: &ActionBatch, temperature: f32, entropy: Entropy) -> ActionEvaluation {
-    let hidden = policy.transformer.forward(batch.tokens.clone(), &Placement::causal(), None);
+    let hidden = policy.transformer.forward(batch.read.tokens.clone(), &batch.read.placement(), None);
     let hidden = hidden.select(0, batch.predicted_at.clone()); // [tokens, width]
     let values = policy.values(hidden.clone());
     let model = policy.next_token().expect("a learner by play has a policy without action values");

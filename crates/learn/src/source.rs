@@ -21,6 +21,7 @@ pub use examples::{
     TooLong, template_of,
 };
 pub use on_policy::{OnPolicySource, ReferencePolicy};
+pub(crate) use packing::pack;
 pub use preference_files::{PreferenceCounts, read_preferences};
 pub use preferences::{Conflicts, PreferenceConfig, PreferenceData, PreferenceSource};
 pub use replay::{DataConfig, ReplaySource};

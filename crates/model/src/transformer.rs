@@ -167,7 +167,7 @@ impl Transformer {
         });
         let masks = self.windows.iter().map(|&window| match window {
             window if window > 0 && start + time > window => {
-                placement.mask.within(window, time, start + time, &self.device())
+                placement.mask.within(window, [time, start + time], placement.positions.as_ref(), &self.device())
             }
             _ => placement.mask.clone(),
         });

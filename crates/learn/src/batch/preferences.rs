@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::{TextRow, floats, ints, padded};
+use super::{Layout, Rows, TextRow, floats, ints, side_by_side};
 
 /// Preference data of the answers to one prompt. Preferences refer to answers by index.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -65,7 +65,8 @@ pub struct Single {
 
 /// Preference data as tensors.
 ///
-/// Losses use one number per answer, `[answers]`, the longest answer first; preferences gather from these numbers. The
+/// Losses use one number per answer, `[answers]`, the longest answer first, then those to the same long
+/// prompt; preferences gather from these numbers. The
 /// answers of one batch may be computed chunk by chunk, so that a prompt with many answers needs no more memory than
 /// one with few.
 #[derive(Debug, Clone)]
@@ -93,19 +94,19 @@ pub struct PreferenceBatch {
     pub totals: Totals,
 }
 
-/// Rows of prompt and answer, padded on the right, where a causal model cannot see.
+/// Prompts with their answers.
 #[derive(Debug, Clone)]
 pub struct AnswerRows {
-    /// `[rows, time]`
-    pub tokens: Tensor<2, Int>,
-    /// Position in `rows * time` of each row's last token, `[rows]`.
+    /// The tokens; a prompt is read once for all answers to it.
+    pub read: Rows,
+    /// Position in `rows * time` of each answer's last token, `[answers]`.
     pub last_at: Tensor<1, Int>,
     /// Position in `rows * time` whose output predicts each counted token, `[tokens]`.
     pub predicted_at: Tensor<1, Int>,
     /// The counted tokens.
     pub targets: Tensor<1, Int>,
-    /// Indices of each row's counted tokens, `[rows * longest]`, padded with the number of all counted tokens.
-    tokens_of_rows: Tensor<1, Int>,
+    /// Indices of each answer's counted tokens, `[answers * longest]`, padded with the number of all counted tokens.
+    tokens_of_answers: Tensor<1, Int>,
 }
 
 /// Pairs of answers; all `[pairs]`.
@@ -202,8 +203,8 @@ impl PreferenceBatch {
     fn new<'a>(prompts: &[&'a PromptPreferences], chunk: usize, device: &Device) -> Self {
         let answers: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.answers).collect();
         let mismatched: Vec<&TextRow> = prompts.iter().flat_map(|prompt| &prompt.mismatched).collect();
-        // Rows of similar length are computed together, to reduce padding.
-        let (order, mismatched_order) = (by_length(&answers), by_length(&mismatched));
+        // Answers of similar length are computed together, to reduce padding.
+        let (order, mismatched_order) = (in_chunks(&answers), in_chunks(&mismatched));
         let mut places = vec![0; order.len()];
         order.iter().enumerate().for_each(|(place, &number)| places[number] = place as i64);
 
@@ -242,66 +243,67 @@ impl PreferenceBatch {
     }
 }
 
-/// Row indices, sorted by length, the longest first.
-fn by_length(rows: &[&TextRow]) -> Vec<usize> {
+/// Order of answers: the longest first, and those to the same long prompt side by side.
+fn in_chunks(rows: &[&TextRow]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(rows[at].tokens.len()));
-    order
+    side_by_side(order, |at| rows[at].prompt())
 }
 
 impl AnswerRows {
-    /// Batches rows in chunks of the given size; 0: all.
+    /// Batches answers in chunks of the given size; 0: all.
     fn chunks(rows: &[&TextRow], most: usize, device: &Device) -> Vec<Self> {
         let most = if most == 0 { rows.len().max(1) } else { most };
         rows.chunks(most).map(|rows| Self::new(rows, device)).collect()
     }
 
-    /// Batches rows as one chunk.
+    /// Batches answers as one chunk.
     pub fn new(rows: &[&TextRow], device: &Device) -> Self {
-        let (tokens, time) = padded(rows.iter().map(|row| row.tokens.as_slice()), device);
+        let sequences: Vec<&[u32]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let layout = Layout::new(&sequences, device);
         let (mut last_at, mut predicted_at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         let count: usize = rows.iter().map(|row| row.counted.len()).sum();
         let longest = rows.iter().map(|row| row.counted.len()).max().unwrap_or(0);
-        let mut tokens_of_rows = vec![count as i64; rows.len() * longest];
+        let mut tokens_of_answers = vec![count as i64; rows.len() * longest];
         for (number, row) in rows.iter().enumerate() {
-            let own = &mut tokens_of_rows[number * longest..][..row.counted.len()];
+            let own = &mut tokens_of_answers[number * longest..][..row.counted.len()];
             (predicted_at.len()..).zip(own).for_each(|(token, place)| *place = token as i64);
-            last_at.push((number * time + row.tokens.len() - 1) as i64);
-            predicted_at.extend(row.counted.iter().map(|at| (number * time + at - 1) as i64));
+            last_at.push(layout.at(number, row.tokens.len() - 1));
+            predicted_at.extend(row.counted.iter().map(|at| layout.at(number, at - 1)));
             targets.extend(row.counted.iter().map(|&at| i64::from(row.tokens[at])));
         }
         Self {
-            tokens,
+            read: layout.rows,
             last_at: ints(last_at, device),
             predicted_at: ints(predicted_at, device),
             targets: ints(targets, device),
-            tokens_of_rows: ints(tokens_of_rows, device),
+            tokens_of_answers: ints(tokens_of_answers, device),
         }
     }
 
-    /// Number of rows.
+    /// Number of answers.
     pub fn count(&self) -> usize {
-        self.tokens.dims()[0]
+        self.last_at.dims()[0]
     }
 
-    /// Sums over each row's counted tokens, `[tokens]` to `[rows]`. `of_tokens` holds only counted tokens, so no mask
+    /// Sums over each answer's counted tokens, `[tokens]` to `[answers]`. `of_tokens` holds only counted tokens, so no mask
     /// is needed.
     pub fn sums(&self, of_tokens: Tensor<1>) -> Tensor<1> {
         let none = Tensor::zeros([1], &of_tokens.device());
-        let [places] = self.tokens_of_rows.dims();
-        let by_row = Tensor::cat(vec![of_tokens, none], 0).select(0, self.tokens_of_rows.clone());
+        let [places] = self.tokens_of_answers.dims();
+        let by_row = Tensor::cat(vec![of_tokens, none], 0).select(0, self.tokens_of_answers.clone());
         by_row.reshape([self.count(), places / self.count()]).sum_dim(1).squeeze_dim(1)
     }
 
-    /// Returns the same rows outside autodiff.
+    /// The same outside autodiff.
     #[must_use]
     pub fn inner(&self) -> Self {
         Self {
-            tokens: self.tokens.clone().inner(),
+            read: self.read.inner(),
             last_at: self.last_at.clone().inner(),
             predicted_at: self.predicted_at.clone().inner(),
             targets: self.targets.clone().inner(),
-            tokens_of_rows: self.tokens_of_rows.clone().inner(),
+            tokens_of_answers: self.tokens_of_answers.clone().inner(),
         }
     }
 }

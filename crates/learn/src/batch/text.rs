@@ -1,9 +1,9 @@
 //! Rows of text as tensors.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use serde::Serialize;
 
-use super::{ints, padded};
+use super::{Rows, ints};
 
 /// A row of text for training or scoring: one text, or several packed end to end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -18,14 +18,11 @@ pub struct TextRow {
     pub bytes: usize,
 }
 
-/// Rows of text as tensors, padded on the right, where a causal model cannot see.
+/// Rows of text as tensors.
 #[derive(Debug, Clone)]
 pub struct TextBatch {
-    /// `[rows, time]`
-    pub tokens: Tensor<2, Int>,
-    /// Attention mask, `[rows, 1, time, time]`, and the position of each token in its text, `[rows, time]`, if rows
-    /// hold several texts; `None`: every row is one text.
-    pub texts: Option<(Tensor<4, Bool>, Tensor<2, Int>)>,
+    /// The tokens that are read.
+    pub read: Rows,
     /// Position in `rows * time` whose output predicts each counted token: the one before it.
     pub predicted_at: Tensor<1, Int>,
     /// The counted tokens.
@@ -57,16 +54,15 @@ impl TextBatch {
     }
 
     fn new(rows: &[TextRow], device: &Device) -> Self {
-        let (tokens, time) = padded(rows.iter().map(TextRow::read), device);
+        let read = Rows::packed(rows.iter().map(|row| (row.read(), row.borders.as_slice())), device);
+        let [_, time] = read.dims();
         let (mut predicted_at, mut targets) = (Vec::new(), Vec::new());
         for (row, text) in rows.iter().enumerate() {
             predicted_at.extend(text.counted.iter().map(|at| (row * time + at - 1) as i64));
             targets.extend(text.counted.iter().map(|&at| i64::from(text.tokens[at])));
         }
-        let has_borders = rows.iter().any(|row| !row.borders.is_empty());
         Self {
-            tokens,
-            texts: has_borders.then(|| apart(rows, time, device)),
+            read,
             predicted_at: ints(predicted_at, device),
             targets: ints(targets, device),
             token_count: counted(rows),
@@ -76,6 +72,11 @@ impl TextBatch {
 }
 
 impl TextRow {
+    /// Tokens before the first one that counts.
+    pub fn prompt(&self) -> &[u32] {
+        &self.tokens[..self.counted.first().copied().unwrap_or(0)]
+    }
+
     fn read(&self) -> &[u32] {
         &self.tokens[..self.tokens.len().saturating_sub(1)]
     }
@@ -87,26 +88,4 @@ fn counted(rows: &[TextRow]) -> usize {
 
 fn bytes(rows: &[TextRow]) -> usize {
     rows.iter().map(|row| row.bytes).sum()
-}
-
-/// Attention mask of rows with several texts, in which each token sees its own text up to itself; and positions in each
-/// text.
-fn apart(rows: &[TextRow], time: usize, device: &Device) -> (Tensor<4, Bool>, Tensor<2, Int>) {
-    let mut visible = vec![false; rows.len() * time * time];
-    let mut positions = vec![0i64; rows.len() * time];
-    for (row, text) in rows.iter().enumerate() {
-        let mut start = 0;
-        for at in 0..time {
-            if text.borders.contains(&at) {
-                start = at;
-            }
-            positions[row * time + at] = (at - start) as i64;
-            let from = (row * time + at) * time;
-            visible[from + start..=from + at].fill(true);
-        }
-    }
-    (
-        Tensor::from_data(TensorData::new(visible, [rows.len(), 1, time, time]), device),
-        Tensor::from_data(TensorData::new(positions, [rows.len(), time]), device),
-    )
 }

@@ -178,13 +178,13 @@ impl Learner for Group {
         let GroupConfig { clip_low: low, clip_high: high, kl_coefficient, entropy_coefficient, .. } = self.config;
         let evaluation = evaluate_actions(model, &batch, self.temperature, entropy_use(entropy_coefficient));
         let mean = |values: Tensor<1>| Sum::of(values, batch.token_count as f64);
-        let count = self.config.aggregation.count(batch.token_count, batch.row_count);
+        let count = self.config.aggregation.count(batch.token_count, batch.sample_count);
         let weighted = |values: Tensor<1>| Sum::of(values * batch.weights.clone(), count);
 
         let mut scored = evaluation.log_probs.clone();
         if self.config.importance_sampling_level == ImportanceLevel::Sequence {
             let log_ratio = scored - batch.log_probs.clone();
-            scored = batch.log_probs.clone() + sequence_means(log_ratio, batch.rows.clone(), batch.row_count);
+            scored = batch.log_probs.clone() + sequence_means(log_ratio, batch.samples.clone(), batch.sample_count);
         }
         let (mut losses, mut metrics) = clipped_policy(scored.clone(), &batch, Clip { low, high, dual: None });
         if self.config.surrogate == Surrogate::Cispo {

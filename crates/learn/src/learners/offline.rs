@@ -49,9 +49,9 @@ struct States<'a> {
 
 impl<'a> States<'a> {
     fn read(model: &'a Policy, batch: &'a TransitionBatch) -> Self {
-        let actor = model.transformer.forward(batch.tokens.clone(), &Placement::causal(), None);
+        let actor = model.transformer.forward(batch.read.tokens.clone(), &Placement::causal(), None);
         let critic = model.critic.as_ref();
-        let values = critic.map_or_else(|| actor.clone(), |critic| critic.read(batch.tokens.clone(), &actor));
+        let values = critic.map_or_else(|| actor.clone(), |critic| critic.read(batch.read.tokens.clone(), &actor));
         let [actor_hidden, critic_hidden] = [actor, values].map(|hidden| hidden.select(0, batch.states_at.clone()));
         Self { batch, critic, vocabulary: model.vocabulary(), actor_hidden, critic_hidden }
     }
@@ -101,7 +101,7 @@ impl<'a> States<'a> {
     fn averaged_hidden(&self) -> Tensor<2> {
         match &self.critic().target_trunk {
             Some(trunk) => {
-                let hidden = trunk.forward(self.batch.tokens.clone(), &Placement::causal(), None);
+                let hidden = trunk.forward(self.batch.read.tokens.clone(), &Placement::causal(), None);
                 hidden.select(0, self.batch.states_at.clone())
             }
             None => self.critic_hidden.clone(),

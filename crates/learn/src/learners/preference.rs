@@ -12,11 +12,11 @@ use burn::tensor::Tensor;
 
 use super::{Learner, Loss, Sum};
 use crate::Result;
-use crate::batch::{AnswerRows, PreferenceBatch, TextRow};
+use crate::batch::{AnswerRows, PreferenceBatch, TextRow, side_by_side};
 use crate::collective::{Alone, Collective};
+use palestra_model::Policy;
 use palestra_model::ops::Entropy;
 use palestra_model::optim::{GradientSum, Shard};
-use palestra_model::{Placement, Policy};
 
 /// The number per answer that a loss depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,12 +114,12 @@ impl PreferenceLearner {
     }
 }
 
-/// One number per answer, `[rows]`.
+/// One number per answer, `[answers]`.
 fn read(model: &Policy, reading: Reading, rows: &AnswerRows) -> Tensor<1> {
-    let hidden = model.transformer.forward(rows.tokens.clone(), &Placement::causal(), None);
+    let hidden = model.transformer.forward(rows.read.tokens.clone(), &rows.read.placement(), None);
     match reading {
         Reading::Score => {
-            let last = hidden.select(0, rows.last_at.clone()); // [rows, width]
+            let last = hidden.select(0, rows.last_at.clone()); // [answers, width]
             model.values(last).expect("a reward model has a score head")
         }
         Reading::LogProb => {
@@ -130,7 +130,7 @@ fn read(model: &Policy, reading: Reading, rows: &AnswerRows) -> Tensor<1> {
     }
 }
 
-/// Reads one number per answer, `batch` rows at a time, outside autodiff. Rows of similar length are batched together.
+/// Reads one number per answer, `batch` answers at a time, outside autodiff. Answers of similar length are batched together.
 pub fn read_answers(policy: &Policy, reading: Reading, rows: &[&TextRow], batch: usize) -> Vec<f32> {
     read_answers_on_ranks(policy, reading, rows, batch, &Alone).expect("one rank waits for no other")
 }
@@ -151,6 +151,7 @@ pub fn read_answers_on_ranks(
     let device = policy.transformer.device();
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&at| rows[at].tokens.len());
+    let order = side_by_side(order, |at| rows[at].prompt());
     let batches: Vec<&[usize]> = order.chunks(batch.max(1)).collect();
     let mut own: Vec<f32> = Vec::new();
     for places in &batches[collective.share(batches.len())] {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Learner, LearnerConfig, LearnsFromText, Loss, Sum, TextLearner};
 use crate::Result;
 use crate::batch::TextBatch;
-use palestra_model::ops::{AttentionMask, Entropy, TokenDistribution};
-use palestra_model::{Placement, Policy};
+use palestra_model::Policy;
+use palestra_model::ops::{Entropy, TokenDistribution};
 use palestra_report::Metrics;
 
 /// Hyperparameters of supervised learning: it has none of its own.
@@ -40,7 +40,7 @@ impl Learner for Supervised {
     type Batch = TextBatch;
 
     fn loss(&self, model: &Policy, batch: TextBatch, _: &[Tensor<1>]) -> Loss {
-        let hidden = model.transformer.forward(batch.tokens.clone(), &placement(&batch), None);
+        let hidden = model.transformer.forward(batch.read.tokens.clone(), &batch.read.placement(), None);
         let nats = everywhere(model).log_likelihood(counted(hidden, &batch), batch.targets.clone()).neg();
         let bits = nats.clone().detach().div_scalar(LN_2);
         let total = Sum { sum: nats, count: batch.token_count as f64 };
@@ -57,18 +57,8 @@ impl Learner for Supervised {
 
 /// Log-probability of each counted token, `[tokens]`.
 pub fn text_log_probs(policy: &Policy, batch: &TextBatch) -> Tensor<1> {
-    let hidden = policy.transformer.forward(batch.tokens.clone(), &placement(batch), None);
+    let hidden = policy.transformer.forward(batch.read.tokens.clone(), &batch.read.placement(), None);
     everywhere(policy).log_probs(counted(hidden, batch), batch.targets.clone(), Entropy::Unused).log_probs
-}
-
-fn placement(batch: &TextBatch) -> Placement {
-    match &batch.texts {
-        None => Placement::causal(),
-        Some((visible, positions)) => {
-            let mask = AttentionMask::from_visible(visible.clone());
-            Placement { mask, positions: Some(positions.clone()), is_far: None }
-        }
-    }
 }
 
 /// Distribution over all tokens of the model: a text may hold any.

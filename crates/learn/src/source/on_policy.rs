@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::Source;
-use crate::batch::{ActionBatch, Sample};
+use crate::batch::{ActionBatch, Sample, side_by_side};
 use crate::collective::Collective;
 use crate::learners::{OnPolicy, evaluate_actions};
 use crate::rollout::{Rollout, RolloutConfig, RolloutResult, RolloutTimings, gather_rollouts, summary};
@@ -178,8 +178,11 @@ impl<L: OnPolicy> Source<L> for OnPolicySource {
         let Some(step) = self.steps.pop() else { return Ok(None) };
         let samples: Vec<&Sample> = step.iter().map(|&at| &self.samples[at]).collect();
         self.tokens += samples.iter().map(|sample| sample.tokens.len()).sum::<usize>();
-        let parts = samples[collective.share(samples.len())].chunks(learner.passes().micro_batch);
-        Ok(Some(parts.map(|part| ActionBatch::new(part, &self.device)).collect()))
+        let own = &samples[collective.share(samples.len())];
+        let order = side_by_side((0..own.len()).collect(), |at| own[at].prompt());
+        let part = |part: &[usize]| part.iter().map(|&at| own[at]).collect::<Vec<_>>();
+        let parts = order.chunks(learner.passes().micro_batch);
+        Ok(Some(parts.map(|places| ActionBatch::new(&part(places), &self.device)).collect()))
     }
 
     fn tokens(&self) -> usize {
@@ -211,18 +214,22 @@ fn even_parts(order: &[usize], size: usize) -> Vec<Vec<usize>> {
     (0..parts).map(|part| order[part * order.len() / parts..(part + 1) * order.len() / parts].to_vec()).collect()
 }
 
-/// Sets the reference policy's log-probability of every action token, a batch of segments at a time, sorted by length.
+/// Sets the reference policy's log-probability of every action token, a batch of segments at a time. Segments of similar
+/// length are batched together, and those with the same long prompt.
 fn score_by(reference: &Policy, mut segments: Vec<&mut Segment>, rows: usize, temperature: f32) {
     let device = reference.transformer.device();
     segments.sort_by_key(|segment| segment.tokens.len());
-    for segments in segments.chunks_mut(rows) {
-        let samples: Vec<Sample> = segments.iter().map(|segment| unscored(segment)).collect();
-        let batch = ActionBatch::new(&samples.iter().collect::<Vec<_>>(), &device);
+    let samples: Vec<Sample> = segments.iter().map(|segment| unscored(segment)).collect();
+    let order = side_by_side((0..samples.len()).collect(), |at| samples[at].prompt());
+    for places in order.chunks(rows) {
+        let batch = ActionBatch::new(&places.iter().map(|&at| &samples[at]).collect::<Vec<_>>(), &device);
         let log_probs: TensorData =
             evaluate_actions(reference, &batch, temperature, Entropy::Unused).log_probs.into_data();
-        let actions = segments.iter_mut().flat_map(|segment| &mut segment.actions);
-        for (action, log_prob) in actions.zip(log_probs.iter::<f32>()) {
-            action.reference_log_prob = Some(log_prob);
+        let mut log_probs = log_probs.iter::<f32>();
+        for &at in places {
+            for (action, log_prob) in segments[at].actions.iter_mut().zip(&mut log_probs) {
+                action.reference_log_prob = Some(log_prob);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use std::sync::OnceLock;
 
 use super::flex::{AttentionPass, attention_fits};
@@ -81,18 +81,36 @@ impl AttentionMask {
 
     /// As this mask, and without the keys that lie `window` or more before the query
     /// ([Beltagy et al. 2020](https://arxiv.org/abs/2004.05150), section 3.1). Padding moves queries and keys alike, so
-    /// that columns stand for positions.
-    pub fn within(&self, window: usize, query_len: usize, key_len: usize, device: &Device) -> Self {
+    /// that columns stand for positions, unless these are given, `[batch, key_len]`, of queries that are all keys.
+    pub fn within(
+        &self,
+        window: usize,
+        [query_len, key_len]: [usize; 2],
+        positions: Option<&Tensor<2, Int>>,
+        device: &Device,
+    ) -> Self {
         let device = device.clone().inner();
-        let last_hidden = (key_len - query_len) as i64 - window as i64; // of the first query
-        let seen = Tensor::<2, Bool>::tril_mask([query_len, key_len], last_hidden, &device);
-        let too_far = seen.bool_not().reshape([1, 1, query_len, key_len]);
+        let too_far = match positions.filter(|_| query_len == key_len) {
+            Some(positions) => {
+                let positions = positions.clone().inner();
+                let distances: Tensor<3, Int> =
+                    positions.clone().unsqueeze_dim::<3>(2) - positions.unsqueeze_dim::<3>(1);
+                distances.greater_equal_scalar(window as i64).unsqueeze_dim(1)
+            }
+            None => {
+                let last_hidden = (key_len - query_len) as i64 - window as i64; // of the first query
+                let seen = Tensor::<2, Bool>::tril_mask([query_len, key_len], last_hidden, &device);
+                seen.bool_not().reshape([1, 1, query_len, key_len])
+            }
+        };
+        let [hidden, ..] = too_far.dims();
         let mine = match self.additive(query_len, key_len, &device) {
             Some(mine) => mine,
             None => Tensor::zeros([1, 1, query_len, key_len], &device),
         };
         let [batch, ..] = mine.dims();
-        Self { rule: Rule::Additive(mine.mask_fill(too_far.expand([batch, 1, query_len, key_len]), HIDDEN)) }
+        let shape = [batch.max(hidden), 1, query_len, key_len];
+        Self { rule: Rule::Additive(mine.expand(shape).mask_fill(too_far.expand(shape), HIDDEN)) }
     }
 
     fn from_hidden(hidden: Tensor<4, Bool>) -> Self {

@@ -127,12 +127,12 @@ fn padding_is_never_seen() {
         let learner = group(held());
         let mut batch = parts(&learner, samples(), 1, device);
         let whole = measure(&learner, &model, batch.clone()).0["total"];
-        let [rows, time] = batch[0].tokens.dims();
-        let mut cells: Vec<i64> = batch[0].tokens.to_data().iter().collect();
+        let [rows, time] = batch[0].read.tokens.dims();
+        let mut cells: Vec<i64> = batch[0].read.tokens.to_data().iter().collect();
         for (cells, sample) in cells.chunks_exact_mut(time).zip(samples()) {
             cells[sample.tokens.len()..].fill(6);
         }
-        batch[0].tokens = burn::tensor::Tensor::from_data(TensorData::new(cells, [rows, time]), device);
+        batch[0].read.tokens = burn::tensor::Tensor::from_data(TensorData::new(cells, [rows, time]), device);
         assert_eq!(measure(&learner, &model, batch).0["total"], whole);
     });
 }

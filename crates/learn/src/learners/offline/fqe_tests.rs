@@ -30,7 +30,7 @@ impl Learner for Anywhere {
     type Batch = TransitionBatch;
 
     fn loss(&self, model: &Policy, batch: TransitionBatch, statistics: &[Tensor<1>]) -> Loss {
-        Fqe { evaluated: evaluated(0.7, 0.2, &batch.tokens.device()), polyak: 0.05 }.loss(model, batch, statistics)
+        Fqe { evaluated: evaluated(0.7, 0.2, &batch.read.tokens.device()), polyak: 0.05 }.loss(model, batch, statistics)
     }
 
     fn after_step(&self, model: Policy) -> Policy {
@@ -77,7 +77,7 @@ fn fqe_by_hand_with_every_kind_of_end() {
             let states = batch().remove(0);
             let rows = |tensor: Tensor<2>| host(tensor).chunks(VOCAB).map(<[f32]>::to_vec).collect::<Vec<_>>();
             let read = |policy: &Policy| {
-                let hidden = policy.transformer.forward(states.tokens.clone(), &Placement::causal(), None);
+                let hidden = policy.transformer.forward(states.read.tokens.clone(), &Placement::causal(), None);
                 hidden.select(0, states.states_at.clone())
             };
             let scores = rows(evaluated.policy.transformer.logits(read(&evaluated.policy.clone().train())));

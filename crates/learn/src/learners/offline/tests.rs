@@ -154,15 +154,15 @@ struct ByHand {
 /// Hidden states of the target transformer in the states of a batch.
 pub(super) fn read_averaged(model: &Policy, batch: &TransitionBatch) -> Tensor<2> {
     let trunk = model.critic.as_ref().and_then(|critic| critic.target_trunk.as_ref()).unwrap();
-    trunk.forward(batch.tokens.clone(), &Placement::causal(), None).select(0, batch.states_at.clone())
+    trunk.forward(batch.read.tokens.clone(), &Placement::causal(), None).select(0, batch.states_at.clone())
 }
 
 impl ByHand {
     fn of(model: &Policy, batch: &TransitionBatch) -> Self {
         let critic = model.critic.as_ref().unwrap();
         let select = |hidden: Tensor<2>| hidden.select(0, batch.states_at.clone());
-        let actor = model.transformer.forward(batch.tokens.clone(), &Placement::causal(), None);
-        let values = select(critic.read(batch.tokens.clone(), &actor));
+        let actor = model.transformer.forward(batch.read.tokens.clone(), &Placement::causal(), None);
+        let values = select(critic.read(batch.read.tokens.clone(), &actor));
         let table = |tensor: Tensor<2>| host(tensor).chunks(VOCAB).map(<[f32]>::to_vec).collect::<Vec<_>>();
         let targets: Vec<usize> = batch.targets.to_data().iter::<i64>().map(|token| token as usize).collect();
         let picked = |table: &[Vec<f32>]| targets.iter().zip(table).map(|(&token, row)| row[token]).collect();
@@ -382,7 +382,7 @@ fn padding_may_hold_anything() {
         let model = policy(Some(ALL_PARTS), &device.clone().inner()).train();
         let batch = parts(&chunks(), 1, device).remove(0);
         let mut filled = batch.clone();
-        let [rows, time] = batch.tokens.dims();
+        let [rows, time] = batch.read.tokens.dims();
         let ends: Vec<usize> = {
             let mut ends = vec![0; rows];
             for at in batch.states_at.to_data().iter::<i64>() {
@@ -393,11 +393,11 @@ fn padding_may_hold_anything() {
             }
             ends
         };
-        let mut cells: Vec<i64> = batch.tokens.to_data().iter().collect();
+        let mut cells: Vec<i64> = batch.read.tokens.to_data().iter().collect();
         for (cells, end) in cells.chunks_exact_mut(time).zip(ends) {
             cells[end..].fill(5);
         }
-        filled.tokens = Tensor::from_data(TensorData::new(cells, [rows, time]), device);
+        filled.read.tokens = Tensor::from_data(TensorData::new(cells, [rows, time]), device);
         let loss = |batch| measure(&Ilql(IlqlConfig::default()), &model, vec![batch]).0["total"];
         assert_eq!(loss(batch), loss(filled));
     });
@@ -448,7 +448,7 @@ fn ilql_without_beta_is_behaviour_cloning() {
         let with_values = Policy::new(&tiny(), heads, 3, &device.clone().inner());
         let cloned = trained(&(Box::new(BehaviourCloning) as OfflineLearner), plain.train());
         let ilql = trained(&(Box::new(Ilql(IlqlConfig::default())) as OfflineLearner), with_values.train());
-        let tokens = parts(&chunks(), 1, &device.clone().inner())[0].tokens.clone();
+        let tokens = parts(&chunks(), 1, &device.clone().inner())[0].read.tokens.clone();
         let scores = |policy: &Policy| host(policy.scores(policy.read(tokens.clone(), &Placement::causal(), None)));
         let log_softmax = |scores: Vec<f32>| -> Vec<f32> {
             let rows = scores.chunks(VOCAB);

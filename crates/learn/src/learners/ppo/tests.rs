@@ -97,7 +97,7 @@ fn the_loss_by_hand() {
         let evaluation = evaluate_actions(&model, batch, 1.0, Entropy::Unused);
         let host = |tensor: Tensor<1>| tensor.into_data().try_into_vec::<f32>().unwrap();
         let (now, values) = (host(evaluation.log_probs), host(evaluation.values.unwrap()));
-        let hidden = model.read(batch.tokens.clone(), &Placement::causal(), None).select(&batch.predicted_at);
+        let hidden = model.read(batch.read.tokens.clone(), &Placement::causal(), None).select(&batch.predicted_at);
         let all: Vec<f32> = token_log_probs(&model, hidden, batch.allowed.as_ref(), 1.0).into_data().iter().collect();
         let entropy = -all.iter().map(|x| x.exp() * x).sum::<f32>() / 3.0;
         // Ratios 1.5, 0.5 and 1 to the sampling policy; values that moved up by 0.5, with returns 1 above.
@@ -136,13 +136,13 @@ fn padding_is_never_seen() {
         let total = |batch: Vec<ActionBatch>| measure(&learner, &model, batch).0["total"];
         let padded = parts(&samples, 1, device);
         let mut filled = padded.clone();
-        let width = filled[0].tokens.dims()[1];
-        let mut cells: Vec<i64> = filled[0].tokens.to_data().iter().collect();
+        let width = filled[0].read.tokens.dims()[1];
+        let mut cells: Vec<i64> = filled[0].read.tokens.to_data().iter().collect();
         for (cells, sample) in cells.chunks_exact_mut(width).zip(&samples) {
             cells[sample.tokens.len()..].fill(6);
         }
         let shape = [samples.len(), width];
-        filled[0].tokens = Tensor::<2, Int>::from_data(TensorData::new(cells, shape), device);
+        filled[0].read.tokens = Tensor::<2, Int>::from_data(TensorData::new(cells, shape), device);
         assert_eq!(total(padded), total(filled), "padding of another kind");
 
         let short = &samples[1..2];

@@ -11,7 +11,7 @@ use crate::learners::check::{self, Example, assert_same, check_learner, measure,
 use palestra_model::lora::{LoraConfig, attach};
 use palestra_model::ops::{available_devices, open_device};
 use palestra_model::optim::AdamW;
-use palestra_model::{Family, Heads, ModelConfig, Precision, parameters};
+use palestra_model::{Family, Heads, ModelConfig, Placement, Precision, parameters};
 
 const VOCAB: usize = 7;
 
@@ -85,7 +85,7 @@ fn the_loss_is_the_mean_over_counted_tokens() {
         let (mut nats, mut count, mut bytes) = (0.0, 0.0, 0.0);
         for row in rows() {
             let batch = TextBatch::whole(std::slice::from_ref(&row), &device);
-            let hidden = model.transformer.forward(batch.tokens, &Placement::causal(), None);
+            let hidden = model.transformer.forward(batch.read.tokens, &Placement::causal(), None);
             let logits: Vec<f64> = model.transformer.logits(hidden).into_data().iter::<f64>().collect();
             for &at in &row.counted {
                 let logits = &logits[(at - 1) * VOCAB..at * VOCAB];

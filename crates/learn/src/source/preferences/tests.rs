@@ -153,7 +153,7 @@ fn prompts_come_whole_in_an_order_that_a_resumed_run_goes_on_with() {
         let parts = source.next_parts(&Alone);
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].totals.pairs, 4.0, "two prompts of two pairs");
-        parts[0].answers[0].tokens.to_data().iter::<i64>().collect()
+        parts[0].answers[0].read.tokens.to_data().iter::<i64>().collect()
     };
     let mut whole = source();
     let drawn: Vec<Vec<i64>> = (0..7).map(|_| tokens(&mut whole)).collect();
