@@ -14,7 +14,7 @@ use crate::language_model::export_gguf;
 /// With --gguf the file is one of llama.cpp, and of the programs that are built on it (Ollama, LM Studio). It has the
 /// weights, with adapters merged, the tokenizer and the chat template. Models of the families llama, mistral without a
 /// sliding window, qwen2 and qwen3 can be exported, with tokenizers of byte-level BPE as GPT-2, SmolLM, Llama 3 and Qwen2
-/// have them. What llama.cpp would compute in another way is refused by name.
+/// have them, or of SentencePiece's BPE as Llama 2 has. What llama.cpp would compute in another way is refused by name.
 ///
 /// MODEL is a Hugging Face directory, a GGUF file, a PEFT directory, or the directory of a run.
 ///

@@ -27,6 +27,8 @@ pub struct Exported {
     pub format: &'static str,
     /// Matrices in 16-bit floats, because the format cannot divide their rows into blocks.
     pub in_f16: Vec<String>,
+    /// What llama.cpp does in another way with some texts.
+    pub note: Option<&'static str>,
     /// Number of bytes of the file.
     pub bytes: u64,
 }
@@ -44,7 +46,8 @@ pub fn export_gguf(model: &Path, out: &Destination, format: NumberFormat) -> Res
     let name = out.path().file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     settings.insert(1, ("general.name".into(), Value::Text(name)));
     let (tokenizer_config, template) = chat_files(&texts)?;
-    settings.extend(tokenizer.to_gguf(config.vocab_size, &tokenizer_config, &generation.eos, template.as_deref())?);
+    let tokenizer = tokenizer.to_gguf(config.vocab_size, &tokenizer_config, &generation.eos, template.as_deref())?;
+    settings.extend(tokenizer.settings);
     let weights: Tensors = tensors_of(collect(&merged(policy.transformer)));
     let parameters = weights.values().map(|tensor| tensor.data.len() as u64).sum();
     let tensors = gguf::tensors(&config, weights, format)?;
@@ -52,7 +55,8 @@ pub fn export_gguf(model: &Path, out: &Destination, format: NumberFormat) -> Res
     let in_f16 = other.map(|tensor| tensor.name.clone()).collect();
     write(out.path(), &settings, &tensors).map_err(palestra_model::Error::from)?;
     let bytes = std::fs::metadata(out.path()).map_err(Error::io(out.path()))?.len();
-    Ok(Exported { model: directory, out: out.path().to_owned(), parameters, format: format.name(), in_f16, bytes })
+    let (out, format, note) = (out.path().to_owned(), format.name(), tokenizer.note);
+    Ok(Exported { model: directory, out, parameters, format, in_f16, note, bytes })
 }
 
 /// The `tokenizer_config.json` among the files of a model, null if it has none, and the text of its chat template.
@@ -69,7 +73,7 @@ fn chat_files(texts: &std::collections::BTreeMap<String, String>) -> Result<(ser
 
 impl std::fmt::Display for Exported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { model, out, parameters, format, in_f16, bytes } = self;
+        let Self { model, out, parameters, format, in_f16, note, bytes } = self;
         let (out, model, megabytes) = (out.display(), model.display(), *bytes as f64 / 1e6);
         write!(f, "{out}: {parameters} parameters of {model}; {format}, {megabytes:.1} MB")?;
         if let Some(first) = in_f16.first() {
@@ -80,6 +84,9 @@ impl std::fmt::Display for Exported {
                 if in_f16.len() > 1 { " and others" } else { "" }
             )?;
         }
-        Ok(())
+        match note {
+            Some(note) => write!(f, "\n{note}"),
+            None => Ok(()),
+        }
     }
 }

@@ -191,6 +191,17 @@ impl Gguf {
         })
     }
 
+    /// A list of floats; `None` if the file has no such setting.
+    ///
+    /// # Errors
+    /// A setting of another type.
+    pub fn floats(&self, name: &str) -> Result<Option<&[f32]>> {
+        self.typed(name, "a list of floats", |value| match value {
+            Value::Floats(list) => Some(&list[..]),
+            _ => None,
+        })
+    }
+
     fn typed<'a, T>(&'a self, name: &str, kind: &str, take: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.settings.get(name) else { return Ok(None) };
         take(value).map(Some).ok_or_else(|| self.fault(format!("{name} is {value}; it must be {kind}")))

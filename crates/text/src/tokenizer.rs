@@ -29,7 +29,7 @@ use crate::{Error, Result};
 use characters::Characters;
 pub use chat_template::{ChatDate, ChatTemplate, EncodedChat, History, MarkedText, TemplateLimits};
 use frame::Frame;
-pub use gguf::files_of_gguf;
+pub use gguf::{GgufTokenizer, files_of_gguf};
 pub use stop_text::{StopCheck, StopStream, before_stop};
 pub use text_stream::TextStream;
 pub use train::{Method, VocabularyOptions};

@@ -1,9 +1,10 @@
-//! Tokenizers and chat templates in GGUF files.
-//!
-//! llama.cpp has a fixed pre-tokenizer for each of many names, so only a tokenizer whose pre-tokenizer is one of
-//! [`PRE_TOKENIZERS`] means the same in both programs.
+//! Tokenizers and chat templates in GGUF files: byte-level BPE, and BPE as SentencePiece makes it. What llama.cpp does in
+//! another way is refused.
 
-use std::collections::{BTreeMap, HashSet};
+mod byte_level;
+mod sentencepiece;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use palestra_gguf::{Gguf, Value};
@@ -14,16 +15,11 @@ use crate::{Error, Result};
 
 /// The settings that hold a tokenizer.
 const MODEL: &str = "tokenizer.ggml.model";
-const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
-const MERGES: &str = "tokenizer.ggml.merges";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 const TEMPLATE: &str = "tokenizer.chat_template";
-
-/// Value of [`MODEL`] for byte-level BPE.
-const BPE: &str = "gpt2";
 
 /// Types of tokens.
 const NORMAL: i64 = 1;
@@ -31,80 +27,42 @@ const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
+const BYTE: i64 = 6;
 
-/// A pre-tokenizer that llama.cpp has.
-struct PreTokenizer {
-    /// Its names in files; the first is written.
-    names: &'static [&'static str],
-    /// Steps before the bytes.
-    split: Split,
-    /// True if a whole piece that is a token is not merged from its parts.
-    ignores_merges: bool,
-    /// True if texts are normalised to NFC in its Hugging Face form. llama.cpp does not.
-    composes: bool,
+/// What a file has for one kind of tokenizer, beside its tokens.
+struct Form {
+    /// Value of [`MODEL`].
+    model: &'static str,
+    settings: Vec<(String, Value)>,
+    /// Types of tokens that the kind has for itself.
+    types: HashMap<String, i64>,
+    /// What llama.cpp does in another way.
+    note: Option<&'static str>,
+}
+
+/// A tokenizer in the settings of a GGUF file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GgufTokenizer {
+    /// The settings.
+    pub settings: Vec<(String, Value)>,
+    /// What llama.cpp does in another way with some texts.
+    pub note: Option<&'static str>,
+}
+
+/// Parts of a `tokenizer.json` that differ between kinds of tokenizers.
+struct Parts {
     /// True if a file that does not say it puts the BOS token before texts.
     adds_bos: bool,
-}
-
-/// Division of a text into pieces.
-enum Split {
-    /// The regular expression of GPT-2.
-    Gpt2,
-    /// Each digit on its own, then the regular expression of GPT-2.
-    DigitsGpt2,
-    /// A regular expression.
-    Regex(&'static str),
-}
-
-const PRE_TOKENIZERS: [PreTokenizer; 4] = [
-    PreTokenizer { names: &["gpt-2"], split: Split::Gpt2, ignores_merges: false, composes: false, adds_bos: false },
-    PreTokenizer {
-        names: &["smollm"],
-        split: Split::DigitsGpt2,
-        ignores_merges: false,
-        composes: false,
-        adds_bos: false,
-    },
-    PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        split: Split::Regex(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        ignores_merges: true,
-        composes: false,
-        adds_bos: true,
-    },
-    PreTokenizer {
-        names: &["qwen2"],
-        split: Split::Regex(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        ignores_merges: false,
-        composes: true,
-        adds_bos: false,
-    },
-];
-
-impl PreTokenizer {
-    /// Its form in a `tokenizer.json`.
-    fn to_json(&self) -> Json {
-        let bytes = |regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex });
-        let sequence = |first: Json, regex| json!({ "type": "Sequence", "pretokenizers": [first, bytes(regex)] });
-        match self.split {
-            Split::Gpt2 => bytes(true),
-            Split::DigitsGpt2 => sequence(json!({ "type": "Digits", "individual_digits": true }), true),
-            Split::Regex(regex) => {
-                let split = json!({
-                    "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false,
-                });
-                sequence(split, false)
-            }
-        }
-    }
-
-    fn normalizer(&self) -> Json {
-        if self.composes { json!({ "type": "NFC" }) } else { Json::Null }
-    }
+    normalizer: Json,
+    pre_tokenizer: Json,
+    /// Of a tokenizer that puts no tokens around texts.
+    post_processor: Json,
+    decoder: Json,
+    /// The unknown token.
+    unknown: Option<String>,
+    byte_fallback: bool,
+    ignores_merges: bool,
+    merges: Json,
 }
 
 impl Tokenizer {
@@ -115,22 +73,17 @@ impl Tokenizer {
     ///
     /// # Errors
     /// A tokenizer that llama.cpp does not have, or that it applies in another way.
-    pub fn to_gguf(
-        &self,
-        rows: usize,
-        config: &Json,
-        ends: &[u32],
-        template: Option<&str>,
-    ) -> Result<Vec<(String, Value)>> {
+    pub fn to_gguf(&self, rows: usize, config: &Json, ends: &[u32], template: Option<&str>) -> Result<GgufTokenizer> {
         let refused = |reason: String| Error::Tokenizer(format!("GGUF: {reason}"));
         let Kind::HuggingFace(inner) = &self.kind else {
-            return Err(refused(
-                "a tokenizer of single characters cannot be written; one of byte-level BPE can".into(),
-            ));
+            return Err(refused("a tokenizer of single characters cannot be written; one of BPE can".into()));
         };
         let json = serde_json::to_value(&**inner).map_err(|error| refused(error.to_string()))?;
-        let pre = pre_tokenizer_of(&json).map_err(refused)?;
-        let merges = merges_of(&json["model"]).map_err(refused)?;
+        let form = match json["model"]["byte_fallback"] == true {
+            true => sentencepiece::form(&json, rows),
+            false => byte_level::form(&json),
+        };
+        let Form { model, settings: own, types: own_types, note } = form.map_err(refused)?;
         let added = inner.get_added_tokens_decoder();
         let (mut tokens, mut types) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         for id in 0..rows as u32 {
@@ -146,7 +99,7 @@ impl Tokenizer {
                 None => NORMAL,
             };
             let token = inner.id_to_token(id).filter(|_| (id as usize) < self.vocab_size);
-            types.push(if token.is_some() { kind } else { UNUSED });
+            types.push(token.as_ref().map_or(UNUSED, |token| own_types.get(token).copied().unwrap_or(kind)));
             tokens.push(token.unwrap_or_else(|| format!("[PAD{id}]")));
         }
         let end = self.special.end.ok_or_else(|| {
@@ -177,18 +130,17 @@ impl Tokenizer {
         }
         roles.extend(["eot", "eom"].into_iter().zip(others.into_iter().map(Some)));
         let mut settings = vec![
-            (MODEL.into(), Value::Text(BPE.into())),
-            (PRE.into(), Value::Text(pre.names[0].into())),
+            (MODEL.into(), Value::Text(model.into())),
             (TOKENS.into(), Value::Texts(tokens)),
             (TYPES.into(), Value::Integers(types)),
-            (MERGES.into(), Value::Texts(merges)),
             (ADD_BOS.into(), Value::Switch(adds_bos)),
             (ADD_EOS.into(), Value::Switch(adds_eos)),
         ];
         let id = |(role, id): (&str, Option<u32>)| Some((role_setting(role), Value::Integer(id?.into())));
+        settings.extend(own);
         settings.extend(roles.into_iter().filter_map(id));
         settings.extend(template.map(|text| (TEMPLATE.into(), Value::Text(text.into()))));
-        Ok(settings)
+        Ok(GgufTokenizer { settings, note })
     }
 }
 
@@ -196,71 +148,20 @@ fn role_setting(role: &str) -> String {
     format!("tokenizer.ggml.{role}_token_id")
 }
 
-/// The pre-tokenizer of llama.cpp that a `tokenizer.json` has.
-fn pre_tokenizer_of(json: &Json) -> Result<&'static PreTokenizer, String> {
-    let model = &json["model"];
-    let is_empty = |field: &str| model[field].is_null() || model[field] == "" || model[field] == false;
-    if model["type"] != "BPE"
-        || !["byte_fallback", "continuing_subword_prefix", "end_of_word_suffix"].iter().all(|field| is_empty(field))
-    {
-        return Err(format!(
-            "model: a tokenizer of the type {} that is no byte-level BPE cannot be written",
-            model["type"]
-        ));
-    }
-    let steps = steps(&json["pre_tokenizer"]);
-    let Some(found) = PRE_TOKENIZERS.iter().find(|known| self::steps(&known.to_json()) == steps) else {
-        let known: Vec<&str> = PRE_TOKENIZERS.iter().map(|known| known.names[0]).collect();
-        return Err(format!(
-            "pre_tokenizer: is none that can be written ({}): {}",
-            known.join(", "),
-            shortened(&json["pre_tokenizer"])
-        ));
-    };
-    if (model["ignore_merges"] == true) != found.ignores_merges {
-        return Err(format!(
-            "model.ignore_merges: is {}, and the pre-tokenizer {} of llama.cpp has {}",
-            model["ignore_merges"], found.names[0], found.ignores_merges
-        ));
-    }
-    match &json["normalizer"] {
-        Json::Null => Ok(found),
-        normalizer if *normalizer == found.normalizer() => Ok(found),
-        other => Err(format!("normalizer: is {}, and llama.cpp has none", shortened(other))),
-    }
-}
-
-/// Steps of a pre-tokenizer, one after the other, without what has no effect on tokens.
-fn steps(json: &Json) -> Vec<Json> {
-    match json["pretokenizers"].as_array() {
-        Some(several) => several.iter().flat_map(steps).collect(),
-        None => {
-            let mut step = json.clone();
-            if let Some(fields) = step.as_object_mut() {
-                fields.remove("trim_offsets");
-            }
-            vec![step]
-        }
-    }
-}
-
 fn shortened(json: &Json) -> String {
     json.to_string().chars().take(200).collect()
 }
 
-/// Merges as pairs with a space between.
-fn merges_of(model: &Json) -> Result<Vec<String>, String> {
-    let merge = |merge: &Json| match (merge.as_str(), merge[0].as_str(), merge[1].as_str()) {
-        (Some(both), ..) => Some(both.to_string()),
-        (None, Some(one), Some(other)) => Some(format!("{one} {other}")),
-        _ => None,
+/// Merges as pairs of tokens.
+fn merges_of(model: &Json) -> Result<Vec<[String; 2]>, String> {
+    let pair = |merge: &Json| {
+        let both = merge.as_str().and_then(|both| both.split_once(' '));
+        let pair = both.or_else(|| Some((merge[0].as_str()?, merge[1].as_str()?)));
+        let pair = pair.filter(|(one, other)| !one.contains(' ') && !other.contains(' '));
+        let pair = pair.ok_or_else(|| format!("model.merges: {merge} is no pair of tokens without spaces"))?;
+        Ok([pair.0.to_string(), pair.1.to_string()])
     };
-    let merges = model["merges"].as_array().into_iter().flatten();
-    let pair = |one: &Json| {
-        let pair = merge(one).filter(|pair| pair.matches(' ').count() == 1);
-        pair.ok_or_else(|| format!("model.merges: {one} is no pair of tokens without spaces"))
-    };
-    merges.map(pair).collect()
+    model["merges"].as_array().into_iter().flatten().map(pair).collect()
 }
 
 /// Text files that a Hugging Face directory has for the tokenizer and the template of a GGUF file, by name:
@@ -279,18 +180,13 @@ pub fn files_of_gguf(path: &Path) -> Result<BTreeMap<String, String>> {
 /// The `tokenizer.json` and the `tokenizer_config.json` of the tokenizer of a file.
 pub(super) fn to_hugging_face(file: &Gguf) -> Result<[Json; 2]> {
     let fault = |reason: String| Error::from(file.fault(reason));
-    let need = |setting: &str, known: &str| {
-        file.text(setting)?.ok_or_else(|| fault(format!("the setting {setting} is missing; {known} can be read")))
-    };
-    let model = need(MODEL, BPE)?;
-    if model != BPE {
-        return Err(fault(format!("{MODEL} is {model:?}; only {BPE:?}, byte-level BPE, can be read")));
+    let kinds = [byte_level::MODEL, sentencepiece::MODEL];
+    let known = "gpt2, byte-level BPE, and llama, BPE of SentencePiece, can be read";
+    let model = file.text(MODEL)?.ok_or_else(|| fault(format!("the setting {MODEL} is missing; {known}")))?;
+    if !kinds.contains(&model) {
+        return Err(fault(format!("{MODEL} is {model:?}; {known}")));
     }
-    let names: Vec<&str> = PRE_TOKENIZERS.iter().flat_map(|known| known.names).copied().collect();
-    let pre = need(PRE, &names.join(", "))?;
-    let Some(pre) = PRE_TOKENIZERS.iter().find(|known| known.names.contains(&pre)) else {
-        return Err(fault(format!("{PRE} is {pre:?}; {} can be read", names.join(", "))));
-    };
+    let is_sentencepiece = model == sentencepiece::MODEL;
     let tokens = file.texts(TOKENS)?.unwrap_or_default();
     let types = file.integers(TYPES)?.unwrap_or_default();
     if tokens.is_empty() || !(types.is_empty() || types.len() == tokens.len()) {
@@ -304,7 +200,8 @@ pub(super) fn to_hugging_face(file: &Gguf) -> Result<[Json; 2]> {
             NORMAL => None,
             CONTROL | UNKNOWN => Some(true),
             USER_DEFINED => Some(false),
-            _ => return Err(fault(format!("{TYPES}: token {id} is of the type {kind}, which byte-level BPE has not"))),
+            BYTE if is_sentencepiece => None,
+            _ => return Err(fault(format!("{TYPES}: token {id} is of the type {kind}, which {model} has not"))),
         };
         if !seen.insert(token) {
             return Err(fault(format!("{TOKENS}: {:?} is there twice", token.chars().take(40).collect::<String>())));
@@ -315,10 +212,15 @@ pub(super) fn to_hugging_face(file: &Gguf) -> Result<[Json; 2]> {
                     "normalized": false, "special": special })
         }));
     }
+    let parts = match is_sentencepiece {
+        true => sentencepiece::parts(file, &tokens, &types)?,
+        false => byte_level::parts(file)?,
+    };
     let mut config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false });
     for (role, name) in [("bos", "bos_token"), ("eos", "eos_token"), ("padding", "pad_token")] {
         let setting = role_setting(role);
-        let Some(id) = file.count(&setting)? else { continue };
+        let known = sentencepiece::ROLES.iter().find(|(known, _)| is_sentencepiece && *known == role);
+        let Some(id) = file.count(&setting)?.or(known.map(|(_, id)| *id)) else { continue };
         let token = tokens
             .get(id)
             .ok_or_else(|| fault(format!("{setting} is {id}, and {TOKENS} has {} tokens", tokens.len())))?;
@@ -331,23 +233,23 @@ pub(super) fn to_hugging_face(file: &Gguf) -> Result<[Json; 2]> {
             None => Err(fault(format!("{setting} is true, and the file names no {name}"))),
         },
     };
-    let before = frame(ADD_BOS, pre.adds_bos, "bos_token")?;
+    let before = frame(ADD_BOS, parts.adds_bos, "bos_token")?;
     let after = frame(ADD_EOS, false, "eos_token")?;
     let id_of = |token: &str| vocabulary.get(token).cloned().unwrap_or_default();
-    let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let post_processor = if before.or(after).is_some() { framing(before, after, &id_of) } else { parts.post_processor };
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": added,
-        "normalizer": pre.normalizer(),
-        "pre_tokenizer": pre.to_json(),
-        "post_processor": if before.or(after).is_some() { framing(before, after, &id_of) } else { bytes.clone() },
-        "decoder": bytes,
+        "normalizer": parts.normalizer,
+        "pre_tokenizer": parts.pre_tokenizer,
+        "post_processor": post_processor,
+        "decoder": parts.decoder,
         "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": pre.ignores_merges,
+            "type": "BPE", "dropout": null, "unk_token": parts.unknown, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": parts.byte_fallback, "byte_fallback": parts.byte_fallback,
+            "ignore_merges": parts.ignores_merges,
             "vocab": vocabulary,
-            "merges": file.texts(MERGES)?.unwrap_or_default(),
+            "merges": parts.merges,
         },
     });
     Ok([tokenizer, config])
