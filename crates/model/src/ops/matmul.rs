@@ -2,7 +2,7 @@ use burn::tensor::{DType, Device, Tensor, module};
 
 use super::gradient_rule::{Pulled, with_gradient_rule};
 use super::in_type::in_type;
-use super::loops::{self, Matrix};
+use super::loops::{self, Matrix, Product};
 use super::memory::{self, Numbers, OwnNumbers};
 
 /// Rows up to which a product reads its matrix in order: measured on libtorch with matrices of 576 x 576 to 576 x 49,152,
@@ -18,7 +18,7 @@ const FEW_ROWS: usize = 16;
 /// rounded: libtorch's own product of 256 x 576 with 576 x 1,536 takes 370 ms on a CPU with AVX2, and this one 6 ms. The
 /// backward pass keeps the 16-bit numbers.
 pub(crate) fn matmul(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
-    if let Some(product) = few_rows(&left, &right) {
+    if let Some(product) = few_rows(&left, &right, None) {
         return product;
     }
     if left.dtype() != DType::BF16 || has_bf16(&left.device()) {
@@ -41,33 +41,52 @@ pub(crate) fn matmul(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
 
 /// `x W + b` in 32 bits: `[rows, inner]` with `[inner, columns]` and `[columns]`. Differentiable.
 pub(crate) fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    match few_rows(&input, &weight) {
-        Some(product) => match bias {
-            Some(bias) => product + bias.unsqueeze(),
-            None => product,
-        },
+    match few_rows(&input, &weight, bias.as_ref()) {
+        Some(product) => product,
         None => module::linear(input, weight, bias),
     }
 }
 
 /// The product, if its left matrix has a few rows that are in memory outside autodiff.
-fn few_rows(left: &Tensor<2>, right: &Tensor<2>) -> Option<Tensor<2>> {
+fn few_rows(left: &Tensor<2>, right: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
     let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
-    let is_here = |tensor: &Tensor<2>| !tensor.is_autodiff() && memory::holds(tensor);
-    if !(1..=FEW_ROWS).contains(&rows) || inner == 0 || columns == 0 || !is_here(left) || !is_here(right) {
+    let is_here = !left.is_autodiff() && memory::holds(left) && bias.is_none_or(|bias| !bias.is_autodiff());
+    if !(1..=FEW_ROWS).contains(&rows) || inner == 0 || columns == 0 || !is_here {
         return None;
     }
-    let transposed = right.clone().transpose();
-    let is_by_row = memory::is_dense(right);
-    if !is_by_row && !memory::is_dense(&transposed) {
-        return None;
-    }
+    let right = MatrixNumbers::of(right)?;
+    let bias = bias.cloned().map(Numbers::of);
     let device = left.device();
-    let right = Numbers::of(if is_by_row { right.clone() } else { transposed });
-    let matrix = if is_by_row { Matrix::Rows(&right) } else { Matrix::Columns(&right) };
     let mut output = OwnNumbers::new(rows * columns, &device);
-    loops::few_rows(&Numbers::of(left.clone()), matrix, &mut output, inner, memory::threads(&device));
+    let product = Product { matrix: right.matrix(), bias: bias.as_deref(), output: &mut output };
+    loops::few_rows(&Numbers::of(left.clone()), inner, [product], &mut Vec::new(), memory::threads(&device));
     Some(output.tensor([rows, columns]))
+}
+
+/// A matrix `[inner, columns]` where it is in memory, outside autodiff.
+pub(crate) struct MatrixNumbers {
+    numbers: Numbers,
+    /// True if its rows stand one after the other, and not its columns.
+    is_by_row: bool,
+}
+
+impl MatrixNumbers {
+    /// Those of a tensor; `None` where neither its rows nor its columns stand in memory one after the other.
+    pub fn of(tensor: &Tensor<2>) -> Option<Self> {
+        if tensor.is_autodiff() || !memory::holds(tensor) {
+            return None;
+        }
+        if memory::is_dense(tensor) {
+            return Some(Self { numbers: Numbers::of(tensor.clone()), is_by_row: true });
+        }
+        let transposed = tensor.clone().transpose();
+        memory::is_dense(&transposed).then(|| Self { numbers: Numbers::of(transposed), is_by_row: false })
+    }
+
+    /// The matrix, to multiply with.
+    pub fn matrix(&self) -> Matrix<'_> {
+        if self.is_by_row { Matrix::Rows(&self.numbers) } else { Matrix::Columns(&self.numbers) }
+    }
 }
 
 fn in_32_bits(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {

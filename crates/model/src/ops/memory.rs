@@ -12,7 +12,7 @@ use super::libtorch::{self, TorchNumbers};
 use super::loops::Threads;
 
 /// True if the numbers of a tensor are in the program's memory, in 32 bits.
-pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(crate) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
     let device = tensor.device();
     #[cfg(feature = "libtorch")]
     if libtorch::is_libtorch_cpu(&device) {
@@ -22,7 +22,7 @@ pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
 }
 
 /// Number of threads that an operation of a device takes.
-pub(super) fn threads(device: &Device) -> Threads {
+pub(crate) fn threads(device: &Device) -> Threads {
     #[cfg(feature = "libtorch")]
     if libtorch::is_libtorch(device) {
         return Threads(libtorch::threads());
@@ -32,7 +32,7 @@ pub(super) fn threads(device: &Device) -> Threads {
 }
 
 /// True if the numbers of a tensor, which is in memory and outside autodiff, stand one after the other.
-pub(super) fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(crate) fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
     #[cfg(feature = "libtorch")]
     if libtorch::is_libtorch(&tensor.device()) {
         return TorchNumbers::is_dense(tensor);
@@ -41,7 +41,7 @@ pub(super) fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
 }
 
 /// Numbers of a tensor outside autodiff, one after the other, to read.
-pub(super) enum Numbers {
+pub(crate) enum Numbers {
     Flex(FlexTensor),
     #[cfg(feature = "libtorch")]
     Torch(TorchNumbers),
@@ -72,7 +72,7 @@ impl Deref for Numbers {
 }
 
 /// Numbers that nobody else has, to change.
-pub(super) enum OwnNumbers {
+pub(crate) enum OwnNumbers {
     Flex(Vec<f32>),
     #[cfg(feature = "libtorch")]
     Torch(TorchNumbers),

@@ -3,7 +3,7 @@ use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
 
 /// Numbers in 32 bits of a tensor on a CPU, one after the other in libtorch's memory.
-pub(in crate::ops) struct TorchNumbers {
+pub(crate) struct TorchNumbers {
     /// Contiguous. It counts as an owner, so that nobody changes the memory meanwhile.
     tensor: TchTensor,
     count: usize,

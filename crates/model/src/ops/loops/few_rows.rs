@@ -5,11 +5,20 @@ use super::Threads;
 
 /// A matrix `[inner, columns]` with its numbers one after the other.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::ops) enum Matrix<'a> {
+pub(crate) enum Matrix<'a> {
     /// Row after row.
     Rows(&'a [f32]),
     /// Column after column.
     Columns(&'a [f32]),
+}
+
+/// A product of rows with a matrix.
+pub(crate) struct Product<'a> {
+    pub matrix: Matrix<'a>,
+    /// Added to each row of the product, `[columns]`.
+    pub bias: Option<&'a [f32]>,
+    /// `[rows, columns]`
+    pub output: &'a mut [f32],
 }
 
 /// Columns that a thread takes at once: with a few rows, what is added up stays in the nearest cache.
@@ -18,41 +27,83 @@ const BLOCK: usize = 512;
 /// Rows of the matrix that are multiplied before a sum is stored, in [`by_rows`].
 const DEPTH: usize = 4;
 
-/// Product of `[rows, inner]` with a matrix into `output`, `[rows, columns]`, for few rows: the matrix is read from memory
-/// once, in order, where libraries for large products read it in tiles.
-pub(in crate::ops) fn few_rows(x: &[f32], matrix: Matrix, output: &mut [f32], inner: usize, threads: Threads) {
+/// Products of `[rows, inner]` with matrices, for few rows: each matrix is read from memory once, in order, where libraries
+/// for large products read it in tiles. `blocks` is memory that calls share.
+pub(crate) fn few_rows<const N: usize>(
+    x: &[f32],
+    inner: usize,
+    products: [Product; N],
+    blocks: &mut Vec<f32>,
+    threads: Threads,
+) {
     let rows = x.len() / inner;
-    let columns = output.len() / rows;
-    let width = BLOCK.min(columns.div_ceil(threads.0.min(columns)).next_multiple_of(16)).min(columns);
-    let blocks = columns.div_ceil(width);
-    let share = threads.share(blocks);
-    let block = |number: usize, output: &mut [f32]| {
-        let from = number * width;
-        output.fill(0.0);
-        match matrix {
-            Matrix::Rows(matrix) => by_rows(x, &matrix[from..], output, inner, columns),
-            Matrix::Columns(matrix) => by_columns(x, &matrix[from * inner..], output, inner),
-        }
-    };
+    let columns: usize = products.iter().map(|product| product.output.len() / rows).sum();
+    let width = BLOCK.min(columns.div_ceil(threads.0).next_multiple_of(16));
     if rows == 1 {
-        let blocks = output.par_chunks_mut(width).enumerate().with_min_len(share);
-        return blocks.for_each(|(number, output)| block(number, output));
+        let parts = products.into_iter().flat_map(|Product { matrix, bias, output }| {
+            let columns = output.len();
+            let parts = output.chunks_mut(width).enumerate();
+            parts.map(move |(number, output)| Block { matrix, bias, columns, from: number * width, output })
+        });
+        return compute(x, inner, parts.collect(), threads);
     }
-    let mut found = vec![0.0; rows * columns]; // block after block
-    let parts = found.par_chunks_mut(rows * width).enumerate().with_min_len(share);
-    parts.for_each(|(number, found)| block(number, found));
-    for (number, found) in found.chunks(rows * width).enumerate() {
-        let width_here = found.len() / rows;
-        for (row, found) in found.chunks_exact(width_here).enumerate() {
-            output[row * columns + number * width..][..width_here].copy_from_slice(found);
+    blocks.resize(rows * columns, 0.0);
+    let mut rest = blocks.as_mut_slice();
+    let mut parts = Vec::new();
+    for Product { matrix, bias, output } in &products {
+        let columns = output.len() / rows;
+        for from in (0..columns).step_by(width) {
+            let (output, after) = std::mem::take(&mut rest).split_at_mut(rows * width.min(columns - from));
+            rest = after;
+            parts.push(Block { matrix: *matrix, bias: *bias, columns, from, output });
         }
     }
+    compute(x, inner, parts, threads);
+    let mut found = blocks.as_slice();
+    for Product { output, .. } in products {
+        let columns = output.len() / rows;
+        for from in (0..columns).step_by(width) {
+            let width = width.min(columns - from);
+            let (block, after) = found.split_at(rows * width);
+            found = after;
+            for (row, block) in block.chunks_exact(width).enumerate() {
+                output[row * columns + from..][..width].copy_from_slice(block);
+            }
+        }
+    }
+}
+
+/// Some columns of a product.
+struct Block<'a> {
+    matrix: Matrix<'a>,
+    bias: Option<&'a [f32]>,
+    /// Columns of the matrix.
+    columns: usize,
+    /// The first column.
+    from: usize,
+    /// `[rows, width]`
+    output: &'a mut [f32],
+}
+
+fn compute(x: &[f32], inner: usize, mut blocks: Vec<Block>, threads: Threads) {
+    let share = threads.share(blocks.len());
+    blocks.par_iter_mut().with_min_len(share).for_each(|Block { matrix, bias, columns, from, output }| {
+        let width = output.len() / (x.len() / inner);
+        match bias {
+            Some(bias) => output.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(&bias[*from..][..width])),
+            None => output.fill(0.0),
+        }
+        match matrix {
+            Matrix::Rows(matrix) => by_rows(x, &matrix[*from..], output, inner, *columns),
+            Matrix::Columns(matrix) => by_columns(x, &matrix[*from * inner..], output, inner),
+        }
+    });
 }
 
 /// Adds the products with some columns of a matrix, `[inner, columns]` from the first of them on, to `output`,
 /// `[rows, width]`.
 #[macerator::with_simd]
-fn by_rows<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize, columns: usize) {
+pub(super) fn by_rows<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize, columns: usize) {
     let rows = x.len() / inner;
     let width = output.len() / rows;
     let whole = inner / DEPTH * DEPTH;
@@ -92,30 +143,47 @@ fn by_rows<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize,
     }
 }
 
-/// Products with the first columns of a matrix, column after column, into `output`, `[rows, width]`.
+/// Adds the products with the first columns of a matrix, column after column, to `output`, `[rows, width]`.
 #[macerator::with_simd]
-fn by_columns<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize) {
-    const TILE: usize = 4;
+pub(super) fn by_columns<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize) {
     let rows = x.len() / inner;
     let width = output.len() / rows;
-    let row_of = |row: usize| &x[row * inner..][..inner];
     for n in (0..width).step_by(2) {
         let count = (width - n).min(2);
-        let first = &matrix[n * inner..][..inner];
-        let second = &matrix[(n + count - 1) * inner..][..inner];
-        let whole = rows / TILE * TILE;
-        for row in (0..whole).step_by(TILE) {
-            let found =
-                dots::<S, TILE>([row_of(row), row_of(row + 1), row_of(row + 2), row_of(row + 3)], first, second);
-            for i in 0..TILE {
-                output[(row + i) * width + n..][..count].copy_from_slice(&found[i][..count]);
-            }
-        }
-        for row in whole..rows {
-            let [found] = dots::<S, 1>([row_of(row)], first, second);
-            output[row * width + n..][..count].copy_from_slice(&found[..count]);
+        let columns = [n, n + count - 1].map(|n| &matrix[n * inner..][..inner]);
+        let mut row = 0;
+        while row < rows {
+            let output = &mut output[row * width + n..];
+            row += match rows - row {
+                1 => add_dots::<S, 1>(&x[row * inner..], columns, output, [width, count]),
+                2 => add_dots::<S, 2>(&x[row * inner..], columns, output, [width, count]),
+                3 => add_dots::<S, 3>(&x[row * inner..], columns, output, [width, count]),
+                _ => add_dots::<S, 4>(&x[row * inner..], columns, output, [width, count]),
+            };
         }
     }
+}
+
+/// Adds the inner products of the first `R` rows with the first `count` of two columns to an output of `width` columns.
+#[inline(always)]
+fn add_dots<S: Simd, const R: usize>(
+    x: &[f32],
+    columns: [&[f32]; 2],
+    output: &mut [f32],
+    [width, count]: [usize; 2],
+) -> usize {
+    let inner = columns[0].len();
+    let mut rows = [columns[0]; R];
+    for row in 0..R {
+        rows[row] = &x[row * inner..][..inner];
+    }
+    let found = dots::<S, R>(rows, columns[0], columns[1]);
+    for row in 0..R {
+        for at in 0..count {
+            output[row * width + at] += found[row][at];
+        }
+    }
+    R
 }
 
 /// Inner products of rows with two columns.
@@ -180,12 +248,18 @@ mod tests {
                 (0..inner).map(|k| f64::from(x[row * inner + k]) * f64::from(by_row[k * columns + column])).sum()
             };
             let expected: Vec<f64> = (0..rows * columns).map(|at| sum(at / columns, at % columns)).collect();
+            let bias = numbers(columns, 3);
+            let with_bias: Vec<f64> =
+                expected.iter().enumerate().map(|(at, sum)| sum + f64::from(bias[at % columns])).collect();
             for threads in [1, 3] {
-                for matrix in [Matrix::Rows(&by_row), Matrix::Columns(&by_column)] {
-                    let mut found = vec![f32::NAN; rows * columns];
-                    few_rows(&x, matrix, &mut found, inner, Threads(threads));
-                    assert_close!(found, expected, 1e-5);
-                }
+                let (mut first, mut second) = (vec![f32::NAN; rows * columns], vec![f32::NAN; rows * columns]);
+                let products = [
+                    Product { matrix: Matrix::Rows(&by_row), bias: None, output: &mut first },
+                    Product { matrix: Matrix::Columns(&by_column), bias: Some(&bias), output: &mut second },
+                ];
+                few_rows(&x, inner, products, &mut vec![f32::NAN; 3], Threads(threads));
+                assert_close!(first, expected, 1e-5);
+                assert_close!(second, with_bias, 1e-5);
             }
         }
     }
