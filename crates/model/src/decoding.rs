@@ -17,8 +17,8 @@ use crate::ops::memory::{self, Numbers, OwnNumbers};
 use layer::{Buffers, DecodingLayer};
 use weights::NormNumbers;
 
-/// Tokens up to which a pass is computed here: libraries multiply more of them faster.
-const MAX_TOKENS: usize = 16;
+/// Tokens up to which a pass is computed here. From 32 on, products by a library take as long.
+const MAX_TOKENS: usize = 24;
 
 /// The weights of a model, where they are in memory, and the memory of its passes.
 pub(super) struct DecodingPass {

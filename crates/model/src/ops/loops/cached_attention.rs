@@ -4,7 +4,7 @@ use macerator::Simd;
 use rayon::prelude::*;
 
 use super::Threads;
-use super::few_rows::{by_columns, by_rows};
+use super::few_rows::{MatrixRows, add_by_columns, add_by_rows};
 use super::functions::{exp, sum};
 
 /// Attention of single queries to the keys and values of a cache, which have rows of `head_dim` numbers each.
@@ -27,10 +27,11 @@ pub(crate) fn attend_to_cache(
         scores.clear();
         scores.resize(group * (end - start), 0.0);
         let [keys, values] = [keys, values].map(|numbers| &numbers[start * head_dim..end * head_dim]);
-        by_columns(query, keys, scores, head_dim);
+        add_by_columns(query, head_dim, keys, scores, end - start, 0);
         softmax(scores, end - start);
         output.fill(0.0);
-        by_rows(scores, values, output, end - start, head_dim);
+        let values = MatrixRows { numbers: values, stride: head_dim, count: end - start };
+        add_by_rows(scores, end - start, 0, values, output);
     });
 }
 

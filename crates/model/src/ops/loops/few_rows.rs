@@ -1,7 +1,9 @@
-use macerator::{Scalar, Simd, VMulAdd, Vector, vload_unaligned};
+mod kernels;
+
 use rayon::prelude::*;
 
 use super::Threads;
+pub(super) use kernels::{MatrixRows, add_by_columns, add_by_rows};
 
 /// A matrix `[inner, columns]` with its numbers one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +25,6 @@ pub(crate) struct Product<'a> {
 
 /// Columns that a thread takes at once: with a few rows, what is added up stays in the nearest cache.
 const BLOCK: usize = 512;
-
-/// Rows of the matrix that are multiplied before a sum is stored, in [`by_rows`].
-const DEPTH: usize = 4;
 
 /// Products of `[rows, inner]` with matrices, for few rows: each matrix is read from memory once, in order, where libraries
 /// for large products read it in tiles. `blocks` is memory that calls share.
@@ -94,147 +93,61 @@ fn compute(x: &[f32], inner: usize, mut blocks: Vec<Block>, threads: Threads) {
             None => output.fill(0.0),
         }
         match matrix {
-            Matrix::Rows(matrix) => by_rows(x, &matrix[*from..], output, inner, *columns),
-            Matrix::Columns(matrix) => by_columns(x, &matrix[*from * inner..], output, inner),
+            Matrix::Rows(numbers) => {
+                let rows = MatrixRows { numbers: &numbers[*from..], stride: *columns, count: inner };
+                add_by_rows(x, inner, 0, rows, output);
+            }
+            Matrix::Columns(numbers) => {
+                add_by_columns(x, inner, &numbers[*from * inner..(*from + width) * inner], output, width, 0);
+            }
         }
     });
 }
 
-/// Adds the products with some columns of a matrix, `[inner, columns]` from the first of them on, to `output`,
-/// `[rows, width]`.
-#[macerator::with_simd]
-pub(super) fn by_rows<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize, columns: usize) {
-    let rows = x.len() / inner;
-    let width = output.len() / rows;
-    let whole = inner / DEPTH * DEPTH;
-    for k in (0..whole).step_by(DEPTH) {
-        // In arrays: as single loads the compiler makes no vectors of the loop, and the product takes three times as long.
-        let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|i| &matrix[(k + i) * columns..][..width]);
-        for row in (0..rows / 2 * 2).step_by(2) {
-            let [a0, a1, a2, a3] = [0, 1, 2, 3].map(|i| x[row * inner + k + i]);
-            let [b0, b1, b2, b3] = [0, 1, 2, 3].map(|i| x[(row + 1) * inner + k + i]);
-            let (p, q) = output[row * width..][..2 * width].split_at_mut(width);
-            let q = &mut q[..width];
-            for n in 0..width {
-                let (w0, w1, w2, w3) = (w0[n], w1[n], w2[n], w3[n]);
-                let a = fused::<S>(a1, w1, fused::<S>(a0, w0, p[n]));
-                let b = fused::<S>(b1, w1, fused::<S>(b0, w0, q[n]));
-                p[n] = fused::<S>(a3, w3, fused::<S>(a2, w2, a));
-                q[n] = fused::<S>(b3, w3, fused::<S>(b2, w2, b));
-            }
-        }
-        if rows % 2 == 1 {
-            let [a0, a1, a2, a3] = [0, 1, 2, 3].map(|i| x[(rows - 1) * inner + k + i]);
-            let p = &mut output[(rows - 1) * width..][..width];
-            for n in 0..width {
-                let a = fused::<S>(a1, w1[n], fused::<S>(a0, w0[n], p[n]));
-                p[n] = fused::<S>(a3, w3[n], fused::<S>(a2, w2[n], a));
-            }
-        }
-    }
-    for k in whole..inner {
-        let w = &matrix[k * columns..][..width];
-        for row in 0..rows {
-            let (a, p) = (x[row * inner + k], &mut output[row * width..][..width]);
-            for n in 0..width {
-                p[n] = fused::<S>(a, w[n], p[n]);
-            }
-        }
-    }
-}
-
-/// Adds the products with the first columns of a matrix, column after column, to `output`, `[rows, width]`.
-#[macerator::with_simd]
-pub(super) fn by_columns<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize) {
-    let rows = x.len() / inner;
-    let width = output.len() / rows;
-    for n in (0..width).step_by(2) {
-        let count = (width - n).min(2);
-        let columns = [n, n + count - 1].map(|n| &matrix[n * inner..][..inner]);
-        let mut row = 0;
-        while row < rows {
-            let output = &mut output[row * width + n..];
-            row += match rows - row {
-                1 => add_dots::<S, 1>(&x[row * inner..], columns, output, [width, count]),
-                2 => add_dots::<S, 2>(&x[row * inner..], columns, output, [width, count]),
-                3 => add_dots::<S, 3>(&x[row * inner..], columns, output, [width, count]),
-                _ => add_dots::<S, 4>(&x[row * inner..], columns, output, [width, count]),
-            };
-        }
-    }
-}
-
-/// Adds the inner products of the first `R` rows with the first `count` of two columns to an output of `width` columns.
-#[inline(always)]
-fn add_dots<S: Simd, const R: usize>(
-    x: &[f32],
-    columns: [&[f32]; 2],
-    output: &mut [f32],
-    [width, count]: [usize; 2],
-) -> usize {
-    let inner = columns[0].len();
-    let mut rows = [columns[0]; R];
-    for row in 0..R {
-        rows[row] = &x[row * inner..][..inner];
-    }
-    let found = dots::<S, R>(rows, columns[0], columns[1]);
-    for row in 0..R {
-        for at in 0..count {
-            output[row * width + at] += found[row][at];
-        }
-    }
-    R
-}
-
-/// Inner products of rows with two columns.
-#[inline(always)]
-fn dots<S: Simd, const R: usize>(rows: [&[f32]; R], first: &[f32], second: &[f32]) -> [[f32; 2]; R] {
-    let lanes = <f32 as Scalar>::lanes::<S>();
-    let inner = first.len();
-    assert!(second.len() == inner && rows.iter().all(|row| row.len() == inner), "rows and columns differ in length");
-    let whole = inner / lanes * lanes;
-    let zero: Vector<S, f32> = 0.0_f32.splat();
-    let mut sums = [[zero; 2]; R];
-    for k in (0..whole).step_by(lanes) {
-        let a = vector::<S>(first, k);
-        let b = vector::<S>(second, k);
-        for row in 0..R {
-            let x = vector::<S>(rows[row], k);
-            sums[row] = [x.mul_add(a, sums[row][0]), x.mul_add(b, sums[row][1])];
-        }
-    }
-    let mut found = [[0.0; 2]; R];
-    for row in 0..R {
-        for (column, numbers) in [first, second].into_iter().enumerate() {
-            found[row][column] = sums[row][column].reduce_add();
-            for k in whole..inner {
-                found[row][column] += rows[row][k] * numbers[k];
-            }
-        }
-    }
-    found
-}
-
-/// The vector of numbers from the `k`th on.
-#[inline(always)]
-#[expect(unsafe_code, reason = "eight sums of lanes in arrays are not compiled to vectors: 16 GF/s and not 40")]
-fn vector<S: Simd>(numbers: &[f32], k: usize) -> Vector<S, f32> {
-    let numbers = &numbers[k..k + <f32 as Scalar>::lanes::<S>()];
-    // SAFETY: the slice has as many numbers as a vector.
-    unsafe { vload_unaligned(numbers.as_ptr()) }
-}
-
-/// `a b + c`, rounded once where the processor does both at once.
-#[inline(always)]
-fn fused<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
-    if <f32 as VMulAdd>::is_accelerated::<S>() { a.mul_add(b, c) } else { a * b + c }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::hint::black_box;
+    use std::time::{Duration, Instant};
+
     use palestra_testing::assert_close;
 
     use super::*;
+
+    /// Without optimisation there is nothing to guard.
+    #[cfg(not(debug_assertions))]
+    #[test]
+    fn products_are_compiled_to_vectors() {
+        const ROWS: usize = 4;
+        const WIDTH: usize = 128;
+        let x = vec![0.5; ROWS * WIDTH];
+        let matrix = vec![0.25; WIDTH * WIDTH];
+        // Of many short trials one is not disturbed, however much else the machine does.
+        let shortest = |work: &mut dyn FnMut()| {
+            let trial = |_| {
+                let began = Instant::now();
+                work();
+                began.elapsed()
+            };
+            (0..200).map(trial).min().unwrap_or(Duration::MAX)
+        };
+        let mut output = vec![0.0; ROWS * WIDTH];
+        let one_by_one = shortest(&mut || {
+            for (at, output) in output.iter_mut().enumerate() {
+                let (row, column) = (&x[at / WIDTH * WIDTH..][..WIDTH], &matrix[at % WIDTH * WIDTH..][..WIDTH]);
+                *output = row.iter().zip(column).fold(0.0, |sum, (a, b)| sum + a * b);
+            }
+            black_box(&output);
+        });
+        for (name, matrix) in [("rows", Matrix::Rows(&matrix)), ("columns", Matrix::Columns(&matrix))] {
+            let mut blocks = Vec::new();
+            let in_vectors = shortest(&mut || {
+                let product = Product { matrix, bias: None, output: &mut output };
+                few_rows(&x, WIDTH, [product], &mut blocks, Threads(1));
+                black_box(&output);
+            });
+            assert!(3 * in_vectors < one_by_one, "{name}: {in_vectors:?} in vectors, {one_by_one:?} one by one");
+        }
+    }
 
     #[test]
     fn products_are_those_of_64_bits_in_both_layouts() {
