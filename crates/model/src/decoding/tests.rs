@@ -9,6 +9,7 @@ use crate::cache::{Reading, SharedPrefix};
 use crate::generate::tests::{VOCAB, policy, shapes};
 use crate::lora::{LoraConfig, attach};
 use crate::ops::{available_devices, open_device};
+use crate::quantize::Quantization;
 use crate::{ExpertsConfig, Family, ModelConfig, RopeScaling};
 
 /// Models of every kind of layer that the decoding pass knows, on every device of the program's memory.
@@ -93,6 +94,17 @@ fn adapters_are_added() {
         let expected = hidden(&adapted, None, false);
         assert_ne!(expected, hidden(model, None, false));
         assert_close!(hidden(&adapted, Some(1), false), expected, 1e-5);
+    });
+}
+
+#[test]
+fn quantised_matrices_are_read_as_they_are() {
+    each_model(|model| {
+        for form in [Quantization::Bf16, Quantization::Int8] {
+            let frozen = model.clone().quantized(form);
+            let dequantised = crate::lora::merged(frozen.clone());
+            assert_close!(hidden(&frozen, Some(1), false), hidden(&dequantised, None, false), 1e-5, "{form:?}");
+        }
     });
 }
 

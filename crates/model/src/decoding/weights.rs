@@ -26,7 +26,7 @@ impl LinearNumbers {
     pub fn of(layer: &Linear) -> Option<Self> {
         let weight = match &layer.weight {
             Weight::Dense(weight) => MatrixNumbers::of(&weight.val())?,
-            Weight::Frozen(_) => return None,
+            Weight::Frozen(matrix) => matrix.in_memory()?,
         };
         let adapter = match &layer.adapter {
             None => None,

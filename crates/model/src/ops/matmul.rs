@@ -2,7 +2,8 @@ use burn::tensor::{DType, Device, Tensor, module};
 
 use super::gradient_rule::{Pulled, with_gradient_rule};
 use super::in_type::in_type;
-use super::loops::{self, Matrix, Product};
+use super::loops::{self, Product};
+use super::matrix_numbers::MatrixNumbers;
 use super::memory::{self, Numbers, OwnNumbers};
 
 /// Rows up to which a product reads its matrix in order. With the weights of a model of 4 layers of 256, 16 rows take half
@@ -49,44 +50,33 @@ pub(crate) fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>
 
 /// The product, if its left matrix has a few rows that are in memory outside autodiff.
 fn few_rows(left: &Tensor<2>, right: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
-    let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
-    let is_here = !left.is_autodiff() && memory::holds(left) && bias.is_none_or(|bias| !bias.is_autodiff());
-    if !(1..=FEW_ROWS).contains(&rows) || inner == 0 || columns == 0 || !is_here {
+    let is_here = has_few_rows(left) && right.dims()[1] > 0 && bias.is_none_or(|bias| !bias.is_autodiff());
+    if !is_here {
         return None;
     }
-    let right = MatrixNumbers::of(right)?;
+    let columns = right.dims()[1];
+    MatrixNumbers::of(right).map(|right| multiply_few_rows(left, &right, columns, bias))
+}
+
+/// True if a matrix has a few rows that are in memory, in 32 bits and outside autodiff.
+pub(crate) fn has_few_rows(matrix: &Tensor<2>) -> bool {
+    let [rows, inner] = matrix.dims();
+    (1..=FEW_ROWS).contains(&rows) && inner > 0 && !matrix.is_autodiff() && memory::holds(matrix)
+}
+
+/// Product of a matrix that [`has_few_rows`] with one that is in memory.
+pub(crate) fn multiply_few_rows(
+    left: &Tensor<2>,
+    right: &MatrixNumbers,
+    columns: usize,
+    bias: Option<&Tensor<1>>,
+) -> Tensor<2> {
+    let ([rows, inner], device) = (left.dims(), left.device());
     let bias = bias.cloned().map(Numbers::of);
-    let device = left.device();
     let mut output = OwnNumbers::new(rows * columns, &device);
     let product = Product { matrix: right.matrix(), bias: bias.as_deref(), output: &mut output };
     loops::few_rows(&Numbers::of(left.clone()), inner, [product], &mut Vec::new(), memory::threads(&device));
-    Some(output.tensor([rows, columns]))
-}
-
-/// A matrix `[inner, columns]` where it is in memory, outside autodiff.
-pub(crate) struct MatrixNumbers {
-    numbers: Numbers,
-    /// True if its rows stand one after the other, and not its columns.
-    is_by_row: bool,
-}
-
-impl MatrixNumbers {
-    /// Those of a tensor; `None` where neither its rows nor its columns stand in memory one after the other.
-    pub fn of(tensor: &Tensor<2>) -> Option<Self> {
-        if tensor.is_autodiff() || !memory::holds(tensor) {
-            return None;
-        }
-        if memory::is_dense(tensor) {
-            return Some(Self { numbers: Numbers::of(tensor.clone()), is_by_row: true });
-        }
-        let transposed = tensor.clone().transpose();
-        memory::is_dense(&transposed).then(|| Self { numbers: Numbers::of(transposed), is_by_row: false })
-    }
-
-    /// The matrix, to multiply with.
-    pub fn matrix(&self) -> Matrix<'_> {
-        if self.is_by_row { Matrix::Rows(&self.numbers) } else { Matrix::Columns(&self.numbers) }
-    }
+    output.tensor([rows, columns])
 }
 
 fn in_32_bits(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {

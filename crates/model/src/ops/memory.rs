@@ -4,11 +4,11 @@ use std::ops::{Deref, DerefMut};
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::flex::is_flex;
 #[cfg(feature = "libtorch")]
-use super::libtorch::{self, TorchNumbers};
+use super::libtorch::{self, TorchBytes, TorchNumbers};
 use super::loops::Threads;
 
 /// True if the numbers of a tensor are in the program's memory, in 32 bits.
@@ -67,6 +67,50 @@ impl Deref for Numbers {
             Self::Flex(tensor) => tensor.as_slice().expect("a dense tensor in 32 bits"),
             #[cfg(feature = "libtorch")]
             Self::Torch(numbers) => numbers.as_slice(),
+        }
+    }
+}
+
+/// Numbers of a tensor outside autodiff in any type, one after the other, as bytes to read.
+pub(crate) enum Bytes {
+    Flex(FlexTensor),
+    #[cfg(feature = "libtorch")]
+    Torch(TorchBytes),
+}
+
+impl Bytes {
+    /// Those of a tensor of floats; `None` if they are not in memory one after the other.
+    pub fn of_floats<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
+        #[cfg(feature = "libtorch")]
+        if libtorch::is_libtorch(&tensor.device()) {
+            return TorchBytes::of_floats(tensor).map(Self::Torch);
+        }
+        is_flex(&tensor.device()).then(|| flex(tensor)).filter(FlexTensor::is_contiguous).map(Self::Flex)
+    }
+
+    /// Those of a tensor of integers; `None` as above.
+    pub fn of_integers<const D: usize>(tensor: Tensor<D, Int>) -> Option<Self> {
+        #[cfg(feature = "libtorch")]
+        if libtorch::is_libtorch(&tensor.device()) {
+            return TorchBytes::of_integers(tensor).map(Self::Torch);
+        }
+        let found = is_flex(&tensor.device()).then(|| tensor.try_into_primitive::<Flex>().ok()).flatten();
+        found.filter(FlexTensor::is_contiguous).map(Self::Flex)
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Flex(tensor) => {
+                let (start, end) = tensor.layout().contiguous_offsets().expect("a dense tensor");
+                let size = tensor.dtype().size();
+                &tensor.bytes()[start * size..end * size]
+            }
+            #[cfg(feature = "libtorch")]
+            Self::Torch(bytes) => bytes.as_slice(),
         }
     }
 }

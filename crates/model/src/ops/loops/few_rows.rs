@@ -1,3 +1,4 @@
+mod forms;
 mod kernels;
 
 use rayon::prelude::*;
@@ -12,6 +13,12 @@ pub(crate) enum Matrix<'a> {
     Rows(&'a [f32]),
     /// Column after column.
     Columns(&'a [f32]),
+    /// Bfloat16, row after row.
+    Bf16Rows(&'a [u16]),
+    /// 8-bit integers, column after column, each with the difference between two of its codes.
+    Int8Columns { codes: &'a [i8], steps: &'a [f32] },
+    /// 4-bit codes, two a byte, column after column, with a scale for each 64; `pairs` are the numbers of each byte.
+    Nf4Columns { codes: &'a [u8], scales: &'a [f32], pairs: &'a [[f32; 2]; 256] },
 }
 
 /// A product of rows with a matrix.
@@ -100,15 +107,20 @@ fn compute(x: &[f32], inner: usize, mut blocks: Vec<Block>, threads: Threads) {
             Matrix::Columns(numbers) => {
                 add_by_columns(x, inner, &numbers[*from * inner..(*from + width) * inner], output, width, 0);
             }
+            Matrix::Bf16Rows(numbers) => forms::add_by_bf16_rows(x, inner, &numbers[*from..], *columns, output),
+            Matrix::Int8Columns { codes, steps } => {
+                forms::add_by_int8_columns(x, inner, &codes[*from * inner..], &steps[*from..], output);
+            }
+            Matrix::Nf4Columns { codes, scales, pairs } => {
+                let part = (&codes[*from * inner / 2..], &scales[*from * inner / 64..]);
+                forms::add_by_nf4_columns(x, inner, part, pairs, output);
+            }
         }
     });
 }
 
 #[cfg(test)]
 mod tests {
-    use std::hint::black_box;
-    use std::time::{Duration, Instant};
-
     use palestra_testing::assert_close;
 
     use super::*;
@@ -117,6 +129,9 @@ mod tests {
     #[cfg(not(debug_assertions))]
     #[test]
     fn products_are_compiled_to_vectors() {
+        use std::hint::black_box;
+        use std::time::{Duration, Instant};
+
         const ROWS: usize = 4;
         const WIDTH: usize = 128;
         let x = vec![0.5; ROWS * WIDTH];

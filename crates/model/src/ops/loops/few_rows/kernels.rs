@@ -1,7 +1,7 @@
 use macerator::{Scalar, Simd, Vector};
 
 /// Rows of a matrix that are multiplied before sums are stored, while the next ones are brought near.
-const DEPTH: usize = 16;
+pub(super) const DEPTH: usize = 16;
 
 /// Vectors of columns and rows of a tile, whose sums stay in registers.
 const VECTORS: usize = 2;
