@@ -35,31 +35,31 @@ impl View {
 /// place of those before them.
 #[derive(Module, Debug)]
 pub struct Block {
-    attention_norm: Option<Norm>,
-    attention: Attention,
-    attention_post_norm: Option<Norm>,
-    feed_forward_norm: Option<Norm>,
-    feed_forward: FeedForward,
-    feed_forward_post_norm: Option<Norm>,
+    pub(super) attention_norm: Option<Norm>,
+    pub(super) attention: Attention,
+    pub(super) attention_post_norm: Option<Norm>,
+    pub(super) feed_forward_norm: Option<Norm>,
+    pub(super) feed_forward: FeedForward,
+    pub(super) feed_forward_post_norm: Option<Norm>,
 }
 
 /// Multi-head attention with grouped key and value heads.
 #[derive(Module, Debug)]
 pub struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) output: Linear,
     /// Norm of each head's query, `[head_dim]` (Qwen3), or of all at once (OLMo 2); the next field is that of the keys.
-    query_norm: Option<Norm>,
-    key_norm: Option<Norm>,
-    heads: usize,
-    kv_heads: usize,
+    pub(super) query_norm: Option<Norm>,
+    pub(super) key_norm: Option<Norm>,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
     /// Factor of the queries, where scores are not divided by the root of a head's width (Gemma 3).
     #[module(skip)]
-    query_scale: Option<f64>,
+    pub(super) query_scale: Option<f64>,
     #[module(skip)]
-    index: ViewIndex,
+    pub(super) index: ViewIndex,
 }
 
 /// Numbers of a block's mask and rotation in a [`View`].

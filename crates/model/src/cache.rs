@@ -9,16 +9,22 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::ModelConfig;
+use super::decoding::{DecodingPass, Place};
 use super::layer_plan::LayerPlan;
+use super::{ModelConfig, Transformer};
+use crate::ops::loops::{Threads, attend_to_cache};
+use crate::ops::memory::OwnNumbers;
 use crate::ops::{AttentionMask, put_rows};
+use pass::PassTensors;
 pub use pass::{Pass, Reading};
 
-/// Keys and values of every layer.
+/// Keys and values of every layer of a model.
 pub struct KvCache {
     layers: Vec<LayerCache>,
     shape: CacheShape,
     pass: Option<Arc<Pass>>,
+    /// The model's pass of few tokens, if it has one.
+    pub(super) decoding: Option<Box<DecodingPass>>,
 }
 
 /// One layer's keys and values, `[rows * kv_heads * capacity, head_dim]` each.
@@ -52,12 +58,14 @@ pub struct SharedPrefix {
 }
 
 impl KvCache {
-    /// An empty cache of `capacity` tokens in each of `rows` rows.
-    pub fn new(config: &ModelConfig, rows: usize, capacity: usize, device: &Device) -> Self {
+    /// An empty cache of a model, of `capacity` tokens in each of `rows` rows.
+    pub fn new(model: &Transformer, rows: usize, capacity: usize) -> Self {
+        let (config, device) = (model.config(), model.device());
         let shape = CacheShape { rows, capacity, kv_heads: config.kv_heads, head_dim: config.head_dim() };
-        let zeros = || Tensor::zeros([rows * shape.kv_heads * capacity, shape.head_dim], device);
+        let zeros = || Tensor::zeros([rows * shape.kv_heads * capacity, shape.head_dim], &device);
         let layer = |plan: LayerPlan| LayerCache { keys: zeros(), values: zeros(), window: plan.window };
-        Self { layers: config.layer_plans().into_iter().map(layer).collect(), shape, pass: None }
+        let layers = config.layer_plans().into_iter().map(layer).collect();
+        Self { layers, shape, pass: None, decoding: DecodingPass::of(model).map(Box::new) }
     }
 
     /// Bytes of a cache of a model of this shape, in 32 bits.
@@ -126,6 +134,65 @@ impl KvCache {
         self.pass = Some(pass);
     }
 
+    /// Position of each token of the pass that has begun, `[tokens, 1]`.
+    pub(super) fn positions(&self) -> Tensor<2, Int> {
+        self.begun().tensors(self).positions.clone()
+    }
+
+    /// Hidden states of the tokens of the pass that has begun, if the model's [`DecodingPass`] computes it.
+    pub(super) fn decode(&mut self, tokens: &[u32], is_far: bool) -> Option<Tensor<2>> {
+        let pass = Arc::clone(self.begun());
+        let mut decoding = self.decoding.take_if(|decoding| decoding.takes(&pass))?;
+        let hidden = decoding.forward(tokens, &pass, is_far, self);
+        self.decoding = Some(decoding);
+        Some(hidden)
+    }
+
+    /// [`Self::attend`] in the cache's own memory, for tokens of these places: query, key and value are `[tokens, heads *
+    /// head_dim]`, as is `mixed`, which gets the result. Queries are scaled already.
+    pub(super) fn attend_in_memory(
+        &mut self,
+        layer: usize,
+        places: &[Place],
+        [query, key, value]: [&[f32]; 3],
+        mixed: &mut [f32],
+        threads: Threads,
+    ) {
+        let shape @ CacheShape { kv_heads, head_dim, .. } = self.shape;
+        let LayerCache { keys, values, window } = &mut self.layers[layer];
+        let put = |all: Tensor<2>, new: &[f32]| {
+            let mut all = OwnNumbers::of(all);
+            for (number, new) in new.chunks_exact(head_dim).enumerate() {
+                let Place { row, position } = places[number / kv_heads];
+                all[shape.cell(row, number % kv_heads, position) * head_dim..][..head_dim].copy_from_slice(new);
+            }
+            all
+        };
+        let seen = |number: usize| {
+            let Place { row, position } = places[number / kv_heads];
+            let first = if *window == 0 { 0 } else { (position + 1).saturating_sub(*window) };
+            let cell = |position| shape.cell(row, number % kv_heads, position);
+            cell(first)..cell(position) + 1
+        };
+        let group = mixed.len() / (places.len() * kv_heads * head_dim);
+        let size = [shape.rows * kv_heads * shape.capacity, head_dim];
+        keys.inplace(|keys| {
+            let keys = put(keys, key);
+            values.inplace(|values| {
+                let values = put(values, value);
+                attend_to_cache(query, [&keys, &values], mixed, [group, head_dim], seen, threads);
+                values.tensor(size)
+            });
+            keys.tensor(size)
+        });
+    }
+
+    /// # Panics
+    /// If no pass has begun.
+    fn begun(&self) -> &Arc<Pass> {
+        self.pass.as_ref().expect("a forward pass with a cache begins with a pass")
+    }
+
     /// Adds one layer's keys and values of the pass to the cache, and attends with its queries: `[tokens, heads, 1,
     /// head_dim]` to the same shape. `attention` is given the queries, keys and values of rows of texts, and their mask.
     ///
@@ -139,17 +206,18 @@ impl KvCache {
         value: Tensor<4>,
         attention: impl Fn(Tensor<4>, Tensor<4>, Tensor<4>, &AttentionMask) -> Tensor<4>,
     ) -> Tensor<4> {
-        let pass = self.pass.as_ref().expect("a forward pass with a cache begins with a pass");
+        let pass = Arc::clone(self.begun());
+        let PassTensors { cells, groups, .. } = pass.tensors(self);
         let shape = self.shape;
         let LayerCache { keys, values, window } = &mut self.layers[layer];
-        if let Some(cells) = pass.cells() {
+        if let Some(cells) = cells {
             for (all, new) in [(&mut *keys, &key), (&mut *values, &value)] {
                 let new = new.clone().reshape([pass.tokens() * shape.kv_heads, shape.head_dim]);
                 put_rows(all, cells.clone(), new);
             }
         }
-        let mut mixed: Vec<Tensor<4>> = Vec::with_capacity(pass.groups().len());
-        for group in pass.groups() {
+        let mut mixed: Vec<Tensor<4>> = Vec::with_capacity(groups.len());
+        for group in groups {
             let seen = |all: &Tensor<2>, new: &Tensor<4>| match group.reads_cache() {
                 true => {
                     group.rows_of(all.clone().reshape([shape.rows, shape.kv_heads, shape.capacity, shape.head_dim]))

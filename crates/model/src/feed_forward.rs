@@ -23,11 +23,11 @@ pub enum FeedForward {
 /// `down(gelu(up(x)))` (GPT-2), or with a gate `down(silu(gate(x)) * up(x))` (Llama), or with GELU in place of SiLU (Gemma).
 #[derive(Module, Debug)]
 pub struct Mlp {
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
+    pub(super) gate: Option<Linear>,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
     #[module(skip)]
-    activation: Activation,
+    pub(super) activation: Activation,
     #[module(skip)]
     gelu: Gelu,
 }
@@ -105,8 +105,7 @@ impl Mlp {
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let form = if self.gelu == Gelu::Tanh { GeluForm::Tanh } else { GeluForm::Exact };
-        let activated = |x| gelu(x, form);
+        let activated = |x| gelu(x, self.gelu_form());
         let inner = match &self.gate {
             Some(gate) if self.activation == Activation::GeGlu => {
                 activated(gate.forward(x.clone())) * self.up.forward(x)
@@ -115,6 +114,10 @@ impl Mlp {
             None => activated(self.up.forward(x)),
         };
         self.down.forward(inner)
+    }
+
+    pub(super) fn gelu_form(&self) -> GeluForm {
+        if self.gelu == Gelu::Tanh { GeluForm::Tanh } else { GeluForm::Exact }
     }
 
     fn linears_mut(&mut self, prefix: &str) -> impl Iterator<Item = (String, &mut Linear)> + use<'_> {

@@ -128,4 +128,4 @@ fn host(data: TensorData) -> Vec<f32> {
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -182,12 +182,22 @@ impl Norm {
         self.weight.val().dims()[0]
     }
 
+    /// Factor of each number of a normalised row, `[width]`.
+    pub(super) fn factor(&self) -> Tensor<1> {
+        let weight = self.weight.val();
+        if self.plus_one { weight.add_scalar(1.0) } else { weight }
+    }
+
+    /// Number added to the mean square.
+    pub(super) fn eps(&self) -> f64 {
+        self.eps
+    }
+
     /// `[rows, width]` to `[rows, width]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         match &self.bias {
-            Some(bias) => layer_norm(input, self.weight.val(), bias.val(), self.eps),
-            None if self.plus_one => rms_norm(input, self.weight.val().add_scalar(1.0), self.eps),
-            None => rms_norm(input, self.weight.val(), self.eps),
+            Some(bias) => layer_norm(input, self.factor(), bias.val(), self.eps),
+            None => rms_norm(input, self.factor(), self.eps),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod classifier;
 mod config;
 pub mod config_json;
 mod critic;
+mod decoding;
 mod end_tokens;
 mod error;
 mod families;

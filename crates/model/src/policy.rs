@@ -165,14 +165,21 @@ impl Policy {
         self
     }
 
-    /// Computes hidden states, `[batch, time]` to `[batch * time, width]`. With a cache, `tokens` are those of the pass
-    /// that it has begun, `[tokens, 1]`.
-    pub fn read(&self, tokens: Tensor<2, Int>, placement: &Placement, cache: Option<&mut PolicyCache>) -> Hidden {
-        let (actor_cache, critic_cache) =
-            cache.map_or((None, None), |cache| (Some(&mut cache.actor), cache.critic.as_mut()));
-        let actor = self.transformer.forward(tokens.clone(), placement, actor_cache);
-        let critic = self.deciding_critic().map(|critic| match &critic.trunk {
-            Some(trunk) => trunk.forward(tokens, placement, critic_cache),
+    /// Computes hidden states, `[batch, time]` to `[batch * time, width]`.
+    pub fn read(&self, tokens: Tensor<2, Int>, placement: &Placement) -> Hidden {
+        let read = |model: &Transformer| model.forward(tokens.clone(), placement, None);
+        let actor = read(&self.transformer);
+        let critic = self.deciding_critic().map(|critic| critic.trunk.as_ref().map_or_else(|| actor.clone(), read));
+        Hidden { actor, critic }
+    }
+
+    /// Computes hidden states of the tokens of the pass that a cache of this policy has begun, and adds them to the cache.
+    /// `is_far` says if their texts are longer than LongRoPE's first context.
+    pub fn read_pass(&self, tokens: &[u32], is_far: bool, cache: &mut PolicyCache) -> Hidden {
+        let actor = self.transformer.read(tokens, is_far, &mut cache.actor);
+        let trunk = self.deciding_critic().map(|critic| critic.trunk.as_ref().zip(cache.critic.as_mut()));
+        let critic = trunk.map(|trunk| match trunk {
+            Some((trunk, cache)) => trunk.read(tokens, is_far, cache),
             None => actor.clone(),
         });
         Hidden { actor, critic }
@@ -285,9 +292,9 @@ impl Policy {
         self
     }
 
-    /// A cache for [`Policy::read`] that holds `capacity` tokens in each of `rows` rows.
-    pub fn cache(&self, rows: usize, capacity: usize, device: &Device) -> PolicyCache {
-        let cache = |model: &Transformer| KvCache::new(model.config(), rows, capacity, device);
+    /// A cache for [`Policy::read_pass`] that holds `capacity` tokens in each of `rows` rows. It belongs to this policy.
+    pub fn cache(&self, rows: usize, capacity: usize) -> PolicyCache {
+        let cache = |model: &Transformer| KvCache::new(model, rows, capacity);
         let trunk = self.deciding_critic().and_then(|critic| critic.trunk.as_ref());
         PolicyCache { actor: cache(&self.transformer), critic: trunk.map(cache) }
     }
@@ -346,7 +353,7 @@ impl PolicyCache {
 
     /// Begins a pass of these readings, at least one, each of another row.
     pub fn begin(&mut self, readings: Vec<Reading>) -> Arc<Pass> {
-        let pass = Arc::new(Pass::new(readings, &self.actor));
+        let pass = Arc::new(Pass::new(readings));
         self.each(|cache| cache.begin(Arc::clone(&pass)));
         pass
     }

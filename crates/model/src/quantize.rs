@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Pulled, in_type, matmul, with_gradient_rule};
+use crate::ops::{MatrixNumbers, Pulled, has_few_rows, in_type, matmul, multiply_few_rows, with_gradient_rule};
 use int8::Int8;
 use nf4::Nf4;
 
@@ -125,8 +125,21 @@ impl FrozenMatrix {
         in_type(numbers, dtype)
     }
 
-    /// Product of `[rows, input]` with the matrix, `[rows, output]`. The backward pass dequantises the matrix again.
+    /// The matrix as products of few rows read it, where it is in the program's memory.
+    pub(crate) fn in_memory(&self) -> Option<MatrixNumbers> {
+        match &self.codes {
+            Codes::Bf16(numbers) => MatrixNumbers::of_bf16(numbers),
+            Codes::Int8(codes) => codes.in_memory(),
+            Codes::Nf4(codes) => codes.in_memory(),
+        }
+    }
+
+    /// Product of `[rows, input]` with the matrix, `[rows, output]`. A few rows read it as it is. The backward pass dequantises the matrix again.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        let few = has_few_rows(&input).then(|| self.in_memory()).flatten();
+        if let Some(matrix) = few {
+            return multiply_few_rows(&input, &matrix, self.dims()[1], None);
+        }
         let dtype = input.dtype();
         let output = matmul(input.clone().inner(), self.numbers(dtype));
         if !input.is_autodiff() {

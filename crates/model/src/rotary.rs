@@ -79,6 +79,12 @@ impl RotaryTable {
         Rotation { cos: rows(&angles.cos), sin: rows(&angles.sin) }
     }
 
+    /// Cosines and sines of all positions, `[context, rotary_dim]`, of short or of long texts.
+    pub fn tables(&self, is_far: bool) -> [Tensor<2>; 2] {
+        let Angles { cos, sin } = self.angles(|| if is_far { usize::MAX } else { 0 });
+        [cos.clone(), sin.clone()]
+    }
+
     /// Maximum length of a forward pass with the angles of short ones; `None` if all have them.
     pub fn near_length(&self) -> Option<usize> {
         self.far.as_ref().map(|(beyond, _)| *beyond)

@@ -4,7 +4,7 @@
 //! matrix product.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, module};
+use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use super::block::{Block, View, ViewIndex};
 use super::checkpointing::recomputed;
@@ -137,6 +137,20 @@ impl Transformer {
         self.norm.forward(x)
     }
 
+    /// Hidden states after the last norm of the tokens of the pass that a cache has begun, `[tokens, width]`, which are added
+    /// to the cache. `is_far` says if their texts are longer than LongRoPE's first context. The model is outside autodiff.
+    pub(super) fn read(&self, tokens: &[u32], is_far: bool, cache: &mut KvCache) -> Tensor<2> {
+        if let Some(hidden) = cache.decode(tokens, is_far) {
+            return hidden;
+        }
+        let positions = Some(cache.positions());
+        let placement = Placement { positions, is_far: Some(is_far), ..Placement::causal() };
+        let tokens: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
+        let size = [tokens.len(), 1];
+        let tokens = Tensor::from_data(TensorData::new(tokens, size), &self.device());
+        self.forward(tokens, &placement, Some(cache))
+    }
+
     /// Input of the first block: `[batch, time]` to `[batch * time, width]`. `start` is the position of the first
     /// token.
     pub(super) fn embed(&self, tokens: Tensor<2, Int>, placement: &Placement, start: usize) -> Tensor<2> {
@@ -173,6 +187,11 @@ impl Transformer {
         });
         let dtype = self.precision.dtype();
         View { size, dtype, masks: masks.collect(), rotations: rotations.collect() }
+    }
+
+    /// The rotary tables that its blocks have between them.
+    pub(super) fn rotary(&self) -> &[RotaryTable] {
+        &self.rotary
     }
 
     /// Maximum length of the texts that rotate by the angles of short ones (LongRoPE): what a cache holds of one that grows

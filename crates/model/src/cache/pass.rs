@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use burn::tensor::{Device, Int, Tensor};
 
@@ -27,10 +28,16 @@ pub struct Reading {
 pub struct Pass {
     readings: Vec<Reading>,
     tokens: usize,
-    positions: Tensor<2, Int>,
+    tensors: OnceLock<PassTensors>,
+}
+
+/// A pass as its layers need it that compute with tensors.
+pub(super) struct PassTensors {
+    /// Position of each token, `[tokens, 1]`.
+    pub positions: Tensor<2, Int>,
     /// Cells of the cache that get the keys of each token and head; `None` if none does.
-    cells: Option<Tensor<1, Int>>,
-    groups: Vec<Group>,
+    pub cells: Option<Tensor<1, Int>>,
+    pub groups: Vec<Group>,
 }
 
 /// Rows of a pass that attend together. Their tokens are a range of the pass's.
@@ -77,25 +84,11 @@ impl Reading {
 }
 
 impl Pass {
-    /// A pass of these readings, at least one, each of another row, over a cache. It sorts them.
-    pub fn new(mut readings: Vec<Reading>, cache: &KvCache) -> Self {
-        let (shape, device) = (cache.shape, cache.layers[0].keys.device());
+    /// A pass of these readings, at least one, each of another row. It sorts them.
+    pub fn new(mut readings: Vec<Reading>) -> Self {
         readings.sort_by_key(|reading| (reading.kind(), reading.row));
-        let places = || readings.iter().flat_map(|r| (r.start..r.start + r.count).map(|position| (r.row, position)));
-        let tokens = places().count();
-        let is_kept = readings.iter().any(|reading| reading.is_kept);
-        let cells = || places().flat_map(|(row, at)| (0..shape.kv_heads).map(move |head| shape.cell(row, head, at)));
-        let cells = is_kept.then(|| indices(cells(), &device));
-        let windows: BTreeSet<usize> = cache.layers.iter().map(|layer| layer.window).collect();
-        let mut from = 0;
-        let groups = readings.chunk_by(|a, b| a.kind() == b.kind()).map(|readings| {
-            let group = Group::new(readings, from, &windows, shape, &device);
-            from = group.tokens.end;
-            group
-        });
-        let groups = groups.collect();
-        let positions = indices(places().map(|(_, position)| position), &device).reshape([tokens, 1]);
-        Self { cells, tokens, positions, groups, readings }
+        let tokens = readings.iter().map(|reading| reading.count).sum();
+        Self { readings, tokens, tensors: OnceLock::new() }
     }
 
     /// The readings in the order of their tokens.
@@ -108,17 +101,34 @@ impl Pass {
         self.tokens
     }
 
-    /// Position of each token, `[tokens, 1]`.
-    pub fn positions(&self) -> Tensor<2, Int> {
-        self.positions.clone()
+    /// Row and position of each token.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.readings.iter().flat_map(|r| (r.start..r.start + r.count).map(|position| (r.row, position)))
     }
 
-    pub(super) fn cells(&self) -> Option<Tensor<1, Int>> {
-        self.cells.clone()
+    /// True if the cache gets the tokens.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.readings.iter().any(|reading| reading.is_kept)
     }
 
-    pub(super) fn groups(&self) -> &[Group] {
-        &self.groups
+    /// The pass over a cache; the first one that asks makes it for all caches of this shape.
+    pub(super) fn tensors(&self, cache: &KvCache) -> &PassTensors {
+        self.tensors.get_or_init(|| {
+            let (shape, device) = (cache.shape, cache.layers[0].keys.device());
+            let cells =
+                || self.places().flat_map(|(row, at)| (0..shape.kv_heads).map(move |head| shape.cell(row, head, at)));
+            let cells = self.is_kept().then(|| indices(cells(), &device));
+            let windows: BTreeSet<usize> = cache.layers.iter().map(|layer| layer.window).collect();
+            let mut from = 0;
+            let groups = self.readings.chunk_by(|a, b| a.kind() == b.kind()).map(|readings| {
+                let group = Group::new(readings, from, &windows, shape, &device);
+                from = group.tokens.end;
+                group
+            });
+            let groups = groups.collect();
+            let positions = self.places().map(|(_, position)| position);
+            PassTensors { cells, groups, positions: indices(positions, &device).reshape([self.tokens, 1]) }
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use super::text::Text;
 use super::{Continuation, Limits, Request, column, host};
 use crate::cache::Reading;
 use crate::math::Sampling;
-use crate::{Hidden, Placement, Policy, PolicyCache};
+use crate::{Hidden, Policy, PolicyCache};
 
 /// Sizes that decide what is computed together. They change no result but for rounding.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ impl<'a> Engine<'a> {
     /// An engine that continues at most `rows` requests at once, at least 1. The policy is outside autodiff.
     pub fn new(policy: &'a Policy, limits: Limits<'a>, sampling: Sampling, rows: usize) -> Self {
         let device = policy.transformer.device();
-        let cache = policy.cache(0, 0, &device);
+        let cache = policy.cache(0, 0);
         Self {
             policy,
             limits,
@@ -171,10 +171,8 @@ impl<'a> Engine<'a> {
         }
         self.passes += 1;
         self.tokens_read += pass.tokens() as u64;
-        let is_far = pass.readings().first().map(|reading| self.rows[reading.row].is_far);
-        let placement = Placement { positions: Some(pass.positions()), is_far, ..Placement::causal() };
-        let tokens = column(tokens.into_iter(), &self.device);
-        let hidden = self.policy.read(tokens, &placement, Some(&mut self.cache));
+        let is_far = pass.readings().first().is_some_and(|reading| self.rows[reading.row].is_far);
+        let hidden = self.policy.read_pass(&tokens, is_far, &mut self.cache);
         self.take_values(&hidden, &states);
         self.choose_tokens(hidden, states);
         self.finished()

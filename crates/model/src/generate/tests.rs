@@ -11,7 +11,7 @@ use super::*;
 use crate::ops::{OutputVocabulary, available_devices, open_device, selected_log_probs};
 use crate::{ExpertsConfig, Family, Heads, ModelConfig, RopeScaling, parameters};
 
-pub(super) const VOCAB: usize = 11;
+pub(crate) const VOCAB: usize = 11;
 const END: u32 = 3;
 
 /// Runs a test with models of every kind of layer on every device: GPT-2 and Llama with tied and untied embeddings, and the
@@ -25,7 +25,7 @@ fn each_policy(test: impl Fn(&Policy)) {
     }
 }
 
-pub(super) fn shapes() -> Vec<ModelConfig> {
+pub(crate) fn shapes() -> Vec<ModelConfig> {
     let mut shapes = Vec::new();
     for tie_embeddings in [true, false] {
         shapes.push(ModelConfig { family: Family::Gpt2, tie_embeddings, ..ModelConfig::default() });
@@ -71,7 +71,7 @@ fn the_cache_is_made_anew_where_the_frequencies_change() {
             let text: Vec<i64> = [1, 2, 4].iter().chain(&written.tokens[..at]).map(|&token| i64::from(token)).collect();
             let time = text.len();
             let input = Tensor::<2, Int>::from_data(TensorData::new(text, [1, time]), &device);
-            let last = policy.read(input, &Placement::causal(), None).map(|hidden| hidden.narrow(0, time - 1, 1));
+            let last = policy.read(input, &Placement::causal()).map(|hidden| hidden.narrow(0, time - 1, 1));
             let target = Tensor::from_data(TensorData::new(vec![i64::from(token)], [1]), &device);
             let whole = selected_log_probs(policy.scores(last), target);
             assert_close!([written.log_probs[at]], host(whole.into_data()), 1e-4, "token {at}");
@@ -80,7 +80,7 @@ fn the_cache_is_made_anew_where_the_frequencies_change() {
 }
 
 /// A policy with weights large enough, in every part, that a wrong position or mask changes the result.
-pub(super) fn policy(config: &ModelConfig, device: &Device) -> Policy {
+pub(crate) fn policy(config: &ModelConfig, device: &Device) -> Policy {
     let policy = Policy::new(config, Heads { value: true, critic: None }, 1, device);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let noise = Normal::new(0.0f32, 0.2).unwrap();
@@ -121,7 +121,7 @@ pub(super) fn full_pass(
     let (device, count, time) = (policy.transformer.device(), allowed.len(), tokens.len());
     let ids: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
     let input = Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [1, time]), &device);
-    let hidden = policy.read(input, &Placement::causal(), None);
+    let hidden = policy.read(input, &Placement::causal());
     let hidden = hidden.map(|hidden| hidden.narrow(0, time - count - 1, count));
     let values = policy.values(hidden.actor.clone()).map(|values| host(values.into_data()));
     let is_forbidden =

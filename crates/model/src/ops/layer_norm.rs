@@ -13,14 +13,25 @@ use super::{loops, memory, with_gradient_rule};
 /// If they differ in width.
 pub fn layer_norm(input: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<2> {
     assert_eq!(([input.dims()[1]], weight.dims()), (weight.dims(), bias.dims()), "the parts of a norm differ in width");
-    if !input.is_autodiff() || !memory::holds(&input) || !memory::holds(&weight) {
+    if !memory::holds(&input) || !memory::holds(&weight) {
         return layer_norm_composed(input, weight, bias, eps);
+    }
+    if !input.is_autodiff() {
+        return forward(input, weight, bias, eps);
     }
     let inputs = [input.clone(), weight.clone().unsqueeze(), bias.clone().unsqueeze()];
     let (input, weight) = (input.inner(), weight.inner());
-    let output = layer_norm_composed(input.clone(), weight.clone(), bias.inner(), eps);
+    let output = forward(input.clone(), weight.clone(), bias.inner(), eps);
     let rule = move |gradient: Tensor<2>, _| gradients(input, weight, gradient, eps).map(Some).into();
     with_gradient_rule(inputs, output, Box::new(rule))
+}
+
+fn forward(input: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<2> {
+    let (shape, device) = (input.dims(), input.device());
+    let mut output = OwnNumbers::new(shape[0] * shape[1], &device);
+    let (input, weight, bias) = (Numbers::of(input), Numbers::of(weight), Numbers::of(bias));
+    loops::layer_norm(&input, [&weight, &bias], &mut output, eps as f32, memory::threads(&device));
+    output.tensor(shape)
 }
 
 /// Gradients of input, weight and bias.

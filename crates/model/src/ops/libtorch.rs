@@ -21,7 +21,7 @@ pub(super) use adamw::adamw_step;
 pub(super) use attention::attention;
 pub(super) use gelu::{gelu_tanh, gelu_tanh_gradient};
 pub(super) use log_probs::selected_log_probs;
-pub(super) use memory::TorchNumbers;
+pub(super) use memory::{TorchBytes, TorchNumbers};
 pub(super) use put_rows::put_rows;
 pub(super) use rms_norm::rms_norm;
 pub(super) use swiglu::swiglu;

@@ -10,6 +10,7 @@
 )]
 
 mod adamw;
+mod cached_attention;
 mod few_rows;
 mod functions;
 mod gelu;
@@ -19,20 +20,25 @@ mod rotate;
 mod swiglu;
 
 pub(super) use adamw::{adamw_step, sum_of_squares};
-pub(super) use few_rows::{Matrix, few_rows};
+pub(crate) use cached_attention::attend_to_cache;
+pub(crate) use few_rows::{Matrix, Product, few_rows};
 pub(super) use functions::{add_scaled, dot, exp, sum};
-pub(super) use gelu::{gelu, gelu_gradient};
+pub(crate) use gelu::gelu;
+pub(super) use gelu::gelu_gradient;
+pub(crate) use layer_norm::layer_norm;
 pub(super) use layer_norm::layer_norm_gradients;
-pub(super) use rms_norm::{rms_norm, rms_norm_gradients};
-pub(super) use rotate::{Rotated, rotate};
-pub(super) use swiglu::{swiglu, swiglu_gradients};
+pub(crate) use rms_norm::rms_norm;
+pub(super) use rms_norm::rms_norm_gradients;
+pub(crate) use rotate::{Rotated, rotate};
+pub(crate) use swiglu::swiglu;
+pub(super) use swiglu::swiglu_gradients;
 
 /// Numbers that a thread takes at once: enough to be worth waking it, few enough for its cache.
 pub(super) const PART: usize = 1 << 14;
 
 /// Maximum number of threads that work on one operation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Threads(pub usize);
+pub(crate) struct Threads(pub usize);
 
 impl Threads {
     /// Number of parts that a thread takes at least, of so many.

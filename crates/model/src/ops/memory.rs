@@ -4,15 +4,15 @@ use std::ops::{Deref, DerefMut};
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::flex::is_flex;
 #[cfg(feature = "libtorch")]
-use super::libtorch::{self, TorchNumbers};
+use super::libtorch::{self, TorchBytes, TorchNumbers};
 use super::loops::Threads;
 
 /// True if the numbers of a tensor are in the program's memory, in 32 bits.
-pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(crate) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
     let device = tensor.device();
     #[cfg(feature = "libtorch")]
     if libtorch::is_libtorch_cpu(&device) {
@@ -22,7 +22,7 @@ pub(super) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
 }
 
 /// Number of threads that an operation of a device takes.
-pub(super) fn threads(device: &Device) -> Threads {
+pub(crate) fn threads(device: &Device) -> Threads {
     #[cfg(feature = "libtorch")]
     if libtorch::is_libtorch(device) {
         return Threads(libtorch::threads());
@@ -32,7 +32,7 @@ pub(super) fn threads(device: &Device) -> Threads {
 }
 
 /// True if the numbers of a tensor, which is in memory and outside autodiff, stand one after the other.
-pub(super) fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(crate) fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
     #[cfg(feature = "libtorch")]
     if libtorch::is_libtorch(&tensor.device()) {
         return TorchNumbers::is_dense(tensor);
@@ -41,7 +41,7 @@ pub(super) fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
 }
 
 /// Numbers of a tensor outside autodiff, one after the other, to read.
-pub(super) enum Numbers {
+pub(crate) enum Numbers {
     Flex(FlexTensor),
     #[cfg(feature = "libtorch")]
     Torch(TorchNumbers),
@@ -71,8 +71,52 @@ impl Deref for Numbers {
     }
 }
 
+/// Numbers of a tensor outside autodiff in any type, one after the other, as bytes to read.
+pub(crate) enum Bytes {
+    Flex(FlexTensor),
+    #[cfg(feature = "libtorch")]
+    Torch(TorchBytes),
+}
+
+impl Bytes {
+    /// Those of a tensor of floats; `None` if they are not in memory one after the other.
+    pub fn of_floats<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
+        #[cfg(feature = "libtorch")]
+        if libtorch::is_libtorch(&tensor.device()) {
+            return TorchBytes::of_floats(tensor).map(Self::Torch);
+        }
+        is_flex(&tensor.device()).then(|| flex(tensor)).filter(FlexTensor::is_contiguous).map(Self::Flex)
+    }
+
+    /// Those of a tensor of integers; `None` as above.
+    pub fn of_integers<const D: usize>(tensor: Tensor<D, Int>) -> Option<Self> {
+        #[cfg(feature = "libtorch")]
+        if libtorch::is_libtorch(&tensor.device()) {
+            return TorchBytes::of_integers(tensor).map(Self::Torch);
+        }
+        let found = is_flex(&tensor.device()).then(|| tensor.try_into_primitive::<Flex>().ok()).flatten();
+        found.filter(FlexTensor::is_contiguous).map(Self::Flex)
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Flex(tensor) => {
+                let (start, end) = tensor.layout().contiguous_offsets().expect("a dense tensor");
+                let size = tensor.dtype().size();
+                &tensor.bytes()[start * size..end * size]
+            }
+            #[cfg(feature = "libtorch")]
+            Self::Torch(bytes) => bytes.as_slice(),
+        }
+    }
+}
+
 /// Numbers that nobody else has, to change.
-pub(super) enum OwnNumbers {
+pub(crate) enum OwnNumbers {
     Flex(Vec<f32>),
     #[cfg(feature = "libtorch")]
     Torch(TorchNumbers),

@@ -3,6 +3,8 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+use crate::ops::MatrixNumbers;
+
 /// Largest code.
 const MOST: f32 = 127.0;
 
@@ -34,6 +36,10 @@ impl Int8 {
 
     pub(super) fn dequantized(&self) -> Tensor<2> {
         self.codes.clone().float() * self.steps.clone()
+    }
+
+    pub(super) fn in_memory(&self) -> Option<MatrixNumbers> {
+        MatrixNumbers::of_int8(&self.codes, &self.steps)
     }
 
     /// Bytes of the tensors on the device.

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::table;
+use crate::ops::MatrixNumbers;
 
 /// Numbers that share a scale.
 const BLOCK: usize = 64;
@@ -40,6 +41,10 @@ pub(super) const LEVELS: [f32; 16] = [
 /// The 256 numbers that codes of scales stand for, in ascending order
 /// ([Dettmers 2015](https://arxiv.org/abs/1511.04561), dynamic tree).
 pub(super) static SCALE_LEVELS: LazyLock<Vec<f32>> = LazyLock::new(scale_levels);
+
+/// The two numbers that a byte stands for, the first in the high bits.
+static PAIRS: LazyLock<[[f32; 2]; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| [byte >> 4, byte & 15].map(|code| LEVELS[code])));
 
 /// A matrix, `[output, input]`.
 #[derive(Debug, Clone)]
@@ -80,9 +85,7 @@ impl Nf4 {
 
     pub(super) fn dequantized(&self) -> Tensor<2> {
         let [output, input] = self.shape;
-        // The two numbers that a byte stands for.
-        let pairs = (0..=u8::MAX).flat_map(|byte| [byte >> 4, byte & 15].map(|code| LEVELS[usize::from(code)]));
-        let pairs = table(pairs.collect(), 2, &self.codes.device());
+        let pairs = table(PAIRS.as_flattened().to_vec(), 2, &self.codes.device());
         let levels = pairs.select(0, self.codes.clone().cast(DType::I64)); // [bytes, 2]
         let [bytes, _] = levels.dims();
         let blocks = levels.reshape([2 * bytes / BLOCK, BLOCK]) * self.scales.dequantized();
@@ -90,6 +93,13 @@ impl Nf4 {
             true => blocks.reshape([output, input]),
             false => blocks.reshape([2 * bytes]).narrow(0, 0, output * input).reshape([output, input]),
         }
+    }
+
+    /// `None` too where a block has numbers of two outputs.
+    pub(super) fn in_memory(&self) -> Option<MatrixNumbers> {
+        let [_, input] = self.shape;
+        let is_whole = input.is_multiple_of(BLOCK);
+        is_whole.then(|| MatrixNumbers::of_nf4(&self.codes, self.scales.dequantized(), &PAIRS)).flatten()
     }
 
     /// Bytes of the tensors on the device, and of the mean.

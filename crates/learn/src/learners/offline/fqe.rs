@@ -27,7 +27,7 @@ pub struct TokenPolicy {
 impl TokenPolicy {
     /// Log-probabilities of the policy itself in the states of a batch, `[states, vocab]`, outside autodiff.
     pub fn log_probs(&self, batch: &TransitionBatch) -> Tensor<2> {
-        let hidden = self.policy.read(batch.read.tokens.clone().inner(), &Placement::causal(), None);
+        let hidden = self.policy.read(batch.read.tokens.clone().inner(), &Placement::causal());
         let hidden = hidden.select(&batch.states_at.clone().inner());
         token_log_probs(&self.policy, hidden, batch.allowed.as_ref(), self.temperature)
     }

@@ -449,7 +449,7 @@ fn ilql_without_beta_is_behaviour_cloning() {
         let cloned = trained(&(Box::new(BehaviourCloning) as OfflineLearner), plain.train());
         let ilql = trained(&(Box::new(Ilql(IlqlConfig::default())) as OfflineLearner), with_values.train());
         let tokens = parts(&chunks(), 1, &device.clone().inner())[0].read.tokens.clone();
-        let scores = |policy: &Policy| host(policy.scores(policy.read(tokens.clone(), &Placement::causal(), None)));
+        let scores = |policy: &Policy| host(policy.scores(policy.read(tokens.clone(), &Placement::causal())));
         let log_softmax = |scores: Vec<f32>| -> Vec<f32> {
             let rows = scores.chunks(VOCAB);
             rows.flat_map(|row| {

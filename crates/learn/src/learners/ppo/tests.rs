@@ -97,7 +97,7 @@ fn the_loss_by_hand() {
         let evaluation = evaluate_actions(&model, batch, 1.0, Entropy::Unused);
         let host = |tensor: Tensor<1>| tensor.into_data().try_into_vec::<f32>().unwrap();
         let (now, values) = (host(evaluation.log_probs), host(evaluation.values.unwrap()));
-        let hidden = model.read(batch.read.tokens.clone(), &Placement::causal(), None).select(&batch.predicted_at);
+        let hidden = model.read(batch.read.tokens.clone(), &Placement::causal()).select(&batch.predicted_at);
         let all: Vec<f32> = token_log_probs(&model, hidden, batch.allowed.as_ref(), 1.0).into_data().iter().collect();
         let entropy = -all.iter().map(|x| x.exp() * x).sum::<f32>() / 3.0;
         // Ratios 1.5, 0.5 and 1 to the sampling policy; values that moved up by 0.5, with returns 1 above.

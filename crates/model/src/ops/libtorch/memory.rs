@@ -1,9 +1,9 @@
 use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 /// Numbers in 32 bits of a tensor on a CPU, one after the other in libtorch's memory.
-pub(in crate::ops) struct TorchNumbers {
+pub(crate) struct TorchNumbers {
     /// Contiguous. It counts as an owner, so that nobody changes the memory meanwhile.
     tensor: TchTensor,
     count: usize,
@@ -65,6 +65,40 @@ impl TorchNumbers {
         }
         // SAFETY: as above; and the memory has no other owner, or has just been made.
         unsafe { std::slice::from_raw_parts_mut(self.tensor.tensor.data_ptr().cast::<f32>(), self.count) }
+    }
+}
+
+/// Numbers of any type of a tensor on a CPU, one after the other in libtorch's memory, as bytes.
+pub(crate) struct TorchBytes {
+    /// Contiguous. It counts as an owner, so that nobody changes the memory meanwhile.
+    tensor: TchTensor,
+    count: usize,
+}
+
+impl TorchBytes {
+    /// Those of a tensor of floats; `None` if they are not on a CPU or stand otherwise.
+    pub fn of_floats<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
+        Self::of(tensor.try_into_primitive::<LibTorch>().ok()?)
+    }
+
+    /// Those of a tensor of integers; `None` as above.
+    pub fn of_integers<const D: usize>(tensor: Tensor<D, Int>) -> Option<Self> {
+        Self::of(tensor.try_into_primitive::<LibTorch>().ok()?)
+    }
+
+    fn of(tensor: TchTensor) -> Option<Self> {
+        let is_here = tensor.tensor.is_contiguous() && tensor.tensor.device() == tch::Device::Cpu;
+        is_here.then(|| Self { count: tensor.tensor.numel() * tensor.tensor.kind().elt_size_in_bytes(), tensor })
+    }
+
+    #[expect(unsafe_code, reason = "libtorch gives an address")]
+    pub fn as_slice(&self) -> &[u8] {
+        if self.count == 0 {
+            return &[];
+        }
+        // SAFETY: a contiguous tensor has `count` bytes from its address on, which stay while it lives and which no other owner
+        // changes.
+        unsafe { std::slice::from_raw_parts(self.tensor.tensor.data_ptr().cast::<u8>(), self.count) }
     }
 }
 

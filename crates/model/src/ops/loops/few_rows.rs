@@ -1,165 +1,122 @@
-use macerator::{Scalar, Simd, VMulAdd, Vector, vload_unaligned};
+mod forms;
+mod kernels;
+
 use rayon::prelude::*;
 
 use super::Threads;
+pub(super) use kernels::{MatrixRows, add_by_columns, add_by_rows};
 
 /// A matrix `[inner, columns]` with its numbers one after the other.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::ops) enum Matrix<'a> {
+pub(crate) enum Matrix<'a> {
     /// Row after row.
     Rows(&'a [f32]),
     /// Column after column.
     Columns(&'a [f32]),
+    /// Bfloat16, row after row.
+    Bf16Rows(&'a [u16]),
+    /// 8-bit integers, column after column, each with the difference between two of its codes.
+    Int8Columns { codes: &'a [i8], steps: &'a [f32] },
+    /// 4-bit codes, two a byte, column after column, with a scale for each 64; `pairs` are the numbers of each byte.
+    Nf4Columns { codes: &'a [u8], scales: &'a [f32], pairs: &'a [[f32; 2]; 256] },
+}
+
+/// A product of rows with a matrix.
+pub(crate) struct Product<'a> {
+    pub matrix: Matrix<'a>,
+    /// Added to each row of the product, `[columns]`.
+    pub bias: Option<&'a [f32]>,
+    /// `[rows, columns]`
+    pub output: &'a mut [f32],
 }
 
 /// Columns that a thread takes at once: with a few rows, what is added up stays in the nearest cache.
 const BLOCK: usize = 512;
 
-/// Rows of the matrix that are multiplied before a sum is stored, in [`by_rows`].
-const DEPTH: usize = 4;
-
-/// Product of `[rows, inner]` with a matrix into `output`, `[rows, columns]`, for few rows: the matrix is read from memory
-/// once, in order, where libraries for large products read it in tiles.
-pub(in crate::ops) fn few_rows(x: &[f32], matrix: Matrix, output: &mut [f32], inner: usize, threads: Threads) {
+/// Products of `[rows, inner]` with matrices, for few rows: each matrix is read from memory once, in order, where libraries
+/// for large products read it in tiles. `blocks` is memory that calls share.
+pub(crate) fn few_rows<const N: usize>(
+    x: &[f32],
+    inner: usize,
+    products: [Product; N],
+    blocks: &mut Vec<f32>,
+    threads: Threads,
+) {
     let rows = x.len() / inner;
-    let columns = output.len() / rows;
-    let width = BLOCK.min(columns.div_ceil(threads.0.min(columns)).next_multiple_of(16)).min(columns);
-    let blocks = columns.div_ceil(width);
-    let share = threads.share(blocks);
-    let block = |number: usize, output: &mut [f32]| {
-        let from = number * width;
-        output.fill(0.0);
-        match matrix {
-            Matrix::Rows(matrix) => by_rows(x, &matrix[from..], output, inner, columns),
-            Matrix::Columns(matrix) => by_columns(x, &matrix[from * inner..], output, inner),
-        }
-    };
+    let columns: usize = products.iter().map(|product| product.output.len() / rows).sum();
+    let width = BLOCK.min(columns.div_ceil(threads.0).next_multiple_of(16));
     if rows == 1 {
-        let blocks = output.par_chunks_mut(width).enumerate().with_min_len(share);
-        return blocks.for_each(|(number, output)| block(number, output));
+        let parts = products.into_iter().flat_map(|Product { matrix, bias, output }| {
+            let columns = output.len();
+            let parts = output.chunks_mut(width).enumerate();
+            parts.map(move |(number, output)| Block { matrix, bias, columns, from: number * width, output })
+        });
+        return compute(x, inner, parts.collect(), threads);
     }
-    let mut found = vec![0.0; rows * columns]; // block after block
-    let parts = found.par_chunks_mut(rows * width).enumerate().with_min_len(share);
-    parts.for_each(|(number, found)| block(number, found));
-    for (number, found) in found.chunks(rows * width).enumerate() {
-        let width_here = found.len() / rows;
-        for (row, found) in found.chunks_exact(width_here).enumerate() {
-            output[row * columns + number * width..][..width_here].copy_from_slice(found);
+    blocks.resize(rows * columns, 0.0);
+    let mut rest = blocks.as_mut_slice();
+    let mut parts = Vec::new();
+    for Product { matrix, bias, output } in &products {
+        let columns = output.len() / rows;
+        for from in (0..columns).step_by(width) {
+            let (output, after) = std::mem::take(&mut rest).split_at_mut(rows * width.min(columns - from));
+            rest = after;
+            parts.push(Block { matrix: *matrix, bias: *bias, columns, from, output });
         }
     }
-}
-
-/// Adds the products with some columns of a matrix, `[inner, columns]` from the first of them on, to `output`,
-/// `[rows, width]`.
-#[macerator::with_simd]
-fn by_rows<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize, columns: usize) {
-    let rows = x.len() / inner;
-    let width = output.len() / rows;
-    let whole = inner / DEPTH * DEPTH;
-    for k in (0..whole).step_by(DEPTH) {
-        // In arrays: as single loads the compiler makes no vectors of the loop, and the product takes three times as long.
-        let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|i| &matrix[(k + i) * columns..][..width]);
-        for row in (0..rows / 2 * 2).step_by(2) {
-            let [a0, a1, a2, a3] = [0, 1, 2, 3].map(|i| x[row * inner + k + i]);
-            let [b0, b1, b2, b3] = [0, 1, 2, 3].map(|i| x[(row + 1) * inner + k + i]);
-            let (p, q) = output[row * width..][..2 * width].split_at_mut(width);
-            let q = &mut q[..width];
-            for n in 0..width {
-                let (w0, w1, w2, w3) = (w0[n], w1[n], w2[n], w3[n]);
-                let a = fused::<S>(a1, w1, fused::<S>(a0, w0, p[n]));
-                let b = fused::<S>(b1, w1, fused::<S>(b0, w0, q[n]));
-                p[n] = fused::<S>(a3, w3, fused::<S>(a2, w2, a));
-                q[n] = fused::<S>(b3, w3, fused::<S>(b2, w2, b));
-            }
-        }
-        if rows % 2 == 1 {
-            let [a0, a1, a2, a3] = [0, 1, 2, 3].map(|i| x[(rows - 1) * inner + k + i]);
-            let p = &mut output[(rows - 1) * width..][..width];
-            for n in 0..width {
-                let a = fused::<S>(a1, w1[n], fused::<S>(a0, w0[n], p[n]));
-                p[n] = fused::<S>(a3, w3[n], fused::<S>(a2, w2[n], a));
-            }
-        }
-    }
-    for k in whole..inner {
-        let w = &matrix[k * columns..][..width];
-        for row in 0..rows {
-            let (a, p) = (x[row * inner + k], &mut output[row * width..][..width]);
-            for n in 0..width {
-                p[n] = fused::<S>(a, w[n], p[n]);
+    compute(x, inner, parts, threads);
+    let mut found = blocks.as_slice();
+    for Product { output, .. } in products {
+        let columns = output.len() / rows;
+        for from in (0..columns).step_by(width) {
+            let width = width.min(columns - from);
+            let (block, after) = found.split_at(rows * width);
+            found = after;
+            for (row, block) in block.chunks_exact(width).enumerate() {
+                output[row * columns + from..][..width].copy_from_slice(block);
             }
         }
     }
 }
 
-/// Products with the first columns of a matrix, column after column, into `output`, `[rows, width]`.
-#[macerator::with_simd]
-fn by_columns<S: Simd>(x: &[f32], matrix: &[f32], output: &mut [f32], inner: usize) {
-    const TILE: usize = 4;
-    let rows = x.len() / inner;
-    let width = output.len() / rows;
-    let row_of = |row: usize| &x[row * inner..][..inner];
-    for n in (0..width).step_by(2) {
-        let count = (width - n).min(2);
-        let first = &matrix[n * inner..][..inner];
-        let second = &matrix[(n + count - 1) * inner..][..inner];
-        let whole = rows / TILE * TILE;
-        for row in (0..whole).step_by(TILE) {
-            let found =
-                dots::<S, TILE>([row_of(row), row_of(row + 1), row_of(row + 2), row_of(row + 3)], first, second);
-            for i in 0..TILE {
-                output[(row + i) * width + n..][..count].copy_from_slice(&found[i][..count]);
+/// Some columns of a product.
+struct Block<'a> {
+    matrix: Matrix<'a>,
+    bias: Option<&'a [f32]>,
+    /// Columns of the matrix.
+    columns: usize,
+    /// The first column.
+    from: usize,
+    /// `[rows, width]`
+    output: &'a mut [f32],
+}
+
+fn compute(x: &[f32], inner: usize, mut blocks: Vec<Block>, threads: Threads) {
+    let share = threads.share(blocks.len());
+    blocks.par_iter_mut().with_min_len(share).for_each(|Block { matrix, bias, columns, from, output }| {
+        let width = output.len() / (x.len() / inner);
+        match bias {
+            Some(bias) => output.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(&bias[*from..][..width])),
+            None => output.fill(0.0),
+        }
+        match matrix {
+            Matrix::Rows(numbers) => {
+                let rows = MatrixRows { numbers: &numbers[*from..], stride: *columns, count: inner };
+                add_by_rows(x, inner, 0, rows, output);
+            }
+            Matrix::Columns(numbers) => {
+                add_by_columns(x, inner, &numbers[*from * inner..(*from + width) * inner], output, width, 0);
+            }
+            Matrix::Bf16Rows(numbers) => forms::add_by_bf16_rows(x, inner, &numbers[*from..], *columns, output),
+            Matrix::Int8Columns { codes, steps } => {
+                forms::add_by_int8_columns(x, inner, &codes[*from * inner..], &steps[*from..], output);
+            }
+            Matrix::Nf4Columns { codes, scales, pairs } => {
+                let part = (&codes[*from * inner / 2..], &scales[*from * inner / 64..]);
+                forms::add_by_nf4_columns(x, inner, part, pairs, output);
             }
         }
-        for row in whole..rows {
-            let [found] = dots::<S, 1>([row_of(row)], first, second);
-            output[row * width + n..][..count].copy_from_slice(&found[..count]);
-        }
-    }
-}
-
-/// Inner products of rows with two columns.
-#[inline(always)]
-fn dots<S: Simd, const R: usize>(rows: [&[f32]; R], first: &[f32], second: &[f32]) -> [[f32; 2]; R] {
-    let lanes = <f32 as Scalar>::lanes::<S>();
-    let inner = first.len();
-    assert!(second.len() == inner && rows.iter().all(|row| row.len() == inner), "rows and columns differ in length");
-    let whole = inner / lanes * lanes;
-    let zero: Vector<S, f32> = 0.0_f32.splat();
-    let mut sums = [[zero; 2]; R];
-    for k in (0..whole).step_by(lanes) {
-        let a = vector::<S>(first, k);
-        let b = vector::<S>(second, k);
-        for row in 0..R {
-            let x = vector::<S>(rows[row], k);
-            sums[row] = [x.mul_add(a, sums[row][0]), x.mul_add(b, sums[row][1])];
-        }
-    }
-    let mut found = [[0.0; 2]; R];
-    for row in 0..R {
-        for (column, numbers) in [first, second].into_iter().enumerate() {
-            found[row][column] = sums[row][column].reduce_add();
-            for k in whole..inner {
-                found[row][column] += rows[row][k] * numbers[k];
-            }
-        }
-    }
-    found
-}
-
-/// The vector of numbers from the `k`th on.
-#[inline(always)]
-#[expect(unsafe_code, reason = "eight sums of lanes in arrays are not compiled to vectors: 16 GF/s and not 40")]
-fn vector<S: Simd>(numbers: &[f32], k: usize) -> Vector<S, f32> {
-    let numbers = &numbers[k..k + <f32 as Scalar>::lanes::<S>()];
-    // SAFETY: the slice has as many numbers as a vector.
-    unsafe { vload_unaligned(numbers.as_ptr()) }
-}
-
-/// `a b + c`, rounded once where the processor does both at once.
-#[inline(always)]
-fn fused<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
-    if <f32 as VMulAdd>::is_accelerated::<S>() { a.mul_add(b, c) } else { a * b + c }
+    });
 }
 
 #[cfg(test)]
@@ -167,6 +124,45 @@ mod tests {
     use palestra_testing::assert_close;
 
     use super::*;
+
+    /// Without optimisation there is nothing to guard.
+    #[cfg(not(debug_assertions))]
+    #[test]
+    fn products_are_compiled_to_vectors() {
+        use std::hint::black_box;
+        use std::time::{Duration, Instant};
+
+        const ROWS: usize = 4;
+        const WIDTH: usize = 128;
+        let x = vec![0.5; ROWS * WIDTH];
+        let matrix = vec![0.25; WIDTH * WIDTH];
+        // Of many short trials one is not disturbed, however much else the machine does.
+        let shortest = |work: &mut dyn FnMut()| {
+            let trial = |_| {
+                let began = Instant::now();
+                work();
+                began.elapsed()
+            };
+            (0..200).map(trial).min().unwrap_or(Duration::MAX)
+        };
+        let mut output = vec![0.0; ROWS * WIDTH];
+        let one_by_one = shortest(&mut || {
+            for (at, output) in output.iter_mut().enumerate() {
+                let (row, column) = (&x[at / WIDTH * WIDTH..][..WIDTH], &matrix[at % WIDTH * WIDTH..][..WIDTH]);
+                *output = row.iter().zip(column).fold(0.0, |sum, (a, b)| sum + a * b);
+            }
+            black_box(&output);
+        });
+        for (name, matrix) in [("rows", Matrix::Rows(&matrix)), ("columns", Matrix::Columns(&matrix))] {
+            let mut blocks = Vec::new();
+            let in_vectors = shortest(&mut || {
+                let product = Product { matrix, bias: None, output: &mut output };
+                few_rows(&x, WIDTH, [product], &mut blocks, Threads(1));
+                black_box(&output);
+            });
+            assert!(3 * in_vectors < one_by_one, "{name}: {in_vectors:?} in vectors, {one_by_one:?} one by one");
+        }
+    }
 
     #[test]
     fn products_are_those_of_64_bits_in_both_layouts() {
@@ -180,12 +176,18 @@ mod tests {
                 (0..inner).map(|k| f64::from(x[row * inner + k]) * f64::from(by_row[k * columns + column])).sum()
             };
             let expected: Vec<f64> = (0..rows * columns).map(|at| sum(at / columns, at % columns)).collect();
+            let bias = numbers(columns, 3);
+            let with_bias: Vec<f64> =
+                expected.iter().enumerate().map(|(at, sum)| sum + f64::from(bias[at % columns])).collect();
             for threads in [1, 3] {
-                for matrix in [Matrix::Rows(&by_row), Matrix::Columns(&by_column)] {
-                    let mut found = vec![f32::NAN; rows * columns];
-                    few_rows(&x, matrix, &mut found, inner, Threads(threads));
-                    assert_close!(found, expected, 1e-5);
-                }
+                let (mut first, mut second) = (vec![f32::NAN; rows * columns], vec![f32::NAN; rows * columns]);
+                let products = [
+                    Product { matrix: Matrix::Rows(&by_row), bias: None, output: &mut first },
+                    Product { matrix: Matrix::Columns(&by_column), bias: Some(&bias), output: &mut second },
+                ];
+                few_rows(&x, inner, products, &mut vec![f32::NAN; 3], Threads(threads));
+                assert_close!(first, expected, 1e-5);
+                assert_close!(second, with_bias, 1e-5);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{PART, Threads};
 use crate::ops::GeluForm;
 
 /// [`gelu`](crate::ops::gelu()) of `x` into `output`.
-pub(in crate::ops) fn gelu(x: &[f32], output: &mut [f32], form: GeluForm, threads: Threads) {
+pub(crate) fn gelu(x: &[f32], output: &mut [f32], form: GeluForm, threads: Threads) {
     let part = match form {
         GeluForm::Exact => exact as fn(&[f32], &mut [f32]),
         GeluForm::Tanh => approximate,

@@ -4,6 +4,14 @@ use rayon::prelude::*;
 use super::functions::{dot, sum};
 use super::{Threads, added, rows_of_a_part};
 
+/// [`layer_norm`](crate::ops::layer_norm()) of `input`, `[rows, width]`, into `output`. Weight and bias come as a pair.
+pub(crate) fn layer_norm(input: &[f32], [weight, bias]: [&[f32]; 2], output: &mut [f32], eps: f32, threads: Threads) {
+    let part = rows_of_a_part(weight.len());
+    let share = threads.share(output.len().div_ceil(part));
+    let parts = output.par_chunks_mut(part).zip(input.par_chunks(part)).with_min_len(share);
+    parts.for_each(|(output, input)| rows(input, weight, bias, output, eps));
+}
+
 /// Replaces the gradient of a layer norm's output, `[rows, width]`, by that of its input. Returns the gradients of weight and
 /// bias, `[width]` each.
 pub(in crate::ops) fn layer_norm_gradients(
@@ -24,6 +32,24 @@ pub(in crate::ops) fn layer_norm_gradients(
     let mut of_weight = added(&sums, 2 * width);
     let of_bias = of_weight.split_off(width);
     [of_weight, of_bias]
+}
+
+#[macerator::with_simd]
+fn rows<S: Simd>(input: &[f32], weight: &[f32], bias: &[f32], output: &mut [f32], eps: f32) {
+    let width = weight.len();
+    let scale = 1.0 / width as f32;
+    let bias = &bias[..width];
+    for row in 0..input.len() / width {
+        let (row, output) = (&input[row * width..][..width], &mut output[row * width..][..width]);
+        let mean = sum(row) * scale;
+        for i in 0..width {
+            output[i] = row[i] - mean;
+        }
+        let inverse_deviation = 1.0 / (dot(output, output) * scale + eps).sqrt();
+        for i in 0..width {
+            output[i] = output[i] * inverse_deviation * weight[i] + bias[i];
+        }
+    }
 }
 
 /// Replaces the gradient of some rows by that of their input, and adds those of weight and bias, which `sums` has one after

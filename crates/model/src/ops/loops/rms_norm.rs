@@ -5,7 +5,7 @@ use super::functions::dot;
 use super::{Threads, added, rows_of_a_part};
 
 /// [`rms_norm`](crate::ops::rms_norm()) of `input`, `[rows, width]`, into `output`.
-pub(in crate::ops) fn rms_norm(input: &[f32], weight: &[f32], output: &mut [f32], eps: f32, threads: Threads) {
+pub(crate) fn rms_norm(input: &[f32], weight: &[f32], output: &mut [f32], eps: f32, threads: Threads) {
     let part = rows_of_a_part(weight.len());
     let share = threads.share(output.len().div_ceil(part));
     let parts = output.par_chunks_mut(part).zip(input.par_chunks(part)).with_min_len(share);

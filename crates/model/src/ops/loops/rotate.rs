@@ -5,7 +5,7 @@ use super::{Threads, rows_of_a_part};
 
 /// Sizes of what is rotated.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::ops) struct Rotated {
+pub(crate) struct Rotated {
     /// Numbers of a row: of all heads of a token.
     pub width: usize,
     /// Numbers of a head.
@@ -17,7 +17,7 @@ pub(in crate::ops) struct Rotated {
 }
 
 /// [`rotate`](crate::ops::rotate()) of rows of heads into `output`. Row `i` has row `i % n` of the `n` cosines and sines.
-pub(in crate::ops) fn rotate(x: &[f32], [cos, sin]: [&[f32]; 2], output: &mut [f32], size: Rotated, threads: Threads) {
+pub(crate) fn rotate(x: &[f32], [cos, sin]: [&[f32]; 2], output: &mut [f32], size: Rotated, threads: Threads) {
     let Rotated { width, dim, .. } = size;
     let angles = cos.len() / dim;
     let part = rows_of_a_part(width);

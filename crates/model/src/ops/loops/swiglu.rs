@@ -5,7 +5,7 @@ use super::functions::exp;
 use super::{PART, Threads};
 
 /// [`swiglu`](crate::ops::swiglu()) of `gate` and `up` into `output`.
-pub(in crate::ops) fn swiglu(gate: &[f32], up: &[f32], output: &mut [f32], threads: Threads) {
+pub(crate) fn swiglu(gate: &[f32], up: &[f32], output: &mut [f32], threads: Threads) {
     let share = threads.share(output.len().div_ceil(PART));
     let parts = output.par_chunks_mut(PART).zip(gate.par_chunks(PART)).zip(up.par_chunks(PART));
     parts.with_min_len(share).for_each(|((output, gate), up)| part(gate, up, output));

@@ -1,0 +1,146 @@
+//! Decoding pass: the forward pass of a few tokens over a cache, as loops over numbers in the program's memory.
+//!
+//! [`Transformer::forward`] makes tensors, one for each operation; for a few tokens that takes as long as their products do.
+//! Here each step writes into memory that all passes share, weights are read where the model has them, and keys and values go
+//! into the cache's own memory. Both compute the same but for rounding. [`DecodingPass::of`] tells the models that it
+//! knows; all others, and passes of many tokens, take the general way.
+
+mod layer;
+mod weights;
+
+use burn::tensor::{Device, Tensor};
+
+use super::cache::Pass;
+use super::{KvCache, Precision, Transformer};
+use crate::ops::loops::Threads;
+use crate::ops::memory::{self, Numbers, OwnNumbers};
+use layer::{Buffers, DecodingLayer};
+use weights::NormNumbers;
+
+/// Tokens up to which a pass is computed here. From 32 on, products by a library take as long.
+const MAX_TOKENS: usize = 24;
+
+/// The weights of a model, where they are in memory, and the memory of its passes.
+pub(super) struct DecodingPass {
+    /// `[vocab, width]`
+    embedding: Numbers,
+    /// Learned positions, `[context, width]`.
+    positions: Option<Numbers>,
+    embedding_scale: Option<f32>,
+    layers: Vec<DecodingLayer>,
+    norm: NormNumbers,
+    /// Cosines and sines of each rotary table, of short and of long texts.
+    rotary: Vec<[Rotary; 2]>,
+    width: usize,
+    device: Device,
+    threads: Threads,
+    buffers: Buffers,
+}
+
+/// Cosines and sines, `[context, dim]`.
+struct Rotary {
+    tables: [Numbers; 2],
+    dim: usize,
+}
+
+/// Cosines and sines of the tokens of a pass, `[tokens, dim]`.
+#[derive(Default)]
+struct Angles {
+    tables: [Vec<f32>; 2],
+    dim: usize,
+}
+
+/// Place of a token: a row of the cache, and its position there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub row: usize,
+    pub position: usize,
+}
+
+impl DecodingPass {
+    /// The decoding pass of a model; `None` for one with experts, with products in 16 bits, or whose weights are not in the
+    /// program's memory.
+    pub fn of(model: &Transformer) -> Option<Self> {
+        let (device, config) = (model.device(), model.config());
+        let numbers =
+            |tensor: Tensor<2>| (memory::holds(&tensor) && memory::is_dense(&tensor)).then(|| Numbers::of(tensor));
+        if device.is_autodiff() || model.precision() != Precision::F32 {
+            return None;
+        }
+        let embedding = numbers(model.embedding.val())?;
+        let positions = match &model.positions {
+            Some(table) => Some(numbers(table.val())?),
+            None => None,
+        };
+        let rotary = |tables: [Tensor<2>; 2]| {
+            let dim = tables[0].dims()[1];
+            Rotary { tables: tables.map(Numbers::of), dim }
+        };
+        Some(Self {
+            embedding,
+            positions,
+            embedding_scale: config.decoder().scaled_embedding.then(|| (config.width as f64).sqrt() as f32),
+            layers: model.blocks.iter().map(DecodingLayer::of).collect::<Option<_>>()?,
+            norm: NormNumbers::of(&model.norm),
+            rotary: model
+                .rotary()
+                .iter()
+                .map(|table| [false, true].map(|is_far| rotary(table.tables(is_far))))
+                .collect(),
+            width: config.width,
+            threads: memory::threads(&device),
+            device,
+            buffers: Buffers::default(),
+        })
+    }
+
+    /// True if a pass has so few tokens that it is computed here, and the cache gets them.
+    pub fn takes(&self, pass: &Pass) -> bool {
+        pass.tokens() <= MAX_TOKENS && pass.is_kept()
+    }
+
+    /// Hidden states after the last norm of the tokens of the pass that a cache has begun, `[tokens, width]`, which are added
+    /// to the cache. `is_far` says which angles they have.
+    pub fn forward(&mut self, tokens: &[u32], pass: &Pass, is_far: bool, cache: &mut KvCache) -> Tensor<2> {
+        let threads = self.threads;
+        let places: Vec<Place> = pass.places().map(|(row, position)| Place { row, position }).collect();
+        let angles: Vec<Angles> = self.rotary.iter().map(|tables| tables[usize::from(is_far)].at(&places)).collect();
+        let mut x = self.embed(tokens, &places);
+        for (number, layer) in self.layers.iter().enumerate() {
+            let attend = |inputs: [&[f32]; 3], mixed: &mut [f32]| {
+                cache.attend_in_memory(number, &places, inputs, mixed, threads);
+            };
+            layer.forward(&mut x, &angles, attend, &mut self.buffers, threads);
+        }
+        let mut output = OwnNumbers::new(x.len(), &self.device);
+        self.norm.apply(&x, &mut output, threads);
+        output.tensor([tokens.len(), self.width])
+    }
+
+    /// Input of the first layer, `[tokens, width]`.
+    fn embed(&self, tokens: &[u32], places: &[Place]) -> Vec<f32> {
+        let row = |table: &[f32], at: usize| table[at * self.width..][..self.width].to_vec();
+        let mut x: Vec<f32> = tokens.iter().flat_map(|&token| row(&self.embedding, token as usize)).collect();
+        if let Some(scale) = self.embedding_scale {
+            x.iter_mut().for_each(|x| *x *= scale);
+        }
+        if let Some(table) = &self.positions {
+            let positions = places.iter().flat_map(|place| row(table, place.position));
+            x.iter_mut().zip(positions).for_each(|(x, position)| *x += position);
+        }
+        x
+    }
+}
+
+impl Rotary {
+    fn at(&self, places: &[Place]) -> Angles {
+        let dim = self.dim;
+        let rows = |table: &Numbers| {
+            places.iter().flat_map(|place| &table[place.position * dim..][..dim]).copied().collect::<Vec<f32>>()
+        };
+        Angles { tables: self.tables.each_ref().map(rows), dim }
+    }
+}
+
+#[cfg(test)]
+mod tests;
