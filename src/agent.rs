@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use palestra_envs::{Definition, Pool, Registry, Rewards};
 
 use crate::config::RunFile;
-use crate::model_dir::model_directory;
+use crate::model_dir::{local_tokenizer, model_directory};
 use crate::{Error, Result};
 pub use evaluation::Evaluation;
 pub use evaluation_policy::EvaluationPolicy;
@@ -140,6 +140,9 @@ impl Agent {
 fn tokenizer_folder(run: &RunFile) -> Result<Option<PathBuf>> {
     match &run.start_from {
         Some(model) => model_directory(model).map(Some),
-        None => Ok(run.tokenizer().and_then(Path::parent).map(Path::to_path_buf)),
+        None => {
+            let tokenizer = run.tokenizer().map(local_tokenizer).transpose()?;
+            Ok(tokenizer.and_then(|file| file.parent().map(Path::to_path_buf)))
+        }
     }
 }

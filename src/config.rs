@@ -13,6 +13,7 @@ mod shown;
 use std::path::{Path, PathBuf};
 
 use palestra_envs::{Definition, Registry, RewardDefinition};
+use palestra_files::Address;
 use palestra_settings::{assign, parse_toml, parse_toml_table};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -182,14 +183,17 @@ impl RunFile {
         let env_file = run.env.as_mut().and_then(|env| env.file.as_mut());
         env_file.into_iter().for_each(|path| *path = folder.join(&path));
         for path in run.start_from.iter_mut() {
-            let beside = folder.join(&path);
-            *path = Some(&*path).filter(|_| !beside.exists()).and_then(|name| hub::cached(name)).unwrap_or(beside);
+            let (beside, is_address) = (seen_from(folder, path), Address::is_in(&*path));
+            *path = Some(&*path)
+                .filter(|_| !is_address && !beside.exists())
+                .and_then(|name| hub::cached(name))
+                .unwrap_or(beside);
         }
         for file in run.file_names() {
-            *file = folder.join(&file).display().to_string();
+            *file = seen_from(folder, file.as_ref()).display().to_string();
         }
         for path in run.other_paths() {
-            *path = folder.join(&path);
+            *path = seen_from(folder, path);
         }
         run.check().map_err(|error| Error::Config(format!("{origin}: {error}")))?;
         Ok(run)
@@ -218,15 +222,15 @@ impl RunFile {
         }
         self.hold_out_prompts()?;
         for file in self.file_names() {
-            *file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
+            *file = absolute(file.as_ref())?.display().to_string();
         }
         for path in self.other_paths() {
-            *path = std::path::absolute(&path).map_err(Error::io(&path))?;
+            *path = absolute(path)?;
         }
         match &mut self.start_from {
             // The resolved run is saved elsewhere, where a relative path would name another file.
             Some(path) => {
-                *path = std::path::absolute(&path).map_err(Error::io(&path))?;
+                *path = absolute(path)?;
                 // A run that is trained further has another model later.
                 if path.join("run.toml").is_file() {
                     *path = model_directory(path)?;
@@ -331,6 +335,16 @@ impl RunFile {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|error| Error::Config(format!("{}: {error}", self.name)))
     }
+}
+
+/// A path as it is seen from a folder; an address is the same from everywhere.
+fn seen_from(folder: &Path, path: &Path) -> PathBuf {
+    if Address::is_in(path) { path.to_owned() } else { folder.join(path) }
+}
+
+/// A path from the root; an address as it is.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    if Address::is_in(path) { Ok(path.to_owned()) } else { std::path::absolute(path).map_err(Error::io(path)) }
 }
 
 /// Removes the length of a run that an override replaces: it is told in updates or in epochs.

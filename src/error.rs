@@ -50,6 +50,9 @@ pub enum Error {
     /// A corpus that cannot be made.
     #[error(transparent)]
     Corpus(#[from] palestra_corpus::Error),
+    /// An address of an object store that cannot be read or written.
+    #[error(transparent)]
+    Remote(#[from] palestra_remote::Error),
     /// A label store, or a label for it, that cannot be used.
     #[error(transparent)]
     Labels(#[from] palestra_labels::Error),

@@ -4,10 +4,13 @@
 //! Knows files and models; knows nothing of the use of a model. A run's directory works too: its best
 //! checkpoint, or else its last, is the model. Adapters stand for their base model with them merged.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use palestra_datasets::local;
+use palestra_files::Address;
 use palestra_gguf::is_gguf;
 use palestra_model::checkpoint::{self, Tensors};
 use palestra_model::classifier::{self, ScoreSettings};
@@ -17,9 +20,10 @@ use palestra_model::ops::OutputVocabulary;
 use palestra_model::parameters::{collect, tensors_of};
 use palestra_model::quantize::Quantization;
 use palestra_model::{
-    Device, FrozenMatrices, GenerationConfig, Heads, ModelConfig, Policy, read_companions, read_config,
+    COMPANIONS, Device, FrozenMatrices, GenerationConfig, Heads, ModelConfig, Policy, read_companions, read_config,
     read_config_json, read_frozen, read_generation_config,
 };
+use palestra_remote::fetch_with_others;
 use palestra_text::{ChatTemplate, TemplateLimits, Tokenizer, files_of_gguf};
 
 use crate::config::RunFile;
@@ -216,6 +220,17 @@ fn tokenizer_file(model: &Path) -> PathBuf {
     if is_gguf(model) { model.to_owned() } else { model.join(TOKENIZER) }
 }
 
+/// Path of a `tokenizer.json`: one that a person named, or the copy of an address, with copies of the files beside it that
+/// belong to a tokenizer.
+///
+/// # Errors
+/// An address that cannot be fetched.
+pub fn local_tokenizer(file: &Path) -> Result<Cow<'_, Path>> {
+    let Some(address) = Address::of_path(file) else { return Ok(Cow::Borrowed(file)) };
+    let belongs = |name: &str| [TOKENIZER].iter().chain(&COMPANIONS).any(|known| *known == name);
+    Ok(Cow::Owned(fetch_with_others(&address.map_err(Error::Config)?, belongs)?))
+}
+
 /// Text of a model's `tokenizer.json`.
 ///
 /// # Errors
@@ -269,11 +284,13 @@ fn layers(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
     Ok((model, adapters))
 }
 
-/// The directory with the model's files, or the GGUF file: `path` itself, or the best or last checkpoint of a run.
+/// The directory with the model's files, or the GGUF file: `path` itself or the copy of an address, or the best or last
+/// checkpoint of a run.
 ///
 /// # Errors
 /// A path that is neither.
 pub fn model_directory(path: &Path) -> Result<PathBuf> {
+    let path = &*local(path)?;
     if is_gguf(path) || path.join("config.json").is_file() || path.join(ADAPTERS).is_file() {
         return Ok(path.to_path_buf());
     }

@@ -24,7 +24,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use palestra_files::{is_temporary, remove_temporaries};
+use palestra_files::{Address, is_temporary, remove_temporaries};
 
 use crate::{Error, Result};
 
@@ -109,6 +109,11 @@ impl RunDir {
         self.path.join(RUN_FILE)
     }
 
+    /// Path of the lock.
+    pub fn lock(&self) -> PathBuf {
+        self.path.join(LOCK)
+    }
+
     /// Path of the log of a rank other than 0.
     pub fn rank_log(&self, rank: usize) -> PathBuf {
         self.path.join(format!("rank-{rank}.log"))
@@ -176,6 +181,11 @@ impl RunDir {
 }
 
 fn claim(path: PathBuf) -> Result<Claim> {
+    if Address::is_in(&path) {
+        let shown = path.display();
+        let right = format!("choose a path for --out, and mirror the run with train.upload = \"{shown}\"");
+        return Err(Error::Config(format!("{shown}: the directory of a run is on this machine; {right}")));
+    }
     let taken = |path: &Path| {
         let shown = path.display();
         Claim::Taken(Error::Config(if path.join(RUN_FILE).is_file() {

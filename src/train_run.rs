@@ -7,6 +7,7 @@ mod directory;
 mod episodes;
 mod guard;
 mod held_out;
+mod mirror;
 mod open;
 mod parts;
 mod plan;
@@ -56,6 +57,11 @@ pub struct TrainOptions {
 }
 
 impl TrainOptions {
+    /// Directory of a run that goes on.
+    fn directory(&self, run: &RunFile) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(&run.name))
+    }
+
     /// True if the run is the continuation of an earlier one.
     fn resumes(&self) -> bool {
         self.resume || self.resume_from.is_some()
@@ -84,6 +90,7 @@ pub fn train_on_ranks(
     collective: &dyn Collective,
     log_to: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<Option<TrainReport>> {
+    mirror::restore(&run, &options, collective)?;
     let OpenRun { agent, parts, logged, registry, stop, device } = open_run(run, registry, &options, collective)?;
     let batches_on = device.clone().autodiff();
     let directory = if collective.rank() == 0 {

@@ -28,6 +28,9 @@ pub enum Error {
         /// The problem.
         reason: String,
     },
+    /// An address of an object store that cannot be read; the message names it.
+    #[error("{0}")]
+    Remote(String),
     /// A file that cannot be used as a whole.
     #[error("{}: {reason}", file.display())]
     File {

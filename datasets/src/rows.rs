@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::json::JsonRows;
 use crate::log::shield::shield;
 pub use crate::origin::{Origin, RowPlace};
+use crate::remote::local;
 use crate::unchecked;
 
 /// Number of Parquet rows decoded at a time.
@@ -56,7 +57,8 @@ impl Rows {
         needed: &[&[&str]],
         read: impl FnOnce(File) -> Result<ParquetRecordBatchReader, E>,
     ) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "open it"))?;
+        let copy = local(path)?;
+        let file = File::open(&copy).map_err(Error::io(path, "open it"))?;
         let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
         let reader = match is_parquet {
             true => {

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
+use palestra_datasets::Address;
 use palestra_settings::{Origin, parse_toml_table};
 
 /// Options of an environment or a reward, as written by the user: a TOML table that is parsed by the kind.
@@ -95,7 +96,8 @@ impl Options {
             self.table.entry("directory").or_insert_with(|| ".".into());
         }
         let seen = |path: &mut toml::Value| {
-            let absolute = path.as_str().and_then(|path| std::path::absolute(folder.join(path)).ok());
+            let named = path.as_str().filter(|path| !Address::is_in(path));
+            let absolute = named.and_then(|path| std::path::absolute(folder.join(path)).ok());
             if let Some(absolute) = absolute {
                 *path = absolute.display().to_string().into();
             }

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Agent, scorer, tokenizer_folder};
 use crate::config::RunFile;
 use crate::memory;
-use crate::model_dir::{ModelDir, base_directory, companions, output_vocabulary};
+use crate::model_dir::{ModelDir, base_directory, companions, local_tokenizer, output_vocabulary};
 use crate::{Error, Result};
 use palestra_learn::encoder::RETURN_ALPHABET;
 use palestra_learn::source::{alphabet, tokenizer_of};
@@ -35,7 +35,7 @@ impl Agent {
         }
         let learner = run.learner.config.clone();
         let tokenizer = match (run.tokenizer(), &run.text) {
-            (Some(path), _) => Tokenizer::from_file(path)?,
+            (Some(path), _) => Tokenizer::from_file(&local_tokenizer(path)?)?,
             (None, Some(text)) => tokenizer_of(text)?,
             (None, None) => Tokenizer::from_alphabet(&Self::alphabet(&run, registry, log)?)?,
         };

@@ -1,10 +1,12 @@
 mod fetch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use palestra_corpus::{BuildProgress, Error as CorpusError, Options, Ranks, Report, Settings, build_on_ranks};
+use palestra_files::{Address, remove_directory};
+use palestra_remote::{check_free, files_of, put_folder, staging};
 use serde::Serialize;
 
 use super::output::Output;
@@ -25,7 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Writes the folder of --out: train-*.parquet and validation-*.parquet (id, text, source, row, language, url, ...),
 /// report.html and report.json with what was dropped, why, and samples of it, and corpus.toml with every setting. The
 /// folder appears when the corpus is complete; until then DIR.partial holds the finished shards. A run that was stopped
-/// or killed continues after them when it is started again, and writes the same bytes.
+/// or killed continues after them when it is started again, and writes the same bytes. For an address such as s3://bucket/web
+/// the folder is built in the cache, sent when it is complete, and then removed (docs/object-stores.md).
 ///
 /// Under mpirun, each rank cleans files of its own; the output is that of one process (docs/cluster.md).
 #[derive(clap::Args)]
@@ -52,10 +55,10 @@ A small corpus.toml (every key with its default: docs/corpus.md, or the corpus.t
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Files, folders and patterns to read, instead of `inputs` in the settings file
+    /// Files, folders, patterns and addresses to read, instead of `inputs` in the settings file
     #[arg(value_name = "IN")]
     inputs: Vec<String>,
-    /// Folder to write, instead of `out` in the settings file
+    /// Folder or address to write, instead of `out` in the settings file
     #[arg(long, value_name = "DIR")]
     out: Option<String>,
     /// TOML file with settings
@@ -125,6 +128,9 @@ impl Ranks for CollectiveRanks<'_> {
 struct Made {
     #[serde(flatten)]
     report: Report,
+    /// Address that it was sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
     seconds: f64,
     peak_memory_bytes: Option<u64>,
 }
@@ -133,10 +139,17 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     if let Some(Command::Fetch(args)) = &args.command {
         return fetch::run(args, output);
     }
-    let settings = settings(args)?;
+    let mut settings = settings(args)?;
     let collective = join(DEADLINE)?;
     let ranks = CollectiveRanks(&*collective);
     let is_first = collective.rank() == 0;
+    let address = Address::parse(&settings.out).transpose().map_err(Error::Config)?.map(|address| address.folder());
+    if let Some(address) = &address {
+        if is_first {
+            check_free(address, false)?;
+        }
+        settings.out = staging(address)?.display().to_string();
+    }
     let bar = output.progress(0, "MB");
     let on_progress = |progress: BuildProgress| {
         bar.set_length(progress.total_bytes / 1_000_000);
@@ -171,11 +184,16 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
             report.settings.split.validation
         );
     }
-    let text = format!("{report}");
-    output.report(
-        &Made { report, seconds: start.elapsed().as_secs_f64(), peak_memory_bytes: peak_memory_bytes() },
-        text,
-    )?;
+    let mut text = format!("{report}");
+    if let Some(address) = &address {
+        let built = Path::new(&settings.out);
+        put_folder(&files_of(built)?, address, false)?;
+        remove_directory(built)?;
+        text += &format!("\nsent to {address}");
+    }
+    let address = address.map(|address| address.to_string());
+    let seconds = start.elapsed().as_secs_f64();
+    output.report(&Made { report, address, seconds, peak_memory_bytes: peak_memory_bytes() }, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use palestra_gguf::NumberFormat;
 use super::destination::{OverwriteArgs, files_of_model};
 use super::output::Output;
 use crate::Result;
-use crate::language_model::export_gguf;
+use crate::language_model::{Exported, export_gguf};
 
 /// Export a language model as one file for other programs
 ///
@@ -60,7 +60,8 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         Format::Q8 => NumberFormat::Q8_0,
     };
     let out = args.overwrite.claim(&args.out, &files_of_model(&args.model))?;
-    let exported = export_gguf(&args.model, &out, format)?;
+    let exported = Exported { out: args.out.clone(), ..export_gguf(&args.model, out.file(), format)? };
+    out.finish()?;
     output.report(&exported, &exported)?;
     Ok(ExitCode::SUCCESS)
 }

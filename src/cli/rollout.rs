@@ -5,7 +5,7 @@ use std::time::Duration;
 use palestra_envs::Registry;
 use palestra_envs::policies::{Random, Scripted, mix};
 
-use super::destination::{OverwriteArgs, files_of_model, named};
+use super::destination::{OverwriteArgs, check_path, files_of_model, named};
 use super::output::Output;
 use super::{log, policy};
 use crate::record::{RecordOptions, Recorded, Watch, record};
@@ -78,6 +78,7 @@ pub struct Args {
 
 pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     log::check_name(&args.out)?;
+    check_path("--out", &args.out, "copy the log to the address when it is whole")?;
     let who = policy(args, registry)?;
     let reads = [named(&[&args.env]), files_of_model(Path::new(&args.policy))].concat();
     let _claimed = args.overwrite.claim(&args.out, &reads)?;

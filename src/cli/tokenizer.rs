@@ -10,9 +10,12 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use palestra_datasets::documents::{DocumentOptions, Documents};
 
+use palestra_files::Address;
+
 use super::destination::{OverwriteArgs, named};
 use super::output::Output;
 use crate::Result;
+use crate::model_dir::local_tokenizer;
 use palestra_text::Tokenizer;
 
 /// Train tokenizers, encode texts into token shards, and summarise both
@@ -64,8 +67,10 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     }
 }
 
-/// Reads a tokenizer from its file, or from the directory that it is in.
+/// Reads a tokenizer from its file or address, or from the directory that it is in.
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
-    let file: PathBuf = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-    Ok(Tokenizer::from_file(&file)?)
+    let is_address_of_folder = Address::is_in(path) && path.extension().is_none_or(|ending| ending != "json");
+    let is_folder = path.is_dir() || is_address_of_folder;
+    let file: PathBuf = if is_folder { path.join("tokenizer.json") } else { path.to_owned() };
+    Ok(Tokenizer::from_file(&local_tokenizer(&file)?)?)
 }

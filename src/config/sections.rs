@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use palestra_files::Address;
 use palestra_settings::{Range, check_ranges};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,10 @@ pub struct TrainConfig {
     /// Seconds that a rank of a run on several processes waits for another, above 0 and at most 1e6; then all ranks are ended.
     /// The others wait while rank 0 saves.
     pub deadline: f64,
+    /// Address of a folder of an object store, such as `s3://bucket/run`, to which each checkpoint is sent with the files of the
+    /// run beside it; `--resume` brings the newest back where the run's directory is not there. Absent, nothing is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<String>,
 }
 
 /// Parts of training that are divided among the ranks of a run, besides the batch.
@@ -118,6 +123,7 @@ impl Default for TrainConfig {
             memory: None,
             sharding: Sharding::None,
             deadline: 1800.0,
+            upload: None,
         }
     }
 }
@@ -137,9 +143,26 @@ impl TrainConfig {
         }
     }
 
+    /// The address of `upload`.
+    ///
+    /// # Errors
+    /// A text that is no address to write to.
+    pub fn upload_address(&self) -> Result<Option<Address>> {
+        let Some(text) = &self.upload else { return Ok(None) };
+        let wrong = |reason: String| Error::Config(format!("train.upload: {reason}"));
+        match Address::parse(text) {
+            None => Err(wrong(format!("{text:?} is no address; write one like s3://bucket/run"))),
+            Some(Ok(address)) if address.scheme.is_web() => {
+                Err(wrong(format!("{address}: a web server is only read from; write an address like s3://bucket/run")))
+            }
+            Some(address) => address.map(|address| Some(address.folder())).map_err(wrong),
+        }
+    }
+
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn check(&self) -> Result<()> {
+        self.upload_address()?;
         Ok(check_ranges(
             "train",
             &[

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
-use palestra_datasets::find_files;
 use palestra_datasets::rows::ROW_FILES;
+use palestra_datasets::{find_files, local};
 use palestra_files::write_atomically;
+use palestra_remote::address_of;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,6 +19,7 @@ use crate::{Error, Result};
 /// A file that a run learns from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct DataFile {
+    /// Its path, or its address if the file is a copy of an object.
     path: PathBuf,
     bytes: u64,
     /// Time of its last change, in nanoseconds since 1970. A file of the same size and time is not read again.
@@ -117,8 +119,11 @@ fn paths_of(run: &RunFile) -> Result<Vec<PathBuf>> {
             patterns.iter().filter_map(|pattern| find_files(&[pattern], &[&ROW_FILES[..], &["txt"]].concat()).ok());
         paths.extend(found.flatten());
     }
-    let mut paths: Vec<PathBuf> =
-        paths.into_iter().map(|path| std::path::absolute(&path).map_err(Error::io(&path))).collect::<Result<_>>()?;
+    let absolute = |path: PathBuf| {
+        let file = local(&path)?;
+        std::path::absolute(&file).map_err(Error::io(&path))
+    };
+    let mut paths: Vec<PathBuf> = paths.into_iter().map(absolute).collect::<Result<_>>()?;
     paths.sort();
     paths.dedup();
     paths.retain(|path| !path.is_dir());
@@ -150,8 +155,10 @@ fn fingerprint(path: &Path, known: &[DataFile]) -> Result<DataFile> {
     let metadata = file.metadata().map_err(Error::io(path))?;
     let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let modified = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
-    let is_same =
-        |it: &&DataFile| it.path == path && it.bytes == metadata.len() && modified.is_some() && it.modified == modified;
+    let named = address_of(path).map_or_else(|| path.to_owned(), PathBuf::from);
+    let is_same = |it: &&DataFile| {
+        it.path == named && it.bytes == metadata.len() && modified.is_some() && it.modified == modified
+    };
     if let Some(same) = known.iter().find(is_same) {
         return Ok(same.clone());
     }
@@ -166,7 +173,7 @@ fn fingerprint(path: &Path, known: &[DataFile]) -> Result<DataFile> {
         }
     }
     let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(DataFile { path: path.to_owned(), bytes: metadata.len(), modified, sha256 })
+    Ok(DataFile { path: named, bytes: metadata.len(), modified, sha256 })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use palestra_model::{Device, TensorData};
 use serde_json::json;
 
 use super::held_out::HeldOutScore;
+use super::mirror::Mirror;
 use super::{TrainOptions, data_files};
 use crate::agent::{Agent, TRAINED};
 use crate::config::RunFile;
@@ -29,6 +30,8 @@ use palestra_report::History;
 /// Directory to train in.
 pub(super) struct Directory {
     pub dir: RunDir,
+    /// Folder that checkpoints are sent to, on rank 0.
+    pub mirror: Option<Mirror>,
     /// Checkpoint to resume from, with its path.
     pub saved: Option<(PathBuf, Checkpoint)>,
 }
@@ -37,6 +40,7 @@ impl Directory {
     /// Opens the directory of a run after all checks have passed, and writes the resolved run file.
     pub fn open(agent: &Agent, options: &TrainOptions) -> Result<Self> {
         AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
+        let mirror = Mirror::open(&agent.run, options)?;
         let (dir, saved) = open_directory(&agent.run, options)?;
         write_atomically(&dir.run_file(), agent.run.to_toml()?.as_bytes())?;
         // After the run file, which makes a directory that can be resumed.
@@ -46,7 +50,7 @@ impl Directory {
                 tracing::info!("set aside a later checkpoint: {}", path.display());
             }
         }
-        Ok(Self { dir, saved })
+        Ok(Self { dir, mirror, saved })
     }
 }
 
@@ -60,7 +64,7 @@ fn open_directory(run: &RunFile, options: &TrainOptions) -> Result<(RunDir, Opti
         };
         return Ok((dir, None));
     }
-    let dir = RunDir::resume(options.out.clone().unwrap_or_else(|| runs.join(&run.name)))?;
+    let dir = RunDir::resume(options.directory(run))?;
     let earlier = RunFile::load(&dir.run_file(), &[] as &[&str])?;
     if let Some(section) = run.first_difference(&earlier) {
         return Err(Error::Config(format!(

@@ -115,7 +115,7 @@ impl Directory {
             Error::Config(format!("{error}: rank 0 trains in it, and all ranks must see it; put it on a shared disk"))
         })?;
         let load = |path: PathBuf| checkpoint::load(&path).map(|saved| (path, saved));
-        Ok(Self { dir, saved: checkpoint.map(load).transpose()? })
+        Ok(Self { dir, mirror: None, saved: checkpoint.map(load).transpose()? })
     }
 }
 

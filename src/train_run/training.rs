@@ -52,7 +52,7 @@ impl Training<'_> {
         let Self { agent: start, logged, directory, registry, stop, device, options, collective } = self;
         let is_first = collective.rank() == 0;
         let mut optimizer = optimizer_of(&start.run, collective)?;
-        let Directory { dir, saved } = directory;
+        let Directory { dir, mut mirror, saved } = directory;
         let (agent, before) = match &saved {
             None => {
                 if is_first && (start.run.env.is_some() || held_out.is_some()) {
@@ -120,6 +120,10 @@ impl Training<'_> {
                 if is_first {
                     episodes::write(&dir, progress.source.episodes().into_iter().take(10))?;
                 }
+                // The last one is sent with the report.
+                if let Some(mirror) = mirror.as_mut().filter(|_| !progress.is_last) {
+                    during(&mut recorder, "sending a checkpoint", done, || mirror.send(&dir));
+                }
             }
             let is_start = progress.is_new && done == agent.updates + 1;
             match &recorder {
@@ -138,6 +142,9 @@ impl Training<'_> {
                     dir.path().display()
                 ))
             };
+            if let Some(mirror) = &mut mirror {
+                mirror.send(&dir);
+            }
             return if is_first { Err(interrupted()) } else { Ok(None) };
         }
         let best = recorder.as_ref().map(Recorder::best).transpose()?.flatten();
@@ -149,7 +156,12 @@ impl Training<'_> {
         }
         let scores = Scores::of(&agent, &agent.policy, registry, held_out.as_ref(), collective)?;
         let finish = |recorder: Recorder| recorder.finish(&agent, scores, before, held_out.as_ref(), &options, done);
-        recorder.map(finish).transpose()
+        let report = recorder.map(finish).transpose()?;
+        if let Some(mut mirror) = mirror {
+            mirror.send(&dir);
+            mirror.finish(&dir)?;
+        }
+        Ok(report)
     }
 }
 

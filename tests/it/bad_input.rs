@@ -118,7 +118,7 @@ fn a_wrong_override_is_told_as_it_was_written() {
         "train.update=3",
         "--set train.update=3: unknown key `update` in [train]; did you mean `updates`? known keys: updates, \
          epochs, checkpoint_every, keep_checkpoints, keep_best, evaluate_every, gradient_checkpointing, precision, threads, memory, \
-         sharding, deadline",
+         sharding, deadline, upload",
     );
     refused(
         "ppo.epochs=two",

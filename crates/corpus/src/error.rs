@@ -36,6 +36,9 @@ pub enum Error {
         /// The message of the format's reader.
         reason: String,
     },
+    /// An address of an object store that cannot be read or written.
+    #[error(transparent)]
+    Remote(#[from] palestra_remote::Error),
     /// A corpus without any remaining document.
     #[error("{0}")]
     Empty(String),
@@ -61,6 +64,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if a store did not answer or refused to: an object that cannot be read now is not one to pass over.
+    pub(crate) fn is_of_store(&self) -> bool {
+        match self {
+            Self::Remote(_) => true,
+            Self::Row(palestra_datasets::Error::Io { source, .. }) => {
+                source.get_ref().is_some_and(|inner| inner.is::<palestra_remote::Error>())
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(file: impl AsRef<Path>, doing: &'static str, source: std::io::Error) -> Self {
         Self::Io { file: file.as_ref().to_owned(), doing, source }
     }

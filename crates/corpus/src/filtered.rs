@@ -41,7 +41,7 @@ pub(crate) fn filter(document: RawDocument, settings: &Settings, cleaner: &Clean
     };
     let no_text = |failed: &Failed| undecodable(&document.file, place.clone(), failed);
     let outcome = match document.content {
-        Content::Bad(failed, error) => match error.filter(|_| !settings.skip_bad) {
+        Content::Bad(failed, error) => match error.filter(|error| !settings.skip_bad || error.is_of_store()) {
             Some(error) => Outcome::Error(error),
             None => dropped(failed, ""),
         },

@@ -137,6 +137,11 @@ pub(crate) fn read_file(
 /// Result of a reader: whether more documents are wanted, or the problem of the file.
 type Reading = Result<ControlFlow<()>>;
 
+/// Error of reading a file: of the store that an object is in, or of the file's format.
+fn unreadable(input: &InputFile, error: std::io::Error) -> Error {
+    error.downcast().map_or_else(|error| damaged(input, error), Error::Remote)
+}
+
 fn damaged(input: &InputFile, error: impl std::fmt::Display) -> Error {
     Error::Damaged { file: input.path.display().to_string(), reason: error.to_string() }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use palestra_files::Address;
 use palestra_settings::{Number, Range, Setting, Value, check_ranges};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -295,6 +296,10 @@ impl Settings {
         }
         if self.out.is_empty() {
             return refuse("out", &"empty", "name the folder to write");
+        }
+        if Address::is_in(&self.out) {
+            let right = "name a folder of this machine; `palestra corpus` sends it to an address when it is whole";
+            return refuse("out", &self.out, &right);
         }
         let absolute = |path: &str| std::path::absolute(path).unwrap_or_else(|_| path.into());
         if let Some(input) = self.inputs.iter().find(|input| absolute(&self.out).starts_with(absolute(input))) {

@@ -29,7 +29,7 @@ pub(crate) struct Manifest {
     pub shards: Vec<Shard>,
     /// The position to resume reading from.
     pub position: Position,
-    /// A hash of the names and sizes of the files up to that position.
+    /// A hash of the names and sizes of the files, and of the versions of objects, up to that position.
     files_hash: u64,
     pub tally: Tally,
     /// True if all of the input was read.
@@ -341,6 +341,9 @@ fn first_difference(ours: &toml::Table, theirs: &toml::Table, path: &str) -> Opt
 
 pub(crate) fn hash_of(files: &[InputFile], position: Position) -> u64 {
     let read = position.file + usize::from(position.record > 0);
-    let names = files.iter().take(read).map(|file| format!("{}\0{}\n", file.path.display(), file.bytes));
+    let version =
+        |file: &InputFile| file.object.as_ref().map_or(String::new(), |object| format!("\0{}", object.version()));
+    let names =
+        files.iter().take(read).map(|file| format!("{}\0{}{}\n", file.path.display(), file.bytes, version(file)));
     XxHash3_64::oneshot(names.collect::<String>().as_bytes())
 }

@@ -32,11 +32,11 @@ impl Destination {
     /// another process writes.
     pub fn claim(path: &Path, overwrite: bool, reads: &[impl AsRef<Path>]) -> Result<Self> {
         check(path, overwrite, reads)?;
+        let lock_path = temporary_path(path, ".lock")?;
         let parent = parent_of(path);
         let mut made: Vec<PathBuf> = parent.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
         made.reverse();
         fs::create_dir_all(parent).map_err(Error::at(parent))?;
-        let lock_path = temporary_path(path, ".lock")?;
         let lock = lock(&lock_path).map_err(Error::at(path))?;
         let destination = Self { path: path.to_owned(), lock_path, _lock: lock, made };
         check(path, overwrite, reads)?; // another process may have finished it before the lock

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::address::Address;
 use crate::output::OutputFile;
 use crate::{Error, Result, failpoint};
 
@@ -19,6 +20,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// # Errors
 /// A file that cannot be written. An existing one stays as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    temporary_path(path, "")?; // before a directory is made
     let parent = parent_of(path);
     failpoint::reach().and_then(|()| fs::create_dir_all(parent)).map_err(Error::at(parent))?;
     let mut file = AtomicFile::create(path)?;
@@ -141,6 +143,10 @@ pub fn is_temporary(path: &Path) -> bool {
 
 /// A hidden path in the same directory, and therefore on the same file system.
 pub(crate) fn temporary_path(path: &Path, suffix: &str) -> Result<PathBuf> {
+    if Address::is_in(path) {
+        let reason = "is an address of an object store, and this is written to a path alone; name a path";
+        return Err(Error::at(path)(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+    }
     let name = path.file_name().ok_or(io::ErrorKind::IsADirectory.into()).map_err(Error::at(path))?;
     Ok(path.with_file_name(format!("{PREFIX}{}{suffix}", name.to_string_lossy())))
 }

@@ -11,6 +11,8 @@
 //! - [`OutputFile`] for a file that grows under its name,
 //! - [`Destination`] for a file that a person named: nothing is written over by mistake, nor by two processes at once.
 //!
+//! An [`Address`] stands where a person names an object of a store in place of a file; `palestra-remote` opens it.
+//!
 //! ```
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("plots/loss.svg");
@@ -19,6 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod address;
 mod destination;
 mod directory;
 mod error;
@@ -29,6 +32,7 @@ mod temporaries;
 #[cfg(test)]
 mod tests;
 
+pub use address::{Address, Scheme};
 pub use destination::Destination;
 pub use directory::{remove_directory, write_directory};
 pub use error::{Error, Result};

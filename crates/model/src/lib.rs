@@ -49,8 +49,8 @@ pub use layers::{Init, Linear, Norm, Weight};
 pub use policy::{Decoding, Heads, Hidden, Policy, PolicyCache};
 pub use precision::Precision;
 pub use pretrained::{
-    FileLayout, FrozenMatrices, generation_config_of, read_companions, read_config, read_config_json, read_frozen,
-    read_generation_config, read_model, write_json, write_model,
+    COMPANIONS, FileLayout, FrozenMatrices, generation_config_of, read_companions, read_config, read_config_json,
+    read_frozen, read_generation_config, read_model, write_json, write_model,
 };
 pub use rope_scaling::RopeScaling;
 pub use shapes::parameter_shapes;

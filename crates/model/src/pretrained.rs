@@ -26,7 +26,8 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// Other files of a model that are copied: its generation settings, its chat template and its tokenizer's special
 /// tokens.
-const COMPANIONS: [&str; 4] = ["chat_template.jinja", GENERATION, "special_tokens_map.json", "tokenizer_config.json"];
+pub const COMPANIONS: [&str; 4] =
+    ["chat_template.jinja", GENERATION, "special_tokens_map.json", "tokenizer_config.json"];
 
 /// File layout of a model that is written.
 #[derive(Debug, Clone, Copy, PartialEq)]

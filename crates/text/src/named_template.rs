@@ -60,13 +60,14 @@ impl NamedTemplate {
     /// Text of the template.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// A file or address that cannot be read.
     pub fn text(&self) -> Result<String> {
         let path = match self {
             Self::Training(template) => return Ok(template.text.to_string()),
             Self::File(path) => path,
         };
-        if path.extension().is_none() && !path.exists() {
+        let file = palestra_datasets::local(path)?;
+        if path.extension().is_none() && !file.exists() {
             let names: Vec<&str> = TRAINING_TEMPLATES.iter().map(|template| template.name).collect();
             let shown = path.display();
             return Err(Error::Config(format!(
@@ -74,7 +75,7 @@ impl NamedTemplate {
                 names.join(", ")
             )));
         }
-        std::fs::read_to_string(path).map_err(Error::io(path))
+        std::fs::read_to_string(&file).map_err(Error::io(path))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::remote::files_at;
 
 /// Returns the files that paths, folders (all files below with one of these extensions) and glob patterns match, sorted
-/// and without duplicates. A pattern without a match is an error: it is misspelled, or its files do not exist yet.
+/// and without duplicates. Of addresses, these are copies of the objects. A pattern without a match is an error: it is misspelled, or its files do not exist yet.
 pub fn find_files(patterns: &[impl AsRef<str>], endings: &[&str]) -> Result<Vec<PathBuf>> {
     if patterns.is_empty() {
         let first = endings[0];
@@ -16,7 +17,9 @@ pub fn find_files(patterns: &[impl AsRef<str>], endings: &[&str]) -> Result<Vec<
     for pattern in patterns {
         let pattern = pattern.as_ref();
         let path = Path::new(pattern);
-        if path.is_dir() {
+        if let Some(copies) = files_at(pattern, endings) {
+            files.extend(copies?);
+        } else if path.is_dir() {
             let below = |ending| format!("{}/**/*.{ending}", glob::Pattern::escape(pattern.trim_end_matches('/')));
             let found: Result<Vec<_>> = endings.iter().map(|ending| matches(pattern, &below(ending))).collect();
             let before = files.len();

@@ -8,6 +8,7 @@ use positioned_io::ReadAt;
 
 use super::header::{HEADER_BYTES, ShardHeader, Vocabulary};
 use crate::error::{Error, Result};
+use crate::remote::local;
 
 /// The token ids of many documents, in a file or in memory.
 #[derive(Debug)]
@@ -24,12 +25,12 @@ enum Store {
 }
 
 impl Shard {
-    /// Opens a file and reads its header only.
+    /// Opens a file, or the copy of an address, and reads its header only.
     ///
     /// # Errors
     /// A file that is not a shard, is truncated, or has a damaged header.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "open it"))?;
+        let file = File::open(local(path)?).map_err(Error::io(path, "open it"))?;
         let found = file.metadata().map_err(Error::io(path, "look into it"))?.len();
         let mut bytes = [0; HEADER_BYTES];
         file.read_exact_at(0, &mut bytes).map_err(|_| {

@@ -39,7 +39,7 @@ Examples:
 pub struct Args {
     /// Label store to export
     store: PathBuf,
-    /// File to create
+    /// File or address to create
     out: PathBuf,
     #[command(flatten)]
     overwrite: OverwriteArgs,

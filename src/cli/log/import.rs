@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use palestra_datasets::import::{ImportOptions, import_jsonl, import_minari, import_preferences, rewrite};
+use palestra_datasets::local;
 use palestra_datasets::log::{Log, ReadOptions};
 
 use super::{Output, OverwriteArgs, check_name, named, warn_of_skipped};
@@ -89,11 +90,12 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         overwrite: args.overwrite.overwrite,
         ..ImportOptions::default()
     };
-    let _claimed = args.overwrite.claim(out, &named(&args.source))?;
+    let claimed = args.overwrite.claim(out, &named(&args.source))?;
+    let out = claimed.file().path();
     let report = match (format, &args.source[..]) {
-        (Format::Jsonl, files) => import_jsonl(&paths(files), out, &options)?,
-        (Format::Preferences, files) => import_preferences(&paths(files), out, &options)?,
-        (Format::Minari, [folder]) => import_minari(Path::new(folder), out, &options)?,
+        (Format::Jsonl, files) => import_jsonl(&paths(files)?, out, &options)?,
+        (Format::Preferences, files) => import_preferences(&paths(files)?, out, &options)?,
+        (Format::Minari, [folder]) => import_minari(&local(Path::new(folder))?, out, &options)?,
         (Format::Minari, [_, second, ..]) => {
             return Err(Error::Config(format!(
                 "{second}: name one Minari dataset, and import the next to a file of its own"
@@ -107,12 +109,14 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         }
         (Format::Minari, []) => unreachable!("at least one source is required"),
     };
+    claimed.finish()?;
     output.report(&report, report.to_string().trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn paths(files: &[String]) -> Vec<PathBuf> {
-    files.iter().map(PathBuf::from).collect()
+/// Paths of files, and of copies of addresses.
+fn paths(files: &[String]) -> Result<Vec<PathBuf>> {
+    files.iter().map(|file| Ok(local(Path::new(file))?.into_owned())).collect()
 }
 
 /// Format of a source, by its name or, for a folder, by its contents.

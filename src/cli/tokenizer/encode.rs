@@ -17,7 +17,7 @@ const BYTES_AT_ONCE: usize = 8 << 20;
 /// followed by its end token, with a fingerprint of the tokenizer and checksums. `palestra train` learns from shards, and
 /// `palestra eval` measures on them.
 ///
-/// Writes the file of --out, which gets its name when it is complete.
+/// Writes the file or object of --out, which gets its name when it is complete.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_long_help = "\
@@ -30,7 +30,7 @@ pub struct Args {
     /// Tokenizer: a tokenizer.json, or the directory that it is in
     #[arg(long, value_name = "PATH")]
     tokenizer: PathBuf,
-    /// File to write; its name ends in .tokens
+    /// File or address to write; its name ends in .tokens
     #[arg(long, value_name = "FILE.tokens")]
     out: PathBuf,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     let mut documents = args.texts.open()?;
     let reads = [named(&args.texts.files), vec![args.tokenizer.clone()]].concat();
     let out = args.overwrite.claim(&args.out, &reads)?;
-    let mut writer = ShardWriter::replace(out.path(), tokenizer.vocabulary())?;
+    let mut writer = ShardWriter::replace(out.file().path(), tokenizer.vocabulary())?;
     let progress = output.progress(documents.progress().1, "bytes encoded");
     loop {
         let texts = some(&mut documents)?;
@@ -71,6 +71,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     }
     progress.finish_and_clear();
     let header = writer.finish()?;
+    out.finish()?;
     let report = Report {
         out: args.out.clone(),
         documents: header.documents,

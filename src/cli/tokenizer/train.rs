@@ -38,7 +38,7 @@ pub struct Args {
     /// Special token; can be repeated. The first ends documents [default: <|endoftext|> and <|pad|>]
     #[arg(long, value_name = "TOKEN")]
     special: Vec<String>,
-    /// Directory to write
+    /// Directory or address to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
@@ -73,8 +73,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     };
     let options = options(args)?;
     let reads = named(&args.texts.files);
-    let claim = |name: &str| args.overwrite.claim(&args.out.join(name), &reads);
-    let (tokenizer_file, config_file) = (claim("tokenizer.json")?, claim("tokenizer_config.json")?);
+    let files = args.overwrite.claim_all(&args.out, &["tokenizer.json", "tokenizer_config.json"], &reads)?;
     let began = std::time::Instant::now();
     let mut documents = args.texts.open()?;
     let progress = output.progress(documents.progress().1, "bytes read");
@@ -87,8 +86,7 @@ pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
     });
     let tokenizer = Tokenizer::train(method, &options, texts)?;
     progress.finish_and_clear();
-    config_file.write(tokenizer.to_config_json().as_bytes())?;
-    tokenizer_file.write(tokenizer.to_json()?.as_bytes())?;
+    files.write(&[tokenizer.to_json()?.as_bytes(), tokenizer.to_config_json().as_bytes()])?;
     let report = Report {
         out: args.out.clone(),
         method,

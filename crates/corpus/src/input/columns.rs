@@ -18,7 +18,7 @@ use parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::compressed::open;
 use super::files::Compression;
-use super::{Content, InputFile, Reading, Records, damaged};
+use super::{Content, InputFile, Reading, Records, damaged, unreadable};
 use crate::clean::no_column;
 use crate::error::{Error, Result};
 use crate::rule::{Failed, Rule};
@@ -35,11 +35,13 @@ pub(super) fn read_parquet(
     records: &mut Records<'_>,
 ) -> Reading {
     let file = match input.compression {
-        Compression::None => File::open(&input.path).map_err(|source| Error::io(&input.path, "open", source))?,
-        // A Parquet file is read from its end, so it must be complete.
+        Compression::None if input.object.is_none() => {
+            File::open(&input.path).map_err(|source| Error::io(&input.path, "open", source))?
+        }
+        // A Parquet file is read from its end, so it must be complete and here.
         _ => {
             let mut whole = tempfile::tempfile().map_err(|source| Error::io(std::env::temp_dir(), "write", source))?;
-            copy(&mut open(input, &|_| ())?.reader, &mut whole).map_err(|error| damaged(input, error))?;
+            copy(&mut open(input, &|_| ())?.reader, &mut whole).map_err(|error| unreadable(input, error))?;
             whole.rewind().map_err(|error| damaged(input, error))?;
             whole
         }

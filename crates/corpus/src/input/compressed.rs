@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
 use encoding_rs_io::DecodeReaderBytesBuilder;
+use palestra_remote::Reader;
 
 use super::files::{Compression, InputFile};
 use super::members::Members;
@@ -18,9 +19,12 @@ pub(super) struct Opened<'a> {
     pub member: Option<Rc<Cell<u64>>>,
 }
 
-/// Opens a file and decompresses it; `on_bytes` receives the number of bytes read from disk.
+/// Opens a file or object and decompresses it; `on_bytes` receives the number of bytes read from disk or store.
 pub(super) fn open<'a>(input: &InputFile, on_bytes: &'a (dyn Fn(u64) + Sync)) -> Result<Opened<'a>> {
-    let file = File::open(&input.path).map_err(|source| Error::io(&input.path, "open", source))?;
+    let file: Box<dyn Read> = match &input.object {
+        Some(object) => Box::new(Reader::open(object)?),
+        None => Box::new(File::open(&input.path).map_err(|source| Error::io(&input.path, "open", source))?),
+    };
     let counted = Counted { file, on_bytes };
     let mut member = None;
     let bytes: Box<dyn Read + 'a> = match input.compression {
@@ -50,7 +54,7 @@ pub(super) fn open_text<'a>(
 }
 
 struct Counted<'a> {
-    file: File,
+    file: Box<dyn Read>,
     on_bytes: &'a (dyn Fn(u64) + Sync),
 }
 

@@ -1,11 +1,14 @@
 use std::path::{Path, PathBuf};
 
+use palestra_files::Address;
+use palestra_remote::{Object, find};
+
 use crate::error::{Error, Result};
 
 /// An input file, with the properties derived from its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InputFile {
-    /// The path, as it was given.
+    /// The path, as it was given; of an object its address.
     pub path: PathBuf,
     /// The kind of content.
     pub kind: Kind,
@@ -13,6 +16,8 @@ pub struct InputFile {
     pub compression: Compression,
     /// The size in bytes.
     pub bytes: u64,
+    /// The object of a store that it is, in place of a file.
+    pub object: Option<Object>,
 }
 
 /// Kind of content of a file.
@@ -45,7 +50,7 @@ pub enum Compression {
 
 const ENDINGS: &str = ".txt .text .md .markdown .html .htm .xhtml .jsonl .ndjson .json .parquet .warc .wet .wat, each also with .gz or .zst";
 
-/// Returns the files that paths, folders and patterns match, in the order of their paths and without duplicates. The
+/// Returns the files and objects that paths, addresses, folders and patterns match, in the order of their paths and without duplicates. The
 /// second list holds files of folders and patterns that were skipped because their names do not identify their content.
 ///
 /// # Errors
@@ -56,7 +61,9 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
     for name in named {
         let path = Path::new(name);
         let before = files.len();
-        if path.is_dir() {
+        if let Some(address) = Address::parse(name) {
+            find_objects(name, &address.map_err(Error::Input)?, &mut files, &mut unknown)?;
+        } else if path.is_dir() {
             walk(path, &mut files, &mut unknown)?;
             if files.len() == before {
                 return Err(Error::Input(format!(
@@ -64,12 +71,7 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
                 )));
             }
         } else if path.exists() {
-            let Some(file) = known(path)? else {
-                return Err(Error::Input(format!(
-                    "{name}: its name does not tell what it is; it must end in {ENDINGS}"
-                )));
-            };
-            files.push(file);
+            files.push(known(path)?.ok_or_else(|| nameless(name))?);
         } else if name.contains(['*', '?', '[']) {
             let found = glob::glob(name).map_err(|error| Error::Input(format!("{name} is no pattern: {error}")))?;
             for path in found {
@@ -99,6 +101,29 @@ pub fn find_inputs(named: &[String]) -> Result<(Vec<InputFile>, Vec<PathBuf>)> {
     Ok((files, unknown))
 }
 
+/// Finds the objects of an address.
+fn find_objects(name: &str, address: &Address, files: &mut Vec<InputFile>, unknown: &mut Vec<PathBuf>) -> Result<()> {
+    let before = files.len();
+    for object in find(address)? {
+        let path = object.path();
+        match kind_of(&path) {
+            Some((kind, compression)) => {
+                files.push(InputFile { path, kind, compression, bytes: object.bytes, object: Some(object) });
+            }
+            None if object.address == *address => return Err(nameless(name)),
+            None => unknown.push(path),
+        }
+    }
+    match files.len() == before {
+        true => Err(Error::Input(format!("{name}: has no object to read; their names end in {ENDINGS}"))),
+        false => Ok(()),
+    }
+}
+
+fn nameless(name: &str) -> Error {
+    Error::Input(format!("{name}: its name does not tell what it is; it must end in {ENDINGS}"))
+}
+
 /// Finds all files below a folder. Skips hidden files, and links to folders, which may form cycles.
 fn walk(folder: &Path, files: &mut Vec<InputFile>, unknown: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|source| Error::io(folder, "list", source))?;
@@ -122,6 +147,13 @@ fn walk(folder: &Path, files: &mut Vec<InputFile>, unknown: &mut Vec<PathBuf>) -
 }
 
 fn known(path: &Path) -> Result<Option<InputFile>> {
+    let Some((kind, compression)) = kind_of(path) else { return Ok(None) };
+    let bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "look at", source))?.len();
+    Ok(Some(InputFile { path: path.to_owned(), kind, compression, bytes, object: None }))
+}
+
+/// Kind and compression of a file, by its name.
+fn kind_of(path: &Path) -> Option<(Kind, Compression)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let (name, compression) = match name.rsplit_once('.') {
         Some((rest, "gz" | "gzip")) => (rest, Compression::Gzip),
@@ -135,10 +167,9 @@ fn known(path: &Path) -> Result<Option<InputFile>> {
         Some("jsonl" | "ndjson" | "json") => Kind::Json,
         Some("parquet") => Kind::Parquet,
         Some("warc" | "wet" | "wat") => Kind::Warc,
-        _ => return Ok(None),
+        _ => return None,
     };
-    let bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "look at", source))?.len();
-    Ok(Some(InputFile { path: path.to_owned(), kind, compression, bytes }))
+    Some((kind, compression))
 }
 
 #[cfg(test)]

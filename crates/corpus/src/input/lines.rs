@@ -5,7 +5,7 @@ use std::sync::Arc;
 use palestra_datasets::JsonRows;
 
 use super::compressed::open_text;
-use super::{Content, InputFile, Reading, Records, damaged};
+use super::{Content, InputFile, Reading, Records, unreadable};
 use crate::error::Error;
 use crate::rule::{Failed, Rule};
 use crate::settings::Settings;
@@ -19,13 +19,13 @@ pub(super) fn read_json(
 ) -> Reading {
     let mut reader = open_text(input, on_bytes)?;
     let most = settings.read.max_document_bytes;
-    let head = reader.fill_buf().map_err(|error| damaged(input, error))?;
+    let head = reader.fill_buf().map_err(|error| unreadable(input, error))?;
     if head.trim_ascii_start().starts_with(b"[") {
         return Ok(read_array(JsonRows::new(&input.path, reader), settings, records));
     }
     for row in 1.. {
         let mut line = Vec::new();
-        let flow = match next_line(&mut reader, &mut line, most).map_err(|error| damaged(input, error))? {
+        let flow = match next_line(&mut reader, &mut line, most).map_err(|error| unreadable(input, error))? {
             Line::End => break,
             Line::TooLong => records.too_large(row, settings),
             Line::Whole if line.trim_ascii().is_empty() => ControlFlow::Continue(()),

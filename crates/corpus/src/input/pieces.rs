@@ -6,7 +6,7 @@ use twox_hash::XxHash3_64;
 use super::compressed::{open, open_text};
 use super::lines::{Line, next_line};
 use super::warc::without_utf16;
-use super::{Content, InputFile, Reading, Records, damaged};
+use super::{Content, InputFile, Reading, Records, unreadable};
 use crate::settings::{Format, Settings, TextUnit};
 
 /// Sends the documents of a text: the file in parts, its lines, or its paragraphs.
@@ -39,7 +39,8 @@ pub(super) fn read_text(
         records.send(*parts, Content::Bytes(bytes, format), Some(key))
     };
     loop {
-        let read = read_up_to_line_end(&mut reader, &mut line, most_in_line).map_err(|error| damaged(input, error))?;
+        let read =
+            read_up_to_line_end(&mut reader, &mut line, most_in_line).map_err(|error| unreadable(input, error))?;
         if read == Line::End {
             break;
         }
@@ -86,7 +87,7 @@ pub(super) fn read_page(
         .reader
         .take(most as u64 + 1)
         .read_to_end(&mut page)
-        .map_err(|error| damaged(input, error))?;
+        .map_err(|error| unreadable(input, error))?;
     if page.len() > most {
         return Ok(records.too_large(1, settings));
     }

@@ -19,7 +19,7 @@ use encoding_rs::Encoding;
 
 use super::compressed::open;
 use super::files::{Compression, InputFile, Kind};
-use super::{Content, Reading, damaged};
+use super::{Content, Reading, damaged, unreadable};
 use crate::error::{Error, Result};
 use crate::provenance::Provenance;
 use crate::rule::{Failed, Rule};
@@ -85,7 +85,7 @@ pub(super) fn read_warc(
                 }
             }
             Err(Broken::Record(place, reason)) => documents.send(place.number, broken(place, reason), None),
-            Err(Broken::File(error)) => return Err(damaged(input, error)),
+            Err(Broken::File(error)) => return Err(unreadable(input, error)),
         };
         if flow.is_break() {
             return Ok(flow);
@@ -99,7 +99,8 @@ pub(super) fn read_warc(
 /// An archive that is damaged otherwise than by a cut.
 pub(crate) fn answers(path: &Path) -> Result<(Vec<Answer>, u64)> {
     let bytes = std::fs::metadata(path).map_err(|source| Error::io(path, "look at", source))?.len();
-    let input = InputFile { path: path.to_owned(), kind: Kind::Warc, compression: Compression::Gzip, bytes };
+    let input =
+        InputFile { path: path.to_owned(), kind: Kind::Warc, compression: Compression::Gzip, bytes, object: None };
     let opened = open(&input, &|_| ())?;
     let member = opened.member.clone().unwrap_or_default();
     let mut archive = Records::new(opened);
