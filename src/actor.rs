@@ -23,6 +23,7 @@ use palestra_model::Policy;
 use palestra_model::generate::{Continuation, Limits, Request, generate};
 use palestra_model::math::Sampling;
 use palestra_model::ops::{open_device, set_threads};
+use palestra_model::quantize::Quantization;
 use palestra_text::StopCheck;
 
 /// Maximum number of new tokens of a language model that nobody tells another; half of a context that is short.
@@ -138,6 +139,12 @@ impl Actor {
             stop: Vec::new(),
             target_return: None,
         })
+    }
+
+    /// The actor with the matrices of its language model's blocks in this form.
+    #[must_use]
+    pub fn quantized(self, quantization: Quantization) -> Self {
+        Self { policy: self.policy.quantized(quantization), ..self }
     }
 
     /// Context that it reads before it acts. Only a policy of [`Context::Transcript`] reads the earlier turns of a state.

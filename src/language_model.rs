@@ -23,6 +23,7 @@ use palestra_model::generate::{Limits, Request, generate};
 use palestra_model::huggingface::is_own;
 use palestra_model::lora::{base_of_adapters, merged, read_adapters};
 use palestra_model::math::Sampling;
+use palestra_model::quantize::Quantization;
 use palestra_model::{EndTokens, GenerationConfig, Heads, Policy};
 use palestra_text::{ChatTemplate, StopCheck, StopStream, Tokenizer, before_stop};
 
@@ -90,15 +91,24 @@ impl LanguageModel {
     /// # Errors
     /// A file that is missing or damaged, weights that do not fit, a tokenizer of another model, or a reward model.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        Self::open_quantized(path, Quantization::None, device)
+    }
+
+    /// As [`LanguageModel::open`], with the matrices of the blocks' linear layers in this form, each as soon as it is read. The
+    /// base of adapters is read whole, and then quantised beside them.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::open`].
+    pub fn open_quantized(path: &Path, quantization: Quantization, device: &Device) -> Result<Self> {
         let directory = model_directory(path)?;
         if let Some(base) = base_of_adapters(&directory)? {
-            return Self::open(&base, device)?.with_adapters(&directory);
+            return Ok(Self::open(&base, device)?.with_adapters(&directory)?.quantized(quantization));
         }
         check_writes(&directory)?;
         let directory = ModelDir::open(&directory)?;
-        let policy = directory.policy(|config, mut tensors| {
+        let policy = directory.frozen_policy((quantization, device), |config, mut tensors, frozen| {
             tensors.retain(|name, _| !is_own(name)); // values and adapters of a learner
-            Policy::from_tensors(&config, Heads::default(), tensors, device)
+            Policy::starting_from(&config, Heads::default(), tensors, frozen, 0, device)
         })?;
         let (generation, chat) = (directory.generation()?, directory.chat_template()?);
         let ends = EndTokens::new(directory.tokenizer.special().end, &generation);
@@ -117,6 +127,12 @@ impl LanguageModel {
         let policy = policy.with_vocabulary(output_vocabulary(&self.tokenizer));
         let chat = ChatTemplate::from_directory_within(template_limits(&directory)?, &directory)?.or(self.chat);
         Ok(Self { policy, chat, ..self })
+    }
+
+    /// The model with the matrices of its blocks' linear layers in this form.
+    #[must_use]
+    pub fn quantized(self, quantization: Quantization) -> Self {
+        Self { policy: self.policy.quantized(quantization), ..self }
     }
 
     /// Sampling settings of the model's directory; greedy decoding by default.

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use palestra_envs::Registry;
 use palestra_learn::collective::{Alone, Collective};
+use palestra_model::quantize::Quantization;
 use palestra_report::Display;
 
 use crate::Result;
@@ -115,8 +116,8 @@ pub fn train_on_ranks(
     }
 }
 
-/// Evaluates the last checkpoint of a run. `overrides` are applied to its run file; if `episodes` is absent, the run's
-/// number is used.
+/// Evaluates the last checkpoint of a run, with its matrices in this form. `overrides` are applied to its run file; if
+/// `episodes` is absent, the run's number is used.
 ///
 /// # Errors
 /// A directory that is not a run, or a device that this program or machine does not have.
@@ -126,8 +127,10 @@ pub fn evaluate_run(
     episodes: Option<u64>,
     seed: u64,
     overrides: &[impl AsRef<str>],
+    quantization: Quantization,
 ) -> Result<Evaluation> {
     let agent = Agent::load(run_dir, registry, overrides)?;
     let episodes = episodes.unwrap_or(agent.run.evaluation.episodes as u64);
-    Ok(agent.evaluate(&agent.policy, registry, episodes, seed, &Alone)?.0)
+    let policy = agent.policy.clone().quantized(quantization);
+    Ok(agent.evaluate(&policy, registry, episodes, seed, &Alone)?.0)
 }

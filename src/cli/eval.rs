@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 use super::output::Output;
-use super::writing::MachineArgs;
+use super::writing::{MachineArgs, QuantizeArgs};
 use crate::language_model::LanguageModel;
 use crate::{Error, Result};
 use palestra_learn::batch::TextRow;
@@ -61,6 +61,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
     #[command(flatten)]
+    quantize: QuantizeArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -74,7 +76,7 @@ struct Report {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let model = LanguageModel::open(&args.model, &args.machine.open()?)?;
+    let model = LanguageModel::open_quantized(&args.model, args.quantize.quantize, &args.machine.open()?)?;
     if choices::are_in(&args.data)? {
         let report = choices::evaluate(&model, Path::new(&args.data), args.batch as usize, output)?;
         output.report(&report, &report)?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::destination::{OverwriteArgs, files_of_model};
 use super::output::Output;
+use super::writing::QuantizeArgs;
 use crate::agent::Evaluation;
 use crate::run_dir::RunDir;
 use crate::train_run::evaluate_run;
@@ -46,6 +47,8 @@ pub struct Args {
     /// Device to compute on: auto, cpu, cuda, cuda:<index>, flex, libtorch [default: the run's `device`]
     #[arg(long, value_name = "D")]
     device: Option<String>,
+    #[command(flatten)]
+    quantize: QuantizeArgs,
     /// Key of the run file to change, such as ilql.beta=0 or env.id=frozen-lake-4x4; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -69,7 +72,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
         return evaluate_all(args, registry, &overrides, output);
     }
     let Some(over) = &args.over else {
-        let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides)?;
+        let evaluation =
+            evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides, args.quantize.quantize)?;
         output.report(&evaluation, &evaluation)?;
         return Ok(ExitCode::SUCCESS);
     };
@@ -80,7 +84,8 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     for value in values {
         let mut overrides = overrides.clone();
         overrides.push(format!("{key}={value}"));
-        let evaluation = evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides)?;
+        let evaluation =
+            evaluate_run(&args.run, registry, args.episodes, args.seed, &overrides, args.quantize.quantize)?;
         if !output.wants_json() {
             output.line(format!("{key} = {value}\n{evaluation}"))?;
         }
@@ -101,7 +106,7 @@ fn evaluate_all(args: &Args, registry: &Registry, overrides: &[String], output: 
     let paths = [checkpoint::all(&run.checkpoints())?, checkpoint::all(&run.best())?].concat();
     let mut checkpoints = Vec::new();
     for path in paths {
-        let evaluation = evaluate_run(&path, registry, args.episodes, args.seed, overrides)?;
+        let evaluation = evaluate_run(&path, registry, args.episodes, args.seed, overrides, args.quantize.quantize)?;
         let checkpoint = path.strip_prefix(run.path()).unwrap_or(&path).to_path_buf();
         if !output.wants_json() {
             output.line(format!("{}\n{evaluation}", checkpoint.display()))?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::output::{Output, STANDARD_OUTPUT};
-use super::writing::{MachineArgs, WritingArgs};
+use super::writing::{MachineArgs, QuantizeArgs, WritingArgs};
 use crate::language_model::{LanguageModel, Writing, Written};
 use crate::{Error, Result};
 use palestra_text::Message;
@@ -24,6 +24,7 @@ use palestra_text::Message;
 #[command(after_long_help = "\
 Examples:
   palestra generate models/smollm2 --prompt 'Once upon a time' --max-new-tokens 50
+  palestra generate models/smollm2 --prompt 'Once upon a time' --quantize int8
   palestra generate models/smollm2 --chat --system 'You are terse.'
   palestra generate models/smollm2 --temperature 0.8 --top-p 0.9 --seed 1 < prompt.txt
   palestra generate models/smollm2 --prompt 'Q: 2 + 2 =' --stop '\\n' --json | jq -r .text
@@ -50,6 +51,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     #[command(flatten)]
+    quantize: QuantizeArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -65,10 +68,11 @@ struct Report<'a> {
 }
 
 pub fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
-    let mut model = LanguageModel::open(&args.model, &args.machine.open()?)?;
-    if let Some(directory) = &args.adapter {
-        model = model.with_adapters(directory)?;
-    }
+    let (form, device) = (args.quantize.quantize, args.machine.open()?);
+    let model = match &args.adapter {
+        Some(directory) => LanguageModel::open(&args.model, &device)?.with_adapters(directory)?.quantized(form),
+        None => LanguageModel::open_quantized(&args.model, form, &device)?,
+    };
     let writing = args.writing.over(model.sampling()?, args.seed)?;
     let mut report =
         Report { model: args.model.display().to_string(), seed: args.seed, last: None, messages: Vec::new() };

@@ -8,9 +8,11 @@ use palestra_envs::process::{self, answer_lines};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::writing::quantization;
 use crate::actor::{ActOptions, Actor, State};
 use crate::{Error, Result};
 use palestra_model::ops::set_threads;
+use palestra_model::quantize::Quantization;
 
 /// Serve an environment or a policy to another program, over standard input and output
 ///
@@ -41,6 +43,9 @@ pub struct Args {
     /// Number of threads that libtorch uses [default: as in the run]
     #[arg(long, value_name = "N", requires = "policy", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Form of the matrices of the policy's blocks: none, bf16, int8 or nf4
+    #[arg(long, value_name = "FORM", default_value = "none", requires = "policy", value_parser = quantization)]
+    quantize: Quantization,
     /// Key of the run file to change, such as rollout.max_new_tokens=8; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "policy")]
     overrides: Vec<String>,
@@ -50,7 +55,8 @@ pub fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let (input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let served = match &args.policy {
         Some(path) => {
-            let mut actor = Actor::open(path, registry, &args.overrides, args.device.as_deref())?;
+            let actor = Actor::open(path, registry, &args.overrides, args.device.as_deref())?;
+            let mut actor = actor.quantized(args.quantize);
             args.threads.into_iter().for_each(|count| set_threads(count.into()));
             serve_policy(&mut actor, input, &mut output)
         }

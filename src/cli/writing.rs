@@ -5,6 +5,7 @@ use crate::language_model::Writing;
 use crate::{Error, Result};
 use palestra_model::math::Sampling;
 use palestra_model::ops::{open_device, set_threads};
+use palestra_model::quantize::Quantization;
 
 /// Generation options, for every command that lets a language model write.
 #[derive(clap::Args)]
@@ -74,6 +75,21 @@ impl WritingArgs {
         )?;
         Ok(sampling)
     }
+}
+
+/// Form of the weights that a language model is computed with.
+#[derive(clap::Args)]
+pub struct QuantizeArgs {
+    /// Form of the matrices of the model's blocks: none, bf16, int8 or nf4; fewer bits take less memory, and change the text a
+    /// little
+    #[arg(long, value_name = "FORM", default_value = "none", value_parser = quantization)]
+    pub quantize: Quantization,
+}
+
+/// The form of this name.
+pub fn quantization(name: &str) -> Result<Quantization, String> {
+    let found = Quantization::ALL.into_iter().find(|form| form.name() == name);
+    found.ok_or_else(|| format!("it is one of {}", Quantization::ALL.map(Quantization::name).join(", ")))
 }
 
 /// Device and threads that a language model is computed with.

@@ -35,6 +35,28 @@ fn a_model_goes_on_from_a_prompt() {
 }
 
 #[test]
+fn weights_in_fewer_bits_write_and_score_texts() {
+    let sandbox = model().with("held-out.txt", "once upon a time there was a model\n");
+    let written = |options: &[&str]| {
+        write(&sandbox, &[&["--prompt", "once", "--max-new-tokens", "7"][..], options].concat())["tokens"].clone()
+    };
+    let nll = |form: &str| {
+        let args = ["eval", "m", "--data", "held-out.txt", "--device", "flex", "--json", "--quantize", form];
+        sandbox.run(&args).json()["mean_nll"].as_f64().unwrap()
+    };
+    assert_eq!(written(&["--quantize", "none"]), written(&[]));
+    let whole = nll("none");
+    for form in ["bf16", "int8", "nf4"] {
+        assert!(!written(&["--quantize", form]).as_array().unwrap().is_empty(), "{form}");
+        let change = (nll(form) - whole).abs();
+        assert!(change > 0.0 && change < 0.1, "{form}: {change}");
+    }
+    let refused = sandbox.run(&["generate", "m", "--prompt", "once", "--quantize", "int4"]);
+    let told = &refused.stderr;
+    assert!(told.contains("it is one of none, bf16, int8, nf4"), "{told}");
+}
+
+#[test]
 fn the_seed_fixes_what_is_sampled() {
     let sandbox = model();
     let sampled = |seed: &str| {

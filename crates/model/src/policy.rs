@@ -16,6 +16,7 @@ use super::{FrozenMatrices, KvCache, Linear, ModelConfig, Placement, Precision, 
 use crate::Result;
 use crate::checkpoint::Tensors;
 use crate::ops::{OutputVocabulary, TokenDistribution};
+use crate::quantize::Quantization;
 
 /// A language model that acts by writing tokens: the actor, and with value heads the critic.
 #[derive(Module, Debug)]
@@ -221,10 +222,15 @@ impl Policy {
     /// The policy with its language model's matrices in the precision that they are multiplied in: what is computed is the
     /// same, and nothing is rounded again at each use.
     #[must_use]
-    pub fn frozen(mut self) -> Self {
+    pub fn frozen(self) -> Self {
         let precision = self.transformer.precision();
-        self.transformer = self.transformer.quantized(precision.of_frozen());
-        self
+        self.quantized(precision.of_frozen())
+    }
+
+    /// The policy with its language model's matrices in this form, as [`Transformer::quantized`].
+    #[must_use]
+    pub fn quantized(self, quantization: Quantization) -> Self {
+        Self { transformer: self.transformer.quantized(quantization), ..self }
     }
 
     /// Tokens that it chooses among.

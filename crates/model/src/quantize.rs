@@ -31,6 +31,9 @@ pub enum Quantization {
 }
 
 impl Quantization {
+    /// All forms.
+    pub const ALL: [Self; 4] = [Self::None, Self::Bf16, Self::Int8, Self::Nf4];
+
     /// Name in run files and in `adapter_config.json`.
     pub fn name(self) -> &'static str {
         match self {

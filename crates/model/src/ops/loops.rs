@@ -11,10 +11,12 @@
 
 mod adamw;
 mod cached_attention;
+mod dequantised_products;
 mod few_rows;
 mod functions;
 mod gelu;
 mod layer_norm;
+mod products;
 mod rms_norm;
 mod rotate;
 mod swiglu;

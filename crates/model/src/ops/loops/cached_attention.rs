@@ -4,8 +4,8 @@ use macerator::Simd;
 use rayon::prelude::*;
 
 use super::Threads;
-use super::few_rows::{MatrixRows, add_by_columns, add_by_rows};
 use super::functions::{exp, sum};
+use super::products::{MatrixRows, add_by_columns, add_by_rows};
 
 /// Attention of single queries to the keys and values of a cache, which have rows of `head_dim` numbers each.
 ///

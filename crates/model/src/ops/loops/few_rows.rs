@@ -1,10 +1,7 @@
-mod forms;
-mod kernels;
-
 use rayon::prelude::*;
 
-use super::Threads;
-pub(super) use kernels::{MatrixRows, add_by_columns, add_by_rows};
+use super::products::{MatrixRows, add_by_columns, add_by_rows};
+use super::{Threads, dequantised_products};
 
 /// A matrix `[inner, columns]` with its numbers one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -107,13 +104,15 @@ fn compute(x: &[f32], inner: usize, mut blocks: Vec<Block>, threads: Threads) {
             Matrix::Columns(numbers) => {
                 add_by_columns(x, inner, &numbers[*from * inner..(*from + width) * inner], output, width, 0);
             }
-            Matrix::Bf16Rows(numbers) => forms::add_by_bf16_rows(x, inner, &numbers[*from..], *columns, output),
+            Matrix::Bf16Rows(numbers) => {
+                dequantised_products::add_by_bf16_rows(x, inner, &numbers[*from..], *columns, output)
+            }
             Matrix::Int8Columns { codes, steps } => {
-                forms::add_by_int8_columns(x, inner, &codes[*from * inner..], &steps[*from..], output);
+                dequantised_products::add_by_int8_columns(x, inner, &codes[*from * inner..], &steps[*from..], output);
             }
             Matrix::Nf4Columns { codes, scales, pairs } => {
                 let part = (&codes[*from * inner / 2..], &scales[*from * inner / 64..]);
-                forms::add_by_nf4_columns(x, inner, part, pairs, output);
+                dequantised_products::add_by_nf4_columns(x, inner, part, pairs, output);
             }
         }
     });

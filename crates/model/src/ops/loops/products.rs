@@ -12,7 +12,7 @@ const MAX_LANES: usize = 16;
 
 /// Rows of a matrix, of which some columns are multiplied.
 #[derive(Clone, Copy)]
-pub(in crate::ops::loops) struct MatrixRows<'a> {
+pub(super) struct MatrixRows<'a> {
     /// Numbers from the first of these columns on.
     pub numbers: &'a [f32],
     /// Numbers from one row to the next.
@@ -24,7 +24,7 @@ pub(in crate::ops::loops) struct MatrixRows<'a> {
 /// Adds the product of `x`, `[rows, inner]`, with the first columns of a matrix to `output`, `[rows, width]`. Of each row of
 /// `x` the numbers from `from` on count, as many as the matrix has rows.
 #[macerator::with_simd]
-pub(in crate::ops::loops) fn add_by_rows<'a, S: Simd>(
+pub(super) fn add_by_rows<'a, S: Simd>(
     x: &[f32],
     inner: usize,
     from: usize,
@@ -126,7 +126,7 @@ fn add_tile<S: Simd, const R: usize>(factors: &[f32], matrix: MatrixRows, n: usi
 
 /// Asks for a number to be brought into the nearest cache, where Rust has the processor's instruction for it.
 #[inline(always)]
-fn prefetch(numbers: &[f32], at: usize) {
+pub(super) fn prefetch<T>(numbers: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     #[expect(unsafe_code, reason = "the instruction takes an address")]
     // SAFETY: it is a hint, and harmless whatever the address.
@@ -141,7 +141,7 @@ fn prefetch(numbers: &[f32], at: usize) {
 /// Adds the products of `x`, `[rows, inner]`, with columns that stand one after the other to the columns of `output`,
 /// `[rows, width]`, from `at` on.
 #[macerator::with_simd]
-pub(in crate::ops::loops) fn add_by_columns<S: Simd>(
+pub(super) fn add_by_columns<S: Simd>(
     x: &[f32],
     inner: usize,
     columns: &[f32],

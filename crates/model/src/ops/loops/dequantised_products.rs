@@ -1,6 +1,6 @@
 use macerator::Simd;
 
-use super::kernels::{DEPTH, MatrixRows, add_by_columns, add_by_rows};
+use super::products::{DEPTH, MatrixRows, add_by_columns, add_by_rows, prefetch};
 
 /// Columns of 8 or 4 bits that are dequantised at once, so that they stay in the nearest cache.
 const COLUMNS: usize = 4;
@@ -15,7 +15,8 @@ pub(super) fn add_by_bf16_rows(x: &[f32], inner: usize, numbers: &[u16], stride:
     for from in (0..inner).step_by(DEPTH) {
         let count = DEPTH.min(inner - from);
         for (i, row) in rows.chunks_exact_mut(width).enumerate().take(count) {
-            widen_bf16(&numbers[(from + i) * stride..][..width], row);
+            let ahead = &numbers[((from + i + DEPTH) * stride).min(numbers.len())..];
+            widen_bf16(&numbers[(from + i) * stride..][..width], ahead, row);
         }
         add_by_rows(x, inner, from, MatrixRows { numbers: &rows, stride: width, count }, output);
     }
@@ -61,10 +62,18 @@ fn add_by_dequantised(x: &[f32], inner: usize, output: &mut [f32], dequantise: i
     }
 }
 
+/// Numbers in a line of the processor's cache.
+const LINE: usize = 32;
+
+/// Widens a row, and asks for the one that comes later.
 #[macerator::with_simd]
-fn widen_bf16<S: Simd>(numbers: &[u16], output: &mut [f32]) {
-    let output = &mut output[..numbers.len()];
-    for i in 0..numbers.len() {
+fn widen_bf16<S: Simd>(numbers: &[u16], ahead: &[u16], output: &mut [f32]) {
+    let count = numbers.len();
+    let output = &mut output[..count];
+    for line in 0..count.min(ahead.len()).div_ceil(LINE) {
+        prefetch(ahead, line * LINE);
+    }
+    for i in 0..count {
         output[i] = f32::from_bits(u32::from(numbers[i]) << 16);
     }
 }
