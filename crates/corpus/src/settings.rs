@@ -299,7 +299,7 @@ impl Settings {
         }
         if Address::is_in(&self.out) {
             let right = "name a folder of this machine; `palestra corpus` sends it to an address when it is whole";
-            return refuse("out", &self.out, &right);
+            return refuse("out", &self.out, right);
         }
         let absolute = |path: &str| std::path::absolute(path).unwrap_or_else(|_| path.into());
         if let Some(input) = self.inputs.iter().find(|input| absolute(&self.out).starts_with(absolute(input))) {
