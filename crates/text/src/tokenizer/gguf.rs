@@ -213,7 +213,7 @@ pub(super) fn to_hugging_face(file: &Gguf) -> Result<[Json; 2]> {
         }));
     }
     let parts = match is_sentencepiece {
-        true => sentencepiece::parts(file, &tokens, &types)?,
+        true => sentencepiece::parts(file, tokens, types)?,
         false => byte_level::parts(file)?,
     };
     let mut config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false });
