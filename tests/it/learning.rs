@@ -116,6 +116,7 @@ fn ppo_learns_to_remember() {
     for device in available_devices() {
         let recall = "
             name = \"recall\"
+            seed = 1
             [env]
             id = \"recall\"
             [rollout]
