@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::kill::finish;
 use super::programs::{Folder, ended, program};
 use super::work::{WORK, Work, difference};
 use super::{Random, Request};
@@ -80,11 +81,8 @@ fn fail_at(work: &Work, program: &Path, folder: &Path, step: u64, kind: &str) ->
         return wrong("the message names no file");
     }
     // The disk works again.
-    let is_started = folder.join("failed/checkpoints").exists();
-    let more = if is_started { work.resume } else { "" };
-    let again = ended(&mut work.command(program, folder, "failed", more))?;
-    if !again.status.success() {
-        return wrong(&format!("does not go on ({})", String::from_utf8_lossy(&again.stderr)));
+    if let Err(error) = finish(work, program, folder, "failed") {
+        return wrong(&format!("does not go on ({error})"));
     }
     match difference(&work.result(program, folder, "failed")?, &work.result(program, folder, "whole")?) {
         Some(file) => wrong(&format!("{file} differs when it goes on")),

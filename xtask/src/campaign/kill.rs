@@ -76,8 +76,8 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random) -> Resu
     }
 }
 
-/// Lets the command end. A run that was killed before it was anything is started, and not resumed; one that is over stays.
-fn finish(work: &Work, program: &Path, folder: &Path, out: &str) -> Result<()> {
+/// Lets the command end. A run that ended before it was anything is started, and not resumed; one that is over stays.
+pub fn finish(work: &Work, program: &Path, folder: &Path, out: &str) -> Result<()> {
     let resumed = end(work, work.start(program, folder, out, work.resume)?);
     match resumed {
         Ok(()) => Ok(()),
