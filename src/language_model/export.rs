@@ -27,7 +27,7 @@ pub struct Exported {
     pub format: &'static str,
     /// Matrices in 16-bit floats, because the format cannot divide their rows into blocks.
     pub in_f16: Vec<String>,
-    /// What llama.cpp does in another way with some texts.
+    /// Difference of llama.cpp with some texts.
     pub note: Option<&'static str>,
     /// Number of bytes of the file.
     pub bytes: u64,

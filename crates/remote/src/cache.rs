@@ -24,7 +24,7 @@ const USED: &str = ".used";
 /// Folder of the lists of what living processes read.
 const USERS: &str = "users";
 
-/// What this process reads: an address stands for one content until the process ends, however often it is opened.
+/// Contents that this process reads: an address stands for one content until the process ends, however often it is opened.
 static READ: Mutex<Option<Read>> = Mutex::new(None);
 
 pub(crate) struct Read {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::kill::finish;
+use super::kill::{clear, finish};
 use super::programs::{Folder, ended, program};
 use super::work::{WORK, Work, difference};
 use super::{Random, Request};
@@ -97,12 +97,4 @@ fn succeeds(work: &Work, program: &Path, folder: &Path, out: &str, failure: Opti
         command.env("PALESTRA_FAIL", format!("{step}:{kind}"));
     }
     ended(&mut command).map(|output| output.status.success())
-}
-
-fn clear(folder: &Path, out: &str) {
-    for suffix in ["", ".parquet", ".tokens", ".partial", ".parquet.partial"] {
-        let path = folder.join(format!("{out}{suffix}"));
-        // What is not there need not be removed; what cannot be is refused by the command.
-        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    }
 }

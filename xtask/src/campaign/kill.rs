@@ -98,10 +98,11 @@ fn end(work: &Work, child: Guarded) -> Result<()> {
     }
 }
 
-fn clear(folder: &Path, out: &str) {
-    for suffix in ["", ".parquet", ".tokens"] {
+/// Removes an output, and what an ended command left of it.
+pub fn clear(folder: &Path, out: &str) {
+    for suffix in ["", ".parquet", ".tokens", ".partial", ".parquet.partial"] {
         let path = folder.join(format!("{out}{suffix}"));
-        // The next output has another name, so what is left costs space alone.
+        // What is not there need not be removed; what cannot be is refused by the command, or costs space alone.
         let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     }
 }

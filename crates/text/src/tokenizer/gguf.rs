@@ -29,14 +29,14 @@ const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
 const BYTE: i64 = 6;
 
-/// What a file has for one kind of tokenizer, beside its tokens.
+/// Settings of a file for one kind of tokenizer, beside its tokens.
 struct Form {
     /// Value of [`MODEL`].
     model: &'static str,
     settings: Vec<(String, Value)>,
     /// Types of tokens that the kind has for itself.
     types: HashMap<String, i64>,
-    /// What llama.cpp does in another way.
+    /// Difference of llama.cpp with some texts.
     note: Option<&'static str>,
 }
 
@@ -45,7 +45,7 @@ struct Form {
 pub struct GgufTokenizer {
     /// The settings.
     pub settings: Vec<(String, Value)>,
-    /// What llama.cpp does in another way with some texts.
+    /// Difference of llama.cpp with some texts.
     pub note: Option<&'static str>,
 }
 
