@@ -1,6 +1,6 @@
 //! Communication between the ranks of a run: processes that train one model together, each on its share of every batch.
 //!
-//! All of it is made of one operation, [`Collective::exchange`]. Sums add what the ranks send in the order of the ranks, so
+//! All of it is made of one operation, [`Collective::transfer`]. Sums add what the ranks send in the order of the ranks, so
 //! that a run on a given number of ranks has the same bits each time, whatever carries the messages. MPI is known to
 //! `collective/mpi.rs` alone.
 
@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
-pub use buckets::{BUCKET, Bucket, buckets};
+pub use buckets::{BUCKET, all_gather, all_reduce, reduce_scatter};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 use palestra_model::optim::Shard;
@@ -45,11 +45,28 @@ pub trait Collective {
         self.size()
     }
 
-    /// Sends each rank its part, and returns the parts that all ranks sent to this one, both in the order of the ranks.
+    /// Sends each other rank its part, and fills the buffers with the parts that the others sent to this one, both in the order of
+    /// the ranks. A buffer is as long as the part that is sent to it; those of this rank itself are left alone.
     ///
     /// # Errors
-    /// A rank that has ended, or that does not take part within the deadline.
-    fn exchange(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>>;
+    /// A rank that has ended, or that does not take part within the deadline; a part that is too long for a message.
+    fn transfer(&self, parts: &[&[u8]], received: &mut [&mut [u8]]) -> Result<()>;
+
+    /// Sends each rank its part, of any length, and returns the parts that all ranks sent to this one, both in the order of the
+    /// ranks.
+    ///
+    /// # Errors
+    /// As [`Collective::transfer`].
+    fn exchange(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+        let lengths: Vec<[u8; 8]> = parts.iter().map(|part| (part.len() as u64).to_le_bytes()).collect();
+        let mut told = lengths.clone();
+        let lengths: Vec<&[u8]> = lengths.iter().map(|length| &length[..]).collect();
+        self.transfer(&lengths, &mut told.iter_mut().map(|length| &mut length[..]).collect::<Vec<_>>())?;
+        let mut received: Vec<Vec<u8>> = told.iter().map(|told| vec![0; u64::from_le_bytes(*told) as usize]).collect();
+        self.transfer(parts, &mut received.iter_mut().map(|buffer| &mut buffer[..]).collect::<Vec<_>>())?;
+        received[self.rank()].copy_from_slice(parts[self.rank()]);
+        Ok(received)
+    }
 
     /// Time spent and bytes sent since the last call.
     fn take_traffic(&self) -> Traffic;
@@ -71,7 +88,7 @@ pub trait Collective {
     /// Returns the bytes of all ranks, in their order.
     ///
     /// # Errors
-    /// As [`Collective::exchange`].
+    /// As [`Collective::transfer`].
     fn all_gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         self.exchange(&vec![own; self.size()])
     }
@@ -79,7 +96,7 @@ pub trait Collective {
     /// Returns the bytes of the rank `root`; those of the others are not looked at.
     ///
     /// # Errors
-    /// As [`Collective::exchange`].
+    /// As [`Collective::transfer`].
     fn broadcast(&self, root: usize, own: &[u8]) -> Result<Vec<u8>> {
         let sent = if self.rank() == root { own } else { &[] };
         Ok(self.all_gather(sent)?.swap_remove(root))
@@ -88,46 +105,25 @@ pub trait Collective {
     /// Returns when all ranks have called it.
     ///
     /// # Errors
-    /// As [`Collective::exchange`].
+    /// As [`Collective::transfer`].
     fn barrier(&self) -> Result<()> {
-        self.all_gather(&[]).map(drop)
-    }
-
-    /// Sends each rank its part, and returns the sum of the parts that all ranks sent to this one, added in the order of the
-    /// ranks.
-    ///
-    /// # Errors
-    /// As [`Collective::exchange`]; a part of another length from another rank.
-    fn reduce_scatter(&self, parts: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let sent: Vec<&[u8]> = parts.iter().map(|part| bytemuck::cast_slice(part)).collect();
-        let mut sums = vec![0.0; parts[self.rank()].len()];
-        for (rank, bytes) in self.exchange(&sent)?.iter().enumerate() {
-            let numbers = floats(bytes, sums.len()).map_err(|reason| self.wrong(rank, &reason))?;
-            sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
-        }
-        Ok(sums)
+        let nothing = || (0..self.size()).map(|_| &mut [][..]);
+        self.transfer(&vec![&[][..]; self.size()], &mut nothing().collect::<Vec<_>>())
     }
 
     /// Returns the numbers of all ranks, one after the other. `lengths` has how many each rank has.
     ///
     /// # Errors
-    /// As [`Collective::reduce_scatter`].
+    /// As [`Collective::transfer`].
     fn concatenate(&self, own: &[f32], lengths: &[usize]) -> Result<Vec<f32>> {
-        let mut all = Vec::with_capacity(lengths.iter().sum());
-        for (rank, bytes) in self.all_gather(bytemuck::cast_slice(own))?.iter().enumerate() {
-            all.extend(floats(bytes, lengths[rank]).map_err(|reason| self.wrong(rank, &reason))?);
-        }
+        let mut all = vec![0.0; lengths.iter().sum()];
+        let mut left = &mut all[..];
+        let mut parts: Vec<&mut [f32]> =
+            lengths.iter().map(|count| left.split_off_mut(..*count).unwrap_or_default()).collect();
+        parts[self.rank()].copy_from_slice(own);
+        let mut received: Vec<&mut [u8]> = parts.into_iter().map(bytemuck::cast_slice_mut).collect();
+        self.transfer(&vec![bytemuck::cast_slice(own); self.size()], &mut received)?;
         Ok(all)
-    }
-
-    /// Returns the numbers of all `count` items, of which each rank has those of its [share](Collective::share).
-    ///
-    /// # Errors
-    /// As [`Collective::reduce_scatter`].
-    fn gather_shares(&self, own: &[f32], count: usize) -> Result<Vec<f32>> {
-        let size = self.size();
-        let lengths: Vec<usize> = (0..size).map(|rank| Shard { rank, size }.range(count).len()).collect();
-        self.concatenate(own, &lengths)
     }
 
     /// Error of a rank, as the others tell it.
@@ -154,8 +150,8 @@ impl Collective for Alone {
         1
     }
 
-    fn exchange(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
-        Ok(parts.iter().map(|part| part.to_vec()).collect())
+    fn transfer(&self, _: &[&[u8]], _: &mut [&mut [u8]]) -> Result<()> {
+        Ok(())
     }
 
     fn take_traffic(&self) -> Traffic {
@@ -187,7 +183,7 @@ impl Traffic {
 /// Returns the values of all ranks, in their order.
 ///
 /// # Errors
-/// As [`Collective::exchange`]; a value that cannot be read.
+/// As [`Collective::transfer`]; a value that cannot be read.
 pub fn gather<T: Serialize + DeserializeOwned>(collective: &dyn Collective, own: &T) -> Result<Vec<T>> {
     let json = serde_json::to_vec(own).map_err(|error| collective.wrong(collective.rank(), &error.to_string()))?;
     let parse = |(rank, bytes): (usize, Vec<u8>)| {
@@ -202,15 +198,6 @@ pub fn gather<T: Serialize + DeserializeOwned>(collective: &dyn Collective, own:
 /// As [`gather`].
 pub fn of_first<T: Serialize + DeserializeOwned>(collective: &dyn Collective, own: &T) -> Result<T> {
     Ok(gather(collective, own)?.swap_remove(0))
-}
-
-/// The numbers in a message, which must be `count`.
-fn floats(bytes: &[u8], count: usize) -> Result<impl Iterator<Item = f32>, String> {
-    let (numbers, rest) = bytes.as_chunks::<4>();
-    match numbers.len() == count && rest.is_empty() {
-        true => Ok(numbers.iter().map(|bytes| f32::from_ne_bytes(*bytes))),
-        false => Err(format!("it sent {} bytes in place of {count} numbers", bytes.len())),
-    }
 }
 
 #[cfg(test)]

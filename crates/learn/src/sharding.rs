@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::TensorData;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::collective::{Collective, buckets, gather};
+use crate::collective::{Collective, all_gather, gather};
 use palestra_model::optim::{AdamW, GradientSum, Shard, assign};
 
 /// Takes a step on all ranks, with the gradients of the optimiser's shard; returns the norm before clipping too.
@@ -28,17 +28,9 @@ pub fn step<M: Module>(
     if optimizer.shard() == Shard::WHOLE {
         return Ok(optimizer.step(model, gradients, learning_rate)?);
     }
-    let device: Device = model.devices().first().expect("a model to train has parameters").clone().inner();
-    let (shares, norm) = optimizer.step_share(&model, gradients, learning_rate)?;
-    let lengths = shares.iter().map(|share| (share.name.clone(), share.length)).collect();
-    let shares: BTreeMap<String, Vec<f32>> = shares.into_iter().map(|share| (share.name, share.values)).collect();
-    let mut whole = BTreeMap::new();
-    for bucket in buckets(&lengths) {
-        let own: Vec<f32> = bucket.names().flat_map(|name| &shares[name]).copied().collect();
-        let values = bucket.all_gather(&own, collective)?;
-        let arrays = bucket.split(&values, Shard::WHOLE).into_iter();
-        whole.extend(arrays.map(|(name, values)| (name.to_string(), Tensor::from_data(&values[..], &device))));
-    }
+    let (mut parameters, norm) = optimizer.step_share(&model, gradients, learning_rate)?;
+    all_gather(parameters.values_mut().map(|values| &mut values[..]).collect(), collective)?;
+    let whole = parameters.into_iter().map(|(name, values)| (name, values.into_tensor())).collect();
     Ok((assign(model, whole), norm))
 }
 

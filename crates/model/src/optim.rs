@@ -1,6 +1,7 @@
 //! AdamW with parameter groups, global-norm clipping and a learning-rate schedule.
 
 mod gradients;
+mod host_array;
 mod shard;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use crate::ops::{self, adamw_step};
 use crate::parameters;
 use crate::{Error, Result};
 pub use gradients::GradientSum;
+pub use host_array::HostArray;
 pub use shard::Shard;
 
 /// Learning-rate schedule after the warm-up.
@@ -219,8 +221,9 @@ impl AdamW {
         Ok((parameters::map(model, &mut Apply { optimizer: self, update }), norm))
     }
 
-    /// As [`AdamW::step`], of this rank's share alone, with its share of the gradients. Returns the share of each trained
-    /// parameter, whose values in the model are the old ones until [`assign`] replaces them.
+    /// As [`AdamW::step`], of this rank's share alone, with its share of the gradients. Returns arrays for the new values of each
+    /// trained parameter by name, of which this rank's share is there. The values in the model are the old ones until [`assign`]
+    /// replaces them.
     ///
     /// # Errors
     /// As [`AdamW::step`].
@@ -229,11 +232,11 @@ impl AdamW {
         model: &M,
         gradients: GradientSum,
         learning_rate: f64,
-    ) -> Result<(Vec<ParameterShare>, f64)> {
+    ) -> Result<(BTreeMap<String, HostArray>, f64)> {
         let (update, norm) = self.begin(gradients, learning_rate)?;
-        let mut visitor = ApplyShare { optimizer: self, update, shares: Vec::new() };
+        let mut visitor = ApplyShare { optimizer: self, update, arrays: BTreeMap::new() };
         parameters::visit(model, &mut visitor);
-        Ok((visitor.shares, norm))
+        Ok((visitor.arrays, norm))
     }
 
     /// Begins a step; returns it with the norm of the gradients.
@@ -350,20 +353,10 @@ impl parameters::Map for Apply<'_> {
     }
 }
 
-/// A rank's share of a parameter.
-pub struct ParameterShare {
-    /// Name of the parameter.
-    pub name: String,
-    /// Length of the whole parameter.
-    pub length: usize,
-    /// Values of the share.
-    pub values: Vec<f32>,
-}
-
 struct ApplyShare<'a> {
     optimizer: &'a mut AdamW,
     update: Update,
-    shares: Vec<ParameterShare>,
+    arrays: BTreeMap<String, HostArray>,
 }
 
 impl parameters::Visit for ApplyShare<'_> {
@@ -372,18 +365,17 @@ impl parameters::Visit for ApplyShare<'_> {
         if !value.is_require_grad() {
             return;
         }
-        let length = value.shape().num_elements();
+        let (length, device) = (value.shape().num_elements(), value.device().inner());
+        let mut array = HostArray::new(length, &device);
         let own = self.optimizer.shard.range(length);
-        let values = if own.is_empty() {
-            Vec::new()
-        } else {
-            let mut values = value.inner().reshape([length]).slice(own);
+        if !own.is_empty() {
+            let mut values = value.inner().reshape([length]).slice(own.clone());
             if self.update.changes(self.optimizer, &name) {
                 values = self.update.values(self.optimizer, &name, D, values);
             }
-            values.into_data().try_into_vec().expect("parameters are of 32 bits")
-        };
-        self.shares.push(ParameterShare { name, length, values });
+            array[own].copy_from_slice(&HostArray::of(values));
+        }
+        self.arrays.insert(name, array);
     }
 }
 

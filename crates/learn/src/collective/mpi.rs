@@ -50,15 +50,15 @@ impl Mpi {
         Ok(own)
     }
 
-    /// Sends and receives, where the length of each message is known, until all is done.
-    fn transfer(&self, parts: &[&[u8]], received: &mut [Vec<u8>]) {
+    /// Sends and receives until all is done.
+    fn send_and_receive(&self, parts: &[&[u8]], received: &mut [&mut [u8]]) {
         let until = Instant::now() + self.deadline;
         let others = |rank: &usize| *rank != self.rank;
         scope(|scope| {
             let process = |rank: usize| self.world.process_at_rank(rank as i32);
             let mut waiting = Vec::new();
             for (from, buffer) in received.iter_mut().enumerate().filter(|(from, _)| others(from)) {
-                waiting.push((from, process(from).immediate_receive_into(scope, &mut buffer[..])));
+                waiting.push((from, process(from).immediate_receive_into(scope, &mut **buffer)));
             }
             let mut sending = Vec::new();
             for (to, part) in parts.iter().enumerate().filter(|(to, _)| others(to)) {
@@ -159,23 +159,15 @@ impl Collective for Mpi {
         self.machines.iter().filter(|machine| **machine == self.machines[self.rank]).count()
     }
 
-    fn exchange(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+    fn transfer(&self, parts: &[&[u8]], received: &mut [&mut [u8]]) -> Result<()> {
         if let Some(part) = parts.iter().find(|part| i32::try_from(part.len()).is_err()) {
             return Err(Error::Training(format!(
                 "{} bytes for another rank are more than an MPI message holds (2 GiB); fewer rollout.episodes send less",
                 part.len()
             )));
         }
-        Traffic::count(&self.traffic, self.rank, parts, || {
-            let lengths: Vec<[u8; 4]> = parts.iter().map(|part| (part.len() as u32).to_le_bytes()).collect();
-            let mut told = vec![vec![0; 4]; self.size()];
-            self.transfer(&lengths.iter().map(|length| &length[..]).collect::<Vec<_>>(), &mut told);
-            let length = |told: &Vec<u8>| told.as_chunks::<4>().0.iter().map(|it| u32::from_le_bytes(*it)).sum::<u32>();
-            let mut received: Vec<Vec<u8>> = told.iter().map(|told| vec![0; length(told) as usize]).collect();
-            self.transfer(parts, &mut received);
-            received[self.rank] = parts[self.rank].to_vec();
-            Ok(received)
-        })
+        Traffic::count(&self.traffic, self.rank, parts, || self.send_and_receive(parts, received));
+        Ok(())
     }
 
     fn take_traffic(&self) -> Traffic {

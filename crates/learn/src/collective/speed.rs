@@ -1,17 +1,19 @@
 //! Speed of the communication between ranks, measured.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{BUCKET, Collective};
+use super::{BUCKET, Collective, all_reduce};
 use crate::Result;
-use palestra_model::optim::Shard;
 
 /// Rounds of each measurement, of which the median counts.
 const ROUNDS: usize = 9;
 /// Empty exchanges in a round.
 const MESSAGES: u32 = 100;
+/// Buckets of gradients that are added in a round.
+const BUCKETS: usize = 8;
 
 /// Speed of the communication between ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -45,16 +47,14 @@ pub fn measure(collective: &dyn Collective) -> Result<Speed> {
         Ok(times[ROUNDS / 2])
     };
     let exchange = median(&|| (0..MESSAGES).try_for_each(|_| collective.barrier()))? / f64::from(MESSAGES);
-    let parts: Vec<Vec<f32>> = (0..size).map(|rank| vec![1.0; Shard { rank, size }.range(BUCKET).len()]).collect();
-    let all_reduce = median(&|| {
-        let own = collective.reduce_scatter(&parts)?;
-        collective.gather_shares(&own, BUCKET).map(drop)
-    })?;
-    let sent = 2.0 * (size - 1) as f64 / size as f64 * (4 * BUCKET) as f64;
+    let numbers = RefCell::new(vec![1.0; BUCKETS * BUCKET]);
+    let all_reduce = median(&|| all_reduce(vec![&mut numbers.borrow_mut()], collective).map(drop))?;
+    let sent = 2.0 * (size - 1) as f64 / size as f64 * (4 * BUCKETS * BUCKET) as f64;
+    let messages = 2.0 * BUCKETS as f64 * exchange;
     Ok(Speed {
         ranks: size,
         ranks_on_machine: collective.local_size(),
         message_seconds: exchange / (size - 1) as f64,
-        bytes_per_second: sent / (all_reduce - 2.0 * exchange).max(Duration::from_nanos(1).as_secs_f64()),
+        bytes_per_second: sent / (all_reduce - messages).max(Duration::from_nanos(1).as_secs_f64()),
     })
 }

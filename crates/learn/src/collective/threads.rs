@@ -54,23 +54,30 @@ impl Collective for Threads {
         self.senders.len()
     }
 
-    fn exchange(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+    fn transfer(&self, parts: &[&[u8]], received: &mut [&mut [u8]]) -> Result<()> {
         let until = Instant::now() + self.deadline;
         let ended = |rank: usize| Error::Training(format!("{} has ended", self.name(rank)));
+        let others = |rank: &usize| *rank != self.rank;
         Traffic::count(&self.traffic, self.rank, parts, || {
-            for (to, part) in parts.iter().enumerate() {
+            for (to, part) in parts.iter().enumerate().filter(|(to, _)| others(to)) {
                 self.senders[to].send(part.to_vec()).map_err(|_| ended(to))?;
             }
-            let receive = |(from, receiver): (usize, &Receiver<Vec<u8>>)| {
-                receiver.recv_timeout(until.saturating_duration_since(Instant::now())).map_err(|error| match error {
+            for (from, buffer) in received.iter_mut().enumerate().filter(|(from, _)| others(from)) {
+                let wait = until.saturating_duration_since(Instant::now());
+                let part = self.receivers[from].recv_timeout(wait).map_err(|error| match error {
                     RecvTimeoutError::Disconnected => ended(from),
                     RecvTimeoutError::Timeout => {
                         let seconds = self.deadline.as_secs_f64();
                         Error::Training(format!("{} has not answered for {seconds} s", self.name(from)))
                     }
-                })
-            };
-            self.receivers.iter().enumerate().map(receive).collect()
+                })?;
+                if part.len() != buffer.len() {
+                    let reason = format!("it sent {} bytes in place of {}", part.len(), buffer.len());
+                    return Err(self.wrong(from, &reason));
+                }
+                buffer.copy_from_slice(&part);
+            }
+            Ok(())
         })
     }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Learner, Loss, Sum};
 use crate::Result;
-use crate::collective::{Collective, buckets, gather};
-use palestra_model::optim::{GradientSum, Shard};
+use crate::collective::{Collective, all_reduce, gather, reduce_scatter};
+use palestra_model::optim::{GradientSum, HostArray, Shard};
 use palestra_report::Metrics;
 
 /// Gradients and metrics of one optimiser step on a batch that comes in parts: what the parts give is added, then divided
@@ -54,29 +54,27 @@ pub fn reduced_gradients<L: Learner>(
     };
     let mut all = RankSums::default();
     gather(collective, &own)?.into_iter().for_each(|rank| all.add(rank));
-    let (mut sums, mut square) = (BTreeMap::new(), 0.0);
-    for bucket in buckets(&all.lengths) {
-        let mut values = bucket.reduce_scatter(&mut |name| gradients.take(name), collective)?;
-        square += sum_of_squares(&values);
-        if shard == Shard::WHOLE {
-            values = bucket.all_gather(&values, collective)?;
-        }
-        let arrays = bucket.split(&values, shard).into_iter().filter(|(_, values)| !values.is_empty());
-        sums.extend(arrays.map(|(name, values)| (name.to_string(), Tensor::from_data(&values[..], &device))));
-    }
+    // A rank without a share of the batch adds zeros.
+    let array = |(name, &length): (&String, &usize)| {
+        (name.clone(), gradients.take(name).unwrap_or_else(|| HostArray::zeros(length, &device)))
+    };
+    let mut arrays: BTreeMap<String, HostArray> = all.lengths.iter().map(array).collect();
+    let slices = arrays.values_mut().map(|array| &mut array[..]).collect();
+    let (sums, square) = if shard == Shard::WHOLE {
+        let square = all_reduce(slices, collective)?;
+        (arrays.into_iter().map(|(name, array)| (name, array.into_tensor())).collect(), square)
+    } else {
+        let square = reduce_scatter(slices, collective)?;
+        let share = |(name, array): (String, HostArray)| {
+            let own = &array[shard.range(array.len())];
+            (!own.is_empty()).then(|| (name, Tensor::from_data(own, &device)))
+        };
+        (arrays.into_iter().filter_map(share).collect(), square)
+    };
     let squares = gather(collective, &square.to_bits())?.into_iter().map(f64::from_bits);
     let gradients = GradientSum::over_ranks(sums, all.count, squares.sum());
     let metrics = all.metrics.into_iter().filter(|(_, sum)| sum.count > 0.0);
     Ok((gradients, metrics.map(|(name, sum)| (name, sum.sum() / sum.count)).collect()))
-}
-
-/// Sum of the squares of numbers, in as many sums as are added at once.
-fn sum_of_squares(numbers: &[f32]) -> f64 {
-    let mut sums = [0.0; 8];
-    for numbers in numbers.chunks(sums.len()) {
-        sums.iter_mut().zip(numbers).for_each(|(sum, &number)| *sum += f64::from(number).powi(2));
-    }
-    sums.iter().sum()
 }
 
 /// Statistics of the parts of a batch, added.

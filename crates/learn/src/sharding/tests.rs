@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use burn::module::Param;
+use burn::tensor::{Device, Tensor};
 use palestra_testing::assert_close;
 
 use super::*;

@@ -117,7 +117,8 @@ impl Deref for Bytes {
 
 /// Numbers that nobody else has, to change.
 pub(crate) enum OwnNumbers {
-    Flex(Vec<f32>),
+    /// Of flex, or copied from a device that has its own memory.
+    Vec(Vec<f32>, Device),
     #[cfg(feature = "libtorch")]
     Torch(TorchNumbers),
 }
@@ -125,27 +126,27 @@ pub(crate) enum OwnNumbers {
 impl OwnNumbers {
     /// Those of a tensor outside autodiff: its own memory if nobody else has it, or a copy.
     pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        let device = tensor.device();
         #[cfg(feature = "libtorch")]
-        if libtorch::is_libtorch(&tensor.device()) {
+        if libtorch::is_libtorch_cpu(&device) {
             return Self::Torch(TorchNumbers::owned(tensor));
         }
-        Self::Flex(tensor.into_data().try_into_vec().expect("a tensor in 32 bits"))
+        Self::Vec(tensor.into_data().try_into_vec().expect("a tensor in 32 bits"), device)
     }
 
     /// New ones, of any value.
     pub fn new(count: usize, device: &Device) -> Self {
         #[cfg(feature = "libtorch")]
-        if libtorch::is_libtorch(device) {
+        if libtorch::is_libtorch_cpu(device) {
             return Self::Torch(TorchNumbers::new(count));
         }
-        let _ = device;
-        Self::Flex(vec![0.0; count])
+        Self::Vec(vec![0.0; count], device.clone())
     }
 
     /// The tensor that they are.
     pub fn tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
         match self {
-            Self::Flex(numbers) => Tensor::from_data(TensorData::new(numbers, shape), &Device::flex()),
+            Self::Vec(numbers, device) => Tensor::from_data(TensorData::new(numbers, shape), &device),
             #[cfg(feature = "libtorch")]
             Self::Torch(numbers) => numbers.tensor(shape),
         }
@@ -157,7 +158,7 @@ impl Deref for OwnNumbers {
 
     fn deref(&self) -> &[f32] {
         match self {
-            Self::Flex(numbers) => numbers,
+            Self::Vec(numbers, _) => numbers,
             #[cfg(feature = "libtorch")]
             Self::Torch(numbers) => numbers.as_slice(),
         }
@@ -167,7 +168,7 @@ impl Deref for OwnNumbers {
 impl DerefMut for OwnNumbers {
     fn deref_mut(&mut self) -> &mut [f32] {
         match self {
-            Self::Flex(numbers) => numbers,
+            Self::Vec(numbers, _) => numbers,
             #[cfg(feature = "libtorch")]
             Self::Torch(numbers) => numbers.as_mut_slice(),
         }

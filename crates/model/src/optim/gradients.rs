@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
+use super::HostArray;
 use crate::ops::sum_of_squares;
 use crate::parameters;
 
@@ -47,10 +48,9 @@ impl GradientSum {
         self.sums.iter().map(|(name, gradient)| (name.clone(), gradient.dims()[0])).collect()
     }
 
-    /// Takes a gradient off the device; `None` if there is none of this name.
-    pub fn take(&mut self, name: &str) -> Option<Vec<f32>> {
-        let gradient = self.sums.remove(name)?;
-        Some(gradient.into_data().try_into_vec().expect("gradients are of 32 bits"))
+    /// Takes a gradient; `None` if there is none of this name.
+    pub fn take(&mut self, name: &str) -> Option<HostArray> {
+        self.sums.remove(name).map(HostArray::of)
     }
 
     /// True if the sums are over nothing: no part of the batch had anything to learn from.
