@@ -2,7 +2,7 @@ use burn::tensor::{DType, Device, Tensor, module};
 
 use super::gradient_rule::{Pulled, with_gradient_rule};
 use super::in_type::in_type;
-use super::loops::{self, Product};
+use super::loops::{self, Lines, Product};
 use super::matrix_numbers::MatrixNumbers;
 use super::memory::{self, Numbers, OwnNumbers};
 
@@ -75,7 +75,7 @@ pub(crate) fn multiply_few_rows(
     let bias = bias.cloned().map(Numbers::of);
     let mut output = OwnNumbers::new(rows * columns, &device);
     let product = Product { matrix: right.matrix(), bias: bias.as_deref(), output: &mut output };
-    loops::few_rows(&Numbers::of(left.clone()), inner, [product], &mut Vec::new(), memory::threads(&device));
+    loops::multiply(&Numbers::of(left.clone()), inner, [product], &mut Lines::default(), memory::threads(&device));
     output.tensor([rows, columns])
 }
 
