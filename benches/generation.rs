@@ -2,8 +2,9 @@
 //!
 //! `generation MODEL DEVICE THREADS BATCHES.json` continues each batch of prompts of token ids with a Hugging Face model, and
 //! prints the seconds of each as JSON. `generation turns MODEL DEVICE THREADS` plays conversations with and without what was
-//! read before, and `generation environments` environments that wait, one after the other and at once. Without arguments
-//! it does nothing, so that `cargo bench` passes over it.
+//! read before, and `generation environments` environments that wait, one after the other and at once. The environment variable
+//! `BENCH_QUANTIZE` names a form of the weights, such as int8. Without arguments it does nothing, so that `cargo bench` passes
+//! over it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use palestra::learn::rollout::{Rollout, RolloutConfig, Schedule};
 use palestra::model::generate::{Engine, Limits, Request};
 use palestra::model::math::Sampling;
 use palestra::model::ops::{open_device, set_threads};
+use palestra::model::quantize::Quantization;
 use palestra::model::{Heads, ModelConfig, Policy};
 use palestra::text::Tokenizer;
 use rand::SeedableRng;
@@ -50,7 +52,11 @@ fn main() {
 fn open(model: &str, device: &str, threads: &str) -> Policy {
     set_threads(threads.parse().expect("a number of threads"));
     let device = open_device(device).expect("a device");
-    LanguageModel::open(Path::new(model), &device).expect("a model directory").policy
+    let form = match std::env::var("BENCH_QUANTIZE") {
+        Ok(name) => Quantization::ALL.into_iter().find(|form| form.name() == name).expect("a form of weights"),
+        Err(_) => Quantization::None,
+    };
+    LanguageModel::open_quantized(Path::new(model), form, &device).expect("a model directory").policy
 }
 
 /// Median of the seconds that `work` takes, after a warm-up.

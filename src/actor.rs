@@ -141,10 +141,10 @@ impl Actor {
         })
     }
 
-    /// The actor with the matrices of its language model's blocks in this form.
+    /// The actor with the matrices of its language model's blocks and output layer in this form, the latter in at least 8 bits.
     #[must_use]
     pub fn quantized(self, quantization: Quantization) -> Self {
-        Self { policy: self.policy.quantized(quantization), ..self }
+        Self { policy: self.policy.quantized(quantization).with_quantized_output(quantization), ..self }
     }
 
     /// Context that it reads before it acts. Only a policy of [`Context::Transcript`] reads the earlier turns of a state.

@@ -94,8 +94,8 @@ impl LanguageModel {
         Self::open_quantized(path, Quantization::None, device)
     }
 
-    /// As [`LanguageModel::open`], with the matrices of the blocks' linear layers in this form, each as soon as it is read. The
-    /// base of adapters is read whole, and then quantised beside them.
+    /// As [`LanguageModel::open`], with the matrices of the blocks' linear layers in this form, each as soon as it is read, and the
+    /// output layer too, in at least 8 bits. The base of adapters is read whole, and then quantised beside them.
     ///
     /// # Errors
     /// As [`LanguageModel::open`].
@@ -112,6 +112,7 @@ impl LanguageModel {
         })?;
         let (generation, chat) = (directory.generation()?, directory.chat_template()?);
         let ends = EndTokens::new(directory.tokenizer.special().end, &generation);
+        let policy = policy.with_quantized_output(quantization);
         Ok(Self { policy, tokenizer: directory.tokenizer, generation, ends, chat })
     }
 
@@ -129,10 +130,10 @@ impl LanguageModel {
         Ok(Self { policy, chat, ..self })
     }
 
-    /// The model with the matrices of its blocks' linear layers in this form.
+    /// The model with the matrices of its blocks' linear layers and its output layer in this form, the latter in at least 8 bits.
     #[must_use]
     pub fn quantized(self, quantization: Quantization) -> Self {
-        Self { policy: self.policy.quantized(quantization), ..self }
+        Self { policy: self.policy.quantized(quantization).with_quantized_output(quantization), ..self }
     }
 
     /// Sampling settings of the model's directory; greedy decoding by default.

@@ -131,6 +131,6 @@ pub fn evaluate_run(
 ) -> Result<Evaluation> {
     let agent = Agent::load(run_dir, registry, overrides)?;
     let episodes = episodes.unwrap_or(agent.run.evaluation.episodes as u64);
-    let policy = agent.policy.clone().quantized(quantization);
+    let policy = agent.policy.clone().quantized(quantization).with_quantized_output(quantization);
     Ok(agent.evaluate(&policy, registry, episodes, seed, &Alone)?.0)
 }

@@ -43,7 +43,7 @@ pub struct Args {
     /// Number of threads that libtorch uses [default: as in the run]
     #[arg(long, value_name = "N", requires = "policy", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Form of the matrices of the policy's blocks: none, bf16, int8 or nf4
+    /// Form of the matrices of the policy's blocks and output layer: none, bf16, int8 or nf4
     #[arg(long, value_name = "FORM", default_value = "none", requires = "policy", value_parser = quantization)]
     quantize: Quantization,
     /// Key of the run file to change, such as rollout.max_new_tokens=8; can be repeated

@@ -80,8 +80,8 @@ impl WritingArgs {
 /// Form of the weights that a language model is computed with.
 #[derive(clap::Args)]
 pub struct QuantizeArgs {
-    /// Form of the matrices of the model's blocks: none, bf16, int8 or nf4; fewer bits take less memory, and change the text a
-    /// little
+    /// Form of the matrices of the model's blocks and output layer: none, bf16, int8 or nf4; fewer bits take less memory, and
+    /// change the text a little
     #[arg(long, value_name = "FORM", default_value = "none", value_parser = quantization)]
     pub quantize: Quantization,
 }

@@ -1,24 +1,26 @@
-//! Decoding pass: the forward pass of a few tokens over a cache, as loops over numbers in the program's memory.
+//! Decoding pass: the forward pass of generation over a cache, as loops over numbers in the program's memory.
 //!
 //! [`Transformer::forward`] makes tensors, one for each operation; for a few tokens that takes as long as their products do.
 //! Here each step writes into memory that all passes share, weights are read where the model has them, and keys and values go
 //! into the cache's own memory. Both compute the same but for rounding. [`DecodingPass::of`] tells the models that it
-//! knows; all others, and passes of many tokens, take the general way.
+//! knows; all others, and passes that read many tokens of a long text, take the general way.
 
 mod layer;
 mod weights;
 
 use burn::tensor::{Device, Tensor};
 
-use super::cache::Pass;
+use super::cache::{Pass, Reading};
 use super::{KvCache, Precision, Transformer};
 use crate::ops::loops::Threads;
 use crate::ops::memory::{self, Numbers, OwnNumbers};
 use layer::{Buffers, DecodingLayer};
 use weights::NormNumbers;
 
-/// Tokens up to which a pass is computed here. From 32 on, products by a library take as long.
-const MAX_TOKENS: usize = 24;
+/// Tokens of a text that a pass reads here wherever they stand, and position up to which it reads any number of them: each
+/// token attends by itself, which for long texts takes longer than a library's attention to many at once.
+const FEW_TOKENS: usize = 24;
+const NEAR: usize = 512;
 
 /// The weights of a model, where they are in memory, and the memory of its passes.
 pub(super) struct DecodingPass {
@@ -94,9 +96,10 @@ impl DecodingPass {
         })
     }
 
-    /// True if a pass has so few tokens that it is computed here, and the cache gets them.
+    /// True if a pass is computed here: it reads few tokens of each text or short texts, and the cache gets them.
     pub fn takes(&self, pass: &Pass) -> bool {
-        pass.tokens() <= MAX_TOKENS && pass.is_kept()
+        let is_short = |reading: &Reading| reading.count <= FEW_TOKENS || reading.start + reading.count <= NEAR;
+        pass.is_kept() && pass.readings().iter().all(is_short)
     }
 
     /// Hidden states after the last norm of the tokens of the pass that a cache has begun, `[tokens, width]`, which are added

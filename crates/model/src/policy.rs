@@ -233,6 +233,12 @@ impl Policy {
         Self { transformer: self.transformer.quantized(quantization), ..self }
     }
 
+    /// The policy with its language model's output layer in this form, as [`Transformer::with_quantized_output`].
+    #[must_use]
+    pub fn with_quantized_output(self, quantization: Quantization) -> Self {
+        Self { transformer: self.transformer.with_quantized_output(quantization), ..self }
+    }
+
     /// Tokens that it chooses among.
     pub fn vocabulary(&self) -> &OutputVocabulary {
         &self.vocabulary

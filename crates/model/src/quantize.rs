@@ -66,7 +66,7 @@ pub struct FrozenMatrix {
 #[expect(clippy::large_enum_variant, reason = "a model has few of them, and tensors beside them are larger")]
 #[derive(Debug, Clone)]
 enum Codes {
-    /// `[input, output]`
+    /// `[output, input]`
     Bf16(Tensor<2>),
     Int8(Int8),
     Nf4(Nf4),
@@ -82,7 +82,7 @@ impl FrozenMatrix {
         let host = |weight: Tensor<2>| -> Vec<f32> { weight.transpose().into_data().iter::<f32>().collect() };
         let codes = match quantization {
             Quantization::None => return None,
-            Quantization::Bf16 => Codes::Bf16(weight.cast(DType::BF16)),
+            Quantization::Bf16 => Codes::Bf16(one_after_the_other(weight.transpose().cast(DType::BF16))),
             Quantization::Int8 => Codes::Int8(Int8::new(&host(weight), [shape[1], shape[0]], &device)),
             Quantization::Nf4 => Codes::Nf4(Nf4::new(&host(weight), [shape[1], shape[0]], &device)),
         };
@@ -101,7 +101,7 @@ impl FrozenMatrix {
     /// Input and output width.
     pub fn dims(&self) -> [usize; 2] {
         let [output, input] = match &self.codes {
-            Codes::Bf16(numbers) => return numbers.dims(),
+            Codes::Bf16(numbers) => numbers.dims(),
             Codes::Int8(codes) => codes.shape(),
             Codes::Nf4(codes) => codes.shape(),
         };
@@ -122,10 +122,10 @@ impl FrozenMatrix {
     pub fn numbers(&self, dtype: DType) -> Tensor<2> {
         let numbers = match &self.codes {
             Codes::Bf16(numbers) => numbers.clone(),
-            Codes::Int8(codes) => codes.dequantized().transpose(),
-            Codes::Nf4(codes) => codes.dequantized().transpose(),
+            Codes::Int8(codes) => codes.dequantized(),
+            Codes::Nf4(codes) => codes.dequantized(),
         };
-        in_type(numbers, dtype)
+        in_type(numbers, dtype).transpose()
     }
 
     /// The matrix as products of few rows read it, where it is in the program's memory.
@@ -154,6 +154,12 @@ impl FrozenMatrix {
         };
         with_gradient_rule([input], output, Box::new(rule))
     }
+}
+
+/// A matrix whose rows stand in memory one after the other.
+fn one_after_the_other(matrix: Tensor<2>) -> Tensor<2> {
+    let [rows, columns] = matrix.dims();
+    matrix.reshape([rows * columns]).reshape([rows, columns])
 }
 
 /// A table of numbers, `[codes, width]`.

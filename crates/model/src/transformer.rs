@@ -4,7 +4,7 @@
 //! matrix product.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData, module};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
 
 use super::block::{Block, View, ViewIndex};
 use super::checkpointing::recomputed;
@@ -47,6 +47,9 @@ pub struct Transformer {
     pub norm: Norm,
     /// The output layer, where it is not tied to the embedding.
     pub head: Option<Linear>,
+    /// The output layer that is tied to the embedding, in fewer bits; `None`: the embedding's own numbers.
+    #[module(skip)]
+    quantized_output: Option<FrozenMatrix>,
     /// The rotations that the blocks have between them.
     #[module(skip)]
     rotary: Vec<RotaryTable>,
@@ -83,6 +86,7 @@ impl Transformer {
             blocks: plans.iter().map(|plan| Block::new(config, plan, index(plan), stds, init, device)).collect(),
             norm: Norm::new(width, norm_eps, decoder.norm, device),
             head: (!config.tie_embeddings).then(|| Linear::new([width, vocab_size], STD, false, init, device)),
+            quantized_output: None,
             rotary: ropes.iter().map(|rope| RotaryTable::new(rope, device)).collect(),
             windows,
             config: config.clone(),
@@ -230,6 +234,18 @@ impl Transformer {
         self
     }
 
+    /// The model with its output layer frozen in this form, and in 8 bits instead of 4. An embedding that it is tied to stays as
+    /// it is, beside it.
+    #[must_use]
+    pub fn with_quantized_output(mut self, quantization: Quantization) -> Self {
+        let quantization = if quantization == Quantization::Nf4 { Quantization::Int8 } else { quantization };
+        match &mut self.head {
+            Some(head) => head.weight = head.weight.clone().quantized(quantization),
+            None => self.quantized_output = FrozenMatrix::new(&self.embedding.val().transpose(), quantization),
+        }
+        self
+    }
+
     /// The frozen matrices by the name of their layer. They are no parameters, so that [`super::parameters`] does not know
     /// them.
     pub fn frozen_matrices(&self) -> Vec<(String, FrozenMatrix)> {
@@ -244,9 +260,10 @@ impl Transformer {
     /// Logits of the next token, `[rows, width]` to `[rows, vocab]`. Pass only the rows that are needed: this is the
     /// largest matrix product of a small model.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let logits = match &self.head {
-            Some(head) => head.forward(hidden),
-            None => linear(hidden, self.embedding.val().transpose(), None),
+        let logits = match (&self.head, &self.quantized_output) {
+            (Some(head), _) => head.forward(hidden),
+            (None, Some(matrix)) => matrix.forward(hidden),
+            (None, None) => linear(hidden, self.embedding.val().transpose(), None),
         };
         match self.config.final_logit_softcapping {
             0.0 => logits,
@@ -257,9 +274,10 @@ impl Transformer {
     /// Distribution of the next token, at temperature 1, over all ids that the model has: what a loss is computed from,
     /// since it never makes the logits of all tokens.
     pub fn next_token(&self) -> TokenDistribution {
-        let (weight, bias) = match &self.head {
-            Some(head) => (head.whole_weight(), head.bias.as_ref().map(|bias| bias.val())),
-            None => (self.embedding.val().transpose(), None),
+        let (weight, bias) = match (&self.head, &self.quantized_output) {
+            (Some(head), _) => (head.whole_weight(), head.bias.as_ref().map(|bias| bias.val())),
+            (None, Some(matrix)) => (matrix.numbers(DType::F32), None),
+            (None, None) => (self.embedding.val().transpose(), None),
         };
         let soft_cap = Some(self.config.final_logit_softcapping).filter(|&cap| cap > 0.0);
         let vocabulary = OutputVocabulary::whole(self.config.vocab_size);

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::cache::{Reading, SharedPrefix};
+use crate::cache::SharedPrefix;
 use crate::generate::tests::{VOCAB, policy, shapes};
 use crate::lora::{LoraConfig, attach};
 use crate::ops::{available_devices, open_device};
@@ -120,7 +120,10 @@ fn what_it_does_not_know_is_left_to_the_forward_pass() {
     assert!(DecodingPass::of(&model(llama.clone()).with_precision(Precision::Bf16)).is_none());
 
     let decoding = DecodingPass::of(&model(llama)).unwrap();
-    let pass = |count: usize, is_kept: bool| Pass::new(vec![Reading { row: 0, start: 0, count, is_kept }]);
-    assert!(decoding.takes(&pass(MAX_TOKENS, true)));
-    assert!(!decoding.takes(&pass(MAX_TOKENS + 1, true)) && !decoding.takes(&pass(1, false)));
+    let takes = |start: usize, count: usize, is_kept: bool| {
+        decoding.takes(&Pass::new(vec![Reading { row: 0, start, count, is_kept }]))
+    };
+    assert!(takes(0, NEAR, true) && !takes(0, NEAR + 1, true));
+    assert!(takes(NEAR, FEW_TOKENS, true) && !takes(NEAR, FEW_TOKENS + 1, true));
+    assert!(!takes(0, 1, false));
 }

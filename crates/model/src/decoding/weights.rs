@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use crate::ops::MatrixNumbers;
-use crate::ops::loops::{self, Product, Threads, few_rows};
+use crate::ops::loops::{self, Lines, Product, Threads, multiply};
 use crate::{Linear, Norm, Weight};
 
 /// A linear layer with its adapter.
@@ -49,7 +49,7 @@ impl LinearNumbers {
 /// Memory that products share.
 #[derive(Default)]
 pub(super) struct ProductBuffers {
-    blocks: Vec<f32>,
+    arranged: Lines,
     narrow: Vec<f32>,
     added: Vec<f32>,
 }
@@ -70,7 +70,7 @@ pub(super) fn linear<const N: usize>(
         output.resize(rows * layer.output, 0.0);
         layer.product(output)
     });
-    few_rows(x, input, products, &mut buffers.blocks, threads);
+    multiply(x, input, products, &mut buffers.arranged, threads);
     for (layer, output) in layers.into_iter().zip(outputs) {
         if let Some(adapter) = &layer.adapter {
             adapter.add(x, input, output, buffers, threads);
@@ -81,12 +81,18 @@ pub(super) fn linear<const N: usize>(
 impl AdapterNumbers {
     /// Adds `(scale * x A) B` to the output.
     fn add(&self, x: &[f32], input: usize, output: &mut [f32], buffers: &mut ProductBuffers, threads: Threads) {
-        let ProductBuffers { blocks, narrow, added } = buffers;
+        let ProductBuffers { arranged, narrow, added } = buffers;
         narrow.resize(x.len() / input * self.rank, 0.0);
         added.resize(output.len(), 0.0);
-        few_rows(x, input, [Product { matrix: self.down.matrix(), bias: None, output: narrow }], blocks, threads);
+        multiply(x, input, [Product { matrix: self.down.matrix(), bias: None, output: narrow }], arranged, threads);
         narrow.iter_mut().for_each(|number| *number *= self.scale);
-        few_rows(narrow, self.rank, [Product { matrix: self.up.matrix(), bias: None, output: added }], blocks, threads);
+        multiply(
+            narrow,
+            self.rank,
+            [Product { matrix: self.up.matrix(), bias: None, output: added }],
+            arranged,
+            threads,
+        );
         add(output, added);
     }
 }

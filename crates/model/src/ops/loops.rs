@@ -11,24 +11,29 @@
 
 mod adamw;
 mod cached_attention;
-mod dequantised_products;
-mod few_rows;
+mod codes;
+mod column_products;
 mod functions;
 mod gelu;
 mod layer_norm;
+mod lines;
+mod output_columns;
 mod products;
 mod rms_norm;
 mod rotate;
+mod row_products;
+mod splat;
 mod swiglu;
 
 pub(super) use adamw::{adamw_step, sum_of_squares};
 pub(crate) use cached_attention::attend_to_cache;
-pub(crate) use few_rows::{Matrix, Product, few_rows};
 pub(super) use functions::{add_scaled, dot, exp, sum};
 pub(crate) use gelu::gelu;
 pub(super) use gelu::gelu_gradient;
 pub(crate) use layer_norm::layer_norm;
 pub(super) use layer_norm::layer_norm_gradients;
+pub(crate) use lines::Lines;
+pub(crate) use products::{Matrix, Product, multiply};
 pub(crate) use rms_norm::rms_norm;
 pub(super) use rms_norm::rms_norm_gradients;
 pub(crate) use rotate::{Rotated, rotate};

@@ -7,9 +7,9 @@ use super::memory::{self, Bytes, Numbers};
 pub(crate) enum MatrixNumbers {
     Rows(Numbers),
     Columns(Numbers),
-    Bf16Rows(Bytes),
+    Bf16Columns(Bytes),
     Int8Columns { codes: Bytes, steps: Numbers },
-    Nf4Columns { codes: Bytes, scales: Vec<f32>, pairs: &'static [[f32; 2]; 256] },
+    Nf4Columns { codes: Bytes, scales: Vec<f32>, levels: &'static [f32; 16] },
 }
 
 impl MatrixNumbers {
@@ -25,9 +25,9 @@ impl MatrixNumbers {
         memory::is_dense(&transposed).then(|| Self::Columns(Numbers::of(transposed)))
     }
 
-    /// Those of a tensor in bfloat16.
+    /// Those of a tensor in bfloat16, `[columns, inner]`.
     pub fn of_bf16(tensor: &Tensor<2>) -> Option<Self> {
-        Bytes::of_floats(tensor.clone()).map(Self::Bf16Rows)
+        Bytes::of_floats(tensor.clone()).map(Self::Bf16Columns)
     }
 
     /// 8-bit integers, `[columns, inner]`, with the difference between two codes of each column.
@@ -37,10 +37,10 @@ impl MatrixNumbers {
     }
 
     /// 4-bit codes, two a byte and column after column, with the scale of each block of 64, which belongs to one column.
-    /// `pairs` are the numbers of each byte.
-    pub fn of_nf4(codes: &Tensor<1, Int>, scales: Tensor<2>, pairs: &'static [[f32; 2]; 256]) -> Option<Self> {
+    /// `levels` are the numbers of the codes.
+    pub fn of_nf4(codes: &Tensor<1, Int>, scales: Tensor<2>, levels: &'static [f32; 16]) -> Option<Self> {
         let codes = Bytes::of_integers(codes.clone())?;
-        Some(Self::Nf4Columns { codes, scales: Numbers::of(scales).to_vec(), pairs })
+        Some(Self::Nf4Columns { codes, scales: Numbers::of(scales).to_vec(), levels })
     }
 
     /// The matrix, to multiply with.
@@ -48,9 +48,9 @@ impl MatrixNumbers {
         match self {
             Self::Rows(numbers) => Matrix::Rows(numbers),
             Self::Columns(numbers) => Matrix::Columns(numbers),
-            Self::Bf16Rows(numbers) => Matrix::Bf16Rows(bytemuck::cast_slice(numbers)),
+            Self::Bf16Columns(numbers) => Matrix::Bf16Columns(bytemuck::cast_slice(numbers)),
             Self::Int8Columns { codes, steps } => Matrix::Int8Columns { codes: bytemuck::cast_slice(codes), steps },
-            Self::Nf4Columns { codes, scales, pairs } => Matrix::Nf4Columns { codes, scales, pairs },
+            Self::Nf4Columns { codes, scales, levels } => Matrix::Nf4Columns { codes, scales, levels },
         }
     }
 }

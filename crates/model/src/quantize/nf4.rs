@@ -99,7 +99,7 @@ impl Nf4 {
     pub(super) fn in_memory(&self) -> Option<MatrixNumbers> {
         let [_, input] = self.shape;
         let is_whole = input.is_multiple_of(BLOCK);
-        is_whole.then(|| MatrixNumbers::of_nf4(&self.codes, self.scales.dequantized(), &PAIRS)).flatten()
+        is_whole.then(|| MatrixNumbers::of_nf4(&self.codes, self.scales.dequantized(), &LEVELS)).flatten()
     }
 
     /// Bytes of the tensors on the device, and of the mean.

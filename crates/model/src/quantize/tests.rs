@@ -138,3 +138,26 @@ fn a_product_and_its_gradient_are_those_of_the_dequantised_matrix() {
         }
     });
 }
+
+#[test]
+fn an_output_layer_in_fewer_bits_writes_and_scores_by_the_same_numbers() {
+    use crate::generate::tests::{VOCAB, policy};
+    for name in available_devices() {
+        for tie_embeddings in [true, false] {
+            let shape = crate::ModelConfig { width: 64, heads: 4, tie_embeddings, ..crate::ModelConfig::default() };
+            let device = open_device(name).unwrap();
+            let model = policy(&shape.resolve(VOCAB).unwrap(), &device).transformer;
+            let hidden = Tensor::<2>::random([3, 64], Distribution::Normal(0.0, 1.0), &device);
+            let exact = host(model.logits(hidden.clone()));
+            for form in FORMS {
+                let frozen = model.clone().with_quantized_output(form);
+                let found = host(frozen.logits(hidden.clone()));
+                assert_ne!(found, exact, "{form:?}");
+                let largest = exact.iter().fold(0.0_f64, |most, &x| most.max(f64::from(x.abs())));
+                assert_close!(&found, &exact, 0.02 * largest);
+                assert_close!(host(hidden.clone().matmul(frozen.next_token().weight)), found, 1e-5, "{form:?}");
+                assert_eq!(host(frozen.embedding.val()), host(model.embedding.val()));
+            }
+        }
+    }
+}

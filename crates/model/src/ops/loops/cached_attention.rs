@@ -4,8 +4,12 @@ use macerator::Simd;
 use rayon::prelude::*;
 
 use super::Threads;
+use super::codes::{Codes, F32};
+use super::column_products::{Interleaved, add_by_columns};
 use super::functions::{exp, sum};
-use super::products::{MatrixRows, add_by_columns, add_by_rows};
+use super::lines::Lines;
+use super::output_columns::OutputColumns;
+use super::row_products::{MatrixRows, add_by_rows, grouped};
 
 /// Attention of single queries to the keys and values of a cache, which have rows of `head_dim` numbers each.
 ///
@@ -22,17 +26,28 @@ pub(crate) fn attend_to_cache(
     let width = group * head_dim;
     let share = threads.share(output.len() / width);
     let groups = output.par_chunks_mut(width).zip(query.par_chunks(width)).enumerate().with_min_len(share);
-    groups.for_each_init(Vec::new, |scores, (number, (output, query))| {
+    groups.for_each_init(Memory::default, |memory, (number, (output, query))| {
+        let Memory { scores, arranged, panel } = memory;
         let Range { start, end } = cells(number);
         scores.clear();
         scores.resize(group * (end - start), 0.0);
         let [keys, values] = [keys, values].map(|numbers| &numbers[start * head_dim..end * head_dim]);
-        add_by_columns(query, head_dim, keys, scores, end - start, 0);
+        let query = Interleaved::new(query, head_dim, F32::IN_WORD, arranged);
+        add_by_columns(query, F32(keys), 0, &mut OutputColumns::of(scores, group));
         softmax(scores, end - start);
         output.fill(0.0);
         let values = MatrixRows { numbers: values, stride: head_dim, count: end - start };
-        add_by_rows(scores, end - start, 0, values, output);
+        let weights = grouped(scores, end - start, arranged);
+        add_by_rows(weights, values, panel, &mut OutputColumns::of(output, group));
     });
+}
+
+/// Memory that the groups of a thread share.
+#[derive(Default)]
+struct Memory {
+    scores: Vec<f32>,
+    arranged: Lines,
+    panel: Lines,
 }
 
 /// Replaces each row of scores by its softmax.

@@ -1,213 +1,250 @@
-use macerator::{Scalar, Simd, Vector};
+use rayon::prelude::*;
 
-/// Rows of a matrix that are multiplied before sums are stored, while the next ones are brought near.
-pub(super) const DEPTH: usize = 16;
+use super::Threads;
+use super::codes::{Bf16, Codes, F32, Int8, Nf4};
+use super::column_products::{Interleaved, add_by_columns};
+use super::lines::Lines;
+use super::output_columns::OutputColumns;
+use super::row_products::{MatrixRows, add_by_rows, grouped};
 
-/// Vectors of columns and rows of a tile, whose sums stay in registers.
-const VECTORS: usize = 2;
-const ROWS: usize = 4;
+/// A matrix `[inner, columns]` with its numbers one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Matrix<'a> {
+    /// Row after row.
+    Rows(&'a [f32]),
+    /// Column after column.
+    Columns(&'a [f32]),
+    /// Bfloat16, column after column.
+    Bf16Columns(&'a [u16]),
+    /// 8-bit integers, column after column, each with the difference between two of its codes.
+    Int8Columns { codes: &'a [i8], steps: &'a [f32] },
+    /// 4-bit codes, two a byte, column after column, with a scale for each 64; `levels` are the numbers of the codes.
+    Nf4Columns { codes: &'a [u8], scales: &'a [f32], levels: &'a [f32; 16] },
+}
 
-/// Numbers of the longest vector.
-const MAX_LANES: usize = 16;
+/// A product of rows with a matrix.
+pub(crate) struct Product<'a> {
+    pub matrix: Matrix<'a>,
+    /// Added to each row of the product, `[columns]`.
+    pub bias: Option<&'a [f32]>,
+    /// `[rows, columns]`
+    pub output: &'a mut [f32],
+}
 
-/// Rows of a matrix, of which some columns are multiplied.
+/// Columns that a thread takes at once: with a few rows, what is added up stays in the nearest cache.
+const BLOCK: usize = 512;
+
+/// Columns that threads divide a product into are multiples of this, as tiles are.
+const TILE: usize = 64;
+
+/// Products of `[rows, inner]` with matrices. Each matrix is read from memory once, and what a processor's caches hold of it is
+/// multiplied with all rows. `arranged` is memory that calls share.
+pub(crate) fn multiply<const N: usize>(
+    x: &[f32],
+    inner: usize,
+    products: [Product; N],
+    arranged: &mut Lines,
+    threads: Threads,
+) {
+    let rows = x.len() / inner;
+    let columns: usize = products.iter().map(|product| product.output.len() / rows).sum();
+    let width = BLOCK.min(columns.div_ceil(threads.0).next_multiple_of(TILE));
+    let mut products: Vec<Product> = products.into();
+    while let Some(first) = products.first() {
+        let order = Order::of(first.matrix);
+        let (these, others) = products.into_iter().partition(|product| Order::of(product.matrix) == order);
+        let x = match order {
+            Order::Grouped => Arranged::Grouped(grouped(x, inner, arranged)),
+            Order::Interleaved(in_word) => Arranged::Interleaved(Interleaved::new(x, inner, in_word, arranged)),
+        };
+        compute(x, [rows, inner], these, width, threads);
+        products = others;
+    }
+}
+
+/// Order in which a matrix is multiplied with the numbers of rows.
+#[derive(PartialEq)]
+enum Order {
+    Grouped,
+    Interleaved(usize),
+}
+
+impl Order {
+    fn of(matrix: Matrix) -> Self {
+        match matrix {
+            Matrix::Rows(_) => Self::Grouped,
+            Matrix::Columns(_) => Self::Interleaved(F32::IN_WORD),
+            Matrix::Bf16Columns(_) => Self::Interleaved(Bf16::IN_WORD),
+            Matrix::Int8Columns { .. } => Self::Interleaved(Int8::IN_WORD),
+            Matrix::Nf4Columns { .. } => Self::Interleaved(Nf4::IN_WORD),
+        }
+    }
+}
+
+/// Rows in such an order.
 #[derive(Clone, Copy)]
-pub(super) struct MatrixRows<'a> {
-    /// Numbers from the first of these columns on.
-    pub numbers: &'a [f32],
-    /// Numbers from one row to the next.
-    pub stride: usize,
-    /// Number of rows.
-    pub count: usize,
+enum Arranged<'a> {
+    Grouped(&'a [f32]),
+    Interleaved(Interleaved<'a>),
 }
 
-/// Adds the product of `x`, `[rows, inner]`, with the first columns of a matrix to `output`, `[rows, width]`. Of each row of
-/// `x` the numbers from `from` on count, as many as the matrix has rows.
-#[macerator::with_simd]
-pub(super) fn add_by_rows<'a, S: Simd>(
-    x: &[f32],
-    inner: usize,
+/// Some columns of a product.
+struct Block<'a> {
+    matrix: Matrix<'a>,
+    bias: Option<&'a [f32]>,
+    /// Columns of the matrix.
+    columns: usize,
+    /// The first column.
     from: usize,
-    matrix: MatrixRows<'a>,
-    output: &mut [f32],
-) {
-    let MatrixRows { numbers, stride, count } = matrix;
-    let rows = x.len() / inner;
-    let width = output.len() / rows;
-    let lanes = <f32 as Scalar>::lanes::<S>();
-    let tile = VECTORS * lanes;
-    let whole = width / tile * tile;
-    let mut factors = [0.0; ROWS * DEPTH * MAX_LANES];
-    let mut k = 0;
-    while k < count {
-        let depth = DEPTH.min(count - k);
-        let chunk = MatrixRows { numbers: &numbers[k * stride..], stride, count: depth };
-        let ahead = DEPTH.min(count - k - depth);
-        let mut row = 0;
-        while row < rows {
-            let group = ROWS.min(rows - row);
-            for i in 0..depth {
-                for r in 0..group {
-                    let at = (i * group + r) * lanes;
-                    let factor = x[(row + r) * inner + from + k + i];
-                    for lane in 0..lanes {
-                        factors[at + lane] = factor;
-                    }
-                }
-            }
-            let output = &mut output[row * width..];
-            let mut n = 0;
-            while n < whole {
-                if row == 0 {
-                    for i in 0..ahead {
-                        prefetch(numbers, (k + depth + i) * stride + n);
-                    }
-                }
-                match group {
-                    1 => add_tile::<S, 1>(&factors, chunk, n, output, width),
-                    2 => add_tile::<S, 2>(&factors, chunk, n, output, width),
-                    3 => add_tile::<S, 3>(&factors, chunk, n, output, width),
-                    _ => add_tile::<S, ROWS>(&factors, chunk, n, output, width),
-                }
-                n += tile;
-            }
-            if whole < width {
-                for r in 0..group {
-                    let output = &mut output[r * width..][..width];
-                    for i in 0..depth {
-                        let x = x[(row + r) * inner + from + k + i];
-                        let numbers = &numbers[(k + i) * stride..][..width];
-                        for n in whole..width {
-                            output[n] += x * numbers[n];
-                        }
-                    }
-                }
-            }
-            row += group;
-        }
-        k += depth;
-    }
+    output: OutputColumns<'a>,
 }
 
-/// Adds the product of `R` rows with the columns of a tile, from `n` on. `factors` has a vector of each number of the rows,
-/// `[count, R, lanes]`: a number that is made a vector in the loop is not kept in a register.
-#[inline(always)]
-#[expect(unsafe_code, reason = "sums in slices are not kept in registers")]
-fn add_tile<S: Simd, const R: usize>(factors: &[f32], matrix: MatrixRows, n: usize, output: &mut [f32], width: usize) {
-    let MatrixRows { numbers, stride, count } = matrix;
-    let lanes = <f32 as Scalar>::lanes::<S>();
-    assert!(factors.len() >= count * R * lanes && output.len() >= (R - 1) * width + n + VECTORS * lanes);
-    assert!(count > 0 && numbers.len() >= (count - 1) * stride + n + VECTORS * lanes);
-    let (factors, numbers, output) = (factors.as_ptr(), numbers[n..].as_ptr(), output[n..].as_mut_ptr());
-    // SAFETY: the slices are as long as the last number of the last vector or row, as asserted.
-    unsafe {
-        let mut sums: [[Vector<S, f32>; VECTORS]; R] = [[f32::vload_unaligned(output); VECTORS]; R];
-        for row in 0..R {
-            for v in 0..VECTORS {
-                sums[row][v] = f32::vload_unaligned(output.add(row * width + v * lanes));
+fn compute(x: Arranged, [rows, inner]: [usize; 2], products: Vec<Product>, width: usize, threads: Threads) {
+    let blocks = products.into_iter().flat_map(|Product { matrix, bias, output }| {
+        let columns = output.len() / rows;
+        let parts = OutputColumns::of(output, rows).parts(width).enumerate();
+        parts.map(move |(number, output)| Block { matrix, bias, columns, from: number * width, output })
+    });
+    let blocks: Vec<Block> = blocks.collect();
+    let share = threads.share(blocks.len());
+    blocks.into_par_iter().with_min_len(share).for_each_init(Lines::default, |panel, block| {
+        let Block { matrix, bias, columns, from, mut output } = block;
+        for row in 0..rows {
+            let width = output.width();
+            match bias {
+                Some(bias) => output.row(row).copy_from_slice(&bias[from..][..width]),
+                None => output.row(row).fill(0.0),
             }
         }
-        for k in 0..count {
-            let first: Vector<S, f32> = f32::vload_unaligned(numbers.add(k * stride));
-            let second: Vector<S, f32> = f32::vload_unaligned(numbers.add(k * stride + lanes));
-            for row in 0..R {
-                let factor: Vector<S, f32> = f32::vload_unaligned(factors.add((k * R + row) * lanes));
-                sums[row][0] = factor.mul_add(first, sums[row][0]);
-                sums[row][1] = factor.mul_add(second, sums[row][1]);
+        match (x, matrix) {
+            (Arranged::Grouped(x), Matrix::Rows(numbers)) => {
+                let matrix = MatrixRows { numbers: &numbers[from..], stride: columns, count: inner };
+                add_by_rows(x, matrix, panel, &mut output);
             }
-        }
-        for row in 0..R {
-            for v in 0..VECTORS {
-                f32::vstore_unaligned(output.add(row * width + v * lanes), sums[row][v]);
+            (Arranged::Interleaved(x), Matrix::Columns(numbers)) => add_by_columns(x, F32(numbers), from, &mut output),
+            (Arranged::Interleaved(x), Matrix::Bf16Columns(codes)) => add_by_columns(x, Bf16(codes), from, &mut output),
+            (Arranged::Interleaved(x), Matrix::Int8Columns { codes, steps }) => {
+                add_by_columns(x, Int8 { codes, steps }, from, &mut output);
             }
+            (Arranged::Interleaved(x), Matrix::Nf4Columns { codes, scales, levels }) => {
+                add_by_columns(x, Nf4 { codes, scales, levels }, from, &mut output);
+            }
+            _ => unreachable!("rows are in the order of the matrix"),
         }
-    }
+    });
 }
 
-/// Asks for a number to be brought into the nearest cache, where Rust has the processor's instruction for it.
-#[inline(always)]
-pub(super) fn prefetch<T>(numbers: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "the instruction takes an address")]
-    // SAFETY: it is a hint, and harmless whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(numbers.as_ptr().wrapping_add(at).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, at);
-}
+#[cfg(test)]
+mod tests {
+    use palestra_testing::{Tolerance, assert_close};
 
-/// Adds the products of `x`, `[rows, inner]`, with columns that stand one after the other to the columns of `output`,
-/// `[rows, width]`, from `at` on.
-#[macerator::with_simd]
-pub(super) fn add_by_columns<S: Simd>(
-    x: &[f32],
-    inner: usize,
-    columns: &[f32],
-    output: &mut [f32],
-    width: usize,
-    at: usize,
-) {
-    let rows = x.len() / inner;
-    let all = columns.len() / inner;
-    let mut n = 0;
-    while n < all {
-        let count = (all - n).min(2);
-        let pair = [&columns[n * inner..][..inner], &columns[(n + count - 1) * inner..][..inner]];
-        let mut row = 0;
-        while row < rows {
-            let (x, output) = (&x[row * inner..], &mut output[row * width + at + n..]);
-            row += match rows - row {
-                1 => add_dots::<S, 1>(x, pair, output, width, count),
-                2 => add_dots::<S, 2>(x, pair, output, width, count),
-                3 => add_dots::<S, 3>(x, pair, output, width, count),
-                _ => add_dots::<S, 4>(x, pair, output, width, count),
+    use super::*;
+
+    /// Without optimisation there is nothing to guard.
+    #[cfg(not(debug_assertions))]
+    #[test]
+    fn products_are_compiled_to_vectors() {
+        use std::hint::black_box;
+        use std::time::{Duration, Instant};
+
+        const ROWS: usize = 4;
+        const WIDTH: usize = 128;
+        let x = vec![0.5; ROWS * WIDTH];
+        let matrix = vec![0.25; WIDTH * WIDTH];
+        // Of many short trials one is not disturbed, however much else the machine does.
+        let shortest = |work: &mut dyn FnMut()| {
+            let trial = |_| {
+                let began = Instant::now();
+                work();
+                began.elapsed()
             };
+            (0..200).map(trial).min().unwrap_or(Duration::MAX)
+        };
+        let mut output = vec![0.0; ROWS * WIDTH];
+        let one_by_one = shortest(&mut || {
+            for (at, output) in output.iter_mut().enumerate() {
+                let (row, column) = (&x[at / WIDTH * WIDTH..][..WIDTH], &matrix[at % WIDTH * WIDTH..][..WIDTH]);
+                *output = row.iter().zip(column).fold(0.0, |sum, (a, b)| sum + a * b);
+            }
+            black_box(&output);
+        });
+        for (name, matrix) in [("rows", Matrix::Rows(&matrix)), ("columns", Matrix::Columns(&matrix))] {
+            let mut arranged = Lines::default();
+            let in_vectors = shortest(&mut || {
+                let product = Product { matrix, bias: None, output: &mut output };
+                multiply(&x, WIDTH, [product], &mut arranged, Threads(1));
+                black_box(&output);
+            });
+            assert!(3 * in_vectors < one_by_one, "{name}: {in_vectors:?} in vectors, {one_by_one:?} one by one");
         }
-        n += 2;
     }
-}
 
-/// Adds the inner products of the first `R` rows with the first `count` of two columns. Returns `R`.
-#[inline(always)]
-#[expect(unsafe_code, reason = "eight sums of lanes in arrays are not compiled to vectors: 16 GF/s and not 40")]
-fn add_dots<S: Simd, const R: usize>(
-    x: &[f32],
-    [first, second]: [&[f32]; 2],
-    output: &mut [f32],
-    width: usize,
-    count: usize,
-) -> usize {
-    let lanes = <f32 as Scalar>::lanes::<S>();
-    let inner = first.len();
-    assert!(second.len() == inner && x.len() >= R * inner, "rows and columns differ in length");
-    let whole = inner / lanes * lanes;
-    let zero: Vector<S, f32> = 0.0_f32.splat();
-    let mut sums = [[zero; 2]; R];
-    let mut k = 0;
-    while k < whole {
-        // SAFETY: `k + lanes` is at most `inner`, of which each column has as many numbers, and `x` `R` times as many.
-        unsafe {
-            let a = f32::vload_unaligned(first.as_ptr().add(k));
-            let b = f32::vload_unaligned(second.as_ptr().add(k));
-            for row in 0..R {
-                let x: Vector<S, f32> = f32::vload_unaligned(x.as_ptr().add(row * inner + k));
-                sums[row] = [x.mul_add(a, sums[row][0]), x.mul_add(b, sums[row][1])];
+    #[test]
+    fn products_are_those_of_64_bits_in_both_layouts() {
+        for (rows, inner, columns) in
+            [(1, 5, 3), (2, 8, 16), (3, 13, 1), (4, 64, 600), (7, 33, 517), (16, 300, 1030), (41, 9, 95)]
+        {
+            let numbers = |count: usize, factor: usize| -> Vec<f32> {
+                (0..count).map(|i| ((factor * i) % 23) as f32 / 16.0 - 0.6).collect()
+            };
+            let (x, by_row) = (numbers(rows * inner, 7), numbers(inner * columns, 5));
+            let by_column: Vec<f32> = (0..columns * inner).map(|i| by_row[i % inner * columns + i / inner]).collect();
+            let sum = |row: usize, column: usize| -> f64 {
+                (0..inner).map(|k| f64::from(x[row * inner + k]) * f64::from(by_row[k * columns + column])).sum()
+            };
+            let expected: Vec<f64> = (0..rows * columns).map(|at| sum(at / columns, at % columns)).collect();
+            let bias = numbers(columns, 3);
+            let with_bias: Vec<f64> =
+                expected.iter().enumerate().map(|(at, sum)| sum + f64::from(bias[at % columns])).collect();
+            let rounding = Tolerance { absolute: 1e-5, relative: 1e-6 };
+            for threads in [1, 3] {
+                let (mut first, mut second) = (vec![f32::NAN; rows * columns], vec![f32::NAN; rows * columns]);
+                let products = [
+                    Product { matrix: Matrix::Rows(&by_row), bias: None, output: &mut first },
+                    Product { matrix: Matrix::Columns(&by_column), bias: Some(&bias), output: &mut second },
+                ];
+                multiply(&x, inner, products, &mut Lines::default(), Threads(threads));
+                assert_close!(first, expected, rounding);
+                assert_close!(second, with_bias, rounding);
             }
         }
-        k += lanes;
     }
-    for row in 0..R {
-        let x = &x[row * inner..][..inner];
-        for column in 0..count {
-            let numbers = if column == 0 { first } else { second };
-            let mut sum = sums[row][column].reduce_add();
-            for k in whole..inner {
-                sum += x[k] * numbers[k];
+
+    /// Columns that end within a vector of words too.
+    #[test]
+    fn codes_are_multiplied_as_the_numbers_that_they_stand_for() {
+        for (rows, inner, columns) in [(1, 192, 5), (2, 64, 3), (5, 192, 67), (9, 128, 2), (21, 70, 6)] {
+            let x: Vec<f32> = (0..rows * inner).map(|i| ((7 * i) % 23) as f32 / 16.0 - 0.6).collect();
+            let codes: Vec<u8> = (0..inner * columns).map(|i| ((37 * i) % 251) as u8).collect();
+            let steps: Vec<f32> = (0..columns).map(|column| 0.01 + column as f32 / 500.0).collect();
+            let levels: [f32; 16] = std::array::from_fn(|code| (code as f32 - 6.5).powi(3) / 100.0);
+            let scales: Vec<f32> = (0..inner * columns / 64).map(|block| 0.5 + (block % 5) as f32).collect();
+            let check = |matrix: Matrix, number: &dyn Fn(usize) -> f32| {
+                let sum = |row: usize, column: usize| -> f64 {
+                    let numbers = (0..inner).map(|k| f64::from(number(column * inner + k)));
+                    numbers.zip(&x[row * inner..]).map(|(number, x)| number * f64::from(*x)).sum()
+                };
+                let expected: Vec<f64> = (0..rows * columns).map(|at| sum(at / columns, at % columns)).collect();
+                let mut output = vec![f32::NAN; rows * columns];
+                let product = Product { matrix, bias: None, output: &mut output };
+                multiply(&x, inner, [product], &mut Lines::default(), Threads(2));
+                assert_close!(
+                    output,
+                    expected,
+                    Tolerance { absolute: 1e-4, relative: 1e-5 },
+                    "{rows} {inner} {columns}"
+                );
+            };
+            let halves: Vec<u16> = (0..inner * columns).map(|i| 0x3f00 + (7 * i % 200) as u16).collect();
+            check(Matrix::Bf16Columns(&halves), &|at| f32::from_bits(u32::from(halves[at]) << 16));
+            let signed: &[i8] = bytemuck::cast_slice(&codes);
+            let int8 = Matrix::Int8Columns { codes: signed, steps: &steps };
+            check(int8, &|at| f32::from(signed[at]) * steps[at / inner]);
+            if inner.is_multiple_of(64) {
+                let nf4 = Matrix::Nf4Columns { codes: &codes[..inner * columns / 2], scales: &scales, levels: &levels };
+                let code = |at: usize| if at.is_multiple_of(2) { codes[at / 2] >> 4 } else { codes[at / 2] & 15 };
+                check(nf4, &|at| levels[usize::from(code(at))] * scales[at / 64]);
             }
-            output[row * width + column] += sum;
         }
     }
-    R
 }
