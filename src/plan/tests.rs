@@ -132,7 +132,7 @@ fn a_window_in_some_layers_costs_less_attention() {
 #[test]
 fn adding_gradients_takes_bytes_over_bandwidth_and_messages() {
     let network = Network { bytes_per_second: 1e9, message_seconds: 1e-3 };
-    // 5e6 numbers are two buckets; each of 4 ranks sends 3/4 of 20 MB twice, and 3 messages for each bucket twice.
+    // 5e6 numbers are ten buckets; each of 4 ranks sends 3/4 of 20 MB twice, and 3 messages for each bucket twice.
     assert!((network.all_reduce_seconds(5_000_000, 4) - (0.03 + 0.06)).abs() < 1e-12);
     assert_eq!(network.all_reduce_seconds(5_000_000, 1), 0.0);
     let alone = Plan::new(&llama_7b(), whole(&llama_7b()), extent(4), Some(1e15));
