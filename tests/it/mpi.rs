@@ -118,6 +118,26 @@ fn a_rank_of_mpi_that_dies_or_hangs_ends_the_run() {
 
 #[test]
 #[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it mpi -- --ignored"]
+fn a_rank_of_mpi_that_hangs_after_the_last_update_ends_the_run() {
+    let sandbox = tale();
+    let args = ["train", "tale.toml", "--quiet", "--device", "flex", "--out", "out"];
+    let args = [&args[..], &["--set=train.updates=20", "--set=train.deadline=2.0"]].concat();
+    let mut child = mpirun(&sandbox, "3", &args);
+    let out = sandbox.path().join("out");
+    wait_for_updates(&mut child, &out, 20);
+    assert!(Command::new("kill").args(["-STOP", &rank_id(&sandbox, 2)]).status().unwrap().success());
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(10), "mpirun waits for a rank that is stopped");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (code, told) = ended(child);
+    assert!(code != Some(0) && told.contains("no answer for 2 s from rank 2 on "), "{told}");
+    checkpoint::load(&checkpoint::latest(&out.join("checkpoints")).unwrap().unwrap()).unwrap();
+}
+
+#[test]
+#[ignore = "needs mpirun: cargo test --release --features libtorch,mpi --test it mpi -- --ignored"]
 fn a_run_of_mpi_that_is_interrupted_at_rank_0_is_saved() {
     let sandbox = tale();
     let args = ["train", "tale.toml", "--device", "flex", "--out", "out", "--set=train.updates=100000"];

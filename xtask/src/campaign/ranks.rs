@@ -39,6 +39,8 @@ struct Known {
 struct Tally {
     killed: u64,
     stopped: u64,
+    /// Stops of a rank whose run was whole already.
+    stopped_at_end: u64,
     after_kill: Duration,
     after_stop: Duration,
 }
@@ -70,10 +72,11 @@ pub fn run(request: &Request) -> Result<String> {
         outputs += 1;
     }
     folder.remove();
-    let Tally { killed, stopped, after_kill, after_stop } = tally;
+    let Tally { killed, stopped, stopped_at_end, after_kill, after_stop } = tally;
     Ok(format!(
         "{RANKS} ranks, {} runs: {killed} kills, all over at most {:.1} s later, and {stopped} stops, {:.1} s with a deadline of \
-         {DEADLINE} s; {outputs} outputs, each with the bytes of a run left alone",
+         {DEADLINE} s ({stopped_at_end} more of ranks that had ended their work); {outputs} outputs, each with the bytes of a \
+         run left alone",
         known.len(),
         after_kill.as_secs_f64(),
         after_stop.as_secs_f64()
@@ -94,9 +97,11 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random, tally: 
         let (rank, sent) = (random.below(RANKS), if is_stop { "-STOP" } else { "-KILL" });
         let is_hit = signal(folder, rank, sent)?;
         let begin = Instant::now();
-        while child.try_wait().map_err(|error| error.to_string())?.is_none() {
-            // A run that no signal met goes on to its end.
-            if is_hit && begin.elapsed() > LIMIT {
+        // A run that no signal met goes on to its end.
+        let over = ended(&mut child, if is_hit { LIMIT } else { Duration::MAX })?;
+        if over.is_none() {
+            // A rank that was stopped after its last answer keeps only mpirun: the run is whole, and so ends when it goes on.
+            if !is_stop || !signal(folder, rank, "-CONT")? || ended(&mut child, LIMIT)? != Some(true) {
                 let _ = child.kill(); // it may have ended by now
                 let place = folder.display();
                 return Err(format!(
@@ -104,7 +109,8 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random, tally: 
                     work.name
                 ));
             }
-            sleep(Duration::from_millis(20));
+            tally.stopped_at_end += 1;
+            continue;
         }
         match (is_hit, is_stop) {
             (false, _) => {}
@@ -120,6 +126,18 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random, tally: 
     match difference(&work.result(program, folder, out)?, result) {
         None => fs::remove_dir_all(folder.join(out)).map_err(|error| format!("{out}: {error}")),
         Some(file) => Err(format!("{}: {file} differs after kills; see {}/{out}", work.name, folder.display())),
+    }
+}
+
+/// Whether a program ended well, once it is over; none if it is not over in time.
+fn ended(child: &mut Child, limit: Duration) -> Result<Option<bool>> {
+    let begin = Instant::now();
+    loop {
+        match child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) => return Ok(Some(status.success())),
+            None if begin.elapsed() > limit => return Ok(None),
+            None => sleep(Duration::from_millis(20)),
+        }
     }
 }
 

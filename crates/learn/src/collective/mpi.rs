@@ -8,14 +8,20 @@ use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use mpi::Threading;
 use mpi::environment::{Universe, processor_name};
 use mpi::request::{Request, scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Destination, Source};
+use mpi::{Tag, Threading};
 
 use super::{Collective, Traffic};
 use crate::{Error, Result};
+
+/// Tag of the messages of the work.
+const WORK: Tag = 0;
+
+/// Tag of the messages by which the ranks end, which no rank at work takes for its own.
+const END: Tag = 1;
 
 /// A rank that is a process.
 pub struct Mpi {
@@ -46,23 +52,27 @@ impl Mpi {
         let name = processor_name().unwrap_or_else(|_| "a machine without a name".into());
         let names = own.all_gather(name.as_bytes())?;
         own.machines = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-        super::start::check_variables(rank, size, &|name| std::env::var(name).ok())?;
-        Ok(own)
+        let checked = super::start::check_variables(rank, size, &|name| std::env::var(name).ok());
+        let told = own.all_gather(checked.err().map(|error| error.to_string()).unwrap_or_default().as_bytes())?;
+        match told.iter().position(|told| !told.is_empty()) {
+            Some(rank) => Err(Error::Config(format!("{}: {}", own.name(rank), String::from_utf8_lossy(&told[rank])))),
+            None => Ok(own),
+        }
     }
 
-    /// Sends and receives until all is done.
-    fn send_and_receive(&self, parts: &[&[u8]], received: &mut [&mut [u8]]) {
+    /// Sends and receives messages with a tag until all is done.
+    fn send_and_receive(&self, parts: &[&[u8]], received: &mut [&mut [u8]], tag: Tag) {
         let until = Instant::now() + self.deadline;
         let others = |rank: &usize| *rank != self.rank;
         scope(|scope| {
             let process = |rank: usize| self.world.process_at_rank(rank as i32);
             let mut waiting = Vec::new();
             for (from, buffer) in received.iter_mut().enumerate().filter(|(from, _)| others(from)) {
-                waiting.push((from, process(from).immediate_receive_into(scope, &mut **buffer)));
+                waiting.push((from, process(from).immediate_receive_into_with_tag(scope, &mut **buffer, tag)));
             }
             let mut sending = Vec::new();
             for (to, part) in parts.iter().enumerate().filter(|(to, _)| others(to)) {
-                sending.push((to, process(to).immediate_send(scope, *part)));
+                sending.push((to, process(to).immediate_send_with_tag(scope, *part, tag)));
             }
             let mut pause = Pause::default();
             loop {
@@ -166,7 +176,7 @@ impl Collective for Mpi {
                 part.len()
             )));
         }
-        Traffic::count(&self.traffic, self.rank, parts, || self.send_and_receive(parts, received));
+        Traffic::count(&self.traffic, self.rank, parts, || self.send_and_receive(parts, received, WORK));
         Ok(())
     }
 
@@ -181,9 +191,17 @@ impl Collective for Mpi {
 
 impl Drop for Mpi {
     /// Ends all processes if this one panics: the others would wait for it. Otherwise waits until all end.
+    ///
+    /// MPI itself does not look again at a rank that has come to its end before the others; so each rank answers once more when
+    /// all are there.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.world.abort(101)
+        }
+        let nothing = vec![&[][..]; self.size()];
+        for _ in ["all are there", "and answer"] {
+            let mut received: Vec<_> = nothing.iter().map(|_| &mut [][..]).collect();
+            self.send_and_receive(&nothing, &mut received, END);
         }
         within(self.deadline, "not all ranks have ended", || self.universe.take());
     }
