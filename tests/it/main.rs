@@ -14,6 +14,7 @@ mod gguf;
 mod label;
 mod learning;
 mod log;
+mod memory;
 mod mpi;
 mod mutations;
 mod outputs;

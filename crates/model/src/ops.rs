@@ -12,6 +12,7 @@ mod device;
 mod flex;
 mod gelu;
 mod gradient_rule;
+mod heap;
 mod in_type;
 mod layer_norm;
 #[cfg(feature = "libtorch")]

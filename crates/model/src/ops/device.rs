@@ -22,6 +22,7 @@ pub fn device_name(name: &str) -> String {
 /// If the name is unknown, or names a device that this program was built without or that this machine lacks.
 pub fn open_device(name: &str) -> Result<Device, String> {
     let name = device_name(name);
+    super::heap::prepare();
     match name.split_once(':').unwrap_or((&name, "")) {
         ("flex", "") => Ok(Device::flex()),
         ("libtorch", "") => libtorch(None),
