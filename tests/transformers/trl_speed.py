@@ -7,7 +7,7 @@ MODEL is a Hugging Face directory, PAIRS are JSON lines with texts `prompt`, `ch
 from the same pairs, all weights, in 32 bits, with the same threads; neither holds a second model: the reference's
 log-probabilities of DPO are computed before the first step, and GRPO has no KL term.
 
-DPO: batches of 4 pairs of different prompts, at most 256 tokens each. GRPO: 4 completions of each of 4 prompts, at most 48
+DPO: batches of 4 pairs of different prompts, at most 256 tokens each. GRPO: 4 completions of each of 2 prompts, at most 64
 tokens, sampled at temperature 1; the reward is how near a completion is to 100 characters. Its completions are the
 program's own, so that tokens a second stand beside the seconds of a step.
 
@@ -18,7 +18,7 @@ import argparse, json, os, pathlib, resource, statistics, subprocess, sys, tempf
 import environment
 
 root = pathlib.Path(__file__).resolve().parents[2]
-PAIRS, WINDOW, PROMPTS, GROUP, LONGEST, TARGET = 4, 256, 4, 4, 48, 100
+PAIRS, WINDOW, PROMPTS, GROUP, LONGEST, TARGET = 4, 256, 2, 4, 64, 100
 RUNS = {
     "dpo": dict(preferences=dict(files=["pairs.jsonl"], validation=["held-out.jsonl"], window=WINDOW, batch=PAIRS),
                 dpo=dict(beta=0.1)),
@@ -49,9 +49,12 @@ def main():
             theirs = subprocess.run([sys.executable, __file__, "--trl"], check=True, env=environ, input=job, text=True,
                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             found["TRL"] = json.loads(theirs.stdout.splitlines()[-1])
+            middle = lambda values: statistics.median(values[1:])
             for name, (seconds, rates, memory) in found.items():
-                middle = lambda values: statistics.median(values[1:])
                 print(f"{learner:6}{name:10}{middle(seconds):8.2f}{middle(rates):10.0f}{memory / 1e6:12.0f}", flush=True)
+            mine, peer = found["Palestra"], found["TRL"]
+            print(f"{'':6}{'ratio':10}{middle(peer[0]) / middle(mine[0]):8.2f}{middle(mine[1]) / middle(peer[1]):10.2f}"
+                  f"{mine[2] / peer[2]:12.2f}   of memory, less is better", flush=True)
 
 
 def write_data(args, folder):
