@@ -1,21 +1,102 @@
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+
+use super::memory::{Numbers, OwnNumbers};
+use super::{loops, memory, with_gradient_rule};
 
 /// Log-probability of each row's target: `log_softmax(logits)[row, targets[row]]`.
 ///
 /// `logits` is `[rows, vocab]`, `targets` is `[rows]` with values in `0..vocab`; returns `[rows]`. Differentiable in
-/// `logits`. On libtorch the gradient is made in the memory of the log-softmax, where the composed form holds
-/// several `[rows, vocab]` buffers from forward to backward.
+/// `logits`. On a CPU the gradient is made in the memory of the logits, and on a GPU in that of the log-softmax, where the
+/// composed form holds several `[rows, vocab]` buffers from forward to backward.
 ///
 /// # Panics
-/// If the two differ in rows.
+/// If the two differ in rows, or a target is none of the vocabulary.
 pub fn selected_log_probs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    assert_eq!([logits.dims()[0]], targets.dims(), "logits and targets differ in rows");
+    if memory::holds(&logits) {
+        let (softmax, targets) = (Softmax::of(logits.clone().inner()), targets.inner());
+        let selected = softmax.selected(&targets);
+        if !logits.is_autodiff() {
+            return selected;
+        }
+        let rule = move |gradient: Tensor<1>, _| [Some(softmax.gradient(&targets, gradient))].into();
+        return with_gradient_rule([logits], selected, Box::new(rule));
+    }
     #[cfg(feature = "libtorch")]
     if super::libtorch::is_libtorch(&logits.device()) {
-        assert_eq!([logits.dims()[0]], targets.dims(), "logits and targets differ in rows");
         return super::libtorch::selected_log_probs(logits, targets);
     }
     selected_log_probs_composed(logits, targets)
+}
+
+/// Softmax of rows of logits, outside autodiff.
+pub(super) enum Softmax {
+    /// Of logits in memory, with the log of the sum of each row's exponentials: nothing else of their size is made.
+    InMemory { logits: Tensor<2>, log_sums: Vec<f32> },
+    /// Its logarithms, `[rows, vocab]`.
+    LogProbs(Tensor<2>),
+}
+
+impl Softmax {
+    /// That of logits, `[rows, vocab]`.
+    pub fn of(logits: Tensor<2>) -> Self {
+        if !memory::holds(&logits) {
+            return Self::LogProbs(log_softmax(logits, 1));
+        }
+        let ([_, vocab], threads) = (logits.dims(), memory::threads(&logits.device()));
+        let log_sums = loops::log_sum_exp(&Numbers::of(logits.clone()), vocab, threads);
+        Self::InMemory { logits, log_sums }
+    }
+
+    /// Log-probability of each row's target, `[rows]`.
+    pub fn selected(&self, targets: &Tensor<1, Int>) -> Tensor<1> {
+        match self {
+            Self::InMemory { logits, log_sums } => {
+                let ([rows, vocab], device) = (logits.dims(), logits.device());
+                let logits = Numbers::of(logits.clone());
+                let places = logits.chunks_exact(vocab).zip(log_sums).zip(indices(targets));
+                let selected: Vec<f32> = places.map(|((row, log_sum), target)| row[target] - log_sum).collect();
+                Tensor::from_data(TensorData::new(selected, [rows]), &device)
+            }
+            Self::LogProbs(log_probs) => log_probs.clone().gather(1, targets.clone().unsqueeze_dim(1)).squeeze_dim(1),
+        }
+    }
+
+    /// Log-probabilities of all tokens, `[rows, vocab]`.
+    pub fn log_probs(&self) -> Tensor<2> {
+        match self {
+            Self::InMemory { logits, log_sums } => {
+                let log_sums = Tensor::<1>::from_data(log_sums.as_slice(), &logits.device());
+                logits.clone() - log_sums.unsqueeze_dim(1)
+            }
+            Self::LogProbs(log_probs) => log_probs.clone(),
+        }
+    }
+
+    /// Gradient of the logits, `[rows, vocab]`, given that of each target's log-probability, `[rows]`: with p the
+    /// probabilities, `gradient ((i == target) - p_i)`. It is made in the memory of the logits, if nobody else has it.
+    pub fn gradient(self, targets: &Tensor<1, Int>, gradient: Tensor<1>) -> Tensor<2> {
+        match self {
+            Self::InMemory { logits, log_sums } => {
+                let (shape, threads) = (logits.dims(), memory::threads(&logits.device()));
+                let mut numbers = OwnNumbers::of(logits);
+                let (targets, factors) = (indices(targets), Numbers::of(gradient));
+                loops::log_probs_gradient(&mut numbers, shape[1], &log_sums, &targets, &factors, threads);
+                numbers.tensor(shape)
+            }
+            Self::LogProbs(log_probs) => {
+                let gradient: Tensor<2> = gradient.unsqueeze_dim(1);
+                let spread = log_probs.exp() * gradient.clone().neg();
+                spread.scatter(1, targets.clone().unsqueeze_dim(1), gradient, IndexingUpdateOp::Add)
+            }
+        }
+    }
+}
+
+fn indices(targets: &Tensor<1, Int>) -> Vec<usize> {
+    let targets = targets.clone().into_data();
+    targets.iter::<i64>().map(|target| usize::try_from(target).expect("a token is not below 0")).collect()
 }
 
 /// [`selected_log_probs`] in its portable form: a log-softmax and a gather.

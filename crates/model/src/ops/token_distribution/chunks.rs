@@ -1,11 +1,11 @@
 use std::ops::Range;
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::kind::Basic;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::{Entropy, TokenDistribution, TokenLogProbs};
 use crate::math::entropy;
+use crate::ops::log_probs::Softmax;
 
 /// Rows outside autodiff that are computed a chunk at a time.
 pub(super) struct Chunks {
@@ -88,8 +88,8 @@ impl Chunks {
     fn read(&self, rows: &Range<usize>) -> Chunk {
         let hidden = part(&self.hidden, rows);
         let scores = self.distribution.scores(hidden.clone(), rows.clone());
-        let targets = part(&self.targets, rows).unsqueeze_dim(1);
-        Chunk { hidden, targets, slope: self.slope(&scores), log_probs: log_softmax(scores, 1), rows: rows.clone() }
+        let targets = part(&self.targets, rows);
+        Chunk { hidden, targets, slope: self.slope(&scores), softmax: Softmax::of(scores), rows: rows.clone() }
     }
 
     /// Slope of the bound at logits that are bounded, `d cap(x) / dx = 1 - (cap(x) / c)^2`.
@@ -102,19 +102,18 @@ impl Chunks {
     /// Gradient of a chunk's logits, `[rows, vocab]`. With p the probabilities, H the entropy, and g and e the gradients
     /// of log-probability and entropy, the gradient of score i is `g ((i == target) - p_i) - e p_i (log p_i + H)`.
     fn of_logits(&self, chunk: Chunk, g: Tensor<1>, e: Option<Tensor<1>>) -> Tensor<2> {
-        let Chunk { targets, log_probs, slope, rows, .. } = chunk;
-        let device = log_probs.device();
-        let g: Tensor<2> = g.unsqueeze_dim(1);
-        let spread = match e {
-            None => log_probs.exp() * g.clone().neg(),
+        let Chunk { targets, softmax, slope, rows, .. } = chunk;
+        let mut gradient = match e {
+            None => softmax.gradient(&targets, g),
             Some(e) => {
-                let e: Tensor<2> = e.unsqueeze_dim(1);
+                let log_probs = softmax.log_probs();
+                let [g, e]: [Tensor<2>; 2] = [g, e].map(|gradient| gradient.unsqueeze_dim(1));
                 let constant = g.clone() + e.clone() * entropy(log_probs.clone()).unsqueeze_dim(1);
-                log_probs.clone().exp() * (log_probs * e.neg() - constant)
+                let spread = log_probs.clone().exp() * (log_probs * e.neg() - constant);
+                spread.scatter(1, targets.unsqueeze_dim(1), g, IndexingUpdateOp::Add)
             }
         };
-        let [_, vocab] = spread.dims();
-        let mut gradient = spread.scatter(1, targets, g, IndexingUpdateOp::Add);
+        let ([_, vocab], device) = (gradient.dims(), gradient.device());
         let TokenDistribution { allowed, temperature, .. } = &self.distribution;
         if let Some(forbidden) = allowed.as_ref().and_then(|allowed| allowed.forbidden(rows, vocab, &device)) {
             gradient = gradient.mask_fill(forbidden, 0.0);
@@ -132,10 +131,8 @@ impl Chunks {
 /// A chunk of rows, computed.
 struct Chunk {
     hidden: Tensor<2>,
-    /// Targets as columns, `[rows, 1]`.
-    targets: Tensor<2, Int>,
-    /// Log-probabilities of all tokens, `[rows, vocab]`.
-    log_probs: Tensor<2>,
+    targets: Tensor<1, Int>,
+    softmax: Softmax,
     /// Slope of the bound at each logit, if they are bounded.
     slope: Option<Tensor<2>>,
     rows: Range<usize>,
@@ -150,9 +147,9 @@ struct Found {
 
 impl Found {
     fn add(&mut self, chunk: &Chunk, wanted: Entropy) {
-        self.log_probs.push(chunk.log_probs.clone().gather(1, chunk.targets.clone()).squeeze_dim(1));
+        self.log_probs.push(chunk.softmax.selected(&chunk.targets));
         if wanted != Entropy::Unused {
-            self.entropies.push(entropy(chunk.log_probs.clone()));
+            self.entropies.push(entropy(chunk.softmax.log_probs()));
         }
     }
 
