@@ -1,6 +1,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
+use super::loops::LogSumExp;
 use super::memory::{Numbers, OwnNumbers};
 use super::{loops, memory, with_gradient_rule};
 
@@ -32,8 +33,8 @@ pub fn selected_log_probs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<
 
 /// Softmax of rows of logits, outside autodiff.
 pub(super) enum Softmax {
-    /// Of logits in memory, with the log of the sum of each row's exponentials: nothing else of their size is made.
-    InMemory { logits: Tensor<2>, log_sums: Vec<f32> },
+    /// Of logits in memory, with the sum of each row's exponentials: nothing else of their size is made.
+    InMemory { logits: Tensor<2>, sums: Vec<LogSumExp> },
     /// Its logarithms, `[rows, vocab]`.
     LogProbs(Tensor<2>),
 }
@@ -45,18 +46,18 @@ impl Softmax {
             return Self::LogProbs(log_softmax(logits, 1));
         }
         let ([_, vocab], threads) = (logits.dims(), memory::threads(&logits.device()));
-        let log_sums = loops::log_sum_exp(&Numbers::of(logits.clone()), vocab, threads);
-        Self::InMemory { logits, log_sums }
+        let sums = loops::log_sum_exp(&Numbers::of(logits.clone()), vocab, threads);
+        Self::InMemory { logits, sums }
     }
 
     /// Log-probability of each row's target, `[rows]`.
     pub fn selected(&self, targets: &Tensor<1, Int>) -> Tensor<1> {
         match self {
-            Self::InMemory { logits, log_sums } => {
+            Self::InMemory { logits, sums } => {
                 let ([rows, vocab], device) = (logits.dims(), logits.device());
                 let logits = Numbers::of(logits.clone());
-                let places = logits.chunks_exact(vocab).zip(log_sums).zip(indices(targets));
-                let selected: Vec<f32> = places.map(|((row, log_sum), target)| row[target] - log_sum).collect();
+                let places = logits.chunks_exact(vocab).zip(sums).zip(indices(targets));
+                let selected: Vec<f32> = places.map(|((row, sum), target)| sum.log_prob(row[target])).collect();
                 Tensor::from_data(TensorData::new(selected, [rows]), &device)
             }
             Self::LogProbs(log_probs) => log_probs.clone().gather(1, targets.clone().unsqueeze_dim(1)).squeeze_dim(1),
@@ -66,9 +67,12 @@ impl Softmax {
     /// Log-probabilities of all tokens, `[rows, vocab]`.
     pub fn log_probs(&self) -> Tensor<2> {
         match self {
-            Self::InMemory { logits, log_sums } => {
-                let log_sums = Tensor::<1>::from_data(log_sums.as_slice(), &logits.device());
-                logits.clone() - log_sums.unsqueeze_dim(1)
+            Self::InMemory { logits, sums } => {
+                let column = |part: fn(&LogSumExp) -> f32| {
+                    let numbers: Vec<f32> = sums.iter().map(part).collect();
+                    Tensor::<1>::from_data(numbers.as_slice(), &logits.device()).unsqueeze_dim(1)
+                };
+                logits.clone() - column(|sum| sum.largest) - column(|sum| sum.log_sum)
             }
             Self::LogProbs(log_probs) => log_probs.clone(),
         }
@@ -78,11 +82,11 @@ impl Softmax {
     /// probabilities, `gradient ((i == target) - p_i)`. It is made in the memory of the logits, if nobody else has it.
     pub fn gradient(self, targets: &Tensor<1, Int>, gradient: Tensor<1>) -> Tensor<2> {
         match self {
-            Self::InMemory { logits, log_sums } => {
+            Self::InMemory { logits, sums } => {
                 let (shape, threads) = (logits.dims(), memory::threads(&logits.device()));
                 let mut numbers = OwnNumbers::of(logits);
                 let (targets, factors) = (indices(targets), Numbers::of(gradient));
-                loops::log_probs_gradient(&mut numbers, shape[1], &log_sums, &targets, &factors, threads);
+                loops::log_probs_gradient(&mut numbers, shape[1], &sums, &targets, &factors, threads);
                 numbers.tensor(shape)
             }
             Self::LogProbs(log_probs) => {

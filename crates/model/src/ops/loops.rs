@@ -34,7 +34,7 @@ pub(super) use gelu::gelu_gradient;
 pub(crate) use layer_norm::layer_norm;
 pub(super) use layer_norm::layer_norm_gradients;
 pub(crate) use lines::Lines;
-pub(super) use log_probs::{log_probs_gradient, log_sum_exp};
+pub(super) use log_probs::{LogSumExp, log_probs_gradient, log_sum_exp};
 pub(crate) use products::{Matrix, Product, multiply};
 pub(crate) use rms_norm::rms_norm;
 pub(super) use rms_norm::rms_norm_gradients;

@@ -4,35 +4,51 @@ use rayon::prelude::*;
 use super::functions::exp;
 use super::{PART, Threads};
 
-/// Log of the sum of the exponentials of each row of logits, of which a row has `width`.
-pub(in crate::ops) fn log_sum_exp(logits: &[f32], width: usize, threads: Threads) -> Vec<f32> {
+/// Log of the sum of a row's exponentials, in two parts: of large logits their sum would lose digits.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops) struct LogSumExp {
+    pub largest: f32,
+    /// Of what the exponentials are of the largest one.
+    pub log_sum: f32,
+}
+
+impl LogSumExp {
+    /// Log-probability of a logit of the row.
+    #[inline(always)]
+    pub fn log_prob(self, logit: f32) -> f32 {
+        logit - self.largest - self.log_sum
+    }
+}
+
+/// That of each row of logits, of which a row has `width`.
+pub(in crate::ops) fn log_sum_exp(logits: &[f32], width: usize, threads: Threads) -> Vec<LogSumExp> {
     let share = threads.share(logits.len() / width);
     logits.par_chunks_exact(width).with_min_len(share).map(log_sum_exp_of_row).collect()
 }
 
-/// Replaces logits by the gradient of `sum_row factors[row] log p[row, targets[row]]`, given the log of the sum of each row's
-/// exponentials: `factor ((i == target) - p[i])`.
+/// Replaces logits by the gradient of `sum_row factors[row] log p[row, targets[row]]`, given what [`log_sum_exp`] tells of each row:
+/// `factor ((i == target) - p[i])`.
 pub(in crate::ops) fn log_probs_gradient(
     logits: &mut [f32],
     width: usize,
-    log_sums: &[f32],
+    sums: &[LogSumExp],
     targets: &[usize],
     factors: &[f32],
     threads: Threads,
 ) {
-    let share = threads.share(log_sums.len());
+    let share = threads.share(sums.len());
     let rows = logits.par_chunks_exact_mut(width).with_min_len(share);
-    rows.zip(log_sums).zip(targets).zip(factors).for_each(|(((row, log_sum), &target), &factor)| {
-        scaled_probabilities(row, *log_sum, -factor);
+    rows.zip(sums).zip(targets).zip(factors).for_each(|(((row, sum), &target), &factor)| {
+        scaled_probabilities(row, *sum, -factor);
         row[target] += factor;
     });
 }
 
-fn log_sum_exp_of_row(row: &[f32]) -> f32 {
+fn log_sum_exp_of_row(row: &[f32]) -> LogSumExp {
     let largest = row.chunks(PART).map(largest).fold(f32::NEG_INFINITY, f32::max);
     // Parts are added in 64 bits, so that the error does not grow with the vocabulary.
     let sum: f64 = row.chunks(PART).map(|part| f64::from(sum_of_exponentials(part, largest))).sum();
-    largest + sum.ln() as f32
+    LogSumExp { largest, log_sum: sum.ln() as f32 }
 }
 
 #[macerator::with_simd]
@@ -74,9 +90,9 @@ fn sum_of_exponentials<S: Simd>(part: &[f32], largest: f32) -> f32 {
 }
 
 #[macerator::with_simd]
-fn scaled_probabilities<S: Simd>(row: &mut [f32], log_sum: f32, factor: f32) {
+fn scaled_probabilities<S: Simd>(row: &mut [f32], sum: LogSumExp, factor: f32) {
     for i in 0..row.len() {
-        row[i] = factor * exp(row[i] - log_sum);
+        row[i] = factor * exp(sum.log_prob(row[i]));
     }
 }
 
@@ -104,7 +120,8 @@ mod tests {
             let expected: Vec<f64> = (0..rows * width).map(gradient).collect();
             for threads in [1, 2].map(Threads) {
                 let found = log_sum_exp(&logits, width, threads);
-                assert_close!(found.clone(), &sums, 1e-5);
+                let whole: Vec<f32> = found.iter().map(|sum| sum.largest + sum.log_sum).collect();
+                assert_close!(whole, &sums, 1e-5);
                 if threads.0 == 2 {
                     log_probs_gradient(&mut logits, width, &found, &targets, &factors, threads);
                 }
