@@ -23,6 +23,7 @@ pub fn device_name(name: &str) -> String {
 pub fn open_device(name: &str) -> Result<Device, String> {
     let name = device_name(name);
     super::heap::prepare();
+    join_pool();
     match name.split_once(':').unwrap_or((&name, "")) {
         ("flex", "") => Ok(Device::flex()),
         ("libtorch", "") => libtorch(None),
@@ -36,6 +37,18 @@ pub fn open_device(name: &str) -> Result<Device, String> {
         _ => Err(format!(
             "device \"{name}\" is unknown; it is one of auto, cpu, cuda, cuda:<index>, flex, libtorch, libtorch-cuda:<index>"
         )),
+    }
+}
+
+/// Makes the main thread one of those that share the loops of operations. Otherwise it would hand each loop to another thread, whose
+/// caches hold none of the numbers, and wait for it.
+fn join_pool() {
+    let is_alone = std::env::var("RAYON_NUM_THREADS").is_ok_and(|count| count.trim() == "1")
+        || std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+    // The pool needs a thread that serves others while this one does something else.
+    if std::thread::current().name() == Some("main") && !is_alone {
+        // A program that has made a pool keeps it.
+        let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
     }
 }
 
