@@ -98,10 +98,10 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random, tally: 
         let is_hit = signal(folder, rank, sent)?;
         let begin = Instant::now();
         // A run that no signal met goes on to its end.
-        let over = ended(&mut child, if is_hit { LIMIT } else { Duration::MAX })?;
+        let over = wait_for(&mut child, if is_hit { LIMIT } else { Duration::MAX })?;
         if over.is_none() {
             // A rank that was stopped after its last answer keeps only mpirun: the run is whole, and so ends when it goes on.
-            if !is_stop || !signal(folder, rank, "-CONT")? || ended(&mut child, LIMIT)? != Some(true) {
+            if !is_stop || !signal(folder, rank, "-CONT")? || wait_for(&mut child, LIMIT)? != Some(true) {
                 let _ = child.kill(); // it may have ended by now
                 let place = folder.display();
                 return Err(format!(
@@ -129,8 +129,8 @@ fn attack(known: &Known, program: &Path, out: &str, random: &mut Random, tally: 
     }
 }
 
-/// Whether a program ended well, once it is over; none if it is not over in time.
-fn ended(child: &mut Child, limit: Duration) -> Result<Option<bool>> {
+/// Success of a program once it is over; `None` if it is not over in time.
+fn wait_for(child: &mut Child, limit: Duration) -> Result<Option<bool>> {
     let begin = Instant::now();
     loop {
         match child.try_wait().map_err(|error| error.to_string())? {
