@@ -16,8 +16,8 @@ clean() {
 trap clean EXIT
 
 for machine in $here $there; do
-    ip netns add $machine
-    ip -n $machine link set lo up
+    ip netns add "$machine"
+    ip -n "$machine" link set lo up
 done
 ip link add veth-1 netns $here type veth peer name veth-2 netns $there
 ip -n $here addr add 10.77.0.1/24 dev veth-1
