@@ -14,6 +14,7 @@ mod gguf;
 mod label;
 mod learning;
 mod log;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod memory;
 mod mpi;
 mod mutations;
