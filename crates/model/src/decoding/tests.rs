@@ -50,7 +50,7 @@ fn hidden(model: &Transformer, threads: Option<usize>, is_far: bool) -> Vec<f32>
     cache.decoding = match threads {
         Some(threads) => {
             let mut decoding = DecodingPass::of(model).expect("the decoding pass knows the model");
-            decoding.threads = Threads(threads);
+            decoding.threads = Threads::of_rayon(threads);
             Some(Box::new(decoding))
         }
         None => None,

@@ -9,6 +9,7 @@ mod attention;
 mod gelu;
 mod log_probs;
 mod memory;
+mod openmp;
 mod put_rows;
 mod rms_norm;
 mod swiglu;
@@ -16,6 +17,8 @@ mod swiglu;
 use burn::backend::LibTorch;
 use burn::backend::{DispatchDevice, LibTorchDevice};
 use burn::tensor::Device;
+
+use super::loops::Threads;
 
 pub(super) use adamw::adamw_step;
 pub(super) use attention::attention;
@@ -55,9 +58,10 @@ pub(super) fn set_threads(count: usize) {
     tch::set_num_threads(i32::try_from(count).unwrap_or(i32::MAX));
 }
 
-/// Number of threads that libtorch uses inside one operation.
-pub(super) fn threads() -> usize {
-    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
+/// Threads that libtorch uses inside one operation.
+pub(super) fn threads() -> Threads {
+    let count = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
+    Threads::of_pool(count, openmp::on_openmp)
 }
 
 /// Number of GPUs that libtorch can use.

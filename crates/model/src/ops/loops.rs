@@ -25,6 +25,7 @@ mod rotate;
 mod row_products;
 mod splat;
 mod swiglu;
+mod threads;
 
 pub(super) use adamw::{adamw_step, sum_of_squares};
 pub(crate) use cached_attention::attend_to_cache;
@@ -41,20 +42,12 @@ pub(super) use rms_norm::rms_norm_gradients;
 pub(crate) use rotate::{Rotated, rotate};
 pub(crate) use swiglu::swiglu;
 pub(super) use swiglu::swiglu_gradients;
+pub(crate) use threads::Threads;
+#[cfg(feature = "libtorch")]
+pub(super) use threads::on_rayon;
 
 /// Numbers that a thread takes at once: enough to be worth waking it, few enough for its cache.
 pub(super) const PART: usize = 1 << 14;
-
-/// Maximum number of threads that work on one operation.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Threads(pub usize);
-
-impl Threads {
-    /// Number of parts that a thread takes at least, of so many.
-    fn share(self, parts: usize) -> usize {
-        parts.div_ceil(self.0).max(1)
-    }
-}
 
 /// Numbers of some whole rows, about a part.
 fn rows_of_a_part(width: usize) -> usize {

@@ -25,10 +25,10 @@ pub(crate) fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
 pub(crate) fn threads(device: &Device) -> Threads {
     #[cfg(feature = "libtorch")]
     if libtorch::is_libtorch(device) {
-        return Threads(libtorch::threads());
+        return libtorch::threads();
     }
     let _ = device;
-    Threads(rayon::current_num_threads())
+    Threads::of_rayon(rayon::current_num_threads())
 }
 
 /// True if the numbers of a tensor, which is in memory and outside autodiff, stand one after the other.

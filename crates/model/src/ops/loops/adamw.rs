@@ -1,5 +1,4 @@
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::functions::dot;
 use super::{PART, Threads};
@@ -15,18 +14,17 @@ pub(in crate::ops) fn adamw_step(
     threads: Threads,
 ) {
     let factors = Factors::new(settings);
-    let share = threads.share(param.len().div_ceil(PART));
-    let averages = exp_avg.par_chunks_mut(PART).zip(exp_avg_sq.par_chunks_mut(PART));
-    let parts = param.par_chunks_mut(PART).zip(gradient.par_chunks(PART)).zip(averages);
-    parts
-        .with_min_len(share)
-        .for_each(|((param, gradient), (exp_avg, exp_avg_sq))| part(param, gradient, exp_avg, exp_avg_sq, factors));
+    let averages = exp_avg.chunks_mut(PART).zip(exp_avg_sq.chunks_mut(PART));
+    let parts = param.chunks_mut(PART).zip(gradient.chunks(PART)).zip(averages);
+    threads.for_each(parts, |((param, gradient), (exp_avg, exp_avg_sq))| {
+        part(param, gradient, exp_avg, exp_avg_sq, factors);
+    });
 }
 
 /// Sum of the squares of all numbers.
 pub(in crate::ops) fn sum_of_squares(numbers: &[f32], threads: Threads) -> f32 {
-    let share = threads.share(numbers.len().div_ceil(PART));
-    let parts: Vec<f32> = numbers.par_chunks(PART).with_min_len(share).map(square).collect();
+    let mut parts = vec![0.0; numbers.len().div_ceil(PART)];
+    threads.for_each(parts.iter_mut().zip(numbers.chunks(PART)), |(sum, part)| *sum = square(part));
     parts.into_iter().map(f64::from).sum::<f64>() as f32
 }
 

@@ -1,7 +1,6 @@
 use std::ops::Range;
 
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::Threads;
 use super::codes::{Codes, F32};
@@ -24,9 +23,8 @@ pub(crate) fn attend_to_cache(
     threads: Threads,
 ) {
     let width = group * head_dim;
-    let share = threads.share(output.len() / width);
-    let groups = output.par_chunks_mut(width).zip(query.par_chunks(width)).enumerate().with_min_len(share);
-    groups.for_each_init(Memory::default, |memory, (number, (output, query))| {
+    let groups = output.chunks_exact_mut(width).zip(query.chunks_exact(width)).enumerate();
+    threads.for_each_with(groups, |memory: &mut Memory, (number, (output, query))| {
         let Memory { scores, arranged, panel } = memory;
         let Range { start, end } = cells(number);
         scores.clear();
@@ -99,7 +97,14 @@ mod tests {
         }
         for threads in [1, 3] {
             let mut output = vec![f32::NAN; query.len()];
-            attend_to_cache(&query, [&keys, &values], &mut output, [group, head_dim], cells, Threads(threads));
+            attend_to_cache(
+                &query,
+                [&keys, &values],
+                &mut output,
+                [group, head_dim],
+                cells,
+                Threads::of_rayon(threads),
+            );
             assert_close!(output, expected, 1e-5);
         }
     }

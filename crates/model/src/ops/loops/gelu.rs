@@ -1,7 +1,6 @@
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::functions::{erf, exp, tanh};
 use super::{PART, Threads};
@@ -26,8 +25,7 @@ pub(in crate::ops) fn gelu_gradient(x: &[f32], gradient: &mut [f32], form: GeluF
 }
 
 fn in_parts(x: &[f32], changed: &mut [f32], threads: Threads, part: fn(&[f32], &mut [f32])) {
-    let share = threads.share(changed.len().div_ceil(PART));
-    changed.par_chunks_mut(PART).zip(x.par_chunks(PART)).with_min_len(share).for_each(|(changed, x)| part(x, changed));
+    threads.for_each(changed.chunks_mut(PART).zip(x.chunks(PART)), |(changed, x)| part(x, changed));
 }
 
 #[macerator::with_simd]

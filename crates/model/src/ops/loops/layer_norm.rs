@@ -1,5 +1,4 @@
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::functions::{dot, sum};
 use super::{Threads, added, rows_of_a_part};
@@ -7,9 +6,8 @@ use super::{Threads, added, rows_of_a_part};
 /// [`layer_norm`](crate::ops::layer_norm()) of `input`, `[rows, width]`, into `output`. Weight and bias come as a pair.
 pub(crate) fn layer_norm(input: &[f32], [weight, bias]: [&[f32]; 2], output: &mut [f32], eps: f32, threads: Threads) {
     let part = rows_of_a_part(weight.len());
-    let share = threads.share(output.len().div_ceil(part));
-    let parts = output.par_chunks_mut(part).zip(input.par_chunks(part)).with_min_len(share);
-    parts.for_each(|(output, input)| rows(input, weight, bias, output, eps));
+    let parts = output.chunks_mut(part).zip(input.chunks(part));
+    threads.for_each(parts, |(output, input)| rows(input, weight, bias, output, eps));
 }
 
 /// Replaces the gradient of a layer norm's output, `[rows, width]`, by that of its input. Returns the gradients of weight and
@@ -25,10 +23,8 @@ pub(in crate::ops) fn layer_norm_gradients(
     let part = rows_of_a_part(width);
     let count = gradient.len().div_ceil(part);
     let mut sums = vec![0.0; count * 2 * width];
-    let parts = gradient.par_chunks_mut(part).zip(input.par_chunks(part)).zip(sums.par_chunks_mut(2 * width));
-    parts
-        .with_min_len(threads.share(count))
-        .for_each(|((gradient, input), sums)| rows_gradients(input, weight, gradient, sums, eps));
+    let parts = gradient.chunks_mut(part).zip(input.chunks(part)).zip(sums.chunks_mut(2 * width));
+    threads.for_each(parts, |((gradient, input), sums)| rows_gradients(input, weight, gradient, sums, eps));
     let mut of_weight = added(&sums, 2 * width);
     let of_bias = of_weight.split_off(width);
     [of_weight, of_bias]

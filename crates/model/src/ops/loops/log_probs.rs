@@ -1,11 +1,10 @@
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::functions::exp;
 use super::{PART, Threads};
 
 /// Log of the sum of a row's exponentials, in two parts: of large logits their sum would lose digits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(in crate::ops) struct LogSumExp {
     pub largest: f32,
     /// Of what the exponentials are of the largest one.
@@ -22,8 +21,9 @@ impl LogSumExp {
 
 /// That of each row of logits, of which a row has `width`.
 pub(in crate::ops) fn log_sum_exp(logits: &[f32], width: usize, threads: Threads) -> Vec<LogSumExp> {
-    let share = threads.share(logits.len() / width);
-    logits.par_chunks_exact(width).with_min_len(share).map(log_sum_exp_of_row).collect()
+    let mut sums = vec![LogSumExp::default(); logits.len() / width];
+    threads.for_each(sums.iter_mut().zip(logits.chunks_exact(width)), |(sum, row)| *sum = log_sum_exp_of_row(row));
+    sums
 }
 
 /// Replaces logits by the gradient of `sum_row factors[row] log p[row, targets[row]]`, given what [`log_sum_exp`] tells of each row:
@@ -36,9 +36,8 @@ pub(in crate::ops) fn log_probs_gradient(
     factors: &[f32],
     threads: Threads,
 ) {
-    let share = threads.share(sums.len());
-    let rows = logits.par_chunks_exact_mut(width).with_min_len(share);
-    rows.zip(sums).zip(targets).zip(factors).for_each(|(((row, sum), &target), &factor)| {
+    let rows = logits.chunks_exact_mut(width).zip(sums).zip(targets).zip(factors);
+    threads.for_each(rows, |(((row, sum), &target), &factor)| {
         scaled_probabilities(row, *sum, -factor);
         row[target] += factor;
     });
@@ -118,11 +117,11 @@ mod tests {
                 f64::from(factors[row]) * (f64::from(u8::from(column == targets[row])) - p)
             };
             let expected: Vec<f64> = (0..rows * width).map(gradient).collect();
-            for threads in [1, 2].map(Threads) {
+            for threads in [1, 2].map(Threads::of_rayon) {
                 let found = log_sum_exp(&logits, width, threads);
                 let whole: Vec<f32> = found.iter().map(|sum| sum.largest + sum.log_sum).collect();
                 assert_close!(whole, &sums, 1e-5);
-                if threads.0 == 2 {
+                if threads.count() == 2 {
                     log_probs_gradient(&mut logits, width, &found, &targets, &factors, threads);
                 }
             }

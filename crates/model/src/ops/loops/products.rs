@@ -1,5 +1,3 @@
-use rayon::prelude::*;
-
 use super::Threads;
 use super::codes::{Bf16, Codes, F32, Int8, Nf4};
 use super::column_products::{Interleaved, add_by_columns};
@@ -48,7 +46,7 @@ pub(crate) fn multiply<const N: usize>(
 ) {
     let rows = x.len() / inner;
     let columns: usize = products.iter().map(|product| product.output.len() / rows).sum();
-    let width = BLOCK.min(columns.div_ceil(threads.0).next_multiple_of(TILE));
+    let width = BLOCK.min(columns.div_ceil(threads.count()).next_multiple_of(TILE));
     let mut products: Vec<Product> = products.into();
     while let Some(first) = products.first() {
         let order = Order::of(first.matrix);
@@ -106,8 +104,7 @@ fn compute(x: Arranged, [rows, inner]: [usize; 2], products: Vec<Product>, width
         parts.map(move |(number, output)| Block { matrix, bias, columns, from: number * width, output })
     });
     let blocks: Vec<Block> = blocks.collect();
-    let share = threads.share(blocks.len());
-    blocks.into_par_iter().with_min_len(share).for_each_init(Lines::default, |panel, block| {
+    threads.for_each_with(blocks.into_iter(), |panel: &mut Lines, block| {
         let Block { matrix, bias, columns, from, mut output } = block;
         for row in 0..rows {
             let width = output.width();
@@ -172,7 +169,7 @@ mod tests {
             let mut arranged = Lines::default();
             let in_vectors = shortest(&mut || {
                 let product = Product { matrix, bias: None, output: &mut output };
-                multiply(&x, WIDTH, [product], &mut arranged, Threads(1));
+                multiply(&x, WIDTH, [product], &mut arranged, Threads::of_rayon(1));
                 black_box(&output);
             });
             assert!(3 * in_vectors < one_by_one, "{name}: {in_vectors:?} in vectors, {one_by_one:?} one by one");
@@ -203,7 +200,7 @@ mod tests {
                     Product { matrix: Matrix::Rows(&by_row), bias: None, output: &mut first },
                     Product { matrix: Matrix::Columns(&by_column), bias: Some(&bias), output: &mut second },
                 ];
-                multiply(&x, inner, products, &mut Lines::default(), Threads(threads));
+                multiply(&x, inner, products, &mut Lines::default(), Threads::of_rayon(threads));
                 assert_close!(first, expected, rounding);
                 assert_close!(second, with_bias, rounding);
             }
@@ -227,7 +224,7 @@ mod tests {
                 let expected: Vec<f64> = (0..rows * columns).map(|at| sum(at / columns, at % columns)).collect();
                 let mut output = vec![f32::NAN; rows * columns];
                 let product = Product { matrix, bias: None, output: &mut output };
-                multiply(&x, inner, [product], &mut Lines::default(), Threads(2));
+                multiply(&x, inner, [product], &mut Lines::default(), Threads::of_rayon(2));
                 assert_close!(
                     output,
                     expected,

@@ -1,5 +1,4 @@
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::functions::dot;
 use super::{Threads, added, rows_of_a_part};
@@ -7,9 +6,8 @@ use super::{Threads, added, rows_of_a_part};
 /// [`rms_norm`](crate::ops::rms_norm()) of `input`, `[rows, width]`, into `output`.
 pub(crate) fn rms_norm(input: &[f32], weight: &[f32], output: &mut [f32], eps: f32, threads: Threads) {
     let part = rows_of_a_part(weight.len());
-    let share = threads.share(output.len().div_ceil(part));
-    let parts = output.par_chunks_mut(part).zip(input.par_chunks(part)).with_min_len(share);
-    parts.for_each(|(output, input)| rows(input, weight, output, eps));
+    let parts = output.chunks_mut(part).zip(input.chunks(part));
+    threads.for_each(parts, |(output, input)| rows(input, weight, output, eps));
 }
 
 /// Replaces the gradient of the output, `[rows, width]`, by that of the input. Returns that of the weight.
@@ -24,10 +22,8 @@ pub(in crate::ops) fn rms_norm_gradients(
     let part = rows_of_a_part(width);
     let count = gradient.len().div_ceil(part);
     let mut sums = vec![0.0; count * width];
-    let parts = gradient.par_chunks_mut(part).zip(input.par_chunks(part)).zip(sums.par_chunks_mut(width));
-    parts
-        .with_min_len(threads.share(count))
-        .for_each(|((gradient, input), sums)| rows_gradients(input, weight, gradient, sums, eps));
+    let parts = gradient.chunks_mut(part).zip(input.chunks(part)).zip(sums.chunks_mut(width));
+    threads.for_each(parts, |((gradient, input), sums)| rows_gradients(input, weight, gradient, sums, eps));
     added(&sums, width)
 }
 

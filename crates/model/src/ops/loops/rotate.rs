@@ -1,5 +1,4 @@
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::{Threads, rows_of_a_part};
 
@@ -21,12 +20,13 @@ pub(crate) fn rotate(x: &[f32], [cos, sin]: [&[f32]; 2], output: &mut [f32], siz
     let Rotated { width, dim, .. } = size;
     let angles = cos.len() / dim;
     let part = rows_of_a_part(width);
-    let share = threads.share(output.len().div_ceil(part));
-    let parts = output.par_chunks_mut(width).zip(x.par_chunks(width)).enumerate();
-    let rows = (part / width) * share;
-    parts.with_min_len(rows).for_each(|(row, (output, x))| {
-        let at = row % angles * dim;
-        heads(x, &cos[at..at + dim], &sin[at..at + dim], output, size);
+    let parts = output.chunks_mut(part).zip(x.chunks(part)).enumerate();
+    threads.for_each(parts, |(number, (output, x))| {
+        let first = number * (part / width);
+        for (row, (output, x)) in (first..).zip(output.chunks_exact_mut(width).zip(x.chunks_exact(width))) {
+            let at = row % angles * dim;
+            heads(x, &cos[at..at + dim], &sin[at..at + dim], output, size);
+        }
     });
 }
 

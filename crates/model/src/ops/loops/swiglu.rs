@@ -1,14 +1,12 @@
 use macerator::Simd;
-use rayon::prelude::*;
 
 use super::functions::exp;
 use super::{PART, Threads};
 
 /// [`swiglu`](crate::ops::swiglu()) of `gate` and `up` into `output`.
 pub(crate) fn swiglu(gate: &[f32], up: &[f32], output: &mut [f32], threads: Threads) {
-    let share = threads.share(output.len().div_ceil(PART));
-    let parts = output.par_chunks_mut(PART).zip(gate.par_chunks(PART)).zip(up.par_chunks(PART));
-    parts.with_min_len(share).for_each(|((output, gate), up)| part(gate, up, output));
+    let parts = output.chunks_mut(PART).zip(gate.chunks(PART)).zip(up.chunks(PART));
+    threads.for_each(parts, |((output, gate), up)| part(gate, up, output));
 }
 
 /// Replaces the gradient of the output by that of `up`, and writes that of `gate` into `of_gate`.
@@ -19,10 +17,9 @@ pub(in crate::ops) fn swiglu_gradients(
     of_gate: &mut [f32],
     threads: Threads,
 ) {
-    let share = threads.share(gradient.len().div_ceil(PART));
-    let changed = gradient.par_chunks_mut(PART).zip(of_gate.par_chunks_mut(PART));
-    let parts = changed.zip(gate.par_chunks(PART)).zip(up.par_chunks(PART));
-    parts.with_min_len(share).for_each(|(((gradient, of_gate), gate), up)| part_gradients(gate, up, gradient, of_gate));
+    let changed = gradient.chunks_mut(PART).zip(of_gate.chunks_mut(PART));
+    let parts = changed.zip(gate.chunks(PART)).zip(up.chunks(PART));
+    threads.for_each(parts, |(((gradient, of_gate), gate), up)| part_gradients(gate, up, gradient, of_gate));
 }
 
 #[macerator::with_simd]
