@@ -29,8 +29,8 @@ pub(crate) struct Product<'a> {
     pub output: &'a mut [f32],
 }
 
-/// Columns that a thread takes at once: with a few rows, what is added up stays in the nearest cache.
-const BLOCK: usize = 512;
+/// Sums that a thread adds up at once: they stay in the second cache.
+const SUMS: usize = 1 << 16;
 
 /// Columns that threads divide a product into are multiples of this, as tiles are.
 const TILE: usize = 64;
@@ -46,7 +46,7 @@ pub(crate) fn multiply<const N: usize>(
 ) {
     let rows = x.len() / inner;
     let columns: usize = products.iter().map(|product| product.output.len() / rows).sum();
-    let width = BLOCK.min(columns.div_ceil(threads.count()).next_multiple_of(TILE));
+    let width = (SUMS / rows).min(columns.div_ceil(threads.count())).next_multiple_of(TILE);
     let mut products: Vec<Product> = products.into();
     while let Some(first) = products.first() {
         let order = Order::of(first.matrix);

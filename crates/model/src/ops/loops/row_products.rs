@@ -7,13 +7,12 @@ use super::splat::splat;
 /// Rows of a tile, whose sums stay in registers. Groups of rows are of about the same size, at most this.
 const ROWS: usize = 6;
 
-/// Rows of the matrix that are multiplied before sums are stored: a panel of them stays in a second-level cache.
-const DEPTH: usize = 256;
+/// Rows of the matrix that are multiplied before sums are stored: a panel of them, and what is asked for meanwhile, stay in the
+/// nearest cache. The memory gives few rows at once the fastest.
+const DEPTH: usize = 32;
 
-/// The same where at most [`STREAMED`] rows wait for little but the memory. It gives whole rows of the matrix the fastest,
-/// without being asked for what comes next.
-const STREAMED_DEPTH: usize = 16;
-const STREAMED: usize = 8;
+/// Number of tiles from one to that which is asked for meanwhile.
+const AHEAD: usize = 2;
 
 /// Rows of a matrix, of which some columns are multiplied.
 #[derive(Clone, Copy)]
@@ -61,22 +60,24 @@ pub(super) fn add_by_rows<'a, S: Simd>(
     // With 32 registers, 24 have sums; with 16, 12.
     let vectors = if lanes == 16 { 4 } else { 2 };
     let groups = rows.div_ceil(ROWS);
-    let streams = rows <= STREAMED;
-    let depth = if streams { STREAMED_DEPTH } else { DEPTH };
-    let panel = panel.numbers(if groups > 1 { depth.min(inner) * vectors * lanes } else { 0 });
+    let panel = panel.numbers(if groups > 1 { DEPTH.min(inner) * vectors * lanes } else { 0 });
     let mut k = 0;
     while k < inner {
-        let count = depth.min(inner - k);
+        let count = DEPTH.min(inner - k);
         let mut n = 0;
         while n + lanes <= width {
             let taken = if width - n >= vectors * lanes { vectors } else { 1 };
+            // Behind the last columns come the first ones of the next rows of the matrix.
+            let ahead = n + AHEAD * vectors * lanes;
+            let ahead = if ahead < width { k * stride + ahead } else { (k + DEPTH) * stride + ahead - width };
+            let ahead = numbers.as_ptr().wrapping_add(ahead);
             let numbers = &numbers[k * stride + n..];
             let mut group = 0;
             while group < groups {
                 let (row, end) = (group_start(group, rows), group_start(group + 1, rows));
                 let x = &x[row * inner + k * (end - row)..][..count * (end - row)];
                 let matrix = MatrixRows { numbers, stride, count };
-                let tile = Tile { matrix, row, column: n, group, groups, streams };
+                let tile = Tile { matrix, row, column: n, group, groups, ahead };
                 match (end - row, taken) {
                     (1, 4) => tile.add::<S, 1, 4>(x, panel, output),
                     (2, 4) => tile.add::<S, 2, 4>(x, panel, output),
@@ -129,17 +130,17 @@ struct Tile<'a> {
     column: usize,
     group: usize,
     groups: usize,
-    /// True if the next columns need not be asked for.
-    streams: bool,
+    /// Numbers that are asked for, with the same stride.
+    ahead: *const f32,
 }
 
 impl Tile<'_> {
     /// Adds the products of `x`, `[count, R]`, with `V` vectors of columns. The first of several groups copies the columns into the
-    /// panel, `[count, V vectors]`, where the others read them one after the other. Each brings a share of the next columns near.
+    /// panel, `[count, V vectors]`, where the others read them one after the other. Each asks for a share of the numbers ahead.
     #[inline(always)]
     #[expect(unsafe_code, reason = "vectors are loaded from addresses; sums in slices are not kept in registers")]
     fn add<S: Simd, const R: usize, const V: usize>(self, x: &[f32], panel: &mut [f32], output: &mut OutputColumns) {
-        let Self { matrix: MatrixRows { numbers, stride, count }, row, column, group, groups, streams } = self;
+        let Self { matrix: MatrixRows { numbers, stride, count }, row, column, group, groups, ahead } = self;
         let lanes = <f32 as Scalar>::lanes::<S>();
         let columns = V * lanes;
         assert!(count > 0 && x.len() == count * R && numbers.len() >= (count - 1) * stride + columns);
@@ -151,10 +152,9 @@ impl Tile<'_> {
         let mut sums = [[zero; V]; R];
         let mut turn = 0;
         for k in 0..count {
-            if turn == group && !streams {
-                let next = numbers.as_ptr().wrapping_add(k * stride + columns);
+            if turn == group {
                 for v in 0..V {
-                    prefetch(next.wrapping_add(v * lanes));
+                    prefetch(ahead.wrapping_add(k * stride + v * lanes));
                 }
             }
             turn = if turn + 1 == groups { 0 } else { turn + 1 };
