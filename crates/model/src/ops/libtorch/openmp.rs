@@ -1,12 +1,15 @@
 //! The threads that libtorch's own operations run on.
 //!
 //! They are OpenMP's. After an operation they look for the next one for some milliseconds, each on a processor, so that threads of
-//! another pool would wait for these processors. Where libtorch has another OpenMP than GCC's, rayon's threads serve.
+//! another pool would wait for these processors. Where libtorch has another OpenMP than GCC's, rayon's threads serve; and where other
+//! programs compute too: a thread that does not sleep gets its turn last, and the others wait for it.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::ffi::{c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::ops::loops::on_rayon;
 
@@ -47,11 +50,23 @@ impl Gomp {
     }
 }
 
+/// Longest wait for the other threads, beyond the time of the caller's own share, that shows no other programs.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Time for which rayon serves then.
+const REST: Duration = Duration::from_millis(100);
+
+thread_local! {
+    static RESTS_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
 /// What the threads do.
 struct Region<'a> {
     gomp: &'a Gomp,
     count: usize,
     work: &'a (dyn Fn(usize) + Sync),
+    /// When the caller is done with its own share.
+    caller_done: OnceLock<Instant>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -62,9 +77,18 @@ struct Region<'a> {
 #[expect(unsafe_code, reason = "a C library calls back")]
 pub(super) fn on_openmp(count: usize, work: &(dyn Fn(usize) + Sync)) {
     let Some(gomp) = &*GOMP else { return on_rayon(count, work) };
-    let region = Region { gomp, count, work, panic: Mutex::new(None) };
+    let began = Instant::now();
+    if RESTS_UNTIL.get().is_some_and(|until| began < until) {
+        return on_rayon(count, work);
+    }
+    let region = Region { gomp, count, work, caller_done: OnceLock::new(), panic: Mutex::new(None) };
     // SAFETY: the region is shared by the threads alone, which are done when the call returns.
     unsafe { (gomp.parallel)(enter, (&raw const region).cast_mut().cast(), count as c_uint, 0) };
+    let all_done = Instant::now();
+    let caller_done = region.caller_done.get().copied().unwrap_or(all_done);
+    if all_done - caller_done > PATIENCE + (caller_done - began) {
+        RESTS_UNTIL.set(Some(all_done + REST));
+    }
     if let Some(panic) = region.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
         resume_unwind(panic);
     }
@@ -80,7 +104,11 @@ unsafe extern "C" fn enter(region: *mut c_void) {
     };
     // There may be fewer threads than were asked for.
     let share = || (first..region.count).step_by(threads).for_each(region.work);
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(share)) {
+    let result = catch_unwind(AssertUnwindSafe(share));
+    if first == 0 {
+        let _ = region.caller_done.set(Instant::now());
+    }
+    if let Err(panic) = result {
         *region.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
     }
 }
