@@ -29,8 +29,9 @@ pub(crate) struct Product<'a> {
     pub output: &'a mut [f32],
 }
 
-/// Sums that a thread adds up at once: they stay in the second cache.
-const SUMS: usize = 1 << 16;
+/// Sums that a thread adds up at once: they stay in a second cache of some megabytes. Fewer columns at once would leave shares of
+/// different lengths to the threads.
+const SUMS: usize = 1 << 18;
 
 /// Columns that threads divide a product into are multiples of this, as tiles are.
 const TILE: usize = 64;
