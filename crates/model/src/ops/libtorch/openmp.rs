@@ -13,14 +13,18 @@ use std::time::{Duration, Instant};
 
 use crate::ops::loops::on_rayon;
 
+/// Calls a function with an address on so many threads, and waits for all; the last number is of no use here.
+type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+type Count = unsafe extern "C" fn() -> c_int;
+
 /// Functions of GCC's OpenMP, libgomp, which compiled programs call.
 struct Gomp {
-    /// `GOMP_parallel`: calls a function with an address on so many threads, and waits for all.
-    parallel: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint),
+    /// `GOMP_parallel`
+    parallel: Parallel,
     /// `omp_get_thread_num`
-    thread: unsafe extern "C" fn() -> c_int,
+    thread: Count,
     /// `omp_get_num_threads`
-    threads: unsafe extern "C" fn() -> c_int,
+    threads: Count,
 }
 
 static GOMP: LazyLock<Option<Gomp>> = LazyLock::new(Gomp::find);
@@ -37,9 +41,9 @@ impl Gomp {
                 (!address.is_null()).then_some(address)
             };
             Some(Self {
-                parallel: std::mem::transmute::<*mut c_void, _>(find(c"GOMP_parallel")?),
-                thread: std::mem::transmute::<*mut c_void, _>(find(c"omp_get_thread_num")?),
-                threads: std::mem::transmute::<*mut c_void, _>(find(c"omp_get_num_threads")?),
+                parallel: std::mem::transmute::<*mut c_void, Parallel>(find(c"GOMP_parallel")?),
+                thread: std::mem::transmute::<*mut c_void, Count>(find(c"omp_get_thread_num")?),
+                threads: std::mem::transmute::<*mut c_void, Count>(find(c"omp_get_num_threads")?),
             })
         }
     }
