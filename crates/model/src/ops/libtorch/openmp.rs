@@ -64,7 +64,7 @@ thread_local! {
     static RESTS_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// What the threads do.
+/// Work that the threads share.
 struct Region<'a> {
     gomp: &'a Gomp,
     count: usize,
