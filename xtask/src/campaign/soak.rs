@@ -1,5 +1,6 @@
 //! Long training and serving: memory and open files are read from the system each second, and must not grow.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -48,6 +49,8 @@ const ITEMS: u64 = 100_000;
 struct Run {
     name: &'static str,
     group: Guarded,
+    /// The process of the group that runs the program, once it does.
+    process: Option<u32>,
     samples: Vec<Sample>,
 }
 
@@ -68,27 +71,38 @@ pub fn run(request: &Request) -> Result<String> {
         }
     }
     runs.push(("label serve", Guarded::start(&mut labelling(&program, &load, request.deadline.seconds()))?));
-    let run = |(name, group)| Run { name, group, samples: Vec::new() };
+    let run = |(name, group)| Run { name, group, process: None, samples: Vec::new() };
     let mut runs: Vec<Run> = runs.into_iter().map(run).collect();
     let begin = Instant::now();
     while !request.deadline.is_over() {
         sleep(Duration::from_secs(1));
         for run in &mut runs {
-            if run.group.is_over()? {
+            // Looked for once: the file of the program may be replaced while it runs.
+            run.process = run.process.or_else(|| process_of(run.group.id(), &program));
+            let sample = run.process.map(|process| sample(process, begin));
+            if run.group.is_over()? || matches!(sample, Some(None)) {
                 return Err(format!("{}: ended by itself; see {}", run.name, folder.0.display()));
             }
-            run.samples.extend(process_of(run.group.id(), &program).and_then(|process| sample(process, begin)));
+            run.samples.extend(sample.flatten());
         }
     }
-    let told = |run: &Run| match judge(&run.samples) {
-        Ok(told) => Ok(format!("{}: {told}", run.name)),
-        Err(told) => Err(format!("{}: {told}", run.name)),
-    };
-    let told: Result<Vec<_>> = runs.iter().map(told).collect();
+    let told = all_told(runs.iter().map(|run| (run.name, judge(&run.samples))));
     drop(runs);
     let told = told?;
     folder.remove();
-    Ok(told.join("; "))
+    Ok(told)
+}
+
+/// The findings of all runs; an error where one of them is.
+fn all_told(findings: impl Iterator<Item = (&'static str, Result<String>)>) -> Result<String> {
+    let mut is_well = true;
+    let mut told = Vec::new();
+    for (name, finding) in findings {
+        is_well &= finding.is_ok();
+        told.push(format!("{name}: {}", finding.unwrap_or_else(|told| told)));
+    }
+    let told = told.join("; ");
+    if is_well { Ok(told) } else { Err(told) }
 }
 
 /// A label server with people, who have items for longer than the campaign lasts.
@@ -123,7 +137,8 @@ fn sample(process: u32, begin: Instant) -> Option<Sample> {
     Some(Sample { hours: begin.elapsed().as_secs_f64() / 3600.0, bytes: kibibytes * 1024.0, files })
 }
 
-/// Fits a line through the memory of the warm part, and compares the open files of its two halves.
+/// Fits a line through the memory of the warm part, and compares the open files of its two halves: a leak raises their
+/// least number, and the connections of clients, which come and go, do not.
 fn judge(samples: &[Sample]) -> Result<String> {
     let warm = &samples[(samples.len() as f64 * WARM) as usize..];
     if warm.len() < 10 {
@@ -136,16 +151,18 @@ fn judge(samples: &[Sample]) -> Result<String> {
     let variance: f64 = warm.iter().map(|sample| (sample.hours - hours).powi(2)).sum();
     let slope = covariance / variance;
     let (first, second) = warm.split_at(warm.len() / 2);
-    let most = |part: &[Sample]| part.iter().map(|sample| sample.files).max().unwrap_or(0);
+    let files = |part: &[Sample]| part.iter().map(|sample| sample.files).collect::<BTreeSet<_>>();
+    let (first, second) = (files(first), files(second));
     let lasted = warm[warm.len() - 1].hours - warm[0].hours;
     let told = format!(
-        "{:.0} MB, {:+.3} % an hour, {} open files, {:.2} hours",
+        "{:.0} MB, {:+.3} % an hour, {} to {} open files, {:.2} hours",
         bytes / 1e6,
         100.0 * slope / bytes,
-        most(second),
+        second.first().unwrap_or(&0),
+        second.last().unwrap_or(&0),
         lasted
     );
-    if slope * lasted > GROWTH * bytes * lasted + STEP || most(second) > most(first) {
+    if slope * lasted > GROWTH * bytes * lasted + STEP || second.first() > first.first() {
         return Err(format!("grows: {told}"));
     }
     Ok(told)
@@ -164,11 +181,21 @@ mod tests {
 
     #[test]
     fn growth_of_memory_and_of_files_is_told() {
-        assert!(judge(&samples(|_| 1e8, |_| 9)).unwrap().starts_with("100 MB, +0.000 % an hour, 9 open files"));
+        assert!(judge(&samples(|_| 1e8, |_| 9)).unwrap().starts_with("100 MB, +0.000 % an hour, 9 to 9 open files"));
+        // More clients at once in the second half, which leave again.
+        let told = judge(&samples(|_| 1e8, |second| 9 + 3 * usize::from(second == 3000))).unwrap();
+        assert!(told.contains("9 to 12 open files"), "{told}");
         // What is filled at the beginning is not growth.
         judge(&samples(|hours| 1e8 + 5e7 * (hours * 20.0).min(1.0), |_| 9)).unwrap();
         assert!(judge(&samples(|hours| 1e8 + 1e7 * hours, |_| 9)).unwrap_err().starts_with("grows: "));
         assert!(judge(&samples(|_| 1e8, |second| 9 + second / 1000)).unwrap_err().starts_with("grows: "));
         assert!(judge(&[]).is_err());
+    }
+
+    #[test]
+    fn a_run_that_grows_hides_no_other() {
+        let findings = |second: Result<String>| [("ppo", Ok("flat".to_string())), ("sft", second)].into_iter();
+        assert_eq!(all_told(findings(Ok("flat".to_string()))).unwrap(), "ppo: flat; sft: flat");
+        assert_eq!(all_told(findings(Err("grows".to_string()))).unwrap_err(), "ppo: flat; sft: grows");
     }
 }
