@@ -22,7 +22,7 @@ pub(super) struct Sizes {
     pub worth_sharing: usize,
 }
 
-const SIZES: Sizes = Sizes { chunk: 512, pass: 4096, worth_sharing: 32 };
+const SIZES: Sizes = Sizes { chunk: 512, pass: 1024, worth_sharing: 32 };
 
 /// Continuous batching: requests are continued as they come, in a fixed number of rows. A row that has ended is given
 /// to the next request at once, and prompts are read beside rows that write.

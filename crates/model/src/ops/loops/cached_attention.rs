@@ -4,7 +4,7 @@ use macerator::Simd;
 
 use super::Threads;
 use super::codes::{Codes, F32};
-use super::column_products::{Interleaved, add_by_columns};
+use super::column_products::{Interleaved, add_by_columns, interleaved_stride};
 use super::functions::{exp, sum};
 use super::lines::Lines;
 use super::output_columns::OutputColumns;
@@ -30,12 +30,13 @@ pub(crate) fn attend_to_cache(
         scores.clear();
         scores.resize(group * (end - start), 0.0);
         let [keys, values] = [keys, values].map(|numbers| &numbers[start * head_dim..end * head_dim]);
-        let query = Interleaved::new(query, head_dim, F32::IN_WORD, arranged);
+        let memory = arranged.numbers(group * interleaved_stride(head_dim, F32::IN_WORD));
+        let query = Interleaved::new(query, head_dim, F32::IN_WORD, memory);
         add_by_columns(query, F32(keys), 0, &mut OutputColumns::of(scores, group));
         softmax(scores, end - start);
         output.fill(0.0);
         let values = MatrixRows { numbers: values, stride: head_dim, count: end - start };
-        let weights = grouped(scores, end - start, arranged);
+        let weights = grouped(scores, end - start, arranged.numbers(scores.len()));
         add_by_rows(weights, values, panel, &mut OutputColumns::of(output, group));
     });
 }

@@ -1,7 +1,7 @@
 use macerator::{Scalar, Simd, Vector};
 
 use super::codes::Codes;
-use super::lines::{Lines, prefetch};
+use super::lines::prefetch;
 use super::output_columns::OutputColumns;
 use super::splat::{splat, splat_bits};
 
@@ -16,12 +16,12 @@ pub(super) struct Interleaved<'a> {
 }
 
 impl<'a> Interleaved<'a> {
-    /// For columns with so many codes in a word.
-    pub fn new(x: &[f32], inner: usize, in_word: usize, memory: &'a mut Lines) -> Self {
+    /// For columns with so many codes in a word. `memory` has as many numbers as the rows with their [`interleaved_stride`].
+    pub fn new(x: &[f32], inner: usize, in_word: usize, memory: &'a mut [f32]) -> Self {
         let lanes = lanes();
         let chunk = in_word * lanes;
-        let stride = inner.next_multiple_of(chunk);
-        let numbers = memory.numbers(x.len() / inner * stride);
+        let stride = interleaved_stride(inner, in_word);
+        let numbers = &mut memory[..x.len() / inner * stride];
         for (x, numbers) in x.chunks_exact(inner).zip(numbers.chunks_exact_mut(stride)) {
             for (x, numbers) in x.chunks(chunk).zip(numbers.chunks_exact_mut(chunk)) {
                 if x.len() < chunk {
@@ -35,6 +35,11 @@ impl<'a> Interleaved<'a> {
         }
         Self { numbers, inner, stride }
     }
+}
+
+/// Numbers of a row of [`Interleaved`].
+pub(super) fn interleaved_stride(inner: usize, in_word: usize) -> usize {
+    inner.next_multiple_of(in_word * lanes())
 }
 
 #[macerator::with_simd]

@@ -32,17 +32,11 @@ impl<'a> OutputColumns<'a> {
         self.width
     }
 
-    /// Parts of so many columns, but for the last.
-    pub fn parts(self, width: usize) -> impl Iterator<Item = Self> {
-        let Self { start, rows, stride, width: all, .. } = self;
-        let part = move |from: usize| Self {
-            start: start.wrapping_add(from),
-            rows,
-            stride,
-            width: width.min(all - from),
-            output: PhantomData,
-        };
-        (0..all).step_by(width).map(part)
+    /// The first columns, so many, and the others.
+    pub fn split_at(self, width: usize) -> (Self, Self) {
+        assert!(width <= self.width);
+        let others = Self { start: self.start.wrapping_add(width), width: self.width - width, ..self };
+        (Self { width, ..self }, others)
     }
 
     /// One row of the columns.

@@ -1,6 +1,6 @@
 use super::Threads;
 use super::codes::{Bf16, Codes, F32, Int8, Nf4};
-use super::column_products::{Interleaved, add_by_columns};
+use super::column_products::{Interleaved, add_by_columns, interleaved_stride};
 use super::lines::Lines;
 use super::output_columns::OutputColumns;
 use super::row_products::{MatrixRows, add_by_rows, grouped};
@@ -29,35 +29,83 @@ pub(crate) struct Product<'a> {
     pub output: &'a mut [f32],
 }
 
-/// Sums that a thread adds up at once: they stay in a second cache of some megabytes. Fewer columns at once would leave shares of
-/// different lengths to the threads.
+/// Sums that a thread adds up at once: they stay in a second cache of some megabytes.
 const SUMS: usize = 1 << 18;
 
-/// Columns that threads divide a product into are multiples of this, as tiles are.
-const TILE: usize = 64;
+/// Most rows that are multiplied at once: they stay in such a cache too.
+const MOST_ROWS: usize = 256;
 
-/// Products of `[rows, inner]` with matrices. Each matrix is read from memory once, and what a processor's caches hold of it is
-/// multiplied with all rows. `arranged` is memory that calls share.
+/// With so many rows for each, threads divide the rows, and none waits for a line of the output in which another writes. With
+/// fewer they divide the columns, so that each number of a matrix is read once.
+const ENOUGH_ROWS: usize = 16;
+
+/// Columns that threads divide a product into are multiples of this: half a tile.
+const HALF_TILE: usize = 32;
+
+/// Products of `[rows, inner]` with matrices. What a processor's caches hold of a matrix is multiplied with up to 256 rows.
+/// `arranged` is memory that calls share. A row's product has the same bits whatever rows are beside it.
 pub(crate) fn multiply<const N: usize>(
     x: &[f32],
     inner: usize,
-    products: [Product; N],
+    mut products: [Product; N],
     arranged: &mut Lines,
     threads: Threads,
 ) {
     let rows = x.len() / inner;
-    let columns: usize = products.iter().map(|product| product.output.len() / rows).sum();
-    let width = (SUMS / rows).min(columns.div_ceil(threads.count())).next_multiple_of(TILE);
-    let mut products: Vec<Product> = products.into();
-    while let Some(first) = products.first() {
-        let order = Order::of(first.matrix);
-        let (these, others) = products.into_iter().partition(|product| Order::of(product.matrix) == order);
-        let x = match order {
-            Order::Grouped => Arranged::Grouped(grouped(x, inner, arranged)),
-            Order::Interleaved(in_word) => Arranged::Interleaved(Interleaved::new(x, inner, in_word, arranged)),
-        };
-        compute(x, [rows, inner], these, width, threads);
-        products = others;
+    let stride = products.iter().map(|product| Order::of(product.matrix).stride(inner)).max().unwrap_or(inner);
+    let arranged = arranged.numbers(rows * stride);
+    if rows >= ENOUGH_ROWS * threads.count() {
+        let parts = rows.div_ceil(threads.count() * MOST_ROWS) * threads.count();
+        let parts = row_parts(rows.div_ceil(parts), x, inner, &mut products, arranged);
+        threads.for_each(parts.into_iter(), |part| part.multiply(inner, threads.one()));
+    } else {
+        let parts = row_parts(MOST_ROWS, x, inner, &mut products, arranged);
+        parts.into_iter().for_each(|part| part.multiply(inner, threads));
+    }
+}
+
+/// Some rows, what they are multiplied with, and memory.
+struct RowPart<'a> {
+    x: &'a [f32],
+    products: Vec<Product<'a>>,
+    arranged: &'a mut [f32],
+}
+
+/// Parts of so many rows, but for the last.
+fn row_parts<'a>(
+    count: usize,
+    x: &'a [f32],
+    inner: usize,
+    products: &'a mut [Product],
+    arranged: &'a mut [f32],
+) -> Vec<RowPart<'a>> {
+    let rows = x.len() / inner;
+    let memories = arranged.chunks_mut((arranged.len() / rows) * count);
+    let parts = x.chunks(inner * count).zip(memories);
+    let mut parts: Vec<_> = parts.map(|(x, arranged)| RowPart { x, products: Vec::new(), arranged }).collect();
+    for Product { matrix, bias, output } in products {
+        let columns = output.len() / rows;
+        for (part, output) in parts.iter_mut().zip(output.chunks_mut(columns * count)) {
+            part.products.push(Product { matrix: *matrix, bias: *bias, output });
+        }
+    }
+    parts
+}
+
+impl RowPart<'_> {
+    fn multiply(self, inner: usize, threads: Threads) {
+        let Self { x, mut products, arranged } = self;
+        let rows = x.len() / inner;
+        while let Some(first) = products.first() {
+            let order = Order::of(first.matrix);
+            let (these, others) = products.into_iter().partition(|product| Order::of(product.matrix) == order);
+            let x = match order {
+                Order::Grouped => Arranged::Grouped(grouped(x, inner, arranged)),
+                Order::Interleaved(in_word) => Arranged::Interleaved(Interleaved::new(x, inner, in_word, arranged)),
+            };
+            compute(x, [rows, inner], these, threads);
+            products = others;
+        }
     }
 }
 
@@ -76,6 +124,14 @@ impl Order {
             Matrix::Bf16Columns(_) => Self::Interleaved(Bf16::IN_WORD),
             Matrix::Int8Columns { .. } => Self::Interleaved(Int8::IN_WORD),
             Matrix::Nf4Columns { .. } => Self::Interleaved(Nf4::IN_WORD),
+        }
+    }
+
+    /// Numbers of a row of `inner`.
+    fn stride(&self, inner: usize) -> usize {
+        match self {
+            Self::Grouped => inner,
+            Self::Interleaved(in_word) => interleaved_stride(inner, *in_word),
         }
     }
 }
@@ -98,16 +154,43 @@ struct Block<'a> {
     output: OutputColumns<'a>,
 }
 
-fn compute(x: Arranged, [rows, inner]: [usize; 2], products: Vec<Product>, width: usize, threads: Threads) {
-    let blocks = products.into_iter().flat_map(|Product { matrix, bias, output }| {
-        let columns = output.len() / rows;
-        let parts = OutputColumns::of(output, rows).parts(width).enumerate();
-        parts.map(move |(number, output)| Block { matrix, bias, columns, from: number * width, output })
+fn compute(x: Arranged, [rows, inner]: [usize; 2], products: Vec<Product>, threads: Threads) {
+    threads.for_each(shares(products, rows, threads.count()).into_iter(), |blocks| {
+        let mut panel = Lines::default();
+        blocks.into_iter().for_each(|block| block.compute(x, inner, &mut panel));
     });
-    let blocks: Vec<Block> = blocks.collect();
-    threads.for_each_with(blocks.into_iter(), |panel: &mut Lines, block| {
-        let Block { matrix, bias, columns, from, mut output } = block;
-        for row in 0..rows {
+}
+
+/// Divides the columns of products into about as many for each thread.
+fn shares(products: Vec<Product>, rows: usize, threads: usize) -> Vec<Vec<Block>> {
+    let columns = |product: &Product| product.output.len() / rows;
+    let all: usize = products.iter().map(columns).sum();
+    let share = all.div_ceil(threads).next_multiple_of(HALF_TILE);
+    let most = SUMS / rows / HALF_TILE * HALF_TILE;
+    let (mut shares, mut left) = (vec![Vec::new()], share);
+    for product in products {
+        let columns = columns(&product);
+        let Product { matrix, bias, output } = product;
+        let mut rest = OutputColumns::of(output, rows);
+        while rest.width() > 0 {
+            if left == 0 {
+                shares.push(Vec::new());
+                left = share;
+            }
+            let from = columns - rest.width();
+            let (output, others) = rest.split_at((columns - from).min(most).min(left));
+            left -= output.width().next_multiple_of(HALF_TILE);
+            rest = others;
+            shares.last_mut().expect("there is one").push(Block { matrix, bias, columns, from, output });
+        }
+    }
+    shares
+}
+
+impl<'a> Block<'a> {
+    fn compute(self, x: Arranged<'a>, inner: usize, panel: &mut Lines) {
+        let Self { matrix, bias, columns, from, mut output } = self;
+        for row in 0..output.rows() {
             let width = output.width();
             match bias {
                 Some(bias) => output.row(row).copy_from_slice(&bias[from..][..width]),
@@ -129,7 +212,7 @@ fn compute(x: Arranged, [rows, inner]: [usize; 2], products: Vec<Product>, width
             }
             _ => unreachable!("rows are in the order of the matrix"),
         }
-    });
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +287,34 @@ mod tests {
                 multiply(&x, inner, products, &mut Lines::default(), Threads::of_rayon(threads));
                 assert_close!(first, expected, rounding);
                 assert_close!(second, with_bias, rounding);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_whatever_rows_are_beside_it() {
+        const ROWS: usize = 1000;
+        let (inner, columns) = (70, 147);
+        let numbers = |count: usize, factor: usize| -> Vec<f32> {
+            (0..count).map(|i| ((factor * i) % 1021) as f32 / 700.0 - 0.7).collect()
+        };
+        let (x, matrix) = (numbers(ROWS * inner, 7), numbers(inner * columns, 5));
+        for matrix in [Matrix::Rows(&matrix), Matrix::Columns(&matrix)] {
+            let product = |x: &[f32], threads: usize| {
+                let (mut first, mut second) =
+                    <(Vec<f32>, Vec<f32>)>::from([0; 2].map(|_| vec![f32::NAN; x.len() / inner * columns]));
+                let products = [&mut first, &mut second].map(|output| Product { matrix, bias: None, output });
+                multiply(x, inner, products, &mut Lines::default(), Threads::of_rayon(threads));
+                assert_eq!(first, second);
+                first
+            };
+            let alone: Vec<f32> = x.chunks(inner).flat_map(|row| product(row, 1)).collect();
+            for (rows, threads) in [(1, 3), (5, 2), (31, 2), (33, 2), (300, 1), (999, 3), (1000, 2)] {
+                assert_eq!(
+                    product(&x[..rows * inner], threads),
+                    alone[..rows * columns],
+                    "{rows} rows, {threads} threads"
+                );
             }
         }
     }

@@ -31,18 +31,35 @@ fn group_start(group: usize, rows: usize) -> usize {
     group * rows / rows.div_ceil(ROWS)
 }
 
-/// Arranges rows, `[rows, inner]`, as [`add_by_rows`] reads them: each group of them as `[inner, rows of the group]`.
-pub(super) fn grouped<'a>(x: &[f32], inner: usize, memory: &'a mut Lines) -> &'a [f32] {
+/// Arranges rows, `[rows, inner]`, as [`add_by_rows`] reads them: each group of them as `[inner, rows of the group]`. `memory` has as
+/// many numbers.
+pub(super) fn grouped<'a>(x: &[f32], inner: usize, memory: &'a mut [f32]) -> &'a [f32] {
     let rows = x.len() / inner;
-    let all = memory.numbers(x.len());
+    let all = &mut memory[..x.len()];
     for group in 0..rows.div_ceil(ROWS) {
         let (start, end) = (group_start(group, rows), group_start(group + 1, rows));
         let (x, numbers) = (&x[start * inner..end * inner], &mut all[start * inner..end * inner]);
-        for (k, numbers) in numbers.chunks_exact_mut(end - start).enumerate() {
-            numbers.iter_mut().enumerate().for_each(|(row, number)| *number = x[row * inner + k]);
+        match end - start {
+            1 => numbers.copy_from_slice(x),
+            2 => transpose::<2>(x, numbers),
+            3 => transpose::<3>(x, numbers),
+            4 => transpose::<4>(x, numbers),
+            5 => transpose::<5>(x, numbers),
+            _ => transpose::<ROWS>(x, numbers),
         }
     }
     all
+}
+
+/// Writes `[R, inner]` as `[inner, R]`.
+fn transpose<const R: usize>(x: &[f32], numbers: &mut [f32]) {
+    let inner = x.len() / R;
+    let rows: [&[f32]; R] = std::array::from_fn(|row| &x[row * inner..][..inner]);
+    for (k, numbers) in numbers.as_chunks_mut::<R>().0.iter_mut().enumerate() {
+        for row in 0..R {
+            numbers[row] = rows[row][k];
+        }
+    }
 }
 
 /// Adds the product of rows that are [`grouped`] with some columns of a matrix to an output. `panel` is memory that
@@ -66,7 +83,11 @@ pub(super) fn add_by_rows<'a, S: Simd>(
         let count = DEPTH.min(inner - k);
         let mut n = 0;
         while n + lanes <= width {
-            let taken = if width - n >= vectors * lanes { vectors } else { 1 };
+            let taken = match (width - n) / lanes {
+                left if left >= vectors => vectors,
+                2.. => 2,
+                _ => 1,
+            };
             // Behind the last columns come the first ones of the next rows of the matrix.
             let ahead = n + AHEAD * vectors * lanes;
             let ahead = if ahead < width { k * stride + ahead } else { (k + DEPTH) * stride + ahead - width };

@@ -30,6 +30,11 @@ impl Threads {
         self.count
     }
 
+    /// The calling thread alone.
+    pub fn one(self) -> Self {
+        Self { count: 1, ..self }
+    }
+
     /// Calls a function with each part. A thread takes parts that follow each other, as in libtorch's own operations, so that it
     /// finds in its caches what it wrote before.
     pub fn for_each<P: Send>(self, parts: impl ExactSizeIterator<Item = P>, work: impl Fn(P) + Sync) {
