@@ -99,10 +99,12 @@ fn generation(policy: &Policy, batches: &str) {
 /// 32 conversations of 10 turns: 20 tokens are read and 20 written in each.
 fn turns(policy: &Policy) {
     let play = |keeps: bool| {
-        let mut engine = Engine::new(policy, limits(20), Sampling::GREEDY, 32);
-        engine = if keeps { engine.keeping_texts() } else { engine };
+        let new = || Engine::new(policy, limits(20), Sampling::GREEDY, 32);
+        let mut engine = new().keeping_texts();
         let mut contexts: Vec<Vec<u32>> = (0..32).map(|key| (0..20).map(|i| 7 * key + i).collect()).collect();
         for _ in 0..10 {
+            // Every engine finds the beginning of a text that one of its rows has read: without, each turn has a new one.
+            engine = if keeps { engine } else { new() };
             contexts.iter().enumerate().for_each(|(key, context)| engine.submit(key, request(context)));
             while !engine.is_idle() {
                 for finished in engine.step() {

@@ -41,7 +41,7 @@ const ONE_RUN: &str =
 /// Runs that differ by their seeds alone.
 #[derive(Debug, Serialize)]
 pub struct Group {
-    /// What the group has that the others do not, such as `ppo.epochs = 2`.
+    /// Settings of the group that the others do not have, such as `ppo.epochs = 2`.
     pub label: String,
     /// Directories of its runs.
     pub runs: Vec<PathBuf>,
@@ -202,7 +202,7 @@ impl Run {
         Ok(Self { path: path.to_path_buf(), settings, records })
     }
 
-    /// How far the run came, if it has not made all of its updates.
+    /// Updates that the run has made, in words, if it has not made all of its updates.
     fn unfinished(&self) -> Option<String> {
         let updates: u64 = self.settings.get("train.updates")?.parse().ok()?;
         let done = self.records.last()?.step;

@@ -70,7 +70,7 @@ fn wide(number: usize) -> u128 {
     number as u128
 }
 
-/// What a setting takes.
+/// Memory that a setting takes.
 struct Part {
     setting: &'static str,
     value: usize,

@@ -60,7 +60,7 @@ struct Found<T> {
     /// The line on which it begins.
     line: u64,
     value: T,
-    /// Where its text is in the buffer, until more is read.
+    /// Place of its text in the buffer, until more is read.
     text: Range<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Where a row stands: its file, and its line or number.
+//! Place of a row: its file, and its line or number.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -64,7 +64,7 @@ pub enum Reply {
 pub struct Answer {
     /// The slot.
     pub slot: usize,
-    /// What its environment returned.
+    /// Return value of its environment.
     pub reply: Result<Reply>,
 }
 

@@ -17,7 +17,7 @@ use sha1::{Digest, Sha1};
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
 
-/// What a server does with a request.
+/// Behaviour of a server on a request.
 enum Reply {
     Say(String),
     Close,

@@ -1,4 +1,4 @@
-//! Where the program logs: standard error, or the file of a rank other than 0.
+//! Destination of the program's logs: standard error, or the file of a rank other than 0.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::{Error, Result};
 
-/// Where logs go now.
+/// Destination of logs at the moment.
 enum Target {
     Stderr,
     /// Kept until the file is known.

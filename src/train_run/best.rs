@@ -44,7 +44,7 @@ impl Best {
         is_better
     }
 
-    /// What is wrong at the end of a run that never had the metric.
+    /// Fault of a run that has ended and never had the metric.
     pub fn fault(&self) -> Option<String> {
         let reason = "no update had this metric; `palestra metrics` lists them, and those of an evaluation need train.evaluate_every";
         self.value.is_none().then(|| format!("train.keep_best: {}: {reason}", self.metric))

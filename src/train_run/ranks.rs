@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use palestra_learn::collective::{Collective, gather};
 use palestra_model::checkpoint;
 
-/// What must be the same on all ranks.
+/// Properties of a run that must be the same on all ranks.
 #[derive(Serialize, Deserialize)]
 struct Fingerprint {
     version: String,
@@ -82,7 +82,7 @@ impl Fingerprint {
     }
 }
 
-/// Where rank 0 trains.
+/// Directory and checkpoint of the run of rank 0.
 #[derive(Serialize, Deserialize)]
 struct Place {
     directory: PathBuf,

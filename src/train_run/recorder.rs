@@ -1,4 +1,4 @@
-//! What rank 0 shows and writes of a run beside its checkpoints: play, metrics, the best update, the report.
+//! The part of a run that rank 0 shows and writes beside its checkpoints: play, metrics, the best update, the report.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub(super) struct Recorder<'a> {
     registry: &'a Registry,
     name: String,
     observer: Observer,
-    /// What is played, if it is kept.
+    /// Record of what is played, if it is kept.
     kept: Option<Spans>,
     guard: Guard,
     best: Option<Best>,

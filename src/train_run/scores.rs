@@ -39,7 +39,7 @@ impl Scores {
     }
 }
 
-/// What follows an update on all ranks.
+/// Work that follows an update on all ranks.
 #[derive(Clone, Copy)]
 pub(super) struct Due {
     /// The model is evaluated.
@@ -51,7 +51,7 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// What follows update `done`, which is reported as in [`TrainProgress`](palestra_learn::train::TrainProgress).
+    /// Work after update `done`, which is reported as in [`TrainProgress`](palestra_learn::train::TrainProgress).
     pub fn after(done: u64, is_new: bool, is_last: bool, train: &TrainConfig) -> Self {
         let checkpoint = done.is_multiple_of(train.checkpoint_every);
         let evaluation = is_new && train.evaluate_every.is_some_and(|every| done.is_multiple_of(every));

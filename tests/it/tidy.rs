@@ -40,13 +40,16 @@ const PRAISE: [&str; 11] = [
     "world-class",
 ];
 
+/// Words that a doc comment does not open with. Open with a noun phrase, or with a verb in the third person.
+const QUESTIONS: [&str; 5] = ["What", "Whether", "How", "Why", "Which"];
+
 /// Forms of unsafe code, as rustfmt lays them out. Web pages have an `unsafe-inline` of their own.
 const UNSAFE: [&str; 7] =
     ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern", "unsafe(", "unsafe_code"];
 
 type Check = fn(&Tree) -> Vec<String>;
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     tensors_stay_in_two_crates,
     modules_have_one_style,
     libtorch_is_named_in_ops_alone,
@@ -57,6 +60,7 @@ const CHECKS: [Check; 14] = [
     folders_are_shallow,
     nothing_is_unfinished,
     nothing_is_praised,
+    comments_open_with_what_a_thing_is,
     architecture_is_short,
     named_paths_exist,
     dependencies_are_explained,
@@ -163,6 +167,23 @@ fn nothing_is_praised(tree: &Tree) -> Vec<String> {
             if let Some(word) = PRAISE.iter().find(|word| content.contains(**word)) {
                 complaints.push(format!("{path}:{line}: `{word}`: say what it does, with a number"));
             }
+        }
+    }
+    complaints
+}
+
+fn comments_open_with_what_a_thing_is(tree: &Tree) -> Vec<String> {
+    let comment =
+        |line: &str| ["/// ", "//! "].iter().find_map(|mark| line.trim_start().strip_prefix(mark).map(String::from));
+    let mut complaints = Vec::new();
+    for (path, text) in rust(tree).filter(|(path, _)| !is_a_check(path)) {
+        let mut goes_on = false;
+        for (line, content) in numbered(text) {
+            let opening = comment(content).filter(|_| !goes_on);
+            goes_on = content.trim_start().starts_with("//");
+            let word =
+                opening.and_then(|text| QUESTIONS.into_iter().find(|word| text.starts_with(&format!("{word} "))));
+            complaints.extend(word.map(|word| format!("{path}:{line}: opens with `{word}`: name the thing")));
         }
     }
     complaints

@@ -21,7 +21,7 @@ struct Campaign {
     name: &'static str,
     promise: &'static str,
     minutes: f64,
-    /// What `--program` names; empty if the campaign runs tests alone.
+    /// The program that `--program` names; empty if the campaign runs tests alone.
     program: &'static str,
     run: fn(&Request) -> Result<String>,
 }
@@ -29,7 +29,7 @@ struct Campaign {
 /// Requested of a campaign: its length, and the program that it attacks.
 struct Request {
     deadline: Deadline,
-    /// What is built already, as [`Campaign::program`] says; else the campaign builds it.
+    /// The program or folder that is built already, as [`Campaign::program`] says; else the campaign builds it.
     program: Option<PathBuf>,
 }
 
@@ -97,7 +97,7 @@ impl Deadline {
         self.begin.elapsed() >= self.length
     }
 
-    /// What is left, in whole seconds and at least one.
+    /// Time that is left, in whole seconds and at least one.
     fn seconds(self) -> u64 {
         self.length.saturating_sub(self.begin.elapsed()).as_secs().max(1)
     }

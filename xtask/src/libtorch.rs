@@ -16,7 +16,7 @@ use crate::Result;
 const INSTEAD: &str = "set LIBTORCH=<a folder with include/ and lib/ of libtorch 2.9.0>, or build without the feature \
                          `libtorch`: the device `flex` is always there";
 
-/// What `.cargo/no-libtorch.toml` sets `LIBTORCH` to, so that a build without libtorch fetches nothing.
+/// Value of `LIBTORCH` in `.cargo/no-libtorch.toml`, so that a build without libtorch fetches nothing.
 const NONE: &str = "no libtorch: run cargo xtask fetch";
 
 /// Finds or brings libtorch, writes `.cargo/libtorch.toml` for plain cargo, and returns libtorch's folder.

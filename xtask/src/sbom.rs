@@ -77,7 +77,7 @@ fn bill(metadata: &Value, hashes: &BTreeMap<(&str, &str), &str>) -> Value {
     })
 }
 
-/// Which crate needs which.
+/// Dependencies of each crate.
 fn dependencies(metadata: &Value, packages: &[Value]) -> Vec<Value> {
     let reference = |package: &Value| match text(package, "name") {
         "palestra" => "palestra".to_string(),

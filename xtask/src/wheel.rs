@@ -24,7 +24,7 @@ const RELEASE: [&str; 4] = ["--release", "--zig", "--compatibility", "manylinux_
 const RUN: [&str; 8] =
     ["train", "snake-ppo", "--quiet", "--set", "train.updates=2", "--set", "evaluation.episodes=2", "--out"];
 
-/// Where the program finds libtorch: in the package `torch` beside its own.
+/// Place of libtorch for the program: in the package `torch` beside its own.
 const RUNPATH: &str = "$ORIGIN/../torch/lib";
 
 /// Builds the wheel without libtorch into `dist/`, and tries it. `arguments` replace those of a build for users.

@@ -1,4 +1,4 @@
-//! Where a document of the web is from, and what its authors allow.
+//! Origin of a document of the web, and what its authors allow.
 
 use serde::{Deserialize, Serialize};
 

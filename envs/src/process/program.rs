@@ -61,7 +61,7 @@ pub(crate) struct Program {
     process: Mutex<Option<(Child, Option<Guard>)>>,
     /// `None` once it is closed.
     input: Mutex<Option<Input>>,
-    /// When it was asked to end.
+    /// Time at which it was asked to end.
     closed: OnceLock<Instant>,
     shared: Arc<Shared>,
 }

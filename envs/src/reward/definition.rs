@@ -31,7 +31,7 @@ pub struct RewardDefinition {
     /// Treatment of an episode without a score; default: the kind's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
-    /// What is scored: the whole episode, or every turn of it.
+    /// Unit that is scored: the whole episode, or every turn of it.
     #[serde(default, skip_serializing_if = "Per::is_episode")]
     pub per: Per,
     /// Place of the answer proper in what a model wrote, which the reward sees instead of all of it. An answer that lacks
@@ -43,7 +43,7 @@ pub struct RewardDefinition {
     pub options: Options,
 }
 
-/// What a reward scores.
+/// Unit that a reward scores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Per {

@@ -11,7 +11,7 @@ pub enum Extract {
     Xml(String),
     /// In `\boxed{...}`; true.
     Boxed(bool),
-    /// What a regular expression matches: its first group, or all of it if it has none.
+    /// Match of a regular expression: its first group, or all of it if it has none.
     Pattern(String),
 }
 

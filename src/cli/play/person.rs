@@ -22,7 +22,7 @@ static ARROWS: [(Key, [&str; 4]); 4] = [
     (Key::ArrowRight, ["right", "east", "r", "e"]),
 ];
 
-/// What Ctrl-D sends.
+/// The character that Ctrl-D sends.
 const END_OF_INPUT: char = '\u{4}';
 
 impl Person {

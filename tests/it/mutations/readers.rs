@@ -23,7 +23,7 @@ use palestra::text::{ChatTemplate, Message, Tokenizer};
 use crate::command::Sandbox;
 use crate::tiny_run::{LAKE, write_model};
 
-/// What a program answers to a hello, a reset and a step.
+/// Answers of a program to a hello, a reset and a step.
 const ANSWERS: &str = r#"{"type":"hello","protocol":1,"spec":{"id":"letters-v1","max_turns":2,"reward_range":[0,1],"alphabet":"ab?"}}
 {"type":"reset","session":0,"observation":"?","legal_actions":["up","b"],"info":{"row":{"answer":"a"}}}
 {"type":"step","session":0,"observation":[{"role":"user","content":"?"}],"reward":0.5,"terminated":true,"info":{}}

@@ -46,6 +46,15 @@ fn words_in_code() {
 }
 
 #[test]
+fn openings_of_comments() {
+    let right =
+        [("src/a.rs", "//! Names.\n\n/// Length, in bytes.\n/// What it is not.\nfn f() {}\n// What is meant: 2.\n")];
+    let wrong = "src/a.rs:3: opens with `Whether`: name the thing";
+    let text = "//! Names.\n\n    /// Whether it is there.\n";
+    assert_tells_apart(comments_open_with_what_a_thing_is, &right, &[("src/a.rs", text)], wrong);
+}
+
+#[test]
 fn words_anywhere() {
     let right = [
         ("README.md", "A method is not todone."),

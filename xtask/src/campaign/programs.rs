@@ -19,7 +19,7 @@ pub fn program(request: &Request, features: &[&str]) -> Result<PathBuf> {
     Ok(target().join("release/palestra"))
 }
 
-/// Where cargo puts what it builds.
+/// Folder in which cargo puts what it builds.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

@@ -23,7 +23,7 @@ const GROWTH: f64 = 0.001;
 /// Growth that is accepted whatever the time, in bytes: the allocator's steps.
 const STEP: f64 = 2e6;
 
-/// What a process had at a moment.
+/// Memory and open files of a process at a moment.
 struct Sample {
     hours: f64,
     bytes: f64,

@@ -28,7 +28,7 @@ pub struct Work {
 const TALE: &str = include_str!("tale.txt");
 const PREFERENCES: &str = include_str!("preferences.jsonl");
 
-/// What of a run is the same to the byte: the last checkpoint.
+/// The part of a run that is the same to the byte: the last checkpoint.
 const CHECKPOINT: &[&str] = &["checkpoints/"];
 
 /// A vocabulary learned from the tale.

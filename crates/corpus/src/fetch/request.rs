@@ -137,7 +137,7 @@ impl Fetched {
         Some(Duration::from_secs(self.field("retry-after")?.parse().ok()?))
     }
 
-    /// Where a redirect leads.
+    /// Target of a redirect.
     pub fn location(&self) -> Option<&str> {
         matches!(self.status, 301 | 302 | 303 | 307 | 308).then(|| self.field("location")).flatten()
     }

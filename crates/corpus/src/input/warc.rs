@@ -44,7 +44,7 @@ pub(crate) struct WebPage {
 /// A page that an archive has, for a program that adds pages to it.
 pub(crate) struct Answer {
     pub url: String,
-    /// Where it leads, if it is a redirect.
+    /// Target, if it is a redirect.
     pub location: Option<String>,
 }
 

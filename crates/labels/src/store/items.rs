@@ -36,7 +36,7 @@ pub(super) struct Stored {
     pub gold: Option<usize>,
 }
 
-/// Why a store that this program wrote cannot have what it has.
+/// Error of a store that has what this program cannot have written.
 pub(super) const CHANGED: &str = "another program changed the store; use a copy from before";
 
 impl Stored {

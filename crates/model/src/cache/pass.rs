@@ -48,7 +48,7 @@ pub(super) struct Group {
     size: [usize; 2],
     /// Number of keys of each row.
     key_len: usize,
-    /// Where the rows are not all full: the token of each query, and the query of each token.
+    /// For rows that are not all full: the token of each query, and the query of each token.
     ragged: Option<[Tensor<1, Int>; 2]>,
     /// Mask of each window.
     masks: BTreeMap<usize, AttentionMask>,

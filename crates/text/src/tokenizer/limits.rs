@@ -1,4 +1,4 @@
-//! What a `tokenizer.json` may hold. It comes with models from anybody, and its reader takes memory by what it says.
+//! Bounds of what a `tokenizer.json` holds. It comes with models from anybody, and its reader takes memory by what it says.
 
 use serde_json::Value;
 

@@ -45,7 +45,7 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Where a redirect leads.
+    /// Target of a redirect.
     pub fn location(&self) -> Option<&str> {
         matches!(self.status.as_str(), "301" | "302" | "303" | "307" | "308")
             .then(|| self.fields.get("location"))

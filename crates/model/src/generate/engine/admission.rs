@@ -1,4 +1,4 @@
-//! Which request gets which row of the cache, and with how much of its beginning.
+//! Choice of the row of the cache for each request, and of how much of its beginning is kept.
 
 use std::collections::VecDeque;
 

@@ -69,7 +69,7 @@ struct Region<'a> {
     gomp: &'a Gomp,
     count: usize,
     work: &'a (dyn Fn(usize) + Sync),
-    /// When the caller is done with its own share.
+    /// Time at which the caller is done with its own share.
     caller_done: OnceLock<Instant>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }

@@ -138,7 +138,7 @@ struct Chunk {
     rows: Range<usize>,
 }
 
-/// What the chunks so far have given.
+/// Results of the chunks so far.
 #[derive(Default)]
 struct Found {
     log_probs: Vec<Tensor<1>>,

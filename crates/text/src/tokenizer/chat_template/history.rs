@@ -30,7 +30,7 @@ pub(super) struct Answer {
     pub left_out: String,
     /// The answer with its end token.
     pub text: String,
-    /// What the template puts after it, such as a line break.
+    /// Text that the template puts after it, such as a line break.
     pub after: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a chat template may take. Templates come with models from anybody: each ends, in bounded time and memory.
+//! Bounds of what a chat template takes. Templates come with models from anybody: each ends, in bounded time and memory.
 
 use std::thread;
 
