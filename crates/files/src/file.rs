@@ -152,8 +152,8 @@ pub(crate) fn temporary_path(path: &Path, suffix: &str) -> Result<PathBuf> {
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    failpoint::reach().and_then(|()| fs::rename(from, to)).map_err(Error::at(to))?;
-    sync_directory(parent_of(to))
+    let renamed = failpoint::reach().and_then(|()| fs::rename(from, to));
+    renamed.and_then(|()| try_sync_directory(parent_of(to))).map_err(Error::at(to))
 }
 
 /// Syncs a directory, so that its entries survive a loss of power.
@@ -161,10 +161,13 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// A path that is not a directory, or an error of the disk.
 pub fn sync_directory(path: &Path) -> Result<()> {
+    try_sync_directory(path).map_err(Error::at(path))
+}
+
+fn try_sync_directory(path: &Path) -> io::Result<()> {
     // On other systems a directory cannot be opened as a file, and the durability of a rename depends on the system.
     if cfg!(unix) {
-        let opened = failpoint::reach().and_then(|()| File::open(path));
-        opened.and_then(|directory| directory.sync_all()).map_err(Error::at(path))?;
+        failpoint::reach().and_then(|()| File::open(path))?.sync_all()?;
     }
     Ok(())
 }
