@@ -173,17 +173,15 @@ fn nothing_is_praised(tree: &Tree) -> Vec<String> {
 }
 
 fn comments_open_with_what_a_thing_is(tree: &Tree) -> Vec<String> {
-    let comment =
-        |line: &str| ["/// ", "//! "].iter().find_map(|mark| line.trim_start().strip_prefix(mark).map(String::from));
     let mut complaints = Vec::new();
     for (path, text) in rust(tree).filter(|(path, _)| !is_a_check(path)) {
         let mut goes_on = false;
         for (line, content) in numbered(text) {
-            let opening = comment(content).filter(|_| !goes_on);
-            goes_on = content.trim_start().starts_with("//");
-            let word =
-                opening.and_then(|text| QUESTIONS.into_iter().find(|word| text.starts_with(&format!("{word} "))));
+            let content = content.trim_start();
+            let opens = !goes_on && (content.starts_with("/// ") || content.starts_with("//! "));
+            let word = content.split(' ').nth(1).filter(|word| opens && QUESTIONS.contains(word));
             complaints.extend(word.map(|word| format!("{path}:{line}: opens with `{word}`: name the thing")));
+            goes_on = content.starts_with("//");
         }
     }
     complaints
