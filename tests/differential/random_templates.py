@@ -12,6 +12,7 @@ import json, pathlib, random
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 SEED, GROUPS, TEMPLATES = 20, 20, 20
+MARKED = 20  # groups of short templates that mark text as HTML
 
 ENVIRONMENT = ImmutableSandboxedEnvironment(
     trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
@@ -23,8 +24,9 @@ ROLES = ["system", "user", "assistant", "tool"]
 class Grammar:
     """Templates from random choices. Names are those of VALUES; `depth` bounds how deep constructs are nested."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, marks=False):
         self.rng = rng
+        self.marks = marks
 
     def one(self, *choices):
         choice = self.rng.choice(choices)
@@ -44,6 +46,8 @@ class Grammar:
         if depth == 0:
             return self.one(self.text_literal, "name", "eos_token", "m.role", "m['content']", "messages[0]['role']", "messages[-1].content")
         inner = lambda: self.text(depth - 1)
+        if self.marks and self.rng.random() < .4:
+            return f"({inner()}) | {self.rng.choice(['e', 'escape', 'forceescape', 'safe', 'safe | trim', 'e | upper', 'e | last', 'e | list | join'])}"
         return self.one(
             self.text_literal, "eos_token", lambda: self.message() + self.rng.choice([".role", "['content']", ".content", "['role']"]),
             lambda: f"{inner()} + {inner()}", lambda: f"{inner()} ~ {self.number()}", lambda: f"({inner()}) | trim",
@@ -156,14 +160,16 @@ def rendered(template, values):
 def main():
     rng = random.Random(SEED)
     groups = []
-    for _ in range(GROUPS):
-        grammar = Grammar(rng)
+    for number in range(GROUPS + MARKED):
+        marks = number >= GROUPS
+        grammar = Grammar(rng, marks)
         values, templates = grammar.values(), []
         while len(templates) < TEMPLATES:
-            template = grammar.template()
+            template = "{{ (" + grammar.text(3) + ") | e }}" if marks else grammar.template()
             text = rendered(template, values)
             # Most templates that are refused are mistakes of the grammar; a tenth of them is enough.
-            if len(template) < 500 and len(text or "") < 1000 and (text is not None or rng.random() < 0.1):
+            most = 120 if marks else 500
+            if len(template) < most and len(text or "") < 1000 and (text is not None or rng.random() < 0.1):
                 templates.append([template, text])
         groups.append({"values": values, "templates": templates})
     lines = ",\n".join(

@@ -17,7 +17,7 @@ use crate::{Error, Result, failpoint};
 pub fn write_directory<E: From<Error>>(target: &Path, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
     let temporary = temporary_path(target, "")?;
     let parent = parent_of(target);
-    failpoint::reach().and_then(|()| fs::create_dir_all(parent)).map_err(Error::at(parent))?;
+    failpoint::reach().and_then(|()| fs::create_dir_all(parent)).map_err(Error::at(target))?;
     remove_if_there(&temporary)?; // left by a process that was killed while it wrote
     let written = failpoint::reach()
         .and_then(|()| fs::create_dir(&temporary))

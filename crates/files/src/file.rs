@@ -22,7 +22,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     temporary_path(path, "")?; // before a directory is made
     let parent = parent_of(path);
-    failpoint::reach().and_then(|()| fs::create_dir_all(parent)).map_err(Error::at(parent))?;
+    failpoint::reach().and_then(|()| fs::create_dir_all(parent)).map_err(Error::at(path))?;
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(Error::at(path))?;
     file.commit()

@@ -9,6 +9,7 @@ mod history;
 mod json;
 mod limits;
 mod marking;
+mod markup;
 mod python;
 mod source;
 
@@ -158,6 +159,7 @@ impl ChatTemplate {
         environment.set_syntax(syntax.map_err(|error| failed(&origin, &error))?);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         python::add_to(&mut environment);
+        markup::add_to(&mut environment);
         environment.add_filter("tojson", json::tojson);
         environment.add_filter("generation", |text: String| format!("{BEGIN}{text}{END}"));
         environment.add_function("raise_exception", |reason: String| -> Result<Jinja, minijinja::Error> {

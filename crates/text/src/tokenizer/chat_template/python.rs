@@ -6,6 +6,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State};
 use minijinja_contrib::{filters, globals, pycompat};
 
 use super::limits::{afford, afford_widths};
+use super::markup::{self, marked_as, refuse_marked};
 
 /// Adds the tests, filters, functions and methods of Python's Jinja to an environment.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
@@ -41,15 +42,12 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
             Ok::<_, Error>(if is_missing { default.unwrap_or(Value::from("")) } else { value })
         });
     }
-    for name in ["escape", "e", "forceescape"] {
-        environment.add_filter(name, |value: Value| escape(&value.to_string()));
-    }
     environment.add_filter("indent", indent);
-    environment.add_filter("center", |state: &mut State, text: String, options: Arguments| {
+    environment.add_filter("center", |state: &mut State, text: Value, options: Arguments| {
         let [width] = bind(&options.into_values(), ["width"])?;
         let width = width.map(usize::try_from).transpose()?.unwrap_or(80);
         afford(state, width)?;
-        Ok::<_, Error>(padded(&text, width, ' ', Side::Both))
+        Ok::<_, Error>(marked_as(&text, padded(&text.to_string(), width, ' ', Side::Both)))
     });
     environment.add_filter("striptags", filters::striptags);
     environment.add_filter("truncate", truncate);
@@ -109,12 +107,8 @@ fn write(output: &mut Output, state: &mut State, value: &Value) -> Result<(), Er
     }
 }
 
-fn escape(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace('\'', "&#39;").replace('"', "&#34;")
-}
-
-fn indent(state: &mut State, text: String, options: Arguments) -> Result<String, Error> {
+fn indent(state: &mut State, value: Value, options: Arguments) -> Result<Value, Error> {
+    let text = value.to_string();
     let [width, first, blank] = bind(&options.into_values(), ["width", "first", "blank"])?;
     let width = match width {
         Some(text) if text.as_str().is_some() => text.to_string(),
@@ -131,24 +125,26 @@ fn indent(state: &mut State, text: String, options: Arguments) -> Result<String,
         let is_indented = if number == 0 { is_true(&first) } else { !line.is_empty() || is_true(&blank) };
         if is_indented { format!("{width}{line}") } else { line.to_string() }
     };
-    Ok(text.split('\n').enumerate().map(indented).collect::<Vec<_>>().join("\n"))
+    Ok(marked_as(&value, text.split('\n').enumerate().map(indented).collect::<Vec<_>>().join("\n")))
 }
 
-fn truncate(text: String, options: Arguments) -> Result<String, Error> {
+fn truncate(value: Value, options: Arguments) -> Result<Value, Error> {
     let [length, kill_words, end, leeway] = bind(&options.into_values(), ["length", "killwords", "end", "leeway"])?;
     let number = |value: Option<Value>, default| value.map_or(Ok(default), usize::try_from);
     let (length, leeway) = (number(length, 255)?, number(leeway, 5)?);
     let end = end.map_or("...".to_string(), |end| end.to_string());
+    let text = value.to_string();
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= length + leeway {
-        return Ok(text);
+        return Ok(marked_as(&value, text));
     }
+    refuse_marked(value, "`truncate`")?;
     let kept: String = characters[..length.saturating_sub(end.chars().count())].iter().collect();
     let kept = match kill_words.is_some_and(|it| it.is_true()) {
         true => kept.as_str(),
         false => kept.rsplit_once(' ').map_or(kept.as_str(), |(words, _)| words),
     };
-    Ok(format!("{kept}{end}"))
+    Ok(format!("{kept}{end}").into())
 }
 
 /// Python's `text % arguments`.
@@ -167,6 +163,9 @@ fn percent(state: &mut State, text: &str, arguments: Value) -> Result<String, Er
 }
 
 fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    if value.is_safe() {
+        return markup::call_method(state, value, name, arguments, method);
+    }
     let own = match value.kind() {
         ValueKind::String => text_method(state, value.as_str().unwrap_or_default(), name, arguments)?,
         ValueKind::Seq if name == "index" => {

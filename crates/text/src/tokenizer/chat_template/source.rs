@@ -1,5 +1,7 @@
 //! The source of a chat template, rewritten where minijinja's syntax differs from that of transformers' Jinja.
 
+use super::markup::{self, with_checked_operands};
+
 /// Maximum number of `elif` tags: minijinja takes time with the square of a chain's length.
 const MAX_ELIF: usize = 1_000;
 
@@ -14,13 +16,15 @@ pub(super) struct Source {
 }
 
 /// Rewrites a template: line breaks are `\n`, as Jinja reads them; `{% generation %}` becomes a filter block, which keeps
-/// all white-space rules; `"..." % x` becomes a filter; the line break after `{% raw %}` is kept.
+/// all white-space rules; `"..." % x` becomes a filter; the operands of a template that marks text
+/// are checked; the line break after `{% raw %}` is kept.
 ///
 /// # Errors
 /// Those of `check`, which is given the code of each tag.
 pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>) -> Result<Source, String> {
     let template = template.replace("\r\n", "\n").replace('\r', "\n");
     let (mut text, mut marks_generation, mut nests) = (String::new(), false, false);
+    let marks_text = markup::marks(&template);
     let mut rest = template.as_str();
     let mut chained = 0;
     while let Some(open) = begin_of_tag(rest) {
@@ -64,7 +68,11 @@ pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>
                 text.push_str(&after[..end]);
                 rest = &after[end..];
             }
-            (open, _) => text.extend([open, &with_percent_filters(code), &tag[length - 2..]]),
+            (open, _) => {
+                let code = with_percent_filters(code);
+                let code = if marks_text { with_checked_operands(&code)? } else { code };
+                text.extend([open, &code, &tag[length - 2..]]);
+            }
         }
     }
     // A tag without an end is an error of its own; its code is no longer than what is left.
@@ -114,7 +122,7 @@ fn end_of_code(code: &str, end: &str) -> Option<usize> {
 }
 
 /// Place behind the text in quotes that begins at `start`.
-fn end_of_text(code: &str, start: usize) -> usize {
+pub(super) fn end_of_text(code: &str, start: usize) -> usize {
     let quote = code.as_bytes()[start];
     let mut at = start + 1;
     while at < code.len() {
@@ -152,8 +160,18 @@ fn with_percent_filters(code: &str) -> String {
     out
 }
 
+/// Place behind the bracket that closes the one at `start`.
+pub(super) fn end_of_bracket(code: &str, start: usize) -> usize {
+    let close = match code.as_bytes()[start] {
+        b'(' => ")",
+        b'[' => "]",
+        _ => "}",
+    };
+    end_of_code(&code[start + 1..], close).map_or(code.len(), |length| start + 1 + length + 1)
+}
+
 /// Place behind the operand that begins at `start`: a value with its attributes, items, calls and filters.
-fn end_of_operand(code: &str, start: usize) -> usize {
+pub(super) fn end_of_operand(code: &str, start: usize) -> usize {
     let bytes = code.as_bytes();
     let skip = |mut at: usize, is: fn(u8) -> bool| {
         while at < bytes.len() && is(bytes[at]) {
@@ -168,14 +186,7 @@ fn end_of_operand(code: &str, start: usize) -> usize {
     loop {
         end = match bytes.get(at) {
             Some(b'"' | b'\'') if end == at => end_of_text(code, at),
-            Some(b'(' | b'[' | b'{') => {
-                let close = match bytes[at] {
-                    b'(' => ")",
-                    b'[' => "]",
-                    _ => "}",
-                };
-                end_of_code(&code[at + 1..], close).map_or(code.len(), |length| at + 1 + length + 1)
-            }
+            Some(b'(' | b'[' | b'{') => end_of_bracket(code, at),
             Some(b'|') => skip(skip(at + 1, is_space), is_word),
             Some(byte) if is_word(*byte) && (end == at || *byte == b'.') => skip(at, is_word),
             _ => return end.max(start),
