@@ -4,6 +4,7 @@
 //! which the caller knows: a [`Pass`] says which rows read how many tokens from where.
 
 mod pass;
+mod shared;
 
 use std::sync::Arc;
 
@@ -12,16 +13,18 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::decoding::{DecodingPass, Place};
 use super::layer_plan::LayerPlan;
 use super::{ModelConfig, Transformer};
-use crate::ops::loops::{Threads, attend_to_cache};
+use crate::ops::loops::{HeadSizes, Readers, Threads, attend_to_cache};
 use crate::ops::memory::OwnNumbers;
 use crate::ops::{AttentionMask, put_rows};
 use pass::PassTensors;
 pub use pass::{Pass, Reading};
+use shared::SharedRows;
 
 /// Keys and values of every layer of a model.
 pub struct KvCache {
     layers: Vec<LayerCache>,
     shape: CacheShape,
+    shared: SharedRows,
     pass: Option<Arc<Pass>>,
     /// The model's pass of few tokens, if it has one.
     pub(super) decoding: Option<Box<DecodingPass>>,
@@ -65,7 +68,9 @@ impl KvCache {
         let zeros = || Tensor::zeros([rows * shape.kv_heads * capacity, shape.head_dim], &device);
         let layer = |plan: LayerPlan| LayerCache { keys: zeros(), values: zeros(), window: plan.window };
         let layers = config.layer_plans().into_iter().map(layer).collect();
-        Self { layers, shape, pass: None, decoding: DecodingPass::of(model).map(Box::new) }
+        let mut shared = SharedRows::default();
+        shared.reserve(rows);
+        Self { layers, shape, shared, pass: None, decoding: DecodingPass::of(model).map(Box::new) }
     }
 
     /// Bytes of a cache of a model of this shape, in 32 bits.
@@ -107,11 +112,13 @@ impl KvCache {
             layer.values.inplace(grown);
         }
         self.shape = new;
+        self.shared.reserve(new.rows);
     }
 
     /// Copies beginnings of rows to other rows. No row gives after it got one.
     pub fn share(&mut self, prefixes: &[SharedPrefix]) {
         let Some(layer) = self.layers.first().filter(|_| !prefixes.is_empty()) else { return };
+        self.shared.share(prefixes);
         let (shape, device) = (self.shape, layer.keys.device());
         let cells = |row: fn(&SharedPrefix) -> usize| {
             let cells = prefixes.iter().flat_map(|prefix| {
@@ -131,6 +138,9 @@ impl KvCache {
 
     /// Sets the pass that the next forward pass computes.
     pub fn begin(&mut self, pass: Arc<Pass>) {
+        if pass.is_kept() {
+            self.shared.read(pass.readings());
+        }
         self.pass = Some(pass);
     }
 
@@ -148,12 +158,17 @@ impl KvCache {
         Some(hidden)
     }
 
-    /// [`Self::attend`] in the cache's own memory, for tokens of these places: query, key and value are `[tokens, heads *
-    /// head_dim]`, as is `mixed`, which gets the result. Queries are scaled already.
+    /// The tokens of a pass in groups that see the same cells first, for attention on so many threads.
+    pub(super) fn readers(&self, places: &[Place], threads: Threads) -> Vec<Readers> {
+        self.shared.readers(places, self.shape.kv_heads, threads.count())
+    }
+
+    /// [`Self::attend`] in the cache's own memory, for tokens of these places, and as they are grouped: query, key and value are
+    /// `[tokens, heads * head_dim]`, as is `mixed`, which gets the result. Queries are scaled already.
     pub(super) fn attend_in_memory(
         &mut self,
         layer: usize,
-        places: &[Place],
+        (places, readers): (&[Place], &[Readers]),
         [query, key, value]: [&[f32]; 3],
         mixed: &mut [f32],
         threads: Threads,
@@ -168,19 +183,26 @@ impl KvCache {
             }
             all
         };
-        let seen = |number: usize| {
-            let Place { row, position } = places[number / kv_heads];
-            let first = if *window == 0 { 0 } else { (position + 1).saturating_sub(*window) };
-            let cell = |position| shape.cell(row, number % kv_heads, position);
-            cell(first)..cell(position) + 1
+        let first = |position: usize| if *window == 0 { 0 } else { (position + 1).saturating_sub(*window) };
+        let seen = |token: usize| {
+            let Place { row, position } = places[token];
+            (row, first(position)..position + 1)
+        };
+        let apart: Vec<Readers>;
+        let readers = if places.iter().all(|place| first(place.position) == 0) {
+            readers
+        } else {
+            apart = readers.iter().map(|readers| Readers { shared: 0, ..readers.clone() }).collect();
+            &apart
         };
         let group = mixed.len() / (places.len() * kv_heads * head_dim);
+        let sizes = HeadSizes { kv_heads, group, head_dim, capacity: shape.capacity };
         let size = [shape.rows * kv_heads * shape.capacity, head_dim];
         keys.inplace(|keys| {
             let keys = put(keys, key);
             values.inplace(|values| {
                 let values = put(values, value);
-                attend_to_cache(query, [&keys, &values], mixed, [group, head_dim], seen, threads);
+                attend_to_cache(query, [&keys, &values], mixed, sizes, readers, seen, threads);
                 values.tensor(size)
             });
             keys.tensor(size)

@@ -107,11 +107,12 @@ impl DecodingPass {
     pub fn forward(&mut self, tokens: &[u32], pass: &Pass, is_far: bool, cache: &mut KvCache) -> Tensor<2> {
         let threads = self.threads;
         let places: Vec<Place> = pass.places().map(|(row, position)| Place { row, position }).collect();
+        let readers = cache.readers(&places, threads);
         let angles: Vec<Angles> = self.rotary.iter().map(|tables| tables[usize::from(is_far)].at(&places)).collect();
         let mut x = self.embed(tokens, &places);
         for (number, layer) in self.layers.iter().enumerate() {
             let attend = |inputs: [&[f32]; 3], mixed: &mut [f32]| {
-                cache.attend_in_memory(number, &places, inputs, mixed, threads);
+                cache.attend_in_memory(number, (&places, &readers), inputs, mixed, threads);
             };
             layer.forward(&mut x, &angles, attend, &mut self.buffers, threads);
         }

@@ -28,7 +28,7 @@ mod swiglu;
 mod threads;
 
 pub(super) use adamw::{adamw_step, sum_of_squares};
-pub(crate) use cached_attention::attend_to_cache;
+pub(crate) use cached_attention::{HeadSizes, Readers, attend_to_cache};
 pub(super) use functions::{add_scaled, dot, exp, sum};
 pub(crate) use gelu::gelu;
 pub(super) use gelu::gelu_gradient;

@@ -35,6 +35,11 @@ impl<'a> Interleaved<'a> {
         }
         Self { numbers, inner, stride }
     }
+
+    /// The rows from this one on.
+    pub fn from(self, row: usize) -> Self {
+        Self { numbers: &self.numbers[row * self.stride..], ..self }
+    }
 }
 
 /// Numbers of a row of [`Interleaved`].

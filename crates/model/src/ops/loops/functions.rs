@@ -57,6 +57,26 @@ pub(in crate::ops) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
+/// The largest number, or minus infinity.
+#[inline(always)]
+pub(super) fn max(a: &[f32]) -> f32 {
+    let (a, rest) = a.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for i in 0..a.len() {
+        for lane in 0..16 {
+            lanes[lane] = if a[i][lane] > lanes[lane] { a[i][lane] } else { lanes[lane] };
+        }
+    }
+    let mut max = f32::NEG_INFINITY;
+    for lane in 0..16 {
+        max = max.max(lanes[lane]);
+    }
+    for i in 0..rest.len() {
+        max = max.max(rest[i]);
+    }
+    max
+}
+
 /// `sum a[i]`, as [`dot`].
 #[inline(always)]
 pub(in crate::ops) fn sum(a: &[f32]) -> f32 {

@@ -100,7 +100,10 @@ impl RowPart<'_> {
             let order = Order::of(first.matrix);
             let (these, others) = products.into_iter().partition(|product| Order::of(product.matrix) == order);
             let x = match order {
-                Order::Grouped => Arranged::Grouped(grouped(x, inner, arranged)),
+                Order::Grouped => {
+                    let x = MatrixRows { numbers: x, stride: inner, count: rows };
+                    Arranged::Grouped(grouped(x, inner, arranged))
+                }
                 Order::Interleaved(in_word) => Arranged::Interleaved(Interleaved::new(x, inner, in_word, arranged)),
             };
             compute(x, [rows, inner], these, threads);

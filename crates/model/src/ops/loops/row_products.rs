@@ -9,12 +9,12 @@ const ROWS: usize = 6;
 
 /// Rows of the matrix that are multiplied before sums are stored: a panel of them, and what is asked for meanwhile, stay in the
 /// nearest cache. The memory gives few rows at once the fastest.
-const DEPTH: usize = 32;
+pub(super) const DEPTH: usize = 32;
 
 /// Number of tiles from one to that which is asked for meanwhile.
 const AHEAD: usize = 2;
 
-/// Rows of a matrix, of which some columns are multiplied.
+/// Some columns of the rows of a matrix.
 #[derive(Clone, Copy)]
 pub(super) struct MatrixRows<'a> {
     /// Numbers from the first of these columns on.
@@ -31,30 +31,30 @@ fn group_start(group: usize, rows: usize) -> usize {
     group * rows / rows.div_ceil(ROWS)
 }
 
-/// Arranges rows, `[rows, inner]`, as [`add_by_rows`] reads them: each group of them as `[inner, rows of the group]`. `memory` has as
-/// many numbers.
-pub(super) fn grouped<'a>(x: &[f32], inner: usize, memory: &'a mut [f32]) -> &'a [f32] {
-    let rows = x.len() / inner;
-    let all = &mut memory[..x.len()];
+/// Arranges rows of `inner` numbers as [`add_by_rows`] reads them: each group of them as `[inner, rows of the group]`. `memory` has
+/// as many numbers.
+pub(super) fn grouped<'a>(x: MatrixRows, inner: usize, memory: &'a mut [f32]) -> &'a [f32] {
+    let MatrixRows { numbers: x, stride, count: rows } = x;
+    let all = &mut memory[..rows * inner];
     for group in 0..rows.div_ceil(ROWS) {
         let (start, end) = (group_start(group, rows), group_start(group + 1, rows));
-        let (x, numbers) = (&x[start * inner..end * inner], &mut all[start * inner..end * inner]);
+        let (x, numbers) = (&x[start * stride..], &mut all[start * inner..end * inner]);
         match end - start {
-            1 => numbers.copy_from_slice(x),
-            2 => transpose::<2>(x, numbers),
-            3 => transpose::<3>(x, numbers),
-            4 => transpose::<4>(x, numbers),
-            5 => transpose::<5>(x, numbers),
-            _ => transpose::<ROWS>(x, numbers),
+            1 => numbers.copy_from_slice(&x[..inner]),
+            2 => transpose::<2>(x, stride, numbers),
+            3 => transpose::<3>(x, stride, numbers),
+            4 => transpose::<4>(x, stride, numbers),
+            5 => transpose::<5>(x, stride, numbers),
+            _ => transpose::<ROWS>(x, stride, numbers),
         }
     }
     all
 }
 
-/// Writes `[R, inner]` as `[inner, R]`.
-fn transpose<const R: usize>(x: &[f32], numbers: &mut [f32]) {
-    let inner = x.len() / R;
-    let rows: [&[f32]; R] = std::array::from_fn(|row| &x[row * inner..][..inner]);
+/// Writes `R` rows as `[inner, R]`.
+fn transpose<const R: usize>(x: &[f32], stride: usize, numbers: &mut [f32]) {
+    let inner = numbers.len() / R;
+    let rows: [&[f32]; R] = std::array::from_fn(|row| &x[row * stride..][..inner]);
     for (k, numbers) in numbers.as_chunks_mut::<R>().0.iter_mut().enumerate() {
         for row in 0..R {
             numbers[row] = rows[row][k];
