@@ -7,7 +7,7 @@ use crate::ops::loops::Readers;
 /// Maximum number of tokens whose queries are multiplied with the same numbers at once.
 const MOST: usize = 32;
 
-/// What each row of a cache has from another.
+/// Beginnings that rows of a cache have from others.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct SharedRows(Vec<Origin>);
 
