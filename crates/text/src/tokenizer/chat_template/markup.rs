@@ -112,11 +112,12 @@ fn check_operands(code: &str, depth: usize) -> Result<String, String> {
     while let Some(character) = code[at..].chars().next() {
         let end = if is_operand(character) { end_of_operand(code, at) } else { at };
         if end == at {
-            out.push(character);
-            at += character.len_utf8();
-            if !character.is_whitespace() {
+            // A sign at the beginning is that of white space, or of a number.
+            if !character.is_whitespace() && !out.trim().is_empty() {
                 before = character;
             }
+            out.push(character);
+            at += character.len_utf8();
             continue;
         }
         let word = &code[at..at + code[at..].find(|it: char| !is_word(it)).unwrap_or(code.len() - at)];
