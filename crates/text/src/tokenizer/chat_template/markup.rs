@@ -13,8 +13,7 @@ use super::source::{end_of_bracket, end_of_operand, end_of_text};
 const MARKERS: [&str; 4] = ["e", "escape", "forceescape", "safe"];
 
 /// Words of expressions and tags that are no operands.
-const KEYWORDS: [&str; 12] =
-    ["and", "elif", "else", "for", "if", "in", "is", "not", "or", "recursive", "return", "set"];
+const KEYWORDS: [&str; 11] = ["and", "elif", "else", "for", "if", "in", "is", "not", "or", "recursive", "set"];
 
 /// Maximum depth of brackets in a template that marks text.
 const MAX_DEPTH: usize = 100;
