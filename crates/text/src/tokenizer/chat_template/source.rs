@@ -31,7 +31,7 @@ pub(super) fn rewrite(template: &str, check: &dyn Fn(&str) -> Result<(), String>
         let (before, tag) = rest.split_at(open);
         text.push_str(before);
         let length = match &tag[..2] {
-            "{#" => tag.find("#}").map(|at| at + 2),
+            "{#" => tag[2..].find("#}").map(|at| at + 4),
             "{{" => end_of_code(&tag[2..], "}}").map(|at| at + 4),
             _ => end_of_code(&tag[2..], "%}").map(|at| at + 4),
         };

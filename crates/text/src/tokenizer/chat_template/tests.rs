@@ -79,6 +79,9 @@ fn a_template_that_fails_says_where_and_why() {
     );
     let broken = ChatTemplate::new("t.jinja", "a\n{% for %}", BTreeMap::new()).unwrap_err().to_string();
     assert!(broken.starts_with("tokenizer: t.jinja: line 2: "), "{broken}");
+    let comment = ChatTemplate::new("t.jinja", "a{#}b", BTreeMap::new()).unwrap_err().to_string();
+    assert!(comment.contains("t.jinja: line 1: ") && comment.contains("comment"), "{comment}");
+    assert_eq!(template("a{#} b #}c").render(&chat(), false).unwrap(), "ac");
     let unknown = message(template("{{ messages[0].content.frobnicate() }}").render(&chat(), false));
     assert!(unknown.contains("line 1: ") && unknown.contains("frobnicate"), "{unknown}");
     let forgets = template("{% for m in messages[-1:] %}{{ m.content }}{% endfor %}");
