@@ -183,17 +183,10 @@ impl KvCache {
             }
             all
         };
-        let first = |position: usize| if *window == 0 { 0 } else { (position + 1).saturating_sub(*window) };
         let seen = |token: usize| {
             let Place { row, position } = places[token];
-            (row, first(position)..position + 1)
-        };
-        let apart: Vec<Readers>;
-        let readers = if places.iter().all(|place| first(place.position) == 0) {
-            readers
-        } else {
-            apart = readers.iter().map(|readers| Readers { shared: 0, ..readers.clone() }).collect();
-            &apart
+            let first = if *window == 0 { 0 } else { (position + 1).saturating_sub(*window) };
+            (row, first..position + 1)
         };
         let group = mixed.len() / (places.len() * kv_heads * head_dim);
         let sizes = HeadSizes { kv_heads, group, head_dim, capacity: shape.capacity };

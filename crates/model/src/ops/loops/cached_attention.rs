@@ -36,8 +36,8 @@ pub(crate) struct HeadSizes {
 /// Attention of single queries to the keys and values of a cache, `[rows, kv_heads, capacity, head_dim]` each.
 ///
 /// `query` and `output` are `[tokens, kv_heads * group * head_dim]`; queries are scaled already. `seen` has the row and the cells
-/// that a token sees. The cells that readers share are read once for all of them, in whole steps of a product, so that the result
-/// has the same bits as without sharing.
+/// that a token sees. The cells that readers share are read once for all of them, unless one sees a window behind the first, in
+/// whole steps of a product, so that the result has the same bits as without sharing.
 pub(crate) fn attend_to_cache(
     query: &[f32],
     cache: [&[f32]; 2],
@@ -49,6 +49,7 @@ pub(crate) fn attend_to_cache(
 ) {
     let HeadSizes { kv_heads, group, head_dim, capacity } = sizes;
     let width = group * head_dim;
+    let first = |row: usize, head: usize| (row * kv_heads + head) * capacity;
     let mut outputs: Vec<Option<&mut [f32]>> = output.chunks_exact_mut(width).map(Some).collect();
     let mut all: Vec<Reader> = Vec::with_capacity(outputs.len());
     for Readers { tokens, .. } in readers {
@@ -57,18 +58,19 @@ pub(crate) fn attend_to_cache(
                 let number = token * kv_heads + head;
                 let output = outputs[number].take().expect("a token has one reader");
                 let (row, Range { start, end }) = seen(token);
-                let first = (row * kv_heads + head) * capacity;
-                Reader { query: &query[number * width..][..width], output, cells: first + start..first + end }
+                let cells = first(row, head) + start..first(row, head) + end;
+                Reader { query: &query[number * width..][..width], output, cells }
             }));
         }
     }
     let mut all = all.as_mut_slice();
     let mut parts = Vec::with_capacity(kv_heads * readers.len());
     for Readers { tokens, row, shared } in readers {
+        let see_the_first = tokens.iter().all(|&token| seen(token).1.start == 0);
+        let shared = if see_the_first { shared / DEPTH * DEPTH } else { 0 };
         for head in 0..kv_heads {
-            let first = (row * kv_heads + head) * capacity;
             let part = all.split_off_mut(..tokens.len()).expect("each token has a reader for each head");
-            parts.push((part, first..first + shared / DEPTH * DEPTH));
+            parts.push((part, first(*row, head)..first(*row, head) + shared));
         }
     }
     let work = |memory: &mut Memory, (readers, shared): (&mut [Reader], _)| {
@@ -231,7 +233,9 @@ mod tests {
         let alone = attend(&apart(), 1);
         for shared in [10, 32, 70, 100] {
             let together = Readers { tokens: vec![3, 2, 4], row: 2, shared };
-            let readers = [apart().drain(..2).collect(), vec![together]].concat();
+            // The first token does not see the first cells of its row.
+            let behind = Readers { tokens: vec![0], row: 0, shared };
+            let readers = [behind, apart().remove(1), together];
             for threads in [1, 3] {
                 let found = attend(&readers, threads);
                 assert!(found.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{shared}, {threads}");
