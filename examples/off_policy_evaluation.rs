@@ -193,5 +193,5 @@ fn agent_of(run: &Path, registry: &Registry, update: u64, device: &str) -> Resul
     paths.sort(); // one of each update
     let path = &paths[update as usize - 1];
     let device = open_device(device).map_err(palestra::Error::Device)?;
-    Agent::from_checkpoint(last.run, &checkpoint::load(path)?, path, &device)
+    Agent::from_checkpoint(last.spec.run, checkpoint::load(path)?, path, &device)
 }

@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{report}\n");
 
     let agent = Agent::load(&report.run_dir, &registry, &[] as &[&str])?;
-    let mut policy = agent.evaluation_policy(&agent.policy, 0.0, 0.0)?;
+    let mut policy = agent.spec.evaluation_policy(&agent.policy, 0.0, 0.0)?;
     let episodes = log.episodes().take(20).collect::<Result<Vec<_>, _>>()?;
     let turns = episodes.iter().flat_map(|located| &located.episode.turns);
     for turn in turns.filter(|turn| turn.legal_actions.is_some()).step_by(25).take(10) {

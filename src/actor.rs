@@ -101,18 +101,18 @@ impl Actor {
     fn of_run(run: RunFile, path: &Path) -> Result<Self> {
         let device = open_device(&run.device).map_err(Error::Device)?;
         run.train.threads.into_iter().for_each(set_threads); // another number gives other roundings
-        let agent = Agent::from_checkpoint(run, &checkpoint::load(path)?, path, &device)?;
-        let rollout = &agent.run.rollout;
+        let Agent { spec, policy } = Agent::from_checkpoint(run, checkpoint::load(path)?, path, &device)?;
+        let rollout = &spec.run.rollout;
         Ok(Self {
-            encoder: agent.encoder()?,
+            encoder: spec.encoder()?,
             chat: None,
             reads_messages: true,
-            own: agent.sampling(),
+            own: spec.sampling(),
             tempered: rollout.sampling,
             max_new_tokens: rollout.max_new_tokens,
             stop: rollout.stop.clone(),
-            target_return: agent.run.learner.config.return_to_go().and_then(|it| it.target),
-            policy: agent.policy,
+            target_return: spec.run.learner.config.return_to_go().and_then(|it| it.target),
+            policy,
         })
     }
 

@@ -20,16 +20,26 @@ use palestra_learn::encoder::Encoder;
 use palestra_learn::rollout::{Context, Rollout, RolloutConfig};
 use palestra_learn::source::template_of;
 use palestra_model::Module;
-use palestra_model::{EndTokens, Policy, generation_config_of};
+use palestra_model::{EndTokens, ModelConfig, Policy, generation_config_of};
 use palestra_text::{ChatTemplate, History, Message, Tokenizer};
 pub use saved::TRAINED;
 
 /// A policy that reads and writes text.
 pub struct Agent {
-    /// Run file that it was, or will be, trained by; its environment is resolved.
-    pub run: RunFile,
+    /// All but the weights.
+    pub spec: AgentSpec,
     /// The model, outside autodiff.
     pub policy: Policy,
+}
+
+/// An agent without its weights, which are elsewhere while they are trained: they would be in memory twice.
+pub struct AgentSpec {
+    /// Run file that it was, or will be, trained by; its environment is resolved.
+    pub run: RunFile,
+    /// Shape of the model.
+    pub model: ModelConfig,
+    /// Number of its parameters, adapters and heads included.
+    pub parameters: u64,
     /// Tokenizer of the model.
     pub tokenizer: Tokenizer,
     /// Other files of the model, by name: its chat template, and its tokenizer's special tokens.
@@ -41,9 +51,24 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The model in the form in which the run trains it: inside autodiff.
-    pub fn trained(&self) -> Policy {
-        self.policy.clone().train().with_gradient_checkpointing(self.run.train.gradient_checkpointing)
+    /// An agent of a run that has learned nothing yet, without rewards.
+    fn of(run: RunFile, policy: Policy, tokenizer: Tokenizer, companions: BTreeMap<String, String>) -> Self {
+        let (model, parameters) = (policy.transformer.config().clone(), policy.num_params() as u64);
+        let rewards = Rewards::default();
+        Self { spec: AgentSpec { run, model, parameters, tokenizer, companions, updates: 0, rewards }, policy }
+    }
+
+    /// The agent with these rewards.
+    #[must_use]
+    pub fn with_rewards(self, rewards: Rewards) -> Self {
+        Self { spec: AgentSpec { rewards, ..self.spec }, ..self }
+    }
+}
+
+impl AgentSpec {
+    /// A policy in the form in which the run trains it: inside autodiff.
+    pub fn trained(&self, policy: Policy) -> Policy {
+        policy.train().with_gradient_checkpointing(self.run.train.gradient_checkpointing)
     }
 
     /// Chat template of the model, if known.
@@ -69,7 +94,7 @@ impl Agent {
     /// # Errors
     /// A run that chats with a model without a chat template, or generation settings that are damaged.
     pub fn encoder(&self) -> Result<Encoder> {
-        let mut encoding = self.run.rollout.encoding(self.policy.transformer.config().context);
+        let mut encoding = self.run.rollout.encoding(self.model.context);
         encoding.return_to_go = self.run.learner.config.return_to_go().map(|it| it.decimals);
         let encoder = Encoder::new(self.tokenizer.clone(), encoding).with_ends(self.end_tokens()?);
         if !self.run.rollout.chat {
@@ -102,10 +127,10 @@ impl Agent {
         self.run.env.as_ref().ok_or_else(missing)
     }
 
-    /// Environment that the agent is evaluated in: [`Agent::env`], or with other prompts as the run file says.
+    /// Environment that the agent is evaluated in: [`AgentSpec::env`], or with other prompts as the run file says.
     ///
     /// # Errors
-    /// As [`Agent::env`].
+    /// As [`AgentSpec::env`].
     pub fn evaluation_env(&self) -> Result<Definition> {
         self.env()?;
         Ok(self.run.evaluation_env().expect("the run has an environment"))
@@ -119,10 +144,10 @@ impl Agent {
         self.rollout_in(self.env()?, self.run.rollout.clone(), registry, environments)
     }
 
-    /// Creates a rollout as [`Agent::rollout`] does, in an environment and with settings that may not be the run's.
+    /// Creates a rollout as [`AgentSpec::rollout`] does, in an environment and with settings that may not be the run's.
     ///
     /// # Errors
-    /// As [`Agent::rollout`].
+    /// As [`AgentSpec::rollout`].
     pub fn rollout_in(
         &self,
         env: &Definition,

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::agent::{Agent, EvaluationPolicy};
+use crate::config::RunFile;
 use importance::{
     Interval, OffPolicyEpisode, bootstrap, discounted_return, effective_sample_size, per_decision,
     weighted_importance_sampling, weighted_per_decision,
@@ -183,7 +184,7 @@ pub fn estimate(
     config: &EstimateConfig,
 ) -> Result<EstimateReport> {
     config.check()?;
-    let mut policy = agent.evaluation_policy(&agent.policy, config.temperature, config.epsilon)?;
+    let mut policy = agent.spec.evaluation_policy(&agent.policy, config.temperature, config.epsilon)?;
     let log = Log::open(files, ReadOptions { skip_bad: false, columns: Columns::All })?;
     let recorded = Recorded::read(&log, &mut policy, config)?;
     let mut estimates = Vec::with_capacity(config.methods.len());
@@ -197,7 +198,7 @@ pub fn estimate(
     let returns: Vec<f64> =
         recorded.episodes.iter().map(|episode| discounted_return(&episode.rewards, config.gamma)).collect();
     Ok(EstimateReport {
-        policy: agent.run.name.clone(),
+        policy: agent.spec.run.name.clone(),
         temperature: config.temperature,
         epsilon: config.epsilon,
         gamma: config.gamma,
@@ -207,7 +208,7 @@ pub fn estimate(
         cut: recorded.cut,
         logged: mean_of(&returns, config).expect("a log without episodes was refused"),
         estimates,
-        exact: exact_value(agent, registry, &recorded, &mut policy, config.gamma)?,
+        exact: exact_value(&agent.spec.run, registry, &recorded, &mut policy, config.gamma)?,
     })
 }
 
@@ -258,7 +259,7 @@ fn mean_of(values: &[f64], config: &EstimateConfig) -> Option<Value> {
 
 /// Exact value in the environment that the log names, or in the run's if that is the log's.
 fn exact_value(
-    agent: &Agent,
+    run: &RunFile,
     registry: &Registry,
     recorded: &Recorded,
     policy: &mut EvaluationPolicy,
@@ -266,7 +267,7 @@ fn exact_value(
 ) -> Result<Option<f64>> {
     let Some((env_id, spec)) = &recorded.environment else { return Ok(None) };
     let told = spec.as_ref().and_then(|spec| serde_json::from_str::<Definition>(spec).ok());
-    let Some(definition) = told.or_else(|| agent.run.env.clone()) else { return Ok(None) };
+    let Some(definition) = told.or_else(|| run.env.clone()) else { return Ok(None) };
     let is_the_logs = registry.build(&definition).is_ok_and(|env| env.spec().id == *env_id);
     if !is_the_logs {
         return Ok(None);

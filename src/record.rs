@@ -17,7 +17,7 @@ use palestra_envs::reward::RewardSummary;
 use palestra_envs::{Definition, Env, Episode, Registry, record as play};
 use serde::Serialize;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentSpec};
 use crate::{Error, Result};
 use palestra_learn::rollout::{RolloutConfig, RolloutEvent, RolloutResult, now};
 use palestra_model::math::Sampling;
@@ -124,7 +124,7 @@ pub struct Provenance {
 
 impl Provenance {
     /// Provenance of an agent in its run's environment. Its name in the log contains the sampling.
-    pub fn of(agent: &Agent, sampling: &Sampling) -> Self {
+    pub fn of(agent: &AgentSpec, sampling: &Sampling) -> Self {
         let spec = |env| serde_json::to_string(env).expect("a definition has no maps with keys that are no text");
         Self {
             env_spec: agent.run.env.as_ref().map(spec),
@@ -238,17 +238,17 @@ fn play_simply(
 
 fn play_agent(
     registry: &Registry,
-    agent: &Agent,
+    Agent { spec, policy }: &Agent,
     sampling: Sampling,
     epsilon: f64,
     recording: &mut Recording,
     watch: &Watch,
 ) -> Result<()> {
     let RecordOptions { episodes, seed, .. } = *recording.options;
-    let config = RolloutConfig { record: true, missing_end_penalty: 0.0, ..agent.run.rollout.clone() };
+    let config = RolloutConfig { record: true, missing_end_penalty: 0.0, ..spec.run.rollout.clone() };
     let mut rollout =
-        agent.rollout_in(agent.env()?, config, registry, episodes.clamp(1, 256) as usize)?.exploring(epsilon);
-    let mut provenance = Provenance::of(agent, &sampling);
+        spec.rollout_in(spec.env()?, config, registry, episodes.clamp(1, 256) as usize)?.exploring(epsilon);
+    let mut provenance = Provenance::of(spec, &sampling);
     if epsilon > 0.0 {
         provenance.policy_id = format!("{}+{epsilon} random", provenance.policy_id);
         provenance.tokenizer_hash = None; // there are no token ids
@@ -270,7 +270,7 @@ fn play_agent(
     let mut look = |_: u64, _: RolloutEvent, _: &dyn Env| watch.check();
     let mut dropped = Vec::new();
     for numbers in missing {
-        let timings = rollout.play_each(&agent.policy, seed, numbers, &sampling, &mut look, &mut take)?;
+        let timings = rollout.play_each(policy, seed, numbers, &sampling, &mut look, &mut take)?;
         dropped.extend(timings.dropped);
     }
     dropped.iter().for_each(|(kind, count)| recording.drop_episodes(kind, *count));

@@ -130,7 +130,7 @@ pub fn evaluate_run(
     quantization: Quantization,
 ) -> Result<Evaluation> {
     let agent = Agent::load(run_dir, registry, overrides)?;
-    let episodes = episodes.unwrap_or(agent.run.evaluation.episodes as u64);
-    let policy = agent.policy.clone().quantized(quantization).with_quantized_output(quantization);
-    Ok(agent.evaluate(&policy, registry, episodes, seed, &Alone)?.0)
+    let episodes = episodes.unwrap_or(agent.spec.run.evaluation.episodes as u64);
+    let policy = agent.policy.quantized(quantization).with_quantized_output(quantization);
+    Ok(agent.spec.evaluate(&policy, registry, episodes, seed, &Alone)?.0)
 }

@@ -5,7 +5,7 @@ use palestra_envs::exact::ExactValue;
 use palestra_envs::{Env, FIRST_EVALUATION, Registry};
 use serde::Serialize;
 
-use super::Agent;
+use super::AgentSpec;
 use crate::Result;
 use palestra_learn::collective::Collective;
 use palestra_learn::rollout::{RolloutConfig, RolloutEvent, RolloutResult, gather_rollouts, reward_means};
@@ -27,7 +27,7 @@ pub struct Evaluation {
     pub optimal_return: Option<f64>,
 }
 
-impl Agent {
+impl AgentSpec {
     /// Plays episodes that training never saw, and scores them; each rank plays its share. The results of each reward are among the numbers of
     /// `info`. Episodes that lack a reward count in none of the others.
     ///
@@ -59,10 +59,10 @@ impl Agent {
         Ok((Evaluation { env_id: spec.id, score, exact, optimal_return: spec.optimal_return }, played))
     }
 
-    /// Evaluates the policy as [`Agent::evaluate`] does, if the run names an environment.
+    /// Evaluates the policy as [`AgentSpec::evaluate`] does, if the run names an environment.
     ///
     /// # Errors
-    /// As [`Agent::evaluate`].
+    /// As [`AgentSpec::evaluate`].
     pub fn try_evaluate(
         &self,
         policy: &Policy,
@@ -74,12 +74,13 @@ impl Agent {
         self.run.env.as_ref().map(|_| self.evaluate(policy, registry, episodes, seed, collective)).transpose()
     }
 
-    /// Plays further episodes one after the other, and shows each turn.
+    /// Plays further episodes of a policy one after the other, and shows each turn.
     ///
     /// # Errors
     /// Errors of [`Rollout::play`](palestra_learn::rollout::Rollout::play) or of the watcher.
     pub fn watch(
         &self,
+        policy: &Policy,
         registry: &Registry,
         seed: u64,
         episodes: u64,
@@ -88,7 +89,7 @@ impl Agent {
         let config = self.evaluation_rollout();
         let mut rollout = self.rollout_in(&self.evaluation_env()?, config, registry, 1)?;
         let numbers = FIRST_EVALUATION..FIRST_EVALUATION + episodes;
-        Ok(rollout.play_watched(&self.policy, seed, numbers, &self.sampling(), watch)?.0)
+        Ok(rollout.play_watched(policy, seed, numbers, &self.sampling(), watch)?.0)
     }
 
     /// Settings of rollouts in an evaluation: each episode begins in a state of its own, and the reward is that of the
@@ -102,7 +103,7 @@ impl Agent {
         if self.run.evaluation.greedy { Sampling::GREEDY } else { self.run.rollout.sampling }
     }
 
-    /// Exact value of the policy as [`Agent::evaluate`] plays it, if the game is small enough and the policy reads
+    /// Exact value of the policy as [`AgentSpec::evaluate`] plays it, if the game is small enough and the policy reads
     /// turns alone and writes only listed actions.
     fn exact_value(&self, policy: &Policy, registry: &Registry) -> Result<Option<ExactValue>> {
         if self.run.learner.config.return_to_go().is_some() {

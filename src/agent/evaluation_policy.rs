@@ -9,7 +9,7 @@ use palestra_model::Module;
 use palestra_model::TensorData;
 use palestra_settings::{Range, check_ranges};
 
-use super::Agent;
+use super::AgentSpec;
 use crate::{Error, Result};
 use palestra_learn::batch::{Chunk, Next, TransitionBatch};
 use palestra_learn::encoder::{Context, Encoder};
@@ -34,7 +34,7 @@ pub struct EvaluationPolicy {
 /// allowed tokens.
 type Written = (Vec<u32>, Vec<(usize, Option<Arc<[u32]>>)>);
 
-impl Agent {
+impl AgentSpec {
     /// Returns this agent's policy for evaluation, with weights that may be of another update, at a temperature (0 is
     /// greedy) and with a random legal action with probability epsilon.
     ///

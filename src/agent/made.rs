@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use palestra_datasets::log::Log;
-use palestra_envs::{Definition, Registry, Rewards};
+use palestra_envs::{Definition, Registry};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -31,7 +31,7 @@ impl Agent {
     pub fn new(run: RunFile, registry: &Registry, log: Option<&Log>, device: &Device) -> Result<Self> {
         let rewards = registry.rewards(run.all_rewards())?;
         if let Some(directory) = run.start_from.clone() {
-            return Ok(Self { rewards, ..Self::starting_from(run, &directory, device)? });
+            return Ok(Self::starting_from(run, &directory, device)?.with_rewards(rewards));
         }
         let learner = run.learner.config.clone();
         let tokenizer = match (run.tokenizer(), &run.text) {
@@ -48,7 +48,7 @@ impl Agent {
         let policy = scorer::with_head_started(policy, learner.score_head(), run.seed)
             .with_vocabulary(output_vocabulary(&tokenizer));
         let run = RunFile { model: Some(config), ..run };
-        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards })
+        Ok(Self::of(run, policy, tokenizer, companions).with_rewards(rewards))
     }
 
     /// Creates the agent that starts from a model on disk, with the adapters that the run asks for.
@@ -73,7 +73,7 @@ impl Agent {
         let policy = scorer::with_head_started(policy, learner.score_head(), run.seed);
         let tokenizer = directory.tokenizer;
         let companions = companions_of(&run, &tokenizer)?;
-        Ok(Self { run, policy, tokenizer, companions, updates: 0, rewards: Rewards::default() })
+        Ok(Self::of(run, policy, tokenizer, companions))
     }
 
     /// Alphabet of a model with random weights: the characters of its environment, or of a log.

@@ -1,20 +1,21 @@
 //! An agent as checkpoints hold it: read from one, and written to one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use palestra_envs::{Registry, Rewards};
+use palestra_envs::Registry;
 use serde_json::Value;
 
-use super::{Agent, scorer};
+use super::{Agent, AgentSpec, scorer};
 use crate::config::RunFile;
 use crate::model_dir::{checkpoint_of_run, output_vocabulary};
 use crate::reward::with_models;
 use crate::{Error, Result};
-use palestra_model::checkpoint::{self, Checkpoint, Contents, Tensors};
+use palestra_model::checkpoint::{self, Checkpoint, Contents, DeferredTensor, Tensors};
 use palestra_model::huggingface::{from_hugging_face, is_own, to_hugging_face};
 use palestra_model::ops::open_device;
 use palestra_model::parameters::{self, tensors_of};
-use palestra_model::{Device, ModelConfig, Policy, TensorData, classifier, config_json, lora};
+use palestra_model::{Device, ModelConfig, Policy, Tensor, TensorData, classifier, config_json, lora};
 use palestra_text::Tokenizer;
 
 /// Suffix of the names, among the optimiser's tensors, of adapters' own matrices and of the heads trained with them.
@@ -32,58 +33,68 @@ impl Agent {
         let device = open_device(&run.device).map_err(Error::Device)?;
         let checkpoint = checkpoint::load(&path)?;
         let rewards = with_models(registry, &device).rewards(run.all_rewards())?;
-        Ok(Self { rewards, ..Self::from_checkpoint(run, &checkpoint, &path, &device)? })
+        Ok(Self::from_checkpoint(run, checkpoint, &path, &device)?.with_rewards(rewards))
     }
 
     /// Creates the agent of a checkpoint that was read from `path`, without rewards.
     ///
     /// # Errors
     /// Weights or a tokenizer that do not fit.
-    pub fn from_checkpoint(run: RunFile, saved: &Checkpoint, path: &Path, device: &Device) -> Result<Self> {
-        let companions = saved.companions.clone();
-        if saved.contents == Contents::Adapters {
+    pub fn from_checkpoint(run: RunFile, saved: Checkpoint, path: &Path, device: &Device) -> Result<Self> {
+        let Checkpoint { step, contents, config: shape, model, optimizer, companions, .. } = saved;
+        let later = |agent: Self| Self { spec: AgentSpec { updates: step, companions, ..agent.spec }, ..agent };
+        if contents == Contents::Adapters {
             let base = run.start_from.clone().ok_or_else(|| {
                 let reason = "it holds adapters, and the run file names no model in start_from".to_string();
                 Error::Checkpoint { path: path.display().to_string(), reason }
             })?;
             let agent = Self::starting_from(run, &base, device)?;
-            let trained = saved.optimizer.iter().filter_map(|(name, tensor)| {
-                let data = TensorData::new(tensor.data.clone(), tensor.shape.clone());
-                Some((name.strip_suffix(TRAINED)?.to_string(), data))
+            let trained = optimizer.into_iter().filter_map(|(name, tensor)| {
+                Some((name.strip_suffix(TRAINED)?.to_string(), TensorData::new(tensor.data, tensor.shape)))
             });
             let policy = parameters::replace_some(agent.policy, trained.collect())
                 .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })?;
-            return Ok(Self { policy, updates: saved.step, companions, ..agent });
+            return Ok(later(Self { policy, ..agent }));
         }
         if run.lora.is_some() {
             let reason =
                 "its adapters were merged when the run ended; start another run from it in start_from".to_string();
             return Err(Error::Checkpoint { path: path.display().to_string(), reason });
         }
-        let config = config_json::read(&saved.config, &path.join("config.json"))?;
+        let config = config_json::read(&shape, &path.join("config.json"))?;
         let file = path.join("tokenizer.json");
         let tokenizer = Tokenizer::from_file(&file)?
             .for_rows(config.vocab_size)
             .map_err(|reason| Error::Checkpoint { path: file.display().to_string(), reason })?;
-        let (mut tensors, origin) = (saved.model.clone(), path.join("model.safetensors"));
-        if classifier::is_classifier(&saved.config) {
-            classifier::from_classifier(&saved.config, &mut tensors, &origin)?;
+        let (mut tensors, origin) = (model, path.join("model.safetensors"));
+        if classifier::is_classifier(&shape) {
+            classifier::from_classifier(&shape, &mut tensors, &origin)?;
         }
         let tensors = from_hugging_face(&config, tensors, &origin)?;
         let policy = policy_of(&run, &config, tensors, device, path)?;
-        let policy = policy.with_score_scale(classifier::score_settings(&saved.config).scale);
+        let policy = policy.with_score_scale(classifier::score_settings(&shape).scale);
         let policy = policy.with_vocabulary(output_vocabulary(&tokenizer));
-        Ok(Self { run, policy, tokenizer, companions, updates: saved.step, rewards: Rewards::default() })
+        Ok(later(Self::of(run, policy, tokenizer, BTreeMap::new())))
     }
+}
 
-    /// Checkpoint of a model in training, in the autodiff context or out of it. Only its weights are not this agent's.
+impl AgentSpec {
+    /// Checkpoint of a model in training, in the autodiff context or out of it, with the moments of its optimiser.
     ///
     /// For adapters it also keeps their own matrices with the optimiser's state, and the heads that were trained with
     /// them: PEFT's format merges matrices that are trained apart here, and has no heads but that of a reward model.
     ///
     /// # Errors
     /// A tokenizer that cannot be written.
-    pub fn checkpoint(&self, policy: &Policy, step: u64, mut optimizer: Tensors, state: Value) -> Result<Checkpoint> {
+    pub fn checkpoint(
+        &self,
+        policy: &Policy,
+        step: u64,
+        moments: BTreeMap<String, Tensor<1>>,
+        state: Value,
+    ) -> Result<Checkpoint<DeferredTensor>> {
+        let mut optimizer: BTreeMap<String, DeferredTensor> =
+            moments.into_iter().map(|(name, values)| (name, deferred(values))).collect();
         let base = self.run.start_from.as_deref().unwrap_or(Path::new("")).display().to_string();
         let (contents, config, model) = match lora::adapter_files(&policy.transformer, &base) {
             Some((mut config, mut tensors)) => {
@@ -92,7 +103,7 @@ impl Agent {
                     let settings = scorer::settings(policy, &self.tokenizer);
                     lora::to_classifier_adapters(&mut config, &mut tensors, trained.clone(), &settings);
                 }
-                optimizer.extend(trained.into_iter().map(|(name, tensor)| (name + TRAINED, tensor)));
+                optimizer.extend(trained.into_iter().map(|(name, tensor)| (name + TRAINED, tensor.into())));
                 (Contents::Adapters, config, tensors)
             }
             None => {
@@ -116,6 +127,10 @@ fn policy_of(run: &RunFile, config: &ModelConfig, tensors: Tensors, device: &Dev
     Policy::from_tensors(config, learner.heads(), tensors, device)
         .map(|policy| policy.with_decoding(learner.decoding()).with_precision(run.train.precision))
         .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })
+}
+
+fn deferred(values: Tensor<1>) -> DeferredTensor {
+    DeferredTensor::new(values.dims(), move || values.to_data().try_into_vec().expect("moments are of 32 bits"))
 }
 
 fn named(policy: &Policy) -> Tensors {

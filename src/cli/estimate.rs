@@ -99,7 +99,7 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
     let config = EstimateConfig {
         methods,
         gamma: args.gamma,
-        temperature: args.temperature.unwrap_or(agent.sampling().temperature),
+        temperature: args.temperature.unwrap_or(agent.spec.sampling().temperature),
         epsilon: args.epsilon,
         resamples: args.bootstrap,
         confidence: args.confidence,

@@ -101,10 +101,10 @@ pub fn run(args: &Args, registry: &Registry, output: &mut Output) -> Result<Exit
 /// Shows the model of a run at play in the named environment.
 fn watch_trained(args: &Args, registry: &Registry, output: &mut Output) -> Result<ExitCode> {
     let agent = policy::trained(&args.policy, &args.env, registry, &[] as &[&str])?;
-    let env_id = registry.build(agent.env()?)?.spec().id.clone();
+    let env_id = registry.build(agent.spec.env()?)?.spec().id.clone();
     let mut sink = io::sink();
     let screen: &mut dyn Write = if output.wants_json() { &mut sink } else { output.screen() };
-    let played = agent.watch(registry, args.seed, args.episodes, &mut |number, seen, env| {
+    let played = agent.spec.watch(&agent.policy, registry, args.seed, args.episodes, &mut |number, seen, env| {
         let shown = match seen {
             RolloutEvent::Started => {
                 let game = number - FIRST_EVALUATION + 1;

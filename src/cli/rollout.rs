@@ -118,7 +118,7 @@ fn policy(args: &Args, registry: &Registry) -> Result<Recorded> {
         let mut overrides = overrides.clone();
         overrides.extend(device.iter().map(|device| format!("device={device}")));
         let agent = Box::new(policy::trained(name, env, registry, &overrides)?);
-        let own = agent.run.rollout.sampling;
+        let own = agent.spec.run.rollout.sampling;
         let sampling = if *greedy {
             Sampling::GREEDY
         } else {

@@ -7,7 +7,7 @@ use palestra_report::Reference;
 
 use super::report::LogSummary;
 use crate::Result;
-use crate::agent::Agent;
+use crate::agent::AgentSpec;
 use crate::config::RunFile;
 
 /// Scores that the agent is compared with.
@@ -27,7 +27,7 @@ pub(super) struct Baselines {
 impl Baselines {
     /// Plays the environment of the run, if it has one, as a random and as a scripted policy.
     pub fn measure(
-        agent: &Agent,
+        agent: &AgentSpec,
         registry: &Registry,
         before: Option<Baseline>,
         logged: Option<LogSummary>,
@@ -70,7 +70,7 @@ impl Baselines {
 }
 
 /// Score of a policy, evaluated as the agent is.
-fn played_by(env: &mut dyn Env, policy: &mut dyn BaselinePolicy, agent: &Agent) -> Result<Baseline> {
+fn played_by(env: &mut dyn Env, policy: &mut dyn BaselinePolicy, agent: &AgentSpec) -> Result<Baseline> {
     let RunFile { evaluation, seed, .. } = &agent.run;
     Ok(baseline::play_many(env, evaluation.episodes as u64, *seed, policy, &agent.rewards)?)
 }

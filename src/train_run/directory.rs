@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use palestra_envs::Episode;
 use palestra_envs::baseline::Baseline;
 use palestra_model::Module;
-use palestra_model::{Device, TensorData};
+use palestra_model::{Device, Tensor};
 use serde_json::json;
 
 use super::held_out::HeldOutScore;
 use super::mirror::Mirror;
 use super::{TrainOptions, data_files};
-use crate::agent::{Agent, TRAINED};
+use crate::agent::{Agent, AgentSpec, TRAINED};
 use crate::config::RunFile;
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
@@ -22,9 +22,9 @@ use palestra_learn::learners::Learner;
 use palestra_learn::source::Source;
 use palestra_learn::train::TrainProgress;
 use palestra_model::Policy;
-use palestra_model::checkpoint::{self, Checkpoint};
+use palestra_model::checkpoint::{self, Checkpoint, DeferredTensor};
 use palestra_model::optim::AdamW;
-use palestra_model::parameters::tensors_of;
+use palestra_model::parameters::data_of;
 use palestra_report::History;
 
 /// Directory to train in.
@@ -39,12 +39,13 @@ pub(super) struct Directory {
 impl Directory {
     /// Opens the directory of a run after all checks have passed, and writes the resolved run file.
     pub fn open(agent: &Agent, options: &TrainOptions) -> Result<Self> {
-        AdamW::new(agent.run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
-        let mirror = Mirror::open(&agent.run, options)?;
-        let (dir, saved) = open_directory(&agent.run, options)?;
-        write_atomically(&dir.run_file(), agent.run.to_toml()?.as_bytes())?;
+        let run = &agent.spec.run;
+        AdamW::new(run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
+        let mirror = Mirror::open(run, options)?;
+        let (dir, saved) = open_directory(run, options)?;
+        write_atomically(&dir.run_file(), run.to_toml()?.as_bytes())?;
         // After the run file, which makes a directory that can be resumed.
-        data_files::keep(&dir.data(), &agent.run)?;
+        data_files::keep(&dir.data(), run)?;
         if let Some((_, saved)) = saved.as_ref().filter(|_| options.resume_from.is_some()) {
             for path in checkpoint::set_aside_after(&dir.checkpoints(), saved.step)? {
                 tracing::info!("set aside a later checkpoint: {}", path.display());
@@ -134,9 +135,10 @@ fn refuse_lost_checkpoints(dir: &RunDir, earlier: &RunFile) -> Result<()> {
     }
 }
 
-/// Restores the learner, its source and the optimiser from a checkpoint. Returns the scores from before training.
+/// Restores the learner, its source and the optimiser from a checkpoint, whose moments are taken out. Returns the scores from
+/// before training.
 fn resume_into<L: Learner, S: Source<L>>(
-    saved: &Checkpoint,
+    saved: &mut Checkpoint,
     path: &Path,
     learner: &mut L,
     source: &mut S,
@@ -150,10 +152,8 @@ fn resume_into<L: Learner, S: Source<L>>(
     learner.restore(&saved.state["learner"])?;
     source.restore(&saved.state["source"])?;
     let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
-    let moments = saved.optimizer.iter().filter(|(name, _)| !name.ends_with(TRAINED));
-    let moments =
-        moments.map(|(name, tensor)| (name.clone(), TensorData::new(tensor.data.clone(), tensor.shape.clone())));
-    optimizer.restore(steps, moments.collect(), device)?;
+    let moments = saved.optimizer.extract_if(.., |name, _| !name.ends_with(TRAINED)).collect();
+    optimizer.restore(steps, data_of(moments), device)?;
     serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
 }
 
@@ -161,32 +161,32 @@ fn resume_into<L: Learner, S: Source<L>>(
 /// before training.
 pub(super) fn resumed<L: Learner, S: Source<L>>(
     start: Agent,
-    (path, saved): &(PathBuf, Checkpoint),
+    (path, mut saved): (PathBuf, Checkpoint),
     learner: &mut L,
     source: &mut S,
     optimizer: &mut AdamW,
     device: &Device,
 ) -> Result<(Agent, Before)> {
-    let rewards = start.rewards;
-    let agent = Agent { rewards, ..Agent::from_checkpoint(start.run, saved, path, device)? };
-    let before = resume_into(saved, path, learner, source, optimizer, device)?;
-    Ok((agent, before))
+    let Agent { spec: AgentSpec { run, rewards, .. }, policy } = start;
+    drop(policy);
+    let before = resume_into(&mut saved, &path, learner, source, optimizer, device)?;
+    Ok((Agent::from_checkpoint(run, saved, &path, device)?.with_rewards(rewards), before))
 }
 
 /// Checkpoint of a run, with the optimiser's state over all ranks ([`sharding::state`](palestra_learn::sharding::state)).
 pub(super) fn snapshot<L: Learner<Model = Policy>, S: Source<L>>(
-    agent: &Agent,
+    agent: &AgentSpec,
     progress: &TrainProgress<L, S>,
-    (steps, moments): (u64, BTreeMap<String, TensorData>),
+    (steps, moments): (u64, BTreeMap<String, Tensor<1>>),
     before: &Before,
-) -> Result<Checkpoint> {
+) -> Result<Checkpoint<DeferredTensor>> {
     let state = json!({
         "optimizer_steps": steps,
         "learner": progress.learner.state(),
         "source": progress.source.state(),
         "before": before,
     });
-    agent.checkpoint(progress.model, progress.done, tensors_of(moments), state)
+    agent.checkpoint(progress.model, progress.done, moments, state)
 }
 
 /// Scores of the agent before training.

@@ -5,14 +5,14 @@ use palestra_files::write_atomically;
 use palestra_learn::rollout::RolloutResult;
 
 use crate::Result;
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentSpec};
 use crate::run_dir::RunDir;
 
 /// Number of episodes on the report page.
 pub(super) const SHOWN: usize = 5;
 
 /// First episodes of an agent, with its name, and without timestamps.
-pub(super) fn samples(played: Vec<RolloutResult>, agent: &Agent, count: usize) -> Vec<Episode> {
+pub(super) fn samples(played: Vec<RolloutResult>, agent: &AgentSpec, count: usize) -> Vec<Episode> {
     let sample = |played: RolloutResult| {
         let mut episode = played.episode;
         episode.turns.iter_mut().for_each(|turn| turn.timestamp = None);
@@ -29,10 +29,10 @@ pub(super) fn write<'a>(dir: &RunDir, episodes: impl IntoIterator<Item = &'a Epi
 }
 
 /// Pictures of one game of the agent; none without an environment.
-pub(super) fn frames(agent: &Agent, registry: &Registry) -> Result<Vec<String>> {
+pub(super) fn frames(Agent { spec, policy }: &Agent, registry: &Registry) -> Result<Vec<String>> {
     let mut frames = Vec::new();
-    if agent.run.env.is_some() {
-        agent.watch(registry, agent.run.seed, 1, &mut |_, _, env| {
+    if spec.run.env.is_some() {
+        spec.watch(policy, registry, spec.run.seed, 1, &mut |_, _, env| {
             frames.push(env.render());
             Ok(())
         })?;

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::preferences::HeldOutPreferences;
-use crate::agent::Agent;
+use crate::agent::AgentSpec;
 use crate::{Error, Result};
 use palestra_files::write_atomically;
 use palestra_learn::accuracy::PreferenceScore;
@@ -111,7 +111,7 @@ impl HeldOutText {
     ///
     /// # Errors
     /// Less held-out text than a window, or damaged generation settings.
-    pub fn new(texts: &Texts, config: &TextConfig, window: usize, agent: &Agent) -> Result<Self> {
+    pub fn new(texts: &Texts, config: &TextConfig, window: usize, agent: &AgentSpec) -> Result<Self> {
         let (rows, prompts) = texts.held_out(window, config.validation_windows, config.samples)?;
         Ok(Self {
             rows,

@@ -9,7 +9,7 @@ use palestra_learn::collective::Collective;
 use palestra_learn::learners::AnyConfig;
 use palestra_learn::source::DataConfig;
 use palestra_model::ops::{multiplies_bf16, open_device, set_threads};
-use palestra_model::{Device, Precision};
+use palestra_model::{Device, ModelConfig, Precision};
 
 use super::parts::{LoggedData, Parts};
 use super::report::LogSummary;
@@ -55,10 +55,14 @@ pub(super) fn open_run(
         }
     }
     let mut agent = Agent::new(run, &registry, logged.as_ref().map(|logged| &logged.log), &device)?;
-    tell_of_experts(&agent);
-    tell_of_precision(&agent.run);
+    tell_of_experts(&agent.spec.model);
+    tell_of_precision(&agent.spec.run);
     let parts = Parts::open(&mut agent, &registry, logged, &device.clone().autodiff())?;
-    tracing::info!("{}: the settings (* differs from the default)\n{}", agent.run.name, agent.run.settings()?);
+    tracing::info!(
+        "{}: the settings (* differs from the default)\n{}",
+        agent.spec.run.name,
+        agent.spec.run.settings()?
+    );
     Ok(OpenRun { agent, parts, logged: summary, registry, stop, device })
 }
 
@@ -76,8 +80,8 @@ fn open_log(data: &DataConfig) -> Result<LoggedData> {
 }
 
 /// Says that the loss which balances the use of experts is no part of a run's loss, where `config.json` has a weight for it.
-fn tell_of_experts(agent: &Agent) {
-    let experts = agent.policy.transformer.config().experts.as_ref();
+fn tell_of_experts(model: &ModelConfig) {
+    let experts = model.experts.as_ref();
     if let Some(experts) = experts.filter(|experts| experts.router_aux_loss_coef > 0.0) {
         tracing::warn!(
             "router_aux_loss_coef = {}: the loss that balances the use of the {} experts is not computed; the router \

@@ -14,7 +14,7 @@ use palestra_model::{Device, KvCache};
 use super::held_out::HeldOutText;
 use super::plan;
 use super::preferences::{self, OpenPreferences};
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentSpec};
 use crate::{Error, Result};
 
 /// Learner and data of a run, opened and checked.
@@ -51,8 +51,8 @@ impl Parts {
     /// Opens the data of an agent's run, and reads the first of it, so that what cannot be used is refused before
     /// anything is written. `device` is that of the batches, in the autodiff context of the model.
     pub fn open(agent: &mut Agent, registry: &Registry, logged: Option<LoggedData>, device: &Device) -> Result<Self> {
-        let run = agent.run.clone();
-        tell_chat_date(agent)?;
+        let run = agent.spec.run.clone();
+        tell_chat_date(&agent.spec)?;
         match &run.learner.config {
             AnyConfig::Play(config) => {
                 let learner = config.build(run.rollout.sampling.temperature, run.rollout.max_new_tokens)?;
@@ -60,35 +60,35 @@ impl Parts {
             }
             AnyConfig::Log(config) => {
                 let (data, logged) = run.data.clone().zip(logged).ok_or_else(|| missing("data"))?;
-                let selection = selection(agent, &**config, &data, &logged)?;
+                let selection = selection(&agent.spec, &**config, &data, &logged)?;
                 let mut source = ReplaySource::new(logged.log, selection, data, run.seed, device.clone());
                 source.try_out()?;
                 Ok(Self::Log(config.build(), source))
             }
             AnyConfig::Text(config) => {
                 let text = run.text.clone().ok_or_else(|| missing("text"))?;
-                let window = text.window_of(agent.policy.transformer.config().context)?;
-                let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
+                let window = text.window_of(agent.spec.model.context)?;
+                let texts = Texts::open(&text, &agent.spec.tokenizer, agent.spec.chat_template()?.as_ref(), window)?;
                 if let Some(counts) = texts.counts() {
                     tracing::info!("{}: {counts}", run.name);
                 }
-                let held_out = HeldOutText::new(&texts, &text, window, agent)?;
+                let held_out = HeldOutText::new(&texts, &text, window, &agent.spec)?;
                 let source = || TextSource::new(&texts, text.clone(), window, run.seed, device.clone());
                 let mut planned = source()?;
-                agent.run.train.resolve_epochs(planned.steps_per_epoch(), text.steps);
+                agent.spec.run.train.resolve_epochs(planned.steps_per_epoch(), text.steps);
                 tracing::info!("{}: the plan\n{}", run.name, plan::plan_at_start(agent, &mut planned, window)?);
                 Ok(Self::Text(config.build(), source()?, held_out))
             }
             AnyConfig::Preferences(config) => {
                 let section = run.preferences.clone().ok_or_else(|| missing("preferences"))?;
-                Ok(Self::Preferences(preferences::open(agent, config, section)?))
+                Ok(Self::Preferences(preferences::open(&mut agent.spec, config, section)?))
             }
         }
     }
 }
 
 /// Tells the date that the chat template writes into every conversation, if the run has conversations.
-fn tell_chat_date(agent: &Agent) -> Result<()> {
+fn tell_chat_date(agent: &AgentSpec) -> Result<()> {
     let run = &agent.run;
     let is_used = run.text.is_some() || run.preferences.is_some() || run.rollout.chat;
     if let Some(date) = agent.chat_template()?.filter(|_| is_used).and_then(|template| template.date()) {
@@ -99,34 +99,34 @@ fn tell_chat_date(agent: &Agent) -> Result<()> {
 
 /// Rollouts that a run learns from. If rewards are learned or written by hand, the divergence from the starting policy
 /// is measured even if it is not penalised.
-fn rollouts(agent: &Agent, registry: &Registry, device: &Device) -> Result<OnPolicySource> {
-    let run = &agent.run;
-    let mut rollout = agent.rollout(registry, run.rollout.environments)?;
+fn rollouts(Agent { spec, policy }: &Agent, registry: &Registry, device: &Device) -> Result<OnPolicySource> {
+    let run = &spec.run;
+    let mut rollout = spec.rollout(registry, run.rollout.environments)?;
     // Reads the first state, so that a model that cannot read it is refused before anything is written.
-    rollout.try_out(&agent.policy)?;
-    tell_rollouts(agent, rollout.config());
-    let reference = match has_reference_model(agent) {
-        true => ReferencePolicy::Policy(Box::new(agent.policy.clone().frozen())),
-        false if measures_divergence(agent) => ReferencePolicy::WithoutAdapters,
+    rollout.try_out(policy)?;
+    tell_rollouts(spec, rollout.config());
+    let reference = match has_reference_model(spec) {
+        true => ReferencePolicy::Policy(Box::new(policy.clone().frozen())),
+        false if measures_divergence(spec) => ReferencePolicy::WithoutAdapters,
         false => ReferencePolicy::None,
     };
     Ok(OnPolicySource::new(rollout, run.seed, device.clone(), reference))
 }
 
-fn measures_divergence(agent: &Agent) -> bool {
+fn measures_divergence(agent: &AgentSpec) -> bool {
     agent.run.learner.config.kl_coefficient() > 0.0 || !agent.rewards.is_empty()
 }
 
 /// True if rollouts are compared with a second model: without adapters the starting policy is one.
-pub(super) fn has_reference_model(agent: &Agent) -> bool {
+pub(super) fn has_reference_model(agent: &AgentSpec) -> bool {
     measures_divergence(agent) && agent.run.lora.is_none()
 }
 
 /// Tells what is not as a person expects of a run: much memory, and bits that differ from run to run.
-fn tell_rollouts(agent: &Agent, config: &RolloutConfig) {
+fn tell_rollouts(agent: &AgentSpec, config: &RolloutConfig) {
     /// Bytes of keys and values from which they are told.
     const MUCH: u64 = 1 << 28;
-    let model = agent.policy.transformer.config();
+    let model = &agent.model;
     let rows = config.rows.unwrap_or(config.environments);
     let bytes = KvCache::bytes(model, rows, model.context);
     if bytes >= MUCH {
@@ -146,7 +146,12 @@ fn tell_rollouts(agent: &Agent, config: &RolloutConfig) {
 }
 
 /// Part of a log that a learner reads.
-fn selection(agent: &Agent, config: &dyn LearnsFromLog, data: &DataConfig, logged: &LoggedData) -> Result<Selection> {
+fn selection(
+    agent: &AgentSpec,
+    config: &dyn LearnsFromLog,
+    data: &DataConfig,
+    logged: &LoggedData,
+) -> Result<Selection> {
     let truncated = config.truncated(data.truncated);
     let least_return = config.best_percent().map(|percent| least_of_best(logged.returns(data, truncated), percent));
     let DataConfig { gamma, gamma_token, .. } = *data;

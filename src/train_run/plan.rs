@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::TrainOptions;
 use super::open::{OpenRun, cores, open_run};
 use super::parts::{self, Parts};
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentSpec};
 use crate::config::{RunFile, TrainConfig};
 use crate::model_dir::base_directory;
 use crate::plan::{Extent, Network, Outline, Parameters, Plan};
@@ -72,7 +72,7 @@ pub fn plan_run(run: RunFile, registry: &Registry, hardware: Option<Hardware>) -
             let (agent, mut source, window) = text_source(run.resolve(registry)?, registry)?;
             Ok(RunPlan::Text(plan(&agent, &mut source, window)?))
         }
-        None => Ok(RunPlan::Other(outline(&open_run(run, registry, &TrainOptions::default(), &Alone)?.agent)?)),
+        None => Ok(RunPlan::Other(outline(&open_run(run, registry, &TrainOptions::default(), &Alone)?.agent.spec)?)),
     }
 }
 
@@ -110,8 +110,8 @@ fn plan_for(run: &RunFile, hardware: Hardware) -> Result<Plan> {
 }
 
 /// Outline of a run that does not learn from text.
-fn outline(agent: &Agent) -> Result<Outline> {
-    let (run, config) = (&agent.run, agent.policy.transformer.config());
+fn outline(agent: &AgentSpec) -> Result<Outline> {
+    let (run, config) = (&agent.run, &agent.model);
     let whole = |micro_batch: usize, batch: usize| if micro_batch == 0 { batch } else { micro_batch };
     let (rows, window) = match &run.learner.config {
         AnyConfig::Play(learner) => {
@@ -148,11 +148,11 @@ pub fn dry_run(run: RunFile, registry: &Registry, options: &TrainOptions) -> Res
     let OpenRun { agent, parts, .. } = open_run(run, registry, options, &Alone)?;
     match parts {
         Parts::Text(_, mut source, _) => {
-            let text = text_of(&agent.run)?;
-            let window = text.window_of(agent.policy.transformer.config().context)?;
+            let text = text_of(&agent.spec.run)?;
+            let window = text.window_of(agent.spec.model.context)?;
             Ok(RunPlan::Text(plan_at_start(&agent, &mut source, window)?))
         }
-        _ => Ok(RunPlan::Other(outline(&agent)?)),
+        _ => Ok(RunPlan::Other(outline(&agent.spec)?)),
     }
 }
 
@@ -163,7 +163,7 @@ pub fn dry_run(run: RunFile, registry: &Registry, options: &TrainOptions) -> Res
 pub fn rows_of_run(run: RunFile, registry: &Registry, steps: u64) -> Result<(Vec<Vec<TextRow>>, Tokenizer)> {
     let (agent, mut source, _) = text_source(run.resolve(registry)?, registry)?;
     let steps = (0..steps).map(|_| source.next_rows()).collect::<Result<_, palestra_learn::Error>>()?;
-    Ok((steps, agent.tokenizer))
+    Ok((steps, agent.spec.tokenizer))
 }
 
 /// Text section of a resolved run.
@@ -182,21 +182,21 @@ fn text_source(mut run: RunFile, registry: &Registry) -> Result<(Agent, TextSour
     let device = open_device(&run.device).map_err(Error::Device)?;
     set_threads(*run.train.threads.get_or_insert_with(cores));
     let mut agent = Agent::new(run, registry, None, &device)?;
-    let window = text.window_of(agent.policy.transformer.config().context)?;
-    let texts = Texts::open(&text, &agent.tokenizer, agent.chat_template()?.as_ref(), window)?;
+    let window = text.window_of(agent.spec.model.context)?;
+    let texts = Texts::open(&text, &agent.spec.tokenizer, agent.spec.chat_template()?.as_ref(), window)?;
     let steps = text.steps;
-    let source = TextSource::new(&texts, text, window, agent.run.seed, device.autodiff())?;
-    agent.run.train.resolve_epochs(source.steps_per_epoch(), steps);
+    let source = TextSource::new(&texts, text, window, agent.spec.run.seed, device.autodiff())?;
+    agent.spec.run.train.resolve_epochs(source.steps_per_epoch(), steps);
     Ok((agent, source, window))
 }
 
 /// Plans a run at its beginning. A few steps of a long run are computed to measure them, and discarded.
 pub(super) fn plan_at_start(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
-    let extent = extent(agent, window);
+    let extent = extent(&agent.spec.run, window);
     match extent.steps < SHORT {
         true => {
-            let config = agent.policy.transformer.config();
-            Ok(Plan::new(config, counted(&agent.run, config)?, extent, None))
+            let config = &agent.spec.model;
+            Ok(Plan::new(config, counted(&agent.spec.run, config)?, extent, None))
         }
         false => plan(agent, source, window),
     }
@@ -208,11 +208,11 @@ fn counted(run: &RunFile, config: &ModelConfig) -> Result<Parameters> {
     Parameters::count(config, run.lora.as_ref(), run.train.precision, |names| Ok(optimizer.frozen(names)?))
 }
 
-fn extent(agent: &Agent, window: usize) -> Extent {
-    let text = agent.run.text.as_ref().expect("a run on text");
+fn extent(run: &RunFile, window: usize) -> Extent {
+    let text = run.text.as_ref().expect("a run on text");
     let micro_batch = if text.micro_batch == 0 { text.batch } else { text.micro_batch };
-    let steps = agent.run.train.updates * text.steps as u64;
-    extent_of(&agent.run.train, steps, window, text.batch, micro_batch)
+    let steps = run.train.updates * text.steps as u64;
+    extent_of(&run.train, steps, window, text.batch, micro_batch)
 }
 
 /// Extent of training on one device.
@@ -222,18 +222,18 @@ fn extent_of(train: &TrainConfig, steps: u64, window: usize, batch: usize, micro
 }
 
 fn plan(agent: &Agent, source: &mut TextSource, window: usize) -> Result<Plan> {
-    let (config, extent) = (agent.policy.transformer.config(), extent(agent, window));
-    let counted = counted(&agent.run, config)?;
+    let (config, extent) = (&agent.spec.model, extent(&agent.spec.run, window));
+    let counted = counted(&agent.spec.run, config)?;
     let unmeasured = Plan::new(config, counted, extent, None);
     let seconds = seconds_of_a_step(agent, source)?;
     let flops_per_second = unmeasured.flops_per_token * unmeasured.tokens_per_step as f64 / seconds;
     Ok(Plan::new(config, counted, extent, Some(flops_per_second)))
 }
 
-fn seconds_of_a_step(agent: &Agent, source: &mut TextSource) -> Result<f64> {
-    let AnyConfig::Text(config) = &agent.run.learner.config else { return Err(not_of_text(&agent.run)) };
+fn seconds_of_a_step(Agent { spec, policy }: &Agent, source: &mut TextSource) -> Result<f64> {
+    let AnyConfig::Text(config) = &spec.run.learner.config else { return Err(not_of_text(&spec.run)) };
     let learner = config.build();
-    let mut model = AdamW::new(agent.run.optimizer.clone())?.freeze(agent.trained())?;
+    let mut model = AdamW::new(spec.run.optimizer.clone())?.freeze(spec.trained(policy.clone()))?;
     let mut optimizer = AdamW::new(OptimizerConfig::default())?;
     let (mut began, mut measured) = (Instant::now(), 0);
     for step in 0..=STEPS {

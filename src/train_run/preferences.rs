@@ -5,7 +5,7 @@ use std::sync::Arc;
 use palestra_model::{Device, Tensor};
 
 use super::reference;
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentSpec};
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 use palestra_learn::accuracy::PreferenceScore;
@@ -36,11 +36,11 @@ pub(super) struct OpenPreferences {
 /// # Errors
 /// As [`PreferenceData::open`]; held-out preferences without two answers that can be compared.
 pub(super) fn open(
-    agent: &mut Agent,
+    agent: &mut AgentSpec,
     learner: &Arc<dyn LearnsFromPreferences>,
     config: PreferenceConfig,
 ) -> Result<OpenPreferences> {
-    let window = config.window_of(agent.policy.transformer.config().context)?;
+    let window = config.window_of(agent.model.context)?;
     let template = agent.chat_template()?;
     let data = PreferenceData::open(&config, &agent.tokenizer, template.as_ref(), window, learner.kinds())?;
     tracing::info!("{}: {}", agent.run.name, data.counts);
@@ -79,7 +79,7 @@ impl OpenPreferences {
             batch: config.answers_per_pass(),
         };
         let learner = PreferenceLearner { objective };
-        let source = PreferenceSource::new(data, config, agent.run.seed, device.clone());
+        let source = PreferenceSource::new(data, config, agent.spec.run.seed, device.clone());
         Ok((learner, source, held_out))
     }
 }

@@ -19,7 +19,7 @@ use super::guard::Guard;
 use super::held_out::HeldOut;
 use super::report::{self, LogSummary, TrainReport, page};
 use super::scores::Scores;
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentSpec};
 use crate::config::RunFile;
 use crate::record::{Provenance, Spans};
 use crate::run_dir::RunDir;
@@ -41,7 +41,7 @@ pub(super) struct Recorder<'a> {
 impl<'a> Recorder<'a> {
     /// Begins the records of a run, or goes on with them behind the updates of its agent.
     pub fn begin(
-        agent: &Agent,
+        agent: &AgentSpec,
         dir: &'a RunDir,
         before: &Before,
         registry: &'a Registry,
@@ -97,7 +97,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Writes the report so far.
-    pub fn report(&self, agent: &Agent, done: u64) -> Result<()> {
+    pub fn report(&self, agent: &AgentSpec, done: u64) -> Result<()> {
         let report = report::so_far(agent, done)?;
         self.observer.write_report(report).map(drop).map_err(Error::io(self.dir.report()))
     }
@@ -123,9 +123,10 @@ impl<'a> Recorder<'a> {
     ) -> Result<TrainReport> {
         let Self { dir, registry, observer, baselines, .. } = self;
         let Scores { play, played, held_out: after } = scores;
+        let frames = frames(agent, registry)?;
+        let agent = &agent.spec;
         let samples = samples(played, agent, 20);
         episodes::write(dir, &samples)?;
-        let frames = frames(agent, registry)?;
         let (text, preferences) = report::held_out_scores(before.held_out, after, agent.tokenizer.vocab_size());
         let report = TrainReport {
             run_dir: dir.path().to_path_buf(),
@@ -169,7 +170,7 @@ fn tell_spec(dir: &RunDir, spec: &EnvSpec) -> Result<()> {
 
 fn observer_options(
     run: &RunFile,
-    agent: &Agent,
+    agent: &AgentSpec,
     baselines: &Baselines,
     held_out: Option<&HeldOut>,
     options: &TrainOptions,

@@ -32,19 +32,24 @@ struct Reference {
 ///
 /// # Errors
 /// A file that is damaged, or of another model, tokenizer or other answers; an answer without a finite log-probability.
-pub(super) fn fill(data: &mut PreferenceData, agent: &Agent, file: &Path, collective: &dyn Collective) -> Result<()> {
-    let base = Policy::from(lora::without_adapters(agent.policy.transformer.clone()));
+pub(super) fn fill(
+    data: &mut PreferenceData,
+    Agent { spec, policy }: &Agent,
+    file: &Path,
+    collective: &dyn Collective,
+) -> Result<()> {
+    let base = Policy::from(lora::without_adapters(policy.transformer.clone()));
     let rows: Vec<&TextRow> = data.training.iter().chain(&data.validation).flat_map(|prompt| prompt.rows()).collect();
     let of = BTreeMap::from([
         ("model".to_string(), fingerprint_of_model(&base)),
-        ("tokenizer".to_string(), agent.tokenizer.fingerprint().to_string()),
+        ("tokenizer".to_string(), spec.tokenizer.fingerprint().to_string()),
         ("answers".to_string(), fingerprint_of_answers(&rows)),
     ]);
     // As rank 0 sees it, which may have written the file before another rank looks.
     let log_probs = if of_first(collective, &file.exists())? {
         read(file, &of, rows.len())?
     } else {
-        let batch = agent.run.preferences.as_ref().map_or(1, PreferenceConfig::answers_per_pass);
+        let batch = spec.run.preferences.as_ref().map_or(1, PreferenceConfig::answers_per_pass);
         let log_probs = read_answers_on_ranks(&base, Reading::LogProb, &rows, batch, collective)?;
         if let Some(place) = log_probs.iter().position(|log_prob| !log_prob.is_finite()) {
             return Err(Error::Training(format!(

@@ -7,11 +7,10 @@ use palestra_datasets::log::Outcome;
 use palestra_display::grouped;
 use palestra_envs::Episode;
 use palestra_envs::baseline::{Baseline, mean_and_error};
-use palestra_model::Module;
 use serde::Serialize;
 
 use super::held_out::HeldOutScore;
-use crate::agent::{Agent, Evaluation};
+use crate::agent::{AgentSpec, Evaluation};
 use crate::run_dir::RunDir;
 use crate::{Error, Result};
 use palestra_learn::accuracy::PreferenceScore;
@@ -150,7 +149,7 @@ impl LogSummary {
 }
 
 /// Report page of a run that has taken some of its updates: what it is, and what is measured so far.
-pub(super) fn so_far(agent: &Agent, done: u64) -> Result<Report> {
+pub(super) fn so_far(agent: &AgentSpec, done: u64) -> Result<Report> {
     let run = &agent.run;
     let env_id = run.env.as_ref().and_then(|env| env.id.as_deref());
     Ok(Report {
@@ -162,12 +161,12 @@ pub(super) fn so_far(agent: &Agent, done: u64) -> Result<Report> {
 }
 
 /// Setup of a run, as (name, value) pairs.
-fn setup(agent: &Agent, env_id: Option<&str>, updates: String) -> Vec<(String, String)> {
-    let Agent { run, policy, .. } = agent;
+fn setup(agent: &AgentSpec, env_id: Option<&str>, updates: String) -> Vec<(String, String)> {
+    let AgentSpec { run, parameters, .. } = agent;
     vec![
         pair("learner", run.learner.name.to_string()),
         pair("environment", env_id.unwrap_or("none").to_string()),
-        pair("model", format!("{} parameters", grouped(policy.num_params() as u64))),
+        pair("model", format!("{} parameters", grouped(*parameters))),
         pair("updates", updates),
         pair("seed", run.seed.to_string()),
         pair("device", run.device.clone()),
@@ -180,7 +179,7 @@ fn pair(name: &str, value: String) -> (String, String) {
 
 /// Report page of a finished run.
 pub(super) fn page(
-    agent: &Agent,
+    agent: &AgentSpec,
     report: &TrainReport,
     frames: Vec<String>,
     [before, episodes]: [Vec<Episode>; 2],

@@ -5,7 +5,7 @@ use palestra_model::Policy;
 
 use super::held_out::{HeldOut, HeldOutScore};
 use crate::Result;
-use crate::agent::{Agent, Evaluation};
+use crate::agent::{AgentSpec, Evaluation};
 use crate::config::TrainConfig;
 use palestra_learn::collective::Collective;
 use palestra_learn::rollout::RolloutResult;
@@ -26,7 +26,7 @@ impl Scores {
     /// # Errors
     /// An environment that fails; a rank that takes no part.
     pub fn of(
-        agent: &Agent,
+        agent: &AgentSpec,
         policy: &Policy,
         registry: &Registry,
         held_out: Option<&HeldOut>,

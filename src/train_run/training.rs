@@ -20,7 +20,7 @@ use super::held_out::{HeldOut, HeldOutScore};
 use super::recorder::Recorder;
 use super::report::{LogSummary, TrainReport};
 use super::scores::{Due, Scores};
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentSpec};
 use crate::config::RunFile;
 use crate::signals::stop_by;
 use crate::{Error, Result};
@@ -51,21 +51,23 @@ impl Training<'_> {
     {
         let Self { agent: start, logged, directory, registry, stop, device, options, collective } = self;
         let is_first = collective.rank() == 0;
-        let mut optimizer = optimizer_of(&start.run, collective)?;
+        let mut optimizer = optimizer_of(&start.spec.run, collective)?;
         let Directory { dir, mut mirror, saved } = directory;
-        let (agent, before) = match &saved {
+        let (agent, before) = match saved {
             None => {
-                if is_first && (start.run.env.is_some() || held_out.is_some()) {
-                    tracing::info!("{}: evaluating the model before training", start.run.name);
+                let spec = &start.spec;
+                if is_first && (spec.run.env.is_some() || held_out.is_some()) {
+                    tracing::info!("{}: evaluating the model before training", spec.run.name);
                 }
                 let Scores { play, played, held_out } =
-                    Scores::of(&start, &start.policy, registry, held_out.as_ref(), collective)?;
-                let shown = if start.rewards.is_empty() { 0 } else { SHOWN };
-                let shown = samples(played, &start, shown);
+                    Scores::of(spec, &start.policy, registry, held_out.as_ref(), collective)?;
+                let shown = samples(played, spec, if spec.rewards.is_empty() { 0 } else { SHOWN });
                 (start, Before { play: play.map(|evaluation| evaluation.score), held_out, episodes: shown })
             }
             Some(saved) => resumed(start, saved, &mut learner, &mut source, &mut optimizer, &device)?,
         };
+        // The weights that training begins with are nowhere else: they are in memory once.
+        let Agent { spec: agent, policy } = agent;
         let mut recorder = match is_first {
             true => Some(Recorder::begin(&agent, &dir, &before, registry, logged, held_out.as_mut(), &options)?),
             false => None,
@@ -74,7 +76,8 @@ impl Training<'_> {
         let run = agent.run.clone();
         let span = UpdateRange { start: agent.updates, updates: run.train.updates, stop: &stop };
         let mut done = agent.updates;
-        let policy = optimizer.freeze(agent.trained())?;
+        let policy = optimizer.freeze(agent.trained(policy))?;
+        optimizer.prepare(&policy);
         let model = train(&mut learner, policy, &mut source, &mut optimizer, &span, collective, |progress| {
             done = progress.done;
             let due = Due::after(done, progress.is_new, progress.is_last, &run.train);
@@ -150,11 +153,12 @@ impl Training<'_> {
         let best = recorder.as_ref().map(Recorder::best).transpose()?.flatten();
         // The path of the directory may be another one on each machine.
         let best = of_first(collective, &best)?.and_then(|path| Some(dir.best().join(path.file_name()?)));
+        drop(optimizer);
         let agent = trained_agent(agent, model, done, best, &device)?;
         if let Some(recorder) = recorder.as_ref().filter(|_| run.env.is_some() || held_out.is_some()) {
             recorder.say("evaluating the trained model");
         }
-        let scores = Scores::of(&agent, &agent.policy, registry, held_out.as_ref(), collective)?;
+        let scores = Scores::of(&agent.spec, &agent.policy, registry, held_out.as_ref(), collective)?;
         let finish = |recorder: Recorder| recorder.finish(&agent, scores, before, held_out.as_ref(), &options, done);
         let report = recorder.map(finish).transpose()?;
         if let Some(mut mirror) = mirror {
@@ -180,9 +184,10 @@ fn optimizer_of(run: &RunFile, collective: &dyn Collective) -> Result<AdamW> {
 }
 
 /// Agent at the end of a run: of the trained model, or of the best checkpoint.
-fn trained_agent(agent: Agent, model: Policy, done: u64, best: Option<PathBuf>, device: &Device) -> Result<Agent> {
-    let Some(path) = best else { return Ok(Agent { policy: model, updates: done, ..agent }) };
+fn trained_agent(spec: AgentSpec, policy: Policy, done: u64, best: Option<PathBuf>, device: &Device) -> Result<Agent> {
+    let Some(path) = best else { return Ok(Agent { spec: AgentSpec { updates: done, ..spec }, policy }) };
+    drop(policy);
     let saved = checkpoint::load(&path)?;
-    tracing::info!("{}: update {} was the best, and is the one that is used", agent.run.name, saved.step);
-    Ok(Agent { rewards: agent.rewards, ..Agent::from_checkpoint(agent.run, &saved, &path, device)? })
+    tracing::info!("{}: update {} was the best, and is the one that is used", spec.run.name, saved.step);
+    Ok(Agent::from_checkpoint(spec.run, saved, &path, device)?.with_rewards(spec.rewards))
 }

@@ -56,7 +56,7 @@ fn estimates_are_near_the_exact_value() {
     for device in available_devices() {
         let agent = fresh(LAKE, device);
         if !log.exists() {
-            write(&log, played(agent.env().unwrap(), 1_500, &mut mix(0.7, Scripted).unwrap()));
+            write(&log, played(agent.spec.env().unwrap(), 1_500, &mut mix(0.7, Scripted).unwrap()));
         }
         let config = EstimateConfig {
             gamma: 0.9,
@@ -89,12 +89,12 @@ fn the_exact_value_of_a_sampled_policy_is_what_playing_it_gives() {
         )
         .replace("context = 8", "context = 200");
     let agent = fresh(&format!("{text}[evaluation]\ngreedy = false\n[rollout.sampling]\ntemperature = 0.2"), "flex");
-    let (evaluation, _) = agent.evaluate(&agent.policy, &Registry::builtin(), 600, 3, &Alone).unwrap();
+    let (evaluation, _) = agent.spec.evaluate(&agent.policy, &Registry::builtin(), 600, 3, &Alone).unwrap();
     let (mean, error) = (evaluation.score.mean_return, evaluation.score.standard_error);
     let exact = evaluation.exact.unwrap().expected_return;
     assert!((mean - exact).abs() < 3.0 * error, "{mean} +- {error} by play, {exact} by calculation");
-    let mut even = agent.evaluation_policy(&agent.policy, 0.2, 1.0).unwrap();
-    let even = even.exact_value(&Registry::builtin(), agent.env().unwrap(), 1.0).unwrap().unwrap().expected_return;
+    let mut even = agent.spec.evaluation_policy(&agent.policy, 0.2, 1.0).unwrap();
+    let even = even.exact_value(&Registry::builtin(), agent.spec.env().unwrap(), 1.0).unwrap().unwrap().expected_return;
     assert!((even - exact).abs() > 5.0 * error, "{exact} is not told from the {even} of random play");
 }
 
@@ -163,7 +163,7 @@ fn random_actions_of_several_tokens_are_refused_by_tokens_and_weighed_as_a_whole
     let log = folder.path().join("log.parquet");
     let text = LAKE.replace("view = \"compact\"", "view = \"text\"").replace("context = 8", "context = 200");
     let agent = fresh(&text, "flex");
-    write(&log, played(agent.env().unwrap(), 60, &mut Random));
+    write(&log, played(agent.spec.env().unwrap(), 60, &mut Random));
     let estimate = |epsilon: f64| {
         let methods = vec![Method::Wis, Method::Fqe];
         let fqe = FqeConfig { critics: 1, steps: 2, batch: 4, ..FqeConfig::default() };

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;
-use burn::tensor::TensorData;
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -45,7 +45,7 @@ struct Held {
 ///
 /// # Errors
 /// A rank that takes no part, or has taken another number of steps.
-pub fn state(optimizer: &AdamW, collective: &dyn Collective) -> Result<Option<(u64, BTreeMap<String, TensorData>)>> {
+pub fn state(optimizer: &AdamW, collective: &dyn Collective) -> Result<Option<(u64, BTreeMap<String, Tensor<1>>)>> {
     let is_first = collective.rank() == 0;
     if optimizer.shard() == Shard::WHOLE {
         return Ok(is_first.then(|| optimizer.state()));
@@ -63,13 +63,13 @@ pub fn state(optimizer: &AdamW, collective: &dyn Collective) -> Result<Option<(u
     }
     let mut whole = BTreeMap::new();
     for name in names {
-        let share = own.get(&name).map_or(&[][..], TensorData::as_bytes);
+        let share = own.get(&name).map(Tensor::to_data);
+        let share = share.as_ref().map_or(&[][..], TensorData::as_bytes);
         let parts: Vec<&[u8]> = (0..collective.size()).map(|to| if to == 0 { share } else { &[] }).collect();
         let bytes = collective.exchange(&parts)?.concat();
         if is_first {
             let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect();
-            let length = values.len();
-            whole.insert(name, TensorData::new(values, [length]));
+            whole.insert(name, Tensor::from_data(&values[..], &Device::flex()));
         }
     }
     Ok(is_first.then_some((steps, whole)))

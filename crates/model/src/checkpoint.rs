@@ -23,7 +23,10 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 use checksum::{Checksum, Record};
-pub use tensors::{NamedTensor, NumberType, Take, Tensors, read_tensors, read_tensors_through, write_tensors};
+pub use tensors::{
+    DeferredTensor, NamedTensor, NumberType, StoredTensor, Take, Tensors, read_tensors, read_tensors_through,
+    write_tensors,
+};
 
 const CONFIG: &str = "config.json";
 const MODEL: &str = "model.safetensors";
@@ -36,9 +39,10 @@ const TRAINER_STATE: &str = "trainer_state.json";
 /// Format version of `trainer_state.json` that this version writes and reads.
 const FORMAT: u64 = 1;
 
-/// Everything needed to resume a run, or to load its model elsewhere.
+/// Everything needed to resume a run, or to load its model elsewhere. The optimiser's moments are two numbers a parameter, so that
+/// one that is saved may fetch them as they are written ([`DeferredTensor`]).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checkpoint {
+pub struct Checkpoint<M = NamedTensor> {
     /// Number of optimiser steps taken.
     pub step: u64,
     /// Kind of weights that `config` and `model` describe.
@@ -48,7 +52,7 @@ pub struct Checkpoint {
     /// The weights under their Hugging Face names, or PEFT's.
     pub model: Tensors,
     /// Moments of the optimiser.
-    pub optimizer: Tensors,
+    pub optimizer: BTreeMap<String, M>,
     /// Counters, positions in the data and the state of the learner.
     pub state: Value,
     /// The contents of the Hugging Face `tokenizer.json`.
@@ -96,7 +100,7 @@ struct TrainerState {
 ///
 /// # Errors
 /// A weight that is not finite, or a file that cannot be written, such as on a full disk. Nothing is left behind.
-pub fn save(directory: &Path, checkpoint: &Checkpoint) -> Result<PathBuf> {
+pub fn save<M: StoredTensor>(directory: &Path, checkpoint: &Checkpoint<M>) -> Result<PathBuf> {
     let target = directory.join(step_name(checkpoint.step));
     write_directory(&target, |temporary| write_files(temporary, checkpoint))?;
     Ok(target)
@@ -216,7 +220,7 @@ pub fn prune(directory: &Path, keep: usize) -> Result<()> {
     Ok(remove_temporaries(directory)?)
 }
 
-fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
+fn write_files<M: StoredTensor>(directory: &Path, checkpoint: &Checkpoint<M>) -> Result<()> {
     let Checkpoint { step, contents, config, model, optimizer, state, tokenizer_json, companions } = checkpoint;
     let [config_name, model_name] = contents.files();
     let mut files = BTreeMap::new();
@@ -227,14 +231,8 @@ fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
     text(config_name, &format!("{config:#}\n"))?;
     text(TOKENIZER, tokenizer_json)?;
     companions.iter().try_for_each(|(name, contents)| text(name, contents).map(drop))?;
-    for (name, tensors) in [(model_name, model), (OPTIMIZER, optimizer)] {
-        let path = directory.join(name);
-        check_numbers(&path, tensors)?;
-        files.insert(
-            name.to_owned(),
-            write_file(&path, |out| tensors::write_safetensors(out, tensors, NumberType::F32))?,
-        );
-    }
+    files.insert(model_name.to_owned(), write_tensors_file(&directory.join(model_name), model)?);
+    files.insert(OPTIMIZER.to_owned(), write_tensors_file(&directory.join(OPTIMIZER), optimizer)?);
     let mut trainer = TrainerState { format: FORMAT, step: *step, state: state.clone(), files, crc32: String::new() };
     trainer.crc32 = trainer.checksum();
     write_file(&directory.join(TRAINER_STATE), |out| {
@@ -242,6 +240,11 @@ fn write_files(directory: &Path, checkpoint: &Checkpoint) -> Result<()> {
         out.write_all(b"\n")
     })
     .map(drop)
+}
+
+fn write_tensors_file<T: StoredTensor>(path: &Path, tensors: &BTreeMap<String, T>) -> Result<Record> {
+    check_numbers(path, tensors)?;
+    write_file(path, |out| tensors::write_safetensors(out, tensors, NumberType::F32))
 }
 
 /// Writes one file to the disk and returns its length and checksum.
@@ -337,7 +340,7 @@ fn open<'a>(directory: &Path, name: &str, trainer: &'a TrainerState) -> Result<(
 }
 
 /// Refuses tensors with numbers that training cannot continue from.
-fn check_numbers(path: &Path, tensors: &Tensors) -> Result<()> {
+fn check_numbers<T: StoredTensor>(path: &Path, tensors: &BTreeMap<String, T>) -> Result<()> {
     tensors::check_finite(tensors).map_err(|reason| damaged(path, reason))
 }
 

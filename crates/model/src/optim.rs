@@ -189,6 +189,12 @@ impl AdamW {
         }
     }
 
+    /// Makes the moments of a model that is about to be trained, as far as they are not there: each parameter's, or this rank's
+    /// share of it. [`AdamW::step`] makes those that it misses, in memory that the passes of training then lack, piece by piece.
+    pub fn prepare<M: Module>(&mut self, model: &M) {
+        parameters::visit(model, &mut Prepare(self));
+    }
+
     /// The subset of `names` that the groups freeze.
     ///
     /// # Errors
@@ -257,11 +263,12 @@ impl AdamW {
         Ok((Update { gradients: gradients.sums, scale, learning_rate }, norm))
     }
 
-    /// The number of steps, and the state by name for a checkpoint: `{name}.mean` and `{name}.square`. A shard has its share
-    /// of each; one after the other, the shares of all ranks are the state of the whole.
-    pub fn state(&self) -> (u64, BTreeMap<String, TensorData>) {
+    /// The number of steps, and the state by name for a checkpoint: `{name}.mean` and `{name}.square`, flat, which are the
+    /// optimiser's own memory until its next step. A shard has its share of each; one after the other, the shares of all ranks
+    /// are the state of the whole.
+    pub fn state(&self) -> (u64, BTreeMap<String, Tensor<1>>) {
         let tensors = self.moments.iter().flat_map(|(name, moments)| {
-            [(format!("{name}.mean"), moments.mean.to_data()), (format!("{name}.square"), moments.square.to_data())]
+            [(format!("{name}.mean"), moments.mean.clone()), (format!("{name}.square"), moments.square.clone())]
         });
         (self.steps, tensors.collect())
     }
@@ -336,6 +343,20 @@ impl Update {
         let (values, mean, square) = adamw_step(flat, gradient, moments.mean, moments.square, &step);
         optimizer.moments.insert(name.to_string(), Moments { mean, square });
         values
+    }
+}
+
+struct Prepare<'a>(&'a mut AdamW);
+
+impl parameters::Visit for Prepare<'_> {
+    fn parameter<const D: usize>(&mut self, name: String, param: &Param<Tensor<D>>) {
+        let Self(optimizer) = self;
+        let value = param.val();
+        let own = optimizer.shard.range(value.shape().num_elements());
+        if value.is_require_grad() && !own.is_empty() {
+            let zeros = || Tensor::zeros([own.len()], &value.device().inner());
+            optimizer.moments.entry(name).or_insert_with(|| Moments { mean: zeros(), square: zeros() });
+        }
     }
 }
 

@@ -184,7 +184,7 @@ impl<L: Learner> Run<L> {
         let mut new = Self::new(start);
         let state = serde_json::from_str(&self.learner.state().to_string()).unwrap();
         new.learner.restore(&state).unwrap();
-        let (steps, moments) = self.optimizer.state();
+        let (_, steps, moments) = self.bits();
         new.optimizer.restore(steps, moments, &device.clone().inner()).unwrap();
         let model = parameters::replace(new.model.valid(), parameters::collect(&self.model.valid())).unwrap();
         Self { model: model.train(), ..new }
@@ -192,6 +192,7 @@ impl<L: Learner> Run<L> {
 
     fn bits(&self) -> (BTreeMap<String, TensorData>, u64, BTreeMap<String, TensorData>) {
         let (steps, moments) = self.optimizer.state();
+        let moments = moments.into_iter().map(|(name, values)| (name, values.into_data())).collect();
         (parameters::collect(&self.model), steps, moments)
     }
 }

@@ -1,5 +1,6 @@
 //! Named arrays of numbers, and the safetensors file that holds them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -25,6 +26,54 @@ pub struct NamedTensor {
 
 /// Tensors by name, in name order.
 pub type Tensors = BTreeMap<String, NamedTensor>;
+
+/// An array whose numbers are fetched when they are written, so that not all of a file are in memory at once.
+pub struct DeferredTensor {
+    shape: Vec<usize>,
+    numbers: Box<dyn Fn() -> Vec<f32>>,
+}
+
+impl DeferredTensor {
+    /// A tensor of this shape, and what fetches its numbers.
+    pub fn new(shape: impl Into<Vec<usize>>, numbers: impl Fn() -> Vec<f32> + 'static) -> Self {
+        Self { shape: shape.into(), numbers: Box::new(numbers) }
+    }
+}
+
+impl From<NamedTensor> for DeferredTensor {
+    fn from(NamedTensor { shape, data }: NamedTensor) -> Self {
+        Self::new(shape, move || data.clone())
+    }
+}
+
+/// An array that a file can hold.
+pub trait StoredTensor {
+    /// Length of each axis.
+    fn shape(&self) -> &[usize];
+
+    /// The numbers, as many as the product of the shape.
+    fn numbers(&self) -> Cow<'_, [f32]>;
+}
+
+impl StoredTensor for NamedTensor {
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn numbers(&self) -> Cow<'_, [f32]> {
+        Cow::Borrowed(&self.data)
+    }
+}
+
+impl StoredTensor for DeferredTensor {
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn numbers(&self) -> Cow<'_, [f32]> {
+        Cow::Owned((self.numbers)())
+    }
+}
 
 impl NamedTensor {
     /// A tensor of this shape.
@@ -98,7 +147,7 @@ pub fn read_tensors_through(path: &Path, skip: &dyn Fn(&str) -> bool, take: &mut
     let file = File::open(path).map_err(Error::io(path))?;
     let bytes = file.metadata().map_err(Error::io(path))?.len();
     let mut take_finite = |name: &str, tensor: NamedTensor| {
-        check_tensor(name, &tensor)?;
+        check_tensor(name, &tensor.data)?;
         take(name, tensor)
     };
     read_chosen(&mut BufReader::with_capacity(1 << 20, file), bytes, skip, &mut take_finite).map_err(wrong)
@@ -121,26 +170,29 @@ pub fn write_tensors(path: &Path, tensors: &Tensors, numbers: NumberType) -> Res
 }
 
 /// Refuses tensors with a number that is not finite; the error names the tensor.
-pub(super) fn check_finite(tensors: &Tensors) -> Result<(), String> {
-    tensors.iter().try_for_each(|(name, tensor)| check_tensor(name, tensor))
+pub(super) fn check_finite<T: StoredTensor>(tensors: &BTreeMap<String, T>) -> Result<(), String> {
+    tensors.iter().try_for_each(|(name, tensor)| check_tensor(name, &tensor.numbers()))
 }
 
-fn check_tensor(name: &str, tensor: &NamedTensor) -> Result<(), String> {
-    match tensor.data.iter().position(|number| !number.is_finite()) {
-        Some(index) => {
-            Err(format!("tensor {name} holds {} at {index}; each must be a finite number", tensor.data[index]))
-        }
+fn check_tensor(name: &str, numbers: &[f32]) -> Result<(), String> {
+    match numbers.iter().position(|number| !number.is_finite()) {
+        Some(index) => Err(format!("tensor {name} holds {} at {index}; each must be a finite number", numbers[index])),
         None => Ok(()),
     }
 }
 
 /// Writes tensors as a safetensors file, with the `format` entry that Hugging Face's loaders require.
-pub(super) fn write_safetensors(out: &mut impl Write, tensors: &Tensors, numbers: NumberType) -> io::Result<()> {
+pub(super) fn write_safetensors<T: StoredTensor>(
+    out: &mut impl Write,
+    tensors: &BTreeMap<String, T>,
+    numbers: NumberType,
+) -> io::Result<()> {
     let mut offset = 0;
     let mut entries = Vec::with_capacity(tensors.len());
-    for (name, NamedTensor { shape, data }) in tensors {
-        let end = offset + data.len() * numbers.bytes();
-        let info = TensorInfo { dtype: numbers.dtype(), shape: shape.clone(), data_offsets: (offset, end) };
+    for (name, tensor) in tensors {
+        let shape = tensor.shape().to_vec();
+        let end = offset + shape.iter().product::<usize>() * numbers.bytes();
+        let info = TensorInfo { dtype: numbers.dtype(), shape, data_offsets: (offset, end) };
         entries.push((name.clone(), info));
         offset = end;
     }
@@ -152,10 +204,11 @@ pub(super) fn write_safetensors(out: &mut impl Write, tensors: &Tensors, numbers
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     for tensor in tensors.values() {
+        let data = tensor.numbers();
         match numbers {
-            NumberType::F32 => out.write_all(bytemuck::cast_slice(&tensor.data))?,
-            NumberType::F16 => write_halves(out, &tensor.data, |number| f16::from_f32(number).to_bits())?,
-            NumberType::BF16 => write_halves(out, &tensor.data, |number| bf16::from_f32(number).to_bits())?,
+            NumberType::F32 => out.write_all(bytemuck::cast_slice(&data))?,
+            NumberType::F16 => write_halves(out, &data, |number| f16::from_f32(number).to_bits())?,
+            NumberType::BF16 => write_halves(out, &data, |number| bf16::from_f32(number).to_bits())?,
         }
     }
     Ok(())
