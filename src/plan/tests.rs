@@ -191,7 +191,7 @@ fn what_is_frozen_takes_no_gradient_and_no_moments() {
     assert_eq!(trained.bytes, 4 * trained.all + 2 * in_blocks);
     let narrow = Plan::new(&llama_7b(), trained, Extent { precision: Precision::Bf16, ..extent(1) }, None);
     let wide = Plan::new(&llama_7b(), trained, extent(1), None);
-    let saved = 2 * 4096 * 32 * (2 * 4096 + 4 * 11_008);
+    let saved = 4 * 4096 * 32 * (11_008 - 4096); // half of gate and up, less the outputs of two norms
     assert_eq!(wide.memory.activations - narrow.memory.activations, saved);
     let full = Plan::new(&llama_7b(), whole(&llama_7b()), extent(1), None);
     let saved = 2.0 * whole(&llama_7b()).multiplied as f64 - 6.0 * adapters as f64;
@@ -200,6 +200,6 @@ fn what_is_frozen_takes_no_gradient_and_no_moments() {
 
     let checkpointed = Extent { gradient_checkpointing: true, ..extent(1) };
     let short_of_memory = Plan::new(&llama_7b(), counted, checkpointed, None);
-    assert!(short_of_memory.memory.activations * 11 < plan.memory.activations);
+    assert!(short_of_memory.memory.activations * 8 < plan.memory.activations);
     assert!(short_of_memory.flops_per_token > 1.3 * plan.flops_per_token);
 }

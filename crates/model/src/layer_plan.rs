@@ -1,6 +1,6 @@
 //! Plan of each block of a decoder: its mask, its rotation, its feed-forward layer.
 
-use super::families::{Activation, NormPlacement};
+use super::families::{Activation, NormKind, NormPlacement};
 use super::{ExpertsConfig, ModelConfig, RopeScaling};
 
 /// Rotary positions of a layer.
@@ -55,9 +55,18 @@ impl ModelConfig {
         self.experts.as_ref().filter(|experts| !experts.dense_layers.contains(&layer))
     }
 
-    /// True if the feed-forward layer multiplies by a gate.
-    pub fn has_gate(&self) -> bool {
-        self.decoder().activation != Activation::Gelu
+    /// Number of arrays of the feed-forward layer's inner width that are kept for the backward pass: what GELU reads and gives;
+    /// gate and up, of which SwiGLU is computed again; and all four of a GELU with a gate.
+    pub fn kept_inner_arrays(&self) -> usize {
+        match self.decoder().activation {
+            Activation::Gelu | Activation::SwiGlu => 2,
+            Activation::GeGlu => 4,
+        }
+    }
+
+    /// True if the norms' outputs are computed again in the backward pass, in place of being kept in 32 bits.
+    pub fn recomputes_norms(&self) -> bool {
+        self.decoder().norm != NormKind::Layer
     }
 
     /// Number of norms of a block's input or output.

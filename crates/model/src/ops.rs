@@ -6,6 +6,7 @@
 //! All use of `tch` is in `libtorch/`; `memory.rs` gives the loops in `loops/` the numbers of a device.
 
 mod adamw;
+mod add_product;
 mod allowed;
 mod attention;
 mod device;
@@ -30,11 +31,12 @@ mod swiglu;
 mod token_distribution;
 
 pub use adamw::{AdamWStep, adamw_step, adamw_step_composed, sum_of_squares};
+pub(crate) use add_product::add_product;
 pub use allowed::AllowedTokens;
 pub use attention::{AttentionMask, attention, attention_composed};
 pub use device::{available_devices, device_name, multiplies_bf16, open_device, set_threads};
 pub use gelu::{GeluForm, gelu, gelu_composed};
-pub(crate) use gradient_rule::{Pulled, with_gradient_rule};
+pub(crate) use gradient_rule::{Pulled, recomputed_with_gradient_rule, with_gradient_rule};
 pub(crate) use in_type::in_type;
 pub use layer_norm::{layer_norm, layer_norm_composed};
 pub use log_probs::{selected_log_probs, selected_log_probs_composed};

@@ -1,10 +1,12 @@
 //! Operations on libtorch's own kernels, and the memory of its tensors: the only place that uses `tch`.
 //!
-//! Each is a backend extension: with autodiff it records its own backward step, without it runs only the kernel.
+//! Some are backend extensions, which record their own backward step with autodiff; the others are the two halves of a gradient
+//! rule, outside autodiff.
 
 #![expect(deprecated, reason = "burn 0.22 is the last to carry libtorch: what must move with it is in this folder")]
 
 mod adamw;
+mod add_product;
 mod attention;
 mod gelu;
 mod log_probs;
@@ -13,6 +15,7 @@ mod openmp;
 mod put_rows;
 mod rms_norm;
 mod swiglu;
+mod tensors;
 
 use burn::backend::LibTorch;
 use burn::backend::{DispatchDevice, LibTorchDevice};
@@ -21,13 +24,14 @@ use burn::tensor::Device;
 use super::loops::Threads;
 
 pub(super) use adamw::adamw_step;
+pub(super) use add_product::add_product;
 pub(super) use attention::attention;
 pub(super) use gelu::{gelu_tanh, gelu_tanh_gradient};
 pub(super) use log_probs::selected_log_probs;
 pub(super) use memory::{TorchBytes, TorchNumbers};
 pub(super) use put_rows::put_rows;
-pub(super) use rms_norm::rms_norm;
-pub(super) use swiglu::swiglu;
+pub(super) use rms_norm::{rms_norm, rms_norm_gradients};
+pub(super) use swiglu::{swiglu, swiglu_gradients};
 
 /// Backend of libtorch, for what is generic in the backend.
 pub(super) type TorchBackend = LibTorch;

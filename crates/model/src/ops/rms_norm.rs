@@ -1,39 +1,49 @@
 use burn::tensor::Tensor;
 
 use super::memory::{Numbers, OwnNumbers};
-use super::{loops, memory, with_gradient_rule};
+use super::{loops, memory, recomputed_with_gradient_rule};
 
 /// `x / sqrt(mean(x^2) + eps) * weight`, row by row ([Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467)).
 ///
-/// `input` is `[rows, width]`, `weight` `[width]`; returns `[rows, width]`. Differentiable in both. On a CPU nothing
-/// but the input is kept for the backward pass.
+/// `input` is `[rows, width]`, `weight` `[width]`; returns `[rows, width]`. Differentiable in both. On a CPU and on
+/// libtorch nothing but the input is kept for the backward pass, neither here nor by what the result is used for.
 ///
 /// # Panics
 /// If the two differ in width.
 pub fn rms_norm(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     assert_eq!([input.dims()[1]], weight.dims(), "input and weight differ in width");
     if memory::holds(&input) && memory::holds(&weight) {
-        return in_memory(input, weight, eps);
+        return ruled(input, weight, eps, in_memory, gradients_in_memory);
     }
     #[cfg(feature = "libtorch")]
     if super::libtorch::is_libtorch(&input.device()) {
-        return super::libtorch::rms_norm(input, weight, eps);
+        return ruled(input, weight, eps, super::libtorch::rms_norm, super::libtorch::rms_norm_gradients);
     }
     rms_norm_composed(input, weight, eps)
 }
 
-fn in_memory(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+/// The result of `forward`, whose gradients are those of `gradients`.
+fn ruled(
+    input: Tensor<2>,
+    weight: Tensor<1>,
+    eps: f64,
+    forward: fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>,
+    gradients: fn(Tensor<2>, Tensor<1>, Tensor<2>, f64) -> (Tensor<2>, Tensor<1>),
+) -> Tensor<2> {
     if !input.is_autodiff() && !weight.is_autodiff() {
         return forward(input, weight, eps);
     }
     let inputs = [input.clone(), weight.clone().unsqueeze()];
     let (input, weight) = (input.inner(), weight.inner());
-    let output = forward(input.clone(), weight.clone(), eps);
-    let rule = move |gradient: Tensor<2>, _| gradients(input, weight, gradient, eps).map(Some).into();
-    with_gradient_rule(inputs, output, Box::new(rule))
+    let compute = move |[input, weight]: [Tensor<2>; 2]| forward(input, weight.squeeze_dim(0), eps);
+    let rule = move |gradient: Tensor<2>, _| {
+        let (of_input, of_weight) = gradients(input, weight, gradient, eps);
+        [Some(of_input), Some(of_weight.unsqueeze())].into()
+    };
+    recomputed_with_gradient_rule(inputs, Box::new(compute), Box::new(rule))
 }
 
-fn forward(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+fn in_memory(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     let (shape, device) = (input.dims(), input.device());
     let mut output = OwnNumbers::new(shape[0] * shape[1], &device);
     loops::rms_norm(&Numbers::of(input), &Numbers::of(weight), &mut output, eps as f32, memory::threads(&device));
@@ -41,12 +51,12 @@ fn forward(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
 }
 
 /// Gradients of input and weight.
-fn gradients(input: Tensor<2>, weight: Tensor<1>, gradient: Tensor<2>, eps: f64) -> [Tensor<2>; 2] {
+fn gradients_in_memory(input: Tensor<2>, weight: Tensor<1>, gradient: Tensor<2>, eps: f64) -> (Tensor<2>, Tensor<1>) {
     let (shape, device) = (input.dims(), input.device());
     let mut gradient = OwnNumbers::of(gradient);
     let (input, weight) = (Numbers::of(input), Numbers::of(weight));
     let of_weight = loops::rms_norm_gradients(&input, &weight, &mut gradient, eps as f32, memory::threads(&device));
-    [gradient.tensor(shape), Tensor::<1>::from_data(of_weight.as_slice(), &device).unsqueeze()]
+    (gradient.tensor(shape), Tensor::from_data(of_weight.as_slice(), &device))
 }
 
 /// [`rms_norm`] in its portable form.

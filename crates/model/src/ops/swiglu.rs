@@ -2,39 +2,42 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::silu;
 
 use super::memory::{Numbers, OwnNumbers};
-use super::{loops, memory, with_gradient_rule};
+use super::{loops, memory, recomputed_with_gradient_rule};
 
 /// `silu(gate) * up`, `silu(x) = x / (1 + exp(-x))` ([Shazeer 2020](https://arxiv.org/abs/2002.05202), SwiGLU).
 ///
 /// Both are `[rows, width]`, as is the result. Differentiable in both. On a CPU and on libtorch nothing but the two
-/// is kept for the backward pass.
+/// is kept for the backward pass, neither here nor by what the result is used for.
 ///
 /// # Panics
 /// If the two differ in shape.
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     assert_eq!(gate.dims(), up.dims(), "gate and up differ in shape");
     if memory::holds(&gate) && memory::holds(&up) {
-        return in_memory(gate, up);
+        return ruled([gate, up], in_memory, gradients_in_memory);
     }
     #[cfg(feature = "libtorch")]
     if super::libtorch::is_libtorch(&gate.device()) {
-        return super::libtorch::swiglu(gate, up);
+        return ruled([gate, up], super::libtorch::swiglu, super::libtorch::swiglu_gradients);
     }
     swiglu_composed(gate, up)
 }
 
-fn in_memory(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    if !gate.is_autodiff() && !up.is_autodiff() {
-        return forward(gate, up);
+/// The result of `forward`, whose gradients are those of `gradients`.
+fn ruled(
+    inputs: [Tensor<2>; 2],
+    forward: fn([Tensor<2>; 2]) -> Tensor<2>,
+    gradients: fn([Tensor<2>; 2], Tensor<2>) -> [Tensor<2>; 2],
+) -> Tensor<2> {
+    if inputs.iter().all(|input| !input.is_autodiff()) {
+        return forward(inputs);
     }
-    let inputs = [gate.clone(), up.clone()];
-    let (gate, up) = (gate.inner(), up.inner());
-    let output = forward(gate.clone(), up.clone());
-    let rule = move |gradient: Tensor<2>, _| gradients(gate, up, gradient).map(Some).into();
-    with_gradient_rule(inputs, output, Box::new(rule))
+    let inner = inputs.clone().map(Tensor::inner);
+    let rule = move |gradient: Tensor<2>, _| gradients(inner, gradient).map(Some).into();
+    recomputed_with_gradient_rule(inputs, Box::new(forward), Box::new(rule))
 }
 
-fn forward(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+fn in_memory([gate, up]: [Tensor<2>; 2]) -> Tensor<2> {
     let (shape, device) = (gate.dims(), gate.device());
     let mut output = OwnNumbers::new(shape[0] * shape[1], &device);
     loops::swiglu(&Numbers::of(gate), &Numbers::of(up), &mut output, memory::threads(&device));
@@ -42,7 +45,7 @@ fn forward(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 }
 
 /// Gradients of gate and up.
-fn gradients(gate: Tensor<2>, up: Tensor<2>, gradient: Tensor<2>) -> [Tensor<2>; 2] {
+fn gradients_in_memory([gate, up]: [Tensor<2>; 2], gradient: Tensor<2>) -> [Tensor<2>; 2] {
     let (shape, device) = (gate.dims(), gate.device());
     let mut gradient = OwnNumbers::of(gradient);
     let mut of_gate = OwnNumbers::new(gradient.len(), &device);

@@ -1,7 +1,8 @@
-use crate::ops::AdamWStep;
 use burn::backend::LibTorch;
-use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
+
+use super::tensors::give;
+use crate::ops::AdamWStep;
 
 /// [`adamw_step`](crate::ops::adamw_step) in place, for tensors without other owners: a GPU's, since a CPU has its loop.
 pub(in crate::ops) fn adamw_step<const D: usize>(
@@ -39,8 +40,4 @@ fn own<const D: usize>(tensor: Tensor<D>) -> tch::Tensor {
         (false, true) => tensor.tensor.copy(),
         _ => tensor.tensor.contiguous(),
     }
-}
-
-fn give<const D: usize>(tensor: tch::Tensor) -> Tensor<D> {
-    Tensor::from_primitive::<LibTorch>(TchTensor::new(tensor))
 }

@@ -1,6 +1,6 @@
-use burn::backend::LibTorch;
-use burn::backend::libtorch::TchTensor;
 use burn::tensor::Tensor;
+
+use super::tensors::{give, take};
 
 /// [`gelu`](crate::ops::gelu()) by the hyperbolic tangent, which burn composes of seven operations; outside autodiff.
 pub(in crate::ops) fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
@@ -10,12 +10,4 @@ pub(in crate::ops) fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
 /// Gradient of the input of [`gelu_tanh`], given that of its output.
 pub(in crate::ops) fn gelu_tanh_gradient(x: Tensor<2>, gradient: Tensor<2>) -> Tensor<2> {
     give(take(x).gelu_backward(&take(gradient), "tanh"))
-}
-
-fn take(tensor: Tensor<2>) -> tch::Tensor {
-    tensor.try_into_primitive::<LibTorch>().expect("a libtorch tensor without autodiff").tensor
-}
-
-fn give(tensor: tch::Tensor) -> Tensor<2> {
-    Tensor::from_primitive::<LibTorch>(TchTensor::new(tensor))
 }

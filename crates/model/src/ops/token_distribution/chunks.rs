@@ -5,6 +5,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::{Entropy, TokenDistribution, TokenLogProbs};
 use crate::math::entropy;
+use crate::ops::add_product;
 use crate::ops::log_probs::Softmax;
 
 /// Rows outside autodiff that are computed a chunk at a time.
@@ -176,10 +177,18 @@ impl GradientSum {
             self.hidden.push(of_logits.clone().matmul(weight.clone().transpose()));
         }
         if of_bias {
-            add_to(&mut self.bias, of_logits.clone().sum_dim(0));
+            let part = of_logits.clone().sum_dim(0);
+            self.bias = Some(match self.bias.take() {
+                Some(sum) => sum + part,
+                None => part,
+            });
         }
         if of_weight {
-            add_to(&mut self.weight, hidden.transpose().matmul(of_logits));
+            let hidden = hidden.transpose();
+            match &mut self.weight {
+                Some(sum) => add_product(sum, hidden, of_logits),
+                none => *none = Some(hidden.matmul(of_logits)),
+            }
         }
     }
 
@@ -187,13 +196,6 @@ impl GradientSum {
         let Self { hidden, weight, bias } = self;
         [(!hidden.is_empty()).then(|| Tensor::cat(hidden, 0)), weight, bias]
     }
-}
-
-fn add_to(sum: &mut Option<Tensor<2>>, part: Tensor<2>) {
-    *sum = Some(match sum.take() {
-        Some(sum) => sum + part,
-        None => part,
-    });
 }
 
 fn part<const D: usize, K: Basic>(of_all: &Tensor<D, K>, rows: &Range<usize>) -> Tensor<D, K> {
