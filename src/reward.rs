@@ -10,8 +10,16 @@ mod model;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use palestra_envs::Registry;
+use palestra_envs::{Registry, RewardDefinition};
 use palestra_model::Device;
+
+/// Kinds that models or people score by, which a policy may learn to deceive.
+const LEARNED: [&str; 3] = ["judge", "labels", "model"];
+
+/// True if a reward is of a model, a judge or people, and not of rules.
+pub fn is_learned(reward: &RewardDefinition) -> bool {
+    LEARNED.contains(&reward.kind.as_str())
+}
 
 /// Returns the registry with these kinds of rewards added. Reward models are computed on `device`. A reward that waits
 /// for people stops waiting when `stop` is set.

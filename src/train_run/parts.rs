@@ -15,7 +15,7 @@ use super::held_out::HeldOutText;
 use super::plan;
 use super::preferences::{self, OpenPreferences};
 use crate::agent::{Agent, AgentSpec};
-use crate::{Error, Result};
+use crate::{Error, Result, reward};
 
 /// Learner and data of a run, opened and checked.
 #[expect(clippy::large_enum_variant, reason = "a run has one")]
@@ -97,8 +97,7 @@ fn tell_chat_date(agent: &AgentSpec) -> Result<()> {
     Ok(())
 }
 
-/// Rollouts that a run learns from. If rewards are learned or written by hand, the divergence from the starting policy
-/// is measured even if it is not penalised.
+/// Rollouts that a run learns from.
 fn rollouts(Agent { spec, policy }: &Agent, registry: &Registry, device: &Device) -> Result<OnPolicySource> {
     let run = &spec.run;
     let mut rollout = spec.rollout(registry, run.rollout.environments)?;
@@ -114,7 +113,9 @@ fn rollouts(Agent { spec, policy }: &Agent, registry: &Registry, device: &Device
 }
 
 fn measures_divergence(agent: &AgentSpec) -> bool {
-    agent.run.learner.config.kl_coefficient() > 0.0 || !agent.rewards.is_empty()
+    let run = &agent.run;
+    let measured = run.rollout.measure_kl.unwrap_or_else(|| run.all_rewards().any(reward::is_learned));
+    measured || run.learner.config.kl_coefficient() > 0.0
 }
 
 /// True if rollouts are compared with a second model: without adapters the starting policy is one.

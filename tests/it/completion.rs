@@ -107,12 +107,13 @@ fn log(folder: &Path) -> Vec<Episode> {
     log.episodes().map(|located| located.unwrap().episode).collect()
 }
 
-const SHORT: [&str; 6] = [
+const SHORT: [&str; 7] = [
     "--set=train.updates=2",
     "--set=rollout.episodes=8",
     "--set=evaluation.episodes=4",
     "--set=rollout.record=true",
     "--set=rollout.group=4",
+    "--set=rollout.measure_kl=true",
     "--quiet",
 ];
 
@@ -131,6 +132,10 @@ fn every_part_of_a_reward_stands_in_metrics_log_and_report() {
         assert!(update["rewards/rules_mean"].is_null(), "the environment gives none: {update}");
     }
     assert!(metrics(&out)[0]["objective/kl"].as_f64().unwrap().abs() < 1e-5, "it has not moved yet");
+    let unasked = [&["train", "letters.toml", "--quiet", "--out", "unasked"][..], &SHORT[..5]].concat();
+    sandbox.run(&unasked).success();
+    let unasked = metrics(&sandbox.path().join("unasked"));
+    assert!(unasked.iter().all(|update| update["objective/kl"].is_null()), "rules need no second model");
     let episodes = log(&out.join("experience"));
     assert_eq!(episodes.len(), 16);
     for group in episodes.chunks(4) {
