@@ -19,7 +19,7 @@ pub use evaluation_policy::EvaluationPolicy;
 use palestra_learn::encoder::Encoder;
 use palestra_learn::rollout::{Context, Rollout, RolloutConfig};
 use palestra_learn::source::template_of;
-use palestra_model::Module;
+use palestra_model::{Critic, Module, parameters};
 use palestra_model::{EndTokens, ModelConfig, Policy, generation_config_of};
 use palestra_text::{ChatTemplate, History, Message, Tokenizer};
 pub use saved::TRAINED;
@@ -51,7 +51,7 @@ pub struct AgentSpec {
 }
 
 impl Agent {
-    /// An agent of a run that has learned nothing yet, without rewards.
+    /// An agent at update 0, without rewards.
     fn of(run: RunFile, policy: Policy, tokenizer: Tokenizer, companions: BTreeMap<String, String>) -> Self {
         let (model, parameters) = (policy.transformer.config().clone(), policy.num_params() as u64);
         let rewards = Rewards::default();
@@ -66,9 +66,10 @@ impl Agent {
 }
 
 impl AgentSpec {
-    /// A policy in the form in which the run trains it: inside autodiff.
+    /// A policy in the form in which the run trains it: inside autodiff, but for a critic's targets, which are moved.
     pub fn trained(&self, policy: Policy) -> Policy {
-        policy.train().with_gradient_checkpointing(self.run.train.gradient_checkpointing)
+        let policy = parameters::set_trained(policy.train(), &|name, was| was && !Critic::is_target(name));
+        policy.with_gradient_checkpointing(self.run.train.gradient_checkpointing)
     }
 
     /// Chat template of the model, if known.
@@ -169,5 +170,28 @@ fn tokenizer_folder(run: &RunFile) -> Result<Option<PathBuf>> {
             let tokenizer = run.tokenizer().map(local_tokenizer).transpose()?;
             Ok(tokenizer.and_then(|file| file.parent().map(Path::to_path_buf)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palestra_model::ops::open_device;
+    use palestra_model::optim::AdamW;
+
+    use super::*;
+
+    /// Targets follow the critic; moments of theirs would be as large as another critic's.
+    #[test]
+    fn a_critics_targets_have_no_moments() {
+        let text = "name = \"run\"\n[env]\nid = \"frozen-lake-4x4\"\n[model]\nfamily = \"gpt2\"\ncontext = 32\n\
+                    layers = 1\nwidth = 8\nheads = 1\n[data]\nfiles = [\"log.parquet\"]\n[ilql]\n";
+        let registry = Registry::builtin();
+        let run = RunFile::from_toml("run.toml", text, &[] as &[&str]).unwrap().resolve(&registry).unwrap();
+        let Agent { spec, policy } = Agent::new(run, &registry, None, &open_device("flex").unwrap()).unwrap();
+        let mut optimizer = AdamW::new(spec.run.optimizer.clone()).unwrap();
+        optimizer.prepare(&optimizer.freeze(spec.trained(policy)).unwrap());
+        let (_, moments) = optimizer.state();
+        let is_of = |part: &str| moments.keys().any(|name| name.starts_with(part));
+        assert!(is_of("critic.q.") && is_of("blocks.0.") && !is_of("critic.target"), "{:?}", moments.keys());
     }
 }

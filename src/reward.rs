@@ -14,7 +14,10 @@ use palestra_envs::{Registry, RewardDefinition};
 use palestra_model::Device;
 
 /// Kinds that models or people score by, which a policy may learn to deceive.
-const LEARNED: [&str; 3] = ["judge", "labels", "model"];
+const LEARNED: [&str; 3] = [JUDGE, LABELS, MODEL];
+const JUDGE: &str = "judge";
+const LABELS: &str = "labels";
+const MODEL: &str = "model";
 
 /// True if a reward is of a model, a judge or people, and not of rules.
 pub fn is_learned(reward: &RewardDefinition) -> bool {
@@ -26,12 +29,12 @@ pub fn is_learned(reward: &RewardDefinition) -> bool {
 pub fn with_kinds(registry: &Registry, device: &Device, stop: Arc<AtomicBool>) -> Registry {
     let stopped = Arc::clone(&stop);
     with_models(registry, device)
-        .with_reward("judge", move |options| judge::build(options, &stopped))
-        .with_reward("labels", move |options| labels::build(options, &stop))
+        .with_reward(JUDGE, move |options| judge::build(options, &stopped))
+        .with_reward(LABELS, move |options| labels::build(options, &stop))
 }
 
 /// Returns the registry with rewards by models added, computed on `device`.
 pub fn with_models(registry: &Registry, device: &Device) -> Registry {
     let device = device.clone();
-    registry.clone().with_reward("model", move |options| model::build(options, &device))
+    registry.clone().with_reward(MODEL, move |options| model::build(options, &device))
 }

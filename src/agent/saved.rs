@@ -56,6 +56,7 @@ impl Agent {
                 .map_err(|wrong| Error::Checkpoint { path: path.display().to_string(), reason: wrong.join("; ") })?;
             return Ok(later(Self { policy, ..agent }));
         }
+        drop(optimizer);
         if run.lora.is_some() {
             let reason =
                 "its adapters were merged when the run ended; start another run from it in start_from".to_string();

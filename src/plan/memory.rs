@@ -49,10 +49,10 @@ pub(super) fn bytes(size: u64) -> String {
 }
 
 /// Memory of one device. Activations are counted as in [Korthikanti et al. 2022](https://arxiv.org/abs/2205.05198), in
-/// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, the norms'
-/// outputs, query, key and value, the output of attention, and each step of the feed-forward layer, or of each expert that
-/// a token passes with its input and output; but not what RMSNorm and SwiGLU give, which is computed again. In bf16 the norms'
-/// outputs are kept, and they and the feed-forward layer take half. With gradient
+/// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, query, key and value, the
+/// output of attention, what LayerNorm gives and what norms behind a sublayer read, and each step of the feed-forward layer, or
+/// of each expert that a token passes with its input and output. What RMSNorm and SwiGLU give is computed again. In bf16 it is
+/// kept, and takes half, as the feed-forward layer does. With gradient
 /// checkpointing, each block keeps its input, and one block at a time keeps everything. Logits are made a chunk at a time
 /// ([`palestra_model::ops::TokenDistribution`]).
 pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
@@ -60,17 +60,17 @@ pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) 
     // Of the numbers between matrix products.
     let narrow = if extent.precision == Precision::Bf16 { 2 } else { 4 };
     let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
-    let inner = config.kept_inner_arrays();
-    let norms = match config.recomputes_norms() && extent.precision == Precision::F32 {
-        true => 0,
-        false => config.norms_of_block() * config.width,
-    };
+    let is_wide = extent.precision == Precision::F32;
+    let inner = config.kept_inner_arrays(is_wide);
+    let [before, behind] = config.norms_of_block();
+    let kept = if is_wide && config.recomputes_norms() { 0 } else { before };
     let block = |layer| {
         let feed_forward = match config.experts_of(layer) {
             Some(experts) => experts.per_token * (inner * experts.feed_forward + 2 * config.width),
             None => inner * config.feed_forward,
         };
-        4 * (2 * config.width + 2 * query + 2 * kv) + narrow * (norms + feed_forward)
+        let wide = (2 + behind) * config.width + 2 * query + 2 * kv;
+        4 * wide + narrow * (kept * config.width + feed_forward)
     };
     let blocks = (0..config.layers).map(block);
     let blocks = match extent.gradient_checkpointing {

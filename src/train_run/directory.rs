@@ -8,7 +8,7 @@ use palestra_envs::Episode;
 use palestra_envs::baseline::Baseline;
 use palestra_model::Module;
 use palestra_model::{Device, Tensor};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::held_out::HeldOutScore;
 use super::mirror::Mirror;
@@ -22,7 +22,7 @@ use palestra_learn::learners::Learner;
 use palestra_learn::source::Source;
 use palestra_learn::train::TrainProgress;
 use palestra_model::Policy;
-use palestra_model::checkpoint::{self, Checkpoint, DeferredTensor};
+use palestra_model::checkpoint::{self, Checkpoint, DeferredTensor, Tensors};
 use palestra_model::optim::AdamW;
 use palestra_model::parameters::data_of;
 use palestra_report::History;
@@ -135,10 +135,11 @@ fn refuse_lost_checkpoints(dir: &RunDir, earlier: &RunFile) -> Result<()> {
     }
 }
 
-/// Restores the learner, its source and the optimiser from a checkpoint, whose moments are taken out. Returns the scores from
+/// Restores the learner, its source and the optimiser from the state and the moments of a checkpoint. Returns the scores from
 /// before training.
 fn resume_into<L: Learner, S: Source<L>>(
-    saved: &mut Checkpoint,
+    state: &Value,
+    moments: Tensors,
     path: &Path,
     learner: &mut L,
     source: &mut S,
@@ -149,12 +150,11 @@ fn resume_into<L: Learner, S: Source<L>>(
         path: path.join("trainer_state.json").display().to_string(),
         reason: reason.to_string(),
     };
-    learner.restore(&saved.state["learner"])?;
-    source.restore(&saved.state["source"])?;
-    let steps = saved.state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
-    let moments = saved.optimizer.extract_if(.., |name, _| !name.ends_with(TRAINED)).collect();
+    learner.restore(&state["learner"])?;
+    source.restore(&state["source"])?;
+    let steps = state["optimizer_steps"].as_u64().ok_or_else(|| wrong(&"it has no optimizer_steps"))?;
     optimizer.restore(steps, data_of(moments), device)?;
-    serde_json::from_value(saved.state["before"].clone()).map_err(|error| wrong(&error))
+    serde_json::from_value(state["before"].clone()).map_err(|error| wrong(&error))
 }
 
 /// Restores a run from a checkpoint: its agent, and the learner, source and optimiser. Returns the agent, and the scores from
@@ -169,8 +169,11 @@ pub(super) fn resumed<L: Learner, S: Source<L>>(
 ) -> Result<(Agent, Before)> {
     let Agent { spec: AgentSpec { run, rewards, .. }, policy } = start;
     drop(policy);
-    let before = resume_into(&mut saved, &path, learner, source, optimizer, device)?;
-    Ok((Agent::from_checkpoint(run, saved, &path, device)?.with_rewards(rewards), before))
+    let (state, moments) =
+        (saved.state.take(), saved.optimizer.extract_if(.., |name, _| !name.ends_with(TRAINED)).collect());
+    let agent = Agent::from_checkpoint(run, saved, &path, device)?.with_rewards(rewards);
+    let before = resume_into(&state, moments, &path, learner, source, optimizer, device)?;
+    Ok((agent, before))
 }
 
 /// Checkpoint of a run, with the optimiser's state over all ranks ([`sharding::state`](palestra_learn::sharding::state)).

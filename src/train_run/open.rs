@@ -97,7 +97,7 @@ fn tell_of_precision(run: &RunFile) {
     if run.train.precision == Precision::Bf16 && !multiplies_bf16(&run.device) {
         tracing::info!(
             "train.precision = \"bf16\": {} has no instructions for 16-bit products here; they are computed in 32 bits and \
-             rounded, which saves memory and no time",
+             rounded, which saves no time, and of memory that of frozen weights alone",
             run.device
         );
     }

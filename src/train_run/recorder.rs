@@ -123,10 +123,10 @@ impl<'a> Recorder<'a> {
     ) -> Result<TrainReport> {
         let Self { dir, registry, observer, baselines, .. } = self;
         let Scores { play, played, held_out: after } = scores;
+        let samples = samples(played, &agent.spec, 20);
+        episodes::write(dir, &samples)?;
         let frames = frames(agent, registry)?;
         let agent = &agent.spec;
-        let samples = samples(played, agent, 20);
-        episodes::write(dir, &samples)?;
         let (text, preferences) = report::held_out_scores(before.held_out, after, agent.tokenizer.vocab_size());
         let report = TrainReport {
             run_dir: dir.path().to_path_buf(),

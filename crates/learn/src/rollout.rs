@@ -71,9 +71,9 @@ pub struct RolloutConfig {
     pub missing_end_penalty: f32,
     /// True if all training episodes are recorded, as an experience log in the run's directory.
     pub record: bool,
-    /// True if the KL divergence from the policy that the run started from is measured although `kl_coefficient` is 0; absent, if
-    /// a reward is of a model, a judge or people, which a policy may learn to deceive. The policy of the start is then in memory
-    /// beside the trained one, unless `[lora]` trains adapters, and reads each episode.
+    /// True if the KL divergence from the policy that the run started from is measured although `kl_coefficient` is 0. Absent,
+    /// it is where a reward is of a model, a judge or people, which a policy may learn to deceive. The policy of the start is
+    /// then in memory beside the trained one, unless `[lora]` trains adapters, and reads each episode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measure_kl: Option<bool>,
 }

@@ -41,7 +41,8 @@ struct Held {
     names: BTreeSet<String>,
 }
 
-/// State of the whole optimiser, as [`AdamW::state`] has it on one rank; `None` on the ranks other than 0. All ranks call it.
+/// State of the whole optimiser, as [`AdamW::state`] has it on one rank, or gathered in memory of the host; `None` on the ranks other
+/// than 0. All ranks call it.
 ///
 /// # Errors
 /// A rank that takes no part, or has taken another number of steps.
@@ -69,7 +70,8 @@ pub fn state(optimizer: &AdamW, collective: &dyn Collective) -> Result<Option<(u
         let bytes = collective.exchange(&parts)?.concat();
         if is_first {
             let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect();
-            whole.insert(name, Tensor::from_data(&values[..], &Device::flex()));
+            let length = values.len();
+            whole.insert(name, Tensor::from_data(TensorData::new(values, [length]), &Device::flex()));
         }
     }
     Ok(is_first.then_some((steps, whole)))

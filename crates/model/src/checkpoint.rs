@@ -39,8 +39,8 @@ const TRAINER_STATE: &str = "trainer_state.json";
 /// Format version of `trainer_state.json` that this version writes and reads.
 const FORMAT: u64 = 1;
 
-/// Everything needed to resume a run, or to load its model elsewhere. The optimiser's moments are two numbers a parameter, so that
-/// one that is saved may fetch them as they are written ([`DeferredTensor`]).
+/// Everything needed to resume a run, or to load its model elsewhere. A checkpoint that is about to be saved may fetch the
+/// optimiser's moments, two numbers a parameter, as they are written ([`DeferredTensor`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint<M = NamedTensor> {
     /// Number of optimiser steps taken.

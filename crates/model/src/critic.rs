@@ -85,6 +85,11 @@ impl Critic {
         Self { trunk, q, targets, target_trunk, v }
     }
 
+    /// True if a parameter of a policy is one of its critic's targets, which follow the critic and have no gradient.
+    pub fn is_target(name: &str) -> bool {
+        name.starts_with("critic.target")
+    }
+
     /// Hidden states of rows without padding on the left, `[batch, time]` to `[batch * time, width]`. Without a trunk
     /// of its own, the critic returns `actor`, the policy's hidden states.
     pub fn read(&self, tokens: Tensor<2, Int>, actor: &Tensor<2>) -> Tensor<2> {

@@ -56,22 +56,33 @@ impl ModelConfig {
     }
 
     /// Number of arrays of the feed-forward layer's inner width that are kept for the backward pass: what GELU reads and gives;
-    /// gate and up, of which SwiGLU is computed again; and all four of a GELU with a gate.
-    pub fn kept_inner_arrays(&self) -> usize {
+    /// gate and up, with what SwiGLU gives unless it is computed again; and all four of a GELU with a gate.
+    pub fn kept_inner_arrays(&self, recomputes: bool) -> usize {
         match self.decoder().activation {
-            Activation::Gelu | Activation::SwiGlu => 2,
+            Activation::Gelu => 2,
+            Activation::SwiGlu => {
+                if recomputes {
+                    2
+                } else {
+                    3
+                }
+            }
             Activation::GeGlu => 4,
         }
     }
 
-    /// True if the norms' outputs are computed again in the backward pass, in place of being kept in 32 bits.
+    /// True if a model of 32 bits computes again in the backward pass what its norms give.
     pub fn recomputes_norms(&self) -> bool {
         self.decoder().norm != NormKind::Layer
     }
 
-    /// Number of norms of a block's input or output.
-    pub fn norms_of_block(&self) -> usize {
-        if self.decoder().norm_placement == NormPlacement::Around { 4 } else { 2 }
+    /// Number of norms before and behind the sublayers of a block.
+    pub fn norms_of_block(&self) -> [usize; 2] {
+        match self.decoder().norm_placement {
+            NormPlacement::Before => [2, 0],
+            NormPlacement::Around => [2, 2],
+            NormPlacement::Behind => [0, 2],
+        }
     }
 
     /// The number by whose root attention's scores are divided.

@@ -190,7 +190,8 @@ impl AdamW {
     }
 
     /// Makes the moments of a model that is about to be trained, as far as they are not there: each parameter's, or this rank's
-    /// share of it. [`AdamW::step`] makes those that it misses, in memory that the passes of training then lack, piece by piece.
+    /// share of it. [`AdamW::step`] makes those that it misses; they stay in pieces of the memory that the first passes gave back, and
+    /// divide it.
     pub fn prepare<M: Module>(&mut self, model: &M) {
         parameters::visit(model, &mut Prepare(self));
     }

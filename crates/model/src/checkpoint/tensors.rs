@@ -205,6 +205,7 @@ pub(super) fn write_safetensors<T: StoredTensor>(
     out.write_all(&header)?;
     for tensor in tensors.values() {
         let data = tensor.numbers();
+        assert_eq!(data.len(), tensor.shape().iter().product::<usize>(), "a tensor of shape {:?}", tensor.shape());
         match numbers {
             NumberType::F32 => out.write_all(bytemuck::cast_slice(&data))?,
             NumberType::F16 => write_halves(out, &data, |number| f16::from_f32(number).to_bits())?,

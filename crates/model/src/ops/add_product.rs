@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 /// Adds a product of matrices to a sum: `sum + left right`, `[rows, columns] + [rows, inner] [inner, columns]`, outside autodiff.
-/// On libtorch neither the product nor a second sum is made, unless the sum has other owners.
+/// On libtorch the product is nowhere by itself, and the sum stays where it is unless it has other owners.
 pub(crate) fn add_product(sum: &mut Tensor<2>, left: Tensor<2>, right: Tensor<2>) {
     #[cfg(feature = "libtorch")]
     if super::libtorch::is_libtorch(&sum.device()) {

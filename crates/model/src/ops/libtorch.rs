@@ -1,7 +1,7 @@
 //! Operations on libtorch's own kernels, and the memory of its tensors: the only place that uses `tch`.
 //!
-//! Some are backend extensions, which record their own backward step with autodiff; the others are the two halves of a gradient
-//! rule, outside autodiff.
+//! Attention and log-probabilities are backend extensions, which record their own backward step with autodiff. The others compute
+//! outside autodiff; gradient rules are made of them.
 
 #![expect(deprecated, reason = "burn 0.22 is the last to carry libtorch: what must move with it is in this folder")]
 

@@ -6,7 +6,7 @@ use super::{loops, memory, recomputed_with_gradient_rule};
 /// `x / sqrt(mean(x^2) + eps) * weight`, row by row ([Zhang and Sennrich 2019](https://arxiv.org/abs/1910.07467)).
 ///
 /// `input` is `[rows, width]`, `weight` `[width]`; returns `[rows, width]`. Differentiable in both. On a CPU and on
-/// libtorch nothing but the input is kept for the backward pass, neither here nor by what the result is used for.
+/// libtorch nothing but the input is kept for the backward pass, neither here nor by operations of burn that use the result.
 ///
 /// # Panics
 /// If the two differ in width.
@@ -22,13 +22,16 @@ pub fn rms_norm(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     rms_norm_composed(input, weight, eps)
 }
 
+/// Gradients of input and, if it is wanted, weight, given those two, the gradient of the output and the number added.
+type Gradients = fn(Tensor<2>, Tensor<1>, Tensor<2>, f64, bool) -> (Tensor<2>, Option<Tensor<1>>);
+
 /// The result of `forward`, whose gradients are those of `gradients`.
 fn ruled(
     input: Tensor<2>,
     weight: Tensor<1>,
     eps: f64,
     forward: fn(Tensor<2>, Tensor<1>, f64) -> Tensor<2>,
-    gradients: fn(Tensor<2>, Tensor<1>, Tensor<2>, f64) -> (Tensor<2>, Tensor<1>),
+    gradients: Gradients,
 ) -> Tensor<2> {
     if !input.is_autodiff() && !weight.is_autodiff() {
         return forward(input, weight, eps);
@@ -36,9 +39,9 @@ fn ruled(
     let inputs = [input.clone(), weight.clone().unsqueeze()];
     let (input, weight) = (input.inner(), weight.inner());
     let compute = move |[input, weight]: [Tensor<2>; 2]| forward(input, weight.squeeze_dim(0), eps);
-    let rule = move |gradient: Tensor<2>, _| {
-        let (of_input, of_weight) = gradients(input, weight, gradient, eps);
-        [Some(of_input), Some(of_weight.unsqueeze())].into()
+    let rule = move |gradient: Tensor<2>, [_, of_weight]: [bool; 2]| {
+        let (of_input, of_weight) = gradients(input, weight, gradient, eps, of_weight);
+        [Some(of_input), of_weight.map(Tensor::unsqueeze)].into()
     };
     recomputed_with_gradient_rule(inputs, Box::new(compute), Box::new(rule))
 }
@@ -50,13 +53,19 @@ fn in_memory(input: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     output.tensor(shape)
 }
 
-/// Gradients of input and weight.
-fn gradients_in_memory(input: Tensor<2>, weight: Tensor<1>, gradient: Tensor<2>, eps: f64) -> (Tensor<2>, Tensor<1>) {
+/// Gradients of input and weight: one loop makes both.
+fn gradients_in_memory(
+    input: Tensor<2>,
+    weight: Tensor<1>,
+    gradient: Tensor<2>,
+    eps: f64,
+    _: bool,
+) -> (Tensor<2>, Option<Tensor<1>>) {
     let (shape, device) = (input.dims(), input.device());
     let mut gradient = OwnNumbers::of(gradient);
     let (input, weight) = (Numbers::of(input), Numbers::of(weight));
     let of_weight = loops::rms_norm_gradients(&input, &weight, &mut gradient, eps as f32, memory::threads(&device));
-    (gradient.tensor(shape), Tensor::from_data(of_weight.as_slice(), &device))
+    (gradient.tensor(shape), Some(Tensor::from_data(of_weight.as_slice(), &device)))
 }
 
 /// [`rms_norm`] in its portable form.

@@ -7,7 +7,7 @@ use super::{loops, memory, recomputed_with_gradient_rule};
 /// `silu(gate) * up`, `silu(x) = x / (1 + exp(-x))` ([Shazeer 2020](https://arxiv.org/abs/2002.05202), SwiGLU).
 ///
 /// Both are `[rows, width]`, as is the result. Differentiable in both. On a CPU and on libtorch nothing but the two
-/// is kept for the backward pass, neither here nor by what the result is used for.
+/// is kept for the backward pass, neither here nor by operations of burn that use the result.
 ///
 /// # Panics
 /// If the two differ in shape.

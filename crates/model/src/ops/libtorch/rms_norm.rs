@@ -10,25 +10,26 @@ pub(in crate::ops) fn rms_norm(input: Tensor<2>, weight: Tensor<1>, eps: f64) ->
     give(output)
 }
 
-/// Gradients of input and weight, given that of the output. With `s` the row's scale, `g` the output's gradient and `p = g x`:
+/// Gradients of input and, if it is wanted, weight, given that of the output. With `s` the row's scale, `g` the output's gradient and `p = g x`:
 /// `dx = s (g w - s^2 x mean(p w))`, and `dw` is the sum of `s p` over all rows.
 pub(in crate::ops) fn rms_norm_gradients(
     input: Tensor<2>,
     weight: Tensor<1>,
     gradient: Tensor<2>,
     eps: f64,
-) -> (Tensor<2>, Tensor<1>) {
+    of_weight: bool,
+) -> (Tensor<2>, Option<Tensor<1>>) {
     let (input, weight, gradient) = (take(input), take(weight), take(gradient));
     let scale = scale(&input, eps);
     let product = &gradient * &input;
-    let of_weight = product.transpose(0, 1).mv(&scale.squeeze_dim(1));
+    let of_weight = of_weight.then(|| product.transpose(0, 1).mv(&scale.squeeze_dim(1)));
     let mut pull = product.mv(&weight).unsqueeze(1); // [rows, 1]
     let _ = pull.g_mul_(&scale.pow_tensor_scalar(3)).g_mul_scalar_(-1.0 / weight.size()[0] as f64);
     let mut of_input = product; // its memory, for what is made of it is done
     let _ = gradient.mul_out(&of_input, &weight);
     let _ = of_input.g_mul_(&scale);
     let _ = of_input.addcmul_(&input, &pull);
-    (give(of_input), give(of_weight))
+    (give(of_input), of_weight.map(give))
 }
 
 /// Scale of each row, `[rows, 1]`.
