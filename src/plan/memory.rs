@@ -52,15 +52,13 @@ pub(super) fn bytes(size: u64) -> String {
 /// 32 bits, without dropout and with attention that keeps no scores. Each block keeps its two inputs, query, key and value, the
 /// output of attention, what LayerNorm gives and what norms behind a sublayer read, and each step of the feed-forward layer, or
 /// of each expert that a token passes with its input and output. What RMSNorm and SwiGLU give is computed again. In bf16 it is
-/// kept, and takes half, as the feed-forward layer does. With gradient
-/// checkpointing, each block keeps its input, and one block at a time keeps everything. Logits are made a chunk at a time
-/// ([`palestra_model::ops::TokenDistribution`]).
+/// kept, and takes half, as the feed-forward layer does. With gradient checkpointing, each block keeps its input, and one block
+/// at a time keeps everything. Logits are made a chunk at a time ([`palestra_model::ops::TokenDistribution`]).
 pub(super) fn memory(config: &ModelConfig, counted: Parameters, extent: Extent) -> Memory {
     const FLOAT: u64 = 4;
-    // Of the numbers between matrix products.
-    let narrow = if extent.precision == Precision::Bf16 { 2 } else { 4 };
-    let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
     let is_wide = extent.precision == Precision::F32;
+    let narrow = if is_wide { 4 } else { 2 }; // of the numbers between matrix products
+    let (query, kv) = (config.heads * config.head_dim(), config.kv_heads * config.head_dim());
     let inner = config.kept_inner_arrays(is_wide);
     let [before, behind] = config.norms_of_block();
     let kept = if is_wide && config.recomputes_norms() { 0 } else { before };

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use palestra_envs::Episode;
 use palestra_envs::baseline::Baseline;
-use palestra_model::Module;
 use palestra_model::{Device, Tensor};
 use serde_json::{Value, json};
 
@@ -40,7 +39,7 @@ impl Directory {
     /// Opens the directory of a run after all checks have passed, and writes the resolved run file.
     pub fn open(agent: &Agent, options: &TrainOptions) -> Result<Self> {
         let run = &agent.spec.run;
-        AdamW::new(run.optimizer.clone())?.freeze(agent.policy.clone().train())?;
+        AdamW::new(run.optimizer.clone())?.freeze(agent.spec.trained(agent.policy.clone()))?;
         let mirror = Mirror::open(run, options)?;
         let (dir, saved) = open_directory(run, options)?;
         write_atomically(&dir.run_file(), run.to_toml()?.as_bytes())?;

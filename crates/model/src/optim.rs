@@ -152,6 +152,12 @@ struct Moments {
     square: Tensor<1>,
 }
 
+impl Moments {
+    fn zeros(length: usize, device: &Device) -> Self {
+        Self { mean: Tensor::zeros([length], device), square: Tensor::zeros([length], device) }
+    }
+}
+
 impl AdamW {
     /// A new optimiser without moments.
     ///
@@ -337,10 +343,8 @@ impl Update {
             step: optimizer.steps,
             gradient_scale: self.scale,
         };
-        let moments = optimizer
-            .moments
-            .remove(name)
-            .unwrap_or_else(|| Moments { mean: gradient.zeros_like(), square: gradient.zeros_like() });
+        let zeros = || Moments::zeros(gradient.dims()[0], &gradient.device());
+        let moments = optimizer.moments.remove(name).unwrap_or_else(zeros);
         let (values, mean, square) = adamw_step(flat, gradient, moments.mean, moments.square, &step);
         optimizer.moments.insert(name.to_string(), Moments { mean, square });
         values
@@ -355,8 +359,8 @@ impl parameters::Visit for Prepare<'_> {
         let value = param.val();
         let own = optimizer.shard.range(value.shape().num_elements());
         if value.is_require_grad() && !own.is_empty() {
-            let zeros = || Tensor::zeros([own.len()], &value.device().inner());
-            optimizer.moments.entry(name).or_insert_with(|| Moments { mean: zeros(), square: zeros() });
+            let zeros = || Moments::zeros(own.len(), &value.device().inner());
+            optimizer.moments.entry(name).or_insert_with(zeros);
         }
     }
 }

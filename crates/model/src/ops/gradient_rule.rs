@@ -2,8 +2,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::autodiff::NodeId;
-use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, NoCheckpointing};
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, retro_forward::RetroForward, state::BackwardStates};
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::{
+    retro_forward::RetroForward, state::BackwardStates, strategy::BalancedCheckpointing,
+};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
@@ -82,28 +84,22 @@ where
     let rule = Shared(Arc::new(Mutex::new(Some(rule))));
     // What is computed from no tracked input belongs to no graph that could compute it again.
     let again = again.filter(|_| inputs.iter().any(|input| input.is_tracked()));
-    let output: FloatTensor<Autodiff<B>> = match again {
-        None => {
-            let nodes = inputs.map(|input| input.into_parts().1);
-            match Step::<D, R>.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(step) => step.finish(rule, output),
-                OpsKind::UnTracked(step) => step.finish(output),
-            }
-        }
+    let step = Step::<D, R>.prepare::<BalancedCheckpointing>(inputs.each_ref().map(|input| input.node()));
+    let step = match again {
+        None => step.compute_bound(),
         Some(compute) => {
-            let nodes = inputs.each_ref().map(|input| input.node());
             // Autodiff keeps those that are tracked until they are asked for, and knows nothing of the others.
             let sources = inputs.each_ref().map(|input| match input.is_tracked() {
                 true => Input::Tracked(input.id()),
                 false => Input::Fixed(input.primitive().clone()),
             });
             let again = Again::<B, N, D, R> { sources, compute };
-            let step = Step::<D, R>.prepare::<BalancedCheckpointing>(nodes).memory_bound().retro_forward(again);
-            match step.parents(inputs.iter().filter(|input| input.is_tracked())).stateful() {
-                OpsKind::Tracked(step) => step.finish(rule, output),
-                OpsKind::UnTracked(step) => step.finish(output),
-            }
+            step.memory_bound().retro_forward(again).parents(inputs.iter().filter(|input| input.is_tracked()))
         }
+    };
+    let output: FloatTensor<Autodiff<B>> = match step.stateful() {
+        OpsKind::Tracked(step) => step.finish(rule, output),
+        OpsKind::UnTracked(step) => step.finish(output),
     };
     Tensor::from_primitive::<Autodiff<B>>(output)
 }

@@ -25,7 +25,7 @@ mod glibc {
 
     const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-    /// Arrays of so many bytes come from the system one by one, and go back: the heap would get holes of that size.
+    /// Arrays of so many bytes that do not fit there come from the system one by one, and go back: the heap would get holes of that size.
     const APART_BYTES: i32 = 32 << 20;
 
     /// Most of these arrays at once: the C library's own number.

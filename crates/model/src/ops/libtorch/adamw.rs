@@ -1,7 +1,6 @@
-use burn::backend::LibTorch;
 use burn::tensor::Tensor;
 
-use super::tensors::give;
+use super::tensors::{give, primitive};
 use crate::ops::AdamWStep;
 
 /// [`adamw_step`](crate::ops::adamw_step) in place, for tensors without other owners: a GPU's, since a CPU has its loop.
@@ -35,7 +34,7 @@ pub(in crate::ops) fn adamw_step<const D: usize>(
 
 /// Contiguous tensor that owns its memory; copies it if it is shared.
 fn own<const D: usize>(tensor: Tensor<D>) -> tch::Tensor {
-    let tensor = tensor.try_into_primitive::<LibTorch>().expect("a libtorch tensor without autodiff");
+    let tensor = primitive(tensor);
     match (tensor.can_mut(), tensor.tensor.is_contiguous()) {
         (false, true) => tensor.tensor.copy(),
         _ => tensor.tensor.contiguous(),

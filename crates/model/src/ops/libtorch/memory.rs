@@ -2,6 +2,8 @@ use burn::backend::LibTorch;
 use burn::backend::libtorch::TchTensor;
 use burn::tensor::{Int, Tensor};
 
+use super::tensors::primitive;
+
 /// Numbers in 32 bits of a tensor on a CPU, one after the other in libtorch's memory.
 pub(crate) struct TorchNumbers {
     /// Contiguous. It counts as an owner, so that nobody changes the memory meanwhile.
@@ -12,13 +14,13 @@ pub(crate) struct TorchNumbers {
 impl TorchNumbers {
     /// Those of a tensor outside autodiff, to read: its own memory, or a copy if its numbers stand otherwise.
     pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
-        let tensor = take(tensor);
+        let tensor = primitive(tensor);
         Self::dense(if tensor.tensor.is_contiguous() { tensor } else { TchTensor::new(tensor.tensor.contiguous()) })
     }
 
     /// Those of a tensor outside autodiff, to change: its own memory if nobody else has it, or a copy.
     pub fn owned<const D: usize>(tensor: Tensor<D>) -> Self {
-        let tensor = take(tensor);
+        let tensor = primitive(tensor);
         Self::dense(match (tensor.tensor.is_contiguous(), tensor.can_mut()) {
             (true, true) => tensor,
             (true, false) => TchTensor::new(tensor.tensor.copy()),
@@ -33,7 +35,7 @@ impl TorchNumbers {
 
     /// True if the numbers of a tensor outside autodiff stand one after the other.
     pub fn is_dense<const D: usize>(tensor: &Tensor<D>) -> bool {
-        take(tensor.clone()).tensor.is_contiguous()
+        primitive(tensor.clone()).tensor.is_contiguous()
     }
 
     fn dense(tensor: TchTensor) -> Self {
@@ -100,8 +102,4 @@ impl TorchBytes {
         // changes.
         unsafe { std::slice::from_raw_parts(self.tensor.tensor.data_ptr().cast::<u8>(), self.count) }
     }
-}
-
-fn take<const D: usize>(tensor: Tensor<D>) -> TchTensor {
-    tensor.try_into_primitive::<LibTorch>().expect("a libtorch tensor without autodiff")
 }

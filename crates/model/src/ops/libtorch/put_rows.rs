@@ -1,27 +1,14 @@
-use burn::backend::libtorch::TchTensor;
-use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, LibTorch, backend_extension};
+use burn::backend::LibTorch;
 use burn::tensor::{Int, Tensor};
+
+use super::tensors::{change, take};
 
 /// [`put_rows`](crate::ops::put_rows) in the matrix's own memory, which burn's `select_assign` copies every time.
 pub(in crate::ops) fn put_rows(target: Tensor<2>, rows: Tensor<1, Int>, values: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as PutRows>::put_rows(
-        target.into_dispatch(),
-        rows.into_dispatch(),
-        values.into_dispatch(),
-    ))
-}
-
-#[backend_extension(LibTorch)]
-trait PutRows: Backend {
-    fn put_rows(target: FloatTensor<Self>, rows: IntTensor<Self>, values: FloatTensor<Self>) -> FloatTensor<Self>;
-}
-
-impl PutRows for LibTorch {
-    fn put_rows(target: TchTensor, rows: TchTensor, values: TchTensor) -> TchTensor {
-        let (rows, values) = (&rows.tensor.to_kind(tch::Kind::Int64), &values.tensor);
-        target.unary_ops(|mut target| target.index_copy_(0, rows, values), |target| target.index_copy(0, rows, values))
-    }
+    let rows = rows.try_into_primitive::<LibTorch>().expect("a libtorch tensor").tensor.to_kind(tch::Kind::Int64);
+    let values = take(values);
+    let put = |mut target: tch::Tensor| target.index_copy_(0, &rows, &values);
+    change(target, put, |target| target.index_copy(0, &rows, &values))
 }
 
 #[cfg(test)]
